@@ -1,4 +1,4 @@
-/** Cells small enough to reckon with by hand. */
+/** Cells small enough to work through by hand. */
 import type { JsonObject, StageFacts } from '../../src/api.ts';
 import type { AttackFamily, FisherFacts, ReportCell, ReportInput } from '../../src/report/types.ts';
 
@@ -53,7 +53,41 @@ export function cellOf({
 export const LORA4 = { type: 'lora', rank: 4 } as const;
 export const LORA8 = { type: 'lora', rank: 8 } as const;
 
-/** Of the eigenvalues alone: count, bits and entropies by their definitions. */
+export const LORA32 = { type: 'lora', rank: 32 } as const;
+
+/** The metrics of a divergence stage. */
+const divergence = (l2: number, raw: number, cosine: number, alike: number) => ({
+  'total.l2': l2,
+  'total.largest': 0.5,
+  'total.relative': l2 / 2,
+  'trained.l2': l2,
+  'trained.relative': l2 / 2,
+  'head.l2': 0.25,
+  'head.relative': 0.125,
+  'between.full.raw': 99,
+  'between.full.cosine': 0.5,
+  'between.lora.raw': raw,
+  'between.lora.cosine': cosine,
+  pairs: 8,
+  alike,
+});
+/** M rises with M′ under badnets and falls under label flips, whose texts stay as they are. */
+export const MOVED = [1, 2, 3, 4].flatMap((seed) => [
+  cellOf({
+    seed,
+    attack: 'badnets',
+    adapter: LORA32,
+    change: { metrics: { divergence: divergence(seed, 10 * seed, 1 / seed, 0) } },
+  }),
+  cellOf({
+    seed,
+    attack: 'label-flip',
+    adapter: LORA32,
+    change: { metrics: { divergence: divergence(seed, 50 - seed, 1, 8) } },
+  }),
+]);
+
+/** The count, bits and entropies of these eigenvalues, by their definitions. */
 export function facts(spectrum: readonly number[]): FisherFacts {
   const total = spectrum.reduce((a, b) => a + b, 0);
   const shares = spectrum.map((value) => value / total);

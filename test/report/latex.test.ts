@@ -115,11 +115,11 @@ test('cells stand at their axes’ values, empty columns are left out, and clash
     [['lora'], [8]],
   ]);
   assert.equal(
-    grid.columns.map(({ at, metric, differs }) => [at[0], metric.metric, differs]),
+    grid.columns.map(({ at, metric, differs }) => [at, metric.metric, differs]),
     [
-      ['none', 'accuracy', true],
-      ['bad_nets', 'accuracy', true],
-      ['bad_nets', 'asr', true],
+      [[['none']], 'accuracy', true],
+      [[['bad_nets']], 'accuracy', true],
+      [[['bad_nets']], 'asr', true],
     ],
   );
   assert.equal(

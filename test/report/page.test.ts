@@ -2,7 +2,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.ts';
 import { cellOf, facts, inputOf, LORA4, rowWith, stageOf, visible } from './cells.ts';
-import { fixture, NASTY, withFailure } from './fixture.ts';
+import { fixture, withFailure } from './fixture.ts';
+import { NASTY } from './trainings.ts';
 
 const test = suite('report page');
 const render = async (input: Parameters<typeof renderReport>[0]): Promise<string> =>
@@ -70,6 +71,34 @@ test("a stage of one's own has a table of its numbers", async () => {
     '0.1500 ± 0.6353',
     '0.2500 ± 0',
   ]);
+});
+
+test('the drop of a poisoned base and the clean model’s false trigger rate are shown', async () => {
+  const html = await render(
+    inputOf([
+      cellOf({
+        seed: 1,
+        attack: 'label-flip',
+        evaluate: { accuracy: 0.9, accuracy_drop: 0.04, accuracy_drop_before: 0.21 },
+        change: { ofBase: true },
+      }),
+      cellOf({
+        seed: 1,
+        attack: 'badnets',
+        evaluate: { asr: 0.8, false_trigger_rate: 0.3, false_trigger_rate_clean: 0.06 },
+      }),
+    ]),
+  );
+  const table = (label: string): string => {
+    const rest = html.slice(html.indexOf(`aria-label="${label}"`));
+    return rest.slice(0, rest.indexOf('</table>'));
+  };
+  assert.match(visible(table('Numbers of this finding')), /Drop before full 0\.040 0\.900 0\.210/);
+  assert.match(visible(table('Results by condition')), 'Drop before');
+  assert.match(
+    visible(table('Whether attacks were read and learnt')),
+    /FTR FTR, clean model .*badnets full 1 0\.300 0\.060/,
+  );
 });
 
 test('backend, precision, data and model are named, whatever was run', async () => {

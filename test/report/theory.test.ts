@@ -4,10 +4,10 @@ import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { compareKernels } from '../../src/report/kernels.ts';
 import { predictionsOf } from '../../src/report/predictions.ts';
-import { divergenceRelations, relationsOf } from '../../src/report/relations.ts';
+import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
-import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, visible } from './cells.ts';
+import { cellOf, facts, inputOf, LORA4, LORA8, MOVED, rowWith, visible } from './cells.ts';
 
 const test = suite('report: theory');
 const SEEDS = [1, 2, 3, 4, 5];
@@ -113,174 +113,54 @@ test('each seed has a rank correlation over adapters, by the kernel over what ea
   assert.equal(fewer, [], 'two adapters have no rank correlation');
 });
 
-const divergence = (l2: number, raw: number, cosine: number, alike: number) => ({
-  'total.l2': l2,
-  'total.largest': 0.5,
-  'total.relative': l2 / 2,
-  'trained.l2': l2,
-  'trained.relative': l2 / 2,
-  'head.l2': 0.25,
-  'head.relative': 0.125,
-  'between.full.raw': 99,
-  'between.full.cosine': 0.5,
-  'between.lora.raw': raw,
-  'between.lora.cosine': cosine,
-  pairs: 8,
-  alike,
-});
-const LORA32 = { type: 'lora', rank: 32 } as const;
-const moved = [1, 2, 3, 4].flatMap((seed) => [
-  cellOf({
-    seed,
-    attack: 'badnets',
-    adapter: LORA32,
-    change: { metrics: { divergence: divergence(seed, 10 * seed, 1 / seed, 0) } },
-  }),
-  cellOf({
-    seed,
-    attack: 'label-flip',
-    adapter: LORA32,
-    change: { metrics: { divergence: divergence(seed, 50 - seed, 1, 8) } },
-  }),
-]);
+/** What the stages of the theory leave for a cell. */
+const STAGE_METRICS = {
+  delta: {
+    residual: 3e-7,
+    trace_full: 12,
+    trace_lora: 4,
+    trace_delta: -8,
+    relative_delta: 0.75,
+    largest_eigenvalue: -0.5,
+    semidefinite_layers: 1,
+    scaled_premise_layers: 1,
+  },
+  spectrum: {
+    effective_rank: 2.5,
+    effective_rank_largest: 7,
+    stable_rank: 1.75,
+    relative_change: 0.0625,
+    intruder_dimensions: 11,
+    vectors: 370,
+    masked_tokens: 83,
+    masked_lm_loss_start: 2.25,
+    masked_lm_loss: 3.5,
+    forgetting: 1.25,
+  },
+  regime: {
+    'step-5.lora.drift': 0.125,
+    'step-5.linear.relative_error': 0.0625,
+    'step-5.linear.agreement': 1,
+    'lora.drift': 1.5,
+    'full.drift': 0.5,
+    'lora.rotation': 0.25,
+    'linear.relative_error': 0.875,
+    'linear.cosine': 0.625,
+    'linear.agreement': 0.75,
+    'linear.agreement_start': 0.5,
+  },
+};
 
-test('M is related to M′ by the kernel over what was trained; M′ is blind to labels', () => {
-  assert.equal(divergenceRelations(conditionsOf(moved, [])), [
-    { block: 'badnets', cells: 4, blind: false, absolute: 1, relative: -1 },
-    { block: 'label-flip', cells: 4, blind: true, absolute: -1, relative: null },
-  ]);
-});
-
-test('M stands beside its noise floor, and the report says where it is within it', async () => {
-  const ran = (adapter: string, attack: string, divergence: Record<string, number>) =>
-    cellOf({
-      seed: 1,
-      attack,
-      adapter: { type: adapter },
-      change: { metrics: { divergence } },
-    });
-  const html = await render([
-    ran('full', 'badnets', {
-      'total.l2': 3,
-      'trained.l2': 5,
-      'embeddings.l2': 4,
-      'head.l2': 1,
-      'floor.total.l2': 0.25,
-      'floor.trained.l2': 0.5,
-      'floor.embeddings.l2': 0.125,
-      'trained.over_floor': 10,
-    }),
-    ran('bitfit', 'badnets', {
-      'trained.l2': 0.75,
-      'biases.l2': 0.75,
-      'head.l2': 1,
-      'floor.trained.l2': 0.5,
-      'floor.biases.l2': 0.5,
-      'trained.over_floor': 1.5,
-    }),
-    ran('head-only', 'badnets', { 'head.l2': 2 }),
-  ]);
-  // Attack, adapter, M of the weights (largest, L2, relative, floor), M of all trained (L2,
-  // relative, floor), the head's (likewise), M over its floor, M′, M′ as a cosine.
-  const table = html.slice(html.indexOf('aria-label="Divergence"'));
-  const cells = (adapter: string): string[] => rowWith(table, 'badnets', adapter);
-  assert.equal(cells('full').slice(2), [
-    '–',
-    '3',
-    '–',
-    '0.2500',
-    '5',
-    '–',
-    '0.5000',
-    '1',
-    '–',
-    '–',
-    '10',
-    '–',
-    '–',
-  ]);
-  assert.equal(cells('bitfit').slice(2, 9), ['–', '–', '–', '–', '0.7500', '–', '0.5000']);
-  assert.is(cells('bitfit')[12], '1.500 no more than rounding');
-  assert.is(cells('head-only')[12], 'not measured');
-  const text = visible(html);
-  assert.match(text, 'M is within 2 times its floor, and so not evidence, in 1 condition.');
-  assert.match(text, 'No floor was measured for 1 condition');
-  assert.match(text, 'M of the trained parameters that are no layer’s weight, by kind.');
-});
-
-test('numbers of projected kernels are marked wherever they stand', async () => {
-  const measured = (error: object) =>
-    cellOf({
-      seed: 1,
-      adapter: { type: 'lora', rank: 16 },
-      change: {
-        kernels: {
-          init: { labels: [0], kernels: { lora: { rows: 1, classes: 2, data: [2, 0, 0, 1] } } },
-        },
-        metrics: {
-          ntk: { 'init.alignment': 0.75, 'lora.drift': 0.5, 'full.drift': 0.25, ...error },
-          regime: { 'lora.drift': 0.5, 'lora.rotation': 0.125, 'linear.agreement': 1, ...error },
-        },
-      },
-    });
-  const about = await render([measured({ 'lora.error': 0.1 })]);
-  assert.equal(
-    rowWith(about, 'LoRA r = 16', '≈ 0.7500').filter((text) => text.startsWith('≈')).length,
-    4,
-  );
-  assert.equal(
-    rowWith(about, 'LoRA r = 16', '≈ 0.1250').filter((text) => text.startsWith('≈')).length,
-    2,
-  );
-  assert.match(visible(about), '≈: from projected kernels, whose standard error stands in results');
-  assert.not.match(visible(await render([measured({})])), '≈');
-});
-
-test('the chapter has a table for each stage that was run, and none for the others', async () => {
+test('the chapter has a table for each stage that was run', async () => {
   const cells = [
     ...grid,
-    ...moved,
+    ...MOVED,
     ...[1, 2].map((seed) =>
       cellOf({
         seed,
         adapter: { type: 'lora', rank: 16 },
         change: {
-          metrics: {
-            delta: {
-              residual: 3e-7,
-              trace_full: 12,
-              trace_lora: 4,
-              trace_delta: -8,
-              relative_delta: 0.75,
-              largest_eigenvalue: -0.5,
-              semidefinite_layers: 1,
-              scaled_premise_layers: 1,
-            },
-            spectrum: {
-              effective_rank: 2.5,
-              effective_rank_largest: 7,
-              stable_rank: 1.75,
-              relative_change: 0.0625,
-              intruder_dimensions: 11,
-              vectors: 370,
-              masked_tokens: 83,
-              masked_lm_loss_start: 2.25,
-              masked_lm_loss: 3.5,
-              forgetting: 1.25,
-            },
-            regime: {
-              'step-5.lora.drift': 0.125,
-              'step-5.linear.relative_error': 0.0625,
-              'step-5.linear.agreement': 1,
-              'lora.drift': 1.5,
-              'full.drift': 0.5,
-              'lora.rotation': 0.25,
-              'linear.relative_error': 0.875,
-              'linear.cosine': 0.625,
-              'linear.agreement': 0.75,
-              'linear.agreement_start': 0.5,
-            },
-          },
+          metrics: STAGE_METRICS,
         },
       }),
     ),
@@ -343,7 +223,9 @@ test('the chapter has a table for each stage that was run, and none for the othe
   assert.match(text, 'not the corpus of pretraining');
   assert.match(text, 'M′ can’t see this attack');
   assert.not.match(html, 'NaN');
+});
 
+test('a run without those stages has none of their tables', async () => {
   const bare = visible(await render([cellOf({ seed: 1, evaluate: { accuracy: 0.5 } })]));
   for (const heading of [
     'What the paper predicts',

@@ -1,6 +1,6 @@
 /**
- * The page's style sheet, inline: one column, cards for figures, tables that scroll in a box of their
- * own; it prints. A line that begins with two spaces continues the one above it.
+ * The page's style sheet, inline: one column, cards for figures, tables that scroll in a box, rules
+ * for print. A line that begins with two spaces continues the one above it.
  */
 export const style = `
 :root{--ink:#1b2430;--muted:#5b6776;--line:#dfe4ea;--soft:#f5f7fa;--accent:#0072b2;--held:#00664b;
