@@ -16,12 +16,14 @@ export default defineDataset({
       { dataFiles },
       { decoded, LONGEST_RECORD },
       { tableRows },
+      { shortened },
     ] = await Promise.all([
       import('csv-parse'),
       import('node:stream'),
       import('../../src/data/asset-files.ts'),
       import('../../src/data/text-file.ts'),
       import('../../src/data/table.ts'),
+      import('../../src/untrusted/json.ts'),
     ]);
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {
@@ -53,7 +55,7 @@ export default defineDataset({
           if (error instanceof CsvError) {
             const line = typeof error['lines'] === 'number' ? error['lines'] : next;
             throw new UserFault(
-              `${name}:${line} is not CSV: ${error.message}`,
+              `${name}:${line} is not CSV: ${shortened(error.message)}`,
               'A field that holds a double quote must be quoted and the quote doubled. ' +
                 'Unquoted, tab-separated text is TSV.',
             );

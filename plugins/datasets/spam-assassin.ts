@@ -43,7 +43,7 @@ export default defineDataset({
       });
       for (const name of names.filter((file) => file.endsWith('.txt')).sort()) {
         mails++;
-        const text = await mailText(await readFile(join(dir, name)));
+        const text = await mailText(await readFile(join(dir, name)), `${folder}/${name}`);
         if (text === '') {
           unreadable++;
           continue;

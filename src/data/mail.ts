@@ -1,6 +1,7 @@
 /** The text of a mail as a person would read it: subject and body, without the other headers. */
 import { compile } from 'html-to-text';
 import PostalMime from 'postal-mime';
+import { UserFault } from '../api.ts';
 
 const htmlToText = compile({
   wordwrap: false,
@@ -28,9 +29,13 @@ const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
  * and undecodable ones are left out, and rulers (`------`) are shortened. Empty if nothing readable
  * is left.
  * @param bytes RFC 822, in whatever character sets its parts declare
+ * @param name of the mail, for messages
+ * @throws UserFault where the mail cannot be parsed, as one whose parts are nested too deep
  */
-export async function mailText(bytes: Uint8Array): Promise<string> {
-  const mail = await PostalMime.parse(bytes);
+export async function mailText(bytes: Uint8Array, name: string): Promise<string> {
+  const mail = await PostalMime.parse(bytes).catch((error: unknown) => {
+    throw new UserFault(`${name} cannot be parsed as a mail: ${(error as Error).message}`);
+  });
   const plain = mail.text ?? '';
   const html = plain.trim() === '' ? (mail.html ?? '') : LOOKS_LIKE_HTML.test(plain) ? plain : '';
   return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);

@@ -4,6 +4,7 @@
  */
 import type { Poisoned, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { shown } from '../untrusted/json.ts';
 import { isRecord } from '../untrusted/json.ts';
 
 export const toLines = (rows: readonly Row[]): string =>
@@ -47,7 +48,7 @@ export function fromLines(
   for (const [i, { id }] of negatives.entries()) {
     if (ids.has(id))
       throw new UserFault(
-        `${file}:${rows.length + i + 1} has the id ${JSON.stringify(id)}, which is taken`,
+        `${file}:${rows.length + i + 1} has the id ${shown(id)}, which is taken`,
         HINT,
       );
     ids.add(id);
@@ -59,13 +60,12 @@ export function fromLines(
 function isChanged(row: Row, other: Row, place: string): boolean {
   if (other.id !== row.id)
     throw new UserFault(
-      `${place} is row ${JSON.stringify(other.id)}; ` +
-        `row ${JSON.stringify(row.id)} was handed over there`,
+      `${place} is row ${shown(other.id)}; ` + `row ${shown(row.id)} was handed over there`,
       HINT,
     );
   if ((other.text_pair === undefined) !== (row.text_pair === undefined)) {
     const what = other.text_pair === undefined ? 'lacks the second text' : 'has a second text';
-    throw new UserFault(`${place} ${what} of row ${JSON.stringify(row.id)}`, HINT);
+    throw new UserFault(`${place} ${what} of row ${shown(row.id)}`, HINT);
   }
   return other.text !== row.text || other.text_pair !== row.text_pair || other.label !== row.label;
 }
@@ -88,7 +88,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   const { id, text, text_pair: pair, label } = row;
   const odd = Object.keys(row).find((field) => !FIELDS.has(field));
   if (odd !== undefined)
-    throw new UserFault(`${place} has a field that rows do not have: ${JSON.stringify(odd)}`, HINT);
+    throw new UserFault(`${place} has a field that rows do not have: ${shown(odd)}`, HINT);
   if (typeof id !== 'string' || id === '')
     throw new UserFault(`${place}: \`id\` is not a text`, HINT);
   if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not a text`, HINT);
@@ -96,7 +96,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
     throw new UserFault(`${place}: \`text_pair\` is not a text`, HINT);
   if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
     throw new UserFault(
-      `${place}: \`label\` is ${JSON.stringify(label)}; ` +
+      `${place}: \`label\` is ${shown(label)}; ` +
         `the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`,
       HINT,
     );

@@ -28,7 +28,7 @@ export function parseJson(text: string, name: string): unknown {
 }
 
 /** V8's message quotes the text around the fault, which may be long. */
-const shortened = (message: string): string =>
+export const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;
 
 function tooDeep(text: string): boolean {

@@ -1,10 +1,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { UserFault } from '../../src/api.ts';
 import { letters, mailText } from '../../src/data/mail.ts';
 
 const test = suite('mail text');
 const mail = (headers: string, body: string | Uint8Array): Promise<string> =>
-  mailText(Buffer.concat([Buffer.from(`${headers}\n\n`), Buffer.from(body)]));
+  mailText(Buffer.concat([Buffer.from(`${headers}\n\n`), Buffer.from(body)]), 'a.txt');
 
 test("a mail's text is its subject and body, without other headers", async () => {
   const text = await mail(
@@ -86,6 +87,19 @@ test('mails with the same letters have the same key', () => {
   assert.is(letters('Mortgage rates: 6.25%!! '), letters('mortgage RATES 371812'));
   assert.is.not(letters('免費'), letters('拾金'));
   assert.is.not(letters('123'), letters('456'));
+});
+
+test('a mail whose parts are nested too deep is a fault that names it', async () => {
+  const part = 'Content-Type: multipart/mixed; boundary="b"\n\n--b\n';
+  const nested = (depth: number): Promise<string> =>
+    mailText(Buffer.from(`Subject: x\n${part.repeat(depth)}`), 'spam-1/7.txt').catch(
+      (error: unknown) => {
+        assert.instance(error, UserFault);
+        return (error as UserFault).message;
+      },
+    );
+  assert.is(await nested(20), 'x');
+  assert.match(await nested(300), /^spam-1\/7\.txt cannot be parsed as a mail: /);
 });
 
 test.run();

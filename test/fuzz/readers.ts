@@ -340,7 +340,7 @@ export async function allReaders(): Promise<Reader[]> {
           'text/plain\n\nplain\n--b\nContent-Type: ' +
           'text/html\n\n<html><table><tr><td>one</td><td>two</td></tr></table></html>\n--b--\n',
       ),
-      read: (input) => mailText(input),
+      read: (input) => mailText(input, 'the mail'),
     },
     {
       name: 'safetensors',

@@ -60,6 +60,11 @@ for (const [what, text, message] of [
     `${first.replace('"label":0', '"label":"ham"')}\n${second}`,
     'out.jsonl:1: `label` is "ham"; the labels are 0 to 1 (ham, spam)',
   ],
+  [
+    'a long label, which is cut',
+    `${first.replace('"label":0', `"label":"${'x'.repeat(5000)}"`)}\n${second}`,
+    `out.jsonl:1: \`label\` is "${'x'.repeat(79)}…; the labels are 0 to 1 (ham, spam)`,
+  ],
   ['a label of no class', `${first.replace('"label":0', '"label":2')}\n${second}`, '`label` is 2'],
   ['a text that is a number', `${first}\n{"id":"b","text":1,"label":1}`, '`text` is not a text'],
   [

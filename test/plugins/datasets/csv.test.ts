@@ -38,6 +38,10 @@ test('a file that is not CSV is reported with the line', async () => {
     (await readingFault(csv, { 'a.csv': 'text,label\nok,1\nsay "hi",0\n' })).message,
     /^a\.csv:3 is not CSV/,
   );
+  const { message } = await readingFault(csv, {
+    'a.csv': `text,label\n${'x'.repeat(5000)}"y",0\n`,
+  });
+  assert.ok(message.length < 300, 'the field that is quoted is cut');
   assert.match(
     (await readingFault(csv, { 'a.csv': 'text,label\n"never closed,1\n' })).message,
     /^a\.csv:2 is not CSV/,
