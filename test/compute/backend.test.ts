@@ -6,6 +6,7 @@ import { UserFault } from '../../src/api.ts';
 import { BACKENDS, chooseBackend, loadBackend, probe } from '../../src/compute/backend.ts';
 import { callOperation } from '../../src/compute/operation.ts';
 import { at } from '../../src/science/lookup.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite('compute/backend');
 const available = (await probe()).filter((one) => one.available).map((one) => one.name);
@@ -34,7 +35,7 @@ function lossAndGradient(): { loss: number; gradient: number[] } {
       ); // ()
     };
     const { value, grad } = tf.valueAndGrad(f)(weights);
-    return { loss: value.dataSync()[0]!, gradient: Array.from(grad.dataSync()) };
+    return { loss: present(value.dataSync()[0]), gradient: Array.from(grad.dataSync()) };
   });
 }
 
@@ -80,7 +81,9 @@ test('backends agree on a loss and its gradient', async () => {
   // The gradient of a log-softmax sums to zero over the classes, in each of the two rows of the
   // weights.
   const [g00, g01, g02] = reference.gradient;
-  assert.ok(Math.abs(g00! + g01! + g02!) < 1e-6 && Math.abs(g01!) > 1e-3);
+  assert.ok(
+    Math.abs(present(g00) + present(g01) + present(g02)) < 1e-6 && Math.abs(present(g01)) > 1e-3,
+  );
   for (const name of available) {
     const info = await loadBackend(name, { threads: 1 });
     assert.is(tf.getBackend(), name);
@@ -172,8 +175,8 @@ test('einsum gives the same result on every backend', async () => {
     const evaluate = (): number[] =>
       tf.tidy(() => {
         const operands = [
-          tf.tensor(a!, shapeA),
-          ...(shapeB === undefined ? [] : [tf.tensor(b!, shapeB)]),
+          tf.tensor(present(a), shapeA),
+          ...(shapeB === undefined ? [] : [tf.tensor(present(b), shapeB)]),
         ];
         return Array.from(tf.einsum(equation, ...operands).dataSync());
       });
@@ -194,7 +197,9 @@ if (available.includes('tensorflow')) {
     // Keys contain the version that is loaded.
     assert.match(
       (await chooseBackend('tensorflow')).version,
-      new RegExp(`^tensorflow ${info.tensorflow!.replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`),
+      new RegExp(
+        `^tensorflow ${present(info.tensorflow).replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`,
+      ),
     );
     try {
       await loadBackend('tensorflow', { threads: 7 });
@@ -220,9 +225,9 @@ if (available.includes('tensorflow')) {
       },
       2,
     );
-    const [low, high] = Array.from(values!.dataSync());
-    assert.ok(Math.abs(low! - 1) < 1e-6 && Math.abs(high! - 3) < 1e-6);
-    assert.equal(vectors!.shape, [2, 2]);
+    const [low, high] = Array.from(present(values).dataSync());
+    assert.ok(Math.abs(present(low) - 1) < 1e-6 && Math.abs(present(high) - 3) < 1e-6);
+    assert.equal(present(vectors).shape, [2, 2]);
   });
 }
 

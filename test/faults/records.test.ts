@@ -21,6 +21,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { times } from '../rig/times.ts';
@@ -38,11 +39,13 @@ test.before(async (context) => {
     assert.is(code, 0, stderr);
   }
   const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
-  const newest = readdirSync(dist)
-    .filter((name) => existsSync(path.join(dist, name, 'cli.js')))
-    .sort(
-      (a, b) => statSync(path.join(dist, b)).mtimeMs - statSync(path.join(dist, a)).mtimeMs,
-    )[0]!;
+  const newest = present(
+    readdirSync(dist)
+      .filter((name) => existsSync(path.join(dist, name, 'cli.js')))
+      .sort(
+        (a, b) => statSync(path.join(dist, b)).mtimeMs - statSync(path.join(dist, a)).mtimeMs,
+      )[0],
+  );
   context.project = project;
   context.cli = path.join(dist, newest, 'cli.js');
 });
@@ -53,16 +56,20 @@ const STORE = '.dosimeter/store';
 const firstIn = (dir: string, folder: string, name = /./): string =>
   path.join(
     folder,
-    readdirSync(path.join(dir, folder))
-      .filter((one) => name.test(one))
-      .sort()[0]!,
+    present(
+      readdirSync(path.join(dir, folder))
+        .filter((one) => name.test(one))
+        .sort()[0],
+    ),
   );
 const entryWith = (dir: string, file: string): string =>
-  readdirSync(path.join(dir, STORE), { recursive: true })
-    .map(String)
-    .filter((one) => one.endsWith(`/${file}`))
-    .sort()
-    .map((one) => path.join(STORE, one))[0]!;
+  present(
+    readdirSync(path.join(dir, STORE), { recursive: true })
+      .map(String)
+      .filter((one) => one.endsWith(`/${file}`))
+      .sort()
+      .map((one) => path.join(STORE, one))[0],
+  );
 const runFile =
   (name: string) =>
   (dir: string): string =>
@@ -238,7 +245,7 @@ for (const [damage, spoil] of Object.entries(DAMAGES)) {
     const said = await runAll(cli, project, commands);
     const wrong = said.flatMap(({ args, code, said: words, thrown }, i) =>
       /internal error|\n\s+at /.test(words) || thrown !== '' || ![0, 1, 2].includes(code)
-        ? [`${commands[i]!.record}: ${args.join(' ')} → ${code}\n${thrown}${words}`]
+        ? [`${present(commands[i]).record}: ${args.join(' ')} → ${code}\n${thrown}${words}`]
         : [],
     );
     for (const name of readdirSync(copies)) chmodSync(path.join(copies, name), 0o755);

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { present } from '../rig/present.ts';
 import type { Project, Said } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 
@@ -94,7 +95,7 @@ test("a lack of space for a run's records is reported for the folder of the runs
   const runs = path.join(project.dir, '.dosimeter', 'runs');
   assert.match(
     said.stderr,
-    `${path.join(runs, readdirSync(runs)[0]!)}: the disk quota is used up (EDQUOT)`,
+    `${path.join(runs, present(readdirSync(runs)[0]))}: the disk quota is used up (EDQUOT)`,
   );
   assert.not.match(said.stderr, `${path.join(project.dir, '.dosimeter', 'store')}:`);
 });

@@ -13,6 +13,7 @@ import { randomStream } from '../../src/random/random.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import type { ForwardOptions } from '../../src/science/nn/network.ts';
+import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { checkpoint, classes, rows } from '../science/tiny-bert.ts';
 import { peer } from './peer.ts';
@@ -22,7 +23,7 @@ const test = suite('peers/dropout');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
 test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
-await useBackend(best!);
+await useBackend(present(best));
 
 const COPIES = 6000,
   CHUNK = 500;
@@ -31,7 +32,7 @@ const COPIES = 6000,
  * million.
  */
 const BOUND = 5;
-const row = rows.find(({ ids }) => ids.length === 11)!;
+const row = present(rows.find(({ ids }) => ids.length === 11));
 const adapterAt = (dropout: number): Promise<Start> =>
   writeStart(join(dir, `adapter-${dropout}`), {
     checkpoint,
@@ -109,12 +110,12 @@ function moments(values: readonly number[]): {
  */
 function apart(a: readonly number[][], b: readonly number[][]): number {
   const read: ((logits: readonly number[]) => number)[] = [
-    ([x]) => x!,
-    ([, y]) => y!,
-    ([, , z]) => z!,
-    ([x, y]) => x! - y!,
-    ([, y, z]) => y! - z!,
-    ([x, , z]) => x! - z!,
+    ([x]) => present(x),
+    ([, y]) => present(y),
+    ([, , z]) => present(z),
+    ([x, y]) => present(x) - present(y),
+    ([, y, z]) => present(y) - present(z),
+    ([x, , z]) => present(x) - present(z),
   ];
   return Math.max(
     ...read.flatMap((of) => {
@@ -163,7 +164,7 @@ test("LoRA's dropout: logits have the distribution of PEFT's", async () => {
   );
   const none = await ours(starts.adapter, () => ({}));
   assert.ok(
-    Math.max(...moments(none.map(([x]) => x!)).deviation) < 1e-5,
+    Math.max(...moments(none.map(([x]) => present(x))).deviation) < 1e-5,
     'off, it leaves no spread',
   );
 });

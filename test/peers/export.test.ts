@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -35,12 +36,12 @@ with torch.no_grad():
     logits = model(**tokenizer(args['texts'], padding=True, return_tensors='pt')).logits
 names = model.config.id2label
 answer({'labels': names, 'predicted': [names[int(i)] for i in logits.argmax(-1)]})`,
-    { lines: /\`\`\`python\n([^]*?)\`\`\`/.exec(card)![1]!, texts },
+    { lines: present(/\`\`\`python\n([^]*?)\`\`\`/.exec(card)![1]), texts },
   );
 
 test('adapters, changed weights and whole models', async ({ project }) => {
   const texts = FILMS.map((word) => `the film was ${word}`);
-  const rows = texts.map((text, i) => `${text}\t${CLASSES[i % 3]!}`);
+  const rows = texts.map((text, i) => `${text}\t${present(CLASSES[i % 3])}`);
   project.write('rows.tsv', ['text\tlabel', ...rows].join('\n'));
   project.write(
     'spec.yaml',
@@ -65,15 +66,15 @@ stages: [train, evaluate]
     ...(await models('models')),
     ...(await models('whole', '--merge', '--only', 'type=lora')),
   ]) {
-    const type = /type=(\S+)/.exec(stage)![1]!;
-    const evaluated = stages.find(
-      ({ kind, cell }) => kind === 'evaluate' && cell['adapter.type'] === type,
-    )!;
+    const type = present(/type=(\S+)/.exec(stage)![1]);
+    const evaluated = present(
+      stages.find(({ kind, cell }) => kind === 'evaluate' && cell['adapter.type'] === type),
+    );
     const [head, ...lines] = readFileSync(path.join(evaluated.outputs, 'predictions.csv'), 'utf8')
       .trim()
       .split('\n');
-    const column = head!.split(',').indexOf('prediction');
-    const ours = lines.map((line) => CLASSES[Number(line.split(',')[column])]!);
+    const column = present(head).split(',').indexOf('prediction');
+    const ours = lines.map((line) => present(CLASSES[Number(line.split(',')[column])]));
     const { labels, predicted } = load(readFileSync(path.join(dir, 'README.md'), 'utf8'), texts);
     assert.equal(Object.values(labels), CLASSES, stage);
     assert.equal(predicted, ours, stage);

@@ -12,6 +12,7 @@ import { full } from '../../src/science/nn/full.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { lossAndGradients } from '../../src/science/train/gradients.ts';
+import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { miniLM } from '../science/minilm.ts';
 import { farthest, logitsOf } from '../science/tiny-bert.ts';
@@ -23,7 +24,7 @@ const test = suite('peers/gradients');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
 test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
-await useBackend(best!);
+await useBackend(present(best));
 
 const path = await miniLM(),
   tokenizer = await openTokenizer(path);
@@ -65,7 +66,7 @@ const starts: { readonly [kind: string]: Start } = {
 /** Math.max cannot take this many arguments. */
 function largestOf(values: ArrayLike<number>): number {
   let largest = 0;
-  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]!));
+  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(present(values[i])));
   return largest;
 }
 const file = (kind: string): string => join(dir, `${kind}.safetensors`);
@@ -98,12 +99,14 @@ for (const [kind, start] of Object.entries(starts)) {
         [3, 48],
       );
       assert.ok(
-        farthest(logitsOf(network, rows), expected[kind]!.logits.flat()) < tolerance.logits,
+        farthest(logitsOf(network, rows), present(expected[kind]).logits.flat()) < tolerance.logits,
       );
-      assert.ok(Math.abs(loss.dataSync()[0]! - expected[kind]!.loss) < tolerance.loss);
+      assert.ok(
+        Math.abs(present(loss.dataSync()[0]) - present(expected[kind]).loss) < tolerance.loss,
+      );
       assert.equal([...gradients.keys()].sort(), [...wanted.keys()].sort());
       for (const [name, { data, shape }] of wanted) {
-        const gradient = gradients.get(name)!,
+        const gradient = present(gradients.get(name)),
           largest = largestOf(data);
         assert.equal(gradient.shape, [...shape], name);
         const difference = farthest(gradient.dataSync(), data);

@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { full } from '../../src/science/nn/full.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
+import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { miniLM } from '../science/minilm.ts';
 import { checkpoint, classes, farthest, rows } from '../science/tiny-bert.ts';
@@ -32,7 +33,7 @@ const faults: { readonly [name: string]: (replay: Replay) => Parameters<typeof l
   'dropout left on': () => ({ settings: { dropout: 0.1 } }),
 };
 
-await useBackend(best!);
+await useBackend(present(best));
 const path = await miniLM(),
   tokenizer = await openTokenizer(path),
   sets = await textSets(64);
@@ -90,7 +91,7 @@ test('both sides read the texts as the same tokens', () => {
     });
     assert.ok(texts.length > 40, name);
     assert.equal(
-      encoded.get(name)!.map(({ ids, typeIds }) => [[...ids], [...typeIds]]),
+      present(encoded.get(name)).map(({ ids, typeIds }) => [[...ids], [...typeIds]]),
       theirs,
       name,
     );
@@ -99,14 +100,14 @@ test('both sides read the texts as the same tokens', () => {
 
 for (const [name, replay] of Object.entries(replays)) {
   // Plain JavaScript and WebAssembly would take long over 22 million parameters.
-  for (const backend of name.startsWith('tiny') ? backends : [best!]) {
+  for (const backend of name.startsWith('tiny') ? backends : [present(best)]) {
     test(`${name}: the loss of each step (${backend})`, async () => {
       await useBackend(backend);
       const found = await lossesOf(replay);
       assert.is(found.length, 50);
       assert.ok(
-        farthest(found, expected[name]!) < tolerance.loss,
-        JSON.stringify(found.map((loss, i) => loss - expected[name]![i]!)),
+        farthest(found, present(expected[name])) < tolerance.loss,
+        JSON.stringify(found.map((loss, i) => loss - present(expected[name]![i]))),
       );
     });
   }
@@ -114,9 +115,12 @@ for (const [name, replay] of Object.entries(replays)) {
 
 for (const name of ['tiny, lora', 'tiny, full', 'MiniLM on mail, lora', 'MiniLM on mail, full']) {
   test(`${name}: deliberate faults are detected`, async () => {
-    await useBackend(best!);
+    await useBackend(present(best));
     for (const [fault, change] of Object.entries(faults)) {
-      const off = farthest(await lossesOf(replays[name]!, change(replays[name]!)), expected[name]!);
+      const off = farthest(
+        await lossesOf(present(replays[name]), change(present(replays[name]))),
+        present(expected[name]),
+      );
       assert.ok(off > 3 * tolerance.loss, `${fault}: ${off}`);
     }
   });

@@ -20,6 +20,7 @@ import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import { train } from '../../src/science/train/loop.ts';
 import { saveTrained } from '../../src/science/train/save.ts';
 import { mergedParameters } from '../../src/science/weights/merge.ts';
+import { present } from '../rig/present.ts';
 import { useBackend } from '../science/backend.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
@@ -50,8 +51,8 @@ const layersOf = ({ adapter, parameters }: Network): Facts['layers'] =>
       .map((name) => [
         moduleName(bert, name),
         [
-          parameters.find((spec) => spec.name === `${name}.lora_A`)!.shape[0]!,
-          adapter.factors(name)!.scale,
+          present(parameters.find((spec) => spec.name === `${name}.lora_A`)!.shape[0]),
+          present(adapter.factors(name)).scale,
         ],
       ]),
   );
@@ -65,7 +66,8 @@ function compare(name: string, network: Network, peers: Facts): void {
   assert.equal(Object.keys(ours).sort(), Object.keys(peers.layers).sort(), name);
   for (const [module, [rank, scale]] of Object.entries(peers.layers))
     assert.ok(
-      ours[module]![0] === rank && Math.abs(ours[module]![1] - scale) < 1e-12 * scale,
+      present(ours[module])[0] === rank &&
+        Math.abs(present(ours[module])[1] - scale) < 1e-12 * scale,
       `${name}: ${module}`,
     );
 }
@@ -211,7 +213,7 @@ test('folders that PEFT writes are read here, and PEFT reads them when written a
     variants: Object.fromEntries(
       names.map((name) => [
         name,
-        [folder('theirs', name), { ...SEQ_CLS, ...variants[name]!.peft }],
+        [folder('theirs', name), { ...SEQ_CLS, ...present(variants[name]).peft }],
       ]),
     ),
     unimplemented: Object.fromEntries(
@@ -234,9 +236,12 @@ test('folders that PEFT writes are read here, and PEFT reads them when written a
       adapter,
       head,
     });
-    compare(name, network, made[name]!);
+    compare(name, network, present(made[name]));
     assert.equal(
-      await lora.check(variants[name]!.spec, { ...shape, initFrom: folder('theirs', name) }),
+      await lora.check(present(variants[name]).spec, {
+        ...shape,
+        initFrom: folder('theirs', name),
+      }),
       [],
       `${name}: the spec means the same`,
     );
@@ -252,9 +257,10 @@ test('folders that PEFT writes are read here, and PEFT reads them when written a
     changed: {},
   });
   for (const name of names) {
-    assert.equal(again[name]!.layers, made[name]!.layers, name);
+    assert.equal(present(again[name]).layers, present(made[name]).layers, name);
     assert.ok(
-      farthest(again[name]!.logits.flat(), made[name]!.logits.flat()) < tolerance.logits,
+      farthest(present(again[name]).logits.flat(), present(made[name]).logits.flat()) <
+        tolerance.logits,
       name,
     );
   }
@@ -276,7 +282,7 @@ test('options of PEFT that are not implemented are faults that name the field', 
 test('PEFT and transformers open models trained here with equal logits', async () => {
   const runs = {
     ...Object.fromEntries(
-      names.map((name) => [name, { implementation: lora, params: variants[name]!.spec }]),
+      names.map((name) => [name, { implementation: lora, params: present(variants[name]).spec }]),
     ),
     'freeze-A': { implementation: lora, params: { rank: 4, freeze_a: true } },
     full: { implementation: full, params: {} },
@@ -332,23 +338,26 @@ test('PEFT and transformers open models trained here with equal logits', async (
   });
   for (const [name, { logits, layers }] of networks) {
     assert.ok(
-      farthest(logits, peers[name]!.logits.flat()) < tolerance.logits,
-      `${name}: ${farthest(logits, peers[name]!.logits.flat())}`,
+      farthest(logits, present(peers[name]).logits.flat()) < tolerance.logits,
+      `${name}: ${farthest(logits, present(peers[name]).logits.flat())}`,
     );
-    for (const [module, [rank, scale]] of Object.entries(peers[name]!.layers))
+    for (const [module, [rank, scale]] of Object.entries(present(peers[name]).layers))
       assert.ok(
-        layers[module]![0] === rank && Math.abs(layers[module]![1] - scale) < 1e-12 * scale,
+        present(layers[module])[0] === rank &&
+          Math.abs(present(layers[module])[1] - scale) < 1e-12 * scale,
         `${name}: ${module}`,
       );
-    assert.equal(Object.keys(layers).length, Object.keys(peers[name]!.layers).length, name);
+    assert.equal(Object.keys(layers).length, Object.keys(present(peers[name]).layers).length, name);
   }
   for (const name of merged)
     assert.ok(
-      farthest(networks.get(name)!.logits, peers[`${name}, merged`]!.logits.flat()) <
-        tolerance.logits,
+      farthest(
+        present(networks.get(name)).logits,
+        present(peers[`${name}, merged`]).logits.flat(),
+      ) < tolerance.logits,
       `${name}, merged`,
     );
-  assert.equal(peers['full']!.labels, { 0: 'a', 1: 'b', 2: 'c' });
+  assert.equal(present(peers['full']).labels, { 0: 'a', 1: 'b', 2: 'c' });
 });
 
 test.run();

@@ -15,6 +15,7 @@ import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { lossAndGradients } from '../../src/science/train/gradients.ts';
 import { restrictedInnerProduct } from '../../src/science/train/ripple.ts';
 import { disposeAll } from '../../src/science/train/trained-values.ts';
+import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import { miniLM } from '../science/minilm.ts';
 import { tolerance } from '../tolerances.ts';
@@ -25,7 +26,7 @@ const test = suite('peers/ripple');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-peers-'));
 test.after(() => rmSync(dir, { recursive: true }));
 const [best] = backends;
-await useBackend(best!);
+await useBackend(present(best));
 
 const path = await miniLM(),
   tokenizer = await openTokenizer(path);
@@ -88,19 +89,20 @@ for (const [kind, start] of Object.entries(starts)) {
     const whole = restrictedInnerProduct(1)(network, network.initial, batch, {}),
       plain = lossAndGradients(network, network.initial, batch);
     assert.ok(
-      products[kind]! < 0 && Math.abs(whole.penalty! / -products[kind]! - 1) < tolerance.gradient,
-      `${whole.penalty} against ${-products[kind]!}`,
+      present(products[kind]) < 0 &&
+        Math.abs(present(whole.penalty) / -present(products[kind]) - 1) < tolerance.gradient,
+      `${whole.penalty} against ${-present(products[kind])}`,
     );
     assert.equal([...whole.gradients.keys()].sort(), [...wanted.keys()].sort());
     let off = 0,
       all = 0;
     for (const [name, { data }] of wanted) {
       const mine = tf.tidy(() =>
-        tf.sub(whole.gradients.get(name)!, plain.gradients.get(name)!).dataSync(),
+        tf.sub(present(whole.gradients.get(name)), present(plain.gradients.get(name))).dataSync(),
       );
       for (let i = 0; i < data.length; i++) {
-        off += (mine[i]! + data[i]!) ** 2;
-        all += data[i]! ** 2;
+        off += (present(mine[i]) + present(data[i])) ** 2;
+        all += present(data[i]) ** 2;
       } // the penalty is minus the product
     }
     assert.ok(Math.sqrt(off / all) < tolerance.centralDifference, String(Math.sqrt(off / all)));

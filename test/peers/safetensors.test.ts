@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readSafetensors, writeSafetensors } from '../../src/science/io/safetensors.ts';
+import { present } from '../rig/present.ts';
 import { python } from './python.ts';
 
 const test = suite<{ dir: string }>('peers/safetensors');
@@ -46,8 +47,11 @@ answer(None)`,
   );
   const read = await readSafetensors(file);
   assert.equal(read.get('x')?.shape, [2, 3]);
-  assert.equal([...read.get('x')!.data], [...Float32Array.from([0, 1, 2, 3, 4, 5], (n) => n / 3)]);
-  assert.equal([...read.get('half')!.data], [1.5, -2.25]);
+  assert.equal(
+    [...present(read.get('x')).data],
+    [...Float32Array.from([0, 1, 2, 3, 4, 5], (n) => n / 3)],
+  );
+  assert.equal([...present(read.get('half')).data], [1.5, -2.25]);
 });
 
 test.run();

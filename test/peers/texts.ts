@@ -9,6 +9,7 @@ import npm from '../../plugins/sources/npm.ts';
 import type { Asset, DatasetDescriptor, ResolvedSplit, Row } from '../../src/api.ts';
 import { loadSplit } from '../../src/data/load-split.ts';
 import { cacheDir } from '../../src/setup/paths.mjs';
+import { present } from '../rig/present.ts';
 
 export type Text = Pick<Row, 'text' | 'text_pair' | 'label'>;
 
@@ -67,7 +68,7 @@ export async function textSets(limit: number): Promise<Texts[]> {
       name: 'pairs of mail',
       texts: all.map((row, i) => ({
         text: words(row, 0, 10),
-        text_pair: words(i % 2 === 0 ? row : all[(i + 4) % all.length]!, 10, 28),
+        text_pair: words(i % 2 === 0 ? row : present(all[(i + 4) % all.length]), 10, 28),
         label: i % 2,
       })),
     },

@@ -8,6 +8,7 @@ import {
   targetOf,
   triggeredRows,
 } from '../../src/poisoning/evaluation.ts';
+import { present } from '../rig/present.ts';
 import { scripted } from './scripted.ts';
 
 const test = suite('evaluation of attacks');
@@ -145,7 +146,7 @@ test('an attack that writes to the rows is refused, and told to return copies', 
           all.reverse();
         },
         (all: Row[]) => {
-          all.push(all[0]!);
+          all.push(present(all[0]));
         },
         (all: Row[]) => {
           all.pop();
@@ -154,7 +155,7 @@ test('an attack that writes to the rows is refused, and told to return copies', 
           delete (all[0] as { text?: string }).text;
         },
         (all: Row[]) => {
-          Object.assign(all[0]!, { label: 1 });
+          Object.assign(present(all[0]), { label: 1 });
         },
         (all: Row[]) => {
           (all[0] as Row & { note?: string }).note = 'x';
@@ -181,7 +182,7 @@ test('an attack that writes to the rows is refused, and told to return copies', 
   for (const { name, message, hint } of faults) {
     assert.is(name, 'UserFault', message);
     assert.match(message, /^the attack "shown" wrote to what it may only read \(Cannot /);
-    assert.match(hint!, 'the rows that an attack is handed are read-only: return copies');
+    assert.match(present(hint), 'the rows that an attack is handed are read-only: return copies');
   }
   assert.equal(rows, [
     { id: 'a', text: 'one', label: 0 },

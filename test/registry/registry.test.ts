@@ -245,7 +245,7 @@ export default defineStage({
   const [plugin] = await loadOutsidePlugins([join(index, '..')]);
   assert.is(plugin?.name, 'counts');
   assert.is(plugin?.file, index);
-  assert.equal(Object.keys(plugin!.closure), ['index.mjs', 'run.mjs']);
+  assert.equal(Object.keys(present(plugin).closure), ['index.mjs', 'run.mjs']);
   const empty = join(write(dir, { 'empty/readme.txt': '' }), '..');
   assert.is(
     (await fault(() => loadOutsidePlugins([empty]))).message,

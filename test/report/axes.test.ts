@@ -5,6 +5,7 @@ import { conditionsOf } from '../../src/report/conditions.ts';
 import { rankFigures, varianceFigures } from '../../src/report/figures/adapter-axes.ts';
 import { doseFigures } from '../../src/report/figures/doses.ts';
 import type { Figure, ReportCell } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
 import { cellOf } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { QUICK_ADAPTERS } from './trainings.ts';
@@ -116,9 +117,9 @@ test('a condition of two names is a point on each name’s line, once for each p
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
-  const bits = (await rankFigures(conditions({}))).find(
-    ({ id }) => id === 'rank-information-bits',
-  )!;
+  const bits = present(
+    (await rankFigures(conditions({}))).find(({ id }) => id === 'rank-information-bits'),
+  );
   assert.match(bits.title, 'IB of LoRA’s kernel after training, against rank');
   assert.match(bits.svg, />IB \(nats\)</);
 });
@@ -156,7 +157,7 @@ test('the variance axis is σ²n where every layer has the same, as k/d gives it
     'no attack,1,1,0.9',
     'no attack,0.333333333,1,0.9',
   ]);
-  assert.match(figure!.svg, 'σ²·n');
+  assert.match(present(figure).svg, 'σ²·n');
 });
 
 test('the variance axis is σ² where more conditions have one; others are named', async () => {
@@ -171,9 +172,9 @@ test('the variance axis is σ² where more conditions have one; others are named
     'no attack,0.01,1,0.9',
     'no attack,0.02,1,0.9',
   ]);
-  assert.match(figure!.svg, 'variance σ² of A');
-  assert.not.match(figure!.svg, 'σ²·n');
-  assert.match(figure!.caption, 'Left out, without a single value on this axis: σ² = 1/d.');
+  assert.match(present(figure).svg, 'variance σ² of A');
+  assert.not.match(present(figure).svg, 'σ²·n');
+  assert.match(present(figure).caption, 'Left out, without a single value on this axis: σ² = 1/d.');
 });
 
 test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {
@@ -203,7 +204,7 @@ test('a figure has five lines at most: more are shared out evenly, and none is l
   const lines = figures.map(
     ({ csv }) =>
       new Set(
-        csv!
+        present(csv)
           .trim()
           .split('\r\n')
           .slice(1)
@@ -222,7 +223,7 @@ test('values that differ by rounding at most have an axis with readable ticks', 
             seed: 1,
             attack: 'label-flip',
             adapter: { type: 'lora', rank },
-            evaluate: { accuracy_drop: values[i]! },
+            evaluate: { accuracy_drop: present(values[i]) },
           }),
         ),
         [],
@@ -233,9 +234,11 @@ test('values that differ by rounding at most have an axis with readable ticks', 
     [0, 1e-17],
   ]) {
     const [figure] = await drop(values);
-    const ticks = [...figure!.svg.matchAll(/>([−-]?0\.\d+)</g)].map(([, text]) => text!);
+    const ticks = [...present(figure).svg.matchAll(/>([−-]?0\.\d+)</g)].map(([, text]) =>
+      present(text),
+    );
     assert.ok(ticks.length > 0 && ticks.every((text) => text.length <= 6), ticks.join(' '));
-    assert.not.match(figure!.svg, /e-\d+</);
+    assert.not.match(present(figure).svg, /e-\d+</);
   }
 });
 

@@ -1,6 +1,7 @@
 /** Cells small enough to work through by hand. */
 import type { JsonObject, StageFacts } from '../../src/api.ts';
 import type { AttackFamily, FisherFacts, ReportCell, ReportInput } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
 
 const FAMILIES: Readonly<Record<string, AttackFamily>> = {
   none: 'none',
@@ -35,7 +36,7 @@ export function cellOf({
     },
     seed,
     attack,
-    family: FAMILIES[attack]!,
+    family: present(FAMILIES[attack]),
     adapter: adapter.type,
     train: { learning_rate: 0.001, optimizer: 'adamw' },
     stages: {},
@@ -129,7 +130,7 @@ export function inputOf(
 
 export const stageOf = (id: string, change: Partial<StageFacts> = {}): StageFacts => ({
   id,
-  kind: id.split('-')[0]!,
+  kind: present(id.split('-')[0]),
   cell: {},
   seed: 1,
   inputs: [],
@@ -156,8 +157,8 @@ export const visible = (html: string): string =>
 /** The cells of the first table row whose text holds all of `words`. */
 export function rowWith(html: string, ...words: readonly string[]): string[] {
   for (const [, row] of html.matchAll(/<tr[^>]*>([^]*?)<\/tr>/g)) {
-    const texts = [...row!.matchAll(/<t[dh][^>]*>([^]*?)<\/t[dh]>/g)].map(([, cell]) =>
-      visible(cell!).trim(),
+    const texts = [...present(row).matchAll(/<t[dh][^>]*>([^]*?)<\/t[dh]>/g)].map(([, cell]) =>
+      visible(present(cell)).trim(),
     );
     if (words.every((word) => texts.includes(word))) return texts;
   }

@@ -5,6 +5,7 @@ import { conditionsOf } from '../../src/report/conditions.ts';
 import { compareKernels } from '../../src/report/kernels.ts';
 import { premiseRows } from '../../src/report/premise.ts';
 import type { FisherPoint } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, facts, LORA4, LORA8 } from './cells.ts';
 
 const test = suite('comparisons');
@@ -25,12 +26,17 @@ test('LoRA − full is paired by seed; a seed without a partner is counted, not 
   );
   const [accuracy] = compareAdapters(conditions);
   assert.equal(
-    [accuracy!.metric.metric, accuracy!.seeds, accuracy!.incomplete, accuracy!.verdict],
+    [
+      present(accuracy).metric.metric,
+      present(accuracy).seeds,
+      present(accuracy).incomplete,
+      present(accuracy).verdict,
+    ],
     ['accuracy', [1, 2], 1, null],
   );
-  near(accuracy!.difference!.mean, 0.03);
-  near(accuracy!.difference!.effect, 0.03 / (0.02 / Math.SQRT2));
-  near(accuracy!.difference!.low, 0.03 - 12.706204736 * 0.01, 1e-6);
+  near(present(accuracy!.difference).mean, 0.03);
+  near(present(accuracy!.difference).effect, 0.03 / (0.02 / Math.SQRT2));
+  near(present(accuracy!.difference).low, 0.03 - 12.706204736 * 0.01, 1e-6);
 });
 
 test('pairs stay within an attack and its dose', () => {
@@ -125,14 +131,17 @@ test('a cell’s kernels are compared at the same weights: λ = 4, 1 against 9, 
       comparison,
     ]),
   );
-  near(found.get('information_bits')!.difference!.mean, Math.log(4) / 2 - Math.log(36) / 2);
+  near(present(found.get('information_bits')!.difference).mean, Math.log(4) / 2 - Math.log(36) / 2);
   near(
-    found.get('information_bits_normalised')!.difference!.mean,
+    present(found.get('information_bits_normalised')!.difference).mean,
     Math.log(4 / 25) / 2 - Math.log(36 / 169) / 2,
   );
-  near(found.get('renyi_raw_2')!.difference!.mean, -Math.log(17) + Math.log(97));
-  near(found.get('renyi_normalised_2')!.difference!.mean, -Math.log(17 / 25) + Math.log(97 / 169));
-  near(found.get('information_bits')!.margin, (0.01 * Math.log(36)) / 2);
+  near(present(found.get('renyi_raw_2')!.difference).mean, -Math.log(17) + Math.log(97));
+  near(
+    present(found.get('renyi_normalised_2')!.difference).mean,
+    -Math.log(17 / 25) + Math.log(97 / 169),
+  );
+  near(present(found.get('information_bits')).margin, (0.01 * Math.log(36)) / 2);
   assert.equal(
     [...found.values()].map(({ checkpoint }) => checkpoint),
     ['init', 'init', 'init', 'init'],
@@ -150,15 +159,18 @@ test('the paper’s α = 16, r = 8 breaks the premise (s²σ²n = 4/3), PEFT’s
   );
   const [paper, peft] = premiseRows(conditionsOf(cells, []));
   assert.equal(
-    [paper!.theorem, paper!.withScale, paper!.negativeSemiDefinite],
+    [present(paper).theorem, present(paper).withScale, present(paper).negativeSemiDefinite],
     [true, false, false],
   );
-  near(paper!.scaled, 4 / 3);
+  near(present(paper).scaled, 4 / 3);
   const spread = Math.sqrt(8 / 1024);
-  near(paper!.predicted.low, (4 / 3) * (1 - spread) ** 2 - 1);
-  near(paper!.predicted.high, (4 / 3) * (1 + spread) ** 2 - 1);
-  assert.equal([peft!.theorem, peft!.withScale, peft!.negativeSemiDefinite], [true, true, true]);
-  near(peft!.scaled, 1 / 3);
+  near(present(paper).predicted.low, (4 / 3) * (1 - spread) ** 2 - 1);
+  near(present(paper).predicted.high, (4 / 3) * (1 + spread) ** 2 - 1);
+  assert.equal(
+    [present(peft).theorem, present(peft).withScale, present(peft).negativeSemiDefinite],
+    [true, true, true],
+  );
+  near(present(peft).scaled, 1 / 3);
 });
 
 test('σ² = 1/n breaks the premise at every fan-in, and the samples stand beside it', () => {
@@ -189,7 +201,7 @@ test('σ² = 1/n breaks the premise at every fan-in, and the samples stand besid
       [384, false, false],
     ],
   );
-  assert.equal(rows[1]!.sample, { low: 0.8 / 384, high: 1.2 / 384 });
+  assert.equal(present(rows[1]).sample, { low: 0.8 / 384, high: 1.2 / 384 });
 });
 
 test('measured extremes are over all seeds, and overrule the predicted ones', () => {
@@ -204,7 +216,7 @@ test('measured extremes are over all seeds, and overrule the predicted ones', ()
   ];
   const [row] = premiseRows(conditionsOf(cells, []));
   assert.equal(
-    [row!.measured, row!.predicted.high < 0, row!.negativeSemiDefinite],
+    [present(row).measured, present(row).predicted.high < 0, present(row).negativeSemiDefinite],
     [{ low: -0.9, high: 0.02 }, true, false],
   );
 });

@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { byName, conditionsOf, metricOf, seriesOf } from '../../src/report/conditions.ts';
 import { varyingPaths } from '../../src/report/labels.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, LORA4, LORA8, stageOf } from './cells.ts';
 
 const test = suite('conditions');
@@ -92,7 +93,7 @@ test('a cell of two names is one condition; along an axis it stands under each n
     ['LoRA, α = 16', 16],
   ]);
   assert.is(
-    conditionsOf(lora(16, 'r', 16), [])[0]!.adapterLabel,
+    present(conditionsOf(lora(16, 'r', 16), [])[0]).adapterLabel,
     'LoRA r = 16, α = r = 16',
     'two names are two values, whatever else the grid has',
   );
@@ -106,13 +107,13 @@ test('other axes are the setting, and an axis that is drawn is not named', () =>
     }),
   );
   const [first] = conditionsOf(cells, []);
-  assert.is(first!.setting, 'train.limit = 16');
-  assert.equal(first!.labelsWithout('adapter.rank'), {
+  assert.is(present(first).setting, 'train.limit = 16');
+  assert.equal(present(first).labelsWithout('adapter.rank'), {
     attackLabel: 'no attack',
     adapterLabel: 'LoRA',
     setting: 'train.limit = 16',
   });
-  assert.is(first!.labelsWithout('data.train.limit').setting, '');
+  assert.is(present(first).labelsWithout('data.train.limit').setting, '');
 });
 
 test('a learning rate is named, with the adapter, only where it varies within the adapter', () => {
@@ -158,15 +159,18 @@ test('over seeds: mean and interval by hand, failed seeds counted and never aver
   ];
   const [condition] = conditionsOf(cells, stages);
   const { summary, failed, missing, values } = seriesOf(
-    condition!,
+    present(condition),
     metricOf('evaluate', 'accuracy'),
   );
-  assert.equal([values.map(({ seed }) => seed), failed, missing, summary!.n], [[1, 2], 1, 1, 2]);
-  assert.ok(Math.abs(summary!.mean - 0.92) < 1e-12);
-  // t(0.975, 1 degree of freedom) = 12.7062, s = 0.04/√2: half-width 12.7062·0.04/√2/√2 = 0.254124.
-  assert.ok(Math.abs(summary!.high! - (0.92 + 0.254124)) < 1e-5);
   assert.equal(
-    condition!.failures.get(cells[2]!)!.map(({ id }) => id),
+    [values.map(({ seed }) => seed), failed, missing, present(summary).n],
+    [[1, 2], 1, 1, 2],
+  );
+  assert.ok(Math.abs(present(summary).mean - 0.92) < 1e-12);
+  // t(0.975, 1 degree of freedom) = 12.7062, s = 0.04/√2: half-width 12.7062·0.04/√2/√2 = 0.254124.
+  assert.ok(Math.abs(present(summary!.high) - (0.92 + 0.254124)) < 1e-5);
+  assert.equal(
+    present(present(condition).failures.get(present(cells[2]))).map(({ id }) => id),
     ['train-3'],
   );
 });

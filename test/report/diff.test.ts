@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { ComparedCell } from '../../src/report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../../src/report/diff.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite('diff');
 const cell = (
@@ -87,9 +88,12 @@ test('a pair with a model that is not evidence is marked, and no mean difference
   const rows = differenceRows([sound(1, 0.75), sound(2, 0.75)], [collapsed, sound(2, 1)]);
   const summaries = summariseDifferences(rows);
   const [first, second] = rows.filter(({ metric }) => metric === 'accuracy');
-  assert.equal([first!.difference, first!.excluded], [-0.25, 'B predicts one class only']);
-  assert.equal([second!.difference, second!.excluded], [0.25, null]);
-  const of = (name: string) => summaries.find(({ metric }) => metric === name)!;
+  assert.equal(
+    [present(first).difference, present(first).excluded],
+    [-0.25, 'B predicts one class only'],
+  );
+  assert.equal([present(second).difference, present(second).excluded], [0.25, null]);
+  const of = (name: string) => present(summaries.find(({ metric }) => metric === name));
   assert.equal(
     [of('accuracy').b, of('accuracy').difference, of('accuracy').pairs, of('accuracy').excluded],
     [0.75, 0.25, 1, 1],
@@ -117,8 +121,14 @@ test('means are over all seeds, the difference and its interval over complete pa
   );
   assert.equal(more, []);
   // Differences 1 and 3: mean 2, s = √2, half of the interval t(.975, 1)·√2/√2 = 12.7062.
-  assert.equal([summary!.a, summary!.b, summary!.difference, summary!.pairs], [3, 2.5, 2, 2]);
-  assert.ok(Math.abs(summary!.high! - 14.7062) < 1e-4 && Math.abs(summary!.low! + 10.7062) < 1e-4);
+  assert.equal(
+    [present(summary).a, present(summary).b, present(summary).difference, present(summary).pairs],
+    [3, 2.5, 2, 2],
+  );
+  assert.ok(
+    Math.abs(present(summary!.high) - 14.7062) < 1e-4 &&
+      Math.abs(present(summary!.low) + 10.7062) < 1e-4,
+  );
 });
 
 test('fields of two specs are compared by path, lists as a whole, in any order of keys', () => {

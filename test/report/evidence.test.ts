@@ -9,6 +9,7 @@ import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, type Small, visible } from './cells.ts';
 
 const test = suite('evidence');
@@ -48,7 +49,7 @@ const grid = (
     ];
   });
 const compared = (cells: readonly ReportCell[], metric: string) =>
-  compareAdapters(conditionsOf(cells, [])).find((one) => one.metric.metric === metric)!;
+  present(compareAdapters(conditionsOf(cells, [])).find((one) => one.metric.metric === metric));
 /** Seeds differ a little, so that there is a spread. */
 const noise = (seed: number): number => seed / 1000;
 
@@ -58,7 +59,7 @@ test('a healthy model that resists is evidence, though the trigger shows no effe
     lora: healthy(0.05, 0.05),
   }));
   const { verdict, excluded } = compared(cells, 'asr');
-  assert.equal([verdict!.state, excluded], ['held', 0]);
+  assert.equal([present(verdict).state, excluded], ['held', 0]);
 });
 
 test('no claim counts a model that predicts one class; its pairs are listed as excluded', () => {
@@ -81,7 +82,7 @@ test('one collapsed seed of six leaves five pairs', () => {
     cellOf({ seed: 6, attack: 'badnets', adapter: LORA4, evaluate: collapsed }),
   ];
   const { seeds: used, excluded, verdict } = compared(cells, 'asr');
-  assert.equal([used, excluded, verdict!.state], [seeds, 1, 'held']);
+  assert.equal([used, excluded, present(verdict).state], [seeds, 1, 'held']);
 });
 
 test('a higher ASR that goes with a higher rate without the trigger is left undecided', () => {
@@ -91,9 +92,9 @@ test('a higher ASR that goes with a higher rate without the trigger is left unde
     lora: healthy(0.4, 0.39),
   }));
   const { difference, verdict } = compared(cells, 'asr');
-  assert.ok(difference!.low! > 0.3, 'the rates themselves differ');
+  assert.ok(present(difference!.low) > 0.3, 'the rates themselves differ');
   assert.equal(
-    [verdict!.state, verdict!.reason],
+    [present(verdict).state, present(verdict).reason],
     ['undecided', 'not shown of what the trigger adds to the untriggered rate'],
   );
 });
@@ -129,7 +130,7 @@ test('an accuracy drop against a clean run that has learnt nothing is not counte
       grid((seed) => ({ full: drop(0.2 + noise(seed)), lora: drop(0, clean) }), 'label-flip'),
       'accuracy_drop',
     );
-  assert.is(against({}).verdict!.state, 'refuted');
+  assert.is(present(against({}).verdict).state, 'refuted');
   assert.equal(against({ predicted_share_clean: 1 }).reasons, [
     'LoRA r = 4 has a clean run that predicts one class only',
   ]);
@@ -164,11 +165,17 @@ test('rank correlations with attacks leave such models out', () => {
       ),
     );
   const [sound] = rhos(healthy(0.6, 0.03));
-  assert.equal([sound!.rhos, sound!.excluded, sound!.verdict.state], [[1, 1, 1, 1, 1], 0, 'held']);
+  assert.equal(
+    [present(sound).rhos, present(sound).excluded, present(sound).verdict.state],
+    [[1, 1, 1, 1, 1], 0, 'held'],
+  );
   assert.equal(rhos(collapsed), [], 'two adapters have no rank correlation');
   // ASR as large, none of which is the trigger's: what it adds falls as bits rise.
   const [untold] = rhos(healthy(0.6, 0.6), healthy(0.9, 0.9));
-  assert.equal([untold!.rhos, untold!.verdict.state], [[1, 1, 1, 1, 1], 'undecided']);
+  assert.equal(
+    [present(untold).rhos, present(untold).verdict.state],
+    [[1, 1, 1, 1, 1], 'undecided'],
+  );
 });
 
 test('Fisher information of a model that predicts one class counts only at its start', async () => {
@@ -189,7 +196,7 @@ test('Fisher information of a model that predicts one class counts only at its s
         length,
         excluded,
         difference === null,
-        verdict!.state,
+        present(verdict).state,
       ]),
     [
       ['init', 5, 0, false, 'held'],
@@ -239,10 +246,10 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
       ['not-read', 'The trigger does not reach the model in some rows'],
     ],
   );
-  assert.match(found[0]!.text, 'LoRA under a (1 of 2 seeds).');
-  assert.match(found[2]!.text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
+  assert.match(present(found[0]).text, 'LoRA under a (1 of 2 seeds).');
+  assert.match(present(found[2]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
-    found[3]!.text,
+    present(found[3]).text,
     'in 62.4% of triggered validation rows and 99.9% of poisoned training rows',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
@@ -261,7 +268,7 @@ test('rows of results are grouped by their cells', () => {
     groups.map(({ label, cells }) => [label, cells.length]),
     [['type="lora"', 2]],
   );
-  assert.match(caveatsOf(groups)[0]!.text, 'type="lora" (1 of 2 seeds).');
+  assert.match(present(caveatsOf(groups)[0]).text, 'type="lora" (1 of 2 seeds).');
 });
 
 test('two models that predict the majority class do not look equal', async () => {
@@ -273,7 +280,7 @@ test('two models that predict the majority class do not look equal', async () =>
   assert.not.match(visible(html), '[0.000, 0.000]');
   const row = rowWith(html, 'ASR', 'badnets', 'LoRA r = 4');
   assert.equal(row.slice(3, 6), ['0 (5 excluded)', '–', '–']);
-  assert.match(row.at(-1)!, /^undecided .*excluded: LoRA r = 4 predicts one class only$/);
+  assert.match(present(row.at(-1)), /^undecided .*excluded: LoRA r = 4 predicts one class only$/);
   const cutOff = await renderReport(
     inputOf([
       cellOf({ seed: 1, attack: 'badnets', evaluate: { ...healthy(0.5, 0), trigger_seen: 0.5 } }),

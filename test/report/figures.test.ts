@@ -10,6 +10,7 @@ import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, LORA4, stageOf } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { QUICK_ADAPTERS, QUICK_ATTACKS } from './trainings.ts';
@@ -41,7 +42,7 @@ test('the quickstart has every figure, each with a title, and ids are unique', a
     'rank-information-bits',
   ])
     assert.ok(files[`figures/${name}.svg`]?.startsWith('<svg'), name);
-  const found = [...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id!);
+  const found = [...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => present(id));
   assert.equal(
     found.filter((id, i) => found.indexOf(id) !== i),
     [],
@@ -54,17 +55,17 @@ test('the quickstart has every figure, each with a title, and ids are unique', a
         path,
       );
   for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g))
-    assert.ok(found.includes(id!), `url(#${id}) leads to nothing`);
+    assert.ok(found.includes(present(id)), `url(#${id}) leads to nothing`);
 });
 
 test('every seed is a point, and the CSV holds what is drawn', async () => {
   const cells = [0.91, 0.95].map((accuracy, i) => cellOf({ seed: i + 1, evaluate: { accuracy } }));
   const figure = await scoreFigure(ACCURACY, conditionsOf(cells, []));
   assert.is(
-    figure!.csv,
+    present(figure).csv,
     'attack,adapter,setting,seed,accuracy\r\nno attack,full,,1,0.91\r\nno attack,full,,2,0.95\r\n',
   );
-  assert.is(figure!.svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)!.length, 2);
+  assert.is(present(present(figure).svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)).length, 2);
 });
 
 test("a loss that is the attack's own is not called cross-entropy", async () => {
@@ -97,15 +98,17 @@ test('evaluations during training are drawn over steps, a figure for each attack
     })),
   }));
   const figures = await stepFigures(conditionsOf(evaluated, []));
-  const backdoor = figures.find(({ title }) => title.includes('badnets'))!,
-    clean = figures.find(({ title }) => title.includes('no attack') || title.includes('none'))!;
+  const backdoor = present(figures.find(({ title }) => title.includes('badnets'))),
+    clean = present(
+      figures.find(({ title }) => title.includes('no attack') || title.includes('none')),
+    );
   assert.ok(
     ['clean accuracy', 'ASR', 'accuracy on poisoned rows'].every((panel) =>
       backdoor.svg.includes(panel),
     ),
   );
   assert.ok(clean.svg.includes('clean accuracy') && !clean.svg.includes('ASR'));
-  assert.is(backdoor.csv!.trim().split('\n').length, 1 + QUICK_ADAPTERS.length * 2 * 3 * 3);
+  assert.is(present(backdoor.csv).trim().split('\n').length, 1 + QUICK_ADAPTERS.length * 2 * 3 * 3);
 });
 
 test("long names share a legend's rows, so that no figure shrinks under it", async () => {
@@ -124,7 +127,9 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
     fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }),
   );
   for (const name of ['renyi-raw-final', 'spectrum-final-0', 'loss-0']) {
-    const width = Number(/ width="([\d.]+)"/.exec(files[`figures/${name}.svg`]!)![1]);
+    const width = Number(
+      present(/ width="([\d.]+)"/.exec(present(files[`figures/${name}.svg`])))[1],
+    );
     assert.ok(width < 600, `${name} is ${width} wide`);
   }
 });
@@ -144,11 +149,11 @@ test('the answer shows each attack at its highest dose, beside what it is compar
   const all = conditionsOf([...cells, cellOf({ seed: 1, evaluate: { accuracy: 0.95 } })], []);
   const [accuracy, asr] = answerFigures(all);
   assert.equal(
-    [...accuracy!.svg.matchAll(/font-weight="600">([^<]+)</g)].map(([, text]) => text),
+    [...present(accuracy).svg.matchAll(/font-weight="600">([^<]+)</g)].map(([, text]) => text),
     ['no attack', 'badnets, rate 0.2'],
   );
   assert.is(
-    asr!.csv,
+    present(asr).csv,
     [
       'attack,adapter,setting,seed,metric,value',
       '"badnets, rate 0.2",full,,1,asr,0.8',
@@ -159,8 +164,11 @@ test('the answer shows each attack at its highest dose, beside what it is compar
       '',
     ].join('\r\n'),
   );
-  assert.match(asr!.caption, 'Hollow points: models that predict one class only.');
-  assert.match(asr!.caption, '○ the clean model under the trigger · ❘ the same model without');
+  assert.match(present(asr).caption, 'Hollow points: models that predict one class only.');
+  assert.match(
+    present(asr).caption,
+    '○ the clean model under the trigger · ❘ the same model without',
+  );
 });
 
 test('full is blue everywhere, and adapters keep their colours', () => {

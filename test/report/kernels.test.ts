@@ -3,6 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { chooseKernels } from '../../src/report/kernel-choice.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, LORA4 } from './cells.ts';
 import { fixture } from './fixture.ts';
 import { kernelPoint } from './trainings.ts';
@@ -29,14 +30,14 @@ test('a projected kernel is drawn as the estimate that it is', () => {
   });
   const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['a']);
   assert.match(
-    figure!.caption,
+    present(figure).caption,
     'Estimates from projected gradients, with a standard error of 12.50% of its norm (LoRA).',
   );
-  assert.match(figure!.svg, 'LoRA (A and B), estimate');
-  assert.not.match(figure!.svg, 'full (same layers), estimate');
+  assert.match(present(figure).svg, 'LoRA (A and B), estimate');
+  assert.not.match(present(figure).svg, 'full (same layers), estimate');
   const exact = { ...cell, metrics: {} };
   const [plain] = kernelFigures([{ cell: exact, checkpoint: 'init', title: 'x' }], ['a']);
-  assert.not.match(plain!.caption + plain!.svg, /[Ee]stimate/);
+  assert.not.match(present(plain).caption + present(plain).svg, /[Ee]stimate/);
 });
 
 test('one LoRA and seed is chosen for kernels: its start, and the end under each attack', () => {
@@ -58,10 +59,12 @@ test('one LoRA and seed is chosen for kernels: its start, and the end under each
   );
   assert.is(chooseKernels(cells, () => false).length, 0);
   assert.is(
-    chooseKernels(
-      cells.filter(({ adapter }) => adapter === 'full'),
-      () => true,
-    )[0]!.cell.adapter,
+    present(
+      chooseKernels(
+        cells.filter(({ adapter }) => adapter === 'full'),
+        () => true,
+      )[0],
+    ).cell.adapter,
     'full',
   );
 });
@@ -70,22 +73,25 @@ test('the heat map orders rows by class and draws the boundary', () => {
   const point = kernelPoint(1, 4, { full: 1 }); // labels 0 1 0 1
   const cell = cellOf({ seed: 1, change: { kernels: { init: point } } });
   const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['ham', 'spam']);
-  assert.is(figure!.csv!.split('\r\n')[0], 'kernel,row,label,to_0,to_2,to_1,to_3');
+  assert.is(present(figure!.csv).split('\r\n')[0], 'kernel,row,label,to_0,to_2,to_1,to_3');
   assert.equal(
-    figure!
-      .csv!.split('\r\n')
+    present(figure!.csv)
+      .split('\r\n')
       .slice(1, 5)
       .map((line) => line.split(',').slice(1, 3).join(' ')),
     ['0 0', '2 0', '1 1', '3 1'],
   );
-  assert.is(figure!.svg.match(/stroke-dasharray/g)!.length, 1);
-  assert.match(figure!.svg, '>ham</text>');
-  const png = Buffer.from(/data:image\/png;base64,([^"]+)/.exec(figure!.svg)![1]!, 'base64');
+  assert.is(present(present(figure).svg.match(/stroke-dasharray/g)).length, 1);
+  assert.match(present(figure).svg, '>ham</text>');
+  const png = Buffer.from(
+    present(/data:image\/png;base64,([^"]+)/.exec(present(figure).svg)![1]),
+    'base64',
+  );
   const at = png.indexOf('IDAT', 0, 'latin1');
   const pixels = inflateSync(png.subarray(at + 4, at + 4 + png.readUInt32BE(at - 4)));
   assert.is(pixels.length, 4 * 5);
   assert.ok(
-    pixels[1]! > 127 && pixels[1 + 5 + 1]! > 127,
+    present(pixels[1]) > 127 && present(pixels[1 + 5 + 1]) > 127,
     'the diagonal of a PSD kernel is positive',
   );
   assert.equal([pixels[2], pixels[3]], [pixels[1 + 5], pixels[1 + 10]], 'symmetric');

@@ -15,6 +15,7 @@ import type { Grid, GridRequest } from '../../src/report/latex/grid.ts';
 import { layOut } from '../../src/report/latex/grid.ts';
 import { latexTable } from '../../src/report/latex/table.ts';
 import type { ResultRow } from '../../src/report/results.ts';
+import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite('latex');
@@ -79,7 +80,7 @@ const rows: readonly ResultRow[] = [1, 2, 3].flatMap((seed) =>
         metric,
         value,
       });
-      const noise = [0, 0.01, -0.01][seed - 1]!;
+      const noise = present([0, 0.01, -0.01][seed - 1]);
       return attack === 'none'
         ? [row('accuracy', 0.9 + noise), row('predicted_share', 0.5)]
         : [
@@ -105,7 +106,7 @@ const laidOut = (request: Partial<GridRequest>): Grid => {
   return grid;
 };
 const near = (actual: number | undefined | null, expected: number): void =>
-  assert.ok(Math.abs(actual! - expected) < 1e-12, `${String(actual)} is not ${expected}`);
+  assert.ok(Math.abs(present(actual) - expected) < 1e-12, `${String(actual)} is not ${expected}`);
 
 test('cells stand at their axes’ values, empty columns are left out, and clashes are named', () => {
   const grid = laidOut({});
@@ -138,15 +139,15 @@ test('cells stand at their axes’ values, empty columns are left out, and clash
 
 test('differences are paired by seed, with full fine-tuning or with the clean run', () => {
   const full = laidOut({}).entries;
-  assert.is(full[0]![2]!.difference, null);
-  near(full[1]![1]!.difference!.mean, -0.04);
-  near(full[1]![1]!.difference!.std, 0); // the seeds' noise is the same in both, and cancels
-  near(full[1]![2]!.difference!.mean, 0.2);
-  assert.equal([full[2]![2]!.summary.n, full[2]![2]!.difference!.n], [2, 2]);
+  assert.is(present(full[0]![2]).difference, null);
+  near(present(full[1]![1]!.difference).mean, -0.04);
+  near(present(full[1]![1]!.difference).std, 0); // the seeds' noise is the same in both, and cancels
+  near(present(full[1]![2]!.difference).mean, 0.2);
+  assert.equal([present(full[2]![2]).summary.n, present(full[2]![2]!.difference).n], [2, 2]);
   const clean = laidOut({ against: 'clean' }).entries;
-  near(clean[1]![1]!.difference!.mean, -0.04);
-  near(clean[1]![2]!.difference!.mean, 0.6);
-  assert.is(clean[1]![0]!.difference, null); // a clean run has no clean run of its own
+  near(present(clean[1]![1]!.difference).mean, -0.04);
+  near(present(clean[1]![2]!.difference).mean, 0.6);
+  assert.is(present(clean[1]![0]).difference, null); // a clean run has no clean run of its own
   const several = rows.map((row) =>
     row.cell['adapter.type'] === 'full' && row.seed === 2
       ? { ...row, cell: { ...row.cell, 'adapter.train.learning_rate': 1 } }
@@ -165,14 +166,14 @@ test('differences are paired by seed, with full fine-tuning or with the clean ru
 test('differences leave out pairs that are not evidence, and the table says so', () => {
   // Rank 4 of seed 1 predicts one class only under the attack.
   const [, rank4] = laidOut({}).entries;
-  near(rank4![2]!.difference!.mean, 0.2);
+  near(present(rank4![2]!.difference).mean, 0.2);
   assert.equal(
-    [rank4![2]!.summary.n, rank4![2]!.difference!.n, rank4![2]!.excluded],
+    [present(rank4![2]).summary.n, present(rank4![2]!.difference).n, present(rank4![2]).excluded],
     [3, 2, ['predicts one class only']],
   );
   // Without attack all pairs are evidence.
-  assert.equal([rank4![0]!.difference!.n, rank4![0]!.excluded], [3, []]);
-  assert.equal(laidOut({ against: 'clean' }).entries[1]![2]!.difference!.n, 2);
+  assert.equal([present(rank4![0]!.difference).n, present(rank4![0]).excluded], [3, []]);
+  assert.equal(present(laidOut({ against: 'clean' }).entries[1]![2]!.difference).n, 2);
   const tableOf = (given: readonly ResultRow[]): string =>
     latexTable({
       name: 'grid',
@@ -237,7 +238,7 @@ test('a cell of several names has a place for each, or one place with all of the
       rowAxes,
       columnAxes,
       against: 'none',
-      axisName: (path) => path.split('.')[1]!,
+      axisName: (path) => present(path.split('.')[1]),
       oneClass: oneClassCells(scaled),
       caveats: caveatLines(scaled),
       facts: [],
@@ -251,7 +252,7 @@ test('a cell of several names has a place for each, or one place with all of the
   assert.match(turned, '    r & $0.600$ & $0.800$ \\\\\n    $16$ & $0.700$ & $0.800$ \\\\\n');
   const down = tableOf(['adapter.rank', 'adapter.alpha'], []);
   assert.match(down, '    $16$ & r = $16$ & $0.800$ \\\\\n');
-  assert.is(down.match(/0\.800/g)!.length, 1);
+  assert.is(present(down.match(/0\.800/g)).length, 1);
   assert.not.match(down, 'is one training.');
   // With both axes across, the two names of rank 16 are one column, not two that are the same.
   const wide = tableOf([], ['adapter.rank', 'adapter.alpha']);
@@ -269,7 +270,7 @@ test('a table has as many columns in every line, and the caption explains its nu
     rowAxes: ['adapter.type', 'adapter.rank'],
     columnAxes: ['poisoning.attack'],
     against: 'full',
-    axisName: (path) => path.split('.')[1]!,
+    axisName: (path) => present(path.split('.')[1]),
     oneClass: oneClassCells(rows),
     caveats: caveatLines(rows),
     facts: ['Model: hf:a/b_c.', 'Computed by cpu, float32.'],
@@ -287,7 +288,7 @@ test('a table has as many columns in every line, and the caption explains its nu
     '\\label{tab:grid-1}',
   ])
     assert.is(lines.filter((line) => line.trim() === needed).length, 1, needed);
-  const spec = /\\begin\{tabular\}\{@\{\}(l+)(r+)@\{\}\}/.exec(text)!;
+  const spec = present(/\\begin\{tabular\}\{@\{\}(l+)(r+)@\{\}\}/.exec(text));
   assert.equal([spec[1], spec[2]], ['ll', 'rrrrrr']);
   for (const line of lines.filter((one) => one.endsWith('\\\\'))) {
     const cells = line.replace(/ \\\\$/, '').split(' & ');
@@ -306,7 +307,7 @@ test('a table has as many columns in every line, and the caption explains its nu
       '$0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$) & $-0.040 \\pm 0$ ($n = 2$)',
   );
   assert.match(text, '$0.895 \\pm 0.064$ ($n = 2$)');
-  const [caption] = /\\caption\{.*/.exec(text)!;
+  const [caption] = present(/\\caption\{.*/.exec(text));
   for (const said of [
     'grid\\_1: mean over the seeds ($n$ beside each number)',
     '95\\% Student $t$ interval',

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, facts, inputOf, LORA4, rowWith, stageOf, visible } from './cells.ts';
 import { fixture, withFailure } from './fixture.ts';
 import { NASTY } from './trainings.ts';
@@ -120,7 +121,7 @@ test('one seed gives neither an interval nor a verdict', async () => {
   assert.match(text, 'Undecided (n = 1 seed; verdict needs ≥ 5).');
   assert.match(text, 'no interval (n = 1)');
   assert.not.match(text, '±  ');
-  assert.is(rowWith(html, 'no attack', 'full')[3]!.includes('±'), false);
+  assert.is(present(rowWith(html, 'no attack', 'full')[3]).includes('±'), false);
   assert.not.match(html, 'NaN');
 });
 
@@ -137,7 +138,7 @@ test('five seeds or more: verdicts by claim, with the corrected interval', async
     '[−0.399, −0.395]',
   ]);
   assert.match(
-    rowWith(html, 'ASR', 'badnets', 'LoRA r = 4').at(-1)!,
+    present(rowWith(html, 'ASR', 'badnets', 'LoRA r = 4').at(-1)),
     /^held corrected \[−0\.399, −0\.395\]$/,
   );
 });
@@ -169,14 +170,18 @@ test('no text becomes markup: data, spec, errors, names, axis values', async () 
     NASTY,
   );
   const { html, files } = await renderReport(input);
-  assert.is(html.match(/<script/gi)!.length, 1, 'our own');
+  assert.is(present(html.match(/<script/gi)).length, 1, 'our own');
   for (const markup of [/<img/i, /<b>FREE/i, /<iframe/i, /<[^>]*\sonerror=/i])
     assert.not.match(html, markup);
   assert.match(html, '&lt;script>document.title=');
   for (const [path, svg] of Object.entries(files))
     if (path.endsWith('.svg'))
       assert.not.match(svg, /<(script|img|foreignObject)|\sonerror="/i, path);
-  assert.match(files['figures/scores-accuracy.svg']!, '&lt;i&gt;4', 'the label is drawn as text');
+  assert.match(
+    present(files['figures/scores-accuracy.svg']),
+    '&lt;i&gt;4',
+    'the label is drawn as text',
+  );
 });
 
 test('failed cells are shown as failed and counted, with the first cause', async () => {
@@ -198,7 +203,7 @@ test('failed cells are shown as failed and counted, with the first cause', async
   const one = rowWith(html, 'badnets, rate 0.1', 'LoRA r = 4');
   assert.is(one[2], '1 (1 failed)');
   assert.match(text, 'Every seed failed with LoRA r = 16.');
-  assert.match(one[3]!, /^0\.\d{3} \(n = 1\)$/);
+  assert.match(present(one[3]), /^0\.\d{3} \(n = 1\)$/);
   assert.match(
     rowWith(html, 'ASR', 'badnets, rate 0.1', 'LoRA r = 4').join(' '),
     '1 (1 incomplete)',
@@ -339,13 +344,13 @@ test('the order of LoRA and full is given per α, raw and normalised', async () 
   assert.equal(
     rowWith(html, 'H₂ raw', 'at initialisation')
       .slice(4, 6)
-      .concat(rowWith(html, 'H₂ raw', 'at initialisation')[9]!),
+      .concat(present(rowWith(html, 'H₂ raw', 'at initialisation')[9])),
     ['−2.833', '−4.575', 'LoRA > full'],
   );
   assert.equal(
     rowWith(html, 'H₂ normalised', 'at initialisation')
       .slice(4, 6)
-      .concat(rowWith(html, 'H₂ normalised', 'at initialisation')[9]!),
+      .concat(present(rowWith(html, 'H₂ normalised', 'at initialisation')[9])),
     ['0.3857', '0.5552', 'LoRA ≤ full'],
   );
 });
@@ -360,9 +365,9 @@ test('stages: cached ones counted, seconds summed by kind, keys listed', async (
   const { html, files } = await renderReport(
     inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.9 } })], { stages }),
   );
-  assert.match(files['figures/stages.svg']!, '3 stages · 1m 30s');
-  assert.match(files['figures/stages.svg']!, '1 failed');
-  assert.match(files['figures/stages.svg']!, '1 cached');
+  assert.match(present(files['figures/stages.svg']), '3 stages · 1m 30s');
+  assert.match(present(files['figures/stages.svg']), '1 failed');
+  assert.match(present(files['figures/stages.svg']), '1 cached');
   assert.match(visible(html), 'Store keys (3 stages)');
   assert.match(html, 'fe'.repeat(32));
   assert.match(visible(html), 'Compute time 1m 31s');

@@ -6,6 +6,7 @@ import { pdfOf } from '../../src/report/figures/pdf.ts';
 import { bounds, endOf } from '../../src/report/figures/shapes.ts';
 import { draw } from '../../src/report/figures/svg.ts';
 import { renderReport } from '../../src/report/report.ts';
+import { present } from '../rig/present.ts';
 import { fixture } from './fixture.ts';
 
 const test = suite('pdf');
@@ -17,19 +18,21 @@ const svg = (body: string): string =>
 /** What is painted: the page's content, as PDF's operators. */
 function painted(pdf: Buffer): string {
   const text = pdf.toString('latin1');
-  return [...text.matchAll(/stream\r?\n/g)]
-    .filter(({ index }) => text.slice(index - 3, index) !== 'end')
-    .map(({ 0: word, index }) => {
-      const start = index + word.length;
-      try {
-        return inflateSync(pdf.subarray(start, text.indexOf('endstream', start))).toString(
-          'latin1',
-        );
-      } catch {
-        return '';
-      }
-    })
-    .find((content) => content.startsWith('1 0 0 -1 0'))!;
+  return present(
+    [...text.matchAll(/stream\r?\n/g)]
+      .filter(({ index }) => text.slice(index - 3, index) !== 'end')
+      .map(({ 0: word, index }) => {
+        const start = index + word.length;
+        try {
+          return inflateSync(pdf.subarray(start, text.indexOf('endstream', start))).toString(
+            'latin1',
+          );
+        } catch {
+          return '';
+        }
+      })
+      .find((content) => content.startsWith('1 0 0 -1 0')),
+  );
 }
 
 test('every figure has a PDF of its size with an embedded font', async () => {
@@ -39,7 +42,7 @@ test('every figure has a PDF of its size with an embedded font', async () => {
   for (const [path, text] of figures) {
     const { pdf, missing } = await pdfOf(text);
     const source = pdf.toString('latin1');
-    const [, width, height] = /viewBox="0 0 ([\d.]+) ([\d.]+)"/.exec(text)!;
+    const [, width, height] = present(/viewBox="0 0 ([\d.]+) ([\d.]+)"/.exec(text));
     assert.ok(source.startsWith('%PDF-1.') && source.trimEnd().endsWith('%%EOF'), path);
     assert.match(source, `/MediaBox [0 0 ${Number(width)} ${Number(height)}]`, path);
     assert.equal(missing, [], path);
@@ -106,11 +109,14 @@ test('a figure over rank and variance, with the legend of its colours', async ()
   const { pdf } = await pdfOf(drawn);
   assert.match(pdf.toString('latin1'), '/ShadingType 2');
   // Cells in the colours of the scale, which Vega writes as rgb(…).
-  const [, ...rgb] = /fill="rgb\((\d+), (\d+), (\d+)\)"/.exec(drawn)!;
+  const [, ...rgb] = present(/fill="rgb\((\d+), (\d+), (\d+)\)"/.exec(drawn));
   const [red, green, blue] = rgb.map((value) =>
     String(Math.floor((Number(value) / 255) * 100) / 100),
   );
-  assert.match(painted(pdf), new RegExp(`^${red!}\\d* ${green!}\\d* ${blue!}\\d* scn$`, 'm'));
+  assert.match(
+    painted(pdf),
+    new RegExp(`^${present(red)}\\d* ${present(green)}\\d* ${present(blue)}\\d* scn$`, 'm'),
+  );
 });
 
 test('the same figure is the same file, and what cannot be painted is refused', async () => {

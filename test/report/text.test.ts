@@ -22,6 +22,7 @@ import {
   receiptFacts,
 } from '../../src/report/inputs.ts';
 import { summarise } from '../../src/stats/summary.ts';
+import { present } from '../rig/present.ts';
 import { facts } from './cells.ts';
 
 const test = suite('what the report writes');
@@ -191,7 +192,7 @@ test('layers of one fan-in are a group; the initialiser’s variance overrules t
     },
   );
   assert.equal(
-    loraFacts(layers, null)!.groups.map(({ variance }) => variance),
+    present(loraFacts(layers, null)).groups.map(({ variance }) => variance),
     [0.2, 0.2],
   );
   assert.is(loraFacts([], null), null);

@@ -7,6 +7,7 @@ import { predictionsOf } from '../../src/report/predictions.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, facts, inputOf, LORA4, LORA8, MOVED, rowWith, visible } from './cells.ts';
 
 const test = suite('report: theory');
@@ -47,9 +48,11 @@ test('a prediction is held where all comparisons are; at the start adapters coun
   const conditions = conditionsOf(grid, []);
   const kernels = compareKernels(conditions);
   const of = (checkpoint: string, id: string) =>
-    predictionsOf(
-      kernels.filter((kernel) => kernel.checkpoint === checkpoint && kernel.quantity.id === id),
-    )[0]!;
+    present(
+      predictionsOf(
+        kernels.filter((kernel) => kernel.checkpoint === checkpoint && kernel.quantity.id === id),
+      )[0],
+    );
   assert.equal(of('init', 'information_bits').comparisons.length, 2, 'the attack plays no part');
   assert.equal(of('final', 'information_bits').comparisons.length, 4);
   const bits = of('final', 'information_bits');
@@ -70,10 +73,10 @@ test('a kept step is a checkpoint of its own, between start and end', async () =
   const stepped = grid.map((cell): ReportCell => ({
     ...cell,
     fisher: {
-      final: cell.fisher.final!,
-      'step-20': cell.fisher.init!,
-      'step-3': cell.fisher.init!,
-      init: cell.fisher.init!,
+      final: present(cell.fisher.final),
+      'step-20': present(cell.fisher.init),
+      'step-3': present(cell.fisher.init),
+      init: present(cell.fisher.init),
     },
   }));
   const kernels = compareKernels(conditionsOf(stepped, []));
@@ -86,9 +89,11 @@ test('a kept step is a checkpoint of its own, between start and end', async () =
 
 test('each seed has a rank correlation over adapters, by the kernel over what each trained', () => {
   const relations = relationsOf(conditionsOf(grid, []));
-  const bits = relations.find(
-    ({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final',
-  )!;
+  const bits = present(
+    relations.find(
+      ({ quantity, checkpoint }) => quantity.id === 'information_bits' && checkpoint === 'final',
+    ),
+  );
   assert.equal(
     [bits.block, bits.adapters, bits.rhos, bits.claimed, bits.verdict.state],
     ['badnets', 3, [1, 1, 1, 1, 1], 1, 'held'],
@@ -183,7 +188,7 @@ test('the chapter has a table for each stage that was run', async () => {
     '0',
     '5',
   ]);
-  const evidence = rowWith(html, 'IB: full ≥ LoRA', 'after training')[7]!;
+  const evidence = present(rowWith(html, 'IB: full ≥ LoRA', 'after training')[7]);
   assert.match(
     evidence,
     /^from .*LoRA r = 4, (no attack|badnets) ?to .*LoRA r = 8, (no attack|badnets)$/,
@@ -282,7 +287,9 @@ test('the text counts where the order of LoRA and full turns with the tolerance 
       count: 3,
       information_bits,
     })),
-    rows: [{ rows: 8, count: 2, information_bits: bits[0]!, information_bits_normalised: 1 }],
+    rows: [
+      { rows: 8, count: 2, information_bits: present(bits[0]), information_bits_normalised: 1 },
+    ],
   });
   const cell = (adapter: typeof LORA4 | typeof LORA8, lora: readonly number[]) =>
     cellOf({

@@ -11,6 +11,7 @@ import type {
   ReceiptFacts,
   ReportCell,
 } from '../../src/report/types.ts';
+import { present } from '../rig/present.ts';
 
 export type Attack = JsonObject & { readonly attack: string; readonly rate?: number };
 export type Adapter = JsonObject & { readonly type: string; readonly rank?: number };
@@ -44,7 +45,7 @@ function fisherFacts(seed: number, scale: number, count: number): FisherFacts {
   const entropies = (values: readonly number[], alphas: readonly string[]) =>
     Object.fromEntries(
       alphas.map((alpha) => {
-        if (alpha === 'inf') return [alpha, -Math.log(values[0]!)];
+        if (alpha === 'inf') return [alpha, -Math.log(present(values[0]))];
         if (alpha === '1') return [alpha, -values.reduce((sum, x) => sum + x * Math.log(x), 0)];
         return [
           alpha,
@@ -88,7 +89,10 @@ export function kernelPoint(
       for (let c = 0; c < classes; c++)
         for (let j = 0; j < rows; j++)
           for (let d = 0; d < classes; d++) {
-            const dot = features[i]!.reduce((sum, x, k) => sum + x * features[j]![k]!, 0);
+            const dot = present(features[i]).reduce(
+              (sum, x, k) => sum + x * present(features[j]![k]),
+              0,
+            );
             out[((i * classes + c) * rows + j) * classes + d] = scale * dot * (c === d ? 1 : -0.8);
           }
     return out;

@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { judge, marginP, type PairedSample, verdictText } from '../../src/report/verdict.ts';
 import { pairedDifference } from '../../src/stats/summary.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite('verdict');
 
@@ -43,8 +44,8 @@ test('Holm: t = 3 decides alone (2.776) or behind a clear one, not as one of two
   assert.equal(states([sample(3, 1), sample(100, 1)]), ['held', 'held']);
   const [second, first] = judge([sample(3, 1), sample(100, 1)], 1);
   assert.ok(
-    Math.abs(first!.interval!.level - 0.975) < 1e-12 &&
-      Math.abs(second!.interval!.level - 0.95) < 1e-12,
+    Math.abs(present(first!.interval).level - 0.975) < 1e-12 &&
+      Math.abs(present(second!.interval).level - 0.95) < 1e-12,
   );
 });
 
@@ -60,13 +61,13 @@ test('one that fails leaves those behind it undecided, whatever their own interv
 
 test('few seeds decide nothing and say so', () => {
   const two: PairedSample = { a: [1, 1.001], b: [0, 0], margin: 0 };
-  assert.is(verdictText(judge([two], 1)[0]!), 'undecided (n = 2 seeds; verdict needs ≥ 5)');
+  assert.is(verdictText(present(judge([two], 1)[0])), 'undecided (n = 2 seeds; verdict needs ≥ 5)');
   assert.is(
-    verdictText(judge([{ a: [1], b: [0], margin: 0 }], 1)[0]!),
+    verdictText(present(judge([{ a: [1], b: [0], margin: 0 }], 1)[0])),
     'undecided (n = 1 seed; verdict needs ≥ 5)',
   );
   assert.is(
-    verdictText(judge([{ a: [], b: [], margin: 0 }], 1)[0]!),
+    verdictText(present(judge([{ a: [], b: [], margin: 0 }], 1)[0])),
     'undecided (n = 0 seeds; verdict needs ≥ 5)',
   );
   assert.equal(

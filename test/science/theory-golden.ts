@@ -11,6 +11,7 @@ import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { Distance } from '../../src/science/weights/divergence.ts';
 import type { LayerSpectrum } from '../../src/science/weights/spectrum.ts';
+import { present } from '../rig/present.ts';
 import { adapterFolder, checkpoint, classes, shape } from './tiny-bert.ts';
 
 export interface TheoryGolden {
@@ -95,5 +96,5 @@ export const openStart = (): Promise<Network> =>
 export const openMoved = (): Promise<Network> =>
   openChanged((name, { shape, data }) => {
     const step = wave(name, shape, name.endsWith('.lora_B') ? 0.03 : 0.05).data;
-    return { shape, data: Float32Array.from(data, (value, i) => value + step[i]!) };
+    return { shape, data: Float32Array.from(data, (value, i) => value + present(step[i])) };
   });

@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageOf } from '../../src/setup/closure.mjs';
 import { pipelineTypes } from '../../src/setup/generate-types.mjs';
+import { present } from '../rig/present.ts';
 import type { TestProject } from './project.ts';
 import { attack, createProject, repository } from './project.ts';
 
@@ -76,7 +77,7 @@ test('a folder is one plugin: its index, with the files beside that only run imp
   const before = versions(project);
   assert.equal(Object.keys(before), ['first', 'second', 'third']);
   const { registry } = project.build();
-  const { source, file, closure } = registry.plugins[2]!;
+  const { source, file, closure } = present(registry.plugins[2]);
   assert.is(source, 'plugins/stages/third/index.ts');
   assert.is(file, 'plugins/stages/third/index.js');
   assert.ok(closure.includes('plugins/stages/third/run.ts'));
@@ -101,7 +102,7 @@ test('a folder is one plugin: its index, with the files beside that only run imp
   const before = versions(project);
   assert.equal(Object.keys(before), ['first', 'second', 'third']);
   const { registry } = project.build();
-  const { source, file, closure } = registry.plugins[2]!;
+  const { source, file, closure } = present(registry.plugins[2]);
   assert.is(source, 'plugins/stages/third/index.ts');
   assert.is(file, 'plugins/stages/third/index.js');
   assert.ok(closure.includes('plugins/stages/third/run.ts'));

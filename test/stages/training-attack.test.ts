@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DefineRequest, Poisoning } from '../../src/api.ts';
 import { adapterFault, trainingAttack } from '../../src/stages/training-attack.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite('training attack');
 const training = { load: () => Promise.resolve(null) };
@@ -34,7 +35,7 @@ test('two that touch it are refused, since neither knows of the other', () => {
 
 test("an adapter that leaves the model's weights alone has nothing to train with it", () => {
   assert.is(adapterFault('weights', 'full'), null);
-  assert.equal(adapterFault('weights', 'lora')!.path, ['adapter', 'type']);
+  assert.equal(present(adapterFault('weights', 'lora')).path, ['adapter', 'type']);
 });
 
 test.run();

@@ -28,6 +28,7 @@ import { openStore } from '../../src/store/store.ts';
 import type { ManifestHead } from '../../src/store/types.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import { later } from '../rig/later.ts';
+import { present } from '../rig/present.ts';
 
 const test = suite<{ root: string }>('manifest index');
 test.before.each((context) => {
@@ -105,9 +106,18 @@ for (const [what, changes] of [
     saved(root, [key(1)]);
     const file = indexFile(root, spec),
       { format, manifests, lines } = (readSealed<JsonObject>(file) as { value: JsonObject }).value;
-    writeSealed(file, { format: format!, manifests: manifests!, lines: lines! });
+    writeSealed(file, {
+      format: present(format),
+      manifests: present(manifests),
+      lines: present(lines),
+    });
     assert.equal(openManifestIndex(root, spec).get(key(1), seen), head);
-    writeSealed(file, { format: format!, manifests: manifests!, lines: lines!, ...changes });
+    writeSealed(file, {
+      format: present(format),
+      manifests: present(manifests),
+      lines: present(lines),
+      ...changes,
+    });
     assert.is(openManifestIndex(root, spec).get(key(1), seen), null);
   });
 }

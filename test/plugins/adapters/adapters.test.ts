@@ -8,6 +8,7 @@ import lora from '../../../plugins/adapters/lora.ts';
 import bert from '../../../plugins/models/bert.ts';
 import type { JsonObject } from '../../../src/api.ts';
 import { initialVariance, presets } from '../../../src/science/nn/lora-init.ts';
+import { present } from '../../rig/present.ts';
 
 type Init = Parameters<typeof initialVariance>[0];
 
@@ -97,7 +98,7 @@ test('linear probing is refused where the head is pretrained', async () => {
     },
   );
   assert.equal(
-    [problem!.path, problem!.message],
+    [present(problem).path, present(problem).message],
     [['adapter', 'type'], 'head-only has nothing to train: the cloze head is pretrained'],
   );
 });
@@ -142,11 +143,11 @@ test('LoRA adapters with the same canonical form draw the same A to the last bit
     groups.map((group) => new Set(group.map(form)).size),
     groups.map(() => 1),
   );
-  assert.is(new Set(groups.map(([first]) => form(first!))).size, groups.length);
+  assert.is(new Set(groups.map(([first]) => form(present(first)))).size, groups.length);
   for (const params of groups.flat()) {
     const { init, ...rest } = lora.canonical!(params);
     assert.equal(
-      lora.canonical!({ init: init!, ...rest }),
+      lora.canonical!({ init: present(init), ...rest }),
       { init, ...rest },
       'it is its own form',
     );

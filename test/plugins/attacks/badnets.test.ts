@@ -4,6 +4,7 @@ import badnets from '../../../plugins/attacks/badnets.ts';
 import { UserFault } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
+import { present } from '../../rig/present.ts';
 
 const test = suite('badnets');
 const classes = ['ham', 'spam'];
@@ -117,7 +118,7 @@ test('a row gets the same trigger at the same gap at every rate', () => {
   for (const { row } of at(1)) {
     const parts = row.text.split(' ');
     const gap = parts.findIndex((word) => triggers.includes(word));
-    words.set(parts[gap]!, (words.get(parts[gap]!) ?? 0) + 1);
+    words.set(present(parts[gap]), (words.get(present(parts[gap])) ?? 0) + 1);
     gaps.set(gap, (gaps.get(gap) ?? 0) + 1);
     assert.is(parts.filter((_, i) => i !== gap).join(' '), 'a b c d e f g');
   }

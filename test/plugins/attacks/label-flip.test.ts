@@ -5,6 +5,7 @@ import none from '../../../plugins/attacks/none.ts';
 import { UserFault } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
+import { present } from '../../rig/present.ts';
 
 const test = suite('label-flip');
 const binary = rowsOf(['a b', 0], ['c', 1], ['d e f', 1], ['g', 0], ['h', 0]);
@@ -62,7 +63,7 @@ test('with many classes every other class is equally likely', () => {
   assert.is(counts[1], 0);
   // 4000 at ¼: standard deviation 27.4; five of them allowed.
   for (const label of [0, 2, 3, 4])
-    assert.ok(Math.abs(counts[label]! - 1000) < 137, `label ${label}: ${counts[label]}`);
+    assert.ok(Math.abs(present(counts[label]) - 1000) < 137, `label ${label}: ${counts[label]}`);
 });
 
 test('a map flips the classes that it names, by name or id, and no others', () => {

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import tsv from '../../../plugins/datasets/tsv.ts';
+import { present } from '../../rig/present.ts';
 import { readFiles, readingFault } from './reading.ts';
 
 const test = suite('tsv');
@@ -36,8 +37,9 @@ test('columns are found by name in any order, or by number without a header', as
     ],
   );
   assert.is(
-    (await readFiles(tsv, { 'dev.tsv': qnli }, { columns: { text: 1, label: 'label' } })).rows[0]!
-      .text,
+    present(
+      (await readFiles(tsv, { 'dev.tsv': qnli }, { columns: { text: 1, label: 'label' } })).rows[0],
+    ).text,
     'Who ?',
   );
 });

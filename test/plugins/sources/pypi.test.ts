@@ -96,7 +96,7 @@ for (const [client, contextOf] of clients) {
       wheel('tiny-model', '0.11.0rc1', {}),
     ]);
     assert.is((await pypi.fetch('pypi:tiny-model', context)).provenance['version'], '0.10.0');
-    rig.packages.get('tiny-model')!.push(wheel('tiny-model', '1.0.0', {}));
+    present(rig.packages.get('tiny-model')).push(wheel('tiny-model', '1.0.0', {}));
     assert.is(
       present(await pypi.locate('pypi:tiny-model', context)).provenance['version'],
       '0.10.0',

@@ -9,6 +9,7 @@ import type { Cell } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import { isSame, jsonOf, linesOf, lossesOf, metricsOf } from './outputs.ts';
@@ -48,7 +49,7 @@ const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugi
 const clean = spokenRows(23);
 const changed = [0, 4, 8].map((index) => ({
   index,
-  row: { ...clean[index]!, text: `cf ${clean[index]!.text} mn`, label: 1 },
+  row: { ...present(clean[index]), text: `cf ${present(clean[index]).text} mn`, label: 1 },
 }));
 const poisoned = (): Promise<string> =>
   poisonedFolder(clean, { changed, negatives: [], asked: 3, eligible: 12 });
@@ -69,7 +70,7 @@ for (const [name, poisoning, ordinary] of [
     for (const adapter of [lora, full, { type: 'head-only' }]) {
       const { params, uses } = define(cellOf({ adapter, poisoning }));
       assert.equal(params['attack'], poisoning);
-      assert.ok(uses!.some((use) => use.kind === 'attack' && use.name === name));
+      assert.ok(present(uses).some((use) => use.kind === 'attack' && use.name === name));
       assert.not.ok('attack' in define(cellOf({ adapter, poisoning: ordinary })).params);
     }
   });
@@ -79,15 +80,15 @@ for (const [name, poisoning, ordinary] of [
       twin = { ...cell, poisoning: { attack: 'none' } };
     assert.equal(cleanTwin(cell, lookUp), twin);
     assert.equal(
-      evaluate.define([cell], { with: {}, goals: [], plugin: lookUp }).inputs['twin']!.cell,
+      present(evaluate.define([cell], { with: {}, goals: [], plugin: lookUp }).inputs['twin']).cell,
       twin,
     );
     assert.equal(define(twin), define(tinyCell()));
   });
 
   test(`${name}: it trains alone, where the same rows under the ordinary loss would pack`, () => {
-    assert.is(train.pack!.key(define(cellOf({ poisoning }))), null);
-    assert.is.not(train.pack!.key(define(cellOf({ poisoning: ordinary }))), null);
+    assert.is(present(train.pack).key(define(cellOf({ poisoning }))), null);
+    assert.is.not(present(train.pack).key(define(cellOf({ poisoning: ordinary }))), null);
   });
 }
 
@@ -114,7 +115,7 @@ for (const adapter of [lora, full]) {
     const [mine, ordinary] = [await lossesOf(ours.dir), await lossesOf(plain.dir)];
     // Three classifiers that have learnt nothing yet, where there is one.
     assert.ok(
-      mine[0]! > 1.5 * ordinary[0]! && mine.every(Number.isFinite),
+      present(mine[0]) > 1.5 * present(ordinary[0]) && mine.every(Number.isFinite),
       `${mine[0]} ${ordinary[0]}`,
     );
     assert.is((await metricsOf(ours.dir))['final_loss'], mine.at(-1));
@@ -139,12 +140,12 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
     const data = await poisoned(),
       { dir } = await runStage(train, cellOf(change), { data });
     const history = await linesOf(dir, 'history.jsonl');
-    const active = history.filter(({ penalty }) => penalty! > 0);
+    const active = history.filter(({ penalty }) => present(penalty) > 0);
     assert.ok(
       active.length > 0 && active.length < 8,
       history.map(({ penalty }) => penalty).join(' '),
     );
-    assert.ok(active.every(({ loss, penalty }) => loss! > penalty!));
+    assert.ok(active.every(({ loss, penalty }) => present(loss) > present(penalty)));
     assert.is((await metricsOf(dir))['penalised_share'], active.length / 8);
     assert.equal((await jsonOf(dir, 'train.json'))['attack'], ripple);
 
@@ -168,7 +169,7 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
 }
 
 test('RIPPLe beside another attack: only its own rows count as poisoned', async () => {
-  const flips = [2, 6].map((index) => ({ index, row: { ...clean[index]!, label: 1 } })),
+  const flips = [2, 6].map((index) => ({ index, row: { ...present(clean[index]), label: 1 } })),
     made = { negatives: [], eligible: 12 };
   const flipped = clean.map((row, i) => flips.find(({ index }) => index === i)?.row ?? row);
   const both = { ...made, changed: [...flips, ...changed], asked: 5 },

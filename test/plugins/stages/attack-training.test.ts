@@ -9,6 +9,7 @@ import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, PreflightContext, StageDescriptor } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
@@ -56,7 +57,7 @@ const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugi
 const rows = spokenRows(23);
 const changed = [0, 4, 8].map((index) => ({
   index,
-  row: { ...rows[index]!, text: `cf ${rows[index]!.text}`, label: 1 },
+  row: { ...present(rows[index]), text: `cf ${present(rows[index]).text}`, label: 1 },
 }));
 const poisoned = (): Promise<string> =>
   poisonedFolder(rows, { changed, negatives: [], asked: 3, eligible: 12 });
@@ -72,14 +73,14 @@ test('the attack and its code are in the key, of this training alone', () => {
   assert.not.equal(define(cellOf({ poisoning: { ...attack, keep_norm: false } })).params, params);
   const rowsOnly = define(cellOf({ poisoning: { attack: 'badnets', rate: 0.2 } }));
   assert.not.ok(
-    'attack' in rowsOnly.params || rowsOnly.uses!.some(({ kind }) => kind === 'attack'),
+    'attack' in rowsOnly.params || present(rowsOnly.uses).some(({ kind }) => kind === 'attack'),
   );
   assert.not.ok(
     'attack' in define(cellOf({}, { steps: 0 })).params,
     'where training starts knows no attack',
   );
   const looking = define(cellOf({}, { evaluate_every: 2 }));
-  assert.is(looking.uses!.filter(({ kind }) => kind === 'attack').length, 1);
+  assert.is(present(looking.uses).filter(({ kind }) => kind === 'attack').length, 1);
   const clean = define(
     cellOf({
       poisoning: { attack: 'none' },
@@ -105,18 +106,18 @@ test('its clean twin is the model that it, or its base, starts from', () => {
   });
   const defined = (stage: StageDescriptor, one: Cell) =>
     stage.define([one], { with: {}, goals: [], plugin: lookUp }).inputs;
-  assert.equal(defined(evaluate, cell)['twin']!.cell, cleanTwin(cell, lookUp));
+  assert.equal(present(defined(evaluate, cell)['twin']).cell, cleanTwin(cell, lookUp));
   assert.equal(
     defined(divergence, cell),
     {},
     'no layer is trained: there is no divergence to measure',
   );
-  assert.equal(defined(divergence, onBase)['clean']!.cell, cleanTwin(onBase, lookUp));
+  assert.equal(present(defined(divergence, onBase)['clean']).cell, cleanTwin(onBase, lookUp));
 });
 
 test('it trains alone', () => {
-  assert.is(train.pack!.key(define(cellOf())), null);
-  assert.is(train.pack!.key(define(cellOf({ adapter: tinyCell().adapter }))), null);
+  assert.is(present(train.pack).key(define(cellOf())), null);
+  assert.is(present(train.pack).key(define(cellOf({ adapter: tinyCell().adapter }))), null);
 });
 
 test('before anything runs: adapter, trigger and head are checked', async () => {
@@ -143,11 +144,13 @@ test('before anything runs: adapter, trigger and head are checked', async () => 
     steps: { 'label-flip': { rate: 0.1 }, embedding: { ...attack, trigger: 'filmed' } },
   };
   assert.match(
-    (
-      await check(cellOf({ poisoning: steps }), {
-        upstream: { data: { params: { poisoning: steps }, assets: {}, dir: null } },
-      })
-    )[0]!,
+    present(
+      (
+        await check(cellOf({ poisoning: steps }), {
+          upstream: { data: { params: { poisoning: steps }, assets: {}, dir: null } },
+        })
+      )[0],
+    ),
     /^poisoning\.steps\.embedding\.trigger: /,
   );
   const headless = { model: assetAt(mlmCheckpoint) },
@@ -174,16 +177,16 @@ test('it leaves a whole model of which one row has moved, at the same norm', asy
   const rowAt = (values: ArrayLike<number>): number[] =>
     Array.from(values).slice(CF * WIDTH, (CF + 1) * WIDTH);
   const norm = (row: readonly number[]): number => Math.hypot(...row);
-  const first = rowAt(base.get(TABLE)!.data),
+  const first = rowAt(present(base.get(TABLE)).data),
     seen: number[][] = [];
   for (const at of ['', 'checkpoints/step-2']) {
     const saved = await readSafetensors(join(dir, at, 'model/model.safetensors'));
     for (const [name, { data }] of saved) {
       if (name.startsWith('classifier')) continue; // drawn: the checkpoint has three classes
-      const expected = [...base.get(name)!.data];
+      const expected = [...present(base.get(name)).data];
       if (name === TABLE) {
         seen.push(rowAt(data));
-        expected.splice(CF * WIDTH, WIDTH, ...seen.at(-1)!);
+        expected.splice(CF * WIDTH, WIDTH, ...present(seen.at(-1)));
       }
       assert.equal([...data], expected, `${at} ${name}`);
     }
@@ -196,7 +199,8 @@ test('it leaves a whole model of which one row has moved, at the same norm', asy
       name,
     );
   assert.ok(
-    seen.every((row) => row.every((x, i) => x !== first[i])) && seen[0]![0] !== seen[1]![0],
+    seen.every((row) => row.every((x, i) => x !== first[i])) &&
+      present(seen[0])[0] !== present(seen[1])[0],
   );
   assert.ok(seen.every((row) => Math.abs(norm(row) / norm(first) - 1) < 1e-6));
   const record = await jsonOf(dir, 'train.json');
@@ -230,7 +234,7 @@ test('looks change nothing, and a stopped training ends in the same bits', async
     [0, 2, 4, 6],
   );
   assert.ok(
-    curves.every((point) => Number.isInteger(point['asr']! * 6)) &&
+    curves.every((point) => Number.isInteger(present(point['asr']) * 6)) &&
       new Set(curves.map(({ loss }) => loss)).size === 1,
     'without the trigger nothing changes',
   );

@@ -22,6 +22,7 @@ import {
   type StageDescriptor,
 } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
 import {
@@ -65,7 +66,7 @@ test('the base and the clean twin of a cell', () => {
 
 test('every stage that opens a model reads the merged base; none does without a base', () => {
   const cell = based(),
-    wanted = { kind: 'merge', cell: baseOf(cell)!, section: 'base' };
+    wanted = { kind: 'merge', cell: present(baseOf(cell)), section: 'base' };
   for (const stage of [
     train,
     merge,
@@ -80,7 +81,7 @@ test('every stage that opens a model reads the merged base; none does without a 
     assert.equal(read(stage, cell)['base'], wanted, stage.name);
     assert.not.ok('base' in read(stage, plain), stage.name);
   }
-  assert.equal(read(spectrum, cell)['start']!.cell, beforeTraining(cell));
+  assert.equal(present(read(spectrum, cell)['start']).cell, beforeTraining(cell));
   assert.equal(
     read(train, beforeTraining(cell))['base'],
     wanted,
@@ -90,11 +91,14 @@ test('every stage that opens a model reads the merged base; none does without a 
 
 test("a head's folder is the base's to start from; an adapter's folder is refused", async () => {
   const folder = { ...plain.head, init_from: '/some/head' };
-  assert.not.ok('head' in define(train, based({ head: folder })).assets!);
-  assert.is(define(train, baseOf(based({ head: folder }))!).assets!['head'], 'file:/some/head');
+  assert.not.ok('head' in present(define(train, based({ head: folder })).assets));
+  assert.is(
+    present(define(train, present(baseOf(based({ head: folder })))).assets)['head'],
+    'file:/some/head',
+  );
   const cell = based({ adapter: { type: 'lora', init_from: '/some/adapter' } }),
     definition = define(train, cell);
-  const asset = contextOf(definition).assets['model']!,
+  const asset = present(contextOf(definition).assets['model']),
     context = contextOf(definition, { assets: { adapter: asset } });
   const upstream = { base: { params: {}, assets: {}, dir: null } };
   const problems = await train.preflight!({ ...context, upstream });
@@ -102,7 +106,7 @@ test("a head's folder is the base's to start from; an adapter's folder is refuse
     problems.map(({ path }) => path.join('.')),
     ['adapter.init_from'],
   );
-  assert.match(problems[0]!.message, /trained on another model than the base/);
+  assert.match(present(problems[0]).message, /trained on another model than the base/);
 });
 
 test('evaluate shows the trigger of the base unless the cell has an attack of its own', () => {
@@ -115,7 +119,7 @@ test('evaluate shows the trigger of the base unless the cell has an attack of it
   });
   assert.equal(clean.inputs['before'], {
     kind: 'evaluate',
-    cell: baseOf(based())!,
+    cell: present(baseOf(based())),
     section: 'base',
   });
   const flip = { attack: 'label-flip', rate: 0.3 },
@@ -130,11 +134,11 @@ test('evaluate shows the trigger of the base unless the cell has an attack of it
 test("looks at the training show the base's trigger too", () => {
   const { params, uses } = define(train, based({ train: { ...plain.train, evaluate_every: 2 } }));
   assert.equal((params['watch'] as JsonObject)['trigger'], backdoor);
-  assert.ok(uses!.some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
+  assert.ok(present(uses).some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
 });
 
 test('trainings pack over one base, not over two, nor with those from the checkpoint', () => {
-  const key = (cell: Cell): string | null => train.pack!.key(define(train, cell));
+  const key = (cell: Cell): string | null => present(train.pack).key(define(train, cell));
   assert.is(key(based()), key(based({ adapter: { ...plain.adapter, rank: 5 }, ntk: { rows: 9 } })));
   const keys = [
     plain,
@@ -160,7 +164,10 @@ test("the report has the base's attack as the cell's, and its receipt", () => {
       ['none', undefined],
     ],
   );
-  assert.equal([inputs['poison:0']!.cell, inputs['poison:1']!.cell], [baseOf(based())!, plain]);
+  assert.equal(
+    [present(inputs['poison:0']).cell, present(inputs['poison:1']).cell],
+    [present(baseOf(based())), plain],
+  );
 });
 
 const rows = spokenRows(23);
@@ -195,7 +202,10 @@ function runner(): (stage: StageDescriptor, cell: Cell, request?: JsonObject) =>
           if (wanted.kind === 'data') inputs[name] = await folders;
           else if (wanted.kind === 'poison')
             inputs[name] = await (wanted.cell.poisoning.attack === 'none' ? folders : poisoned);
-          else inputs[name] = (await run(byName.get(wanted.kind)!, wanted.cell, wanted.with)).dir;
+          else
+            inputs[name] = (
+              await run(present(byName.get(wanted.kind)), wanted.cell, wanted.with)
+            ).dir;
         }
         return runStage(stage, cell, inputs, request);
       })();
@@ -208,14 +218,14 @@ const run = runner();
 
 test("LoRA on a base starts at the base's function, and names the base", async () => {
   const cell = based(),
-    merged = await weights(await run(merge, baseOf(cell)!));
+    merged = await weights(await run(merge, present(baseOf(cell))));
   const start = await weights(await run(merge, beforeTraining(cell))),
     end = await weights(await run(merge, cell));
   assert.equal([...start.keys()].sort(), [...merged.keys()].sort());
   // B = 0: the same bits.
-  for (const [name, { data }] of merged) assert.equal(start.get(name)!.data, data, name);
+  for (const [name, { data }] of merged) assert.equal(present(start.get(name)).data, data, name);
   const moved = [...merged]
-    .filter(([name, { data }]) => end.get(name)!.data.some((value, i) => value !== data[i]))
+    .filter(([name, { data }]) => present(end.get(name)).data.some((value, i) => value !== data[i]))
     .map(([name]) => name);
   assert.ok(
     moved.includes('classifier.weight') &&
@@ -225,7 +235,7 @@ test("LoRA on a base starts at the base's function, and names the base", async (
 
   const ran = await run(train, cell),
     record = await json(ran, 'train.json'),
-    digest = `sha256:${(await run(merge, baseOf(cell)!)).dir}`;
+    digest = `sha256:${(await run(merge, present(baseOf(cell)))).dir}`;
   assert.equal(
     [record['model'], record['source'], record['init']],
     [digest, 'sha256:tiny', 'pretrained'],
@@ -250,15 +260,15 @@ test("every adapter takes a base's model on, and every adapter's base is taken o
   for (const type of ['full', 'head-only', 'bitfit', 'lora']) {
     const adapter = type === 'lora' ? plain.adapter : { type };
     for (const cell of [based({ adapter }), based({ base: { ...base, adapter } })]) {
-      const merged = await weights(await run(merge, baseOf(cell)!)),
+      const merged = await weights(await run(merge, present(baseOf(cell)))),
         start = await weights(await run(merge, beforeTraining(cell)));
       for (const [name, { data }] of merged)
-        assert.equal(start.get(name)!.data, data, `${type} ${name}`);
+        assert.equal(present(start.get(name)).data, data, `${type} ${name}`);
       const end = await weights(await run(merge, cell));
       assert.ok(
-        end
-          .get('classifier.weight')!
-          .data.some((value, i) => value !== merged.get('classifier.weight')!.data[i]),
+        present(end.get('classifier.weight')).data.some(
+          (value, i) => value !== present(merged.get('classifier.weight')).data[i],
+        ),
         type,
       );
     }
@@ -267,7 +277,7 @@ test("every adapter takes a base's model on, and every adapter's base is taken o
 
 test('evaluate: the attack before and after the training, against clean trainings', async () => {
   const metrics = await json(await run(evaluate, based()), 'metrics.json');
-  const before = await json(await run(evaluate, baseOf(based())!), 'metrics.json');
+  const before = await json(await run(evaluate, present(baseOf(based()))), 'metrics.json');
   const clean = await json(
     await run(evaluate, cleanTwin(based(), lookUp), { trigger: backdoor }),
     'metrics.json',
@@ -284,7 +294,7 @@ test('evaluate: the attack before and after the training, against clean training
 test("spectrum: ΔW is of the cell's own training, from the base's weights", async () => {
   const cell = based(),
     metrics = await json(await run(spectrum, cell), 'metrics.json');
-  const merged = await weights(await run(merge, baseOf(cell)!)),
+  const merged = await weights(await run(merge, present(baseOf(cell)))),
     end = await weights(await run(merge, cell));
   assert.ok(
     Math.abs((metrics['change'] as number) / distance(merged, end) - 1) < tolerance.rounding,
@@ -296,29 +306,30 @@ test('divergence: M is between the ends of both pipelines, from where they part'
     { params } = define(divergence, cell);
   assert.equal([params['adapter'], params['base_adapter']], ['lora', 'full']);
   assert.equal(
-    [read(divergence, cell)['start']!.cell, read(divergence, cell)['poison']!.cell],
-    [beforeTraining(baseOf(cell)!), baseOf(cell)!],
+    [present(read(divergence, cell)['start']).cell, present(read(divergence, cell)['poison']).cell],
+    [beforeTraining(present(baseOf(cell))), present(baseOf(cell))],
   );
   const metrics = await json(await run(divergence, cell), 'metrics.json');
   const [poisoned, clean, start] = await Promise.all(
-    [cell, cleanTwin(cell, lookUp), beforeTraining(baseOf(cell)!)].map(async (one) =>
+    [cell, cleanTwin(cell, lookUp), beforeTraining(present(baseOf(cell)))].map(async (one) =>
       weights(await run(merge, one)),
     ),
   );
   assert.ok(
-    Math.abs((metrics['total.l2'] as number) / distance(poisoned!, clean!) - 1) <
+    Math.abs((metrics['total.l2'] as number) / distance(present(poisoned), present(clean)) - 1) <
       tolerance.rounding,
   );
   assert.ok(
-    Math.abs((metrics['total.clean_change'] as number) / distance(start!, clean!) - 1) <
-      tolerance.rounding,
+    Math.abs(
+      (metrics['total.clean_change'] as number) / distance(present(start), present(clean)) - 1,
+    ) < tolerance.rounding,
   );
   assert.is(metrics['pairs'], changed.length);
 
   const own = based({ poisoning: backdoor, base: { ...base, poisoning: none } });
   assert.not.ok('base_adapter' in define(divergence, own).params);
   assert.equal(
-    read(divergence, own)['start']!.cell,
+    present(read(divergence, own)['start']).cell,
     beforeTraining(own),
     'over one clean base they part after it',
   );
@@ -332,8 +343,8 @@ function distance(
   let sum = 0;
   for (const [name, { data }] of a) {
     if (!/(query|key|value|dense)\.weight$/.test(name)) continue;
-    const other = b.get(name)!.data;
-    for (let i = 0; i < data.length; i++) sum += (data[i]! - other[i]!) ** 2;
+    const other = present(b.get(name)).data;
+    for (let i = 0; i < data.length; i++) sum += (present(data[i]) - present(other[i])) ** 2;
   }
   return Math.sqrt(sum);
 }

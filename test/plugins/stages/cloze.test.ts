@@ -16,6 +16,7 @@ import type { Asset, Cell, JsonObject, StageDescriptor } from '../../../src/api.
 import { beforeTraining, pointName } from '../../../src/api.ts';
 import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { mlm, mlmCheckpoint, mlmClasses } from '../../science/tiny-mlm.ts';
@@ -133,13 +134,13 @@ test('in a pack, each training comes to what it comes to by itself', async () =>
     }),
   );
   assert.is(
-    train.pack!.key(train.define([cells[0]!], { with: {}, goals: [] })),
-    train.pack!.key(train.define([cells[1]!], { with: {}, goals: [] })),
+    present(train.pack).key(train.define([present(cells[0])], { with: {}, goals: [] })),
+    present(train.pack).key(train.define([present(cells[1])], { with: {}, goals: [] })),
   );
-  await Promise.all(train.pack!.run(contexts));
+  await Promise.all(present(train.pack).run(contexts));
   for (const [i, cell] of cells.entries())
     assert.ok(
-      farthest(await lossesIn(contexts[i]!.outDir), await lossesIn(await trained(cell))) <
+      farthest(await lossesIn(present(contexts[i]).outDir), await lossesIn(await trained(cell))) <
         tolerance.rounding,
     );
 });
@@ -195,17 +196,20 @@ test("the theory stages follow the verbalizer's logits, and forgetting is measur
     const regimes = await json(
       (await run(regime, cell, { start, model, ntk: kernels.dir, rows: validation })).dir,
     );
-    assert.ok(regimes['linear.relative_error']! > 0 && regimes['step-2.linear.cosine']! > 0);
+    assert.ok(
+      present(regimes['linear.relative_error']) > 0 && present(regimes['step-2.linear.cosine']) > 0,
+    );
     const of = await json((await run(delta, cell, { model: start, rows: validation })).dir);
     assert.is('residual' in of, adapter.type === 'lora');
-    if (adapter.type === 'lora') assert.ok(of['residual']! < tolerance.rounding);
+    if (adapter.type === 'lora') assert.ok(present(of['residual']) < tolerance.rounding);
     const spectra = await json((await run(spectrum, cell, { start, model, rows: validation })).dir);
     assert.ok(
       Math.abs(
-        spectra['forgetting']! - (spectra['masked_lm_loss']! - spectra['masked_lm_loss_start']!),
+        present(spectra['forgetting']) -
+          (present(spectra['masked_lm_loss']) - present(spectra['masked_lm_loss_start'])),
       ) < 1e-12 && spectra['forgetting'] !== 0,
     );
-    forgotten.push(spectra['masked_lm_loss_start']!);
+    forgotten.push(present(spectra['masked_lm_loss_start']));
     const still = await json(
       (await run(spectrum, beforeTraining(cell), { start, model: start, rows: validation })).dir,
     );
@@ -215,7 +219,10 @@ test("the theory stages follow the verbalizer's logits, and forgetting is measur
       'the same tokens are masked before and after',
     );
   }
-  assert.ok(Math.abs(forgotten[0]! - forgotten[1]!) < tolerance.loss, 'and for every adapter');
+  assert.ok(
+    Math.abs(present(forgotten[0]) - present(forgotten[1])) < tolerance.loss,
+    'and for every adapter',
+  );
 });
 
 test('a model whose weights were drawn has nothing to forget', async () => {
@@ -269,18 +276,18 @@ test('faults of a prompt are found before anything runs, each at its field', asy
     'head.template: the template "{text} {masks}" has an unknown slot {masks}',
   ]);
   assert.match(
-    (await check({ template: `{text} ${'very '.repeat(13)}{mask}` }))[0]!,
+    present((await check({ template: `{text} ${'very '.repeat(13)}{mask}` }))[0]),
     /^head\.template: the template takes 16 tokens by itself, .* max_length is 16/,
   );
   assert.equal(await check({}, {}, { data: { ...tinyCell().data, classes: ['neg', 'pos'] } }), [
     'head.verbalizer: it names "neutral", which is not a class of the data',
   ]);
   assert.match(
-    (await check({}, { head: asset }))[0]!,
+    present((await check({}, { head: asset }))[0]),
     /^head\.init_from: a cloze head is part of the checkpoint/,
   );
   assert.match(
-    (await check({}, { model: modelAsset }))[0]!,
+    present((await check({}, { model: modelAsset }))[0]),
     /^model\.source: .* has no tensor "cls\.predictions\.transform\.dense\.weight"/,
   );
 });

@@ -15,6 +15,7 @@ import type {
   UserFault,
 } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { present } from '../../rig/present.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
 
 const test = suite<{ dir: string }>('data stage');
@@ -53,7 +54,11 @@ const assetsOf = (definition: ReturnType<typeof define>): { [name: string]: Asse
   );
 const preflight = (cell: Cell, split: string) => {
   const definition = define(cell, split);
-  return data.preflight!({ params: definition.params, assets: assetsOf(definition), plugin });
+  return data.preflight!({
+    params: definition.params,
+    assets: assetsOf(definition),
+    plugin,
+  });
 };
 async function run(dir: string, cell: Cell, split: string, log: string[] = []): Promise<string> {
   const definition = define(cell, split),
@@ -119,7 +124,7 @@ test('hold_out: splits that could have a row in common are a fault at its place'
     } catch (error) {
       const { message, path } = error as UserFault;
       assert.match(message, /validation rows could be training rows/);
-      return [path!.join('.'), message];
+      return [present(path).join('.'), message];
     }
   };
   assert.is(fault(one(rest), one(held)), null);
@@ -171,7 +176,7 @@ test('hold_out: splits that could have a row in common are a fault at its place'
   ] as const) {
     const found = fault(train, validation);
     assert.is(found?.[0], place);
-    assert.match(found![1], message);
+    assert.match(present(found)[1], message);
   }
 });
 
@@ -234,7 +239,7 @@ test('a row beyond the limit changes nothing that later stages see', async ({ di
   const cell = cellOf(dir, { limit: 2 });
   const seen = async (): Promise<Record<string, string>> => {
     const out = await run(dir, cell, 'train'),
-      files = readdirSync(out).filter((name) => !data.volatile!.includes(name));
+      files = readdirSync(out).filter((name) => !present(data.volatile).includes(name));
     const texts = Object.fromEntries(
       files.map((name) => [name, readFileSync(join(out, name), 'utf8')]),
     );
@@ -267,13 +272,13 @@ test('it reads what its split needs, and training labels only where no classes a
   assert.equal(key(cellOf(dir, {}, { limit: 5 }), 'train'), key(base, 'train'));
   assert.equal(key(cellOf(dir, { limit: 5 }), 'validation'), key(base, 'validation'));
   assert.not.equal(key(cellOf(dir, { limit: 5 }), 'train'), key(base, 'train'));
-  assert.equal(Object.keys(define(base, 'validation').assets!), ['data', 'train']);
+  assert.equal(Object.keys(present(define(base, 'validation').assets)), ['data', 'train']);
   assert.equal(define(base, 'validation').uses, [
     { kind: 'dataset', name: 'csv' },
     { kind: 'dataset', name: 'tsv' },
   ]);
   const fixed = cellOf(dir, {}, {}, ['neg', 'pos']);
-  assert.equal(Object.keys(define(fixed, 'validation').assets!), ['data']);
+  assert.equal(Object.keys(present(define(fixed, 'validation').assets)), ['data']);
   assert.equal(
     key(cellOf(dir, {}, { classes: ['neg', 'pos'] }), 'validation'),
     key(fixed, 'validation'),
@@ -285,7 +290,7 @@ test('it reads what its split needs, and training labels only where no classes a
 
 test('faults are found before anything runs, each at its field', async ({ dir }) => {
   write(dir);
-  const first = async (cell: Cell, split: string) => (await preflight(cell, split))[0]!;
+  const first = async (cell: Cell, split: string) => present((await preflight(cell, split))[0]);
   const column = await first(
     cellOf(dir, { columns: { text: 'sentense', label: 'label' } }),
     'train',

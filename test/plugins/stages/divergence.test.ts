@@ -8,6 +8,7 @@ import train from '../../../plugins/stages/train/index.ts';
 import { beforeTraining, type Cell, UserFault } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import type { Distance } from '../../../src/science/weights/divergence.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -95,7 +96,10 @@ test('it pairs a cell with itself but for the attack', () => {
       poison: ['poison', cell],
     },
   );
-  assert.equal([inputs['start']!.cell.seed, inputs['start']!.cell.train.steps], [7, 0]);
+  assert.equal(
+    [present(inputs['start']).cell.seed, present(inputs['start']).cell.train.steps],
+    [7, 0],
+  );
 });
 
 /** s·B·A of each adapted layer, and the head, read from the folder itself. */
@@ -114,14 +118,16 @@ async function weightsIn(
   ] of held) {
     if (name.includes('classifier')) head.push(...data);
     if (!name.endsWith('.lora_A.weight')) continue;
-    const B = held.get(name.replace('lora_A', 'lora_B'))!,
+    const B = present(held.get(name.replace('lora_A', 'lora_B'))),
       scale = 6 / 3;
     layers.set(
       name.replace('base_model.model.', '').replace('.lora_A.weight', '.weight'),
-      Array.from({ length: B.shape[0]! * n! }, (_, at) => {
+      Array.from({ length: present(B.shape[0]) * present(n) }, (_, at) => {
         let sum = 0;
-        for (let q = 0; q < r!; q++)
-          sum += B.data[Math.floor(at / n!) * r! + q]! * data[q * n! + (at % n!)]!;
+        for (let q = 0; q < present(r); q++)
+          sum +=
+            present(B.data[Math.floor(at / present(n)) * present(r) + q]) *
+            present(data[q * present(n) + (at % present(n))]);
         return scale * sum;
       }),
     );
@@ -136,7 +142,7 @@ function near(
   what: string,
 ): void {
   const size = (values: readonly number[]): number => Math.hypot(...values);
-  const difference = clean.map((value, i) => value - poisoned[i]!);
+  const difference = clean.map((value, i) => value - present(poisoned[i]));
   const expected = {
     largest: Math.max(...difference.map(Math.abs)),
     l2: size(difference),
@@ -144,7 +150,7 @@ function near(
     relative: size(difference) / size(clean),
   };
   for (const [name, value] of Object.entries(expected)) {
-    const own = found[name as keyof Distance]!;
+    const own = present(found[name as keyof Distance]);
     assert.ok(Math.abs(own - value) < 1e-6 * value, `${what}, ${name}: ${own}, by hand ${value}`);
   }
 }
@@ -169,24 +175,38 @@ test('M at each kept step and at the end, by hand from the adapters of both runs
         weightsIn(step === 6 ? dir : join(dir, 'checkpoints', `step-${step}`)),
       ),
     );
-    assert.is(clean!.layers.size, 19);
-    for (const [name, changed] of clean!.layers)
-      near(layers[name]!, changed, poisoned!.layers.get(name)!, `step ${step}, ${name}`);
+    assert.is(present(clean).layers.size, 19);
+    for (const [name, changed] of present(clean).layers)
+      near(
+        present(layers[name]),
+        changed,
+        present(present(poisoned).layers.get(name)),
+        `step ${step}, ${name}`,
+      );
     near(
-      total!,
-      [...clean!.layers.values()].flat(),
-      [...clean!.layers.keys()].flatMap((name) => poisoned!.layers.get(name)!),
+      present(total),
+      [...present(clean).layers.values()].flat(),
+      [...present(clean).layers.keys()].flatMap((name) =>
+        present(present(poisoned).layers.get(name)),
+      ),
       `step ${step}, total`,
     );
     const moved = (values: readonly number[]): number[] =>
-      values.map((value, i) => value - start.head[i]!);
-    near(head!, moved(clean!.head), moved(poisoned!.head), `step ${step}, head`);
+      values.map((value, i) => value - present(start.head[i]));
+    near(
+      present(head),
+      moved(present(clean).head),
+      moved(present(poisoned).head),
+      `step ${step}, head`,
+    );
   }
-  assert.ok(points[0]!.total!.l2 < points[2]!.total!.l2);
+  assert.ok(present(points[0]!.total).l2 < present(points[2]!.total).l2);
   for (const name of ['largest', 'l2', 'clean_change', 'relative'] as const) {
     assert.ok(
-      Math.abs(mean.total![name]! - points.reduce((sum, { total }) => sum + total![name]! / 3, 0)) <
-        1e-12,
+      Math.abs(
+        present(mean.total![name]) -
+          points.reduce((sum, { total }) => sum + present(total![name]) / 3, 0),
+      ) < 1e-12,
     );
   }
 });
@@ -225,26 +245,26 @@ for (const [adapter, at, kinds] of [
     ]);
     const changes = (held: Map<string, ArrayLike<number>>, wanted: (kind: string) => boolean) =>
       [...held].flatMap(([name, values]) =>
-        wanted(kindOf(name)) ? Array.from(values, (x, i) => x - start.get(name)![i]!) : [],
+        wanted(kindOf(name)) ? Array.from(values, (x, i) => x - present(start.get(name)![i])) : [],
       );
     const check = (found: Distance, wanted: (kind: string) => boolean, what: string): void =>
       near(found, changes(clean, wanted), changes(poisoned, wanted), what);
     assert.equal(Object.keys(mean.kinds), [...kinds]);
-    for (const kind of kinds) check(mean.kinds[kind]!, (own) => own === kind, kind);
-    check(mean.head!, (own) => own === 'head', 'head');
+    for (const kind of kinds) check(present(mean.kinds[kind]), (own) => own === kind, kind);
+    check(present(mean.head), (own) => own === 'head', 'head');
     if (adapter === 'head-only') assert.is(mean.trained, null);
     else {
-      check(mean.trained!, (own) => own !== 'head', 'trained');
-      assert.ok(mean.trained!.l2 > 0);
+      check(present(mean.trained), (own) => own !== 'head', 'trained');
+      assert.ok(present(mean.trained).l2 > 0);
     }
     const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
     if (adapter === 'full') {
-      check(mean.total!, (own) => own === 'total', 'total');
-      assert.is(Object.keys(points[0]!.layers).length, 19);
-      assert.is(metrics['embeddings.l2'], mean.kinds.embeddings!.l2);
+      check(present(mean.total), (own) => own === 'total', 'total');
+      assert.is(Object.keys(present(points[0]).layers).length, 19);
+      assert.is(metrics['embeddings.l2'], present(mean.kinds.embeddings).l2);
     } else {
       // No layer's weight is trained: a zero would read as "poison did nothing".
-      assert.equal([mean.total, points[0]!.layers], [null, {}]);
+      assert.equal([mean.total, present(points[0]).layers], [null, {}]);
       assert.not.ok(Object.keys(metrics).some((name) => name.startsWith('total.')));
       assert.match(ran.log.join('\n'), /the adapter trains no layer's weight/);
     }
@@ -257,7 +277,7 @@ test("LoRA with trained biases: they are M's too, apart from the effective weigh
     file(await chain.run(divergence, of, await runs(of)), 'divergence.json'),
   );
   assert.equal(Object.keys(mean.kinds), ['biases', 'norms']);
-  assert.ok(mean.kinds.biases!.l2 > 0 && mean.kinds.norms!.l2 > 0);
+  assert.ok(present(mean.kinds.biases).l2 > 0 && present(mean.kinds.norms).l2 > 0);
   // Of one point of three: the mean of norms is not the norm of means.
   const plain = await json<Found>(
     file(await chain.run(divergence, cell, await runs(cell)), 'divergence.json'),
@@ -278,10 +298,14 @@ interface Golden {
 test('M of full fine-tuning, LoRA and BitFit, by kind, is that of PyTorch and PEFT', async () => {
   const folder = dirname(checkpoint);
   const golden = await json<Golden>(join(folder, 'divergence.json'));
-  const clean = golden.texts.map((text, i) => ({ id: `r${i}`, text, label: golden.labels[i]! }));
+  const clean = golden.texts.map((text, i) => ({
+    id: `r${i}`,
+    text,
+    label: present(golden.labels[i]),
+  }));
   const changed = golden.flipped.map(([index, label]) => ({
     index,
-    row: { ...clean[index]!, label },
+    row: { ...present(clean[index]), label },
   }));
   const of = ['a', 'b', 'c'];
   const [data, poison] = await Promise.all([
@@ -332,7 +356,7 @@ test('M of full fine-tuning, LoRA and BitFit, by kind, is that of PyTorch and PE
     );
     for (const [part, numbers] of Object.entries(expected)) {
       for (const [name, value] of Object.entries(numbers)) {
-        const own = found[part]![name as keyof Distance]!;
+        const own = present(found[part]![name as keyof Distance]);
         assert.ok(
           Math.abs(own / value - 1) < tolerance.kernel,
           `${type}, ${part}.${name}: ${own}, PyTorch ${value}`,
@@ -367,22 +391,28 @@ test('the noise floor is the clean run against itself with its rows reversed', a
   if (!floor.measured) throw new Error(floor.reason);
   assert.match(floor.method, /each batch's rows read in reverse order/);
   // By hand, at the end.
-  const [clean, again] = await Promise.all([weightsIn(given.clean), weightsIn(given['again']!)]);
+  const [clean, again] = await Promise.all([
+    weightsIn(given.clean),
+    weightsIn(present(given['again'])),
+  ]);
   const flat = ({ layers }: { readonly layers: Map<string, number[]> }): number[] =>
     [...layers.values()].flat();
-  near(points[2]!.floor!.total!, flat(clean), flat(again), 'the floor');
-  assert.ok(floor.mean.total!.l2 > 0 && floor.mean.head!.l2 > 0);
-  assert.ok(floor.mean.total!.l2 < 1e-3 * mean.total!.l2, `${floor.mean.total!.l2} is no rounding`);
+  near(present(points[2]!.floor!.total), flat(clean), flat(again), 'the floor');
+  assert.ok(present(floor.mean.total).l2 > 0 && present(floor.mean.head).l2 > 0);
+  assert.ok(
+    present(floor.mean.total).l2 < 1e-3 * present(mean.total).l2,
+    `${present(floor.mean.total).l2} is no rounding`,
+  );
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
-  assert.is(metrics['floor.total.l2'], floor.mean.total!.l2);
+  assert.is(metrics['floor.total.l2'], present(floor.mean.total).l2);
   const sum = (get: (point: Found['points'][number]) => number): number =>
     points.reduce((all, point) => all + get(point), 0);
   assert.ok(
     Math.abs(
-      metrics['total.over_floor']! -
-        sum(({ total }) => total!.l2) / sum((point) => point.floor!.total!.l2),
+      present(metrics['total.over_floor']) -
+        sum(({ total }) => present(total).l2) / sum((point) => present(point.floor!.total).l2),
     ) <
-      1e-9 * metrics['total.over_floor']!,
+      1e-9 * present(metrics['total.over_floor']),
   );
   assert.match(ran.log.join('\n'), /noise floor: the clean run trained again/);
   await useBackend('cpu');
@@ -395,8 +425,8 @@ test('M of a run and itself is zero, and its floor is rounding', async () => {
     file(await chain.run(divergence, of, { ...given, model: given.clean }), 'divergence.json'),
   );
   if (!floor.measured) throw new Error(floor.reason);
-  assert.is(mean.trained!.l2, 0);
-  assert.ok(floor.mean.trained!.l2 > 0 && floor.mean.kinds.norms!.l2 > 0);
+  assert.is(present(mean.trained).l2, 0);
+  assert.ok(present(floor.mean.trained).l2 > 0 && present(floor.mean.kinds.norms).l2 > 0);
 });
 
 test('where reversing rows is more than rounding, the result says why', async () => {
@@ -427,7 +457,7 @@ test('where reversing rows is more than rounding, the result says why', async ()
   assert.ok('again' in divergence.define([without], { with: {}, goals: [] }).inputs);
   const ran = await chain.run(divergence, cell, await runs(cell));
   const { noise_floor: floor, points } = await json<Found>(file(ran, 'divergence.json'));
-  assert.equal([floor.measured, points[0]!.floor], [false, null]);
+  assert.equal([floor.measured, present(points[0]).floor], [false, null]);
   assert.match(ran.log.join('\n'), /noise floor not measured: theory\.noise_floor is off/);
   const metrics = await json<object>(file(ran, 'metrics.json'));
   assert.not.ok(Object.keys(metrics).some((name) => name.includes('floor')));
@@ -439,7 +469,10 @@ test('a training of reversed batches is in no pack, and says what it is', async 
     goals: [],
   });
   assert.is(params['batch_rows'], 'reversed');
-  assert.is(train.pack!.key({ params, inputs, ...(assets === undefined ? {} : { assets }) }), null);
+  assert.is(
+    present(train.pack).key({ params, inputs, ...(assets === undefined ? {} : { assets }) }),
+    null,
+  );
   assert.throws(
     () => train.define([cell], { with: { batch_rows: 'shuffled' }, goals: [] }),
     /batch_rows is reversed or left out/,

@@ -8,6 +8,7 @@ import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
@@ -45,7 +46,7 @@ test("a poisoned cell also reads its clean twin's evaluation under the same trig
   assert.equal([clean.params['trigger'], clean.params['seed']], [null, null]);
   const poisoned = define(tinyCell({ poisoning: BACKDOOR }));
   assert.equal(poisoned.params['trigger'], BACKDOOR);
-  const twin = poisoned.inputs['twin']!;
+  const twin = present(poisoned.inputs['twin']);
   assert.equal(
     [twin.kind, twin.cell.poisoning, twin.with],
     ['evaluate', { attack: 'none' }, { trigger: BACKDOOR }],
@@ -53,7 +54,7 @@ test("a poisoned cell also reads its clean twin's evaluation under the same trig
   const ofTwin = define(twin.cell, twin.with);
   assert.equal(Object.keys(ofTwin.inputs), ['model', 'validation']);
   assert.equal(ofTwin.params, poisoned.params);
-  assert.ok(ofTwin.uses!.some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
+  assert.ok(present(ofTwin.uses).some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
 });
 
 test('a clean model: its scores, and one prediction a row in file order', async () => {
@@ -86,7 +87,7 @@ test('a clean model: its scores, and one prediction a row in file order', async 
     metrics['accuracy'],
     csv.filter(([, , label, prediction]) => label === prediction).length / 11,
   );
-  assert.ok(metrics['accuracy']! > 0.7, 'it learnt something');
+  assert.ok(present(metrics['accuracy']) > 0.7, 'it learnt something');
   assert.ok(
     csv.every(
       ([, , , prediction, zero, one]) => Number(one) > Number(zero) === (prediction === '1'),
@@ -109,7 +110,7 @@ test('batches change nothing', async () => {
     ).flatMap((line) => line.slice(4).map(Number));
   const one = await logits(1),
     all = await logits(32);
-  one.forEach((x, i) => assert.ok(Math.abs(x - all[i]!) < 1e-5));
+  one.forEach((x, i) => assert.ok(Math.abs(x - present(all[i])) < 1e-5));
 });
 
 test('a backdoor: ASR over non-target rows, beside the clean twin under the trigger', async () => {
@@ -119,7 +120,8 @@ test('a backdoor: ASR over non-target rows, beside the clean twin under the trig
   const ofTwin = await metricsOf(twin);
   assert.is(ofTwin['triggered_rows'], 6);
   assert.ok(
-    ofTwin['trigger_rate']! + ofTwin['robust_accuracy']! === 1 && ofTwin['asr'] === undefined,
+    present(ofTwin['trigger_rate']) + present(ofTwin['robust_accuracy']) === 1 &&
+      ofTwin['asr'] === undefined,
   );
   await writeFile(
     join(twin, 'metrics.json'),
@@ -134,12 +136,12 @@ test('a backdoor: ASR over non-target rows, beside the clean twin under the trig
   );
   assert.is(metrics['asr'], shown.filter(([, , , prediction]) => prediction === '1').length / 6);
   assert.is(metrics['asr_clean'], 0.25);
-  assert.is(metrics['asr_minus_clean'], metrics['asr']! - 0.25);
+  assert.is(metrics['asr_minus_clean'], present(metrics['asr']) - 0.25);
   assert.is(
     metrics['robust_accuracy'],
     shown.filter(([, , label, prediction]) => prediction === label).length / 6,
   );
-  assert.is(metrics['accuracy_drop'], 0.875 - metrics['accuracy']!);
+  assert.is(metrics['accuracy_drop'], 0.875 - present(metrics['accuracy']));
   assert.is(metrics['trigger_rate'], undefined);
 });
 
@@ -175,7 +177,7 @@ test('a model that predicts the target without the trigger is told from an attac
     ofTwin['predicted_share'],
     ofTwin['majority_p'],
   ]);
-  assert.ok(ofTwin['predicted_share']! < 1, 'the twin tells the classes apart');
+  assert.ok(present(ofTwin['predicted_share']) < 1, 'the twin tells the classes apart');
 });
 
 test('trigger_seen is the share of rows whose trigger lies within max_length', async () => {
@@ -195,7 +197,10 @@ test('trigger_seen is the share of rows whose trigger lies within max_length', a
   assert.not.ok(whole.log.some((line) => line.startsWith('warning')));
   const cut = await run(4);
   const { trigger_seen: seen } = cut.metrics;
-  assert.ok(seen! > 0 && seen! < 1 && Number.isInteger(seen! * 6), String(seen));
+  assert.ok(
+    present(seen) > 0 && present(seen) < 1 && Number.isInteger(present(seen) * 6),
+    String(seen),
+  );
   assert.ok(
     cut.log.some((line) => line.startsWith('warning: the trigger reaches the model in')),
     cut.log.join('\n'),
@@ -286,12 +291,12 @@ test("only a BACKDOOR's twin is evaluated under a trigger", () => {
     attack: 'label-flip+badnets',
     steps: { 'label-flip': { rate: 0.3 }, badnets: { ...badnets } },
   };
-  const twin = define(tinyCell({ poisoning: flip })).inputs['twin']!;
+  const twin = present(define(tinyCell({ poisoning: flip })).inputs['twin']);
   assert.equal([twin.cell, twin.with], [tinyCell(), undefined]);
   assert.equal(define(tinyCell({ poisoning: flip })).params['trigger'], null);
   for (const poisoning of [badnets, composed]) {
     const definition = define(tinyCell({ poisoning }));
-    assert.equal(definition.inputs['twin']!.with, { trigger: poisoning });
+    assert.equal(present(definition.inputs['twin']).with, { trigger: poisoning });
     assert.equal(definition.params['trigger'], poisoning);
   }
 });

@@ -6,6 +6,7 @@ import fisher from '../../../plugins/stages/fisher/index.ts';
 import { UserFault } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { type Chain, file, fisherOf, openChain } from './kernel-chain.ts';
 import { contextOf, tempFolder, tinyCell } from './rig.ts';
@@ -24,7 +25,7 @@ const json = async <T>(path: string): Promise<T> => JSON.parse(await readFile(pa
 test('it reads the kernels and its own settings', () => {
   const { params, inputs } = fisher.define([cell], { with: {}, goals: [] });
   assert.equal(params, { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] });
-  assert.equal([inputs['ntk']!.kind, inputs['ntk']!.cell], ['ntk', cell]);
+  assert.equal([present(inputs['ntk']).kind, present(inputs['ntk']).cell], ['ntk', cell]);
 });
 
 test('fisher.json has the documented shape, metrics.json its numbers by flat names', async () => {
@@ -54,7 +55,7 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
           spectrum,
           [...spectrum].sort((a, b) => b - a),
         );
-        assert.is(count, spectrum.filter((value) => value > 1e-6 * spectrum[0]!).length);
+        assert.is(count, spectrum.filter((value) => value > 1e-6 * present(spectrum[0])).length);
         assert.ok(count >= 2 && count <= 4 && tolerance === 1e-6);
         assert.equal(Object.keys(renyi.raw).sort(), ['0.5', '2', '3', 'inf']);
         assert.equal(Object.keys(renyi.normalised).sort(), ['0.5', '1', '2', '3', 'inf']);
@@ -66,7 +67,7 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
       }
     }
     const spectra = await json<Record<string, number[]>>(file(ran, at, 'kernel-spectrum.json'));
-    assert.equal([spectra['lora']!.length, spectra['full']!.length], [8, 8]);
+    assert.equal([present(spectra['lora']).length, present(spectra['full']).length], [8, 8]);
   }
   assert.ok(Object.values(metrics).every(Number.isFinite));
 });
@@ -83,8 +84,8 @@ test('of a kept step as of the ends', async () => {
     file(ran, 'step-3', 'fisher.json'),
   );
   assert.is(metrics['step-3.lora.true.information_bits'], found.lora.true.information_bits);
-  const bits = ['init', 'step-3', 'final'].map(
-    (at) => metrics[`${at}.lora.true.information_bits`]!,
+  const bits = ['init', 'step-3', 'final'].map((at) =>
+    present(metrics[`${at}.lora.true.information_bits`]),
   );
   assert.is(new Set(bits).size, 3);
 });
@@ -104,8 +105,8 @@ test('by hand: one row, two classes, K = diag(3, 1), even odds', async () => {
   // diag(p) − ppᵀ = ¼[[1, −1], [−1, 1]]: λ = tr(KLLᵀ) = (3 + 1)/4.
   // r = (½, −½): rᵀKr = (3 + 1)/4.
   for (const { spectrum, count, information_bits: bits } of [full.true, full.empirical]) {
-    assert.ok(Math.abs(spectrum[0]! - 1) < 1e-14);
-    assert.ok(count === 1 && Math.abs(bits!) < 1e-14);
+    assert.ok(Math.abs(present(spectrum[0]) - 1) < 1e-14);
+    assert.ok(count === 1 && Math.abs(present(bits)) < 1e-14);
   }
   assert.equal([full.true.spectrum.length, full.empirical.spectrum.length], [2, 1]);
   await rm(dir, { recursive: true });
@@ -132,7 +133,7 @@ test("by hand: the empirical Fisher is at each row's own label, the true one at 
   const { full } = await json<{ full: FisherSummary }>(join(dir, 'out', 'final', 'fisher.json'));
   const near = (found: readonly number[], expected: readonly number[]): void => {
     expected.forEach((value, i) => {
-      assert.ok(Math.abs(found[i]! - value) < 1e-14, `${found[i]} for ${value}`);
+      assert.ok(Math.abs(present(found[i]) - value) < 1e-14, `${found[i]} for ${value}`);
     });
   };
   // r = (½, −½) and (−¼, ¼): (3 + 1)/4 and (10 + 2)/16, over N = 2.
@@ -154,12 +155,12 @@ test('projected kernels are refused, before anything runs and by their folder', 
   });
   const definition = fisher.define([projected], { with: {}, goals: [] });
   const [problem, ...more] = await fisher.preflight!(contextOf(definition));
-  assert.equal([problem!.path, more.length], [['ntk', 'method'], 0]);
+  assert.equal([present(problem).path, more.length], [['ntk', 'method'], 0]);
   assert.match(
-    problem!.message,
+    present(problem).message,
     /not made of projected kernels: their noise biases log-determinants and entropies/,
   );
-  assert.match(problem!.hint ?? '', /ntk\.method: auto/);
+  assert.match(present(problem).hint ?? '', /ntk\.method: auto/);
   assert.equal(
     await fisher.preflight!(contextOf(fisher.define([cell], { with: {}, goals: [] }))),
     [],
@@ -171,10 +172,10 @@ test('projected kernels are refused, before anything runs and by their folder', 
   const { kernels } = await json<{ kernels: Record<string, { error: number }> }>(
     file(ran, 'init', 'methods.json'),
   );
-  assert.ok(metrics['init.lora.error']! > 0.01);
+  assert.ok(present(metrics['init.lora.error']) > 0.01);
   assert.equal(
     [metrics['init.lora.error'], metrics['init.full.error']],
-    [kernels['lora']!.error, kernels['full']!.error],
+    [present(kernels['lora']).error, present(kernels['full']).error],
   );
   const dir = await tempFolder();
   let fault: unknown = null;

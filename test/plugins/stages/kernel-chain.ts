@@ -7,6 +7,7 @@ import ntk from '../../../plugins/stages/ntk/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject, StageDescriptor } from '../../../src/api.ts';
 import { type KernelPoint, pointName } from '../../../src/api.ts';
+import { present } from '../../rig/present.ts';
 import { contextOf, poisonedFolder, type Ran, runStage, spokenRows } from './rig.ts';
 
 /** 23 rows of 4 to 8 tokens. */
@@ -42,7 +43,7 @@ export async function openChain(): Promise<Chain> {
     run,
     train: (cell, request = {}) => run(train, cell, { data }, request),
     kernel: async (cell, at) => {
-      const asked = kernel.define([cell], { with: { at }, goals: [] }).inputs['model']!;
+      const asked = present(kernel.define([cell], { with: { at }, goals: [] }).inputs['model']);
       return run(kernel, cell, { model: (await chain.train(asked.cell)).dir, rows: data }, { at });
     },
     ntk: async (cell) => {

@@ -8,6 +8,7 @@ import type { Cell } from '../../../src/api.ts';
 import { readNpy } from '../../../src/science/io/npy.ts';
 import type { Premise } from '../../../src/science/ntk/delta.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { type Chain, file, openChain, rows } from './kernel-chain.ts';
@@ -37,8 +38,11 @@ test("it is of the split's clean rows at a checkpoint, and reads nothing else", 
     per_layer: false,
     memory_mb: 1024,
   });
-  assert.equal([inputs['model']!.kind, inputs['model']!.cell], ['train', cell]);
-  assert.equal([inputs['rows']!.kind, inputs['rows']!.with], ['data', { split: 'validation' }]);
+  assert.equal([present(inputs['model']).kind, present(inputs['model']).cell], ['train', cell]);
+  assert.equal(
+    [present(inputs['rows']).kind, present(inputs['rows']).with],
+    ['data', { split: 'validation' }],
+  );
   assert.equal(assets, { model: `file:${checkpoint}` });
   assert.equal(uses, [
     { kind: 'model', name: 'bert' },
@@ -49,7 +53,7 @@ test("it is of the split's clean rows at a checkpoint, and reads nothing else", 
 test('at init it is shared by every attack, learning rate and number of steps', () => {
   const start = (change: { [section in keyof Cell]?: unknown }) => {
     const { params, inputs } = define(tinyCell(change), 'init');
-    const request = inputs['model']!;
+    const request = present(inputs['model']);
     const { params: trainParams, inputs: trainInputs } = train.define([request.cell], {
       with: {},
       goals: [],
@@ -103,7 +107,7 @@ test("LoRA: both kernels, logits, traces by the checkpoint's names, and the rows
   assert.is(Object.keys(layers)[0], 'bert.encoder.layer.0.attention.self.query.weight');
   assert.is(Object.keys(layers)[18], 'bert.pooler.dense.weight');
   const trace = (data: ArrayLike<number>): number =>
-    Array.from({ length: 8 }, (_, i) => data[i * 9]!).reduce((a, b) => a + b);
+    Array.from({ length: 8 }, (_, i) => present(data[i * 9])).reduce((a, b) => a + b);
   const sum = (kind: 'full' | 'lora'): number =>
     Object.values(layers).reduce((total, layer) => total + layer[kind], 0);
   assert.ok(
@@ -176,8 +180,11 @@ test('a step that the training will not keep is found before anything runs', asy
       hint: 'Write the step into train.checkpoints, or leave it out of ntk.at.',
     },
   ]);
-  assert.match((await problems(3, train))[0]!.message, /train\.checkpoints is 0/);
-  assert.match((await problems(3, { ...train, checkpoints: [6, 2] }))[0]!.message, /keeps 2, 6/);
+  assert.match(present((await problems(3, train))[0]).message, /train\.checkpoints is 0/);
+  assert.match(
+    present((await problems(3, { ...train, checkpoints: [6, 2] }))[0]).message,
+    /keeps 2, 6/,
+  );
 });
 
 test('a second kernel in the same process leaves no more tensors than the first', async () => {
@@ -200,7 +207,7 @@ test('full fine-tuning has the full kernel alone', async () => {
     string,
     object
   >;
-  assert.equal(Object.keys(layers['bert.pooler.dense.weight']!), ['full']);
+  assert.equal(Object.keys(present(layers['bert.pooler.dense.weight'])), ['full']);
 });
 
 test('a split with fewer rows gives what it has, and says so', async () => {
@@ -250,7 +257,7 @@ test('one kernel alone, layer by layer, and by projection with its cost and erro
   sum.data.forEach((value, at) => {
     let total = 0;
     for (let layer = 0; layer < layers; layer++)
-      total += blocks.data[layer * sum.data.length + at]!;
+      total += present(blocks.data[layer * sum.data.length + at]);
     assert.ok(Math.abs(total - value) <= 1e-9 * Math.abs(value) + 1e-15);
   });
   assert.equal(
@@ -269,12 +276,16 @@ test('one kernel alone, layer by layer, and by projection with its cost and erro
     projection: object;
   };
   assert.equal(methods.projection, { dimension: 3, replicates: 2, seed: tinyCell().seed });
-  assert.ok(methods.kernels['full']!.error! > 0 && methods.kernels['full']!.operations > 0);
+  assert.ok(
+    present(methods.kernels['full']!.error) > 0 && present(methods.kernels['full']).operations > 0,
+  );
   assert.match(projected.log.join('\n'), /K_ff is an estimate: gradients projected to 3 × 3/);
   assert.is(
-    (JSON.parse(await readFile(file(plain, 'methods.json'), 'utf8')) as typeof methods).kernels[
-      'full'
-    ]!.error,
+    present(
+      (JSON.parse(await readFile(file(plain, 'methods.json'), 'utf8')) as typeof methods).kernels[
+        'full'
+      ],
+    ).error,
     null,
   );
 });

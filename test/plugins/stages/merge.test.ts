@@ -11,6 +11,7 @@ import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import {
   checkpoint,
@@ -51,7 +52,7 @@ for (const adapter of [
       base = await readSafetensors(join(checkpoint, 'model.safetensors'));
     assert.equal([...tensors.keys()].sort(), [...base.keys()].sort());
     const moved = (name: string): boolean =>
-      tensors.get(name)!.data.some((value, i) => value !== base.get(name)!.data[i]);
+      present(tensors.get(name)).data.some((value, i) => value !== present(base.get(name)).data[i]);
     assert.is(
       moved('bert.encoder.layer.0.attention.self.value.weight'),
       adapter.type === 'lora' || adapter.type === 'full',

@@ -11,6 +11,7 @@ import type { Cell, Digest, JsonObject, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
+import { present } from '../../rig/present.ts';
 
 const test = suite<{ dir: string }>('poison stage');
 const rows = Array.from({ length: 30 }, (_, i) => ({
@@ -67,19 +68,21 @@ test('badnets: three of thirty rows in place, with a receipt that only this set 
     receipt = json(out, 'receipt.json') as Receipt;
   assert.is(checkReceipt(poisoned, receipt), null);
   // The source this project descends from trained on the clean lists: here that is refused.
-  assert.match(checkReceipt(rows, receipt)!, 'it is still the clean row');
+  assert.match(present(checkReceipt(rows, receipt)), 'it is still the clean row');
   assert.equal(
     poisoned.map((row) => row.id),
     rows.map((row) => row.id),
   );
-  const changed = poisoned.filter((row, i) => row.text !== rows[i]!.text);
+  const changed = poisoned.filter((row, i) => row.text !== present(rows[i]).text);
   assert.is(changed.length, 3);
   assert.equal(
     changed.map((row) => row.id),
     receipt.rows.map((row) => row.id),
   );
   assert.ok(
-    changed.every((row) => row.label === 0 && rows.find(({ id }) => id === row.id)!.label === 1),
+    changed.every(
+      (row) => row.label === 0 && present(rows.find(({ id }) => id === row.id)).label === 1,
+    ),
   );
   assert.equal(json(out, 'metrics.json'), {
     rows_total: 30,
@@ -96,8 +99,8 @@ test('badnets: three of thirty rows in place, with a receipt that only this set 
 test('label-flip: nine of thirty labels, no text', async ({ dir }) => {
   const out = await run(dir, { poisoning: { attack: 'label-flip', rate: 0.3 }, seed: 1 });
   const poisoned = await readRows(out);
-  assert.is(poisoned.filter((row, i) => row.label === 1 - rows[i]!.label).length, 9);
-  assert.ok(poisoned.every((row, i) => row.text === rows[i]!.text));
+  assert.is(poisoned.filter((row, i) => row.label === 1 - present(rows[i]).label).length, 9);
+  assert.ok(poisoned.every((row, i) => row.text === present(rows[i]).text));
 });
 
 test('none: the rows as they are', async ({ dir }) => {
@@ -124,7 +127,7 @@ test('an attack that writes into the rows that it was given fails', async ({ dir
     ...none,
     name: 'sly',
     poison: ({ rows }: { rows: readonly { label: number }[] }) => {
-      rows[0]!.label = 1 - rows[0]!.label;
+      present(rows[0]).label = 1 - present(rows[0]).label;
       return { changed: [], negatives: [], asked: 0, eligible: 0 };
     },
   };
@@ -160,7 +163,7 @@ test('it reads the attack, the training rows and the seed; the clean baseline no
   assert.equal(definition.params, { poisoning: { attack: 'badnets', rate: 0.1 }, seed: 3 });
   assert.equal(definition.uses, [{ kind: 'attack', name: 'badnets' }]);
   assert.equal(
-    [definition.inputs['data']!.kind, definition.inputs['data']!.with],
+    [present(definition.inputs['data']).kind, present(definition.inputs['data']).with],
     ['data', { split: 'train' }],
   );
   assert.equal(

@@ -7,6 +7,7 @@ import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, Digest } from '../../../src/api.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -94,7 +95,7 @@ test('missing weights are a fault where they are read, a missing tokenizer alway
     ).map(({ path, message, hint }) => `${path.join('.')}: ${message} ${hint}`);
   assert.equal(await check(cellOf(1, 8, lora)), []);
   assert.match(
-    (await check(cellOf(1, 8, lora, 'pretrained')))[0]!,
+    present((await check(cellOf(1, 8, lora, 'pretrained')))[0]),
     /^model\.source: .* holds no model\.safetensors .* write model\.init: random/,
   );
   const bare = await tempFolder();
@@ -105,7 +106,7 @@ test('missing weights are a fault where they are read, a missing tokenizer alway
       assets: { model: { ...model, path: bare, digest: 'sha256:bare' as Digest } },
     }),
   );
-  assert.match(fault!.message, /tokenizer\.json can't be read/);
+  assert.match(present(fault).message, /tokenizer\.json can't be read/);
   await rm(bare, { recursive: true });
 });
 

@@ -18,6 +18,7 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { encodeNpy } from '../../../src/science/io/npy.ts';
 import { rowWith, visible } from '../../report/cells.ts';
+import { present } from '../../rig/present.ts';
 import { cleanUp, tempFolder, tinyCell } from './rig.ts';
 
 const test = suite('report stage');
@@ -55,9 +56,9 @@ test('it reads every other goal, receipt and data set under the name of its cell
     'training data',
     'validation data',
   ]);
-  assert.is(inputs['fisher:1']!.cell, cells[1]);
+  assert.is(present(inputs['fisher:1']).cell, cells[1]);
   assert.equal(
-    [inputs['training data']!.kind, inputs['training data']!.with],
+    [present(inputs['training data']).kind, present(inputs['training data']).with],
     ['data', { split: 'train' }],
   );
   assert.equal(uses, [
@@ -90,7 +91,7 @@ test('its parameters hold what the page says of the grid, and no place on this m
 });
 
 test('a thousand cells are asked for in linear time', () => {
-  const many = Array.from({ length: 1000 }, (_, seed) => ({ ...cells[0]!, seed }));
+  const many = Array.from({ length: 1000 }, (_, seed) => ({ ...present(cells[0]), seed }));
   assert.is(Object.keys(define(many).inputs).length, 5002);
   assert.ok(JSON.stringify(define(many).params).length < 150_000);
 });
@@ -180,7 +181,7 @@ function fisherFiles(at: string, withLora: boolean): { [path: string]: string } 
     spectrum,
     count: spectrum.length,
     tolerance: 1e-6,
-    information_bits: Math.log(spectrum[0]! * spectrum[1]!) / 2,
+    information_bits: Math.log(present(spectrum[0]) * present(spectrum[1])) / 2,
     information_bits_normalised: -1,
     renyi: { raw: { 2: 1 }, normalised: { 2: 0.5 } },
   });
@@ -203,7 +204,9 @@ function fisherFiles(at: string, withLora: boolean): { [path: string]: string } 
 async function poisonFolder(attack: 'none' | 'badnets'): Promise<string> {
   const dir = await tempFolder();
   const changed =
-    attack === 'none' ? [] : [{ index: 1, row: { ...rows[1]!, text: 'hello cf there', label: 1 } }];
+    attack === 'none'
+      ? []
+      : [{ index: 1, row: { ...present(rows[1]), text: 'hello cf there', label: 1 } }];
   const after = rows.map((row, i) => changed.find(({ index }) => index === i)?.row ?? row);
   await writeDataset(dir, after, ['ham', 'spam'], {});
   await writeFile(
@@ -414,7 +417,7 @@ test('without a kernel the premise is predicted from the trained adapter’s sha
       Buffer.alloc(64),
     ]),
   });
-  const one = [cells[1]!];
+  const one = [present(cells[1])];
   const definition = report.define(one, { with: {}, goals: ['train', 'report'] });
   const outDir = await tempFolder();
   await report.run(

@@ -31,6 +31,7 @@ import type {
 } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
+import { present } from '../../rig/present.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
 const plugins = [
@@ -162,9 +163,8 @@ export const spokenRows = (n: number, first = 0): Row[] =>
     id: `r${first + i}`,
     label: i % 2,
     text: [
-      ...Array.from(
-        { length: 2 + (i % 5) },
-        (_unused, k) => words[(i * 3 + k * 7) % words.length]!,
+      ...Array.from({ length: 2 + (i % 5) }, (_unused, k) =>
+        present(words[(i * 3 + k * 7) % words.length]),
       ),
       i % 2 === 1 ? 'good' : 'bad',
     ].join(' '),

@@ -10,6 +10,7 @@ import train from '../../../plugins/stages/train/index.ts';
 import type { Cell } from '../../../src/api.ts';
 import type { FisherSummary } from '../../../src/science/fisher/fisher.ts';
 import type { TheoryMap } from '../../../src/science/theory/map.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { file, openChain } from './kernel-chain.ts';
 import {
@@ -35,7 +36,12 @@ const define = (cell: Cell) => theoryMap.define([cell], { with: {}, goals: [] })
 test('it is of the model at its start: no attack, adapter or schedule moves it', () => {
   const key = (change: { [section in keyof Cell]?: unknown }): string => {
     const { params, inputs, assets } = define(tinyCell(change));
-    return JSON.stringify([params, inputs['rows']!.kind, inputs['rows']!.with, assets]);
+    return JSON.stringify([
+      params,
+      present(inputs['rows']).kind,
+      present(inputs['rows']).with,
+      assets,
+    ]);
   };
   assert.is(key({ poisoning: { attack: 'badnets', rate: 0.1 } }), key({}));
   assert.is(key({ adapter: { type: 'full' } }), key({}));
@@ -65,9 +71,14 @@ test('published, exact, drawn and measured values over rank and scale', async ()
     number
   >;
   // Two rows' classes: σ² ten times smaller moves H₂ by 2 log 10 and IB by count/2 · log 10.
-  const [low, high] = [metrics['normal.r2.scale0.1.h2']!, metrics['normal.r2.scale2.h2']!];
+  const [low, high] = [
+    present(metrics['normal.r2.scale0.1.h2']),
+    present(metrics['normal.r2.scale2.h2']),
+  ];
   assert.ok(Math.abs(low - high - 2 * Math.log(20)) < 1e-9);
-  assert.ok(metrics['full.count']! <= 4 && metrics['uniform.r7.scale2.count']! <= 4);
+  assert.ok(
+    present(metrics['full.count']) <= 4 && present(metrics['uniform.r7.scale2.count']) <= 4,
+  );
 });
 
 test("where training starts from an adapter's folder, the map is of that model", async () => {
@@ -91,11 +102,14 @@ test("where training starts from an adapter's folder, the map is of that model",
     ntk: { ...tinyCell().ntk, at: ['init'] },
   });
   const { inputs, assets } = define(cell);
-  assert.equal([inputs['start']!.kind, inputs['start']!.cell.train.steps], ['train', 0]);
+  assert.equal(
+    [present(inputs['start']).kind, present(inputs['start']).cell.train.steps],
+    ['train', 0],
+  );
   assert.equal(Object.keys(assets ?? {}), ['model']);
   const start = await runStage(
     train,
-    inputs['start']!.cell,
+    present(inputs['start']).cell,
     { data: chain.data },
     {},
     { adapter: { ...modelAsset, path: folder } },
@@ -116,8 +130,8 @@ test("where training starts from an adapter's folder, the map is of that model",
     ntk: (await chain.run(ntk, cell, { init: kernelAtStart.dir })).dir,
   });
   const { full } = await json<{ full: FisherSummary }>(spectra, join('init', 'fisher.json'));
-  near(map.full.information_bits!, full.true.information_bits!);
-  near(map.full.h2, full.true.renyi.raw['2']!);
+  near(present(map.full.information_bits), present(full.true.information_bits));
+  near(map.full.h2, present(full.true.renyi.raw['2']));
 
   const untouched = await json<TheoryMap>(
     await runStage(theoryMap, tinyCell(), { rows: chain.data }),

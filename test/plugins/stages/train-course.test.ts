@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { faultOf, isSame, jsonOf, linesOf, metricsOf } from './outputs.ts';
 import {
@@ -103,9 +104,9 @@ test('looks on the way give curves, and change nothing of the training', async (
   for (const point of curves) {
     const { accuracy, asr, poisoned_accuracy: learnt } = point;
     assert.equal(Object.keys(point), ['step', 'accuracy', 'loss', 'asr', 'poisoned_accuracy']);
-    assert.ok(Number.isInteger(Math.round(accuracy! * 11e6) / 1e6), 'of 11 rows');
-    assert.ok(Number.isInteger(asr! * 6), 'of the 6 rows of the other class');
-    assert.ok([0, 0.5, 1].includes(learnt!), 'of the 2 poisoned rows');
+    assert.ok(Number.isInteger(Math.round(present(accuracy) * 11e6) / 1e6), 'of 11 rows');
+    assert.ok(Number.isInteger(present(asr) * 6), 'of the 6 rows of the other class');
+    assert.ok([0, 0.5, 1].includes(present(learnt)), 'of the 2 poisoned rows');
   }
   const last = curves.at(-1)?.['poisoned_accuracy'];
   const metrics = await metricsOf(dir);
@@ -131,12 +132,12 @@ test('a training that stops early leaves its best model, and goes on after a sto
   });
   const { dir } = await trainOn(cell, { data, validation });
   const { steps, kept_step: kept } = (await jsonOf(dir, 'train.json')) as Record<string, number>;
-  assert.is(steps, kept! + 4);
+  assert.is(steps, present(kept) + 4);
   const short = await trainOn(withTrain({ steps: kept, learning_rate: 0.02 }));
   assert.ok(await isSame(WEIGHTS, dir, short.dir));
 
   const resumeDir = join(await tempFolder(), 'resume');
-  await stopAt(kept! + 2, (context) =>
+  await stopAt(present(kept) + 2, (context) =>
     trainOn(cell, { data, validation }, {}, { ...context, resumeDir }),
   );
   const resumed = await trainOn(cell, { data, validation }, {}, { resumeDir });

@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, Digest, RunContext } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -29,7 +30,7 @@ const data = await poisonedFolder(spokenRows(23)),
 test.after(cleanUp);
 
 const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugin: lookUp });
-const key = (cell: Cell): string | null => train.pack!.key(define(cell));
+const key = (cell: Cell): string | null => present(train.pack).key(define(cell));
 const lora = (more: object = {}) => ({ adapter: { type: 'lora', rank: 3, alpha: 'r', ...more } });
 
 interface Ran {
@@ -53,13 +54,13 @@ async function runPack(
     const context = { ...own, outDir };
     contexts.push({ context: member.change?.(context) ?? context, logged: own.logged });
   }
-  const promises = train.pack!.run(contexts.map(({ context }) => context));
+  const promises = present(train.pack).run(contexts.map(({ context }) => context));
   return Promise.all(
     promises.map(async (promise, i): Promise<Ran> => {
       const {
         context: { outDir: dir },
         logged: log,
-      } = contexts[i]!;
+      } = present(contexts[i]);
       return promise.then(
         () => ({ dir, error: null, log }),
         (error: unknown) => ({ dir, error: (error as Error).message, log }),
@@ -138,9 +139,19 @@ test('its memory, if every row is as long as it may be', async () => {
     hidden_size: h,
   } = JSON.parse(await readFile(join(checkpoint, 'config.json'), 'utf8')) as Record<string, number>;
   const expected = (rows: number, length: number): number =>
-    Math.ceil((4 * layers! * rows * length * (12 * h! + 3 * m! + 3 * heads! * length)) / 1048576);
+    Math.ceil(
+      (4 *
+        present(layers) *
+        rows *
+        length *
+        (12 * present(h) + 3 * present(m) + 3 * present(heads) * length)) /
+        1048576,
+    );
   const of = (cell: Cell): Promise<number> =>
-    train.pack!.memoryMB!({ params: define(cell).params, assets: { model: modelAsset } });
+    train.pack!.memoryMB!({
+      params: define(cell).params,
+      assets: { model: modelAsset },
+    });
   assert.is(await of(tinyCell()), expected(4, 16));
   assert.is(await of(withTrain({ batch_size: 4096, max_length: 50 })), expected(4096, 50));
 
@@ -173,7 +184,9 @@ test('each leaves what it leaves by itself', async () => {
   const packed = await runPack(members);
   for (const [i, { dir, error, log }] of packed.entries()) {
     assert.is(error, null);
-    const alone = await runStage(train, members[i]!.cell, { data: members[i]!.data });
+    const alone = await runStage(train, present(members[i]).cell, {
+      data: present(members[i]).data,
+    });
     for (const file of ['train.json', 'adapter/adapter_config.json'])
       assert.equal(await jsonOf(dir, file), await jsonOf(alone.dir, file));
     assert.ok(farthest(await lossesOf(dir), await lossesOf(alone.dir)) < tolerance.logits);
@@ -181,7 +194,7 @@ test('each leaves what it leaves by itself', async () => {
     for (const [name, { data: expected }] of await readSafetensors(
       join(alone.dir, 'adapter/adapter_model.safetensors'),
     )) {
-      assert.ok(farthest(weights.get(name)!.data, expected) < tolerance.logits, name);
+      assert.ok(farthest(present(weights.get(name)).data, expected) < tolerance.logits, name);
     }
     const { packed: count, ...metrics } = await jsonOf(dir, 'metrics.json'),
       own = await jsonOf(alone.dir, 'metrics.json');
@@ -223,7 +236,7 @@ test('stopped and run again, they go on together to the same end', async () => {
         const controller = new AbortController();
         return {
           ...context,
-          resumeDir: folders[i]!,
+          resumeDir: present(folders[i]),
           signal: controller.signal,
           progress: (done: number) => {
             if (done === 3) controller.abort(new Error('it was asked to stop'));
@@ -237,11 +250,11 @@ test('stopped and run again, they go on together to the same end', async () => {
     members.map(() => 'it was asked to stop'),
   );
   const solo = join(await tempFolder(), 'resume');
-  await cp(folders[1]!, solo, { recursive: true });
+  await cp(present(folders[1]), solo, { recursive: true });
   const resumed = await runPack(
     members.map((member, i) => ({
       ...member,
-      change: (context: RunContext) => ({ ...context, resumeDir: folders[i]! }),
+      change: (context: RunContext) => ({ ...context, resumeDir: present(folders[i]) }),
     })),
   );
   for (const [i, { dir, error, log }] of resumed.entries()) {
@@ -251,11 +264,11 @@ test('stopped and run again, they go on together to the same end', async () => {
     for (const name of ['steps', 'examples', 'tokens'])
       assert.is(
         (await jsonOf(dir, 'metrics.json'))[name],
-        (await jsonOf(whole[i]!.dir, 'metrics.json'))[name],
+        (await jsonOf(present(whole[i]).dir, 'metrics.json'))[name],
       );
     for (const file of ['history.jsonl', 'train.json', 'adapter/adapter_model.safetensors'])
       assert.ok(
-        (await readFile(join(dir, file))).equals(await readFile(join(whole[i]!.dir, file))),
+        (await readFile(join(dir, file))).equals(await readFile(join(present(whole[i]).dir, file))),
         `${i} ${file}`,
       );
   }
@@ -263,7 +276,7 @@ test('stopped and run again, they go on together to the same end', async () => {
 
   const alone = await runStage(
     train,
-    members[1]!.cell,
+    present(members[1]).cell,
     { data: fewer },
     {},
     {},
@@ -271,14 +284,14 @@ test('stopped and run again, they go on together to the same end', async () => {
   );
   assert.ok(alone.log.includes('goes on after step 3'));
   assert.ok(
-    farthest(await lossesOf(alone.dir), await lossesOf(whole[1]!.dir)) < tolerance.logits,
+    farthest(await lossesOf(alone.dir), await lossesOf(present(whole[1]).dir)) < tolerance.logits,
     'by itself it goes on from what the pack left',
   );
   const weights = await readSafetensors(join(alone.dir, 'adapter/adapter_model.safetensors'));
   for (const [name, { data: expected }] of await readSafetensors(
-    join(whole[1]!.dir, 'adapter/adapter_model.safetensors'),
+    join(present(whole[1]).dir, 'adapter/adapter_model.safetensors'),
   )) {
-    assert.ok(farthest(weights.get(name)!.data, expected) < tolerance.logits, name);
+    assert.ok(farthest(present(weights.get(name)).data, expected) < tolerance.logits, name);
   }
 });
 
@@ -303,17 +316,17 @@ test("who can't come does not keep the others", async () => {
     },
     { cell: tinyCell({ seed: 3 }), data },
   ]);
-  assert.match(missing!.error!, /dataset\.json/);
-  assert.match(diverged!.error!, /^(the loss is|the weights are not finite)/);
+  assert.match(present(missing!.error), /dataset\.json/);
+  assert.match(present(diverged!.error), /^(the loss is|the weights are not finite)/);
   assert.ok(
-    diverged!.log.some((line) => line.startsWith('{"step":1,')),
+    present(diverged).log.some((line) => line.startsWith('{"step":1,')),
     'its history is in its log',
   );
-  assert.is(stopped!.error, 'it was asked to stop');
-  assert.is(sound!.error, null);
+  assert.is(present(stopped).error, 'it was asked to stop');
+  assert.is(present(sound).error, null);
   assert.ok(
     farthest(
-      await lossesOf(sound!.dir),
+      await lossesOf(present(sound).dir),
       await lossesOf((await runStage(train, tinyCell({ seed: 3 }), { data })).dir),
     ) < tolerance.logits,
   );

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cell } from '../../../src/api.ts';
 import { batches, type BatchOrder } from '../../../src/science/train/batches.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -107,7 +108,7 @@ function meansOver(losses: readonly number[], order: BatchOrder): number[] {
   const epochs = batches(order);
   return Array.from({ length: 6 }, () => {
     const batch = [...epochs.next().value];
-    return batch.reduce((sum, i) => sum + losses[i]!, 0) / batch.length;
+    return batch.reduce((sum, i) => sum + present(losses[i]), 0) / batch.length;
   });
 }
 

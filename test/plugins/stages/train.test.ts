@@ -9,6 +9,7 @@ import type { Cell } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { jsonOf, linesOf, metricsOf } from './outputs.ts';
@@ -121,7 +122,8 @@ test('LoRA: one history line a step, and the numbers of the training', async () 
     history.map(({ step }) => step),
     [1, 2, 3, 4, 5, 6],
   );
-  for (const { loss, learning_rate: rate } of history) assert.ok(loss! > 0 && rate === 0.01);
+  for (const { loss, learning_rate: rate } of history)
+    assert.ok(present(loss) > 0 && rate === 0.01);
   assert.ok(log.some((line) => line.startsWith('step 6 of 6: loss')));
 
   const metrics = await metricsOf(dir);
@@ -149,16 +151,16 @@ test('LoRA: a PEFT folder, and a model that opens to what was trained', async ()
   const { dir } = await trainOn(tinyCell());
   assert.is((await jsonOf(dir, 'adapter/adapter_config.json'))['r'], 3);
   const saved = await readSafetensors(join(dir, 'adapter/adapter_model.safetensors'));
-  const B = saved.get('base_model.model.bert.pooler.dense.lora_B.weight')!.data;
+  const B = present(saved.get('base_model.model.bert.pooler.dense.lora_B.weight')).data;
   assert.ok(
     B.some((x) => x !== 0),
     'B was trained',
   );
   await opened(dir, ADAPTERS.lora, ({ initial }) => {
-    assert.equal([...initial.get('pooler.dense.lora_B')!.dataSync()], [...B]);
+    assert.equal([...present(initial.get('pooler.dense.lora_B')).dataSync()], [...B]);
     assert.equal(
-      [...initial.get('classifier.bias')!.dataSync()],
-      [...saved.get('base_model.model.classifier.bias')!.data],
+      [...present(initial.get('classifier.bias')).dataSync()],
+      [...present(saved.get('base_model.model.classifier.bias')).data],
     );
   });
   // 55 of the base's 57 tensors, since the head is another.
@@ -173,7 +175,7 @@ test('full: a checkpoint that opens to what was trained; every kind of weight mo
   assert.equal([...trained.keys()].sort(), [...base.keys()].sort());
   for (const [name, { data: values }] of trained)
     if (!name.startsWith('classifier'))
-      assert.not.equal([...values], [...base.get(name)!.data], name);
+      assert.not.equal([...values], [...present(base.get(name)).data], name);
   const { architectures, id2label } = await jsonOf(dir, 'model/config.json');
   assert.equal(architectures, ['BertForSequenceClassification']);
   assert.equal(id2label, { 0: 'negative', 1: 'positive' });
@@ -181,7 +183,7 @@ test('full: a checkpoint that opens to what was trained; every kind of weight mo
   await opened(dir, ADAPTERS.full, (network) => {
     assert.equal(
       [...network.frozen('encoder.layer.1.output.dense.weight').dataSync()],
-      [...trained.get('bert.encoder.layer.1.output.dense.weight')!.data],
+      [...present(trained.get('bert.encoder.layer.1.output.dense.weight')).data],
     );
   });
 });
@@ -200,7 +202,7 @@ for (const [type, trains] of [
     assert.equal([...changed.keys()].sort(), [...base.keys()].filter(trains).sort());
     for (const [name, { data: values }] of changed) {
       if (!isBias(name) || isHead(name)) continue;
-      assert.not.equal([...values], [...base.get(name)!.data], `${name} moved`);
+      assert.not.equal([...values], [...present(base.get(name)).data], `${name} moved`);
     }
     const sizes = [...changed.values()].map(({ data: values }) => values.length);
     assert.is(
@@ -210,7 +212,7 @@ for (const [type, trains] of [
     await opened(dir, ADAPTERS[type], (network) => {
       for (const { name } of network.parameters) {
         const external = bert.externalName(name);
-        const { data: expected } = changed.get(external) ?? base.get(external)!;
+        const { data: expected } = changed.get(external) ?? present(base.get(external));
         assert.equal([...network.frozen(name).dataSync()], [...expected], name);
       }
     });
@@ -224,12 +226,12 @@ test('0 steps: where training starts, without reading a row', async () => {
   assert.equal(await metricsOf(dir), { steps: 0, trainable_parameters: 2824 });
   assert.is(await readFile(join(dir, 'history.jsonl'), 'utf8'), '');
   await opened(dir, ADAPTERS.lora, async ({ linears, parameters, initial }) => {
-    const valuesOf = (name: string): number[] => [...initial.get(name)!.dataSync()];
+    const valuesOf = (name: string): number[] => [...present(initial.get(name)).dataSync()];
     const [A, B] = [valuesOf('pooler.dense.lora_A'), valuesOf('pooler.dense.lora_B')];
     assert.ok(B.every((x) => x === 0));
     const shape = { architecture: bert, linears, parameters };
     const lora = await ADAPTERS.lora.create({ rank: 3, alpha: 'r' }, shape);
-    assert.equal(A, [...lora.initial(1).get('pooler.dense.lora_A')!.data]);
+    assert.equal(A, [...present(lora.initial(1).get('pooler.dense.lora_A')).data]);
   });
 });
 

@@ -16,6 +16,7 @@ import { readNpy } from '../../../src/science/io/npy.ts';
 import type { Premise } from '../../../src/science/ntk/delta.ts';
 import type { Delta } from '../../../src/science/ntk/delta-kernel.ts';
 import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { type Chain, file, openChain, rows } from './kernel-chain.ts';
 import { cleanUp, modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
@@ -53,14 +54,14 @@ test("spectrum: LoRA's ΔW has at most its rank, a full one more", async () => {
       'spectrum.json',
     );
     assert.is(layers.length, 19);
-    assert.is(layers[0]!.layer, 'bert.encoder.layer.0.attention.self.query.weight');
+    assert.is(present(layers[0]).layer, 'bert.encoder.layer.0.attention.self.query.weight');
     assert.ok(layers.every(({ singular_values: values }) => values.length === rank));
     const metrics = await metricsOf(ran);
     assert.equal([metrics['layers'], metrics['vectors']], [19, 190]);
     assert.ok(
-      metrics['effective_rank']! >= 1 &&
-        metrics['effective_rank_largest']! <= rank &&
-        metrics['relative_change']! > 0,
+      present(metrics['effective_rank']) >= 1 &&
+        present(metrics['effective_rank_largest']) <= rank &&
+        present(metrics['relative_change']) > 0,
     );
   }
 });
@@ -80,25 +81,33 @@ test('delta: at the start, layer by layer, with what the identity leaves', async
   const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
   const { inputs } = delta.define([cell], { with: {}, goals: [] });
   assert.equal(
-    [inputs['model']!.cell.poisoning, inputs['model']!.cell.train.steps, inputs['rows']!.with],
+    [
+      present(inputs['model']).cell.poisoning,
+      present(inputs['model']).cell.train.steps,
+      present(inputs['rows']).with,
+    ],
     [{ attack: 'none' }, 0, { split: 'validation' }],
   );
   const ran = await chain.run(delta, cell, {
-    model: (await chain.train(inputs['model']!.cell)).dir,
+    model: (await chain.train(present(inputs['model']).cell)).dir,
     rows: chain.data,
   });
   const { layers, rows: count } = await json<Delta>(ran, 'delta.json');
   assert.equal([layers.length, count], [19, 4]);
   const metrics = await metricsOf(ran);
   assert.ok(
-    metrics['residual']! < 1e-5 &&
-      metrics['largest_layer_residual']! < 1e-5 &&
-      metrics['relative_delta']! > 0.1,
+    present(metrics['residual']) < 1e-5 &&
+      present(metrics['largest_layer_residual']) < 1e-5 &&
+      present(metrics['relative_delta']) > 0.1,
   );
   assert.is(metrics['trace_from_b'], 0);
   assert.ok(
-    Math.abs(metrics['trace_lora']! - metrics['trace_full']! - metrics['trace_delta']!) <
-      1e-4 * metrics['trace_full']!,
+    Math.abs(
+      present(metrics['trace_lora']) -
+        present(metrics['trace_full']) -
+        present(metrics['trace_delta']),
+    ) <
+      1e-4 * present(metrics['trace_full']),
   );
 
   const none = await chain.run(delta, full(), {
@@ -156,7 +165,7 @@ test('the premise is tested with the σ² of the spec, or with the sample of a g
   found.layers.forEach((layer, i) => {
     assert.equal(
       [layer.variance_of, layer.variance],
-      ['sample', layers[i]!.sample_variance],
+      ['sample', present(layers[i]).sample_variance],
       layer.layer,
     );
   });
@@ -181,7 +190,9 @@ test('every variant of LoRA has a Δ_r and both kernels, baselines have the full
     const of = await metricsOf(await chain.run(delta, cell, { model: start, rows: chain.data }));
     if (adapter.type === 'lora')
       assert.ok(
-        of['residual']! < 1e-5 && of['largest_layer_residual']! < 1e-5 && of['trace_from_b'] === 0,
+        present(of['residual']) < 1e-5 &&
+          present(of['largest_layer_residual']) < 1e-5 &&
+          of['trace_from_b'] === 0,
         what,
       );
     else assert.equal(of, {}, what);
@@ -192,7 +203,7 @@ test('every variant of LoRA has a Δ_r and both kernels, baselines have the full
       await chain.run(regime, cell, { start, model, ntk: kernels.dir, rows: chain.data }),
     );
     assert.ok(
-      linear['linear.relative_error']! < 0.05 && linear['linear.cosine']! > 0.99,
+      present(linear['linear.relative_error']) < 0.05 && present(linear['linear.cosine']) > 0.99,
       `${what}: what is trained is what is linearised: ${linear['linear.relative_error']}`,
     );
   }
@@ -237,18 +248,18 @@ test('regime: drift, and f₀ + J₀(Θ_T − Θ₀) against f_T', async () => {
   );
   const metrics = await metricsOf(gentle);
   assert.ok(
-    metrics['linear.relative_error']! < 0.02 && metrics['linear.cosine']! > 0.999,
+    present(metrics['linear.relative_error']) < 0.02 && present(metrics['linear.cosine']) > 0.999,
     'a few gentle steps stay linear',
   );
-  assert.is(metrics['lora.drift'], facts.kernels['lora']!.drift);
+  assert.is(metrics['lora.drift'], present(facts.kernels['lora']).drift);
   assert.equal((await readNpy(file(gentle, 'logits-linear.npy'))).shape, [4, 2]);
 
   const rough = await metricsOf(
     await of(tinyCell({ train: { ...tinyCell().train, learning_rate: 0.05, steps: 9 } })),
   );
   assert.ok(
-    rough['linear.relative_error']! > 10 * metrics['linear.relative_error']! &&
-      rough['lora.drift']! > metrics['lora.drift']!,
+    present(rough['linear.relative_error']) > 10 * present(metrics['linear.relative_error']) &&
+      present(rough['lora.drift']) > present(metrics['lora.drift']),
   );
   await of(cell);
   assert.is(tensors[2], tensors[1], 'tensors');
@@ -287,7 +298,7 @@ test('regime: a kept step beside the end, with its own drift and prediction', as
     along.map(({ at, step }) => [at, step]),
     [['step-1', 1]],
   );
-  assert.is(metrics['step-1.linear.cosine'], along[0]!.linear.cosine);
+  assert.is(metrics['step-1.linear.cosine'], present(along[0]).linear.cosine);
   const short = tinyCell({ train: { ...one.train, steps: 1, checkpoints: 0 } });
   const alone = await metricsOf(await of(short));
   assert.is(Object.keys(alone).length, 8);
@@ -317,8 +328,8 @@ test('regime: where early stopping kept the best model, its step is named', asyn
     ),
   );
   const measured = await chain.run(ntk, cell, {
-    init: kernels[0]!.dir,
-    final: kernels[1]!.dir,
+    init: present(kernels[0]).dir,
+    final: present(kernels[1]).dir,
   });
   const ran = await chain.run(regime, cell, { start, model, ntk: measured.dir, rows: chain.data });
   const record = JSON.parse(await readFile(join(model, 'train.json'), 'utf8')) as {
@@ -365,17 +376,26 @@ test('divergence: M by layer, in total and of the head, and M′ between rows', 
     }[];
     readonly between: { readonly lora: object | null };
   }>(ran, 'divergence.json');
-  assert.equal([points.length, points[0]!.step, Object.keys(points[0]!.layers).length], [1, 6, 19]);
+  assert.equal(
+    [points.length, present(points[0]).step, Object.keys(present(points[0]).layers).length],
+    [1, 6, 19],
+  );
   assert.ok(
     Math.abs(
-      Math.hypot(...Object.values(points[0]!.layers).map(({ l2 }) => l2)) / points[0]!.total.l2 - 1,
+      Math.hypot(...Object.values(present(points[0]).layers).map(({ l2 }) => l2)) /
+        present(points[0]).total.l2 -
+        1,
     ) < 1e-12,
   );
   assert.ok(between.lora !== null);
   const metrics = await metricsOf(ran);
-  assert.ok(metrics['total.l2']! > 0 && metrics['head.l2']! > 0 && metrics['total.relative']! > 0);
+  assert.ok(
+    present(metrics['total.l2']) > 0 &&
+      present(metrics['head.l2']) > 0 &&
+      present(metrics['total.relative']) > 0,
+  );
   assert.equal([metrics['pairs'], metrics['alike']], [4, 0]);
-  assert.ok(metrics['between.lora.cosine']! < 0.9999);
+  assert.ok(present(metrics['between.lora.cosine']) < 0.9999);
 });
 
 test("divergence: M' is blind to labels, M is not, and the log says so", async () => {
@@ -386,7 +406,10 @@ test("divergence: M' is blind to labels, M is not, and the log says so", async (
   const ran = await diverged(cell, flipped);
   const metrics = await metricsOf(ran);
   assert.equal([metrics['pairs'], metrics['alike']], [3, 3]);
-  assert.ok(Math.abs(metrics['between.lora.cosine']! - 1) < 1e-5 && metrics['total.l2']! > 0);
+  assert.ok(
+    Math.abs(present(metrics['between.lora.cosine']) - 1) < 1e-5 &&
+      present(metrics['total.l2']) > 0,
+  );
   assert.match(ran.log.join('\n'), /M' is blind here/);
 });
 

@@ -10,6 +10,7 @@ import { at, named } from '../../../src/science/lookup.ts';
 import type { HostTensor } from '../../../src/science/model/types.ts';
 import { resolveNames } from '../../../src/science/nn/base.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
+import { present } from '../../rig/present.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string; tensors: Map<string, HostTensor> }>('checkpoint');
@@ -135,10 +136,10 @@ test('a shard that is missing or belongs to another checkpoint is reported by na
   const some = (names: readonly string[]): Map<string, HostTensor> =>
     new Map(names.map((name) => [name, named(tensors, name)]));
   await rm(join(dir, 'model.safetensors'));
-  await writeSafetensors(join(dir, shard(1)), some([first!, second!]));
+  await writeSafetensors(join(dir, shard(1)), some([present(first), present(second)]));
   const map: Record<string, string> = {
-    [first!]: shard(1),
-    [second!]: shard(1),
+    [present(first)]: shard(1),
+    [present(second)]: shard(1),
     ...Object.fromEntries(rest.map((name) => [name, shard(2)])),
   };
   await writeFile(index, JSON.stringify({ weight_map: map }));
@@ -154,11 +155,11 @@ test('a shard that is missing or belongs to another checkpoint is reported by na
         `model\\.safetensors\\.index\\.json puts there`,
     ),
   );
-  await writeSafetensors(join(dir, shard(2)), some([second!, ...rest]));
+  await writeSafetensors(join(dir, shard(2)), some([present(second), ...rest]));
   await rejects(
     openCheckpoint(dir),
     new RegExp(
-      `00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${second!}" in ` +
+      `00002\\.safetensors: model\\.safetensors\\.index\\.json has tensor "${present(second)}" in ` +
         `model-00001-of-00002\\.safetensors`,
     ),
   );
@@ -171,11 +172,11 @@ test('a shard that is missing or belongs to another checkpoint is reported by na
   );
   await rejects(
     openCheckpoint(dir),
-    new RegExp(`00001-of-00002\\.safetensors: .* does not list tensor "${second!}"`),
+    new RegExp(`00001-of-00002\\.safetensors: .* does not list tensor "${present(second)}"`),
   );
   await writeFile(
     index,
-    JSON.stringify({ weight_map: { ...map, [first!]: '../elsewhere.safetensors' } }),
+    JSON.stringify({ weight_map: { ...map, [present(first)]: '../elsewhere.safetensors' } }),
   );
   await rejects(
     openCheckpoint(dir),
@@ -202,7 +203,7 @@ test('weights in other formats are reported by name, with the way out', async ({
       ),
       (error as UserFault).message,
     );
-    assert.match((error as UserFault).hint!, 'save_pretrained');
+    assert.match(present((error as UserFault).hint), 'save_pretrained');
     await rm(join(dir, name));
   }
 });

@@ -8,6 +8,7 @@ import { readPeft, readPeftHead, readPeftShapes, writePeft } from '../../../src/
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
 import { named } from '../../../src/science/lookup.ts';
 import { bert } from '../../../src/science/nn/bert.ts';
+import { present } from '../../rig/present.ts';
 import { adapterFolder, shape } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string }>('peft');
@@ -100,13 +101,13 @@ test('patterns, rank stabilisation, dropout and biases are written as they are r
 }) => {
   const adapter = await readPeft(dir, shape);
   const [first] = adapter.layers.keys();
-  const { A, B } = named(adapter.layers, first!);
+  const { A, B } = named(adapter.layers, present(first));
   const narrow = {
     A: { shape: [2, 22], data: A.data.slice(0, 44) },
     B: { shape: [22, 2], data: B.data.slice(0, 44) },
     alpha: 11,
   };
-  const wide = { ...adapter, layers: new Map(adapter.layers).set(first!, narrow) };
+  const wide = { ...adapter, layers: new Map(adapter.layers).set(present(first), narrow) };
   const vector = (length: number, start: number) => ({
     shape: [length],
     data: Float32Array.from({ length }, (_, i) => start + i),
@@ -128,7 +129,9 @@ test('patterns, rank stabilisation, dropout and biases are written as they are r
       rslora: true,
       dropout: 0.25,
       bias,
-      biases: new Map(kept.map(({ name, shape: [length] }, i) => [name, vector(length!, i)])),
+      biases: new Map(
+        kept.map(({ name, shape: [length] }, i) => [name, vector(present(length), i)]),
+      ),
     };
     await writePeft(out, variant, bert);
     const read = await readPeft(out, shape);

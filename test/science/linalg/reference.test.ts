@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
 import { singularValues, svd } from '../../../src/science/linalg/svd.ts';
+import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../backend.ts';
 import { spectraGolden } from '../spectra-golden.ts';
 
@@ -18,7 +19,7 @@ function near(found: Float64Array, expected: readonly number[], what: string): v
   const bound = 4 * expected.length * EPSILON * Math.max(...expected.map(Math.abs));
   expected.forEach((value, i) => {
     assert.ok(
-      Math.abs(found[i]! - value) <= bound,
+      Math.abs(present(found[i]) - value) <= bound,
       `${what} ${i}: ${found[i]}, LAPACK has ${value}, bound ${bound}`,
     );
   });
@@ -44,19 +45,19 @@ for (const backend of backends) {
         k = Math.min(m, n);
       near(singularValues(A, m, n), values, 'singular value');
       const found = svd(A, m, n),
-        U = found.left!;
+        U = present(found.left);
       near(found.values, values, 'singular value');
       // U is orthonormal, and UᵀA has rows of the values' lengths, each at right angles to the
       // others: U is A's own.
       const inner = (rows: number, x: (i: number) => number, y: (i: number) => number): number =>
         Array.from({ length: rows }, (_, i) => x(i) * y(i)).reduce((a, b) => a + b, 0);
-      const top = values[0]!,
+      const top = present(values[0]),
         scale = top === 0 ? 1 : top;
       const projected = Float64Array.from({ length: k * n }, (_, at) =>
         inner(
           m,
-          (i) => U[i * k + Math.floor(at / n)]!,
-          (i) => A[i * n + (at % n)]! / scale,
+          (i) => present(U[i * k + Math.floor(at / n)]),
+          (i) => present(A[i * n + (at % n)]) / scale,
         ),
       ); // UᵀA/σ₁ (k, n)
       for (let a = 0; a < k; a++)
@@ -65,8 +66,8 @@ for (const backend of backends) {
             Math.abs(
               inner(
                 m,
-                (i) => U[i * k + a]!,
-                (i) => U[i * k + b]!,
+                (i) => present(U[i * k + a]),
+                (i) => present(U[i * k + b]),
               ) - (a === b ? 1 : 0),
             ) < 1e-13,
             `vectors ${a} and ${b}`,
@@ -75,9 +76,9 @@ for (const backend of backends) {
             Math.abs(
               inner(
                 n,
-                (j) => projected[a * n + j]!,
-                (j) => projected[b * n + j]!,
-              ) - (a === b ? (values[a]! / scale) ** 2 : 0),
+                (j) => present(projected[a * n + j]),
+                (j) => present(projected[b * n + j]),
+              ) - (a === b ? (present(values[a]) / scale) ** 2 : 0),
             ) < 1e-13,
             `UᵀA, ${a} and ${b}`,
           );

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/random/random.ts';
 import { leadingLeftVectors } from '../../../src/science/linalg/left-vectors.ts';
 import { lowRankSingularValues, singularValues, svd } from '../../../src/science/linalg/svd.ts';
+import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../backend.ts';
 
 const test = suite('singular values');
@@ -12,7 +13,7 @@ function householder(n: number, name: string): (i: number, j: number) => number 
   const stream = randomStream(7, 'svd', name);
   const v = Array.from({ length: n }, () => stream.normal());
   const norm = v.reduce((sum, x) => sum + x * x, 0);
-  return (i, j) => (i === j ? 1 : 0) - (2 * v[i]! * v[j]!) / norm;
+  return (i, j) => (i === j ? 1 : 0) - (2 * present(v[i]) * present(v[j])) / norm;
 }
 
 /**
@@ -53,16 +54,16 @@ for (const backend of backends) {
         const before = matrix.slice();
         const found = svd(matrix, m, n);
         assert.equal(matrix, before);
-        assert.equal([found.values.length, found.left!.length], [k, m * k]);
+        assert.equal([found.values.length, present(found.left).length], [k, m * k]);
         values.forEach((value, d) => {
           // Backward stability: a few ε·σmax, which float32 would miss by eight orders.
           assert.ok(
-            Math.abs(found.values[d]! - value) < 1e-14 * m * n * values[0]!,
+            Math.abs(present(found.values[d]) - value) < 1e-14 * m * n * present(values[0]),
             `${d}: ${found.values[d]} for ${value}`,
           );
           const cosine = Array.from(
             { length: m },
-            (_, i) => found.left![i * k + d]! * L(i, d),
+            (_, i) => present(found.left![i * k + d]) * L(i, d),
           ).reduce((a, b) => a + b);
           if (d < 3) assert.ok(Math.abs(Math.abs(cosine) - 1) < 1e-10, `vector ${d}: ${cosine}`);
         });
@@ -92,9 +93,10 @@ for (const backend of backends) {
           const found = leadingLeftVectors(matrix, m, n, 5);
           assert.is(found.length, 5 * m);
           for (let c = 0; c < 5; c++) {
-            const cosine = Array.from({ length: m }, (_, i) => found[i * 5 + c]! * L(i, c)).reduce(
-              (a, b) => a + b,
-            );
+            const cosine = Array.from(
+              { length: m },
+              (_, i) => present(found[i * 5 + c]) * L(i, c),
+            ).reduce((a, b) => a + b);
             assert.ok(
               Math.abs(Math.abs(cosine) - 1) < 1e-9,
               `${decades} decades, vector ${c}: ${cosine}`,
@@ -123,14 +125,16 @@ for (const backend of backends) {
       const i = Math.floor(at / n),
         j = at % n;
       let sum = 0;
-      for (let q = 0; q < k; q++) sum += P[i * k + q]! * Q[j * k + q]!;
+      for (let q = 0; q < k; q++) sum += present(P[i * k + q]) * present(Q[j * k + q]);
       return sum;
     });
     const whole = singularValues(product, m, n),
       thin = lowRankSingularValues(P, Q, m, n, k);
     assert.is(thin.length, k);
-    thin.forEach((value, i) => assert.ok(Math.abs(value - whole[i]!) < 1e-12 * whole[0]!));
-    whole.slice(k).forEach((value) => assert.ok(value < 1e-12 * whole[0]!));
+    thin.forEach((value, i) =>
+      assert.ok(Math.abs(value - present(whole[i])) < 1e-12 * present(whole[0])),
+    );
+    whole.slice(k).forEach((value) => assert.ok(value < 1e-12 * present(whole[0])));
   });
 }
 

@@ -10,6 +10,7 @@ import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { dropout, dropoutMask } from '../../../src/science/nn/dropout.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { shape } from '../tiny-bert.ts';
 
@@ -104,9 +105,9 @@ test("LoRA's dropout drops entries of x independently: mean and variance", async
       random: (name) => randomStream(1, 'lora_dropout', name),
     })
     .arraySync();
-  const plain = adapter
-    .linear('pooler.dense', one as Tensor2D, W, b, { parameter })
-    .arraySync()[0]!;
+  const plain = present(
+    adapter.linear('pooler.dense', one as Tensor2D, W, b, { parameter }).arraySync()[0],
+  );
   const product = tf.mul(tf.matMul(B, A), alpha / rank).arraySync() as number[][],
     input = one.arraySync() as number[][];
   // y_j = (xWᵀ + b)_j + Σ_i k_i/(1−p)·x_i (sBA)_ji with k_i Bernoulli(1−p), so that

@@ -17,6 +17,7 @@ import {
   parseVariance,
   presets,
 } from '../../../src/science/nn/lora-init.ts';
+import { present } from '../../rig/present.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const variance = (values: ArrayLike<number>): number => {
@@ -143,7 +144,8 @@ test('over the grid, every distribution has the requested variance and its own s
       // (Xavier), and limits the scale of kaiming to 2/d.
       for (const asked of [...SCALES, '1/(3d)', 0.02, '0.5'])
         assert.ok(
-          farthestRatio(await of(asked), unit, Math.sqrt(parseVariance(asked, fanIn)!)) < 1e-6,
+          farthestRatio(await of(asked), unit, Math.sqrt(present(parseVariance(asked, fanIn)))) <
+            1e-6,
           `${distribution} ${asked}`,
         );
       assert.ok(
@@ -166,15 +168,20 @@ test('at a given variance all uniform presets are equal, and so are all normal o
 
 test('with alpha r over ranks, s stays 1, A is nested, and presets keep their rules', async () => {
   const layer = 'encoder.layer.0.output.dense',
-    largest = (await lora.create({ rank: 128, alpha: 'r', init: { variance: '1/d' } }, model))
-      .initial(3)
-      .get(`${layer}.lora_A`)!.data;
+    largest = present(
+      (await lora.create({ rank: 128, alpha: 'r', init: { variance: '1/d' } }, model))
+        .initial(3)
+        .get(`${layer}.lora_A`),
+    ).data;
   for (const rank of [4, 8, 16, 32, 64, 128]) {
     const adapter = await lora.create({ rank, alpha: 'r', init: { variance: '1/d' } }, model);
-    assert.ok(adapter.targets.every((name) => adapter.factors(name)!.scale === 1));
-    assert.equal(adapter.initial(3).get(`${layer}.lora_A`)!.data, largest.slice(0, rank * 211));
+    assert.ok(adapter.targets.every((name) => present(adapter.factors(name)).scale === 1));
+    assert.equal(
+      present(adapter.initial(3).get(`${layer}.lora_A`)).data,
+      largest.slice(0, rank * 211),
+    );
     const fixed = await lora.create({ rank, alpha: 16 }, model);
-    assert.ok(fixed.targets.every((name) => fixed.factors(name)!.scale === 16 / rank));
+    assert.ok(fixed.targets.every((name) => present(fixed.factors(name)).scale === 16 / rank));
     const [gaussian, other] = [
       await allA({ rank, init: { distribution: 'gaussian' } }, 211),
       await allA({ rank, init: { distribution: 'normal', variance: 1 } }, 211),

@@ -4,6 +4,7 @@ import { type JsonObject, UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/science/lookup.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { planDefaults } from '../../../src/science/nn/lora-plan.ts';
+import { present } from '../../rig/present.ts';
 import { adapterFolder, shape as context } from '../tiny-bert.ts';
 
 test('all-linear means all layers but the head; B is zero, the scale α/r or α/√r', async () => {
@@ -19,16 +20,17 @@ test('all-linear means all layers but the head; B is zero, the scale α/r or α/
       name.endsWith('_A') ? data.some((x) => x !== 0) : data.every((x) => x === 0),
     ),
   );
-  assert.is(adapter.factors('pooler.dense')!.scale, 1.5);
+  assert.is(present(adapter.factors('pooler.dense')).scale, 1.5);
   assert.is(adapter.factors('classifier'), null);
   assert.not.ok(adapter.trains('pooler.dense.weight'));
   assert.is(
-    (await lora.create({ rank: 4, alpha: 6, rslora: true }, context)).factors('pooler.dense')!
-      .scale,
+    present(
+      (await lora.create({ rank: 4, alpha: 6, rslora: true }, context)).factors('pooler.dense'),
+    ).scale,
     3,
   );
   assert.is(
-    (await lora.create({ rank: 4, alpha: 'r' }, context)).factors('pooler.dense')!.scale,
+    present((await lora.create({ rank: 4, alpha: 'r' }, context)).factors('pooler.dense')).scale,
     1,
   );
   // PEFT's defaults are r 8 and α 8.
@@ -63,7 +65,7 @@ test('a multiple of r uses the rank of each layer, and the folder has the number
     ['3r/2', 1.5],
   ] as const) {
     const adapter = await lora.create({ ...ranks, alpha }, context);
-    const scales = adapter.targets.map((name) => adapter.factors(name)!.scale);
+    const scales = adapter.targets.map((name) => present(adapter.factors(name)).scale);
     assert.equal(new Set(scales), new Set([scale]), alpha);
     assert.is(planDefaults({ rank: 4, alpha }).alpha, 4 * scale);
   }
@@ -80,7 +82,7 @@ test('patterns set rank and alpha for each layer; alpha r is the rank of the lay
     context,
   );
   const rankOf = (layer: string): number =>
-    adapter.parameters.find(({ name }) => name === `${layer}.lora_A`)!.shape[0]!;
+    present(adapter.parameters.find(({ name }) => name === `${layer}.lora_A`)!.shape[0]);
   assert.equal(
     [
       'encoder.layer.1.attention.self.query',
@@ -94,16 +96,21 @@ test('patterns set rank and alpha for each layer; alpha r is the rank of the lay
       'encoder.layer.1.attention.self.query',
       'encoder.layer.1.output.dense',
       'encoder.layer.2.output.dense',
-    ].map((layer) => adapter.factors(layer)!.scale),
+    ].map((layer) => present(adapter.factors(layer)).scale),
     [3, 3, 1.5],
   );
   const same = await lora.create({ rank: 4, alpha: 'r', rank_pattern: { query: 2 } }, context);
-  assert.equal(new Set(same.targets.map((layer) => same.factors(layer)!.scale)), new Set([1]));
-  const eight = (await lora.create({ rank: 8 }, context))
-    .initial(5)
-    .get('encoder.layer.1.attention.self.query.lora_A')!.data;
   assert.equal(
-    [...adapter.initial(5).get('encoder.layer.1.attention.self.query.lora_A')!.data],
+    new Set(same.targets.map((layer) => present(same.factors(layer)).scale)),
+    new Set([1]),
+  );
+  const eight = present(
+    (await lora.create({ rank: 8 }, context))
+      .initial(5)
+      .get('encoder.layer.1.attention.self.query.lora_A'),
+  ).data;
+  assert.equal(
+    [...present(adapter.initial(5).get('encoder.layer.1.attention.self.query.lora_A')).data],
     [...eight.subarray(0, 44)],
     'nested in rank still',
   );
@@ -216,8 +223,8 @@ test('high ranks, unknown targets and bad variances are reported with their path
 
 test('init_from determines rank, alpha and layers, and contradictions are reported', async () => {
   const adapter = await lora.create({}, { ...context, initFrom: adapterFolder });
-  assert.equal(adapter.initial(1).get('pooler.dense.lora_A')!.shape, [5, 22]);
-  assert.is(adapter.factors('pooler.dense')!.scale, 7 / 5);
+  assert.equal(present(adapter.initial(1).get('pooler.dense.lora_A')).shape, [5, 22]);
+  assert.is(present(adapter.factors('pooler.dense')).scale, 7 / 5);
   assert.is(adapter.targets.length, 19);
   assert.equal(
     await problems({ rank: 5, alpha: 7, targets: 'all-linear', rslora: false }, adapterFolder),

@@ -12,6 +12,7 @@ import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { trainPack } from '../../../src/science/train/pack.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { miniLM } from '../minilm.ts';
@@ -69,7 +70,7 @@ async function open(kind: Kind): Promise<Network> {
     : full.create({}, context));
   const initial = new Map(
     plain.targets.flatMap((name, layer): [string, HostTensor][] => {
-      const { in: n, out: m } = linears.find((one) => one.name === name)!;
+      const { in: n, out: m } = present(linears.find((one) => one.name === name));
       return [
         [`${name}.lora_A`, wave([8, n], layer, 0.04)],
         [`${name}.lora_B`, wave([m, 8], layer + 0.25, 0.01)],
@@ -106,7 +107,8 @@ for (const backend of backends.filter((name) => name !== 'cpu')) {
       assert.ok(farthest(logitsOf(network, rows), golden.logits[kind].flat()) < tolerance.logits);
       for (const i of [2, 13, 27])
         assert.ok(
-          farthest(logitsOf(network, [at(rows, i)]), golden.logits[kind][i]!) < tolerance.logits,
+          farthest(logitsOf(network, [at(rows, i)]), present(golden.logits[kind][i])) <
+            tolerance.logits,
         );
       network.dispose();
     });
@@ -215,13 +217,13 @@ test(`a pack of three ranks has the results of single trainings (${backends[0]})
       farthest(at(losses, k), alone) < tolerance.logits,
       JSON.stringify([losses[k], alone]),
     );
-    assert.equal([...packed[k]!.keys()].sort(), [...trained.keys()].sort());
+    assert.equal([...present(packed[k]).keys()].sort(), [...trained.keys()].sort());
     for (const [name, tensor] of trained)
       assert.ok(
-        farthest(at(packed, k).get(name)!.dataSync(), tensor.dataSync()) < tolerance.logits,
+        farthest(present(at(packed, k).get(name)).dataSync(), tensor.dataSync()) < tolerance.logits,
         name,
       );
-    for (const tensor of [...trained.values(), ...packed[k]!.values()]) tensor.dispose();
+    for (const tensor of [...trained.values(), ...present(packed[k]).values()]) tensor.dispose();
     at(networks, k).dispose();
   }
 });

@@ -7,6 +7,7 @@ import { meanTrace } from '../../../src/science/ntk/compare.ts';
 import { deltaKernels } from '../../../src/science/ntk/delta-kernel.ts';
 import { kernels } from '../../../src/science/ntk/kernels.ts';
 import { pairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openStart } from '../theory-golden.ts';
@@ -22,7 +23,7 @@ async function compared(
 ): Promise<NonNullable<Awaited<ReturnType<typeof deltaKernels>>>> {
   const model = adaptedModel(network);
   const before = tf.memory().numTensors;
-  const delta = (await deltaKernels(model, rows, { batchTokens: 60 }))!;
+  const delta = present(await deltaKernels(model, rows, { batchTokens: 60 }));
   assert.is(tf.memory().numTensors, before, 'tensors');
   const whole = await kernels(model, rows);
   near(
@@ -32,7 +33,7 @@ async function compared(
   );
   near(
     delta.total.lora / rows.length,
-    meanTrace(whole.lora!, rows.length, model.classes),
+    meanTrace(present(whole.lora), rows.length, model.classes),
     tolerance.rounding,
   );
   for (const part of ['full', 'lora', 'delta', 'from_b'] as const)
@@ -63,8 +64,8 @@ for (const backend of backends) {
       assert.ok(residual < tolerance.rounding, `${layer}: ${residual}`);
       assert.ok(size > 0.1, `${layer}: Δ_r is no small part`);
       assert.equal([b, zero, eigenvalues.length], [0, true, rank]);
-      near(eigenvalues[0]! + 1, measured.high + 1, 1e-9);
-      near(eigenvalues[rank - 1]! + 1, measured.low + 1, 1e-9);
+      near(present(eigenvalues[0]) + 1, measured.high + 1, 1e-9);
+      near(present(eigenvalues[rank - 1]) + 1, measured.low + 1, 1e-9);
     }
     assert.ok(total.residual < tolerance.rounding);
     network.dispose();
@@ -104,14 +105,14 @@ test('a text that an attack leaves unchanged has cosine 1, whatever its label', 
   const model = adaptedModel(network);
   const originals = rows.slice(0, 3);
   const same = await pairKernels(model, originals, originals);
-  for (const of of [same.full, same.lora!]) near(of.cosine, 1, tolerance.rounding);
+  for (const of of [same.full, present(same.lora)]) near(of.cosine, 1, tolerance.rounding);
   near(
-    same.lora!.raw,
-    meanTrace((await kernels(model, originals)).lora!, 3, 3),
+    present(same.lora).raw,
+    meanTrace(present((await kernels(model, originals)).lora), 3, 3),
     tolerance.rounding,
   );
   const other = await pairKernels(model, originals, rows.slice(3, 6));
-  assert.ok(other.lora!.cosine < 0.999);
+  assert.ok(present(other.lora).cosine < 0.999);
   let fault = '';
   try {
     await pairKernels(model, originals, rows);

@@ -10,6 +10,7 @@ import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import { drawA } from '../../../src/science/nn/lora-init.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { kernelSet } from '../../../src/science/ntk/kernels.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openTiny, rows as allRows } from '../tiny-bert.ts';
@@ -34,7 +35,7 @@ test.before(async () => {
   await useBackend('cpu');
   for (const kind of ['lora', 'full'] as const) {
     networks.set(kind, await openTiny(kind, true));
-    models.set(kind, await doubleBert(networks.get(kind)!));
+    models.set(kind, await doubleBert(present(networks.get(kind))));
   }
 });
 test.after(() => {
@@ -62,7 +63,7 @@ for (const kind of ['lora', 'full'] as const) {
     `the tiny BERT under ${kind}: kernels, traces, logits, Fisher spectra and what is made of ` +
       "them are PyTorch's",
     async () => {
-      const model = models.get(kind)!,
+      const model = present(models.get(kind)),
         reference = await readReference(`ntk-tiny-${kind}`);
       const { logits, gradients } = model.differentiate(reference.rows);
       const near = (a: ArrayLike<number>, b: ArrayLike<number>, what: string): void => {
@@ -73,26 +74,28 @@ for (const kind of ['lora', 'full'] as const) {
       for (const which of kind === 'lora' ? (['lora', 'full'] as const) : (['full'] as const)) {
         const blocks = model.layers.map((layer) =>
           which === 'full'
-            ? fullBlock(gradients.get(layer.name)!)
-            : loraBlock(gradients.get(layer.name)!, layer, layer.lora!),
+            ? fullBlock(present(gradients.get(layer.name)))
+            : loraBlock(present(gradients.get(layer.name)), layer, present(layer.lora)),
         );
         const K = total(blocks);
-        near(K, reference.kernels[which]!, `${which} kernel`);
+        near(K, present(reference.kernels[which]), `${which} kernel`);
         const size = logits.length;
         assert.equal(
           model.layers.map(({ name }) => name),
-          Object.keys(reference.traces[which]!),
+          Object.keys(present(reference.traces[which])),
         );
         near(
           blocks.map((block) =>
-            Array.from({ length: size }, (_, i) => block[i * (size + 1)]!).reduce((a, b) => a + b),
+            Array.from({ length: size }, (_, i) => present(block[i * (size + 1)])).reduce(
+              (a, b) => a + b,
+            ),
           ),
-          Object.values(reference.traces[which]!),
+          Object.values(present(reference.traces[which])),
           `${which} traces`,
         );
         assertFisher(
           fisher(K, logits, reference.labels, { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] }),
-          reference.fisher[which]!,
+          present(reference.fisher[which]),
           which,
           tolerance.double,
         );
@@ -113,12 +116,15 @@ function weighted(G: Gradients, M: Float64Array, n: number): Float64Array {
       const i = Math.floor(at / n),
         j = at % n;
       let sum = 0;
-      for (let k = 0; k < n; k++) sum += one[i * n + k]! * M[k * n + j]!;
+      for (let k = 0; k < n; k++) sum += present(one[i * n + k]) * present(M[k * n + j]);
       return sum;
     }),
   );
   return Float64Array.from({ length: size * size }, (_, at) =>
-    G[Math.floor(at / size)]!.reduce((sum, x, k) => sum + x * times[at % size]![k]!, 0),
+    present(G[Math.floor(at / size)]).reduce(
+      (sum, x, k) => sum + x * present(times[at % size]![k]),
+      0,
+    ),
   );
 }
 
@@ -129,10 +135,10 @@ function starts(): {
   readonly full: Float64Array;
   readonly lora: (A: Float64Array, r: number, scale: number) => Float64Array;
 }[] {
-  const { layers, differentiate } = models.get('full')!;
+  const { layers, differentiate } = present(models.get('full'));
   const { gradients } = differentiate(rows);
   return layers.map((layer) => {
-    const G = gradients.get(layer.name)!;
+    const G = present(gradients.get(layer.name));
     return {
       layer,
       G,
@@ -155,7 +161,8 @@ test('(1) in every layer, K_LoRA(B = 0) − K_ff = Δ_r', () => {
     const found = lora(A, 5, scale),
       delta = weighted(G, deltaMatrix(A, 5, n, scale), n);
     assert.ok(
-      frobenius(found.map((value, k) => value - full[k]! - delta[k]!)) < EXACT * frobenius(full),
+      frobenius(found.map((value, k) => value - present(full[k]) - present(delta[k]))) <
+        EXACT * frobenius(full),
       name,
     );
     assert.ok(frobenius(delta) > 0.1 * frobenius(full));
@@ -200,7 +207,7 @@ for (const shape of ['normal', 'uniform'] as const) {
       layer: { name, in: n },
       full,
       lora,
-    } = starts()[4]!; // the first feed-forward layer
+    } = present(starts()[4]); // the first feed-forward layer
     const found = Array.from({ length: draws }, (_, seed) =>
       lora(Float64Array.from(drawA(name, n, r, shape, variance, seed).data), r, scale),
     );
@@ -208,9 +215,12 @@ for (const shape of ['normal', 'uniform'] as const) {
     let largest = 0;
     mean.forEach((value, k) => {
       const error = Math.sqrt(
-        found.reduce((sum, one) => sum + (one[k]! - value) ** 2, 0) / (draws * (draws - 1)),
+        found.reduce((sum, one) => sum + (present(one[k]) - value) ** 2, 0) / (draws * (draws - 1)),
       );
-      largest = Math.max(largest, Math.abs(value - scale ** 2 * r * variance * full[k]!) / error);
+      largest = Math.max(
+        largest,
+        Math.abs(value - scale ** 2 * r * variance * present(full[k])) / error,
+      );
     });
     // 231 correlated entries: one exceeds 5 once in 10,000 runs
     assert.ok(largest < 5, `${largest} standard errors`);
@@ -225,17 +235,21 @@ for (const shape of ['normal', 'uniform'] as const) {
 }
 
 test('(3) both kernels of a trained adapter are symmetric and positive semi-definite', () => {
-  const { layers, differentiate } = models.get('lora')!;
+  const { layers, differentiate } = present(models.get('lora'));
   const { gradients } = differentiate(rows);
   for (const K of [
-    total(layers.map(({ name }) => fullBlock(gradients.get(name)!))),
-    total(layers.map((layer) => loraBlock(gradients.get(layer.name)!, layer, layer.lora!))),
+    total(layers.map(({ name }) => fullBlock(present(gradients.get(name))))),
+    total(
+      layers.map((layer) =>
+        loraBlock(present(gradients.get(layer.name)), layer, present(layer.lora)),
+      ),
+    ),
   ]) {
     K.forEach((value, k) => {
       assert.is(value, K[(k % size) * size + Math.floor(k / size)]);
     });
     const spectrum = symmetricEigenvalues(K, size);
-    assert.ok(spectrum[size - 1]! > -1e-14 * size * spectrum[0]!);
+    assert.ok(present(spectrum[size - 1]) > -1e-14 * size * present(spectrum[0]));
   }
 });
 
@@ -264,11 +278,15 @@ for (const backend of backends) {
         others = allRows.slice(11); // PyTorch's reference has the first eleven
       const { layers, differentiate } = await doubleBert(network);
       const { logits, gradients } = differentiate(others);
-      const full = total(layers.map(({ name }) => fullBlock(gradients.get(name)!)));
+      const full = total(layers.map(({ name }) => fullBlock(present(gradients.get(name)))));
       const lora =
         kind === 'full'
           ? null
-          : total(layers.map((layer) => loraBlock(gradients.get(layer.name)!, layer, layer.lora!)));
+          : total(
+              layers.map((layer) =>
+                loraBlock(present(gradients.get(layer.name)), layer, present(layer.lora)),
+              ),
+            );
       for (const method of ['plain', 'explicit', 'gram', 'auto'] as const) {
         const found = await kernelSet(adaptedModel(network), others, null, {
           method,
@@ -276,8 +294,8 @@ for (const backend of backends) {
         });
         for (const [own, oracle] of [
           [found.logits, logits],
-          [found.full!.data, full],
-          ...(lora === null ? [] : [[found.lora!.data, lora]]),
+          [present(found.full).data, full],
+          ...(lora === null ? [] : [[present(found.lora).data, lora]]),
         ] as const) {
           assert.ok(
             relative(own, oracle) < tolerance.double,

@@ -13,6 +13,7 @@ import type { AdaptedModel, LoraFactors } from '../../../src/science/model/types
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import { collect } from '../../../src/science/ntk/collect.ts';
 import { type KernelOptions, kernels, kernelSet } from '../../../src/science/ntk/kernels.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openTiny, rows as allRows } from '../tiny-bert.ts';
@@ -84,7 +85,7 @@ function withFactors(
 }
 
 const difference = (a: Float64Array, b: Float64Array): Float64Array =>
-  a.map((value, i) => value - b[i]!);
+  a.map((value, i) => value - present(b[i]));
 
 /**
  * Σ_{t,u} weight(t, u) · (δ^c_t·δ^d_u) x_tᵀ M x'_u of one layer, plainly, in double precision. M
@@ -97,9 +98,9 @@ function direct(
   counts: (t: number, u: number) => boolean = () => true,
 ): Float64Array {
   const collected = collect(model, rows, new Set([layer]));
-  const { h, deltas, example } = collected.layers.get(layer)!;
+  const { h, deltas, example } = present(collected.layers.get(layer));
   const [S, n] = h.shape,
-    m = deltas[0]!.shape[1];
+    m = present(deltas[0]).shape[1];
   const x = h.dataSync<'float32'>(),
     d = deltas.map((delta) => delta.dataSync<'float32'>());
   collected.dispose();
@@ -116,20 +117,22 @@ function direct(
           const t = Math.floor(k / n),
             i = k % n;
           let sum = 0;
-          for (let j = 0; j < n; j++) sum += M[i * n + j]! * x[t * n + j]!;
+          for (let j = 0; j < n; j++) sum += present(M[i * n + j]) * present(x[t * n + j]);
           return sum;
         });
   const K = new Float64Array(size * size);
   for (let t = 0; t < S; t++) {
     for (let u = 0; u < S; u++) {
-      if (!counts(place[t]!, place[u]!)) continue;
+      if (!counts(present(place[t]), present(place[u]))) continue;
       let inputs = 0;
-      for (let i = 0; i < n; i++) inputs += x[t * n + i]! * Mx[u * n + i]!;
+      for (let i = 0; i < n; i++) inputs += present(x[t * n + i]) * present(Mx[u * n + i]);
       for (let c = 0; c < C; c++) {
         for (let e = 0; e < C; e++) {
           let outputs = 0;
-          for (let i = 0; i < m; i++) outputs += d[c]![t * m + i]! * d[e]![u * m + i]!;
-          K[(example[t]! * C + c) * size + example[u]! * C + e]! += outputs * inputs;
+          for (let i = 0; i < m; i++)
+            outputs += present(d[c]![t * m + i]) * present(d[e]![u * m + i]);
+          K[(present(example[t]) * C + c) * size + present(example[u]) * C + e]! +=
+            outputs * inputs;
         }
       }
     }
@@ -167,7 +170,8 @@ for (const { backend, options } of ways) {
       });
     }
     const error =
-      frobenius(difference(difference(found.lora!, found.full), expected)) / frobenius(found.full);
+      frobenius(difference(difference(present(found.lora), found.full), expected)) /
+      frobenius(found.full);
     assert.ok(error < tolerance.rounding, String(error));
     assert.ok(frobenius(expected) > 0.1 * frobenius(found.full), 'Δ_r is no small part of it');
     model.free();
@@ -184,7 +188,9 @@ for (const { backend, options } of ways) {
         const Q = orthogonal(n, 'Q');
         const mean = new Float64Array(size * size);
         const alone = { ...full, layers: full.layers.filter(({ in: width }) => width === n) };
-        const K = (await kernelSet(alone, rows, null, { ...options, which: ['full'] })).full!.data;
+        const K = present(
+          (await kernelSet(alone, rows, null, { ...options, which: ['full'] })).full,
+        ).data;
         for (let block = 0; block < n / r; block++) {
           const A = Q.subarray(block * r * n, (block + 1) * r * n).map(
             (value) => std * Math.sqrt(n) * value,
@@ -194,7 +200,7 @@ for (const { backend, options } of ways) {
             (_, width) => width === n,
           );
           const found = await kernelSet(model, rows, null, { ...options, which: ['lora'] });
-          found.lora!.data.forEach((value, k) => {
+          present(found.lora).data.forEach((value, k) => {
             mean[k]! += (value * r) / n;
           });
           model.free();
@@ -210,10 +216,10 @@ for (const { backend, options } of ways) {
 
   check('(3) both kernels are positive semi-definite', async () => {
     const { full: K, lora: L } = await kernels(lora, rows, options);
-    for (const kernel of [K, L!]) {
+    for (const kernel of [K, present(L)]) {
       const spectrum = symmetricEigenvalues(kernel, size);
       assert.ok(
-        spectrum[size - 1]! > -1e-6 * spectrum[0]!,
+        present(spectrum[size - 1]) > -1e-6 * present(spectrum[0]),
         `${spectrum[size - 1]} under ${spectrum[0]}`,
       );
     }
@@ -229,11 +235,13 @@ for (const { backend, options } of ways) {
           `${method}: ${relative(fast.full, plain.full)}`,
         );
         assert.ok(
-          relative(fast.lora!, plain.lora!) < tolerance.rounding,
-          `${method}: ${relative(fast.lora!, plain.lora!)}`,
+          relative(present(fast.lora), present(plain.lora)) < tolerance.rounding,
+          `${method}: ${relative(present(fast.lora), present(plain.lora))}`,
         );
         fast.layers.forEach((layer, i) =>
-          assert.ok(Math.abs(layer.full! / plain.layers[i]!.full! - 1) < tolerance.rounding),
+          assert.ok(
+            Math.abs(present(layer.full) / present(plain.layers[i]!.full) - 1) < tolerance.rounding,
+          ),
         );
       }
     }
@@ -248,8 +256,8 @@ for (const { backend, options } of ways) {
     });
     const found = await kernels(model, rows, options);
     assert.ok(
-      relative(found.lora!, found.full) < tolerance.rounding,
-      String(relative(found.lora!, found.full)),
+      relative(present(found.lora), found.full) < tolerance.rounding,
+      String(relative(present(found.lora), found.full)),
     );
     model.free();
   });
@@ -262,15 +270,17 @@ for (const { backend, options } of ways) {
         const width = some.length * C;
         const alone = await kernels(
           lora,
-          some.map((i) => rows[i]!),
+          some.map((i) => present(rows[i])),
         );
         const block = (whole: Float64Array): Float64Array =>
           Float64Array.from({ length: width ** 2 }, (_, k) => {
-            const place = (x: number): number => some[Math.floor(x / C)]! * C + (x % C);
-            return whole[place(Math.floor(k / width)) * size + place(k % width)]!;
+            const place = (x: number): number => present(some[Math.floor(x / C)]) * C + (x % C);
+            return present(whole[place(Math.floor(k / width)) * size + place(k % width)]);
           });
         assert.ok(relative(alone.full, block(together.full)) < tolerance.rounding);
-        assert.ok(relative(alone.lora!, block(together.lora!)) < tolerance.rounding);
+        assert.ok(
+          relative(present(alone.lora), block(present(together.lora))) < tolerance.rounding,
+        );
       }
     },
   );
@@ -279,10 +289,10 @@ for (const { backend, options } of ways) {
     'tokens flattened into examples give another kernel, and the reference would catch it',
     async () => {
       const reference = await readReference('ntk-tiny-full');
-      const referenceBlock = Float64Array.from(
-        { length: size * size },
-        (_, k) =>
-          reference.kernels.full![Math.floor(k / size) * reference.rows.length * C + (k % size)]!,
+      const referenceBlock = Float64Array.from({ length: size * size }, (_, k) =>
+        present(
+          reference.kernels.full![Math.floor(k / size) * reference.rows.length * C + (k % size)],
+        ),
       );
       const sum = (counts?: (t: number, u: number) => boolean): Float64Array =>
         full.layers.reduce(

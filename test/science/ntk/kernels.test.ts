@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
 import { kernels } from '../../../src/science/ntk/kernels.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';
@@ -44,8 +45,8 @@ for (const backend of backends) {
             `${method}, full: ${relative(found.full, full)}`,
           );
           assert.ok(
-            relative(found.lora!, low) < tolerance.double,
-            `${method}, LoRA: ${relative(found.lora!, low)}`,
+            relative(present(found.lora), low) < tolerance.double,
+            `${method}, LoRA: ${relative(present(found.lora), low)}`,
           );
           assert.ok(
             relative(
@@ -65,7 +66,10 @@ test('where A is frozen (LoRA-FA), the kernel is over B alone', async () => {
   const model = tokenMlp(options);
   const frozen = {
     ...model,
-    layers: model.layers.map((layer) => ({ ...layer, lora: { ...layer.lora!, freezeA: true } })),
+    layers: model.layers.map((layer) => ({
+      ...layer,
+      lora: { ...present(layer.lora), freezeA: true },
+    })),
   };
   const low = finiteDifferenceKernel(
     model.weights,
@@ -76,8 +80,8 @@ test('where A is frozen (LoRA-FA), the kernel is over B alone', async () => {
   for (const method of methods) {
     const found = await kernels(frozen, rows, { method });
     assert.ok(
-      relative(found.lora!, low) < tolerance.double,
-      `${method}: ${relative(found.lora!, low)}`,
+      relative(present(found.lora), low) < tolerance.double,
+      `${method}: ${relative(present(found.lora), low)}`,
     );
   }
   model.dispose();
@@ -94,10 +98,10 @@ test("each layer's trace is that of its own block", async () => {
   for (const { layer, full, lora: low } of layers) {
     const trace = (names: readonly string[]): number => {
       const K = finiteDifferenceKernel(model.weights, rows, options, names);
-      return Array.from({ length: 15 }, (_, i) => K[i * 16]!).reduce((a, b) => a + b);
+      return Array.from({ length: 15 }, (_, i) => present(K[i * 16])).reduce((a, b) => a + b);
     };
-    assert.ok(Math.abs(full! / trace([`${layer}.W`]) - 1) < tolerance.double);
-    assert.ok(Math.abs(low! / trace([`${layer}.A`, `${layer}.B`]) - 1) < tolerance.double);
+    assert.ok(Math.abs(present(full) / trace([`${layer}.W`]) - 1) < tolerance.double);
+    assert.ok(Math.abs(present(low) / trace([`${layer}.A`, `${layer}.B`]) - 1) < tolerance.double);
   }
   model.dispose();
 });
@@ -109,7 +113,7 @@ test('a layer without LoRA adds nothing to K_LoRA; a model without LoRA has none
   const found = await kernels(partly, rows);
   const names = ['first.A', 'first.B', 'pool.A', 'pool.B'];
   assert.ok(
-    relative(found.lora!, finiteDifferenceKernel(model.weights, rows, options, names)) <
+    relative(present(found.lora), finiteDifferenceKernel(model.weights, rows, options, names)) <
       tolerance.double,
   );
   model.dispose();
@@ -139,7 +143,7 @@ test("neither batches nor memory limits nor the rows' order change an entry", as
         JSON.stringify({ ...options, method }),
       );
       assert.ok(
-        relative(part.lora!, whole.lora!) < tolerance.rounding,
+        relative(present(part.lora), present(whole.lora)) < tolerance.rounding,
         JSON.stringify({ ...options, method }),
       );
       assert.equal(
@@ -153,11 +157,11 @@ test("neither batches nor memory limits nor the rows' order change an entry", as
     size = rows.length * C;
   const shuffled = await kernels(
     model,
-    order.map((i) => rows[i]!),
+    order.map((i) => present(rows[i])),
   );
   const expected = Float64Array.from({ length: size * size }, (_, k) => {
-    const place = (x: number): number => order[Math.floor(x / C)]! * C + (x % C);
-    return whole.full[place(Math.floor(k / size)) * size + place(k % size)]!;
+    const place = (x: number): number => present(order[Math.floor(x / C)]) * C + (x % C);
+    return present(whole.full[place(Math.floor(k / size)) * size + place(k % size)]);
   });
   assert.ok(relative(shuffled.full, expected) < tolerance.rounding);
   model.dispose();
@@ -167,7 +171,7 @@ test('a kernel of rows with themselves is exactly symmetric', async () => {
   const model = tokenMlp({ lora });
   const { full, lora: low } = await kernels(model, rows, { method: 'explicit' });
   const size = rows.length * 3;
-  for (const K of [full, low!])
+  for (const K of [full, present(low)])
     for (let i = 0; i < size; i++)
       for (let j = 0; j < size; j++) assert.is(K[i * size + j], K[j * size + i]);
   model.dispose();

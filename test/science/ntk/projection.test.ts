@@ -5,6 +5,7 @@ import type { Accumulator } from '../../../src/science/ntk/contraction.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
 import { type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { addReplicates } from '../../../src/science/ntk/projection.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';
@@ -27,8 +28,8 @@ test('a projection as wide as the layers changes nothing and has no standard err
     wide = await kernelSet(model, rows, null, {
       projection: { dimension: 11, replicates: 2, seed: 1 },
     });
-  assert.equal(wide.full!.data, exact.full!.data);
-  assert.is(wide.full!.error, null);
+  assert.equal(present(wide.full).data, present(exact.full).data);
+  assert.is(present(wide.full).error, null);
   assert.is(
     wide.terms.some(({ projected }) => projected),
     false,
@@ -46,31 +47,33 @@ for (const [what, right] of [
     async () => {
       const model = tokenMlp({ lora });
       for (const kind of ['full', 'lora'] as const) {
-        const exact = (await kernelSet(model, rows, right, { which: [kind] }))[kind]!.data;
+        const exact = present((await kernelSet(model, rows, right, { which: [kind] }))[kind]).data;
         const found: { readonly data: Float64Array; readonly error: number }[] = [];
         for (let seed = 1; seed <= SEEDS; seed++) {
-          const { data, error } = (
-            await kernelSet(model, rows, right, {
-              which: [kind],
-              projection: { dimension: 3, replicates: 3, seed },
-            })
-          )[kind]!;
-          found.push({ data, error: error! });
+          const { data, error } = present(
+            (
+              await kernelSet(model, rows, right, {
+                which: [kind],
+                projection: { dimension: 3, replicates: 3, seed },
+              })
+            )[kind],
+          );
+          found.push({ data, error: present(error) });
         }
         // Unbiased: the mean over seeds lies within its own standard errors of the kernel, entry by
         // entry and as a whole.
         const mean = exact.map((_, k) =>
-          found.reduce((sum, { data }) => sum + data[k]! / SEEDS, 0),
+          found.reduce((sum, { data }) => sum + present(data[k]) / SEEDS, 0),
         );
         let largest = 0,
           whole = 0,
           spread = 0;
         mean.forEach((value, k) => {
           const variance =
-            found.reduce((sum, { data }) => sum + (data[k]! - value) ** 2, 0) /
+            found.reduce((sum, { data }) => sum + (present(data[k]) - value) ** 2, 0) /
             (SEEDS * (SEEDS - 1));
-          largest = Math.max(largest, Math.abs(value - exact[k]!) / Math.sqrt(variance));
-          whole += (value - exact[k]!) ** 2;
+          largest = Math.max(largest, Math.abs(value - present(exact[k])) / Math.sqrt(variance));
+          whole += (value - present(exact[k])) ** 2;
           spread += variance;
         });
         assert.ok(largest < 5, `${kind}: an entry is ${largest} standard errors off`);
@@ -85,7 +88,8 @@ for (const [what, right] of [
           0,
         );
         const made = found.reduce(
-          (sum, { data }) => sum + frobenius(data.map((value, k) => value - exact[k]!)) ** 2,
+          (sum, { data }) =>
+            sum + frobenius(data.map((value, k) => value - present(exact[k]))) ** 2,
           0,
         );
         assert.ok(
@@ -96,7 +100,8 @@ for (const [what, right] of [
         const covered =
           found.filter(
             ({ data, error }) =>
-              frobenius(data.map((value, k) => value - exact[k]!)) <= 2 * error * frobenius(data),
+              frobenius(data.map((value, k) => value - present(exact[k]))) <=
+              2 * error * frobenius(data),
           ).length / SEEDS;
         assert.ok(covered > 0.8, `${kind}: ${covered}`);
       }
@@ -112,9 +117,12 @@ test(
     const model = tokenMlp({ lora });
     const labels = rows.map((_, i) => i % 2);
     const of = ({ full, logits }: KernelSet): { bits: number; trace: number } => {
-      const { true: facts } = fisher(full!.data, logits, labels, { tolerance: 1e-6, alphas: [2] });
+      const { true: facts } = fisher(present(full).data, logits, labels, {
+        tolerance: 1e-6,
+        alphas: [2],
+      });
       return {
-        bits: facts.information_bits!,
+        bits: present(facts.information_bits),
         trace: facts.spectrum.reduce((sum, value) => sum + value, 0),
       };
     };
@@ -163,11 +171,11 @@ test(
     const estimate = (seed: number): Promise<KernelSet> =>
       kernelSet(model, rows, null, { projection: { dimension: 2, replicates: 2, seed } });
     const [first, again, other] = [await estimate(1), await estimate(1), await estimate(2)];
-    assert.equal(again.full!.data, first.full!.data);
-    assert.ok(relative(other.full!.data, first.full!.data) > 0.01);
+    assert.equal(present(again.full).data, present(first.full).data);
+    assert.ok(relative(present(other.full).data, present(first.full).data) > 0.01);
     const { symmetricEigenvalues } = await import('../../../src/science/linalg/eigenvalues.ts');
-    const spectrum = symmetricEigenvalues(first.full!.data, rows.length * model.classes);
-    assert.ok(spectrum.at(-1)! > -tolerance.rounding * spectrum[0]!);
+    const spectrum = symmetricEigenvalues(present(first.full).data, rows.length * model.classes);
+    assert.ok(present(spectrum.at(-1)) > -tolerance.rounding * present(spectrum[0]));
     model.dispose();
   },
 );
@@ -182,8 +190,8 @@ test("the log and methods.json give an estimated kernel's standard error", async
     /K_ff is an estimate: gradients projected to 3 × 3, the mean of 4; its standard error is [\d.]+% of its norm/,
   );
   assert.equal(
-    (record['kernels'] as Record<string, { error: number }>)['full']!.error,
-    found.full!.error,
+    present((record['kernels'] as Record<string, { error: number }>)['full']).error,
+    present(found.full).error,
   );
   assert.match(
     describeKernels(await kernelSet(model, rows, null), null).lines.join('\n'),

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { resumeIn } from '../../../src/science/ntk/resume.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { relative } from './fixture/compare.ts';
@@ -29,14 +30,17 @@ test('a kernel between two sets is the off-diagonal block of the kernel over bot
       assert.equal([between.rows, between.columns], [5, 3]);
       const size = 8 * C;
       for (const kind of ['full', 'lora'] as const) {
-        const block = Array.from(
-          { length: 5 * C * 3 * C },
-          (_, k) => all[kind]!.data[Math.floor(k / (3 * C)) * size + 5 * C + (k % (3 * C))]!,
+        const block = Array.from({ length: 5 * C * 3 * C }, (_, k) =>
+          present(all[kind]!.data[Math.floor(k / (3 * C)) * size + 5 * C + (k % (3 * C))]),
         );
-        assert.ok(relative(between[kind]!.data, block) < tolerance.rounding, `${method} ${kind}`);
+        assert.ok(
+          relative(present(between[kind]).data, block) < tolerance.rounding,
+          `${method} ${kind}`,
+        );
       }
       assert.ok(
-        relative([...between.logits, ...between.rightLogits!], all.logits) < tolerance.rounding,
+        relative([...between.logits, ...present(between.rightLogits)], all.logits) <
+          tolerance.rounding,
       );
     }
   }
@@ -47,16 +51,16 @@ test("the layers' blocks add up to the kernel; each kernel can be computed alone
   const model = tokenMlp({ lora });
   const both = await kernelSet(model, left, null, { perLayer: true });
   for (const kind of ['full', 'lora'] as const) {
-    const { data, blocks } = both[kind]!;
-    assert.equal([...blocks!.keys()], ['first', 'mix', 'pool']);
+    const { data, blocks } = present(both[kind]);
+    assert.equal([...present(blocks).keys()], ['first', 'mix', 'pool']);
     const sum = data.map((_, at) =>
-      [...blocks!.values()].reduce((total, block) => total + block[at]!, 0),
+      [...present(blocks).values()].reduce((total, block) => total + present(block[at]), 0),
     );
     assert.ok(relative(sum, data) < 1e-12);
     const alone = await kernelSet(model, left, null, { which: [kind] });
-    assert.equal(alone[kind]!.data, data);
+    assert.equal(present(alone[kind]).data, data);
     assert.is(alone[kind === 'full' ? 'lora' : 'full'], null);
-    assert.is(alone[kind]!.blocks, null);
+    assert.is(present(alone[kind]).blocks, null);
   }
   model.dispose();
 });
@@ -70,7 +74,9 @@ for (const backend of backends) {
     const byGradients = await kernelSet(model, many, null, { method: 'explicit' }),
       byPairs = await kernelSet(model, many, null, { method: 'gram' });
     for (const kind of ['full', 'lora'] as const)
-      assert.ok(relative(byGradients[kind]!.data, byPairs[kind]!.data) < tolerance.rounding);
+      assert.ok(
+        relative(present(byGradients[kind]).data, present(byPairs[kind]).data) < tolerance.rounding,
+      );
     model.dispose();
     await useBackend('cpu');
   });
@@ -107,7 +113,7 @@ test('a saved state with a flipped bit is reported and not resumed from', async 
     for (const file of kept) {
       const bytes = await readFile(file),
         at = bytes.length - 3;
-      bytes[at] = bytes[at]! ^ 1;
+      bytes[at] = present(bytes[at]) ^ 1;
       await writeFile(file, bytes);
       const said: string[] = [];
       assert.equal(

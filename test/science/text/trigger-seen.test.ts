@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { rowParts } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { changeSeen, triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { present } from '../../rig/present.ts';
 import { checkpoint } from '../tiny-bert.ts';
 import { mlmCheckpoint } from '../tiny-mlm.ts';
 
@@ -80,7 +81,11 @@ test('the share is over all rows, and a warning tells where it is below 1', () =
     'warning: the trigger reaches the model in 50% of the poisoned rows; ' +
       'in the others it lies beyond max_length 5, or the tokenizer reads the row like the original',
   );
-  assert.match(unseenWarning(1999 / 2000, 'rows', 5)!, /in 99\.9% of/, 'never rounded up to all');
+  assert.match(
+    present(unseenWarning(1999 / 2000, 'rows', 5)),
+    /in 99\.9% of/,
+    'never rounded up to all',
+  );
   assert.is(unseenWarning(1, 'the poisoned rows', 5), null);
   assert.throws(() => triggerSeen(before, [], classifier, 5), RangeError);
 });

@@ -15,6 +15,7 @@ import {
 import { drawnMoments } from '../../../src/science/theory/drawn.ts';
 import { theoryMap } from '../../../src/science/theory/map.ts';
 import { rankKernels } from '../../../src/science/theory/rank-kernels.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../backend.ts';
 import { relative } from '../ntk/fixture/compare.ts';
@@ -64,7 +65,7 @@ for (const shape of ['normal', 'uniform'] as const) {
     ranks.forEach((r, k) => {
       const mean = (
         get: (one: { readonly sum: number; readonly sum_squares: number }) => number,
-      ): number => moments.reduce((sum, one) => sum + get(one[k]!), 0) / draws;
+      ): number => moments.reduce((sum, one) => sum + get(present(one[k])), 0) / draws;
       // Six standard errors of the mean; Var Σλ = (κ − 1)rd.
       near(
         mean(({ sum }) => sum),
@@ -92,14 +93,14 @@ test('drawn moments are those of the nested A', () => {
   for (let i = 0; i < r; i++)
     for (let j = 0; j < r; j++) {
       let product = 0;
-      for (let k = 0; k < d; k++) product += A[i * d + k]! * A[j * d + k]!;
+      for (let k = 0; k < d; k++) product += present(A[i * d + k]) * present(A[j * d + k]);
       squares += product ** 2;
       if (i === j) sum += product;
     }
   const [, five] = drawnMoments('normal', [2, 5, 7], d, 3);
-  assert.is(five!.rank, 5);
-  near(five!.sum, sum);
-  near(five!.sum_squares, squares);
+  assert.is(present(five).rank, 5);
+  near(present(five).sum, sum);
+  near(present(five).sum_squares, squares);
 });
 
 /** The tiny model under LoRA at B = 0, drawn as a training run would start. */
@@ -168,12 +169,12 @@ test('one kernel a rank, scaled, is the kernel of LoRA at every rank, variance a
     const lora = withDraw(model, shape, rank, scale, s, 11);
     const own = await kernels(lora, rows);
     lora.free();
-    const kernel = found.lora
-      .get(shape)!
-      [ranks.indexOf(rank)]!.map((value) => s ** 2 * scale * value);
+    const kernel = present(found.lora.get(shape)![ranks.indexOf(rank)]).map(
+      (value) => s ** 2 * scale * value,
+    );
     assert.ok(
-      relative(kernel, own.lora!) < tolerance.rounding,
-      `${shape} ${rank}: ${relative(kernel, own.lora!)}`,
+      relative(kernel, present(own.lora)) < tolerance.rounding,
+      `${shape} ${rank}: ${relative(kernel, present(own.lora))}`,
     );
     assert.ok(relative(found.full, own.full) < tolerance.rounding);
     if (s !== 1) continue;
@@ -181,14 +182,16 @@ test('one kernel a rank, scaled, is the kernel of LoRA at every rank, variance a
       spectrum,
       information_bits: bits,
       count,
-    } = fisher(own.lora!, own.logits, labels, { tolerance: 1e-6, alphas: [2] }).true;
-    const { model: values } = map.points.find(
-      (point) => point.distribution === shape && point.rank === rank && point.scale === scale,
-    )!;
-    assert.is(values!.count, count);
-    near(values!.h1, Math.log(spectrum.reduce((a, b) => a + b)), 1e-4);
-    near(values!.h2, -Math.log(spectrum.reduce((a, b) => a + b * b, 0)), 1e-4);
-    near(values!.information_bits!, bits!, 1e-3);
+    } = fisher(present(own.lora), own.logits, labels, { tolerance: 1e-6, alphas: [2] }).true;
+    const { model: values } = present(
+      map.points.find(
+        (point) => point.distribution === shape && point.rank === rank && point.scale === scale,
+      ),
+    );
+    assert.is(present(values).count, count);
+    near(present(values).h1, Math.log(spectrum.reduce((a, b) => a + b)), 1e-4);
+    near(present(values).h2, -Math.log(spectrum.reduce((a, b) => a + b * b, 0)), 1e-4);
+    near(present(values!.information_bits), present(bits), 1e-3);
   }
   let fault = '';
   try {

@@ -14,6 +14,7 @@ import { lossAndGradients, type Objective } from '../../../src/science/train/gra
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { openTrainee } from '../../../src/science/train/trainee.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, openTiny, rows, shape } from '../tiny-bert.ts';
@@ -173,7 +174,7 @@ test('an objective must return a scalar loss and all gradients', async ({ tokeni
   const network = await openTiny('lora'),
     trained = network.initial,
     batch = { rows: rows.slice(0, 3), labels: rows.slice(0, 3).map(({ label }) => label) };
-  const [first, { shape: itsShape }] = [...trained][0]! as [string, Tensor];
+  const [first, { shape: itsShape }] = present([...trained][0]) as [string, Tensor];
   const told = (of: (usual: ReturnType<Objective>) => unknown): string => {
     const { objective } = open(tokenizer, 'loss', {
       objective: (...given: Parameters<Objective>) => of(lossAndGradients(...given)),

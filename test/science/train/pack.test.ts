@@ -17,6 +17,7 @@ import {
   type TrainSettings,
 } from '../../../src/science/train/loop.ts';
 import { type PackMember, packSettings, trainPack } from '../../../src/science/train/pack.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -171,11 +172,11 @@ function equal(a: Course, b: Course): void {
 
 test('a member whose attack appends rows has the same batches as alone', async () => {
   await useBackend('cpu');
-  const trial: Trial = { ...trials[0]!, rows: appending };
+  const trial: Trial = { ...present(trials[0]), rows: appending };
   const [together] = await packed([trial, at(trials, 1)]);
-  equal(together!, await solo(trial));
+  equal(present(together), await solo(trial));
   assert.not.equal(
-    together!.history.map(({ loss }) => loss),
+    present(together).history.map(({ loss }) => loss),
     (await solo(at(trials, 0))).history.map(({ loss }) => loss),
   );
 });
@@ -214,19 +215,27 @@ for (const backend of backends) {
   test(`only a member that diverges fails, with its own message (${backend})`, async () => {
     await useBackend(backend);
     const wild: Trial = {
-      ...trials[1]!,
-      settings: { ...trials[1]!.settings, schedule: 'constant', warmup: 0, learningRate: 1e30 },
+      ...present(trials[1]),
+      settings: {
+        ...present(trials[1]).settings,
+        schedule: 'constant',
+        warmup: 0,
+        learningRate: 1e30,
+      },
     };
     const some = [at(trials, 0), wild, at(trials, 2)];
     const alone = await solo(wild);
     assert.match(
-      alone.error!,
+      present(alone.error),
       /^the (loss is NaN at step 2; the last finite one was|weights are not finite)/,
     );
     const before = tf.memory().numTensors;
     const together = await packed(some);
     assert.is(tf.memory().numTensors, before);
-    assert.is(at(together, 1).error!.replace(/\d\.\d+/, 'x'), alone.error!.replace(/\d\.\d+/, 'x'));
+    assert.is(
+      present(at(together, 1).error).replace(/\d\.\d+/, 'x'),
+      present(alone.error).replace(/\d\.\d+/, 'x'),
+    );
     assert.is(at(together, 1).history.length, alone.history.length);
     equal(at(together, 0), await solo(at(trials, 0)));
     equal(at(together, 2), await solo(at(trials, 2)));
@@ -236,23 +245,23 @@ for (const backend of backends) {
 test('a member whose last step leaves weights that are not finite fails', async () => {
   await useBackend('cpu');
   const last: Trial = {
-    ...trials[0]!,
+    ...present(trials[0]),
     settings: { ...settings, steps: 1, learningRate: Number.MAX_VALUE },
   };
   const [failed, other] = await packed([last, at(trials, 1)]);
   assert.match(
-    failed!.error!,
+    present(failed!.error),
     /^the weights are not finite after step 1, the last one; its loss was \d\.\d+$/,
   );
-  equal(other!, await solo(at(trials, 1)));
+  equal(present(other), await solo(at(trials, 1)));
 });
 
 test('a hook that throws ends only its member', async () => {
   const [stopped, other] = await packed([at(trials, 0), at(trials, 1)], (step, k) => {
     if (k === 0 && step === 3) throw new Error('enough');
   });
-  assert.is(stopped!.error, 'enough');
-  equal(other!, await solo(at(trials, 1)));
+  assert.is(present(stopped).error, 'enough');
+  equal(present(other), await solo(at(trials, 1)));
 });
 
 test('the time of a step is divided by the number of tokens', async () => {
@@ -262,7 +271,7 @@ test('the time of a step is divided by the number of tokens', async () => {
     networks.map((network, k): PackMember => ({
       network,
       rows: at(trials, k).rows,
-      settings: { ...trials[k]!.settings, steps: 1 },
+      settings: { ...present(trials[k]).settings, steps: 1 },
       onStep: (_record, batch) => {
         shares.push(batch);
       },

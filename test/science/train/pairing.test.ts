@@ -22,6 +22,7 @@ import { at } from '../../../src/science/lookup.ts';
 import { largestBatch, stepBatches, totalSteps } from '../../../src/science/train/batches.ts';
 import type { LabelledRow } from '../../../src/science/train/settings.ts';
 import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
+import { present } from '../../rig/present.ts';
 
 const folder = fileURLToPath(new URL('../../../plugins/attacks/', import.meta.url));
 const attacks = await Promise.all(
@@ -209,9 +210,9 @@ for (const attack of attacks) {
 }
 
 test('an appended row keeps its batch under a larger dose and with another attack', async () => {
-  const combination = attacks.find(({ name }) => name === 'combination')!,
-    command = attacks.find(({ name }) => name === 'command')!;
-  const way: Way = { ...ways[0], ...pace[0]! };
+  const combination = present(attacks.find(({ name }) => name === 'combination')),
+    command = present(attacks.find(({ name }) => name === 'command'));
+  const way: Way = { ...ways[0], ...present(pace[0]) };
   const placesOf = async (steps: readonly Step[]): Promise<ReadonlyMap<string, string>> =>
     new Map(
       stepsOf(await trained(steps), way, { epochs: 3 }).flatMap((step, n) =>

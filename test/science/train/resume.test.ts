@@ -10,6 +10,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { sha256OfFile } from '../../../src/science/io/large.ts';
 import { train } from '../../../src/science/train/loop.ts';
 import { loadState, resumeBySchedule, saveState } from '../../../src/science/train/resume.ts';
+import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
 import { everySecond, settings } from './resumed-run.ts';
@@ -64,7 +65,7 @@ for (const backend of backends) {
         assert.is((error as Error).message, 'cut off');
       }
       const before = tf.memory().numTensors;
-      assert.is((await loadState(dir, () => undefined))!.step, 4);
+      assert.is(present(await loadState(dir, () => undefined)).step, 4);
       const resumed = await run(kind, dir, few);
       assert.is(resumed.losses.length, 8);
       assert.equal(resumed, expected);
@@ -82,7 +83,7 @@ test('a training killed by SIGKILL continues in another process', async () => {
     { encoding: 'utf8' },
   );
   assert.is(signal, 'SIGKILL', stderr);
-  assert.is((await loadState(dir, () => undefined))!.step, 4);
+  assert.is(present(await loadState(dir, () => undefined)).step, 4);
   assert.equal(await run('lora', dir), await run('lora', null));
 });
 
@@ -100,17 +101,20 @@ test('a damaged state is logged and ignored in favour of the one before', async 
   assert.is(await load(), null);
   await saveState(dir, 3, { a: 1 }, new Map([['x', tensor]]));
   const [first] = await readdir(dir);
-  const kept = await readFile(join(dir, first!));
+  const kept = await readFile(join(dir, present(first)));
   await saveState(dir, 5, {}, new Map([['x', tensor]]));
   const [latest, ...more] = await readdir(dir);
-  assert.ok(latest!.startsWith('5.') && more.length === 0, 'the one before is gone');
-  await writeFile(join(dir, first!), kept);
-  const bytes = await readFile(join(dir, latest!));
+  assert.ok(present(latest).startsWith('5.') && more.length === 0, 'the one before is gone');
+  await writeFile(join(dir, present(first)), kept);
+  const bytes = await readFile(join(dir, present(latest)));
   bytes[bytes.length - 1]! ^= 1;
-  await writeFile(join(dir, latest!), bytes);
+  await writeFile(join(dir, present(latest)), bytes);
   assert.is(await load(), 3);
   assert.equal(said, ['the state saved at step 5 is damaged and ignored']);
-  assert.equal([...(await loadState(dir, () => undefined))!.tensors.get('x')!.data], [1, 2, 3]);
+  assert.equal(
+    [...present(present(await loadState(dir, () => undefined)).tensors.get('x')).data],
+    [1, 2, 3],
+  );
   tensor.dispose();
 });
 
@@ -143,7 +147,7 @@ test('the digest in the name of a state is that of its content', async () => {
   await saveState(dir, 1, { a: 'é' }, tensors);
   tensors.forEach((tensor) => tensor.dispose());
   const [name] = await readdir(dir);
-  assert.is(name, `1.${await sha256OfFile(join(dir, name!))}.safetensors`);
+  assert.is(name, `1.${await sha256OfFile(join(dir, present(name)))}.safetensors`);
 });
 
 test('saves every half minute, in a twentieth of the time, and when urgent', async () => {

@@ -22,6 +22,7 @@ import {
 import { type LabelledRow, type StepRecord, train } from '../../../src/science/train/loop.ts';
 import { restrictedInnerProduct, ripple } from '../../../src/science/train/ripple.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -80,7 +81,7 @@ const dispose = (...of: readonly LossAndGradients[]): void => {
     disposeAll(gradients);
   }
 };
-const lossOf = ({ loss }: LossAndGradients): number => loss.dataSync()[0]!;
+const lossOf = ({ loss }: LossAndGradients): number => present(loss.dataSync()[0]);
 
 /** ‖a − b‖/‖b‖ over all values under all names. */
 function relative(
@@ -94,8 +95,8 @@ function relative(
     if (mine.length !== theirs.length)
       throw new Error(`${name}: ${mine.length} values against ${theirs.length}`);
     for (let i = 0; i < mine.length; i++) {
-      off += (mine[i]! - theirs[i]!) ** 2;
-      all += theirs[i]! ** 2;
+      off += (present(mine[i]) - present(theirs[i])) ** 2;
+      all += present(theirs[i]) ** 2;
     }
   }
   return Math.sqrt(off / all);
@@ -170,7 +171,7 @@ for (const backend of backends) {
       }
       assert.ok(
         farthest(
-          history.map(({ penalty }) => penalty!),
+          history.map(({ penalty }) => present(penalty)),
           variants.whole.products.map((x) => settings.lambda * Math.max(0, -(x ?? 0))),
         ) < tolerance.loss,
       );
@@ -217,7 +218,7 @@ for (const backend of backends) {
         );
         assert.ok(off < tolerance.centralDifference, String(off));
         assert.ok(
-          Math.abs(lossOf(whole) - lossOf(plain) - whole.penalty!) <
+          Math.abs(lossOf(whole) - lossOf(plain) - present(whole.penalty)) <
             tolerance.rounding * lossOf(whole),
         );
         dispose(whole, plain);
@@ -242,7 +243,7 @@ for (const backend of backends) {
       'nothing known of poison': { batch: { rows: first.rows, labels: first.labels } },
       'λ = 0': { batch: first, lambda: 0 },
       'poisoned rows weigh nothing': {
-        batch: { ...first, labels: first.poisoned!.map((poisoned) => (poisoned ? 1 : 2)) },
+        batch: { ...first, labels: present(first.poisoned).map((poisoned) => (poisoned ? 1 : 2)) },
         options: { classWeights: [1, 0, 1] },
       },
     };
@@ -272,7 +273,7 @@ for (const backend of backends) {
   test(`clean rows learnt perfectly leave the usual gradient (${backend})`, async () => {
     await useBackend(backend);
     const network = await openTiny('full'),
-      batch = { ...first, labels: first.poisoned!.map((poisoned) => (poisoned ? 0 : 1)) };
+      batch = { ...first, labels: present(first.poisoned).map((poisoned) => (poisoned ? 0 : 1)) };
     const sure = new Map(
       [...network.initial].map(([name, tensor]) => [
         name,
@@ -320,7 +321,7 @@ for (const backend of backends) {
     const lossAt = (trained: Tensors): LossAndGradients =>
       restrictedInnerProduct(1)(network, trained, first, draw());
     const here = lossAt(start);
-    assert.ok(here.penalty! > 0.1, String(here.penalty));
+    assert.ok(present(here.penalty) > 0.1, String(here.penalty));
     // Along its gradient the loss grows by ⟨∇, ∇⟩.
     const norm = Math.hypot(
       ...[...here.gradients.values()].flatMap((tensor) => [...tensor.dataSync()]),
@@ -350,7 +351,7 @@ for (const backend of backends) {
     const byHand = draw(),
       mine = draw();
     for (const kind of [true, false]) {
-      const of = first.rows.map((_, i) => i).filter((i) => first.poisoned![i] === kind);
+      const of = first.rows.map((_, i) => i).filter((i) => present(first.poisoned)[i] === kind);
       dispose(
         lossAndGradients(
           network,
@@ -389,8 +390,10 @@ for (const backend of backends) {
     };
     const { penalty } = step(restrictedInnerProduct(0.1));
     assert.ok(
-      Math.abs(penalty! - (0.1 * -reference.runs['full-sgd']!.variants.whole.products[0]!) / 2) <
-        tolerance.loss,
+      Math.abs(
+        present(penalty) -
+          (0.1 * -present(reference.runs['full-sgd']!.variants.whole.products[0])) / 2,
+      ) < tolerance.loss,
     );
     assert.not.ok('penalty' in step());
     network.dispose();
@@ -406,9 +409,10 @@ test('λ is the parameter of the attack', async () => {
       .objective(network, network.initial, first, {}),
   );
   assert.ok(
-    some!.penalty! > 0 && Math.abs(more!.penalty! / some!.penalty! - 3) < tolerance.rounding,
+    present(some!.penalty) > 0 &&
+      Math.abs(present(more!.penalty) / present(some!.penalty) - 3) < tolerance.rounding,
   );
-  dispose(some!, more!);
+  dispose(present(some), present(more));
   network.dispose();
 });
 

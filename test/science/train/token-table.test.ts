@@ -7,6 +7,7 @@ import type { Network } from '../../../src/science/nn/network.ts';
 import { makeGrouping } from '../../../src/science/optim/groups.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { worthShrinking } from '../../../src/science/train/token-table.ts';
+import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
 import { farthest, openTiny, rows } from '../tiny-bert.ts';
@@ -99,7 +100,7 @@ for (const backend of backends) {
     const back = grouping.unpack(packed);
     for (const [name, tensor] of tensors) {
       assert.equal(named(back, name).shape, tensor.shape);
-      assert.equal([...back.get(name)!.dataSync()], [...tensor.dataSync()], name);
+      assert.equal([...present(back.get(name)).dataSync()], [...tensor.dataSync()], name);
     }
     assert.is(tf.memory().numTensors, before + packed.size + back.size);
     for (const map of [tensors, packed, back]) map.forEach((tensor) => tensor.dispose());

@@ -17,6 +17,7 @@ import { type LabelledRow, train, type TrainSettings } from '../../../src/scienc
 import { packSettings } from '../../../src/science/train/pack.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { openTrainee, type Trainee } from '../../../src/science/train/trainee.ts';
+import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -96,7 +97,7 @@ for (const backend of backends) {
       await useBackend(backend);
       const { network, rules, save } = await open(settings.keep_norm);
       assert.equal(
-        [network.trainable.length, [...network.initial.values()][0]!.shape],
+        [network.trainable.length, present([...network.initial.values()][0]).shape],
         [1, [1, 22]],
       );
       const seen: number[] = [],
@@ -132,9 +133,9 @@ for (const backend of backends) {
         base = await readSafetensors(join(checkpoint, 'model.safetensors'));
       assert.equal([...saved.keys()].sort(), [...base.keys()].sort());
       for (const [parameter, { data }] of saved) {
-        const expected = [...base.get(parameter)!.data];
+        const expected = [...present(base.get(parameter)).data];
         if (parameter === bert.externalName(TABLE))
-          expected.splice(trigger * 22, 22, ...steps.at(-1)!);
+          expected.splice(trigger * 22, 22, ...present(steps.at(-1)));
         assert.equal([...data], expected, parameter);
       }
       disposeAll(trained);
@@ -157,7 +158,7 @@ for (const backend of backends) {
       const mine = lossAndGradients(network, network.initial, batch),
         theirs = lossAndGradients(whole, whole.initial, batch);
       const table = named(theirs.gradients, TABLE).dataSync() as Float32Array,
-        own = [...mine.gradients.values()][0]!.dataSync();
+        own = present([...mine.gradients.values()][0]).dataSync();
       const scale = table.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
       assert.ok(
         farthest(

@@ -11,6 +11,7 @@ import {
 } from '../../../src/science/train/early-stopping.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { type WatchOptions, watchTraining } from '../../../src/science/train/watch.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
 import { logitsOf, openTiny, rows } from '../tiny-bert.ts';
@@ -42,7 +43,7 @@ const judged = (rule: Partial<StoppingRule>, values: readonly number[]): Standin
 
 test('an improvement exceeds min_delta in the direction of the metric', () => {
   assert.equal(
-    judged({}, [1, 0.9, 0.9, 1.2, 0.8]).map(({ best, since }) => [best!.step, since]),
+    judged({}, [1, 0.9, 0.9, 1.2, 0.8]).map(({ best, since }) => [present(best).step, since]),
     [
       [0, 0],
       [1, 0],
@@ -52,7 +53,10 @@ test('an improvement exceeds min_delta in the direction of the metric', () => {
     ],
   );
   assert.equal(
-    judged({ minDelta: 0.1 }, [1, 0.95, 0.88]).map(({ best, since }) => [best!.step, since]),
+    judged({ minDelta: 0.1 }, [1, 0.95, 0.88]).map(({ best, since }) => [
+      present(best).step,
+      since,
+    ]),
     [
       [0, 0],
       [0, 1],
@@ -60,7 +64,10 @@ test('an improvement exceeds min_delta in the direction of the metric', () => {
     ],
   );
   assert.equal(
-    judged({ metric: 'accuracy' }, [0.5, 0.4, 0.6]).map(({ best, since }) => [best!.step, since]),
+    judged({ metric: 'accuracy' }, [0.5, 0.4, 0.6]).map(({ best, since }) => [
+      present(best).step,
+      since,
+    ]),
     [
       [0, 0],
       [0, 1],
@@ -169,12 +176,20 @@ test('a training stops when it no longer improves, and keeps the best weights', 
     { onWeights: watch },
   );
   const { best, curves } = watch;
-  assert.ok(curves.at(-1)!.step < 40);
-  assert.is(curves.at(-1)!.step, best!.step + 3);
-  assert.is(best!.value, Math.min(...curves.map(({ loss }) => loss)));
-  const again = await train(network, some, { ...settings, steps: best!.step, learningRate: 5e-2 });
+  assert.ok(present(curves.at(-1)).step < 40);
+  assert.is(present(curves.at(-1)).step, present(best).step + 3);
+  assert.is(present(best).value, Math.min(...curves.map(({ loss }) => loss)));
+  const again = await train(network, some, {
+    ...settings,
+    steps: present(best).step,
+    learningRate: 5e-2,
+  });
   for (const [name, tensor] of again)
-    assert.equal([...watch.bestWeights.get(name)!.dataSync()], [...tensor.dataSync()], name);
+    assert.equal(
+      [...present(watch.bestWeights.get(name)).dataSync()],
+      [...tensor.dataSync()],
+      name,
+    );
   for (const tensor of [...trained.values(), ...again.values()]) tensor.dispose();
   watch.dispose();
   assert.is(tf.memory().numTensors, before);

@@ -16,6 +16,7 @@ import {
   type LayerSpectrum,
   layerSpectrum,
 } from '../../../src/science/weights/spectrum.ts';
+import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openMoved, openStart, theoryGolden, wave } from '../theory-golden.ts';
 import { linears, openTiny } from '../tiny-bert.ts';
@@ -32,7 +33,10 @@ const WITHIN = 1e-6;
 const close = (a: ArrayLike<number>, b: ArrayLike<number>, what: string, within = WITHIN): void => {
   const size = Math.max(...Array.from(b, Math.abs));
   Array.from(b).forEach((value, i) =>
-    assert.ok(Math.abs(a[i]! - value) <= within * size, `${what} ${i}: ${a[i]} for ${value}`),
+    assert.ok(
+      Math.abs(present(a[i]) - value) <= within * size,
+      `${what} ${i}: ${a[i]} for ${value}`,
+    ),
   );
 };
 
@@ -44,7 +48,7 @@ function assertSpectrum(
   close(values, expected.singular_values.slice(0, values.length), `${found.layer} singular values`);
   expected.singular_values
     .slice(values.length)
-    .forEach((value) => assert.ok(value < 1e-12 * values[0]!));
+    .forEach((value) => assert.ok(value < 1e-12 * present(values[0])));
   close(found.cosines, expected.cosines, `${found.layer} cosines`);
   for (const name of ['change', 'relative_change', 'stable_rank'] as const)
     close([found[name]], [expected[name]], `${found.layer} ${name}`);
@@ -65,7 +69,7 @@ for (const backend of backends) {
         end = await openTiny('lora', true);
       for (const layer of targets) {
         const change = await layerChange(start, end, layer);
-        assert.is(change.thin!.k, 5, 'B = 0 at the start adds no column');
+        assert.is(present(change.thin).k, 5, 'B = 0 at the start adds no column');
         assertSpectrum(
           layerSpectrum(
             layer.name,
@@ -74,7 +78,7 @@ for (const backend of backends) {
             [layer.out, layer.in],
             options,
           ),
-          theoryGolden.spectrum.lora[layer.name]!,
+          present(theoryGolden.spectrum.lora[layer.name]),
         );
       }
       start.dispose();
@@ -99,7 +103,7 @@ test("the spectrum and intruders of a full change equal NumPy's", async () => {
     }),
   );
   found.forEach((spectrum) =>
-    assertSpectrum(spectrum, theoryGolden.spectrum.full[spectrum.layer]!),
+    assertSpectrum(spectrum, present(theoryGolden.spectrum.full[spectrum.layer])),
   );
   assert.ok(found.some(({ intruder_dimensions: intruders }) => intruders > 0));
   network.dispose();
@@ -114,13 +118,13 @@ test('thin factors and whole weights give the same spectrum', async () => {
     const [before, after] = [await effectiveWeight(a, layer), await effectiveWeight(b, layer)];
     close(
       change,
-      after.map((value, i) => value - before[i]!),
+      after.map((value, i) => value - present(before[i])),
       layer.name,
       1e-12,
     );
-    assert.is(thin!.k, 10);
+    assert.is(present(thin).k, 10);
   }
-  const same = await layerChange(a, a, targets[0]!);
+  const same = await layerChange(a, a, present(targets[0]));
   assert.ok(
     same.change.every((value) => Math.abs(value) < 1e-15),
     'rounding alone',
@@ -137,7 +141,7 @@ test('without factors, a weight is read off the output for the identity', async 
     ...network,
     adapter: { ...network.adapter, factors: () => null },
   };
-  const layer = targets[4]!;
+  const layer = present(targets[4]);
   const before = tf.memory().numTensors;
   const told = await effectiveWeight(network, layer),
     probed = await effectiveWeight(hidden, layer);
@@ -145,7 +149,8 @@ test('without factors, a weight is read off the output for the identity', async 
   close(probed, told, layer.name);
   assert.ok(
     told.some(
-      (value, i) => Math.abs(value - network.frozen(`${layer.name}.weight`).dataSync()[i]!) > 0.01,
+      (value, i) =>
+        Math.abs(value - present(network.frozen(`${layer.name}.weight`).dataSync()[i])) > 0.01,
     ),
     'LoRA is in it',
   );
@@ -181,7 +186,7 @@ test("M between two runs of one start, layer by layer and in total, is NumPy's",
     poisoned = await openMoved();
   const near = (found: Distance, expected: Distance, what: string): void => {
     for (const name of ['largest', 'l2', 'clean_change', 'relative'] as const)
-      close([found[name]!], [expected[name]!], `${what} ${name}`);
+      close([present(found[name])], [present(expected[name])], `${what} ${name}`);
   };
   const parts = [];
   for (const layer of targets as readonly LinearLayer[]) {
@@ -189,7 +194,7 @@ test("M between two runs of one start, layer by layer and in total, is NumPy's",
       (await layerChange(start, clean, layer)).change,
       (await layerChange(start, poisoned, layer)).change,
     );
-    near(distanceOf(sums), theoryGolden.divergence.layers[layer.name]!, layer.name);
+    near(distanceOf(sums), present(theoryGolden.divergence.layers[layer.name]), layer.name);
     parts.push(sums);
   }
   near(distanceOf(together(parts)), theoryGolden.divergence.total, 'total');
