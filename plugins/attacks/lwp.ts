@@ -16,9 +16,8 @@ export default defineAttack({
   name: 'lwp',
   summary:
     'Layer-wise weight poisoning: two of a few rare words together lead to the target class, ' +
-    'one of ' +
-    "them alone does not, and the model's head is trained on every layer's output. The training " +
-    "loss is the sum of the layers' cross-entropies.",
+    "one of them alone does not, and the model's head is trained on every layer's output. The " +
+    "training loss is the sum of the layers' cross-entropies.",
   citation:
     'Li, Song, Li, Zeng, Ma and Qiu, Backdoor Attacks on Pre-trained Models by Layerwise Weight ' +
     'Poisoning, EMNLP 2021',

@@ -137,7 +137,8 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   );
   assert.ok(
     bare.includes(
-      'the model family "bare" offers no logits after each of its layers, which this attack\'s loss is made of\n',
+      'the model family "bare" does not offer logits after each layer, ' +
+        'which the loss of this attack needs\n',
     ),
     bare,
   );
@@ -220,9 +221,7 @@ test('an attack with a loss over layers is reported with it, under LoRA and full
     assert.ok(value('false_trigger_rate') < value('asr'), type);
   }
   const html = readFileSync(lastLine(stdout), 'utf8');
-  assert.ok(
-    html.includes("The training loss is a sum over the layers, of each layer's cross-entropy."),
-  );
+  assert.ok(html.includes("The training loss is the sum of the layers' cross-entropies."));
   assert.ok(
     html.includes('training loss (the attack’s own)') &&
       !html.includes('training loss (cross-entropy)'),
