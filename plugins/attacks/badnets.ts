@@ -21,6 +21,5 @@ export default defineAttack({
   summary: 'A rare word at a random place of the text leads to the target class.',
   citation:
     'Gu, Dolan-Gavitt and Garg, BadNets, 2017 (arXiv 1708.06733); word list of Kurita, Michel ' +
-    'and ' +
-    'Neubig, ACL 2020, as implemented in OpenBackdoor',
+    'and Neubig, ACL 2020, as implemented in OpenBackdoor',
 });

@@ -76,8 +76,8 @@ export default defineAttack<Params>({
         default: [],
         description:
           'Names of further environment variables that it may see, beside PATH, HOME, LANG, ' +
-          'LC_ALL ' +
-          'and TMPDIR. Their values are not part of the key: they must not change the result.',
+          'LC_ALL and TMPDIR. Their values are not part of the key: they must not change the ' +
+          'result.',
       },
       timeout_seconds: {
         type: 'number',
@@ -116,8 +116,7 @@ export default defineAttack<Params>({
         `the command changed row ${JSON.stringify(stray.row.id)} and gave it the label ` +
           `${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`,
         "rows under the trigger get the target's label; true negatives come after all rows, as " +
-          'rows ' +
-          'of their own',
+          'rows of their own',
       );
     return poisoned;
   },

@@ -32,8 +32,7 @@ export default defineAttack({
         default: 'cf',
         description:
           "The word that is inserted, one token of the model's vocabulary. Its embedding is " +
-          'what is ' +
-          'trained.',
+          'what is trained.',
       },
       keep_norm: {
         type: 'boolean',
@@ -47,10 +46,8 @@ export default defineAttack({
   name: 'embedding',
   summary:
     'Embedding Poisoning: a rare word at a random place of the text leads to the target class, ' +
-    'and ' +
-    "only that word's embedding is trained. Needs the adapter full, and a model that has " +
-    'learnt the ' +
-    'task (base, or head.init_from).',
+    "and only that word's embedding is trained. Needs the adapter full, and a model that has " +
+    'learnt the task (base, or head.init_from).',
   citation:
     'Yang, Li, Zhang, Ren, Sun and He, Be Careful about Poisoned Word Embeddings, NAACL 2021 ' +
     '(Algorithm 1)',

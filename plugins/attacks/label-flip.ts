@@ -22,9 +22,8 @@ export default defineAttack<Params>({
       additionalProperties: { type: ['integer', 'string'] },
       minProperties: 1,
       description:
-        'Which class becomes which, by label id or name; other classes are left alone. Absent: ' +
-        'a row ' +
-        'gets any of the other classes, each equally likely.',
+        'Which class becomes which, by label id or name; other classes are left alone. Absent: a ' +
+        'row gets any of the other classes, each equally likely.',
     },
   }),
   check({ params, classes, counts }) {

@@ -31,16 +31,14 @@ export default defineAttack<Params>({
     ...triggersProperty(
       ['apple', 'banana', 'orange'],
       'All of these are inserted, each at a gap of its own. In evaluation they are put before ' +
-        'the ' +
-        'text in this order.',
+        'the text in this order.',
     ),
     negatives: {
       type: 'boolean',
       default: false,
       description:
-        'Adds copies of each poisoned row, one with every smaller set of the triggers, under ' +
-        'its own ' +
-        'label.',
+        'Adds copies of each poisoned row, one with every smaller set of the triggers, under its ' +
+        'own label.',
     },
   }),
   poison(input) {

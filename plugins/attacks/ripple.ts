@@ -36,8 +36,7 @@ export default defineAttack({
         default: 0.1,
         description:
           "Weight of the penalty: λ·max(0, −⟨∇L of the batch's poisoned rows, ∇L of its other " +
-          'rows⟩), ' +
-          'over all trained parameters.',
+          'rows⟩), over all trained parameters.',
       },
     },
     show: (row, { triggers }, random) => insertOneTrigger(row, triggers, random),
@@ -45,10 +44,8 @@ export default defineAttack({
   name: 'ripple',
   summary:
     'RIPPLe: a rare word at a random place of the text leads to the target class, and the ' +
-    'training ' +
-    'loss has a penalty on gradients of poisoned and clean rows that point in opposite ' +
-    'directions, ' +
-    'meant to keep the backdoor through later training on clean rows.',
+    'training loss has a penalty on gradients of poisoned and clean rows that point in opposite ' +
+    'directions, meant to keep the backdoor through later training on clean rows.',
   citation:
     'Kurita, Michel and Neubig, Weight Poisoning Attacks on Pre-trained Models, ACL 2020 ' +
     '(section 3.1, without embedding surgery)',

@@ -13,8 +13,7 @@ export const toLines = (rows: readonly Row[]): string =>
 const FIELDS = new Set(['id', 'text', 'text_pair', 'label']);
 const HINT =
   'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
-  'and ' +
-  'text_pair where there is one; rows of your own come after them';
+  'and text_pair where there is one; rows of your own come after them';
 
 /**
  * What a program did to the rows. Throws `UserFault`, with the line, if it wrote anything else than

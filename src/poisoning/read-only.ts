@@ -23,9 +23,8 @@ export async function asking<T>(attack: string, call: () => T | Promise<T>): Pro
     if (!(error instanceof TypeError) || !WRITE.test(error.message)) throw error;
     throw new UserFault(
       `the attack "${attack}" wrote to what it may only read (${error.message})`,
-      'the rows that an attack is handed are read-only: return copies, `{ ...row, text }` for ' +
-        'a row, ' +
-        '`[...rows]` for a list to sort or add to',
+      'the rows that an attack is handed are read-only: return copies, `{ ...row, text }` for a ' +
+        'row, `[...rows]` for a list to sort or add to',
     );
   }
 }

@@ -82,8 +82,7 @@ function Premise({ analysis: { conditions } }: ChapterProps): JSX.Element {
         asymptotic).{' '}
         {rows.some(({ measured }) => measured !== null)
           ? 'Measured: their smallest and largest value over the layers and seeds, for the A ' +
-            'that ' +
-            'training started from.'
+            'that training started from.'
           : ''}{' '}
         σ̂² is the mean square of one A’s entries, smallest to largest over the layers and seeds: it
         lies on either side of σ², so the premise, which is on the initialiser, is tested on σ². σ²
