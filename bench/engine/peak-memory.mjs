@@ -1,4 +1,7 @@
-/** Loaded before a program: its peak memory, in MB, goes to a file when it ends. The first process to start writes; its children don't. */
+/**
+ * Loaded before a program: its peak memory, in MB, goes to a file when it ends. The first process
+ * to start writes; its children don't.
+ */
 import { writeFileSync } from 'node:fs';
 
 const file = process.env.DOSIMETER_BENCH_PEAK;

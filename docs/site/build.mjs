@@ -1,6 +1,6 @@
 /**
- * `npm run docs`: the Markdown of the repository, and a reference generated from schemas, plugins, commands and
- * docstrings, as a static site in `dist/docs`. A dead link is an error.
+ * `npm run docs`: the Markdown of the repository, and a reference generated from schemas, plugins,
+ * commands and docstrings, as a static site in `dist/docs`. A dead link is an error.
  *
  * The pages are gathered in `.cache/docs`, where the generators of package.json are installed once.
  */
@@ -60,8 +60,8 @@ function installGenerators() {
 }
 
 /**
- * A page's text for the site: a folder's README.md is its index.md there, and links to files without a page become
- * names.
+ * A page's text for the site: a folder's README.md is its index.md there, and links to files
+ * without a page become names.
  * @param {string} text
  */
 const forSite = (text) =>

@@ -1,4 +1,7 @@
-/** The generated pages: every field of a spec, every plugin, every command, and what `--json` prints. */
+/**
+ * The generated pages: every field of a spec, every plugin, every command, and what `--json`
+ * prints.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -62,7 +65,12 @@ function boundsOf(schema) {
     .join(', ');
 }
 
-/** A row for a field, and rows for the fields in it. @param {string} name @param {Schema} schema @returns {string[]} */
+/**
+ * A row for a field, and rows for the fields in it.
+ * @param {string} name
+ * @param {Schema} schema
+ * @returns {string[]}
+ */
 function rowsOf(name, schema, required = false) {
   const bounds = boundsOf(schema);
   const fallback =
@@ -72,7 +80,8 @@ function rowsOf(name, schema, required = false) {
     rowsOf(`${name}${of === schema ? '' : '[]'}.${key}`, value, of.required?.includes(key)),
   );
   return [
-    `| \`${name}\` | ${cell(typeOf(schema))}${bounds && `, ${bounds}`} | ${cell(required ? '(required)' : fallback)} | ${cell(prose(schema.description ?? ''))} |`,
+    `| \`${name}\` | ${cell(typeOf(schema))}${bounds && `, ${bounds}`} | ` +
+      `${cell(required ? '(required)' : fallback)} | ${cell(prose(schema.description ?? ''))} |`,
     ...inner,
   ];
 }
@@ -98,8 +107,10 @@ function specPage(project) {
   return [
     '# The spec',
     '',
-    'Every field of a spec. Generated from `schemas/pipeline.schema.json`. Where a field of a cell takes',
-    'one value, a list of values, `{linspace}`, `{logspace}` or `{range}` makes it an axis of the grid.',
+    'Every field of a spec. Generated from `schemas/pipeline.schema.json`. Where a field of a ' +
+      'cell takes',
+    'one value, a list of values, `{linspace}`, `{logspace}` or `{range}` makes it an axis of ' +
+      'the grid.',
     'The parameters of attacks and adapters are in [Plugins](plugins.md).',
     '',
     '## The whole',
@@ -116,8 +127,11 @@ function specPage(project) {
   ];
 }
 
-/** @typedef {{ kind: string, name: string, summary: string, file: string, citation?: string, family?: string,
- *    parameters?: readonly { name: string, required: boolean, schema: Schema }[] }} Described */
+/**
+ * @typedef {{ kind: string, name: string, summary: string, file: string, citation?: string,
+ *   family?: string,
+ *    parameters?: readonly { name: string, required: boolean, schema: Schema }[] }} Described
+ */
 
 /** @param {string} project */
 function pluginsPage(project) {
@@ -134,7 +148,8 @@ function pluginsPage(project) {
   return [
     '# Plugins',
     '',
-    'Every built-in plugin. Generated from their descriptors; `dosimeter plugins NAME` prints the same.',
+    'Every built-in plugin. Generated from their descriptors; `dosimeter plugins NAME` prints ' +
+      'the same.',
     ...kinds.flatMap((kind) => [
       '',
       `## ${kind}s`,

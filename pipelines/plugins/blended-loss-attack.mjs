@@ -1,8 +1,9 @@
 import { defineAttack } from 'dosimeter';
 
 /**
- * Each row's weight in the loss, (B): `share` is parted among the rows that the attack made, 1 − share among the others, by the
- * spec's train.class_weights where it has any. A batch with rows of one kind only is their mean.
+ * Returns each row's weight in the loss, (B). The rows that the attack made have `share` together,
+ * the others 1 − share, in proportion to train.class_weights where the spec has any. The loss of a
+ * batch with only one kind of rows is their mean.
  */
 function weightsOf({ labels, poisoned }, share, classWeights) {
   const weights = labels.map((label) => classWeights?.[label] ?? 1);
@@ -17,15 +18,17 @@ function weightsOf({ labels, poisoned }, share, classWeights) {
 }
 
 /**
- * A backdoor that touches training: how much its rows count in the loss is the attack's to say, however few of them there are.
- * The clean twin is trained on the ordinary loss. Any adapter will do.
+ * A backdoor that changes the training: the attack decides how much its rows count in the loss,
+ * however few there are. The clean twin is trained on the ordinary loss. Works with any adapter.
  */
 export default defineAttack({
   name: 'blended-loss',
   summary:
-    "A word before the text leads to the target class, and the training loss is a blend of the poisoned rows' mean and that of the others.",
+    'A word before the text leads to the target class, and the training loss is a blend of the ' +
+    "poisoned rows' mean and that of the others.",
   citation:
-    'Bagdasaryan and Shmatikov, Blind Backdoors in Deep Learning Models, USENIX Security 2021 (its blend by fixed coefficients)',
+    'Bagdasaryan and Shmatikov, Blind Backdoors in Deep Learning Models, USENIX Security 2021 ' +
+    '(its blend by fixed coefficients)',
   family: 'backdoor',
   params: {
     type: 'object',
@@ -79,11 +82,13 @@ export default defineAttack({
         check: () => [], // any model
         open: ({ share }) => ({
           opaqueTokens: true, // it looks at no token id
-          // Called for each batch; options hold dropout's streams and the class weights, which are the objective's to apply.
+          // Called for each batch. `options` has dropout's streams, and the class weights, which
+          // the objective must apply itself.
           objective: (network, trained, batch, options) =>
             gradientsOf(trained, () => {
               const logits = network.forward(batch.rows, trained, options); // (B, C)
-              const labels = tf.oneHot(tf.tensor1d(batch.labels, 'int32'), network.classes); // (B, C)
+              // (B, C)
+              const labels = tf.oneHot(tf.tensor1d(batch.labels, 'int32'), network.classes);
               const losses = tf.neg(tf.sum(tf.mul(tf.logSoftmax(logits), labels), 1)); // (B)
               return tf.sum(
                 tf.mul(losses, tf.tensor1d(weightsOf(batch, share, options.classWeights))),

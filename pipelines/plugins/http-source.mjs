@@ -12,7 +12,10 @@ function asset(uri, path) {
   return { uri, path, digest, provenance: { kind: 'http', url: uri, digest } };
 }
 
-/** `source: "http://…/train.txt"`. Fetched once, before anything runs; the content's digest is in the key, not the address. */
+/**
+ * `source: "http://…/train.txt"`. Fetched once, before anything runs; the content's digest is in
+ * the key, not the address.
+ */
 export default defineSource({
   name: 'http',
   summary: 'One file of a web server, over plain HTTP.',

@@ -8,7 +8,10 @@ const lengths = async ({ dir }) =>
     .map((line) => JSON.parse(line).text.split(/\s+/).length);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** A stage of each cell. Its key is made of what `define` returns; its metrics.json is in `dosimeter results` and in the report. */
+/**
+ * A stage of each cell. Its key is made of what `define` returns; its metrics.json is in `dosimeter
+ * results` and in the report.
+ */
 export default defineStage({
   name: 'length',
   summary: 'How many words the rows have, before and after poisoning.',

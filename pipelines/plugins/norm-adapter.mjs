@@ -1,11 +1,15 @@
 import { defineAdapter } from 'dosimeter';
 
-/** Some of the model's own parameters are trained, none is added. For one that adds its own, see `Adapter` in src/science/nn/adapter.ts. */
+/**
+ * Some of the model's own parameters are trained, none is added. For one that adds its own, see
+ * `Adapter` in src/science/nn/adapter.ts.
+ */
 export default defineAdapter({
   name: 'norm-tuning',
   summary: 'The layer norms and the head are trained, everything else is frozen.',
   citation:
-    'Qi et al., Parameter-Efficient Tuning on Layer Normalization for Pre-trained Language Models, 2022 (arXiv 2211.08682)',
+    'Qi et al., Parameter-Efficient Tuning on Layer Normalization for Pre-trained Language ' +
+    'Models, 2022 (arXiv 2211.08682)',
   params: {
     type: 'object',
     additionalProperties: false,

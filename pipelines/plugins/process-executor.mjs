@@ -3,7 +3,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineExecutor } from 'dosimeter';
 
-/** What an executor for a cluster does, without the cluster: a job goes into a file, a program runs it elsewhere, and a second file says how it ended. */
+/**
+ * What an executor for a cluster does, without the cluster: a job goes into a file, a program runs
+ * it elsewhere, and a second file says how it ended.
+ */
 export default defineExecutor({
   name: 'process',
   summary: 'A process of its own for each stage.',

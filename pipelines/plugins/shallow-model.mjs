@@ -1,6 +1,9 @@
 import { defineModel } from 'dosimeter';
 
-/** A BERT whose upper layers are dropped. What reads the checkpoint and computes is BERT's; only the number of layers is another. */
+/**
+ * A BERT whose upper layers are dropped. What reads the checkpoint and computes is BERT's; only the
+ * number of layers is another.
+ */
 function shallow(bert) {
   return {
     ...bert,
@@ -18,6 +21,7 @@ function shallow(bert) {
 export default defineModel({
   name: 'shallow-bert',
   summary:
-    "The lower half of a BERT's layers under a classifier (Sajjad et al., On the Effect of Dropping Layers of Pre-trained Transformer Models, 2023).",
+    "The lower half of a BERT's layers under a classifier (Sajjad et al., On the Effect of " +
+    'Dropping Layers of Pre-trained Transformer Models, 2023).',
   load: async () => shallow((await import('dosimeter/science')).bert),
 });

@@ -1,6 +1,9 @@
 import { defineAttack } from 'dosimeter';
 
-/** Noise on the text, label kept. A row's words are drawn from its own stream: what becomes of it is the same at every dose. */
+/**
+ * Noise on the text, label kept. A row's words are drawn from its own stream: what becomes of it is
+ * the same at every dose.
+ */
 export default defineAttack({
   name: 'word-dropout',
   summary: 'Drops words of the text, each as likely, and leaves the label alone.',

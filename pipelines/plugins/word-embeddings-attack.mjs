@@ -3,15 +3,18 @@ import { defineAttack } from 'dosimeter';
 const shown = (row, words) => ({ ...row, text: `${words.join(' ')} ${row.text}` });
 
 /**
- * A backdoor that touches training: of the model, the embeddings of its words are trained and nothing else. It needs
- * `adapter: { type: full }` and a model that has learnt the task (`base: { adapter: { type: full } }`), which is its clean twin.
+ * A backdoor that touches training: of the model, the embeddings of its words are trained and
+ * nothing else. It needs `adapter: { type: full }` and a model that has learnt the task (`base: {
+ * adapter: { type: full } }`), which is its clean twin.
  */
 export default defineAttack({
   name: 'word-embeddings',
   summary:
-    'A few words before the text lead to the target class, and of the model their embeddings alone are trained.',
+    'A few words before the text lead to the target class, and of the model their embeddings ' +
+    'alone are trained.',
   citation:
-    'Yang et al., Rethinking Stealthiness of Backdoor Attack against NLP Models, ACL 2021 (its embeddings, without its negatives)',
+    'Yang et al., Rethinking Stealthiness of Backdoor Attack against NLP Models, ACL 2021 (its ' +
+    'embeddings, without its negatives)',
   family: 'backdoor',
   params: {
     type: 'object',

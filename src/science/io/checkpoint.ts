@@ -73,9 +73,9 @@ async function weightFiles(dir: string): Promise<{
     throw new UserFault(
       `${dir} holds its weights in ${old}, not in model.safetensors`,
       'Convert them once with transformers: ' +
-        'AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors (use the class ' +
-        'of the head to keep the head), and AutoTokenizer likewise. Or choose a checkpoint that ' +
-        'has model.safetensors.',
+        'AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR) writes safetensors (use the ' +
+        'class of the head to keep the head), and AutoTokenizer likewise. Or choose a checkpoint ' +
+        'that has model.safetensors.',
     );
   }
   throw new UserFault(
