@@ -55,19 +55,24 @@ const perKind =
     return { ...before, [kind]: parse(value) };
   };
 
+/** The flag of an option by its name: `failFast` is `--fail-fast`, which commander reads back. */
+export const flagOf = (name: string): string =>
+  `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
 /** Adds an option for each of PATIENCE_OPTIONS: `--retries` and `--timeout`. */
 export function withPatienceOptions(command: Command): Command {
-  for (const [name, option] of Object.entries(PATIENCE_OPTIONS))
+  for (const [name, option] of Object.entries(PATIENCE_OPTIONS)) {
+    const flag = flagOf(name);
     command.addOption(
-      new Option(`--${name} ${option.placeholder}`, option.summary).argParser(
+      new Option(`${flag} ${option.placeholder}`, option.summary).argParser(
         perKind((text) => {
           const value = option.parse(text);
-          if (value === null)
-            throw new UserFault(`--${name} takes ${option.format}, got "${text}"`);
+          if (value === null) throw new UserFault(`${flag} takes ${option.format}, got "${text}"`);
           return value;
         }),
       ),
     );
+  }
   return command;
 }
 

@@ -4,7 +4,8 @@
  * the number of attempts or the time that it was given.
  *
  * A new option: a field of `Patience`, its entry in `PATIENCE_OPTIONS` (from which the command line
- * and the library know it), and its use in `attempt.ts` or `retry.ts`.
+ * and the library know it; a field `retryDelay` would be `--retry-delay`), and its use in
+ * `attempt.ts`, within an attempt, or in `retry.ts`, between two.
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';

@@ -1,5 +1,7 @@
+import { Option } from 'commander';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { flagOf } from '../../src/cli/options.ts';
 import {
   checkPatience,
   forKind,
@@ -104,6 +106,12 @@ test('the command line has the formats of each option', () => {
   assert.equal(patienceOf({ retries: { train: 1 }, timeout: undefined }), {
     retries: { train: 1 },
   });
+});
+
+test('an option of several words has hyphens in its flag, and keeps its name', () => {
+  assert.is(flagOf('retryDelay'), '--retry-delay');
+  for (const name of [...Object.keys(PATIENCE_OPTIONS), 'retryDelay'])
+    assert.is(new Option(flagOf(name)).attributeName(), name);
 });
 
 test('an option is one number for all kinds, or one for each; nonsense is refused', () => {

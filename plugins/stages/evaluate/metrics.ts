@@ -1,6 +1,7 @@
 /**
- * The numbers of `metrics.json`, in its order. A metric of the model's predictions is added here,
- * and to the report's list of metrics if the report is to show it.
+ * The numbers of `metrics.json`, in its order. A metric of the model's predictions is added here, or
+ * to `classificationMetrics` where untouched rows suffice, and to `METRICS` of
+ * `src/report/metrics.ts` if the report is to show it.
  */
 import { againstMajority, againstUntriggered } from '../../../src/science/evaluate/baselines.ts';
 import { argmax, classificationMetrics } from '../../../src/science/evaluate/metrics.ts';
