@@ -89,31 +89,6 @@ test('a folder is one plugin: its index, with the files beside that only run imp
   assert.match(project.build().stderr, 'plugins/stages/fourth has no index.ts');
 });
 
-test('a folder is one plugin: its index, with the files beside that only run imports', ({
-  project,
-}) => {
-  const run = (result: number): string =>
-    `export const run = async (): Promise<void> => { void ${result}; };\n`;
-  project.write(
-    'plugins/stages/third/index.ts',
-    "import { defineStage } from '../../../src/api.ts';\nexport default defineStage({ name: 'third', summary: 'S.', compute: false, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => (await import('./run.ts')).run() });\n",
-  );
-  project.write('plugins/stages/third/run.ts', run(1));
-  const before = versions(project);
-  assert.equal(Object.keys(before), ['first', 'second', 'third']);
-  const { registry } = project.build();
-  const { source, file, closure } = present(registry.plugins[2]);
-  assert.is(source, 'plugins/stages/third/index.ts');
-  assert.is(file, 'plugins/stages/third/index.js');
-  assert.ok(closure.includes('plugins/stages/third/run.ts'));
-  project.write('plugins/stages/third/run.ts', run(2));
-  const edited = versions(project);
-  assert.is.not(edited.third, before.third);
-  assert.is(edited.first, before.first);
-  project.write('plugins/stages/fourth/run.ts', run(1));
-  assert.match(project.build().stderr, 'plugins/stages/fourth has no index.ts');
-});
-
 test("editing what a plugin executes changes its code version, and no other plugin's", ({
   project,
 }) => {
