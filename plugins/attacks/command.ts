@@ -133,7 +133,7 @@ export default defineAttack<Params>({
     );
     if (negatives.length > 0)
       throw new UserFault(
-        `${TAKEN.trigger} has ${negatives.length} rows more than were handed over`,
+        `${TAKEN.trigger} has ${negatives.length} more rows than were handed over`,
         'every row under the trigger, and no other',
       );
     return withChanges(rows, changed);
@@ -208,7 +208,7 @@ async function fillFolder(
   for (const [file, from] of Object.entries(files)) {
     if ([TASK, GIVEN, ...Object.values(TAKEN)].includes(file))
       throw new UserFault(
-        `\`files\` has ${file}, which is the name of what is handed over`,
+        `\`files\` has ${file}, a name that is taken in the program's folder`,
         'rename the file',
       );
     await fs.cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });

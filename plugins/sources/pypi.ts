@@ -103,7 +103,7 @@ async function wheel(
     const names = wheels.map((wheelName) => JSON.stringify(wheelName.slice(0, 120)));
     throw new UserFault(
       `pypi:${name} can't be fetched: ${client} left ${left}.`,
-      `It left ${names.join(', ')}.`,
+      names.length === 0 ? undefined : `It left ${names.join(', ')}.`,
     );
   }
   const path = join(download, file);

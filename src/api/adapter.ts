@@ -14,7 +14,7 @@ export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   /**
    * The parameters in a canonical form, for those that can be written in several ways (α as a
    * number where a spec has `alpha: r`). Parameters with the same form are one training under
-   * several names. Pure; the form must itself be valid. Absent: every way to write them is a
+   * several names. Pure; the form must itself be valid. If absent, every way to write them is a
    * training of its own.
    */
   canonical?(params: JsonObject): JsonObject;

@@ -16,7 +16,7 @@ export interface AttackInput<P> {
   readonly random: (purpose: string, name?: string) => RandomStream;
   /**
    * Indexes into `rows` of those that an earlier step of the spec has poisoned. They must not be
-   * changed again. Absent: none.
+   * changed again. Absent if there are none.
    */
   readonly taken?: ReadonlySet<number>;
   /**
@@ -115,7 +115,7 @@ export interface AttackDescriptor<
    * may lead to the target class.
    */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
-  /** The attack's part in the training. Absent: it changes the rows only. */
+  /** The attack's part in the training. Absent if it changes the rows only. */
   readonly training?: AttackTrainingLoader;
 }
 

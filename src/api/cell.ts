@@ -51,7 +51,7 @@ export interface Cell {
     'classes'
   >;
   /**
-   * The training whose model the cell's own training starts from. Absent: it starts from the
+   * The training whose model the cell's own training starts from. If absent, it starts from the
    * checkpoint.
    */
   readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;

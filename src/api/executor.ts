@@ -34,8 +34,8 @@ export interface Job {
   /** The number of processor cores that it may use. */
   readonly cpu: number;
   /**
-   * The GPUs that it may use, by the identities that CUDA_VISIBLE_DEVICES takes. Absent: those that
-   * its process finds.
+   * The GPUs that it may use, by the identities that CUDA_VISIBLE_DEVICES takes. If absent, those
+   * that its process finds.
    */
   readonly gpus?: readonly string[];
   /** `StageDescriptor.limits`. */
@@ -94,13 +94,13 @@ export interface PackedJob {
 
 export interface Executor {
   /**
-   * The number of cores that its jobs may take at once. Absent: as many as the run may use
+   * The number of cores that its jobs may take at once. If absent, as many as the run may use
    * (`--jobs`).
    */
   readonly cores?: number;
   /**
-   * The GPUs, by identity, that its jobs may be given. Absent: this machine's, or none if `cores`
-   * says that the cores are not this machine's.
+   * The GPUs, by identity, that its jobs may be given. If absent, this machine's, or none if
+   * `cores` says that the cores are not this machine's.
    */
   readonly gpus?: readonly string[];
   /**
@@ -110,7 +110,7 @@ export interface Executor {
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**
    * Runs jobs of one stage kind as one job. Each has its own hooks, signal and result; what the
-   * process prints goes to all that are still running. Absent: every job is run alone.
+   * process prints goes to all that are still running. If absent, every job is run alone.
    */
   runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
   /**

@@ -8,7 +8,7 @@ import type { Plugin } from './plugin.ts';
 export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
   /**
    * The values of `model_type` in config.json that it reads; a model of another type is refused
-   * before its weights are fetched. Absent: only the implementation can tell.
+   * before its weights are fetched. Absent if only the implementation can tell.
    */
   readonly modelTypes?: readonly string[];
   load(): Promise<Impl>;

@@ -24,8 +24,8 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   /**
    * A folder of this stage's own, by its action key, that outlives a kill; it need not exist yet.
    * What is written there is found again when the stage is run anew, unless a file that the stage
-   * reads was written to in between. It is removed once the stage has succeeded. Absent: nothing is
-   * kept.
+   * reads was written to in between. It is removed once the stage has succeeded. If absent, nothing
+   * is kept.
    */
   readonly resumeDir?: string;
   readonly backend: BackendName;
@@ -76,7 +76,7 @@ export interface ExperimentFacts {
   /** Every cell: its axis values by full path, its seed, and the ids of its stages by kind. */
   readonly cells: readonly {
     readonly cell: JsonObject;
-    /** Its other names: axis values that resolve to the same cell. Absent: none. */
+    /** Its other names: axis values that resolve to the same cell. Absent if there are none. */
     readonly also?: readonly JsonObject[];
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };

@@ -34,7 +34,7 @@ export interface SourceDescriptor extends Plugin<'source'> {
   /**
    * The text of one small file of the source, such as a model's config.json, before the whole is
    * fetched: from this machine or, if `fetch` is true, from where the source comes from. Null if it
-   * can't be had. Absent: this source can't look into what it has not fetched.
+   * can't be had. Absent if this source can't look into what it has not fetched.
    */
   peek?(uri: string, file: string, context: SourceContext, fetch: boolean): Promise<string | null>;
 }

@@ -38,12 +38,12 @@ export interface Resources {
   readonly cpu: number;
   /**
    * An upper bound on its memory, in MB. Stages whose sum is above the machine's memory do not run
-   * at once. Absent: not counted.
+   * at once. If absent, its memory is not counted.
    */
   readonly memoryMB?: number;
   /**
-   * GPUs that it has to itself while it runs (CUDA_VISIBLE_DEVICES). Absent: one for a stage that
-   * computes, where TensorFlow computes on GPUs; else none.
+   * GPUs that it has to itself while it runs (CUDA_VISIBLE_DEVICES). If absent, one for a stage
+   * that computes, where TensorFlow computes on GPUs; else none.
    */
   readonly gpu?: number;
 }
@@ -86,7 +86,7 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
   /**
    * Set if the stage runs although some of its inputs failed. `inputs` lacks these, the key covers
    * the others, and the stage must show what is missing (`experiment.stages` has every failure).
-   * Absent: a failed input blocks the stage.
+   * If absent, a failed input blocks the stage.
    */
   readonly tolerant?: true;
   /**
@@ -107,7 +107,7 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * exactly one cell otherwise. Throws `UserFault` if the cell can't be run as the spec asks.
    */
   define(cells: readonly Cell[], request: DefineRequest): StageDefinition<P>;
-  /** Absent: one processor core. */
+  /** What the stage takes of the machine. If absent, one processor core. */
   resources?(params: P): Resources;
   /**
    * Handed to `run` unchanged. Limits are part of no key: they decide whether a result is obtained,
@@ -135,7 +135,8 @@ export interface Packing<P extends JsonObject = JsonObject> {
   key(stage: Pick<StageDefinition<P>, 'params' | 'assets' | 'inputs'>): string | null;
   /**
    * An estimate, in MB, of the most that one more stage adds to the job's memory. `inputs` is
-   * absent while they have not been made, as in a plan. Absent: too little to count.
+   * absent while they have not been made, as in a plan. The function is absent if that is
+   * too little to count.
    */
   memoryMB?(
     stage: Pick<RunContext<P>, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,

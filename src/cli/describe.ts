@@ -59,7 +59,7 @@ function asPage(doc: FieldDoc): string {
     ...(plugins.length > 0
       ? [
           indented(
-            'The parameters of each stand beside its name; ' +
+            'The parameters of each are written beside its name; ' +
               '`dosimeter plugins NAME` describes them. ' +
               `There are ${plugins.join(', ')}.`,
             2,

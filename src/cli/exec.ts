@@ -36,7 +36,7 @@ export async function execCommand(
     const { job, result: resultFile } = options;
     if (job !== undefined || resultFile !== undefined) {
       if (job === undefined || resultFile === undefined || spec !== undefined)
-        throw new UserFault('--job and --result stand together, without a spec');
+        throw new UserFault('--job and --result must be given together, and without a spec');
       return codeOf(await execJob(job, resultFile, TO_STDERR, stop.signal), stop.signal);
     }
     if (spec === undefined || stage === undefined)

@@ -54,7 +54,7 @@ export function latexResults(
   const grid = layOut({ rows, metrics, rowAxes, columnAxes, against });
   if ('clash' in grid)
     throw new UserFault(
-      `several cells stand at one place of the table: they differ in ${grid.clash.join(', ')}`,
+      `several cells fall in one place of the table: they differ in ${grid.clash.join(', ')}`,
       `add it to --rows or --columns, or choose a value: --only ${grid.clash[0] ?? 'AXIS'}=VALUE`,
     );
   const wide = grid.columns.reduce((sum, { differs }) => sum + (differs ? 2 : 1), 0);

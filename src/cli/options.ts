@@ -35,7 +35,7 @@ export const wholeNumber =
   (value: string): number => {
     const n = value.trim() === '' ? Number.NaN : Number(value);
     if (!Number.isInteger(n) || n < least)
-      throw new UserFault(`${option} takes a whole number from ${least}, got "${value}"`);
+      throw new UserFault(`${option} takes a whole number of at least ${least}, got "${value}"`);
     return n;
   };
 

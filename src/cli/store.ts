@@ -63,7 +63,7 @@ export interface GcOptions extends StoreOptions {
 
 export async function gcCommand(options: GcOptions): Promise<number> {
   if (options.runs !== true && (options.keepRuns ?? options.keepDays) !== undefined)
-    throw new UserFault('--keep-runs and --keep-days stand with --runs', 'dosimeter gc --runs');
+    throw new UserFault('--keep-runs and --keep-days need --runs', 'dosimeter gc --runs');
   const store = openExisting(options.store);
   const maxBytes = options.maxSize === undefined ? null : parseSize(options.maxSize);
   const swept = await onDisk(store.root, () =>

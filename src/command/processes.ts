@@ -62,7 +62,10 @@ function processes(): number[] {
   }
 }
 
-/** Returns state and parent of `pid (name) state ppid …`; the name may hold spaces and brackets. */
+/**
+ * Returns the fields of `pid (name) state ppid …` from the state on; the name may hold spaces and
+ * brackets.
+ */
 const statOf = (pid: number): string[] =>
   (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
 

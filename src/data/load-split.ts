@@ -20,7 +20,7 @@ export interface SplitReading {
 
 export interface SplitRequest extends SplitReading {
   readonly name: SplitName;
-  /** Class names by label id; null: the values of the training file. */
+  /** Class names by label id; null for the values of the training file. */
   readonly classes: readonly string[] | null;
   /**
    * The training split, whose values are the classes; set if `classes` is null and this is another

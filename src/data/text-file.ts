@@ -43,8 +43,8 @@ export async function* lines(
     rest = parts.pop() ?? '';
     if (rest.length > LONGEST_RECORD)
       throw new UserFault(
-        `${name}:${number + parts.length + 1} is longer than ${inWords(LONGEST_RECORD)}; no ` +
-          'line of a table is.',
+        `${name}:${number + parts.length + 1} is longer than ${inWords(LONGEST_RECORD)}, ` +
+          'the most that a line of a table may have.',
       );
     for (const part of parts) {
       number++;

@@ -149,7 +149,7 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
 }
 
 /**
- * What a stage that joins the grid is told of the experiment: how each stage stands in the store.
+ * What a stage that joins the grid is told of the experiment: the state of each stage in the store.
  */
 async function factsForJoiningStage(
   { plan, statuses, experiment, backend }: Prepared,

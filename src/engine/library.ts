@@ -154,11 +154,11 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
 /** @throws UserFault on a number that makes no sense */
 function checkNumbers(jobs: number, { most, memoryMB }: PackLimits): void {
   if (!Number.isInteger(jobs) || jobs < 1)
-    throw new UserFault(`\`jobs\` is a whole number from 1, got ${jobs}`);
+    throw new UserFault(`\`jobs\` must be a whole number of at least 1, got ${jobs}`);
   if (!Number.isInteger(most) || most < 1)
-    throw new UserFault(`\`pack\` is a whole number from 1, got ${most}`);
+    throw new UserFault(`\`pack\` must be a whole number of at least 1, got ${most}`);
   if (!(memoryMB > 0))
-    throw new UserFault(`\`packMemory\` is a number of megabytes above 0, got ${memoryMB}`);
+    throw new UserFault(`\`packMemory\` must be a number of megabytes above 0, got ${memoryMB}`);
 }
 
 const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>

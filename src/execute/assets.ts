@@ -51,7 +51,7 @@ const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undef
   registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
 
 export interface Located {
-  /** By URI; null: it must be fetched. */
+  /** By URI; null for one that must be fetched. */
   readonly assets: Map<string, Asset | null>;
   readonly diagnostics: readonly Diagnostic[];
 }

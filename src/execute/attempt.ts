@@ -113,7 +113,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   };
 }
 
-/** A signal that is aborted with the run's, or after so many seconds (null: without a limit). */
+/** A signal that is aborted with the run's, or after so many seconds (null for no limit). */
 function timeLimit(
   run: AbortSignal,
   seconds: number | null,

@@ -29,7 +29,7 @@ export interface ExecuteOptions {
   readonly jobs: number;
   /** What the stages share of the machine besides its cores. */
   readonly machine?: Omit<Machine, 'cores'>;
-  /** Nothing more starts after a failure. */
+  /** Whether nothing more starts after a failure. */
   readonly failFast: boolean;
   /** Without it, every stage runs alone. */
   readonly packing?: PackLimits;

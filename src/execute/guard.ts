@@ -117,7 +117,10 @@ function createEntryGuard() {
   const known = new Map<ActionKey, Looks>();
   const suspects = new Set<ActionKey>();
 
-  /** @param then the looks before the entry was read; null: it is about to be read */
+  /**
+   * Returns what is wrong with an entry; null if nothing is.
+   * @param then the looks before the entry was read; null if it is about to be read
+   */
   const check = async (
     entry: Entry,
     then: Looks | null,

@@ -42,9 +42,9 @@ export const PATIENCE_OPTIONS: Readonly<Record<keyof Patience, PatienceOption>> 
   retries: {
     placeholder: '<[kind=]n>',
     summary: 'try a failed stage again; may be repeated',
-    format: 'a whole number from 0',
+    format: 'a whole number of at least 0',
     parse: (text) => (/^\d+$/.test(text) ? Number(text) : null),
-    range: 'a whole number from 0',
+    range: 'a whole number of at least 0',
     accepts: (value) => Number.isInteger(value) && value >= 0,
   },
   timeout: {

@@ -1,4 +1,4 @@
-/** Faults of the input that stages see before anything runs, each with its place in the spec. */
+/** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
 import type { Asset, PreflightContext } from '../api.ts';
 import type { Diagnostic, ExperimentCell } from '../experiment/types.ts';
@@ -11,7 +11,7 @@ import type { RuntimeRegistry } from './types.ts';
 /**
  * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
  * when they ran. A stage that asks for a source that is not fetched yet is passed over: it is asked
- * again once the source is there. The same fault at the same place is told once.
+ * again once the source is there. The same fault at the same place is reported once.
  * @param statuses those of the stages that are to run
  * @param all those of every stage, from which the upstream stages are taken
  */

@@ -137,7 +137,7 @@ function readOrNull(file: string): Buffer | null {
 }
 
 /**
- * Describes a worker's `BackendInfo`, as it stands in the manifest. Threads are left out: they
+ * Describes a worker's `BackendInfo`, as the manifest records it. Threads are left out: they
  * change no more than the last bits.
  */
 function computed(facts: Json | undefined): string[] {

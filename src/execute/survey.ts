@@ -21,7 +21,7 @@ export interface StageStatus {
  */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
-/** Sources by URI; null: not on this machine. */
+/** Sources by URI; null for one that is not on this machine. */
 export type Assets = ReadonlyMap<string, Asset | null>;
 
 /**

@@ -10,7 +10,7 @@ export interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;
   /** The cores that it was started with. */
   readonly cpu: number;
-  /** The GPUs that it was started with, as `Job.gpus`; null: none were named. */
+  /** The GPUs that it was started with, as `Job.gpus`; null if none were named. */
   readonly gpus: readonly string[] | null;
   /** In the environment of the worker and of whatever it starts (`offspring.ts`). */
   readonly mark: string;

@@ -17,7 +17,10 @@ export interface Checker {
   readonly shapes: Shapes;
   /** Every field of a spec by full path, with its default or undefined. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  /** The violations; or, as a text, what is wrong with the schema of a plugin from outside. */
+  /**
+   * Resolves to the violations, or to a text that says what is wrong with an outside plugin's
+   * schema.
+   */
   readonly violationsOf: (root: MapNode) => Promise<Violation[] | string>;
 }
 

@@ -100,7 +100,7 @@ function variantSchema(
         then: { ...rest, properties: { [discriminator]: {}, ...others, ...own } },
       };
     });
-  // The parameters of composed attacks stand in their steps.
+  // The parameters of composed attacks are written in their steps.
   if (hasSteps)
     branches.push({
       if: { required: ['steps'], not: { required: [discriminator] } },
@@ -118,7 +118,7 @@ function variantSchema(
 export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
-/** A reference with a description of its own: draft 7 ignores what stands beside a `$ref`. */
+/** A reference with a description of its own: draft 7 ignores what is beside a `$ref`. */
 const described = (definition: string, description: string): Schema => ({
   description,
   allOf: [reference(definition)],
@@ -127,7 +127,7 @@ const described = (definition: string, description: string): Schema => ({
 const isSection = (key: string): key is Section => (sections as readonly string[]).includes(key);
 
 /**
- * The whole schema of a spec whose references are filled in (draft 7). What stands in several
+ * The whole schema of a spec whose references are filled in (draft 7). What occurs in several
  * places is defined once, which makes the schema shorter and halves the time that it takes to
  * compile.
  * @param isUsed false for plugins that a spec does not name. Leaving their parameters out does not

@@ -46,7 +46,7 @@ export function interpolate(root: MapNode, context: InterpolationContext): MapNo
   return { ...root, entries: new Map(entries) };
 }
 
-/** The variant that a reference stands in. */
+/** The variant that holds a reference. */
 interface Scope {
   readonly section: VariantSection;
   readonly node: Node;

@@ -43,7 +43,7 @@ export function readPattern(
 
 /**
  * Labels call the two plugins by these short names. The adapter's is `type` where its parameters
- * stand beside it.
+ * are written beside it.
  */
 const shortNames: ReadonlyMap<string, string> = new Map([
   ['attack', 'poisoning.attack'],

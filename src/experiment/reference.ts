@@ -51,7 +51,7 @@ export interface Reference {
   meant(path: string): readonly string[];
 }
 
-/** Where a field stands in a spec. */
+/** The place of a field in a spec. */
 interface Place {
   readonly steps: readonly string[];
   readonly of: string | null;

@@ -31,7 +31,7 @@ export function explainUnknownKey(
     context.report(
       'unknown-key',
       at,
-      `"${key}" can't stand beside "steps"`,
+      `"${key}" can't be given beside "steps"`,
       "an attack's parameters belong to its step",
     );
     return;

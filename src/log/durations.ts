@@ -60,7 +60,8 @@ export function openDurations(
 /**
  * Returns the seconds that these stages will take together; null if there is no estimate.
  * @param places returns how many stages like the given one may run at once
- * @param unseen the seconds of a stage like none before; null: there is no estimate then
+ * @param unseen the seconds to assume for a stage like none before; null if such a stage leaves no
+ *   estimate
  */
 export function estimate(
   stages: readonly PlannedStage[],

@@ -43,7 +43,7 @@ interface Info {
   readonly target: Target;
   /** ISO 8601, UTC. */
   readonly time: string;
-  /** No line, but the end of the file. */
+  /** Set on what is no line, but marks the file's end. */
   readonly last?: true;
   readonly [text: symbol]: string;
 }

@@ -44,7 +44,7 @@ export interface Draft {
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
   readonly pack: string | null;
-  /** `StageRequest.section` of the first request for it; null: none. */
+  /** `StageRequest.section` of the first request for it; null if it has none. */
   readonly section: string | null;
   /** `StageRequest.with` of the first request for it. */
   readonly with: JsonObject;

@@ -15,7 +15,7 @@ export interface DefinitionComponents {
   readonly assets: { readonly [name: string]: string };
 }
 
-/** The key of what a stage is asked to do: known without a disk. */
+/** The key of what a stage is asked to do, which is known before any input is read. */
 export function definitionKey(components: DefinitionComponents): DefinitionKey {
   return hashOf('dosimeter.definition/1', components) as DefinitionKey;
 }

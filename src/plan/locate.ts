@@ -5,7 +5,8 @@ import type { ExperimentCell, SourceRange } from '../experiment/types.ts';
 /**
  * The place of a field in the spec.
  * @param section the section of the spec's cell that the stage's cell has its fields from
- *   (`StageRequest.section`); null: none. Fields that the section lacks are the spec's cell's own.
+ *   (`StageRequest.section`); null if there is none. Fields that the section lacks are
+ *   the spec's cell's own.
  * @param path the field in the stage's cell
  */
 export function locateIn(

@@ -237,7 +237,7 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
 }
 
 /**
- * The place of a fault. An unknown goal stands in the spec; a stage that a plugin asks for does
+ * The place of a fault. An unknown goal is written in the spec; a stage that a plugin asks for is
  * not.
  */
 function goalRange(

@@ -32,7 +32,7 @@ export interface PlannedStage {
   readonly resources: Resources;
   /** Stages of one kind with equal values may run as one job; one with null runs alone. */
   readonly pack: string | null;
-  /** The section of its cells that its fields come from (`base`); null: they are the cell's own. */
+  /** The section of its cells that its fields come from (`base`); null for the cell's own. */
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;

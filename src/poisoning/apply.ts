@@ -98,8 +98,7 @@ function rowFault(row: unknown, classes: readonly string[]): string {
   const { id, text, text_pair: pair, label } = row;
   if (typeof id !== 'string') return 'a row without an id';
   if (typeof text !== 'string') return 'a row without a text';
-  if (pair !== undefined && typeof pair !== 'string')
-    return 'a row whose second text is not a text';
+  if (pair !== undefined && typeof pair !== 'string') return 'a row whose `text_pair` is not text';
   if (!isCount(label) || label >= classes.length)
     return `a row with label ${String(label)}, but the labels are 0 to ${classes.length - 1}`;
   return '';

@@ -28,7 +28,7 @@ export function targetOf(
   const shown = typeof id === 'number' ? String(id) : (json ?? typeof id);
   throw new UserFault(
     `the attack "${name}" has the target ${shown}, which is not the label id of a class: ` +
-      `they are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
+      `the classes are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
     '`target` of an attack returns a label id (AttackDescriptor in src/api/attack.ts); ' +
       'if the attack takes it from its parameters, correct it there.',
     ['poisoning', Object.hasOwn(params, 'target') ? 'target' : 'attack'],

@@ -89,10 +89,10 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   if (odd !== undefined)
     throw new UserFault(`${place} has a field that rows do not have: ${shown(odd)}`, HINT);
   if (typeof id !== 'string' || id === '')
-    throw new UserFault(`${place}: \`id\` is not a text`, HINT);
-  if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not a text`, HINT);
+    throw new UserFault(`${place}: \`id\` is empty or not text`, HINT);
+  if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not text`, HINT);
   if (pair !== undefined && typeof pair !== 'string')
-    throw new UserFault(`${place}: \`text_pair\` is not a text`, HINT);
+    throw new UserFault(`${place}: \`text_pair\` is not text`, HINT);
   if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
     throw new UserFault(
       `${place}: \`label\` is ${shown(label)}; ` +

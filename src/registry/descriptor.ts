@@ -125,7 +125,7 @@ export function checkDescriptor(
   const kind = descriptor.kind as PluginKind;
   if (!Object.hasOwn(FIELDS, kind)) {
     throw new UserFault(
-      `${file}: its default export is of no known kind (kind: ${show(descriptor.kind)})`,
+      `${file}: its default export has no known kind (kind: ${show(descriptor.kind)})`,
       hint,
     );
   }

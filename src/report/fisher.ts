@@ -101,6 +101,6 @@ export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime
   );
 /** A note under tables of such numbers. */
 export const ESTIMATED =
-  '≈: from projected kernels, whose standard error stands in results as lora.error and ' +
+  '≈: from projected kernels, whose standard error is in results as lora.error and ' +
   'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and ' +
   'a cosine with another kernel too small by half as much.';

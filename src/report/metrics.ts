@@ -183,7 +183,7 @@ export const METRICS: readonly MetricNote[] = [
 export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
   METRICS.filter((note) => note.table === table);
 
-/** The metrics that adapters are compared by; the others stand in the tables and in the CSV. */
+/** The metrics that adapters are compared by; the others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
 
 /** Differences of accuracies and rates within ±margin count as none: one percentage point. */

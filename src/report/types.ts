@@ -214,7 +214,7 @@ export interface ReportInput {
   readonly environment: JsonObject;
 }
 
-/** The page, and the files beside it by path relative to the stage's folder. */
+/** The page, and the files beside it, keyed by their paths relative to the stage's folder. */
 export interface RenderedReport {
   readonly html: string;
   readonly files: { readonly [path: string]: string };

@@ -8,8 +8,8 @@ import { alphaOf } from '../api/alpha.ts';
 import { fractionOfFanIn } from '../api/variance.ts';
 
 /**
- * Each distribution's shape, and its variance where none is given; null: the variance depends on
- * the rank.
+ * Each distribution's shape, and its variance where none is given; null if that depends on the
+ * rank.
  */
 const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, variance: Json] } = {
   uniform: ['uniform', '1/(3d)'],

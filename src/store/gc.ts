@@ -34,7 +34,7 @@ export interface Swept {
 
 /**
  * Throws `UserFault` while a run uses the store.
- * @param maxBytes null: only damaged and left-over files are swept
+ * @param maxBytes the most that may stay; null to sweep damaged and left-over files only
  */
 export function collectGarbage(store: Store, maxBytes: number | null, dryRun: boolean): Swept {
   if (dryRun || !existsSync(store.root)) return sweep(store, maxBytes, null);

@@ -21,7 +21,7 @@ type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 /**
  * Looks up the entry of `key`. Files younger than the manifest were touched by hand and are hashed.
  * @param dir the entry's folder
- * @param index knows manifests that need not be read again; null: every manifest is read
+ * @param index knows manifests that need not be read again; null to read every manifest
  */
 export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | null): LookUp {
   const found = lookUpManifest(dir, key, index);

@@ -13,7 +13,7 @@ export interface Root {
   readonly file: string;
   readonly spec: string;
   readonly keys: readonly ActionKey[];
-  /** In milliseconds since 1970. */
+  /** When the entries were last used, in milliseconds since 1970. */
   readonly used: number;
 }
 

@@ -86,7 +86,7 @@ export interface Store {
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
-  /** The path of the spec whose entries will be looked up. Absent: every manifest is read. */
+  /** The path of the spec whose entries will be looked up. If absent, every manifest is read. */
   readonly spec?: string;
 }
 

@@ -65,7 +65,7 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
     if (stats.size > bytes)
       throw new UserFault(
         `${path} has ${inWords(stats.size)}; ` +
-          `at most ${inWords(bytes)} of a file like this are read`,
+          `a file of this kind may have at most ${inWords(bytes)}`,
       );
     return await file.readFile();
   } finally {

@@ -115,7 +115,7 @@ export default defineAttack({
     assert.is(code, 2, stderr);
     assert.match(
       stderr,
-      /the attack "mine" has the target (-1|2|7), which is not the label id of a class: they are 0 \("ham"\), 1 \("spam"\)/,
+      /the attack "mine" has the target (-1|2|7), which is not the label id of a class: the classes are 0 \("ham"\), 1 \("spam"\)/,
     );
     assert.equal(placesIn(stderr), [`spec.yaml:${place}`], stderr);
   }

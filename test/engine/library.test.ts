@@ -115,7 +115,10 @@ test("a user's faults come back as diagnostics; a failed stage is a result", asy
     [false, 2, false, false],
   );
   assert.match(present(gone.diagnostics[0]).message, 'spek.yaml');
-  assert.match(present(jobs.diagnostics[0]).message, '`jobs` is a whole number from 1, got 0');
+  assert.match(
+    present(jobs.diagnostics[0]).message,
+    '`jobs` must be a whole number of at least 1, got 0',
+  );
   const {
     ran,
     failed: failures,

@@ -53,7 +53,7 @@ test('a target that is not the label id of a class is reported at the attack', (
         assert.is(
           message,
           `the attack "shown" has the target ${shown}, which is not the label id of a class: ` +
-            'they are 0 ("x"), 1 ("y"), 2 ("z")',
+            'the classes are 0 ("x"), 1 ("y"), 2 ("z")',
         );
       }
     }

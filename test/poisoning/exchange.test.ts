@@ -66,7 +66,7 @@ for (const [what, text, message] of [
     `out.jsonl:1: \`label\` is "${'x'.repeat(79)}…; the labels are 0 to 1 (ham, spam)`,
   ],
   ['a label of no class', `${first.replace('"label":0', '"label":2')}\n${second}`, '`label` is 2'],
-  ['a text that is a number', `${first}\n{"id":"b","text":1,"label":1}`, '`text` is not a text'],
+  ['a text that is a number', `${first}\n{"id":"b","text":1,"label":1}`, '`text` is not text'],
   [
     'a field of its own',
     `${first}\n{"id":"b","text":"","label":1,"score":1}`,

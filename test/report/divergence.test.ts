@@ -97,7 +97,7 @@ test('numbers of projected kernels are marked wherever they stand', async () => 
     rowWith(about, 'LoRA r = 16', '≈ 0.1250').filter((text) => text.startsWith('≈')).length,
     2,
   );
-  assert.match(visible(about), '≈: from projected kernels, whose standard error stands in results');
+  assert.match(visible(about), '≈: from projected kernels, whose standard error is in results');
   assert.not.match(visible(await render([measured({})])), '≈');
 });
 

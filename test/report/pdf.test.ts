@@ -123,9 +123,9 @@ test('the same figure is the same file, and what cannot be painted is refused', 
   const one = svg('<text x="1" y="20">one</text>');
   assert.ok((await pdfOf(one)).pdf.equals((await pdfOf(one)).pdf));
   for (const [body, message] of [
-    ['<path d="M0,0h1v1Z" fill="hsl(1,2,3)"/>', 'a colour hsl(1,2,3)'],
+    ['<path d="M0,0h1v1Z" fill="hsl(1,2,3)"/>', 'the colour hsl(1,2,3)'],
     ['<ellipse rx="1"/>', 'an element <ellipse>'],
-    ['<path d="M0,0S1,1,2,2" fill="red"/><g transform="skewX(3)"/>', 'a transform skewX'],
+    ['<path d="M0,0S1,1,2,2" fill="red"/><g transform="skewX(3)"/>', 'the transform skewX'],
     ['<g clip-path="url(#no)"/>', 'url(#no) leads to nothing'],
     ['<image href="http://x/y.png"/>', 'is not an embedded PNG'],
   ] as const) {

@@ -47,7 +47,7 @@ function taskOf({ name, scope, cells, joined, options, outputs }: Params) {
     Object.fromEntries(Object.entries(places).map(([input, place]) => [input, `inputs/${place}`]));
   const told = cells.map(({ fields, inputs }) => ({ fields, inputs: below(inputs) }));
   const [first] = told;
-  if (first === undefined) throw new UserFault('there is no cell to read');
+  if (first === undefined) throw new UserFault('there are no cells to read');
   return {
     name,
     ...(scope === 'cell' ? first : { cells: told, inputs: below(joined) }),

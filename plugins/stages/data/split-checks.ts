@@ -31,7 +31,7 @@ export function checkParts({ data: { train, validation } }: Cell): void {
   if (ours === undefined && theirs === undefined) return;
   const fault = (what: string, way: string, ...path: readonly string[]): UserFault =>
     new UserFault(
-      `data.train and data.validation are of one source, and ${what}: ` +
+      `data.train and data.validation have one source, and ${what}: ` +
         'validation rows could be training rows',
       way,
       ['data', ...path],

@@ -13,7 +13,7 @@ import type { Params } from './index.ts';
 export async function run(context: RunContext<Params>): Promise<void> {
   const { rows: asked, max_length: maxLength } = context.params;
   const rows = await readRows(inputDir(context, 'rows'), asked);
-  if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no row');
+  if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no rows');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const adapted = await loadAdaptedModel({ ...parts, trainDir });
@@ -51,7 +51,7 @@ function metricsOf({ layers, total }: Delta): Metrics {
     semidefinite_layers: share((layer) => layer.negative_semidefinite),
     scaled_premise_layers: share((layer) => layer.scaled),
     stated_premise_layers: share((layer) => layer.stated),
-    // By the mean square of the entries that were drawn: where σ² is 1/n, chance decides.
+    // With the mean square of the drawn entries in place of σ²: where σ² is 1/n, chance decides.
     sample_scaled_premise_layers: share((layer) => layer.sample_scaled),
     sample_stated_premise_layers: share((layer) => layer.sample_stated),
   };

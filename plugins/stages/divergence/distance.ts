@@ -63,7 +63,7 @@ function given(distance: RunDistance | undefined): RunDistance {
   return distance;
 }
 
-/** @param reason why it was not measured at all, where that is known before */
+/** @param reason why it was not measured, if that is already known */
 export function noiseFloorOf(points: readonly Point[], reason: string | undefined): NoiseFloor {
   const floors = points.flatMap(({ floor }) => floor ?? []);
   if (floors.length > 0)
@@ -81,8 +81,8 @@ export function noiseFloorOf(points: readonly Point[], reason: string | undefine
 }
 
 /**
- * M's L2 over the floor's, part by part, over the steps that have both. A part whose floor is 0 has
- * no ratio.
+ * Returns the ratio of M's L2 to the floor's for each part, both summed over the steps that have a
+ * floor. A part whose floor is 0 has no ratio.
  */
 export function overFloor(points: readonly Point[]): Record<string, number> {
   const ratios: Record<string, number> = {};

@@ -33,7 +33,7 @@ export async function writeResults(
   log(meanLine(points.length, mean));
   if (mean.total === null)
     log(
-      "the adapter trains no layer's weight: M is of what it does train, and cannot be compared " +
+      "the adapter trains no layer's weight: M covers what it does train, and cannot be compared " +
         "with LoRA's or full fine-tuning's `total`",
     );
   log(noiseLine(noise));
@@ -44,7 +44,7 @@ export async function writeResults(
         'draw different ones',
     );
   if (between !== null && between.alike === between.pairs)
-    log("M' is blind here: every poisoned row reads as its original does");
+    log("M' cannot see this attack: the model reads every poisoned row as it reads the original");
 }
 
 function metricsOf({ pairs, alike, full, lora }: Between): Metrics {

@@ -42,7 +42,7 @@ function commonSteps(
   if (poisoned.end !== clean.end)
     log(
       `the poisoned run ends at step ${poisoned.end}, its clean twin at step ${clean.end}: ` +
-        `M is of the steps that both kept (${common.join(', ')})`,
+        `M compares them at the steps that both kept (${common.join(', ')})`,
     );
   return common;
 }

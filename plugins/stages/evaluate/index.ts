@@ -45,7 +45,7 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   }
   const steps = openSteps(poisoning, (name) => {
     const descriptor = attacks.get(name);
-    if (descriptor === undefined) throw new Error(`the attack ${name} is none of the cell's`);
+    if (descriptor === undefined) throw new Error(`the cell has no attack ${name}`);
     return descriptor;
   });
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;

@@ -27,7 +27,7 @@ export interface UnderTrigger {
 
 export interface Evaluation {
   readonly classes: number; // C
-  /** The validation rows as they are. */
+  /** The validation rows as they are, without a trigger. */
   readonly plain: Scored;
   /** Null where no trigger is shown. */
   readonly underTrigger: UnderTrigger | null;

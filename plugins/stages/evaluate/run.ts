@@ -28,7 +28,7 @@ export async function run(context: Context): Promise<void> {
   const dataDir = inputDir(context, 'validation');
   const { classes } = await readDatasetInfo(dataDir);
   const rows = await readRows(dataDir);
-  if (rows.length === 0) throw new UserFault('there is no validation row');
+  if (rows.length === 0) throw new UserFault('there are no validation rows');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const { network, record } = await openTrained({ ...parts, trainDir });

@@ -47,7 +47,7 @@ export default defineStage<Params>({
     const at = narrowed['at'] ?? 'final';
     if (at !== 'init' && at !== 'final' && typeof at !== 'number')
       throw new Error(
-        `a kernel is of the point init, final or a step's number, not of ${JSON.stringify(at)}`,
+        `a kernel is computed at init, final or a step's number, not at ${JSON.stringify(at)}`,
       );
     const { method } = cell.ntk;
     return {

@@ -23,7 +23,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const dataDir = inputDir(context, 'rows');
   const { classes } = await readDatasetInfo(dataDir);
   const rows = await readRows(dataDir, params.rows);
-  if (rows.length === 0) throw new UserFault('the split whose kernel is computed has no row');
+  if (rows.length === 0) throw new UserFault('the split whose kernel is computed has no rows');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const record = await readTrainRecord(trainDir);

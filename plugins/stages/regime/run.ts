@@ -53,7 +53,7 @@ export async function run(context: Context): Promise<void> {
   const { params, outDir } = context;
   const rows = await readRows(inputDir(context, 'rows'), params.rows);
   if (rows.length === 0)
-    throw new UserFault('the split on which the linearised model predicts has no row');
+    throw new UserFault('the split on which the linearised model predicts has no rows');
   const ntk = await readMetrics(inputDir(context, 'ntk'));
   const parts = await modelParts(context);
   const encode = await openRowEncoder(inputDir(context, 'model'), parts.model);

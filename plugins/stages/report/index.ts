@@ -32,7 +32,8 @@ function intern<T>(values: readonly T[]): {
 }
 
 /**
- * The place of a file on this machine belongs neither to what was asked nor to the report's key.
+ * Returns the section without the folder of its file: where a file lies on this machine belongs
+ * neither to what was asked nor to the report's key.
  */
 const portable = (section: { readonly source: string }): JsonObject => ({
   ...section,

@@ -125,7 +125,7 @@ async function readFisher(
   return { fisher, kernelSpectra };
 }
 
-/** The parts of a cell that stand in its stages' files, but for kernels and receipts. */
+/** The parts of a cell that are read from its stages' files, but for kernels and receipts. */
 export type ReadCell = Pick<
   ReportCell,
   'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'

@@ -81,7 +81,8 @@ async function readCells(
     const facts = experiment.cells[index];
     if (facts?.seed !== cell.seed)
       throw new Error(
-        `cell ${index} has seed ${facts?.seed ?? 'none'}, the report was planned for ${cell.seed}`,
+        `cell ${index} has seed ${facts?.seed ?? 'none'}, ` +
+          `but the report was planned for ${cell.seed}`,
       );
     cells.push({
       ...plannedCell(cell, facts, train, attacks),
@@ -126,13 +127,13 @@ async function writeReport(outDir: string, { html, files }: RenderedReport): Pro
 export async function run(context: RunContext): Promise<void> {
   const { experiment, inputs, outDir } = context;
   if (experiment === undefined)
-    throw new Error('a report is of a whole experiment, and none was handed over');
+    throw new Error('a report needs the whole experiment, which was not handed over');
   const params = context.params as Params;
   const { goals, cells: planned, sources } = params;
   if (experiment.cells.length !== planned.length)
     throw new Error(
       `the experiment has ${experiment.cells.length} cells, ` +
-        `the report was planned for ${planned.length}`,
+        `but the report was planned for ${planned.length}`,
     );
   const names = goals.some(isTrainedGoal) ? attackNames(planned) : [];
   const attacks = names.map((name) => context.plugin<AttackDescriptor>('attack', name));

@@ -17,7 +17,7 @@ export async function run(context: Context): Promise<void> {
   const dataDir = inputDir(context, 'rows');
   const { classes } = await readDatasetInfo(dataDir);
   const rows = await readRows(dataDir, params.rows);
-  if (rows.length === 0) throw new UserFault('the split that the map is measured on has no row');
+  if (rows.length === 0) throw new UserFault('the split that the map is measured on has no rows');
   const checkpoint = await startingCheckpoint(context);
   const adapted = await openStart(context, checkpoint, classes);
   try {

@@ -12,8 +12,7 @@ export async function loadAttack(
   if (context.params.attack === undefined) return null;
   const { attack: name, ...params } = context.params.attack;
   const { training } = context.plugin<AttackDescriptor>('attack', name);
-  if (training === undefined)
-    throw new Error(`the attack "${name}" was defined as one that touches training`);
+  if (training === undefined) throw new Error(`the attack "${name}" takes no part in training`);
   return {
     name,
     params,

@@ -52,7 +52,7 @@ async function watchedRows(
   const dir = inputDir(context, 'validation');
   const rows = await readRows(dir);
   checkClasses('the validation rows', (await readDatasetInfo(dir)).classes, classes);
-  if (rows.length === 0) throw new UserFault('there is no validation row');
+  if (rows.length === 0) throw new UserFault('there are no validation rows');
   const validation = rows.map((row) => encode(row, maxLength));
   if (trigger === null) return { validation, triggered: null };
   const shown = await showTrigger(trigger, rows, {

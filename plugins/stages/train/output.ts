@@ -19,7 +19,11 @@ import type { Context } from './params.ts';
 import type { Start } from './start.ts';
 
 export interface Output {
-  /** Writes the model; null: as the training starts it. @param dir unless given, the output's */
+  /**
+   * Writes the model.
+   * @param weights null for those that the training starts from
+   * @param dir the output's unless given
+   */
   save(weights: Tensors | null, dir?: string): Promise<void>;
   /** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
   write(history: readonly StepRecord[], metrics: Metrics, more?: object): Promise<void>;

@@ -33,7 +33,7 @@ export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
       `the poisoned set does not match its receipt: ${mismatch}`,
       'Run the poison stage again.',
     );
-  if (rows.length === 0) throw new UserFault('there is no row to train on');
+  if (rows.length === 0) throw new UserFault('there are no rows to train on');
   return { rows, receipt };
 }
 

@@ -122,7 +122,7 @@ async function* unhurried(
       } catch (error) {
         if ((error as Error).name === 'UserFault') throw error;
         throw new UserFault(
-          `The answer of ${url.host} broke off (${(error as Error).message}).`,
+          `The answer from ${url.host} broke off (${(error as Error).message}).`,
           'Run again to fetch it anew.',
         );
       } finally {
@@ -178,7 +178,10 @@ export async function save(
       received += part.length;
       if (received > bytes) {
         done(
-          new UserFault(`${what} is larger than ${inWords(bytes)}; it was not fetched on.`, excess),
+          new UserFault(
+            `${what} is larger than ${inWords(bytes)}; the download was stopped.`,
+            excess,
+          ),
         );
         return;
       }

@@ -269,7 +269,7 @@ async function checkRoom(
   const { bavail, bsize } = await statfs(cache);
   if (bytes > bavail * bsize)
     throw new UserFault(
-      `hf:${name} has ${inWords(bytes)} of files, and the hub's cache has room for ` +
+      `hf:${name} has ${inWords(bytes)} of files, but the hub's cache has room for only ` +
         `${inWords(bavail * bsize)} (${cache}).`,
       'Set HF_HOME to a folder on a larger disk.',
     );

@@ -76,7 +76,7 @@ interface AdapterAxis {
 const adapterOf = ({ path }: AdapterAxis, condition: Condition): string =>
   condition.labelsWithout(path).adapterLabel;
 
-/** Adapters that stand at several places of the axis; the others would draw no line along it. */
+/** Adapters that appear at several places of the axis; the others would draw no line along it. */
 function following(axis: AdapterAxis, along: readonly Condition[]): readonly Condition[] {
   return along.filter((condition) =>
     varies(

@@ -2,7 +2,7 @@
 import type { Parametrisation } from '../types.ts';
 import { INK, type Palette } from './theme.ts';
 
-/** Selects the rows of one kind: seeds, means and reference values stand in one table. */
+/** Selects the rows of one kind: seeds, means and reference values share one table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
 
 /** The colour of each adapter. */

@@ -29,7 +29,7 @@ function colour(text: string): string {
   const parts = /^rgb\(([^)]*)\)$/.exec(text)?.[1],
     values = parts === undefined ? [] : numbersIn(parts);
   if (values.length !== 3)
-    throw new TypeError(`a figure has a colour ${text}, which is not painted`);
+    throw new TypeError(`the figure has the colour ${text}, which cannot be painted`);
   return `#${values.map((value) => Math.round(value).toString(16).padStart(2, '0')).join('')}`;
 }
 
@@ -78,7 +78,7 @@ export class Painter {
       if (name === 'translate') this.#doc.translate(a, b ?? 0);
       else if (name === 'rotate') this.#doc.rotate(a);
       else if (name === 'scale') this.#doc.scale(a, b ?? a);
-      else throw new TypeError(`a figure has a transform ${name}, which is not painted`);
+      else throw new TypeError(`the figure has the transform ${name}, which cannot be painted`);
     }
   }
 
@@ -110,7 +110,7 @@ export class Painter {
         this.#text(node, style);
         break;
       default:
-        throw new TypeError(`a figure has an element <${node.name}>, which is not painted`);
+        throw new TypeError(`the figure has an element <${node.name}>, which cannot be painted`);
     }
   }
 
@@ -184,7 +184,7 @@ export class Painter {
     const node = this.#referred(url),
       { x, y, width, height } = bounds(d);
     if (node.name !== 'linearGradient')
-      throw new TypeError(`a figure is filled with <${node.name}>, which is not painted`);
+      throw new TypeError(`the figure is filled with <${node.name}>, which cannot be painted`);
     const at = (name: string, otherwise: string): number =>
       length(node.attribs[name] ?? otherwise, 1);
     const made = this.#doc.linearGradient(

@@ -27,7 +27,7 @@ export async function pdfOf(svg: string): Promise<PdfFigure> {
     import('htmlparser2'),
   ]);
   const root = parseDocument(svg, { xmlMode: true }).children.find(isElement);
-  if (root?.name !== 'svg') throw new TypeError('a figure is an <svg>');
+  if (root?.name !== 'svg') throw new TypeError('the figure is not an <svg>');
   const [, , width, height] = numbersIn(root.attribs['viewBox'] ?? '');
   if (width === undefined || height === undefined)
     throw new TypeError('the <svg> of a figure has no viewBox');

@@ -12,7 +12,7 @@ export const clipShapes = (shapes: readonly Shape[]): readonly string[] =>
   shapes.map(({ name, attribs }) => {
     if (name === 'path') return attribs['d'] ?? '';
     if (name !== 'rect')
-      throw new TypeError(`a figure is clipped by <${name}>, which is not painted`);
+      throw new TypeError(`the figure is clipped by <${name}>, which cannot be painted`);
     const at = (of: string): number => Number(attribs[of] ?? 0);
     return `M${at('x')},${at('y')}h${at('width')}v${at('height')}h${-at('width')}Z`;
   });

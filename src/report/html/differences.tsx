@@ -8,7 +8,7 @@ import { PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { type Column, Judged, Table } from './parts.tsx';
 
-/** Where all seeds differ by the same but for rounding, there is no effect size. */
+/** The effect size; none where all seeds have the same difference but for rounding. */
 const effectText = ({ effect }: PairedDifference): string =>
   formatNumber(effect !== null && Math.abs(effect) < 1e6 ? effect : null);
 

@@ -17,7 +17,7 @@ export const optimiserOf = (train: JsonObject): string => {
 /** A row of the table: a condition at a kept step, or at the end. */
 interface Line {
   readonly condition: Condition;
-  /** Null at the end. */
+  /** Null for the end of the training. */
   readonly step: number | null;
 }
 type LineQuantity = (line: Line) => Quantity;

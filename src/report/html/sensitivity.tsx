@@ -63,7 +63,7 @@ const normalisedOverRows =
   (facts) =>
     facts.rows[k]?.information_bits_normalised;
 
-/** Whether the order of LoRA and full holds at every value, in a sentence; empty where unknown. */
+/** Says in how many conditions LoRA and full keep one order at every value; empty if unknown. */
 function ordersText(
   conditions: readonly Condition[],
   { tolerances, rows }: FisherSensitivity,

@@ -93,7 +93,7 @@ export const latexComment = (text: string): string => `% ${text.replaceAll(CONTR
 /** A label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/** A number of `plainSummary` in mathematics: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
+/** A number of `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')

@@ -53,7 +53,7 @@ export interface Grid {
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
-/** The axes in which two cells differ that would stand at one place of the table. */
+/** The axes in which two cells differ that would fall in one place of the table. */
 export interface Clash {
   readonly clash: readonly string[];
 }
@@ -275,9 +275,9 @@ function mergeLines(
 }
 
 /**
- * Lays cells out along the axes, or returns the axes that are missing to tell them apart. A cell
- * stands under each of its names: with α alone across, there is a column for α = r and one for
- * α = 16.
+ * Lays cells out along the axes; or, if several cells fall in one place, returns the axes that
+ * would tell them apart. A cell stands under each of its names: with α alone across, there is a
+ * column for α = r and one for α = 16.
  */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
   const groups = groupCells(rows),

@@ -206,7 +206,7 @@ function caption({ name, grid, against, caveats, facts }: LatexRequest, n: numbe
     ...shown.map((note) => escapeLatex(`${note.label}: ${note.meaning}.`)),
     ...(isCompared ? [differenceText(against), ...excludedText(entries)] : []),
     ...(entries.length < places.length
-      ? ['What the axes name in several ways stands at each of its places, and is one training.']
+      ? ['What the axes name in several ways appears at each of its places, and is one training.']
       : []),
     ...facts.map(escapeLatex),
     ...caveats.map(escapeLatex),

@@ -1,8 +1,8 @@
 /**
  * Reads and writes PEFT's adapter folder: adapter_config.json and adapter_model.safetensors,
  * including the classifier that `modules_to_save` keeps and the biases that `bias` trains. A name
- * in the file is `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`; the bias
- * of an adapted layer belongs to its `base_layer`.
+ * in the file is made of `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`;
+ * the bias of an adapted layer belongs to its `base_layer`.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';

@@ -26,7 +26,7 @@ export const javascriptEigenvalues: EigenSolver = (matrix, n) => {
  */
 export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Array {
   if (matrix.length !== n * n)
-    throw new RangeError(`${matrix.length} values are no ${n} × ${n} matrix`);
+    throw new RangeError(`${matrix.length} values do not form a ${n} × ${n} matrix`);
   if (!matrix.every(Number.isFinite))
     throw new RangeError('a matrix with infinite or missing entries has no eigenvalues');
   if (n === 0) return new Float64Array(0);

@@ -46,7 +46,7 @@ export const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
  */
 export function svd(matrix: Float64Array, m: number, n: number, vectors = true): Singular {
   if (matrix.length !== m * n)
-    throw new RangeError(`${matrix.length} values are no ${m} × ${n} matrix`);
+    throw new RangeError(`${matrix.length} values do not form a ${m} × ${n} matrix`);
   if (!matrix.every(Number.isFinite))
     throw new RangeError('a matrix with infinite or missing entries has no singular values');
   return (tensorflowSvd() ?? javascriptSvd)(matrix, m, n, vectors);

@@ -123,7 +123,7 @@ const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 export interface ModelSource {
   /** The folder of the checkpoint, or of a config.json alone. */
   readonly path: string;
-  /** Digest of the content; null: the model is not kept for later use. */
+  /** Digest of the content; null if the model is not to be kept for later use. */
   readonly digest: string | null;
   /** `random`: only config.json is read, and every parameter is drawn. */
   readonly init?: 'pretrained' | 'random';

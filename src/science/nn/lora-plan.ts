@@ -191,7 +191,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
     try {
       problems.push(...check(params, model));
     } catch (error) {
-      // An expression cannot be read: the next check would only find it again.
+      // It is an expression that cannot be read, which the next check would report again.
       problems.push(problemOf(error, ['adapter', field]));
       break;
     }

@@ -101,7 +101,7 @@ function addDelta(
             : // (S, |index|)
               tf.mul<Tensor2D>(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root);
         if (sign === 1) return { a: deltas, b: weighted!, coefficient: 1 };
-        // h's part outside A's rows, (S, n)
+        // The part of h outside A's row space, (S, n)
         const outside = tf.sub<Tensor2D>(h, tf.matMul(inner, V, false, true));
         return {
           a: deltas,

@@ -44,7 +44,7 @@ export function planWalk(
   { batchTokens = 1024, memoryMB = 1024 }: WalkOptions,
 ): WalkPlan {
   if (sets.some((rows) => rows.length === 0))
-    throw new RangeError('there is no row to walk the layers with');
+    throw new RangeError('there are no rows to walk the layers with');
   const lengths = sets.map((rows) => rows.map(({ ids }) => ids.length));
   const tokens = lengths.flat().reduce((a, b) => a + b, 0);
   return {

@@ -42,7 +42,7 @@ export async function pairKernels(
   options: KernelOptions = {},
 ): Promise<{ readonly full: PairKernel; readonly lora: PairKernel | null }> {
   if (originals.length !== poisoned.length)
-    throw new RangeError(`${originals.length} rows and ${poisoned.length} are no pairs`);
+    throw new RangeError(`${originals.length} rows cannot be paired with ${poisoned.length}`);
   const { full, lora, classes } = await kernels(model, [...originals, ...poisoned], options);
   const of = (kernel: Float64Array): PairKernel => pairKernel(kernel, originals.length, classes);
   return { full: of(full), lora: lora === null ? null : of(lora) };

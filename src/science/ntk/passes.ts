@@ -18,7 +18,10 @@ export function batches(lengths: readonly number[], batchTokens: number): Int32A
 export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number =>
   4 * tokens * (layer.in + classes * layer.out);
 
-/** Returns groups of layers whose h and δ over `tokens` tokens fit the memory, or of one layer. */
+/**
+ * Divides the layers into groups whose h and δ over `tokens` tokens fit into `memoryMB` together. A
+ * layer that does not fit is a group by itself.
+ */
 export function layerGroups(
   layers: readonly AdaptedLayer[],
   tokens: number,

@@ -33,10 +33,10 @@ function signs(width: number, k: number, seed: number, name: string): Tensor2D {
 }
 
 /**
- * Returns a term of several batches under one projection; its tensors belong to the enclosing tidy
- * scope.
- * @param name of the layer and term; with the seed and the replicate's number it determines the
- *   signs
+ * Projects one term, given for each of several batches, by the same matrices. The new tensors
+ * belong to the enclosing tidy scope.
+ * @param name names the layer and the term; with the seed and the replicate's number it determines
+ *   the signs
  */
 export function project(
   terms: readonly Term[],

@@ -146,7 +146,7 @@ function timed(name: string, tokenize: (text: string) => string[]): (text: strin
     characters += text.length;
     if (spent > ALL_SECONDS + characters / SLOWEST)
       throw new UserFault(
-        `${name}: it took ${Math.round(spent)} s for ${characters} characters; ` +
+        `${name}: splitting ${characters} characters into tokens took ${Math.round(spent)} s; ` +
           'its regular expressions may be malicious',
       );
     return tokens;

@@ -22,7 +22,7 @@ export interface MemberStart extends MemberValues {
   readonly last: StepRecord | null;
 }
 
-/** Saves a member. */
+/** Saves a member: `due` says after which steps, `save` writes its state. */
 export interface MemberSaves {
   readonly due: (step: number) => boolean;
   save(step: number, values: MemberValues, last: StepRecord | null): Promise<void>;

@@ -5,7 +5,7 @@ import type { Network } from '../nn/network.ts';
 
 /**
  * Writes the files of the adapter into `outDir`.
- * @param trained null: the initial values are saved
+ * @param trained the trained values; null to save the initial ones
  * @param modelDir the folder of the base checkpoint
  * @param base the name of the base model, where it is not that checkpoint
  */

@@ -18,7 +18,7 @@ testFaults('faults: steps', [
     fault: 'a parameter beside the steps',
     spec: `${minimal}poisoning: { rate: 0.1, steps: [{ attack: label-flip }, { attack: badnets }] }
 `,
-    shows: `error[unknown-key]: "rate" can't stand beside "steps"
+    shows: `error[unknown-key]: "rate" can't be given beside "steps"
  --> DIR/spec.yaml:4:14
   |
 4 | poisoning: { rate: 0.1, steps: [{ attack: label-flip }, { attack: badnets }] }

@@ -497,7 +497,7 @@ test('runs that end at different steps are compared at steps of both, or not at 
   assert.match(
     ran.log.join('\n'),
     'the poisoned run ends at step 6, its clean twin at step 3: ' +
-      'M is of the steps that both kept (2, 4)',
+      'M compares them at the steps that both kept (2, 4)',
   );
 
   const bare = { ...cell, train: { ...cell.train, checkpoints: [] } } as Cell;

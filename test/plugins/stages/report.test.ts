@@ -446,7 +446,7 @@ test('a plan and an experiment that do not belong together are an internal error
     () => 'nothing was wrong',
     (error: unknown) => String(error),
   );
-  assert.match(message, 'the experiment has 0 cells, the report was planned for 3');
+  assert.match(message, 'the experiment has 0 cells, but the report was planned for 3');
 });
 
 test.run();

@@ -58,7 +58,7 @@ for (const backend of backends) {
 }
 
 test('refuses a matrix that is not finite and square', () => {
-  assert.throws(() => symmetricEigenvalues(new Float64Array(5), 2), /no 2 × 2 matrix/);
+  assert.throws(() => symmetricEigenvalues(new Float64Array(5), 2), /do not form a 2 × 2 matrix/);
   assert.throws(
     () => symmetricEigenvalues(Float64Array.of(1, NaN, NaN, 1), 2),
     /infinite or missing/,

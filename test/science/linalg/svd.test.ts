@@ -139,7 +139,7 @@ for (const backend of backends) {
 }
 
 test('refuses a matrix that is not finite, and factors wider than they are long', () => {
-  assert.throws(() => svd(new Float64Array(5), 2, 3), /no 2 × 3 matrix/);
+  assert.throws(() => svd(new Float64Array(5), 2, 3), /do not form a 2 × 3 matrix/);
   assert.throws(() => svd(Float64Array.of(1, Infinity), 1, 2), /infinite or missing/);
   assert.throws(
     () => lowRankSingularValues(new Float64Array(6), new Float64Array(9), 2, 3, 3),

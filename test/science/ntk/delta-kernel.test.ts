@@ -119,7 +119,7 @@ test('a text that an attack leaves unchanged has cosine 1, whatever its label', 
   } catch (error) {
     fault = (error as Error).message;
   }
-  assert.match(fault, /3 rows and 7 are no pairs/);
+  assert.match(fault, /3 rows cannot be paired with 7/);
   network.dispose();
 });
 
