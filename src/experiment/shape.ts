@@ -61,8 +61,8 @@ export function fieldSchema(schema: Schema, name: string): Schema {
 }
 
 /**
- * The schema that every item of a list must satisfy; undefined if there is none, or if each position
- * has its own.
+ * The schema that every item of a list must satisfy; undefined if there is none, or if each
+ * position has its own.
  */
 export const itemSchema = ({ items }: Schema): Schema | undefined =>
   isTuple(items) ? undefined : items;

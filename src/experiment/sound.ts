@@ -16,7 +16,9 @@ type Rule = (
   holds: (schema: Schema, value: Value) => boolean,
 ) => boolean;
 
-/** True if the value satisfies the schema; false if it does not, or if a keyword is not known here. */
+/**
+ * True if the value satisfies the schema; false if it does not, or if a keyword is not known here.
+ */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
   // False once a keyword or reference was met that is not known here.

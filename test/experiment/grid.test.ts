@@ -71,31 +71,33 @@ test('a grid of 3 poisonings × (1 + 6) adapters × 3 seeds has 63 cells', async
   assert.is(new Set(cells.map(({ label }) => label)).size, 63);
 });
 
+/** The fields of `train` that the spec leaves at their defaults, and those that all cells share. */
+const trainDefaults = {
+  batch_size: 8,
+  max_length: 128,
+  optimizer: 'adamw',
+  weight_decay: 0.01,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  schedule: 'constant',
+  warmup: 0,
+  shuffle: true,
+  dropout: 0,
+  accumulate: 1,
+  batching: 'shuffled',
+  decay: 'all',
+  clip_norm: 0,
+  class_weights: 'none',
+  checkpoints: 0,
+  evaluate_every: 0,
+  early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
+  tensorboard: false,
+};
+
 test('a cell holds every field, with defaults and absolute paths', async ({ rig }) => {
   await rig.write(files);
   const { cells } = await rig.expand(paper);
-  const trainDefaults = {
-    batch_size: 8,
-    max_length: 128,
-    optimizer: 'adamw',
-    weight_decay: 0.01,
-    beta1: 0.9,
-    beta2: 0.999,
-    epsilon: 1e-8,
-    schedule: 'constant',
-    warmup: 0,
-    shuffle: true,
-    dropout: 0,
-    accumulate: 1,
-    batching: 'shuffled',
-    decay: 'all',
-    clip_norm: 0,
-    class_weights: 'none',
-    checkpoints: 0,
-    evaluate_every: 0,
-    early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
-    tensorboard: false,
-  };
   const split = (file: string) => ({
     source: `file:${rig.dir}/data/SST-2/${file}`,
     format: 'auto',
