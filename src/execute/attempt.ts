@@ -106,8 +106,8 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
           resumeDir,
           log,
           packed: pack?.length ?? 1,
-          // If the time limit came first, the stage was stopped because of it, however it then
-          // ended.
+          // The signal is aborted by the time limit or with the run. `conclude` looks at the run's
+          // own signal first, so this need not tell them apart.
           overtime: limit.signal.aborted && seconds !== null ? seconds : null,
         };
         return await conclude(execution, answered);
