@@ -56,8 +56,8 @@ const perKind =
   };
 
 /**
- * Returns the flag of an option: `--fail-fast` for `failFast`, the name that commander turns it
- * into.
+ * Returns the flag of an option: `--fail-fast` for `failFast`. commander turns the flag back into
+ * that name.
  */
 export const flagOf = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

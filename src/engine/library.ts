@@ -52,8 +52,8 @@ export interface RunOptions extends SpecOptions, Patience {
    */
   readonly pack?: number;
   /**
-   * How many megabytes such a job may take, by estimate; default half of the machine's memory,
-   * divided by the cores.
+   * The most memory that such a job may take, in megabytes and by estimate. The default is half of
+   * the machine's memory, divided by the cores.
    */
   readonly packMemory?: number;
   /** When aborted, no more stages start, and finished ones are kept. */

@@ -192,8 +192,8 @@ function keysOf(
 }
 
 /**
- * Writes what later runs need. A disk that refuses costs a note, except where entries themselves
- * are at stake.
+ * Writes what later runs need. If the disk refuses, only a note is printed, except where entries
+ * themselves are at stake.
  */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,

@@ -74,7 +74,7 @@ class Workers {
       const oldest = this.#idle.shift();
       if (oldest) killWorker(oldest);
     }
-    // The GPU memory that an idle worker holds is missing to the worker that is given the GPU.
+    // An idle worker keeps the GPU memory that it holds from the worker that is given the GPU.
     const isInTheWay = (worker: WarmWorker): boolean =>
       worker.gpus?.some((gpu) => gpus?.includes(gpu)) === true;
     for (const worker of this.#idle.filter(isInTheWay)) {

@@ -104,7 +104,9 @@ const same = (a: Json | undefined, b: Json | undefined): boolean =>
     b !== null &&
     canonical(a) === canonical(b));
 
-/** The axis values and the seed on which the cells agree; the seed is null if they differ. */
+/**
+ * Returns the axis values and the seed on which the cells agree. The seed is null if they differ.
+ */
 export function agreement(
   experiment: Experiment,
   cells: readonly number[],

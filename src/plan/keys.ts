@@ -15,12 +15,15 @@ export interface DefinitionComponents {
   readonly assets: { readonly [name: string]: string };
 }
 
-/** The key of what a stage is asked to do, which is known before any input is read. */
+/** Returns the key of what a stage is asked to do, which is known before any input is read. */
 export function definitionKey(components: DefinitionComponents): DefinitionKey {
   return hashOf('dosimeter.definition/1', components) as DefinitionKey;
 }
 
-/** The key of a stage with the content of its inputs: the address of its outputs in the store. */
+/**
+ * Returns the key of a stage with the content of its inputs: the address of its outputs in the
+ * store.
+ */
 export function actionKey(components: KeyComponents): ActionKey {
   return hashOf('dosimeter.action/1', components) as ActionKey;
 }

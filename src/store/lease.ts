@@ -90,7 +90,7 @@ export function openLeases(
     beat = path.join(dir, mine);
   const held = new Map<string, ActionKey>();
   const isStale = staleness();
-  /** Whether the file system has hard links. If not, each claim is a file of its own. */
+  /** Whether the file system has hard links. If not, each claim is a separate file. */
   let links = true;
 
   const timer = setInterval(() => {

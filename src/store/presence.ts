@@ -23,7 +23,7 @@ const SWEEPING = 'sweeping',
 
 /**
  * Marks a run as using the store until the store is closed. Waits while `gc` is sweeping.
- * @param tell is called once if the run has to wait
+ * @param tell called once if the run has to wait
  */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);

@@ -7,7 +7,10 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 /** The error code for something that is neither a regular file nor a folder. */
 const NOT_REGULAR = 'ENOTREG';
 
-/** With O_NONBLOCK, opening a FIFO returns at once. Windows has neither FIFOs nor the flag. */
+/**
+ * The flags for opening a file without waiting. With O_NONBLOCK, opening a FIFO returns at once.
+ * Windows has neither FIFOs nor the flag.
+ */
 export const READ_AT_ONCE =
   constants.O_RDONLY | ((constants.O_NONBLOCK as number | undefined) ?? 0);
 
