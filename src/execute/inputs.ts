@@ -55,7 +55,8 @@ export function createInputChecks(execution: Execution): InputChecks {
   const damagedInputs = async (stage: PlannedStage): Promise<readonly StageId[]> => {
     const damaged: StageId[] = [];
     for (const [, id, { key }] of finishedInputs(execution, stage)) {
-      // An inline stage's inputs are looked at only once, after it: it takes no longer than a look.
+      // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
+      // after it has run.
       if (stage.descriptor.inline && own.has(key) && !guard.isSuspect(key)) continue;
       if ((await sharedDamageOf(key)) !== null) damaged.push(id);
     }

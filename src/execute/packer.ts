@@ -1,7 +1,7 @@
 /**
  * The waiting room of stages that may share a job. When the queue has a place for one of them, that
- * stage takes an even share of the stages that are ready by then with it. Nothing waits for a stage
- * that is not ready.
+ * stage forms a pack with an even share of the stages that are ready by then. Nothing waits for a
+ * stage that is not ready.
  */
 import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';

@@ -153,8 +153,8 @@ function memoized(version: (code: Draft['code']) => Digest): (code: Draft['code'
 }
 
 /**
- * A draft with its id. Its cells are computed only when asked for. Stages that run, are printed or
- * are at fault ask for them; cached stages, which may be all, do not.
+ * A draft with its id. Its cells are computed only when someone asks for them. That happens for
+ * stages that run, are printed or are at fault, but not for cached ones, which may be all.
  */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
