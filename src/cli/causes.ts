@@ -1,4 +1,4 @@
-/** Groups the stages that would run by why. Pure. */
+/** Groups the stages that would run by the reason why. Pure. */
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 
@@ -9,10 +9,10 @@ export interface Explained extends Pick<StageStatus, 'stage' | 'state'> {
 
 export interface Cause {
   readonly text: string;
-  /** The stages that it concerns directly. */
+  /** The stages that the cause concerns directly. */
   readonly stages: readonly PlannedStage[];
   /**
-   * The stages that wait for those, directly or not. Whether they run depends on their inputs'
+   * The stages that wait for `stages`, directly or not. Whether they run depends on their inputs'
    * content.
    */
   readonly waiting: readonly PlannedStage[];
@@ -20,7 +20,7 @@ export interface Cause {
 
 /**
  * Returns the causes in the order in which the plan first meets them. A stage with several causes
- * is listed under each.
+ * is listed under each of them.
  * @param chosen the stages to account for
  * @param explained every stage of the plan
  */
@@ -35,10 +35,10 @@ export function causesOf(
   };
   const uncachedInputs = (id: StageId): StageId[] =>
     Object.values(get(id).stage.inputs).filter((input) => get(input).state !== 'cached');
-  /** Whether it waits for other stages; a pending stage may also wait for a source only. */
+  /** Whether a stage waits for other stages. A pending stage may also wait only for a source. */
   const waitsForOthers = (id: StageId): boolean =>
     get(id).state === 'pending' && uncachedInputs(id).length > 0;
-  /** A stage's own causes, or those of the stages that it waits for. */
+  /** Returns a stage's own causes, or those of the stages that it waits for. */
   const rootsOf = once(
     (id: StageId): ReadonlySet<string> =>
       new Set(
@@ -60,7 +60,7 @@ export function causesOf(
   return [...causes].map(([text, cause]) => ({ text, ...cause }));
 }
 
-/** The function, with what it returned kept for each argument. */
+/** Returns the function with its result remembered for each argument. */
 function once<A, B>(of: (argument: A) => B): (argument: A) => B {
   const known = new Map<A, B>();
   return (argument) => {

@@ -1,4 +1,4 @@
-/** `dosimeter schema PART` and `dosimeter plugins NAME`: the reference in words. */
+/** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
 import { UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
@@ -25,7 +25,7 @@ function indented(text: string, spaces: number): string {
 const show = (value: unknown): string =>
   typeof value === 'string' ? value : JSON.stringify(value).replaceAll(',', ', ');
 
-/** The type of a field, its default, and whether it is required. */
+/** Returns the type of a field, its default, and whether it is required. */
 function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
   return [
     type,
@@ -37,7 +37,7 @@ function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boo
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
-/** A field as an entry of the mapping that it is in. */
+/** Returns a field as an entry of the mapping that it is in. */
 const asEntry = (doc: FieldDoc): string =>
   [
     indented(`${paint.bold(nameOf(doc.path))}: ${facts(doc, false)}`, 2),
@@ -47,7 +47,7 @@ const asEntry = (doc: FieldDoc): string =>
       : []),
   ].join('\n');
 
-/** A field with everything that is known of it. */
+/** Returns everything that is known about a field. */
 function asPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const blocks = [

@@ -1,4 +1,6 @@
-/** `dosimeter diff A B`: what two specs say differently, and the numbers of both side by side. */
+/**
+ * `dosimeter diff A B`: the differences between two specs, with the numbers of both side by side.
+ */
 import type { ComparedResults } from '../engine/facts.ts';
 import { comparedResults } from '../engine/facts.ts';
 import { prepare } from '../engine/prepare.ts';

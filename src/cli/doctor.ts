@@ -1,6 +1,6 @@
 /**
- * `dosimeter doctor`: which backend this machine computes with, why not a better one, and the
- * command that would bring it.
+ * `dosimeter doctor`: which backend this machine computes with, why it is not a better one, and the
+ * command that would install a better one.
  */
 import { accessSync, constants, existsSync } from 'node:fs';
 import os from 'node:os';
@@ -11,7 +11,9 @@ import { sourceContext } from '../engine/prepare.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { json, out, paint, say } from './terminal.ts';
 
-/** Whether the folder, or the nearest that exists above it, can be written to. */
+/**
+ * Whether the folder can be written to. If it does not exist, the nearest one above it is checked.
+ */
 function writable(dir: string): boolean {
   let at = dir;
   while (!existsSync(at)) at = path.dirname(at);
@@ -66,7 +68,7 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
       out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
     out(usable ? `${usable.name} is used` : paint.red('no compute backend: npx dosimeter setup'));
   }
-  // Throws with the reason why the backend that was asked for is not available.
+  // Throws the reason why the backend that was asked for is not available.
   if (options.backend !== undefined && !usable) await chooseBackend(options.backend);
   return usable ? 0 : 1;
 }

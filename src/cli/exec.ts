@@ -1,6 +1,6 @@
 /**
- * `dosimeter exec SPEC STAGE` runs one stage by hand; `dosimeter exec --job FILE --result FILE` is
- * what an executor starts elsewhere.
+ * `dosimeter exec SPEC STAGE` runs one stage by hand. An executor starts `dosimeter exec --job FILE
+ * --result FILE` elsewhere.
  */
 import type { JobHooks, JobResult } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -18,7 +18,7 @@ export interface ExecCommandOptions extends SpecOptions {
   readonly result?: string;
 }
 
-/** What the stage prints and logs goes to stderr; stdout is for the answer. */
+/** Sends what the stage prints and logs to stderr, because stdout is for the answer. */
 const TO_STDERR: JobHooks = {
   onLog: say,
   onOutput: (text) => void process.stderr.write(text),

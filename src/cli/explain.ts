@@ -15,7 +15,10 @@ import type { SpecOptions } from './options.ts';
 import { json, out, paint, paintErr, proseWidth, say, STATES, wrap } from './terminal.ts';
 
 export interface ExplainOptions extends SpecOptions {
-  /** Whether each stage is explained by itself, instead of all that have one cause together. */
+  /**
+   * Whether each stage is explained separately. By default, all that have one cause are explained
+   * together.
+   */
   readonly all?: boolean;
 }
 
@@ -78,7 +81,7 @@ function showEach(
   say(paintErr.dim(wrap(STATES, proseWidth())));
 }
 
-/** Each cause with the stages that it makes run, and those that wait for them. */
+/** Prints each cause with the stages that run because of it, and the stages that wait for those. */
 function showCauses(causes: readonly Cause[]): void {
   const width = proseWidth();
   for (const cause of causes) {
@@ -96,7 +99,7 @@ function effectOf({ stages, waiting }: Cause): string {
   return `${byKind(stages)}; ${waiting.length} more ${verb} for ${them} (${byKind(waiting)})`;
 }
 
-/** `train ×4, evaluate ×4`. */
+/** Returns the number of stages of each kind: `train ×4, evaluate ×4`. */
 function byKind(stages: readonly PlannedStage[]): string {
   const kinds = new Map<string, number>();
   for (const { kind } of stages) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);

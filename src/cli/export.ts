@@ -1,6 +1,6 @@
 /**
- * `dosimeter export SPEC --out DIR`: the trained models, each in a folder that PEFT or transformers
- * opens.
+ * `dosimeter export SPEC --out DIR`: writes the trained models, each into a folder that PEFT or
+ * transformers can load.
  */
 import { UserFault } from '../api.ts';
 import type { GatheredModels } from '../engine/export.ts';

@@ -1,5 +1,6 @@
 /**
- * `dosimeter init [DIR]` writes a starter folder: a spec that runs, an attack with its test, data.
+ * `dosimeter init [DIR]` writes a starter folder: a spec that runs, an attack with its test, and
+ * data.
  */
 import {
   copyFileSync,
@@ -15,10 +16,10 @@ import { packageRoot } from '../execute/environment.ts';
 import { makeFolder } from '../store/folders.ts';
 import { json, out } from './terminal.ts';
 
-/** npm leaves `.gitignore` out of a package. */
+/** The files that have another name in the package. npm leaves `.gitignore` out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
 
-/** `npm install` may have written one: it is completed, not overwritten. */
+/** The file that `npm install` may already have written. It is completed, not overwritten. */
 const PACKAGE = 'package.json';
 
 export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
@@ -62,9 +63,9 @@ export function initCommand(dir: string | undefined, options: { readonly json?: 
 }
 
 /**
- * Links this program into `node_modules`, as `npm link` does: a plugin's `import … from
- * 'dosimeter'` works in its test and in an editor, and `npx dosimeter` is this program. An
- * installed dosimeter has both links already.
+ * Links this program into `node_modules`, as `npm link` does. A plugin's `import … from
+ * 'dosimeter'` then works in its test and in an editor, and `npx dosimeter` runs this program. An
+ * installed dosimeter already has both links.
  */
 function linkProgram(dir: string): void {
   const modules = path.join(dir, 'node_modules');
@@ -80,8 +81,8 @@ function linkProgram(dir: string): void {
 }
 
 /**
- * Has `npm test` run the attack's tests, unless it does something else already. Returns whether it
- * changed.
+ * Makes `npm test` run the attack's tests, unless it already does something else. Returns whether
+ * the file was changed.
  */
 function addTestScript(file: string): boolean {
   let own: { scripts?: { test?: string } };

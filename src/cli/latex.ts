@@ -27,7 +27,7 @@ export interface LatexOptions {
 /** How many columns of numbers fit on a page. */
 const MOST_COLUMNS = 8;
 
-/** The axes that the name of a section stands for. */
+/** The axis that the name of a section means. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   poisoning: 'poisoning.attack',
@@ -35,7 +35,7 @@ const SECTIONS: Readonly<Record<string, string>> = {
 
 /**
  * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault if an axis is not the grid's, or two cells would share a place of the table
+ * @throws UserFault if the grid has no such axis, or two cells would have one place in the table
  */
 export function latexResults(
   { experiment }: Prepared,
@@ -80,8 +80,8 @@ export function latexResults(
 }
 
 /**
- * Axes that tell cells apart and that neither option names go to the rows, or to the columns if the
- * rows were named.
+ * Returns the axes of the rows and columns. An axis that tells cells apart and that neither option
+ * names goes to the rows, or to the columns if the rows were named.
  */
 function chosenAxes(
   { rows, columns }: LatexOptions,

@@ -1,6 +1,6 @@
 /**
  * `dosimeter learning-rates SPEC` chooses each adapter's rate, without an attack and on rows that
- * no test set has.
+ * are in no test set.
  */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
@@ -20,8 +20,8 @@ import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
 
 /**
- * Runs what is missing of the sweep, then prints how each adapter's rates did, and the lines for
- * the spec.
+ * Runs the missing stages of the sweep, then prints how well each adapter's rates did and the lines
+ * for the spec.
  */
 export async function learningRatesCommand(
   spec: string,
@@ -57,7 +57,7 @@ export async function learningRatesCommand(
 interface Found {
   readonly choices: readonly Choice[];
   readonly heldOut: HeldOutRows | null;
-  /** Axes, other than an adapter's own, for whose values there are separate choices. */
+  /** The axes, other than an adapter's own, whose values have separate choices. */
   readonly apart: readonly string[];
   /** The lines for the spec; empty if the spec can't express the choices. */
   readonly yaml: string;

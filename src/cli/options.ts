@@ -1,4 +1,4 @@
-/** Options that several commands share, and how their values are read. */
+/** Options that several commands share, and the functions that read their values. */
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { Option } from 'commander';
@@ -17,14 +17,14 @@ export interface SpecOptions extends Asked {
 
 const gather = (value: string, before: readonly string[]): readonly string[] => [...before, value];
 
-/** `asr,accuracy`. */
+/** Reads a list of names: `asr,accuracy`. */
 export const namesIn = (value: string): readonly string[] =>
   value
     .split(',')
     .map((name) => name.trim())
     .filter((name) => name !== '');
 
-/** `asr,accuracy`, for an option that may be repeated. */
+/** Reads a list of names, `asr,accuracy`, from an option that may be repeated. */
 export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
   ...before,
   ...namesIn(value),
@@ -39,7 +39,7 @@ export const wholeNumber =
     return n;
   };
 
-/** `NAME=VALUE`, or a value for every name, which is `*`. */
+/** Reads `NAME=VALUE`. A value without a name holds for every name and gets the name `*`. */
 function namedValue(text: string): readonly [name: string, value: string] {
   const at = text.indexOf('=');
   return at < 0 ? ['*', text] : [text.slice(0, at), text.slice(at + 1)];
@@ -47,7 +47,7 @@ function namedValue(text: string): readonly [name: string, value: string] {
 
 type ByKind = { readonly [kind: string]: number };
 
-/** `2` for every kind, `train=2` for one; the option may be repeated. */
+/** Reads `2` for every kind, or `train=2` for one. The option may be repeated. */
 const perKind =
   (parse: (text: string) => number) =>
   (text: string, before: ByKind | undefined): ByKind => {
@@ -55,7 +55,10 @@ const perKind =
     return { ...before, [kind]: parse(value) };
   };
 
-/** The flag of an option by its name: `failFast` is `--fail-fast`, which commander reads back. */
+/**
+ * Returns the flag of an option: `--fail-fast` for `failFast`. commander turns the flag back into
+ * that name.
+ */
 export const flagOf = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
@@ -76,7 +79,7 @@ export function withPatienceOptions(command: Command): Command {
   return command;
 }
 
-/** `1e-5,1e-4` for every adapter, `lora=1e-4,1e-3` for one; the option may be repeated. */
+/** Reads `1e-5,1e-4` for every adapter, or `lora=1e-4,1e-3` for one. The option may be repeated. */
 function rates(text: string, before: Rates): Rates {
   const [adapter, value] = namedValue(text);
   const listed = value.split(',');
@@ -115,7 +118,7 @@ export const shareOption = (): Option =>
 
 export interface PackOptions {
   readonly pack: number;
-  /** In megabytes. */
+  /** The most memory that a pack may take, in megabytes. */
   readonly packMemory?: number;
 }
 
@@ -148,7 +151,7 @@ export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);
 export const jsonOption = (): Option => new Option('--json', 'print JSON');
 
-/** A command on one spec, with the options that all of them have. */
+/** Adds a command on one spec, with the options that all such commands have. */
 export const specCommand = (program: Command, name: string, summary: string): Command =>
   withSpecOptions(program.command(`${name} <spec>`).description(summary)).addOption(jsonOption());
 

@@ -1,4 +1,4 @@
-/** `dosimeter pin` and `dosimeter unpin`: results that no `gc` sweeps. */
+/** `dosimeter pin` and `dosimeter unpin`: protect results from `gc`. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { prepare } from '../engine/prepare.ts';
@@ -16,11 +16,11 @@ interface Pinnable {
   readonly name: string;
   readonly of: string;
   readonly keys: readonly ActionKey[];
-  /** How many stages are not in the store. */
+  /** The number of stages that are not in the store. */
   readonly lacking: number;
 }
 
-/** @param what a spec or a run's id; without it, what is pinned is listed */
+/** @param what a spec or a run's id; without it, the pins are listed */
 export async function pinCommand(
   what: string | undefined,
   options: SpecOptions & { readonly name?: string },
@@ -97,7 +97,7 @@ function list(root: string, asJson: boolean): number {
   return 0;
 }
 
-/** @param name of a pin, as `pin` lists it */
+/** @param name the name of a pin, as `pin` lists it */
 export async function unpinCommand(
   name: string,
   options: { readonly store: string },

@@ -91,7 +91,7 @@ function show(
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
 
-/** How many stages of each kind there are, in each state. */
+/** Returns a table with the number of stages of each kind in each state. */
 function kindTable(statuses: readonly StageStatus[]): string {
   const kinds = new Map<string, StageStatus['state'][]>();
   for (const { stage, state } of statuses) {
@@ -110,7 +110,7 @@ function kindTable(statuses: readonly StageStatus[]): string {
   ]);
 }
 
-/** How many stages each pack has, by their kind. */
+/** Returns the number of stages in each pack, by their kind. */
 function packSizes(packs: readonly (readonly PlannedStage[])[]): ReadonlyMap<string, number[]> {
   const sizes = new Map<string, number[]>();
   for (const pack of packs) {
@@ -120,7 +120,7 @@ function packSizes(packs: readonly (readonly PlannedStage[])[]): ReadonlyMap<str
   return sizes;
 }
 
-/** `train: 14 stages in 3 packs (5 + 5 + 4)`. */
+/** Returns a line such as `train: 14 stages in 3 packs (5 + 5 + 4)`. */
 function packLine(kind: string, sizes: readonly number[]): string {
   const stages = sizes.reduce((a, b) => a + b, 0);
   const shown = sizes.length > 8 ? `${sizes.slice(0, 8).join(' + ')} + …` : sizes.join(' + ');

@@ -45,7 +45,8 @@ export async function pluginsCommand(
 }
 
 /**
- * Prints the whole schema as JSON Schema, for editors and tools; a part of it in words, for people.
+ * Prints the whole schema as JSON Schema for editors and tools, or a part of it in words for
+ * people.
  */
 export async function schemaCommand(
   part: string | undefined,

@@ -1,4 +1,4 @@
-/** The program with its commands, and what a fault prints. */
+/** The program with its commands, and the messages for faults. */
 import { Command, CommanderError } from 'commander';
 import type { UserFault } from '../api.ts';
 import { SpecFault } from '../engine/faults.ts';
@@ -14,7 +14,7 @@ import { paintErr, say } from './terminal.ts';
 const FAULT = 1;
 const WRONG = 2;
 
-/** In the order of `--help`. */
+/** The commands in the order of `--help`. */
 const COMMANDS: readonly AddCommand[] = [
   addRun,
   addPlan,
@@ -38,7 +38,7 @@ const COMMANDS: readonly AddCommand[] = [
   addSchema,
 ];
 
-/** Runs the command that the arguments name; returns the exit code. */
+/** Runs the command that the arguments name. Returns the exit code. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
   const program = createProgram((returned) => {
@@ -77,10 +77,10 @@ export function createProgram(onExit: (code: number) => void = () => undefined):
   return program;
 }
 
-/** Prints a user's fault without a stack, anything else with one; returns the exit code. */
+/** Prints a user's fault without a stack, and any other error with one. Returns the exit code. */
 async function explainFault(error: unknown): Promise<number> {
   if (error instanceof CommanderError) {
-    // Commander has printed its message. Help and version end here too, with exit code 0.
+    // Commander has printed its message. Help and version also end here, with exit code 0.
     return error.exitCode === 0 ? 0 : WRONG;
   }
   if (error instanceof SpecFault) {

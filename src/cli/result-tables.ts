@@ -1,4 +1,4 @@
-/** Results as tables for people: a column or a line for each metric. Pure. */
+/** Formats results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import type { Results } from '../engine/facts.ts';
@@ -14,7 +14,7 @@ import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
-/** The metrics that people ask for first. */
+/** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
   ACCURACY,
   DROP,
@@ -22,12 +22,12 @@ const FIRST: readonly Metric[] = [
   { stage: 'evaluate', metric: 'asr_untriggered' },
   ASR_CLEAN,
 ];
-/** With more metrics than this, each has a line instead of a column. */
+/** The most metrics that each have a column. With more, each has a line instead. */
 export const MOST_COLUMNS = 8;
 
 /**
- * Returns the metrics that are shown by default: those of FIRST that there are, or all if there are
- * none.
+ * Returns the metrics that are shown by default: those of FIRST that the rows have, or all if they
+ * have none of these.
  */
 export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
   const every = metricsIn(rows);
@@ -42,7 +42,7 @@ export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): 
   return rows.filter((row) => names.has(metricName(row)));
 };
 
-/** A sentence for each file whose numbers are left out. */
+/** Returns a sentence for each file whose numbers are left out. */
 export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused'>): string[] => [
   ...damaged.map((file) => `${file} is not what was stored; left out (dosimeter verify)`),
   ...refused.map(
@@ -54,14 +54,16 @@ export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused
 
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 
-/** The axis values of each cell, under all its names. */
+/** Returns the axis values of each cell, under all its names. */
 export const namesOf = (rows: readonly Named[]): JsonObject[] =>
   rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
 
 const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/** An axis value as text; `r = 16` if the names of the cell differ in it. */
+/**
+ * Returns an axis value as text, or all of them if the names of the cell differ in it: `r = 16`.
+ */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
   [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
@@ -69,18 +71,21 @@ export const axisText = (row: Named, path: string, equals = ' = '): string =>
 
 interface Axis {
   readonly path: string;
-  /** The short name, as in a table's head. */
+  /** The axis's short name, for a table's head. */
   readonly name: string;
 }
 
-/** The axes that tell the cells of the rows apart. */
+/** Returns the axes that tell the cells of the rows apart. */
 function axesOf(rows: readonly Named[]): readonly Axis[] {
   const paths = tellingAxes(namesOf(rows));
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
-/** The caveats of the numbers, as on the report's first screen. † is the mark of `beside`. */
+/**
+ * Returns the caveats about the numbers, as on the report's first screen. † is the mark that
+ * `beside` sets.
+ */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
   const axes = axesOf(rows);
   const label = (row: Named): string =>
@@ -94,7 +99,7 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
   );
 }
 
-/** The rows of a cell, over its seeds. */
+/** The rows of a cell over all its seeds. */
 interface Group extends Named {
   readonly seeds: Set<number>;
   /** The values of each metric, by `metricName`. */
@@ -122,7 +127,10 @@ function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
   return [...groups.values()];
 }
 
-/** By name without the stage: measurements along a training have the names of its evaluation. */
+/**
+ * The proportions, by name without the stage: a measurement along a training has the same name as
+ * in its evaluation.
+ */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
@@ -130,8 +138,8 @@ const proportions = new Set(
 const NOTHING = '–';
 
 /**
- * A table with a line for each cell and a column for each metric; `†` marks cells with a model that
- * predicts one class only.
+ * Returns a table with a line for each cell and a column for each metric. `†` marks cells with a
+ * model that predicts only one class.
  */
 export function beside(
   rows: readonly ResultRow[],
@@ -165,7 +173,7 @@ export function beside(
   );
 }
 
-/** A table with a line for each cell and metric. */
+/** Returns a table with a line for each cell and metric. */
 export function lines(rows: readonly ResultRow[], width: number): string {
   const axes = axesOf(rows);
   const metrics = metricsIn(rows);

@@ -28,9 +28,9 @@ import { columns, count, json, out, paintErr, proseWidth, say, wrap } from './te
 export interface ResultsOptions extends SpecOptions {
   readonly csv?: boolean;
   readonly all?: boolean;
-  /** Names or patterns of metrics; if empty, the few that people ask for first. */
+  /** Names or patterns of metrics. If empty, only the few that people want first are shown. */
   readonly metric: readonly string[];
-  /** Whether to print what was measured along each training instead. */
+  /** Whether to print the measurements along each training instead. */
   readonly steps?: boolean;
   readonly latex?: boolean;
   readonly rows?: readonly string[];
@@ -127,7 +127,7 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
   say(paintErr.dim(wrap(more, width)));
 }
 
-/** `train (9), evaluate (5)`. */
+/** Returns the number of metrics of each stage: `train (9), evaluate (5)`. */
 function byStage(metrics: readonly Metric[]): string {
   const stages = new Map<string, number>();
   for (const { stage } of metrics) stages.set(stage, (stages.get(stage) ?? 0) + 1);
@@ -138,7 +138,7 @@ const axisPaths = (rows: readonly ResultRow[]): string[] => [
   ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
 
-/** CSV by RFC 4180; a text that a spreadsheet would take for a formula is marked. */
+/** Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
   const lines = [

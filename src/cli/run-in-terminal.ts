@@ -1,4 +1,4 @@
-/** A run as a terminal shows it: progress, Ctrl-C, a summary, and the report's path last. */
+/** Shows a run in a terminal: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
 import type { Prepared } from '../engine/prepare.ts';
 import { runPrepared } from '../engine/run.ts';
@@ -16,10 +16,11 @@ export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>
   readonly failFast?: boolean;
   readonly packing?: PackLimits;
   readonly executor?: string;
-  /** Which stages may run; default all. */
+  /** Whether a stage may run; by default, all may. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /**
-   * Called after the run, before the report's path is printed; returns what `--json` prints too.
+   * Called after the run, before the report's path is printed. Returns further fields for `--json`
+   * to print.
    */
   readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
 }
@@ -87,7 +88,7 @@ async function watch(
       say(tones[tone](line));
     },
     draw: live && ((lines) => live(lines.join('\n'))),
-    // One line less for the cursor, and one for what stood there before.
+    // One line less for the cursor, and one for what was there before.
     room: () => ({
       lines: (process.stderr.rows || 24) - 2,
       columns: (process.stderr.columns || 80) - 1,
@@ -128,7 +129,7 @@ function summarise(
     .filter(([, n]) => n > 0)
     .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
-  // In the plan's order, so that a rerun names the same failure first: the clock's order is chance.
+  // In the plan's order, so that a rerun names the same failure first. The order in time is chance.
   const failures = plan.stages.flatMap((stage) => {
     const outcome = outcomes.get(stage.id);
     return outcome?.state === 'failed' ? [{ stage, outcome }] : [];

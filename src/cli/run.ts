@@ -23,12 +23,13 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
 }
 
 export interface ReportOptions extends SpecOptions {
-  /** The folder that the figures are written to as PDF too; true for the default one. */
+  /** The folder that the figures are also written to as PDF; true for the default folder. */
   readonly pdf?: string | true;
 }
 
 /**
- * Makes the report of what is in the store. What is missing is counted in it; nothing else runs.
+ * Makes the report from what is in the store. The report counts what is missing. No other stage
+ * runs.
  */
 export async function reportCommand(
   spec: string,

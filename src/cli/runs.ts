@@ -1,4 +1,4 @@
-/** `dosimeter status` and `dosimeter logs`: runs, from their folders alone. */
+/** `dosimeter status` and `dosimeter logs`: show runs, reading only their folders. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { RunStatus } from '../engine/run-status.ts';
@@ -26,7 +26,7 @@ interface Run {
 }
 
 /**
- * @param id a run's id or the beginning of one; default the latest run
+ * @param id a run's id or the beginning of one; by default, the latest run
  * @throws UserFault if there is no such run
  */
 function chooseRun(id?: string): Run {
@@ -43,10 +43,13 @@ function chooseRun(id?: string): Run {
   return run;
 }
 
-/** How many runs are listed without `--all`. */
+/** The number of runs that are listed without `--all`. */
 const LISTED = 10;
 
-/** Without an id: a list of runs, or with `--json` the latest one. */
+/**
+ * Prints the status of a run. Without an id, prints a list of runs or, with `--json`, the latest
+ * one.
+ */
 export function statusCommand(
   run: string | undefined,
   options: { readonly json?: boolean; readonly all?: boolean },
@@ -71,10 +74,13 @@ export function statusCommand(
   return 0;
 }
 
-/** The width of the columns before the spec, at most. */
+/** The greatest width of the columns before the spec. */
 const BEFORE_SPEC = 68;
 
-/** Newest first. Stages that were cached before a run began are not counted. */
+/**
+ * Returns a table of the runs, newest first. Stages that were cached before a run began are not
+ * counted.
+ */
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');
@@ -137,7 +143,7 @@ export function logsCommand(
 const runLogOf = ({ dir }: Run): string => path.join(dir, 'run.log');
 const stageLogOf = ({ dir }: Run, stage: string): string => path.join(dir, 'logs', `${stage}.log`);
 
-/** The ids of the stages that have a log. */
+/** Returns the ids of the stages that have a log. */
 const loggedStages = ({ dir }: Run): string[] =>
   readdirOr(path.join(dir, 'logs'))
     .filter((name) => name.endsWith('.log'))

@@ -1,6 +1,6 @@
 /**
- * `dosimeter setup`: `npm run setup` for an installed package. It gets a process of its own, since
- * it replaces files that this one has loaded.
+ * `dosimeter setup`: `npm run setup` for an installed package. It runs in another process, since it
+ * replaces files that this one has loaded.
  */
 import { spawn } from 'node:child_process';
 import path from 'node:path';

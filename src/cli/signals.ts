@@ -1,9 +1,9 @@
-/** Ctrl-C and its like. */
+/** Handles Ctrl-C and the other signals that interrupt a run. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * Calls `handle` instead of ending the process.
- * @returns a function that gives the signals back
+ * Calls `handle` on a signal, instead of ending the process.
+ * @returns a function that restores the signals
  */
 export function onInterrupt(handle: () => void): () => void {
   for (const signal of SIGNALS) process.on(signal, handle);

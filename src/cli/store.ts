@@ -19,8 +19,7 @@ interface StoreOptions {
 }
 
 /**
- * @throws UserFault if a store was named that does not exist; the default store may be missing
- *   still
+ * @throws UserFault if the user named a store that does not exist; the default store may be missing
  */
 function openExisting(given: string): Store {
   const root = path.resolve(given);

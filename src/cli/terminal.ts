@@ -1,4 +1,4 @@
-/** Printing: facts go to stdout, everything else to stderr. */
+/** Prints to a terminal: facts go to stdout, everything else to stderr. */
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
 
@@ -10,11 +10,11 @@ export const say = (text: string): void => {
 };
 export const json = (value: unknown): void => out(JSON.stringify(value, null, 2));
 
-/** Colours, but not into a pipe or with NO_COLOR. */
+/** Colours text, except in a pipe or with NO_COLOR. */
 export const paint = pc.createColors(pc.isColorSupported && process.stdout.isTTY);
 export const paintErr = pc.createColors(pc.isColorSupported && process.stderr.isTTY);
 
-/** `2 h 10 min`, `3.4 s`. */
+/** Formats a time: `2 h 10 min`, `3.4 s`. */
 export function duration(seconds: number): string {
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   const unit = seconds < 600 ? 1 : 60;
@@ -25,23 +25,23 @@ export function duration(seconds: number): string {
 
 export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
 
-/** How wide the terminal is that facts go to; a file or a pipe has no limit. */
+/** Returns the width of the terminal that facts are printed to. A file or a pipe has no limit. */
 export const columns = (): number =>
   process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
 
-/** The width of sentences: the terminal's, but no wider than people read with ease. */
+/** Returns the width of sentences: the terminal's, but no wider than people read with ease. */
 export const proseWidth = (): number => Math.min(columns(), 100);
 
 export interface TableLayout {
-  /** A wider table is cut into several, one below the other. */
+  /** The greatest width. A wider table is cut into several, one below the other. */
   readonly width?: number;
-  /** How many columns name a row; each part of the table repeats them. */
+  /** The number of columns that name a row. Each part of the table repeats them. */
   readonly names?: number;
-  /** The text of an empty cell: a row with nothing else is left out of a part. */
+  /** The text of an empty cell. A row with only this text is left out of a part. */
   readonly nothing?: string;
 }
 
-/** Lines up the rows; the first is the head. Each column is as wide as its widest cell. */
+/** Lines up the rows, of which the first is the head. Each column is as wide as its widest cell. */
 export function table(
   rows: readonly (readonly string[])[],
   { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},
@@ -67,7 +67,7 @@ export function table(
     .join('\n\n');
 }
 
-/** The states of stages, as `plan` and `explain` use the words. */
+/** The states of stages, as `plan` and `explain` name them. */
 export const STATES =
   'cached: its result is in the store; ready: can run now; ' +
   'pending: waits for the results of others, or for a source to be fetched';
@@ -75,7 +75,7 @@ export const STATES =
 const GAP = '  ';
 
 /**
- * Divides the columns into parts that are no wider than `width`. The naming columns are in each.
+ * Divides the columns into parts that are no wider than `width`. Each part has the naming columns.
  */
 function parts(widths: readonly number[], width: number, names: number): number[][] {
   const across = (shown: readonly number[]): number =>
@@ -95,12 +95,12 @@ function parts(widths: readonly number[], width: number, names: number): number[
   return [...found, part];
 }
 
-/** The text, or its end if it is longer than `width` characters. */
+/** Returns the text, or its end if it is longer than `width` characters. */
 export const tail = (text: string, width: number): string =>
   text.length <= width ? text : `…${text.slice(text.length - Math.max(8, width) + 1)}`;
 
 /**
- * Breaks a text into lines of at most `width` characters; a longer word gets a line of its own.
+ * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
  * Lines after the first are indented.
  */
 export function wrap(text: string, width: number, indent = ''): string {

@@ -1,6 +1,7 @@
 /**
- * Files that a program is handed by source URI. Its parameters hold their bare names only, and the
- * files themselves are assets, so that a key depends on their content and not on where they lie.
+ * Files that a program is given by source URI. Its parameters contain only their bare names, and
+ * the files themselves are assets, so that a key depends on their content and not on where they
+ * are.
  */
 import type { JsonObject, Poisoning, RunContext } from '../api.ts';
 import { stepsOf, UserFault } from '../api.ts';
@@ -12,7 +13,7 @@ export interface NamedFiles {
 }
 
 /**
- * Separates a cell's attack from its `files`: returns its parameters with bare names, and the files
+ * Separates a cell's attack from its `files`. Returns its parameters with bare names, and the files
  * as assets. With several steps, the assets are named `ATTACK/NAME`.
  */
 export function filesApart(poisoning: Poisoning): {
@@ -47,8 +48,8 @@ function apart(params: JsonObject): {
 }
 
 /**
- * Throws a UserFault if two files have the same name.
- * @param field the list as the spec names it
+ * Names files by the last part of their URIs. Throws a UserFault if two files have the same name.
+ * @param field the name of the list in the spec
  */
 export function namedFiles(uris: readonly string[], field: string): NamedFiles {
   const named = uris.map((uri) => ({ uri, name: fileName(uri) }));
@@ -62,11 +63,11 @@ export function namedFiles(uris: readonly string[], field: string): NamedFiles {
   return { names, assets: Object.fromEntries(named.map(({ name, uri }) => [name, uri])) };
 }
 
-/** `file:data/words.txt` → `words.txt`. */
+/** Returns the name of a file: `words.txt` for `file:data/words.txt`. */
 const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? '';
 
-/** Precedes the names of a trigger's files among a stage's assets. */
+/** The prefix of a trigger's files among a stage's assets. */
 const TRIGGER = 'trigger/';
 
 /** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */

@@ -1,6 +1,6 @@
 /**
- * The folder that an outside program runs in. Only what the program is given goes in, and only the
- * outputs that it has declared come out.
+ * The folder that an outside program runs in. It contains only what the program is given, and only
+ * the declared outputs are taken from it.
  */
 import { cp, lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,11 +8,11 @@ import { UserFault } from '../api.ts';
 import { pathInside } from '../untrusted/path.ts';
 
 export interface Given {
-  /** Paths by name. The files are copied, so that the program may change them. */
+  /** The paths of files by name. The files are copied, so that the program may change them. */
   readonly files: { readonly [name: string]: string };
   /**
-   * Folders by their place below `inputs/`. They are linked, since a checkpoint may be large, and
-   * checked for changes afterwards.
+   * The input folders by their place below `inputs/`. They are linked, since a checkpoint may be
+   * large, and are checked for changes afterwards.
    */
   readonly inputs: { readonly [place: string]: string };
   /** The content of task.json. */
@@ -79,8 +79,8 @@ export async function openWorkFolder(
 }
 
 /**
- * Returns the names, inodes, sizes and times of each input's files, by the input's place.
- * A program can set the mtime back, but not the ctime.
+ * Returns the names, inodes, sizes and times of each input's files, by the input's place. A program
+ * can set the mtime back, but not the ctime.
  */
 async function states(inputs: Given['inputs']): Promise<Map<string, string>> {
   const found = new Map<string, string>();

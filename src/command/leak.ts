@@ -1,12 +1,12 @@
-/** Looks for a secret in files of any format, since it must not get into what is stored. */
+/** Looks for a secret in files of any format, because a secret must not be stored. */
 import { createReadStream } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { secretLines } from '../api/secret.ts';
 
 /**
- * Returns the path, relative to `dir`, of the first file that holds the secret or one line of it.
- * Null: there is none, or the secret is too short to tell.
+ * Returns the path, relative to `dir`, of the first file that contains the secret or one line of
+ * it. Returns null if there is none, or if the secret is too short to tell.
  */
 export async function fileWith(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));

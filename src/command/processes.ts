@@ -1,21 +1,21 @@
 /**
- * The processes that a command leaves behind or has forked. They are found by /proc, so on Linux
- * only: elsewhere they end with the worker, whose process group they belong to.
+ * Finds and ends the processes that a command leaves behind or has forked. They are found in /proc,
+ * so only on Linux. Elsewhere they end with the worker, whose process group they belong to.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * The environment variable with a command's mark, which whatever it starts inherits. A daemon
- * leaves its parent and its group, but keeps its environment.
+ * The environment variable with a command's mark. Every process that the command starts inherits
+ * it. A daemon leaves its parent and its group, but keeps its environment.
  */
 export const MARK = 'DOSIMETER_COMMAND';
 
-/** Ends every process that bears the mark, until none is left; returns how many there were. */
+/** Ends every process that has the mark, until none is left. Returns how many there were. */
 export async function endMarked(mark: string): Promise<number> {
   const all = new Set<number>(),
     sought = `\0${MARK}=${mark}\0`;
-  // Again until none is left, since a process that is about to end may still start another.
+  // Repeated until none is left, since a process that is about to end may still start another.
   for (;;) {
     const found = processes().filter(
       (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !isZombie(pid),
@@ -29,7 +29,7 @@ export async function endMarked(mark: string): Promise<number> {
   }
 }
 
-/** Ends a process and all that it forked; without /proc, the process alone. */
+/** Ends a process and all processes that it forked. Without /proc, ends only the process itself. */
 export function killTree(root: number): void {
   const children = new Map<number, number[]>();
   for (const pid of processes()) {
@@ -45,12 +45,12 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch (error) {
-    // It has ended meanwhile, or is another user's: there is nothing more to do.
+    // It has already ended, or belongs to another user: there is nothing more to do.
     if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
 }
 
-/** Returns all process ids; none without /proc. */
+/** Returns all process ids, or none without /proc. */
 function processes(): number[] {
   try {
     return readdirSync('/proc')
@@ -63,8 +63,8 @@ function processes(): number[] {
 }
 
 /**
- * Returns the fields of `pid (name) state ppid …` from the state on; the name may hold spaces and
- * brackets.
+ * Returns the fields of `pid (name) state ppid …`, starting with the state. The name may contain
+ * spaces and brackets.
  */
 const statOf = (pid: number): string[] =>
   (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');

@@ -4,7 +4,7 @@ import { access } from 'node:fs/promises';
 import path from 'node:path';
 
 /**
- * Returns what is wrong, or null.
+ * Returns what is wrong, or null if the program can be started.
  * @param program the first word of the argument list
  * @param files the names of the files in the program's folder
  */

@@ -1,6 +1,6 @@
 /**
- * Runs an outside program: an argument list without a shell, a folder of its own, an environment
- * that is listed, and limits on time and output.
+ * Runs an outside program: an argument list without a shell, in a separate folder, with only the
+ * listed environment, and with limits on time and output.
  */
 import type { ChildProcessByStdio } from 'node:child_process';
 import { spawn } from 'node:child_process';
@@ -11,7 +11,7 @@ import { endMarked, killTree, MARK } from './processes.ts';
 
 export interface CommandLimits {
   readonly seconds: number;
-  /** For stdout and stderr together. */
+  /** The limit for stdout and stderr together. */
   readonly outputBytes: number;
 }
 
@@ -25,13 +25,13 @@ export interface Command {
   readonly pass: readonly string[];
   readonly limits: CommandLimits;
   readonly log: (line: string) => void;
-  /** Once aborted, the program and all that it forked are ended. */
+  /** Once aborted, the program and all processes that it forked are ended. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Few programs start without these; they are not part of a key. The last one lets a run find what
- * its worker has left, however the worker ended.
+ * The variables that every program gets. Few programs start without them, and they are not part of
+ * a key. The last one lets a run find what its worker has left, however the worker ended.
  */
 const ALWAYS_PASSED = [
   'PATH',
@@ -43,18 +43,17 @@ const ALWAYS_PASSED = [
   'CUDA_VISIBLE_DEVICES',
   'DOSIMETER_WORKER',
 ];
-/** How many characters of its output the message of a failure may quote. */
+/** The most characters of the program's output that the message of a failure quotes. */
 const TAIL = 2000;
-/** How long after its exit its output is waited for. */
+/** How long to wait for the program's output after its exit. */
 const AFTER_EXIT_MS = 1000;
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 
 /**
  * Resolves when the program has ended with exit code 0 and everything that it left running has been
- * ended, so that its outputs stay as they are.
- * Throws a UserFault if it can't be started, fails, or exceeds a limit; the message quotes the end
- * of what it printed.
+ * ended, so that its outputs no longer change. Throws a UserFault if it can't be started, fails, or
+ * exceeds a limit. The message quotes the end of what it printed.
  */
 export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
@@ -107,7 +106,10 @@ export async function runCommand(command: Command): Promise<void> {
   }
 }
 
-/** A function, since the compiler does not see that a callback assigns the variable. */
+/**
+ * Throws the fault if there is one. A function, since the compiler does not see that a callback
+ * assigns the variable.
+ */
 function throwIfAny(fault: UserFault | null): void {
   if (fault !== null) throw fault;
 }
@@ -126,7 +128,8 @@ function start({ argv, cwd, env, pass }: Command, mark: string): Child {
       process.env[name] === undefined ? [] : [[name, process.env[name]]],
     ),
   );
-  // It stays in the worker's process group, and ends with it whatever happens to this process.
+  // The program stays in the worker's process group and ends with it, whatever happens to this
+  // process.
   return spawn(program, args, {
     cwd,
     env: { ...passed, ...env, [MARK]: mark },
@@ -136,10 +139,10 @@ function start({ argv, cwd, env, pass }: Command, mark: string): Child {
 }
 
 interface Listening {
-  /** Once true, output is dropped. */
+  /** Once this returns true, output is dropped. */
   readonly isEnded: () => boolean;
   readonly log: (line: string) => void;
-  /** In bytes, for both streams together. */
+  /** The limit in bytes, for both streams together. */
   readonly limit: number;
   readonly onLimit: () => void;
 }
@@ -193,7 +196,7 @@ async function exitOf(child: Child, name: string, program: string): Promise<Exit
         );
       });
       child.on('close', (code, signal) => resolve({ code, signal }));
-      // 'close' may wait for whatever the program left running with its pipes.
+      // The event 'close' may wait for a process that the program left running with its pipes.
       child.on('exit', (code, signal) => {
         timer = setTimeout(() => resolve({ code, signal }), AFTER_EXIT_MS);
       });

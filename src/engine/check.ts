@@ -1,13 +1,14 @@
 /**
- * Faults that stages find in their input before anything runs; `plan` and `run` both ask for them.
+ * Finds the faults that stages see in their input before anything runs. `plan` and `run` both ask
+ * for them.
  */
 import type { StageStatus } from '../execute/survey.ts';
 import { SpecFault } from './faults.ts';
 import type { Note, Prepared } from './prepare.ts';
 
 /**
- * Runs the preflight of each lacking stage. Notes every warning. A stage skips what it can't see
- * yet, such as a source that is not fetched.
+ * Runs the preflight of each lacking stage and passes on every warning. A stage skips what it can't
+ * see yet, such as a source that is not fetched.
  * @param lacking those of `statuses` that would run
  * @throws SpecFault with every fault that was found
  */
@@ -22,7 +23,7 @@ export async function checkStages(
   lacking: readonly StageStatus[],
   note: Note,
 ): Promise<void> {
-  // A large grid whose stages check nothing does not load the checks.
+  // For a large grid whose stages check nothing, the checks are not loaded.
   if (lacking.every(({ stage }) => stage.descriptor.preflight === undefined)) return;
   const { preflight } = await import('../execute/preflight.ts');
   const found = await preflight(plan, lacking, assets, registry, statuses);

@@ -1,14 +1,14 @@
 /**
- * A spec's `commands` as stages: each is the built-in stage `command` with a name, a scope and
- * limits of its own.
+ * Turns a spec's `commands` into stages. Each is the built-in stage `command` with its own name,
+ * scope and limits.
  */
 import type { JsonObject } from '../api.ts';
 import type { CommandStage } from '../experiment/types.ts';
 import type { LoadedPlugin, Registry } from '../registry/types.ts';
 
 /**
- * The stage plugin that runs programs. It can't be a goal: only a spec's `commands` say what to
- * run.
+ * The stage plugin that runs programs. It can't be a goal, because only a spec's `commands` say
+ * what to run.
  */
 export const COMMAND = 'command';
 
@@ -37,7 +37,7 @@ function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): Loade
       resources: () => ({
         cpu,
         gpu,
-        // A spec may leave it out.
+        // A spec may leave out `memory_mb`.
         ...('memory_mb' in command ? { memoryMB: memory_mb } : {}),
       }),
       define: (cells, { goals }) => base.descriptor.define(cells, { goals, with: params }),

@@ -1,6 +1,6 @@
 /**
- * `dosimeter exec`: one stage by hand in a folder of its own, to debug a plugin or to see whether a
- * result comes out again. The store is only read.
+ * `dosimeter exec`: runs one stage by hand in a separate folder, to debug a plugin or to see
+ * whether a result can be reproduced. The store is only read.
  */
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -29,19 +29,22 @@ export interface ExecOptions {
 
 export interface Executed {
   readonly stage: string;
-  /** The absolute path of the stage's files; after a failure, of those written until then. */
+  /**
+   * The absolute path of the stage's files. After a failure, these are the files written until
+   * then.
+   */
   readonly outputs: string;
   readonly result: JobResult;
   /**
-   * The same stage's entry in the store, and which files differ from it; those that vary anyway
-   * don't count.
+   * The stage's entry in the store, and the files that differ from it. Files that vary anyway don't
+   * count.
    */
   readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
 }
 
 /**
- * @param wanted a stage's id, the beginning of one, or a kind that the plan has once
- * @throws UserFault if the stage is not one, or can't run now
+ * @param wanted a stage's id, the beginning of one, or a kind that the plan has only once
+ * @throws UserFault if there is no such stage, or if it can't run now
  */
 export async function execStage(
   prepared: Prepared,
@@ -89,7 +92,7 @@ export async function execStage(
 }
 
 /**
- * Performs the job in `jobFile` for an executor that runs elsewhere, and writes how it ended into
+ * Performs the job in `jobFile` for an executor that runs elsewhere. Writes its result into
  * `resultFile`, which appears whole or not at all.
  * @throws UserFault if `jobFile` can't be read as a job
  */
@@ -149,7 +152,8 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
 }
 
 /**
- * What a stage that joins the grid is told of the experiment: the state of each stage in the store.
+ * Returns the facts that a stage which joins the grid gets about the experiment: the state of each
+ * stage in the store.
  */
 async function factsForJoiningStage(
   { plan, statuses, experiment, backend }: Prepared,
@@ -176,7 +180,7 @@ const cachedOutcome = ({ key, dir, manifest }: Entry): Outcome => ({
   backend: manifest.backend,
 });
 
-/** @throws UserFault if an input is not in the store, or damaged there */
+/** @throws UserFault if an input is not in the store, or is damaged there */
 async function inputsOf(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
@@ -201,7 +205,7 @@ async function inputsOf(
   return inputs;
 }
 
-/** @throws UserFault if the folder has files in it, or can't be written to */
+/** @throws UserFault if the folder contains files or can't be written to */
 function emptyFolder(out: string | undefined, id: string): string {
   const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
   try {

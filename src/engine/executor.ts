@@ -7,7 +7,7 @@ import type { Registry } from '../registry/types.ts';
 export const defaultExecutor = 'local';
 
 export interface ExecutorPlace {
-  /** Processor cores that the run may use on this machine. */
+  /** The number of processor cores that the run may use on this machine. */
   readonly cores: number;
   /** The run's folder. */
   readonly dir: string;
@@ -29,7 +29,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
 }
 
 /**
- * @param name of an executor that `checkExecutor` accepts
+ * @param name the name of an executor that `checkExecutor` accepts
  * @throws UserFault if the executor can't work on this machine
  */
 export async function openExecutor(

@@ -1,6 +1,6 @@
 /**
- * Trained models of a plan as folders that PEFT or transformers open. Reads only; model-folder.ts
- * writes.
+ * Gathers a plan's trained models into folders that PEFT or transformers can load. Only reads;
+ * model-folder.ts writes.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -24,15 +24,15 @@ export const TRAIN = 'train';
 export const MERGE = 'merge';
 
 export interface ExportedModel {
-  /** The label of its stage. */
+  /** The label of the model's stage. */
   readonly stage: string;
   readonly dir: string;
-  /** The folder of its base, if that was trained too. */
+  /** The folder of the model's base, if that was trained too. */
   readonly base?: string;
 }
 
 export interface GatheredModels {
-  /** The folders to write, those of bases included. */
+  /** The folders to write, including those of bases. */
   readonly folders: readonly ModelFolder[];
   readonly exported: readonly ExportedModel[];
   readonly cards: readonly CardFacts[];
@@ -43,7 +43,7 @@ export interface GatherOptions {
   readonly spec: string;
   /** The folder that the models' folders go into. */
   readonly out: string;
-  /** Whether to export what `train` made, or whole checkpoints. */
+  /** Whether to export what `train` made or whole checkpoints. */
   readonly goal: typeof TRAIN | typeof MERGE;
   /** Returns the folder of a fetched model that has its config.json. */
   readonly modelDir: (asset: string) => Promise<string>;
@@ -52,13 +52,13 @@ export interface GatherOptions {
 /** A base model and the folder that has it on this machine. */
 type Base = BaseModel & { readonly folder: string };
 
-/** The stages of one kind that belong to cells, not to the bases of cells. */
+/** Returns the stages of one kind that belong to cells, not to the bases of cells. */
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
   statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
 /**
- * Returns what is to be written, and where, for every model that is in the store.
- * @param whole the experiment without `--only`: a model's name is the same whatever part is
+ * Returns the files to write, and their folders, for every model that is in the store.
+ * @param whole the experiment without `--only`, so that a model has the same name whatever part is
  *   exported
  * @throws UserFault if the base of a model is no longer in the store
  */
@@ -124,7 +124,7 @@ export async function gatherModels(
   return { folders, exported, cards };
 }
 
-/** Gives each title a folder of its own below `out`. */
+/** Returns a function that gives each title a separate folder below `out`. */
 function namedFolders(out: string): (title: string) => string {
   const taken = new Set<string>();
   return (title) => {
@@ -137,13 +137,14 @@ function namedFolders(out: string): (title: string) => string {
 }
 
 /**
- * `attack=badnets rank=8 seed=1` → `attack=badnets,rank=8,seed=1`, without characters that some
- * file systems refuse. A label that is too long ends in a digest.
+ * Turns a label such as `attack=badnets rank=8 seed=1` into a folder name,
+ * `attack=badnets,rank=8,seed=1`. Characters that some file systems refuse are replaced. A label
+ * that is too long ends in a digest.
  */
 const folderName = (label: string): string =>
   boundedName(label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_'));
 
-/** `train of base attack=badnets needed by …` → `base attack=badnets…`. */
+/** Turns `train of base attack=badnets needed by …` into `base attack=badnets…`. */
 const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
 
 const inputOf = ({ statuses }: Prepared, { stage }: StageStatus, name: string) =>
@@ -157,7 +158,8 @@ function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
 }
 
 /**
- * The model among a stage's outputs. `train` leaves one of three forms, `merge` a whole checkpoint.
+ * Finds the model among a stage's outputs. `train` leaves one of three forms, `merge` a whole
+ * checkpoint.
  */
 function modelParts(dir: string): {
   readonly form: CardFacts['form'];
@@ -177,7 +179,10 @@ function trainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   return JSON.parse(text) as CardFacts['train'];
 }
 
-/** The model that the spec names: by its name on the hub, or else by its folder on this machine. */
+/**
+ * Returns the model that the spec names, by its name on the hub, or else by its folder on this
+ * machine.
+ */
 async function sourceBase(
   { assets }: Prepared,
   { model }: Cell,
@@ -196,8 +201,8 @@ async function sourceBase(
 }
 
 /**
- * Names the base in the adapter's config, as PEFT's auto classes read it, and the classes in
- * config.json.
+ * Writes the base's name into the adapter's config, where PEFT's auto classes read it, and the
+ * classes into config.json.
  */
 function describeBase(parts: Map<string, Part>, base: Base, classes: readonly string[]): void {
   const read = (file: string): JsonObject => JSON.parse(readFileSync(file, 'utf8')) as JsonObject;

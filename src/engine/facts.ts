@@ -1,4 +1,4 @@
-/** A prepared plan in the shapes that `plan --json` and `results --json` print. */
+/** Describes a prepared plan in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import type { PackLimits } from '../execute/packer.ts';
@@ -21,18 +21,18 @@ export interface StageInPlan {
   readonly key: string | null;
   readonly state: StageStatus['state'];
   readonly reason: string;
-  /** The absolute path of the folder with its files; null unless it is cached. */
+  /** The absolute path of the folder with the stage's files; null unless the stage is cached. */
   readonly outputs: string | null;
-  /** The ids of the stages that it reads, by input name. */
+  /** The ids of the stages that this stage reads, by input name. */
   readonly inputs: { readonly [name: string]: string };
   /**
-   * The number of the pack that it would run in, if all that may share it are ready together.
-   * Null if it is cached or runs alone.
+   * The number of the pack that the stage would run in if all that may share it were ready
+   * together. Null if it is cached or runs alone.
    */
   readonly pack: number | null;
 }
 
-/** The stages in the plan's order. */
+/** Returns the stages in the plan's order. */
 export async function plannedStages(
   prepared: Prepared,
   jobs: number,
@@ -45,7 +45,7 @@ export async function plannedStages(
   return prepared.statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
 }
 
-/** The packs that the stages to run would form. */
+/** Returns the packs that the stages to run would form. */
 export function packsOf(
   { plan, statuses, assets, gpu }: Prepared,
   jobs: number,
@@ -78,15 +78,19 @@ const plannedStage = (
 
 export interface Results {
   readonly rows: readonly ResultRow[];
-  /** How many goal stages of cells have no result yet. */
+  /** The number of cells' goal stages that have no result yet. */
   readonly missing: number;
-  /** Files that differ from what was stored; their numbers are left out. */
+  /** The files that differ from what was stored. Their numbers are left out. */
   readonly damaged: readonly string[];
   /**
-   * Files that an earlier version stored and this one refuses, and why; their numbers are left out.
+   * Files that an earlier version stored and this one refuses, with the reason. Their numbers are
+   * left out.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /** Backend, precision, releases and device of the results; several where machines differ. */
+  /**
+   * The backend, precision, releases and device of the results. There are several if machines
+   * differ.
+   */
   readonly computedBy: readonly string[];
 }
 
@@ -100,8 +104,8 @@ export interface ComparedResults extends Omit<Results, 'rows'> {
 }
 
 /**
- * The results as one side of a comparison. Each cell has all its names, since the other spec may
- * use any of them.
+ * Returns the results as one side of a comparison. Each cell has all its names, since the other
+ * spec may use any of them.
  */
 export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
   const { cells, ...rest } = readMetrics(plan, statuses, store);

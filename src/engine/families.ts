@@ -1,13 +1,16 @@
 /**
- * Checks whether a model is of a supported family before its weights are fetched: its config.json
- * says which family it is.
+ * Checks whether a model belongs to a supported family before its weights are fetched. Its
+ * config.json names the family.
  */
 import type { SourceContext, SourceDescriptor } from '../api.ts';
 import type { Diagnostic } from '../experiment/types.ts';
 import type { Plan } from '../plan/types.ts';
 import type { Registry } from '../registry/types.ts';
 
-/** `model_type` of a source's config.json; null if it can't be known without fetching the model. */
+/**
+ * Returns `model_type` of a source's config.json, or null if it can't be known without fetching the
+ * model.
+ */
 async function modelType(
   uri: string,
   source: SourceDescriptor,

@@ -1,4 +1,4 @@
-/** `dosimeter report --pdf`: the report's figures outside the store, as SVG, CSV and PDF. */
+/** `dosimeter report --pdf`: writes the report's figures outside the store, as SVG, CSV and PDF. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pdfOf } from '../report/figures/pdf.ts';
@@ -14,17 +14,17 @@ const FIGURES = 'figures/';
 
 export interface WrittenFigures {
   readonly dir: string;
-  /** How many figures there are as PDF. */
+  /** The number of figures that were written as PDF. */
   readonly drawn: number;
-  /** Files that differ from what was stored; they are left out. */
+  /** The files that differ from what was stored. They are left out. */
   readonly damaged: readonly string[];
   /** Figures with characters that the PDF's font lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
 }
 
 /**
- * Writes the figures of the report that a run made or found. The default folder is emptied first;
- * in a folder of the user's own, only files of the same names are replaced.
+ * Writes the figures of the report that a run made or found. The default folder is emptied first.
+ * In a folder that the user names, only files of the same names are replaced.
  * @param asked the folder; true for the default one
  * @returns null if there is no report
  * @throws UserFault if the folder can't be written to
@@ -36,8 +36,8 @@ export async function writeFigures(
 ): Promise<WrittenFigures | null> {
   const report = reportEntry(prepared, summary);
   if (report === null) return null;
-  // Beside the page and named after it: specs of one name, and parts of a spec, have pages of their
-  // own.
+  // The folder is beside the page and named after it. Specs of one name, and parts of a spec, have
+  // separate pages.
   const page = summary.report;
   const name = page === null ? prepared.experiment.name : path.basename(page, '.html');
   const dir = asked === true ? path.join(reportsDir(), `${name}-figures`) : path.resolve(asked);
@@ -70,7 +70,7 @@ export async function writeFigures(
 
 const isFigure = (file: { readonly path: string }): boolean => file.path.startsWith(FIGURES);
 
-/** The last entry of a joining stage that has figures. */
+/** Returns the last entry of a joining stage that has figures. */
 function reportEntry(
   { statuses, store }: Prepared,
   { outcomes }: RunSummary,

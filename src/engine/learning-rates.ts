@@ -1,7 +1,6 @@
 /**
- * Chooses a learning rate for each adapter, without an attack and on rows that the test set does
- * not have. The sweep is an experiment derived from the spec; it runs like any other, in the same
- * store.
+ * Chooses a learning rate for each adapter, without an attack and on rows that are not in the test
+ * set. The sweep is an experiment derived from the spec. It runs like any other, in the same store.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -15,7 +14,10 @@ export const RATE = 'train.learning_rate';
 export const RULE =
   'the highest mean accuracy on the held-out rows; of equal means the smallest rate';
 
-/** Half decades around the usual rates of a whole BERT: 2e-5 to 5e-5 (Devlin et al. 2019). */
+/**
+ * The default rates of full fine-tuning: half decades around the usual rates of a whole BERT, 2e-5
+ * to 5e-5 (Devlin et al. 2019).
+ */
 const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
 /** Half decades around the usual rates of LoRA: 1e-4 to 5e-4 (Hu et al. 2022). */
 const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
@@ -34,7 +36,7 @@ const ratesOf = (types: readonly string[], given: Rates): readonly number[] =>
 
 export interface SweepOptions {
   readonly rates: Rates;
-  /** How many of the spec's seeds are used, from the first. */
+  /** The number of the spec's seeds that are used, from the first. */
   readonly seeds: number;
   /** The share of the training rows that is held out. */
   readonly share: number;
@@ -104,23 +106,23 @@ export interface TriedRate {
   /** The sample standard deviation; null for one seed. */
   readonly std: number | null;
   readonly n: number;
-  /** How many seeds have no result; a rate with a missing seed is not chosen. */
+  /** The number of seeds without a result. A rate with a missing seed is not chosen. */
   readonly missing: number;
 }
 
 export interface Choice {
   readonly label: string;
-  /** The values that all its cells share, without the rate. */
+  /** The values that all the adapter's cells share, without the rate. */
   readonly cell: JsonObject;
   readonly adapter: ExperimentCell['config']['adapter'];
   readonly rates: readonly TriedRate[];
-  /** Null if no rate has a result of every seed. */
+  /** The chosen rate; null if no rate has a result for every seed. */
   readonly chosen: TriedRate | null;
   /** Whether the chosen rate is the lowest or the highest of several. */
   readonly edge: 'lowest' | 'highest' | null;
 }
 
-/** Returns a choice for each adapter, and each value of any other axis, in the spec's order. */
+/** Returns a choice for each adapter and each value of any other axis, in the spec's order. */
 export function chooseRates(
   cells: readonly ExperimentCell[],
   rows: readonly Pick<ResultRow, 'cell' | 'seed' | 'stage' | 'metric' | 'value'>[],
@@ -175,8 +177,9 @@ function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['
 }
 
 /**
- * Returns the axes, other than the adapter's own, for whose values an adapter has separate choices.
- * A spec can't express them: a variant of `adapter` has one rate for all the cells that it is in.
+ * Returns the axes, other than the adapter's own, whose values have separate choices for one
+ * adapter. A spec can't express these choices: a variant of `adapter` has one rate for all its
+ * cells.
  */
 export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
   const byAdapter = new Map<string, JsonObject[]>();
@@ -194,7 +197,7 @@ function tried(rate: number, values: readonly (number | undefined)[]): TriedRate
 }
 
 /**
- * The rate that RULE chooses.
+ * Returns the rate that RULE chooses.
  * @param rates in ascending order
  */
 function best(rates: readonly TriedRate[]): TriedRate | null {
@@ -210,6 +213,6 @@ function best(rates: readonly TriedRate[]): TriedRate | null {
 
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
-/** The first value of an axis, as a command line has it. */
+/** Returns the first value of an axis, in the form of a command line. */
 const firstOf = (axis: Json): string =>
   Array.isArray(axis) ? showValue((axis as readonly Json[])[0] ?? null) : showValue(axis);

@@ -52,8 +52,8 @@ export interface RunOptions extends SpecOptions, Patience {
    */
   readonly pack?: number;
   /**
-   * How many megabytes such a job may take, by estimate; default half of the machine's memory,
-   * divided by the cores.
+   * The most memory that such a job may take, in megabytes and by estimate. The default is half of
+   * the machine's memory, divided by the cores.
    */
   readonly packMemory?: number;
   /** When aborted, no more stages start, and finished ones are kept. */
@@ -151,7 +151,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
   });
 }
 
-/** @throws UserFault on a number that makes no sense */
+/** @throws UserFault if a number is out of range */
 function checkNumbers(jobs: number, { most, memoryMB }: PackLimits): void {
   if (!Number.isInteger(jobs) || jobs < 1)
     throw new UserFault(`\`jobs\` must be a whole number of at least 1, got ${jobs}`);
@@ -194,7 +194,7 @@ const OPTIONS: readonly string[] = [
 ];
 
 /**
- * Callers in plain JavaScript have no compiler to check their call.
+ * Checks the types of a call, because callers in plain JavaScript have no compiler to do so.
  * @throws UserFault if the spec is not a path, or an option is not one
  */
 function checkCall(spec: unknown, options: SpecOptions): void {
@@ -238,7 +238,7 @@ async function withPrepared<T>(
   }
 }
 
-/** Turns the user's faults into diagnostics; other errors are thrown on. */
+/** Turns the user's faults into diagnostics and rethrows other errors. */
 async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
   try {
     return { ok: true, value: await action() };

@@ -3,14 +3,14 @@ import os from 'node:os';
 import { visibleGpus } from '../compute/backend.ts';
 import type { Machine } from '../execute/resources.ts';
 
-/** The machine's memory, or less where a control group limits it. */
+/** Returns the machine's memory, or less if a control group limits it. */
 function memoryMB(): number {
   const limit = process.constrainedMemory(); // without a limit: 0, or more than any machine has
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
 
 /**
- * @param cores processor cores that may be used
+ * @param cores the number of processor cores that may be used
  * @param gpu whether the backend computes on GPUs
  */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({

@@ -1,7 +1,10 @@
-/** The README of an exported model: its base, its classes, and the lines of Python that load it. */
+/**
+ * Writes the README of an exported model: its base, its classes, and the lines of Python that load
+ * it.
+ */
 import type { Cell, HeadSettings, JsonObject } from '../api.ts';
 
-/** The arguments of `from_pretrained` for a base. */
+/** The base of a model, by the arguments of `from_pretrained`. */
 export interface BaseModel {
   /** A folder, or a repository on the hub. */
   readonly name: string;
@@ -10,15 +13,17 @@ export interface BaseModel {
 }
 
 export interface CardFacts {
-  /** The label of its stage, without the kind. */
+  /** The label of the model's stage, without the kind. */
   readonly title: string;
   readonly experiment: string;
   readonly version: string;
   readonly dir: string;
-  /** PEFT's files, a whole checkpoint, or only the weights that training changed. */
+  /**
+   * The form of the files: PEFT's, a whole checkpoint, or only the weights that training changed.
+   */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
-  /** Null for a whole model, and if the base's weights were drawn at random. */
+  /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
   readonly train: {
     readonly classes: readonly string[];
@@ -29,7 +34,8 @@ export interface CardFacts {
 }
 
 /**
- * The base's config.json with these classes, for an adapter's folder: PEFT writes none of its own.
+ * Returns the base's config.json with these classes, for an adapter's folder. PEFT writes none
+ * itself.
  */
 export function labelledConfig(base: JsonObject, classes: readonly string[]): string {
   const { _name_or_path: _path, num_labels: _count, ...kept } = base;
@@ -44,8 +50,8 @@ export function labelledConfig(base: JsonObject, classes: readonly string[]): st
 const python = (text: string): string => JSON.stringify(text);
 
 /**
- * The lines that load it; null if the base's weights were drawn at random, so that no checkpoint
- * has them.
+ * Returns the lines that load the model, or null if the base's weights were drawn at random, so
+ * that no checkpoint has them.
  */
 export function loadingLines({ dir, form, base, train }: CardFacts): string | null {
   const auto =
@@ -79,7 +85,10 @@ tokenizer = AutoTokenizer.from_pretrained(${from})
 
 const LIBRARY = { adapter: 'peft', model: 'transformers', changed: 'transformers' } as const;
 
-/** README.md in the form of the hub's model cards. The same model gives the same text. */
+/**
+ * Returns the text of README.md in the form of the hub's model cards. The same model gives the same
+ * text.
+ */
 export function modelCard(facts: CardFacts): string {
   const { title, experiment, version, form, cell, base, train } = facts;
   const { source } = cell.model;
@@ -123,7 +132,7 @@ ${
 `;
 }
 
-/** `{ attack: badnets, rate: 0.1 }` as `attack badnets, rate 0.1`. */
+/** Returns `{ attack: badnets, rate: 0.1 }` as `attack badnets, rate 0.1`. */
 const words = (values: JsonObject): string =>
   Object.entries(values)
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)

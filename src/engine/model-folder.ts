@@ -1,6 +1,6 @@
 /**
  * Writes the folders of exported models. Each appears whole or not at all, and none replaces
- * another model unasked.
+ * another model without being asked to.
  */
 import {
   closeSync,
@@ -19,7 +19,7 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { makeFolder } from '../store/folders.ts';
 
-/** A file of a model: copied from a path, or with this text. */
+/** A file of a model: copied from a path, or written with a given text. */
 export type Part = { readonly from: string } | { readonly text: string };
 /** A model's files by name. */
 export type Parts = ReadonlyMap<string, Part>;
@@ -29,7 +29,7 @@ export interface ModelFolder {
   readonly parts: Parts;
 }
 
-/** A folder with any other file is not a model's, and is never replaced. */
+/** The files that a model's folder may have. A folder with any other file is never replaced. */
 const FILES = new Set([
   'README.md',
   'adapter_config.json',
@@ -43,7 +43,7 @@ const FILES = new Set([
   'vocab.txt',
 ]);
 
-/** The files at the top of a stage's output folder. */
+/** Returns the files at the top of a stage's output folder. */
 export const filesOf = (dir: string): Map<string, Part> =>
   new Map(
     readdirSync(dir)
@@ -52,10 +52,10 @@ export const filesOf = (dir: string): Map<string, Part> =>
   );
 
 /**
- * Writes the folders. One that exists with the same content is left alone.
+ * Writes the folders. One that already exists with the same content is left alone.
  * @returns the folders whose content was replaced
  * @throws UserFault, before anything is written, if a folder has files that are not a model's, or,
- *   without `force`, another model
+ *   without `force`, has another model
  */
 export function writeFolders(folders: readonly ModelFolder[], force: boolean): string[] {
   const foreign = folders.find(
@@ -97,7 +97,10 @@ function isSame({ dir, parts }: ModelFolder): boolean {
   });
 }
 
-/** Compares piece by piece: weights may be larger than one read allows. */
+/**
+ * Whether two files are equal. Compares piece by piece, because weights may be larger than one read
+ * allows.
+ */
 function isSameFile(a: string, b: string): boolean {
   if (statSync(a).size !== statSync(b).size) return false;
   const files = [openSync(a, 'r'), openSync(b, 'r')] as const;

@@ -1,6 +1,6 @@
 /**
- * `gc --runs` sweeps the folders of old runs under `.dosimeter/runs`: their journals and logs. What
- * a run made stays in the store.
+ * `gc --runs` removes the folders of old runs under `.dosimeter/runs`: their journals and logs.
+ * What the runs made stays in the store.
  */
 import { lstatSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -15,22 +15,25 @@ export interface SweptRuns {
   /** The ids of the runs that were swept. */
   readonly swept: readonly string[];
   readonly kept: number;
-  /** How many of those kept are still running, or may be: their process is on another host. */
+  /**
+   * The number of kept runs that are running, or may be because their process is on another host.
+   */
   readonly live: number;
-  /** How many of those kept are pinned. */
+  /** The number of kept runs that are pinned. */
   readonly pinned: number;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
 /**
- * An unended run of another host counts as running while its folder was written to this recently.
+ * How recently its folder must have been written to for a run of another host that has not ended to
+ * count as running.
  */
 const SILENT_DAYS = 30;
 
 /**
  * @param root the store that holds the pins
  * @param runs the folder of the runs
- * @param dryRun whether to report only
+ * @param dryRun whether only to report
  * @throws UserFault if a pin is damaged
  */
 export function sweepRuns(
@@ -55,7 +58,8 @@ export function sweepRuns(
     }
     swept.push(id);
     if (dryRun) continue;
-    // Renamed first: a sweep that is killed halfway leaves no partial run for `status` to list.
+    // Renamed first, so that a sweep that is killed halfway leaves no partial run for `status` to
+    // list.
     const aside = path.join(runs, `.swept-${id}`);
     renameSync(dir, aside);
     rmSync(aside, { recursive: true, force: true });
@@ -65,7 +69,8 @@ export function sweepRuns(
 }
 
 /**
- * Whether the run has not ended and its process is alive, or out of sight and recently heard from.
+ * Whether the run has not ended and its process is alive, or is on another host and was recently
+ * heard from.
  */
 function mayBeRunning(dir: string): boolean {
   let events: readonly JsonObject[];
@@ -84,7 +89,9 @@ function mayBeRunning(dir: string): boolean {
   );
 }
 
-/** When anything at the top of the folder was last written, in milliseconds. */
+/**
+ * Returns the time at which anything at the top of the folder was last written, in milliseconds.
+ */
 function lastWritten(dir: string): number {
   return Math.max(
     lstatSync(dir).mtimeMs,
@@ -94,7 +101,7 @@ function lastWritten(dir: string): number {
   );
 }
 
-/** Removes what a sweep that was killed has left. */
+/** Removes the folders that a killed sweep has left. */
 function finishEarlierSweeps(runs: string): void {
   for (const name of readdirOr(runs))
     if (name.startsWith('.swept-')) rmSync(path.join(runs, name), { recursive: true, force: true });

@@ -1,5 +1,6 @@
 /**
- * Spec → experiment → plan → the state of its stages in the store: what most commands begin with.
+ * Prepares a spec: loads the experiment, plans it, and looks up the state of its stages in the
+ * store. Most commands begin with this.
  */
 import path from 'node:path';
 import type { BackendName, SourceContext } from '../api.ts';
@@ -23,10 +24,10 @@ import { COMMAND, commandStages } from './commands.ts';
 import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';
 
-/** What the options of a command, or of a call, ask of a spec. */
+/** The options of a command, or of a call, on a spec. */
 export interface Asked {
   readonly store: string;
-  /** Default: the best that this machine has. */
+  /** The compute backend; by default, the best that this machine has. */
   readonly backend?: BackendName;
   /** Overrides: `path=value` each. */
   readonly set: readonly string[];
@@ -42,16 +43,17 @@ export interface Prepared {
   readonly experiment: Experiment;
   readonly registry: Registry;
   readonly backend: BackendName;
-  /** Whether the backend computes on GPUs, where there are any. */
+  /** Whether the backend computes on GPUs, if there are any. */
   readonly gpu: boolean;
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
   /**
-   * Models that are not on this machine yet and whose family is not known before they are fetched.
+   * Models that are not on this machine yet and whose family can't be known before they are
+   * fetched.
    */
   readonly unknownFamilies: readonly string[];
-  /** In the plan's order. */
+  /** The statuses in the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
 
@@ -111,7 +113,10 @@ export async function load(
   };
 }
 
-/** Node's recursive `mkdir`, by which the cache is filled, never returns on /proc. */
+/**
+ * Refuses a cache on /proc, because Node's recursive `mkdir`, which makes the cache's folders,
+ * never returns there.
+ */
 function refuseProc(cache: string): void {
   if (isOnProc(cache))
     throw new UserFault(
@@ -126,10 +131,13 @@ export const sourceContext = (log: Note): SourceContext => ({
   log,
 });
 
-/** No more lines than this are printed about cells with several names. */
+/** The most lines that are printed about cells with several names. */
 const MOST_NAMES = 5;
 
-/** A line for each cell of the grid that has several names. Every seed has the same ones. */
+/**
+ * Returns a line for each cell of the grid that has several names. They are the same for every
+ * seed.
+ */
 function severalNames({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
     label.replace(/ ?seed=\d+$/, '');
@@ -148,7 +156,7 @@ function severalNames({ cells, seeds }: Experiment): string[] {
 export interface PrepareOptions {
   /** Whether sources that are not on this machine yet are fetched. */
   readonly fetch: boolean;
-  /** Called with what happens on the way: a download, a lease that a dead process left. */
+  /** Called with events on the way, such as a download or a lease that a dead process left. */
   readonly note: Note;
   /** Replaces the spec's goals. */
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];

@@ -1,6 +1,6 @@
 /**
- * The files of a learning-rate sweep: its spec, the rows it was scored on, the lines for the user's
- * spec.
+ * The files of a learning-rate sweep: its spec, the rows that it was scored on, and the lines for
+ * the user's spec.
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,7 +15,7 @@ import { stateDir } from './state-folder.ts';
 /**
  * Writes the spec of a sweep, which `dosimeter results` and `explain` read like any other.
  * @param of the spec that the sweep is derived from
- * @returns its path, relative to the working folder
+ * @returns the path of the written spec, relative to the working folder
  * @throws UserFault if it can't be written
  */
 export async function writeSweepSpec(of: string, name: string, sweep: JsonObject): Promise<string> {
@@ -36,11 +36,11 @@ export async function writeSweepSpec(of: string, name: string, sweep: JsonObject
 
 export interface HeldOutRows {
   readonly rows: number;
-  /** The share of the most frequent class. */
+  /** The share of the rows that belong to the most frequent class. */
   readonly majority_share: number;
 }
 
-/** Returns the held-out rows of a sweep; null if they have not been read yet. */
+/** Returns the held-out rows of a sweep, or null if they have not been read yet. */
 export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRows | null {
   const entry = statuses.find(
     ({ stage }) => stage.kind === 'data' && stage.params['name'] === 'validation',
@@ -53,10 +53,12 @@ export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRo
   return { rows, majority_share: Math.max(...counts) / rows };
 }
 
-/** A learning rate as people write it: `3e-5`. */
+/** Returns a learning rate as people write it: `3e-5`. */
 export const rateText = (rate: number): string => rate.toExponential().replace('e+0', '');
 
-/** The `adapter` of a spec with the chosen rates, without fields that have their default. */
+/**
+ * Returns the `adapter` of a spec with the chosen rates, without fields that have their default.
+ */
 export function adapterYaml(
   choices: readonly Choice[],
   { registry }: Pick<Prepared, 'registry'>,
@@ -68,7 +70,7 @@ export function adapterYaml(
       { ...withoutDefaults(adapter, params), train: { learning_rate: 'RATE' } },
       { collectionStyle: 'flow', lineWidth: 0 },
     ).trim();
-    // With the point, since YAML 1.1 reads `1e-3` as a text.
+    // With a decimal point, since YAML 1.1 reads `1e-3` as a text.
     return [`  - ${text.replace('RATE', rateText(chosen.rate).replace(/^(\d+)e/, '$1.0e'))}`];
   });
   return lines.length === 0 ? '' : `adapter:\n${[...new Set(lines)].join('\n')}\n`;

@@ -1,4 +1,4 @@
-/** Why a stage would run: what changed since the most similar stage in the store. */
+/** Finds out why a stage would run: what changed since the most similar stage in the store. */
 import type { Digest } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { keyComponents } from '../execute/survey.ts';
@@ -14,7 +14,10 @@ export type Reasons = (status: StageStatus) => readonly string[];
 
 const KINDS = ['stage', 'attack', 'adapter', 'model', 'dataset'] as const;
 
-/** The store's manifests are read when the first ready stage is asked for. */
+/**
+ * Returns a function that gives reasons. It reads the store's manifests when it is first called for
+ * a ready stage.
+ */
 export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared): Reasons {
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
   const now = new Map(

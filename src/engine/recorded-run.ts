@@ -1,4 +1,4 @@
-/** A run with stages to execute: it gets a folder, a log, a journal and an executor. */
+/** A run with stages to execute. It gets a folder, a log, a journal and an executor. */
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
@@ -56,7 +56,7 @@ export async function runRecorded(
   const { signal } = options;
   const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
-  // Before anything runs: a store that can't be written to ends the run here.
+  // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const { folder, log, executor, close } = await openRecords(prepared, facts, redact, options);
@@ -124,7 +124,7 @@ interface Records {
   readonly close: () => Promise<void>;
 }
 
-/** Opens all three or none of them. */
+/** Opens the folder, the log and the executor, or none of them. */
 async function openRecords(
   { experiment, registry }: Prepared,
   environment: JsonObject,
@@ -170,7 +170,9 @@ async function openRecords(
   };
 }
 
-/** This machine, or as much as an executor says of the one that it has elsewhere. */
+/**
+ * Returns this machine, or for an executor with another machine, as much as it says about that one.
+ */
 function machineOf({ cores, gpus }: Executor, jobs: number, gpu: boolean): Machine {
   if (cores !== undefined)
     return { cores: jobs, gpus: gpus ?? [], computesOnGpu: gpu && gpus !== undefined };
@@ -178,7 +180,7 @@ function machineOf({ cores, gpus }: Executor, jobs: number, gpu: boolean): Machi
   return gpus === undefined ? here : { ...here, gpus };
 }
 
-/** The keys of the entries that these stages made or found. */
+/** Returns the keys of the entries that these stages made or found. */
 function keysOf(
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,
@@ -190,8 +192,8 @@ function keysOf(
 }
 
 /**
- * Writes what later runs need. A disk that refuses costs a note, except where entries themselves
- * are at stake.
+ * Writes what later runs need. If the disk refuses, only a note is printed, except where entries
+ * themselves are at stake.
  */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,
@@ -218,7 +220,7 @@ async function rememberRun(
     },
     note,
   );
-  // The runs may lie on another disk than the store.
+  // The runs may be on another disk than the store.
   ifDiskAllows(dir, () => saveRunEntries(dir, keys), note);
   await durable;
 }

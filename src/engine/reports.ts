@@ -14,8 +14,8 @@ type Asked = Pick<Prepared, 'asked' | 'experiment'>;
 
 /**
  * Copies the report out of the store to a path that can be bookmarked. The newest report of an
- * experiment is `.dosimeter/reports/NAME.html`; that of a part of it, or of it with other values,
- * is `NAME,rank=4.html`; that of another spec with the same name is `NAME@FILE.html`.
+ * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
+ * `NAME,rank=4.html`. For another spec with the same name, it is `NAME@FILE.html`.
  * @returns the report's path; null if there is no report
  */
 export function publishReport(
@@ -41,7 +41,7 @@ export function publishReport(
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === undefined) throw error;
-      // The report in the store is whole.
+      // The report in the store remains.
       note(`the report could not be copied to ${file} (${code})`);
       return from;
     }
@@ -51,7 +51,7 @@ export function publishReport(
 
 const specOf = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
-/** The file beside a report that names its spec. */
+/** Returns the file beside a report that names its spec. */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
@@ -61,7 +61,10 @@ function replace(file: string, write: (draft: string) => void): void {
   renameSync(draft, file);
 }
 
-/** The spec that the report belongs to, if that is another spec than this one and still exists. */
+/**
+ * Returns the spec that the report belongs to, if it is another spec than this one and still
+ * exists.
+ */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
   if (!existsSync(file) || !existsSync(record)) return null;
@@ -69,7 +72,9 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
-/** Where the report goes, and which other spec's report already has its plain name. */
+/**
+ * Returns the report's path, and the other spec whose report already has the plain name, if any.
+ */
 function placeOf(prepared: Asked): {
   readonly file: string;
   readonly taken: { readonly file: string; readonly owner: string } | null;
@@ -88,7 +93,9 @@ function placeOf(prepared: Asked): {
   return { file, taken: { file: plain, owner } };
 }
 
-/** The most characters of a part of a name, and of a name; most file systems allow 255 bytes. */
+/**
+ * The most characters of a part of a name, and of a whole name. Most file systems allow 255 bytes.
+ */
 const LONGEST = 60;
 const LONGEST_NAME = 180;
 const digest = (text: string): string =>
@@ -102,8 +109,8 @@ export const boundedName = (name: string, head = name): string =>
   name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${digest(name)}` : name;
 
 /**
- * The text itself if every file system allows it; else a safe form of it with a digest, which keeps
- * names distinct.
+ * Returns the text itself if every file system allows it. Otherwise returns a safe form with a
+ * digest, which keeps names distinct.
  */
 function fileName(text: string): string {
   const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);

@@ -1,5 +1,5 @@
 /**
- * `runs/ID/entries.json`: the key of every entry that a run made or found, so that it can be
+ * `runs/ID/entries.json`: the key of every entry that a run made or found, so that the run can be
  * pinned.
  */
 import path from 'node:path';

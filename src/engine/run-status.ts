@@ -1,22 +1,25 @@
-/** How a run stands, from its folder alone. */
+/** Reads the status of a run, from its folder alone. */
 import type { JsonObject } from '../api.ts';
 import { readJournal } from '../log/run-folder.ts';
 import { processState } from '../store/owner.ts';
 
 export interface RunStatus {
   readonly run: string;
-  /** `unknown`: it has not ended, and this machine can't tell whether its process is alive. */
+  /**
+   * The state of the run. `unknown` means that it has not ended, and that this machine can't tell
+   * whether its process is alive.
+   */
   readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
   readonly spec: string;
-  /** When it was started; null if its journal does not say. */
+  /** The time at which it was started; null if its journal does not say. */
   readonly started: string | null;
-  /** How long it took; null while it runs, and if it was killed. */
+  /** How many seconds it took; null while it runs, and if it was killed. */
   readonly seconds: number | null;
   /** How many stages were to run, and how many ended in each state. */
   readonly stages: { readonly [state: string]: number };
   readonly running: readonly string[];
   readonly failed: readonly { readonly stage: string; readonly error: string }[];
-  /** How many lines of the journal are damaged; they are left out. */
+  /** The number of damaged lines in the journal. They are left out. */
   readonly damaged: number;
 }
 

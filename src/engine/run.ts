@@ -1,6 +1,6 @@
 /**
- * Runs what a prepared plan lacks. Callers watch by events: nothing here prints or ends the
- * process.
+ * Runs the stages that a prepared plan lacks. Callers watch through events; nothing here prints or
+ * ends the process.
  */
 import path from 'node:path';
 import { checkPatience } from '../execute/patience.ts';
@@ -19,7 +19,7 @@ const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
 
 /**
  * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
- * @throws UserFault if the disk refuses to be written to, or `patience` or `executor` is wrong
+ * @throws UserFault if the disk can't be written to, or `patience` or `executor` is wrong
  */
 export async function runPrepared(
   prepared: Prepared,
@@ -38,7 +38,7 @@ export async function runPrepared(
   const cached = statuses.filter(({ state }) => state === 'cached').length;
   if (lacking.length === 0) return nothingToRun(prepared, statuses, cached, options.note);
 
-  // Git answers while the stages are checked.
+  // Git runs while the stages are checked.
   const facts = import('../execute/environment.ts').then(({ environment }) =>
     environment(experiment.file, prepared.backend, options.jobs),
   );
@@ -111,8 +111,8 @@ function nothingToRun(
 }
 
 /**
- * The statuses, with a damaged report set aside to be made again. Other entries are checked when a
- * stage reads them; no stage reads the report.
+ * Returns the statuses. A damaged report is moved aside, so that it is made again. Other entries
+ * are checked when a stage reads them, but no stage reads the report.
  */
 async function withSoundReport(
   { statuses, store }: Prepared,

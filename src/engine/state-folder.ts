@@ -7,11 +7,11 @@ export const reportsDir = (): string => path.join(stateDir(), 'reports');
 export const defaultStore = path.join('.dosimeter', 'store');
 
 export interface RunsToKeep {
-  /** This many of the latest runs stay. */
+  /** The number of latest runs that are kept. */
   readonly latest: number;
-  /** Runs younger than this many days stay too. */
+  /** Runs younger than this many days are kept too. */
   readonly days: number;
 }
 
-/** What `gc --runs` keeps by default: runs that meet either condition. */
+/** The runs that `gc --runs` keeps by default: those that meet either condition. */
 export const RUNS_KEPT: RunsToKeep = { latest: 20, days: 30 };

@@ -1,4 +1,4 @@
-/** What was measured along each training (`train.evaluate_every`), read from the store. */
+/** Reads the measurements along each training (`train.evaluate_every`) from the store. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
@@ -11,16 +11,16 @@ const CURVES = 'curves.jsonl';
 export interface StepRow {
   readonly cell: JsonObject;
   readonly seed: number;
-  /** 0 is before the first step. */
+  /** The training step; 0 is before the first step. */
   readonly step: number;
   readonly metric: string;
   readonly value: number;
 }
 
 export interface Steps {
-  /** In the order of cells, seeds and steps. */
+  /** The rows in the order of cells, seeds and steps. */
   readonly rows: readonly StepRow[];
-  /** Files that differ from what was stored; their numbers are left out. */
+  /** The files that differ from what was stored. Their numbers are left out. */
   readonly damaged: readonly string[];
 }
 
@@ -60,7 +60,7 @@ export async function readSteps({
   return { rows, damaged };
 }
 
-/** The rows as results of the stage `train`, with the step as one more axis. */
+/** Returns the rows as results of the stage `train`, with the step as one more axis. */
 export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
   rows.map(({ cell, seed, step, metric, value }) => ({
     cell: { ...cell, step },

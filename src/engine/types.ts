@@ -1,4 +1,4 @@
-/** A run as its caller sees it: the options, the events on the way, the summary. */
+/** The types of a run that its caller sees: the options, the events on the way, and the summary. */
 import type { PackLimits } from '../execute/packer.ts';
 import type { Patience } from '../execute/patience.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
@@ -6,7 +6,7 @@ import type { Durations } from '../log/durations.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Note } from './prepare.ts';
 
-/** Given to the watcher once, before the first stage. */
+/** What the watcher gets once, before the first stage. */
 export interface RunStart {
   readonly run: string;
   /** The run's folder: journal, logs, environment. */
@@ -14,7 +14,7 @@ export interface RunStart {
   readonly toRun: readonly PlannedStage[];
   readonly cached: number;
   readonly durations: Durations;
-  /** How many stages like this one may run at once. */
+  /** Returns how many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
   /** Ends the workers at once, without waiting for their stages. */
   readonly kill: () => Promise<void>;
@@ -27,19 +27,17 @@ export interface Watcher {
 }
 
 export interface RunPreparedOptions {
-  /** Processor cores to use. */
+  /** The number of processor cores to use. */
   readonly jobs: number;
   readonly failFast?: boolean;
   readonly patience?: Patience;
-  /** The executor that stages run on; default `local`. */
+  /** The executor that stages run on; by default, `local`. */
   readonly executor?: string;
-  /** Default: `defaultPacking`. */
+  /** The limits of packs; by default, `defaultPacking`. */
   readonly packing?: PackLimits;
-  /** Which stages may run; default all. */
+  /** Whether a stage may run; by default, all may. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
-  /**
-   * When aborted, no stage starts any more, those that run are ended, and finished ones are kept.
-   */
+  /** Once aborted, no more stages start, running ones are ended, and finished ones are kept. */
   readonly signal: AbortSignal;
   /** The command line that asked for the run; recorded with it. */
   readonly argv: readonly string[];
@@ -56,8 +54,8 @@ export interface RunSummary {
   readonly interrupted: boolean;
   readonly seconds: number;
   /**
-   * Path in `.dosimeter/reports` of the newest report of this spec, or of the part that was asked
-   * for.
+   * The path in `.dosimeter/reports` of the newest report of this spec, or of the part that was
+   * asked for.
    */
   readonly report: string | null;
 }

@@ -1,4 +1,4 @@
-/** Sources, which are found on this machine or fetched before anything runs. */
+/** The sources of a plan, which are found on this machine or fetched before anything runs. */
 import type { Asset, SourceContext, SourceDescriptor } from '../api.ts';
 import type { Diagnostic, ExperimentCell, SourceRange } from '../experiment/types.ts';
 import type { PlanRegistry } from '../plan/graph.ts';
@@ -51,7 +51,7 @@ const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undef
   registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
 
 export interface Located {
-  /** By URI; null for one that must be fetched. */
+  /** The sources by URI; null for one that must be fetched. */
   readonly assets: Map<string, Asset | null>;
   readonly diagnostics: readonly Diagnostic[];
 }

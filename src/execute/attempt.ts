@@ -20,10 +20,15 @@ export interface AttemptRequest extends KeyedStage, JobInputs {
   readonly leaseStands: () => boolean;
 }
 
-/** `busy`: another run has the lease, or has taken it over. */
+/**
+ * The result of an attempt. `busy` means that another run holds the lease, or has taken it over.
+ */
 export type AttemptResult = Outcome | { readonly state: 'busy' };
 
-/** `lost`: the process of the pack ended, and it is not known which of its stages is to blame. */
+/**
+ * The result of a pack's member. `lost` means that the pack's process ended, and it is not known
+ * which of its stages is to blame.
+ */
 export type PackedResult = AttemptResult | { readonly state: 'lost' };
 
 export async function attemptStage(
@@ -43,7 +48,7 @@ export async function attemptStage(
   return descriptor.inline === true ? inTurn(attempt) : attempt();
 }
 
-/** Attempts several stages as one job; returns the result of each, in the order of the requests. */
+/** Attempts several stages as one job. Returns the result of each, in the order of the requests. */
 export function attemptPack(
   execution: Execution,
   requests: readonly AttemptRequest[],
@@ -60,13 +65,13 @@ export function attemptPack(
 }
 
 interface Started {
-  /** What the executor is handed. */
+  /** The work that is handed to the executor. */
   readonly work: PackedJob;
   /** Waits for the executor's answer and turns it into the attempt's result. */
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
-/** @param pack the ids of all stages of the pack; absent: the stage is attempted alone */
+/** @param pack the ids of all stages of the pack; without it, the stage is attempted alone */
 function start(execution: Execution, request: AttemptRequest, pack?: readonly StageId[]): Started {
   const { stage, key, reads } = request;
   const { plan, options } = execution;
@@ -101,7 +106,8 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
           resumeDir,
           log,
           packed: pack?.length ?? 1,
-          // It was asked to stop, by whichever came first, and then it ended somehow.
+          // The signal is aborted by the time limit or with the run. `conclude` looks at the run's
+          // own signal first, so this need not tell them apart.
           overtime: limit.signal.aborted && seconds !== null ? seconds : null,
         };
         return await conclude(execution, answered);
@@ -113,7 +119,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   };
 }
 
-/** A signal that is aborted with the run's, or after so many seconds (null for no limit). */
+/** Returns a signal that is aborted with the run's, or after `seconds` (null for no limit). */
 function timeLimit(
   run: AbortSignal,
   seconds: number | null,

@@ -1,4 +1,7 @@
-/** The end of an attempt: what its job left is stored, or thrown away and put into words. */
+/**
+ * Concludes an attempt: stores what its job left, or throws it away and puts the failure into
+ * words.
+ */
 import { rmSync } from 'node:fs';
 import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
@@ -48,7 +51,7 @@ function leaseLost(execution: Execution, { request, outDir, log }: Answered): At
   return { state: 'busy' };
 }
 
-/** @param change what changed among the things that the stage read, if anything */
+/** @param change what changed among the things that the stage read; null if nothing did */
 function failed({ result, resumeDir, log, overtime }: Answered, change: string | null): Failed {
   const failure =
     overtime !== null
@@ -56,8 +59,8 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
       : result.type === 'done'
         ? changeFailure(change ?? '', log.file)
         : resultFailure(result, log.file);
-  // After a user's fault a second attempt would resume and fail in the same place: it starts
-  // afresh. What was merely cut off loses nothing.
+  // After a user's fault, a second attempt that resumed would fail in the same place, so it starts
+  // afresh. An attempt that was merely cut off keeps its state.
   if (result.type === 'fault' && overtime === null) discard(resumeDir);
   if (change !== null && result.type !== 'done') log.line(change);
   log.line(`failed: ${failure.error}`);

@@ -50,13 +50,13 @@ function cpuFeatures(): string {
     /^(?:flags|Features)\s*:\s*(.*)$/m
       .exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
       ?.split(' ') ?? [];
-  // Only those that decide which numeric code runs.
+  // Only those flags that decide which numeric code runs.
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
 
 /**
- * Returns the commit of the folder of the spec, and whether tracked files differ from it; null
- * outside a repository.
+ * Returns the commit that the spec's folder is at, and whether tracked files differ from it.
+ * Returns null outside a repository.
  */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   try {

@@ -1,6 +1,6 @@
 /**
- * Executes a plan: every stage that can run does, a stage that depends on a failed one is blocked,
- * and finished work is kept whatever happens.
+ * Executes a plan. Every stage that can run does, and a stage that depends on a failed one is
+ * blocked. Finished work is kept whatever happens.
  */
 import { setMaxListeners } from 'node:events';
 import type { Plan, StageId } from '../plan/types.ts';
@@ -12,7 +12,7 @@ import { createSettler } from './settle.ts';
 import type { StageStatus } from './survey.ts';
 import type { Outcome } from './types.ts';
 
-/** @param statuses the survey of this plan: entries that were found need not be looked up again */
+/** @param statuses the survey of this plan; entries that it found are not looked up again */
 export async function executePlan(
   plan: Plan,
   statuses: readonly StageStatus[],

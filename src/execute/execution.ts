@@ -1,4 +1,4 @@
-/** One execution of a plan: what it was asked for, and what is known of its stages so far. */
+/** One execution of a plan: what it was asked to do, and what is known of its stages so far. */
 import type { Executor, JsonObject } from '../api.ts';
 import type { RunLog } from '../log/run-log.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
@@ -16,7 +16,7 @@ import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './type
 export interface ExecuteOptions {
   readonly store: Store;
   readonly registry: RuntimeRegistry;
-  /** A stage that reads a source which is not there (null) is abandoned. */
+  /** The sources of the plan. A stage that reads a missing source (null) is abandoned. */
   readonly assets: Assets;
   /**
    * Looks a source up again, to see whether it is still the same after a stage has read it.
@@ -31,15 +31,18 @@ export interface ExecuteOptions {
   readonly machine?: Omit<Machine, 'cores'>;
   /** Whether nothing more starts after a failure. */
   readonly failFast: boolean;
-  /** Without it, every stage runs alone. */
+  /** The limits of packs. Without it, every stage runs alone. */
   readonly packing?: PackLimits;
   readonly patience?: Patience;
-  /** Which stages may be attempted; the others count only if they are cached. Default: all. */
+  /**
+   * Whether a stage may be attempted. A stage that may not counts only if it is cached. Default:
+   * all may.
+   */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Once aborted, nothing more starts, and running stages are asked to stop. */
   readonly signal: AbortSignal;
   readonly runId: string;
-  /** The environment as joining stages (the report) are told of it. */
+  /** The environment that joining stages (the report) are told of. */
   readonly environment: JsonObject;
   /** Facts about this run that every manifest records. */
   readonly facts: JsonObject;
@@ -59,7 +62,7 @@ export interface Execution {
   readonly entries: Map<ActionKey, Entry>;
   /** The keys of those entries that this execution stored itself. */
   readonly own: Set<ActionKey>;
-  /** Nothing more starts: after a failure with `failFast`, or once the disk is full. */
+  /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
   stopped: boolean;
 }
 
@@ -83,7 +86,9 @@ export function tellNote({ options }: Execution, message: string): void {
 export const isFinished = (outcome: Outcome): outcome is Finished =>
   outcome.state === 'ran' || outcome.state === 'cached';
 
-/** The outcome of an input; throws if it is not settled, since stages wait for their inputs. */
+/**
+ * Returns the outcome of an input. Throws if it is not settled, since stages wait for their inputs.
+ */
 export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
   const outcome = outcomes.get(id);
   if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
@@ -91,8 +96,8 @@ export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId
 }
 
 /**
- * The finished inputs of a stage by name.
- * Only a tolerant stage gets this far when some of its inputs have failed; those are left out.
+ * Returns the finished inputs of a stage by name. Failed inputs are left out; only a tolerant stage
+ * gets this far with one.
  */
 export const finishedInputs = (
   execution: Pick<Execution, 'outcomes'>,
@@ -103,7 +108,7 @@ export const finishedInputs = (
     return isFinished(outcome) ? [[name, id, outcome] as const] : [];
   });
 
-/** The outcome of a stage whose entry was in the store already. */
+/** Returns the outcome of a stage whose entry was already in the store. */
 export function cachedOutcome({ entries }: Execution, entry: Entry): Finished {
   entries.set(entry.key, entry);
   const { key, dir, manifest } = entry;
@@ -120,7 +125,9 @@ export function noteFailure(execution: Execution, outcome: Outcome): void {
     execution.stopped = true;
 }
 
-/** The outcome of a stage if a plugin's estimate, the store or our own code threw. */
+/**
+ * Returns the outcome of a stage for which a plugin's estimate, the store or our own code threw.
+ */
 export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
   const { name, message, stack, hint } = thrown as Error & { hint?: string };
   if (name === 'UserFault')

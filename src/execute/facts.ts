@@ -40,7 +40,10 @@ function stageFacts(
   }
 }
 
-/** Leaves out the stages that are not settled yet: other joining stages. */
+/**
+ * Returns the facts of every settled stage. Stages that are not settled yet (other joining stages)
+ * are left out.
+ */
 export function experimentFacts(
   plan: Plan,
   outcomes: ReadonlyMap<StageId, Outcome>,

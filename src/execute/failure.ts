@@ -1,11 +1,14 @@
-/** Failures of a stage in words, for a person to read. */
+/** Puts the failures of a stage into words for people. */
 import type { JobResult } from './protocol.ts';
 import type { Failed } from './types.ts';
 
-/** A longer message is cut: it may quote a whole row of a data set. */
+/** The length at which a message is cut: it may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;
 
-/** A message may quote a data set's text: no control character of it reaches the terminal. */
+/**
+ * Returns a message that is safe for a terminal. It may quote a data set's text, so control
+ * characters are replaced.
+ */
 function plain(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;

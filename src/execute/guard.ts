@@ -1,8 +1,8 @@
 /**
- * Guards what a stage reads: it must be what the stage's key says, before the stage reads it and
- * afterwards. Inputs and sources lie open to the stage's code and to everyone else on the machine,
- * and read-only modes do not bind root. Where a look at a file cannot tell whether it was written
- * to, its bytes are hashed again.
+ * Guards what a stage reads: before and after the stage reads it, it must be what the stage's key
+ * says. Inputs and sources can be written to by the stage's code and by everyone else on the
+ * machine, and read-only modes do not bind root. Where a look at a file cannot tell whether it was
+ * written to, its bytes are hashed again.
  */
 import { lstatSync } from 'node:fs';
 import type { Asset, OutputFile } from '../api.ts';
@@ -26,16 +26,16 @@ import {
 /** Returns a source as it is now, by its URI; null if it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
 
-/** What one stage reads, as it was when the stage was about to start. */
+/** The files that one stage reads, as they were when the stage was about to start. */
 export interface Reads {
   /**
-   * Returns what has changed since ("its input …"); null if nothing has, so that the stage read
-   * what its key says.
+   * Returns what has changed since then ("its input …"), or null if the stage read what its key
+   * says.
    */
   fault(): Promise<string | null>;
   /**
-   * A digest of every file's inode, size and times; '' for a stage that reads nothing.
-   * It is the same in the next run, unless a file has been written to.
+   * A digest of every file's inode, size and times, or '' for a stage that reads nothing. It stays
+   * the same in the next run, unless a file has been written to.
    */
   readonly digest: string;
 }
@@ -51,8 +51,8 @@ export interface Guard {
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
   assetFault(asset: Asset): Promise<string | null>;
   /**
-   * Starts to watch the reads of a stage, all of which have passed `entryFault` and `assetFault`.
-   * @param inputs each with its name
+   * Starts to watch what a stage reads, all of which has passed `entryFault` and `assetFault`.
+   * @param inputs each input's entry with its name
    */
   reads(
     inputs: readonly (readonly [name: string, entry: Entry])[],
@@ -60,7 +60,7 @@ export interface Guard {
   ): Reads;
   /** Looks at outputs that have just been hashed; call it before they are published. */
   hashed(dir: string, files: readonly OutputFile[]): Looks;
-  /** Takes these looks for those of an entry, unless another run has published it first. */
+  /** Uses these looks as those of the entry, unless another run has published it first. */
   stored(entry: Entry, hashed: Looks): void;
 }
 
@@ -118,8 +118,8 @@ function createEntryGuard() {
   const suspects = new Set<ActionKey>();
 
   /**
-   * Returns what is wrong with an entry; null if nothing is.
-   * @param then the looks before the entry was read; null if it is about to be read
+   * Returns what is wrong with an entry, or null if nothing is wrong.
+   * @param then the looks from before the entry was read; null if it is about to be read
    */
   const check = async (
     entry: Entry,
@@ -138,7 +138,7 @@ function createEntryGuard() {
         return `${file.path} was written to`;
       const hashed = look?.hashed === true && isSame(look, stat);
       const old = isOld(stat);
-      // A young file has to be hashed after it was read in any case.
+      // A young file has to be hashed after the stage has read it in any case.
       const isLeftForLater = then === null && (hashed || (fresh && !old && !look?.hashed));
       if (!isLeftForLater) {
         const fault = await contentFault(dir, file, stat.size);
@@ -159,7 +159,9 @@ function createEntryGuard() {
       if (fault === null) suspects.delete(entry.key);
       return fault;
     },
-    /** Returns what has changed since `then`; whoever reads the entry next hashes it. */
+    /**
+     * Returns what has changed since `then`. If something has, the next reader hashes the entry.
+     */
     async change(entry: Entry, then: Looks): Promise<string | null> {
       const change = await check(entry, then, false);
       if (change !== null) {

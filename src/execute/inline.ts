@@ -1,6 +1,6 @@
 /**
- * Performs the jobs of stages that ask for it (`inline`) in this process, one at a time, so that
- * whatever is thrown meanwhile is that stage's fault.
+ * Performs the jobs of `inline` stages in this process. They run one at a time, so that anything
+ * thrown meanwhile is the fault of the stage that is running.
  */
 import type { StageDescriptor } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
@@ -10,7 +10,7 @@ import type { RuntimeRegistry } from './types.ts';
 
 let turn: Promise<unknown> = Promise.resolve();
 
-/** Inline stages keep the event loop (signals, heartbeats, flushes) waiting no longer than this. */
+/** How long inline stages may keep the event loop (signals, heartbeats, flushes) waiting. */
 const EVENTS_MS = 20;
 let lastEvents = 0;
 
@@ -24,7 +24,7 @@ async function afterEvents<T>(task: () => Promise<T>): Promise<T> {
   return task();
 }
 
-/** Runs `task` after those that were handed over before it: a stage's time starts with its turn. */
+/** Runs `task` after those that were handed over before it. A stage's time starts with its turn. */
 export function inTurn<T>(task: () => Promise<T>): Promise<T> {
   const result = turn.then(() => afterEvents(task));
   turn = result.catch(() => undefined);
@@ -32,8 +32,8 @@ export function inTurn<T>(task: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Like a worker, never rejects on account of the job. On abort the stage is asked to stop, and no
- * longer waited for.
+ * Performs a job. Like a worker, it never rejects on account of the job. On abort the stage is
+ * asked to stop, and the result no longer waits for it.
  */
 export async function performInline(
   { job, hooks, signal }: PackedJob,
@@ -49,7 +49,7 @@ export async function performInline(
     stop = resolve;
   });
   const onAbort = (): void => stop({ type: 'fault', message: 'it was asked to stop' });
-  // A promise that the stage forgot, or a throw in a callback, would end the run.
+  // Without this, a promise that the stage forgot or a throw in a callback would end the run.
   const onStray = (error: unknown): void => stop(thrownResult(error));
   process.on('uncaughtException', onStray).on('unhandledRejection', onStray);
   if (signal.aborted) onAbort();

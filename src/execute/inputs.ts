@@ -9,7 +9,10 @@ import { finishedInputs } from './execution.ts';
 import type { Reads } from './guard.ts';
 import type { Failed } from './types.ts';
 
-/** Some inputs must be repaired before the stage can be attempted, and its key found anew. */
+/**
+ * The answer if some inputs must be repaired before the stage can be attempted and its key computed
+ * again.
+ */
 export interface Unready {
   readonly state: 'unready';
   /** The stages whose entries are damaged; none if another stage has just found the damage. */
@@ -25,7 +28,7 @@ export interface InputChecks {
 
 export function createInputChecks(execution: Execution): InputChecks {
   const { options, entries, own, guard } = execution;
-  /** Checks that are under way: stages that read the same entry share one. */
+  /** Checks that are under way. Stages that read the same entry share one check. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
   const damageOf = async (key: ActionKey): Promise<string | null> => {
@@ -52,7 +55,8 @@ export function createInputChecks(execution: Execution): InputChecks {
   const damagedInputs = async (stage: PlannedStage): Promise<readonly StageId[]> => {
     const damaged: StageId[] = [];
     for (const [, id, { key }] of finishedInputs(execution, stage)) {
-      // The inputs of an inline stage are looked at once, after it: it takes no longer than a look.
+      // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
+      // after it has run.
       if (stage.descriptor.inline && own.has(key) && !guard.isSuspect(key)) continue;
       if ((await sharedDamageOf(key)) !== null) damaged.push(id);
     }

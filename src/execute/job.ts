@@ -1,14 +1,14 @@
-/** What an executor is handed for a stage, and what may be believed of its answer. */
+/** Builds the job that an executor gets for a stage, and checks the executor's answer. */
 import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
 import type { Job, JobResult, PluginModule } from './protocol.ts';
 
-/** What a job is told beside its definition. */
+/** The parts of a job that do not come from the stage's definition. */
 export interface JobInputs {
   readonly inputs: { readonly [name: string]: StageInput };
-  /** `Job.gpus`. */
+  /** The GPUs for `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
 }
@@ -19,7 +19,10 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
   readonly resumeDir?: string;
 }
 
-/** Throws if a plugin or a source of the stage is not at hand: the plan was made with both. */
+/**
+ * Returns the job of a stage. Throws if one of its plugins or sources is missing, because the plan
+ * was made with all of them.
+ */
 export function jobOf(
   stage: PlannedStage,
   { inputs, experiment, gpus }: JobInputs,
@@ -56,7 +59,7 @@ export function jobOf(
   };
 }
 
-/** Typed as a record so that the compiler asks for every type there is. */
+/** The types of a job's result. Typed as a record so that the compiler asks for every type. */
 const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   done: true,
   fault: true,
@@ -64,7 +67,7 @@ const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   exit: true,
 };
 
-/** An executor may be a plugin. Throws if its answer is not the result of a job. */
+/** Throws if an executor's answer is not the result of a job. An executor may be a plugin. */
 export function checkResult(answer: unknown): asserts answer is JobResult {
   const type = (answer as Partial<JobResult> | null | undefined)?.type;
   if (type === undefined || !Object.hasOwn(RESULT_TYPES, type))
@@ -73,7 +76,7 @@ export function checkResult(answer: unknown): asserts answer is JobResult {
     );
 }
 
-/** Removes secrets from a result: a program may quote what it was given when it fails. */
+/** Removes secrets from a result: a program that fails may quote what it was given. */
 export function redacted(
   result: JobResult,
   redact: ((text: string) => string) | undefined,

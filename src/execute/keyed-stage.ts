@@ -1,4 +1,4 @@
-/** A stage whose inputs are all there: what it will read, and the key that follows from that. */
+/** A stage whose inputs are all stored: what it will read, and the key that follows from that. */
 import type { Digest, StageInput } from '../api.ts';
 import { actionKey } from '../plan/keys.ts';
 import type { ActionKey, KeyComponents, PlannedStage } from '../plan/types.ts';
@@ -13,7 +13,7 @@ export interface KeyedStage {
   readonly inputs: { readonly [name: string]: StageInput };
 }
 
-/** Null if one of its sources is not on this machine. */
+/** Returns null if one of the stage's sources is not on this machine. */
 export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {
   const inputs: { [name: string]: StageInput } = {},
     contents: { [name: string]: Digest } = {},

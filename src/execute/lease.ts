@@ -12,7 +12,7 @@ export type LeasedResult = AttemptResult | Unready;
 
 /**
  * Takes the lease, looks for the entry again, checks what the stage will read, and calls `attempt`.
- * Never throws: whatever is thrown on the way is the stage's failure.
+ * Never throws: anything thrown on the way becomes the stage's failure.
  * @param gpus the GPUs that the queue has granted
  */
 export type WithLease = (
@@ -38,8 +38,9 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   };
 
   /**
-   * A stage that has GPUs of its own sees those alone. One that would compute on GPUs but asks for
-   * none must see none. The environment of every other stage is left as it is.
+   * Returns the GPUs that the stage may see. A stage with granted GPUs sees those alone. One that
+   * would compute on GPUs but asks for none must see none. Every other stage's environment is left
+   * as it is.
    */
   const visibleGpus = (
     { stage: { descriptor } }: KeyedStage,

@@ -1,7 +1,7 @@
 /**
- * Looks at files: an inode, size and times tell whether a file was written to since, as git's index
- * has it, provided that the file was old enough when it was looked at. File systems stamp times in
- * steps (`TICK_MS`), so two writes within one step may leave the same times.
+ * Looks at files. As in git's index, a file's inode, size and times tell whether it was written to
+ * since, provided that it was old enough when it was looked at. File systems stamp times in steps
+ * (`TICK_MS`), so two writes within one step may leave the same times.
  */
 import type { Stats } from 'node:fs';
 import { lstatSync, readdirSync, statSync } from 'node:fs';
@@ -9,22 +9,26 @@ import path from 'node:path';
 import type { OutputFile } from '../api.ts';
 import { TICK_MS } from '../store/files.ts';
 
-/** A file at one moment. */
+/** The stats of a file at one moment. */
 export interface Look {
   readonly ino: number;
   readonly size: number;
   readonly mtime: number;
   readonly ctime: number;
-  /** Its content is known to be right, and every later write would change what is looked at. */
+  /** Whether the content is known to be right and every later write would change these stats. */
   readonly sure: boolean;
   /**
-   * Its content is known to be right. Any later write would show, unless it came within a tick of
-   * `ctime` and set the mtime back: for a reader that starts after that tick, the look is sure.
+   * Whether the content is known to be right. Any later write would change these stats, unless it
+   * came within a tick of `ctime` and set the mtime back. So the look is sure for a reader that
+   * starts after that tick.
    */
   readonly hashed: boolean;
 }
 
-/** Looks by path. A map is never mutated, only replaced: a stage keeps those of its start. */
+/**
+ * Looks by path. A map is never mutated, only replaced, because a stage keeps the map from its
+ * start.
+ */
 export type Looks = ReadonlyMap<string, Look>;
 export const noLooks: Looks = new Map();
 
@@ -37,8 +41,8 @@ export const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
 
 /**
- * Whether the file was written over, or another file put in its place. A ctime that differs alone
- * says less: the mode was changed, or the times were set.
+ * Whether the file was overwritten or replaced by another. A ctime that alone differs says less:
+ * the mode was changed, or the times were set.
  */
 export const isWritten = (then: Look, now: Stats): boolean =>
   then.ino !== now.ino || then.size !== now.size || then.mtime !== now.mtimeMs;
@@ -53,7 +57,9 @@ export const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boole
     return look.sure && stat !== undefined && isSame(look, stat);
   });
 
-/** Turns looks that are old enough for a reader that starts now into sure ones. */
+/**
+ * Returns the looks, with those that are old enough for a reader that starts now marked as sure.
+ */
 export function sureByNow(looks: Looks): Looks {
   const tickAgo = Date.now() - TICK_MS;
   const matured = ({ sure, hashed, ctime }: Look): boolean => !sure && hashed && ctime < tickAgo;
@@ -64,8 +70,8 @@ export function sureByNow(looks: Looks): Looks {
 }
 
 /**
- * Looks at outputs whose times were set back before they were hashed (`digestOutputs`). A file
- * that has been written to since has the time of that write, and is left out.
+ * Returns looks at outputs whose times were set back before they were hashed (`digestOutputs`). A
+ * file that has been written to since has the time of that write and is left out.
  */
 export function looksAtOutputs(dir: string, files: readonly OutputFile[]): Looks {
   const looks = new Map<string, Look>();

@@ -1,14 +1,19 @@
 /**
- * Processes that a stage leaves behind. Linux only: elsewhere, what is in a worker's process group
- * ends with the worker, and nothing else is ended.
+ * Finds and ends processes that a stage leaves behind. This works only on Linux. Elsewhere, the
+ * processes in a worker's group end with the worker, and nothing else is ended.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The environment variable with a worker's mark, which whatever it starts inherits. */
+/**
+ * The environment variable with a worker's mark. Every process that the worker starts inherits it.
+ */
 export const MARK = 'DOSIMETER_WORKER';
 
-/** What is read under /proc may be gone by then, or belong to another user. */
+/**
+ * Returns what `read` returns, or `fallback` if it throws: a process under /proc may be gone by
+ * then, or belong to another user.
+ */
 function readOr<T>(fallback: T, read: () => T): T {
   try {
     return read();
@@ -30,7 +35,7 @@ function childrenOf(pid: number): number[] {
     .filter(isRunning);
 }
 
-/** A zombie does not run: it only waits for its parent to ask how it ended. */
+/** Whether a process runs. A zombie does not: it only waits for its parent to ask how it ended. */
 function isRunning(pid: number): boolean {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'utf8'));
   return stat !== '' && !['Z', 'X'].includes(stat[stat.lastIndexOf(')') + 2] ?? '');
@@ -45,7 +50,7 @@ function kill(pid: number): void {
 }
 
 /**
- * Ends all descendants of this process, waits until they write no more, and returns how many there
+ * Ends all descendants of this process and waits until none of them runs. Returns how many there
  * were.
  */
 export async function endChildren(): Promise<number> {
@@ -57,12 +62,12 @@ export async function endChildren(): Promise<number> {
 }
 
 /**
- * Ends every process but this one that bears one of the marks: a daemon leaves its group and its
+ * Ends every process but this one that has one of the marks. A daemon leaves its group and its
  * parent, but keeps its environment.
  */
 export function endMarked(marks: ReadonlySet<string>): void {
   if (process.platform !== 'linux' || marks.size === 0) return;
-  // Again until none is left, since a process that is about to end may still start another.
+  // Repeated until none is left, since a process that is about to end may still start another.
   for (let found = 1; found > 0;) {
     found = 0;
     for (const name of readdirSync('/proc')) {

@@ -1,4 +1,4 @@
-/** The outputs of a stage, once it has ended. */
+/** Checks and hashes the outputs of a stage that has ended. */
 import { lstatSync, utimesSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,7 +7,10 @@ import { UserFault } from '../api.ts';
 import { listFiles, sha256File } from '../store/files.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 
-/** A file this old differs in mtime from whatever is written now, on every file system. */
+/**
+ * How far mtimes are set back. On every file system, such an mtime differs from that of a file
+ * written now.
+ */
 const SETTLED_MS = 2000;
 
 /**
@@ -29,14 +32,14 @@ function setBack(file: string): void {
   try {
     utimesSync(file, new Date(), new Date(Date.now() - SETTLED_MS));
   } catch (error) {
-    // Another user's file: it is hashed again after it has been read.
+    // The file belongs to another user. It is hashed again after it has been read.
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
   }
 }
 
 /**
- * Throws a UserFault if a stage's metrics are not a flat object of finite numbers: `results`,
- * `diff` and the report would silently leave out the others.
+ * Throws a UserFault if a stage's metrics are not a flat object of finite numbers, because
+ * `results`, `diff` and the report would silently leave out the rest.
  */
 export async function checkMetrics(
   dir: string,

@@ -1,7 +1,7 @@
 /**
- * Stages that share a job. Each member takes its own lease and looks for its own entry; those that
- * must be attempted are attempted together. A member that fails is retried alone, and so is every
- * member whose process ended because of another.
+ * Attempts stages that share a job. Each member takes its own lease and looks for its own entry;
+ * those that must be attempted are attempted together. A member that fails is retried alone. So is
+ * every member that was cut off because another ended the process.
  */
 import type { Executor } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -48,7 +48,7 @@ export function createPackAttempts(
           return attempt;
         });
       } finally {
-        resolve(null); // it need not be attempted, or could not be
+        resolve(null); // it need not or can't be attempted
       }
     });
   };
@@ -66,7 +66,7 @@ function attemptTogether(
       requests.map((request) => [request.stage, attemptWithRetries(execution, request)]),
     );
   const packed = attemptPack(execution, requests, runPack);
-  // Once the pack has ended, its place in the queue is used by one further attempt after the other.
+  // Once the pack has ended, the further attempts use its place in the queue one after another.
   let place: Promise<unknown> = Promise.allSettled(packed);
   const alone = async (
     request: AttemptRequest,

@@ -1,7 +1,7 @@
 /**
- * The waiting room of stages that may share a job. When a place is free for one of them, it takes
- * along its even share of those that are ready by then. Nothing waits for a stage that is not
- * ready.
+ * The waiting room of stages that may share a job. When the queue has a place for one of them, that
+ * stage forms a pack with an even share of the stages that are ready by then. Nothing waits for a
+ * stage that is not ready.
  */
 import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
@@ -11,18 +11,19 @@ import { needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
 
 export interface PackLimits {
-  /** The most stages in a pack; 1: none is packed. */
+  /** The most stages in a pack; with 1, none is packed. */
   readonly most: number;
   /** The megabytes that a pack may take, by the stages' own estimates. */
   readonly memoryMB: number;
 }
 
-/** Stages with the same id may share a job. */
+/** Returns the id of a pack. Stages with the same id may share a job. */
 export const packId = (kind: string, pack: string): string => JSON.stringify([kind, pack]);
 
 /**
- * Returns how many stages go into the next pack: the waiting stages are shared out evenly among the
- * workers that have no pack of them yet, in as few turns as the limits allow. At least one goes.
+ * Returns how many stages go into the next pack, which is at least one. The waiting stages are
+ * shared out evenly among the workers that have no pack of them yet, in as few turns as the limits
+ * allow.
  * @param memory what each waiting stage would add, in MB; the first is the one whose turn it is
  * @param free the number of workers without a pack of these stages, this one included
  */
@@ -39,7 +40,7 @@ export function packSize(
 }
 
 /**
- * Returns what a stage would add to a pack, in MB; null while one of its sources is not there.
+ * Returns what a stage would add to a pack, in MB, or null while one of its sources is missing.
  * @param inputs the stage's inputs, once they are made
  */
 export async function packMemory(
@@ -58,8 +59,8 @@ export async function packMemory(
 }
 
 /**
- * Returns the packs that form if all of these stages are ready at once, as `plan` shows them.
- * Stages that run alone are left out; memory that can't be estimated yet counts as none.
+ * Returns the packs that would form if all of these stages were ready at once, as `plan` shows
+ * them. Stages that run alone are left out. Memory that can't be estimated yet counts as none.
  */
 export async function foreseePacks(
   stages: readonly PlannedStage[],
@@ -92,7 +93,7 @@ export async function foreseePacks(
 }
 
 export interface Waiting {
-  /** `packId`. */
+  /** The stage's `packId`. */
   readonly id: string;
   readonly need: Need;
   readonly priority: number;
@@ -100,11 +101,14 @@ export interface Waiting {
 }
 
 export interface Packer<Member extends Waiting, Result> {
-  /** Resolves with the member's own result; rejects if its memory can't be estimated. */
+  /**
+   * Adds a member. Resolves with the member's own result, and rejects if its memory can't be
+   * estimated.
+   */
   add(member: Member): Promise<Result>;
 }
 
-/** A member that waits, and how its promise is resolved. */
+/** A member that waits, and the function that resolves its promise. */
 interface Entry<Member, Result> {
   readonly member: Member;
   readonly settle: (result: Promise<Result>) => void;
@@ -134,7 +138,7 @@ export function createPacker<Member extends Waiting, Result>(
     gpus: readonly string[],
   ): Promise<void> => {
     if (!room.waiting.includes(first)) return; // another pack has taken it along
-    // Let stages that the same event has made ready arrive.
+    // Waits until the other stages that the same event has made ready have been added.
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
@@ -169,7 +173,7 @@ export function createPacker<Member extends Waiting, Result>(
   };
 }
 
-/** Returns the memory of each waiting entry; one whose estimate fails leaves the room. */
+/** Returns the memory of each waiting entry. An entry whose estimate fails leaves the room. */
 async function memoryOf<Member extends Waiting, Result>(
   room: Room<Member, Result>,
 ): Promise<ReadonlyMap<Entry<Member, Result>, number>> {
@@ -185,7 +189,10 @@ async function memoryOf<Member extends Waiting, Result>(
   return memory;
 }
 
-/** The pack of `first`, which is always in it. Entries that came too late to have a memory wait. */
+/**
+ * Returns the pack of `first`, which is always in it. Entries that came too late to have an
+ * estimate wait.
+ */
 function choosePack<E>(
   first: E,
   room: { readonly waiting: readonly E[] },

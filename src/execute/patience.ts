@@ -1,16 +1,16 @@
 /**
- * How much patience a run has with its stages: how often a failed one is retried, and how long one
- * may take. Neither is in any key, since what a stage writes when it succeeds does not depend on
- * the number of attempts or the time that it was given.
+ * The patience of a run with its stages: how often a failed stage is retried, and how long one may
+ * take. Neither is in any key, since what a stage writes when it succeeds does not depend on the
+ * number of attempts or the time that it was given.
  *
- * A new option: a field of `Patience`, its entry in `PATIENCE_OPTIONS` (from which the command line
- * and the library know it; a field `retryDelay` would be `--retry-delay`), and its use in
- * `attempt.ts`, within an attempt, or in `retry.ts`, between two.
+ * To add an option, add a field to `Patience` and its entry to `PATIENCE_OPTIONS`, from which the
+ * command line and the library know it (a field `retryDelay` becomes `--retry-delay`). Then use it
+ * in `attempt.ts` if it acts within an attempt, or in `retry.ts` if it acts between two.
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 
-/** One number for every stage kind, or one for each; `*` stands for kinds that are not named. */
+/** One number for every stage kind, or one for each. `*` covers the kinds that are not named. */
 export type PerKind = number | { readonly [kind: string]: number };
 
 export interface Patience {
@@ -27,11 +27,11 @@ export interface PatienceOption {
   /** The value as the command line's help shows it. */
   readonly placeholder: string;
   readonly summary: string;
-  /** What the command line takes, for messages. */
+  /** The format of the command-line argument, for messages. */
   readonly format: string;
-  /** Returns the value of a command-line argument; null if it does not have the format. */
+  /** Returns the value of a command-line argument, or null if it does not have the format. */
   readonly parse: (text: string) => number | null;
-  /** The values that make sense, for messages. */
+  /** The range of sensible values, for messages. */
   readonly range: string;
   readonly accepts: (value: number) => boolean;
 }
@@ -75,13 +75,13 @@ export function patienceOf(given: {
   return patience;
 }
 
-/** Returns the number for one stage kind; null if none was given. */
+/** Returns the number for one stage kind, or null if none was given. */
 export function forKind(given: PerKind | undefined, kind: string): number | null {
   if (given === undefined || typeof given === 'number') return given ?? null;
   return (Object.hasOwn(given, kind) ? given[kind] : given['*']) ?? null;
 }
 
-/** Throws a UserFault if a stage kind is unknown, or a number makes no sense. */
+/** Throws a UserFault if a stage kind is unknown or a number is out of range. */
 export function checkPatience(patience: Patience, kinds: readonly string[]): void {
   for (const name of NAMES) {
     const { accepts, range } = PATIENCE_OPTIONS[name];

@@ -1,4 +1,6 @@
-/** Performs a job, in a worker or (inline stages) in the scheduler: runs the stage's own code. */
+/**
+ * Performs a job: runs the stage's own code in a worker or, for inline stages, in the scheduler.
+ */
 import { existsSync } from 'node:fs';
 import type { RunContext, StageDescriptor } from '../api.ts';
 import { fullDiskFault } from '../store/faults.ts';
@@ -13,10 +15,10 @@ export interface PerformHooks {
   readonly plugin: (kind: string, name: string) => unknown;
 }
 
-/** Progress is told at most this often, and when all is done. */
+/** The shortest time between two reports of progress; the last one is always sent. */
 const PROGRESS_MS = 100;
 
-/** Throws what the stage throws. */
+/** Performs the job and returns its result. Throws what the stage throws. */
 export async function performJob(
   job: Job,
   stage: StageDescriptor,
@@ -28,7 +30,7 @@ export async function performJob(
   return outputOf(job, await running, (performance.now() - started) / 1000);
 }
 
-/** Makes the output folder, and returns what the stage is handed. */
+/** Makes the output folder, and returns the context that the stage's `run` gets. */
 export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): RunContext {
   if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
@@ -62,7 +64,7 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
 }
 
 /**
- * Returns the result of a stage that ended without an error; throws if its outputs are at fault.
+ * Returns the result of a stage that ended without an error. Throws if its outputs are at fault.
  * @param returned what its `run` returned
  * @param seconds how long it ran
  */
@@ -79,12 +81,15 @@ export async function outputOf(job: Job, returned: unknown, seconds: number): Pr
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 
-/** To ask for the memory takes 50 µs, as long as a trivial stage: now and then is enough. */
+/**
+ * How often this process's memory is measured at most. Measuring takes 50 µs, as long as a trivial
+ * stage.
+ */
 const MEMORY_MS = 500;
 let asked = Number.NEGATIVE_INFINITY,
   peak = 0;
 
-/** The most memory that this process has taken so far, in MB. */
+/** Returns the most memory that this process has taken so far, in MB. */
 function peakMemory(): number {
   const now = performance.now();
   if (now - asked > MEMORY_MS) {
@@ -97,7 +102,7 @@ function peakMemory(): number {
 /** How many characters of a message or a stack are passed on. */
 const TOLD = 20_000;
 
-/** The result of a stage that threw. */
+/** Returns the result of a stage that threw. */
 export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
   const error = fullDiskFault(thrown, 'the store');
   if (!(error instanceof Error))
@@ -108,7 +113,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
     };
   const { message: said, hint } = error as { readonly message: unknown; readonly hint?: unknown };
   const message = String(said).slice(0, TOLD);
-  // By name, since a plugin's bundle has a copy of the class.
+  // Recognised by name, since a plugin's bundle has a copy of the class.
   if (error.name === 'UserFault')
     return {
       type: 'fault',

@@ -48,7 +48,9 @@ class Workers {
   readonly #all = new Set<WarmWorker>();
   /** In the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
-  /** The marks of all workers ever started: what they left behind bears them too. */
+  /**
+   * The marks of all workers ever started. The processes that they left behind have the same marks.
+   */
   readonly #marks = new Set<string>();
 
   constructor(options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {
@@ -72,7 +74,7 @@ class Workers {
       const oldest = this.#idle.shift();
       if (oldest) killWorker(oldest);
     }
-    // The GPU memory that an idle worker holds is in the way of the one that is given the GPU.
+    // An idle worker keeps the GPU memory that it holds from the worker that is given the GPU.
     const isInTheWay = (worker: WarmWorker): boolean =>
       worker.gpus?.some((gpu) => gpus?.includes(gpu)) === true;
     for (const worker of this.#idle.filter(isInTheWay)) {
@@ -82,7 +84,7 @@ class Workers {
     return this.#start(cpu, gpus);
   }
 
-  /** @param job the one that it has done last */
+  /** @param job the job that the worker has done last */
   giveBack(worker: WarmWorker, job: Job): void {
     worker.lastKind = job.stage.name;
     worker.compute ||= job.compute;

@@ -10,10 +10,10 @@ import type { RuntimeRegistry } from './types.ts';
 
 /**
  * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
- * when they ran. A stage that asks for a source that is not fetched yet is passed over: it is asked
+ * when they ran. A stage that asks for a source that is not fetched yet is skipped, and is asked
  * again once the source is there. The same fault at the same place is reported once.
- * @param statuses those of the stages that are to run
- * @param all those of every stage, from which the upstream stages are taken
+ * @param statuses the statuses of the stages that are to run
+ * @param all the statuses of every stage, from which the upstream stages are taken
  */
 export async function preflight(
   plan: Plan,
@@ -104,12 +104,12 @@ function contextOf(
   };
 }
 
-/** A preflight asked for a source that is not on this machine yet. */
+/** Thrown when a preflight asks for a source that is not on this machine yet. */
 class NotFetched extends Error {}
 
 /**
- * Returns a stage's sources by name. One that is not fetched yet throws when it is asked for, so
- * that no preflight mistakes it for one that was never declared.
+ * Returns a stage's sources by name. Reading a source that is not fetched yet throws, so that no
+ * preflight takes it for one that was never declared.
  */
 function fetchedAssets(
   { assets: uris }: PlannedStage,
@@ -129,8 +129,8 @@ function fetchedAssets(
 }
 
 /**
- * Returns the file that a person should look into: among the plugins that the stage runs, those
- * from outside, else its own.
+ * Returns the file that a person should look into: an outside plugin that the stage uses, if there
+ * is one, or else the stage's own file.
  */
 function blamed({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

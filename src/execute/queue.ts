@@ -1,5 +1,5 @@
 /**
- * The queue of stages: p-queue with limits of its own, so that what runs never takes more cores,
+ * The queue of stages. It adds limits to p-queue, so that running stages never take more cores,
  * memory and GPUs than the machine has.
  */
 import type { Queue, QueueAddOptions } from 'p-queue';
@@ -25,9 +25,9 @@ interface Waiting {
 
 export interface StageQueue {
   /**
-   * Runs `task` when what it needs is free: higher priorities first, then in the order of arrival.
-   * The task at the head is not overtaken, since one that needs much would wait for ever.
-   * @param task is handed the GPUs that it has to itself meanwhile
+   * Runs `task` when what it needs is free. Higher priorities go first, then earlier arrivals. No
+   * task overtakes the one at the head, since a task that needs much would otherwise wait for ever.
+   * @param task is handed the GPUs that no other task may use meanwhile
    * @param options.need no more than the machine has
    */
   add<T>(
@@ -41,7 +41,7 @@ const NOTHING: Need = { cpu: 1, memoryMB: 0, gpu: 0 };
 
 export function createQueue(machine: Machine): StageQueue {
   const free = new FreeResources(machine);
-  // p-queue makes its queue itself, without arguments.
+  // p-queue calls the queue's constructor itself, without arguments.
   class Waitlist extends HeadFits {
     constructor() {
       super(free);
@@ -73,7 +73,7 @@ export function createQueue(machine: Machine): StageQueue {
   };
 }
 
-/** What the running tasks leave of the machine. */
+/** The resources of the machine that running tasks leave free. */
 class FreeResources {
   #cpu: number;
   #memoryMB: number;
@@ -102,7 +102,7 @@ class FreeResources {
   }
 }
 
-/** The tasks that wait, by priority and then by arrival, of which only the head may start. */
+/** The tasks that wait, by priority and then by arrival. Only the head may start. */
 class HeadFits implements Queue<Task, NeedOptions> {
   readonly #free: FreeResources;
   readonly #waiting: Waiting[] = [];
@@ -111,7 +111,7 @@ class HeadFits implements Queue<Task, NeedOptions> {
     this.#free = free;
   }
 
-  /** As p-queue sees it: nothing waits as long as the head needs more than is free. */
+  /** The size that p-queue sees: 0 as long as the head needs more than is free. */
   get size(): number {
     const [head] = this.#waiting;
     return head && this.#free.has(head.need) ? this.#waiting.length : 0;

@@ -1,6 +1,6 @@
 /**
- * Repairs a damaged entry that a stage was about to read: moves it aside, and settles the stage
- * that makes it anew.
+ * Repairs a damaged entry that a stage was about to read: moves it aside, and settles again the
+ * stage that makes it.
  */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Execution } from './execution.ts';
@@ -9,7 +9,7 @@ import type { InputChecks } from './inputs.ts';
 import type { Finished, Outcome } from './types.ts';
 
 /**
- * Returns a function that repairs the entry of a finished stage and resolves with whether it did.
+ * Returns a function that repairs the entry of a finished stage and resolves to whether it did.
  * Readers that find the same damage share one repair.
  */
 export function createRepairs(
@@ -21,7 +21,10 @@ export function createRepairs(
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const repairs = new Map<StageId, Promise<boolean>>();
 
-  /** Null if the entry turns out to be whole, or another run has its lease and looks after it. */
+  /**
+   * Returns null if the entry turns out to be whole, or if another run has its lease and looks
+   * after it.
+   */
   const moveAside = async (stage: PlannedStage, { key }: Finished): Promise<string | null> => {
     const lease = options.store.take(key);
     if ('by' in lease) return null;

@@ -4,18 +4,18 @@ import type { PlannedStage } from '../plan/types.ts';
 
 export interface Machine {
   readonly cores: number;
-  /** Without it, memory is not counted. */
+  /** The machine's memory. Without it, memory is not counted. */
   readonly memoryMB?: number;
-  /** By identity, as in CUDA_VISIBLE_DEVICES. */
+  /** The identities of the GPUs, as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
-   * Whether TensorFlow computes on the GPUs: then a stage that computes takes one, unless it
+   * Whether TensorFlow computes on the GPUs. If so, a stage that computes takes one GPU, unless it
    * declares otherwise.
    */
   readonly computesOnGpu?: boolean;
 }
 
-/** What `needOf` reads of a planned stage. */
+/** The fields of a planned stage that `needOf` reads. */
 export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
   readonly descriptor: Pick<PlannedStage['descriptor'], 'compute'>;
 }
@@ -27,7 +27,7 @@ export interface Need {
   readonly gpu: number;
 }
 
-/** Returns what the stage needs; if it asks for more than the machine has, all of it. */
+/** Returns what the stage needs, cut to what the machine has. */
 export function needOf(
   { resources, descriptor }: NeedingStage,
   backend: BackendName,

@@ -1,4 +1,4 @@
-/** The metrics of every cell's goal stages, as the store has them now. */
+/** Reads the metrics of every cell's goal stages, as the store has them now. */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { Json, JsonObject } from '../api.ts';
@@ -13,7 +13,7 @@ import type { StageStatus } from './survey.ts';
 
 export interface MetricsOfCell {
   readonly cell: JsonObject;
-  /** Its other names: axis values that lead to the same cell. */
+  /** The cell's other names: axis values that lead to the same cell. */
   readonly also: readonly JsonObject[];
   readonly seed: number;
   readonly metrics: { readonly [stage: string]: MetricValues };
@@ -21,20 +21,20 @@ export interface MetricsOfCell {
 
 export interface Metrics {
   readonly cells: readonly MetricsOfCell[];
-  /** How many goal stages of cells are not in the store. */
+  /** The number of cells' goal stages that are not in the store. */
   readonly missing: number;
-  /** Files that differ from what was stored. */
+  /** The files that differ from what was stored. */
   readonly damaged: readonly string[];
   /**
-   * Files as they were stored, by a version that let a stage store what is refused now. `fault` is
-   * a clause that follows the file's name.
+   * Files that are as they were stored, by an earlier version that accepted what is refused now.
+   * `fault` is a clause that follows the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /** What computed the entries (backend, precision, releases, device), without repetitions. */
+  /** What computed the entries (backend, precision, releases, device), without duplicates. */
   readonly computedBy: readonly string[];
 }
 
-/** The status of a stage, of which no more than this is read. */
+/** The part of a stage's status that `readMetrics` needs. */
 export type MetricsStatus = Pick<StageStatus, 'stage'> & {
   readonly entry: MetricsEntry | null;
 };
@@ -92,12 +92,12 @@ export function readMetrics(
   };
 }
 
-/** Reads whole manifests, of which no more than the facts are used. */
+/** Reads whole manifests, although only their facts are used. */
 export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }
 
-/** @returns `unsound`: entries without a whole manifest */
+/** @returns the manifests, and as `unsound` the entries without a whole manifest */
 function readManifests(
   statuses: readonly MetricsStatus[],
   store: ManifestReader,
@@ -113,7 +113,7 @@ function readManifests(
   return { computedBy: [...computedBy].sort(), unsound };
 }
 
-/** Null: the stage has no metrics. */
+/** Returns null if the stage has no metrics. */
 function metricsOfEntry({
   dir,
   manifest,
@@ -126,7 +126,7 @@ function metricsOfEntry({
   return parseMetrics(bytes.toString('utf8'));
 }
 
-/** Null: the file is gone, or cannot be read. */
+/** Returns null if the file is gone or can't be read. */
 function readOrNull(file: string): Buffer | null {
   try {
     return readRegular(file);
@@ -137,13 +137,13 @@ function readOrNull(file: string): Buffer | null {
 }
 
 /**
- * Describes a worker's `BackendInfo`, as the manifest records it. Threads are left out: they
- * change no more than the last bits.
+ * Describes a worker's `BackendInfo`, as the manifest records it. Threads are left out, because
+ * they change no more than the last bits.
  */
 function computed(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
   const { name, tensorflow, precision, gpu, packages, deterministic } =
-    facts as unknown as BackendInfo; // it went through JSON
+    facts as unknown as BackendInfo; // the manifest is JSON
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
   return [
     [

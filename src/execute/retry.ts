@@ -31,7 +31,10 @@ export async function retry(
   return result;
 }
 
-/** Whether a further attempt could help and is allowed: a full disk stays full. */
+/**
+ * Whether a further attempt is allowed and could help. After a full disk none could, since it stays
+ * full.
+ */
 export const mayRetry = (
   execution: Execution,
   request: AttemptRequest,

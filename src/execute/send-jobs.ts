@@ -3,7 +3,7 @@ import type { FromWorker, JobHooks, JobResult, PackedJob, ToWorker } from './pro
 import type { WarmWorker } from './warm-worker.ts';
 import { killWorker } from './warm-worker.ts';
 
-/** A worker's last output may arrive this long after its exit. */
+/** How long after its exit a worker's last output may arrive. */
 const LAST_OUTPUT_MS = 20;
 
 /** A job whose result is awaited. */
@@ -14,7 +14,7 @@ interface OpenJob extends PackedJob {
 }
 
 /**
- * Returns the result of each job, in their order; all that are still open end with the process.
+ * Returns the result of each job, in their order. If the process ends, so do all jobs still open.
  * @param graceMs how long an aborted stage may tidy up
  * @param onFree called when the worker has nothing more to do
  */
@@ -87,7 +87,7 @@ export function sendJobs(
       endAll();
       return;
     }
-    // 'close' would wait for every grandchild that keeps the pipe.
+    // The event 'close' would wait for every grandchild that keeps the pipe open.
     worker.onEnd = () => setTimeout(endAll, LAST_OUTPUT_MS);
     child.on('message', onMessage);
     send(worker, { type: 'run', jobs: pack.map(({ job }) => job) });
@@ -102,7 +102,9 @@ function send({ process: child }: WarmWorker, message: ToWorker): void {
   if (child.connected) child.send(message, () => undefined);
 }
 
-/** A worker writes to its pipes before it sends a result: resolves when that output has arrived. */
+/**
+ * Resolves when the output that a worker wrote to its pipes before it sent a result has arrived.
+ */
 const outputBefore = (): Promise<void> =>
   new Promise((resolve) => {
     setImmediate(() => setImmediate(resolve));

@@ -1,7 +1,7 @@
 /**
- * Settles the stages of a plan, each to its outcome: it is taken from the store, blocked by an
- * input that failed, or attempted when the queue has room for it, as often as another run or a
- * damaged input gets in the way.
+ * Settles the stages of a plan: finds an outcome for each. A stage is taken from the store, blocked
+ * by an input that failed, or attempted when the queue has room for it. It is attempted again as
+ * often as another run or a damaged input gets in the way.
  */
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { Entry } from '../store/types.ts';
@@ -19,12 +19,12 @@ import { createRepairs } from './repair.ts';
 import { needOf } from './resources.ts';
 import type { Outcome } from './types.ts';
 
-/** How often, on average, a stage that waits for another run looks whether that has finished. */
+/** The average time between two looks of a stage that waits for another run to finish. */
 const POLL_MS = 250;
 
 export interface Settler {
   /**
-   * Announces the stage's end, unless its entry was found before.
+   * Settles a stage, and announces its end unless its entry was found before.
    * @param found the entry that the survey found
    * @param upstream the settlements of its inputs
    */
@@ -43,7 +43,10 @@ export function createSettler(
   const { options } = execution;
   const attempt = createQueuedAttempts(execution, withLease);
   const repair = createRepairs(execution, inputs, settleNow);
-  /** Attempts under way. If two stages turn out to have one key, the second waits for the first. */
+  /**
+   * Attempts under way. If two stages turn out to have the same key, the second waits for the
+   * first.
+   */
   const attempts = new Map<ActionKey, Promise<LeasedResult>>();
 
   async function settleNow(stage: PlannedStage): Promise<Outcome> {
@@ -135,7 +138,7 @@ function createQueuedAttempts(
   };
 }
 
-/** Why the stage can't be attempted, as its outcome; null if it can. */
+/** Returns the outcome of a stage that can't be attempted, or null if it can. */
 function blockage(execution: Execution, stage: PlannedStage): Outcome | null {
   if (stage.descriptor.tolerant) return null;
   let blocked: Outcome | null = null;
@@ -148,13 +151,19 @@ function blockage(execution: Execution, stage: PlannedStage): Outcome | null {
   return blocked;
 }
 
-/** Two runs that wait for each other's stages should not look at the same moments. */
+/**
+ * Waits for about `POLL_MS`. The time is random, so that two runs that wait for each other's stages
+ * do not look at the same moments.
+ */
 const pause = (): Promise<void> =>
   new Promise((resolve) => {
     setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
   });
 
-/** The length of the longest chain of stages that waits for each: those go first. */
+/**
+ * Returns, for each stage, the length of the longest chain of stages that waits for it. Stages with
+ * long chains go first.
+ */
 function stageHeights(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
   for (const stage of stages.toReversed()) {

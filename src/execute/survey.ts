@@ -1,4 +1,4 @@
-/** Compares a plan with the store: what is cached, what could run now, what waits. Only reads. */
+/** Compares a plan with the store: which stages are cached, could run now, or wait. Only reads. */
 import type { Asset, Digest } from '../api.ts';
 import { digestOf } from '../plan/canonical.ts';
 import { actionKey } from '../plan/keys.ts';
@@ -9,19 +9,19 @@ import type { Entry } from '../store/types.ts';
 export interface StageStatus {
   readonly stage: PlannedStage;
   readonly state: 'cached' | 'ready' | 'pending';
-  /** Null while the content of an input is unknown. */
+  /** The stage's key; null while the content of an input is unknown. */
   readonly key: ActionKey | null;
   readonly reason: string;
   readonly entry: Entry | null;
 }
 
 /**
- * Stands in a tolerant stage's key for an input that failed, so that the stage with that input and
- * the stage without it have different keys.
+ * Takes the place of a failed input in a tolerant stage's key, so that the stage with that input
+ * and the stage without it have different keys.
  */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
-/** Sources by URI; null for one that is not on this machine. */
+/** Sources by URI; null for a source that is not on this machine. */
 export type Assets = ReadonlyMap<string, Asset | null>;
 
 /**
@@ -101,5 +101,5 @@ export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] 
   }
 }
 
-/** `2026-01-31T12:00:00.000Z` → `2026-01-31 12:00:00`. */
+/** Shortens `2026-01-31T12:00:00.000Z` to `2026-01-31 12:00:00`. */
 const seconds = (time: string): string => time.slice(0, 19).replace('T', ' ');

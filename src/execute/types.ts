@@ -1,4 +1,4 @@
-/** The third phase, from a plan to the outcomes of its stages. */
+/** The types of the third phase, which turns a plan into the outcomes of its stages. */
 import type { AnyPlugin, Digest } from '../api.ts';
 import type { PlanRegistry, PluginKind } from '../plan/graph.ts';
 

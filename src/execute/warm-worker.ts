@@ -1,4 +1,6 @@
-/** A worker process as the scheduler sees it: how it starts, which jobs it suits, how it ends. */
+/**
+ * A worker process as the scheduler sees it: how it starts, which jobs it suits, and how it ends.
+ */
 import type { ChildProcessByStdio } from 'node:child_process';
 import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -8,19 +10,21 @@ import type { Job } from './protocol.ts';
 
 export interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;
-  /** The cores that it was started with. */
+  /** The number of cores that the worker was started with. */
   readonly cpu: number;
-  /** The GPUs that it was started with, as `Job.gpus`; null if none were named. */
+  /** The GPUs that the worker was started with, as `Job.gpus`; null if none were named. */
   readonly gpus: readonly string[] | null;
-  /** In the environment of the worker and of whatever it starts (`offspring.ts`). */
+  /**
+   * A mark in the environment of the worker and of every process that it starts (`offspring.ts`).
+   */
   readonly mark: string;
   /** Resolves when the worker listens, or has ended. */
   readonly ready: Promise<void>;
-  /** The stage kind that it ran last: its caches suit that kind best. */
+  /** The stage kind that the worker ran last. Its caches suit that kind best. */
   lastKind: string;
-  /** Whether it has loaded a backend. */
+  /** Whether the worker has loaded a backend. */
   compute: boolean;
-  /** It must not be used again. */
+  /** Whether the worker must not be used again. */
   spent: boolean;
   /** Called when the process ends. */
   onEnd: () => void;
@@ -29,7 +33,10 @@ export interface WarmWorker {
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** TensorFlow reads these when it is loaded, so a worker keeps its number of threads for life. */
+/**
+ * The environment variables that set the number of threads. TensorFlow reads them when it is
+ * loaded, so a worker keeps its number of threads for life.
+ */
 const threads = (cpu: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(cpu),
   TF_NUM_INTEROP_THREADS: '1',
@@ -39,9 +46,10 @@ const threads = (cpu: number): Record<string, string> => ({
 
 const BEFORE: Environment = {
   TF_CPP_MIN_LOG_LEVEL: '1',
-  // With one arena, what one thread frees another can use: 2% less memory (glibc).
+  // With a single arena, one thread can use what another has freed: 2% less memory (glibc).
   MALLOC_ARENA_MAX: '1',
-  // Otherwise TensorFlow takes all of a GPU's memory at once, and leaves none to anyone else on it.
+  // Otherwise TensorFlow takes all of a GPU's memory at once and leaves none to other processes on
+  // it.
   TF_FORCE_GPU_ALLOW_GROWTH: 'true',
 };
 

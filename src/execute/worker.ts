@@ -1,5 +1,5 @@
 /**
- * A worker process: performs one job after another and stays warm in between, so that a backend
+ * A worker process. It performs one job after another and stays warm in between, so that a backend
  * and a model are loaded once. Whatever a plugin does to it (throw, exit, hang, print without end)
  * stays within this process.
  */
@@ -11,16 +11,16 @@ import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
 
-/** A worker never tells of its own exit. */
+/** The result of a job as a worker sends it. A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 
 const home = process.cwd();
 const descriptors = new Map<string, unknown>();
-/** The backend that is loaded. */
+/** The loaded backend; null until one is loaded. */
 let backend: BackendInfo | null = null;
-/** One controller for each stage that runs now: one stage, or a pack. */
+/** One controller for each stage that is running: one for a lone stage, several for a pack. */
 let running: readonly AbortController[] = [];
-/** A stage left processes behind, which were ended: this process may miss them. */
+/** Whether a stage left processes behind. They were ended, and this process may miss them. */
 let spent = false;
 
 function send(message: FromWorker, then: () => void = () => undefined): void {
@@ -45,7 +45,9 @@ async function ensureBackend(name: BackendName): Promise<void> {
   backend = await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
 }
 
-/** A job with its place in the pack (0 if it is alone), and what asks its stage to stop. */
+/**
+ * A job, its place in the pack (0 if it is alone), and the controller that asks its stage to stop.
+ */
 interface Member {
   readonly job: Job;
   readonly member: number;
@@ -83,7 +85,10 @@ async function start(first: Job, members: readonly Member[]): Promise<readonly P
   return promises as readonly Promise<unknown>[];
 }
 
-/** A clock for stages that start together: each second is divided evenly among those that run. */
+/**
+ * Returns a clock for stages that start together: each second is divided evenly among those that
+ * run.
+ */
 function sharedClock(count: number): () => number {
   let active = count,
     last = performance.now(),
@@ -109,7 +114,7 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
         (returned) => ({ returned, seconds: secondsOf() }),
         (error: unknown) => ({ error, seconds: secondsOf() }),
       );
-    // Before the outputs are listed, since a process that goes on writing would change them.
+    // Ended before the outputs are listed, since a process that goes on writing would change them.
     if (--active === 0) await endLeftovers(member);
     if ('error' in ended) return thrownResult(ended.error);
     const result = await outputOf(job, ended.returned, ended.seconds).catch(thrownResult);
@@ -128,7 +133,10 @@ async function endLeftovers(member: number): Promise<void> {
   send({ type: 'log', member, message: `it left ${what} ended` });
 }
 
-/** What a stage printed must be out before its result, so that it gets into that stage's log. */
+/**
+ * Waits until what a stage printed has been sent. It must precede the stage's result, so that it
+ * gets into that stage's log.
+ */
 async function flushOutput(): Promise<void> {
   await Promise.all(
     [process.stdout, process.stderr].map(
@@ -152,7 +160,7 @@ function run(jobs: readonly Job[]): void {
     void promise.then(async (result) => {
       await flushOutput();
       if (--left === 0) {
-        // Before the last result is sent, since the next job may follow at once.
+        // Reset before the last result is sent, since the next job may follow at once.
         running = [];
         process.chdir(home);
       }
@@ -166,14 +174,14 @@ process.on('message', (message: ToWorker) => {
   else run(message.jobs);
 });
 
-// A promise that a plugin forgot, or a throw in a callback: the stage that runs is to blame, and
-// this process must not be used again.
+// Handles a promise that a plugin forgot, or a throw in a callback. The running stage is to blame,
+// and this process must not be used again.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
     const exit = (): never => process.exit(70);
     if (running.length === 1)
       send({ type: 'result', member: 0, result: thrownResult(error), leaving: true }, exit);
-    // In a pack, nobody knows whose it is: the scheduler runs its stages one by one.
+    // In a pack, nobody knows which stage is to blame: the scheduler runs its stages one by one.
     else
       process.stderr.write(
         `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
@@ -182,7 +190,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   });
 }
 
-// Ctrl-C in a terminal reaches the whole process group, but it is for the scheduler to end workers.
+// Ctrl-C in a terminal reaches the whole process group, but only the scheduler ends workers.
 process.on('SIGINT', () => undefined);
 process.on('disconnect', () => {
   endMarked(new Set([process.env[MARK] ?? '']));
@@ -193,8 +201,8 @@ process.on('disconnect', () => {
   }
 });
 
-// While TensorFlow computes, no event is handled. A thread sees to it that nothing of a scheduler
-// that was killed remains.
+// While TensorFlow computes, no event is handled. This thread ends the worker if its scheduler was
+// killed.
 const WATCH = `
   const { ppid } = process;
   setInterval(() => {

@@ -15,7 +15,7 @@ import type { Violation } from './validate.ts';
 
 export interface Checker {
   readonly shapes: Shapes;
-  /** Every field of a spec by full path, with its default or undefined. */
+  /** Every field of a spec by full path, with its default, or undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   /**
    * Resolves to the violations, or to a text that says what is wrong with an outside plugin's
@@ -26,7 +26,7 @@ export interface Checker {
 
 const checkers = new WeakMap<SpecRegistry, Checker>();
 
-/** The checker of a registry, made once. */
+/** Returns the checker of a registry, which is made once. */
 export function compiled(registry: SpecRegistry): Checker {
   const known = checkers.get(registry);
   if (known) return known;
@@ -57,7 +57,10 @@ export function compiled(registry: SpecRegistry): Checker {
   return checker;
 }
 
-/** What is wrong with the parameters of the first named plugin whose schema does not compile. */
+/**
+ * Returns what is wrong with the parameters of the first named plugin whose schema does not
+ * compile.
+ */
 function badSchema(
   { variants }: Shapes,
   used: ReadonlySet<string>,
@@ -80,7 +83,10 @@ function badSchema(
   return null;
 }
 
-/** Reports what the spec violates. False, and reported, if a plugin's schema can't be used. */
+/**
+ * Reports what the spec violates. Returns false, after reporting it, if a plugin's schema can't be
+ * used.
+ */
 export async function checkSpec(
   root: MapNode,
   { shapes, fields, violationsOf }: Checker,

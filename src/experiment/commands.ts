@@ -1,5 +1,5 @@
 /**
- * `commands`: programs as stages. Each command is checked against the stages that there are, its
+ * Reads `commands`: programs as stages. Each command is checked against the stages that exist, its
  * files are looked for, and its defaults are filled in.
  */
 import { posix, resolve } from 'node:path';
@@ -16,7 +16,10 @@ import { all, didYouMean, nearest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
 
 const NAME = /^[a-z0-9][a-z0-9-]*$/;
-/** Names in the program's folder that belong to the runner, and one that belongs to the store. */
+/**
+ * Names that a program's files can't have: those that the runner writes in its folder, and one that
+ * the store writes.
+ */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
 const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
@@ -24,7 +27,7 @@ const entriesOf = (root: MapNode): readonly (readonly [string, Entry])[] => {
   return node?.kind === 'map' ? [...node.entries] : [];
 };
 
-/** The registry with the names of the commands added to its stages. */
+/** Returns the registry with the names of the commands added to its stages. */
 export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistry {
   const names = entriesOf(root)
     .map(([name]) => name)
@@ -33,8 +36,8 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
 }
 
 /**
- * The spec with the commands' `file:` paths made absolute, from the folder of the spec that writes
- * them.
+ * Returns the spec with the commands' `file:` paths made absolute. A relative path starts from the
+ * folder of the spec that writes it.
  */
 export async function resolveCommandFiles(root: MapNode, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
@@ -49,19 +52,19 @@ export async function resolveCommandFiles(root: MapNode, report: Report): Promis
   return replaceNodes(root, replacements);
 }
 
-/** The texts of a command's list. Anything else in it is left for validation to report. */
+/** Returns the texts in a command's list. Anything else in it is left for validation to report. */
 function textsOf(command: Node, field: string): TextNode[] {
   const list = command.kind === 'map' ? command.entries.get(field)?.value : undefined;
   return list?.kind === 'list' ? list.items.filter(isText) : [];
 }
 
-/** What a command reads, with the place where its spec says so. */
+/** The inputs of a command, each with the place where the spec names it. */
 type Reads = readonly (CommandInput & { readonly at: Span })[];
 
 /**
- * The commands of a spec; their faults are reported.
- * @param schema of one command
- * @param registry without the commands
+ * Returns the commands of a spec, and reports their faults.
+ * @param schema the schema of one command
+ * @param registry the registry without the commands
  * @param fields the fields of a cell that a program may be told
  */
 export function readCommands(
@@ -118,13 +121,14 @@ export function readCommands(
 }
 
 /**
- * A command with its defaults. Validation may have found faults in it, such as an `env` of null.
+ * A command with its defaults. It may have faults that validation has found, such as an `env` of
+ * null.
  */
 interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets' | 'env'> {
   readonly env: CommandStage['env'] | null;
 }
 
-/** Whether a command may have this name; if not, that is reported. */
+/** Whether a command may have this name. Reports the reason if it may not. */
 function isName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
   if (stages.includes(name))
     report(
@@ -144,7 +148,7 @@ function isName(name: string, at: Span, { stages }: SpecRegistry, report: Report
   return false;
 }
 
-/** The stage that an input names: `evaluate`, `data(train)` or another command. */
+/** Returns the stage that an input names: `evaluate`, `data(train)` or another command. */
 function readInput(
   item: TextNode,
   command: string,
@@ -208,7 +212,7 @@ function fieldHint(word: string, fields: readonly string[]): string {
         'folder is handed over with `files`';
 }
 
-/** Reports names that clash: a program's files, inputs and outputs lie in one folder. */
+/** Reports names that clash, because a program's files, inputs and outputs are in one folder. */
 function checkNames(command: Node, name: string, report: Report): void {
   const files = new Set<string>();
   for (const item of textsOf(command, 'files')) {
@@ -277,7 +281,7 @@ const isPathBelow = (path: string): boolean =>
   !path.endsWith('/') &&
   !path.includes('\\');
 
-/** `file:attacks/a.py` → `a.py`. */
+/** Returns the name of a file: `a.py` for `file:attacks/a.py`. */
 export const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 

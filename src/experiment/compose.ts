@@ -1,6 +1,7 @@
 /**
- * The schema of a spec as it may be written: every scalar field of a cell takes a value, a list of
- * values, or {linspace}, {logspace}, {range}, and the parameters of each plugin follow its name.
+ * The schema of a spec as it may be written. Every scalar field of a cell takes a value, a list of
+ * values, or {linspace}, {logspace}, {range}. The parameters of each plugin are written beside its
+ * name.
  */
 import type { JsonSchema } from '../api.ts';
 import type { Section, Shapes, VariantSection, VariantShape } from './schema.ts';
@@ -32,7 +33,7 @@ const rules = {
   ),
 };
 
-/** The three rules that a numeric axis may be written as. */
+/** The schema of the three rules by which a numeric axis may be written. */
 const grid: Schema = {
   title: 'GridAxis',
   description: 'A grid axis given by a rule.',
@@ -45,8 +46,8 @@ const grid: Schema = {
 export const gridForms: readonly string[] = Object.keys(rules);
 
 /**
- * A field as a spec may write it: a scalar field may be an axis. A field whose value may itself be
- * a list or a mapping stays as it is.
+ * Returns the schema of a field as a spec may write it: a scalar field may be an axis. A field
+ * whose value may itself be a list or a mapping stays as it is.
  */
 function lift(schema: Schema): Schema {
   if (isRecord(schema)) {
@@ -73,8 +74,8 @@ const liftFields = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, lift(field)]));
 
 /**
- * One variant: the fields that all variants share, and behind a condition on the plugin's name its
- * own parameters.
+ * Returns the schema of one variant: the fields that all variants share and, behind a condition on
+ * the plugin's name, the plugin's own parameters.
  */
 function variantSchema(
   nameField: Schema,
@@ -84,7 +85,7 @@ function variantSchema(
 ): Schema {
   const hasSteps = shared['steps'] !== undefined,
     others = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
-  /** The condition that a variant is of this plugin. */
+  /** Returns the condition that a variant names this plugin. */
   const isOf = (plugin: string): Schema => {
     const properties = { [discriminator]: { const: plugin } };
     if (plugin !== defaultName) return { properties, required: [discriminator] };
@@ -118,7 +119,10 @@ function variantSchema(
 export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
-/** A reference with a description of its own: draft 7 ignores what is beside a `$ref`. */
+/**
+ * Returns a reference with its own description, behind `allOf`: draft 7 ignores what is beside a
+ * `$ref`.
+ */
 const described = (definition: string, description: string): Schema => ({
   description,
   allOf: [reference(definition)],
@@ -127,11 +131,10 @@ const described = (definition: string, description: string): Schema => ({
 const isSection = (key: string): key is Section => (sections as readonly string[]).includes(key);
 
 /**
- * The whole schema of a spec whose references are filled in (draft 7). What occurs in several
- * places is defined once, which makes the schema shorter and halves the time that it takes to
- * compile.
- * @param isUsed false for plugins that a spec does not name. Leaving their parameters out does not
- *   change the verdict and saves time.
+ * Returns the whole schema of a spec whose references are filled in (draft 7). Repeated parts are
+ * defined once, which makes the schema shorter and halves the time that it takes to compile.
+ * @param isUsed returns false for a plugin that the spec does not name. Leaving out its parameters
+ *   does not change the verdict and saves time.
  */
 export function composeFrom(
   shapes: Shapes,
@@ -177,7 +180,7 @@ export function composeFrom(
   };
 }
 
-/** The fields of a spec that are more than a lifted field of a cell. */
+/** Returns the fields of a spec that need more than lifting a field of a cell. */
 function composedFields({ root, section }: Shapes): Fields {
   const patternList = (field: string): Schema => ({
     ...fieldSchema(root, field),

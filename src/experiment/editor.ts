@@ -1,5 +1,5 @@
 /**
- * The schema as editors use it (`dosimeter schema`, the modeline). An editor sees one file as it is
+ * The schema that editors use (`dosimeter schema`, the modeline). An editor sees one file as it is
  * written. Where a spec leaves something to another file (`extends`, `plugins`, `commands`) or to a
  * field (`${…}`), this schema leaves it open, so that an editor marks nothing that the command line
  * accepts.
@@ -19,7 +19,7 @@ import {
 } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 
-/** The whole schema of a spec file. JSON Schema, draft 7. */
+/** Returns the whole schema of a spec file. JSON Schema, draft 7. */
 export function composeSchema(registry: SpecRegistry): JsonSchema {
   const shapes = shapesOf(registry),
     strict = asSchema(composeFrom(shapes));
@@ -67,7 +67,10 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'else',
 ]);
 
-/** Changes every schema within, the innermost first; the conditions under `if` stay as they are. */
+/**
+ * Changes every schema within a schema, the innermost first. The conditions under `if` stay as they
+ * are.
+ */
 function mapSchemas(schema: Schema, change: Change): Schema {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -84,7 +87,7 @@ function mapSchemas(schema: Schema, change: Change): Schema {
 }
 
 /**
- * Offers the names that are known here, and accepts any name that a plugin of the spec may have.
+ * Offers the known names as suggestions, and accepts any name that a plugin of the spec may have.
  */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
@@ -94,7 +97,7 @@ function openName(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
 }
 
-/** Accepts `${…}` in place of any value. Its value is the command line's to check. */
+/** Accepts `${…}` in place of any value. The command line checks the value that replaces it. */
 function orReference(schema: Schema): Schema {
   // Examples directly below a list would each be offered as a list of one as well.
   const item = itemSchema(schema);
@@ -120,7 +123,7 @@ function orReference(schema: Schema): Schema {
   };
 }
 
-/** The values to offer, as examples: editors do not look for words behind a condition. */
+/** Returns the values to offer, as examples: editors do not look for words behind a condition. */
 function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
   const listed = examples ?? words;
   if (listed !== undefined) return listed;
@@ -142,8 +145,8 @@ const MUST: readonly (readonly string[])[] = [
 ];
 
 /**
- * The `required` of the places in MUST, and the parameters of the default attack and adapter, which
- * are meant where none is named. Nothing else.
+ * Returns only the `required` of the places in MUST, and the parameters of the default attack and
+ * adapter, which apply where none is named.
  */
 function needed(strict: Schema): Schema {
   const at = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
@@ -163,11 +166,11 @@ function needed(strict: Schema): Schema {
   };
 }
 
-/** Whether a branch of a variant is that of the default plugin. */
+/** Whether a branch of a variant belongs to the default plugin. */
 const isOfDefault = (branch: Schema): boolean =>
   branch.if?.properties !== undefined && branch.if.required === undefined;
 
-/** The schema without what `needed` asks for. */
+/** Returns the schema without the requirements that `needed` returns. */
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
   const drop = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
     if (step === undefined) {
@@ -218,7 +221,7 @@ const definition = ({ definitions }: Schema, name: string): Schema => {
 const resolve = (root: Schema, schema: Schema): Schema =>
   schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
 
-/** The names of plugins, for a spec that brings none of its own. */
+/** Returns the schema of the known plugin names, for a spec that brings no plugins. */
 function knownNames(strict: Schema, { variants }: Shapes): Schema {
   const only = (schema: Schema, ...names: readonly string[]): Fields =>
     Object.fromEntries(names.map((name) => [name, fieldSchema(schema, name)]));

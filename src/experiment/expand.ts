@@ -1,14 +1,17 @@
-/** A section of the tree → every value that it stands for: defaults filled in, axes multiplied. */
+/** Expands a section of the tree to all its values: fills in defaults and multiplies axes. */
 import type { Json, JsonObject } from '../api.ts';
 import type { MapNode, Node } from './node.ts';
 import { toJson } from './node.ts';
 import type { RecordSchema, Schema } from './shape.ts';
 import { isRecord, isScalar } from './shape.ts';
 
-/** Undefined if the field is left out and has no default. */
+/** The value of a field; undefined if the field is left out and has no default. */
 type Value = Json | undefined;
 
-/** The values of a section; the last axis varies fastest. Values share the parts that are equal. */
+/**
+ * Returns the values of a section. The last axis varies fastest. Values share the parts that are
+ * equal.
+ */
 export function expand(
   node: Node | undefined,
   schema: Schema,
@@ -26,7 +29,7 @@ export function expand(
   return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
 }
 
-/** The number of values that `expand` would return. */
+/** Returns the number of values that `expand` would return. */
 export function countExpanded(
   node: Node | undefined,
   schema: Schema,
@@ -42,7 +45,7 @@ export function countExpanded(
   return node !== undefined && isAxis(node, schema) ? node.items.length : 1;
 }
 
-/** The section with defaults filled in and axes as lists. */
+/** Returns the section with defaults filled in and axes as lists. */
 export function fill(
   node: Node | undefined,
   schema: Schema,
@@ -66,8 +69,8 @@ type RecordField =
   | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
 
 /**
- * The fields of a mapping in the schema's order, so that the order of keys in a file changes
- * nothing; then, sorted, the written fields that the schema does not declare.
+ * Returns the fields of a mapping in the schema's order, so that the order of keys in a file
+ * changes nothing. Written fields that the schema does not declare follow, sorted.
  */
 function recordFields(
   node: Node | undefined,
@@ -76,8 +79,8 @@ function recordFields(
 ): RecordField[] {
   const written: MapNode['entries'] = node?.kind === 'map' ? node.entries : new Map();
   const preset = node === undefined && isObject(fallback) ? fallback : {};
-  // Where fields exclude each other and one is written, the others are left out along with their
-  // defaults: a cell's name must not show a value that does not apply.
+  // Some fields exclude each other. If one of them is written, the others are left out along with
+  // their defaults, because a cell's name must not show a value that does not apply.
   const rivals = schema.not?.required ?? [],
     isChosen = rivals.some((key) => written.has(key));
   const known = Object.entries(schema.properties)
@@ -119,7 +122,7 @@ function multiply(columns: readonly (readonly [string, readonly Value[]])[]): Js
   return rows;
 }
 
-/** The value with keys sorted at every depth, so that their order makes no difference. */
+/** Returns the value with keys sorted at every depth, so that their order makes no difference. */
 function canonical(value: Json): Json {
   if (Array.isArray(value)) return value.map(canonical);
   if (!isObject(value)) return value;

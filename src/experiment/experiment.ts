@@ -1,4 +1,4 @@
-/** A checked spec → an Experiment: the size of its grid is checked and its cells are made. */
+/** Turns a checked spec into an Experiment: checks the size of its grid and makes its cells. */
 import type { Json, JsonObject } from '../api.ts';
 import { fill } from './expand.ts';
 import type { Report } from './faults.ts';
@@ -18,8 +18,8 @@ import type { Experiment } from './types.ts';
 import { countCells, inheritedAxes } from './variants.ts';
 
 /**
- * The most cells, seeds multiplied in. Planning takes about 0.6 ms of processor time a cell, so
- * this is a minute of it.
+ * The most cells that a grid may have, each counted once for every seed. Planning takes about 0.6
+ * ms of processor time a cell, so a grid of this size takes a minute.
  */
 const MOST_CELLS = 100_000;
 
@@ -32,7 +32,7 @@ export interface CheckedSpec {
   readonly commands: Experiment['commands'];
 }
 
-/** Undefined if the grid is too large; a grid that is faulty otherwise is reported as well. */
+/** Returns undefined if the grid is too large. Other faults of the grid are reported as well. */
 export function expandExperiment(
   { file, text, root, shapes, selection, commands }: CheckedSpec,
   canonical: GridOptions['canonical'],
@@ -104,7 +104,7 @@ function isWithinLimit(
 /** Fields of a spec whose lists are not axes. */
 const NO_AXES: ReadonlySet<string> = new Set(['seeds', 'stages', 'plugins', 'commands', 'env']);
 
-/** The place of the list with the most values. */
+/** Returns the place of the list with the most values. */
 function longestAxis(root: MapNode): Span | undefined {
   let longest: Node | undefined,
     most = 1;
@@ -121,7 +121,7 @@ function longestAxis(root: MapNode): Span | undefined {
   return longest?.span;
 }
 
-/** The spec as it is run: a spec with the same grid that needs no other file. */
+/** Returns the spec that is recorded: it has the same grid and needs no other file. */
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
@@ -143,7 +143,8 @@ const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes
   );
 
 /**
- * The base with `train` as it is written: fields that it leaves out come from the spec's `train`.
+ * Returns the base with `train` as it is written: the fields that it leaves out come from the
+ * spec's `train`.
  */
 function resolvedBase(base: Node | undefined, shapes: Shapes): Json | undefined {
   if (base?.kind !== 'map') return undefined;

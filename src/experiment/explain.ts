@@ -1,6 +1,6 @@
 /**
  * Explains violations in words: what is wrong and where, what was expected, and the most similar
- * word that would have been right.
+ * word that would be right.
  */
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
@@ -220,7 +220,7 @@ function nearestOf(schema: Schema, value: unknown): string | undefined {
   return close ? didYouMean(close.word) : undefined;
 }
 
-/** The way out where `adapter: lora` was written for `adapter: { type: lora }`. */
+/** Returns a hint for `adapter: lora`, which was written for `adapter: { type: lora }`. */
 function variantForm(
   path: Violation['path'],
   value: unknown,
@@ -232,7 +232,7 @@ function variantForm(
   return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
 }
 
-/** The way out where a command line is one text: `run: python3 score.py`. */
+/** Returns a hint for a command line that is one text: `run: python3 score.py`. */
 function argumentList(path: Violation['path'], value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
@@ -243,7 +243,7 @@ function argumentList(path: Violation['path'], value: unknown): string | undefin
     : 'as a list of arguments, such as [python3, score.py]; no shell reads them';
 }
 
-/** The way out of slips in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
+/** Returns a hint for slips in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
 function wayOut(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;

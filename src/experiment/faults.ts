@@ -3,7 +3,10 @@ import type { Span } from './node.ts';
 import { rangeOf } from './node.ts';
 import type { Diagnostic } from './types.ts';
 
-/** @param at the place at fault; null if it is not a place in a file */
+/**
+ * Reports one fault.
+ * @param at the place at fault; null if it is not a place in a file
+ */
 export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
 
 export interface Faults {
@@ -11,7 +14,10 @@ export interface Faults {
   /** Whether exactly this place has been reported, so that one mistake is reported once. */
   has(at: Span): boolean;
   readonly count: number;
-  /** In the order in which files first had a fault, and within a file in the order of lines. */
+  /**
+   * Returns the diagnostics by file, in the order in which files first had a fault, and by line
+   * within a file.
+   */
   diagnostics(): Diagnostic[];
 }
 

@@ -1,4 +1,4 @@
-/** Walks the tree along the schema, to find the field of the schema that each node is. */
+/** Walks the tree along the schema, to match each node with its field of the schema. */
 import type { MapNode, Node } from './node.ts';
 import { isText } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
@@ -9,8 +9,8 @@ import { composed } from './steps.ts';
 
 export interface WrittenField {
   /**
-   * Full path, such as `adapter.init.variance` or `train.steps`; an adapter's own override is
-   * `adapter.train.steps`.
+   * The full path, such as `adapter.init.variance` or `train.steps`. An override in an adapter has
+   * a path such as `adapter.train.steps`.
    */
   readonly path: string;
   readonly node: Node;
@@ -26,7 +26,7 @@ export interface Variant {
   readonly schema: Schema | undefined;
 }
 
-/** The variants of a section; the default plugin alone if the section is left out. */
+/** Returns the variants of a section, or the default plugin alone if the section is left out. */
 export function variantsOf(root: MapNode, section: VariantSection, shape: VariantShape): Variant[] {
   const value = root.entries.get(section)?.value;
   if (value === undefined)
@@ -43,7 +43,10 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
   });
 }
 
-/** The fields at or below a node that the schema declares, without the mappings that hold them. */
+/**
+ * Returns the fields at or below a node that the schema declares, without the mappings that hold
+ * them.
+ */
 export function fieldsBelow(
   node: Node | undefined,
   schema: Schema | undefined,
@@ -57,7 +60,10 @@ export function fieldsBelow(
   );
 }
 
-/** The spec, and its `base` as a spec of its own with the sections poisoning, adapter and train. */
+/**
+ * Returns the spec, and its `base` as a spec of its own with the sections poisoning, adapter and
+ * train.
+ */
 export function specsIn(root: MapNode): { readonly prefix: string; readonly root: MapNode }[] {
   const base = root.entries.get(BASE)?.value;
   return [
@@ -66,7 +72,7 @@ export function specsIn(root: MapNode): { readonly prefix: string; readonly root
   ];
 }
 
-/** The variants of both sections, of the cell's training and of its base's. */
+/** Returns the variants of both sections, those of the cell's training and those of its base's. */
 export const allVariants = (
   root: MapNode,
   shapes: Shapes,
@@ -80,7 +86,10 @@ export const allVariants = (
     ),
   );
 
-/** Every written field of a cell's sections in the schema's order, then those of the base. */
+/**
+ * Returns every written field of a cell's sections in the schema's order, followed by those of the
+ * base.
+ */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>
     sections.flatMap((section) => {
@@ -97,7 +106,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-/** The tree with nodes replaced, each by the node that the map has for it. */
+/** Returns the tree with each node that is a key of the map replaced by its value. */
 export function replaceNodes<T extends Node>(node: T, replacements: ReadonlyMap<Node, Node>): T;
 export function replaceNodes(node: Node, replacements: ReadonlyMap<Node, Node>): Node {
   const replacement = replacements.get(node);

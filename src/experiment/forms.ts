@@ -1,7 +1,7 @@
 /**
- * Written forms → plain lists: `{linspace}`, `{logspace}` and `{range}` become the values that they
- * stand for, and a variant whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one
- * variant for each plugin.
+ * Turns written forms into plain lists. `{linspace}`, `{logspace}` and `{range}` become lists of
+ * values. A variant whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one variant
+ * for each plugin.
  */
 import { gridForms } from './compose.ts';
 import type { Report } from './faults.ts';
@@ -14,13 +14,13 @@ import { declaredField, isNumeric, isRecord, isScalar } from './shape.ts';
 import { expandSteps } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
-/** An axis with more values than this is taken for a mistake. */
+/** The most values of an axis. More are taken for a mistake. */
 const MOST_VALUES = 100_000;
 
 /**
- * The spec with its forms expanded. A field with a faulty form is reported and removed, so that it
- * is not reported again.
- * @param prefix of the paths in diagnostics
+ * Returns the spec with its forms expanded. A field with a faulty form is reported and removed, so
+ * that it is not reported again.
+ * @param prefix the beginning of the paths in diagnostics
  */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   const changes: [string, Entry | undefined][] = [];
@@ -66,7 +66,7 @@ function expandVariants(
   const written = node.kind === 'list' ? node.items : [node];
   const ownForms = (variant: MapNode, path: string): Node[] =>
     byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
-  /** The variant with the forms in an adapter's own `train` expanded. */
+  /** Returns the variant with the forms in an adapter's own `train` expanded. */
   const withTrain = (variant: Node): Node => {
     const train = variant.kind === 'map' ? variant.entries.get('train') : undefined;
     if (!train || variant.kind !== 'map') return variant;
@@ -88,7 +88,7 @@ function expandVariants(
     : variants[0];
 }
 
-/** The variant with the forms in its plugin's parameters expanded. */
+/** Returns the variant with the forms in its plugin's parameters expanded. */
 function expandOwn(
   one: MapNode,
   { byName, discriminator, defaultName }: VariantShape,
@@ -101,8 +101,8 @@ function expandOwn(
 }
 
 /**
- * `attack: [a, b]` → one variant for each. Anything but a list of distinct names is left for
- * validation to report.
+ * Splits a variant with `attack: [a, b]` into one for each attack. Anything but a list of distinct
+ * names is left for validation to report.
  */
 function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
@@ -148,7 +148,10 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
   return items && { kind: 'list', span, items };
 }
 
-/** The values that a form stands for; null, and reported, if its numbers make no sense. */
+/**
+ * Returns the values of a form. Returns null, after reporting the fault, if its numbers make no
+ * sense.
+ */
 function formValues(form: string, node: Node, name: string, report: Report): number[] | null {
   const fault = (message: string, hint?: string): null => {
     report('bad-axis', node.span, `"${name}": ${message}`, hint);

@@ -1,4 +1,4 @@
-/** The grid: every combination of the sections' values at every seed. */
+/** Builds the grid: every combination of the sections' values at every seed. */
 import type { Cell, JsonObject } from '../api.ts';
 import { FieldLocator } from './locate.ts';
 import type { Names } from './names.ts';
@@ -20,20 +20,23 @@ export interface GridOptions {
   readonly include: readonly Pattern[];
   readonly exclude: readonly Pattern[];
   readonly only: readonly Pattern[];
-  /** The form of an adapter that all ways to write it share (`AdapterDescriptor.canonical`). */
+  /**
+   * Returns the one form of an adapter that all ways to write it share
+   * (`AdapterDescriptor.canonical`).
+   */
   readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
 export interface Grid {
-  /** Each distinct training once, under its first name; its other names are in `also`. */
+  /** Each distinct training once, under its first name. Its other names are in `also`. */
   readonly cells: readonly ExperimentCell[];
   /** Patterns of the spec that match no cell, which are probably mistakes. */
   readonly idle: readonly Pattern[];
 }
 
 /**
- * Cells come in the order of the spec's lists. Sections vary in the schema's order, the last one
- * fastest but for the seed, which varies fastest of all. Equal sections are one object.
+ * Returns the cells in the order of the spec's lists. Sections vary in the schema's order, later
+ * ones faster, and the seed varies fastest of all. Equal sections are one object.
  */
 export function buildGrid(options: GridOptions): Grid {
   const { root, shapes, seeds, include, exclude, only } = options;
@@ -95,9 +98,9 @@ export function buildGrid(options: GridOptions): Grid {
 }
 
 /**
- * Returns a function that maps a cell to the first cell that is the same training, which is the
- * cell itself if there was none before it. Such cells differ only in how the parameters of the
- * adapter, or of the base's adapter, are written.
+ * Returns a function that maps a cell to the first cell with the same training, or to the cell
+ * itself if there was none before it. Such cells differ only in how the parameters of the adapter,
+ * or of the base's adapter, are written.
  */
 function firstOfItsKind(
   { tuning, base }: Pick<Choices, 'tuning' | 'base'>,
@@ -170,7 +173,7 @@ interface CellContext {
   readonly names: () => Names;
 }
 
-/** What a cell's replicates share. */
+/** The parts that the replicates of a cell share. */
 interface Point {
   readonly base: BaseChoice | null;
   readonly poisoning: PoisoningChoice;
@@ -179,7 +182,10 @@ interface Point {
   axes: JsonObject | undefined;
 }
 
-/** Names and locations are computed on demand: most cells of a large grid are never looked at. */
+/**
+ * A cell of the grid. Its name and locations are computed on demand, because most cells of a large
+ * grid are never looked at.
+ */
 class GridCell implements ExperimentCell {
   readonly config: Cell;
   readonly also: GridCell[] = [];

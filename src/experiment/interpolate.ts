@@ -1,7 +1,7 @@
 /**
- * Fills in `${…}` in values: another field of the spec (`${train.batch_size}`; within a variant,
- * `${adapter.rank}` is the variant's own), or an environment variable that `env` declares
- * (`${env.DATA}`). `$${` stands for a plain `${`.
+ * Fills in `${…}` in values. It names another field of the spec, such as `${train.batch_size}`, or
+ * an environment variable that `env` declares, such as `${env.DATA}`. Within a variant,
+ * `${adapter.rank}` means the variant's own field. `$${` is written for a plain `${`.
  */
 import { parseDocument } from 'yaml';
 import type { Json, JsonObject } from '../api.ts';
@@ -19,15 +19,18 @@ import { didYouMean, nearest } from './suggest.ts';
 export interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /**
-   * Every field by full path, with its default or undefined. The defaults of a variant's fields
-   * depend on its plugin, for which see `shapes`.
+   * Every field by full path, with its default, or undefined if it has none. The defaults of a
+   * variant's fields depend on its plugin and are in `shapes`.
    */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly shapes: Shapes;
   readonly report: Report;
 }
 
-/** The spec with its references filled in. A reference that cannot be is reported and stays. */
+/**
+ * Returns the spec with its references filled in. One that can't be filled in is reported and
+ * stays.
+ */
 export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
   const filler = new Interpolation(root, context);
   const entries = [...root.entries].map(([key, entry]): readonly [string, Entry] => {
@@ -46,24 +49,24 @@ export function interpolate(root: MapNode, context: InterpolationContext): MapNo
   return { ...root, entries: new Map(entries) };
 }
 
-/** The variant that holds a reference. */
+/** The variant that contains a reference. */
 interface Scope {
   readonly section: VariantSection;
   readonly node: Node;
 }
 
-/** The value of a reference. */
+/** The value that a reference names. */
 interface Referent {
   readonly value: Scalar;
   readonly folder?: string;
   readonly secret?: string;
 }
 
-/** Where a path leads. */
+/** The part of a path that the spec has written. */
 interface Written {
   /** The node that the path starts from: the root if the section is not written. */
   readonly start: Node;
-  /** The deepest node along the path that is written. */
+  /** The deepest written node along the path. */
   readonly node: Node;
   /** Whether the whole path is written. */
   readonly isWhole: boolean;
@@ -72,7 +75,9 @@ interface Written {
 }
 
 const PLACEHOLDER = /\$(\$)?\{([^}]*)\}/g;
-/** The defaults of a field differ between the attacks or adapters that a variant names. */
+/**
+ * Says that the defaults of a field differ between the attacks or adapters that a variant names.
+ */
 const DIFFERS = Symbol('differs');
 
 class Interpolation {
@@ -143,7 +148,9 @@ class Interpolation {
     return { ...node, quoted: true, value: filled };
   }
 
-  /** The value of the field or variable; null, and reported, if it has none. */
+  /**
+   * Returns the value of the field or variable. Returns null, after reporting it, if it has none.
+   */
   private lookUp(
     name: string,
     node: ScalarNode,
@@ -234,7 +241,10 @@ class Interpolation {
     );
   }
 
-  /** The value of a field that is left out, in the attacks or adapters that its variant names. */
+  /**
+   * Returns the default of a field that is left out, by the attacks or adapters that its variant
+   * names.
+   */
   private variantDefault(
     variant: Node | undefined,
     section: VariantSection,
@@ -286,7 +296,7 @@ class Interpolation {
   }
 }
 
-/** A variable's text as YAML would read it: `8` is a number. */
+/** Returns a variable's text as YAML would read it: `8` becomes a number. */
 function plainScalar(text: string): Scalar {
   const document = parseDocument(text, { prettyErrors: false });
   const value: unknown = document.errors.length > 0 ? text : document.toJS();

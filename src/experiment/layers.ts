@@ -15,7 +15,7 @@ export interface Layers {
   readonly source: Source;
 }
 
-/** Undefined, and reported, if one of the files is missing or not YAML. */
+/** Returns undefined, after reporting it, if one of the files is missing or not YAML. */
 export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
   return readLayer(file, file, null, [], report);
 }
@@ -71,7 +71,7 @@ async function readLayer(
     else base = base ? merge(base, layer.root) : layer.root;
   }
   if (base) root = merge(base, root);
-  // If a base could not be read, fields would be reported missing that are not.
+  // Without a base that could not be read, fields would be reported missing that are not.
   return whole ? { root, source } : undefined;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Phase 1: a spec file → an Experiment, or every fault in it.
+ * Phase 1: turns a spec file into an Experiment, or returns every fault in it.
  *
  *     read + extends → --set → plugins → ${…} → axis forms → schema → files → patterns → grid
  */
@@ -26,7 +26,7 @@ import { fieldSchema, openSchema } from './shape.ts';
 import { stepFields } from './steps.ts';
 import type { Experiment, LoadOptions, Result } from './types.ts';
 
-/** Fields that say where something lies on this machine, which no key may hold. */
+/** The fields that say where something lies on this machine. No key may contain them. */
 const NAMES_FILES = /\.(source|init_from|files)$/;
 
 /**
@@ -85,7 +85,7 @@ export async function loadExperiment(
   return value && faults.count === 0 ? { ok: true, value } : failed();
 }
 
-/** The full paths of the fields of the steps that the spec and its base have. */
+/** Returns the full paths of the fields of the steps in the spec and its base. */
 const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
   specsIn(root).flatMap(({ prefix, root: spec }) =>
     stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(

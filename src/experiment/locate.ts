@@ -24,7 +24,9 @@ export class FieldLocator {
     private readonly shapes: Shapes,
   ) {}
 
-  /** The span of a field's value; of the nearest enclosing field if it is not written. */
+  /**
+   * Returns the span of a field's value, or of the nearest enclosing field if it is not written.
+   */
   locate(path: Path, cell: Cell, { base, poisoning, tuning }: Chosen): Span {
     const [first, ...rest] = path,
       head = String(first);
@@ -60,7 +62,10 @@ export class FieldLocator {
     }
   }
 
-  /** The written value, or its item if the field is an axis; else the nearest enclosing key. */
+  /**
+   * Returns the written value, or its item if the field is an axis. If neither is written, returns
+   * the nearest enclosing key.
+   */
   private field(
     node: Node | undefined,
     rest: Path,

@@ -2,14 +2,17 @@
 import type { Entry, MapNode } from './node.ts';
 import { withEntries } from './node.ts';
 
-/** The field that names a section's plugin. Naming one replaces the section: parameters differ. */
+/**
+ * The field that names a section's plugin. A layer that names one replaces the section, since
+ * another plugin has other parameters.
+ */
 const discriminators: Readonly<Record<string, string>> = { poisoning: 'attack', adapter: 'type' };
-/** Fields of `train` of which each replaces the other. */
+/** Fields of `train` that replace each other. */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**
- * Mappings are merged key by key and everything else is replaced; null removes a field of the base
- * (RFC 7396).
+ * Merges mappings key by key and replaces everything else. Null removes a field of the base (RFC
+ * 7396).
  * @param field the name of the field that holds both mappings
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {

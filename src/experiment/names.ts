@@ -1,4 +1,4 @@
-/** The names of cells, made of fields and their values and never of positions in the grid. */
+/** Names cells by fields and their values, never by positions in the grid. */
 import type { Cell, Json, JsonObject } from '../api.ts';
 import { isAxis } from './expand.ts';
 import type { WrittenField } from './fields.ts';
@@ -107,8 +107,8 @@ interface TrainingVariation {
 }
 
 /**
- * How the poisonings and adapters of a training vary.
- * @param axes includes the fields of `train` that differ
+ * Returns how the poisonings and adapters of a training vary.
+ * @param axes the axes, including the fields of `train` that differ
  */
 function trainingVariation(
   poisoning: readonly PoisoningChoice[],
@@ -148,7 +148,8 @@ function trainingVariation(
 }
 
 /**
- * The scalars and lists in a value by full path: `init: {variance: 1}` is `adapter.init.variance`.
+ * Returns the scalars and lists in a value by full path: the path of `init: {variance: 1}` is
+ * `adapter.init.variance`.
  */
 function flatten(
   value: JsonObject,
@@ -165,8 +166,8 @@ function flatten(
 }
 
 /**
- * The fields outside `poisoning` and `adapter` that are axes or that an adapter overrides, each
- * with the number of values that it is given.
+ * Returns the fields outside `poisoning` and `adapter` that are axes or that an adapter overrides,
+ * each with the number of its values.
  */
 function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
   const found = new Map<string, number>();
@@ -177,7 +178,7 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
     fieldsBelow(root.entries.get(section)?.value, shapes.section[section], section).forEach(add);
   for (const { trainNode } of tuningsOf(root, shapes))
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
-  // The fields of an adapter's own `train` differ between adapters, and so do the fields that they
+  // The fields in an adapter's own `train` differ between adapters. So do the fields that they
   // replace (epochs by steps).
   for (const { node } of variantsOf(root, 'adapter', shapes.variants.adapter)) {
     for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
@@ -196,8 +197,8 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
 interface Variation {
   readonly plugins: ReadonlySet<Json | undefined>;
   /**
-   * Paths on which two choices of one plugin differ. Differences between plugins do not count: the
-   * plugin's name tells those choices apart.
+   * The paths on which two choices of one plugin differ. Differences between plugins do not count,
+   * because the plugin's name already tells those choices apart.
    */
   readonly varying: ReadonlySet<string>;
 }
@@ -232,7 +233,7 @@ const same = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 
-/** Each path with the shortest ending that no other path has. */
+/** Returns each path with the shortest ending that no other path has. */
 function shorten(
   paths: readonly string[],
 ): { readonly steps: readonly string[]; readonly short: string }[] {
@@ -242,7 +243,7 @@ function shorten(
   };
   return paths.map((path) => {
     const steps = path.split('.');
-    // The field of a step is shown with its attack.
+    // The field of a step is shown with the name of its attack.
     const least = path.startsWith('poisoning.steps.') ? steps.length - 2 : 1;
     const ends = steps
       .map((_, index) => steps.slice(steps.length - 1 - index).join('.'))

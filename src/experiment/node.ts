@@ -1,6 +1,6 @@
 /**
- * The tree that is made of YAML, `extends` and `--set` before it becomes values. Each node knows
- * where it was written.
+ * The tree that YAML, `extends` and `--set` produce, before it is turned into values. Each node
+ * knows where it was written.
  */
 import type { Json } from '../api.ts';
 import type { SourceRange } from './types.ts';
@@ -31,13 +31,13 @@ export interface ScalarNode {
   readonly quoted: boolean;
   readonly span: Span;
   /**
-   * The folder that a relative path in the value starts from. Set if the value was taken from
-   * another place; otherwise the folder is the source's.
+   * The folder that a relative path in the value starts from. Set only if the value was taken from
+   * another place; otherwise it is the source's folder.
    */
   readonly folder?: string;
   /**
-   * The environment variable that holds the secret that this scalar stands for, if it is one.
-   * `value` is then the reference as the spec writes it.
+   * The environment variable of a secret, set if this scalar refers to one. `value` is then the
+   * reference as the spec writes it.
    */
   readonly secret?: string;
 }
@@ -74,7 +74,7 @@ export function createSource(file: string, folder: string, text: string): Source
   return { file, folder, text, lineStarts };
 }
 
-/** The range of a span's first line. */
+/** Returns the range of a span's first line. */
 export function rangeOf({ source, start, end }: Span): SourceRange {
   const { lineStarts } = source;
   const startOf = (line: number): number => lineStarts[line] ?? source.text.length;
@@ -117,7 +117,9 @@ export const child = (node: Node | undefined, key: string | number): Node | unde
   return node?.kind === 'list' ? node.items[Number(key)] : undefined;
 };
 
-/** The deepest written node along a path, its key, and the number of steps that lead to it. */
+/**
+ * Returns the deepest written node along a path, its key, and the number of steps that lead to it.
+ */
 export function descend(
   root: Node,
   path: Path,
@@ -135,7 +137,10 @@ export function descend(
   return { node, key, depth };
 }
 
-/** The map with entries replaced or added, or removed where the change is undefined. */
+/**
+ * Returns the map with the changed entries replaced or added. An entry is removed if its change is
+ * undefined.
+ */
 export function withEntries(
   map: MapNode,
   changes: Iterable<readonly [string, Entry | undefined]>,
@@ -148,6 +153,6 @@ export function withEntries(
   return { ...map, entries };
 }
 
-/** The name of a field as people write it: without positions in lists. */
+/** Returns the name of a field as people write it, without positions in lists. */
 export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');

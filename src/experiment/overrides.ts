@@ -1,4 +1,4 @@
-/** `--set path=value`: one more layer over the spec, written on the command line. */
+/** Applies `--set path=value`: one more layer over the spec, written on the command line. */
 import { resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { merge } from './merge.ts';
@@ -10,8 +10,8 @@ import { attackOf, stepAt } from './steps.ts';
 const example = 'for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]';
 
 /**
- * The spec with each `--set path=value` merged over it. An empty or null value removes the field. A
- * relative path in a value starts from the working directory.
+ * Returns the spec with each `--set path=value` merged over it. An empty or null value removes the
+ * field. A relative path in a value starts from the working directory.
  */
 export function applyOverrides(root: MapNode, sets: readonly string[], report: Report): MapNode {
   for (const argument of sets) {
@@ -40,14 +40,14 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
   return root;
 }
 
-/** `adapter[1].rank` is `adapter.1.rank`. */
+/** Splits a path into steps. `adapter[1].rank` means `adapter.1.rank`. */
 const stepsOf = (path: string): string[] =>
   path
     .trim()
     .replace(/\[(\d+)\]/g, '.$1')
     .split('.');
 
-/** The node with the value put at a path below it. */
+/** Returns the node with the value put at a path below it. */
 function put(
   node: Node | undefined,
   [step, ...rest]: readonly string[],

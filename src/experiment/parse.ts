@@ -1,6 +1,6 @@
 /**
- * YAML text → tree. Positions are kept, anchors and merge keys are resolved, and syntax errors are
- * reported at their place.
+ * Parses YAML into a tree. Positions are kept, anchors and merge keys are resolved, and syntax
+ * errors are reported at their place.
  */
 import type { Alias, Document, Node as YamlNode, YAMLError } from 'yaml';
 import { isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
@@ -8,14 +8,17 @@ import type { Report } from './faults.ts';
 import { merge } from './merge.ts';
 import type { Entry, MapNode, Node, ScalarNode, Source, Span } from './node.ts';
 
-/** Aliases of aliases multiply: a few lines can stand for billions of nodes. */
+/**
+ * The most aliases in a document. Aliases of aliases multiply, so a few lines can expand to
+ * billions of nodes.
+ */
 const MOST_ALIASES = 1000;
 
 /** The span between two offsets of the parsed text. */
 type SpanAt = (start: number, end: number) => Span;
 
 /**
- * The tree; undefined if the text is empty or not YAML.
+ * Returns the tree, or undefined if the text is empty or not YAML.
  * @param offset where `text` begins in its source
  */
 export function parseYaml(
@@ -41,7 +44,7 @@ export function parseYaml(
 }
 
 function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Report): void {
-  // An error at the end of the file points at the last character that is there.
+  // An error at the end of the file is placed at the last character of the text.
   const [from, to] = error.pos,
     start = Math.min(from, Math.max(text.trimEnd().length - 1, 0)),
     end = Math.max(to, start + 1);
@@ -103,7 +106,7 @@ const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, quoted: 
 /** Converts the nodes of one document. */
 class Converter {
   private aliases = 0;
-  /** The nodes that enclose the current one. An alias of one of them would never end. */
+  /** The nodes that enclose the current one. An alias of one of these would never end. */
   private readonly open = new Set<YamlNode>();
 
   constructor(
@@ -112,7 +115,7 @@ class Converter {
     private readonly report: Report,
   ) {}
 
-  /** @param around the place of a node that has none of its own */
+  /** @param around the place to use for a node that has no place of its own */
   convert(node: unknown, around: Span): Node {
     const at = this.spanOf(node, around);
     if (isAlias(node)) return this.alias(node, at);
@@ -172,10 +175,10 @@ class Converter {
         this.report('bad-key', keyAt, 'a key must be a single word or text');
         continue;
       }
-      // A key that is a number, as in `{ 0: 1 }`, is the text that it is written as.
+      // A key that is a number, as in `{ 0: 1 }`, becomes the text as written.
       const name = typeof key.value === 'string' ? key.value : textAt(keyAt);
       const written = this.convert(value, keyAt);
-      // YAML 1.1's merge key: the entries of the map itself take precedence.
+      // This is YAML 1.1's merge key. The entries of the map itself take precedence.
       if (name === '<<')
         for (const base of written.kind === 'list' ? written.items : [written]) {
           if (base.kind === 'map') inherited = inherited ? merge(base, inherited) : base;

@@ -1,6 +1,6 @@
 /**
- * The files that a spec names: their paths are made absolute, from the folder of the spec that
- * writes them, and each file is looked for.
+ * Makes the paths of files that a spec names absolute, and looks for each file. A relative path
+ * starts from the folder of the spec that writes it.
  */
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -12,14 +12,14 @@ import { isText } from './node.ts';
 import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
 
-/** Whether the field is a path: `format: path` says so, or the name `init_from`. */
+/** Whether the field is a path: it has `format: path`, or the name `init_from`. */
 const isPath = (path: string, schema: Schema): boolean =>
   schema.format === 'path' || path.endsWith('.init_from');
 
-/** The folder that a relative path in a value starts from. */
+/** Returns the folder that a relative path in a value starts from. */
 export const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
 
-/** The spec with the paths in its cells' sections made absolute; missing files are reported. */
+/** Returns the spec with the paths in its cells' sections made absolute. Reports missing files. */
 export async function resolvePaths(
   root: MapNode,
   shapes: Shapes,
@@ -42,8 +42,8 @@ export async function resolvePaths(
 }
 
 /**
- * The spec with the paths under `plugins` made absolute, and the paths of the modules that exist.
- * Entries that are not text are left for validation to report.
+ * Returns the spec with the paths under `plugins` made absolute, and the paths of the modules that
+ * exist. Entries that are not text are left for validation to report.
  */
 export async function resolveModules(
   root: MapNode,
@@ -62,7 +62,7 @@ export async function resolveModules(
   return { root: replaceNodes(root, replacements), modules };
 }
 
-/** Whether a file exists; if it does not, that is reported at the node that names it. */
+/** Whether a file exists. If it does not, reports that at the node that names it. */
 export async function expectFile(
   node: ScalarNode,
   absolute: string,

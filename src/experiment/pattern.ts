@@ -1,4 +1,4 @@
-/** Patterns: which cells a mapping of fields to values matches. */
+/** Reads patterns. A pattern is a mapping of fields to values, and matches cells that have them. */
 import type { Cell, Json, JsonObject } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Node, Span } from './node.ts';
@@ -14,7 +14,7 @@ export interface Pattern {
 
 type Test = (value: Json) => boolean;
 
-/** The fields that a pattern may name: those of a cell, and its seed. */
+/** Returns the fields that a pattern may name: those of a cell, and its seed. */
 export function patternFields(fields: ReadonlyMap<string, unknown>): readonly string[] {
   const heads: readonly string[] = [...sections, BASE];
   const isOfCell = (path: string): boolean => heads.includes(path.split('.')[0] ?? '');
@@ -22,8 +22,9 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /**
- * The pattern that a mapping of the spec stands for. Undefined, and reported, if it names an
- * unknown field; undefined if it is not a mapping, which is left for validation to report.
+ * Returns the pattern that a mapping of the spec describes. Returns undefined, after reporting it,
+ * if the mapping names an unknown field. Returns undefined if the node is not a mapping, which is
+ * left for validation to report.
  */
 export function readPattern(
   node: Node,
@@ -42,7 +43,7 @@ export function readPattern(
 }
 
 /**
- * Labels call the two plugins by these short names. The adapter's is `type` where its parameters
+ * The short names by which labels call the two plugins. The adapter's is `type` if its parameters
  * are written beside it.
  */
 const shortNames: ReadonlyMap<string, string> = new Map([
@@ -52,8 +53,8 @@ const shortNames: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * The full path of a field that is named in full or by an ending that only one field has.
- * Undefined, and reported, if there is no such field or more than one.
+ * Returns the full path of a field that is named in full, or by an ending that only one field has.
+ * Returns undefined, after reporting it, if there is no such field or more than one.
  */
 export function fieldNamed(
   name: string,
@@ -88,7 +89,7 @@ export const patternOf = (
     }),
 });
 
-/** The value of a cell's field; undefined if the cell does not have it. */
+/** Returns the value of a cell's field, or undefined if the cell does not have it. */
 export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json | undefined {
   let value: unknown = cell;
   for (const step of path) {

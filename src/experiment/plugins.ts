@@ -1,4 +1,7 @@
-/** The plugins that a spec may name: those built in, and those that it brings under `plugins`. */
+/**
+ * Loads the plugins that a spec may name: the built-in ones, and those that it brings under
+ * `plugins`.
+ */
 import type { JsonObject } from '../api.ts';
 import { UserFault } from '../api.ts';
 import type { Report } from './faults.ts';
@@ -6,8 +9,8 @@ import type { MapNode } from './node.ts';
 import type { LoadOptions, SpecRegistry } from './types.ts';
 
 /**
- * The registry with the spec's own plugins. Undefined, and reported, if one of them can't be
- * loaded.
+ * Returns the registry with the spec's own plugins added. Returns undefined, after reporting it, if
+ * one of them can't be loaded.
  * @param modules the absolute paths of the spec's own plugins
  */
 export async function registryFor(
@@ -38,7 +41,7 @@ export async function registryFor(
   }
 }
 
-/** Returns the function that brings an adapter, `type` and parameters, into its canonical form. */
+/** Returns a function that brings an adapter (`type` and parameters) into its canonical form. */
 export const canonicalOf =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {

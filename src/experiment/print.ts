@@ -2,7 +2,9 @@
 import { createColors } from 'picocolors';
 import type { Diagnostic, SourceRange } from './types.ts';
 
-/** A longer line is cut to a window around the fault. */
+/**
+ * The most characters of a line that is shown. A longer line is cut to a window around the fault.
+ */
 const WIDEST = 120;
 
 /**
@@ -61,8 +63,8 @@ function excerpt({ text, column, endColumn }: SourceRange): {
 }
 
 /**
- * The text without control characters, which must not reach the terminal. A tab becomes one space,
- * so that columns agree with `range`.
+ * Returns the text without control characters, which must not reach the terminal. A tab becomes one
+ * space, so that columns agree with `range`.
  */
 const visible = (text: string): string =>
   text.replace(/\t/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');

@@ -19,18 +19,20 @@ import type { SpecRegistry } from './types.ts';
 
 export interface FieldDoc {
   readonly path: string;
-  /** The plugin that the parameter belongs to, such as `attack badnets`; null if none. */
+  /**
+   * The plugin that the parameter belongs to, such as `attack badnets`; null if it belongs to none.
+   */
   readonly of: string | null;
   readonly required: boolean;
-  /** The values that it takes, in words. */
+  /** The type of its values, in words. */
   readonly type: string;
   readonly default: Json | null;
   readonly description: string;
-  /** All its values, if they can be listed. */
+  /** All its values, if they can be listed; otherwise empty. */
   readonly values: readonly Json[];
   /** Whether a list of values makes it an axis of the grid. */
   readonly axis: boolean;
-  /** A line of YAML; null for a mapping, whose fields have examples of their own. */
+  /** An example as a line of YAML; null for a mapping, whose fields have their own examples. */
   readonly example: string | null;
   /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];
@@ -41,13 +43,13 @@ export interface FieldDoc {
 
 export interface Reference {
   /**
-   * The fields at a path. There are several if several plugins have a parameter of this name, and
-   * none if no field is at this path.
+   * Returns the fields at a path. There are several if several plugins have a parameter of this
+   * name, and none if there is no field at this path.
    */
   find(path: string): readonly FieldDoc[];
-  /** The parameters of an attack or an adapter. */
+  /** Returns the parameters of an attack or an adapter. */
   parameters(kind: 'attack' | 'adapter', name: string): readonly FieldDoc[];
-  /** The paths that an unknown path may have been meant to be. */
+  /** Returns the paths that the writer of an unknown path may have meant. */
   meant(path: string): readonly string[];
 }
 
@@ -55,7 +57,7 @@ export interface Reference {
 interface Place {
   readonly steps: readonly string[];
   readonly of: string | null;
-  /** The sibling fields that an example needs: the name of the plugin. */
+  /** The sibling fields that an example needs, such as the one that names the plugin. */
   readonly beside: JsonObject;
   readonly required: boolean;
 }
@@ -63,7 +65,7 @@ interface Place {
 const WHEN_OF = 'poisoning.when';
 const SECTION_OF = { attack: 'poisoning', adapter: 'adapter' } as const;
 
-/** The fields of a spec that may name these plugins. */
+/** Returns the reference of the fields of a spec that may name these plugins. */
 export function referenceOf(registry: SpecRegistry): Reference {
   const shapes = shapesOf(registry);
   return {
@@ -87,7 +89,8 @@ export function referenceOf(registry: SpecRegistry): Reference {
     },
     meant(path) {
       const last = lastStep(path);
-      // Mappings count too. Fields below `base` do not: they are named like those of the cell.
+      // Mappings count too. Fields below `base` do not, since they have the same names as the
+      // cell's.
       const fields = new Set(
         [...Object.keys(shapes.root.properties ?? {}), WHEN_OF, ...fieldsOf(shapes).keys()]
           .filter((field) => !field.startsWith(`${BASE}.`))

@@ -1,6 +1,7 @@
 /**
  * The shape of a cell: `schemas/pipeline.schema.json` with the names of the plugins filled in, and
- * the parameters of each attack and adapter by its name. Nothing in it is an axis (see compose.ts).
+ * the parameters of each attack and adapter under its name. No field in it is an axis (see
+ * compose.ts).
  */
 import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
 import type { Json, JsonSchema } from '../api.ts';
@@ -26,7 +27,7 @@ export const sections = [
 ] as const;
 export type Section = (typeof sections)[number];
 
-/** What fields look like in a cell, where nothing is an axis. */
+/** The schemas of fields as they are in a cell, where nothing is an axis. */
 export interface Shapes {
   readonly root: Schema;
   readonly section: Readonly<Record<Section, Schema>>;
@@ -41,7 +42,7 @@ export interface VariantShape {
   /** The field that names the plugin. */
   readonly discriminator: string;
   readonly defaultName: string;
-  /** By plugin name: the schema of its parameters and of the discriminator. */
+  /** The schema of each plugin's parameters and of the discriminator, by plugin name. */
   readonly byName: ReadonlyMap<string, Schema>;
 }
 
@@ -49,20 +50,20 @@ export const isVariantSection = (name: string | number | undefined): name is Var
   name === 'poisoning' || name === 'adapter';
 
 /**
- * The section that describes the training that comes before the cell's own: a spec within the spec,
- * with the sections `poisoning`, `adapter` and `train`.
+ * The section that describes the training before the cell's own. It is a spec within the spec, with
+ * the sections `poisoning`, `adapter` and `train`.
  */
 export const BASE = 'base';
 
-/** The paths outside `base`, or all paths if every one lies within it. */
+/** Returns the paths outside `base`, or all paths if every one lies within it. */
 export function ownFirst(paths: readonly string[]): readonly string[] {
   const own = paths.filter((path) => !path.startsWith(`${BASE}.`));
   return own.length > 0 ? own : paths;
 }
 
 /**
- * The section of which a path names a whole variant, or a whole step of a variant; null if the path
- * leads to one of their fields or elsewhere.
+ * Returns the section if a path names a whole variant of it, or a whole step of such a variant.
+ * Returns null if the path leads to one of their fields or elsewhere.
  */
 export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
   if (isStepPath(path)) return 'poisoning';
@@ -139,7 +140,7 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
 
-/** The schema with the field at a path changed. */
+/** Returns the schema with the field at a path changed. */
 function update(
   schema: Schema,
   [key, ...rest]: readonly string[],
@@ -182,7 +183,7 @@ function variantShape(
   return { discriminator, defaultName, byName };
 }
 
-/** Every field of a spec by full path, with its default or undefined. */
+/** Returns every field of a spec by full path, with its default, or undefined if it has none. */
 export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
   const visit = (schema: Schema, path: string): void => {

@@ -1,11 +1,11 @@
-/** Keeps the values of secrets out of records: a secret may be given to a program only. */
+/** Keeps the values of secrets out of records. A secret may be given only to a program. */
 import type { Report } from './faults.ts';
 import type { MapNode, Node } from './node.ts';
 import { child, isText } from './node.ts';
 
 /**
- * Reports each secret that is used outside `commands.NAME.env`, and each that `env` gives a
- * default.
+ * Reports each secret that is used outside `commands.NAME.env`, and each secret for which `env` has
+ * a default.
  * @param root the spec after interpolation
  */
 export function checkSecrets(root: MapNode, report: Report): void {
@@ -44,7 +44,10 @@ export function checkSecrets(root: MapNode, report: Report): void {
   }
 }
 
-/** The variables under a command's `env` that hold secrets, each with the secret's own name. */
+/**
+ * Returns the variables under a command's `env` that hold secrets, each with the name of its
+ * secret.
+ */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
   const env = child(command, 'env');
   return env?.kind !== 'map'
@@ -56,7 +59,7 @@ export function secretVariables(command: Node): { readonly [variable: string]: s
       );
 }
 
-/** The names under `secrets`. Anything else there is left for validation to report. */
+/** Returns the names under `secrets`. Anything else there is left for validation to report. */
 export function secretsOf(root: MapNode): string[] {
   const list = child(root, 'secrets');
   return list?.kind === 'list' ? list.items.filter(isText).map(({ value }) => value) : [];
@@ -70,7 +73,7 @@ const CREDENTIAL = new RegExp(
 );
 
 /**
- * Whether a variable's name is one that customarily holds a credential. TOKEN alone is not: in the
- * world of language models it is an ordinary word.
+ * Whether a variable's name is one that customarily holds a credential. TOKEN alone is not one,
+ * because it is an ordinary word where language models are concerned.
  */
 export const looksSecret = (name: string): boolean => CREDENTIAL.test(name);

@@ -1,4 +1,7 @@
-/** Which cells of the grid are kept: `include`, `exclude`, `when`, and `--only` with its `tags`. */
+/**
+ * Decides which cells of the grid are kept, by `include`, `exclude`, `when`, and `--only` with its
+ * `tags`.
+ */
 import { resolve } from 'node:path';
 import type { Cell, Json } from '../api.ts';
 import type { Report } from './faults.ts';
@@ -15,13 +18,13 @@ export interface Selection {
   readonly include: readonly Pattern[];
   readonly exclude: readonly Pattern[];
   readonly only: readonly Pattern[];
-  /** The pattern of a variant's `when`; null if it has none. */
+  /** Returns the pattern of a variant's `when`, or null if it has none. */
   readonly whenOf: (variant: MapNode | undefined) => Pattern | null;
 }
 
 /**
  * Reads every pattern of the spec and of the command line.
- * @param variants those of the cells and of their bases
+ * @param variants the variants of the cells and of their bases
  * @param known the fields that a pattern may name
  * @param only the arguments of `--only`
  */
@@ -74,8 +77,8 @@ function readPatterns(
 }
 
 /**
- * The pattern of one `--only`: a tag, or `path=value[,value…]`, where the path may be shortened to
- * an ending that only one field has.
+ * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`, where the path may be
+ * shortened to an ending that only one field has.
  */
 function readOnly(
   argument: string,
@@ -148,7 +151,10 @@ export function reportEmptyGrid(
 
 const MOST_SHOWN = 8;
 
-/** The values that the pattern's field has in the cells; undefined if it is not about one field. */
+/**
+ * Returns the values that the pattern's field has in the cells, or undefined if the pattern is not
+ * about one field.
+ */
 function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
   const seen = new Set<Json>(),

@@ -1,11 +1,11 @@
 /**
- * What a field's schema says of its values. The grid and the diagnostics read JSON Schema keywords
- * through the functions here.
+ * Reads a field's JSON Schema. The grid and the diagnostics use its keywords through the functions
+ * here.
  */
 import type { Json, JsonSchema } from '../api.ts';
 import { either } from './suggest.ts';
 
-/** The keywords that this folder looks at; ajv knows them all. */
+/** The keywords that this folder reads. ajv knows them all. */
 export interface Schema {
   readonly $ref?: string;
   readonly definitions?: { readonly [name: string]: Schema };
@@ -33,7 +33,10 @@ export interface Schema {
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
   readonly pattern?: string;
-  /** `path` or `source`: a relative path in the value is relative to the spec. */
+  /**
+   * The format of the text. For `path` and `source`, a relative path in the value starts from the
+   * spec.
+   */
   readonly format?: string;
   /** An extension: the field may be a grid axis. */
   readonly axis?: true;
@@ -49,11 +52,11 @@ export type RecordSchema = Schema & { readonly properties: { readonly [name: str
 
 export const asSchema = (schema: JsonSchema): Schema => schema;
 
-/** The schema of a field; undefined if the schema does not declare it. */
+/** Returns the schema of a field, or undefined if the schema does not declare it. */
 export const declaredField = ({ properties = {} }: Schema, name: string): Schema | undefined =>
   Object.hasOwn(properties, name) ? properties[name] : undefined;
 
-/** The schema of a field that the schema is known to declare. Throws if it does not. */
+/** Returns the schema of a field. Throws if the schema does not declare it. */
 export function fieldSchema(schema: Schema, name: string): Schema {
   const field = declaredField(schema, name);
   if (field === undefined) throw new Error(`the schema declares no field "${name}"`);
@@ -61,27 +64,27 @@ export function fieldSchema(schema: Schema, name: string): Schema {
 }
 
 /**
- * The schema that every item of a list must satisfy; undefined if there is none, or if each
- * position has its own.
+ * Returns the schema that every item of a list must satisfy. Returns undefined if there is none, or
+ * if each position has its own.
  */
 export const itemSchema = ({ items }: Schema): Schema | undefined =>
   isTuple(items) ? undefined : items;
 
 const isTuple = (items: Schema['items']): items is readonly Schema[] => Array.isArray(items);
 
-/** The schema of the fields that a mapping leaves open; undefined if it states none. */
+/** Returns the schema for fields that a mapping does not name, or undefined if it states none. */
 export const openSchema = ({ additionalProperties: open }: Schema): Schema | undefined =>
   typeof open === 'object' ? open : undefined;
 
-/** The name in `#/definitions/NAME`. */
+/** Returns the name in `#/definitions/NAME`. */
 export const definitionName = (reference: string): string =>
   reference.replace('#/definitions/', '');
 
-/** The forms that a value may take; undefined for a schema with only one form. */
+/** Returns the forms that a value may take, or undefined for a schema with only one form. */
 export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
-/** The JSON types that a schema accepts. */
+/** Returns the JSON types that a schema accepts. */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
   // All definitions that are referred to are mappings.
@@ -118,13 +121,13 @@ export function isScalar(schema: Schema): boolean {
 export const isNumeric = (schema: Schema): boolean =>
   typesOf(schema).has('number') || typesOf(schema).has('integer');
 
-/** Whether the schema is that of a mapping with named fields. */
+/** Whether the schema describes a mapping with named fields. */
 export const isRecord = (schema: Schema): schema is RecordSchema =>
   schema.properties !== undefined && typesOf(schema).has('object');
 
 // ---- in words ----------------------------------------------------------------------------------
 
-/** What is expected: `a whole number of at least 1`, `a number or "r"`. */
+/** Returns what a schema expects, in words: `a whole number of at least 1`, `a number or "r"`. */
 export function describe(schema: Schema): string {
   const branches = alternatives(schema);
   if (branches) return either([...new Set(branches.map(describe))]);
@@ -185,7 +188,7 @@ const plural = (words: string): string =>
     .replace(/\ba number\b/g, 'numbers')
     .replace(/\btext\b/g, 'texts');
 
-/** A value as a message shows it. */
+/** Returns a value as messages show it. */
 export function show(value: Json | undefined): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
@@ -194,7 +197,7 @@ export function show(value: Json | undefined): string {
   return JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
 }
 
-/** The first sentence of a description, as a hint. */
+/** Returns the first sentence of a description, for a hint. */
 export const firstSentence = (schema: Schema | undefined): string | undefined => {
   const text = schema?.description;
   if (text === undefined) return undefined;

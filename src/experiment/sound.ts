@@ -1,7 +1,7 @@
 /**
- * Whether a value satisfies a schema, decided keyword by keyword without compiling the schema. Most
- * specs are sound and are checked once, and for them this is much faster than ajv. Whatever is not
- * plainly sound is left to ajv, which is the only judge of faults (docs/decisions/0003).
+ * Checks a value against a schema keyword by keyword, without compiling the schema. Most specs are
+ * sound and are checked once, and for them this is much faster than ajv. Any value that is not
+ * plainly sound is left to ajv, which alone judges faults (docs/decisions/0003).
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { JsonSchema } from '../api.ts';
@@ -17,11 +17,12 @@ type Rule = (
 ) => boolean;
 
 /**
- * True if the value satisfies the schema; false if it does not, or if a keyword is not known here.
+ * Whether the value satisfies the schema. Also false if the schema has a keyword that is not known
+ * here.
  */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
-  // False once a keyword or reference was met that is not known here.
+  // Whether every keyword and reference met so far is known here.
   let isRead = true;
   const holds = (schema: Schema, of: Value): boolean => {
     for (const keyword in schema) {
@@ -64,7 +65,7 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
-/** A limit, which restricts only numbers. */
+/** Returns the rule of a limit, which restricts only numbers. */
 const limit =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>

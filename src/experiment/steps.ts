@@ -1,7 +1,7 @@
 /**
- * `steps: [a, b]` in a variant of `poisoning`: one attack after the other. A spec writes them as a
- * list. In a cell they stand by the names of their attacks, since a cell's name holds no positions:
- * `{ attack: a+b, steps: { a: { rate: 0.1 }, b: { rate: 0.2 } } }`.
+ * `steps: [a, b]` in a variant of `poisoning`: one attack after the other. A spec writes the steps
+ * as a list. A cell keys them by the names of their attacks, since a cell's name holds no
+ * positions: `{ attack: a+b, steps: { a: { rate: 0.1 }, b: { rate: 0.2 } } }`.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { JOINT, stepsOf } from '../api.ts';
@@ -13,19 +13,19 @@ import type { VariantShape } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { fieldSchema, isRecord } from './shape.ts';
 
-/** The node that names a step's attack; null if the step names none. */
+/** Returns the node that names a step's attack, or null if the step names none. */
 export function attackOf(step: Node): TextNode | null {
   const named = child(step, 'attack');
   return isText(named) ? named : null;
 }
 
-/** The position of the step with this attack, or -1. */
+/** Returns the position of the step with this attack, or -1. */
 export const stepAt = (steps: Node, attack: string): number =>
   steps.kind === 'list' ? steps.items.findIndex((step) => attackOf(step)?.value === attack) : -1;
 
 /**
- * The schema of an attack in a cell, which may be composed of several (`a+b`). Undefined if one of
- * them is not a plugin.
+ * Returns the schema of an attack in a cell, which may be composed of several (`a+b`). Returns
+ * undefined if one of them is not a plugin.
  */
 export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
   const names = name.split(JOINT);
@@ -48,8 +48,8 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
 }
 
 /**
- * A variant with `steps` in the form that it has in a cell, where each node keeps its place in the
- * text. Null if the variant has no list of steps.
+ * Returns a variant with `steps` in the form that it has in a cell. Each node keeps its place in
+ * the text. Returns null if the variant has no list of steps.
  */
 export function composed(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
@@ -85,9 +85,9 @@ export function composed(variant: MapNode, shape: VariantShape): Variant | null 
 }
 
 /**
- * The variants that a variant with `steps` stands for: one for each combination of its steps'
- * choices. A single step becomes a plain variant.
- * @param choices the forms that one step stands for
+ * Expands a variant with `steps` to one variant for each combination of its steps' choices. A
+ * single step becomes a plain variant.
+ * @param choices returns the forms of one step
  */
 export function expandSteps(
   variant: MapNode,
@@ -150,7 +150,7 @@ function checkAttacks(steps: readonly Node[], report: Report): void {
   }
 }
 
-/** The full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
+/** Returns the full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
 export function stepFields(variants: readonly Variant[]): string[] {
   const below = (schema: Schema, path: string): string[] =>
     isRecord(schema)
@@ -167,7 +167,7 @@ export function stepFields(variants: readonly Variant[]): string[] {
   ];
 }
 
-/** A cell's `poisoning` in the form that a spec writes, with `steps` as a list. */
+/** Returns a cell's `poisoning` in the form that a spec writes, with `steps` as a list. */
 export function asWritten(poisoning: JsonObject): Json {
   const { attack, steps, ...rest } = poisoning;
   if (steps === undefined || typeof attack !== 'string') return poisoning;

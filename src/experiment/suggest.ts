@@ -1,14 +1,15 @@
-/** Guesses which word somebody meant. */
+/** Guesses which word the user meant. */
 import { distance } from 'fastest-levenshtein';
 
-/** The word without case, hyphens and underscores, which are easily mixed up. */
+/** Returns the word without case, hyphens and underscores, which are easily mixed up. */
 const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, '');
 
 const letters = (word: string): string => Array.from(word).sort().join('');
 
 /**
- * The closest of some words, if it is close enough to be a slip: at most a third of the letters
- * differ, two letters are swapped, or the word abbreviates just one of them. Null otherwise.
+ * Returns the closest of some words if it is close enough to be a slip, or else null. It is if at
+ * most a third of the letters differ, two letters are swapped, or the word abbreviates only this
+ * one.
  */
 export function nearest(
   word: string,

@@ -1,8 +1,11 @@
-/** Phase 1, text → Experiment: what this phase returns, and how it reports a user's faults. */
+/**
+ * The types of phase 1, which turns text into an Experiment: what it returns, and how it reports a
+ * user's faults.
+ */
 import type { Cell, Json, JsonObject, JsonSchema, StageParts } from '../api.ts';
 import type { CommandSpec } from './pipeline.generated.ts';
 
-/** Lines and columns count from one. */
+/** A range in a line of a file. Lines and columns count from one. */
 export interface SourceRange {
   readonly file: string;
   readonly line: number;
@@ -13,14 +16,14 @@ export interface SourceRange {
 }
 
 export interface Diagnostic {
-  /** Stable, kebab-case: `unknown-key`, `wrong-type`, … */
+  /** The kind of the fault: a stable name in kebab case, such as `unknown-key` or `wrong-type`. */
   readonly code: string;
   readonly message: string;
   /** Null if the fault is not at a place in a file. */
   readonly range: SourceRange | null;
   /** How to mend it: what was expected, or `did you mean "…"?`. */
   readonly hint?: string;
-  /** A warning does not stop the run. */
+  /** True for a warning, which does not stop the run. */
   readonly warning?: true;
 }
 
@@ -32,9 +35,9 @@ export type Result<T> =
 export interface ExperimentCell {
   readonly config: Cell;
   /**
-   * The cell's name, which holds no positions: every scalar of `poisoning` and `adapter` by full
-   * path, defaults included, and every other field that is an axis:
-   * `{"poisoning.attack": "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`.
+   * The cell's name, which holds no positions. It has every scalar of `poisoning` and `adapter` by
+   * full path, defaults included, and every other field that is an axis: `{"poisoning.attack":
+   * "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`.
    */
   readonly axes: JsonObject;
   /** The axes that vary over the grid, for people to read: `attack=badnets rank=8 seed=1`. */
@@ -44,7 +47,9 @@ export interface ExperimentCell {
    * at rank 16). `Experiment.cells` leaves them out.
    */
   readonly also: readonly ExperimentCell[];
-  /** Where a field of this cell was written; for a default, the nearest enclosing field. */
+  /**
+   * Returns where a field of this cell was written, or the nearest enclosing field for a default.
+   */
   locate(path: readonly (string | number)[]): SourceRange;
 }
 
@@ -64,7 +69,7 @@ export interface Experiment {
   readonly resolved: Json;
 }
 
-/** A plugin as this phase sees it; `params` is an object schema of its parameters. */
+/** The part of a plugin that this phase needs. `params` is an object schema of its parameters. */
 export interface PluginShape {
   readonly name: string;
   readonly params: JsonSchema;
@@ -72,7 +77,7 @@ export interface PluginShape {
   readonly canonical?: (params: JsonObject) => JsonObject;
 }
 
-/** What a command needs to know about a stage to name it as an input. */
+/** The part of a stage that a command needs in order to name it as an input. */
 export interface StageForm {
   readonly scope: 'cell' | 'experiment';
   /** See `StageDescriptor.parts`. */
@@ -93,18 +98,18 @@ export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
   readonly inputs: readonly CommandInput[];
   /**
    * The variables of the program's environment that hold a secret, each with the name of the
-   * secret's variable in the environment of the run. `env` does not have them.
+   * secret's variable in the run's environment. They are not in `env`.
    */
   readonly secrets: { readonly [variable: string]: string };
 }
 
-/** What this phase needs to know about the plugins. */
+/** The part of the plugins that this phase needs. */
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
   /** The names of the stages. */
   readonly stages: readonly string[];
-  /** By stage. A stage that is not listed belongs to a cell and has no parts. */
+  /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];
   readonly datasets: readonly string[];
@@ -113,7 +118,10 @@ export interface SpecRegistry {
 }
 
 export interface LoadOptions {
-  /** A function is given the absolute paths of the modules that the spec's `plugins` names. */
+  /**
+   * The registry, or a function that returns it for the absolute paths of the modules that the
+   * spec's `plugins` names.
+   */
   readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
   /** `--set` arguments: `path=value`, where the value is YAML. */
   readonly sets?: readonly string[];

@@ -1,4 +1,4 @@
-/** Explains a key that is not known where it stands: a slip, or a key of another section. */
+/** Explains a key that is not known in its place: a slip, or a key of another section. */
 import type { ExplainContext } from './explain.ts';
 import type { Node, Path } from './node.ts';
 import { child, fieldName } from './node.ts';
@@ -16,7 +16,7 @@ export interface UnknownKey {
   readonly schema: Schema;
 }
 
-/** A longer list of keys is not shown. */
+/** The most keys that a message lists. */
 const MOST_LISTED = 20;
 
 export function explainUnknownKey(
@@ -56,7 +56,10 @@ export function explainUnknownKey(
   context.report('unknown-key', at, message, hint);
 }
 
-/** At most four fields elsewhere with this name: those below the mapping, or else all others. */
+/**
+ * Returns at most four fields elsewhere with this name: those below the mapping, or else all
+ * others.
+ */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {

@@ -24,8 +24,8 @@ export function createValidator(schema: JsonSchema): (value: unknown) => Violati
 }
 
 /**
- * For a single value, ajv's optimiser and its check of the schema cost more than they save; tests
- * check the plugins' schemas.
+ * Compiles a schema without ajv's optimiser and its check of the schema, which cost more than they
+ * save for a single value. Tests check the plugins' schemas.
  */
 function compile(schema: JsonSchema, options: Options): ValidateFunction {
   const ajv = new Ajv({
@@ -78,8 +78,8 @@ const isUnder = (path: string, above: string): boolean =>
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
 /**
- * Where a value may take several forms, ajv reports the faults of every form. Keeps those of the
- * form that was meant.
+ * Keeps only the faults of the form that was meant. Where a value may take several forms, ajv
+ * reports the faults of every form.
  */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
@@ -102,8 +102,8 @@ function reduceChoices(errors: readonly Found[], definitions: Definitions): Foun
 }
 
 /**
- * Whether an error is one of those that ajv found when it tried a form. Behind a reference,
- * `schemaPath` starts from the definition.
+ * Whether ajv found an error while it tried a form. Behind a reference, `schemaPath` starts from
+ * the definition.
  */
 function isWithin(error: Found, choice: Found, branch: Schema, index: number): boolean {
   if (!isUnder(error.instancePath, choice.instancePath)) return false;
@@ -113,7 +113,7 @@ function isWithin(error: Found, choice: Found, branch: Schema, index: number): b
   return branch.$ref !== undefined || (isBelow && itemSchema(branch)?.$ref !== undefined);
 }
 
-/** The errors of the form that was meant; the choice itself if that cannot be told. */
+/** Returns the errors of the form that was meant, or the choice itself if that cannot be told. */
 function meant(
   choice: Found,
   branches: readonly Schema[],
@@ -129,8 +129,8 @@ function meant(
     return branch !== undefined && accepts(branch, value);
   });
   const isSingle = !['array', 'object'].includes(jsonType(value));
-  // A single value that is neither "a number" nor "r" is reported as a whole; a list, which is one
-  // form of a field, by what is wrong within it.
+  // A single value that is neither "a number" nor "r" is reported as a whole. A list, which is one
+  // form of a field, is reported by what is wrong within it.
   const [errors = [], another] = matching;
   const kept = another === undefined && !(isSingle && !schema.axis) ? errors : [];
   if (kept.length > 0) return reduceChoices(kept, definitions);

@@ -1,6 +1,6 @@
 /**
- * The choices that a grid combines: the values of each section, and for `poisoning` and `adapter`
- * the variant that each value came from.
+ * The choices that a grid combines: the values of each section. A value of `poisoning` or `adapter`
+ * also records the variant that it came from.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { countExpanded, expand, isAxis } from './expand.ts';
@@ -18,13 +18,13 @@ export interface PoisoningChoice {
   readonly poisoning: JsonObject;
   readonly node: MapNode | undefined;
   /**
-   * The `when` of each variant that stands for this value, null for a variant without one. A cell
-   * is kept if any of them matches.
+   * The `when` of each variant that has this value; null for a variant without one. A cell is kept
+   * if any of them matches.
    */
   readonly when: (Pattern | null)[];
 }
 
-/** A value of `adapter`, with `train` as it is under the adapter's own overrides. */
+/** A value of `adapter`, with `train` after the adapter's own overrides. */
 export interface TuningChoice {
   readonly adapter: JsonObject;
   readonly train: JsonObject;
@@ -50,14 +50,14 @@ export interface BaseChoice {
 }
 
 export interface Choices {
-  /** Only null if the spec has no base. */
+  /** The choices of the base. The only item is null if the spec has no base. */
   readonly base: readonly (BaseChoice | null)[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** A variant of `adapter`, with `train` as it is under the variant's own overrides. */
+/** A variant of `adapter`, with `train` after the variant's own overrides. */
 export interface Tuning extends Variant {
   readonly trainNode: Node | undefined;
 }
@@ -73,8 +73,8 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
 }
 
 /**
- * `base` as a spec of its own, in which the base's `train` is merged over the spec's. Undefined if
- * the spec has no base.
+ * Returns `base` as a spec of its own, in which the base's `train` is merged over the spec's.
+ * Returns undefined if the spec has no base.
  */
 export function baseSpec(root: MapNode): MapNode | undefined {
   const base = root.entries.get(BASE)?.value,
@@ -93,8 +93,8 @@ export function baseSpec(root: MapNode): MapNode | undefined {
 }
 
 /**
- * The fields of `train` that are axes and that the base inherits. They are an error: the base would
- * be another training for each of the cell's values.
+ * Returns the fields of `train` that are axes and that the base inherits. They are an error, since
+ * each of the cell's values would give another training of the base.
  */
 export function inheritedAxes(
   root: MapNode,
@@ -126,7 +126,9 @@ const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => 
   return schema;
 };
 
-/** The number of cells for one seed, before `include`, `exclude` and `when` leave any out. */
+/**
+ * Returns the number of cells for one seed, before `include`, `exclude` and `when` leave any out.
+ */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce(
     (count, section) =>
@@ -220,14 +222,17 @@ function trainingsOf(
   return { poisoning, tuning };
 }
 
-/** Every value of a variant: the plugin's name and parameters. */
+/** Returns every value of a variant: the plugin's name and parameters. */
 const ownValues = (variant: Variant): JsonObject[] =>
   objects(expand(withoutSpecials(variant.node), schemaOf(variant), {}));
 
 const objects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
-/** Maps equal values to one object, so that readers of the grid can compare by identity. */
+/**
+ * Returns a function that maps equal values to one object, so that readers of the grid can compare
+ * by identity.
+ */
 function interning(): (value: JsonObject) => { readonly id: number; readonly value: JsonObject } {
   const known = new Map<string, { readonly id: number; readonly value: JsonObject }>();
   return (value) => {
@@ -240,7 +245,10 @@ function interning(): (value: JsonObject) => { readonly id: number; readonly val
 
 type Add<T> = (identity: string, make: () => T, when: Pattern | null) => void;
 
-/** The distinct choices, in order: where two variants overlap, the first one's choice is kept. */
+/**
+ * Returns the distinct choices, in order. Where two variants overlap, the first one's choice is
+ * kept.
+ */
 function unique<T extends { readonly when: (Pattern | null)[] }>(fill: (add: Add<T>) => void): T[] {
   const byIdentity = new Map<string, T>();
   fill((identity, make, when) => {

@@ -1,22 +1,22 @@
 /**
- * How long stages have taken, for estimates: a moving mean for each kind, and for each kind with
- * given named choices (attack, adapter type).
+ * Remembers how long stages have taken, for estimates. There is a moving mean for each kind, and
+ * for each kind with given named choices (attack, adapter type).
  */
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
 import { readSealed, writeSealed } from '../store/sealed.ts';
 
 export interface Durations {
-  /** Returns the seconds that the stage will take; null if nothing like it has ever run. */
+  /** Returns the seconds that the stage will take, or null if nothing like it has ever run. */
   expect(stage: PlannedStage): number | null;
   note(stage: PlannedStage, seconds: number): void;
   save(): void;
 }
 
-/** The weight of the newest value. */
+/** The weight of the newest duration in a mean. */
 const NEWEST = 0.3;
 
-/** The name of a mean: the kind with the stage's named choices. */
+/** Returns the name of a mean: the kind with the stage's named choices. */
 const nameOf = (stage: PlannedStage): string =>
   [
     stage.kind,
@@ -26,7 +26,7 @@ const nameOf = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
-/** @param tell is told of a damaged file; the estimates then start anew */
+/** @param tell is called if the file is damaged; the estimates then start from nothing */
 export function openDurations(
   root: string,
   tell: (message: string) => void = () => undefined,
@@ -58,10 +58,10 @@ export function openDurations(
 }
 
 /**
- * Returns the seconds that these stages will take together; null if there is no estimate.
+ * Returns the seconds that these stages will take together, or null if there is no estimate.
  * @param places returns how many stages like the given one may run at once
- * @param unseen the seconds to assume for a stage like none before; null if such a stage leaves no
- *   estimate
+ * @param unseen the seconds to assume for a stage unlike any before; if null, one such stage makes
+ *   the estimate null
  */
 export function estimate(
   stages: readonly PlannedStage[],

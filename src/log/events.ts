@@ -1,5 +1,5 @@
 /**
- * The outcome of each stage of a run, and the events on the way there. The scheduler tells them;
+ * The outcome of each stage of a run, and the events on the way there. The scheduler sends them;
  * journal, logs and progress read them.
  */
 import type { BackendName, Digest } from '../api.ts';
@@ -10,7 +10,7 @@ export interface Finished {
   readonly key: ActionKey;
   readonly dir: string;
   readonly content: Digest;
-  /** How long it took when it ran. */
+  /** How long the stage took when it ran. */
   readonly seconds: number;
   readonly backend: BackendName | null;
 }
@@ -19,18 +19,21 @@ export interface Failed {
   readonly state: 'failed';
   readonly error: string;
   readonly hint?: string;
-  /** Whether it is a fault of the program or a plugin; the stack is in the log. */
+  /** Whether the program or a plugin is at fault. The stack is then in the log. */
   readonly internal: boolean;
   readonly log: string | null;
 }
 
 export interface Blocked {
   readonly state: 'blocked';
-  /** The failed stage that it waits for in vain. */
+  /** The failed stage that this one would have waited for. */
   readonly by: StageId;
 }
 
-/** The stage never ran to an end: the run was stopped, or was not allowed to make it. */
+/**
+ * The outcome of a stage that never ran to its end: the run was stopped, or was not allowed to make
+ * it.
+ */
 export interface Abandoned {
   readonly state: 'abandoned';
 }
@@ -48,7 +51,7 @@ export type RunEvent =
       readonly type: 'stage-started';
       readonly stage: PlannedStage;
       readonly log: string;
-      /** The stages that share its job, itself included; absent if it runs alone. */
+      /** The stages that share its job, itself included. Absent if it runs alone. */
       readonly pack?: readonly StageId[];
     }
   | {

@@ -1,4 +1,4 @@
-/** Events in the form of the journal's entries, and of run.log's lines. */
+/** Writes events in the form of the journal's entries and of run.log's lines. */
 import type { Json, JsonObject } from '../api.ts';
 import type { Outcome, RunEvent } from './events.ts';
 
@@ -21,7 +21,7 @@ function outcomeEntry(outcome: Outcome): JsonObject {
   }
 }
 
-/** Returns the entry of an event; null if it is not kept (progress within a stage). */
+/** Returns the entry of an event, or null if it is not kept (progress within a stage). */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
     case 'run-started':

@@ -1,7 +1,7 @@
 /**
  * Turns events into lines. On a terminal, a live block is redrawn, and only lines about what went
- * wrong stay. Elsewhere, there is a line for each stage or pack that has ended; a long run has
- * about forty lines. Nothing is written but through the functions in `ProgressOptions`.
+ * wrong stay. Elsewhere, there is a line for each stage or pack that has ended, but a long run has
+ * only about forty lines. Everything is written through the functions in `ProgressOptions`.
  */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Durations } from './durations.ts';
@@ -14,29 +14,35 @@ export interface ProgressOptions {
   /** The stages that are to run. */
   readonly stages: readonly PlannedStage[];
   readonly label: (stage: PlannedStage) => string;
-  /** The run notes the duration of a stage before it announces the stage's end. */
+  /**
+   * The durations of earlier stages. The run notes a stage's duration before it announces the
+   * stage's end.
+   */
   readonly durations: Durations;
   /** Returns how many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
   readonly duration: (seconds: number) => string;
   /** Prints a line that stays. */
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
-  /** Redraws the live block; null if there is no terminal. */
+  /** Redraws the live block; null without a terminal. */
   readonly draw: ((lines: readonly string[]) => void) | null;
-  /** Returns how many lines the live block may have, and how long each; default: no bound. */
+  /**
+   * Returns how many lines the live block may have, and how long each may be. By default, neither
+   * is limited.
+   */
   readonly room?: () => { readonly lines: number; readonly columns: number };
   readonly now?: () => number;
 }
 
 /**
- * To draw, the time left is computed from every stage that is left. So the block is drawn at most
- * once in DRAW_MS, and drawing takes at most one part in DRAW_SHARE of the time.
+ * How often the live block is drawn. Drawing computes the time left from every stage that is left.
+ * So it is done at most once in DRAW_MS, and takes at most one part in DRAW_SHARE of the time.
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
 /** The most lines about ended stages, without a terminal. */
 const MOST_LINES = 40;
-/** How many times the same error is printed. */
+/** The most times that the same error is printed. */
 const SAME_ERROR = 3;
 
 export function createProgress(options: ProgressOptions): {
@@ -104,7 +110,9 @@ export function createProgress(options: ProgressOptions): {
   };
 }
 
-/** Cuts the lines to the room of the terminal: a line that wraps would be redrawn wrongly. */
+/**
+ * Cuts the lines to the room of the terminal, because a line that wraps would be redrawn wrongly.
+ */
 function fit(
   lines: readonly string[],
   room: { readonly lines: number; readonly columns: number } | undefined,
@@ -122,7 +130,7 @@ function fit(
 }
 
 interface Remaining {
-  /** Returns `about 3 min left`; empty if nothing is known. */
+  /** Returns the time left, such as `about 3 min left`, or an empty text if nothing is known. */
   (): string;
   ended(stage: PlannedStage, outcome: Outcome): void;
 }
@@ -137,7 +145,7 @@ function createEstimate(
     spent = 0;
   const text = (): string => {
     if (left.size === 0) return '';
-    // A stage of an unknown kind is taken to be as long as those that have run so far.
+    // A stage of an unknown kind is assumed to take as long as those that have run so far.
     const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
     if (seconds === null) return '';
     let underway = 0;
@@ -191,8 +199,8 @@ function createBoard(stages: readonly PlannedStage[], now: () => number) {
 }
 
 /**
- * Reports what went wrong: each failure, but the same error a few times only; and for each failed
- * stage the first of those that it blocks.
+ * Reports what went wrong: each failure, but the same error only a few times, and for each failed
+ * stage the first stage that it blocks.
  */
 function createFaults(label: (stage: PlannedStage) => string, print: (text: string) => void) {
   const errors = new Map<string, number>(),

@@ -1,4 +1,6 @@
-/** Removes the values of secrets from what is logged: a program may print what it was given. */
+/**
+ * Removes the values of secrets from what is logged, because a program may print what it was given.
+ */
 import { secretLines } from '../api/secret.ts';
 
 export type Redact = (text: string) => string;

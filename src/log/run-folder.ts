@@ -1,6 +1,6 @@
 /**
- * The folder of a run, `runs/ID/`: its spec and options, its environment, and what happened.
- * That is enough to repeat the run elsewhere.
+ * The folder of a run, `runs/ID/`: its spec and options, its environment, and what happened. This
+ * is enough to repeat the run elsewhere.
  */
 import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -15,7 +15,7 @@ import { readdirOr } from '../store/sweep.ts';
 export interface RunFolder {
   readonly id: string;
   readonly dir: string;
-  /** Appends an event to journal.jsonl; on a full disk the journal ends, and the run goes on. */
+  /** Appends an event to journal.jsonl. On a full disk the journal ends, but the run goes on. */
   record(event: JsonObject): void;
   close(): void;
 }
@@ -23,19 +23,20 @@ export interface RunFolder {
 export interface RunFolderContents {
   readonly specFile: string;
   readonly specText: string;
-  /** The spec with defaults and `--set` applied, and its axes. */
+  /** The spec with defaults and `--set` applied and with its axes. */
   readonly resolved: unknown;
   readonly environment: JsonObject;
   readonly argv: readonly string[];
 }
 
-/** Ids sort by time; two runs of the same second differ by their process. */
+/** Returns an id. Ids sort by time; two runs of the same second differ by their process. */
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
 /**
- * Makes the folder of a new run. Throws an ErrnoException if that fails, and leaves nothing then.
- * @param tell is told if the journal ends before the run does
+ * Makes the folder of a new run. Throws an ErrnoException if that fails, and then leaves nothing
+ * behind.
+ * @param tell is called if the journal ends before the run does
  */
 export function createRunFolder(
   root: string,
@@ -95,7 +96,7 @@ export function listRuns(root: string): { readonly id: string; readonly dir: str
 
 /**
  * Returns the events of a journal. A last line that was cut short (the process was killed) is left
- * out; damaged lines are counted. Throws a UserFault if the journal cannot be read.
+ * out. Damaged lines are counted. Throws a UserFault if the journal can't be read.
  */
 export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];

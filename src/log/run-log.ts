@@ -1,6 +1,6 @@
 /**
- * The logs of a run, by winston: `run.log` for the whole, and `logs/STAGE.log` for each stage that
- * said something or failed.
+ * Writes the logs of a run with winston: `run.log` for the whole, and `logs/STAGE.log` for each
+ * stage that printed something or failed.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -10,14 +10,17 @@ import { makeFolder } from '../store/folders.ts';
 import type { Redact } from './redact.ts';
 
 export interface StageLog {
-  /** The file does not exist before the first line or output. */
+  /** The path of the log. The file does not exist before the first line or output. */
   readonly file: string;
   line(message: string): void;
-  /** A line about the stage that is kept only if the stage has a log for some other reason. */
+  /** Adds a line about the stage that is kept only if the stage has a log for some other reason. */
   aside(message: string): void;
-  /** What the process printed. It is kept up to a size, since a stage may print without end. */
+  /**
+   * Adds what the process printed. It is kept only up to a size, since a stage may print without
+   * end.
+   */
   output(text: string): void;
-  /** A line that the stage's code logs. It counts towards the same size. */
+  /** Adds a line that the stage's code logs. It counts towards the same size. */
   said(message: string): void;
   close(): Promise<void>;
 }
@@ -29,12 +32,12 @@ export interface RunLog {
   close(): Promise<void>;
 }
 
-/** How many bytes of what a stage prints and logs are kept. */
+/** The most bytes that are kept of what a stage prints and logs. */
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
-/** A file that lines are written to; `closed` is called after the last of them. */
+/** A file that lines are written to. `closed` is called after the last of them. */
 interface Target {
-  /** Null if the file could not be opened, or is closed. */
+  /** The open file; null if it could not be opened, or is closed. */
   handle: number | null;
   closed: () => void;
 }
@@ -43,11 +46,11 @@ interface Info {
   readonly target: Target;
   /** ISO 8601, UTC. */
   readonly time: string;
-  /** Set on what is no line, but marks the file's end. */
+  /** Set if this is not a line but marks the file's end. */
   readonly last?: true;
   readonly [text: symbol]: string;
 }
-/** Where winston puts the formatted line. */
+/** The key under which winston puts the formatted line. */
 const TEXT = Symbol.for('message');
 
 /**
@@ -66,12 +69,12 @@ function writeInfo({ target, last, ...info }: Info): void {
   target.closed();
 }
 
-/** What is wrong with a disk rather than with the program. */
+/** The codes of errors that are the disk's fault, not the program's. */
 const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'];
 
 /**
- * Returns null if the disk refuses: the store's own error ends the run on a full disk, and a log
- * that can't be written should not hide it.
+ * Returns the result of a write, or null if the disk refuses it. On a full disk, the store's own
+ * error ends the run, and a log that can't be written should not hide that error.
  */
 function ifPossible<T>(write: () => T): T | null {
   try {
@@ -145,7 +148,7 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
   };
 }
 
-/** @param open opens the stage's file, when there is something to write */
+/** @param open opens the stage's file when there is something to write */
 function createStageLog(file: string, open: () => LogFile): StageLog {
   const asides: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,

@@ -1,18 +1,18 @@
-/** Units of progress, as a person counts them: a stage that runs alone, or a pack of stages. */
+/** Units of progress, as people count them: a stage that runs alone, or a pack of stages. */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Outcome } from './events.ts';
 
 export interface Unit {
   readonly members: readonly PlannedStage[];
-  /** When it started, by the clock that `createUnits` was handed. */
+  /** The time at which the unit started, by the clock that `createUnits` was given. */
   readonly since: number;
   /** The members that have ended. */
   readonly ended: ReadonlySet<StageId>;
-  /** How many of those succeeded. */
+  /** The number of ended members that succeeded. */
   readonly ran: number;
-  /** The seconds from its start to its end. */
+  /** The seconds from the unit's start to its end. */
   readonly seconds: number;
-  /** The latest progress of any member, `5/20 steps`; empty before there is any. */
+  /** The latest progress of any member, such as `5/20 steps`; empty before there is any. */
   readonly at: string;
 }
 
@@ -25,12 +25,12 @@ interface Open extends Unit {
 }
 
 export interface Units {
-  /** @param pack the ids of all stages that share its job; undefined: it is alone */
+  /** @param pack the ids of all stages that share the stage's job; undefined if it runs alone */
   start(stage: PlannedStage, pack: readonly StageId[] | undefined): void;
   progress(stage: PlannedStage, at: string): void;
   /**
-   * Returns the unit that has ended with this stage; null while other members go on, or if the
-   * stage never started.
+   * Returns the unit that has ended with this stage. Returns null while other members go on, or if
+   * the stage never started.
    */
   end(stage: PlannedStage, outcome: Outcome): Unit | null;
   readonly running: Iterable<Unit>;
@@ -74,7 +74,10 @@ export function createUnits(now: () => number): Units {
   };
 }
 
-/** Returns what the labels of the members have in common: `train ×8 attack=badnets type=lora`. */
+/**
+ * Returns what the labels of the members have in common, such as `train ×8 attack=badnets
+ * type=lora`.
+ */
 export function unitLabel(
   { members }: Pick<Unit, 'members'>,
   label: (stage: PlannedStage) => string,

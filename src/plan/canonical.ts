@@ -21,8 +21,8 @@ function byLibrary(value: unknown): string {
 }
 
 /**
- * How many quoted keys are remembered. Field names are few and come with every stage; beyond this
- * number keys are data, such as the inputs of a joining stage.
+ * The most quoted keys that are remembered. Field names are few and recur in every stage. Keys
+ * beyond this number are data, such as the inputs of a joining stage.
  */
 const QUOTED = 1000;
 const quoted = new Map<string, string>();
@@ -36,8 +36,8 @@ function quote(key: string): string {
 }
 
 /**
- * The same for plain data, which is most of what a plan hashes, and faster. Null if the value
- * contains something that only the library can judge.
+ * Returns the same text as the library, but faster, for plain data, which is most of what a plan
+ * hashes. Returns null if the value contains something that only the library can judge.
  */
 function plain(value: unknown): string | null {
   switch (typeof value) {
@@ -80,12 +80,15 @@ function plainObject(value: object): string | null {
   return `{${text}}`;
 }
 
-/** 64 hex digits of SHA-256 over `[tag, value]`. The tag names the structure and its version. */
+/**
+ * Returns 64 hex digits of SHA-256 over `[tag, value]`. The tag names the structure and its
+ * version.
+ */
 export function hashOf(tag: string, value: unknown): string {
   return sha256(canonical([tag, value]));
 }
 
-/** As `hashOf`, as a `Digest`. */
+/** Like `hashOf`, but returns a `Digest`. */
 export function digestOf(tag: string, value: unknown): Digest {
   return `sha256:${hashOf(tag, value)}` as Digest;
 }

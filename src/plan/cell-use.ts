@@ -13,8 +13,8 @@ export interface CellUse {
   /** The indexes of the cells that need a stage, ascending. */
   users(draft: Draft): readonly number[];
   /**
-   * The indexes of the cells whose own stage it is: a clean baseline belongs to the clean cell,
-   * although poisoned cells use it too.
+   * The indexes of the cells that the stage itself belongs to. A clean baseline belongs to the
+   * clean cell, although poisoned cells use it too.
    */
   owners(draft: Draft): readonly number[];
   /** A cell's own stages, by label. */
@@ -73,7 +73,9 @@ export function cellUse(
   };
 }
 
-/** The nodes that each cell asks for: its goals, and what a joining stage reads of it. */
+/**
+ * The nodes that each cell asks for: its goals, and the stages of it that a joining stage reads.
+ */
 function rootsOfCells(
   experiment: Experiment,
   graph: Graph,
@@ -102,7 +104,9 @@ const same = (a: Json | undefined, b: Json | undefined): boolean =>
     b !== null &&
     canonical(a) === canonical(b));
 
-/** The axis values and the seed on which the cells agree; the seed is null if they differ. */
+/**
+ * Returns the axis values and the seed on which the cells agree. The seed is null if they differ.
+ */
 export function agreement(
   experiment: Experiment,
   cells: readonly number[],

@@ -1,10 +1,14 @@
-/** Checks what a stage's `define` and `resources` return: plugins may be anyone's code. */
+/**
+ * Checks what a stage's `define` and `resources` return. Anyone can write a plugin, so neither is
+ * trusted.
+ */
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
- * What is wrong with the shape of a definition, as the end of "the plugin …"; null if nothing is.
+ * Returns what is wrong with the shape of a definition, worded to follow "the plugin …", or null if
+ * nothing is wrong.
  */
 export function definitionFault(value: unknown): string | null {
   if (!isRecord(value)) {
@@ -29,8 +33,8 @@ export function definitionFault(value: unknown): string | null {
 }
 
 /**
- * What is wrong with the resources, as the end of "the plugin …"; null if nothing is. A scheduler
- * that waited for NaN cores would wait forever.
+ * Returns what is wrong with the resources, worded to follow "the plugin …", or null if nothing is
+ * wrong. A scheduler that waited for NaN cores would wait forever.
  */
 export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu } = isRecord(value) ? value : {};

@@ -8,7 +8,7 @@ export interface DrawnStage {
   /** May contain text of a spec: it is quoted, and never read as syntax. */
   readonly label: string;
   readonly state: 'cached' | 'ready' | 'pending';
-  /** Ids of the stages that it reads. */
+  /** The ids of the stages that this stage reads. */
   readonly inputs: readonly string[];
 }
 
@@ -21,7 +21,10 @@ const COLOURS: {
 };
 const STATES = Object.keys(COLOURS) as DrawnStage['state'][];
 
-/** A line break or control character in a value would end the statement that quotes it. */
+/**
+ * Replaces line breaks and control characters by spaces: in a value, one would end the statement
+ * that quotes it.
+ */
 const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 

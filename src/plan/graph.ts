@@ -22,7 +22,7 @@ import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];
 
-/** What planning needs of a registry. */
+/** The part of a registry that planning needs. */
 export interface PlanRegistry {
   get(
     kind: PluginKind,
@@ -44,9 +44,9 @@ export interface Draft {
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
   readonly pack: string | null;
-  /** `StageRequest.section` of the first request for it; null if it has none. */
+  /** `StageRequest.section` of the first request for this draft, or null if that has none. */
   readonly section: string | null;
-  /** `StageRequest.with` of the first request for it. */
+  /** `StageRequest.with` of the first request for this draft. */
   readonly with: JsonObject;
 }
 
@@ -65,19 +65,22 @@ export interface FaultField {
   readonly section: string | null;
 }
 
-/** Objects shared by all definitions that leave a field out: there may be a hundred thousand. */
+/**
+ * Objects shared by all definitions that leave a field out, of which there may be a hundred
+ * thousand.
+ */
 const noWith: JsonObject = {},
   noAssets: Draft['assets'] = {},
   noUses: Draft['uses'] = [],
   oneCore: Resources = { cpu: 1 };
 
-/** Real chains of stages are a few stages long. */
+/** The longest chain of requests that is followed. Real chains are a few stages long. */
 const LONGEST_CHAIN = 200;
 
 /** `attacks/badnets`: how a plugin is named in keys and explanations. */
 export const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
-/** What a request for a stage comes to. */
+/** A request for a stage, with its plugin looked up. */
 interface Asked {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
@@ -89,7 +92,7 @@ interface Asked {
   readonly section: string | null;
 }
 
-/** What the stage's plugin says of it. */
+/** What the stage's plugin returns for a request. */
 interface Defined {
   readonly definition: StageDefinition;
   readonly resources: Resources;
@@ -97,8 +100,9 @@ interface Defined {
 }
 
 /**
- * A graph that grows as nodes are asked for. Faults (unknown kinds, circles, plugins that throw) go
- * to `onFault`; they concern the cell that is being asked for, and `field` of it if they name one.
+ * A graph that grows as nodes are asked for. Faults (unknown kinds, circles, plugins that throw)
+ * are reported to `onFault`. They concern the cell that is being asked for, or the field of it that
+ * they name.
  */
 export class Graph {
   readonly #cells: readonly Cell[];
@@ -110,7 +114,10 @@ export class Graph {
   readonly #reported = new Set<string>();
   /** The kinds of the stages that are being defined, each asked for by the one before it. */
   readonly #trail: string[] = [];
-  /** Equal code is one object: there are far fewer than stages. */
+  /**
+   * The code versions of drafts, one object for each distinct set: there are far fewer sets than
+   * stages.
+   */
   readonly #codes = new Map<string, Draft['code']>();
 
   /** A name for a cell's content. */
@@ -133,7 +140,10 @@ export class Graph {
     return [...this.#drafts.values()];
   }
 
-  /** The node of a stage, with all that it needs; null if it can't be made. */
+  /**
+   * Returns the node of a stage, after adding everything that the stage needs, or null if the stage
+   * can't be made.
+   */
   node(
     kind: string,
     cell: Cell,
@@ -153,7 +163,7 @@ export class Graph {
       return this.#fault('stage-cycle', `stages read each other in a circle: ${circle}`);
     }
     if (known !== undefined) return known;
-    // A circle in which every turn changes the cell never meets an open node.
+    // A circle in which every turn changes the cell never meets a node that is still open.
     if (trail.length > LONGEST_CHAIN)
       return this.#fault(
         'stage-cycle',
@@ -188,7 +198,7 @@ export class Graph {
       inputKeys[name] = child.draft.key;
       children.push(child);
     }
-    // The definition itself is not kept: its requests each hold a cell.
+    // The definition itself is not kept, because each of its requests holds a cell.
     const { params, assets = noAssets, uses = noUses } = defined.definition;
     const code = this.#codeOf(kind, asked.code, uses);
     if (!complete || !code) return null;
@@ -230,7 +240,7 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.#registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /** Asks the stage's plugin; null if it throws or returns something of the wrong shape. */
+  /** Asks the stage's plugin. Returns null if it throws or returns something of the wrong shape. */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
     let definition: StageDefinition, resources: Resources, pack: string | null;
     try {
@@ -261,7 +271,8 @@ export class Graph {
   }
 
   /**
-   * The code versions of a stage and of the plugins that it uses; null if one of them is unknown.
+   * Returns the code versions of a stage and of the plugins that it uses, or null if one is
+   * unknown.
    */
   #codeOf(kind: string, own: Digest, uses: Draft['uses']): Draft['code'] | null {
     const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
@@ -318,7 +329,10 @@ export class Graph {
   }
 }
 
-/** `data(train)`: the name of a stage within its cell, where the cell has several of its kind. */
+/**
+ * Returns the name of a stage within its cell, such as `data(train)` where the cell has several
+ * stages of the kind.
+ */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);
   if (narrowed.length === 0) return node.kind;

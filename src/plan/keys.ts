@@ -1,5 +1,5 @@
 /**
- * What keys are made of. Whoever changes a pre-image must change its tag; the digests of fixed
+ * The contents of keys. Whoever changes a pre-image must change its tag; the digests of fixed
  * structures are pinned in test/plan/keys.test.ts.
  */
 import type { Digest, JsonObject } from '../api.ts';
@@ -11,34 +11,37 @@ export interface DefinitionComponents {
   readonly code: { readonly [plugin: string]: Digest };
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: DefinitionKey };
-  /** Source URIs. */
+  /** The source URI of each asset, by name. */
   readonly assets: { readonly [name: string]: string };
 }
 
-/** The key of what a stage is asked to do, which is known before any input is read. */
+/** Returns the key of what a stage is asked to do, which is known before any input is read. */
 export function definitionKey(components: DefinitionComponents): DefinitionKey {
   return hashOf('dosimeter.definition/1', components) as DefinitionKey;
 }
 
-/** The key of what a stage reads, by content: the address of its outputs in the store. */
+/**
+ * Returns the key of a stage with the content of its inputs: the address of its outputs in the
+ * store.
+ */
 export function actionKey(components: KeyComponents): ActionKey {
   return hashOf('dosimeter.action/1', components) as ActionKey;
 }
 
-/** One digest for the code of a stage and of the plugins that it uses. */
+/** Returns one digest for the code of a stage and of the plugins that it uses. */
 export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest {
   return digestOf('dosimeter.code/1', code);
 }
 
 /**
- * The digest of an output that the keys of later stages contain: that of its files that are not
- * volatile, by path and digest. Sizes follow from digests.
+ * Returns the digest of an output that the keys of later stages contain. It covers the path and
+ * digest of each file that is not volatile. Sizes follow from digests.
  */
 export function contentDigest(
   files: readonly { readonly path: string; readonly sha256: string }[],
   volatile: readonly string[] = [],
 ): Digest {
-  // Not by assignment: a file may be named `__proto__`.
+  // Built with `fromEntries`, not by assignment: a file may be named `__proto__`.
   const seen = Object.fromEntries(
     files.filter(({ path }) => !volatile.includes(path)).map(({ path, sha256 }) => [path, sha256]),
   );

@@ -1,14 +1,17 @@
-/** Stages as people read them: `train attack=badnets type=lora rank=16 seed=1`. */
+/** Labels stages for people: `train attack=badnets type=lora rank=16 seed=1`. */
 import type { Json, JsonObject } from '../api.ts';
 import { canonical } from './canonical.ts';
 import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 const BASE = 'base.';
-/** What tells variants apart comes first; what follows from it is left out. */
+/**
+ * The axes to name first, because they tell variants apart. Axes that follow from them are left
+ * out.
+ */
 const FIRST = ['poisoning.attack', 'adapter.type'];
 
-/** Stands between the name of a stage that is not a cell's own and the cells that need it. */
+/** Separates the name of a stage that is not a cell's own from the cells that need it. */
 export const NEEDED_BY = ' needed by';
 
 /**
@@ -37,8 +40,8 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
 }
 
 /**
- * A short name for each path: its last part, or as many as are needed to tell it from the others.
- * Paths below `base` are named apart and keep that prefix.
+ * Returns a short name for each path: its last part, or as many parts as tell it from the others.
+ * Paths below `base` are compared only with each other and keep that prefix.
  */
 export function shortNames(paths: readonly string[]): Map<string, string> {
   const bases = paths.filter((path) => path.startsWith(BASE));
@@ -66,12 +69,11 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
 
 /**
  * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
- * of a clean twin, is `needed by` the cells that read it. The training of a base is `of base needed
- * by` them, and the clean run that is repeated for a noise floor is `train(reversed) needed by`
- * them.
- * @param whole the experiment with all its cells, where the plan is of a part (--only): labels
- *   are then
- *   the same for any part
+ * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
+ * labelled `of base needed by` and those cells. The clean run that is repeated for a noise floor is
+ * labelled `train(reversed) needed by` and those cells.
+ * @param whole the experiment with all its cells, given if the plan covers only a part of them
+ *   (--only): the labels are then the same for any part
  */
 export function stageLabels(
   plan: Plan,

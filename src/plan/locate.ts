@@ -1,12 +1,12 @@
-/** Where a field of a stage's cell was written. */
+/** Finds where a field of a stage's cell was written. */
 import type { Problem } from '../api.ts';
 import type { ExperimentCell, SourceRange } from '../experiment/types.ts';
 
 /**
- * The place of a field in the spec.
- * @param section the section of the spec's cell that the stage's cell has its fields from
- *   (`StageRequest.section`); null if there is none. Fields that the section lacks are
- *   the spec's cell's own.
+ * Returns the place of a field in the spec.
+ * @param section the section of the spec's cell that the stage's cell takes its fields from
+ *   (`StageRequest.section`), or null if there is none. A field that the section lacks comes from
+ *   the spec's cell itself.
  * @param path the field in the stage's cell
  */
 export function locateIn(

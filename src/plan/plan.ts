@@ -11,9 +11,9 @@ import { locateIn } from './locate.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**
- * Every stage that the experiment's goals need: each distinct definition once, and inputs before
- * what reads them. The diagnostics report unknown stage kinds and plugins, circles, and plugins
- * whose `define` throws or returns the wrong shape.
+ * Returns every stage that the experiment's goals need. Each distinct definition is one stage, and
+ * inputs come before the stages that read them. The diagnostics report unknown stage kinds and
+ * plugins, circles, and plugins whose `define` throws or returns the wrong shape.
  * @param computedBy the backend as keys name it: with the release of its library, if it has one
  */
 export function planExperiment(
@@ -77,7 +77,9 @@ const EMPTY_GRID: Diagnostic = {
   hint: 'include, exclude, when or --only left nothing over',
 };
 
-/** A graph with the nodes of all goals: those of each cell, and those that join the grid. */
+/**
+ * Returns a graph with the nodes of all goals: those of each cell, and those that join the grid.
+ */
 function askForGoals(
   experiment: Experiment,
   first: ExperimentCell,
@@ -140,9 +142,7 @@ function once<T>(make: () => T): () => T {
   return () => (made ??= { value: make() }).value;
 }
 
-/**
- * The code versions by the objects that they are made of: there are far fewer objects than stages.
- */
+/** Remembers the result of `version` for each object: there are far fewer objects than stages. */
 function memoized(version: (code: Draft['code']) => Digest): (code: Draft['code']) => Digest {
   const known = new Map<Draft['code'], Digest>();
   return (code) => {
@@ -153,8 +153,8 @@ function memoized(version: (code: Draft['code']) => Digest): (code: Draft['code'
 }
 
 /**
- * A draft with its id. Which cells it belongs to is only asked of stages that run, are printed or
- * are at fault, and not of cached ones, which may be all.
+ * A draft with its id. Its cells are computed only when someone asks for them. That happens for
+ * stages that run, are printed or are at fault, but not for cached ones, which may be all.
  */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
@@ -221,7 +221,10 @@ class Stage implements PlannedStage {
   }
 }
 
-/** `train-3f9c2a1b7d`, or longer where the keys of two stages of a kind begin alike. */
+/**
+ * Returns an id for each draft, such as `train-3f9c2a1b7d`. The id is longer if the keys of two
+ * stages of a kind begin alike.
+ */
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
@@ -237,8 +240,8 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
 }
 
 /**
- * The place of a fault. An unknown goal is written in the spec; a stage that a plugin asks for is
- * not.
+ * Returns the place of a fault. An unknown goal is written in the spec; a stage that a plugin asks
+ * for is not.
  */
 function goalRange(
   experiment: Experiment,

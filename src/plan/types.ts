@@ -1,16 +1,16 @@
-/** The plan of an experiment: its types. Planning is pure and touches no disk. */
+/** The types of an experiment's plan. Planning is pure and touches no disk. */
 import type { BackendName, Digest, JsonObject, Resources, StageDescriptor } from '../api.ts';
 import type { Experiment, ExperimentCell } from '../experiment/types.ts';
 
 declare const brand: unique symbol;
 /**
- * Stands for what a stage is asked to do, with inputs by their own definition keys. It tells stages
- * apart without touching a disk.
+ * Identifies what a stage is asked to do, with each input given by its own definition key. It tells
+ * stages apart without touching a disk.
  */
 export type DefinitionKey = string & { readonly [brand]: 'DefinitionKey' };
 /**
- * Stands for what a stage will read, with inputs by the digest of their content. It addresses the
- * store.
+ * Identifies what a stage will read, with each input given by the digest of its content. It is the
+ * address of the stage's outputs in the store.
  */
 export type ActionKey = string & { readonly [brand]: 'ActionKey' };
 export type StageId = string & { readonly [brand]: 'StageId' };
@@ -23,7 +23,7 @@ export interface PlannedStage {
   readonly definition: DefinitionKey;
   /** The digest of the stage's own code and of the plugins that it uses. */
   readonly codeVersion: Digest;
-  /** The code version of each of them, for `explain`. */
+  /** The code version of the stage and of each plugin that it uses, for `explain`. */
   readonly code: { readonly [plugin: string]: Digest };
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: StageId };
@@ -32,17 +32,20 @@ export interface PlannedStage {
   readonly resources: Resources;
   /** Stages of one kind with equal values may run as one job; one with null runs alone. */
   readonly pack: string | null;
-  /** The section of its cells that its fields come from (`base`); null for the cell's own. */
+  /**
+   * The section of its cells that its fields come from (`base`); null if they come from the cell
+   * itself.
+   */
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /** The cells that need it, as indexes into `experiment.cells`. */
+  /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
-  /** The axis values on which all its cells agree. */
+  /** The axis values on which all the stage's cells agree. */
   readonly cell: JsonObject;
-  /** The seed of its cells; null if they differ. */
+  /** The seed of the stage's cells; null if they differ. */
   readonly seed: number | null;
-  /** Whether the spec asks for it. */
+  /** Whether the spec asks for the stage. */
   readonly goal: boolean;
 }
 
@@ -50,7 +53,8 @@ export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
   /**
-   * The backend as keys name it: with the release of its library, if no code version covers that.
+   * The backend as keys name it. The name includes the release of its library, if no code version
+   * covers that.
    */
   readonly computedBy: string;
   /** Inputs come before the stages that read them. */
@@ -62,7 +66,9 @@ export interface Plan {
   }[];
 }
 
-/** What an action key is made of. It is kept in the manifest, so that a miss can be explained. */
+/**
+ * The contents of an action key. They are kept in the manifest, so that a miss can be explained.
+ */
 export interface KeyComponents {
   readonly kind: string;
   readonly code: { readonly [plugin: string]: Digest };

@@ -1,5 +1,5 @@
 /**
- * Where the files of this program are: in a build (`dist/<build>`), or as source under a TypeScript
+ * Finds the files of this program: in a build (`dist/<build>`), or as source under a TypeScript
  * loader.
  */
 import { existsSync, readFileSync } from 'node:fs';
@@ -18,14 +18,14 @@ function ancestorWith(name: string): string {
   }
 }
 
-/** The folder of the package. */
+/** Returns the folder of the package. */
 export function projectDir(): string {
   return ancestorWith('package.json');
 }
 
 /**
- * The folder of the build that is running; under a TypeScript loader, of the newest build. Throws
- * if there is none.
+ * Returns the folder of the build that is running or, under a TypeScript loader, of the newest
+ * build. Throws if there is none.
  */
 export function buildDir(): string {
   if (!asSource) return ancestorWith('registry.json');
@@ -38,7 +38,7 @@ export function buildDir(): string {
   );
 }
 
-/** The module that a worker process runs. */
+/** Returns the module that a worker process runs. */
 export function workerModule(): string {
   return asSource
     ? join(projectDir(), 'src', 'execute', 'worker.ts')
@@ -46,8 +46,8 @@ export function workerModule(): string {
 }
 
 /**
- * The command that starts this program's command line from the same build: another build may not
- * read this one's jobs.
+ * Returns the command that starts this program's command line from the same build, because another
+ * build may not be able to read this one's jobs.
  */
 export function jobProgram(): readonly string[] {
   return asSource
@@ -61,15 +61,16 @@ export function jobProgram(): readonly string[] {
 }
 
 /**
- * The module that `import … from 'dosimeter/science'` means in this process: the instance that the
- * built-in plugins use.
+ * Returns the module that `import … from 'dosimeter/science'` resolves to in this process: the
+ * instance that the built-in plugins use.
  */
 export function scienceModule(): string {
   return asSource ? join(projectDir(), 'src', 'science', 'api.ts') : join(buildDir(), 'science.js');
 }
 
 /**
- * The module that `import … from 'dosimeter'` means for a plugin in this process: the plugin API.
+ * Returns the module that `import … from 'dosimeter'` resolves to for a plugin in this process: the
+ * plugin API.
  */
 export function apiModule(): string {
   return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');

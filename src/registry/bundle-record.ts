@@ -1,6 +1,6 @@
 /**
- * A record of what the bundle of an outside plugin was made from, so that it is made again only
- * when one of these has changed. The launcher keeps a like record of our own sources.
+ * Records the sources of an outside plugin's bundle, so that it is made again only when one of them
+ * has changed. The launcher keeps a similar record of this program's own sources.
  */
 import {
   existsSync,
@@ -23,24 +23,26 @@ export interface Bundle {
   /** The version of the plugin's own code. */
   readonly code: Digest;
   readonly closure: { readonly [part: string]: string };
-  /** Whether it imports `dosimeter/science`. */
+  /** Whether the plugin imports `dosimeter/science`. */
   readonly usesScience: boolean;
 }
 
 /**
- * Path, mtime in ms and size; the last two are -1 if nothing is there. A folder counts by its
- * mtime: an import may resolve to a file that was added.
+ * The path of a source, its mtime in ms and its size. The last two are -1 if nothing is there. A
+ * folder is listed with its mtime, because an import may resolve to a file that was added.
  */
 type Source = readonly [path: string, mtime: number, size: number];
 
 interface BundleRecord extends Bundle {
   readonly format: 1;
-  /** The plugin API that the bundle imports: that of a build. */
+  /** The plugin API that the bundle imports, which belongs to a build. */
   readonly api: string;
   readonly sources: readonly Source[];
 }
 
-/** A file that changes within one tick of the clock after it was read looks unchanged later. */
+/**
+ * One tick of the clock. A file that changes within a tick after it was read looks unchanged later.
+ */
 const TICK_MS = 20;
 
 function look(path: string): Source {
@@ -50,7 +52,9 @@ function look(path: string): Source {
     : [path, stat.mtimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
-/** What decides how imports resolve and are read, beside the files themselves. */
+/**
+ * Returns the files and folders that decide how imports resolve and are read, besides the sources.
+ */
 function surroundings(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {
@@ -68,8 +72,8 @@ const recordFile = (dir: string, plugin: string): string =>
   join(dir, `${sha256(plugin).slice(0, 16)}.json`);
 
 /**
- * The bundle of a plugin, if nothing that it was made from has changed; else null.
- * @param dir where bundles lie
+ * Returns the bundle of a plugin, or null if anything that it was made from has changed.
+ * @param dir the folder of the bundles
  * @param plugin the absolute path of the plugin's source
  */
 export function findBundle(dir: string, plugin: string, api: string): Bundle | null {
@@ -86,7 +90,7 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
     const [, now, nowSize] = look(path);
     return now === mtime && nowSize === size;
   });
-  // What is loaded must be what was built: the file may be torn or overwritten.
+  // What is loaded must be what was built, but the file may be torn or overwritten.
   return isUnchanged &&
     existsSync(record.module) &&
     sha256(readFileSync(record.module)) === record.digest

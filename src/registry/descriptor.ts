@@ -1,6 +1,6 @@
 /**
- * Checks the shape of a descriptor when its module is loaded: plugins may be plain JavaScript by
- * anyone.
+ * Checks the shape of a descriptor when its module is loaded, because anyone can write a plugin, in
+ * plain JavaScript too.
  */
 import { UserFault } from '../api.ts';
 import type { PluginKind } from './types.ts';
@@ -25,7 +25,7 @@ interface Field {
   readonly expected: string;
 }
 const TEXT: Field = { check: text, expected: 'a text' };
-/** May be empty, where there is nothing to cite. */
+/** The check of a citation, which may be empty if there is nothing to cite. */
 const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
 const TRUTH: Field = { check: truth, expected: 'true or false' };
 const METHOD: Field = { check: method, expected: 'a function' };
@@ -93,7 +93,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   },
 };
 
-/** The fields that a spec has beside a plugin's own parameters. */
+/** The fields of a spec beside a plugin's own parameters, whose names these can't have. */
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   adapter: ['type', 'train', 'when'],
@@ -107,8 +107,8 @@ const show = (value: unknown): string =>
       : ((JSON.stringify(value) as string | undefined)?.slice(0, 60) ?? typeof value);
 
 /**
- * The kind and name of a module's default export. Throws `UserFault`, with every field that is
- * wrong, if it is not a descriptor.
+ * Returns the kind and name of a module's default export. Throws `UserFault`, naming every field
+ * that is wrong, if the export is not a descriptor.
  * @param file the source, as messages name it
  */
 export function checkDescriptor(

@@ -1,4 +1,7 @@
-/** Plugins from outside the repository: bundled at load, so that what runs is exactly what the digest was taken of. */
+/**
+ * Loads plugins from outside the repository. They are bundled at load, so that the code that runs
+ * is exactly the code that the digest covers.
+ */
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
@@ -17,8 +20,8 @@ import type { LoadedPlugin, RegistryFile } from './types.ts';
 const science = (): string => pathToFileURL(scienceModule()).href;
 
 /**
- * Makes `import … from 'dosimeter'` and tfjs this process's own instances, wherever the plugin
- * lies.
+ * Makes `import … from 'dosimeter'` and tfjs resolve to this process's own instances, wherever the
+ * plugin is.
  */
 function shared(): Plugin {
   const api = pathToFileURL(apiModule()).href;
@@ -40,8 +43,8 @@ function shared(): Plugin {
 }
 
 /**
- * Reads every source for esbuild and keeps it: the version must be that of the bytes that were
- * built, even if a file is edited in the meantime.
+ * Reads every source for esbuild and keeps it. The version must cover the bytes that were built,
+ * even if a file is edited in the meantime.
  */
 function reading(sources: Map<string, Uint8Array>): Plugin {
   return {
@@ -57,8 +60,8 @@ function reading(sources: Map<string, Uint8Array>): Plugin {
 }
 
 /**
- * The version of everything that runs: the plugin's own code, this program's science if it imports
- * that, and what loads the backend if it computes.
+ * Returns the version of everything that runs: the plugin's own code, this program's science if the
+ * plugin imports it, and what loads the backend if the plugin computes.
  */
 function withProgram(
   { code, closure, usesScience }: Bundle,
@@ -108,7 +111,8 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
       },
     })
     .catch((failure: unknown) => {
-      // On one line, like any diagnostic's message; its place is where the spec names the plugin.
+      // The faults are put on one line, like any diagnostic's message. The diagnostic's place is
+      // where the spec names the plugin.
       const faults = (failure as BuildFailure).errors.map(({ text, location }) =>
         location === null
           ? text
@@ -130,7 +134,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
     throw new Error(`esbuild built nothing from ${path}`);
   const digest = sha256(text),
     module = join(dir, `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
-  // A file of that name which holds something else was torn, or written over.
+  // A file of that name with other content was torn or overwritten.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
     mkdirSync(dirname(module), { recursive: true });
     writeFileSync(`${module}.${process.pid}.tmp`, text);
@@ -159,7 +163,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
 
 const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
 
-/** The module of a plugin: the file that was named, or the index of the folder that was. */
+/** Returns the module of a plugin: the named file, or the index of the named folder. */
 function entryOf(named: string): string {
   const found = statSync(named, { throwIfNoEntry: false });
   if (found === undefined)
@@ -177,7 +181,10 @@ function entryOf(named: string): string {
   return entry;
 }
 
-/** What a plugin's bundle is named after: its file, or the folder whose index it is. */
+/**
+ * Returns the name of a plugin's bundle: that of its file, or of the folder if the file is an
+ * index.
+ */
 function nameOf(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;
@@ -214,10 +221,12 @@ async function loadOne(named: string): Promise<LoadedPlugin> {
 }
 
 /**
+ * Loads plugins from outside the repository.
  * @param paths absolute, or relative to the working folder: TypeScript or JavaScript files, or
  *   folders with an index
  * @returns what `Registry.with` takes
- * @throws UserFault that names the file: missing, not buildable, throwing at load, or of the wrong shape
+ * @throws UserFault that names the file if it is missing, can't be built, throws at load, or has
+ *   the wrong shape
  */
 export async function loadOutsidePlugins(
   paths: readonly (string | URL)[],

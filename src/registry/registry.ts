@@ -1,4 +1,4 @@
-/** The plugins: those that are built in, and those that a spec brings from outside. */
+/** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -36,15 +36,15 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
 }
 
 /**
- * The plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault` if a
- * module exports the wrong shape.
+ * Returns the plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault`
+ * if a module exports the wrong shape.
  */
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
   const { parts, plugins } = JSON.parse(
     readFileSync(join(dir, 'registry.json'), 'utf8'),
   ) as RegistryFile;
-  // A build has all of them in one module, so that a start opens one file.
+  // A build has all plugins in one module, so that a start opens only one file for them.
   const built = asSource
     ? null
     : (
@@ -82,8 +82,8 @@ export interface InMemoryPlugin {
 }
 
 /**
- * A registry of descriptors that a test controls. The code version is a fixed digest unless it is
- * given.
+ * Returns a registry of descriptors that a test controls. A plugin's code version is a fixed digest
+ * unless it is given.
  */
 export function createRegistry(plugins: readonly (AnyPlugin | InMemoryPlugin)[]): Registry {
   return makeRegistry(

@@ -1,6 +1,6 @@
 /**
- * Plugins as they were built: the descriptor, the module it comes from, and the version of its
- * code.
+ * Plugins as they were built: each has its descriptor, the module that exports it, and the version
+ * of its code.
  */
 import type {
   AdapterDescriptor,
@@ -16,7 +16,7 @@ import type {
 
 export type PluginKind = AnyPlugin['kind'];
 
-/** The descriptor of each kind. */
+/** The type of each kind's descriptor. */
 export interface Descriptors {
   readonly attack: AttackDescriptor;
   readonly source: SourceDescriptor;
@@ -32,40 +32,44 @@ export interface LoadedPlugin<K extends PluginKind = PluginKind> {
   readonly name: string;
   readonly descriptor: Descriptors[K];
   /**
-   * The version of everything that it executes: its import closure with package versions, without
-   * comments and types.
+   * The version of all code that the plugin executes: its import closure with package versions,
+   * without comments and types.
    */
   readonly code: Digest;
-  /** What `code` covers: source files by path from the project, and packages as `npm:NAME`. */
+  /**
+   * The parts that `code` covers: source files by path from the project, and packages as
+   * `npm:NAME`.
+   */
   readonly closure: { readonly [part: string]: string };
   /** The source as a person would name it: `plugins/attacks/badnets.ts`. */
   readonly file: string;
-  /**
-   * The absolute path of the module whose default export is the descriptor: what a worker imports.
-   */
+  /** The absolute path of the module whose default export is the descriptor. Workers import it. */
   readonly module: string;
 }
 
 export interface Registry {
   get<K extends PluginKind>(kind: K, name: string): LoadedPlugin<K> | undefined;
-  /** Sorted by name. */
+  /** Returns the plugins of a kind, sorted by name. */
   all<K extends PluginKind>(kind: K): readonly LoadedPlugin<K>[];
   names(kind: PluginKind): readonly string[];
-  /** This registry with more plugins. Throws `UserFault` if a name is taken. */
+  /** Returns this registry with more plugins. Throws `UserFault` if a name is taken. */
   with(plugins: readonly LoadedPlugin[]): Registry;
 }
 
 /**
- * `dist/<build>/registry.json`, written by src/setup/registry-file.mjs. Paths are relative: those of
- * sources to the project, those of modules to the build.
+ * The content of `dist/<build>/registry.json`, which src/setup/registry-file.mjs writes. The paths
+ * of sources are relative to the project, and those of modules to the build.
  */
 export interface RegistryFile {
   readonly format: 1;
   /** The code version of `dosimeter/science`. */
   readonly science?: Digest | null;
-  /** The code version of what loads a backend. That of a built-in stage that computes covers it. */
+  /**
+   * The code version of what loads a backend. The code version of a built-in stage that computes
+   * covers it.
+   */
   readonly compute?: Digest | null;
-  /** The digests of all parts. A plugin's closure names some of them. */
+  /** The digests of all parts. Each plugin's closure names some of them. */
   readonly parts: { readonly [part: string]: string };
   readonly plugins: readonly {
     readonly kind: PluginKind;

@@ -18,7 +18,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
-/** The Node-API version of the binding. Every Node release that has it can load one build. */
+/**
+ * The Node-API version of the binding. Every Node release that supports it can load the same build.
+ */
 export const NAPI = 8;
 
 const require = createRequire(import.meta.url);
@@ -28,7 +30,7 @@ export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json
 
 /**
  * Returns the prefix of the running Node.
- * @throws {SetupFault} without its headers, which node-gyp would download
+ * @throws {SetupFault} if its headers are missing, which node-gyp would download
  */
 function headersPrefix() {
   const bin = dirname(realpathSync(process.execPath));

@@ -1,6 +1,6 @@
 /**
  * `dist/build.json`: which build is current, and what it was made from. Every start reads it, so
- * this file imports Node's own modules only.
+ * this file imports only Node's own modules.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -15,8 +15,8 @@ import {
 import { join } from 'node:path';
 
 /**
- * `sources`: path, mtime in ms, size, digest. The plugins' folders are listed too, so that a new
- * plugin is noticed; the size of a folder is -1, and its digest is that of its entries' names.
+ * `sources` lists path, mtime in ms, size and digest. The plugins' folders are listed too, so that
+ * a new plugin is noticed. A folder has size -1 and the digest of its entries' names.
  * @typedef {{ format: 1, build: string, sources: [string, number, number, string][] }} BuildRecord
  */
 
@@ -99,8 +99,8 @@ export function readRecord(project) {
 }
 
 /**
- * Runs a write that only saves time later, and ignores a disk that refuses it: the program may
- * belong to another user, and a disk may be full.
+ * Runs a write that only saves time later. Ignores a disk that refuses it: the program may belong
+ * to another user, and the disk may be full.
  * @param {() => void} write
  */
 export function ifWritable(write) {
@@ -118,8 +118,7 @@ export function ifWritable(write) {
 
 /**
  * Returns the sources that differ from what the build was made from, by time and size, then by
- * digest. If only times differ, the record is brought up to date, so that the next start is quick
- * again.
+ * digest. If only times differ, updates the record, so that the next start is quick again.
  * @param {string} project @param {BuildRecord} record @returns {string[]}
  */
 export function changedSources(project, record) {

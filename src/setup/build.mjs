@@ -1,7 +1,7 @@
 /**
- * `npm run build`: sources → `dist/<build>/`, named by its content, and `dist/build.json`, which
- * names the newest build and lists what it was made from. A running program keeps its build while
- * sources are edited.
+ * `npm run build`: builds the sources into `dist/<build>/`, named by its content. Also writes
+ * `dist/build.json`, which names the newest build and lists what it was made from. A running
+ * program keeps its build while sources are edited.
  */
 import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -44,10 +44,11 @@ function entryPoints(project) {
 }
 
 /**
- * The sources of the built-in plugins. A plugin is a file, `plugins/KIND/NAME.ts`, or a folder whose
- * `index.ts` is the plugin, `plugins/KIND/NAME/index.ts`; the folder's other files are its own.
+ * Returns the sources of the built-in plugins. A plugin is a file, `plugins/KIND/NAME.ts`, or a
+ * folder whose `index.ts` is the plugin, `plugins/KIND/NAME/index.ts`. The folder's other files
+ * belong to that plugin.
  * @param {string} project @returns {string[]} paths from `project`, sorted
- * @throws {BuildFault} where a folder has source files and no index
+ * @throws {BuildFault} if a folder has source files but no index
  */
 function pluginSources(project) {
   /** @type {string[]} */
@@ -92,7 +93,7 @@ function unchangedBuild(project) {
 export async function build(project, { force = false } = {}) {
   const dist = join(project, 'dist');
   return withLock(join(dist, '.lock'), async () => {
-    // Another process may have built it while this one waited.
+    // Another process may have built these sources while this one waited.
     const built = force ? null : unchangedBuild(project);
     if (built !== null) return built;
     for (;;) {
@@ -117,7 +118,8 @@ export async function build(project, { force = false } = {}) {
           (path) => packageOf(path, project) === null && !path.startsWith('virtual:'),
         ),
       );
-      // A source was edited while it was read: the record would vouch for code that was not built.
+      // A source was edited while it was read, so the record would describe code that was not
+      // built.
       if (record.sources.some(([, mtime]) => mtime > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
         if (!existsSync(join(dist, name, entry))) continue;

@@ -2,14 +2,14 @@
 import { isAbsolute, join } from 'node:path';
 import * as esbuild from 'esbuild';
 
-/** A fault in a source file; the message has its place. */
+/** A fault in a source file. The message says where it is. */
 export class BuildFault extends Error {
   name = 'BuildFault';
 }
 
 /**
- * Packages that stay in node_modules: native, large, or loading files beside themselves. Everything
- * else is bundled, since a start that opens few files is a fast one.
+ * Packages that stay in node_modules, because they are native or large or load files beside
+ * themselves. All other packages are bundled, since a start that opens few files is fast.
  */
 const EXTERNAL = [
   '@tensorflow/*',
@@ -23,8 +23,8 @@ const EXTERNAL = [
 ];
 
 /**
- * Leaves packages that are imported dynamically to Node: bundled, a CommonJS one would lose its
- * named exports.
+ * Leaves packages that are imported dynamically to Node. If bundled, a CommonJS package would lose
+ * its named exports.
  * @type {import('esbuild').Plugin}
  */
 const lateImports = {
@@ -37,12 +37,13 @@ const lateImports = {
 };
 
 /**
- * Stands for a module that imports every plugin, so that a start opens one file for all of them.
+ * The name of a made-up module that imports every plugin, so that a start opens one file for all of
+ * them.
  */
 export const ALL_PLUGINS = 'dosimeter:plugins';
 
 /**
- * Makes `plugins.js`: every descriptor by its source.
+ * Makes `plugins.js`, which exports every descriptor by its source.
  * @param {string} project @param {readonly string[]} plugins @returns {import('esbuild').Plugin}
  */
 const allPlugins = (project, plugins) => ({
@@ -69,7 +70,7 @@ const allPlugins = (project, plugins) => ({
 export const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
 
 /**
- * Returns the text of that file: one plugin by itself, as a worker loads it.
+ * Returns the text of `builtFile`: one plugin by itself, as a worker loads it.
  * @param {string} source
  */
 export const pluginModule = (source) => {
@@ -96,7 +97,7 @@ export async function bundle(project, entries, plugins) {
       format: 'esm',
       platform: 'node',
       target: 'node20',
-      // Named, because esbuild does not look for one inside a node_modules.
+      // Given here, because esbuild does not look for one inside a node_modules.
       tsconfig: join(project, 'tsconfig.json'),
       external: EXTERNAL,
       plugins: [allPlugins(project, plugins), lateImports],

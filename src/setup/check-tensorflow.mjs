@@ -1,6 +1,6 @@
 /**
- * Exits with 0 if TensorFlow loads here and multiplies correctly; the last line has its release.
- * Plain JavaScript, since it runs before anything is built.
+ * Exits with 0 if TensorFlow loads here and multiplies correctly. The last line of the output has
+ * its release. Plain JavaScript, since it runs before anything is built.
  */
 import util from 'node:util';
 

@@ -23,7 +23,10 @@ const LOADERS = {
 /** @param {string | Uint8Array} content */
 export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
-/** `@scope/name/sub/file.js` → `@scope/name`. @param {string} specifier */
+/**
+ * Returns the package of a specifier: `@scope/name` for `@scope/name/sub/file.js`.
+ * @param {string} specifier
+ */
 const packageName = (specifier) =>
   specifier
     .split('/')
@@ -59,7 +62,7 @@ export function findPackage(name, from) {
 }
 
 /**
- * Adds a package and everything that it depends on.
+ * Adds a package and everything that it depends on to `parts`.
  * @param {string} dir @param {Map<string, string>} parts @param {Set<string>} seen
  */
 function addPackage(dir, parts, seen) {
@@ -162,7 +165,7 @@ function versionOf(parts) {
 }
 
 /**
- * Returns the version of code that executes together.
+ * Returns the version of two pieces of code that execute together.
  * @param {{ closure: ReadonlyMap<string, string> }} a
  * @param {{ closure: ReadonlyMap<string, string> }} b
  */

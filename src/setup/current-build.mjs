@@ -1,6 +1,6 @@
 /**
  * Finds the build to run, for the launcher and the library, and makes a new one if sources have
- * changed. Imports Node's own modules only.
+ * changed. Imports only Node's own modules.
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * Whether node_modules has what package-lock.json says. Imports Node's own modules only: it runs
- * before `npm ci`.
+ * Checks whether node_modules has what package-lock.json says. Imports only Node's own modules,
+ * because it runs before `npm ci`.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,8 +14,8 @@ import { join } from 'node:path';
 const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
 
 /**
- * npm writes `node_modules/.package-lock.json` when it has finished. Contents are compared, not
- * times, because a git checkout changes times.
+ * Whether node_modules is complete and current. npm writes `node_modules/.package-lock.json` when
+ * it has finished. Contents are compared, not times, because a git checkout changes times.
  * @param {string} project
  */
 export function dependenciesAreCurrent(project) {

@@ -68,7 +68,7 @@ export function writeSchema(dist, name) {
 }
 
 /**
- * Deletes builds that no live process uses; the newest two stay.
+ * Deletes builds that no live process uses. Keeps the current build and the newest other one.
  * @param {string} dist @param {string} current the build's name
  */
 export function prune(dist, current) {
@@ -87,7 +87,7 @@ export function prune(dist, current) {
         return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
       }
     });
-    // Younger ones stay too: their user may run on another host.
+    // Builds of the last hour stay too, because their user may run on another host.
     if (!used && Date.now() - time > 3_600_000)
       rmSync(join(dist, name), { recursive: true, force: true });
   }

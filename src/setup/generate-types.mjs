@@ -29,7 +29,7 @@ export async function generateTypes(project) {
     !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))
   )
     return;
-  // By content, not by time: a checkout writes files in any order.
+  // Compared by content, not by time, because a checkout writes files in any order.
   const digest = join(project, 'dist', '.schema');
   const { sha256 } = await import('./closure.mjs');
   const wanted = sha256(readFileSync(schema));

@@ -48,7 +48,7 @@ async function main() {
     process.exitCode = 2;
     return;
   }
-  // Node 22 and newer: compiled code is kept between starts.
+  // In Node 22 and newer, compiled code is kept between starts.
   nodeModule.enableCompileCache?.(join(project, 'dist', '.compile-cache'));
   await import(pathToFileURL(join(dir, 'cli.js')).href);
 }

@@ -1,4 +1,7 @@
-/** A lock between processes: two set-ups or two launchers must not write the same files at once. */
+/**
+ * A lock between processes, because two set-ups or two launchers must not write the same files at
+ * once.
+ */
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -48,14 +51,14 @@ export async function withLock(file, work, onWait) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
     }
     const pid = holder(file);
-    // Unreadable for a second: the holder died between creating the file and writing its pid.
+    // If the file can't be read for a second, its holder died before it wrote its process id.
     unreadable = pid === null ? unreadable + 1 : 0;
     if (pid === process.pid || (pid !== null && !isAlive(pid)) || unreadable > 10) {
       const stale = `${file}.stale-${process.pid}`;
       try {
         renameSync(file, stale);
-        // Another waiter may have taken it over meanwhile: then this is its live lock, and goes
-        // back.
+        // Another waiter may have taken it over meanwhile. The renamed file is then that waiter's
+        // live lock, and is put back.
         const renamed = holder(stale);
         if (renamed !== null && renamed !== pid && isAlive(renamed)) linkSync(stale, file);
         rmSync(stale, { force: true });

@@ -4,6 +4,6 @@
  */
 export function cacheDir(env?: Readonly<Record<string, string | undefined>>): string;
 /**
- * Returns the clone's root. Right only where paths.mjs runs from `src/setup/`, not from a bundle.
+ * Returns the clone's root. Correct only if paths.mjs runs from `src/setup/`, not from a bundle.
  */
 export function projectDir(): string;

@@ -1,14 +1,14 @@
 /**
- * The folders that every part agrees on. Needs the dependencies: env-paths knows the user's cache
- * folder.
+ * The folders that every part of the program uses. Needs the dependencies: env-paths knows the
+ * user's cache folder.
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import envPaths from 'env-paths';
 
 /**
- * Returns the folder of downloads: DOSIMETER_CACHE, or the user's cache folder
- * (`~/.cache/dosimeter`, or what XDG_CACHE_HOME says).
+ * Returns the folder of downloads: DOSIMETER_CACHE, or else the user's cache folder
+ * (`~/.cache/dosimeter`, or the one that XDG_CACHE_HOME names).
  * @param {Readonly<Record<string, string | undefined>>} [env]
  * @returns {string} an absolute path
  */
@@ -19,7 +19,7 @@ export function cacheDir(env = process.env) {
 }
 
 /**
- * Returns the clone's root. Right only where this file runs from `src/setup/`.
+ * Returns the clone's root. Correct only if this file runs from `src/setup/`.
  * @returns {string}
  */
 export function projectDir() {

@@ -1,5 +1,5 @@
 /**
- * The Python of `test/peers`, with the packages of test/peers/requirements.txt; made once in
+ * The Python of `test/peers`, with the packages of test/peers/requirements.txt. It is made once, in
  * `.cache/`.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,8 +17,8 @@ const namesOf = (lines) =>
     .map((line) => line.replace(/[^\w.-].*$/, ''));
 
 /**
- * Exits with 0 if each package is installed. Looks them up instead of importing: torch takes
- * seconds.
+ * A Python script that exits with 0 if each package is installed. It looks them up instead of
+ * importing them, because importing torch takes seconds.
  */
 const LOOK = 'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 

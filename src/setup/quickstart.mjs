@@ -1,5 +1,5 @@
 /**
- * `npm run quickstart`: from a fresh clone to the report of pipelines/quickstart.yaml. More
+ * `npm run quickstart`: goes from a fresh clone to the report of pipelines/quickstart.yaml. Further
  * arguments go to `dosimeter run`.
  */
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ const launcher = fileURLToPath(new URL('./launcher.mjs', import.meta.url));
 const SPEC = 'pipelines/quickstart.yaml';
 
 /**
- * @param {readonly string[]} args of `dosimeter run`
+ * @param {readonly string[]} args the arguments of `dosimeter run`
  * @returns the options that decide what is to be run
  */
 function specOptions(args) {

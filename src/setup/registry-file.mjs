@@ -1,4 +1,6 @@
-/** `registry.json` of a build: every plugin with the version of the code that it executes. */
+/**
+ * Writes `registry.json` of a build: every plugin with the version of the code that it executes.
+ */
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -9,16 +11,16 @@ import { together } from './closure.mjs';
 
 /** @typedef {{ code: string, closure: Map<string, string> }} Version */
 
-/** What plugins from outside may import of the science; its version is part of theirs. */
+/** The part of the science that outside plugins may import. Its version is part of theirs. */
 export const SCIENCE = 'src/science/api.ts';
 
 /**
- * What a worker loads before a stage that computes, such as our own kernels. It is part of the
- * stage's version, although the stage does not import it.
+ * The module that a worker loads before a stage that computes, with our own kernels among others.
+ * It is part of the stage's version, although the stage does not import it.
  */
 const COMPUTE = 'src/compute/load.ts';
 
-/** Parts of the program that have a version of their own, like plugins. */
+/** The parts of the program that have their own version, as plugins do. */
 export const PROGRAM = [SCIENCE, COMPUTE];
 
 /**
@@ -73,7 +75,8 @@ function identify(descriptor, source) {
 }
 
 /**
- * The version of a plugin's code. That of a stage that computes includes what loads the backend.
+ * Returns the version of a plugin's code. For a stage that computes, it covers what loads the
+ * backend.
  * @param {unknown} descriptor @param {Version} own @param {Version | undefined} compute
  */
 function versionOf(descriptor, own, compute) {

@@ -1,6 +1,6 @@
 /**
- * Runs test files, each in its own process, and counts their tests: uvu exits with 0 even if a file
- * ran no test, because its `.run()` was forgotten.
+ * Runs test files, each in a separate process, and counts their tests, because uvu exits with 0
+ * even if a file ran no test (its `.run()` was forgotten).
  */
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';

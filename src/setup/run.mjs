@@ -1,8 +1,8 @@
-/** Runs other programs: which one works, and what it printed when it failed. */
+/** Runs other programs, finds out which one works, and quotes what a failed one printed. */
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 
-/** A failure that set-up explains, and goes on without what failed. */
+/** A failure that set-up explains before it goes on without what failed. */
 export class SetupFault extends Error {
   /**
    * @param {string} message what is wrong: a clause without a full stop

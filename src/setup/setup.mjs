@@ -1,7 +1,7 @@
 /**
  * `npm run setup` in a clone, `dosimeter setup` anywhere: installs everything that is needed, in
- * one explicit step that can be interrupted and run again. It does not rely on install scripts of
- * packages: they may be off, or may have failed.
+ * one explicit step that can be interrupted and run again. It does not rely on packages' install
+ * scripts, which may be disabled or may have failed.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,7 +13,7 @@ import { run } from './run.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The npm that started this script, or the one on the path. */
+/** Returns the npm that started this script, or the one on the path. */
 function npmCommand() {
   const script = process.env.npm_execpath;
   if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script))
@@ -22,14 +22,14 @@ function npmCommand() {
 }
 
 /**
- * Whether this is a clone. An installed package has no lock file: npm has installed its
+ * Whether this is a clone. An installed package has no lock file, because npm has installed its
  * dependencies.
  */
 const isClone = () => existsSync(join(project, 'package-lock.json'));
 
 /**
- * npm omits an optional package whose install script fails, as tfjs-node-gpu's does without its
- * download.
+ * Whether tfjs-node-gpu is installed. npm omits an optional package whose install script fails, as
+ * this one's does if its download fails.
  */
 function hasTfjs() {
   try {

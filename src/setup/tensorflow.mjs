@@ -44,7 +44,10 @@ const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
  */
 const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
 
-/** To be raised when the way of building changes, so that old bindings are rebuilt. */
+/**
+ * The number of the recipe. It must be raised when the way of building changes, so that old
+ * bindings are rebuilt.
+ */
 const RECIPE = 1;
 
 /** @returns {Stamp | null} null if there is none that can be read */
@@ -58,7 +61,7 @@ export function readStamp() {
   }
 }
 
-/** Whether this machine has an NVIDIA GPU; found out without starting a process. */
+/** Whether this machine has an NVIDIA GPU. Finds out without starting a process. */
 function hasNvidiaGpu() {
   if (process.platform !== 'linux') return false;
   return (
@@ -143,7 +146,7 @@ function install(binary, libraries) {
 }
 
 /**
- * Loads the installed binding in its own process and multiplies with it.
+ * Loads the installed binding in a separate process and multiplies with it.
  * @param {string} log @returns the release of TensorFlow that was loaded
  */
 async function check(log) {
@@ -197,7 +200,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
     want.variant === 'own' ? [] : wheelsFor(want.variant, process.platform, process.arch);
   const own = want.variant === 'own' ? ownTensorflow(want.path) : null;
   const recipe = recipeOf(want, wheels, own);
-  // A TensorFlow of the user's own is always checked: another release may have replaced it.
+  // The user's own TensorFlow is always checked, because another release may have replaced it.
   if (
     own === null &&
     stamp?.recipe === recipe &&

@@ -17,9 +17,9 @@ const [TOKENS, WIDTH] = [352, 384];
 const SECONDS = 1;
 
 /**
- * The processor time of the whole quickstart on WebAssembly, in products of that size. An estimate:
- * a training step there takes about 20 times as long as with TensorFlow (bench/README.md, The
- * quickstart).
+ * The processor time of the whole quickstart on WebAssembly, counted in products of that size. This
+ * is an estimate: a training step there takes about 20 times as long as with TensorFlow
+ * (bench/README.md, The quickstart).
  */
 const PRODUCTS = 1_500_000;
 
@@ -46,8 +46,8 @@ async function secondsPerProduct() {
 }
 
 /**
- * Returns the minutes of the whole quickstart on WebAssembly, with one stage on each processor at a
- * time.
+ * Returns the minutes that the whole quickstart takes on WebAssembly if each processor runs one
+ * stage at a time.
  */
 export async function wasmMinutes() {
   return ((await secondsPerProduct()) * PRODUCTS) / availableParallelism() / 60;

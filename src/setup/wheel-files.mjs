@@ -94,7 +94,7 @@ const openZip = (archive) =>
     );
   });
 
-/** Bounds of a wheel. The largest one unpacks to 2 GB. */
+/** The limits of a wheel. The largest one unpacks to 2 GB. */
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
 
@@ -102,7 +102,7 @@ const MOST_FILES = 100_000;
 const damaged = (message) => new SetupFault(message, 'npm run setup');
 
 /**
- * Unpacks the files that `isNeeded` accepts. yauzl holds each entry to its announced size.
+ * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
  * @param {string} archive
  * @param {string} dir
  */

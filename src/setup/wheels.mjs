@@ -89,7 +89,10 @@ const CUDA_X64 = [
   },
 ];
 
-/** The platform tags that pip is given, newest first, so that it does not use the machine's own. */
+/**
+ * The platform tags that are passed to pip, newest first, so that it does not use the machine's
+ * own.
+ */
 export const PLATFORMS = {
   x64: [
     'manylinux_2_27_x86_64',
@@ -114,7 +117,7 @@ export function wheelsFor(variant, platform, arch) {
 }
 
 /**
- * Whether a file of a wheel is unpacked: the C libraries, the headers that the binding includes,
+ * Whether a file of a wheel is unpacked. The C libraries, the headers that the binding includes,
  * and licences are. The rest is Python.
  * @param {string} path inside the wheel
  */

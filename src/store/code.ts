@@ -15,7 +15,7 @@ const SHAPE = { closure: 'object' } as const;
 const fileOf = (root: string, code: string): string =>
   path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
-/** Written once for each version; written again if it is damaged. */
+/** Writes the record of a code version if it is missing or damaged. */
 export function rememberCode(
   root: string,
   code: string,
@@ -26,7 +26,7 @@ export function rememberCode(
   if (found === null || found === 'damaged') writeSealed(file, { closure });
 }
 
-/** Null if the record is missing or damaged: an explanation is less precise then. */
+/** Returns null if the record is missing or damaged; an explanation is then less precise. */
 export const recallCode =
   (root: string): ClosureOf =>
   (code) => {

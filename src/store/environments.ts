@@ -1,6 +1,6 @@
 /**
  * `environments/`: a record for each machine and set of versions that stages ran on. Manifests name
- * it by digest.
+ * these records by digest.
  */
 import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -9,7 +9,7 @@ import { sha256 } from '../plan/sha256.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 
-/** Writes the record unless it is there, and returns its digest. */
+/** Writes the record unless it exists, and returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);
@@ -23,13 +23,13 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
   return `sha256:${digest}` as Digest;
 }
 
-/** Whether a record no longer is what its name, a digest, says. */
+/** Whether a record's content no longer matches its name, which is its digest. */
 export const isDamagedEnvironment = (file: string): boolean => {
   const text = readOr(file);
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
 
-/** The file's text; null if it does not exist or can't be read. */
+/** Returns the file's text, or null if it does not exist or can't be read. */
 function readOr(file: string): string | null {
   try {
     return readRegularText(file);

@@ -1,4 +1,7 @@
-/** Why a key differs from one in the store: the differences of their components, in words. Pure. */
+/**
+ * Explains why a key differs from one in the store: the differences of their components, in words.
+ * Pure.
+ */
 import type { Json } from '../api.ts';
 import { canonical } from '../plan/canonical.ts';
 import type { KeyComponents } from '../plan/types.ts';
@@ -10,8 +13,8 @@ export interface Difference {
 }
 
 /**
- * The parts of a code version, by its digest: source file or package → digest. Null if they are not
- * known.
+ * Returns the parts of a code version, given its digest: the digest of each source file and
+ * package. Returns null if they are not known.
  */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
@@ -59,7 +62,7 @@ function codeChanges(
   }));
 }
 
-/** The names whose values differ, each with both values. */
+/** Returns the names whose values differ, each with both values. */
 function pairs(
   before: { readonly [name: string]: string },
   after: { readonly [name: string]: string },
@@ -69,7 +72,7 @@ function pairs(
     .map((name) => [name, before[name], after[name]]);
 }
 
-/** The leaves of a value by dotted path. */
+/** Returns the leaves of a value by dotted path. */
 function flatten(
   value: Json,
   path = '',
@@ -82,7 +85,7 @@ function flatten(
   return into;
 }
 
-/** The candidate with the fewest differences; among equals, the newest. */
+/** Returns the candidate with the fewest differences, or the newest of several such candidates. */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
   after: KeyComponents,
   candidates: readonly T[],

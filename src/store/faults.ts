@@ -1,4 +1,4 @@
-/** Faults of the disk that the user can mend, as plain sentences. */
+/** Turns faults of the disk that the user can mend into plain sentences. */
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
@@ -40,7 +40,7 @@ const ELSEWHERE = {
 } as const;
 export type Place = keyof typeof ELSEWHERE;
 
-/** A disk fault as a `UserFault` that names the path; any other error unchanged. */
+/** Returns a disk fault as a `UserFault` that names the path, and any other error unchanged. */
 export function diskFault(error: unknown, file: string, place: Place = 'store'): unknown {
   const code = codeOf(error as NodeJS.ErrnoException | null),
     sentence = code === undefined ? undefined : sentences[code];
@@ -53,8 +53,8 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
 }
 
 /**
- * The path of a file that stands where a folder is needed, or of a folder where a file is: the one
- * to move away.
+ * Returns the path of a file where a folder is needed, or of a folder where a file is needed. This
+ * is what the user must move away.
  */
 function standing(error: unknown, code: string | undefined): string | undefined {
   return code === 'ENOTDIR' || code === 'EISDIR'
@@ -80,8 +80,8 @@ function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
 }
 
 /**
- * An error of the system as a `UserFault`: the last resort for errors that no caller foresaw. Null
- * if the error does not come from the system, and so is a bug.
+ * Returns an error of the system as a `UserFault`: the last resort for errors that no caller
+ * foresaw. Returns null if the error does not come from the system and so is a bug.
  */
 export function systemFault(error: unknown): UserFault | null {
   const { code, syscall, path: file, message } = (error ?? {}) as NodeJS.ErrnoException;
@@ -123,15 +123,18 @@ export function isDiskFault(fault: unknown): boolean {
   );
 }
 
-/** The same for a stage's own writes, where only a full disk is surely not the stage's fault. */
+/**
+ * Like `diskFault`, for a stage's own writes, where only a full disk is surely not the stage's
+ * fault.
+ */
 export function fullDiskFault(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
 }
 
 /**
- * Runs an action that is useful and not necessary (estimates, explanations). If the system refuses
- * it, `tell` is told why, and nothing is thrown.
+ * Runs an action that is useful but not necessary (estimates, explanations). If the system refuses
+ * it, passes the reason to `tell` and throws nothing.
  */
 export function ifDiskAllows(
   path: string,

@@ -9,12 +9,12 @@ import { isUnreadable, openRegular, readRegular } from './regular.ts';
 import type { Entry, ManifestFile } from './types.ts';
 
 /**
- * File systems stamp times in steps, on Linux of at most 10 ms. A time may lie this much before the
- * change, and a second change within one step leaves no mark.
+ * How long before a change its time stamp may lie. File systems stamp times in steps, on Linux of
+ * at most 10 ms. A second change within one step leaves no mark.
  */
 export const TICK_MS = 20;
 
-/** Files up to this size are hashed at once. */
+/** Files up to this size are read and hashed in one piece. */
 const SMALL = 1 << 20;
 
 export async function sha256File(file: string, size: number): Promise<string> {
@@ -25,13 +25,16 @@ export async function sha256File(file: string, size: number): Promise<string> {
   return hash.digest('hex');
 }
 
-/** What is wrong with a stored file; null if nothing is. */
+/** Returns what is wrong with a stored file, or null if nothing is wrong. */
 export async function fileFault(dir: string, file: ManifestFile): Promise<string | null> {
   const stat = lstatSync(path.join(dir, file.path), { throwIfNoEntry: false });
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
 }
 
-/** The same for a file that exists. @param found its size in bytes */
+/**
+ * Like `fileFault`, for a file that is known to exist.
+ * @param found the file's size in bytes
+ */
 export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
@@ -46,7 +49,10 @@ export async function contentFault(
   }
 }
 
-/** The digest of a file. It blocks: for the rare entry that has to be hashed during a look-up. */
+/**
+ * Returns the digest of a file. Blocks, so it is only for the rare entry that has to be hashed
+ * during a look-up.
+ */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
@@ -61,8 +67,8 @@ export function sha256Sync(file: string): string {
 }
 
 /**
- * Every regular file under `dir`, sorted by path; paths are relative to `dir`, with `/`. Throws
- * `UserFault` if there is a link, a socket or the like.
+ * Returns every regular file under `dir`, sorted by path. Paths are relative to `dir`, with `/`.
+ * Throws `UserFault` if there is a link, a socket or the like.
  */
 export function listFiles(
   dir: string,
@@ -88,9 +94,9 @@ export function listFiles(
 }
 
 /**
- * A file in an entry's folder that is not part of the entry; null if there is none. Folders are
- * only listed if one of them has changed since the entry was made. Hidden files are ignored,
- * because file managers and network file systems leave them.
+ * Returns a file in an entry's folder that is not part of the entry, or null if there is none.
+ * Folders are only listed if one of them has changed since the entry was made. Hidden files are
+ * ignored, because file managers and network file systems leave them.
  */
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;
@@ -115,7 +121,7 @@ export function strayFile({ dir, manifest: { files, created } }: Entry): string 
   return walk(dir, '');
 }
 
-/** The list of files for the manifest of an output folder. */
+/** Returns the list of files for the manifest of an output folder. */
 export async function digestFiles(dir: string): Promise<ManifestFile[]> {
   const files: ManifestFile[] = [];
   for (const { path: relative, size } of listFiles(dir)) {

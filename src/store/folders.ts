@@ -14,7 +14,7 @@ export function makeFolder(dir: string): void {
   const parent = path.dirname(dir);
   if (parent !== dir) makeFolder(parent);
   if (made(dir)) return;
-  // The folder above exists, and yet the system says that it does not: a file system that takes no
+  // The folder above exists, yet the system says that it does not: this file system takes no
   // folders.
   throw Object.assign(new Error(`EOPNOTSUPP: no folder can be made there, mkdir '${dir}'`), {
     code: 'EOPNOTSUPP',

@@ -1,6 +1,6 @@
 /**
- * Garbage collection: sweeps damaged and left-over files, then the least recently used entries down
- * to a size. Pinned entries stay.
+ * Garbage collection: removes damaged and left-over files, then the least recently used entries
+ * until the store is no larger than a given size. Pinned entries stay.
  */
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -28,13 +28,13 @@ export interface Swept {
   readonly bytes: number;
   /** The entries that are left. */
   readonly kept: { readonly entries: number; readonly bytes: number };
-  /** Those among them that are never swept. */
+  /** The kept entries that are pinned and so never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
 /**
  * Throws `UserFault` while a run uses the store.
- * @param maxBytes the most that may stay; null to sweep damaged and left-over files only
+ * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
  */
 export function collectGarbage(store: Store, maxBytes: number | null, dryRun: boolean): Swept {
   if (dryRun || !existsSync(store.root)) return sweep(store, maxBytes, null);
@@ -46,7 +46,7 @@ export function collectGarbage(store: Store, maxBytes: number | null, dryRun: bo
   }
 }
 
-/** @param sweeping null in a dry run: nothing is changed */
+/** @param sweeping null in a dry run, which changes nothing */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
@@ -55,7 +55,7 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
   const remove = (dir: string): void => {
     if (!sweeping) return;
     sweeping.beat();
-    // Moved away in one step first: a kill in the middle leaves no half-removed entry.
+    // Moved away in one step first, so that a kill in the middle leaves no half-removed entry.
     const aside = path.join(damagedDir, `gc-${process.pid}-${path.basename(dir)}`);
     makeFolder(damagedDir);
     renameSync(dir, aside);
@@ -147,15 +147,15 @@ function forgetRoots(
 /** Removes the indexes of specs that no root names any more. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
-  // Drafts stay: a run that has nothing to do is not marked as running, and may be writing one.
+  // Drafts stay. A run that has nothing to do is not marked as running, yet it may be writing one.
   for (const name of readdirOr(path.join(root, INDEX)))
     if (name.endsWith('.json') && !kept.has(name))
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
 /**
- * The number of bytes in a text such as `500MB`, `2 GB` or `1.5GiB`. Throws `UserFault` if it is
- * not a size.
+ * Returns the number of bytes in a text such as `500MB`, `2 GB` or `1.5GiB`. Throws `UserFault` if
+ * the text is not a size.
  */
 export function parseSize(text: string): number {
   const [, number, prefix = '', binary] =

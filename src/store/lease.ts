@@ -48,15 +48,15 @@ export interface Lease {
 export type LeaseAttempt = { readonly held: Lease } | { readonly by: Owner };
 
 export interface Leases {
-  /** The lease, or the owner who holds it. Never waits. */
+  /** Returns the lease, or the owner who holds it. Never waits. */
   take(key: ActionKey): LeaseAttempt;
   /** Stops the heartbeat and releases all leases that are still held. */
   close(): void;
 }
 
 /**
- * Removes a claim; `rmSync` with `force` takes several times as long. Disk faults are ignored: a
- * claim that stays counts only while this process lives.
+ * Removes a claim. Does not use `rmSync` with `force`, which takes several times as long. Disk
+ * faults are ignored, because a claim that stays counts only while this process lives.
  */
 function remove(claim: string): void {
   try {
@@ -68,8 +68,8 @@ function remove(claim: string): void {
 }
 
 /**
- * Makes a hard link and returns whether it exists. If it does not, writing a file in its place will
- * tell what is wrong with the disk.
+ * Makes a hard link and returns whether it exists. If it does not, the caller writes a file in its
+ * place, and that write shows what is wrong with the disk.
  */
 function link(from: string, to: string): boolean {
   try {
@@ -90,7 +90,7 @@ export function openLeases(
     beat = path.join(dir, mine);
   const held = new Map<string, ActionKey>();
   const isStale = staleness();
-  /** Whether the file system has hard links. If not, each claim is a file of its own. */
+  /** Whether the file system has hard links. If not, each claim is a separate file. */
   let links = true;
 
   const timer = setInterval(() => {
@@ -150,8 +150,8 @@ export function openLeases(
  */
 function staleness(): (file: string, owner: Owner, claim: string) => boolean {
   /**
-   * The last heartbeat seen of other hosts' claims, and when by this process's monotonic clock: in
-   * case the file system's clock is set back.
+   * The last heartbeat seen of each claim of another host, and when it was seen by this process's
+   * monotonic clock. This clock still counts if the file system's clock is set back.
    */
   const seen = new Map<string, { readonly beat: number; readonly at: number }>();
   return (file, owner, claim) => {
@@ -159,7 +159,7 @@ function staleness(): (file: string, owner: Owner, claim: string) => boolean {
     if (state !== 'unknown') return state === 'dead';
     const beat = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
     if (beat === undefined) return false; // withdrawn in the meantime: the next attempt will see
-    // Both times are by the file system's clock.
+    // Both times come from the file system's clock.
     touch(claim);
     const diskNow = statSync(claim).mtimeMs;
     if (diskNow - beat > SILENT_MS) return true;
@@ -177,8 +177,9 @@ function staleness(): (file: string, owner: Owner, claim: string) => boolean {
 const BEAT = 'held\n';
 
 /**
- * Touches a file by writing to it, not by setting its time: then the time is by the file system's
- * clock, and the hosts' clocks need not agree. A claim that was taken over is not made again.
+ * Touches a file by writing to it, not by setting its time. The time then comes from the file
+ * system's clock, and the hosts' clocks need not agree. A claim that was taken over is not made
+ * again.
  */
 function touch(file: string): void {
   try {

@@ -1,5 +1,6 @@
 /**
- * Looks an entry up: its manifest, the sizes of its files, and whether any of them changed since.
+ * Looks an entry up: reads its manifest, and checks the sizes of its files and whether any file
+ * changed since it was stored.
  */
 import { lstatSync, utimesSync } from 'node:fs';
 import path from 'node:path';
@@ -19,7 +20,7 @@ export type LookUp =
 type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 
 /**
- * Looks up the entry of `key`. Files younger than the manifest were touched by hand and are hashed.
+ * Looks up the entry of `key`. A file younger than the manifest was touched by hand and is hashed.
  * @param dir the entry's folder
  * @param index knows manifests that need not be read again; null to read every manifest
  */
@@ -42,7 +43,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     : { state: 'hit', entry };
 }
 
-/** The manifest's head, and when it was written. */
+/** Returns the head of the manifest and the time at which it was written. */
 function lookUpManifest(
   dir: string,
   key: ActionKey,
@@ -56,7 +57,7 @@ function lookUpManifest(
         ? { state: 'damaged', why: 'it has no manifest' }
         : { state: 'absent' };
     const written = stat.mtimeMs;
-    // The times of a link say nothing about the manifest that it leads to.
+    // The times of a link say nothing about the manifest that it points to.
     const vouching = stat.isFile() ? index : null;
     const known = vouching?.get(key, stat);
     if (known) return { head: known, written };
@@ -74,8 +75,9 @@ function lookUpManifest(
 }
 
 /**
- * Whether an entry with files younger than its manifest is unchanged, by their digests. If so (they
- * were copied or touched), the manifest's time is set to remember it.
+ * Whether an entry with files younger than its manifest is unchanged, judging by their digests. If
+ * it is (the files were copied or touched), the manifest's time is set, so that they need not be
+ * hashed again.
  */
 function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
   const unchanged = manifest.files.every((file) => {

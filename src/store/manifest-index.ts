@@ -1,8 +1,9 @@
 /**
  * `index/SPEC.json`: what look-ups of a spec's entries need from their manifests, so that the next
- * run need not open thousands of them. As in git's index, a manifest counts as read while its
- * inode, size and times are those that were seen. The entry's files are looked at in any case. The
- * index is only a cache: if it is missing, damaged or of another format, the manifests are read.
+ * run need not open thousands of them. As in git's index, a manifest is not read again while its
+ * inode, size and times are those that were recorded. The entry's files are checked in any case.
+ * The index is only a cache: if it is missing, damaged or in another format, the manifests are
+ * read.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
@@ -15,17 +16,19 @@ import type { ManifestFile, ManifestHead } from './types.ts';
 export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
 
 export interface ManifestIndex {
-  /** Null if the manifest has to be read. */
+  /** Returns the head of a manifest, or null if the manifest has to be read. */
   get(key: ActionKey, seen: Seen): ManifestHead | null;
   /** Adds a manifest. @param seen its stats from before it was read */
   note(key: ActionKey, seen: Seen, head: ManifestHead): void;
-  /** Writes what was asked for since the index was opened, if enough of it is new. */
+  /**
+   * Writes the manifests that were asked for since the index was opened, if enough of them are new.
+   */
   save(): void;
 }
 
 /**
- * A manifest's head after its stats. Flat, because there are thousands; `files` holds path, size
- * and digest of each file.
+ * The stats of a manifest, followed by its head. A line is flat because there are thousands;
+ * `files` holds path, size and digest of each file.
  */
 type Line = readonly [
   key: ActionKey,
@@ -41,9 +44,9 @@ type Line = readonly [
 ];
 
 type IndexFile = {
-  /** `FORMAT`. */
+  /** The `FORMAT` that wrote the index. */
   readonly format: number;
-  /** The format of the manifests: another version may read another one. */
+  /** The format of the manifests. Another version may read another format. */
   readonly manifests: number;
   readonly lines: readonly Line[];
 };
@@ -62,8 +65,8 @@ export const indexFile = (root: string, spec: string): string =>
  */
 const SETTLED_MS = 2000;
 /**
- * Up to this share of new entries, reading them again next time is cheaper than writing the whole
- * index.
+ * If no more than this share of the entries is new, reading those again next time is cheaper than
+ * writing the whole index.
  */
 const READ_AGAIN = 1 / 8;
 
@@ -85,7 +88,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
         return new Map();
       return new Map(found.value.lines.map((line) => [line[0], line]));
     } catch {
-      // if the disk won't give it, it won't give the manifests either, and their readers report it
+      // if the disk won't give the index, it won't give the manifests, and their readers report it
       return new Map();
     }
   };

@@ -16,7 +16,7 @@ export function printManifest(manifest: Manifest): string {
   return `${body}${CHECKSUM}${sha256(body)}"\n}\n`;
 }
 
-/** The manifest of `key`, or why the text is not that. */
+/** Returns the manifest of `key`, or why the text is not that manifest. */
 export function parseManifest(
   text: string,
   key: ActionKey,

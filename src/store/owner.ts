@@ -1,6 +1,6 @@
 /**
- * Who holds a lease: a process, named so that other processes can tell whether it is still alive. A
- * process id is used again, but not together with the process's start time. The host part of the
+ * The owner of a lease: a process, named so that other processes can tell whether it is still
+ * alive. A process id may be used again, but never with the same start time. The host part of the
  * name covers the boot and the namespace of process ids, because ids mean nothing outside these.
  */
 import { createHash } from 'node:crypto';
@@ -43,8 +43,8 @@ export function thisHost(): string {
 }
 
 /**
- * Field 22 of /proc/PID/stat; null if there is no such process. The command's name, field 2, may
- * hold spaces and brackets.
+ * Returns field 22 of /proc/PID/stat, or null if there is no such process. The command's name,
+ * field 2, may contain spaces and brackets.
  */
 function startOf(pid: number): string | null {
   try {
@@ -73,7 +73,7 @@ export const newOwner = (): Owner => ({
   opening: ++openings,
 });
 
-/** An owner's name as it is used in file names. */
+/** Returns an owner's name as it is used in file names. */
 export const ownerName = (owner: Owner): string =>
   `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
 
@@ -97,7 +97,7 @@ export const thisProcess = (): Process => ({
   boot: bootId(),
 });
 
-/** As `ownerState`, except that a process of an earlier boot of this host is dead. */
+/** Like `ownerState`, except that a process of an earlier boot of this host is dead. */
 export function processState({
   owner,
   hostname,
@@ -109,7 +109,7 @@ export function processState({
 }
 
 /**
- * Whether an owner is alive. `unknown` if it is on another host, where only its heartbeat can tell.
+ * Whether an owner is alive. Returns `unknown` for another host, where only its heartbeat can tell.
  */
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
   if (owner.host !== thisHost()) return 'unknown';

@@ -21,8 +21,8 @@ const fileOf = (root: string, name: string): string =>
   path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
 
 /**
- * Pins entries under a name; pinned again by the same spec or run, the name holds the new ones.
- * Throws `UserFault` if the name belongs to another one.
+ * Pins entries under a name. If the same spec or run has already pinned that name, the new entries
+ * replace the old ones. Throws `UserFault` if the name belongs to another spec or run.
  */
 export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
   const file = fileOf(root, name),
@@ -44,8 +44,8 @@ export function unpin(root: string, name: string): boolean {
 }
 
 /**
- * All pins. Throws `UserFault` if one is damaged: the entries that it held would be swept
- * unnoticed.
+ * Returns all pins. Throws `UserFault` if one is damaged, because its entries would otherwise be
+ * swept unnoticed.
  */
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');

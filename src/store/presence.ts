@@ -1,7 +1,7 @@
 /**
- * Keeps runs and `gc` out of each other's way: a run counts on entries without holding their lease,
- * both those that it found and those that it has made. Each makes its own sign before it looks for
- * the other's, so that they never go on at once: `gc` gives up, and a run waits.
+ * Keeps runs and `gc` out of each other's way. A run relies on entries whose lease it does not
+ * hold: those that it found and those that it has made. Each side makes its own sign before it
+ * looks for the other's, so the two never proceed at once: `gc` gives up, and a run waits.
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ const SWEEPING = 'sweeping',
 
 /**
  * Marks a run as using the store until the store is closed. Waits while `gc` is sweeping.
- * @param tell is told once if it has to wait
+ * @param tell called once if the run has to wait
  */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
@@ -67,8 +67,8 @@ export function beginSweeping(root: string): Sweeping {
 }
 
 /**
- * Signs and leases of living processes. Those of another host count while they have a heartbeat and
- * are removed when they have none; all times are by the file system's clock.
+ * Returns the signs and leases of living processes. Those of another host count while they have a
+ * heartbeat and are removed when they have none. All times come from the file system's clock.
  */
 function living(root: string): { readonly name: string; readonly pid: number }[] {
   const dir = path.join(root, 'leases');

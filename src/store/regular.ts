@@ -1,19 +1,22 @@
 /**
- * Reads files of the store or of a run. If a FIFO, a device or a socket stood in a file's place, a
+ * Reads files of the store or of a run. If a FIFO, a device or a socket took a file's place, a
  * plain read would wait forever for a writer; so every reader goes through this module.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 
-/** The code of the error for what is neither a regular file nor a folder. */
+/** The error code for something that is neither a regular file nor a folder. */
 const NOT_REGULAR = 'ENOTREG';
 
-/** With O_NONBLOCK, opening a FIFO returns at once. Windows has neither FIFOs nor the flag. */
+/**
+ * The flags for opening a file without waiting. With O_NONBLOCK, opening a FIFO returns at once.
+ * Windows has neither FIFOs nor the flag.
+ */
 export const READ_AT_ONCE =
   constants.O_RDONLY | ((constants.O_NONBLOCK as number | undefined) ?? 0);
 
 /**
- * Opens a regular file for reading, following links; the caller closes the handle. Throws as
- * `openSync`, and EISDIR or ENOTREG if it is not a regular file.
+ * Opens a regular file for reading, following links. The caller closes the handle. Throws like
+ * `openSync`, and throws EISDIR or ENOTREG if it is not a regular file.
  */
 export function openRegular(file: string): number {
   const handle = openSync(file, READ_AT_ONCE);
@@ -28,7 +31,7 @@ export function openRegular(file: string): number {
   return handle;
 }
 
-/** The content of a regular file. Throws as `openRegular` and `readFileSync`. */
+/** Returns the content of a regular file. Throws like `openRegular` and `readFileSync`. */
 export function readRegular(file: string): Buffer {
   const handle = openRegular(file);
   try {
@@ -50,7 +53,8 @@ function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
 }
 
 /**
- * Codes for a file that exists and that the system will not give: its reader treats it as damaged.
+ * The error codes for a file that exists but that the system will not give. Its reader treats it as
+ * damaged.
  */
 const UNREADABLE: ReadonlySet<string> = new Set([
   'EACCES',
@@ -66,8 +70,8 @@ const UNREADABLE: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether the error concerns one file only, not the machine (too many open files, say), and is not
- * a bug.
+ * Whether the error concerns this file only: it is not a bug and not a limit of the machine, such
+ * as too many open files.
  */
 export const isUnreadable = (error: unknown): boolean =>
   UNREADABLE.has((error as NodeJS.ErrnoException | null)?.code ?? '');

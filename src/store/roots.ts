@@ -1,6 +1,7 @@
 /**
- * `roots/`: which entries an experiment used when it last ran, one file for each spec and selection
- * of its cells. Only `gc` reads them: an entry that no root names was not used lately.
+ * `roots/`: the entries that an experiment used when it last ran. There is one file for each spec
+ * and selection of its cells. Only `gc` reads them: an entry that no root names was not used
+ * lately.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
@@ -20,8 +21,8 @@ export interface Root {
 const SHAPE = { spec: 'string', keys: 'list' } as const;
 
 /**
- * Records that the entries are used now. The file is written only if it does not exist yet; else
- * its time is set.
+ * Records that the entries are used now. Writes the file only if it does not exist; otherwise sets
+ * its time.
  */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
   const file = path.join(
@@ -39,8 +40,8 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
 }
 
 /**
- * All roots. A damaged one is removed: the next run writes it again, and until then its entries
- * count as used when they were made.
+ * Returns all roots. Removes a damaged one: the next run writes it again, and until then its
+ * entries count as last used when they were made.
  */
 export function readRoots(root: string): Root[] {
   const dir = path.join(root, 'roots');

@@ -17,7 +17,7 @@ const sealOf = (body: string, digits: Digits): string =>
   `,"checksum":"${sha256(body).slice(0, digits)}"}`;
 
 /**
- * The sealed text: one line, without a line break.
+ * Returns the sealed text: one line, without a line break.
  * @param value must not be empty, and must not have a field `checksum`
  */
 export function seal(value: JsonObject, digits: Digits = 64): string {
@@ -25,7 +25,7 @@ export function seal(value: JsonObject, digits: Digits = 64): string {
   return body + sealOf(body, digits);
 }
 
-/** The value without its checksum; null if the text is not what was sealed. */
+/** Returns the value without its checksum, or null if the text is not what was sealed. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -sealOf('', digits).length);
@@ -37,7 +37,7 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
   }
 }
 
-/** Replaces `file` as a whole, or leaves it unchanged. */
+/** Replaces `file` as a whole, or leaves it unchanged if that fails. */
 export function writeSealed(file: string, value: JsonObject): void {
   makeFolder(path.dirname(file));
   // Processes of two containers may have the same id and share a store, hence the random part. The
@@ -47,7 +47,7 @@ export function writeSealed(file: string, value: JsonObject): void {
     writeFileSync(draft, `${seal(value)}\n`);
     renameSync(draft, file);
   } catch (error) {
-    rmSync(draft, { force: true }); // else every run on a full disk would leave one more
+    rmSync(draft, { force: true }); // otherwise every run on a full disk would leave one more
     throw error;
   }
 }
@@ -66,8 +66,8 @@ function hasShape(value: unknown, shape: RecordShape): boolean {
 }
 
 /**
- * Null if the file does not exist. `damaged` if it is not what was written, or if the system will
- * not give it (a folder, a FIFO, no permission).
+ * Returns the value, or null if the file does not exist. Returns `damaged` if it is not what was
+ * written, or if the system will not give it (a folder, a FIFO, no permission).
  * @param shape the fields that the reader relies on
  */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed

@@ -1,4 +1,4 @@
-/** The store: look-up, publication and repair of entries under one folder. */
+/** The store: looks up, publishes and repairs entries under one folder. */
 import {
   existsSync,
   lstatSync,
@@ -42,23 +42,23 @@ export interface Store {
   entryDir(key: ActionKey): string;
   /**
    * Looks an entry up by its manifest and the sizes of its files. A file younger than the manifest
-   * was touched by hand and is hashed. Writes nothing but, then, the manifest's time.
+   * was touched by hand and is hashed; if it is unchanged, the manifest's time is set. Nothing else
+   * is written.
    */
   lookUp(key: ActionKey): LookUp;
-  /** As `lookUp`, and faster if the entry is absent: one system call instead of two. */
+  /** Like `lookUp`, but faster if the entry is absent: one system call instead of two. */
   lookUpNew(key: ActionKey): LookUp;
-  /** The complete manifest; null if there is none, or none that is whole. */
+  /** Returns the complete manifest, or null if there is none or it is damaged. */
   manifest(key: ActionKey): Manifest | null;
-  /** Checks the digest of every file: null if all are right, else what is wrong. */
+  /** Checks the digest of every file. Resolves to what is wrong, or null if every file is right. */
   check(entry: Entry): Promise<string | null>;
   /** Makes an empty folder on the store's file system. */
   scratch(name: string): string;
   /**
-   * The folder where an unfinished stage keeps the state from which it goes on after a kill.
-   * Whoever writes there makes it; it is removed once the entry is published.
-   * @param reads the digest of the stage's inputs as they lie on the disk: after one of them was
-   *   written
-   *   to, the folder is another one, so that nothing goes on from what was read before
+   * Returns the folder where an unfinished stage keeps the state from which it goes on after a
+   * kill. The first writer makes the folder. It is removed once the entry is published.
+   * @param reads the digest of the stage's inputs as they lie on the disk. If an input is written
+   *   to, the folder is another one, so that nothing goes on from what was read before.
    */
   resumeDir(key: ActionKey, reads?: string): string;
   /**
@@ -66,19 +66,17 @@ export interface Store {
    * entry stays and is returned.
    */
   publish(scratch: string, publication: Publication): Promise<Entry>;
-  /** Moves a damaged entry out of the way and returns where it went. */
+  /** Moves a damaged entry out of the way and returns its new path. */
   moveAside(key: ActionKey): string;
   /** Tries to take the lease of a key. */
   take(key: ActionKey): LeaseAttempt;
-  /** The keys of all folders that stand where an entry would. */
+  /** Returns the keys of all folders in the place of an entry, whole or damaged. */
   keys(): ActionKey[];
   /** Resolves when everything that was published is durable. */
   flush(): Promise<void>;
-  /**
-   * Writes the index by which the next store that is opened for this spec need not read manifests.
-   */
+  /** Writes the index, so that the next store opened for this spec need not read manifests. */
   saveIndex(): void;
-  /** Sweeps what dead processes have left, for a run that makes no entry. */
+  /** Sweeps what dead processes have left. For a run that makes no entry. */
   tidy(): void;
   close(): void;
 }
@@ -86,17 +84,17 @@ export interface Store {
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
-  /** The path of the spec whose entries will be looked up. If absent, every manifest is read. */
+  /** The path of the spec whose entries will be looked up. Without it, every manifest is read. */
   readonly spec?: string;
 }
 
-/** A time stamp that is this much older than now is older on any file system. */
+/** Setting a time stamp this far back makes it older than now on any file system. */
 const SETTLED_MS = 2000;
 
 const KEY = /^[0-9a-f]{64}$/;
 
 /**
- * Opens a store. Nothing is created before something must be written: a read-only store serves
+ * Opens a store. Creates nothing until something must be written, so a read-only store can serve
  * hits.
  */
 export const openStore = (root: string, options: StoreOptions = {}): Store =>
@@ -106,7 +104,7 @@ class FolderStore implements Store {
   readonly #me = newOwner();
   readonly #index: ManifestIndex | null;
   readonly #onTakeover: StoreOptions['onTakeover'];
-  /** What writing needs; null until something is to be written. */
+  /** The leases and the commit that writing needs; null until something is written. */
   #writing: { readonly leases: Leases; readonly commit: GroupCommit } | null = null;
 
   constructor(
@@ -188,7 +186,7 @@ class FolderStore implements Store {
         created: new Date().toISOString(),
       };
       writeFileSync(path.join(scratch, MANIFEST_FILE), printManifest(manifest));
-      // From now on, whatever is added to the folder shows in the folder's time (see strayFile).
+      // From now on, anything added to the folder changes the folder's time (see strayFile).
       utimesSync(scratch, new Date(), new Date(Date.now() - SETTLED_MS));
       const faster = this.#place(scratch, key);
       this.#sweepResumes(key);
@@ -292,7 +290,7 @@ class FolderStore implements Store {
   }
 }
 
-/** Renames a folder. The one above it is only made if it is missing, which is rare. */
+/** Renames a folder. Makes the folder above it only if that is missing, which is rare. */
 function moveInto(from: string, to: string): void {
   try {
     renameSync(from, to);

@@ -7,7 +7,7 @@ import { ownerName, ownerState, parseOwner } from './owner.ts';
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 
-/** The names in a folder; none if it does not exist. */
+/** Returns the names in a folder, or none if it does not exist. */
 export function readdirOr(dir: string): string[] {
   try {
     return readdirSync(dir);
@@ -18,10 +18,10 @@ export function readdirOr(dir: string): string[] {
 }
 
 /**
- * After this time without a sign of life, what a process of another host has left is swept. (A
- * container is another host, and so is this one before it was restarted.) Claims give way after 30
- * s already; scratch folders wait longer, because a process that was only stopped would lose what
- * it is writing.
+ * How long another host must give no sign of life before what its process left is swept. (A
+ * container is another host, and so is this host before a restart.) Claims already give way after
+ * 30 s. Scratch folders wait longer, because a process that was only stopped would lose what it is
+ * writing.
  */
 export const ABANDONED_MS = 3600 * 1000;
 
@@ -69,12 +69,13 @@ function goneBySigns(leases: string): IsGone {
 /**
  * Removes the scratch folders, claims and signs of owners that are gone.
  * @param root the store's folder
- * @param onTakeover called for each claim
+ * @param onTakeover called for each claim that is removed
  */
 export function sweepGone(root: string, onTakeover: OnTakeover | undefined): void {
   const leases = path.join(root, 'leases'),
     isGone = goneBySigns(leases);
-  // Scratch folders first: whether their owners are gone is told by the heartbeats in `leases`.
+  // Scratch folders go first, because the heartbeats in `leases` tell whether their owners are
+  // gone.
   sweepScratch(path.join(root, 'tmp'), isGone);
   for (const name of readdirOr(leases)) {
     const at = name.indexOf('.'),

@@ -13,8 +13,8 @@ const run = promisify(execFile),
   fsyncOf = promisify(fsync);
 
 /**
- * How long a batch gathers entries before its flush, and so what a power cut may cost. Starting a
- * flush delays the run by some milliseconds.
+ * How long a batch gathers entries before its flush. A power cut may cost this much work. Starting
+ * a flush delays the run by some milliseconds.
  */
 const GATHER_MS = 250;
 
@@ -44,8 +44,8 @@ async function fsyncTree(dir: string): Promise<void> {
 }
 
 /**
- * @param root the store: one `syncfs` of its file system covers every entry. Where that is not
- *   available, each file is flushed.
+ * @param root the store's folder. One `syncfs` of its file system covers every entry. Where that is
+ *   not available, each file is flushed.
  */
 export function createGroupCommit(root: string): GroupCommit {
   let waiting: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * Content-addressed entries: `<store>/<aa>/<key>/{manifest.json, …}`. The folders themselves say
- * what is stored.
+ * Content-addressed entries: `<store>/<aa>/<key>/{manifest.json, …}`. There is no list of them
+ * beside the folders themselves.
  */
 import type { BackendName, Digest, JsonObject, OutputFile } from '../api.ts';
 import type { ActionKey, KeyComponents } from '../plan/types.ts';
@@ -21,12 +21,13 @@ export interface Manifest {
   /** ISO 8601, UTC. */
   readonly created: string;
   readonly backend: BackendName | null;
-  /** Where it ran and on what: versions, threads, processor, the run's id. */
+  /** Where and on what the stage ran: versions, threads, processor, the run's id. */
   readonly facts: JsonObject;
 }
 
 /**
- * The part of a manifest that a look-up returns; a manifest seen before need not be opened for it.
+ * The part of a manifest that a look-up returns. A manifest that is in the index need not be opened
+ * for it.
  */
 export type ManifestHead = Pick<Manifest, 'content' | 'files' | 'seconds' | 'created' | 'backend'>;
 

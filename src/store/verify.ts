@@ -12,15 +12,15 @@ import { readdirOr } from './sweep.ts';
 export interface Damage {
   readonly key: ActionKey;
   readonly why: string;
-  /** Where it was moved to, so that the next run makes it anew. */
+  /** The folder that the damaged entry was moved to, so that the next run makes it again. */
   readonly moved: string;
 }
 
 export interface DamagedRecord {
   readonly file: string;
   /**
-   * Where it was moved to, so that a run writes it anew. Null for a pin, which blocks `gc` until
-   * its owner pins again.
+   * The path that the damaged record was moved to, so that a run writes it again. Null for a pin,
+   * which blocks `gc` until its owner pins again.
    */
   readonly moved: string | null;
 }
@@ -28,7 +28,7 @@ export interface DamagedRecord {
 export interface Verified {
   readonly checked: number;
   readonly damaged: readonly Damage[];
-  /** Records that are not what was written. */
+  /** The records that differ from what was written. */
   readonly records: readonly DamagedRecord[];
 }
 
@@ -40,8 +40,8 @@ export async function verifyStore(
   const damaged: Damage[] = [];
   let checked = 0;
   for (const key of keys) {
-    // Looked at twice: between the looks at its manifest and at its files, a run may have made it
-    // anew or gc may have removed it.
+    // Checked twice: between the checks of its manifest and of its files, a run may have made the
+    // entry again, or gc may have removed it.
     const why = (await faultOf(store, key)) === null ? null : await faultOf(store, key);
     if (why !== null) damaged.push({ key, why, moved: store.moveAside(key) });
     onEntry(++checked, keys.length);
@@ -72,7 +72,7 @@ function checkRecords(root: string): DamagedRecord[] {
   };
   return [
     ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
-    // These are named by their digest.
+    // Environments are named by their digest.
     ...jsonIn('environments').filter(isDamagedEnvironment).map(aside),
     ...jsonIn('pins')
       .filter(isDamaged)

@@ -1,22 +1,25 @@
-/** Reads JSON from outside: regular files of a bounded size and depth. */
+/** Reads JSON from outside, from regular files of limited size and depth. */
 import { open } from 'node:fs/promises';
 import { UserFault } from '../api.ts';
 import { inWords, MB } from './limits.ts';
 
-/** The largest tokenizer.json in use has about 35 MB. */
+/** The largest file that is read. The largest tokenizer.json in use has about 35 MB. */
 const FILE_BYTES = 128 * MB;
-/** Real files are about ten deep. Code that walks a value must not run out of stack. */
+/**
+ * The deepest nesting. Real files are about ten deep. Code that walks a value must not run out of
+ * stack.
+ */
 const DEEPEST = 100;
 
-/** A value as messages show it. */
+/** Returns a value as messages show it. */
 export function shown(value: unknown): string {
   const text = (JSON.stringify(value) as string | undefined) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
 /**
- * Parses a text. Throws `UserFault` if it is not JSON, or nested more than 100 deep.
- * @param name as messages call it
+ * Parses a text. Throws `UserFault` if it is not JSON, or is nested more than 100 deep.
+ * @param name the text's name in messages
  */
 export function parseJson(text: string, name: string): unknown {
   if (tooDeep(text)) throw new UserFault(`${name} is nested more than ${DEEPEST} deep.`);
@@ -27,7 +30,7 @@ export function parseJson(text: string, name: string): unknown {
   }
 }
 
-/** V8's message quotes the text around the fault, which may be long. */
+/** Shortens V8's message, which quotes the text around the fault and may be long. */
 export const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;
 
@@ -49,8 +52,8 @@ function tooDeep(text: string): boolean {
 }
 
 /**
- * The bytes of a file. Throws `UserFault` if it is not a regular file, can't be read, or is larger
- * than `bytes`.
+ * Returns the bytes of a file. Throws `UserFault` if it is not a regular file, can't be read, or is
+ * larger than `bytes`.
  */
 async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
   // Without O_NONBLOCK, opening a named pipe waits for a writer. Windows has no such flag.
@@ -73,7 +76,9 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
   }
 }
 
-/** The JSON of a file. Throws `UserFault` if it can't be read, is too large or is not JSON. */
+/**
+ * Returns the JSON of a file. Throws `UserFault` if it can't be read, is too large or is not JSON.
+ */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
   const bytes = await readRegularFile(path, FILE_BYTES, hint);
   let text: string;
@@ -85,6 +90,6 @@ export async function readJsonFile(path: string, hint?: string): Promise<unknown
   return parseJson(text, path);
 }
 
-/** An object that is neither null nor a list. */
+/** Whether a value is an object that is neither null nor a list. */
 export const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -24,7 +24,8 @@ const LIMITS = {
   /** Files listed for one source, or in one archive. */
   files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
   /**
-   * Seconds without a byte. An answer may take as long in all, in addition to its bytes at SLOWEST.
+   * Seconds without a byte. A whole answer may take this long, plus the time for its bytes at
+   * SLOWEST.
    */
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
   /**
@@ -38,14 +39,15 @@ type LimitName = keyof typeof LIMITS;
 
 export interface Limit {
   readonly value: number;
-  /** The way out, for a hint. */
+  /** How to raise the limit, for a hint. */
   readonly raise: string;
   /** Whether the variable is set. */
   readonly chosen: boolean;
 }
 
 /**
- * A limit as the environment sets it. Throws `UserFault` if the variable is not a number above 0.
+ * Returns a limit as the environment sets it. Throws `UserFault` if the variable is not a number
+ * above 0.
  */
 export function limitOf(name: LimitName, env: Env = process.env): Limit {
   const [variable, unit, fallback] = LIMITS[name];
@@ -63,20 +65,23 @@ export function limitOf(name: LimitName, env: Env = process.env): Limit {
   };
 }
 
-/** The longest time that a timer takes: about 24 days. */
+/** The longest time that a timer accepts: about 24 days. */
 export const LONGEST_MS = 2 ** 31 - 1;
 
-/** A server that sends fewer bytes a second than this counts as stalled, after `seconds`. */
+/**
+ * The fewest bytes a second that a server must send. After `seconds`, a slower one counts as
+ * stalled.
+ */
 export const SLOWEST = 10 * KB;
 
 /**
- * Packages of data hold text, which shrinks to about a tenth, and a small archive may hold little
- * else.
+ * The limit for an archive: `MOST_RATIO` times its size, but at least `LEAST_UNPACKED`. Packages of
+ * data contain text, which shrinks to about a tenth, and a small archive may contain little else.
  */
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
 
-/** The number of bytes that an archive of `bytes` may unpack to. */
+/** Returns the number of bytes that an archive of `bytes` may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
   const limit = limitOf('unpacked', env);
   if (limit.chosen) return limit;
@@ -86,7 +91,7 @@ export function unpackedLimit(bytes: number, env?: Env): Limit {
   };
 }
 
-/** `3.2 GB`, in the units that the variables use. */
+/** Returns a size such as `3.2 GB`, in the units that the variables use. */
 export function inWords(bytes: number): string {
   for (const [unit, name] of [
     [GB, 'GB'],

@@ -6,18 +6,26 @@
  */
 import { join } from 'node:path';
 
-/** The longest part of a path that file systems allow. */
+/** The most bytes in a part of a path that file systems allow. */
 const PART_BYTES = 255;
-/** The longest name. Linux allows 4096 bytes for a path, and the folder takes some of them. */
+/**
+ * The most bytes in a name. Linux allows 4096 bytes for a path, and the folder takes some of them.
+ */
 const NAME_BYTES = 2048;
 
-/** A name as messages show it: hostile names may be long, and may contain what a terminal obeys. */
+/**
+ * Returns a name as messages show it. A hostile name may be long, or may contain control
+ * characters.
+ */
 const shown = (name) => {
   const text = typeof name === 'string' ? JSON.stringify(name) : typeof name;
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
 };
 
-/** Why a name can't be a path below a folder, as the end of "which …"; null if it can be one. */
+/**
+ * Returns why a name can't be a path below a folder, worded to follow "which …", or null if it can
+ * be one.
+ */
 export function nameFault(name) {
   if (typeof name !== 'string') return 'is not text';
   if (name === '') return 'is empty';
@@ -35,7 +43,7 @@ export function nameFault(name) {
 }
 
 /**
- * The path of `name` below `root`. Throws if `name` can't be such a path.
+ * Returns the path of `name` below `root`. Throws if `name` can't be such a path.
  * @param {string} root
  * @param {unknown} name
  * @param {string} what the thing that has the name, as messages call it

@@ -1,5 +1,5 @@
 /**
- * Makes paths out of names from outside, by `joinInside`. A name that can't be a path is a
+ * Makes paths out of names from outside, with `joinInside`. A name that can't be a path is a
  * `UserFault`.
  */
 import { UserFault } from '../api.ts';
@@ -10,14 +10,15 @@ export { nameFault } from './names.mjs';
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
 
 /**
- * The path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
+ * Returns the path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
  * @param what the thing that has the name, as messages call it
  */
 export const pathInside = (root: string, name: unknown, what: string): string =>
   joinInside(root, name, what, fault);
 
 /**
- * As `pathInside`, for a file or folder in `root` itself: throws also if the name contains a slash.
+ * Like `pathInside`, for a file or folder directly in `root`: also throws if the name contains a
+ * slash.
  */
 export function fileInside(root: string, name: unknown, what: string): string {
   const path = pathInside(root, name, what);

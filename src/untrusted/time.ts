@@ -8,8 +8,8 @@ const script = new Script('work()');
 let context: { work: () => unknown } | undefined;
 
 /**
- * Runs synchronous work and returns its result. Throws `UserFault` with `message` if it takes
- * longer than `seconds`, even within a regular expression. It costs about 0.05 ms.
+ * Runs synchronous work and returns its result. Throws `UserFault` with `message` if the work takes
+ * longer than `seconds`, even within a regular expression. This costs about 0.05 ms.
  */
 export function withinSeconds<T>(seconds: number, message: () => string, work: () => T): T {
   const own = (context ??= createContext({ work: () => undefined }) as { work: () => unknown });

@@ -1,4 +1,7 @@
-/** `init`, `doctor`, `setup`, `plugins` and `schema`: starting out, and the reference. */
+/**
+ * Adds `init`, `doctor`, `setup`, `plugins` and `schema`: the commands for starting out, and the
+ * reference.
+ */
 import type { DoctorOptions } from '../doctor.ts';
 import { jsonOption, storeOption } from '../options.ts';
 import type { AddCommand } from './types.ts';

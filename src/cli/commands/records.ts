@@ -1,4 +1,7 @@
-/** `status`, `logs`, `verify`, `pin`, `unpin` and `gc`: records of runs, and the store. */
+/**
+ * Adds `status`, `logs`, `verify`, `pin`, `unpin` and `gc`: the commands on records of runs and on
+ * the store.
+ */
 import { Option } from 'commander';
 import { RUNS_KEPT } from '../../engine/state-folder.ts';
 import type { SpecOptions } from '../options.ts';

@@ -1,4 +1,4 @@
-/** `results`, `diff`, `export` and `learning-rates`: what came out. */
+/** Adds `results`, `diff`, `export` and `learning-rates`: the commands on results. */
 import { Option } from 'commander';
 import type { ExportOptions } from '../export.ts';
 import type { LearningRatesOptions } from '../learning-rates.ts';

@@ -1,4 +1,4 @@
-/** `run`, `plan`, `report`, `explain` and `exec`: a spec's stages. */
+/** Adds `run`, `plan`, `report`, `explain` and `exec`: the commands on a spec's stages. */
 import { Option } from 'commander';
 import type { ExecCommandOptions } from '../exec.ts';
 import type { ExplainOptions } from '../explain.ts';
