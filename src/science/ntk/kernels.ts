@@ -62,9 +62,9 @@ export interface KernelSet {
   readonly logits: Float32Array; // (N, C)
   /** Logits of the right rows; null without them. */
   readonly rightLogits: Float32Array | null; // (M, C)
-  /** Null where it was not asked for. */
+  /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
-  /** Null where it was not asked for, or no layer has LoRA factors. */
+  /** K_LoRA; null where it was not asked for, or no layer has LoRA factors. */
   readonly lora: Kernel | null;
   /** In forward order. */
   readonly layers: readonly LayerKernel[];
@@ -201,7 +201,7 @@ export interface Kernels {
   readonly classes: number; // C
   readonly logits: Float32Array; // (N, C)
   readonly full: Float64Array; // (N, C, N, C)
-  /** Null where no layer has LoRA factors. */
+  /** K_LoRA; null where no layer has LoRA factors. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly layers: readonly LayerKernel[];
 }

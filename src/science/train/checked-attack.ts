@@ -37,8 +37,8 @@ function shown(value: unknown): string {
 }
 
 /**
- * Adds to an error of a plugin who threw it; the stack says where. A UserFault and an abort remain
- * unchanged.
+ * Puts `who` before the message of an error that a plugin threw; the stack says where it was
+ * thrown. A UserFault and an abort remain unchanged.
  */
 function blamed(error: unknown, who: string): unknown {
   if (error instanceof Error && error.name !== 'UserFault' && error.name !== 'AbortError')

@@ -46,7 +46,10 @@ export interface LayerSpectrum {
 
 const norm = (values: Float64Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
-/** values: descending. */
+/**
+ * Returns the least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 where all are zero.
+ * @param values the singular values σ, descending
+ */
 export function effectiveRank(values: ArrayLike<number>, energy: number): number {
   const squares = Array.from(values, (value) => value * value);
   const total = squares.reduce((a, b) => a + b, 0);
