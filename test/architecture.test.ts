@@ -1,6 +1,6 @@
 /**
- * The table of rooms in ARCHITECTURE.md is what this test enforces: imports that it does not allow
- * fail, and so do rooms that it lacks.
+ * Enforces the table of rooms in ARCHITECTURE.md: the test fails for an import that the table does
+ * not allow, and for a room that the table lacks.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';

@@ -68,7 +68,7 @@ test('files of the repository that a command names exist', () => {
   assert.equal(missing.map(shown), []);
 });
 
-/** They write no result and take a second at most. */
+/** Commands that write no result and take a second at most. */
 const CHEAP = ['plan', 'schema', 'plugins', 'doctor', 'explain'];
 
 test('commands that change nothing run as written', async ({ project }) => {

@@ -14,7 +14,7 @@ import { allReaders } from './readers.ts';
 import type { Done, Job, Settings } from './worker.ts';
 
 /**
- * An input that takes longer than the first bound fails; at the second its thread is ended.
+ * An input that takes longer than the first bound fails; at the second bound its thread is ended.
  */
 const SECONDS = 5,
   HANG_SECONDS = 30;

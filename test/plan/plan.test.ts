@@ -137,8 +137,8 @@ const grid = experiment(
 );
 
 test('a stage that several cells share is planned once', () => {
-  // 12 cells: one data set in two splits; poison by seed and attack; the clean twins' trainings are
-  // the clean cells' own.
+  // The 12 cells share one data set in two splits, and poison stages by seed and attack. The
+  // trainings of the clean twins are those of the clean cells.
   assert.equal(kinds(plan(grid)), { data: 2, poison: 6, train: 12, evaluate: 12, report: 1 });
 });
 

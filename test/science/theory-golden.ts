@@ -1,4 +1,7 @@
-/** The reference values that test/golden/theory.py makes with NumPy and PyTorch, and the networks that they are of. */
+/**
+ * The reference values that test/golden/theory.py makes with NumPy and PyTorch, and the networks
+ * that the values belong to.
+ */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
  * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem
- * asks that M_Δ be negative semi-definite. Its eigenvalues are −1, n − r times, and s²·eig(AAᵀ) −
- * 1, so they follow from an r × r matrix.
+ * asks that M_Δ be negative semi-definite. It has the eigenvalue −1 at least n − r times; the other
+ * r are s²·eig(AAᵀ) − 1, so they follow from an r × r matrix.
  */
 import { strictlyBelow } from '../../stats/below.ts';
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';

@@ -1,6 +1,6 @@
 /**
- * A hub on this machine's loopback with repository info, file lists and downloads, as the real one
- * has.
+ * A hub on this machine's loopback that serves repository info, file lists and downloads as the
+ * real one does.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';

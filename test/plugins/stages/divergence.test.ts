@@ -1,4 +1,4 @@
-/** M over paired runs: what is paired with what, and the numbers by hand. */
+/** M over paired runs: which runs are paired, and numbers worked out by hand. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
@@ -483,7 +483,7 @@ test('a training of reversed batches is in no pack, and says what it is', async 
 
 test('runs that end at different steps are compared at steps of both, or not at all', async () => {
   const inputs = await runs(cell);
-  // As an early stop leaves it: the run's last model is of step 4, or of step 3.
+  // The record is as an early stop leaves it: the run's last model is of step 4, or of step 3.
   const record = await json<object>(join(inputs.clean, 'train.json'));
   const endAt = (step: number): Promise<void> =>
     writeFile(join(inputs.clean, 'train.json'), JSON.stringify({ ...record, kept_step: step }));

@@ -1,4 +1,4 @@
-/** The course of a training: steps that are kept, looks on the way, and going on after a stop. */
+/** The course of a training: the steps that are kept, evaluations during training, and resuming. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
