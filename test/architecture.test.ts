@@ -203,7 +203,7 @@ test('planning loads no numerics: plugins import science and large packages when
 
 test('every test file runs its tests', () => {
   const tests = filesUnder('test').filter((file) => file.endsWith('.test.ts'));
-  // By itself, or as the files that it is made of.
+  // A file runs its suite, or imports other test files that do.
   const runs = (file: string): boolean =>
     parse(file).statements.some(
       (statement) =>

@@ -1,4 +1,7 @@
-/** Every command in the documents exists, with its options; what is cheap and changes nothing is run. */
+/**
+ * Every command in the documents exists and has the options used there. Cheap commands that change
+ * nothing are run.
+ */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';

@@ -290,7 +290,7 @@ test('what a warm worker has kept of a source that changed under it serves no ot
     const { source = '' } = given;
     const keeper = globalThis as { kept?: string };
     if (seed === 1) fs.writeFileSync(source, 'worse');
-    keeper.kept ??= fs.readFileSync(source, 'utf8'); // as a model is kept, by its digest
+    keeper.kept ??= fs.readFileSync(source, 'utf8'); // as a worker keeps a model
     if (seed === 1) fs.writeFileSync(source, 'right');
     put('out.txt', keeper.kept);
   });

@@ -88,7 +88,7 @@ export const MOVED = [1, 2, 3, 4].flatMap((seed) => [
   }),
 ]);
 
-/** The count, bits and entropies of these eigenvalues, by their definitions. */
+/** Computes the count, bits and entropies of these eigenvalues from their definitions. */
 export function facts(spectrum: readonly number[]): FisherFacts {
   const total = spectrum.reduce((a, b) => a + b, 0);
   const shares = spectrum.map((value) => value / total);

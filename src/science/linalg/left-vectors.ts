@@ -1,7 +1,7 @@
 /**
- * Left singular vectors of the largest singular values only, in double precision. On TensorFlow
- * they come from the eigenvectors of the smaller Gram matrix, at a fifth of the cost of a whole
- * decomposition; squaring loses precision among the small singular values only.
+ * Computes the left singular vectors of only the largest singular values, in double precision. On
+ * TensorFlow they come from the eigenvectors of the smaller Gram matrix, at a fifth of the cost of
+ * a whole decomposition; squaring loses precision among the small singular values only.
  */
 import { svd } from './svd.ts';
 import { tensorflowGramVectors } from './tensorflow.ts';

@@ -44,7 +44,7 @@ export interface SaveContext {
   readonly changed: readonly string[];
 }
 
-/** What a linear layer may use beside its own arguments. */
+/** What a linear layer may use besides its arguments. */
 export interface LayerContext {
   readonly parameter: ParameterLookup;
   /**

@@ -155,7 +155,7 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
 }
 
 /**
- * Draws every parameter from its own stream (seed, 'init', name), except those of the head's
+ * Draws every parameter from a separate stream (seed, 'init', name), except those of the head's
  * modules, which the network draws.
  */
 async function drawn(

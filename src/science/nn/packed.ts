@@ -23,7 +23,7 @@ const allRows = (bounds: Bounds): number => at(bounds, bounds.length - 1);
  * (m, Σr).
  */
 export interface PackedFactors {
-  /** By member; 0 where the member does not adapt the layer. */
+  /** The rank of each member; 0 where it does not adapt the layer. */
   readonly ranks: readonly number[];
   readonly scales: readonly number[];
 }

@@ -47,11 +47,11 @@ export interface LayerKernel {
 }
 
 export interface Kernel {
-  /** In the rows' order; symmetric for rows with themselves. */
+  /** The entries in the rows' order; symmetric for rows with themselves. */
   readonly data: Float64Array; // (N, C, M, C)
   /** The standard error of the estimate as a share of ‖K‖_F; null where nothing was projected. */
   readonly error: number | null;
-  /** By layer, where they were asked for. */
+  /** Each layer's block; null where blocks were not asked for. */
   readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, M, C)
 }
 
@@ -66,7 +66,7 @@ export interface KernelSet {
   readonly full: Kernel | null;
   /** K_LoRA; null where it was not asked for, or no layer has LoRA factors. */
   readonly lora: Kernel | null;
-  /** In forward order. */
+  /** The layers in forward order. */
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
   /** The groups of layers that shared a forward pass, with the bytes of their h and δ. */

@@ -29,7 +29,7 @@ export interface LayerBatch {
 
 /** How rows are cut into batches and layers into groups. */
 export interface WalkPlan {
-  /** By set. */
+  /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
 }

@@ -1,7 +1,8 @@
 /**
  * Several trainings over one frozen base that take their steps together, with one forward and one
- * backward pass over the batches of all. Each has its own rows, order, learning rate, adapter, head
- * and number of steps, and its result is the same as if it had trained alone, within rounding.
+ * backward pass over the batches of all. The members may differ in rows, order, learning rate,
+ * adapter, head and number of steps. The result of each is the same as if it had trained alone,
+ * within rounding.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
@@ -90,7 +91,8 @@ interface Pack {
  * Trains the members. Returns one promise for each member. It resolves to the trained values, which
  * the caller disposes of, or rejects with the fault that the member would end with if it trained
  * alone. It settles after the member's last step.
- * @param members any two networks `packable`, all `packSettings` equal and not null
+ * @param members any two of their networks are `packable`, and their `packSettings` are equal and
+ * not null
  */
 export function trainPack(members: readonly PackMember[]): readonly Promise<Map<string, Tensor>>[] {
   const first = at(members, 0);

@@ -1,8 +1,8 @@
 /**
- * What training did to a weight, by singular values: ΔW's spectrum and effective rank, and intruder
- * dimensions, that is, leading singular vectors of the trained weight that are similar to none of
- * the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion of
- * Equivalence, arXiv 2410.21228; left singular vectors, as there).
+ * How training changed a weight, described by singular values: ΔW's spectrum and effective rank,
+ * and intruder dimensions, that is, leading singular vectors of the trained weight that are similar
+ * to none of the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion
+ * of Equivalence, arXiv 2410.21228; left singular vectors, as there).
  */
 import { createHash } from 'node:crypto';
 import { leadingLeftVectors } from '../linalg/left-vectors.ts';

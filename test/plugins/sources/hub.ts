@@ -23,7 +23,7 @@ export interface HubRig {
   readonly logged: string[];
   /** The paths asked for; a download counts once. */
   readonly requests: string[];
-  /** By `models/OWNER/NAME` or `datasets/OWNER/NAME`. */
+  /** The repositories by `models/OWNER/NAME` or `datasets/OWNER/NAME`. */
   readonly repositories: Map<string, HubRepository>;
   /** Set `damage` to answer downloads with other bytes than the list says. */
   readonly faulty: { damage: boolean };

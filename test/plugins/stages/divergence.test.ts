@@ -240,7 +240,7 @@ for (const [adapter, at, kinds] of [
     const [clean, poisoned, start] = await Promise.all([
       tensorsIn(inputs.clean, at),
       tensorsIn(inputs.model, at),
-      // Where a head-only or BitFit training starts, its folder holds the checkpoint's own values.
+      // The start folder of a head-only or BitFit training holds the checkpoint's values.
       tensorsIn(inputs.start, at),
     ]);
     const changes = (held: Map<string, ArrayLike<number>>, wanted: (kind: string) => boolean) =>
@@ -278,7 +278,8 @@ test("LoRA with trained biases: they are M's too, apart from the effective weigh
   );
   assert.equal(Object.keys(mean.kinds), ['biases', 'norms']);
   assert.ok(present(mean.kinds.biases).l2 > 0 && present(mean.kinds.norms).l2 > 0);
-  // Of one point of three: the mean of norms is not the norm of means.
+  // Where no biases are trained there are no kinds, and `trained` equals `total`: both are means of
+  // norms over points, not norms of means.
   const plain = await json<Found>(
     file(await chain.run(divergence, cell, await runs(cell)), 'divergence.json'),
   );
@@ -390,7 +391,7 @@ test('the noise floor is the clean run against itself with its rows reversed', a
   const { points, mean, noise_floor: floor } = await json<Found>(file(ran, 'divergence.json'));
   if (!floor.measured) throw new Error(floor.reason);
   assert.match(floor.method, /each batch's rows read in reverse order/);
-  // By hand, at the end.
+  // The floor at the last point is computed by hand.
   const [clean, again] = await Promise.all([
     weightsIn(given.clean),
     weightsIn(present(given['again'])),

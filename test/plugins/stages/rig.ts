@@ -270,7 +270,10 @@ export async function runStage(
   return { dir, log: context.logged };
 }
 
-/** Stops the stage once its progress has come so far; it is to end with the abort. */
+/**
+ * Aborts the stage when its progress reaches `done`. Throws unless the stage then ends with an
+ * AbortError.
+ */
 export async function stopAt(
   done: number,
   run: (context: Partial<RunContext>) => Promise<unknown>,

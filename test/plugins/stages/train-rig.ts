@@ -43,7 +43,7 @@ export async function preflight(cell: Cell, model: Asset = modelAsset): Promise<
   );
 }
 
-/** Hands over the model that a training left, at one of its steps. */
+/** Calls `use` with the model that a training left, or with that of the step `at`. */
 export async function opened<T>(
   trainDir: string,
   adapter: AdapterImplementation,
