@@ -44,7 +44,7 @@ export interface TrainTurn {
 }
 
 export interface TrainResult {
-  /** Losses by cell and step. */
+  /** The losses by cell and step. */
   readonly losses: readonly (readonly number[])[];
   /** Tensor operations of one step of all cells together. */
   readonly operations: number | null;

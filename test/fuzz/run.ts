@@ -1,6 +1,6 @@
 /**
- * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: every reader over N inputs
- * each (slow ones over fewer), made from valid ones. Each input must give a value or a user's
+ * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: runs every reader over N
+ * inputs (slow ones over fewer), made from valid ones. Each input must give a value or a user's
  * fault, in bounded time and memory, and write nothing outside its folder. The same seed makes the
  * same inputs. A failing input is shrunk and saved, and its path printed.
  */

@@ -322,7 +322,7 @@ test('the version of a plugin that is edited while it loads is that of what runs
   }
   assert.ok(saved);
   writeFileSync(path, source('other'));
-  fs.utimesSync(path, 1e9, 1e9); // so that no record of the bundle before fits
+  fs.utimesSync(path, 1e9, 1e9); // so that no record of the earlier bundle fits
   const after = await loadOne(path);
   const says = async (plugin: LoadedPlugin): Promise<string> =>
     (await fault(() => poisonNothing(plugin))).message;

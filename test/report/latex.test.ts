@@ -167,7 +167,7 @@ test('differences are paired by seed, with full fine-tuning or with the clean ru
 });
 
 test('differences leave out pairs that are not evidence, and the table says so', () => {
-  // Rank 4 of seed 1 predicts one class only under the attack.
+  // Under the attack, the model of rank 4 and seed 1 predicts only one class.
   const [, rank4] = laidOut({}).entries;
   near(present(rank4![2]!.difference).mean, 0.2);
   assert.equal(
@@ -190,7 +190,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
       facts: [],
       comments: [],
     });
-  // 0.71 and 0.69 of the seeds that are left − 0.49 and 0.51.
+  // For the seeds that are left: 0.71 and 0.69 minus 0.49 and 0.51.
   assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
   assert.match(
     tableOf(rows),

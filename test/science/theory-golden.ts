@@ -87,7 +87,7 @@ export async function openChanged(
   }
 }
 
-/** At B = 0, as LoRA starts. */
+/** The network at B = 0, as LoRA starts. */
 export const openStart = (): Promise<Network> =>
   openChanged((name, tensor) =>
     name.endsWith('.lora_B')
@@ -95,7 +95,7 @@ export const openStart = (): Promise<Network> =>
       : tensor,
   );
 
-/** Both factors moved by the formula that test/golden/theory.py has. */
+/** The network with both factors changed by the formula of test/golden/theory.py. */
 export const openMoved = (): Promise<Network> =>
   openChanged((name, { shape, data }) => {
     const step = wave(name, shape, name.endsWith('.lora_B') ? 0.03 : 0.05).data;

@@ -106,7 +106,7 @@ const flip = (file: string, at: number): void => {
   bytes[at] = present(bytes[at]) ^ 1;
   writeFileSync(file, bytes);
 };
-/** As if the change had come before the manifest: what a failing disk does. */
+/** Makes a change look older than the manifest, as when a disk fails. */
 const old = (file: string): void => utimesSync(file, new Date(1e9), new Date(1e9));
 
 for (const [what, damage, why] of [

@@ -222,7 +222,7 @@ test("LoRA on a base starts at the base's function, and names the base", async (
   const start = await weights(await run(merge, beforeTraining(cell))),
     end = await weights(await run(merge, cell));
   assert.equal([...start.keys()].sort(), [...merged.keys()].sort());
-  // B = 0: the same bits.
+  // B = 0, so the merged weights have the same bits.
   for (const [name, { data }] of merged) assert.equal(present(start.get(name)).data, data, name);
   const moved = [...merged]
     .filter(([name, { data }]) => present(end.get(name)).data.some((value, i) => value !== data[i]))

@@ -121,7 +121,7 @@ test('looks on the way give curves, and change nothing of the training', async (
 });
 
 test('a training that stops early leaves its best model, and goes on after a stop', async () => {
-  // What it learns is wrong on these rows.
+  // What the model learns is wrong on these rows.
   const turned = spokenRows(11, 100).map((row) => ({ ...row, label: 1 - row.label }));
   const validation = await datasetFolder(turned);
   const cell = withTrain({
