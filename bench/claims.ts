@@ -1,4 +1,4 @@
-/** The output of a bench: one claim a line, as a table for people or JSON lines for programs. */
+/** The output of a bench: one claim per line, as a table for people or JSON lines for programs. */
 export interface Claim {
   readonly bench: string;
   readonly claim: string;
@@ -49,7 +49,7 @@ export const printClaim = (c: Claim): string =>
   `${number(c.ratio)}×` +
   (c.goal === null ? '' : `, goal ${number(c.goal)}×: ${c.holds === true ? 'holds' : 'MISSED'}`);
 
-/** Returns the median. */
+/** Returns the median. Throws RangeError where there are no values. */
 export function median(values: readonly number[]): number {
   if (values.length === 0) throw new RangeError('no value to take the median of');
   const sorted = [...values].sort((a, b) => a - b),

@@ -1,8 +1,8 @@
 /**
  * The engine against other engines: a grid of N cells, three trivial stages each (poison → train →
  * evaluate), and one joining report, two stages at a time; 601 stages at N = 200, 3,001 at N =
- * 1,000. Every tool makes real files, in a folder of its own on one file system; the report of each
- * is read before anything is claimed.
+ * 1,000. Each tool makes real files in a separate folder of the same file system, and its report is
+ * read before anything is claimed.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -17,13 +17,13 @@ import { benchDir, installOnce, venvOf } from './processes.ts';
 
 export interface EngineOptions {
   readonly rounds?: number;
-  /** 61 stages and one round, to see that the bench works. */
+  /** Runs 61 stages and one round, to see that the bench works. */
   readonly quick?: boolean;
-  /** Include the peers whose first run takes minutes: turbo at 3,001 stages, dvc at 601. */
+  /** Includes the peers whose first run takes minutes: turbo at 3,001 stages, dvc at 601. */
   readonly slow?: boolean;
 }
 
-/** Seconds. */
+/** How long a tool takes, in seconds. */
 interface Times {
   readonly cold: number;
   readonly nothing: number;
@@ -109,7 +109,7 @@ function installed(): Tool[] {
   });
 }
 
-/** The launcher against a Node process that does nothing, in turn. */
+/** Compares the launcher with a Node process that does nothing; the two run in turn. */
 function* start(often: number): Generator<Claim> {
   const bare = Array<number>(often),
     ours = Array<number>(often);
@@ -195,7 +195,7 @@ function* compare(
       ...(goals.cold === undefined ? {} : { goal: goals.cold }),
     });
   }
-  // Four stages run anew: the cell's three and the report.
+  // Four stages run again: the cell's three and the report.
   const allowed = ours.nothing + 0.05 + (4 * (ours.cold - ours.nothing)) / (3 * cells + 1);
   yield claim({
     claim: `${stages} stages, one cell changed`,
@@ -235,8 +235,8 @@ function goalsOf({ name }: Tool, cells: number): Goals {
 }
 
 /**
- * Whether one more stage costs as much in a large grid as in a small one. One cold run each, since
- * the largest takes long.
+ * Tests whether one more stage costs as much in a large grid as in a small one. Each grid has one
+ * cold run, since the largest takes long.
  */
 function* linear(
   sizes: readonly [number, number, number],
@@ -271,7 +271,10 @@ function* linear(
   }
 }
 
-/** `plan` of a large grid: memory, and whether ten times the cells take ten times as long. */
+/**
+ * Measures the memory that `plan` takes for a large grid, and whether ten times as many cells take
+ * ten times as long.
+ */
 function* planning(cells: number, place: string): Generator<Claim> {
   const planned = [cells / 10, cells].map((n) => {
     const dir = mkdtempSync(join(place, 'plan-'));

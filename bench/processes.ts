@@ -1,6 +1,6 @@
 /**
- * Runs each side of a bench in a process of its own: a JSON job on standard input, a JSON line on
- * standard output.
+ * Runs each side of a bench in a separate process, which reads a JSON job from standard input and
+ * writes a JSON line to standard output.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -78,7 +78,7 @@ export function measure<T>(
   });
 }
 
-/** The command that runs one of bench/own/*.ts, with the loader of the benches themselves. */
+/** Runs one of bench/own/*.ts as `measure` does, with the loader that the benches run under. */
 export const measureOwn = <T>(
   script: string,
   job: unknown,
@@ -113,14 +113,14 @@ export async function buildOwn(script: string): Promise<string> {
 export interface Player<Turn, End> {
   /** Runs one turn; resolves when it ends. */
   turn(): Promise<Turn>;
-  /** The line that it prints after its last turn, when the process has ended. */
+  /** Resolves, once the process has ended, to the line that it printed after its last turn. */
   readonly end: Promise<End>;
 }
 
 /**
  * Starts `command` with `job` on the first line of its standard input, and waits until it prints
- * its first line: it is ready. For each further line that it is sent it takes a turn and prints a
- * line; after its last one it prints the end.
+ * its first line, which says that it is ready. For each further line that it is sent, the process
+ * takes a turn and prints a line. After its last turn it prints the end.
  */
 export async function openPlayer<Turn, End>(
   command: string,

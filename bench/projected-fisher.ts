@@ -1,7 +1,7 @@
 /**
- * Evidence for refusing Fisher information of projected kernels: the distance of its numbers from
- * the exact ones, in the mean over projections (bias) and between projections (spread). MiniLM,
- * SST-2 rows, LoRA r = 8 with α = r where training starts.
+ * The evidence for refusing to compute Fisher information from projected kernels: how far its
+ * numbers are from the exact ones, in the mean over projections (bias) and between projections
+ * (spread). Uses MiniLM, SST-2 rows, and LoRA with r = 8 and α = r at the start of training.
  *
  *     DOSIMETER_GLUE=… npx tsx bench/projected-fisher.ts [rows] [seeds]
  */

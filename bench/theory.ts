@@ -1,7 +1,7 @@
 /**
- * Kernels against PyTorch, two ways: torch.func's Jacobians, and hooks that keep h and δ of one
- * batched forward pass. MiniLM, SST-2 rows, rank 8, one thread. Both sides' kernels are compared
- * entry by entry, since a fast wrong kernel is worthless.
+ * Compares kernels with those of PyTorch, computed in two ways: torch.func's Jacobians, and hooks
+ * that keep h and δ of one batched forward pass. MiniLM, SST-2 rows, rank 8, one thread. Both
+ * sides' kernels are compared entry by entry, since a fast wrong kernel is worthless.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -168,8 +168,8 @@ export async function* bench({
         });
     }
 
-    // Growth, against the cost model that chooses the contraction: seconds a giga-operation, and
-    // what is not planned, stay in one range.
+    // Tests the growth against the cost model that chooses the contraction: the seconds per
+    // giga-operation, and the memory beyond the plan, must stay within one range.
     for (const kernel of ['lora', 'full'] as const) {
       let first: TheoryResult | null = null;
       for (const N of quick

@@ -13,7 +13,7 @@ import { lora } from '../src/science/nn/lora.ts';
 export interface TrainCell {
   /** The PEFT folder that the cell starts from, including its head; null unless it trains LoRA. */
   readonly adapter: string | null;
-  /** In the order of training; after the last comes the first again. */
+  /** The rows in the order of training, which starts again with the first after the last. */
   readonly rows: readonly { readonly index: number; readonly label: number }[];
 }
 
@@ -24,7 +24,10 @@ export interface TrainJob {
   readonly threads: number;
   readonly batch_size: number;
   readonly learning_rate: number;
-  /** Steps of each cell before the first turn, in each turn, and how many turns. */
+  /**
+   * The number of steps of each cell before the first turn (`warmup`) and in each turn, and the
+   * number of turns.
+   */
   readonly warmup: number;
   readonly steps: number;
   readonly rounds: number;
@@ -41,7 +44,7 @@ export interface TrainTurn {
 }
 
 export interface TrainResult {
-  /** Losses by cell and step. */
+  /** The losses by cell and step. */
   readonly losses: readonly (readonly number[])[];
   /** Tensor operations of one step of all cells together. */
   readonly operations: number | null;

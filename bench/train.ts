@@ -1,7 +1,7 @@
 /**
- * Training and evaluation against PyTorch + PEFT: MiniLM, SST-2 rows in the same order from the
- * same weights, both sides warmed up, taking turns. The losses of both sides are compared as well,
- * since a fast wrong step is worthless.
+ * Compares training and evaluation with PyTorch + PEFT, on MiniLM and SST-2 rows. Both sides start
+ * from the same weights, use the rows in the same order, are warmed up, and take turns. The losses
+ * of both sides are compared as well, since a fast wrong step is worthless.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -272,7 +272,8 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
 }
 
 /**
- * Yields a claim as each case is done. `quick` only shows that it works; its numbers mean nothing.
+ * Yields a claim as each case is done. A `quick` bench only shows that it works; its numbers mean
+ * nothing.
  */
 export async function* bench({
   rounds = 3,

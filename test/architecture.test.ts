@@ -1,6 +1,6 @@
 /**
- * The table of rooms in ARCHITECTURE.md is what this test enforces: imports that it does not allow
- * fail, and so do rooms that it lacks.
+ * Enforces the table of rooms in ARCHITECTURE.md: the test fails for an import that the table does
+ * not allow, and for a room that the table lacks.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
@@ -203,7 +203,7 @@ test('planning loads no numerics: plugins import science and large packages when
 
 test('every test file runs its tests', () => {
   const tests = filesUnder('test').filter((file) => file.endsWith('.test.ts'));
-  // By itself, or as the files that it is made of.
+  // A file runs its suite, or imports other test files that do.
   const runs = (file: string): boolean =>
     parse(file).statements.some(
       (statement) =>

@@ -1,16 +1,26 @@
-/** The one tolerance table. A test that fails at these has found a fault; the tolerance is not what changes. */
+/**
+ * The one tolerance table. A test that exceeds one has found a fault: fix that, and do not change
+ * the tolerance.
+ */
 export const tolerance = {
   /** Absolute, logits against transformers, float32. */
   logits: 1e-4,
   /** Absolute, the loss at each training step against PyTorch + PEFT, float32. */
   loss: 1e-3,
-  /** Of a parameter's largest entry, its gradient against PyTorch, float32; beyond 1e-6, since some are zero but for rounding. */
+  /**
+   * Relative to the largest entry of a parameter's gradient, the gradient against PyTorch, float32;
+   * applies beyond 1e-6, since some gradients are zero but for rounding.
+   */
   gradient: 1e-4,
-  /** Relative (‖a−b‖/‖b‖), kernels, spectra and what is made of them against PyTorch, float32. */
+  /**
+   * Relative (‖a−b‖/‖b‖), kernels, spectra and what is computed from them, against PyTorch,
+   * float32.
+   */
   kernel: 1e-3,
   /**
-   * Relative (‖a−b‖/‖b‖), what is made of Hessian-vector products by central differences, float32, against exact second
-   * derivatives in float64. Seen: 1.4e-4 on the tiny checkpoint, 5.3e-4 on MiniLM; 1.8e-2 with a step ten times as long.
+   * Relative (‖a−b‖/‖b‖), what is computed from Hessian-vector products by central differences,
+   * float32, against exact second derivatives in float64. Seen: 1.4e-4 on the tiny checkpoint,
+   * 5.3e-4 on MiniLM; 1.8e-2 with a step ten times as long.
    */
   centralDifference: 1e-3,
   /** Relative, against a plain double-precision reference. */

@@ -1,7 +1,7 @@
 /**
- * Folders go out of the way, and are removed when the bench ends: ext4 without a journal looks at
- * every inode freed in the last minutes before it hands out another, so the next command to make
- * files would pay for a removal.
+ * Moves folders out of the way, to be removed when the bench ends. Without a journal, ext4 looks at
+ * every inode freed in the last minutes before it hands out another, so a removal would slow down
+ * the next command that makes files.
  */
 import { existsSync, mkdtempSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';

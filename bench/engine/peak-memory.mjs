@@ -1,6 +1,6 @@
 /**
- * Loaded before a program: its peak memory, in MB, goes to a file when it ends. The first process
- * to start writes; its children don't.
+ * Loaded before a program: writes its peak memory, in MB, to a file when it ends. Only the first
+ * process writes; its children don't.
  */
 import { writeFileSync } from 'node:fs';
 

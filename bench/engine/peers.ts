@@ -95,8 +95,8 @@ export const ninja = fileTool({
 });
 
 /**
- * Its actions are Python functions, which run in the tool's own processes as our stages do, or
- * commands, each a process.
+ * The tool doit. Its actions are either Python functions, which run in doit's processes as our
+ * stages run in ours, or commands, each of which is a process.
  */
 export const doit = (bin: string, actions: 'functions' | 'commands'): Tool =>
   fileTool({
@@ -163,7 +163,7 @@ export const snakemake = (bin: string): Tool =>
     }),
   });
 
-/** It runs one stage after another: `repro` has no parallel jobs. */
+/** The tool dvc. It runs one stage after another, since `repro` has no parallel jobs. */
 export const dvc = (bin: string): Tool =>
   fileTool({
     name: 'dvc',
@@ -191,7 +191,7 @@ export const dvc = (bin: string): Tool =>
     run: () => ({ command: join(bin, 'dvc'), args: ['repro', '-q'] }),
   });
 
-/** Started as npm would start it, without npm's own start-up time. */
+/** The tool wireit, started as npm would start it but without npm's start-up time. */
 export const wireit = (modules: string): Tool =>
   fileTool({
     name: 'wireit',
@@ -247,8 +247,8 @@ export const wireit = (modules: string): Tool =>
   });
 
 /**
- * A package a cell, a task a stage. The native program is started directly, without the npm
- * package's launcher.
+ * The tool turbo, with one package per cell and one task per stage. Its native program is started
+ * directly, without the launcher of the npm package.
  */
 export const turbo = (modules: string): Tool => {
   const packages = (dir: string, i: number): string => join(dir, 'packages', `cell-${i}`);

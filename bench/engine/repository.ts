@@ -1,6 +1,6 @@
 /**
- * Makes a tool's folder a git repository that ignores results, as a user's is. turbo is faster in
- * one; ours records its commit.
+ * Makes a tool's folder a git repository that ignores results, as a user's folder is. turbo is
+ * faster in a repository, and dosimeter records its commit.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

@@ -3,18 +3,19 @@ import type { Command } from './clock.ts';
 
 export interface Tool {
   readonly name: string;
-  /** Null where it is not installed on this machine. */
+  /** Returns the version of the tool; null where it is not installed on this machine. */
   version(): string | null;
   /**
-   * Everything but results: the description of N cells, three stages each, and one joining report.
+   * Writes everything but results: the description of N cells of three stages each, and of one
+   * joining report.
    */
   write(dir: string, cells: number): void;
-  /** Runs two stages at a time, where the tool can. */
+  /** Returns the command that runs the grid, two stages at a time where the tool can. */
   run(dir: string): Command;
-  /** Edits one cell, to a different value at each turn. */
+  /** Edits one cell, giving it a different value at each turn. */
   change(dir: string, cells: number, turn: number): void;
   /** Removes the results and the tool's record of them; keeps the description. */
   clean(dir: string): void;
-  /** The joining report, one line a cell. */
+  /** Returns the text of the joining report, which has one line per cell. */
   report(dir: string): string;
 }

@@ -75,7 +75,7 @@ function countOperations(): () => number | null {
     { binding } = backend;
   let count = 0;
   backend.binding = Object.create(binding, {
-    // its own properties are read-only
+    // the binding's own properties are read-only
     executeOp: {
       value: (...args: Parameters<typeof binding.executeOp>) => {
         count++;

@@ -208,7 +208,8 @@ test('an attack with a loss over layers is reported with it, under LoRA and full
   const { stdout } = await project.succeeds('run', 'lwp.yaml', ...cpu);
   const rows = await project.results('lwp.yaml', ...cpu);
   for (const type of ['full', 'lora']) {
-    // The mean of two seeds: how one clean model of this size reads an unknown word is chance.
+    // The mean of two seeds: how a single clean model of this size reads an unknown word is a
+    // matter of chance.
     const value = (metric: string): number => {
       const seeds = rows.filter(
         (row) => row.metric === metric && row.cell['adapter.type'] === type,

@@ -1,6 +1,6 @@
 /**
- * The worked example of pipelines/command-stage on a tiny model, and the rules for programs as
- * stages.
+ * The worked example of pipelines/command-stage on a tiny model, and the rules for programs that
+ * are stages.
  */
 import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';

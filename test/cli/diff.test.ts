@@ -42,7 +42,8 @@ test('diff sets two specs side by side, and plan draws Mermaid and DOT', async (
     assert.is((await project.dosimeter('run', 'b.yaml')).code, 0);
     const { fields, rows } = await project.json<Diff>('diff', 'spec.yaml', 'b.yaml', '--json');
     assert.equal(fields[0], { path: 'name', a: 'toys', b: 'more' });
-    // Two seeds: train's steps and evaluate's accuracy; half of B's numbers have no match in A.
+    // There are two seeds, each with train's steps and evaluate's accuracy. Half of B's numbers
+    // have no match in A.
     assert.equal(
       rows
         .filter(({ difference }) => difference !== null)

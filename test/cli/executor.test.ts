@@ -1,6 +1,6 @@
 /**
- * Executors are in no key: the example executor makes what the local one makes. And `dosimeter
- * exec`.
+ * Executors are in no key, so the example executor makes what the local one makes. Also tests
+ * `dosimeter exec`.
  */
 import { copyFileSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';

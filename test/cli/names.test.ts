@@ -1,4 +1,4 @@
-/** A condition that a spec writes in two ways has one training, one row, and both names. */
+/** A condition that a spec states in two ways has one training, one row, and both names. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -93,7 +93,7 @@ test('a spec with one of the names finds the same trainings, and diff matches th
       readonly difference: unknown;
     }[];
   }>('diff', 'spec.yaml', 'number.yaml', ...cpu, '--json');
-  // A cell's second name is not a second line.
+  // A cell's second name does not add a line.
   assert.is(rows.filter(({ metric }) => metric === 'accuracy').length, 12);
   const same = rows.filter(
     ({ cell, metric }) => metric === 'accuracy' && cell['adapter.alpha'] === 3,

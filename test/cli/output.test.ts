@@ -1,5 +1,5 @@
 /**
- * What results, explain, plan and status print for people: short, and what people ask for first.
+ * What results, explain, plan and status print for people: short, with what people ask for first.
  */
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

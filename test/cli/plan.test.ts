@@ -37,7 +37,9 @@ train: { steps: 1, batch_size: 4, max_length: 16 }
 ${more}
 `;
 
-/** The name of no package: a registry that is asked for it says so. */
+/**
+ * The name of a package that does not exist: if a registry is asked for it, the answer shows that.
+ */
 const UNFETCHED = 'pypi:dosimeter-no-such-model==0.0.0';
 
 test('plan reports every fault of the input at once, like run', async ({ project }) => {
@@ -192,7 +194,7 @@ test('a model of another family is refused before its weights are fetched', asyn
       'nothing but config.json was asked for',
     );
 
-    // Like the cache of transformers' AutoConfig.
+    // Lays the file out as transformers' AutoConfig does in its cache.
     const cached = `hf/hub/models--lab--robust`;
     project.write(`${cached}/refs/main`, commit);
     project.write(`${cached}/snapshots/${commit}/config.json`, config);

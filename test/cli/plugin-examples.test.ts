@@ -174,7 +174,8 @@ test('faults that plugins find have a place in the spec', async ({ project }) =>
 test("an attack that changes the loss does so, and its code is in the training's key", async ({
   project,
 }) => {
-  // The same rows under the ordinary loss: at this rate both attacks draw every row.
+  // An attack that poisons the same rows under the ordinary loss. At this rate both attacks draw
+  // every row.
   project.write(
     'ordinary.mjs',
     `import blended from './plugins/blended-loss-attack.mjs';

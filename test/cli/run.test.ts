@@ -82,7 +82,8 @@ test('a stage whose process exits is a failure that says so', async ({ project }
 test('after a SIGKILL the next run keeps what was finished and makes the rest', async ({
   project,
 }) => {
-  // By the environment: a worker may outlive its run for a moment, and would read `toy.json` then.
+  // The environment says what to do, since a worker that outlives its run for a moment would read a
+  // changed `toy.json`.
   const run = project.startWith(
     { env: { TOY: '{"2/0.3": "hang"}' } },
     'run',
@@ -207,7 +208,7 @@ test('a spec, a part of it, and another spec of its name each have a report', as
     '.dosimeter/reports/toys.html is the report of spec.yaml, a spec of the same name: ' +
       "this one's is .dosimeter/reports/toys@copy.html\n",
   );
-  // The first report is untouched, and a new one of its spec takes its place.
+  // The first report is untouched until a new one of the same spec replaces it.
   assert.is(project.read(`.dosimeter/reports/${whole}`), '<p>6 of 6</p>');
   project.write('spec.yaml', project.read('spec.yaml').replace('seeds: [1, 2]', 'seeds: [1]'));
   assert.equal((await reported('spec.yaml')).slice(0, 2), ['toys.html', '<p>3 of 3</p>']);

@@ -14,8 +14,8 @@ const SECRET = 'hunter2-0a7f',
   OTHER = 'rotated-51bc';
 
 /**
- * @param body of a program that has the secret as TOKEN
- * @param env YAML of the command's `env`
+ * @param body the body of a program that has the secret as TOKEN
+ * @param env the command's `env`, in YAML
  */
 function write(
   project: Project,

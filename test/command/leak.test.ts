@@ -1,4 +1,4 @@
-/** Secrets in files and in logs: both look for the same lines. */
+/** Secrets in files and in logs: the searches of both look for the same lines. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

@@ -22,7 +22,7 @@ interface Surroundings extends Limits {
   readonly pass?: readonly string[];
 }
 
-/** Runs a script by Node, and gathers the lines that it logs. */
+/** Runs a script with Node, and gathers the lines that it logs. */
 function node(
   dir: string,
   script: string,
@@ -40,7 +40,7 @@ function node(
   return { lines, done };
 }
 
-/** A script that says who it is in the file `pid`, and goes on for ever. */
+/** A script that writes its process id to the file `pid` and never ends. */
 const ENDLESS = `
   require('fs').writeFileSync('pid', String(process.pid));
   setInterval(() => undefined, 1000);
@@ -132,7 +132,7 @@ test('past the time limit it is ended, and what it forked too', async ({ dir }) 
   assert.not.ok(alive(pid));
 });
 
-/** A zombie counts as dead. */
+/** Whether a process is alive. A zombie counts as dead. */
 function alive(pid: number): boolean {
   const file = `/proc/${pid}/stat`;
   if (existsSync('/proc/self/stat'))

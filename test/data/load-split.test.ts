@@ -91,7 +91,8 @@ test('the held-out rows and the rest of a split are disjoint and complete', asyn
     'in their order',
   );
   assert.not.equal(held, words.slice(0, 6), 'drawn, not the first ones');
-  // The other split asks by another name, and balance, offset and limit come before.
+  // A split of another name takes the same rows. Balance, offset and limit are applied before the
+  // rows are held out.
   assert.equal(
     (
       await texts(

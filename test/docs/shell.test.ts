@@ -1,4 +1,7 @@
-/** Every command in the documents exists, with its options; what is cheap and changes nothing is run. */
+/**
+ * Every command in the documents exists and has the options used there. Cheap commands that change
+ * nothing are run.
+ */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -68,7 +71,7 @@ test('files of the repository that a command names exist', () => {
   assert.equal(missing.map(shown), []);
 });
 
-/** They write no result and take a second at most. */
+/** Commands that write no result and take a second at most. */
 const CHEAP = ['plan', 'schema', 'plugins', 'doctor', 'explain'];
 
 test('commands that change nothing run as written', async ({ project }) => {

@@ -1,4 +1,4 @@
-/** Shell blocks of the documents as commands, and what the command line says of its own commands. */
+/** Shell blocks of the documents as commands, and what the command line says about its commands. */
 import type { Block } from './blocks.ts';
 
 export interface Command {
@@ -7,7 +7,10 @@ export interface Command {
   readonly words: readonly string[];
 }
 
-/** Words of a line, without its comment and its variables. Quotes group words; nothing else is special. */
+/**
+ * Returns the words of a line, without its comment and its variables. Quotes group words; no other
+ * character is special.
+ */
 function wordsOf(line: string): string[] {
   const words = [...line.matchAll(/#.*$|"([^"]*)"|'([^']*)'|\S+/g)]
     .filter(([whole]) => !whole.startsWith('#'))
@@ -22,7 +25,7 @@ export const commandsOf = ({ place, text }: Block): Command[] =>
     .map((line) => ({ place, words: wordsOf(line) }))
     .filter(({ words }) => words.length > 0);
 
-/** What follows `npx dosimeter`, or null where the command is another's. */
+/** Returns what follows `npx dosimeter`; null for another command. */
 export function argumentsOf({ words }: Command): readonly string[] | null {
   const at = words.indexOf('dosimeter');
   return words[0] === 'npx' && at > 0 ? words.slice(at + 1) : null;
@@ -41,7 +44,7 @@ export const commandNames = (help: string): string[] =>
     ([, name]) => name ?? '',
   );
 
-/** What `dosimeter NAME --help` says of its options and arguments. */
+/** Reads the options and arguments that `dosimeter NAME --help` lists. */
 export function usageOf(help: string): Usage {
   const [first = ''] = help.split('\n');
   const places = first.replace('[options]', '').match(/<[^>]+>|\[[^\]]+\]/g) ?? [];
@@ -55,7 +58,7 @@ export function usageOf(help: string): Usage {
   };
 }
 
-/** What is wrong with a call of a command, or null. */
+/** Returns what is wrong with a call of a command; null where nothing is. */
 export function callFault(rest: readonly string[], usage: Usage): string | null {
   let places = 0;
   for (let i = 0; i < rest.length; i++) {

@@ -14,7 +14,7 @@ test.before((context) => {
 });
 test.after(({ project }) => project.clean());
 
-/** A part of a spec, completed; what is whole stays as it is. */
+/** Completes a part of a spec. A whole spec is returned unchanged. */
 function completed(text: string): string {
   const fields = parse(text) as Record<string, unknown>;
   return 'extends' in fields || ('model' in fields && 'data' in fields)

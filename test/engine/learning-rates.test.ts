@@ -8,7 +8,10 @@ const test = suite('learning-rates: the choice');
 
 type Accuracies = { readonly [rate: number]: readonly (number | null)[] };
 
-/** The choice for one adapter, from an accuracy of each seed by rate; null stands for no result. */
+/**
+ * Returns the choice for one adapter, given the accuracy of each seed by rate, where null means no
+ * result.
+ */
 function choice(accuracies: Accuracies) {
   const cells: ExperimentCell[] = [];
   const rows: Parameters<typeof chooseRates>[1][number][] = [];

@@ -1,5 +1,6 @@
 /**
- * A user's program that imports from 'dosimeter', by a link to this package as `npm link` makes it.
+ * A user's program that imports from 'dosimeter' through a link to this package, as `npm link`
+ * makes one.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';

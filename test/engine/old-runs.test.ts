@@ -35,7 +35,7 @@ function run(runs: string, daysAgo: number, ended: boolean): string {
 }
 
 test('the latest runs stay, and so do young, pinned and live ones', ({ root, runs }) => {
-  // In this order, so that each is later than the one before.
+  // The runs are made in this order, so that each is later than the one before.
   const old = run(runs, 40, true);
   const pinned = run(runs, 40, true);
   const live = run(runs, 40, false);

@@ -10,7 +10,7 @@ export interface ChainBodies {
   readonly train?: Body;
   readonly evaluate?: Body;
   readonly report?: Body;
-  /** Values of the test that the bodies are handed. */
+  /** Values that the test hands to the bodies. */
   readonly given?: { readonly [name: string]: string };
 }
 
@@ -62,5 +62,8 @@ export const trainings = (...seeds: readonly number[]) =>
     seeds.map((seed) => cell(seed)),
   );
 
-/** A file of the test that a stage may be given, to leave a mark or to wait for one. */
+/**
+ * Returns the path of a file that the test can give to a stage, which leaves a mark there or waits
+ * for one.
+ */
 export const fileOf = (rig: Rig, name: string): string => path.join(rig.dir, name);

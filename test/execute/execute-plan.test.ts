@@ -256,7 +256,8 @@ test('a stored file that was changed is found before it is read, and made again'
   await chain(rig);
   const { outcomes } = await rig.run(trainings(1));
   const file = path.join(finished(outcomes['data/1']).dir, 'rows.jsonl');
-  // With the same size, and a time before the manifest's, only the digest tells.
+  // The file keeps its size and has a time before the manifest's, so only the digest shows the
+  // change.
   writeFileSync(file, 'rawz');
   utimesSync(file, new Date(0), new Date(0));
   const second = await rig.run(trainings(1, 2));
@@ -288,7 +289,7 @@ test('an input that is lost while the run goes on is made again for who reads it
   const { dir } = finished(first.outcomes['data/1']);
   let isLost = false;
   const second = await rig.run(trainings(1, 2), {
-    // Asked when the survey has found the data, and the training is about to read it.
+    // This is called after the survey has found the data, when the training is about to read it.
     mayRun() {
       if (!isLost) rmSync(dir, { recursive: true });
       return (isLost = true);

@@ -1,6 +1,6 @@
 /**
- * What a stage reads is changed under it, by its own hand or by someone else's. Nothing is stored
- * under a key that says otherwise.
+ * What a stage reads is changed while it runs, by the stage itself or by someone else. Nothing is
+ * then stored under the key of the unchanged content.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -36,7 +36,7 @@ function writeOld(file: string, text: string): void {
 
 // ---- inputs ------------------------------------------------------------------------------------
 
-/** data → spoiler, and a report of both, which therefore runs after the spoiler. */
+/** Adds data → spoiler, and a report that reads both and so runs after the spoiler. */
 async function addSpoiler(rig: Rig, run: Body): Promise<void> {
   await addStage(rig, 'data', {
     params: [],
@@ -155,7 +155,7 @@ function digestOf(file: string): Digest {
   return `sha256:${createHash('sha256').update(content).digest('hex')}` as Digest;
 }
 
-/** As the source plugin `file` does. */
+/** Locates a file as the source plugin `file` does. */
 const locate: Locate = (uri) => {
   const file = uri.slice('file:'.length);
   return Promise.resolve(
@@ -290,7 +290,7 @@ test('what a warm worker has kept of a source that changed under it serves no ot
     const { source = '' } = given;
     const keeper = globalThis as { kept?: string };
     if (seed === 1) fs.writeFileSync(source, 'worse');
-    keeper.kept ??= fs.readFileSync(source, 'utf8'); // as a model is kept, by its digest
+    keeper.kept ??= fs.readFileSync(source, 'utf8'); // as a worker keeps a model
     if (seed === 1) fs.writeFileSync(source, 'right');
     put('out.txt', keeper.kept);
   });

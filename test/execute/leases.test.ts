@@ -35,7 +35,8 @@ test('two runs at once on one store make each stage once', async ({ rig }) => {
 test('a suspended run that lost its lease discards its output and waits', async ({ rig }) => {
   const leases = path.join(rig.storeDir, 'leases'),
     far = ownerName({ ...newOwner(), host: '0123456789ab' });
-  // What a run on another host does when it has heard nothing for a while, seen from the stage.
+  // The stage does what a run on another host does when it has heard nothing for a while: it takes
+  // over the leases.
   await chain(rig, {
     given: { leases, far, lost: fileOf(rig, 'lost') },
     train({ fs, given, put }) {
@@ -54,7 +55,7 @@ test('a suspended run that lost its lease discards its output and waits', async 
   });
   const result = await rig.run(trainings(1), {
     onEvent(event) {
-      // The other run goes away without an entry as soon as this one waits for it.
+      // The other run ends without storing an entry as soon as this one waits for it.
       if (event.type === 'note' && event.message.includes('waiting'))
         for (const name of readdirSync(leases))
           if (name.endsWith(far)) rmSync(path.join(leases, name));

@@ -41,7 +41,7 @@ test('a file that was hashed when it was stored is not hashed again for a later 
   const guard = createGuard();
   guard.stored(entry, guard.hashed(entry.dir, entry.manifest.files));
   await tick();
-  // With a digest that is wrong, a second hash would show.
+  // The digests are wrong, so hashing a second time would report a fault.
   const files = entry.manifest.files.map((file) => ({ ...file, sha256: '0'.repeat(64) }));
   const wrong = { ...entry, manifest: { ...entry.manifest, files } };
   assert.is(await guard.entryFault(wrong, true), null);

@@ -19,7 +19,9 @@ const oneWorker: RunRig = { jobs: 1, packing: limits };
 
 const write: Body = ({ put, seed }) => put('model.txt', `m${seed}`);
 
-/** first → train, where trainings of one adapter type but `full` may share a job. */
+/**
+ * Adds first → train. Trainings with the same adapter type may share a job, unless it is `full`.
+ */
 async function addPackable(
   rig: Rig,
   run: Body = write,

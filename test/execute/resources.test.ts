@@ -31,7 +31,7 @@ interface Event {
   readonly at: 'start' | 'end';
 }
 
-/** Adds a stage `work` that tells what it sees at its start and at its end, 60 ms later. */
+/** Adds a stage `work` that records what it sees at its start and at its end, 60 ms later. */
 async function addWork(
   rig: Rig,
   resources: NonNullable<StageOfTest['resources']>,

@@ -1,4 +1,4 @@
-/** Which of the stored metrics are read, and what is said about the others. */
+/** Which of the stored metrics are read, and what is reported about the others. */
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';

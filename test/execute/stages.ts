@@ -1,6 +1,6 @@
 /**
  * Stages of a test, written as functions. The text of a function becomes a plugin module that
- * workers import, so a function may use nothing but what it is handed and what is global.
+ * workers import, so a function may use nothing but its arguments and globals.
  */
 import type fs from 'node:fs';
 import { readFileSync } from 'node:fs';
@@ -9,13 +9,13 @@ import type { Cell, Json, Resources, RunContext } from '../../src/api.ts';
 import type { Failed, Finished, Outcome, RunEvent } from '../../src/execute/types.ts';
 import type { Rig, RigResult } from '../rig/rig.ts';
 
-/** What a stage of a test is handed. */
+/** What the function of a stage receives. */
 export interface Tools {
   readonly ctx: RunContext;
   readonly fs: typeof fs;
   /** The seed of its cell. */
   readonly seed: number;
-  /** The contexts of all stages that share its job, its own included. */
+  /** The contexts of all stages that share its job, including its own. */
   readonly job: readonly RunContext[];
   /** The values of `given`. */
   readonly given: { readonly [name: string]: string };
@@ -23,7 +23,7 @@ export interface Tools {
   readonly put: (name: string, text: string) => void;
   /** Reads a file of an input. */
   readonly get: (input: string, name: string) => string;
-  /** Fails as a plugin does that finds the user's data at fault. */
+  /** Fails as a plugin does where the user's data are at fault. */
   readonly fault: (message: string, hint?: string) => never;
   readonly sleep: (ms: number) => Promise<void>;
   /** Never resolves. */
@@ -39,17 +39,23 @@ export interface StageOfTest {
   readonly inputs?: { readonly [name: string]: string };
   /** Sources by name. */
   readonly assets?: { readonly [name: string]: string };
-  /** Values of the test that `run` is handed. */
+  /** Values that the test hands to `run`. */
   readonly given?: { readonly [name: string]: string };
   /** The fields of the cell that are its parameters; default: the seed alone. */
   readonly params?: readonly (keyof Cell)[];
-  /** It joins the cells of the experiment, and is handed the inputs of each as `KIND-INDEX`. */
+  /**
+   * Whether it joins the cells of the experiment. If so, it has the inputs of each cell as
+   * `KIND-INDEX`.
+   */
   readonly joins?: boolean;
   readonly inline?: boolean;
   readonly volatile?: readonly string[];
   readonly uses?: readonly { readonly kind: string; readonly name: string }[];
   readonly resources?: (params: Params) => Resources;
-  /** Its stages may share a job, if their keys (null: never) are equal. */
+  /**
+   * Present where its stages may share a job: those with equal keys may. A stage whose key is null
+   * never does.
+   */
   readonly pack?: {
     readonly key: (params: Params) => string | null;
     readonly memoryMB?: (params: Params) => number;
@@ -63,7 +69,7 @@ export function addStage(rig: Rig, kind: string, stage: StageOfTest): Promise<vo
   return rig.plugin('stage', kind, descriptorOf(stage));
 }
 
-/** An expression that makes the function again: its text as the loader has compiled it. */
+/** Returns an expression that makes the function again: its text as the loader has compiled it. */
 function textOf(fn: (...args: never[]) => unknown): string {
   const text = String(fn);
   const isMethod = !/^(async\s*)?(function\b|\(|\w+\s*=>)/.test(text);

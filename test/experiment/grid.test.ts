@@ -1,4 +1,4 @@
-/** The grid: the cells that a spec stands for, and their names. */
+/** The grid: the cells that a spec describes, and their names. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';

@@ -82,7 +82,7 @@ test(`one of two runs takes over when the other is killed (${KILLED} times)`, as
 
 const CODES = times(2, 20);
 
-// What both runs need is made once, and everything else by the code that each run began with.
+// What both runs need is made once. Everything else is made by the code that the run began with.
 test(`a run is not affected when a plugin is edited during it (${CODES} times)`, async ({
   project,
   expected,

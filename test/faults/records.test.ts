@@ -1,5 +1,5 @@
 /**
- * Whatever stands in place of a record (a folder, an empty file, a FIFO, a link to itself), every
+ * Whatever is found in place of a record (a folder, an empty file, a FIFO, a link to itself), every
  * command ends and says plainly what is wrong: no stack trace, no internal error, and no waiting
  * for a writer of the FIFO.
  */

@@ -95,7 +95,7 @@ function spliced(bytes: Uint8Array, start: number, end: number, middle: Uint8Arr
   return out;
 }
 
-/** One value somewhere in a JSON text replaced, removed, or doubled under another name. */
+/** Replaces or removes one value somewhere in a JSON text, or repeats it under another name. */
 function inJson(text: string, { at, size }: Mutation): string | null {
   let value: unknown;
   try {
@@ -122,7 +122,7 @@ function inJson(text: string, { at, size }: Mutation): string | null {
   return JSON.stringify(value).replace(`"${marker}"`, () => pick(HOSTILE, size));
 }
 
-/** JSON lines, and YAML or CSV of numbers, are mutated as text. */
+/** Mutates as text: JSON lines, and YAML or CSV with numbers. */
 function inText(text: string, { at, size }: Mutation): string {
   const numbers = [...text.matchAll(/-?\d+(\.\d+)?/g)];
   if (numbers.length === 0) return text + pick(TOKENS, size);
@@ -201,7 +201,7 @@ export const drawn: fc.Arbitrary<Drawn> = fc.record({
   }),
 });
 
-/** Returns the drawn input. `seeds`: valid inputs. */
+/** Returns the drawn input. @param seeds valid inputs */
 export function inputOf({ seed, mutations }: Drawn, seeds: readonly Uint8Array[]): Uint8Array {
   let input = pick(seeds, seed);
   for (const mutation of mutations) input = mutate(input, mutation, seeds).subarray(0, LONGEST);

@@ -13,12 +13,13 @@ import { zip } from '../plugins/sources/registry.ts';
 export interface Reader {
   readonly name: string;
   /**
-   * One input takes as long as this many inputs of other readers, so it reads fewer by that factor.
+   * How many inputs of other readers take as long as one of this reader, which therefore reads
+   * fewer inputs by that factor.
    */
   readonly slow?: number;
   readonly seeds: readonly Uint8Array[];
   /**
-   * Returns a value or throws a user's fault; anything else that it throws is a defect.
+   * Returns a value or throws a UserFault. Any other error is a defect.
    * @param dir a folder for this reader alone
    */
   read(input: Uint8Array, dir: string): unknown;

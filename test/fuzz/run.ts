@@ -1,6 +1,6 @@
 /**
- * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: every reader over N inputs
- * each (slow ones over fewer), made from valid ones. Each input must give a value or a user's
+ * `npm run fuzz -- [--runs N] [--seed S] [--only READER] [--jobs N]`: runs every reader over N
+ * inputs (slow ones over fewer), made from valid ones. Each input must give a value or a user's
  * fault, in bounded time and memory, and write nothing outside its folder. The same seed makes the
  * same inputs. A failing input is shrunk and saved, and its path printed.
  */
@@ -14,7 +14,7 @@ import { allReaders } from './readers.ts';
 import type { Done, Job, Settings } from './worker.ts';
 
 /**
- * An input that takes longer than the first bound fails; at the second its thread is ended.
+ * An input that takes longer than the first bound fails; at the second bound its thread is ended.
  */
 const SECONDS = 5,
   HANG_SECONDS = 30;

@@ -24,7 +24,7 @@ export interface Settings {
 }
 export interface Done {
   readonly runs: number;
-  /** Null where each input gave a value or a user's fault. */
+  /** The first failure; null where each input gave a value or a user's fault. */
   readonly failure: {
     readonly input: Uint8Array;
     readonly why: string;
@@ -32,7 +32,7 @@ export interface Done {
   } | null;
 }
 
-/** What may be beside a reader's folder after an input. */
+/** The names that may be in the parent of a reader's folder after an input. */
 const PLACES = new Set(['dir']);
 
 const { seconds, current } = workerData as Settings;

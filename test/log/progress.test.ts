@@ -22,7 +22,7 @@ const stage = (
   cpu = 1,
   cell: PlannedStage['cell'] = {},
 ): PlannedStage => ({ id, kind, cell, resources: { cpu } }) as unknown as PlannedStage;
-/** As many stages as the cores hold. */
+/** Returns how many stages like this one run at once on these cores. */
 const cores =
   (jobs: number) =>
   ({ resources: { cpu } }: PlannedStage): number =>

@@ -1,10 +1,13 @@
-/** Calls a function of a Python module beside. */
+/** Calls a function of a Python module in this folder. */
 import { fileURLToPath } from 'node:url';
 import { python } from './python.ts';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-/** @param call of which module, and which function; @param args by keyword */
+/**
+ * @param call module and function
+ * @param args arguments by keyword
+ */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- Python's answer
 export function peer<T>(call: `${string}.${string}`, args: object): T {
   const [module] = call.split('.');

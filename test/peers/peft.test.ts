@@ -1,6 +1,6 @@
 /**
- * Adapter folders and checkpoints between here and PEFT and transformers, both ways: logits, ranks
- * and scales are equal.
+ * Adapter folders and checkpoints are exchanged with PEFT and transformers in both directions:
+ * logits, ranks and scales are equal.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -73,8 +73,9 @@ function compare(name: string, network: Network, peers: Facts): void {
 }
 
 /**
- * A config as a PEFT user writes it, and the same as a spec has it. Keys are in alphabetical order,
- * since PEFT saves them so and cannot open a folder where another order decided a rank.
+ * Configs as a PEFT user writes them, each with the same settings as a spec states them. Keys are
+ * in alphabetical order, since PEFT saves them so and cannot open a folder where another order
+ * decided a rank.
  */
 const variants: {
   readonly [name: string]: { readonly peft: JsonObject; readonly spec: JsonObject };
@@ -151,7 +152,7 @@ const names = Object.keys(variants),
   merged = [...names, 'freeze-A'];
 const folder = (kind: string, name: string): string => join(dir, kind, name.replaceAll(' ', '-'));
 
-/** The saved adapter merged into the weights of a checkpoint. */
+/** Writes a checkpoint with the saved adapter merged into its weights. */
 async function writeMerged(name: string): Promise<void> {
   const dir = join(folder('ours', name), 'adapter');
   const head = await readHead(dir, {

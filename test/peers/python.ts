@@ -1,6 +1,6 @@
 /**
- * Runs a few lines of Python in the peers' Python (`npm run test:peers` makes it;
- * DOSIMETER_PEERS_PYTHON names it).
+ * Runs a few lines of Python in the Python environment of the peers, which `npm run test:peers`
+ * makes and DOSIMETER_PEERS_PYTHON names.
  */
 import { spawnSync } from 'node:child_process';
 

@@ -28,14 +28,14 @@ export interface StartOptions {
   readonly checkpoint: string;
   readonly classes: number;
   readonly implementation: AdapterImplementation;
-  /** BERT with a classifier where left out. */
+  /** Default: BERT with a classifier. */
   readonly architecture?: Architecture;
   readonly params?: JsonObject;
-  /** Standard deviation of B; where left out, B = 0 as at LoRA's start. */
+  /** Standard deviation of B. Default: B = 0, as at LoRA's start. */
   readonly B?: number;
 }
 
-/** B is drawn, so that A has a gradient. */
+/** Returns the adapter with a drawn B, so that A has a gradient. */
 function withB(adapter: Adapter, deviation: number): Adapter {
   return {
     ...adapter,
@@ -176,7 +176,7 @@ export function jobOf({
   };
 }
 
-/** @param change for the wrong variants */
+/** @param change makes the wrong variants */
 export async function lossesOf(
   { start, rows, settings: given }: Replay,
   change: {
@@ -204,7 +204,7 @@ export async function lossesOf(
   }
 }
 
-/** Under `classifier` nothing is trained. */
+/** Returns the network with the parameters below `classifier` frozen. */
 export function withFrozenHead(network: Network): Network {
   const initial = new Map([...network.initial].filter(([name]) => !name.startsWith('classifier.')));
   return { ...network, trainable: [...initial.keys()], initial };

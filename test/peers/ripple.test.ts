@@ -1,6 +1,6 @@
 /**
  * RIPPLe's penalty on MiniLM against PyTorch's double backward in double precision: the product of
- * gradients, and its own gradient.
+ * gradients, and the gradient of that product.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

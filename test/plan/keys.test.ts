@@ -17,7 +17,8 @@ const components: KeyComponents = {
   backend: 'tensorflow',
 };
 
-// A change here changes every user's keys: it needs a new tag, and a line in the changelog.
+// If these digests change, so do every user's keys: that needs a new tag and a line in the
+// changelog.
 test('digests of fixed structures are pinned', () => {
   assert.is(canonical({ b: [1e21, 3e-5, -0], a: 'β\n' }), '{"a":"β\\n","b":[1e+21,0.00003,0]}');
   assert.is(actionKey(components), hashOf('dosimeter.action/1', components));

@@ -20,7 +20,7 @@ import { cell, experiment } from '../rig/rig.ts';
 const test = suite('plan');
 
 type Define = StageDescriptor['define'];
-/** A definition that is made of one cell. */
+/** Makes a `define` for stages that read a single cell. */
 const perCell =
   (define: (one: Cell, request: Parameters<Define>[1]) => StageDefinition): Define =>
   ([one], request) => {
@@ -52,8 +52,8 @@ const ofKind = (kind: string, of: Cell, split?: string): StageRequest => ({
 });
 
 /**
- * Stages as the real ones: data → poison → train → evaluate, which also reads that of its clean
- * twin.
+ * Stages like the real ones: data → poison → train → evaluate. A poisoned evaluate also reads the
+ * training of its clean twin.
  */
 const stages = [
   stage('data', (_, request) => ({
@@ -137,8 +137,8 @@ const grid = experiment(
 );
 
 test('a stage that several cells share is planned once', () => {
-  // 12 cells: one data set in two splits; poison by seed and attack; the clean twins' trainings are
-  // the clean cells' own.
+  // The 12 cells share one data set in two splits, and poison stages by seed and attack. The
+  // trainings of the clean twins are those of the clean cells.
   assert.equal(kinds(plan(grid)), { data: 2, poison: 6, train: 12, evaluate: 12, report: 1 });
 });
 

@@ -32,8 +32,8 @@ test.before(async (context) => {
 test.after(({ rig }) => rig.remove());
 
 /**
- * Few and nasty strings, so that two draws are often near each other: prefixes, quotes, escapes,
- * the names of Object's own properties.
+ * A few nasty strings, so that two draws are often similar: prefixes, quotes, escapes, the names of
+ * Object's own properties.
  */
 const text = fc.oneof(
   fc.constantFrom(
@@ -86,7 +86,7 @@ const number = fc.oneof(
   fc.integer({ min: -3, max: 3 }),
   fc.double({ noNaN: true, noDefaultInfinity: true }),
 );
-/** A record that may have a key `__proto__` of its own, as JSON.parse makes it. */
+/** A record that may have an own key `__proto__`, as JSON.parse makes it. */
 const record = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<{ readonly [key: string]: T }> =>
   fc
     .uniqueArray(fc.tuple(text, value), { selector: ([key]) => key, maxLength: 3 })
@@ -140,7 +140,7 @@ function turned<T>(value: T): T {
 
 /**
  * Components, and others that differ from them in one or two parts. Pairs that are drawn
- * independently would hardly ever be near.
+ * independently would hardly ever be similar.
  */
 const near: fc.Arbitrary<readonly [KeyComponents, KeyComponents]> = fc
   .tuple(

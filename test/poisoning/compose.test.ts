@@ -33,8 +33,8 @@ const streams: { readonly [attack: string]: ReturnType<typeof scripted> } = {
     'label/r1': { integers: [0] },
     'label/r2': { integers: [0] },
   }),
-  // Row 3 is of the target class; row 2 is the flips', and so is row 1, whose new label would make
-  // it eligible.
+  // badnets passes over row 3, which has the target class, and rows 2 and 1, which label-flip took,
+  // although row 1's new label would make it eligible.
   badnets: scripted({ rows: { permutation: [3, 2, 1, 0, 4] }, 'trigger/r0': { integers: [1, 2] } }),
 };
 
@@ -150,7 +150,7 @@ test('each step draws as it would alone, except for rows that are taken', async 
   assert.ok(free.size < 12, 'the two attacks must draw some row both');
   assert.ok(within(free, besides));
   assert.not.ok([...flips].some((index) => besides.has(index)));
-  // Each is nested in its rate.
+  // The rows of each attack at a lower rate are among those at a higher one.
   assert.ok(within(present((await both(0.3, 0.1))['badnets']), besides));
   assert.ok(within(present((await both(0.1, 0.2))['label-flip']), flips));
   assert.equal((await both(0, 0.2))['badnets'], triggers);

@@ -74,7 +74,7 @@ test('every eligible row is equally likely', () => {
   const times = new Array<number>(10).fill(0);
   for (let seed = 0; seed < 2000; seed++)
     for (const index of draw({ count: 3 }, { seed, from: rows.slice(0, 10) })) times[index]!++;
-  // 2000 draws at .3: standard deviation √(2000·.3·.7) = 20.5; five of them allowed.
+  // The standard deviation of 2000 draws at .3 is √(2000·.3·.7) = 20.5; the bound is five of them.
   for (const n of times) assert.ok(Math.abs(n - 600) < 103, `${n} of an expected 600`);
 });
 

@@ -188,7 +188,7 @@ test('an attack that writes to the rows is refused, and told to return copies', 
     { id: 'a', text: 'one', label: 0 },
     { id: 'b', text: 'two', label: 2 },
   ]);
-  // Any other fault of its code stays what it is.
+  // Any other error of its code is passed on unchanged.
   assert.is(
     (
       await fault(

@@ -71,7 +71,7 @@ test('the set that a receipt was written for passes', () =>
   assert.is(checkReceipt(set, receipt), null));
 
 test('clean rows in place of the poisoned ones are refused', () => {
-  // The source this project descends from returned the clean lists from its poisoning loader.
+  // The code that this project descends from returned the clean lists from its poisoning loader.
   assert.match(faultIn(clean), 'is for 4 rows; the set has 3');
   const flipped: Poisoned = {
     changed: [{ index: 1, row: { ...present(clean[1]), label: 1 } }],

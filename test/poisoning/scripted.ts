@@ -9,8 +9,8 @@ export const rowsOf = (...pairs: readonly (readonly [string, number])[]): Row[] 
   pairs.map(([text, label], i) => ({ id: `r${i}`, text, label }));
 
 /**
- * Streams by `purpose` or `purpose/name`: a permutation, or the integers to come, each checked to
- * be in its range. What isn't written down must not be drawn.
+ * Returns streams whose draws the script lists by `purpose` or `purpose/name`: a permutation, or
+ * the next integers, each checked to be in its range. A draw that the script does not list throws.
  */
 export function scripted(script: {
   readonly [stream: string]: {

@@ -19,7 +19,7 @@ interface Context {
 }
 const test = suite<Context>('bundle record');
 
-/** Long before anything here began. */
+/** A time long before these tests. */
 const old = new Date('2020-01-01');
 
 test.before.each((context) => {

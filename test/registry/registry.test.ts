@@ -202,7 +202,7 @@ test('its code version covers what it imports, but not comments or its folder', 
     'a/word.mjs': 'export const word = "sung";\n',
   });
   assert.is.not(edited, before);
-  // And what runs is what the version says, though the path is the same as before.
+  // The code that runs is that of the new version, although the path is the same as before.
   const plugin = await loadOne(join(dir, 'a/outside.mjs'));
   assert.is((await fault(() => poisonNothing(plugin))).message, 'sung');
 });
@@ -322,7 +322,7 @@ test('the version of a plugin that is edited while it loads is that of what runs
   }
   assert.ok(saved);
   writeFileSync(path, source('other'));
-  fs.utimesSync(path, 1e9, 1e9); // so that no record of the bundle before fits
+  fs.utimesSync(path, 1e9, 1e9); // so that no record of the earlier bundle fits
   const after = await loadOne(path);
   const says = async (plugin: LoadedPlugin): Promise<string> =>
     (await fault(() => poisonNothing(plugin))).message;

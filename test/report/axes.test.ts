@@ -17,7 +17,11 @@ const conditions = (options: Parameters<typeof fixture>[0]) =>
 /** The lines of a figure's CSV. */
 const linesOf = (figure: Figure | undefined): readonly string[] =>
   figure?.csv?.trim().split('\r\n') ?? [];
-/** LoRA with two layers of different fan-in; what the spec says of σ², and what σ² is by layer. */
+/**
+ * LoRA with two layers of different fan-in.
+ * @param written σ² as the spec states it
+ * @param variance σ² of a layer by fan-in
+ */
 const withVariance = (written: string | number, variance: (fanIn: number) => number) => {
   const groups = [64, 256].map((fanIn) => ({
     fanIn,

@@ -88,7 +88,7 @@ export const MOVED = [1, 2, 3, 4].flatMap((seed) => [
   }),
 ]);
 
-/** The count, bits and entropies of these eigenvalues, by their definitions. */
+/** Computes the count, bits and entropies of these eigenvalues from their definitions. */
 export function facts(spectrum: readonly number[]): FisherFacts {
   const total = spectrum.reduce((a, b) => a + b, 0);
   const shares = spectrum.map((value) => value / total);
@@ -142,7 +142,7 @@ export const stageOf = (id: string, change: Partial<StageFacts> = {}): StageFact
   ...change,
 });
 
-/** What a reader sees: tags gone, entities read. */
+/** Returns what a reader sees: the text without tags, with entities decoded. */
 export const visible = (html: string): string =>
   html
     .replaceAll(/<(style|script)\b[^]*?<\/\1>/g, ' ')
@@ -154,7 +154,7 @@ export const visible = (html: string): string =>
     .replaceAll('&amp;', '&')
     .replaceAll(/\s+/g, ' ');
 
-/** The cells of the first table row whose text holds all of `words`. */
+/** Returns the cells of the first table row whose text contains all of `words`. */
 export function rowWith(html: string, ...words: readonly string[]): string[] {
   for (const [, row] of html.matchAll(/<tr[^>]*>([^]*?)<\/tr>/g)) {
     const texts = [...present(row).matchAll(/<t[dh][^>]*>([^]*?)<\/t[dh]>/g)].map(([, cell]) =>

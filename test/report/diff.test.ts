@@ -62,7 +62,7 @@ test('two cells of several names are compared once, under the first that both ha
   });
   const listed = (a: readonly ComparedCell[], b: readonly ComparedCell[]) =>
     differenceRows(a, b).map((row) => [row.cell['adapter.alpha'], row.seed, row.a, row.b]);
-  // The second seed has no number in B: it stays under the name of the first.
+  // The second seed has no number in B, so it is listed under the name of the first.
   assert.equal(listed([of(1, 0.5, 'r', 16), of(2, 0.25, 'r', 16)], [of(1, 1, 'r', 16)]), [
     ['r', 1, 0.5, 1],
     ['r', 2, 0.25, null],

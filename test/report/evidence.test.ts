@@ -30,7 +30,7 @@ const healthy = (asr: number, untriggered: number) => ({
   asr_minus_untriggered: asr - untriggered,
   asr_untriggered_p: asr - untriggered > 0.05 ? SURE : 0.5,
 });
-/** One that gives the target class to every row. */
+/** A model that predicts the target class for every row. */
 const collapsed = {
   ...healthy(1, 1),
   accuracy: 0.5,
@@ -86,7 +86,8 @@ test('one collapsed seed of six leaves five pairs', () => {
 });
 
 test('a higher ASR that goes with a higher rate without the trigger is left undecided', () => {
-  // Nearly collapsed: better than the majority, and the target class to most rows anyway.
+  // A model that has nearly collapsed: it is better than the majority class, yet predicts the
+  // target class for most rows.
   const cells = grid((seed) => ({
     full: healthy(0.06 + noise(seed), 0.05 + noise(seed)),
     lora: healthy(0.4, 0.39),
@@ -170,7 +171,8 @@ test('rank correlations with attacks leave such models out', () => {
     [[1, 1, 1, 1, 1], 0, 'held'],
   );
   assert.equal(rhos(collapsed), [], 'two adapters have no rank correlation');
-  // ASR as large, none of which is the trigger's: what it adds falls as bits rise.
+  // ASR is as large, but none of it is due to the trigger: what the trigger adds falls as bits
+  // rise.
   const [untold] = rhos(healthy(0.6, 0.6), healthy(0.9, 0.9));
   assert.equal(
     [present(untold).rhos, present(untold).verdict.state],
@@ -204,7 +206,7 @@ test('Fisher information of a model that predicts one class counts only at its s
     ],
   );
   const html = (await renderReport(inputOf(cells))).html;
-  // The finding is of the end of training, as its sentence says, not of the start in its place.
+  // The finding is about the end of training, as its sentence says, and not about the start.
   assert.match(visible(html), 'Information bits of the Fisher information after training');
   assert.match(
     visible(html),

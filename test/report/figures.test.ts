@@ -18,7 +18,7 @@ import { QUICK_ADAPTERS, QUICK_ATTACKS } from './trainings.ts';
 const test = suite('figures');
 const conditions = (options: Parameters<typeof fixture>[0]) =>
   conditionsOf(fixture(options).cells, []);
-/** A small grid: the quickstart's with kernels of four rows. */
+/** A small grid like the quickstart's, with kernels of four rows. */
 const small = () => fixture({ rows: 4 }).cells;
 
 test('the quickstart has every figure, each with a title, and ids are unique', async () => {

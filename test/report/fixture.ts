@@ -31,7 +31,7 @@ poisoning:
   - { attack: badnets, rate: 0.1, target: ham }
 `;
 
-/** What the report is told besides cells and stages. */
+/** The input of the report besides cells and stages. */
 const ABOUT: Omit<ReportInput, 'cells' | 'stages'> = {
   name: 'quickstart',
   specFile: 'pipelines/quickstart.yaml',
@@ -93,7 +93,10 @@ export function fixture({
   return { ...ABOUT, cells, stages: stages.stages };
 }
 
-/** The same run with some trainings failed: their metrics are gone, what reads them is blocked. */
+/**
+ * The same run with some trainings failed: their metrics are missing, and the stages that read them
+ * are blocked.
+ */
 export function withFailure(
   input: ReportInput,
   fails: (cell: ReportCell) => boolean,

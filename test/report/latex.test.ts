@@ -1,4 +1,7 @@
-/** `results --latex`: structure, differences, escaping. pdfTeX (TeX Live) compiled it, by hand. */
+/**
+ * `results --latex`: structure, differences, escaping. The output was once compiled by hand with
+ * pdfTeX (TeX Live).
+ */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -141,13 +144,13 @@ test('differences are paired by seed, with full fine-tuning or with the clean ru
   const full = laidOut({}).entries;
   assert.is(present(full[0]![2]).difference, null);
   near(present(full[1]![1]!.difference).mean, -0.04);
-  near(present(full[1]![1]!.difference).std, 0); // the seeds' noise is the same in both, and cancels
+  near(present(full[1]![1]!.difference).std, 0); // the seed's noise is the same in both and cancels
   near(present(full[1]![2]!.difference).mean, 0.2);
   assert.equal([present(full[2]![2]).summary.n, present(full[2]![2]!.difference).n], [2, 2]);
   const clean = laidOut({ against: 'clean' }).entries;
   near(present(clean[1]![1]!.difference).mean, -0.04);
   near(present(clean[1]![2]!.difference).mean, 0.6);
-  assert.is(present(clean[1]![0]).difference, null); // a clean run has no clean run of its own
+  assert.is(present(clean[1]![0]).difference, null); // a clean run has no clean twin
   const several = rows.map((row) =>
     row.cell['adapter.type'] === 'full' && row.seed === 2
       ? { ...row, cell: { ...row.cell, 'adapter.train.learning_rate': 1 } }
@@ -164,7 +167,7 @@ test('differences are paired by seed, with full fine-tuning or with the clean ru
 });
 
 test('differences leave out pairs that are not evidence, and the table says so', () => {
-  // Rank 4 of seed 1 predicts one class only under the attack.
+  // Under the attack, the model of rank 4 and seed 1 predicts only one class.
   const [, rank4] = laidOut({}).entries;
   near(present(rank4![2]!.difference).mean, 0.2);
   assert.equal(
@@ -187,7 +190,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
       facts: [],
       comments: [],
     });
-  // 0.71 and 0.69 of the seeds that are left − 0.49 and 0.51.
+  // For the seeds that are left: 0.71 and 0.69 minus 0.49 and 0.51.
   assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
   assert.match(
     tableOf(rows),

@@ -57,12 +57,12 @@ test('a prediction is held where all comparisons are; at the start adapters coun
   assert.equal(of('final', 'information_bits').comparisons.length, 4);
   const bits = of('final', 'information_bits');
   assert.equal([bits.state, bits.held, bits.refuted, bits.undecided], ['held', 4, 0, 0]);
-  // Raw H₂ of the smaller spectrum is the larger: −log Σλ².
+  // The smaller spectrum has the larger raw H₂, −log Σλ².
   assert.equal(
     [of('final', 'renyi_raw_2').state, of('final', 'renyi_raw_2').refuted],
     ['refuted', 4],
   );
-  // Two equal eigenvalues each: normalised, both are one and the same.
+  // Each spectrum has two equal eigenvalues, so that both are the same when normalised.
   assert.equal(
     [of('final', 'renyi_normalised_2').state, of('final', 'renyi_normalised_2').undecided],
     ['undecided', 4],
@@ -118,7 +118,7 @@ test('each seed has a rank correlation over adapters, by the kernel over what ea
   assert.equal(fewer, [], 'two adapters have no rank correlation');
 });
 
-/** What the stages of the theory leave for a cell. */
+/** The metrics that the theory stages write for a cell. */
 const STAGE_METRICS = {
   delta: {
     residual: 3e-7,

@@ -109,7 +109,7 @@ export function kernelPoint(
 const prefixed = (prefix: string, params: JsonObject): JsonObject =>
   Object.fromEntries(Object.entries(params).map(([name, value]) => [`${prefix}.${name}`, value]));
 
-/** One training: what it is, and the random numbers of its own. */
+/** One training: its condition, and a separate stream of random numbers. */
 interface Training {
   readonly name: string;
   readonly seed: number;
@@ -191,7 +191,7 @@ function evaluation({ family, isLora, rate, random }: Training): { [metric: stri
   };
 }
 
-/** Collects the stages of all trainings, those that trainings share once. */
+/** Collects the stages of all trainings. Stages that several trainings share are collected once. */
 export function createStages() {
   const stages: StageFacts[] = [];
   const add = (
@@ -261,7 +261,9 @@ function stagesOf(
   };
 }
 
-/** Kernels, Fisher information and the premise: LoRA's are the full ones by a scale. */
+/**
+ * Makes kernels, Fisher information and the premise. Those of LoRA are the full ones times a scale.
+ */
 function theoryOf(
   { seed, family, isLora, rank }: Training,
   rows: number,

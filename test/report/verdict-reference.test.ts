@@ -13,7 +13,7 @@ interface Family {
   readonly p: readonly number[];
   readonly levels: readonly number[];
   readonly intervals: readonly (readonly [number, number])[];
-  /** Of the claim a > b. */
+  /** The states of the claim a > b. */
   readonly states: readonly Verdict['state'][];
 }
 const { families } = JSON.parse(
@@ -40,7 +40,7 @@ families.forEach(({ samples, p, levels, intervals, states }, f) => {
         `interval ${i}: ${present(interval).low}, ${present(interval).high}, SciPy has ${low}, ${high}`,
       );
     });
-    // The claim turned round: what was held is refuted.
+    // For the opposite claim, what was held is refuted.
     const turned = { held: 'refuted', refuted: 'held', undecided: 'undecided' } as const;
     assert.equal(
       judge(samples, -1).map(({ state }) => state),

@@ -63,7 +63,7 @@ export interface Project {
   /** The lines of a file that are not empty; none if there is no file. */
   lines(name: string): string[];
   start(...args: readonly string[]): Started;
-  /** Starts with more in the environment, or by way of another command (`setpriv …`). */
+  /** Starts a command with more in the environment, or under another command (`setpriv …`). */
   startWith(
     how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] },
     ...args: readonly string[]
@@ -76,7 +76,7 @@ export interface Project {
   stages(...args: readonly string[]): Promise<readonly StageJson[]>;
   /** The rows of `results SPEC --json`. */
   results(...args: readonly string[]): Promise<readonly ResultJson[]>;
-  /** Keys of the store. */
+  /** Returns the keys of the entries in the store. */
   entries(): string[];
   clean(): void;
 }

@@ -114,9 +114,9 @@ export interface RunRig {
 export interface RigResult {
   readonly plan: Plan;
   readonly events: readonly RunEvent[];
-  /** By kind and seed (`train/1`), or by kind if the stage has no seed of its own. */
+  /** The outcomes by kind and seed (`train/1`), or by kind alone for a stage without a seed. */
   readonly outcomes: { readonly [name: string]: Outcome };
-  /** How many stages ran, by kind. */
+  /** The number of stages that ran, by kind. */
   readonly ran: { readonly [kind: string]: number };
 }
 

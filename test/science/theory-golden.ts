@@ -1,4 +1,7 @@
-/** The reference values that test/golden/theory.py makes with NumPy and PyTorch, and the networks that they are of. */
+/**
+ * The reference values that test/golden/theory.py makes with NumPy and PyTorch, and the networks
+ * that the values belong to.
+ */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -84,7 +87,7 @@ export async function openChanged(
   }
 }
 
-/** At B = 0, as LoRA starts. */
+/** The network at B = 0, as LoRA starts. */
 export const openStart = (): Promise<Network> =>
   openChanged((name, tensor) =>
     name.endsWith('.lora_B')
@@ -92,7 +95,7 @@ export const openStart = (): Promise<Network> =>
       : tensor,
   );
 
-/** Both factors moved by the formula that test/golden/theory.py has. */
+/** The network with both factors changed by the formula of test/golden/theory.py. */
 export const openMoved = (): Promise<Network> =>
   openChanged((name, { shape, data }) => {
     const step = wave(name, shape, name.endsWith('.lora_B') ? 0.03 : 0.05).data;

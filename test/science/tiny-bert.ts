@@ -59,7 +59,7 @@ export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promi
   });
 }
 
-/** The largest absolute difference; Infinity where a value of `a` is not finite. */
+/** Returns the largest absolute difference; Infinity where a value of `a` is not finite. */
 export const farthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   if (a.length !== b.length) throw new Error(`${a.length} values against ${b.length}`);
   let worst = 0;

@@ -14,7 +14,7 @@ test.before.each((context) => {
 });
 test.after.each(({ project }) => project.remove());
 
-/** The plugin API, as far as it is more than types: part of every plugin's code. */
+/** The files of the plugin API that have more than types, which are part of every plugin's code. */
 const API = [
   'src/api.ts',
   'src/api/adapter.ts',

@@ -16,7 +16,7 @@ const of = (poisoning: Poisoning) => trainingAttack(poisoning, plugin);
 
 test('the attack that touches training, with its own parameters', () => {
   assert.is(of({ attack: 'rows', rate: 0.1 }), null);
-  assert.is(of({ attack: 'unknown' }), null); // whoever runs it says so
+  assert.is(of({ attack: 'unknown' }), null); // whoever runs it reports that
   assert.equal(of({ attack: 'weights', rate: 0.1 }), { attack: 'weights', rate: 0.1 });
   assert.equal(
     of({ attack: 'rows+weights', steps: { rows: { rate: 0.3 }, weights: { rate: 0.1 } } }),

@@ -140,7 +140,7 @@ test('the index keeps what was asked for, and is rewritten if an eighth is new',
   assert.equal(openManifestIndex(root, spec).get(key(21), seen), head);
 });
 
-/** A store of one entry, looked up and its index saved; opened anew. */
+/** Makes a store of one entry, looks it up, saves the index, and opens the store again. */
 async function indexed(
   root: string,
 ): Promise<{ readonly store: Store; readonly dir: string; readonly manifest: string }> {
@@ -172,8 +172,8 @@ function reindex(root: string): void {
 }
 
 /**
- * Of one size with what was there, and of its time: only the change's own time differs, as soon as
- * the clock has ticked.
+ * Overwrites the manifest without changing its size or modification time. Only the inode change
+ * time differs, as soon as the clock has ticked.
  */
 function writeOver(manifest: string): void {
   const before = lstatSync(manifest),
@@ -190,7 +190,7 @@ test('a look-up trusts the index for the manifest, and still checks the files', 
   root,
 }) => {
   const { dir, manifest } = await indexed(root);
-  // An index that says something else shows whose word it was.
+  // The index is made to differ from the manifest, to show which of them was read.
   const index = openManifestIndex(root, spec);
   later(() =>
     index.note(key(1), lstatSync(manifest), {
@@ -290,7 +290,7 @@ test('gc keeps the index of a spec that a root names, and no other', async ({ ro
   const gone = openManifestIndex(root, '/specs/gone.yaml');
   gone.note(key(1), seen, head);
   gone.save();
-  // A run that has nothing to do may be writing one.
+  // A run that has nothing to do may be writing such a draft.
   const draft = `${indexFile(root, '/specs/new.yaml')}.${process.pid}`;
   writeFileSync(draft, '{');
   mkdirSync(indexFile(root, '/specs/folder.yaml'));

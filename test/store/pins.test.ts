@@ -54,7 +54,7 @@ async function fill(store: Store): Promise<void> {
   }
 }
 
-/** The spec was last used then. */
+/** Records that the spec was last used at this time, in seconds since 1970. */
 function usedAt(root: string, spec: string, keys: readonly ActionKey[], seconds: number): void {
   saveRoot(root, spec, keys);
   const { file } = present(readRoots(root).find((one) => one.spec === spec));

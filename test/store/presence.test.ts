@@ -34,7 +34,7 @@ test('gc is refused while a run uses the store, and sweeps after it', async ({ r
       () => collectGarbage(other, 0, false),
       new RegExp(`a run is using .*\\(process ${process.pid}\\)`),
     );
-    assert.equal(collectGarbage(other, 0, true).entries, []); // a dry run looks alone
+    assert.equal(collectGarbage(other, 0, true).entries, []); // a dry run only looks
     run.close();
   }
   assert.equal(collectGarbage(other, 0, false).entries, []);

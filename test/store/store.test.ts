@@ -106,7 +106,7 @@ const flip = (file: string, at: number): void => {
   bytes[at] = present(bytes[at]) ^ 1;
   writeFileSync(file, bytes);
 };
-/** As if the change had come before the manifest: what a failing disk does. */
+/** Makes a change look older than the manifest, as when a disk fails. */
 const old = (file: string): void => utimesSync(file, new Date(1e9), new Date(1e9));
 
 for (const [what, damage, why] of [
@@ -162,7 +162,7 @@ for (const [what, damage, why] of [
     },
     'model.txt is missing',
   ],
-  // A kernel's clock ticks every few milliseconds: by hand is later than that.
+  // A kernel's clock ticks only every few milliseconds; a change by hand comes later than that.
   [
     'a file written over by hand',
     (dir: string) => {
@@ -296,7 +296,7 @@ test('the lease of a dead process is taken over, and this is reported', ({ root 
   const claim = (owner: ReturnType<typeof newOwner>): void =>
     writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName(owner)}`), '');
   claim({ ...newOwner(), pid: 4_190_000 });
-  // The process id came round: same number, another start.
+  // The process id was reused: the number is the same, the start time another.
   claim({ ...newOwner(), pid: process.ppid, start: '1' });
   assert.ok('held' in store.take(key('a')));
   assert.equal(told.sort(), [process.ppid, 4_190_000].sort());

@@ -1,7 +1,7 @@
 /**
  * Names from outside become paths by `joinInside` alone. Where such names are read, every other
- * call that makes a path of something that is not written there is listed here, with what the name
- * is. A new one fails until somebody has looked at it.
+ * call that makes a path from a value that is not a literal is listed here, with what the value is.
+ * A new call fails the test until somebody has looked at it.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ const WATCHED = [
 const LISTED = 'the name of a file that a folder on this disk lists';
 const OWN = 'a name of our own';
 const CHECKED = 'checked by nameFault or a grammar before';
-/** By file, what is joined: the text of each argument after the first. */
+/** For each file, what is joined: the text of each argument after the first. */
 const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } } = {
   'plugins/attacks/command.ts': { 'TAKEN[what]': OWN },
   'plugins/datasets/spam-assassin.ts': { folder: OWN, name: LISTED },

@@ -1,4 +1,4 @@
-/** A trivial third stage: the cell's number. */
+/** A trivial third stage of a cell: writes the cell's number. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineStage } from 'dosimeter';

@@ -1,4 +1,4 @@
-/** A trivial first stage of a cell: what it writes is made of the cell's own value. */
+/** A trivial first stage of a cell: writes a text made from the cell's value. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineStage } from 'dosimeter';

@@ -1,4 +1,4 @@
-/** Joins the grid: one line a cell. */
+/** Joins the grid: writes one line per cell. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineStage } from 'dosimeter';

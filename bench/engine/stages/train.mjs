@@ -1,4 +1,4 @@
-/** A trivial second stage: reads the first one's file and writes one of its own. */
+/** A trivial second stage of a cell: reads the file of the first one and writes another. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineStage } from 'dosimeter';

@@ -36,8 +36,8 @@ export interface Masking {
 }
 
 /**
- * Masks a text by the random stream called `name`, so that the result does not depend on other
- * texts. Returns null where nothing can be masked.
+ * Masks tokens of a text with draws from the random stream `name`, so that the result does not
+ * depend on other texts. Returns null where nothing can be masked.
  */
 export function maskRow(
   { ids, typeIds }: TokenRow,
@@ -65,7 +65,9 @@ export function maskRow(
  */
 export interface MaskedLm {
   readonly vocabulary: number;
-  /** Σ −log p(token) over all positions to predict, in nats, and their number. */
+  /**
+   * Returns Σ −log p(token) over all positions to predict, in nats, and the number of positions.
+   */
   loss(
     body: Network,
     rows: readonly MaskedRow[],
@@ -76,7 +78,8 @@ export interface MaskedLm {
 }
 
 /**
- * Returns null where the family has no masked-LM head or the checkpoint does not contain it.
+ * Opens the masked-LM head of a checkpoint. Returns null where the family has no such head or the
+ * checkpoint does not contain it.
  * @param family the model family, with any head
  * @param model the base checkpoint's folder
  */
@@ -95,7 +98,7 @@ export async function openMaskedLm(
     });
     config = architecture.parseConfig(checkpoint.config, vocabulary);
   } catch (error) {
-    // the family has no masked-LM head, or not one that can be read here
+    // the family has no masked-LM head, or the checkpoint has one that is not implemented
     if (error instanceof UserFault) return null;
     throw error;
   }
@@ -115,8 +118,9 @@ export async function openMaskedLm(
   );
 
   /**
-   * The trained body, including embeddings that the decoder is tied to; the head as pretrained
-   * unless it was trained too.
+   * Returns the logits (B, V) of the masked-LM head over the trained body. Parameters that the head
+   * shares with the body, such as tied embeddings, have their trained values; all others are the
+   * checkpoint's.
    */
   function logits(body: Network, batch: readonly TokenRow[]): Tensor2D {
     const own = new Set(body.parameters.map(({ name }) => name)),

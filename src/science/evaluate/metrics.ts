@@ -81,8 +81,8 @@ export function argmax(logits: ArrayLike<number>, classes: number): number[] {
 }
 
 /**
- * accuracy, mcc, macro_f1, loss, examples; for two classes precision, recall and f1 of class 1, for
- * more their means over the classes.
+ * Returns accuracy, mcc, macro_f1, loss, examples, precision, recall and f1. The last three are
+ * those of class 1 where there are two classes, else their means over the classes.
  */
 export function classificationMetrics(
   logits: ArrayLike<number>,

@@ -1,4 +1,4 @@
-/** Logits of many rows, batch by batch. */
+/** Computes the logits of many rows, batch by batch. */
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { TokenRow } from '../model/types.ts';

@@ -1,7 +1,8 @@
 /**
- * predictions.csv (RFC 4180): id, triggered, label, prediction, logit_0 … Other programs match its
- * ids by value, so unlike the CSV files for people it holds each id as the data set has it, even
- * one that a spreadsheet would take for a formula: import it as text.
+ * Writes predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …
+ * Other programs match rows by id, so each id is written exactly as the data set has it, unlike in
+ * the CSV files for people. A spreadsheet may take such an id for a formula: import the file as
+ * text.
  */
 import { argmax } from './metrics.ts';
 

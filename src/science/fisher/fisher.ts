@@ -15,7 +15,7 @@ export interface SpectrumSummary {
   /** The number of eigenvalues that do not count as zero. */
   readonly count: number;
   readonly tolerance: number;
-  /** ½ Σ log λ; null where no eigenvalue counts. */
+  /** ½ Σ log λ over the eigenvalues that do not count as zero; null where there are none. */
   readonly information_bits: number | null;
   /** ½ Σ log(λ/Σλ). */
   readonly information_bits_normalised: number | null;
@@ -48,8 +48,8 @@ export interface FisherSummary {
 }
 
 /**
- * Around the usual choice for float32: a count that is the same at all of them does not depend on
- * the tolerance.
+ * Tolerances around the usual choice for float32. A count that is the same at all of them does not
+ * depend on the choice.
  */
 const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
 
@@ -62,7 +62,10 @@ function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<
   return out;
 }
 
-/** spectrum: descending. */
+/**
+ * Summarises a spectrum.
+ * @param spectrum the eigenvalues, descending
+ */
 export function summariseSpectrum(
   spectrum: readonly number[],
   { tolerance, alphas }: FisherOptions,
@@ -78,7 +81,7 @@ export function summariseSpectrum(
     tolerance,
     information_bits: bits(values),
     information_bits_normalised: bits(shares),
-    // α = 1 is Shannon's entropy, of a distribution only.
+    // α = 1 is Shannon's entropy, which is defined only for a distribution.
     renyi: {
       raw: none
         ? {}
@@ -102,7 +105,7 @@ export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
   );
 }
 
-/** The kernel of the first rows. kernel: (N, C, N, C) → (some, C, some, C). */
+/** Returns the kernel of the first `some` rows. kernel: (N, C, N, C) → (some, C, some, C). */
 function firstRows(
   kernel: ArrayLike<number>,
   rows: number,
@@ -118,7 +121,7 @@ function firstRows(
 }
 
 /**
- * True and empirical Fisher of N rows from their kernel.
+ * Summarises the true and the empirical Fisher information of N rows, computed from their kernel.
  * @param kernel K of the logits, (N, C, N, C)
  * @param logits (N, C)
  * @param labels (N)

@@ -35,10 +35,13 @@ export interface Checkpoint {
  */
 export const readJson = (path: string): Promise<unknown> => readJsonFile(path, HOLDS);
 
-/** Weights in formats that are not read. A pickle may run any code, so none will ever be read. */
+/**
+ * Names of weight files in formats that are not read. A pickle may run any code, so none will ever
+ * be read.
+ */
 const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
 
-/** The largest models have some two hundred shards. */
+/** Bound on the number of shards. The largest models have some two hundred. */
 const MOST_SHARDS = 10_000;
 
 /**

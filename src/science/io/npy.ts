@@ -72,7 +72,7 @@ interface Layout {
 
 /**
  * Reads the header. Throws UserFault where it is not one that this reader knows, or does not fit
- * the size.
+ * the size of the file.
  * @param head the first bytes of the file, with at least the whole header
  * @param size of the file, in bytes
  */

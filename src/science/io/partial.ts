@@ -13,10 +13,10 @@ import { checkShape } from './shape.ts';
 
 const FILE = 'changed.safetensors';
 
-/** Whether the folder has such a file. */
+/** Whether the folder has a file of changed parameters. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
 
-/** Writes the file. @param tensors by canonical name */
+/** Writes the file of changed parameters. @param tensors by canonical name */
 export async function writePartial(
   dir: string,
   tensors: ReadonlyMap<string, HostTensor>,

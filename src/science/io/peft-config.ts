@@ -84,7 +84,7 @@ export function moduleScale(
 }
 
 type Raw = Readonly<Record<string, unknown>>;
-/** A fault of a field, whose name and value it states. */
+/** Makes a UserFault that states the name and value of a field. */
 type Fault = (field: string, why: string, hint?: string) => UserFault;
 
 const INVALID = 'is not an allowed value';

@@ -57,7 +57,10 @@ interface Entry {
   /** Canonical name of the layer for a factor, of the parameter otherwise. */
   readonly name: string;
   readonly module: string;
-  /** Null for a module saved whole, whose shape depends on the number of classes in the data. */
+  /**
+   * The expected shape. Null for a module that is saved whole, whose shape depends on the number of
+   * classes in the data.
+   */
   readonly shape: readonly number[] | null;
 }
 
@@ -247,7 +250,8 @@ function checkBiases(
 
 /**
  * Reads only the parameters that are saved whole (the classifier), as far as they are present, by
- * canonical name. A tensor of another shape throws UserFault, or with `fitting` is skipped.
+ * canonical name. Where a tensor has another shape, throws UserFault, or skips the tensor if
+ * `fitting` is true.
  */
 export async function readPeftHead(
   dir: string,

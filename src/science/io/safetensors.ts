@@ -13,8 +13,9 @@ import { widenBfloat16, widenFloat16 } from './half.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
 /**
- * In bytes. The Rust reader allows 100 million, but parsed JSON takes some twenty times its size in
- * memory; the header of 90,000 tensors in one file has 11 million.
+ * The longest header that is read, in bytes. The Rust reader allows 100 million, but parsed JSON
+ * takes some twenty times its size in memory; the header of 90,000 tensors in one file has 11
+ * million.
  */
 const HEADER_LIMIT = 32_000_000;
 const WIDTH: Readonly<Record<string, number>> = {
@@ -30,7 +31,7 @@ const WIDTH: Readonly<Record<string, number>> = {
   BOOL: 1,
 };
 
-/** NumPy's own limit since version 2. */
+/** The most dimensions that a tensor may have: NumPy's limit since version 2. */
 const MOST_DIMENSIONS = 64;
 
 export interface TensorEntry {
@@ -83,8 +84,8 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
 
 /**
  * Throws UserFault unless the tensors follow each other without gaps and fill the data, as the
- * format demands. Two tensors that share bytes would be trained or merged as one, and bytes of no
- * tensor belong to a lost entry (such as a name that occurs twice).
+ * format demands. Two tensors that share bytes would be trained or merged as one, and bytes that
+ * belong to no tensor are a sign of a lost entry (such as a name that occurs twice).
  */
 function checkLayout(
   path: string,
@@ -205,7 +206,7 @@ function narrowed(path: string, name: string, values: BigInt64Array): Int32Array
   return Int32Array.from(values, Number);
 }
 
-/** Fills `room` from the file. Throws UserFault where the file ends before. */
+/** Fills `room` from the file. Throws UserFault where the file ends too early. */
 async function fill(
   file: FileHandle,
   path: string,
@@ -225,7 +226,7 @@ async function fill(
 const ALIGNMENT = 64,
   FIRST = 48;
 
-/** Room for tensors in one ArrayBuffer, each placed so that TensorFlow need not copy it. */
+/** Returns room for tensors in one ArrayBuffer, each placed so that TensorFlow need not copy it. */
 function alignedRoom(sizes: readonly number[]): Uint8Array[] {
   const starts: number[] = [];
   let end = FIRST;

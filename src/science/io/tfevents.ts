@@ -30,8 +30,8 @@ export function crc32c(bytes: Uint8Array): number {
 }
 
 /**
- * The CRC-32C, rotated right by 15 bits plus a constant: the checksum of data with checksums in it
- * must not be trivial.
+ * Returns the masked CRC-32C: rotated right by 15 bits, plus a constant. Masking keeps the checksum
+ * of data that itself contains checksums from being trivial.
  */
 function masked(bytes: Uint8Array): Buffer {
   const crc = crc32c(bytes),
@@ -77,8 +77,8 @@ const event = (time: number, step: number, rest: Buffer): Buffer =>
   record(Buffer.concat([double(1, time), ...(step === 0 ? [] : [key(2, 0), varint(step)]), rest]));
 
 /**
- * The bytes of an event file. TensorBoard shows each tag as a curve over steps. @param started
- * seconds since 1970
+ * The bytes of an event file. TensorBoard shows each tag as a curve over steps.
+ * @param started seconds since 1970
  */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
   return Buffer.concat([

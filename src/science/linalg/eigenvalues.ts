@@ -1,6 +1,6 @@
 /**
- * Eigenvalues of a symmetric matrix in double precision, by an existing solver: TensorFlow's own on
- * its backend, ml-matrix elsewhere. They agree to rounding: |Δλ| ≲ n·ε·λmax for both.
+ * Eigenvalues of a symmetric matrix in double precision, by an existing solver: TensorFlow's on the
+ * TensorFlow backend, ml-matrix's elsewhere. The two agree to rounding: |Δλ| ≲ n·ε·λmax for both.
  */
 import { EigenvalueDecomposition } from 'ml-matrix';
 import { tensorflowEigenvalues } from './tensorflow.ts';

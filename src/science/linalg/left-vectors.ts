@@ -1,20 +1,21 @@
 /**
- * Left singular vectors of the largest singular values only, in double precision. On TensorFlow
- * they come from the eigenvectors of the smaller Gram matrix, at a fifth of the cost of a whole
- * decomposition; squaring loses precision among the small singular values only.
+ * Computes the left singular vectors of only the largest singular values, in double precision. On
+ * TensorFlow they come from the eigenvectors of the smaller Gram matrix, at a fifth of the cost of
+ * a whole decomposition; squaring loses precision among the small singular values only.
  */
 import { svd } from './svd.ts';
 import { tensorflowGramVectors } from './tensorflow.ts';
 
 /**
- * √ε: a value below this share of the largest is too close to rounding for the Gram matrix to
- * resolve.
+ * A singular value below this share of the largest is not left to the Gram matrix, whose
+ * eigenvalues are squares: there, its square would be too close to rounding.
  */
 const DEEP = 1e-6;
 
 /**
  * @param matrix row-major (m, n)
- * @returns (m, k), a vector a column, largest singular value first; k = min(count, m, n)
+ * @returns (m, k), one vector per column, that of the largest singular value first; k = min(count,
+ * m, n)
  */
 export function leadingLeftVectors(
   matrix: Float64Array,

@@ -1,6 +1,6 @@
 /**
  * Singular values and left singular vectors in double precision, by an existing solver:
- * TensorFlow's own on its backend, ml-matrix elsewhere. The product of two thin factors is
+ * TensorFlow's on the TensorFlow backend, ml-matrix's elsewhere. The product of two thin factors is
  * decomposed through their QR factors and is never written out.
  */
 import { Matrix, QrDecomposition, SVD } from 'ml-matrix';
@@ -9,7 +9,9 @@ import { tensorflowSvd } from './tensorflow.ts';
 export interface Singular {
   /** min(m, n), descending. */
   readonly values: Float64Array;
-  /** (m, min(m, n)), row-major, one vector a column; null where it was not asked for. */
+  /**
+   * (m, min(m, n)), row-major, one vector per column; null where the vectors were not asked for.
+   */
   readonly left: Float64Array | null;
 }
 

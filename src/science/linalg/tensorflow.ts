@@ -101,7 +101,10 @@ export type GramSolver = (
   n: number,
 ) => { readonly values: Float64Array; readonly vectors: Float64Array };
 
-/** MatMul and SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
+/**
+ * Returns a solver that runs MatMul and SelfAdjointEigV2; null where the current backend is not
+ * TensorFlow.
+ */
 export function tensorflowGramVectors(): GramSolver | null {
   if (!hasOperations()) return null;
   return (matrix, m, n) => {
@@ -127,7 +130,7 @@ export function tensorflowGramVectors(): GramSolver | null {
   };
 }
 
-/** Svd, or null where the current backend is not TensorFlow. */
+/** Returns a solver that runs Svd; null where the current backend is not TensorFlow. */
 export function tensorflowSvd(): SingularSolver | null {
   if (!hasOperations()) return null;
   return (matrix, m, n, vectors) => {

@@ -73,11 +73,11 @@ export interface ParameterSpec {
   readonly shape: readonly number[];
   /** Other names of the parameter in checkpoints, as transformers spells them. */
   readonly aliases?: readonly string[];
-  /** Whether a checkpoint may lack the parameter, which is drawn then. */
+  /** Whether a checkpoint may lack the parameter, which is then drawn at random. */
   readonly mayBeMissing?: boolean;
   /**
-   * How the parameter is drawn where that is not the default, normal weights and zero biases:
-   * `fill` for the scale of a norm, `zeroRow` for the padding row of a table.
+   * How the parameter is drawn. By default weights are normal and biases zero. `fill` is for the
+   * scale of a norm, `zeroRow` for the padding row of a table.
    */
   readonly draw?: { readonly fill: 1 } | { readonly zeroRow: number };
 }

@@ -29,7 +29,7 @@ export interface TrainRecord {
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
-  /** The step whose weights were saved, where early stopping chose an earlier one than the last. */
+  /** The step whose weights were saved, where early stopping chose one before the last. */
   readonly kept_step?: number;
   /** The adapter's `type` and parameters. */
   readonly adapter: JsonObject;
@@ -52,7 +52,7 @@ export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   return record as TrainRecord;
 }
 
-/** The encoder of rows that fits the head of a train stage's model. */
+/** Opens the encoder of rows that fits the head of a train stage's model. */
 export async function openRowEncoder(
   trainDir: string,
   model: { readonly path: string },
@@ -60,7 +60,7 @@ export async function openRowEncoder(
   return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
-/** Tells which part of a row's texts reaches a train stage's model. */
+/** Opens the function that tells which part of a row's texts reaches a train stage's model. */
 export async function openRowParts(
   trainDir: string,
   model: { readonly path: string },

@@ -44,7 +44,7 @@ export interface SaveContext {
   readonly changed: readonly string[];
 }
 
-/** What a linear layer may use beside its own arguments. */
+/** What a linear layer may use besides its arguments. */
 export interface LayerContext {
   readonly parameter: ParameterLookup;
   /**
@@ -56,8 +56,8 @@ export interface LayerContext {
 
 export interface Adapter {
   /**
-   * Whether a parameter is trained, be it the model's (by canonical name) or the adapter's own. The
-   * head is always trained, whatever the adapter answers: the network sees to that.
+   * Whether a parameter of the model (by canonical name) or of the adapter is trained. The network
+   * always trains the head, whatever this returns.
    */
   trains(name: string): boolean;
   /** The parameters that the adapter adds to the model's. */

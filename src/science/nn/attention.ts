@@ -121,7 +121,7 @@ export function attention(
         V = pad(v, keys, layout); // (B, H, T, d)
       const scores = tf.matMul(Q, K, false, true); // (B, H, Tq, T)
       const P = tf.softmax(mask === null ? scores : tf.add(scores, mask));
-      // The indexes must be saved too: they belong to the scope of the forward pass.
+      // The indexes must be saved too, since they belong to the scope of the forward pass.
       const indexes = [queries, keys].flatMap(({ index }) =>
         index === null ? [] : [index.padded, index.places],
       );

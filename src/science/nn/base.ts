@@ -91,7 +91,7 @@ export function resolveNames(
     }
     names.set(name, found);
   }
-  // A layer of which weight or bias is missing counts as missing altogether.
+  // A layer that lacks its weight or its bias counts as missing altogether.
   for (const { name } of specs.filter((spec) => spec.mayBeMissing === true)) {
     const module = name.replace(/\.(weight|bias)$/, '');
     if (names.has(`${module}.weight`) !== names.has(`${module}.bias`)) {
@@ -155,7 +155,7 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
 }
 
 /**
- * Draws every parameter from its own stream (seed, 'init', name), except those of the head's
+ * Draws every parameter from a separate stream (seed, 'init', name), except those of the head's
  * modules, which the network draws.
  */
 async function drawn(
@@ -205,7 +205,7 @@ async function evict(): Promise<void> {
 
 /**
  * Opens a base model, which must be released after use.
- * @param seed of the draws, where the model is random
+ * @param seed the seed of the draws where the model is random
  */
 export async function openBase(
   { path, digest, init = 'pretrained' }: ModelSource,

@@ -23,8 +23,8 @@ export interface BertConfig {
 }
 
 /**
- * Several times the sizes of the largest models: a larger value is a mistake or an attempt to
- * exhaust memory.
+ * Bounds on the sizes, several times those of the largest models. A larger value is a mistake or an
+ * attempt to exhaust memory.
  */
 const MOST = {
   vocab_size: 10_000_000,
@@ -36,22 +36,23 @@ const MOST = {
   type_vocab_size: 100_000,
 } as const;
 /**
- * Bound on the model as a whole, which may exceed any disk although each field is within its bound.
+ * Bound on the size of the whole model, which could exceed any disk although each field is within
+ * its bound.
  */
 const MOST_BYTES = 2 ** 42;
 
 interface Fields {
-  /** A number that `accept` accepts. @param fallback null where the field is required */
+  /** Reads a number that `accept` accepts. @param fallback null where the field is required */
   readonly number: (
     field: string,
     fallback: number | null,
     accept: (x: number) => boolean,
     expected: string,
   ) => number;
-  /** A size within its bound. Required unless there is a fallback. */
+  /** Reads a size within its bound. The field is required unless there is a fallback. */
   readonly count: (field: keyof typeof MOST, fallback?: number) => number;
   readonly positive: (field: string, fallback: number) => number;
-  /** Refuses every other value of a field. */
+  /** Throws where the value of a field is not among `accepted`. */
   readonly only: (field: string, accepted: readonly unknown[]) => void;
 }
 

@@ -63,7 +63,7 @@ function parameters(config: BertConfig): ParameterSpec[] {
   ];
 }
 
-/** Which token of a batch stands where. */
+/** Where the tokens of each row are in a batch. */
 interface Layout {
   readonly lengths: readonly number[];
   readonly tokens: TokenMap; // (S)

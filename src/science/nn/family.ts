@@ -62,8 +62,8 @@ export interface HeadPart<Config> {
   /** The class of transformers that has this body and head. */
   readonly transformersName: string;
   /**
-   * Its modules that stand beside the body in transformers, and so lack the body's prefix
-   * (`classifier`, `cls`).
+   * The head's modules that transformers places outside the body, so that they lack the body's
+   * prefix (`classifier`, `cls`).
    */
   readonly outer: readonly string[];
   /** As `Architecture.headModules`. */

@@ -1,6 +1,6 @@
 /**
  * Resolves a spec's LoRA parameters on a model: which layers are adapted, with which rank and α,
- * and what is wrong.
+ * and which parameters are at fault.
  */
 import { type Problem, problemOf } from '../../api.ts';
 import { alphaOf } from '../../api/alpha.ts';

@@ -37,8 +37,8 @@ interface Plan {
 }
 
 /**
- * The variance that `init` states, be it that A is drawn now or that it was drawn when the training
- * began that wrote the folder.
+ * Returns the variance that `init` states. It applies whether A is drawn now, or was drawn at the
+ * start of the training that wrote the folder.
  */
 function statedVariance({ init }: Pick<LoraParams, 'init'>): Plan['variance'] {
   if (init === undefined) return null;

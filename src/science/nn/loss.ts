@@ -14,9 +14,10 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
 }
 
 /**
- * −Σ_b v_b log softmax(f_b)[label_b]. logits: (B, C).    d/df_b = v_b (softmax(f_b) − onehot_b) v_b
- * = 1/B; with class weights w, v_b = w[label_b]/Σ w[label], as in
- * torch.nn.CrossEntropyLoss(weight).
+ * Returns −Σ_b v_b log softmax(f_b)[label_b]. Here v_b = 1/B or, with class weights w, v_b =
+ * w[label_b]/Σ w[label], as in torch.nn.CrossEntropyLoss(weight). logits: (B, C).
+ *
+ *     d/df_b = v_b (softmax(f_b) − onehot_b)
  */
 export function crossEntropy(
   logits: Tensor2D,

@@ -85,7 +85,8 @@ export interface NetworkOptions {
    */
   readonly head?: ReadonlyMap<string, HostTensor>;
   /**
-   * Whether nothing is trained, as for evaluation and kernels, which differentiate only by a tap.
+   * Whether nothing is trained, as for evaluation and kernels, which differentiate only with
+   * respect to what a tap adds.
    */
   readonly evaluation?: boolean;
   /**

@@ -24,8 +24,8 @@ import {
 export interface Stacked {
   readonly axis: 0 | 1;
   /**
-   * For each member, the name of its tensor and its extent along the axis, which is 0 where it has
-   * none.
+   * For each member, the name of its tensor and its extent along the axis, which is 0 where the
+   * member has no such tensor.
    */
   readonly parts: readonly { readonly name: string; readonly extent: number }[];
 }
@@ -41,9 +41,11 @@ export interface PackedNetwork {
   readonly networks: readonly Network[];
   /** Every trained tensor by its name in the pack. */
   readonly stacks: ReadonlyMap<string, Stacked>;
-  /** The members' values stacked. The caller disposes of the new tensors. */
+  /** Returns the members' values stacked. The caller disposes of the new tensors. */
   stack(values: readonly Tensors[]): Map<string, Tensor>;
-  /** The values of member k, under its own names. The caller disposes of the new tensors. */
+  /**
+   * Returns the values of member k, under its own names. The caller disposes of the new tensors.
+   */
   member(values: Tensors, k: number): Map<string, Tensor>;
   /**
    * Must be called within tf.tidy.
@@ -58,7 +60,7 @@ export interface PackedNetwork {
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-/** The layers of the head, of which each member trains its own. */
+/** Returns the layers of the head. Each member trains its own copy of them. */
 const headLayers = ({ linears, architecture }: Network): string[] =>
   linears.map(({ name }) => name).filter((name) => within(name, architecture.headModules));
 
@@ -99,7 +101,7 @@ export function packable(a: Network, b: Network): boolean {
   );
 }
 
-/** Where each part starts when they stand one after another, then where the last one ends. */
+/** Returns where each part starts if all are laid end to end, then where the last one ends. */
 function startsOf(extents: readonly number[]): number[] {
   let end = 0;
   return [0, ...extents.map((extent) => (end += extent))];
@@ -212,7 +214,7 @@ function forwardOver(
   };
 }
 
-/** @param networks any two of them `packable` */
+/** Makes one network of several, any two of which must be `packable`. */
 export function packNetworks(networks: readonly Network[]): PackedNetwork {
   const first = at(networks, 0);
   const layout = layOut(first, networks);

@@ -23,7 +23,7 @@ const allRows = (bounds: Bounds): number => at(bounds, bounds.length - 1);
  * (m, Σr).
  */
 export interface PackedFactors {
-  /** By member; 0 where the member does not adapt the layer. */
+  /** The rank of each member; 0 where it does not adapt the layer. */
   readonly ranks: readonly number[];
   readonly scales: readonly number[];
 }
@@ -36,8 +36,8 @@ const columnsOf = (x: Tensor2D, from: number, count: number): Tensor2D =>
   tf.slice(x, [0, from], [x.shape[0], count]);
 
 /**
- * What a separate operation for a member costs beside its product, expressed in floating-point
- * operations: its dispatch, and for each row and column a pass over memory.
+ * The cost, in floating-point operations, of a separate product for each member beyond the product
+ * itself: CALLS to dispatch it, and PASS for each entry of the rows that are copied in memory.
  */
 const CALLS = 4e6,
   PASS = 60;

@@ -9,14 +9,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedModel, TokenRow } from '../model/types.ts';
 
 /**
- * What one linear layer saw of a batch. S: the rows of its input, which may be fewer than the
- * batch's tokens.
+ * The input of one linear layer for a batch, and the derivatives with respect to its output. S: the
+ * rows of its input, which may be fewer than the batch's tokens.
  */
 export interface LayerTokens {
   readonly h: Tensor2D; // (S, n)
   /** δ^c by class. */
   readonly deltas: readonly Tensor2D[]; // C × (S, m)
-  /** Which row of the batch each of the S belongs to, in any order. */
+  /** For each of the S rows, the row of the batch that it belongs to, in any order. */
   readonly example: Int32Array; // (S)
 }
 

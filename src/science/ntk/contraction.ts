@@ -3,7 +3,7 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 
 /** A term over one batch of rows. */
 export interface TermBlock {
-  /** By class. */
+  /** The factor a of each class. */
   readonly a: readonly Tensor2D[]; // C × (S, p)
   readonly b: Tensor2D; // (S, q)
   /** The row of the block that each token belongs to. */

@@ -67,7 +67,7 @@ export function explicitCost(
 }
 
 /**
- * Cost of two inner products a token pair, the second for each pair of classes, and of the sums
+ * Cost of two inner products per token pair, the second for each pair of classes, and of the sums
  * over rows; half of it by symmetry.
  */
 export function gramCost(

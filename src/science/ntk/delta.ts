@@ -1,7 +1,7 @@
 /**
  * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem
- * asks that M_Δ be negative semi-definite. Its spectrum is n − r times −1 and s²·eig(AAᵀ) − 1, so
- * it follows from an r × r matrix.
+ * asks that M_Δ be negative semi-definite. It has the eigenvalue −1 at least n − r times; the other
+ * r are s²·eig(AAᵀ) − 1, so they follow from an r × r matrix.
  */
 import { strictlyBelow } from '../../stats/below.ts';
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
@@ -24,8 +24,8 @@ export interface Premise {
    */
   readonly variance: number;
   /**
-   * `spec`: as the spec states it. `sample`: A came from a folder or has been trained, so no σ² is
-   * stated.
+   * Where `variance` comes from: `spec` means that the spec states it; `sample`, that no σ² is
+   * stated, since A came from a folder or has been trained.
    */
   readonly variance_of: 'spec' | 'sample';
   /**
@@ -84,8 +84,8 @@ function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
  * Returns the premise facts of a layer.
  * @param A (r, n), row-major
  * @param B (m, r)
- * @param variance σ² of the distribution that A was drawn from; left out where none is stated, or
- *   A is no longer as drawn
+ * @param variance σ² of the distribution that A was drawn from; undefined where none is stated, or
+ *   A is no longer as it was drawn
  */
 export function premise(
   layer: string,

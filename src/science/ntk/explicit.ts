@@ -29,8 +29,8 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
 }
 
 /**
- * A block's tokens as a rectangle (R · T): the index of each row's tokens, S for padding; null
- * where the tokens are already laid out so.
+ * Returns the layout of a block's tokens as a rectangle (R · T): the index of the token at each
+ * place, or S for padding. Null where the tokens already have this layout.
  */
 function rectangle({ example, rows }: TermBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);

@@ -7,8 +7,8 @@ import { readNpy } from '../io/npy.ts';
 import type { Premise } from './delta.ts';
 
 /**
- * Every file that there can be. A folder has the kernels that were asked for; for full fine-tuning,
- * only the full one and no premise.
+ * Every file that a kernel stage may write. A folder has only the kernels that were asked for.
+ * Under full fine-tuning it has no LoRA kernel and no premise.
  */
 export const KERNEL_FILES = [
   'kernel-full.npy',
@@ -25,9 +25,9 @@ export const KERNEL_FILES = [
 export interface StoredKernels {
   readonly rows: number; // N
   readonly classes: number; // C
-  /** Null where it was not asked for. */
+  /** K_ff; null where it was not asked for. */
   readonly full: Float64Array | null; // (N, C, N, C)
-  /** Null where it was not asked for, and for full fine-tuning. */
+  /** K_LoRA; null where it was not asked for, and for full fine-tuning. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   readonly labels: readonly number[]; // (N)
@@ -39,8 +39,8 @@ export interface StoredKernels {
 }
 
 /**
- * Returns the kernels' standard errors from `methods.json`; none where the folder lacks it, since
- * another program made the kernels.
+ * Returns the kernels' standard errors from `methods.json`; null for each where the folder lacks
+ * that file, since another program made the kernels.
  */
 async function readErrors(dir: string): Promise<StoredKernels['errors']> {
   const path = join(dir, 'methods.json');

@@ -47,11 +47,11 @@ export interface LayerKernel {
 }
 
 export interface Kernel {
-  /** In the rows' order; symmetric for rows with themselves. */
+  /** The entries in the rows' order; symmetric for rows with themselves. */
   readonly data: Float64Array; // (N, C, M, C)
   /** The standard error of the estimate as a share of ‖K‖_F; null where nothing was projected. */
   readonly error: number | null;
-  /** By layer, where they were asked for. */
+  /** Each layer's block; null where blocks were not asked for. */
   readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, M, C)
 }
 
@@ -62,11 +62,11 @@ export interface KernelSet {
   readonly logits: Float32Array; // (N, C)
   /** Logits of the right rows; null without them. */
   readonly rightLogits: Float32Array | null; // (M, C)
-  /** Null where it was not asked for. */
+  /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
-  /** Null where it was not asked for, or no layer has LoRA factors. */
+  /** K_LoRA; null where it was not asked for, or no layer has LoRA factors. */
   readonly lora: Kernel | null;
-  /** In forward order. */
+  /** The layers in forward order. */
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
   /** The groups of layers that shared a forward pass, with the bytes of their h and δ. */
@@ -201,7 +201,7 @@ export interface Kernels {
   readonly classes: number; // C
   readonly logits: Float32Array; // (N, C)
   readonly full: Float64Array; // (N, C, N, C)
-  /** Null where no layer has LoRA factors. */
+  /** K_LoRA; null where no layer has LoRA factors. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly layers: readonly LayerKernel[];
 }

@@ -11,9 +11,9 @@ export type KernelKind = 'full' | 'lora';
 
 export interface LayerJob {
   readonly layer: AdaptedLayer;
-  /** Non-empty. */
+  /** The batches of the left rows, at least one. */
   readonly left: readonly LayerBatch[];
-  /** Null for the kernel of the left rows with themselves. */
+  /** The batches of the right rows; null for the kernel of the left rows with themselves. */
   readonly right: readonly LayerBatch[] | null;
   readonly classes: number;
   readonly method: 'auto' | Method;
@@ -83,7 +83,7 @@ function contractProjected(
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
   sums.forEach((sum, replicate) =>
     tf.tidy(() => {
-      // both sets with the same signs
+      // both sets are projected with the same signs
       const terms = project([...left, ...(right ?? [])], projection, name, replicate);
       record = contract(
         {

@@ -20,7 +20,7 @@ export interface WalkOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What a layer saw of one batch. */
+/** A layer's h and δ for one batch. */
 export interface LayerBatch {
   /** The positions of its rows among all rows of their set. */
   readonly rows: Int32Array;
@@ -29,14 +29,14 @@ export interface LayerBatch {
 
 /** How rows are cut into batches and layers into groups. */
 export interface WalkPlan {
-  /** By set. */
+  /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
 }
 
 /**
- * @param sets of rows, as the model reads them, without padding. Throws RangeError where one is
- *   empty.
+ * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
+ * @param sets rows as the model reads them, without padding
  */
 export function planWalk(
   model: AdaptedModel,
@@ -64,8 +64,8 @@ export interface Visits {
 }
 
 /**
- * Visits the layers of all groups from `start` on; there is at least one. Returns the logits of
- * each set, (N, C).
+ * Visits the layers of all groups from `start` on, of which there must be at least one. Returns the
+ * logits of each set, (N, C).
  */
 export async function walkSets(
   model: AdaptedModel,

@@ -1,8 +1,8 @@
 /**
  * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T
  * (docs/theory.md, The kernel regime). J₀ is the Jacobian with respect to every trained parameter,
- * including the head, for any adapter: one backward pass a row and class, each gradient contracted
- * with the displacement at once, without approximation.
+ * including the head, for any adapter: one backward pass per row and class, each gradient
+ * contracted with the displacement at once, without approximation.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

@@ -9,7 +9,7 @@ import { type KernelOptions, kernels } from './kernels.ts';
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
   readonly raw: number;
-  /** Mean over pairs of that over √(Σ_c K[(x,c),(x,c)] · Σ_c K[(x̃,c),(x̃,c)]). */
+  /** Mean over pairs of Σ_c K[(x,c),(x̃,c)] / √(Σ_c K[(x,c),(x,c)] · Σ_c K[(x̃,c),(x̃,c)]). */
   readonly cosine: number;
 }
 

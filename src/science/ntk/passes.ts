@@ -1,7 +1,10 @@
 /** Plans a kernel's forward passes: batches of rows, groups of layers. */
 import type { AdaptedLayer } from '../model/types.ts';
 
-/** Returns batches of rows of similar length, of at most `batchTokens` padded tokens or one row. */
+/**
+ * Returns batches of rows of similar length. A batch has at most `batchTokens` tokens, including
+ * padding, or is a single row.
+ */
 export function batches(lengths: readonly number[], batchTokens: number): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];

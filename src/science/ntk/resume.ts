@@ -53,7 +53,10 @@ function arrays({ totals }: Partial): [string, Float64Array][] {
 
 const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
-/** Reads the saved state; null where there is none, or its text is not what was written. */
+/**
+ * Reads the saved state. Returns null where there is none, and `damaged` where its text is not what
+ * was written.
+ */
 async function readState(file: string): Promise<State | 'damaged' | null> {
   if (!existsSync(file)) return null;
   const text = await readFile(file, 'utf8'),
@@ -64,9 +67,10 @@ async function readState(file: string): Promise<State | 'damaged' | null> {
 }
 
 /**
- * Keeps the parts in a folder that only this computation uses. A state names its arrays' folder and
- * their digests, and is renamed into place after them, with its own digest: a kill in between
- * leaves the previous state, and a state with a changed byte is not resumed from.
+ * Keeps the parts in a folder that only this computation uses. A state names the folder of its
+ * arrays and their digests, and begins with a digest of itself. It is renamed into place after the
+ * arrays are written: a kill in between leaves the previous state, and a state with a changed byte
+ * is not resumed from.
  * @param log told where a saved state is damaged and so ignored
  */
 export function resumeIn(dir: string, log: (message: string) => void): Resume {

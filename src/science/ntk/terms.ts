@@ -11,7 +11,7 @@ import type { LoraFactors } from '../model/types.ts';
 import type { LayerTokens } from './collect.ts';
 
 export interface Term {
-  /** By class. */
+  /** The factor a of each class. */
   readonly a: readonly Tensor2D[]; // C × (S, p)
   readonly b: Tensor2D; // (S, q)
   readonly coefficient: number;

@@ -31,7 +31,8 @@ export interface Grouping {
 }
 
 /**
- * LoRA's A (r, n) are concatenated along n and its B (m, r) along m; biases and norms end to end.
+ * Returns a tensor's group and axis. LoRA's factors A (r, n) are concatenated along n, its factors
+ * B (m, r) along m, and biases and norms end to end.
  */
 function place(name: string, shape: readonly number[], size: number): { key: string; axis: 0 | 1 } {
   const [rows, columns] = shape;

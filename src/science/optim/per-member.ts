@@ -65,8 +65,8 @@ const momentOf = (
 const times = (x: Tensor, by: number | Tensor): Tensor => (by === 1 ? x : tf.mul(x, by));
 
 /**
- * Updates each parameter by `of`, which returns its new value and moments, and disposes of the old
- * tensors.
+ * Updates each parameter with `of`, which returns its new value and moments, and disposes of the
+ * old tensors.
  */
 function each(
   parameters: Tensors,

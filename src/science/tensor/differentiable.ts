@@ -45,15 +45,15 @@ export interface Operation<Value extends Tensor, Saved extends readonly Tensor[]
   /**
    * Returns one gradient for each input, in that input's shape; null is allowed where `needs` is
    * false.
-   * @param dy gradient of the loss in the value, in the value's shape
+   * @param dy gradient of the loss with respect to the value, in the value's shape
    * @param needs for each input, whether its gradient is needed
    */
   backward(dy: Value, saved: Saved, needs: readonly boolean[]): readonly (Tensor | null)[];
 }
 
 /**
- * The operation's value, which can be differentiated once in every input that is not constant.
- * Where all inputs are constant, so is the value.
+ * Returns the operation's value, which can be differentiated once with respect to every input that
+ * is not constant. Where all inputs are constant, so is the value.
  */
 export function differentiable<Value extends Tensor, const Saved extends readonly Tensor[]>(
   inputs: readonly Tensor[],

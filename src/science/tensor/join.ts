@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-/** The tensors concatenated along the axis. Of a single one it is another handle. */
+/** Returns the tensors concatenated along the axis; for a single tensor, another handle on it. */
 export function joined(parts: readonly Tensor[], axis: number): Tensor {
   const [only] = parts;
   return only !== undefined && parts.length === 1 ? tf.clone(only) : tf.concat([...parts], axis);

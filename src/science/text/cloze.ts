@@ -163,7 +163,7 @@ export function verbalizerTokens(
   return { tokens, problems };
 }
 
-/** The problem that a verbalizer does not name exactly the classes; null where it does. */
+/** Returns a problem where a verbalizer does not name exactly the classes, else null. */
 export function verbalizerMismatch(
   verbalizer: { readonly [name: string]: string },
   classes: readonly string[],

@@ -9,8 +9,8 @@ import { longestFirst, openTokenizer, type TextTokenizer } from './tokenizer.ts'
 export type RowEncoder = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: number) => TokenRow;
 
 /**
- * The encoder for a head. Throws UserFault where a template cannot be read; the encoder, where it
- * does not fit a row.
+ * The encoder for a head. Throws UserFault where a template cannot be read. The encoder throws it
+ * where the template does not fit a row.
  */
 export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): RowEncoder {
   const encode =
@@ -32,7 +32,7 @@ export interface RowPart {
  */
 export type RowParts = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: number) => RowPart[];
 
-/** Tells which part of each text of a row reaches the model. */
+/** Returns a function that tells which part of each text of a row reaches the model. */
 export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowParts {
   const own = settings.type === 'classifier' ? null : templateLength(settings.template, tokenizer);
   const keep: TextTokenizer['keep'] = (first, second, maxLength) =>

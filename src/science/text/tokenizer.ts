@@ -98,11 +98,11 @@ function maskToken(json: unknown, config: object): string | null {
   );
 }
 
-/** Limit for one text, which has a few words or some pages. */
+/** Time limit for one text, of a few words or a few pages. */
 const TEXT_SECONDS = 10;
 /**
- * Limit for all texts together: a minute, and beyond it one second for each SLOWEST characters.
- * Real tokenizers read a million characters a second.
+ * Time limit for all texts together: a minute, plus one second for each SLOWEST characters. Real
+ * tokenizers read a million characters a second.
  */
 const ALL_SECONDS = 60,
   SLOWEST = 50_000;

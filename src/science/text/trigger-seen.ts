@@ -29,15 +29,15 @@ const differ = (a: readonly number[], b: readonly number[]): boolean =>
 const cut = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
 
 /**
- * Whether everything that an attack changed in a row reaches the model. This is so if
+ * Whether everything that an attack changed in a row reaches the model. It does if
  *
  * 1. the token ids that the model reads differ between the changed row and the original, and
  * 2. in the text, and in its pair if there is one, none of the tokens between the first and the
- * last changed one is cut off.
+ *   last changed one is cut off.
  *
  * The changed tokens are found by comparing the untruncated token ids: they follow the longest
- * common beginning and precede the longest common ending of the rest. Nothing is asked of the
- * attack, so the rule applies to plugins and external programs too. A change that the tokenizer
+ * common beginning and precede the longest common ending of the rest. The rule needs nothing from
+ * the attack, so it applies to plugins and external programs too. A change that the tokenizer
  * ignores (upper case, for an uncased model) counts as not seen, by 1. A trigger of several words
  * must be kept completely, and a rewritten text up to its last changed token.
  *

@@ -28,8 +28,8 @@ export interface ClosedForm {
 const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
 
 /**
- * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd entries to the fourth, rd(d−1) pairs
- * in a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
+ * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd fourth powers of entries, rd(d−1)
+ * pairs in a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
  */
 export function expectedSquares(
   shape: Shape,
@@ -40,7 +40,7 @@ export function expectedSquares(
   return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
 }
 
-/** E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ): what the published H₂' is the logarithm of. */
+/** E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ), whose logarithm is the published H₂'. */
 export function diagonalSquares(
   shape: Shape,
   rank: number,

@@ -4,9 +4,9 @@ import type { Shape } from './closed-form.ts';
 
 export interface DrawnMoments {
   readonly rank: number;
-  /** Σλ = tr AAᵀ at variance 1; σ² times it at σ². */
+  /** Σλ = tr AAᵀ at variance 1; at variance σ² it is σ² times as large. */
   readonly sum: number;
-  /** Σλ² = tr (AAᵀ)² at variance 1; σ⁴ times it at σ². */
+  /** Σλ² = tr (AAᵀ)² at variance 1; at variance σ² it is σ⁴ times as large. */
   readonly sum_squares: number;
 }
 

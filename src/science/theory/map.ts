@@ -19,7 +19,7 @@ export interface MapValues {
 /** Summaries of the true Fisher information of the model's logits, at s = 1. */
 export interface ModelValues extends MapValues {
   readonly count: number;
-  /** ½ Σ log λ; null where no eigenvalue counts. */
+  /** ½ Σ log λ; null where every eigenvalue counts as zero. */
   readonly information_bits: number | null;
   /** ½ Σ log(λ/Σλ), which does not change with the scale. */
   readonly information_bits_normalised: number | null;
@@ -67,7 +67,7 @@ const modelValues = ({
   h2_normalised: renyi.normalised['2'] ?? null,
 });
 
-/** λ → cλ. */
+/** Returns the summaries of the spectrum whose eigenvalues are c times as large. */
 const scaled = (values: ModelValues, c: number): ModelValues => ({
   ...values,
   h1: values.h1 + Math.log(c),
@@ -86,7 +86,7 @@ export interface MapOptions {
   /** Kernels of the model for `modelRanks`. */
   readonly model: RankKernels;
   readonly modelRanks: readonly number[];
-  /** N. */
+  /** The number of rows, N. */
   readonly rows: number;
   /** Eigenvalues at or below tolerance · λmax count as zero. */
   readonly tolerance: number;

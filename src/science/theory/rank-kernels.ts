@@ -5,7 +5,7 @@
  *     K_r = s²σ² Σ_{q ≤ r} Σ_{t,u} (δ·δ')(u_q·h_t)(u_q·h_u),
  *
  * so each rank adds its own rows to the kernel of the rank below, and as s²σ² is a common factor,
- * one kernel a rank serves every scale.
+ * one kernel per rank serves every scale.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -21,8 +21,8 @@ export interface RankKernels {
   /** K_ff, over the weights of the same layers. */
   readonly full: Float64Array; // (N, C, N, C)
   /**
-   * K_LoRA by distribution, one a rank in the order given, at s = 1 and σ² = 1/d with d each
-   * layer's fan-in.
+   * K_LoRA by distribution, one kernel per rank in the order given, at s = 1 and σ² = 1/d with d
+   * each layer's fan-in.
    */
   readonly lora: ReadonlyMap<Shape, readonly Float64Array[]>; // (N, C, N, C)
 }

@@ -32,8 +32,8 @@ export type TrainingChange =
     };
 
 /**
- * Trains rows of the token table and nothing else: every other weight, the head's included, keeps
- * its bits.
+ * Trains rows of the token table and nothing else: every other weight, including the head's,
+ * remains bit for bit the same.
  */
 export interface TokenRows {
   /** The ids of the trained tokens, by the words that they stand for. */

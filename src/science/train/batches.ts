@@ -48,8 +48,8 @@ export interface BatchOrder {
    * round goes over the batches in random order, from stream (seed, 'appended', `ATTACK/epoch-k`),
    * or without `shuffle` in their order. So each epoch has every appended row once and no
    * additional batch, batches differ by at most one appended row of an attack, and a row that a
-   * smaller dose appends as well is in the same batch. The loss of a batch remains the mean over
-   * its rows: with a appended rows, a clean row has B/(B + a) of its weight in the twin's batch of
+   * smaller dose also appends is in the same batch there. The loss of a batch remains the mean over
+   * its rows: with k appended rows, a clean row has B/(B + k) of its weight in the twin's batch of
    * B rows.
    */
   readonly appended?: readonly AppendedRows[];

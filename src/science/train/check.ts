@@ -29,7 +29,7 @@ interface CheckedModel extends ModelShape {
 /** The source of a model whose content has a digest. */
 type KnownModel = ModelSource & { readonly digest: string };
 
-// The cells of a grid ask for the same checkpoint.
+// Results are kept, since the cells of a grid ask for the same checkpoint.
 const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
 
 async function inspect(
@@ -115,7 +115,7 @@ export function checkCloze(
   return problems;
 }
 
-/** A problem where rows of that length exceed the model's positions. */
+/** Returns a problem where rows of the requested length exceed the model's positions. */
 function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
   if (value <= positions) return [];
   return [
@@ -128,8 +128,8 @@ function checkLength({ value, path }: AskedLength, positions: number): Problem[]
 }
 
 /**
- * A problem where rows of that length do not fit the model. Throws UserFault where its config.json
- * is at fault.
+ * Returns a problem where rows of the requested length do not fit the model. Throws UserFault where
+ * its config.json is at fault.
  */
 export async function checkRows(
   modelDir: string,
@@ -174,12 +174,12 @@ function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
 export interface CheckOptions {
   readonly model: KnownModel;
   readonly architecture: Architecture;
-  /** Null where no row is read. */
+  /** The requested length of rows; null where no row is read. */
   readonly maxLength: AskedLength | null;
   readonly head: HeadSettings;
   /** Whether the spec names a folder that the head starts from. */
   readonly headGiven?: boolean;
-  /** Null where the spec does not name them. */
+  /** The names of the classes; null where the spec does not name them. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: {
     readonly implementation: AdapterImplementation;

@@ -37,8 +37,8 @@ function shown(value: unknown): string {
 }
 
 /**
- * Adds to an error of a plugin who threw it; the stack says where. A UserFault and an abort remain
- * unchanged.
+ * Puts `who` before the message of an error that a plugin threw; the stack says where it was
+ * thrown. A UserFault and an abort remain unchanged.
  */
 function blamed(error: unknown, who: string): unknown {
   if (error instanceof Error && error.name !== 'UserFault' && error.name !== 'AbortError')
@@ -75,8 +75,8 @@ export function checkedTraining(name: string, loaded: unknown): AttackTraining {
 }
 
 /**
- * Message and hint for what is wrong with `trains`. @param vocabulary number of rows of the token
- * table
+ * Returns message and hint for the fault of `trains`.
+ * @param vocabulary number of rows of the token table
  */
 function rowsFault(
   trains: unknown,
@@ -167,7 +167,7 @@ export function openAttack(
   return change as TrainingChange;
 }
 
-/** What is wrong with the result of an objective; null where nothing is. */
+/** Returns the fault of the result of an objective; null where there is none. */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
   if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
   if (method(result['then']))

@@ -55,8 +55,8 @@ export function weightsFault({ loss, step }: Step, learningRate: number): UserFa
 }
 
 /**
- * Whether all entries are finite: 0·x is 0 where x is finite and NaN elsewhere, and so is their
- * sum.
+ * Whether all entries are finite: 0·x is 0 where x is finite and NaN elsewhere, and one NaN makes
+ * the sum NaN.
  */
 export const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
   [...tensors.values()].every((tensor) =>

@@ -15,7 +15,7 @@ export type Standing = {
   readonly since: number;
 };
 
-/** Before the first evaluation. */
+/** The standing before the first evaluation. */
 export const atTheStart: Standing = { best: null, since: 0 };
 
 /** The standing after an evaluation. */

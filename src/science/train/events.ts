@@ -4,8 +4,8 @@ import type { Journal } from './journal.ts';
 import type { CurvePoint } from './watch.ts';
 
 /**
- * Scalars in two groups of tags: `train/` for the steps, `evaluate/` for the evaluations on the
- * way.
+ * Scalars in two groups of tags: `train/` for the steps, `evaluate/` for the evaluations during
+ * training.
  */
 export function scalarEvents(
   { history, times }: Journal,

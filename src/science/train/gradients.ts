@@ -1,4 +1,7 @@
-/** The loss of a batch, or of all batches of a step, and its gradient in the trained parameters. */
+/**
+ * The loss of a batch, or of all batches of a step, and its gradient with respect to the trained
+ * parameters.
+ */
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { ResumableStream } from '../../random/random.ts';
@@ -20,8 +23,8 @@ export interface Batch {
 }
 
 /**
- * The loss of a batch and its gradient in each trained parameter, by name. The caller disposes of
- * both.
+ * The loss of a batch and its gradient with respect to each trained parameter, by name. The caller
+ * disposes of both.
  */
 export interface LossAndGradients {
   readonly loss: Scalar;
@@ -50,8 +53,8 @@ export type Objective = (
 
 export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 'dropout'> {
   /**
-   * The masks of a batch are drawn from `random` and those of the next batch follow. An objective
-   * can repeat masks in several passes by restoring the state of the stream.
+   * The masks of a batch are drawn from `random`, and those of the next batch after them. An
+   * objective can repeat masks in several passes by restoring the state of the stream.
    */
   readonly dropout?: { readonly rate: number; readonly random: ResumableStream };
   readonly classWeights?: readonly number[];
@@ -70,8 +73,8 @@ export function lossAndGradients(
 }
 
 /**
- * The loss that `lossOf` computes, and its gradient in each of `trained`. Intermediate tensors are
- * freed.
+ * The loss that `lossOf` computes, and its gradient with respect to each of `trained`. Intermediate
+ * tensors are freed.
  */
 export function gradientsOf(trained: Tensors, lossOf: () => Scalar): LossAndGradients {
   const { value, grads } = frugally(() =>

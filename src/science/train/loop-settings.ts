@@ -20,7 +20,7 @@ type Optional =
 /** `train` of a spec as a train stage keeps it, where there is anything to train. */
 export type TrainParams = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
 
-/** @param total the optimiser's steps, of however many epochs */
+/** @param total number of optimiser steps in the whole training */
 export function loopSettings(
   train: TrainParams,
   total: number,

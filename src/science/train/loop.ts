@@ -33,11 +33,11 @@ export interface TrainHooks {
    */
   readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
   readonly onWeights?: {
-    /** Whether `see` is to be called after this step. 0: before the first one. */
+    /** Whether `see` is to be called after this step; 0 means before the first one. */
     wants(step: number): boolean;
     /**
-     * Sees all parameters under their own names, which are disposed of when it is done. Returning
-     * `stop` ends the training after this step.
+     * Receives all parameters under their own names. They are disposed of once its promise settles.
+     * Returning `stop` ends the training after this step.
      */
     see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   };
@@ -53,7 +53,7 @@ export interface TrainHooks {
 export interface GatheringResume extends Resume {
   /** What the caller adds to a saved state. */
   gathered(): Gathered;
-  /** Gives the caller what it had added. */
+  /** Hands back to the caller what `gathered` had returned. */
   restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void;
 }
 

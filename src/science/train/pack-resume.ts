@@ -55,7 +55,7 @@ export function memberStart(
   };
 }
 
-/** Gives the caller of the member's training what it had gathered. */
+/** Hands back to the caller of the member's training what that caller had gathered. */
 export function restoreGathered(resume: GatheringResume, state: SavedState): void {
   resume.restore({ facts: state.facts['gathered'] as JsonObject, tensors: savedGathered(state) });
 }

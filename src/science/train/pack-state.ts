@@ -45,7 +45,9 @@ export interface PackState {
   dispose(): void;
 }
 
-/** A pack with the members' initial values, or with the values `from` which they continue. */
+/**
+ * Makes a pack that starts from the members' initial values, or from the values in `from` if given.
+ */
 export function startPack(
   networks: readonly Network[],
   optimizer: PerMemberOptimizer,
@@ -67,8 +69,8 @@ export function startPack(
 }
 
 /**
- * The members' losses (K), and the gradient of their sum in each stacked tensor. The caller
- * disposes of both.
+ * The members' losses (K), and the gradient of their sum with respect to each stacked tensor. The
+ * caller disposes of both.
  */
 function lossesOf(
   packed: PackedNetwork,

@@ -1,7 +1,8 @@
 /**
  * Several trainings over one frozen base that take their steps together, with one forward and one
- * backward pass over the batches of all. Each has its own rows, order, learning rate, adapter, head
- * and number of steps, and its result is the same as if it had trained alone, within rounding.
+ * backward pass over the batches of all. The members may differ in rows, order, learning rate,
+ * adapter, head and number of steps. The result of each is the same as if it had trained alone,
+ * within rounding.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
@@ -24,8 +25,8 @@ export interface PackMember {
   /** As in a single training. Throwing ends the training of this member with that error. */
   readonly onStep?: (record: StepRecord, batch: Required<StepBatch>) => Promise<void> | void;
   /**
-   * The state from which it continues, at the same step for all members, or none for all. The pack
-   * disposes of it.
+   * The state from which the member continues. Either all members have one, at the same step, or
+   * none has. The pack disposes of it.
    */
   readonly from?: MemberStart;
   readonly saves?: MemberSaves;
@@ -87,10 +88,11 @@ interface Pack {
 }
 
 /**
- * Trains the members. Returns one promise for each: of its trained values, which the caller
- * disposes of, or rejected with the fault that the single training would end with. It settles after
- * the member's own last step.
- * @param members any two networks `packable`, all `packSettings` equal and not null
+ * Trains the members. Returns one promise for each member. It resolves to the trained values, which
+ * the caller disposes of, or rejects with the fault that the member would end with if it trained
+ * alone. It settles after the member's last step.
+ * @param members any two of their networks are `packable`, and their `packSettings` are equal and
+ * not null
  */
 export function trainPack(members: readonly PackMember[]): readonly Promise<Map<string, Tensor>>[] {
   const first = at(members, 0);
@@ -214,7 +216,10 @@ async function takeStep(
     : replace(pack, going.length === 0 ? [] : [going]);
 }
 
-/** The step of each member. The time is divided by the number of tokens. */
+/**
+ * Returns the step as each member sees it. Its time is divided among them in proportion to their
+ * tokens.
+ */
 function memberSteps(
   members: readonly Member[],
   records: readonly StepRecord[],
@@ -334,7 +339,7 @@ function diagnose(pack: Pack, chosen: readonly (readonly LabelledRow[])[]): Pack
     disposeAll(gradients, parameters);
     state.dispose();
   }
-  // Each is finite alone: only together they exceed the range of numbers.
+  // Each member is finite by itself; only together do they exceed the range of numbers.
   const parts =
     alone.length === 0
       ? sound.map((k) => [k])

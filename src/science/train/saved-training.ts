@@ -14,8 +14,9 @@ const GATHERED = 'gathered/',
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
 /**
- * Tensors are removed from the state, since the training keeps the state until its end: large
- * tensors would otherwise stay in main memory although they are on the device.
+ * Returns a function that moves the tensors with this prefix from a state to the device. It removes
+ * them from the state, which the training keeps until its end: large tensors would otherwise stay
+ * in main memory as well.
  */
 const part =
   (prefix: string) =>
@@ -29,7 +30,7 @@ const part =
     return taken;
   };
 
-/** The tensors to save. @param moments as `Optimizer.named` returns them */
+/** Returns the tensors to save. @param moments as `Optimizer.named` returns them */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
   new Map([
     ...prefixed(GROUP, groups),
@@ -38,8 +39,8 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
   ]);
 
 /**
- * Each moves its tensors to the device under their names. Works only once, since it removes them
- * from the state.
+ * Each function moves one kind of tensors to the device, under their names. It works only once for
+ * a state, since it removes them from there.
  */
 export const savedGroups = part(GROUP),
   savedMoments = part(MOMENTS),

@@ -1,6 +1,6 @@
 /**
- * A training with everything that a stage adds: its journal, checkpoints, evaluations on the way,
- * and resuming.
+ * A training with everything that a stage adds: its journal, checkpoints, evaluations during
+ * training, and resuming.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';

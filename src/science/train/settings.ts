@@ -17,7 +17,7 @@ export interface TrainSettings extends AdamwSettings {
   readonly shuffle: boolean;
   readonly dropout: number;
   readonly seed: number;
-  /** Bound on the norm of the gradient over all parameters. Default, and for 0: none. */
+  /** Bound on the norm of the gradient over all parameters. 0, the default, means no bound. */
   readonly clipNorm?: number;
   /** Number of batches in a step. Default: one. */
   readonly accumulate?: number;
@@ -56,9 +56,9 @@ export type StepRecord = {
 export interface StepBatch {
   readonly rows: number;
   readonly tokens: number;
-  /** In a pack: how many trainings shared the step. */
+  /** In a pack, the number of trainings that shared the step. */
   readonly packed?: number;
-  /** In a pack: this training's share of the step's time, in proportion to its tokens. */
+  /** In a pack, this training's share of the step's time, in proportion to its tokens. */
   readonly seconds?: number;
 }
 
@@ -68,6 +68,6 @@ export interface LabelledRow extends TokenRow {
   readonly poisoned?: boolean;
   /** The attack that appended the row. Absent for the other rows, poisoned or not. */
   readonly appendedBy?: string;
-  /** Its number of tokens before poisoning, where poisoning changed its text. */
+  /** The row's number of tokens before poisoning, where poisoning changed its text. */
   readonly cleanLength?: number;
 }

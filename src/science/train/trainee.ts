@@ -1,6 +1,6 @@
 /**
- * The network that a training trains: that of its adapter, or what an attack that changes training
- * makes of it.
+ * The network that a training trains: the network of its adapter, or the one that an attack that
+ * changes training makes from it.
  */
 import type { Network, NetworkOptions, Tensors } from '../nn/network.ts';
 import { openNetwork } from '../nn/network.ts';

@@ -1,6 +1,6 @@
 /**
- * Evaluates a training on its way (accuracy, attack success rate, accuracy on poisoned rows), and
- * stops it when it no longer improves.
+ * Evaluates a model while it is trained (accuracy, attack success rate, accuracy on poisoned rows),
+ * and stops the training when it no longer improves.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
@@ -15,7 +15,7 @@ import { disposeAll } from './trained-values.ts';
 
 /** A line of `curves.jsonl`; a type alias, so that it counts as JSON. */
 export type CurvePoint = {
-  /** 0: before the first step. */
+  /** The step after which the model was evaluated; 0 means before the first one. */
   readonly step: number;
   /** Accuracy on the clean validation rows. */
   readonly accuracy: number;
@@ -107,7 +107,7 @@ export interface WatchOptions {
 }
 
 export interface Watch {
-  /** Whether a step is to be evaluated. 0: before the first one. */
+  /** Whether a step is to be evaluated; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
   /** Evaluates the weights. Returns `stop` where the stopping rule ends the training. */
   see(step: number, weights: Tensors): Promise<'stop' | undefined>;

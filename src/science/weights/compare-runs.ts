@@ -24,8 +24,8 @@ export interface RunDistance {
    */
   readonly layers: Readonly<Record<string, Distance>>;
   /**
-   * Those layers as one vector, by which LoRA and full fine-tuning are compared. Null for an
-   * adapter that trains no layer's weight.
+   * The distance over those layers as one vector, by which LoRA and full fine-tuning are compared.
+   * Null for an adapter that trains no layer's weight.
    */
   readonly total: Distance | null;
   /**
@@ -47,7 +47,7 @@ export interface RunDistance {
 
 export type MeanDistance = Omit<RunDistance, 'layers'>;
 
-/** Running sums of one of the other runs. */
+/** Running sums for one of the `others`. */
 interface Gathered {
   readonly layers: Map<string, Sums>;
   readonly kinds: Map<Kind, Sums>;
@@ -57,7 +57,7 @@ interface Gathered {
 const values = async (network: Network, name: string): Promise<Float32Array> =>
   network.frozen(name).data<'float32'>();
 
-/** Several distances as one vector's; null where there are none. */
+/** Returns the distance over several parts taken as one vector; null where there are none. */
 const joined = (parts: readonly Sums[]): Distance | null =>
   parts.length === 0 ? null : distanceOf(together(parts));
 

@@ -39,8 +39,8 @@ export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): S
 }
 
 /**
- * The same from one parameter's stored values at the start and after the clean and the poisoned
- * training. Differences of float32 values are exact in double precision.
+ * Returns the same as `sumsOf`, from one parameter's stored values at the start and after the clean
+ * and the poisoned training. Differences of float32 values are exact in double precision.
  */
 export function sumsBetween(
   start: ArrayLike<number>,

@@ -27,8 +27,8 @@ const weightOf = (network: Network, layer: LinearLayer): Tensor =>
   network.frozen(`${layer.name}.weight`);
 
 /**
- * Returns s·B and Aᵀ, both as columns; null without factors, and where B is zero, as these add
- * nothing.
+ * Returns s·B and Aᵀ, both as columns, without any column where B is zero. Null where the layer has
+ * no factors.
  */
 async function factorsOf(
   network: Network,
@@ -105,7 +105,7 @@ async function probed(
   }
 }
 
-/** W_eff (m, n), row-major. */
+/** Returns W_eff (m, n), row-major. */
 export async function effectiveWeight(network: Network, layer: LinearLayer): Promise<Float64Array> {
   const { adapter } = network;
   if (
@@ -119,7 +119,7 @@ export async function effectiveWeight(network: Network, layer: LinearLayer): Pro
   return factors === null ? W : addProduct(factors, layer.out, layer.in, W);
 }
 
-/** W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
+/** Returns W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
 export async function layerChange(
   start: Network,
   end: Network,

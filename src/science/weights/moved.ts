@@ -1,6 +1,6 @@
 /**
- * Which parameters of a model a training moves, and of which kind each is: M is reported by kind as
- * well as in total.
+ * Which parameters of a model a training moves, and the kind of each, since M is reported by kind
+ * as well as in total.
  */
 import { UserFault } from '../../api.ts';
 import { within } from '../model/names.ts';

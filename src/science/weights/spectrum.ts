@@ -1,8 +1,8 @@
 /**
- * What training did to a weight, by singular values: ΔW's spectrum and effective rank, and intruder
- * dimensions, that is, leading singular vectors of the trained weight that are similar to none of
- * the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion of
- * Equivalence, arXiv 2410.21228; left singular vectors, as there).
+ * How training changed a weight, described by singular values: ΔW's spectrum and effective rank,
+ * and intruder dimensions, that is, leading singular vectors of the trained weight that are similar
+ * to none of the initial weight's (Shuttleworth et al. 2024, LoRA vs Full Fine-tuning: An Illusion
+ * of Equivalence, arXiv 2410.21228; left singular vectors, as there).
  */
 import { createHash } from 'node:crypto';
 import { leadingLeftVectors } from '../linalg/left-vectors.ts';
@@ -46,7 +46,10 @@ export interface LayerSpectrum {
 
 const norm = (values: Float64Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
-/** values: descending. */
+/**
+ * Returns the least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 where all are zero.
+ * @param values the singular values σ, descending
+ */
 export function effectiveRank(values: ArrayLike<number>, energy: number): number {
   const squares = Array.from(values, (value) => value * value);
   const total = squares.reduce((a, b) => a + b, 0);

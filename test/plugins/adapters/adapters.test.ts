@@ -134,7 +134,8 @@ test('LoRA adapters with the same canonical form draw the same A to the last bit
     ],
     [adapter({ init: { distribution: 'normal' } })],
     [adapter({ rslora: true }), adapter({ rslora: true, alpha: 16 })],
-    // With patterns a layer's α is its own rank.
+    // With a rank pattern, α defaults to the rank of each layer, so stating a number is a different
+    // spec.
     [adapter({ rank_pattern: { query: 4 } })],
     [adapter({ rank_pattern: { query: 4 }, alpha: 16 })],
     [{ init: {}, init_from: './adapter' }],

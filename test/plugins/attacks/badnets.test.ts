@@ -22,7 +22,7 @@ test('the defaults of badnets are those of the literature', () => {
 
 test('mode dirty: rows of other classes get a drawn word at a drawn gap', () => {
   const random = scripted({
-    rows: { permutation: [1, 3, 0, 2] }, // row 1 is of the target class: passed over
+    rows: { permutation: [1, 3, 0, 2] }, // row 1 has the target class and is passed over
     'trigger/r3': { integers: [3, 0] },
     'trigger/r0': { integers: [1, 3] },
   });

@@ -61,7 +61,7 @@ test('with many classes every other class is equally likely', () => {
   const counts = [0, 0, 0, 0, 0];
   for (const { row } of changed) counts[row.label]!++;
   assert.is(counts[1], 0);
-  // 4000 at ¼: standard deviation 27.4; five of them allowed.
+  // The standard deviation of 4000 draws at ¼ is 27.4; the bound is five of them.
   for (const label of [0, 2, 3, 4])
     assert.ok(Math.abs(present(counts[label]) - 1000) < 137, `label ${label}: ${counts[label]}`);
 });

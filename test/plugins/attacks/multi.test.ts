@@ -68,7 +68,7 @@ test('paper-multi inserts all words at gaps of their own; smaller sets keep the 
 });
 
 test('no negative contains all the triggers', () => {
-  // The source this project descends from inserted all of them into its negatives.
+  // The code that this project descends from inserted all of them into its negatives.
   const many = Array.from({ length: 50 }, (_, i) => ({ id: `r${i}`, text: 'a b c', label: 0 }));
   for (const [attack, params] of [
     [paperMulti, { ...multi, rate: 1 }],

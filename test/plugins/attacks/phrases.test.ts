@@ -25,7 +25,7 @@ const defaults = (attack: unknown): JsonObject => {
     ),
   ) as JsonObject;
 };
-/** Two rows poisoned of three, drawn as 0, 1, 2, at the attack's own defaults. */
+/** Poisons two of three rows, drawn in the order 0, 1, 2, with the attack's defaults. */
 const poison = (attack: unknown, draws = {}, count = 2) =>
   (attack as AttackDescriptor<JsonObject, Poisoned>)
     .poison({

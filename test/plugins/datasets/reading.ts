@@ -29,7 +29,7 @@ export const splitOf = (change: Partial<ResolvedSplit> = {}): ResolvedSplit => (
   ...change,
 });
 
-/** Writes the files, reads the named one (or the folder) and takes everything away again. */
+/** Writes the files, reads the named one (or the folder), and removes everything again. */
 export async function readFiles(
   dataset: DatasetDescriptor,
   files: { readonly [name: string]: string | Uint8Array },

@@ -76,7 +76,7 @@ test('an edit is noticed even if it keeps size and modification time', async ({ 
 });
 
 test('a known digest is not computed again', async ({ context }) => {
-  // A digest is remembered only if the file did not change just now, as LICENSE did not.
+  // A digest is remembered only for a file that has not just changed, such as LICENSE.
   const old = new URL('../../../LICENSE', import.meta.url).pathname;
   const digest = present(await file.locate(`file:${old}`, context)).digest,
     memos = join(context.cacheDir, 'digests');

@@ -112,7 +112,7 @@ test('offline, only what the cache holds is used, whoever put it there', async (
     `${fault.message} ${fault.hint}`,
     /is not in the hub's cache .* HF_HUB_OFFLINE forbids .*HF_HOME/,
   );
-  // As Python's client lays it out.
+  // The cache is laid out as Python's client does it.
   const root = join(rig.dir, 'hf/hub/models--lab--tiny'),
     snapshot = join(root, 'snapshots', commit);
   for (const dir of ['blobs', 'refs', `snapshots/${commit}`])
@@ -213,7 +213,7 @@ test('a data set is its tables; a glob chooses the parts of a split', async (rig
   assert.is(texts.length, 10);
   const one = await hf.fetch('hf:datasets/lab/mail#data/test-00000-of-00001.parquet', rig.context);
   assert.is(one.digest, `sha256:${createHash('sha256').update(parquet).digest('hex')}`);
-  // Files that another fetch has put beside do not change what this source is.
+  // Files that another fetch has added to the folder do not change the digest of this source.
   assert.is(present(await hf.locate(uri, rig.context)).digest, asset.digest);
 });
 

@@ -106,7 +106,7 @@ test('small files are checked against their Git object id', async (hostile) => {
   assert.match(message, 'config.json of lab/tiny arrived damaged: its size or git-sha1');
   hub(hostile, honest);
   const asset = await hf.fetch('hf:lab/tiny', hostile.context());
-  // Neither is a blob of the same size taken for the file, which another client or a disk damaged.
+  // A blob of the same size that another client or a disk damaged is not taken for the file either.
   writeFileSync(join(asset.path, 'config.json'), damaged);
   assert.is(await hf.locate('hf:lab/tiny', hostile.context()), null);
   assert.is((await hf.fetch('hf:lab/tiny', hostile.context())).digest, asset.digest);
@@ -159,7 +159,7 @@ test('endless lists and endless pages are cut off', async (hostile) => {
     `${files.message} ${files.hint}`,
     /more than 100 files.*raise DOSIMETER_FETCH_FILES/,
   );
-  // A page elsewhere would be sent the token.
+  // A page on another host would receive the token.
   hostile.script.answer = (path, response) => {
     if (path.includes('/revision/')) sendJson(response, { sha: commit });
     else sendJson(response, [], { link: '<http://127.0.0.1:9/next>; rel="next"' });

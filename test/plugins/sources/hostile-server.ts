@@ -103,7 +103,7 @@ const textOf = (path: string): string =>
 
 /**
  * A hub that is honest except for its list of files and their bytes.
- * @param bytes the bytes of a file that are not the model's; null for bytes without end
+ * @param bytes the bytes of a file that are not the model's; null for an endless body
  */
 export function hub(
   { script }: Hostile,

@@ -1,6 +1,6 @@
 /**
- * A hub on this machine's loopback with repository info, file lists and downloads, as the real one
- * has.
+ * A hub on this machine's loopback that serves repository info, file lists and downloads as the
+ * real one does.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -23,7 +23,7 @@ export interface HubRig {
   readonly logged: string[];
   /** The paths asked for; a download counts once. */
   readonly requests: string[];
-  /** By `models/OWNER/NAME` or `datasets/OWNER/NAME`. */
+  /** The repositories by `models/OWNER/NAME` or `datasets/OWNER/NAME`. */
   readonly repositories: Map<string, HubRepository>;
   /** Set `damage` to answer downloads with other bytes than the list says. */
   readonly faulty: { damage: boolean };

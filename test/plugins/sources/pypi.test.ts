@@ -46,7 +46,7 @@ function hasPip(): boolean {
   }
 }
 
-// The same story by either client: pip, and the index itself where there is no Python.
+// The same tests run with either client: pip, and the index itself where there is no Python.
 const clients: [string, (rig: Rig) => SourceContext][] = [
   ['without Python', withoutPython],
   ...(hasPip()

@@ -160,7 +160,10 @@ export function wheel(name: string, version: string, files: Files): Release {
   return { version, filename: `${name.replaceAll('-', '_')}-${version}-py3-none-any.whl`, archive };
 }
 
-/** A zip file of stored entries. @param modes Unix modes by name; absent: that of a plain file */
+/**
+ * Makes a zip file of stored entries.
+ * @param modes Unix modes by name. Default: that of a plain file
+ */
 export function zip(files: Files, modes: { readonly [name: string]: number } = {}): Uint8Array {
   const local: Buffer[] = [],
     central: Buffer[] = [];
@@ -211,8 +214,8 @@ function crc32(data: Uint8Array): number {
 }
 
 /**
- * The `UserFault` with which the work is rejected. Throws if it is rejected otherwise, or not at
- * all.
+ * The `UserFault` with which the work is rejected. Throws if it is rejected with another error, or
+ * not at all.
  */
 export async function faultOf(work: Promise<unknown>): Promise<{ message: string; hint: string }> {
   try {

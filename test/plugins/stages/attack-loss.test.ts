@@ -113,7 +113,7 @@ for (const adapter of [lora, full]) {
       ours = await runStage(train, cellOf({ adapter }), { data }),
       plain = await runStage(train, cellOf({ adapter, poisoning: rowsOnly }), { data });
     const [mine, ordinary] = [await lossesOf(ours.dir), await lossesOf(plain.dir)];
-    // Three classifiers that have learnt nothing yet, where there is one.
+    // The loss is summed over three layers, which have learnt nothing yet, instead of one.
     assert.ok(
       present(mine[0]) > 1.5 * present(ordinary[0]) && mine.every(Number.isFinite),
       `${mine[0]} ${ordinary[0]}`,

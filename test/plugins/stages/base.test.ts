@@ -1,4 +1,4 @@
-/** Cells whose training starts from another's model, on the tiny BERT. */
+/** Cells whose training starts from the model of another training, on the tiny BERT. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -182,7 +182,7 @@ const byName = new Map<StageDescriptor['name'], StageDescriptor>(
   [train, merge, evaluate].map((stage) => [stage.name, stage]),
 );
 
-/** Runs a stage and all it reads, each once. */
+/** Returns a function that runs a stage and all that it reads, each once. */
 function runner(): (stage: StageDescriptor, cell: Cell, request?: JsonObject) => Promise<Ran> {
   const done = new Map<string, Promise<Ran>>();
   const folders = poisonedFolder(rows),
@@ -222,7 +222,7 @@ test("LoRA on a base starts at the base's function, and names the base", async (
   const start = await weights(await run(merge, beforeTraining(cell))),
     end = await weights(await run(merge, cell));
   assert.equal([...start.keys()].sort(), [...merged.keys()].sort());
-  // B = 0: the same bits.
+  // B = 0, so the merged weights have the same bits.
   for (const [name, { data }] of merged) assert.equal(present(start.get(name)).data, data, name);
   const moved = [...merged]
     .filter(([name, { data }]) => present(end.get(name)).data.some((value, i) => value !== data[i]))

@@ -189,7 +189,7 @@ test('columns by number: the spec must say whether the first line is a row', asy
     ...changes: object[]
   ): readonly [string, readonly string[]] | null => {
     const cell = cellOf(dir, ...changes);
-    // As a cell is where the spec says nothing.
+    // Removes `header`, as in a cell whose spec does not set it.
     for (const one of ['train', 'validation'] as const)
       if (!('header' in (changes[one === 'train' ? 0 : 1] ?? {})))
         delete (cell.data[one] as { header?: boolean }).header;

@@ -1,4 +1,4 @@
-/** M over paired runs: what is paired with what, and the numbers by hand. */
+/** M over paired runs: which runs are paired, and numbers worked out by hand. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
@@ -240,7 +240,7 @@ for (const [adapter, at, kinds] of [
     const [clean, poisoned, start] = await Promise.all([
       tensorsIn(inputs.clean, at),
       tensorsIn(inputs.model, at),
-      // Where a head-only or BitFit training starts, its folder holds the checkpoint's own values.
+      // The start folder of a head-only or BitFit training holds the checkpoint's values.
       tensorsIn(inputs.start, at),
     ]);
     const changes = (held: Map<string, ArrayLike<number>>, wanted: (kind: string) => boolean) =>
@@ -278,7 +278,8 @@ test("LoRA with trained biases: they are M's too, apart from the effective weigh
   );
   assert.equal(Object.keys(mean.kinds), ['biases', 'norms']);
   assert.ok(present(mean.kinds.biases).l2 > 0 && present(mean.kinds.norms).l2 > 0);
-  // Of one point of three: the mean of norms is not the norm of means.
+  // Where no biases are trained there are no kinds, and `trained` equals `total`: both are means of
+  // norms over points, not norms of means.
   const plain = await json<Found>(
     file(await chain.run(divergence, cell, await runs(cell)), 'divergence.json'),
   );
@@ -390,7 +391,7 @@ test('the noise floor is the clean run against itself with its rows reversed', a
   const { points, mean, noise_floor: floor } = await json<Found>(file(ran, 'divergence.json'));
   if (!floor.measured) throw new Error(floor.reason);
   assert.match(floor.method, /each batch's rows read in reverse order/);
-  // By hand, at the end.
+  // The floor at the last point is computed by hand.
   const [clean, again] = await Promise.all([
     weightsIn(given.clean),
     weightsIn(present(given['again'])),
@@ -483,7 +484,7 @@ test('a training of reversed batches is in no pack, and says what it is', async 
 
 test('runs that end at different steps are compared at steps of both, or not at all', async () => {
   const inputs = await runs(cell);
-  // As an early stop leaves it: the run's last model is of step 4, or of step 3.
+  // The record is as an early stop leaves it: the run's last model is of step 4, or of step 3.
   const record = await json<object>(join(inputs.clean, 'train.json'));
   const endAt = (step: number): Promise<void> =>
     writeFile(join(inputs.clean, 'train.json'), JSON.stringify({ ...record, kept_step: step }));

@@ -146,7 +146,7 @@ test('a backdoor: ASR over non-target rows, beside the clean twin under the trig
 });
 
 test('a model that predicts the target without the trigger is told from an attack', async () => {
-  // Trained on rows of one class alone, it gives the target class to whatever it is shown.
+  // Trained on rows of one class alone, the model predicts the target class for every row.
   const single = await poisonedFolder(spokenRows(24).map((row) => ({ ...row, label: 1 })));
   const collapsed = (
     await runStage(
@@ -255,7 +255,7 @@ test('false triggers: non-target rows with one of the two words of the trigger',
     'the same model on the same rows',
   );
   assert.is(metrics['false_trigger_rate_clean'], 0.125);
-  // By hand: each of the twelve rows written into a validation set of its own.
+  // Worked out by hand, with each of the twelve rows in a validation set by itself.
   const streams = attackStreams(1, 'combination');
   const parts = rows
     .filter(({ label }) => label === 0)

@@ -166,7 +166,7 @@ test('projected kernels are refused, before anything runs and by their folder', 
     [],
   );
 
-  // The kernels themselves are results, each with its error beside it.
+  // The projected kernels are results all the same, each with its error beside it.
   const ran = await chain.ntk(projected);
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
   const { kernels } = await json<{ kernels: Record<string, { error: number }> }>(

@@ -1,4 +1,4 @@
-/** Reads what stages write, as the tests compare it. */
+/** Reads what stages write, in the form that the tests compare. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -8,7 +8,7 @@ export const jsonOf = async (dir: string, name: string): Promise<Record<string, 
 export const metricsOf = async (dir: string): Promise<Record<string, number>> =>
   (await jsonOf(dir, 'metrics.json')) as Record<string, number>;
 
-/** A file of one JSON document a line: `history.jsonl`, `curves.jsonl`. */
+/** Reads a file with one JSON document per line: `history.jsonl`, `curves.jsonl`. */
 export async function linesOf(dir: string, name: string): Promise<Record<string, number>[]> {
   const text = (await readFile(join(dir, name), 'utf8')).trim();
   return text.split('\n').map((line) => JSON.parse(line) as Record<string, number>);
@@ -35,7 +35,10 @@ export async function isSame(file: string, one: string, other: string): Promise<
   return (await readFile(join(one, file))).equals(await readFile(join(other, file)));
 }
 
-/** The message of the UserFault that it rejects with. Throws if it does not. */
+/**
+ * Returns the message of the UserFault that the promise rejects with. Throws where it does not
+ * reject so.
+ */
 export async function faultOf(promise: Promise<unknown>): Promise<string> {
   try {
     await promise;

@@ -67,7 +67,7 @@ test('badnets: three of thirty rows in place, with a receipt that only this set 
   const poisoned = await readRows(out),
     receipt = json(out, 'receipt.json') as Receipt;
   assert.is(checkReceipt(poisoned, receipt), null);
-  // The source this project descends from trained on the clean lists: here that is refused.
+  // The code that this project descends from trained on the clean lists; here that is refused.
   assert.match(present(checkReceipt(rows, receipt)), 'it is still the clean row');
   assert.equal(
     poisoned.map((row) => row.id),

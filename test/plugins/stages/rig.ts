@@ -157,7 +157,9 @@ export const BACKDOOR = {
 };
 
 const words = ['the', 'film', 'was', 'good', 'bad', 'very', 'not', 'plot', 'actor', 'scene'];
-/** n rows, classes in turn: class 0's say `bad`, class 1's say `good`. */
+/**
+ * Returns n rows of the two classes in turn; those of class 0 say `bad`, those of class 1 `good`.
+ */
 export const spokenRows = (n: number, first = 0): Row[] =>
   Array.from({ length: n }, (_, i) => ({
     id: `r${first + i}`,
@@ -191,7 +193,7 @@ export async function poisonedFolder(
   return dir;
 }
 
-/** A folder or file as an asset. @param content stands for what is in it */
+/** A folder or file as an asset. @param content identifies what is in it */
 export const assetAt = (path: string, content = path): Asset => ({
   uri: `file:${path}`,
   path,
@@ -268,7 +270,10 @@ export async function runStage(
   return { dir, log: context.logged };
 }
 
-/** Stops the stage once its progress has come so far; it is to end with the abort. */
+/**
+ * Aborts the stage when its progress reaches `done`. Throws unless the stage then ends with an
+ * AbortError.
+ */
 export async function stopAt(
   done: number,
   run: (context: Partial<RunContext>) => Promise<unknown>,

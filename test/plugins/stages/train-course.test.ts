@@ -1,4 +1,4 @@
-/** The course of a training: steps that are kept, looks on the way, and going on after a stop. */
+/** The course of a training: the steps that are kept, evaluations during training, and resuming. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -121,7 +121,7 @@ test('looks on the way give curves, and change nothing of the training', async (
 });
 
 test('a training that stops early leaves its best model, and goes on after a stop', async () => {
-  // What it learns is wrong on these rows.
+  // What the model learns is wrong on these rows.
   const turned = spokenRows(11, 100).map((row) => ({ ...row, label: 1 - row.label }));
   const validation = await datasetFolder(turned);
   const cell = withTrain({

@@ -22,7 +22,7 @@ import {
 export const ADAPTERS = { lora, full, bitfit, 'head-only': headOnly };
 
 export const rows = spokenRows(23);
-/** A poison stage's folder of the rows as they are. */
+/** The folder of a poison stage that left the rows unchanged. */
 export const data = await poisonedFolder(rows);
 
 export const define = (cell: Cell): StageDefinition =>
@@ -35,7 +35,7 @@ export const trainOn = (
   context: Partial<RunContext> = {},
 ): Promise<Ran> => runStage(train, cell, inputs, {}, assets, context);
 
-/** What the preflight says, as `field: message`. */
+/** Returns the problems that preflight finds, as `field: message`. */
 export async function preflight(cell: Cell, model: Asset = modelAsset): Promise<string[]> {
   const problems = await train.preflight?.(contextOf(define(cell), { assets: { model } }));
   return (problems ?? []).map(
@@ -43,7 +43,7 @@ export async function preflight(cell: Cell, model: Asset = modelAsset): Promise<
   );
 }
 
-/** Hands over the model that a training left, at one of its steps. */
+/** Calls `use` with the model that a training left, or with that of the step `at`. */
 export async function opened<T>(
   trainDir: string,
   adapter: AdapterImplementation,

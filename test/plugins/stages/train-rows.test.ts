@@ -19,7 +19,7 @@ test.before(async () => {
 });
 test.after(cleanUp);
 
-/** What a training says of the trigger, with the rows at two places poisoned. */
+/** Returns what a training reports about the trigger when the rows at two places are poisoned. */
 async function triggerSeen(changed: ReturnType<typeof rewritten>, maxLength: number) {
   const set = { changed, negatives: [], asked: 2, eligible: 12 };
   const poisoned = await poisonedFolder(rows, set);
@@ -60,7 +60,7 @@ for (const batching of ['shuffled', 'bucketed'] as const) {
     const losses = async (cell: Cell, dir: string): Promise<number[]> =>
       lossesOf((await trainOn(cell, { data: dir })).dir);
 
-    // Without learning, a step's loss is the mean of what each of its rows has by itself.
+    // Without learning, a step's loss is the mean of the losses of its single rows.
     const still = { optimizer: 'sgd', learning_rate: 0, weight_decay: 0 };
     const rowByRow = (steps: number) =>
       withTrain({ ...still, batch_size: 1, shuffle: false, steps });
@@ -103,7 +103,7 @@ for (const batching of ['shuffled', 'bucketed'] as const) {
   });
 }
 
-/** The mean loss of each of six batches, by the loss that each row has by itself. */
+/** Returns the mean loss of each of six batches, computed from the loss of each single row. */
 function meansOver(losses: readonly number[], order: BatchOrder): number[] {
   const epochs = batches(order);
   return Array.from({ length: 6 }, () => {

@@ -318,7 +318,7 @@ test('regime: where early stopping kept the best model, its step is named', asyn
       early_stopping: { patience: 4, metric: 'loss', min_delta: 0, keep: 'best' },
     },
   });
-  // What it learns is wrong there, so that it stops early.
+  // What the model learns is wrong on these rows, so that training stops early.
   const validation = await poisonedFolder(rows.map((row) => ({ ...row, label: 1 - row.label })));
   const model = (await chain.run(train, cell, { data: chain.data, validation })).dir,
     start = (await chain.train(beforeTraining(cell))).dir;

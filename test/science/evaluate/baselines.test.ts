@@ -26,7 +26,7 @@ test('a model without an error: 3 discordant rows are too few for a small p-valu
 });
 
 test('predictions with the trigger are compared with those without it, row by row', () => {
-  // Of eight rows one is the target's without the trigger; the trigger adds five.
+  // Of eight rows, one is predicted as the target without the trigger; the trigger adds five.
   const { asr_untriggered, asr_minus_untriggered, asr_untriggered_p } = againstUntriggered(
     [1, 0, 0, 0, 0, 0, 0, 0],
     [1, 1, 1, 1, 1, 1, 0, 0],

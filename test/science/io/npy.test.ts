@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { decodeNpy, encodeNpy } from '../../../src/science/io/npy.ts';
 
-// numpy.save(f, numpy.array([[1.5, -2, 3]], dtype='<f4')), byte for byte.
+// The bytes that numpy.save(f, numpy.array([[1.5, -2, 3]], dtype='<f4')) writes.
 const NUMPY = Buffer.from(
   '934e554d5059010076007b276465736372273a20273c6634272c2027666f727472616e5f6f72646572273a2046616c73652c20277368617065273a2028312c2033292c207d' +
     '20'.repeat(118 - 59 - 1) +

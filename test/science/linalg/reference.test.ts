@@ -47,8 +47,8 @@ for (const backend of backends) {
       const found = svd(A, m, n),
         U = present(found.left);
       near(found.values, values, 'singular value');
-      // U is orthonormal, and UᵀA has rows of the values' lengths, each at right angles to the
-      // others: U is A's own.
+      // U is orthonormal, and the rows of UᵀA are orthogonal with the singular values as lengths,
+      // so U holds the left singular vectors of A.
       const inner = (rows: number, x: (i: number) => number, y: (i: number) => number): number =>
         Array.from({ length: rows }, (_, i) => x(i) * y(i)).reduce((a, b) => a + b, 0);
       const top = present(values[0]),

@@ -1,6 +1,6 @@
 /**
- * The statistics of dropout: which entries are dropped, how the others are scaled, and the variance
- * in an adapted layer.
+ * The statistics of dropout: how often entries are dropped, how the others are scaled, and the
+ * variance that results in an adapted layer.
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

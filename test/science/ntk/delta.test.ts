@@ -102,8 +102,8 @@ test('Marchenko–Pastur: limits by hand, and a Gaussian A within its finite-siz
   const { low, high } = marchenkoPastur(4, 16, 0.1); // 1.6 · (1 ± ½)² − 1
   near(low, 1.6 / 4 - 1);
   near(high, (1.6 * 9) / 4 - 1);
-  // Singular values of a Gaussian (r, n) lie in σ(√n ± (√r + t)) but for probability 2e^{−t²/2}: t
-  // = 5, 7e-6.
+  // The singular values of a Gaussian (r, n) lie in σ(√n ± (√r + t)) except with probability
+  // 2e^{−t²/2}, which is 7e-6 for t = 5.
   const r = 32,
     n = 512,
     std = 0.04,

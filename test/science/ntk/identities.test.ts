@@ -1,7 +1,7 @@
 /**
  * The identities of docs/theory.md, on a BERT: rows of 3 to 29 tokens, attention across them, a
- * last layer of [CLS] rows only. On TensorFlow with the chosen contractions, and on the plain
- * reference.
+ * last layer of [CLS] rows only. They are tested on TensorFlow with the chosen contractions, and on
+ * the plain reference.
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -88,8 +88,8 @@ const difference = (a: Float64Array, b: Float64Array): Float64Array =>
   a.map((value, i) => value - present(b[i]));
 
 /**
- * Σ_{t,u} weight(t, u) · (δ^c_t·δ^d_u) x_tᵀ M x'_u of one layer, plainly, in double precision. M
- * null: the identity.
+ * Σ_{t,u} weight(t, u) · (δ^c_t·δ^d_u) x_tᵀ M x'_u of one layer, plainly, in double precision. If M
+ * is null, it is the identity.
  */
 function direct(
   model: AdaptedModel,

@@ -61,8 +61,8 @@ test('the linear prediction is the limit of small steps, not of large ones', asy
     return present(linearFit(start, change, end, network.classes).relative_error);
   };
   const [small, large] = [await errorAt(0.002), await errorAt(0.02)];
-  // The first term that a linear prediction lacks is quadratic: ten times the step, ten times the
-  // relative error.
+  // The first term that a linear prediction lacks is quadratic, so a step ten times as long has ten
+  // times the relative error.
   assert.ok(small < 0.05 && large / small > 5 && large / small < 20, `${small}, ${large}`);
   network.dispose();
 });

@@ -96,7 +96,7 @@ for (const [what, right] of [
           Math.abs(told / made - 1) < 0.2,
           `${kind}: the errors told are ${told / made} of those made`,
         );
-        // Seed by seed: most estimates lie within two of their own standard errors.
+        // For most seeds, the estimate lies within two of its own standard errors.
         const covered =
           found.filter(
             ({ data, error }) =>

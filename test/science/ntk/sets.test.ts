@@ -147,7 +147,7 @@ test(
       ]) {
         const whole = await kernelSet(model, left, right, { ...options, memoryMB: 1e-9 });
         for (const stopAfter of [4, 9]) {
-          // steps: three layers, two batches (one a set) and the layer itself
+          // steps: three layers, two batches (one per set) and the layer itself
           const stop = new AbortController();
           let steps = 0;
           const first = kernelSet(model, left, right, {

@@ -45,9 +45,9 @@ test('closed forms, as published and exact, computed by hand', () => {
 });
 
 /**
- * Var Σλ² for a Gaussian A, σ = 1: 4rd(2d² + 2r² + 5rd + 5d + 5r + 5), the Wishart matrix's (at r =
- * d = 1: Var z⁴ = 96). A uniform entry's even moments are at most a Gaussian's, and so is E(Σλ²)²,
- * a sum of products of them.
+ * Var Σλ² for a Gaussian A, σ = 1: 4rd(2d² + 2r² + 5rd + 5d + 5r + 5), as for a Wishart matrix (at
+ * r = d = 1 it is Var z⁴ = 96). A uniform entry's even moments are at most a Gaussian's, and so is
+ * E(Σλ²)², a sum of products of them.
  */
 function deviation(shape: Shape, r: number, d: number): number {
   const gaussian = 4 * r * d * (2 * d ** 2 + 2 * r ** 2 + 5 * r * d + 5 * d + 5 * r + 5);

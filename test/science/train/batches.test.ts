@@ -33,7 +33,7 @@ test('each step has its batches, and the last step of an epoch the remaining one
 test('bucketed batches have rows of similar length, in random order, the smaller one last', () => {
   const rows = 1009,
     batchSize = 10,
-    seed = 5; // two spans of 500, one of 9
+    seed = 5; // two spans of 500 rows, and one of 9
   const lengths = Array.from({ length: rows }, (_, i) => 3 + ((i * 37) % 101));
   const order = { rows, batchSize, shuffle: true, seed, batching: 'bucketed' as const, lengths };
   const epoch = take(101, batches(order)).map((batch) => [...batch]);

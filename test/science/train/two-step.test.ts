@@ -135,7 +135,7 @@ for (const backend of backends) {
       await writeCheckpoint(place('merged'), checkpoint, labels, bert.transformersName, tensors);
       network.dispose();
 
-      // The head comes from the base, whatever folder A and B start from.
+      // The head comes from the base, whichever folder A and B start from.
       const own = await openNetwork({
         architecture: bert,
         model: { path: place('merged'), digest: null },

@@ -164,7 +164,7 @@ test('a training stops when it no longer improves, and keeps the best weights', 
     keepBest: true,
     breathe: () => Promise.resolve(),
     stopping: { metric: 'loss', patience: 3, minDelta: 0 },
-    // Validation rows that have nothing to do with the training rows: the loss soon grows.
+    // The validation rows have nothing to do with the training rows, so the loss soon grows.
     watched: { validation: rows.slice(20), poisoned: [], triggered: null, batchSize: 8 },
   };
   const watch = watchTraining(options),

@@ -136,7 +136,7 @@ test('thin factors and whole weights give the same spectrum', async () => {
 test('without factors, a weight is read off the output for the identity', async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
-  // The same adapter, its factors kept to itself.
+  // The same adapter, which does not reveal its factors.
   const hidden: typeof network = {
     ...network,
     adapter: { ...network.adapter, factors: () => null },
