@@ -33,8 +33,12 @@ export function tensorflowBackend(): NodeJSKernelBackend {
  * Runs one TensorFlow operation eagerly. No gradient is recorded. `tf.tidy` disposes of the
  * outputs, as it does of other tensors.
  *
- * const [values, vectors] = callOperation( 'SelfAdjointEigV2', [a], { compute_v: { type: 'bool',
- * value: true }, T: { type: 'dtype', value: 'float32' } }, 2, );
+ *     const [values, vectors] = callOperation(
+ *       'SelfAdjointEigV2',
+ *       [a],
+ *       { compute_v: { type: 'bool', value: true }, T: { type: 'dtype', value: 'float32' } },
+ *       2,
+ *     );
  *
  * @param inputs in the order of the operation's definition
  * @param attributes at least those for which the operation's definition has no default

@@ -1,7 +1,7 @@
 /**
- * Requests to a Hugging Face hub: the commit of a revision, its files, their bytes. Not by
- * @huggingface/hub, which trusts what it is told: lists of any length and form, bodies of any size,
- * servers that fall silent.
+ * Asks a Hugging Face hub for the commit of a revision, its files and their bytes. The package
+ * `@huggingface/hub` is not used, because it trusts the server: it accepts lists of any length and
+ * form and bodies of any size, and waits for silent servers.
  */
 import type { SourceContext } from '../../api.ts';
 import { UserFault } from '../../api.ts';
