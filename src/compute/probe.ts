@@ -138,8 +138,8 @@ async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
 }
 
 /**
- * Returns one entry for each backend, the best first. @param deep whether to load each backend and
- * multiply with it
+ * Returns one entry for each backend, the best first.
+ * @param deep whether to load each backend and multiply with it
  */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
   const probes = BACKENDS.map(probeOne);

@@ -18,7 +18,7 @@ export interface ComparedName {
 
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics'> {
   /**
-   * The cell's names. It has several if the grid writes one training in several ways (α = r and α =
+   * The cell's names. It has several if the grid writes one training in several ways (α = r, α =
    * 16).
    */
   readonly names: readonly ComparedName[];

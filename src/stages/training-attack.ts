@@ -6,8 +6,8 @@ import { stepsOf, UserFault } from '../api.ts';
 export type TrainingAttack = { readonly attack: string } & JsonObject;
 
 /**
- * Returns the attack that changes the training itself, or null if none does. @throws UserFault if
- * several do
+ * Returns the attack that changes the training itself, or null if none does.
+ * @throws UserFault if several do
  */
 export function trainingAttack(
   poisoning: Poisoning,

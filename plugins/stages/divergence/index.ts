@@ -41,8 +41,8 @@ const takesFoldersDropout = ({ adapter }: Cell): boolean =>
 
 /**
  * Returns why a clean run, repeated with the rows of its batches reversed, would not show rounding
- * alone. Null if it would. @param parts the first training that the run and its clean twin do not
- * share
+ * alone. Null if it would.
+ * @param parts the first training that the run and its clean twin do not share
  */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';

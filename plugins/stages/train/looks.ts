@@ -13,8 +13,8 @@ import type { Context, WatchParams } from './params.ts';
 import type { EncodedSet } from './training-set.ts';
 
 /**
- * Returns null if nothing is evaluated during the training. @param steps the number of steps of the
- * whole training
+ * Opens what is evaluated during the training. Returns null if nothing is.
+ * @param steps the number of steps of the whole training
  */
 export async function openWatch(
   context: Context,
