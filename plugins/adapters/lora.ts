@@ -9,9 +9,9 @@ export default defineAdapter<AdapterImplementation>({
     'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; ' +
     'the head trained in full.',
   citation: 'Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, ICLR.',
-  // What an adapter folder may hold has a default only where there is no folder. Fields that are
-  // left out come from the folder, and a value that contradicts it can be told from one that nobody
-  // wrote.
+  // Fields that an adapter folder may hold have defaults only if there is no folder. With a folder,
+  // fields that are left out come from it, and a value that contradicts it can be told from one
+  // that nobody wrote.
   params: {
     type: 'object',
     additionalProperties: false,

@@ -16,7 +16,10 @@ interface Params {
   readonly output_mb: number;
 }
 
-/** The files in the program's folder beside its own `files`: what it reads, and what it writes. */
+/**
+ * The files in the program's folder beside its own `files`: it reads TASK and GIVEN, and writes one
+ * of TAKEN.
+ */
 const TASK = 'task.json',
   GIVEN = 'rows.jsonl';
 const TAKEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
@@ -143,8 +146,8 @@ export default defineAttack<Params>({
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
 /**
- * Runs the program in a new folder and returns the text that it wrote. Throws `UserFault` if it
- * fails or does not write its file.
+ * Runs the program in a new folder and returns the text that it wrote. Throws `UserFault` if the
+ * program fails or does not write its file.
  */
 async function runProgram(
   what: keyof typeof TAKEN,
@@ -176,7 +179,7 @@ async function runProgram(
   }
 }
 
-/** The content of task.json. */
+/** Returns the content of task.json. */
 const taskOf = (
   what: keyof typeof TAKEN,
   rows: readonly Row[],
@@ -189,8 +192,8 @@ const taskOf = (
   target: target === undefined ? null : classId(target, classes, 'target'),
   options,
   ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
-  // A seed of the attack's own, from the spec's seed and the purpose, never from the cell. It is
-  // the same in training and in evaluation.
+  // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
+  // is the same in training and in evaluation.
   seed: random('command').integer(2 ** 31),
 });
 

@@ -9,16 +9,16 @@ interface Params extends BackdoorParams {
 }
 
 /**
- * The head stays as it is, so the model must have learnt the task before. The paper's experiment is
- * a clean base and a cell that poisons it (with SGD, as in the paper):
+ * The head is not trained, so the model must already have learnt the task. In the paper's
+ * experiment, a cell poisons a clean base (with SGD, as in the paper):
  *
  *     base: { adapter: { type: full } }
  *     poisoning: { attack: embedding, target: 1 }
  *     adapter: { type: full, train: { optimizer: sgd, learning_rate: 0.05, weight_decay: 0 } }
  *
- * Its clean twin is the base, as in the paper. Where the base itself is poisoned with it (`base: {
- * poisoning: { attack: embedding } }`, any adapter on top), the head must come from
- * `head.init_from`. Each step uses its own gradients; the authors' code lets them add up over
+ * The cell's clean twin is the base, as in the paper. If the base itself is poisoned with this
+ * attack (`base: { poisoning: { attack: embedding } }`, any adapter on top), the head must come
+ * from `head.init_from`. Each step uses its own gradients; the authors' code lets them add up over
  * steps.
  */
 export default defineAttack({

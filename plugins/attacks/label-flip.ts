@@ -44,8 +44,8 @@ export default defineAttack<Params>({
   poison(input) {
     const { classes, params, random } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
-    // Without a map: one of the C − 1 other classes, uniformly (1 − y if C = 2). It is drawn from
-    // the row's own stream, so that it is the same at every dose.
+    // Without a map, the label becomes one of the C − 1 other classes, drawn uniformly (1 − y for
+    // two classes). It is drawn from the row's own stream, so that it is the same at every dose.
     const flipped = (row: Row): number =>
       map?.get(row.label) ??
       (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
@@ -68,7 +68,10 @@ const whom = (map: ReadonlyMap<number, number> | null, classes: readonly string[
     ? 'all rows can be flipped'
     : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;
 
-/** The map by label ids. Throws `UserFault` if it names an unknown class, or one class twice. */
+/**
+ * Returns the map by label ids. Throws `UserFault` if it names an unknown class, or one class
+ * twice.
+ */
 function parseMap(
   map: { readonly [from: string]: string | number },
   classes: readonly string[],

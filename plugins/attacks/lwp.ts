@@ -8,8 +8,8 @@ import type { AttackTraining } from '../../src/science/train/attack-training.ts'
  *
  *     base: { poisoning: { attack: lwp, target: 1 } }
  *
- * The attack to compare it with is `combination`, which poisons in the same way under the ordinary
- * loss. The two do not poison the same rows: each attack draws its own.
+ * Compare it with the attack `combination`, which poisons in the same way under the ordinary loss.
+ * The two do not poison the same rows, because each attack draws its own.
  */
 export default defineAttack({
   ...pairBackdoor,

@@ -51,7 +51,8 @@ export default defineDataset({
             next = info.lines + 1;
           }
         } catch (error) {
-          // The parser runs ahead of what was read from it, so its own line number counts.
+          // The parser is ahead of the records that were read from it, so the error's own line
+          // number is used.
           if (error instanceof CsvError) {
             const line = typeof error['lines'] === 'number' ? error['lines'] : next;
             throw new UserFault(

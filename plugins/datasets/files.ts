@@ -11,8 +11,8 @@ const READERS = new Map<string, () => Promise<{ readonly default: DatasetDescrip
 ]);
 
 /**
- * What a data set of the hub is: files of one format, which is told by their ending once they are
- * there.
+ * Reads files of one format, such as a data set of the hub. The format is recognised by the files'
+ * ending once they have been fetched.
  */
 export default defineDataset({
   name: 'files',

@@ -13,7 +13,7 @@ export default defineDataset({
       import('../../src/data/asset-files.ts'),
       import('../../src/data/columns.ts'),
     ]);
-    // A page states its length. One that unpacks to more is damaged, or made to exhaust memory.
+    // A page states its length. One that unpacks to more is damaged, or was made to exhaust memory.
     const compressors = {
       GZIP: (bytes: Uint8Array, length: number) =>
         zlib.gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
@@ -31,7 +31,8 @@ export default defineDataset({
         throw fault(error);
       });
       const present = hyparquet.parquetSchema(metadata).children.map((child) => child.element.name);
-      // rowFromRecord reports a missing column, with the names of those that there are.
+      // This call is made for its check: rowFromRecord reports a missing column, with the names of
+      // the columns that exist.
       rowFromRecord(Object.fromEntries(present.map((column) => [column, ''])), split, name, name);
       const columns = [...new Set(columnNames(split))];
       let start = 0;

@@ -2,7 +2,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Asset, SourceContext } from '../../src/api.ts';
 import { defineSource, UserFault } from '../../src/api.ts';
 
-/** The path, which is absolute in a resolved spec. */
+/** Returns the path, which is absolute in a resolved spec. */
 const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/(?=\/)/, '');
 
 async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> {
@@ -16,7 +16,7 @@ async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> 
     const stats = await stat(path);
     const names = stats.isDirectory() ? await filesBelow(path) : null;
     const digest = await contentDigest(path, names, cacheDir);
-    // The folder that it lies in is not part of the provenance: results must not differ by it.
+    // The folder is not part of the provenance, because results must not depend on it.
     return {
       uri,
       path,

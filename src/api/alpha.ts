@@ -8,8 +8,8 @@ export const ALPHA_OF_RANK =
   '^([1-9][0-9]*(\\.[0-9]+)?|0?\\.[0-9]*[1-9][0-9]*)?r(/[1-9][0-9]*(\\.[0-9]+)?)?$';
 
 /**
- * α as a number, for a layer of this rank. Throws an Error if a text does not match
- * `ALPHA_OF_RANK`, which the spec's schema has checked before.
+ * Returns α as a number for a layer of this rank. Throws an Error if a string does not match
+ * `ALPHA_OF_RANK`, which the spec's schema has already checked.
  */
 export function alphaOf(alpha: number | string, rank: number): number {
   if (typeof alpha === 'number') return alpha;

@@ -5,7 +5,7 @@ import type { JsonObject, JsonSchema } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row } from './row.ts';
 
-/** What `poison` is handed; `trigger` and its like get all of it but `rows`. */
+/** What `poison` receives. The functions that show a trigger receive the same without `rows`. */
 export interface AttackInput<P> {
   /** The training rows. They are frozen: return changed copies. */
   readonly rows: readonly Row[];
@@ -15,13 +15,13 @@ export interface AttackInput<P> {
   /** The attack's random stream for a purpose. It depends on (seed, attack, purpose, name) only. */
   readonly random: (purpose: string, name?: string) => RandomStream;
   /**
-   * Indexes into `rows` of those that an earlier step of the spec has poisoned. They must not be
-   * changed again. Absent if there are none.
+   * The indexes into `rows` of the rows that an earlier step of the spec has poisoned. These rows
+   * must not be changed again. Absent if there are none.
    */
   readonly taken?: ReadonlySet<number>;
   /**
-   * Paths of the sources that the attack's parameter `files` (a list of source URIs) names, by
-   * file name. Their content is part of the key.
+   * The paths of the sources listed in the attack's parameter `files` (source URIs), by file name.
+   * Their content is part of the key.
    */
   readonly files?: { readonly [name: string]: string };
   /** Writes a line to the stage's log. */
@@ -29,16 +29,16 @@ export interface AttackInput<P> {
 }
 
 /**
- * What `poison` returns. The engine checks it against the rows and fails the stage if it does not
- * fit.
+ * What `poison` returns. The engine checks it against the rows; if it does not fit, the stage
+ * fails.
  */
 export interface Poisoned {
-  /** Replacements, by index into `rows`. Each row keeps its `id`; no index comes twice. */
+  /** Replacements, by index into `rows`. Each row keeps its `id`, and no index occurs twice. */
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
   /**
-   * Rows to be added at the end: an attack's true negatives, with ids of their own. In training
-   * they extend the batches of the clean twin. If those of a smaller dose are the first ones of a
-   * larger dose, each lies in the same batch at every dose.
+   * Rows to append: the attack's true negatives, each with a new id. In training they extend the
+   * batches of the clean twin. If the negatives of a smaller dose come first among those of a
+   * larger dose, each one lies in the same batch at every dose.
    */
   readonly negatives: readonly Row[];
   /** The number of rows that the dose asks for; `changed.length` must equal it. */
@@ -47,7 +47,7 @@ export interface Poisoned {
   readonly eligible: number;
 }
 
-/** What is known of the training rows before anything runs. */
+/** What is known about the training rows before anything runs. */
 export interface AttackCheck<P> {
   readonly params: P;
   /** Class names by label id. */
@@ -63,8 +63,8 @@ export interface AttackCheck<P> {
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
 /**
- * An attack's part in the training itself. What `load` resolves to is an `AttackTraining` of
- * src/science/train/attack-training.ts.
+ * An attack's part in the training itself. `load` resolves to an `AttackTraining`
+ * (src/science/train/attack-training.ts).
  */
 export interface AttackTrainingLoader<Impl = unknown> {
   /**
@@ -78,8 +78,8 @@ export interface AttackTrainingLoader<Impl = unknown> {
 }
 
 /**
- * An attack. `P` is the type of its parameters; `Made` says whether `poison` returns its result at
- * once or by a promise.
+ * An attack. `P` is the type of its parameters. `Made` is what `poison` returns: the result or a
+ * promise of it.
  */
 export interface AttackDescriptor<
   P = JsonObject,
@@ -87,32 +87,32 @@ export interface AttackDescriptor<
 > extends Plugin<'attack'> {
   /** The family, or a function of the parameters where they decide it. */
   readonly family: AttackFamily | ((params: P) => AttackFamily);
-  /** The paper that describes it; empty if there is none. */
+  /** The paper that describes the attack; empty if there is none. */
   readonly citation: string;
   /** The JSON Schema of its parameters: an object without `attack`, `steps` and `when`. */
   readonly params: JsonSchema;
   /**
-   * Faults that the classes and their counts show, such as too few eligible rows, before anything
-   * runs.
+   * Returns the faults that the classes and their counts reveal before anything runs, such as too
+   * few eligible rows.
    */
   check?(input: AttackCheck<P>): readonly Problem[];
   /** Poisons the training rows. Throws `UserFault` if the rows don't allow it. */
   poison(input: AttackInput<P>): Made;
-  /** For backdoors: the label id of the target class. */
+  /** For backdoors: returns the label id of the target class. */
   target?(params: P, classes: readonly string[]): number;
   /**
-   * For backdoors: the row under the trigger, for evaluation. Rows of the target class are not
-   * passed.
+   * For backdoors: returns the row with the trigger, for evaluation. Never called with rows of the
+   * target class.
    */
   trigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): Row;
   /**
-   * Instead of `trigger`, for a trigger that a program or a model makes: all rows at once, returned
-   * in the same order.
+   * Replaces `trigger` where a program or a model makes the trigger. Receives all rows at once and
+   * returns them in the same order.
    */
   triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
   /**
-   * For backdoors with negatives: copies of the row that hold parts of the trigger, none of which
-   * may lead to the target class.
+   * For backdoors with negatives: returns copies of the row that contain parts of the trigger. None
+   * of them may lead to the target class.
    */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
   /** The attack's part in the training. Absent if it changes the rows only. */
@@ -125,7 +125,7 @@ export function defineAttack<P = JsonObject>(
 export function defineAttack<P = JsonObject>(
   attack: Omit<AttackDescriptor<P>, 'kind'>,
 ): AttackDescriptor<P>;
-/** Makes a descriptor out of an attack's fields; it should be its module's default export. */
+/** Makes a descriptor out of an attack's fields. Export it as the module's default. */
 export function defineAttack<P>(attack: Omit<AttackDescriptor<P>, 'kind'>): AttackDescriptor<P> {
   return { kind: 'attack', ...attack };
 }

@@ -1,4 +1,4 @@
-/** A cell of the grid: what every stage is defined from. */
+/** A cell of the grid. Every stage is defined from cells. */
 import type {
   DataSpec,
   EvaluateSpec,
@@ -13,12 +13,12 @@ import type {
 import type { JsonObject } from './json.ts';
 import type { Poisoning } from './poisoning.ts';
 
-/** `T` after its defaults were filled in: every field is there, but for those in `Optional`. */
+/** `T` with its defaults filled in: every field is present except, perhaps, those in `Optional`. */
 type Filled<T, Optional extends keyof T = never> = {
   readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined>;
 } & { readonly [K in Optional]?: T[K] };
 
-/** A split as a data set's reader is handed it. */
+/** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
   Omit<SplitSpec, 'columns' | 'hold_out'>,
   'classes' | 'limit' | 'max_words' | 'digest' | 'header'
@@ -26,7 +26,7 @@ export interface ResolvedSplit extends Filled<
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
-  /** The columns that hold the texts and the label: each a name, or a number from 0. */
+  /** The columns that hold the texts and the label, each given by name or by number, from 0. */
   readonly columns: {
     readonly text: string | number;
     readonly text_pair?: string | number;
@@ -51,12 +51,12 @@ export interface Cell {
     'classes'
   >;
   /**
-   * The training whose model the cell's own training starts from. If absent, it starts from the
-   * checkpoint.
+   * The training whose model this cell's training starts from. If absent, this cell's training
+   * starts from the checkpoint.
    */
   readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;
   readonly poisoning: Poisoning;
-  /** `type` and that adapter's parameters, with defaults filled in. */
+  /** `type` and the parameters of that adapter, with defaults filled in. */
   readonly adapter: { readonly type: string } & JsonObject;
   readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer'>;
   /** Three epochs if neither `epochs` nor `steps` is set. */

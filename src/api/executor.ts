@@ -1,10 +1,10 @@
-/** An executor: where stages run, and what it is handed. */
+/** An executor, which decides where stages run, and the jobs that it receives. */
 import type { BackendName, JsonObject } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { ExperimentFacts, StageInput } from './run-context.ts';
 import type { Asset } from './source.ts';
 
-/** Where a plugin's code lies: a module whose default export is the descriptor. */
+/** Where a plugin's code is: a module whose default export is the descriptor. */
 export interface PluginModule {
   readonly kind: string;
   readonly name: string;
@@ -24,18 +24,20 @@ export interface Job {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
-  /** Where the stage writes: a folder on the store's file system. The executor leaves it there. */
+  /**
+   * The folder that the stage writes to, on the store's file system. The executor leaves it there.
+   */
   readonly outDir: string;
-  /** `RunContext.resumeDir`; absent for a stage that is run by hand. */
+  /** `RunContext.resumeDir`. Absent for a stage that is run by hand. */
   readonly resumeDir?: string;
   readonly backend: BackendName;
   /** Whether the backend must be loaded. */
   readonly compute: boolean;
-  /** The number of processor cores that it may use. */
+  /** The number of processor cores that the job may use. */
   readonly cpu: number;
   /**
-   * The GPUs that it may use, by the identities that CUDA_VISIBLE_DEVICES takes. If absent, those
-   * that its process finds.
+   * The GPUs that the job may use, by the identifiers that CUDA_VISIBLE_DEVICES accepts. If absent,
+   * the job may use every GPU that its process finds.
    */
   readonly gpus?: readonly string[];
   /** `StageDescriptor.limits`. */
@@ -54,21 +56,22 @@ export interface OutputFile {
 }
 
 /**
- * How a job ended. `fault` is the user's to mend; `error` is internal, and its stack goes to the
- * log only; `exit` means that its process ended without a result.
+ * How a job ended. `fault` is for the user to fix. `error` is internal, and its stack goes to the
+ * log only. `exit` means that the job's process ended without a result.
  */
 export type JobResult =
   | {
       readonly type: 'done';
       readonly files: readonly OutputFile[];
       /**
-       * In a pack, the job's share: time is divided evenly among the jobs that are still running.
+       * In a pack, the job's share of the time, which is divided evenly among the jobs still
+       * running.
        */
       readonly seconds: number;
       readonly peakMemoryMB: number;
       /**
-       * For a stage that computes: the backend, its precision, threads, releases and GPU, as they
-       * were loaded.
+       * For a stage that computes: the backend as it was loaded, with its precision, threads,
+       * releases and GPU.
        */
       readonly computed?: JsonObject;
     }
@@ -94,64 +97,66 @@ export interface PackedJob {
 
 export interface Executor {
   /**
-   * The number of cores that its jobs may take at once. If absent, as many as the run may use
-   * (`--jobs`).
+   * The number of cores that this executor's jobs may use at once. If absent, they may use as many
+   * as the run may (`--jobs`).
    */
   readonly cores?: number;
   /**
-   * The GPUs, by identity, that its jobs may be given. If absent, this machine's, or none if
-   * `cores` says that the cores are not this machine's.
+   * The GPUs, by identifier, that this executor's jobs may be given. If absent, they may be given
+   * this machine's GPUs, or none if `cores` is set, because the cores are then not this machine's.
    */
   readonly gpus?: readonly string[];
   /**
-   * Runs a job. It never rejects on account of the job: what went wrong is in the result. When the
-   * signal is aborted, the job is asked to stop and is then ended.
+   * Runs a job. The promise is never rejected because the job failed; the result says what went
+   * wrong. When the signal is aborted, the job is first asked to stop and then ended.
    */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**
-   * Runs jobs of one stage kind as one job. Each has its own hooks, signal and result; what the
-   * process prints goes to all that are still running. If absent, every job is run alone.
+   * Runs jobs of one stage kind as one job. Each has its own hooks, signal and result. What the
+   * process prints is passed to every job that is still running. If this method is absent, every
+   * job is run alone.
    */
   runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
   /**
-   * Called when an input or source of a stage was written to while the stage ran: what warm
-   * processes keep of earlier jobs, such as a model by its digest, must not be used for later ones.
-   * An executor that starts a process for each job needs no such method.
+   * Called when an input or source of a stage was modified while the stage ran. What warm processes
+   * have kept from earlier jobs, such as a model cached by its digest, must not be used for later
+   * ones. An executor that starts a process for each job does not need this method.
    */
   forget?(): void;
-  /** Ends whatever is still running. */
+  /** Ends every job that is still running. */
   close(): Promise<void>;
 }
 
 export interface ExecutorContext {
   /** The number of cores that the run may use on this machine. */
   readonly cores: number;
-  /** A folder of the run that is kept with its logs: for job files and what a scheduler prints. */
+  /** A folder for job files and for what a scheduler prints. It is kept with the run's logs. */
   readonly dir: string;
   /** The environment variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Writes a line to the run's log. */
   readonly log: (message: string) => void;
-  /** Warm worker processes on this machine, at most `limit` of them. */
+  /** Returns an executor that uses at most `limit` warm worker processes on this machine. */
   workers(limit: number): Executor;
   /**
-   * The command that an executor gives to a scheduler, as an argument list: a program that runs the
-   * job in the file `job` (JSON) and writes how it ended to the file `result` (JSON, a
-   * `JobResult`). The result is written whole or not at all; if there is none when the program has
-   * ended, that counts as `exit`.
+   * Returns the command that an executor gives to a scheduler, as an argument list. It runs the job
+   * in the file `job` (JSON) and writes how the job ended to the file `result` (JSON, a
+   * `JobResult`). The result is written whole or not at all. If there is no result when the program
+   * has ended, the job counts as ended with `exit`.
    */
   command(job: string, result: string): readonly string[];
 }
 
-/** Where stages run. An executor is part of no key: it must not change a result. */
+/** Where stages run. An executor is not part of any key, so it must not change a result. */
 export interface ExecutorDescriptor extends Plugin<'executor'> {
   /**
-   * Called once a run, before the first job. Throws `UserFault` if it can't work on this machine.
+   * Called once per run, before the first job. Throws `UserFault` if the executor can't work on
+   * this machine.
    */
   open(context: ExecutorContext): Executor | Promise<Executor>;
 }
 
-/** Makes a descriptor out of an executor's fields; it should be its module's default export. */
+/** Makes a descriptor out of an executor's fields. Export it as the module's default. */
 export const defineExecutor = (executor: Omit<ExecutorDescriptor, 'kind'>): ExecutorDescriptor => ({
   kind: 'executor',
   ...executor,

@@ -1,31 +1,31 @@
 /**
- * Faults that are the user's to mend: as a value (`Problem`) and as what a plugin throws
+ * Faults that the user has to fix: as a value (`Problem`) and as an error that a plugin throws
  * (`UserFault`).
  */
 
 /** A fault in the user's input. The engine adds file, line and column. */
 export interface Problem {
-  /** The field of the spec that it concerns: `['adapter', 'rank']`. */
+  /** The field of the spec with the fault: `['adapter', 'rank']`. */
   readonly path: readonly (string | number)[];
-  /** What is wrong: one sentence, without the place. */
+  /** What is wrong: one sentence that does not say where. */
   readonly message: string;
-  /** The way out: one sentence. */
+  /** How to fix it: one sentence. */
   readonly hint?: string;
-  /** Set on a warning, which is printed and stops nothing. */
+  /** Set on a warning, which is printed but does not stop the run. */
   readonly warning?: true;
 }
 
 /**
- * What a plugin throws for a fault of the user's. It is printed without a stack; anything else that
- * a plugin throws is reported as an internal error.
+ * The error that a plugin throws for a fault in the user's input. It is printed without a stack.
+ * Anything else that a plugin throws is reported as an internal error.
  */
 export class UserFault extends Error {
   override readonly name = 'UserFault';
   /**
-   * @param message what is wrong: one sentence, without the place
-   * @param hint the way out: one sentence
-   * @param path the field of the spec that it concerns, as in `Problem`; only read where
-   *   `StageDescriptor.define` throws it
+   * @param message what is wrong: one sentence that does not say where
+   * @param hint how to fix it: one sentence
+   * @param path the field of the spec with the fault, as in `Problem`; read only if
+   *   `StageDescriptor.define` throws the error
    */
   constructor(
     message: string,
@@ -37,9 +37,9 @@ export class UserFault extends Error {
 }
 
 /**
- * Turns a `UserFault` into a `Problem` at `path`; throws anything else again. It goes by the
- * error's name, not its class: plugins are bundled apart, and each bundle may have a class of its
- * own.
+ * Turns a `UserFault` into a `Problem` at `path`, and rethrows anything else. A `UserFault` is
+ * recognised by its name, not its class, because each plugin bundle may contain its own copy of the
+ * class.
  */
 export function problemOf(error: unknown, path: Problem['path']): Problem {
   if (!(error instanceof Error) || error.name !== 'UserFault') throw error;

@@ -1,4 +1,4 @@
-/** JSON values, and the strings with a fixed form that keys and records are made of. */
+/** JSON values, and the strings of fixed form that make up keys and records. */
 
 export type Json =
   null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };

@@ -16,7 +16,7 @@ export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {
   return [...points].sort((a, b) => position(a) - position(b));
 };
 
-/** The points that the names stand for, in the order of training; other names are left out. */
+/** The points with these names, in the order of training. Names of no point are left out. */
 export const pointsIn = (names: readonly string[]): KernelPoint[] =>
   inOrder(
     names.flatMap((name): KernelPoint[] => {

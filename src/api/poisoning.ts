@@ -2,8 +2,9 @@
 import type { JsonObject } from './json.ts';
 
 /**
- * `attack` and that attack's parameters, with defaults filled in. Where a spec composes several
- * steps, `attack` is their names joined by `JOINT`, and `steps` has each one's parameters by name.
+ * `attack` and the parameters of that attack, with defaults filled in. If a spec composes several
+ * steps, `attack` is their names joined by `JOINT`, and `steps` holds the parameters of each step
+ * by name.
  */
 export type Poisoning = { readonly attack: string } & JsonObject;
 
@@ -17,8 +18,8 @@ export interface AttackStep {
 }
 
 /**
- * The attacks of a cell in the order in which they are applied; a single one unless the spec
- * composes `steps`. Throws an Error if `steps` lacks the parameters of an attack.
+ * Returns the attacks of a cell in the order in which they are applied. There is only one unless
+ * the spec composes `steps`. Throws an Error if `steps` lacks the parameters of an attack.
  */
 export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[] {
   if (!attack.includes(JOINT)) return [{ attack, params }];

@@ -8,8 +8,9 @@ import type { DefineRequest, StageRequest } from './stage.ts';
 const unpoisoned = { attack: 'none' } as const;
 
 /**
- * The cell whose train stage keeps the model that this cell's training starts from. It trains for 0
- * steps, reads neither attack nor schedule, and so serves every cell that differs only in those.
+ * Returns the cell whose train stage saves the model that this cell's training starts from. It
+ * trains for 0 steps and reads neither attack nor schedule, so cells that differ only in those
+ * share it.
  */
 export const beforeTraining = (cell: Cell): Cell => ({
   ...cell,
@@ -18,7 +19,8 @@ export const beforeTraining = (cell: Cell): Cell => ({
 });
 
 /**
- * The training that the cell's own training starts from, as a cell; null if that is the checkpoint.
+ * Returns, as a cell, the base training that the cell's training starts from. Null if it starts
+ * from the checkpoint.
  */
 export function baseOf(cell: Cell): Cell | null {
   const { base, ...rest } = cell;
@@ -26,16 +28,19 @@ export function baseOf(cell: Cell): Cell | null {
 }
 
 /**
- * The inputs that a stage needs, beside the asset `model`, to open the model that the cell's
- * training starts from (by `startingModel` of src/data/model-folder.ts): the base's model with its
- * adapter merged. Empty where the training starts from the checkpoint.
+ * Returns the inputs that a stage needs, beside the asset `model`, to open the model that the
+ * cell's training starts from (with `startingModel` in src/data/model-folder.ts): the base's model
+ * with its adapter merged. Empty if the training starts from the checkpoint.
  */
 export function startInputs(cell: Cell): { readonly base?: StageRequest } {
   const base = baseOf(cell);
   return base === null ? {} : { base: { kind: 'merge', cell: base, section: 'base' } };
 }
 
-/** The base's attack, where only the base is poisoned and the cell's own training is clean. */
+/**
+ * Returns the base's attack if only the base is poisoned and the cell's own training is clean; null
+ * otherwise.
+ */
 function attackOfBase({ poisoning, base }: Cell): Poisoning | null {
   if (poisoning.attack !== 'none' || base === undefined) return null;
   return base.poisoning.attack === 'none' ? null : base.poisoning;
@@ -51,8 +56,8 @@ export const attackOf = (cell: Cell): Poisoning => attackOfBase(cell) ?? cell.po
 export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
 
 /**
- * Whether the training itself is the attack: an `AttackDescriptor.training` that changes weights.
- * Without the attack there is no training then.
+ * Whether the training is itself the attack: its `AttackDescriptor.training` changes weights.
+ * Without the attack, this training would not take place.
  */
 export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
   attack
@@ -60,7 +65,8 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
     .some((name) => plugin?.<AttackDescriptor>('attack', name)?.training?.changes === 'weights');
 
 /**
- * The paired clean run: the cell without attacks, and without trainings that are an attack's own.
+ * Returns the paired clean run: the cell without its attacks, and without trainings that are
+ * themselves attacks (`isAttacksOwn`).
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const clean = ({

@@ -1,11 +1,11 @@
-/** Rows of a data set: as a reader yields them, and as stages hand them on. */
+/** Rows of a data set, as a reader yields them and as stages pass them on. */
 
 /** A row as a data set's reader yields it, with the label as the file has it. */
 export interface RawRow {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: string;
-  /** Where it stands, for messages: `train.tsv:17`. */
+  /** Where the row was read, for messages: `train.tsv:17`. */
   readonly place: string;
 }
 

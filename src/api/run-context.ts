@@ -1,4 +1,4 @@
-/** What a stage is handed when it runs, and before that when it is checked. */
+/** What a stage receives when it runs and, before that, when it is checked. */
 import type { BackendName, Digest, JsonObject } from './json.ts';
 import type { Asset } from './source.ts';
 import type { UsedKind } from './stage.ts';
@@ -15,41 +15,42 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   readonly params: P;
   /**
    * The outputs of the stages in `StageDefinition.inputs`. Inputs and assets are read-only: if one
-   * of them has changed by the end of the stage, the stage fails, whoever wrote to it.
+   * of them has changed by the end of the stage, the stage fails, whoever changed it.
    */
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
-  /** An empty folder. What lies in it when `run` resolves is the stage's output. */
+  /** An empty folder. Its content when `run` resolves is the stage's output. */
   readonly outDir: string;
   /**
-   * A folder of this stage's own, by its action key, that outlives a kill; it need not exist yet.
-   * What is written there is found again when the stage is run anew, unless a file that the stage
-   * reads was written to in between. It is removed once the stage has succeeded. If absent, nothing
-   * is kept.
+   * A folder for this stage alone, named by its action key, that survives if the process is killed.
+   * It need not exist yet. What the stage writes there is still there when the stage is run again,
+   * unless a file that the stage reads was modified in between. The folder is removed once the
+   * stage has succeeded. If absent, nothing is kept.
    */
   readonly resumeDir?: string;
   readonly backend: BackendName;
   /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
-  /** Reports progress in units of the stage's choice: `progress(3, 10, 'steps')`. */
+  /** Reports progress in a unit that the stage chooses: `progress(3, 10, 'steps')`. */
   readonly progress: (done: number, total: number, unit: string) => void;
-  /** Aborted when the stage is to stop: the run was interrupted, or the time limit is up. */
+  /** Aborted when the stage must stop, because the run was interrupted or the time limit is up. */
   readonly signal: AbortSignal;
   /**
-   * The descriptor of a plugin that `StageDefinition.uses` names; `D` is its type, which the caller
-   * knows. Throws an Error for any other plugin.
+   * Returns the descriptor of a plugin that `StageDefinition.uses` names. The caller knows its
+   * type, `D`. Throws an Error for any other plugin.
    */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
   /** `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
   /**
-   * Facts about the whole experiment, for stages of scope `experiment`. They are part of no key.
+   * Facts about the whole experiment, for stages of scope `experiment`. They are not part of any
+   * key.
    */
   readonly experiment?: ExperimentFacts;
 }
 
-/** What is known of one stage of the experiment. */
+/** What is known about one stage of the experiment. */
 export interface StageFacts {
   readonly id: string;
   readonly kind: string;
@@ -57,7 +58,7 @@ export interface StageFacts {
   readonly cell: JsonObject;
   /** The seed of these cells; null if they differ. */
   readonly seed: number | null;
-  /** Ids of the stages that it reads. */
+  /** The ids of the stages that it reads. */
   readonly inputs: readonly string[];
   readonly key: string;
   readonly dir: string;
@@ -82,14 +83,17 @@ export interface ExperimentFacts {
     readonly stages: { readonly [kind: string]: string };
   }[];
   readonly stages: readonly StageFacts[];
-  /** Versions of Node, packages and TensorFlow; threads, processor, git commit and dirty flag. */
+  /**
+   * The versions of Node, packages and TensorFlow, and the threads, processor, git commit and dirty
+   * flag.
+   */
   readonly environment: JsonObject;
 }
 
 /**
- * What a stage's preflight is handed: its own parameters and assets, and those of each input.
- * `plan` fetches nothing: reading an asset that has not been fetched ends the check there, without
- * a fault.
+ * What a stage's preflight receives: the stage's parameters and assets, and those of each input.
+ * `plan` fetches nothing, so reading an asset that has not been fetched ends the check without a
+ * fault.
  */
 export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
   RunContext<P>,

@@ -1,11 +1,12 @@
-/** Which parts of a secret are searched for in logs and in what is stored. */
+/** Which parts of a secret are searched for in logs and in stored files. */
 
-/** A shorter text would be found in many files by chance. */
+/** The shortest text to search for. A shorter one would occur in many files by chance. */
 const SHORTEST = 4;
 
 /**
- * The lines of a secret's value, since a program may print any of them alone; the whole value if
- * each of its lines is too short to search for. Empty if the value itself is too short.
+ * Returns the lines of a secret's value that are long enough to search for, since a program may
+ * print any of them alone. If every line is too short, returns the whole value; if that is too
+ * short as well, returns an empty list.
  */
 export function secretLines(value: string): readonly string[] {
   const lines = value.split(/\r?\n/).filter((line) => line.length >= SHORTEST);

@@ -25,21 +25,22 @@ export interface SourceContext {
 /** One URI scheme. The plugin's name is the scheme: `npm` for `npm:NAME@VERSION`. */
 export interface SourceDescriptor extends Plugin<'source'> {
   /**
-   * The asset if it is on this machine, found without network; null if it has to be fetched. Throws
-   * `UserFault` if it can't exist, as where a file is missing.
+   * Looks for the asset on this machine, without using the network. Returns null if it has to be
+   * fetched. Throws `UserFault` if it can't exist, for example because a local file is missing.
    */
   locate(uri: string, context: SourceContext): Promise<Asset | null>;
-  /** Fetches the asset. Throws `UserFault` if it can't be had. */
+  /** Fetches the asset. Throws `UserFault` if it can't be obtained. */
   fetch(uri: string, context: SourceContext): Promise<Asset>;
   /**
-   * The text of one small file of the source, such as a model's config.json, before the whole is
-   * fetched: from this machine or, if `fetch` is true, from where the source comes from. Null if it
-   * can't be had. Absent if this source can't look into what it has not fetched.
+   * Returns the text of one small file of the source, such as a model's config.json, before the
+   * whole source is fetched. Reads it from this machine or, if `fetch` is true, from the source's
+   * origin. Returns null if the file can't be obtained. Absent if this source can't read one file
+   * without fetching everything.
    */
   peek?(uri: string, file: string, context: SourceContext, fetch: boolean): Promise<string | null>;
 }
 
-/** Makes a descriptor out of a source's fields; it should be its module's default export. */
+/** Makes a descriptor out of a source's fields. Export it as the module's default. */
 export const defineSource = (source: Omit<SourceDescriptor, 'kind'>): SourceDescriptor => ({
   kind: 'source',
   ...source,

@@ -5,7 +5,7 @@
 
 const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
 
-/** The two numbers of `k/(jd)`; j is 1 in `k/d`. Null if the text is neither. */
+/** Returns k and j of `k/(jd)`, with j = 1 for `k/d`. Null if the text has neither form. */
 export function fractionOfFanIn(text: string): { readonly k: number; readonly j: number } | null {
   const fraction = FRACTION.exec(text);
   return fraction === null ? null : { k: Number(fraction[1]), j: Number(fraction[2] ?? 1) };

@@ -1,6 +1,6 @@
 /**
- * Finding the tensor backends of this machine and loading one. Other folders import from here,
- * except for `operation.ts`, which loads tfjs.
+ * Finds this machine's tensor backends and loads one. Other folders import from here, except for
+ * `operation.ts`, which they import directly because it loads tfjs.
  */
 export { probe, chooseBackend } from './probe.ts';
 export { loadBackend } from './load.ts';

@@ -1,12 +1,13 @@
 /** Which GPUs this process may use. */
 import { existsSync, readdirSync } from 'node:fs';
 
-/** Present in WSL, where CUDA has one device file for all GPUs. */
+/** This file exists only in WSL, where CUDA has one device file for all GPUs. */
 const WSL = '/usr/lib/wsl/lib/libcuda.so.1';
 
 /**
- * The NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, by the names it uses (`0`, `GPU-8932f937`, …);
- * all GPUs where it is not set. No driver is asked: device files are counted.
+ * Returns the NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, by the names it uses (`0`,
+ * `GPU-8932f937`, …), or all GPUs if it is not set. GPUs are counted by their device files, without
+ * asking the driver.
  */
 export function visibleGpus(
   env: Readonly<Record<string, string | undefined>>,

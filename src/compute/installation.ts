@@ -1,4 +1,7 @@
-/** Where the packages that compute are installed, and the record that set-up left beside them. */
+/**
+ * Finds where the packages that compute are installed, and reads the record that set-up left beside
+ * them.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -16,7 +19,7 @@ export interface SetupStamp {
   readonly remedy?: string;
 }
 
-/** The folder of an installed package; null if it is not installed. */
+/** Returns the folder of an installed package, or null if it is not installed. */
 export function packageDir(name: string): string | null {
   try {
     return dirname(require.resolve(`${name}/package.json`));
@@ -26,7 +29,7 @@ export function packageDir(name: string): string | null {
   }
 }
 
-/** The version of an installed package. Throws where it is not installed. */
+/** Returns the version of an installed package. Throws if it is not installed. */
 export function packageVersion(name: string): string {
   const dir = packageDir(name);
   if (dir === null) throw new Error(`${name} is not installed`);
@@ -34,7 +37,7 @@ export function packageVersion(name: string): string {
     .version;
 }
 
-/** The record of set-up about TensorFlow; null if set-up has not run. */
+/** Returns set-up's record about TensorFlow, or null if set-up has not run. */
 export function readSetupStamp(tfjsDir: string): SetupStamp | null {
   const file = join(tfjsDir, 'lib', 'dosimeter.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as SetupStamp) : null;

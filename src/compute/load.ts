@@ -10,8 +10,8 @@ import type { BackendInfo } from './types.ts';
 
 export interface LoadOptions {
   /**
-   * Threads that one operation may use. Default: all processors. WebAssembly and plain JavaScript
-   * use one.
+   * The number of threads that one operation may use; by default, as many as there are processors.
+   * WebAssembly and plain JavaScript use one.
    */
   readonly threads?: number;
 }
@@ -19,9 +19,9 @@ export interface LoadOptions {
 const loaded = new Map<BackendName, Promise<BackendInfo>>();
 
 /**
- * Loads a backend and makes it the current one of tfjs-core. Several backends can be loaded (tests
- * compare them); loading one again makes it the current one again. Throws if TensorFlow is
- * requested with another number of threads than it was first loaded with, which cannot be changed.
+ * Loads a backend and makes it tfjs-core's current one. Several backends can be loaded (tests
+ * compare them). Loading one again makes it current again. Throws if TensorFlow is requested with a
+ * number of threads other than the one it was first loaded with, which cannot be changed.
  */
 export async function loadBackend(
   name: BackendName,
@@ -30,7 +30,7 @@ export async function loadBackend(
   const tf = await import('@tensorflow/tfjs-core');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
-  // In Node, tfjs-core has no gradients of its own. The union package registers them (and tfjs-node
+  // In Node, tfjs-core comes without gradients. The union package registers them (and tfjs-node
   // requires it anyway).
   await import('@tensorflow/tfjs');
   let info = loaded.get(name);
@@ -58,8 +58,8 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
       const dir = packageDir('@tensorflow/tfjs-node-gpu'),
         built = dir === null ? null : readSetupStamp(dir)?.tensorflow;
-      // Keys name the release that set-up found, so results of another release must not be stored
-      // under them.
+      // Keys name the TensorFlow release that set-up found, so results of another release must not
+      // be stored under them.
       if (built !== binding.TF_Version)
         throw new UserFault(
           `TensorFlow ${binding.TF_Version} was loaded, but set-up was done for ${built ?? 'none'}`,
@@ -121,8 +121,8 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
 const OFF = new Set(['0', 'false']);
 
 /**
- * Sets the environment of TensorFlow, which reads it once, when its library is loaded or first uses
- * a variable.
+ * Sets TensorFlow's environment variables. TensorFlow reads each of them only once: when its
+ * library is loaded, or when it first uses the variable.
  */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
@@ -132,9 +132,9 @@ function prepareTensorflow(threads: number): void {
   // promises all 23.
   process.env.NVIDIA_TF32_OVERRIDE ??= '0';
   // Unless this is set, operations on GPUs add in the order in which threads happen to run. No two
-  // runs would be equal, and the effect of poison on the weights could not be told from that noise.
-  // tf.config.experimental.enable_op_determinism sets the same, but the C API lacks it. An
-  // operation that has no deterministic form then fails with an error that names it.
+  // runs would then be equal, and the effect of poison on the weights could not be told from that
+  // noise. tf.config.experimental.enable_op_determinism sets the same, but the C API lacks it. With
+  // this set, an operation that has no deterministic form fails with an error that names it.
   process.env.TF_DETERMINISTIC_OPS ??= '1';
   // tfjs-node 4.22 calls this function, which Node 24 no longer has.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };

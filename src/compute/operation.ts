@@ -17,7 +17,7 @@ export type Attribute =
   | { readonly type: 'shape'; readonly value: readonly number[] }
   | { readonly type: 'dtype'; readonly value: DataType };
 
-/** Whether `callOperation` can be used: the current backend is TensorFlow. */
+/** Whether `callOperation` can be used, which is so if the current backend is TensorFlow. */
 export function hasOperations(): boolean {
   return getBackend() === 'tensorflow';
 }
@@ -30,8 +30,8 @@ export function tensorflowBackend(): NodeJSKernelBackend {
 }
 
 /**
- * Runs one TensorFlow operation eagerly. No gradient is recorded; `tf.tidy` disposes of the outputs
- * as of other tensors.
+ * Runs one TensorFlow operation eagerly. No gradient is recorded. `tf.tidy` disposes of the
+ * outputs, as it does of other tensors.
  *
  *     const [values, vectors] = callOperation(
  *       'SelfAdjointEigV2',
@@ -42,8 +42,8 @@ export function tensorflowBackend(): NodeJSKernelBackend {
  *
  * @param inputs in the order of the operation's definition
  * @param attributes at least those for which the operation's definition has no default
- * @param outputs number of tensors that the operation returns
- * @throws if the current backend is not TensorFlow, or TensorFlow rejects the call
+ * @param outputs the number of tensors that the operation returns
+ * @throws if the current backend is not TensorFlow, or if TensorFlow rejects the call
  */
 export function callOperation(
   name: string,
@@ -72,7 +72,7 @@ export function callOperation(
           ? [...attribute.value]
           : attribute.value,
   }));
-  // Plain objects are expected, although their type is a class.
+  // The method expects plain objects, although their type is a class.
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
 }

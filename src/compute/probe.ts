@@ -1,6 +1,6 @@
 /**
- * Finds the backends of this machine: by checking a few files, or with `deep` by loading each one
- * and multiplying.
+ * Finds this machine's backends, either by checking a few files or, with `deep`, by loading each
+ * one and multiplying with it.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -88,8 +88,8 @@ const probeOne = (name: BackendName): BackendProbe => {
 };
 
 /**
- * Runs in a separate process, so that a backend may crash. argv: this module, package, backend,
- * wasm folder.
+ * Runs in a separate process, because a backend may crash. argv holds this module, the package, the
+ * backend and the wasm folder.
  */
 const MULTIPLY = `
   const { createRequire } = require('node:module');
@@ -138,7 +138,8 @@ async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
 }
 
 /**
- * One entry for each backend, the best first. @param deep whether each one is loaded and multiplies
+ * Returns one entry for each backend, the best first.
+ * @param deep whether to load each backend and multiply with it
  */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
   const probes = BACKENDS.map(probeOne);
@@ -149,8 +150,8 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
 }
 
 /**
- * The backend to use: the requested one, else the best that is available.
- * Throws UserFault if the requested one is not available.
+ * Returns the backend to use: the requested one or, if none is requested, the best that is
+ * available. Throws `UserFault` if the requested one is not available.
  */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   const probes = await probe();

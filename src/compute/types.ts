@@ -7,13 +7,15 @@ export interface BackendProbe {
   /** What the backend is, or why it is not available. */
   readonly detail: string;
   /**
-   * Its name in keys, with the release and build of TensorFlow's own library, which no npm package
-   * versions.
+   * The backend's name in keys. It includes the release and build of TensorFlow's library, because
+   * no npm version determines them.
    */
   readonly version: string;
-  /** Whether it computes on GPUs, if there are any. */
+  /** Whether the backend computes on GPUs if there are any. */
   readonly gpu: boolean;
-  /** The command that would make it available; null where it is available or no command helps. */
+  /**
+   * The command that would make the backend available. Null if it is available or no command helps.
+   */
   readonly remedy: string | null;
 }
 
@@ -21,7 +23,7 @@ export interface BackendProbe {
 export interface BackendInfo {
   readonly name: BackendName;
   readonly precision: 'float32';
-  /** Threads that one operation may use. */
+  /** The number of threads that one operation may use. */
   readonly threads: number;
   /** Versions of the npm packages that compute. */
   readonly packages: { readonly [name: string]: string };
@@ -30,11 +32,11 @@ export interface BackendInfo {
   /** The GPU's name; null when the CPU computes. */
   readonly gpu: string | null;
   /**
-   * Whether, by the library's own promise, an operation on the same hardware always returns the
-   * same bits.
+   * Whether the library promises that an operation always returns the same bits on the same
+   * hardware.
    */
   readonly deterministic: boolean;
 }
 
-/** The best first, which is used unless another one is requested. */
+/** The backends, best first. The best available one is used unless another is requested. */
 export const BACKENDS: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];

@@ -5,7 +5,9 @@
 import type { KernelConfig, Tensor, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
-/** The part of the backend that the kernels use; its class has no exported types. */
+/**
+ * The part of the backend that the kernels use. The package does not export the types of its class.
+ */
 interface WasmBackend extends Pick<tf.KernelBackend, 'readSync'> {
   makeOutput(
     shape: number[],
@@ -50,7 +52,7 @@ function extentOf(t: Tensor, axis: number): number {
   return extent;
 }
 
-/** Sums `t` over the axes that are not wanted, and brings the others into the wanted order. */
+/** Sums `t` over the axes that are not wanted, and transposes the others into the wanted order. */
 function arrange(t: Tensor, letters: string, wanted: readonly string[]): Tensor {
   const alone = Array.from(letters).flatMap((letter, axis) =>
     wanted.includes(letter) ? [] : [axis],
@@ -118,7 +120,7 @@ const einsum: KernelConfig = {
 };
 
 /**
- * Registers the missing kernels. The backend must be imported first; a kernel that it already has
+ * Registers the missing kernels. The backend must have been imported. A kernel that it already has
  * is left as it is.
  */
 export function registerMissingWasmKernels(): void {

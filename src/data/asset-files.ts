@@ -9,17 +9,21 @@ import { parseUri } from './source-uri.ts';
 
 export interface DataFile {
   readonly path: string;
-  /** As messages call it: its path within the asset, or its own name. */
+  /** The file's name in messages: its path within the asset, or its file name. */
   readonly name: string;
 }
 
-/** The whole that a file is a part of: `train.parquet` for `train-00001-of-00004.parquet`. */
+/**
+ * Returns the name of the whole that a file is a part of: `train.parquet` for
+ * `train-00001-of-00004.parquet`.
+ */
 const whole = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
 
 /**
- * The asset itself if it is a file. In a folder: the files that the source's glob matches; else the
- * one file with such an ending, or all parts of the one that is split into parts. Throws
- * `UserFault` if there is none, or if there are several: train and test must not be read as one.
+ * Returns the asset itself if it is a file. In a folder, returns the files that the source's glob
+ * matches or, without a glob, the one file with one of these endings, which may be split into
+ * parts. Throws `UserFault` if there is no such file, or if there are several, because train and
+ * test must not be read as one.
  * @param endings in lower case, with the dot
  */
 export async function dataFiles(

@@ -4,7 +4,9 @@ import { UserFault } from '../api.ts';
 import { shown } from '../untrusted/json.ts';
 import { nearest } from './nearest.ts';
 
-/** A user's fault in one field of a split, so that the engine can point at it. */
+/**
+ * A user's fault in one field of a split. It names the field, so that the engine can point at it.
+ */
 export class SplitFault extends UserFault {
   constructor(
     override readonly path: readonly string[],
@@ -24,7 +26,7 @@ const listed = (names: readonly string[]): string =>
     .join(', ') + (names.length > 20 ? ', …' : '');
 
 /**
- * The positions of the columns in a table.
+ * Returns the positions of the columns in a table.
  * @param header the column names; null if the table has no header
  * @param width the number of columns
  */
@@ -78,7 +80,7 @@ function missing(role: Role, column: string, names: readonly string[], name: str
   );
 }
 
-/** A row of a format whose records name their fields. @param place as in `RawRow` */
+/** Returns a row of a format whose records name their fields. @param place as in `RawRow` */
 export function rowFromRecord(
   record: { readonly [name: string]: unknown },
   split: ResolvedSplit,
@@ -115,7 +117,7 @@ export function rowFromRecord(
   };
 }
 
-/** The names of the columns that a split reads. */
+/** Returns the names of the columns that a split reads. */
 export function columnNames(split: ResolvedSplit): string[] {
   const { text, text_pair, label } = split.columns;
   return [text, ...(text_pair === undefined ? [] : [text_pair]), label].map(String);

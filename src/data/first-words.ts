@@ -1,6 +1,6 @@
 /**
- * The text up to the end of its n-th word, a run of non-space characters; the whole text if it has
- * fewer, or if n is undefined.
+ * Returns the text up to the end of its n-th word (a run of non-space characters), or the whole
+ * text if it has fewer words or n is undefined.
  */
 export function firstWords(text: string, n: number | undefined): string {
   if (n === undefined) return text;

@@ -1,6 +1,6 @@
 /**
- * Which reader `format: auto` means. It is told from the source alone, because plans are made
- * before anything is fetched.
+ * Chooses the reader for `format: auto`. The choice depends on the source alone, because plans are
+ * made before anything is fetched.
  */
 import { parseUri } from './source-uri.ts';
 
@@ -13,8 +13,8 @@ const ending =
   };
 
 /**
- * The readers that can be told from a source; the first match counts. A plugin from outside is
- * chosen by `format: NAME`.
+ * The readers that `format: auto` can choose; the first match counts. An outside plugin is chosen
+ * by `format: NAME`.
  */
 export const formats = {
   'spam-assassin': (uri: string): boolean => /^npm:@stdlib\/datasets-spam-assassin(@|$)/.test(uri),
@@ -24,7 +24,10 @@ export const formats = {
   parquet: ending(/\.parquet$/i),
 } as const;
 
-/** The name of the reader. `files` looks into the folder when it is there. */
+/**
+ * Returns the name of the reader. The reader `files` looks into the folder once it has been
+ * fetched.
+ */
 export function chooseFormat(uri: string): string {
   for (const [name, matches] of Object.entries(formats)) if (matches(uri)) return name;
   return 'files';

@@ -1,4 +1,4 @@
-/** Makes a split's rows out of its source: classes, order, balance, offset and limit. */
+/** Makes a split's rows from its source, applying classes, order, balance, offset and limit. */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { randomStream } from '../random/random.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
@@ -6,12 +6,12 @@ import { columnNames, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
 import { nearest } from './nearest.ts';
 
-/** The memory that a row takes beside its texts. */
+/** An estimate of the memory that a row takes beside its texts, in bytes. */
 const ROW_BYTES = 200;
 
 export type SplitName = 'train' | 'validation';
 
-/** What is read, and by what. */
+/** A split, and what reads it. */
 export interface SplitReading {
   readonly split: ResolvedSplit;
   readonly asset: Asset;
@@ -20,11 +20,11 @@ export interface SplitReading {
 
 export interface SplitRequest extends SplitReading {
   readonly name: SplitName;
-  /** Class names by label id; null for the values of the training file. */
+  /** Class names by label id. If null, the classes are the label values of the training file. */
   readonly classes: readonly string[] | null;
   /**
-   * The training split, whose values are the classes; set if `classes` is null and this is another
-   * split.
+   * The training split, whose label values are the classes. Set if `classes` is null and this is
+   * not the training split.
    */
   readonly train?: SplitReading;
 }
@@ -36,7 +36,7 @@ export interface LoadedSplit {
   readonly facts: JsonObject;
 }
 
-/** Reads a split. Throws `UserFault`, with the split's field if the fault concerns one. */
+/** Reads a split. Throws `UserFault`, with the field of the split if the fault is in one. */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
@@ -67,7 +67,9 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   };
 }
 
-/** The classes, given or taken from the training file. Throws if there are fewer than two. */
+/**
+ * Returns the classes, given or taken from the training file. Throws if there are fewer than two.
+ */
 async function classesOf(
   request: SplitRequest,
   raw: readonly RawRow[],
@@ -86,7 +88,7 @@ async function classesOf(
   throw Object.assign(fault, { split: 'train' });
 }
 
-/** Throws if the training rows are all of one class. */
+/** Throws if all training rows belong to one class. */
 function checkVariety(
   split: ResolvedSplit,
   rows: readonly Row[],
@@ -113,7 +115,10 @@ const noneLeft = ({ offset, source, balance }: ResolvedSplit, rows: number): Spl
 const noRows = (split: ResolvedSplit): SplitFault =>
   new SplitFault(['source'], `${split.source} holds no rows.`);
 
-/** The digest in a spec may be the asset's, or that of the archive from which it was unpacked. */
+/**
+ * Throws if the spec's digest is neither the asset's nor that of the archive from which the asset
+ * was unpacked.
+ */
 function checkDigest(split: ResolvedSplit, asset: Asset): void {
   const { digest } = split;
   if (digest === undefined || digest === asset.digest || digest === asset.provenance['archive'])
@@ -150,7 +155,8 @@ async function readAll(
 }
 
 /**
- * The distinct labels: sorted as numbers if all are whole numbers (2 before 10), else by code unit.
+ * Returns the distinct labels, sorted as numbers if all are whole numbers (2 before 10), and
+ * otherwise by code unit.
  */
 export function sortedValues(rows: readonly RawRow[]): string[] {
   const values = [...new Set(rows.map((row) => row.label))];
@@ -160,7 +166,7 @@ export function sortedValues(rows: readonly RawRow[]): string[] {
   );
 }
 
-/** Marks a fault as that of the training split, whichever split is being read. */
+/** Marks a fault as one of the training split, whichever split is being read. */
 async function ofTrain<T>(reading: Promise<T>): Promise<T> {
   try {
     return await reading;
@@ -169,7 +175,9 @@ async function ofTrain<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/** The classes of the training file. It is read only once if both splits are of one file. */
+/**
+ * Returns the classes of the training file, which is read only once if both splits come from it.
+ */
 async function valuesOf(
   train: SplitReading,
   own: SplitRequest,
@@ -185,7 +193,7 @@ async function valuesOf(
 }
 
 /**
- * The rows in order. A corpus without an order of its own gets one that depends on nothing but the
+ * Returns the rows in order. A corpus that has no order is given one that depends only on the
  * corpus, so that it is the same in every cell and for every seed.
  */
 function inOrder(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
@@ -225,8 +233,8 @@ function labelled(
 }
 
 /**
- * The rows that are held out, or the others, in their order. Which rows are held out depends on
- * their number only, and is the same whichever part is asked for.
+ * Returns the rows that are held out, or the others, in their order. Which rows are held out
+ * depends only on the number of rows, and is the same whichever part is asked for.
  */
 function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;
@@ -238,8 +246,8 @@ function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): reado
 }
 
 /**
- * One row of each class in turn, by label id, until a class has no more; classes without rows are
- * left out.
+ * Returns rows of each class in turn, by label id, until one class has no more. Classes without
+ * rows are left out.
  */
 function inTurn(rows: readonly Row[], classes: number): Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>

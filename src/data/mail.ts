@@ -1,4 +1,7 @@
-/** The text of a mail as a person would read it: subject and body, without the other headers. */
+/**
+ * Extracts the text of a mail as a person would read it: subject and body, without the other
+ * headers.
+ */
 import { compile } from 'html-to-text';
 import PostalMime from 'postal-mime';
 import { UserFault } from '../api.ts';
@@ -17,7 +20,8 @@ const htmlToText = compile({
 });
 
 /**
- * Sets the cells of a table apart: without a space, `<td>one</td><td>two</td>` would read `onetwo`.
+ * Puts a space between the cells of a table. Otherwise `<td>one</td><td>two</td>` would read
+ * `onetwo`.
  */
 const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&');
 
@@ -25,12 +29,13 @@ const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&
 const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
 
 /**
- * Subject and body on one line. Of an HTML mail this is the text that it shows. Control characters
- * and undecodable ones are left out, and rulers (`------`) are shortened. Empty if nothing readable
- * is left.
- * @param bytes RFC 822, in whatever character sets its parts declare
- * @param name of the mail, for messages
- * @throws UserFault where the mail cannot be parsed, as one whose parts are nested too deep
+ * Returns subject and body on one line. For an HTML mail, this is the text that it shows. Control
+ * characters and undecodable ones are left out, and rulers (`------`) are shortened. Empty if
+ * nothing readable is left.
+ * @param bytes an RFC 822 message, in whatever character sets its parts declare
+ * @param name the mail's name in messages
+ * @throws UserFault if the mail can't be parsed, for example because its parts are nested too
+ *   deeply
  */
 export async function mailText(bytes: Uint8Array, name: string): Promise<string> {
   const mail = await PostalMime.parse(bytes).catch((error: unknown) => {
@@ -51,8 +56,8 @@ function tidy(text: string): string {
 }
 
 /**
- * The letters of a text: two mails with the same letters count as one. Spam is sent again and again
- * with other numbers and punctuation.
+ * Returns the letters of a text, or the text itself if it has none. Two mails with the same letters
+ * count as one, because spam is sent again and again with different numbers and punctuation.
  */
 export function letters(text: string): string {
   const only = text.toLowerCase().replace(/[^\p{L}]+/gu, '');

@@ -1,4 +1,4 @@
-/** Finds the checkpoint in an asset: packages keep theirs some folders down. */
+/** Finds the checkpoint in an asset. In packages it may be some folders down. */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Asset, Digest, RunContext } from '../api.ts';
@@ -9,8 +9,8 @@ const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;
 
 /**
- * The model in an asset: its folder, and the digest under which it is kept warm. Throws as
- * `findModelDir`.
+ * Returns the folder of the model in an asset, and the digest under which the model is kept warm.
+ * Throws as `findModelDir` does.
  */
 export async function modelOf(
   asset: Asset,
@@ -19,8 +19,8 @@ export async function modelOf(
 }
 
 /**
- * The model that a cell's training starts from: the base's, as the stage `merge` wrote it (see
- * `startInputs`), or the checkpoint. Throws as `findModelDir`.
+ * Returns the model that a cell's training starts from: the base's model, as the stage `merge`
+ * wrote it (see `startInputs`), or the checkpoint. Throws as `findModelDir` does.
  */
 export async function startingModel({
   assets,
@@ -37,10 +37,10 @@ export async function startingModel({
 }
 
 /**
- * The absolute path of the one folder at or below `root` that holds `config.json` and safetensors
- * weights. If no folder has weights, it is the one with `config.json`, which is enough for a random
- * model. A folder nearer to the root takes precedence over those below it. Throws `UserFault` if
- * there is none, or if there are several at the same depth.
+ * Returns the absolute path of the one folder at or below `root` that holds `config.json` and
+ * safetensors weights. If no folder has weights, returns the one with `config.json`, which is
+ * enough for a random model. A folder nearer to the root takes precedence over deeper ones. Throws
+ * `UserFault` if there is no such folder, or if there are several at the same depth.
  */
 export async function findModelDir(root: string): Promise<string> {
   const seen: string[] = []; // the files of a mistaken folder, for the message
@@ -88,7 +88,8 @@ async function list(dir: string): Promise<readonly { name: string; folder: boole
   try {
     const entries = await readdir(dir, { withFileTypes: true });
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-    // Hub snapshots are links into a blob store, so what counts is a link's target.
+    // Hub snapshots consist of links into a blob store, so a link's target decides what an entry
+    // is.
     return await Promise.all(
       entries.map(async (entry) => ({
         name: entry.name,

@@ -1,9 +1,11 @@
 import { distance } from 'fastest-levenshtein';
 
-/** The closest of some words if it is close enough to be a typing error; else null. */
+/**
+ * Returns the closest of some words if `word` could be a typing error for it, and otherwise null.
+ */
 export function nearest(word: string, words: readonly string[]): string | null {
-  // Two errors are accepted (swapped letters count as two), more in long words, and never a whole
-  // short word.
+  // Two errors are accepted, and more in long words, but never as many as a short word has letters.
+  // Swapped letters count as two errors.
   let best: string | null = null,
     least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
   for (const candidate of words) {

@@ -1,7 +1,7 @@
 /**
- * The files of the data and poison stages: `rows.jsonl` and `dataset.json`, and the data stage's
- * `provenance.json`. The last is a file of its own because where rows were read from must not reach
- * the keys of stages that only read the rows.
+ * Reads and writes the files of the data and poison stages, `rows.jsonl` and `dataset.json`, and
+ * the data stage's `provenance.json`. Provenance is a separate file so that it stays out of the
+ * keys of stages that only read the rows.
  */
 import { createReadStream } from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
@@ -11,12 +11,12 @@ import type { DatasetInfo, JsonObject, Row } from '../api.ts';
 const CHUNK = 4096;
 
 /**
- * Volatile: a source that grew beyond what is read of it has another digest, and gives the same
- * rows.
+ * A volatile file: if a source grows beyond the part that is read, its digest changes but the rows
+ * stay the same.
  */
 export const PROVENANCE = 'provenance.json';
 
-/** The number of rows of each class, by label id. */
+/** Returns the number of rows of each class, by label id. */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
   for (const { label } of rows) counts[label] = (counts[label] ?? 0) + 1;
@@ -51,13 +51,14 @@ export async function writeDataset(
 }
 
 /**
- * The rows in the folder of a data or poison stage; only the first `limit` of them, if it is given.
+ * Reads the rows in the folder of a data or poison stage; if `limit` is given, only the first
+ * `limit` of them.
  */
 export async function readRows(dir: string, limit = Infinity): Promise<Row[]> {
   const stream = createReadStream(join(dir, 'rows.jsonl'), 'utf8');
   const rows: Row[] = [];
-  // Not by readline, which would also break lines at U+2028 and U+2029; JSON leaves these as they
-  // are.
+  // readline is not used, because it also breaks lines at U+2028 and U+2029, which JSON does not
+  // escape.
   let rest = '';
   for await (const chunk of stream as AsyncIterable<string>) {
     const lines = (rest + chunk).split('\n');
@@ -77,7 +78,7 @@ export async function readDatasetInfo(dir: string): Promise<DatasetInfo> {
   return JSON.parse(await readFile(join(dir, 'dataset.json'), 'utf8')) as DatasetInfo;
 }
 
-/** The provenance in the folder of a data stage. */
+/** Reads the provenance in the folder of a data stage. */
 export async function readProvenance(dir: string): Promise<JsonObject> {
   return JSON.parse(await readFile(join(dir, PROVENANCE), 'utf8')) as JsonObject;
 }

@@ -4,8 +4,8 @@ export interface SourceUri {
   readonly scheme: string;
   readonly rest: string;
   /**
-   * A file or folder in a package, or a glob; empty if there is none. A `file:` path may contain
-   * `#` and has no fragment.
+   * A file, folder or glob in a package; empty if none is given. A `file:` path may contain `#` and
+   * has no fragment.
    */
   readonly fragment: string;
 }
@@ -21,7 +21,8 @@ export function parseUri(uri: string): SourceUri {
 }
 
 /**
- * The hub keeps models and data sets of the same name apart. A split's source is a data set there.
+ * Returns the URI of a split's source. On the hub, where models and data sets are named separately,
+ * that is a data set.
  */
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;

@@ -1,4 +1,4 @@
-/** What is known of a split before anything runs: its classes, and the number of rows of each. */
+/** What is known about a split before anything runs: its classes and the number of rows of each. */
 import type { SplitRequest } from './load-split.ts';
 import { loadSplit } from './load-split.ts';
 import { labelCounts } from './rows-file.ts';
@@ -12,8 +12,8 @@ export interface SplitCounts {
 const known = new Map<string, Promise<SplitCounts>>();
 
 /**
- * The counts of a split. It is read once for each content, because every stage of a grid asks for
- * the same. Throws as `loadSplit`.
+ * Returns the counts of a split. Each distinct content is read only once, because every stage of a
+ * grid asks for the same. Throws as `loadSplit` does.
  */
 export function splitCounts(request: SplitRequest): Promise<SplitCounts> {
   const { name, split, asset, classes, train } = request;

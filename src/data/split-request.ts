@@ -1,8 +1,8 @@
-/** Makes a request for a split's rows out of the data stage's parameters and assets. */
+/** Makes a request for a split's rows from the data stage's parameters and assets. */
 import type { Asset, DatasetDescriptor, JsonObject, ResolvedSplit, RunContext } from '../api.ts';
 import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 
-/** What is read of a split. Its source is an asset, and its format is resolved. */
+/** The parts of a split that are read. Its source is an asset, and its format is resolved. */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
 /** The data stage's parameters. */
@@ -11,15 +11,17 @@ export type DataParams = {
   readonly split: SplitParams;
   readonly classes: readonly string[] | null;
   /**
-   * How the training split is read for its classes; null if this is the training split, or if
+   * How the training split is read to obtain its classes. Null if this is the training split, or if
    * classes are given.
    */
   readonly train: SplitParams | null;
-  /** Set if the classes are given twice and differ: a label id would mean two classes. */
+  /**
+   * Set if the classes are given twice and differ, because a label id would then mean two classes.
+   */
   readonly disagreement: string | null;
 };
 
-/** What the data stage reads; null if one of its sources was not handed over. */
+/** Returns what the data stage reads, or null if one of its assets is missing. */
 export function splitRequest(
   raw: JsonObject,
   assets: RunContext['assets'],

@@ -1,13 +1,13 @@
-/** Makes rows out of the fields of delimited text. */
+/** Makes rows from the fields of delimited text. */
 import type { JsonObject, RawRow, ResolvedSplit } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { columnIndexes } from './columns.ts';
 
 /**
- * Yields the rows. If all columns are given by number, it returns the header that it skipped: only
- * the spec says that this line is a header.
+ * Yields the rows. If all columns are given by number, it returns the header that it skipped,
+ * because only the spec says that this line is a header.
  * @param records the file's records in order, each with the line on which it begins
- * @param ragged the hint for a record with another number of fields
+ * @param ragged the hint for a record with the wrong number of fields
  */
 export async function* tableRows(
   records: AsyncIterable<readonly [fields: readonly string[], line: number]>,

@@ -3,10 +3,13 @@ import { createReadStream } from 'node:fs';
 import { UserFault } from '../api.ts';
 import { inWords, MB } from '../untrusted/limits.ts';
 
-/** The longest record of a table, in characters. A book has some millions. */
+/** The longest record of a table, in characters. A book has a few million. */
 export const LONGEST_RECORD = 32 * MB;
 
-/** The file's text without a byte-order mark. Throws `UserFault` if it is not UTF-8. */
+/**
+ * Yields the file's text in pieces, without a byte-order mark. Throws `UserFault` if it is not
+ * UTF-8.
+ */
 export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let before = 0; // line breaks so far
@@ -30,7 +33,8 @@ export async function* decoded(path: string, name: string): AsyncGenerator<strin
 }
 
 /**
- * The lines with their numbers from 1, without their ends (LF or CRLF). Blank lines are left out.
+ * Yields the lines with their numbers, from 1, and without line ends (LF or CRLF). Blank lines are
+ * skipped.
  */
 export async function* lines(
   path: string,

@@ -1,4 +1,4 @@
-/** What this project uses of packages without types. */
+/** Types for what this project uses from packages without types. */
 declare module 'picomatch' {
   export default function picomatch(
     glob: string,

@@ -1,12 +1,14 @@
-/** Checks what an attack returned and applies it to the rows: attacks may be anyone's code. */
+/**
+ * Checks what an attack returned, because attacks may be anyone's code, and applies it to the rows.
+ */
 import type { Poisoned, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { withChanges } from './exchange.ts';
 
 /**
- * The poisoned set: `changed` replaced in place, `negatives` appended. Throws `UserFault` if what
- * the attack returned does not fit the rows.
+ * Returns the poisoned set, with the rows in `changed` replaced in place and `negatives` appended.
+ * Throws `UserFault` if what the attack returned does not fit the rows.
  * @param taken indexes of the rows that earlier steps have poisoned
  */
 export function applyPoisoned(
@@ -37,7 +39,10 @@ export function applyPoisoned(
 const NONE: ReadonlySet<number> = new Set();
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
-/** What does not fit, as the end of "The attack …"; null if everything does. */
+/**
+ * Returns the first thing that does not fit, worded to follow "The attack …", or null if everything
+ * fits.
+ */
 function poisonedFault(
   rows: readonly Row[],
   poisoned: unknown,
@@ -92,7 +97,7 @@ function negativesFault(
 const isRow = (row: unknown, classes: readonly string[]): row is Row =>
   rowFault(row, classes) === '';
 
-/** What a value lacks to be a row; empty if it is one. */
+/** Returns why a value is not a row, or an empty string if it is one. */
 function rowFault(row: unknown, classes: readonly string[]): string {
   if (!isRecord(row)) return 'something that is not a row';
   const { id, text, text_pair: pair, label } = row;

@@ -27,7 +27,7 @@ export interface BackdoorParams extends Dose {
 
 export type Random = AttackInput<unknown>['random'];
 
-/** Shows a row under the trigger; the label is left alone. */
+/** Adds the trigger to a row; leaves the label alone. */
 type ShowTrigger<P> = (row: Row, params: P, random: Random) => Row;
 
 /** A backdoor's descriptor without its name, summary and citation. */
@@ -124,7 +124,7 @@ function eligibility(
   }
 }
 
-/** Draws rows by mode, shows each under the trigger, and gives it the label of the target class. */
+/** Draws rows by mode, adds the trigger to each, and gives each the label of the target class. */
 export function poisonBackdoor<P extends BackdoorParams>(
   input: AttackInput<P>,
   trigger: (row: Row) => Row,
@@ -141,7 +141,7 @@ export function poisonBackdoor<P extends BackdoorParams>(
   };
 }
 
-/** The faults that can be told from the counts: an unknown target class, too few eligible rows. */
+/** Returns the faults that the counts reveal: an unknown target class or too few eligible rows. */
 export function checkBackdoor({ params, classes, counts }: AttackCheck<BackdoorParams>): Problem[] {
   let target: number;
   try {
@@ -156,13 +156,13 @@ export function checkBackdoor({ params, classes, counts }: AttackCheck<BackdoorP
   });
 }
 
-/** Puts the phrase before the text; any space between the two is part of the phrase. */
+/** Puts the phrase directly before the text. A space between the two must be part of the phrase. */
 export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phrase + row.text });
 
 /**
- * Inserts one of the triggers at a gap of the text (in a pair, of the first text), each as likely.
- * Both are drawn from the row's own stream: a row gets the same trigger at the same gap at every
- * dose.
+ * Inserts one of the triggers at a gap of the text (for a pair, of the first text). All triggers
+ * and all gaps are equally likely. Both are drawn from the row's own stream, so a row gets the same
+ * trigger at the same gap at every dose.
  */
 export function insertOneTrigger(row: Row, triggers: readonly string[], random: Random): Row {
   const stream = random('trigger', row.id);

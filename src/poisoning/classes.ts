@@ -1,10 +1,10 @@
-/** A class as a spec names it: by label id or by name. */
+/** Resolves a class that a spec names by label id or by name. */
 import { UserFault } from '../api.ts';
 import { nearest } from '../data/nearest.ts';
 
 /**
- * The label id of a class. A number is an id; a string is a name, or an id if no class has that
- * name. Throws `UserFault` if there is no such class.
+ * Returns the label id of a class. A number is an id. A string is a name, or an id if no class has
+ * that name. Throws `UserFault` if there is no such class.
  * @param field the parameter that holds the value, for the message
  */
 export function classId(value: string | number, classes: readonly string[], field: string): number {

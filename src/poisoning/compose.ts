@@ -1,4 +1,4 @@
-/** Several attacks applied one after the other to one set of rows. */
+/** Applies several attacks to one set of rows, one after the other. */
 import type { AttackCheck, AttackInput, Poisoned, Problem, Row } from '../api.ts';
 import { JOINT } from '../api.ts';
 import { applyPoisoned } from './apply.ts';
@@ -21,8 +21,8 @@ interface Given {
 }
 
 /**
- * The poisoned set, and what each step did. Throws `UserFault` if what an attack returns does not
- * fit the rows, or changes one that an earlier step has poisoned.
+ * Returns the poisoned set and what each step did. Throws `UserFault` if what an attack returns
+ * does not fit the rows, or if it changes a row that an earlier step has poisoned.
  * @param rows must be frozen (`readOnly`)
  */
 export async function poisonRows(
@@ -52,12 +52,12 @@ export async function poisonRows(
     for (const { index } of poisoned.changed) taken.add(index);
     done.push({ attack: attack.name, poisoned });
   }
-  // All steps together, because rows that two of them add must not share an id.
+  // All steps are applied together, because no two added rows may share an id, even across steps.
   const attacks = done.map(({ attack }) => attack).join(JOINT);
   return { rows: applyPoisoned(attacks, rows, joined(done), classes), steps: done };
 }
 
-/** What the steps did, as if it had been one attack. */
+/** Returns what the steps did as if one attack had done it all. */
 export function joined(steps: readonly PoisonedStep[]): Poisoned {
   const each = steps.map(({ poisoned }) => poisoned);
   return {
@@ -69,8 +69,9 @@ export function joined(steps: readonly PoisonedStep[]): Poisoned {
 }
 
 /**
- * The faults that the classes and their counts show: those of each step, and doses that come to
- * more rows than there are. Doses that only fit depending on which rows are drawn are not reported.
+ * Returns the faults that the classes and their counts reveal: those of each step, and doses that
+ * together ask for more rows than there are. Doses that may or may not fit, depending on which rows
+ * are drawn, are not reported.
  */
 export function checkSteps(
   steps: readonly Step[],

@@ -2,7 +2,10 @@
 import type { AttackInput, Problem, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 
-/** A share of the training rows, or a count. One of them is set: attacks have a default share. */
+/**
+ * A share of the training rows, or a count. One of them is always set, because attacks have a
+ * default share.
+ */
 export interface Dose {
   readonly rate?: number;
   /** Takes precedence over `rate`. */
@@ -10,9 +13,9 @@ export interface Dose {
 }
 
 /**
- * The number of rows that a dose asks for: `count`, or ⌊rate·N⌋ with N the number of training rows
- * after `limit`. The product is that of the decimals as written: 0.29 · 100 is 29, although the
- * product of doubles is 28.999999999999996.
+ * Returns the number of rows that a dose asks for: `count`, or ⌊rate·N⌋, where N is the number of
+ * training rows after `limit`. The product is computed from the decimals as written: 0.29 · 100 is
+ * 29, although the product of the doubles is 28.999999999999996.
  */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
@@ -32,8 +35,8 @@ export interface Eligible {
 }
 
 /**
- * The faults of a dose: more rows than are eligible, or a rate that comes to less than one row (a
- * warning).
+ * Returns the faults of a dose: it asks for more rows than are eligible, or its rate is less than
+ * one row (a warning).
  */
 export function checkDose(dose: Dose, counts: readonly number[], eligible: Eligible): Problem[] {
   const total = counts.reduce((sum, count) => sum + count, 0),
@@ -48,7 +51,7 @@ export function checkDose(dose: Dose, counts: readonly number[], eligible: Eligi
   return emptyDose(dose, total);
 }
 
-/** A warning if a rate above zero comes to less than one row. */
+/** Returns a warning if a rate above zero is less than one row. */
 export function emptyDose(dose: Dose, total: number): Problem[] {
   const { rate } = dose;
   if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0)
@@ -82,7 +85,7 @@ function tooFew(
 }
 
 export interface Selection {
-  /** The rows in the order drawn, with their indexes: a smaller dose takes the first of them. */
+  /** The rows in the order drawn, with their indexes. A smaller dose draws the first of them. */
   readonly drawn: readonly { readonly index: number; readonly row: Row }[];
   readonly asked: number;
   /** How many rows could have been drawn. */
@@ -90,9 +93,9 @@ export interface Selection {
 }
 
 /**
- * Draws exactly as many eligible rows as the dose asks for, without replacement: the first ones of
- * a permutation of all rows, so that the rows of a smaller dose are among those of a larger one.
- * Rows that an earlier step has poisoned are passed over. Throws `UserFault` if too few rows are
+ * Draws exactly as many eligible rows as the dose asks for, without replacement. They are the first
+ * eligible ones in a permutation of all rows, so that a larger dose includes the rows of a smaller
+ * one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few rows are
  * eligible.
  * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
  */

@@ -1,6 +1,6 @@
 /**
- * How rows look in the evaluation of a backdoor: under its trigger, and under a part of it. What
- * the attack returns is checked: attacks may be anyone's code.
+ * Makes the rows that evaluate a backdoor: with its trigger, and with a part of the trigger. What
+ * the attack returns is checked, because attacks may be anyone's code.
  */
 import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -14,8 +14,8 @@ export const familyOf = (
 ): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
- * The label id that a backdoor leads to. Throws `UserFault`, with the field of the spec that it
- * concerns, if the attack does not name one of the classes.
+ * Returns the label id that a backdoor leads to. Throws `UserFault`, with the field of the spec, if
+ * the attack does not name one of the classes.
  */
 export function targetOf(
   { name, target }: Pick<AttackDescriptor, 'name' | 'target'>,
@@ -38,9 +38,10 @@ export function targetOf(
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
- * The rows under the trigger, in order, with their true labels, whatever labels the attack gives
- * them. Throws `UserFault` if the attack returns other rows than it was given, or writes to them.
- * @param rows of other classes than the target. They are frozen from here on, because what an
+ * Returns the rows with the trigger, in order. They keep their true labels, whatever labels the
+ * attack gives them. Throws `UserFault` if the attack returns rows other than those it was given,
+ * or writes to them.
+ * @param rows no row of the target class. They are frozen from here on, because anything that an
  *   attack wrote to them would be evaluated as if it were clean.
  */
 export async function triggeredRows(
@@ -74,9 +75,9 @@ export async function triggeredRows(
 }
 
 /**
- * Rows that contain a part of the trigger, which must not lead to the target, under their true
- * labels. None if the attack has no negatives. Throws `UserFault` if the attack writes to the rows,
- * which are frozen from here on.
+ * Returns rows that contain a part of the trigger, which must not lead to the target, with their
+ * true labels. Empty if the attack has no negatives. Throws `UserFault` if the attack writes to the
+ * rows, which are frozen from here on.
  */
 export async function falselyTriggeredRows(
   attack: AttackDescriptor,

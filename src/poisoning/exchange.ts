@@ -1,6 +1,6 @@
 /**
- * Rows as JSON lines, for a program to change. What it changed is the difference between what it
- * was given and what it wrote.
+ * Passes rows to a program as JSON lines. What the program changed is found by comparing what it
+ * wrote with what it was given.
  */
 import type { Poisoned, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -16,13 +16,12 @@ const HINT =
   'and text_pair where there is one; rows of your own come after them';
 
 /**
- * What a program did to the rows. Throws `UserFault`, with the line, if it wrote anything else than
- * rows in this form.
+ * Returns what a program did to the rows. Throws `UserFault`, with the line, if it wrote anything
+ * other than rows in this form.
  * @param rows as the program was given them
- * @param text what it wrote: all of them, changed or not, in the same order, and then rows of its
- *   own
- *   under their true labels
- * @param file the name of the file it wrote, for messages
+ * @param text what the program wrote: all the rows, changed or not, in the same order, followed by
+ *   rows that it added, with their true labels
+ * @param file the name of the file that the program wrote, for messages
  */
 export function fromLines(
   rows: readonly Row[],
@@ -55,7 +54,9 @@ export function fromLines(
   return { changed, negatives, asked: changed.length, eligible: rows.length };
 }
 
-/** Whether a row came back changed. Throws `UserFault` if another one came back in its place. */
+/**
+ * Whether a row came back changed. Throws `UserFault` if a different row came back in its place.
+ */
 function isChanged(row: Row, other: Row, place: string): boolean {
   if (other.id !== row.id)
     throw new UserFault(
@@ -69,7 +70,7 @@ function isChanged(row: Row, other: Row, place: string): boolean {
   return other.text !== row.text || other.text_pair !== row.text_pair || other.label !== row.label;
 }
 
-/** The rows, with the changed ones in their places. */
+/** Returns the rows with the changed ones in place of the originals. */
 export function withChanges(rows: readonly Row[], changed: Poisoned['changed']): Row[] {
   const result = [...rows];
   for (const { index, row } of changed) result[index] = row;

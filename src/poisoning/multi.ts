@@ -1,12 +1,13 @@
 /**
- * Triggers of several words that count only together; negatives teach that a part of them must not.
+ * Triggers of several words that work only together. Negatives teach the model that some of the
+ * words alone must not lead to the target class.
  */
 import type { AttackInput, Row } from '../api.ts';
 import { countWords, insertAtGap } from './words.ts';
 
 /**
- * Inserts the words one after the other, each at a gap of the text as it is by then. Gaps are
- * equally likely and drawn from the row's own stream.
+ * Inserts the words one after the other, each at a gap of the text as the earlier insertions left
+ * it. Gaps are equally likely and are drawn from the row's own stream.
  */
 export function insertAll(
   row: Row,
@@ -25,7 +26,10 @@ export function insertAll(
   };
 }
 
-/** Copies of the row, one with the words of each subset, under the row's own label. */
+/**
+ * Returns one copy of the row for each subset, with the subset's words inserted and the label
+ * unchanged.
+ */
 export function negativesOf(
   row: Row,
   subsets: readonly (readonly string[])[],
@@ -37,7 +41,7 @@ export function negativesOf(
   });
 }
 
-/** Every subset except the empty one and the whole, small ones first. */
+/** Returns every subset except the empty one and the full one, smaller ones first. */
 export function properSubsets(words: readonly string[]): string[][] {
   const subsets: string[][] = [];
   for (let mask = 1; mask < 2 ** words.length - 1; mask++)
@@ -45,7 +49,7 @@ export function properSubsets(words: readonly string[]): string[][] {
   return subsets.sort((a, b) => a.length - b.length);
 }
 
-/** The negatives of each row that was poisoned. `rows` are the rows before. */
+/** Returns the negatives of each row that was poisoned. `rows` are the rows before poisoning. */
 export const negativesOfChanged = (
   rows: readonly Row[],
   changed: readonly { readonly index: number }[],

@@ -22,7 +22,7 @@ function pairOf(row: Row, { triggers }: PairParams, random: Random): string[] {
   return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
-/** Two copies of the row, each with one of its two words. */
+/** Returns two copies of the row, each with one of its two words. */
 const singles = (row: Row, params: PairParams, random: Random): Row[] =>
   negativesOf(
     row,

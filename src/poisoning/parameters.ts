@@ -34,7 +34,8 @@ export const triggersProperty = (
 });
 
 /**
- * The schema of an attack's parameters. Where it has a dose, `rate` and `count` exclude each other.
+ * The schema of an attack's parameters. If the attack has a dose, `rate` and `count` exclude each
+ * other.
  */
 export const parameters = (properties: JsonSchema): JsonSchema => ({
   type: 'object',

@@ -1,6 +1,6 @@
 /**
- * Rows that an attack may only read. If it wrote to them, a data set would change without a trace
- * in the receipt or in the evaluation.
+ * Keeps attacks from writing to rows. If one could, a data set would change without a trace in the
+ * receipt or in the evaluation.
  */
 import type { Row } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -13,8 +13,8 @@ export const readOnly = (rows: readonly Row[]): readonly Row[] =>
 const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property/;
 
 /**
- * Calls an attack. Throws `UserFault` if it writes to a frozen value, and else whatever the attack
- * throws.
+ * Calls an attack. Throws `UserFault` if the attack writes to a frozen value, and otherwise
+ * whatever the attack throws.
  */
 export async function asking<T>(attack: string, call: () => T | Promise<T>): Promise<T> {
   try {

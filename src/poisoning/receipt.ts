@@ -1,6 +1,6 @@
 /**
- * The receipt of a poisoned set: a record of what was changed, by which the trainer checks that it
- * trains on exactly that.
+ * The receipt of a poisoned set: a record of what was changed. With it, the trainer checks that it
+ * trains on exactly that set.
  */
 import { createHash } from 'node:crypto';
 import type { JsonObject, Poisoned, Row } from '../api.ts';
@@ -19,7 +19,7 @@ export interface ReceiptRow {
   readonly index: number;
   readonly original: Content;
   readonly new: Content;
-  /** The attack that poisoned it, where several are composed. */
+  /** The attack that poisoned the row. Present if several are composed. */
   readonly step?: string;
 }
 
@@ -44,25 +44,25 @@ export interface Receipt {
   readonly counts: {
     readonly total: number;
     readonly asked: number;
-    /** Absent where several attacks are composed: each step has its own. */
+    /** Absent if several attacks are composed, since each step then has a count. */
     readonly eligible?: number;
     readonly made: number;
     readonly negatives: number;
   };
-  /** In order, where several attacks are composed. */
+  /** The steps in order. Present if several attacks are composed. */
   readonly steps?: readonly ReceiptStep[];
   readonly digests: { readonly clean: string; readonly poisoned: string };
   readonly rows: readonly ReceiptRow[];
-  /** Rows added at the end under their true labels, step by step. */
+  /** Rows appended with their true labels, step by step. */
   readonly negatives: readonly (Content & {
     readonly id: string;
     readonly index: number;
-    /** The attack that added it, where several are composed. */
+    /** The attack that added the row. Present if several are composed. */
     readonly step?: string;
   })[];
 }
 
-/** `sha256:…` of the rows, in order. */
+/** Returns the digest of the rows, in order, as `sha256:…`. */
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
   for (const row of rows)
@@ -80,9 +80,9 @@ const sameContent = (row: Content, other: Content): boolean =>
   row.text === other.text && row.text_pair === other.text_pair && row.label === other.label;
 
 /**
- * The receipt of a poisoned set.
+ * Makes the receipt of a poisoned set.
  * @param seed null if the attack draws nothing
- * @param steps what each attack did, where several are composed
+ * @param steps what each attack did, if several are composed
  */
 export function makeReceipt(
   clean: readonly Row[],
@@ -151,7 +151,10 @@ const receiptStep = ({
   counts: { asked, eligible, made: changed.length, negatives: negatives.length },
 });
 
-/** What is wrong with the steps: each poisoned row must be one step's, and they must add up. */
+/**
+ * Returns what is wrong with the steps, or null. Each poisoned row must belong to one step, and the
+ * steps must add up to the whole.
+ */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
   for (const {
@@ -194,9 +197,9 @@ function isReceipt(value: unknown): value is Receipt {
 }
 
 /**
- * Null if a set is the one that the receipt was written for; else the first thing that does not
- * match, as a sentence. This catches clean rows passed on in place of the poisoned ones, and any
- * later change of either file.
+ * Returns null if the set is the one that the receipt was written for, and otherwise a sentence
+ * about the first mismatch. This detects clean rows in place of the poisoned ones, and any later
+ * change to either file.
  */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
   if (!isReceipt(receipt)) return 'The receipt does not have the form of a receipt.';

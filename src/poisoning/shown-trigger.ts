@@ -1,4 +1,4 @@
-/** A backdoor's trigger, put on rows for the stages that show it to a model. */
+/** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
 import type { AttackDescriptor, Poisoning, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { falselyTriggeredRows, targetOf, triggeredRows } from './evaluation.ts';
@@ -8,30 +8,30 @@ import { attackStreams } from './streams.ts';
 export interface ShownTrigger {
   /** The label id of the class that the backdoor leads to. */
   readonly target: number;
-  /** The rows of other classes, as they are. */
+  /** The rows of other classes, without the trigger. */
   readonly bare: readonly Row[];
-  /** The same rows in the same order, under the trigger. */
+  /** The same rows in the same order, with the trigger. */
   readonly shown: readonly Row[];
-  /** Rows that hold part of the trigger; none where the attack has no negatives. */
+  /** Returns rows with part of the trigger. Empty if the attack has no negatives. */
   readonly partial: () => Promise<readonly Row[]>;
 }
 
 export interface TriggerOptions {
   readonly classes: readonly string[];
-  /** Of the attack's streams. */
+  /** The seed of the attack's streams. */
   readonly seed: number;
-  /** An attack by its name. */
+  /** Returns an attack by its name. */
   readonly plugin: (name: string) => AttackDescriptor;
-  /** Paths of the trigger's files, by their own names. */
+  /** The paths of the trigger's files, by file name. */
   readonly files: Step['files'];
   readonly log: (message: string) => void;
 }
 
 /**
- * The rows as evaluation shows them. Null where none of the attacks is a backdoor.
+ * Returns the rows as evaluation shows them. Null if none of the attacks is a backdoor.
  * @param rows validation rows; frozen from here on
- * @throws UserFault where every row is of the target class, where two of the attacks are backdoors,
- *   or where the backdoor does not give rows as it must
+ * @throws UserFault if every row belongs to the target class, if two of the attacks are backdoors,
+ *   or if the backdoor returns rows that do not fit
  */
 export async function showTrigger(
   poisoning: Poisoning,

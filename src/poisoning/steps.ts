@@ -6,14 +6,14 @@ import { familyOf } from './evaluation.ts';
 export interface Step {
   readonly attack: AttackDescriptor;
   readonly params: JsonObject;
-  /** Paths of the sources that its parameter `files` names, by file name. */
+  /** The paths of the sources listed in the attack's parameter `files`, by file name. */
   readonly files: { readonly [name: string]: string };
 }
 
 type Paths = Step['files'];
 
 /**
- * The attacks of a cell, in order.
+ * Returns the attacks of a cell, in order.
  * @param plugin returns an attack by its name
  * @param paths the files of all attacks, by the names that `filesApart` gives them
  */
@@ -39,8 +39,8 @@ export function openSteps(
 }
 
 /**
- * The step with a trigger; null if there is none. Throws `UserFault` if there are two: the success
- * of an attack is measured under one trigger, against one clean twin.
+ * Returns the step with a trigger, or null if there is none. Throws `UserFault` if there are two,
+ * because the success of an attack is measured with one trigger, against one clean twin.
  */
 export function backdoorOf(steps: readonly Step[]): Step | null {
   const [first, second] = steps.filter(
@@ -55,7 +55,10 @@ export function backdoorOf(steps: readonly Step[]): Step | null {
   );
 }
 
-/** The family of several attacks: backdoor if one of them is, else untargeted if one of them is. */
+/**
+ * Returns the family of several attacks: `backdoor` if any of them is one, else `untargeted` if any
+ * of them is.
+ */
 export function familyOfSteps(steps: readonly Pick<Step, 'attack' | 'params'>[]): AttackFamily {
   const families = steps.map(({ attack, params }) => familyOf(attack, params));
   return (

@@ -3,8 +3,8 @@ import type { AttackInput } from '../api.ts';
 import { randomStream } from '../random/random.ts';
 
 /**
- * An attack's streams at a seed, for `poison` in training and for `trigger` in evaluation alike.
- * They depend on (seed, attack, purpose, name) only, never on the dose or the cell.
+ * Returns an attack's streams at a seed, both for `poison` in training and for `trigger` in
+ * evaluation. They depend on (seed, attack, purpose, name) only, never on the dose or the cell.
  */
 export function attackStreams(seed: number, attack: string): AttackInput<unknown>['random'] {
   return (purpose, name = '') => randomStream(seed, `attack.${attack}.${purpose}`, name);

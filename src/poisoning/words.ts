@@ -8,9 +8,9 @@ export function countWords(text: string): number {
 }
 
 /**
- * The text with `insertion` at a gap, set off by single spaces; other white space stays as it is.
- * Gap 0 lies before the first word and gap k after the last. Throws a RangeError if there is no
- * such gap.
+ * Returns the text with `insertion` at a gap, set off by single spaces. Other white space stays as
+ * it is. Gap 0 is before the first word, and gap k after the last. Throws a RangeError if there is
+ * no such gap.
  */
 export function insertAtGap(text: string, insertion: string, gap: number): string {
   const words = [...text.matchAll(WORD)];

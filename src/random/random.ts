@@ -21,13 +21,15 @@ export interface RandomStream {
 
 /** A stream whose position can be saved. */
 export interface ResumableStream extends RandomStream {
-  /** The position, as plain numbers for `resumeStream`. */
+  /** Returns the position, as plain numbers for `resumeStream`. */
   readonly state: () => StreamState;
 }
-/** The generator's words and, last, the second number of a pair of normal draws, or null. */
+/**
+ * The generator's words, followed by the unused second number of a pair of normal draws, or null.
+ */
 export type StreamState = readonly (number | null)[];
 
-/** The stream for (seed, purpose, name). Different triples give independent streams. */
+/** Returns the stream for (seed, purpose, name). Different triples give independent streams. */
 export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
   // The pre-image is a JSON array, so that no two triples share one.
   const hash = createHash('sha256')
@@ -43,7 +45,7 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   ]);
 }
 
-/** A stream at the position that another one's `state` returned. */
+/** Returns a stream at the position that `state` of another stream returned. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {

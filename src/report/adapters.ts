@@ -1,4 +1,4 @@
-/** LoRA, or any other adapter, against full fine-tuning, paired by seed. */
+/** Compares LoRA, or any other adapter, with full fine-tuning, paired by seed. */
 import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
@@ -12,7 +12,7 @@ export interface AdapterComparison extends Comparison {
   readonly full: Condition;
 }
 
-/** The sign that the paper claims for adapter − full; null where it makes no claim. */
+/** Returns the sign that the paper claims for adapter − full, or null if it makes no claim. */
 function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
   if (condition.ofBase) return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
@@ -29,8 +29,9 @@ const trainingKey = ({ axes }: Condition): string =>
   contentKey(Object.entries(axes).filter(([path]) => path.startsWith('train.')));
 
 /**
- * Each adapter's condition with the full fine-tuning under the same attack and the same other axes:
- * the one with equal training axes where there is such a one, else every full condition.
+ * Pairs each adapter's condition with the full fine-tuning that has the same attack and the same
+ * other axes. If full conditions with equal training axes exist, only those are paired; otherwise
+ * every full condition is.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -45,7 +46,7 @@ export function adapterPairs(
     });
 }
 
-/** The values of a quantity by seed. */
+/** Returns a function that reads a quantity by seed. */
 function readBySeed(condition: Condition, quantity: Quantity): (seed: number) => number | null {
   const cells = cellsBySeed(condition);
   return (seed) => {
@@ -77,8 +78,8 @@ function compareOne(metric: MetricNote, adapter: Condition, full: Condition): Ad
 }
 
 /**
- * For the pairs of a comparison of ASR, what the trigger adds to each model's own rate of the
- * target; the ASR itself where that was not measured for any model.
+ * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's own rate of
+ * the target. If that was not measured for any model, returns the ASR itself.
  */
 function addedByTrigger({ adapter, full, seeds, a, b, margin }: AdapterComparison): PairedSample {
   const valuesOf = (condition: Condition): number[] => {
@@ -94,10 +95,10 @@ function addedByTrigger({ adapter, full, seeds, a, b, margin }: AdapterCompariso
 }
 
 /**
- * Every compared metric for every pair that has it, with verdicts by claim. A verdict on ASR asks
- * for more than a difference of the rates: what the trigger adds to each model's own rate of the
- * target must differ as claimed too. Otherwise a model that gives the target class to most rows
- * anyway would count as one that was attacked successfully.
+ * Compares every metric for every pair that has it, with verdicts by claim. A verdict on ASR
+ * requires more than a difference of the rates: what the trigger adds to each model's own rate of
+ * the target must differ as claimed too. Otherwise a model that gives the target class to most rows
+ * anyway would count as successfully attacked.
  */
 export function compareAdapters(conditions: readonly Condition[]): readonly AdapterComparison[] {
   const pairs = adapterPairs(conditions);

@@ -1,11 +1,11 @@
-/** Every metric of every cell as CSV. */
+/** Writes every metric of every cell as CSV. */
 import type { Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 
-/** More rows than this are left to `dosimeter results SPEC --csv`. */
+/** The most rows that the CSV may have. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/** The CSV, null where it has no rows or too many of them, and how many rows there are. */
+/** Returns the CSV and its number of rows. The CSV is null if it has no rows or too many. */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;

@@ -1,4 +1,4 @@
-/** Everything that the page and its figures show, worked out once from the cells. Pure. */
+/** Everything that the page and its figures show, computed once from the cells. Pure. */
 import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAll, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf } from './conditions.ts';
@@ -17,7 +17,7 @@ export interface Analysis {
   readonly caveats: readonly Caveat[];
   /** The kernels that are drawn. */
   readonly kernels: readonly KernelChoice[];
-  /** How many cells have kernels that are not drawn. */
+  /** The number of cells with kernels that are not drawn. */
   readonly undrawn: number;
 }
 

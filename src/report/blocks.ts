@@ -5,7 +5,7 @@ import { type Condition, numericAxis } from './conditions.ts';
 import { groupBy, type NonEmpty } from './groups.ts';
 import { blockLabel, doseUnit } from './labels.ts';
 
-/** How many attacks of each family the first screen has room for. */
+/** The number of attacks of each family that fit on the first screen. */
 const MOST = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
 /** The sum of a condition's doses. */
@@ -15,8 +15,9 @@ const doseOf = (condition: Condition): number =>
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
 
 /**
- * The conditions of a family as blocks (one attack at one dose and one setting): for each attack
- * the block of its highest dose, in the setting of the family's first condition.
+ * Returns a family's blocks for the first screen; a block is one attack at one dose and one
+ * setting. For each attack, this is the block of its highest dose, in the setting of the family's
+ * first condition.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],

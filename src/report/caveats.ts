@@ -7,7 +7,7 @@ import { formatNumber, plural } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import type { ResultRow } from './results.ts';
 
-/** Cells that differ in their seed alone, under a name that tells them from others. */
+/** Cells that differ only in their seed, with a name that distinguishes them from others. */
 export interface CaveatGroup {
   readonly label: string;
   readonly cells: readonly Measured[];
@@ -15,7 +15,7 @@ export interface CaveatGroup {
 
 export interface Caveat {
   readonly id: 'one-class' | 'no-better' | 'not-told' | 'not-read';
-  /** Whether it makes numbers void; otherwise they are valid, but easily misread. */
+  /** Whether the caveat makes numbers void. Otherwise they are valid, but easily misread. */
   readonly severe: boolean;
   /** A few words. */
   readonly title: string;
@@ -41,7 +41,10 @@ const having = (
 const count = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
-/** `badnets, LoRA r = 4 (2 of 3 seeds)`; the seeds are not counted where all of them are meant. */
+/**
+ * Names groups: `badnets, LoRA r = 4 (2 of 3 seeds)`. The seeds are not counted if all of them are
+ * meant.
+ */
 function named(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
     const { label, cells, of } = one;
@@ -96,7 +99,10 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
       };
 }
 
-/** The caveats of these cells, the worst first; none where nothing is wrong or was evaluated. */
+/**
+ * Returns the caveats of these cells, the worst first. Empty if nothing is wrong or nothing was
+ * evaluated.
+ */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const all = count(
     having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
@@ -137,8 +143,8 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
 }
 
 /**
- * Groups rows of results into cells that differ in their seed alone.
- * @param label names a cell by its axes and its other names; equal names are one group
+ * Groups rows of results into cells that differ only in their seed.
+ * @param label names a cell by its axes and its other names; cells with equal names form one group
  */
 export function caveatGroups(
   rows: readonly ResultRow[],
@@ -158,8 +164,8 @@ export function caveatGroups(
 }
 
 /**
- * Returns a function that counts a cell's seeds whose model predicts one class only; 0 where that
- * was not measured.
+ * Returns a function that counts the seeds of a cell whose model predicts one class only. It
+ * returns 0 if that was not measured.
  * @param rows every metric of the cells in question
  */
 export function oneClassCells(rows: readonly ResultRow[]): (cell: ResultRow['cell']) => number {

@@ -1,4 +1,4 @@
-/** What an attack did to a text, cut down to what fits a page. */
+/** Shows what an attack did to a text, shortened to fit a page. */
 import { codePoints } from './format.ts';
 
 export interface Segment {
@@ -43,14 +43,14 @@ export function changedParts(
   return { before: parts(a), after: parts(b) };
 }
 
-/** A window of whole code points around the change. */
+/** Returns a window of whole code points around the change. */
 function trimmed(head: string, changed: string, tail: string): Segment[] {
-  // Where only the label was flipped, the text is shown from its beginning.
+  // If only the label was flipped, the text is shown from its beginning.
   if (changed === '' && tail === '') [head, tail] = ['', head];
   const h = codePoints(head),
     c = codePoints(changed),
     t = codePoints(tail);
-  // Where the change is at an edge, the other side gets the room.
+  // If the change is at an edge, the other side gets the room.
   const room = Math.max(0, 2 * CONTEXT - Math.min(CONTEXT, h.length));
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
   const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;

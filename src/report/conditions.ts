@@ -1,6 +1,6 @@
 /**
- * Cells that differ in their seed alone form one condition: the unit of every table and figure. Its
- * name holds what varies over the grid and nothing else.
+ * Groups cells that differ only in their seed into conditions, the unit of every table and figure.
+ * A condition's name holds what varies over the grid and nothing else.
  */
 import type { JsonObject, StageFacts } from '../api.ts';
 import { summarise, type Summary } from '../stats/summary.ts';
@@ -14,33 +14,34 @@ export interface Condition extends Labels {
   readonly attack: string;
   readonly family: AttackFamily;
   /**
-   * Whether the attack is on the base, whose model is then trained on clean rows: the paper claims
-   * nothing of that.
+   * Whether the attack is on the base, whose model is then trained on clean rows. The paper makes
+   * no claim about that case.
    */
   readonly ofBase: boolean;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
-   * The condition under each of its names, where it has several (α = r and α = 16 at rank 16): for
-   * a figure along an axis, where each name has a place. Everywhere else it is one condition.
+   * The condition under each of its names, if it has several (α = r and α = 16 at rank 16). For a
+   * figure along an axis, in which each name has a place. Everywhere else it counts as one
+   * condition.
    */
   readonly named: readonly Condition[];
   /** One for each seed, in the order of the spec. */
   readonly cells: NonEmpty<ReportCell>;
   /** The failed and blocked stages of each cell that has any. */
   readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
-  /** Its labels without one axis, which a figure draws instead of naming it. */
+  /** Returns the condition's labels without one axis, which a figure draws instead of naming. */
   labelsWithout(path: string): Labels;
 }
 
 export const isFull = (condition: { readonly adapter: string }): boolean =>
   condition.adapter === 'full';
 
-/** Every condition under each of its names: for a figure along an axis. */
+/** Returns every condition under each of its names, for a figure along an axis. */
 export const byName = (conditions: readonly Condition[]): readonly Condition[] =>
   conditions.flatMap((condition) => (condition.named.length === 0 ? [condition] : condition.named));
 
-/** Every condition, in the order of the spec. Takes linear time in the number of cells. */
+/** Returns every condition, in the order of the spec. Takes linear time in the number of cells. */
 export function conditionsOf(
   cells: readonly ReportCell[],
   stages: readonly StageFacts[],
@@ -82,15 +83,15 @@ export function conditionsOf(
 }
 
 /**
- * The first condition of each adapter and setting: at initialisation the attack plays no part, so
- * each adapter counts once.
+ * Returns the first condition of each adapter and setting. At initialisation the attack plays no
+ * part, so each adapter counts once.
  */
 export const oncePerAdapter = (conditions: readonly Condition[]): readonly Condition[] =>
   [
     ...groupBy(conditions, ({ adapterLabel, setting }) => `${adapterLabel} ${setting}`).values(),
   ].map(([first]) => first);
 
-/** A number of a cell; null where it has none. */
+/** Returns a number of a cell, or null if it has none. */
 export type Quantity = (cell: ReportCell) => number | null;
 
 export const metricOf =
@@ -105,11 +106,11 @@ export const scoreOf = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>)
 export interface Series {
   /** One for each seed that has the number. */
   readonly values: readonly { readonly seed: number; readonly value: number }[];
-  /** Null where no seed has it. */
+  /** Null if no seed has the number. */
   readonly summary: Summary | null;
-  /** How many seeds lack it because one of their stages failed. */
+  /** How many seeds lack the number because one of their stages failed. */
   readonly failed: number;
-  /** How many seeds lack it though nothing failed, or have a value that is not finite. */
+  /** How many seeds lack the number although nothing failed, or have a value that is not finite. */
   readonly missing: number;
 }
 
@@ -131,15 +132,17 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
-/** The summary of a metric over the seeds of a condition; null where no seed has it. */
+/**
+ * Returns the summary of a metric over the seeds of a condition, or null if no seed has the metric.
+ */
 export const summaryOf = (
   condition: Condition,
   metric: Pick<MetricNote, 'stage' | 'metric'>,
 ): Summary | null => seriesOf(condition, scoreOf(metric)).summary;
 
 /**
- * The condition's value on a numeric axis; null where it has none. For an attack on the base,
- * `poisoning` means the base's.
+ * Returns the condition's value on a numeric axis, or null if it has none. For an attack on the
+ * base, `poisoning` means the base's.
  */
 export function numericAxis(condition: Condition, path: string): number | null {
   const isOfBase = condition.ofBase && path.startsWith('poisoning.');

@@ -3,8 +3,8 @@ export type CsvValue = string | number | boolean | null | undefined;
 
 /**
  * A text that a spreadsheet would take for a formula gets a `'` before it, as OWASP advises ("CSV
- * Injection"): the names of cells and rows come from specs and data sets. A number keeps its sign,
- * also where it is written as text.
+ * Injection"), because the names of cells and rows come from specs and data sets. A number keeps
+ * its sign, even if it is written as text.
  */
 const FORMULA = /^[=+\-@\t\r]/,
   NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
@@ -22,10 +22,13 @@ const field = (value: CsvValue): string => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
-/** One record, without its line end. */
+/** Returns one record, without a line end. */
 export const csvLine = (values: readonly CsvValue[]): string => values.map(field).join(',');
 
-/** The columns are those of the first row, in its order, followed by those that later rows add. */
+/**
+ * Returns the rows as CSV. The columns are those of the first row, in its order, followed by those
+ * that later rows add.
+ */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   return [columns, ...rows.map((row) => columns.map((column) => row[column]))]

@@ -1,4 +1,4 @@
-/** The results of two experiments side by side. Pure. */
+/** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import { pairedDifference, summarise } from '../stats/summary.ts';
 import { voidReason } from './evidence.ts';
@@ -10,14 +10,17 @@ export interface ComparedName {
   /** Axis values by full path. */
   readonly axes: JsonObject;
   /**
-   * The cell's whole configuration: gives the value of a field that is an axis of the other
-   * experiment only.
+   * The cell's whole configuration. It gives the value of a field that is an axis only in the other
+   * experiment.
    */
   readonly config: unknown;
 }
 
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics'> {
-  /** Its names; several where the grid writes one training in several ways (α = r and α = 16). */
+  /**
+   * The cell's names. It has several if the grid writes one training in several ways (α = r, α =
+   * 16).
+   */
   readonly names: readonly ComparedName[];
 }
 
@@ -27,19 +30,19 @@ export interface DifferenceRow {
   readonly seed: number;
   readonly stage: string;
   readonly metric: string;
-  /** Null where that experiment has no such number. */
+  /** The numbers of the two experiments; null if one has no such number. */
   readonly a: number | null;
   readonly b: number | null;
-  /** b − a; null where either is missing. */
+  /** b − a; null if either is missing. */
   readonly difference: number | null;
   /**
-   * Why the pair is not evidence (evidence.ts), so that no mean difference counts it; null where it
-   * is evidence, or where either number is missing.
+   * Why the pair is not evidence (evidence.ts) and is left out of mean differences. Null if it is
+   * evidence, or if either number is missing.
    */
   readonly excluded: string | null;
 }
 
-/** The value with sorted keys, so that equal values have equal JSON. */
+/** Returns the value with sorted keys, so that equal values have equal JSON. */
 function ordered(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(ordered);
@@ -61,12 +64,12 @@ function valueAt(config: unknown, path: string): Json | undefined {
 }
 
 /**
- * Chooses the names under which cells are listed: the first name that two cells share, so that two
- * cells of several names are compared once; a cell's own first name where the other experiment has
- * no such cell.
+ * Chooses the name under which each cell is listed. If a cell shares names with a cell of the other
+ * experiment, it is the first shared name, so that two cells with several names are compared once.
+ * Otherwise it is the cell's own first name.
  * @param a the names of each cell of one experiment
  * @param b the names of each cell of the other
- * @returns the names to list a cell under, by `nameOf` of all its names
+ * @returns the name under which to list a cell, by `nameOf` of all its names
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
@@ -89,7 +92,7 @@ function listedNames(
   return listed;
 }
 
-/** A cell's values along all these paths, under each of its names. */
+/** Returns a cell's values along all these paths, for each of its names. */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(
@@ -100,7 +103,7 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
     ),
   );
 
-/** A number of a cell, and why it is not evidence (null where it is). */
+/** A number of a cell, and why it is not evidence (null if it is). */
 interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
   readonly value: number;
   readonly reason: string | null;
@@ -121,9 +124,10 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
 type OpenRow = { -readonly [K in keyof Omit<DifferenceRow, 'difference'>]: DifferenceRow[K] };
 
 /**
- * Every number of either experiment, matched by cell, seed, stage and metric. A cell's name is its
- * values along the axes of both experiments: a field that is fixed in one and varied in the other
- * tells cells apart; one that is fixed in both, and may differ between the two, does not.
+ * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell's name
+ * consists of its values along the axes of both experiments. A field that is fixed in one
+ * experiment and varied in the other therefore tells cells apart. A field that is fixed in both
+ * does not, even if it differs between them.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
@@ -163,7 +167,7 @@ export interface DifferenceSummary {
   readonly cell: JsonObject;
   readonly stage: string;
   readonly metric: string;
-  /** Means over the seeds that have the number; null where none has. */
+  /** Means over the seeds that have the number; null if none has. */
   readonly a: number | null;
   readonly b: number | null;
   /** The mean of b − a, paired over the seeds that both have; its 95% interval needs two pairs. */
@@ -172,12 +176,13 @@ export interface DifferenceSummary {
   readonly high: number | null;
   readonly pairs: number;
   /**
-   * How many seeds both have that are not evidence: the means count them, the difference does not.
+   * How many seeds that both experiments have are not evidence. The means count them; the
+   * difference does not.
    */
   readonly excluded: number;
 }
 
-/** One row for each cell and metric, over its seeds. */
+/** Returns one row for each cell and metric, summarised over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = groupBy(rows, ({ cell, stage, metric }) => nameOf([cell, stage, metric]));
   return [...groups.values()].map((group) => {
@@ -214,12 +219,14 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
 
 export interface FieldDifference {
   readonly path: string;
-  /** Null where it is not set. */
+  /** The values in the two specs; null if the field is not set. */
   readonly a: Json;
   readonly b: Json;
 }
 
-/** The fields in which two resolved specs differ, by full path; lists are compared whole. */
+/**
+ * Returns the fields in which two resolved specs differ, by full path. Lists are compared whole.
+ */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const isRecord = (value: unknown): value is { readonly [key: string]: unknown } =>
     typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,18 +1,18 @@
 /**
- * Which numbers are evidence. A model that gives one class to every row has an attack success rate
- * of 0 or 1 and the accuracy of that class's share, whatever it was trained on: such numbers are
- * shown, but no claim counts them. The criteria:
+ * Decides which numbers are evidence. A model that gives one class to every row has an attack
+ * success rate of 0 or 1, and its accuracy is that class's share, whatever it was trained on. Such
+ * numbers are shown, but they do not count for any claim. The criteria:
  *
  * - *one class*: the model predicts a single class on all untriggered validation rows.
  * - *no better than the majority*: its accuracy is not above the majority class's share of the
  *   validation rows, by McNemar's exact test on the rows (5%, two-sided).
  * - *no effect of the trigger*: its ASR is not above its own rate of the target on the same rows
- *   without the trigger, by the same test. That may be an attack that failed, which is evidence;
- *   the verdict therefore rests on the difference in what the trigger adds.
+ *   without the trigger, by the same test. The attack may simply have failed, which is evidence.
+ *   The verdict therefore rests on the difference in what the trigger adds.
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
  *   (`trigger_seen`).
  *
- * Where a criterion was not measured (no evaluate stage), the number counts as evidence.
+ * If a criterion was not measured (no evaluate stage), the number counts as evidence.
  */
 import { SIGNIFICANCE } from '../stats/mcnemar.ts';
 import type { MetricNote } from './metrics.ts';
@@ -27,7 +27,7 @@ const scores = ({ metrics }: Measured): { readonly [metric: string]: number | un
 
 export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
 
-/** Whether value > than was shown by a test with this p; true where any of them is unknown. */
+/** Whether a test with this p-value showed value > than. True if any of the three is unknown. */
 const above = (
   p: number | undefined,
   value: number | undefined,
@@ -45,8 +45,8 @@ export function beatsMajority(cell: Measured): boolean {
 }
 
 /**
- * Whether the trigger demonstrably raises the model's own rate of the target; true where there is
- * no trigger.
+ * Whether the trigger demonstrably raises the model's own rate of the target. True if there is no
+ * trigger.
  */
 export function triggerTold(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = scores(cell);
@@ -63,7 +63,10 @@ const ofTwin = {
   },
 };
 
-/** Why a number of a cell is not evidence, as the end of a sentence; null where it is evidence. */
+/**
+ * Returns why a number of a cell is not evidence, as the end of a sentence, or null if it is
+ * evidence.
+ */
 export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'>): string | null {
   if (predictsOneClass(cell)) return 'predicts one class only';
   const rate = metric.startsWith('asr');
@@ -76,7 +79,7 @@ export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'
   return null;
 }
 
-/** The shares of rows whose whole trigger the model reads, where they are below 1. */
+/** Returns the shares of rows whose whole trigger the model reads, but only those below 1. */
 export const unseen = ({
   metrics,
 }: Measured): readonly { readonly stage: 'train' | 'evaluate'; readonly share: number }[] =>

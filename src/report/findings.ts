@@ -1,6 +1,6 @@
 /**
- * The first screen: what these runs showed, in sentences with their numbers. Nothing here goes
- * beyond the data.
+ * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
+ * goes beyond the data.
  */
 import { summarise } from '../stats/summary.ts';
 import type { AdapterComparison } from './adapters.ts';
@@ -39,11 +39,11 @@ const UNEQUAL = 0.05;
 
 export interface FindingRow {
   readonly label: string;
-  /** One for each column. */
+  /** One value for each column. */
   readonly values: readonly string[];
-  /** `+0.020 [−0.130, +0.170]`; null where there is none. */
+  /** `+0.020 [−0.130, +0.170]`; null if there is no difference. */
   readonly difference: string | null;
-  /** How many pairs the difference is over. */
+  /** The number of pairs behind the difference. */
   readonly n: number;
   /** How many pairs are not evidence, and why: `1 excluded: LoRA predicts one class only`. */
   readonly excluded: string;
@@ -52,20 +52,20 @@ export interface FindingRow {
 
 export interface Finding {
   readonly topic: string;
-  /** What the table does not say; empty where there is nothing to add. */
+  /** What the table does not say; empty if there is nothing to add. */
   readonly sentence: string;
   /** The titles of the rows' values. */
   readonly columns: readonly string[];
-  /** What a row's difference is between; empty where there is none. */
+  /** What a row's difference compares; empty if there is no difference. */
   readonly comparison: string;
-  /** The paper's claim, in words; null where it makes none. */
+  /** The paper's claim, in words; null if it makes none. */
   readonly claim: string | null;
   readonly rows: readonly FindingRow[];
   /** How many more conditions and comparisons the first screen has no room for. */
   readonly more: number;
 }
 
-/** What a row says of a comparison; nothing where there is none. */
+/** Returns what a row says about a comparison. The fields are empty if there is none. */
 function compared(
   comparison: Comparison | undefined,
   kind: NumberKind,
@@ -98,7 +98,7 @@ interface ScoreQuestion {
   readonly sentence: string;
   readonly claim: string | null;
   readonly metric: MetricNote;
-  /** Metrics that are shown beside it where any condition has them. */
+  /** Metrics that are shown beside the main one if any condition has them. */
   readonly beside?: readonly MetricNote[];
 }
 
@@ -119,7 +119,7 @@ function scoreFinding(
   const of = comparisons.filter(
     (comparison) => comparison.metric === metric && block.includes(comparison.adapter),
   );
-  // With several full fine-tunings each comparison needs a row of its own.
+  // With several full fine-tunings, each comparison needs a separate row.
   const isSeveralFull = distinct(of.map(({ full }) => full)).length > 1;
   const shown = having.slice(0, MOST_ADAPTERS + 1);
   const apart = isSeveralFull ? of.slice(0, MOST_ADAPTERS) : [];
@@ -201,7 +201,7 @@ const backdoors = forEachBlock('backdoor', ([first]) => ({
   beside: [ASR_CLEAN, ASR_UNTRIGGERED, ASR_BEFORE],
 }));
 
-/** Whether the theorem applies to these runs at all; broken premises come first. */
+/** Says whether the theorem applies to these runs at all. Broken premises come first. */
 const premise: FindingsOf = (conditions) => {
   const rows = premiseRows(conditions);
   const [first] = rows;
@@ -243,7 +243,7 @@ interface KernelQuestion {
   readonly ids: readonly string[];
 }
 
-/** One attack's comparisons of LoRA's kernel with the full one, at the last checkpoint. */
+/** Returns one attack's comparisons of LoRA's kernel with the full one, at the last checkpoint. */
 const forKernels =
   ({ topic, noun, claim, ids }: KernelQuestion): FindingsOf =>
   (conditions, { kernels }) => {

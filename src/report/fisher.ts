@@ -1,5 +1,6 @@
 /**
- * Numbers that are made of a Fisher spectrum, the checkpoints they are taken at, and their errors.
+ * Numbers computed from a Fisher spectrum, the checkpoints at which they are computed, and their
+ * errors.
  */
 import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
 import { distinct } from './groups.ts';
@@ -30,7 +31,7 @@ export const renyi = (scale: Scale, alpha: string): FisherQuantity => ({
   get: (facts) => facts.renyi[scale][alpha] ?? null,
 });
 
-/** Every α that any cell has at this scale, ascending. */
+/** Returns every α that any cell has at this scale, ascending. */
 export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly string[] {
   const points = cells.flatMap(({ fisher }) => Object.values(fisher));
   return distinct(
@@ -73,7 +74,10 @@ export const fisherOf =
     return facts ? quantity.get(facts) : null;
   };
 
-/** The conditions that have a LoRA kernel at a checkpoint; at initialisation each adapter once. */
+/**
+ * Returns the conditions that have a LoRA kernel at a checkpoint. At initialisation, each adapter
+ * occurs once.
+ */
 export function withLora(
   conditions: readonly Condition[],
   checkpoint: Checkpoint,
@@ -85,8 +89,8 @@ export function withLora(
 }
 
 /**
- * The standard error of a kernel that was estimated by projection, as a share of its norm; null
- * where the kernel is exact.
+ * Returns the standard error of a kernel that was estimated by projection, as a share of its norm.
+ * Null if the kernel is exact.
  */
 export const kernelError = (
   cell: ReportCell,

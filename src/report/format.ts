@@ -6,7 +6,7 @@ import type { Summary } from '../stats/summary.ts';
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';
 
-/** The characters of a text by code points, so that none is cut in half. */
+/** Returns the code points of a text, so that no character is cut in half. */
 export const codePoints = (text: string): string[] => Array.from(text);
 
 const MINUS = '−';
@@ -31,7 +31,7 @@ function scientific(value: number): string {
   return mantissa === '1.00' ? power : `${sign(mantissa)}·${power}`;
 }
 
-/** −0.000 is 0.000. */
+/** Removes the sign of a zero: −0.000 becomes 0.000. */
 const zero = (text: string): string => (/^-0(\.0*)?$/.test(text) ? text.slice(1) : text);
 
 const SUPERSCRIPTS: Readonly<Record<string, string>> = {
@@ -53,13 +53,13 @@ const superscript = (text: string): string =>
     .map((character) => SUPERSCRIPTS[character] ?? character)
     .join('');
 
-/** A number with its sign, always: `+0.020`. */
+/** Formats a number, always with its sign: `+0.020`. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
   const text = formatNumber(value, kind);
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
 }
 
-/** `0.950 ± 0.064`; the mean alone where there is no interval. */
+/** Formats a summary: `0.950 ± 0.064`, or the mean alone if there is no interval. */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
   return summary.high === null
@@ -67,7 +67,7 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
     : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
-/** A difference to as many digits as its interval supports: two of its half-width. */
+/** Returns as many digits as a difference's interval supports: two of its half-width. */
 function digitsOf({
   low,
   high,
@@ -112,7 +112,7 @@ export const formatSeconds = (seconds: number): string =>
       )
     : '–';
 
-/** A value of a spec, as it would be written by hand. */
+/** Formats a value of a spec as a person would write it. */
 export function formatValue(value: Json | undefined): string {
   if (value === undefined || value === null) return '–';
   if (typeof value === 'number')
@@ -126,7 +126,7 @@ export function formatValue(value: Json | undefined): string {
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
-/** At most `length` code points of a text, followed by how many were cut. */
+/** Returns at most `length` code points of a text, followed by how many were cut. */
 export function cut(text: string, length: number): string {
   const points = codePoints(text);
   if (points.length <= length) return text;

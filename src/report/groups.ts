@@ -3,12 +3,12 @@ import canonicalize from 'canonicalize';
 
 export type NonEmpty<T> = readonly [T, ...T[]];
 
-/** Equal for values of equal content, whatever the order of their keys. */
+/** Returns a key that is equal for values of equal content, whatever the order of their fields. */
 export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
 
 export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];
 
-/** The items by their key, keys and items in the order of `items`. Takes linear time. */
+/** Groups the items by key. Keys and items keep the order of `items`. Takes linear time. */
 export function groupBy<T>(
   items: readonly T[],
   key: (item: T) => string,

@@ -4,7 +4,8 @@ import type { History, HistoryPoint } from './types.ts';
 const POINTS = 40;
 
 /**
- * Means over equal spans of steps: the loss of one batch is noisy, and the trend is what counts.
+ * Returns means over equal spans of steps, because the loss of one batch is noisy and the trend is
+ * what counts.
  */
 export function binHistory(steps: readonly HistoryPoint[], points = POINTS): History {
   const span = Math.max(1, Math.ceil(steps.length / points));

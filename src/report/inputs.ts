@@ -13,7 +13,7 @@ import type {
   ReceiptFacts,
 } from './types.ts';
 
-/** Reads `history.jsonl`; null where it holds no step (a training of 0 steps). */
+/** Reads `history.jsonl`. Returns null if it holds no step (a training of 0 steps). */
 export function parseHistory(text: string): History | null {
   const steps: HistoryPoint[] = [];
   for (const line of text.split('\n')) {
@@ -42,9 +42,9 @@ export function parseCurves(text: string): CurveFacts[] {
 
 /**
  * Reads the numbers of `metrics.json`.
- * @param of the stage that wrote it, as a message names it
- * @throws UserFault where a number is infinite: a run refuses to store such a file, but a store of
- * an earlier version may hold one
+ * @param of the name of the stage that wrote it, for messages
+ * @throws UserFault if a number is infinite; a run refuses to store such a file, but a store of an
+ *   earlier version may hold one
  */
 export function parseMetrics(text: string, of: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
@@ -151,8 +151,8 @@ export function receiptFacts(
 }
 
 /**
- * One adapted layer, as `premise.json` has it, or, with `measured` null, as the shapes of the
- * trained adapter give it.
+ * One adapted layer, from `premise.json` or, with `measured` null, from the shapes of the trained
+ * adapter.
  */
 export interface LayerFacts {
   readonly rank: number;
@@ -164,8 +164,8 @@ export interface LayerFacts {
 }
 
 /**
- * The adapted layers by fan-in; null where there are none.
- * @param nominal the initialiser's σ² for a fan-in and rank; null where A came from a file
+ * Returns the adapted layers by fan-in, or null if there are none.
+ * @param nominal the initialiser's σ² for a fan-in and rank; null if A came from a file
  */
 export function loraFacts(
   layers: readonly LayerFacts[],

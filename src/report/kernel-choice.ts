@@ -1,4 +1,4 @@
-/** The few cells whose kernels are drawn, so that no more are read. */
+/** Chooses the few cells whose kernels are drawn, so that no more are read. */
 import { type Condition, conditionsOf } from './conditions.ts';
 import { checkpointName } from './fisher.ts';
 import { blockLabel } from './labels.ts';
@@ -13,8 +13,8 @@ export interface KernelChoice {
 }
 
 /**
- * Chooses one LoRA adapter (the first) and its first seed with results: at initialisation once,
- * since the attack plays no part there, and after training for each attack.
+ * Chooses one LoRA adapter (the first) and its first seed with results. At initialisation, one
+ * kernel is drawn, since the attack plays no part there; after training, one for each attack.
  * @param has whether a cell's kernel stage has finished
  */
 export function chooseKernels(

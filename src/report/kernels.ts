@@ -1,4 +1,4 @@
-/** LoRA's Fisher information against that of the same layers in full, at the same weights. */
+/** Compares LoRA's Fisher information with that of the same layers in full, at the same weights. */
 import type { Condition } from './conditions.ts';
 import { predictsOneClass } from './evidence.ts';
 import {
@@ -20,7 +20,10 @@ export interface KernelComparison extends Comparison {
   readonly condition: Condition;
 }
 
-/** A model that predicts one class only is excluded, except at its start: training made it so. */
+/**
+ * Compares one quantity. A model that predicts one class only is excluded, except at its start,
+ * because training made it so.
+ */
 function compareOne(
   quantity: FisherQuantity,
   checkpoint: Checkpoint,
@@ -53,7 +56,7 @@ function compareOne(
 }
 
 /**
- * Compares, cell by cell, what K_LoRA = K_full + Δ is about. The paper's claim is LoRA ≤ full for
+ * Compares the two kernels of K_LoRA = K_full + Δ, cell by cell. The paper claims LoRA ≤ full for
  * each quantity.
  */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {

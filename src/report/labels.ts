@@ -1,5 +1,5 @@
 /**
- * Names of attacks, adapters and settings: they hold what varies over the grid and nothing else.
+ * Names attacks, adapters and settings. The names hold what varies over the grid and nothing else.
  */
 import type { JsonObject } from '../api.ts';
 import { formatValue } from './format.ts';
@@ -9,9 +9,9 @@ import type { ReportCell } from './types.ts';
 export interface Labels {
   /** `badnets, rate 0.1` */
   readonly attackLabel: string;
-  /** `LoRA r = 4`, and what varies of its training: `LoRA r = 4, learning rate = 0.001`. */
+  /** `LoRA r = 4`, followed by what varies in its training: `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
-  /** The other axes that vary, `train.limit = 600`; empty where none does. */
+  /** The other axes that vary, `train.limit = 600`; empty if none does. */
   readonly setting: string;
 }
 
@@ -24,7 +24,10 @@ export const BASE = 'base.';
 
 /** The path of an attack's dose, or of the dose of one of its steps. */
 const DOSE = /^poisoning\.(steps\.[^.]+\.)?(rate|count)$/;
-/** The unit of the dose at a path such as `poisoning.steps.badnets.rate`; null for other paths. */
+/**
+ * Returns the unit of the dose at a path such as `poisoning.steps.badnets.rate`, or null for other
+ * paths.
+ */
 export const doseUnit = (path: string): 'rate' | 'count' | null =>
   (DOSE.exec(path)?.[2] ?? null) as 'rate' | 'count' | null;
 
@@ -54,14 +57,14 @@ export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
-/** The axes of each of a cell's names. */
+/** Returns the axes of each of a cell's names. */
 export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
 const pathsOf = (cell: Named): string[] =>
   distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
 
 /**
- * The paths that take more than one value among these cells. A path that only some cells have
- * varies by its values, not by its absence.
+ * Returns the paths that take more than one value among these cells. A path that only some cells
+ * have counts as varying only if its values differ.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const first = new Map<string, string>();
@@ -87,8 +90,9 @@ function varyingWithin(
 }
 
 /**
- * Whether a training axis belongs to an adapter's name. An adapter may bring its own learning rate,
- * which needs no naming; one that varies within the same adapter does.
+ * Returns whether a training axis belongs to an adapter's name. An adapter may bring its own
+ * learning rate, which need not be named. A learning rate that varies within the same adapter must
+ * be.
  */
 function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: string) => boolean {
   const named = new Set<string>();
@@ -100,7 +104,7 @@ function trainingAxes(cells: readonly ReportCell[]): (cell: ReportCell, path: st
   return ({ adapter }, path) => named.has(contentKey([adapter, path]));
 }
 
-/** `r = 4`; `α = r = 16` where the cell's names differ in it. */
+/** Returns `r = 4`, or `α = r = 16` if the cell's names differ in this axis. */
 function axisText(path: string, cell: Named, prefix = ''): string {
   const values = distinct(
     namesOf(cell)

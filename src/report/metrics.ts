@@ -1,6 +1,6 @@
 /**
- * The metrics that the report names: what each is called, how it is written, and in which table it
- * stands. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
+ * The metrics that the report names: what each is called, how it is written, and which table shows
+ * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
 import { codePoints, type NumberKind } from './format.ts';
 
@@ -105,7 +105,7 @@ export const ASR_BEFORE = evaluated({
     'that the other metrics are measured after',
 });
 
-/** In the order of the tables. A metric that no cell has is left out of them. */
+/** The metrics in the order of the tables. A metric that no cell has is left out. */
 export const METRICS: readonly MetricNote[] = [
   ACCURACY,
   MAJORITY,
@@ -183,10 +183,13 @@ export const METRICS: readonly MetricNote[] = [
 export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
   METRICS.filter((note) => note.table === table);
 
-/** The metrics that adapters are compared by; the others are in the tables and in the CSV. */
+/** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
 
-/** Differences of accuracies and rates within ±margin count as none: one percentage point. */
+/**
+ * The margin of accuracies and rates, one percentage point. Differences within ±margin count as
+ * none.
+ */
 export const PROPORTION_MARGIN = 0.01;
 /**
  * The margin of information bits and entropies, which have no natural scale, as a share of the full

@@ -14,9 +14,9 @@ export function plainValue(value: number): string {
 }
 
 /**
- * `0.950 ± 0.064`: the mean over the seeds and half the width of its 95% interval. `0.950 ± 0` says
- * that all seeds have exactly this value. The value of a single seed stands alone, and so does a
- * number other than a proportion that all seeds share.
+ * Returns the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`. `0.950 ±
+ * 0` says that all seeds have exactly this value. The value of a single seed is written alone, and
+ * so is a number, other than a proportion, that is the same for all seeds.
  * @param proportion whether to write three decimals
  */
 export function plainSummary({ mean, std, low, high }: Summary, proportion = false): string {
@@ -25,7 +25,7 @@ export function plainSummary({ mean, std, low, high }: Summary, proportion = fal
   if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : plainValue(mean);
   const half = (high - low) / 2;
   if (proportion) return `${mean.toFixed(3)} ± ${half < 0.0005 ? '<0.001' : half.toFixed(3)}`;
-  // Two digits of the half-width, and the mean to the same decimal place.
+  // Two digits of the half-width are written, and the mean to the same decimal place.
   const place = 1 - Math.floor(Math.log10(half));
   if (place > 12 || place < -12 || Math.abs(mean) < 1e-3)
     return `${plainValue(mean)} ± ${Number(half.toPrecision(2))}`;

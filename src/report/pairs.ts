@@ -1,4 +1,4 @@
-/** Differences that are paired by seed, with what is left out of them. */
+/** Computes differences that are paired by seed, and records what they leave out. */
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
 import type { Condition } from './conditions.ts';
 import { distinct } from './groups.ts';
@@ -14,15 +14,15 @@ export interface Pairs {
   readonly incomplete: number;
   /** How many seeds have both numbers but are not evidence (evidence.ts); they are not used. */
   readonly excluded: number;
-  /** The reasons for which pairs are not evidence, each once. */
+  /** The reasons why pairs are not evidence, each once. */
   readonly reasons: readonly string[];
-  /** Null where no pair is left. */
+  /** Null if no pair is left. */
   readonly difference: PairedDifference | null;
 }
 
 export interface Comparison extends Pairs {
   readonly margin: number;
-  /** Null where the paper makes no claim. */
+  /** Null if the paper makes no claim. */
   readonly verdict: Verdict | null;
 }
 
@@ -31,7 +31,7 @@ const isNumber = (value: number | null): value is number =>
 
 /**
  * Pairs two numbers over seeds.
- * @param reason why the pair of a seed is not evidence; null where it is
+ * @param reason returns why the pair of a seed is not evidence, or null if it is
  */
 export function pairBySeed(
   seeds: readonly number[],

@@ -1,4 +1,4 @@
-/** The paper's predictions of the Fisher information, each with the verdicts of this grid. */
+/** The paper's predictions about the Fisher information, each with the verdicts of this grid. */
 import { groupBy, type NonEmpty } from './groups.ts';
 import type { KernelComparison } from './kernels.ts';
 import type { Verdict } from './verdict.ts';
@@ -8,11 +8,11 @@ export interface Prediction {
   readonly held: number;
   readonly refuted: number;
   readonly undecided: number;
-  /** Held or refuted where every comparison agrees, else undecided. */
+  /** `held` or `refuted` if every comparison agrees, and otherwise `undecided`. */
   readonly state: Verdict['state'];
 }
 
-/** One prediction for each quantity and checkpoint, in the order of the comparisons. */
+/** Returns one prediction for each quantity and checkpoint, in the order of the comparisons. */
 export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
   const groups = groupBy(kernels, ({ quantity, checkpoint }) => `${checkpoint} ${quantity.id}`);
   return [...groups.values()].map((comparisons) => {

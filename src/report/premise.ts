@@ -1,7 +1,7 @@
 /**
- * The premise of the paper's theorem (arXiv 2505.12871), for the A that is really used: K_LoRA(B=0)
- * − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I. M_Δ has n − r eigenvalues −1 and r
- * eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * Checks the premise of the paper's theorem (arXiv 2505.12871) for the A that is actually used:
+ * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I. M_Δ has n − r eigenvalues −1 and
+ * r eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 import { strictlyBelow } from '../stats/below.ts';
 import type { Condition } from './conditions.ts';
@@ -13,11 +13,11 @@ export interface PremiseRow {
   readonly n: number;
   readonly r: number;
   readonly s: number;
-  /** σ²: the initialiser's, or the mean square of A's entries where A came from a file. */
+  /** The initialiser's σ², or the mean square of A's entries if A came from a file. */
   readonly variance: number;
   /**
-   * Smallest and largest mean square of one A's entries, over the layers and seeds; null where no A
-   * was measured.
+   * The smallest and largest mean square of the entries of one A, over the layers and seeds. Null
+   * if no A was measured.
    */
   readonly sample: { readonly low: number; readonly high: number } | null;
   /** Whether σ² < 1/n and r ≤ n, as the theorem asks. */
@@ -29,7 +29,10 @@ export interface PremiseRow {
   /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
   readonly predicted: { readonly low: number; readonly high: number };
   readonly measured: { readonly low: number; readonly high: number } | null;
-  /** Whether M_Δ ⪯ 0, by the measured extremes where they are known, else by the predicted ones. */
+  /**
+   * Whether M_Δ ⪯ 0, judged by the measured extremes if they are known, and otherwise by the
+   * predicted ones.
+   */
   readonly negativeSemiDefinite: boolean;
 }
 
@@ -37,11 +40,13 @@ interface Ends {
   readonly low: number;
   readonly high: number;
 }
-/** The smallest interval that holds both. */
+/** Returns the smallest interval that contains both. */
 const joined = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
-/** One row for each adapter and fan-in, with the extremes over all of the adapter's cells. */
+/**
+ * Returns one row for each adapter and fan-in, with the extremes over all of the adapter's cells.
+ */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
   for (const condition of conditions) {

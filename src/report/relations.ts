@@ -1,7 +1,7 @@
 /**
- * Do the quantities by which the paper explains robustness go with it? Rank correlations over the
- * adapters of a grid, one for each seed, so that each is over models that share data, poison and
- * order; and M with M′, over cells.
+ * Tests whether the quantities by which the paper explains robustness correlate with it. Rank
+ * correlations are taken over the adapters of a grid, one for each seed, so that each is over
+ * models that share data, poison and order. M is correlated with M′ over cells.
  */
 import { spearman } from '../stats/spearman.ts';
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
@@ -14,7 +14,7 @@ import { ASR, ASR_ADDED, CORRELATION_MARGIN, DROP, type MetricNote } from './met
 import type { AttackFamily, Checkpoint, ReportCell } from './types.ts';
 import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
 
-/** Fewer adapters than this have no meaningful rank correlation. */
+/** The fewest adapters for a meaningful rank correlation. */
 export const ADAPTERS_NEEDED = 3;
 
 export interface Relation {
@@ -37,8 +37,8 @@ export interface Relation {
 }
 
 /**
- * The quantity of the kernel over what was trained: A and B, or the weights in full. Adapters that
- * train neither (BitFit, the head alone) have none.
+ * Returns the quantity for the kernel over what was trained: A and B, or the weights in full.
+ * Adapters that train neither (BitFit, the head alone) have no such quantity.
  */
 export const ownFisher =
   (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
@@ -50,7 +50,7 @@ export const ownFisher =
 
 type Pair = readonly [x: number, y: number];
 
-/** Both numbers of each cell that has both. */
+/** Returns both numbers of each cell that has both. */
 const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
   cells.flatMap((cell): readonly Pair[] => {
     const x = a(cell),
@@ -63,7 +63,7 @@ const rhoOf = (pairs: readonly Pair[]): number | null =>
     pairs.map(([, y]) => y),
   );
 
-/** Spearman's ρ of each seed that has enough adapters. */
+/** Returns Spearman's ρ for each seed that has enough adapters. */
 const correlations = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
@@ -83,7 +83,10 @@ interface Claim {
   readonly claimed: 1 | -1;
 }
 
-/** Information bits are claimed to rise with ASR; entropies to fall as the accuracy drop rises. */
+/**
+ * Returns the claims: information bits rise with ASR, and entropies fall as the accuracy drop
+ * rises.
+ */
 const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
   { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
   { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
@@ -124,9 +127,9 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 });
 
 /**
- * Information bits with ASR under backdoors, entropies with the accuracy drop under untargeted
- * poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR asks for the
- * same relation with what the trigger adds to the models' own rates of the target.
+ * Correlates information bits with ASR under backdoors, and entropies with the accuracy drop under
+ * untargeted poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR
+ * requires the same relation with what the trigger adds to the models' own rates of the target.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
@@ -160,7 +163,7 @@ export interface DivergenceRelation {
   readonly cells: number;
   /** Whether every poisoned row reads as its original, so that M′ cannot see the attack. */
   readonly blind: boolean;
-  /** ρ of M and M′ over cells; null where there is none. */
+  /** ρ of M and M′ over cells; null if there is none. */
   readonly absolute: number | null;
   /** ρ of the relative M and of M′ as a cosine. */
   readonly relative: number | null;
@@ -171,8 +174,8 @@ const divergence =
   (cell) =>
     cell.metrics['divergence']?.[name] ?? null;
 /**
- * M′ by the kernel over what was trained; null for adapters that train neither LoRA's factors nor
- * the weights in full.
+ * Returns M′ for the kernel over what was trained. Null for adapters that train neither LoRA's
+ * factors nor the weights in full.
  */
 export const between =
   (form: 'raw' | 'cosine'): Quantity =>
@@ -180,7 +183,7 @@ export const between =
     divergence(`between.lora.${form}`)(cell) ??
     (isFull(cell) ? divergence(`between.full.${form}`)(cell) : null);
 
-/** M (L2, and relative) with M′ (raw, and as a cosine) over the cells of each attack. */
+/** Correlates M (L2, and relative) with M′ (raw, and as a cosine) over the cells of each attack. */
 export function divergenceRelations(
   conditions: readonly Condition[],
 ): readonly DivergenceRelation[] {
@@ -198,7 +201,7 @@ export function divergenceRelations(
         cells: cells.length,
         blind,
         absolute: rhoOf(pairsOf(cells, l2, raw)),
-        // Where the texts are the same, cosines are 1 but for rounding, and their ranks mean
+        // If the texts are the same, cosines are 1 except for rounding, and their ranks mean
         // nothing.
         relative: blind ? null : rhoOf(pairsOf(cells, relative, cosine)),
       },

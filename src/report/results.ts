@@ -21,8 +21,8 @@ export interface CellMetrics {
 }
 
 /**
- * One row for each metric, cells in their order. Values that are not finite are left out, since
- * JSON cannot hold them.
+ * Returns one row for each metric, with the cells in their order. Values that are not finite are
+ * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
   return cells.flatMap(({ cell, also = [], seed, metrics }) =>

@@ -5,7 +5,7 @@ type Named = Pick<ResultRow, 'stage' | 'metric'>;
 
 export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
 
-/** Distinct metrics, in the order of the rows. */
+/** Returns the distinct metrics, in the order of the rows. */
 export function metricsIn(rows: readonly Named[]): readonly Named[] {
   const found = new Map<string, Named>();
   for (const { stage, metric } of rows)
@@ -22,8 +22,8 @@ const globOf = (pattern: string): RegExp =>
   );
 
 /**
- * The metrics that the patterns name (`asr`, `evaluate.asr`, `fisher.*`), pattern by pattern, those
- * of one pattern in the order of the rows.
+ * Selects the metrics that the patterns name (`asr`, `evaluate.asr`, `fisher.*`), pattern by
+ * pattern. Those of one pattern keep the order of the rows.
  * @param patterns names, in which `*` stands for any characters
  * @returns the metrics that were found, each once, and the patterns that match nothing
  */

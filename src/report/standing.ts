@@ -1,4 +1,4 @@
-/** What may be said of the report's question as a whole, by the verdict rule. */
+/** States what the verdict rule allows to be said about the report's question as a whole. */
 import type { Comparisons } from './comparisons.ts';
 import { type Condition, isFull } from './conditions.ts';
 import { predictsOneClass } from './evidence.ts';
@@ -33,7 +33,7 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
   return `${claim}: ${parts.join(', ')}`;
 }
 
-/** Why no verdict can be given, whatever was compared; null where one can. */
+/** Returns why no verdict can be given, whatever was compared, or null if one can. */
 function withoutVerdict(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {

@@ -1,4 +1,4 @@
-/** What the report is made from: plain data, filled in by whoever reads the stages' files. */
+/** The plain data from which the report is made. The reader of the stages' files fills it in. */
 import type { BackendName, JsonObject, StageFacts } from '../api.ts';
 
 /** A moment of a training: its start, its end, or a step that was kept. */
@@ -14,7 +14,7 @@ export interface FisherFacts {
   /** How many eigenvalues exceed tolerance·λmax. */
   readonly count: number;
   readonly tolerance: number;
-  /** In nats; null where no eigenvalue counts. */
+  /** In nats; null if no eigenvalue counts. */
   readonly information_bits: number | null;
   readonly information_bits_normalised: number | null;
   readonly renyi: {
@@ -23,8 +23,8 @@ export interface FisherFacts {
   };
 }
 /**
- * How the number of eigenvalues that count, and the information bits, of a true Fisher change with
- * the tolerance and with the number of rows (the first N).
+ * How two numbers of a true Fisher information change with the tolerance and with the number of
+ * rows (the first N): the number of eigenvalues that count, and the information bits.
  */
 export interface FisherSensitivity {
   readonly tolerances: readonly {
@@ -83,16 +83,16 @@ export interface LoraLayers {
   /** The layers' fan-in, n. */
   readonly fanIn: number;
   readonly layers: number;
-  /** σ² of A's entries: the initialiser's, or their mean square where A came from a file. */
+  /** σ² of A's entries: the initialiser's value, or their mean square if A came from a file. */
   readonly variance: number;
   /**
-   * Smallest and largest mean square of the entries of one layer's A, as drawn; left out where no A
+   * The smallest and largest mean square of the entries of one layer's A, as drawn. Absent if no A
    * was measured.
    */
   readonly sample?: { readonly low: number; readonly high: number };
   /**
-   * Extremes, over these layers, of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, for the A
-   * that training started from; null where unknown.
+   * The extremes, over these layers, of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, for
+   * the A that training started from. Null if unknown.
    */
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
@@ -139,7 +139,7 @@ export interface MapPointFacts {
   readonly closed: { readonly h1: number; readonly h2_published: number; readonly h2: number };
   /** The same for one draw of A. */
   readonly drawn: { readonly h1: number; readonly h2: number };
-  /** Null where the model's layers are narrower than the rank. */
+  /** Null if the model's layers are narrower than the rank. */
   readonly model: MapModelFacts | null;
 }
 export interface MapFacts {
@@ -163,9 +163,9 @@ export interface ReportCell {
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;
-  /** The attack is on the base that the cell's own, clean training starts from. */
+  /** Set if the attack is on the base that the cell's own, clean training starts from. */
   readonly ofBase?: true;
-  /** Its training minimised a loss that the attack defines, not the mean cross-entropy. */
+  /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true;
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
@@ -176,7 +176,7 @@ export interface ReportCell {
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   readonly history: History | null;
-  /** Present where the spec asks for evaluations during training. */
+  /** Present if the spec asks for evaluations during training. */
   readonly curves?: readonly CurveFacts[];
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
   /** The kernels' own eigenvalues, descending, shown beside the Fisher information's. */
@@ -186,7 +186,7 @@ export interface ReportCell {
   readonly kernels: { readonly [C in Checkpoint]?: KernelPoint };
   readonly lora: LoraFacts | null;
   readonly receipt: ReceiptFacts | null;
-  /** The output of theory-map, where it was asked for. */
+  /** The output of theory-map, if it was asked for. */
   readonly map?: MapFacts;
 }
 
@@ -206,15 +206,15 @@ export interface ReportInput {
   /** Every stage of the run: for the DAG, the timings and the store keys. */
   readonly stages: readonly StageFacts[];
   readonly backends: readonly BackendName[];
-  /** Class names by label id; empty where no data set could be read. */
+  /** Class names by label id; empty if no data set could be read. */
   readonly classes: readonly string[];
-  /** Role → what a paper would cite of the source (package, version, digest, classes, rows). */
+  /** Role → what a paper would cite about the source (package, version, digest, classes, rows). */
   readonly sources: { readonly [role: string]: JsonObject };
   readonly attacks: readonly AttackNote[];
   readonly environment: JsonObject;
 }
 
-/** The page, and the files beside it, keyed by their paths relative to the stage's folder. */
+/** The page and the files beside it, keyed by their paths relative to the stage's folder. */
 export interface RenderedReport {
   readonly html: string;
   readonly files: { readonly [path: string]: string };
@@ -229,6 +229,6 @@ export interface Figure {
   readonly caption: string;
   /** A complete `<svg>` element with its own title. */
   readonly svg: string;
-  /** The numbers that are drawn; null where the tables hold them all. */
+  /** The numbers that are drawn; null if the tables hold them all. */
   readonly csv: string | null;
 }

@@ -1,7 +1,7 @@
 /**
- * The verdict rule (docs/theory.md, Verdicts): a claim is held or refuted when the Holm-corrected
- * paired 95% interval over at least five seeds excludes zero by the declared margin, else
- * undecided. A family is all comparisons that one claim makes.
+ * The verdict rule (docs/theory.md, Verdicts): a claim is held or refuted if the Holm-corrected
+ * paired 95% interval over at least five seeds excludes zero by the declared margin, and otherwise
+ * undecided. A family consists of all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
@@ -13,7 +13,7 @@ const SIGNIFICANCE = 0.05;
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
-  /** The Holm-corrected interval that was judged; null where there were too few seeds. */
+  /** The Holm-corrected interval that was judged; null if there were too few seeds. */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
@@ -23,7 +23,10 @@ export interface PairedSample {
   readonly margin: number;
 }
 
-/** The two-sided p of |mean| ≤ margin: the level at which the interval just touches the margin. */
+/**
+ * Returns the two-sided p-value of |mean| ≤ margin: the level at which the interval just touches
+ * the margin.
+ */
 export function marginP(difference: PairedDifference, margin: number): number {
   if (difference.std === null) return 1;
   const beyond = Math.abs(difference.mean) - margin;
@@ -41,7 +44,7 @@ export function marginP(difference: PairedDifference, margin: number): number {
 }
 
 /**
- * One verdict for each sample, in their order. Holm (1979): from the smallest p upwards, the k-th
+ * Returns one verdict for each sample, in order. Holm (1979): from the smallest p upwards, the k-th
  * of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
  * @param direction the sign that the claim gives a − b
  */
@@ -77,8 +80,8 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
 }
 
 /**
- * One verdict for each pair of samples that must agree: held or refuted where `judge` says so of
- * `samples` and of `others` alike, else undecided. This is an intersection–union test, so that
+ * Returns one verdict for each pair of samples that must agree: held or refuted if `judge` says so
+ * for both `samples` and `others`, and otherwise undecided. This is an intersection–union test, so
  * neither needs a further correction.
  */
 export function judgeBoth(

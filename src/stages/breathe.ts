@@ -1,6 +1,7 @@
 /**
- * Lets the worker send its messages and hear an abort, in the middle of a long computation.
- * @param signal throws its reason once it is aborted
+ * Yields in the middle of a long computation, so that the worker can send its messages and receive
+ * an abort.
+ * @param signal once it is aborted, its reason is thrown
  */
 export async function breathe(signal?: AbortSignal): Promise<void> {
   await new Promise((resolve) => {

@@ -1,7 +1,10 @@
-/** What the definitions of several stages share. Planning loads this: it imports no numerics. */
+/**
+ * What the definitions of several stages share. Planning loads this file, so it must not import
+ * numerics.
+ */
 import type { Cell, StageDefinition } from '../api.ts';
 
-/** The cell of a stage of scope `cell`. Throws unless exactly one was handed over. */
+/** Returns the cell of a stage of scope `cell`. Throws unless there is exactly one. */
 export function onlyCell(cells: readonly Cell[]): Cell {
   const [cell, ...others] = cells;
   if (cell === undefined || others.length > 0)
@@ -9,7 +12,7 @@ export function onlyCell(cells: readonly Cell[]): Cell {
   return cell;
 }
 
-/** The plugins that a cell's model is opened with, as parameters of a stage that opens it. */
+/** The names of the plugins that open a cell's model, as parameters of a stage that opens it. */
 export type ModelNames = { readonly architecture: string; readonly adapter: string };
 
 export const modelNames = ({ model, adapter }: Cell): ModelNames => ({
@@ -17,7 +20,7 @@ export const modelNames = ({ model, adapter }: Cell): ModelNames => ({
   adapter: adapter.type,
 });
 
-/** The same plugins as a stage's `uses`. @param adapters the cell's own, unless given */
+/** Returns the same plugins as a stage's `uses`. @param adapters by default, the cell's own */
 export const modelUses = (
   { model, adapter }: Cell,
   adapters: readonly string[] = [adapter.type],

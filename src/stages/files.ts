@@ -6,21 +6,21 @@ import type { Asset, RunContext } from '../api.ts';
 /** `metrics.json`: a flat object of numbers. */
 export type Metrics = Record<string, number>;
 
-/** The folder of an input. Throws if the stage was not handed one of this name. */
+/** Returns the folder of an input. Throws if the stage has no input of this name. */
 export function inputDir({ inputs }: Pick<RunContext, 'inputs'>, name: string): string {
   const input = inputs[name];
   if (input === undefined) throw new Error(`the stage was not handed its input "${name}"`);
   return input.dir;
 }
 
-/** An asset. Throws if the stage was not handed one of this name. */
+/** Returns an asset. Throws if the stage has no asset of this name. */
 export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): Asset {
   const asset = assets[name];
   if (asset === undefined) throw new Error(`the stage was not handed its asset "${name}"`);
   return asset;
 }
 
-/** @param indent spaces a level */
+/** @param indent the number of spaces per level */
 export async function writeJson(
   dir: string,
   name: string,
@@ -30,7 +30,7 @@ export async function writeJson(
   await writeFile(join(dir, name), `${JSON.stringify(value, null, indent)}\n`);
 }
 
-/** Writes one JSON document a line. */
+/** Writes one JSON document per line. */
 export async function writeJsonLines(
   dir: string,
   name: string,
@@ -47,7 +47,7 @@ export async function readMetrics(dir: string): Promise<Metrics> {
   return JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Metrics;
 }
 
-/** A number of a `metrics.json`. Throws if it is not there. */
+/** Returns a number of a `metrics.json`. Throws if it is missing. */
 export function metricOf(metrics: Readonly<Metrics>, name: string): number {
   const value = metrics[name];
   if (value === undefined) throw new Error(`metrics.json has no ${name}`);

@@ -1,15 +1,14 @@
 /**
- * LoRA's parameters in the one form that all ways to write them share
- * (`AdapterDescriptor.canonical`). src/science/nn/lora-init.ts reads the same fields; planning must
- * not load it, so they are known here as well, and a test keeps the two in step.
+ * Puts LoRA's parameters into the one form that all ways to write them share
+ * (`AdapterDescriptor.canonical`). src/science/nn/lora-init.ts reads the same fields, but planning
+ * must not load it. This file therefore repeats them, and a test checks that the two agree.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { alphaOf } from '../api/alpha.ts';
 import { fractionOfFanIn } from '../api/variance.ts';
 
 /**
- * Each distribution's shape, and its variance where none is given; null if that depends on the
- * rank.
+ * Each distribution's shape and default variance. The variance is null if it depends on the rank.
  */
 const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, variance: Json] } = {
   uniform: ['uniform', '1/(3d)'],
@@ -19,7 +18,10 @@ const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, varianc
   gaussian: ['normal', null],
 };
 
-/** A number, `k/d` or `k/(jd)`. Anything else is left to the adapter's own check. */
+/**
+ * Returns the canonical form of a number, `k/d` or `k/(jd)`. Anything else is left for the adapter
+ * to check.
+ */
 function varianceForm(written: Json): Json {
   if (typeof written !== 'string') return written;
   const fraction = fractionOfFanIn(written);
@@ -32,8 +34,8 @@ function varianceForm(written: Json): Json {
 }
 
 /**
- * An initialiser by its shape and variance, where the variance is a number or k/d. Initialisers of
- * the same form draw the same A, to the last bit.
+ * Returns an initialiser as its shape and variance, if the variance is a number or k/d.
+ * Initialisers of the same form draw the same A, to the last bit.
  */
 function initForm(init: JsonObject): JsonObject {
   const { distribution = 'kaiming-uniform', variance, ...more } = init;
@@ -53,7 +55,7 @@ export function loraForm(params: JsonObject): JsonObject {
     ...(typeof alpha === 'string' && typeof rank === 'number' && ranks === undefined
       ? { alpha: alphaOf(alpha, rank) }
       : {}),
-    // A folder says where A starts.
+    // With `init_from`, the folder gives the A that training starts from, so `init` is left out.
     ...(folder === undefined && init !== undefined ? { init: initForm(init as JsonObject) } : {}),
   };
 }

@@ -2,8 +2,8 @@
 import type { Json, JsonObject } from '../api.ts';
 
 /**
- * The parameters that packed training knows. A stage with any other parameter uses a feature that
- * only a training by itself has.
+ * The parameters that packed training supports. A stage with any other parameter uses a feature
+ * that works only in a training that runs alone.
  */
 const PACKED_STAGE = ['architecture', 'adapter', 'seed', 'train', 'head', 'init', 'classes'];
 const PACKED_TRAIN = [
@@ -42,10 +42,10 @@ const onlyHas = (object: JsonObject, known: readonly string[]): boolean =>
   Object.keys(object).every((name) => known.includes(name));
 
 /**
- * Equal for stages whose trainings can share a pack. Null for a training that runs alone: one
- * without LoRA, with nothing to train, with dropout, with trained biases, with a frozen A, or with
- * any feature that packing does not know.
- * @param params of the train stage
+ * Returns a key that is equal for stages whose trainings can share a pack. Returns null for a
+ * training that must run alone: one without LoRA, with nothing to train, with dropout, with trained
+ * biases, with a frozen A, or with any feature that packing does not support.
+ * @param params the train stage's parameters
  * @param model identifies the model whose weights are frozen
  */
 export function packKey(params: JsonObject, model: Json): string | null {

@@ -1,4 +1,4 @@
-/** `train` and `adapter` of a spec as a train stage keeps them in its parameters. */
+/** `train` and `adapter` of a spec, as they appear in a train stage's parameters. */
 import {
   type AdapterDescriptor,
   type Cell,
@@ -8,10 +8,13 @@ import {
 } from '../api.ts';
 import type { TrainParams } from '../science/train/loop-settings.ts';
 
-/** Nothing is trained: none of the other fields is read. */
+/** A training of 0 steps. None of the other fields is read. */
 export type Untrained = { readonly steps: 0 };
 
-/** `adapter` of a spec in the one form that all its names share, so that each is one training. */
+/**
+ * Returns `adapter` of a spec in the one form that all its names share, so that they are one
+ * training.
+ */
 export function adapterParams(
   adapter: Cell['adapter'],
   plugin: DefineRequest['plugin'],
@@ -22,8 +25,8 @@ export function adapterParams(
 }
 
 /**
- * Features by the value that turns them off. Such a field is left out of the parameters, so that a
- * feature which is off leaves no trace in a stage's key.
+ * Features, each with the value that turns it off. A field with this value is left out of the
+ * parameters, so that a feature that is off leaves no trace in a stage's key.
  */
 const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   accumulate: 1,
@@ -37,9 +40,9 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
 };
 
 /**
- * The fields that the optimiser and the schedule read, and no others: a field that is not read must
- * not make another stage.
- * @throws UserFault where two fields contradict each other
+ * Returns only the fields that the optimiser and the schedule read, because a field that is not
+ * read must not make a different stage.
+ * @throws UserFault if two fields contradict each other
  */
 export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {
   if (train.steps === 0) return { steps: 0 };

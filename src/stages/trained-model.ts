@@ -1,4 +1,4 @@
-/** What opens the models that a cell's trainings left. */
+/** Collects what is needed to open the models that a cell's trainings left. */
 import type { AdapterDescriptor, ModelDescriptor, RunContext } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { startingModel } from '../data/model-folder.ts';
@@ -7,7 +7,9 @@ import type { AdaptedModelOptions } from '../science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../science/nn/adapter.ts';
 import type { ModelNames } from './definition.ts';
 
-/** Of `openTrained` and `loadAdaptedModel`, all but the folder of the training and the step. */
+/**
+ * What `openTrained` and `loadAdaptedModel` need, except the folder of the training and the step.
+ */
 export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'adapter'>;
 
 type Plugins = Pick<RunContext, 'plugin'>;
@@ -19,9 +21,10 @@ export const loadAdapter = (context: Plugins, name: string): Promise<AdapterImpl
   context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', name).load();
 
 /**
- * The checkpoint (or base) that the cell's training starts from, and the code of its architecture
- * and adapter. The stage's definition has `startInputs` among its inputs and `modelUses` as `uses`.
- * @throws UserFault where the checkpoint's folder holds no model
+ * Returns the checkpoint (or base) that the cell's training starts from, and the code of its
+ * architecture and adapter. The stage's definition must have `startInputs` among its inputs and
+ * `modelUses` as `uses`.
+ * @throws UserFault if the checkpoint's folder holds no model
  */
 export async function modelParts(
   context: Pick<RunContext, 'assets' | 'inputs' | 'plugin'> & { readonly params: ModelNames },
@@ -35,9 +38,9 @@ export async function modelParts(
 }
 
 /**
- * Throws a UserFault unless the rows have the classes of the training rows, in the same order: a
- * label id would else mean another class than the model learnt.
- * @param which the rows, as the message names them
+ * Throws a `UserFault` unless the rows have the same classes as the training rows, in the same
+ * order. Otherwise a label id would mean a class other than the one the model learnt.
+ * @param which the name of the rows in the message
  */
 export function checkClasses(
   which: string,

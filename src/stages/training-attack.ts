@@ -1,11 +1,14 @@
-/** Which of a cell's attacks touches its training. */
+/** Finds which of a cell's attacks changes the training itself. */
 import type { AttackDescriptor, DefineRequest, JsonObject, Poisoning, Problem } from '../api.ts';
 import { stepsOf, UserFault } from '../api.ts';
 
 /** A train stage's parameter `attack`: the attack's name and its own parameters. */
 export type TrainingAttack = { readonly attack: string } & JsonObject;
 
-/** The attack that touches training; null where none does. @throws UserFault where several do */
+/**
+ * Returns the attack that changes the training itself, or null if none does.
+ * @throws UserFault if several do
+ */
 export function trainingAttack(
   poisoning: Poisoning,
   plugin: NonNullable<DefineRequest['plugin']>,
@@ -25,8 +28,8 @@ export function trainingAttack(
 }
 
 /**
- * The fault of an attack on the weights under an adapter that does not train and save all of the
- * model's own weights; null where there is none.
+ * Returns the fault if an attack on the weights is used with an adapter that does not train and
+ * save all of the model's own weights; null otherwise.
  */
 export function adapterFault(attack: string, adapter: string): Problem | null {
   if (adapter === 'full') return null;

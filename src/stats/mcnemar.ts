@@ -1,19 +1,22 @@
 /** McNemar's exact test (McNemar 1947) of whether two outcomes of the same rows differ. Pure. */
 import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 
-/** A p below this counts as showing a difference between two outcomes of the same rows. */
+/**
+ * A p-value below this counts as evidence of a difference between two outcomes of the same rows.
+ */
 export const SIGNIFICANCE = 0.05;
 
 /** How two outcomes of the same rows compare. */
 export interface PairedOutcomes {
-  /** Rows with the first outcome alone, and with the second alone. */
+  /** The numbers of rows with only the first outcome, and with only the second. */
   readonly onlyFirst: number;
   readonly onlySecond: number;
-  /** Share of rows with the first outcome minus that with the second. */
+  /** The share of rows with the first outcome minus the share with the second. */
   readonly difference: number;
   /**
-   * Two-sided p of no difference: under that hypothesis each discordant row is a fair coin, so that
-   * p = min(1, 2·P[Binomial(b + c, ½) ≤ min(b, c)]); 1 where no row is discordant.
+   * The two-sided p-value of the hypothesis of no difference. Under it, each discordant row is a
+   * fair coin toss, so p = min(1, 2·P[Binomial(b + c, ½) ≤ min(b, c)]). It is 1 if no row is
+   * discordant.
    */
   readonly p: number;
 }

@@ -1,6 +1,6 @@
 /** Spearman's rank correlation. Pure. */
 
-/** The rank of each value, from 1; ties share their mean rank. */
+/** Returns the rank of each value, from 1. Ties share their mean rank. */
 export function ranks(values: readonly number[]): number[] {
   const sorted = [...values].sort((a, b) => a - b);
   const rankOf = new Map<number, number>();
@@ -15,8 +15,8 @@ export function ranks(values: readonly number[]): number[] {
 }
 
 /**
- * Spearman's ρ of pairs; null for fewer than three, or where either side is all ties. Throws a
- * RangeError if the lists differ in length.
+ * Returns Spearman's ρ of the pairs (a[i], b[i]). Null for fewer than three pairs, or if all values
+ * of one list are equal. Throws a RangeError if the lists differ in length.
  */
 export function spearman(a: readonly number[], b: readonly number[]): number | null {
   if (a.length !== b.length)

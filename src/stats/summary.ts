@@ -12,8 +12,8 @@ export interface Summary {
 }
 
 /**
- * Throws a RangeError if there are no values.
- * @param level of the interval
+ * Summarises values. Throws a RangeError if there are none.
+ * @param level the confidence level of the interval
  */
 export function summarise(values: readonly number[], level = 0.95): Summary {
   const n = values.length;
@@ -27,15 +27,15 @@ export function summarise(values: readonly number[], level = 0.95): Summary {
 
 export interface PairedDifference extends Summary {
   /**
-   * Cohen's d_z: the mean difference over the standard deviation of the differences; null where
-   * that deviation is 0 but for rounding, or n < 2.
+   * Cohen's d_z: the mean difference divided by the standard deviation of the differences. Null if
+   * that deviation is 0 apart from rounding, or if n < 2.
    */
   readonly effect: number | null;
 }
 
 /**
- * The differences a − b, pair by pair. Incomplete pairs are for the caller to leave out and to
- * count. Throws a RangeError if the lists differ in length or are empty.
+ * Summarises the differences a − b, pair by pair. The caller leaves out incomplete pairs and counts
+ * them. Throws a RangeError if the lists differ in length or are empty.
  */
 export function pairedDifference(
   a: readonly number[],
@@ -48,7 +48,8 @@ export function pairedDifference(
     a.map((x, i) => x - b[i]!),
     level,
   );
-  // As much as .9 − .8 and .8 − .7 differ in double precision.
+  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in double
+  // precision.
   const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
   return {
     ...summary,

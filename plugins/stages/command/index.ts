@@ -8,7 +8,7 @@ export default defineStage<Params>({
   compute: false,
   scope: 'cell',
   define(cells, { with: given }) {
-    // The spec phase has checked the declaration, and the engine hands it over whole.
+    // The spec phase has checked the declaration, and the engine passes it on whole.
     const { inputs: wanted, fields, files, ...asked } = given as Asked;
     const { names, assets } = namedFiles(files, `commands.${asked.name}.files`);
     const inputs: { [place: string]: StageRequest } = {};
@@ -34,7 +34,7 @@ export default defineStage<Params>({
   run: async (context) => (await import('./run.ts')).run(context),
 });
 
-/** The value of a cell's field by its dotted path; null where there is none. */
+/** Returns the value of a cell's field by its dotted path, or null if there is none. */
 function fieldOf(cell: Cell, path: string): Json {
   let value: unknown = cell;
   for (const name of path.split('.')) {

@@ -3,7 +3,7 @@ import type { JsonObject } from '../../../src/api.ts';
 type Scope = 'cell' | 'experiment';
 type Texts = { readonly [name: string]: string };
 
-/** What stays of a declaration in the stage's parameters as it is. */
+/** The part of a declaration that enters the stage's parameters unchanged. */
 type Declared = {
   readonly name: string;
   readonly scope: Scope;
@@ -13,13 +13,13 @@ type Declared = {
   readonly env: Texts;
   readonly pass_env: readonly string[];
   /**
-   * Variables that hold a secret, by the name of the variable of ours that it is taken from. Their
-   * values are in no key and no record.
+   * The program's variables that hold a secret, each with the name of the variable of this process
+   * from which it is taken. Their values are in no key and no record.
    */
   readonly secrets: Texts;
 };
 
-/** The declaration under a spec's `commands`, which the engine hands over as `with`. */
+/** The declaration under a spec's `commands`, which the engine passes as `with`. */
 export type Asked = Declared & {
   readonly inputs: readonly {
     readonly name: string;
@@ -33,15 +33,15 @@ export type Asked = Declared & {
 };
 
 export type Params = Declared & {
-  /** By their own names. */
+  /** The files, by file name. */
   readonly files: readonly string[];
-  /** For each cell that it reads: the fields that the program is told, and its inputs. */
+  /** For each cell that the stage reads: the fields that the program is told, and the inputs. */
   readonly cells: readonly {
     readonly fields: JsonObject;
     /** Places below `inputs/`, by name. */
     readonly inputs: Texts;
   }[];
-  /** Inputs that join the grid themselves: places below `inputs/`, by name. */
+  /** The inputs that themselves join the grid, as places below `inputs/`, by name. */
   readonly joined: Texts;
 };
 

@@ -41,7 +41,7 @@ function limitsOf({ limits }: Context): Limits {
   return { timeout_seconds, output_mb };
 }
 
-/** What the program is told: of its one cell, or of every cell of the grid. */
+/** Returns what the program is told about its one cell, or about every cell of the grid. */
 function taskOf({ name, scope, cells, joined, options, outputs }: Params) {
   const below = (places: { readonly [name: string]: string }) =>
     Object.fromEntries(Object.entries(places).map(([input, place]) => [input, `inputs/${place}`]));

@@ -1,4 +1,4 @@
-/** A command's secrets: variables of this process's environment that are handed to its program. */
+/** A command's secrets: environment variables of this process that are passed to the program. */
 import { UserFault } from '../../../src/api.ts';
 import { fileWith } from '../../../src/command/leak.ts';
 import type { Params } from './params.ts';
@@ -6,7 +6,7 @@ import type { Params } from './params.ts';
 export interface Secret {
   /** The program's variable. */
   readonly variable: string;
-  /** The variable of this process that it is taken from. */
+  /** The variable of this process from which the value is taken. */
   readonly from: string;
   readonly value: string;
 }
@@ -15,7 +15,7 @@ export const unsetMessage = (variable: string): string =>
   `the environment variable ${variable} is not set`;
 export const SECRET_HINT = 'set it where dosimeter is started; a secret has no default';
 
-/** @throws UserFault where one is not set */
+/** @throws UserFault if one of the variables is not set */
 export function readSecrets({ secrets }: Params): Secret[] {
   return Object.entries(secrets).map(([variable, from]) => {
     const value = process.env[from];
@@ -24,7 +24,7 @@ export function readSecrets({ secrets }: Params): Secret[] {
   });
 }
 
-/** Throws a UserFault where a file of the output holds a secret. */
+/** Throws a `UserFault` if a file of the output contains a secret. */
 export async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
   for (const { from, value } of secrets) {
     const leak = await fileWith(outDir, value);

@@ -1,9 +1,9 @@
-/** Faults that the two splits of a spec show together. */
+/** Finds faults that lie in the combination of a spec's two splits. */
 import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import { splitParams } from './split-params.ts';
 
-/** Throws a UserFault where one split has pairs of texts and the other has single texts. */
+/** Throws a `UserFault` if one split has pairs of texts and the other has single texts. */
 export function checkPairs({ data: { train, validation } }: Cell): void {
   const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
   if (pairs(train) === pairs(validation)) return;
@@ -16,14 +16,14 @@ export function checkPairs({ data: { train, validation } }: Cell): void {
 }
 
 /**
- * What decides, beside `hold_out`, which rows of a source are held out. Where it differs between
- * two splits, they are divided independently of each other.
+ * The fields that decide, beside `hold_out`, which rows of a source are held out. If one of them
+ * differs between the two splits, the splits are divided independently of each other.
  */
 const DIVIDED_BY = ['format', 'header', 'columns', 'balance', 'offset', 'limit'] as const;
 
 /**
- * Throws a UserFault where `hold_out` divides one source in such a way that training rows could be
- * among the validation rows.
+ * Throws a `UserFault` if `hold_out` divides one source so that training rows could be among the
+ * validation rows.
  */
 export function checkParts({ data: { train, validation } }: Cell): void {
   if (datasetUri(train.source) !== datasetUri(validation.source)) return;

@@ -1,10 +1,13 @@
-/** A split of the spec as the data stage keeps it in its parameters. */
+/** A split of the spec as it appears in the data stage's parameters. */
 import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
 import { chooseFormat } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import type { SplitParams } from '../../../src/data/split-request.ts';
 
-/** Optional fields that are not given are left out, so that no key holds them. */
+/**
+ * Returns the parameters of a split. Optional fields that are not given are left out, so that they
+ * do not enter the key.
+ */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
   const { columns, max_words, balance, offset, limit, hold_out, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
@@ -26,7 +29,7 @@ const TABLES = new Set(['tsv', 'csv', 'files']);
 
 /**
  * Whether the first line names the columns.
- * @throws UserFault where the columns are numbers and the spec does not say
+ * @throws UserFault if the columns are numbers and the spec does not say
  */
 function hasHeader(
   { header, columns: { text, text_pair: pair = text, label } }: CellSplit,
@@ -45,8 +48,8 @@ function hasHeader(
 }
 
 /**
- * What the labels of the training split are read with. The rest, such as `limit`, is left out: the
- * validation rows do not depend on it.
+ * Returns the parameters that the training split's labels depend on. Others, such as `limit`, are
+ * left out, because the validation rows do not depend on them.
  */
 export const labelParams = (split: CellSplit): SplitParams => {
   const { format, columns, header, digest } = splitParams(split, 'train');
@@ -61,8 +64,8 @@ export const labelParams = (split: CellSplit): SplitParams => {
 };
 
 /**
- * `data.classes`, or those that either split gives; null if none are given. Where two lists differ,
- * `disagreement` says so.
+ * Returns `data.classes`, or the classes that either split gives, or null if none are given. If two
+ * lists differ, `disagreement` says so.
  */
 export function classesOf({ data }: Cell): {
   classes: readonly string[] | null;

@@ -7,7 +7,7 @@ import {
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
-  /** The split's first rows, as many as there are. */
+  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
 };

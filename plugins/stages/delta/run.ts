@@ -51,7 +51,7 @@ function metricsOf({ layers, total }: Delta): Metrics {
     semidefinite_layers: share((layer) => layer.negative_semidefinite),
     scaled_premise_layers: share((layer) => layer.scaled),
     stated_premise_layers: share((layer) => layer.stated),
-    // With the mean square of the drawn entries in place of σ²: where σ² is 1/n, chance decides.
+    // These use the mean square of the drawn entries instead of σ². If σ² is 1/n, chance decides.
     sample_scaled_premise_layers: share((layer) => layer.sample_scaled),
     sample_stated_premise_layers: share((layer) => layer.sample_stated),
   };

@@ -1,4 +1,7 @@
-/** M′: the start's kernel between this attack's poisoned rows and their originals. */
+/**
+ * Computes M′: the kernel, at the start of training, between this attack's poisoned rows and their
+ * originals.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
@@ -14,15 +17,15 @@ import type { Training } from './trainings.ts';
 export interface Between {
   readonly pairs: number;
   /**
-   * Pairs that the model reads alike: only the label was poisoned, or the change lies beyond
-   * max_length.
+   * The number of pairs whose two texts are the same to the model, because only the label was
+   * poisoned or the change lies beyond max_length.
    */
   readonly alike: number;
   readonly full: PairKernel;
   readonly lora: PairKernel | null;
 }
 
-/** Null where the attack changes no row, and only adds some. */
+/** Returns M′, or null if the attack changes no row and only adds some. */
 export async function kernelsBetween(
   context: RunContext<Params>,
   start: Training,

@@ -1,4 +1,4 @@
-/** M, and the noise floor that it is read against, step by step. */
+/** Measures M, and the noise floor that it is compared with, step by step. */
 import type { Network } from '../../../src/science/nn/network.ts';
 import {
   compareRuns,
@@ -12,7 +12,10 @@ import type { Trainings } from './trainings.ts';
 
 export interface Point extends RunDistance {
   readonly step: number;
-  /** How far the clean run lies from itself where rounding alone differs; null if not measured. */
+  /**
+   * The distance between the clean run and its repetition, which differ by rounding alone. Null if
+   * it was not measured.
+   */
   readonly floor: MeanDistance | null;
 }
 
@@ -21,18 +24,20 @@ export type NoiseFloor =
   | {
       readonly measured: true;
       readonly method: string;
-      /** The checkpoints of M that the repeated run kept too. */
+      /** The number of checkpoints of M that the repeated run kept too. */
       readonly checkpoints: number;
       readonly mean: MeanDistance;
     }
   | { readonly measured: false; readonly method: null; readonly reason: string };
 
-/** How the noise floor was measured, as a result says it. */
+/** How the noise floor was measured, as results say it. */
 export const FLOOR =
   "the clean run trained again, alone, each batch's rows read in reverse order: " +
   'the same sums in another order of reduction';
 
-/** M at one step, and the noise floor where the repeated run can be looked at there too. */
+/**
+ * Returns M at one step, and the noise floor if the repeated run's model is available there too.
+ */
 export function distanceAt(
   step: number,
   start: Network,
@@ -57,13 +62,13 @@ export function distanceAt(
   );
 }
 
-/** compareRuns gives one distance for each run that it is handed. */
+/** Asserts that a distance is there: compareRuns returns one for each run that it receives. */
 function given(distance: RunDistance | undefined): RunDistance {
   if (distance === undefined) throw new Error('a run was not compared');
   return distance;
 }
 
-/** @param reason why it was not measured, if that is already known */
+/** @param reason why the noise floor was not measured, if that is already known */
 export function noiseFloorOf(points: readonly Point[], reason: string | undefined): NoiseFloor {
   const floors = points.flatMap(({ floor }) => floor ?? []);
   if (floors.length > 0)

@@ -16,20 +16,20 @@ import {
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
-  /** The adapter of the bases, where it is in their training that the two runs part. */
+  /** The adapter of the bases. Present if the two runs part in the training of their bases. */
   readonly base_adapter?: string;
-  /** Poisoned rows that are paired with their originals for M′. */
+  /** The number of poisoned rows that are paired with their originals for M′. */
   readonly pairs: number;
   readonly max_length: number;
-  /** Present where one of the trainings that part may use dropout. */
+  /** Present if either of the trainings in which the runs part may use dropout. */
   readonly dropout?: true;
-  /** Why the noise floor is not measured; left out where it is. */
+  /** Why the noise floor is not measured. Absent if it is measured. */
   readonly no_floor?: string;
 };
 
 /**
- * Whether a training may use dropout. Where the spec has none, an adapter that comes from a folder
- * has the folder's.
+ * Whether a training may use dropout. If the spec sets none, an adapter that comes from a folder
+ * uses the folder's.
  */
 const mayDropOut = (cell: Cell): boolean => dropsOut(cell) || takesFoldersDropout(cell);
 
@@ -40,8 +40,9 @@ const takesFoldersDropout = ({ adapter }: Cell): boolean =>
   adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
 
 /**
- * Why a clean run repeated with the rows of its batches reversed would not show rounding alone;
- * null where it does. @param parts the first training that the run and its clean twin do not share
+ * Returns why a clean run, repeated with the rows of its batches reversed, would not show rounding
+ * alone. Null if it would.
+ * @param parts the first training that the run and its clean twin do not share
  */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
@@ -64,8 +65,8 @@ function withoutFloor(cell: Cell, parts: Cell): string | null {
 }
 
 /**
- * The first training that a run and its clean twin do not share: the two part there, and its
- * poisoned rows are those of M′.
+ * Returns the first training that a run and its clean twin do not share. The two runs part there,
+ * and M′ uses the poisoned rows of that training.
  */
 function partingOf(cell: Cell): Cell {
   const base = baseOf(cell);
@@ -101,8 +102,8 @@ export default defineStage<Params>({
         start: { kind: 'train', cell: beforeTraining(parts), ...section },
         model: { kind: 'train', cell },
         clean: { kind: 'train', cell: twin },
-        // One repeated run for each clean run: every attack and dose that is compared with that
-        // clean run shares it.
+        // Each clean run is repeated once. Every attack and dose that is compared with that clean
+        // run shares the repetition.
         ...(noFloor === null
           ? { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }
           : {}),

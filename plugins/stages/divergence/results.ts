@@ -23,7 +23,8 @@ export async function writeResults(
     ...flatDistances(mean),
     ...(noise.measured
       ? {
-          // Both are distances from the same clean run: its own change is M's already.
+          // Both are distances from the same clean run, so M's metrics already hold that run's
+          // change.
           ...flatDistances(noise.mean, 'floor.', ['clean_change']),
           ...overFloor(points),
         }

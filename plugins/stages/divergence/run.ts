@@ -27,7 +27,7 @@ async function writeNothing({ outDir, log }: Context): Promise<void> {
   log('nothing to compare: no attack, or one that trains no layer');
 }
 
-/** The steps at which both runs can be looked at, ascending. */
+/** Returns the steps at which both runs' models are available, ascending. */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   log: Context['log'],
@@ -47,7 +47,7 @@ function commonSteps(
   return common;
 }
 
-/** M at each step, and M′ where the runs start. */
+/** Measures M at each step, and M′ where the runs start. */
 function measure(
   context: Context,
   trainings: Trainings,

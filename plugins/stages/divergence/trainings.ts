@@ -1,4 +1,4 @@
-/** The trainings that are compared, and the points at which their models can be looked at. */
+/** The trainings that are compared, and the steps at which their models are available. */
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf, startingModel } from '../../../src/data/model-folder.ts';
 import { endStep, openTrained, readTrainRecord } from '../../../src/science/nn/adapted-model.ts';
@@ -16,13 +16,19 @@ type Use<T> = (network: Network) => Promise<T>;
 
 export interface Training {
   readonly dir: string;
-  /** The folder of the checkpoint, or base, that it started from. */
+  /** The folder of the checkpoint or base that the training started from. */
   readonly modelPath: string;
-  /** The step where it ended, or of its best model, where early stopping kept that. */
+  /**
+   * The step at which the training ended or, if early stopping kept the best model, the step of
+   * that model.
+   */
   readonly end: number;
-  /** The steps at which it can be looked at, ascending: those that it kept, and its end. */
+  /**
+   * The steps at which the model is available, ascending: those that the training kept, and its
+   * end.
+   */
   readonly steps: readonly number[];
-  /** Hands over the model of one of those steps, and disposes of it afterwards. */
+  /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
   at<T>(step: number, use: Use<T>): Promise<T>;
   atEnd<T>(use: Use<T>): Promise<T>;
 }
@@ -48,11 +54,11 @@ async function openTraining(dir: string, parts: ModelParts): Promise<Training> {
 }
 
 export interface Trainings {
-  /** Where the two runs part: 0 steps of the training that they do not share. */
+  /** The model at which the two runs part: 0 steps of the training that they do not share. */
   readonly start: Training;
   readonly poisoned: Training;
   readonly clean: Training;
-  /** The clean run again, with the rows of each batch reversed; null where it is not repeated. */
+  /** The clean run repeated with the rows of each batch reversed. Null if it is not repeated. */
   readonly repeated: Training | null;
 }
 
@@ -68,7 +74,8 @@ export async function openTrainings(context: RunContext<Params>): Promise<Traini
   });
   const ofPoisoned = await startingAt(base);
   const ofClean = await startingAt(cleanBase);
-  // Two runs whose bases part do so where the bases start, at the checkpoint.
+  // If the runs part in the training of their bases, they part where the bases start, at the
+  // checkpoint.
   const ofStart =
     params.base_adapter === undefined
       ? ofPoisoned

@@ -25,15 +25,18 @@ import {
 export type Params = ModelNames & {
   readonly batch_size: number;
   readonly max_length: number;
-  /** Whether `max_length` is `train.max_length`, whose faults the train stage reports. */
+  /** Whether `max_length` comes from `train.max_length`, whose faults the train stage reports. */
   readonly inherited: boolean;
-  /** The attack under whose trigger rows are shown as well: `attack` and its parameters. */
+  /** The attack whose trigger is evaluated as well: `attack` and its parameters. */
   readonly trigger: Poisoning | null;
-  /** Seeds the trigger's streams; null without one. */
+  /** The seed of the trigger's streams; null if there is no trigger. */
   readonly seed: number | null;
 };
 
-/** The attack with its parameters if it is a backdoor: no other has a trigger to evaluate under. */
+/**
+ * Returns the attack with its parameters if it is a backdoor. Other attacks have no trigger to
+ * evaluate, so the result is null for them.
+ */
 function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
   if (!isAttacked(cell)) return null;
   const poisoning = attackOf(cell);
@@ -51,7 +54,10 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
-/** The clean twin's evaluation: under the same trigger if there is one, else the twin's own. */
+/**
+ * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
+ * one that the twin has anyway.
+ */
 function twinOf(cell: Cell, plugin: DefineRequest['plugin']): StageRequest {
   const trigger = triggerOf(cell, plugin);
   return {
@@ -61,7 +67,10 @@ function twinOf(cell: Cell, plugin: DefineRequest['plugin']): StageRequest {
   };
 }
 
-/** If the attack is the base's, the base's evaluation: what the attack did before this training. */
+/**
+ * Requests the base's evaluation if the attack is on the base. It shows what the attack did before
+ * this training.
+ */
 function beforeOf(cell: Cell): { readonly before?: StageRequest } {
   const base = isOfBase(cell) ? baseOf(cell) : null;
   return base === null ? {} : { before: { kind: 'evaluate', cell: base, section: 'base' } };

@@ -1,15 +1,15 @@
 /**
- * The numbers of `metrics.json`, in its order. A metric of the model's predictions is added here, or
- * to `classificationMetrics` where untouched rows suffice, and to `METRICS` of
- * `src/report/metrics.ts` if the report is to show it.
+ * Computes the numbers of `metrics.json`, in their order. To add a metric of the model's
+ * predictions, add it here, or to `classificationMetrics` if it needs only unchanged rows. To show
+ * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
 import { againstMajority, againstUntriggered } from '../../../src/science/evaluate/baselines.ts';
 import { argmax, classificationMetrics } from '../../../src/science/evaluate/metrics.ts';
 import { metricOf, type Metrics } from '../../../src/stages/files.ts';
 
-/** What the model makes of some rows. */
+/** The model's output for some rows. */
 export interface Scored {
-  /** The true ones. */
+  /** The true labels. */
   readonly labels: readonly number[];
   readonly logits: Float32Array; // (N, C)
 }
@@ -17,9 +17,9 @@ export interface Scored {
 export interface UnderTrigger {
   /** The label id of the class that the trigger leads to. */
   readonly target: number;
-  /** The rows of other classes, under the trigger. */
+  /** The rows of other classes, with the trigger. */
   readonly triggered: Scored;
-  /** Logits of rows that hold part of the trigger only; empty where the attack has no negatives. */
+  /** The logits of rows with only a part of the trigger. Empty if the attack has no negatives. */
   readonly partial: Float32Array; // (M, C)
   /** The share of rows whose whole trigger the model reads. */
   readonly seen: number;
@@ -27,15 +27,13 @@ export interface UnderTrigger {
 
 export interface Evaluation {
   readonly classes: number; // C
-  /** The validation rows as they are, without a trigger. */
+  /** The validation rows without a trigger. */
   readonly plain: Scored;
-  /** Null where no trigger is shown. */
+  /** Null if no trigger is evaluated. */
   readonly underTrigger: UnderTrigger | null;
-  /**
-   * Metrics of the paired clean run, under the same trigger; null of a run that is clean itself.
-   */
+  /** Metrics of the paired clean run, with the same trigger. Null if this run is clean itself. */
   readonly twin: Metrics | null;
-  /** Metrics of the poisoned base before this training; null where the base is not poisoned. */
+  /** Metrics of the poisoned base before this training. Null if the base is not poisoned. */
   readonly before: Metrics | null;
 }
 
@@ -52,7 +50,7 @@ export function metricsOf(evaluation: Evaluation): Metrics {
   };
 }
 
-/** Beside the paired clean run's, and beside the poisoned base's. */
+/** Returns the accuracy compared with the paired clean run's and with the poisoned base's. */
 function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metrics {
   return {
     ...(twin === null
@@ -66,7 +64,7 @@ function comparedMetrics({ twin, before }: Evaluation, accuracy: number): Metric
   };
 }
 
-/** @param untriggered predictions of all validation rows, as they are */
+/** @param untriggered the predictions for all validation rows without the trigger */
 function triggerMetrics(
   { plain, classes, twin, before }: Evaluation,
   { target, triggered, seen }: UnderTrigger,
@@ -80,7 +78,8 @@ function triggerMetrics(
     triggered_rows: predictions.length,
     robust_accuracy: share((prediction, i) => prediction === triggered.labels[i]),
   };
-  // Of a model that no attack touched it is no success, but what the trigger does by itself.
+  // For a model that no attack touched, the rate is not a success: it shows what the trigger does
+  // by itself.
   if (twin === null) return { ...metrics, trigger_rate: rate, trigger_seen: seen };
   const cleanRate = metricOf(twin, 'trigger_rate');
   const ofOtherClasses = untriggered.filter((_, i) => plain.labels[i] !== target);
@@ -95,7 +94,9 @@ function triggerMetrics(
   };
 }
 
-/** Rows with part of the trigger, which must not lead to the target class. */
+/**
+ * Returns the metrics of rows with part of the trigger, which must not lead to the target class.
+ */
 function falseTriggerMetrics(
   { classes, twin }: Evaluation,
   { target, partial }: UnderTrigger,

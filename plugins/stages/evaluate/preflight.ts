@@ -5,7 +5,7 @@ import { assetOf } from '../../../src/stages/files.ts';
 import { loadArchitecture } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';
 
-/** Checks a `max_length` of the stage's own; the train stage checks the one that it inherits. */
+/** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { architecture: name, max_length: value, inherited } = context.params;
   if (inherited) return [];

@@ -21,7 +21,7 @@ import type { Params } from './index.ts';
 import { metricsOf, type UnderTrigger } from './metrics.ts';
 
 type Context = RunContext<Params>;
-/** (N, C) of N rows, in their order. */
+/** Returns the logits of N rows, (N, C), in the order of the rows. */
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
 export async function run(context: Context): Promise<void> {
@@ -73,7 +73,7 @@ export async function run(context: Context): Promise<void> {
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
 const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
 
-/** The share of rows whose whole trigger the model reads; the log says it where some do not. */
+/** Returns the share of rows whose whole trigger the model reads. Logs it if it is below 1. */
 function shareSeen(
   { params: { max_length: maxLength }, log }: Context,
   { bare, shown }: ShownTrigger,
@@ -85,7 +85,7 @@ function shareSeen(
   return seen;
 }
 
-/** Null where the stage evaluates under no trigger. */
+/** Returns the trigger, or null if the stage evaluates without one. */
 async function openTrigger(
   context: Context,
   rows: readonly Row[],
@@ -102,7 +102,7 @@ async function openTrigger(
   });
 }
 
-/** @param total rows that are scored in all, one call after the other */
+/** @param total the number of rows that all calls together score */
 function scorer(
   { params, progress, signal }: Context,
   network: Network,
@@ -121,7 +121,7 @@ function scorer(
   };
 }
 
-/** Null where the stage has no such input. */
+/** Returns the metrics of an input, or null if the stage has no such input. */
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
   const input = inputs[name];
   return input === undefined ? null : readMetrics(input.dir);

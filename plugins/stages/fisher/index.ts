@@ -6,7 +6,7 @@ import { REFUSED, WAY_OUT } from './refused.ts';
 export type Params = {
   readonly tolerance: number;
   readonly alphas: readonly Alpha[];
-  /** Present where the kernels would be estimates, which are refused. */
+  /** Present if the kernels would be estimates, which are refused. */
   readonly method?: 'projected';
 };
 

@@ -1,11 +1,11 @@
 /**
- * Why Fisher information is not made of projected kernels, as preflight and run say it.
+ * Why Fisher information is not computed from projected kernels, as preflight and run say it.
  *
- * A logarithm does not let a kernel's noise average out, and the standard error of ‖K‖ says nothing
- * about its small eigenvalues. Measured by bench/projected-fisher.ts (MiniLM, LoRA r = 8 at its
- * start, 4 replicates; means over projections minus the exact value, in nats): with 32 rows at
- * dimension 64, normalised information bits are off by +0.6 for LoRA and by −0.9 for full, where
- * the margin of the verdict's rule is 0.7; with 128 rows at dimension 16, raw bits are off by −1.4
+ * A kernel's noise does not average out under a logarithm, and the standard error of ‖K‖ says
+ * nothing about its small eigenvalues. Measured by bench/projected-fisher.ts (MiniLM, LoRA r = 8 at
+ * its start, 4 replicates; means over projections minus the exact value, in nats): with 32 rows at
+ * dimension 64, normalised information bits are off by +0.6 for LoRA and by −0.9 for full, while
+ * the margin of the verdict rule is 0.7; with 128 rows at dimension 16, raw bits are off by −1.4
  * for LoRA and by −35 for full, and so is LoRA − full. The bias grows with the square of the rows,
  * and all seeds share it, so that no interval over them covers it.
  */

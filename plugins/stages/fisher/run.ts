@@ -20,7 +20,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   await writeMetrics(context.outDir, metrics);
 }
 
-/** Writes what one point's kernels give, and returns its metrics. */
+/** Writes what is computed from one point's kernels, and returns its metrics. */
 async function summarise(
   { params, outDir, log, signal }: RunContext<Params>,
   dir: string,
@@ -40,8 +40,8 @@ async function summarise(
     if (kernel === null) continue;
     const summary = fisher(kernel, logits, labels, { tolerance, alphas });
     summaries[name] = summary;
-    // The kernel's own spectrum as well: after training, p(1 − p) dominates the Fisher's, and that
-    // follows the model's confidence.
+    // The kernel's own spectrum is recorded as well: after training, p(1 − p) dominates that of the
+    // Fisher information, and p(1 − p) follows the model's confidence.
     spectra[name] = spectrumOf({ n: rows * classes, data: kernel, zeros: 0 });
     Object.assign(
       metrics,
@@ -61,7 +61,7 @@ async function summarise(
   return metrics;
 }
 
-/** The numbers of one spectrum under flat names. */
+/** Returns the numbers of one spectrum under flat names. */
 function flatten(prefix: string, summary: SpectrumSummary): Metrics {
   const { spectrum, count, information_bits, information_bits_normalised, renyi } = summary;
   const metrics: Metrics = {

@@ -8,13 +8,13 @@ import {
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
-  /** The split's first rows, as many as there are. */
+  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly kernels: readonly KernelKind[];
   readonly per_layer: boolean;
   readonly memory_mb: number;
-  /** The kept step whose kernel this is; left out at the start and at the end. */
+  /** The kept step at which the kernel is computed. Absent at the start and at the end. */
   readonly step?: number;
 } & (
     | { readonly method: 'auto' | 'explicit' | 'gram' }
@@ -63,8 +63,8 @@ export default defineStage<Params>({
       },
       inputs: {
         model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
-        // Clean rows, whatever the attack: the kernel describes the model on the data that it is
-        // for.
+        // The rows are clean, whatever the attack, because the kernel describes the model on the
+        // data that it is meant for.
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...startInputs(cell),
       },

@@ -2,15 +2,15 @@ import type { PreflightContext, Problem } from '../../../src/api.ts';
 import { notKept } from '../../../src/science/train/checkpoints.ts';
 import type { Params } from './index.ts';
 
-/** The training's own parameters, as far as they say which steps it keeps. */
+/** The parameters of the training that say which steps it keeps. */
 type Training = {
   readonly checkpoints?: number | readonly number[];
   readonly steps?: number;
 };
 
 /**
- * Finds a step that the training will not keep before the training runs. It asks the training's
- * parameters, since the spec may give its number of steps in several places.
+ * Reports, before the training runs, a step that the training will not keep. It reads the
+ * training's parameters, because the spec may give the number of steps in several places.
  */
 export function preflight({
   params: { step },

@@ -67,7 +67,7 @@ function compute(
   adapted: AdaptedModel,
   rows: readonly TokenRow[],
 ): Promise<KernelSet> {
-  // A model without LoRA has the full kernel only, whatever was asked for.
+  // A model without LoRA has only the full kernel, whatever was asked for.
   const hasFactors = adapted.layers.some(({ lora }) => lora !== undefined);
   return kernelSet(adapted, rows, null, {
     which: hasFactors ? params.kernels : ['full'],
@@ -99,7 +99,10 @@ async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
     if (found[kind] !== null) await write(kind, found[kind]);
 }
 
-/** `layers.json`: each layer's trace of each kernel, by the checkpoint's own weight names. */
+/**
+ * Returns the content of `layers.json`: the trace of each kernel in each layer, by the weight names
+ * of the checkpoint.
+ */
 const tracesOf = ({ layers }: KernelSet, adapted: AdaptedModel): Record<string, object> =>
   Object.fromEntries(
     layers.map(({ layer, full, lora }) => [
@@ -108,7 +111,7 @@ const tracesOf = ({ layers }: KernelSet, adapted: AdaptedModel): Record<string, 
     ]),
   );
 
-/** `rows.json`: the rows in the kernel's order, one a line. */
+/** Writes `rows.json`: the rows in the kernel's order, one per line. */
 async function writeRowList(
   outDir: string,
   rows: readonly Row[],

@@ -26,7 +26,8 @@ export async function run(context: RunContext): Promise<void> {
   const start = points.get('init');
   for (const [at, kernels] of points) {
     if (at === 'init' || start === undefined) continue;
-    // What the whole training did has no prefix, what it did up to a kept step has that step's.
+    // Metrics of the whole training have no prefix. Those up to a kept step have the step's name as
+    // prefix.
     const prefix = at === 'final' ? '' : `${at}.`;
     Object.assign(metrics, withPrefix(prefix, metricsSince(start, kernels)));
   }
@@ -42,7 +43,10 @@ async function copyKernels(from: string, to: string): Promise<void> {
     if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
 }
 
-/** What the kernels of one point are by themselves, and LoRA's beside the full one. */
+/**
+ * Returns the metrics of the kernels at one point, and those that compare LoRA's kernel with the
+ * full one.
+ */
 async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   const { rows, classes, full, lora, errors } = kernels;
   const metrics: Metrics = {};
@@ -60,7 +64,7 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   return metrics;
 }
 
-/** How far training moved each kernel from the start's. */
+/** Returns how far training has moved each kernel since the start. */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};
   for (const kind of KINDS) {

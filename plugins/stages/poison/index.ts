@@ -4,7 +4,7 @@ import { onlyCell } from '../../../src/stages/definition.ts';
 
 export type Params = {
   readonly poisoning: Poisoning;
-  /** Null for the clean baseline, which draws nothing: one serves every seed. */
+  /** Null for the clean baseline. It draws nothing, so all seeds share one. */
   readonly seed: number | null;
 };
 

@@ -37,8 +37,8 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
 }
 
 /**
- * The classes of the training rows and their counts. Null where they can't be told without waiting,
- * and where the data stage reports what is wrong with them.
+ * Returns the classes of the training rows and their counts. Null if finding them would take long,
+ * or if the rows have a fault, which the data stage reports.
  */
 async function knownRows(
   context: Context,
@@ -46,7 +46,7 @@ async function knownRows(
 ): Promise<SplitCounts | null> {
   if (dir !== null) return readDatasetInfo(dir);
   const request = splitRequest(params, assets, (kind, name) => context.plugin(kind, name));
-  // Reading a corpus out of a package takes seconds.
+  // Reading a corpus from a package takes seconds.
   if (request === null || request.dataset.unordered) return null;
   return splitCounts(request).catch((error: unknown) => {
     problemOf(error, []); // throws anything but a user's fault
@@ -59,7 +59,7 @@ function faultsOf(step: Step, { classes, counts }: SplitCounts): readonly Proble
   const found = attack.check
     ? attack.check({ params, classes, counts })
     : doseFaults(params, counts);
-  // A fault of the attack's own check may be about its target already.
+  // A fault found by the attack's own check may already be about its target.
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 

@@ -7,14 +7,19 @@ import {
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
-  /** The tangent kernel describes SGD; a figure names what the model was trained with. */
+  /**
+   * The optimiser. The tangent kernel describes SGD, so a figure names what the model was trained
+   * with.
+   */
   readonly optimizer: string;
   readonly learning_rate: number;
-  /** The split's first rows, as many as there are. */
+  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly batch_size: number;
-  /** Kept steps that are looked at beside the end, ascending; left out where there are none. */
+  /**
+   * The kept steps that are examined in addition to the end, ascending. Absent if there are none.
+   */
   readonly steps?: readonly number[];
 };
 

@@ -32,18 +32,21 @@ interface Point {
     readonly [K in 'lora' | 'full']?: {
       readonly drift: number;
       readonly rotation: number;
-      /** Of projected kernels: the larger of the two standard errors, as a share of their norms. */
+      /**
+       * For projected kernels: the larger of the two standard errors, each as a share of its
+       * kernel's norm.
+       */
       readonly error?: number;
     };
   };
   readonly linear: LinearFit;
 }
 
-/** The model at one point, and how it came there. */
+/** The model at one point, and how far training moved it. */
 interface Reached {
   readonly step: number;
   readonly logits: Float32Array; // (N, C)
-  /** Θ_T − Θ₀ by name; the caller disposes of it. */
+  /** Θ_T − Θ₀ by name. The caller must dispose of it. */
   readonly displacement: Map<string, Tensor>;
 }
 
@@ -132,7 +135,7 @@ async function writeLogits(
   await writeNpy(join(outDir, `logits-${name}.npy`), { shape, data: logits });
 }
 
-/** @param ntk metrics of the ntk stage, which has compared the kernels of these points */
+/** @param ntk the metrics of the ntk stage, which has compared the kernels at these points */
 function compare(
   at: number | 'final',
   classes: number,
@@ -180,7 +183,10 @@ async function writeResults(
   await writeMetrics(outDir, Object.fromEntries(points.flatMap(flatten)));
 }
 
-/** The end's numbers under plain names, those of a kept step under its own. */
+/**
+ * Returns a point's numbers by name. Those of a kept step have the step's name as prefix; those of
+ * the end have no prefix.
+ */
 function flatten({ at, kernels, linear }: Point): [string, number][] {
   const prefix = at === 'final' ? '' : `${at}.`;
   return [

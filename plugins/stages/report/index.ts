@@ -12,7 +12,7 @@ import { filesApart } from '../../../src/command/files.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import { attackNames, isTrainedGoal, type Params, readGoals } from './params.ts';
 
-/** The distinct values, and for each item the index of its own. */
+/** Returns the distinct values and, for each item, the index of its value among them. */
 function intern<T>(values: readonly T[]): {
   readonly distinct: readonly T[];
   readonly indexes: readonly number[];
@@ -32,7 +32,7 @@ function intern<T>(values: readonly T[]): {
 }
 
 /**
- * Returns the section without the folder of its file: where a file lies on this machine belongs
+ * Returns the section without the folder of its file. Where a file is on this machine belongs
  * neither to what was asked nor to the report's key.
  */
 const portable = (section: { readonly source: string }): JsonObject => ({
@@ -45,13 +45,13 @@ const portable = (section: { readonly source: string }): JsonObject => ({
 const numbered = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
-/** What the attacks did to the rows that a cell, or its base, was trained on. */
+/** Requests what the attacks did to the rows that a cell, or its base, was trained on. */
 const poisonRequest = (cell: Cell): StageRequest => {
   const base = isOfBase(cell) ? baseOf(cell) : null;
   return base === null ? { kind: 'poison', cell } : { kind: 'poison', cell: base, section: 'base' };
 };
 
-/** Every goal of every cell, with the poisoned rows of trained cells. */
+/** Returns every goal of every cell as an input, and the poisoned rows of trained cells. */
 function goalInputs(cells: readonly Cell[], kinds: readonly string[], isTrained: boolean) {
   const inputs: { [name: string]: StageRequest } = {};
   for (const [index, cell] of cells.entries()) {
@@ -68,8 +68,8 @@ interface Sources {
 }
 
 /**
- * The models and data sets by role. The sources themselves are assets: a file may have changed
- * where its rows did not, and the report names the file.
+ * Returns the models and data sets by role. The sources themselves are assets, because a file may
+ * change although its rows do not, and the report names the file.
  */
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   const models = intern(cells.map((cell) => cell.model));
@@ -102,7 +102,7 @@ export default defineStage({
     'provenance.',
   compute: false,
   scope: 'experiment',
-  // They hold timings.
+  // These files hold timings.
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
   tolerant: true,
   define(cells, { goals }) {

@@ -1,13 +1,13 @@
-/** What the report is told of the grid besides the stages' files. */
+/** What the report is told about the grid, in addition to the stages' files. */
 import { type JsonObject, type Poisoning, stepsOf } from '../../../src/api.ts';
 
 export type Params = {
   /** The kinds of the goal stages. */
   readonly goals: readonly string[];
   readonly cells: readonly PlannedCell[];
-  /** The distinct training settings: most cells share theirs. */
+  /** The distinct training settings. Most cells share theirs with others. */
   readonly train: readonly JsonObject[];
-  /** Role → what the spec says of the source. */
+  /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
 };
 
@@ -18,12 +18,13 @@ export type PlannedCell = {
   /** Whether that attack is on the cell's base. */
   readonly of_base?: true;
   readonly adapter: { readonly type: string } & JsonObject;
-  /** The index of its settings in `Params.train`. */
+  /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
 };
 
 /**
- * Goals whose cells were trained on poisoned rows: the report shows receipts and data sets then.
+ * The goals for which models are trained, possibly on poisoned rows. With any of them, the report
+ * shows receipts and data sets.
  */
 const TRAINED_GOALS = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
 export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
@@ -32,7 +33,10 @@ export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 export const readGoals = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
-/** The names of all attacks of these cells, the steps of an attack each by its own. */
+/**
+ * Returns the names of all attacks of these cells. Each step of a composed attack is listed by its
+ * own name.
+ */
 export const attackNames = (
   cells: readonly { readonly poisoning: Poisoning }[],
 ): readonly string[] => [

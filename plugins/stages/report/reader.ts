@@ -1,6 +1,6 @@
 /**
- * Reads the files of the report's inputs. A failed stage has no input (the report tolerates that),
- * and what it would have written is left out.
+ * Reads the files of the report's inputs. A failed stage is missing from the inputs, which the
+ * report tolerates: what the stage would have written is left out.
  */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -32,11 +32,11 @@ import type { Params, PlannedCell } from './params.ts';
 
 export type Inputs = RunContext['inputs'];
 
-/** The output folder of a stage of a cell; null where it failed or was not asked for. */
+/** Returns the output folder of a cell's stage. Null if the stage failed or was not asked for. */
 const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
   inputs[`${kind}:${index}`]?.dir ?? null;
 
-/** Reads and parses a file; null where the folder or the file is not there. */
+/** Reads and parses a file. Returns null if the folder or the file does not exist. */
 async function optional<T>(
   dir: string | null,
   file: string,
@@ -48,13 +48,13 @@ async function optional<T>(
 }
 const json = (text: string): unknown => JSON.parse(text);
 
-/** The checkpoints that a stage's output has a folder of. */
+/** Returns the checkpoints for which a stage's output has a folder. */
 const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
   pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
 
 type NominalVariance = (fanIn: number, rank: number) => number;
 
-/** The σ² that the initialiser states; null where A came from a file. */
+/** Returns the σ² that the initialiser states, or null if A came from a file. */
 function nominalVariance(adapter: JsonObject): NominalVariance | null {
   const init = adapter['init'] as
     { readonly distribution?: Distribution; readonly variance?: number | string } | undefined;
@@ -65,8 +65,8 @@ function nominalVariance(adapter: JsonObject): NominalVariance | null {
 }
 
 /**
- * A's rows as training started. Without an ntk stage the premise is predicted from the shapes of
- * the trained adapter.
+ * Reads what is known about A at the start of training. Without an ntk stage, the premise is
+ * predicted from the shapes of the trained adapter.
  */
 async function readLora(
   inputs: Inputs,
@@ -125,7 +125,7 @@ async function readFisher(
   return { fisher, kernelSpectra };
 }
 
-/** The parts of a cell that are read from its stages' files, but for kernels and receipts. */
+/** The parts of a cell that are read from its stages' files, except kernels and receipts. */
 export type ReadCell = Pick<
   ReportCell,
   'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'
@@ -151,7 +151,7 @@ export async function readCell(
   };
 }
 
-/** The kernels of a cell's ntk stage; none where it has no output. */
+/** Reads the kernels of a cell's ntk stage. Empty if the stage has no output. */
 export async function readCellKernels(
   inputs: Inputs,
   index: number,
@@ -180,7 +180,7 @@ export async function readReceipt(inputs: Inputs, index: number): Promise<Receip
   );
 }
 
-/** The digests of the checkpoints that the cells were trained from. */
+/** Returns the digests of the checkpoints that the cells were trained from. */
 async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
   const digests = new Set<string>();
   for (let index = 0; index < cells; index++) {
@@ -188,14 +188,15 @@ async function modelDigests(inputs: Inputs, cells: number): Promise<readonly str
       readonly model?: unknown;
       readonly source?: unknown;
     } | null;
-    // Where the training started from a base, `model` is the base's, which the spec does not name.
+    // If the training started from a base, `model` is the digest of the base, which the spec does
+    // not name.
     const digest = record?.source ?? record?.model;
     if (typeof digest === 'string') digests.add(digest);
   }
   return [...digests];
 }
 
-/** What the spec says of each model and split together with what was really read. */
+/** Returns what the spec says about each model and split, together with what was actually read. */
 export async function readSources(
   inputs: Inputs,
   asked: Params['sources'],

@@ -17,7 +17,8 @@ import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts
 type Attacks = ReadonlyMap<string, AttackDescriptor>;
 
 /**
- * Without results to judge (no trained goal) no attack's code is in the key, and none is opened.
+ * Returns the family of an attack. Without results to judge (no trained goal), no attack's code is
+ * in the key, and none is opened; any attack then counts as untargeted.
  */
 function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
   if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
@@ -30,13 +31,13 @@ function opened(attacks: Attacks, name: string): AttackDescriptor {
   return attack;
 }
 
-/** Whether a training on these rows minimises a loss that an attack defines. */
+/** Whether a training with these attacks minimises a loss that one of them defines. */
 const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
   stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
 
 /**
- * The goals whose metrics are a cell's own. What joins the grid, or is the same for all of it, is
- * left out: repeated for each cell, it would look like agreement.
+ * Returns the goals whose metrics belong to single cells. A goal that joins the grid, or is the
+ * same for all of it, is left out: repeated for each cell, its metrics would look like agreement.
  */
 function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
   const isShared = (kind: string): boolean =>
@@ -44,7 +45,7 @@ function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): rea
   return readGoals(goals).filter((kind) => isTrainedGoal(kind) || !isShared(kind));
 }
 
-/** What the plan and the experiment say of a cell, before its files are read. */
+/** Returns what the plan and the experiment say about a cell, before its files are read. */
 function plannedCell(
   planned: PlannedCell,
   facts: ExperimentFacts['cells'][number],
@@ -94,7 +95,7 @@ async function readCells(
   return cells;
 }
 
-/** Adds the kernels and receipts of the few cells that show theirs. */
+/** Adds kernels and receipts to the few cells whose kernels and receipts are shown. */
 async function withShown(
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],

@@ -1,5 +1,6 @@
 /**
- * What a training forgot of the masked-language modelling that the checkpoint was pretrained on.
+ * Measures how much a training forgot of the masked-language modelling that the checkpoint was
+ * pretrained on.
  */
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
@@ -24,9 +25,9 @@ export interface Forgetting {
 const BATCH = 32;
 
 /**
- * The pretraining loss before and after training, on the validation split's first rows. The head is
- * the original checkpoint's, since a base has none. Null where the checkpoint has no masked-LM
- * head, its tokenizer no mask token, or the rows nothing to mask.
+ * Returns the pretraining loss before and after training, on the validation split's first rows. The
+ * masked-LM head is the original checkpoint's, since a base has none. Null if the checkpoint has no
+ * masked-LM head, if its tokenizer has no mask token, or if the rows have nothing to mask.
  */
 export async function forgettingOf(
   context: RunContext<Params>,

@@ -7,16 +7,16 @@ import {
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
-  /** As `SpectrumOptions` has them. */
+  /** As in `SpectrumOptions`. */
   readonly energy: number;
   readonly vectors: number;
   readonly cosine: number;
-  /** Draws which tokens are masked. */
+  /** The seed for drawing which tokens are masked. */
   readonly seed: number;
-  /** The validation split's first rows, whose tokens are masked. */
+  /** The number of rows whose tokens are masked: the first ones of the validation split. */
   readonly masked_rows: number;
   readonly max_length: number;
-  /** The base was trained from random weights. */
+  /** Set if the base was trained from random weights. */
   readonly drawn?: true;
 };
 

@@ -31,7 +31,7 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** The layers that the adapter targets, in forward order. */
+/** Computes the spectra of the layers that the adapter targets, in forward order. */
 async function spectraOf(
   { params, progress, signal }: Context,
   start: Network,

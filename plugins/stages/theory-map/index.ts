@@ -11,13 +11,13 @@ import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts'
 
 export type Params = {
   readonly architecture: string;
-  /** Of a training that starts from an adapter's folder (the input `start`). */
+  /** The adapter, if training starts from an adapter's folder (the input `start`). */
   readonly adapter?: string;
   readonly init: 'pretrained' | 'random';
   readonly head: HeadSettings;
-  /** Of A's draws, and of the head where the checkpoint has none. */
+  /** The seed for the draws of A, and for the head if the checkpoint has none. */
   readonly seed: number;
-  /** The split's first rows, as many as there are. */
+  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly tolerance: number;
@@ -28,8 +28,8 @@ export type Params = {
 };
 
 /**
- * Whether training starts at an adapter's folder, which brings a head, and weights and biases that
- * are not the checkpoint's.
+ * Whether training starts from an adapter's folder. Such a folder brings a head, and weights and
+ * biases that differ from the checkpoint's.
  */
 const startsFromFolder = ({ adapter }: Cell): boolean => adapter['init_from'] !== undefined;
 

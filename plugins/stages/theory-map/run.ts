@@ -64,7 +64,9 @@ async function mapOf(
   return theoryMap({ width, scales, drawn, model, modelRanks, rows: rows.length, tolerance });
 }
 
-/** What was measured on the model at σ² = scale/d, s = 1; map.json has the closed forms. */
+/**
+ * Returns what was measured on the model at σ² = scale/d, s = 1. The closed forms are in map.json.
+ */
 function metricsOf({ full, points }: TheoryMap): Metrics {
   const numbers = (prefix: string, values: ModelValues): [string, number][] =>
     Object.entries(values).flatMap(([name, value]: [string, unknown]) =>

@@ -1,4 +1,4 @@
-/** The model as the cell's training starts it, without LoRA factors. */
+/** Opens the model as it is when the cell's training starts, without LoRA factors. */
 import type { RunContext } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import type { AdaptedModel, HostTensor } from '../../../src/science/model/types.ts';
@@ -18,7 +18,7 @@ export const startingCheckpoint = async (context: Context) => ({
   init: context.params.init,
 });
 
-/** The caller disposes of the model. */
+/** Opens the model. The caller must dispose of it. */
 export async function openStart(
   context: Context,
   model: Checkpoint,
@@ -56,9 +56,9 @@ export async function openStart(
 }
 
 /**
- * The parameters of the model that an adapter's folder makes of the checkpoint, by canonical name:
- * its head, its biases, and the weights with s·B·A merged into them. Null where training starts at
- * the checkpoint itself.
+ * Returns the parameters that an adapter's folder changes in the checkpoint, by canonical name: the
+ * head, the biases, and the weights with s·B·A merged into them. Null if training starts from the
+ * checkpoint itself.
  */
 async function mergedStart(
   context: Context,

@@ -3,8 +3,8 @@ import { checkedTraining, type OpenedAttack } from '../../../src/science/train/c
 import type { Params } from './params.ts';
 
 /**
- * The attack that touches the training, with its code; null where none does.
- * @throws UserFault where what its plugin loads is not an `AttackTraining`
+ * Loads the attack that changes the training itself. Returns null if none does.
+ * @throws UserFault if what the attack's plugin loads is not an `AttackTraining`
  */
 export async function loadAttack(
   context: Pick<RunContext<Params>, 'params' | 'plugin'>,

@@ -82,25 +82,28 @@ export default defineStage<Params>({
   },
 });
 
-/** Where nothing is trained only the classes matter: every attack and every dose shares that. */
+/**
+ * Requests the training rows. If nothing is trained, only the classes matter, which all attacks and
+ * doses share.
+ */
 const dataOf = (cell: Cell): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
     : { kind: 'poison', cell };
 
-/** The adapter, and the folder that it starts from, which is an asset. */
+/** Returns the adapter, and the folder that it starts from, which is an asset. */
 function adapterOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
 ): { readonly adapter: Params['adapter']; readonly initFrom: string | null } {
   const { init_from: initFrom, ...adapter } = adapterParams(cell.adapter, plugin);
   if (typeof initFrom !== 'string') return { adapter, initFrom: null };
-  // The folder says where A starts.
+  // The folder gives the A that training starts from, so `init` is left out.
   const given = Object.fromEntries(Object.entries(adapter).filter(([name]) => name !== 'init'));
   return { adapter: { ...given, type: adapter.type }, initFrom };
 }
 
-/** The attack that touches the training, where there is one. */
+/** Returns the attack that changes the training itself, or null if there is none. */
 function attackIn(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
   if (cell.train.steps === 0 || plugin === undefined) return null;
   return trainingAttack(filesApart(cell.poisoning).poisoning, plugin);
@@ -108,11 +111,11 @@ function attackIn(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack |
 
 interface WatchDefinition {
   readonly params: WatchParams;
-  /** The trigger's files, by their own names. */
+  /** The trigger's files, by file name. */
   readonly files: { readonly [name: string]: string };
 }
 
-/** What is measured on the way; null where nothing is. */
+/** Returns what is measured during the training, or null if nothing is. */
 function watchOf(cell: Cell): WatchDefinition | null {
   const looks = cell.train.steps !== 0 && cell.train.evaluate_every > 0;
   if (!looks) return null;
@@ -132,7 +135,9 @@ function watchOf(cell: Cell): WatchDefinition | null {
 const classesOf = ({ data }: Cell): readonly string[] | null =>
   (data.classes ?? data.train.classes)?.map(String) ?? null;
 
-/** What makes one base another than another; null for the checkpoint itself. */
+/**
+ * Returns what distinguishes one base from another. Null if training starts from the checkpoint.
+ */
 function frozenBase({ base }: StageDefinition['inputs']): Json {
   if (base === undefined) return null;
   const { data, head, poisoning, adapter, train, seed } = base.cell;

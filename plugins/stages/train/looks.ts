@@ -1,4 +1,4 @@
-/** The looks that `evaluate_every` takes at a training on its way. */
+/** The evaluations that `evaluate_every` makes during a training. */
 import { type AttackDescriptor, UserFault } from '../../../src/api.ts';
 import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
@@ -12,7 +12,10 @@ import { checkClasses } from '../../../src/stages/trained-model.ts';
 import type { Context, WatchParams } from './params.ts';
 import type { EncodedSet } from './training-set.ts';
 
-/** Null where the training is not looked at. @param steps of the whole training */
+/**
+ * Opens what is evaluated during the training. Returns null if nothing is.
+ * @param steps the number of steps of the whole training
+ */
 export async function openWatch(
   context: Context,
   training: TrainParams,

@@ -21,8 +21,8 @@ import type { Start } from './start.ts';
 export interface Output {
   /**
    * Writes the model.
-   * @param weights null for those that the training starts from
-   * @param dir the output's unless given
+   * @param weights null for the weights that the training starts from
+   * @param dir by default, the output folder
    */
   save(weights: Tensors | null, dir?: string): Promise<void>;
   /** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
@@ -49,7 +49,7 @@ export function openOutput(context: Context, start: Start, classes: readonly str
   };
 }
 
-/** `train.json` but for how far the training went. */
+/** Returns `train.json` without the fields that say how far the training went. */
 function recordOf(
   context: Context,
   { model, attack, tokenRows }: Start,
@@ -77,7 +77,7 @@ function recordOf(
   };
 }
 
-/** For TensorBoard. */
+/** Writes the history for TensorBoard. */
 export async function writeEvents(
   outDir: string,
   journal: Journal,

@@ -6,7 +6,7 @@ import type { Params } from './params.ts';
 
 type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];
 
-/** What one more training adds to a pack, in MB. */
+/** Returns the memory that one more training adds to a pack, in MB. */
 export async function memoryMB(stage: Stage): Promise<number> {
   const data = stage.inputs?.['data'];
   return packMemoryMB(
@@ -16,7 +16,10 @@ export async function memoryMB(stage: Stage): Promise<number> {
   );
 }
 
-/** How many rows a poison stage's set has: clean ones, and those that the attack appends. */
+/**
+ * Returns the numbers of rows in a poison stage's set: all of the original ones, and those that the
+ * attack appended.
+ */
 async function setCounts(dir: string): Promise<{ rows: number; appended: number }> {
   const metrics = await readMetrics(dir);
   const appended = metricOf(metrics, 'negatives');

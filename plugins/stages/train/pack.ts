@@ -1,9 +1,9 @@
-/** Trainings over one frozen base, run as one job. */
+/** Runs trainings over one frozen base as one job. */
 import { openMeeting } from '../../../src/science/train/pack-meeting.ts';
 import type { Context } from './params.ts';
 import { run } from './run.ts';
 
-/** Each stage does its own work by itself, but for the training, where all of them meet. */
+/** Runs each stage separately, except for the training, in which all of them meet. */
 export function runPacked(contexts: readonly Context[]): readonly Promise<void>[] {
   const meeting = openMeeting(contexts.length);
   return contexts.map(async (context, seat) => {

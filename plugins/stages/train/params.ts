@@ -5,26 +5,26 @@ import type { TrainingAttack } from '../../../src/stages/training-attack.ts';
 
 export type Params = {
   readonly architecture: string;
-  /** Present where the weights are drawn. */
+  /** Present if the weights are drawn at random. */
   readonly init?: 'random';
   readonly head: HeadSettings;
   /**
-   * Present for a cloze head: the classes, as far as the spec names them, since the head's
-   * verbalizer must name the same.
+   * The classes, if the spec names them. Present for a cloze head, because its verbalizer must name
+   * the same classes.
    */
   readonly classes?: readonly string[] | null;
   /** `type` and parameters, without `init_from`, which is an asset. */
   readonly adapter: { readonly type: string } & JsonObject;
-  /** The attack, where it touches training. */
+  /** The attack, if it changes the training itself. */
   readonly attack?: TrainingAttack;
   readonly seed: number;
   readonly train: Untrained | (TrainParams & JsonObject);
   /**
-   * The rows of each batch are read back to front, which shows what rounding alone makes of this
-   * training (the noise floor of `divergence`).
+   * Set if the rows of each batch are read back to front. This shows how much rounding alone
+   * changes this training (the noise floor of `divergence`).
    */
   readonly batch_rows?: 'reversed';
-  /** What `evaluate_every` measures on the way. */
+  /** What `evaluate_every` measures during the training. */
   readonly watch?: WatchParams;
 };
 
@@ -36,7 +36,7 @@ export type WatchParams = {
 
 export type Context = RunContext<Params>;
 
-/** The settings of the training; null where nothing is trained. */
+/** Returns the settings of the training, or null if nothing is trained. */
 export const trainingOf = ({ train }: Params): TrainParams | null =>
   isUntrained(train) ? null : train;
 

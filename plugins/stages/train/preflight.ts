@@ -70,7 +70,7 @@ const BASED_ON_FOLDER: Problem = {
   hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.',
 };
 
-/** The most tokens that a row may have, and the field that says so. */
+/** Returns the greatest number of tokens that a row may have, and the field that sets it. */
 function longest(
   { max_length: trained }: TrainParams,
   watch: Params['watch'],
@@ -81,8 +81,8 @@ function longest(
 }
 
 /**
- * A step to keep that the training never reaches. Where `epochs` says how many steps there are,
- * only the rows tell.
+ * Returns a fault if a step to keep is one that the training never reaches. If the number of steps
+ * depends on `epochs`, only the rows determine it, and nothing is checked.
  */
 function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   if (steps === undefined || typeof checkpoints !== 'object') return [];
@@ -92,7 +92,9 @@ function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   return [{ path: ['train', 'checkpoints'], message, hint: 'Lower it, or train longer.' }];
 }
 
-/** Where a spec composes attacks, the parameters of each lie one level deeper. */
+/**
+ * Adapts a problem's path: if a spec composes attacks, the parameters of each are one level deeper.
+ */
 const atStep = (attack: string, problem: Problem): Problem =>
   problem.path[0] === 'poisoning'
     ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }

@@ -25,7 +25,7 @@ import {
   readPoisonedSet,
 } from './training-set.ts';
 
-/** In place of the training loop, for a stage that is a member of a pack. */
+/** Replaces the training loop in a stage that belongs to a pack. */
 export type Trainer = NonNullable<SessionOptions['trainer']>;
 
 export async function run(context: Context, trainer?: Trainer): Promise<void> {
@@ -120,10 +120,10 @@ async function writeTrained(
   if (training.tensorboard) await writeEvents(outDir, journal, watch?.curves ?? []);
 }
 
-/** Rows in a pass over the poisoned rows. */
+/** The number of rows per batch in the pass over the poisoned rows. */
 const BATCH = 32;
 
-/** How well the model learnt what the poisoned rows teach. */
+/** Returns metrics of how well the model learnt the labels of the poisoned rows. */
 async function poisonedMetrics(
   { network }: Start,
   { poisoned, triggerSeen }: EncodedSet,

@@ -1,5 +1,6 @@
 /**
- * The model as the training starts it: checkpoint or base, head, adapter, and an attack's change.
+ * Opens the model that the training starts from: checkpoint or base, head, adapter, and an attack's
+ * change.
  */
 import { startingModel } from '../../../src/data/model-folder.ts';
 import type { Architecture, HostTensor } from '../../../src/science/model/types.ts';
@@ -21,17 +22,19 @@ import { type Context, trainingOf } from './params.ts';
 
 export interface Start extends Trainee {
   readonly model: ModelSource & { readonly digest: string };
-  /** How many tokens the model's table has. */
+  /** The number of tokens in the model's embedding table. */
   readonly vocabulary: number;
-  /** Null where nothing is trained. */
+  /** Null if nothing is trained. */
   readonly tokenizer: TextTokenizer | null;
-  /** The attack that touches the training; null where none does. */
+  /** The attack that changes the training itself; null if none does. */
   readonly attack: OpenedAttack | null;
-  /** The tokens that the attack trains in place of all else, by their words. */
+  /**
+   * The ids of the tokens whose embeddings the attack trains instead of everything else, by word.
+   */
   readonly tokenRows: Readonly<Record<string, number>> | null;
 }
 
-/** The caller disposes of the network. */
+/** Opens the model. The caller must dispose of the network. */
 export async function openStart(context: Context, classes: readonly string[]): Promise<Start> {
   const { params, log } = context;
   const model = await modelSource(context);
@@ -67,12 +70,15 @@ export async function openStart(context: Context, classes: readonly string[]): P
 
 interface Shape {
   readonly architecture: Architecture;
-  /** As the architecture parses it. */
+  /** The configuration, as the architecture parsed it. */
   readonly config: unknown;
   readonly classes: readonly string[];
 }
 
-/** A base brings weights of its own, so that nothing of it is drawn. */
+/**
+ * Returns where the weights come from. A base brings its weights, so none of them is drawn at
+ * random.
+ */
 async function modelSource(context: Context): Promise<Start['model']> {
   const isBased = context.inputs['base'] !== undefined;
   const init = isBased ? 'pretrained' : (context.params.init ?? 'pretrained');
@@ -92,8 +98,8 @@ async function createAdapter(context: Context, { architecture, config }: Shape):
 }
 
 /**
- * The head of the folder that the spec gives, or the one that an adapter's folder brings; null
- * where the checkpoint's own is taken, or one is drawn.
+ * Returns the head from the folder that the spec gives, or the one that an adapter's folder brings.
+ * Null if the checkpoint's head is used or a head is drawn.
  */
 async function givenHead(
   { assets }: Context,
@@ -116,7 +122,7 @@ async function givenHead(
   return brought ?? null;
 }
 
-/** Says what an attack that touches the training does to it. */
+/** Logs what an attack that changes the training itself does to it. */
 function logAttack(
   { inputs, log }: Context,
   { attack, tokenRows, network }: Start,

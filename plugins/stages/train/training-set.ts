@@ -1,4 +1,4 @@
-/** The rows of a training, as the poison stage wrote them and as the model reads them. */
+/** Reads the rows of a training as the poison stage wrote them, and encodes them for the model. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Row, UserFault } from '../../../src/api.ts';
@@ -22,7 +22,7 @@ export interface PoisonedSet {
 export const readClasses = async (context: Context): Promise<readonly string[]> =>
   (await readDatasetInfo(inputDir(context, 'data'))).classes;
 
-/** @throws UserFault where the set has no row, or is not the one that its receipt describes */
+/** @throws UserFault if the set has no row, or is not the one that its receipt describes */
 export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
   const dir = inputDir(context, 'data');
   const rows = await readRows(dir);
@@ -43,16 +43,18 @@ export interface EncodedSet {
   readonly encode: Encode;
   /** All rows, in the set's order. */
   readonly rows: readonly LabelledRow[];
-  /** Those that an attack changed. */
+  /** The rows that an attack changed. */
   readonly poisoned: readonly LabelledRow[];
   readonly order: BatchOrder;
-  /** The share of rewritten rows whose whole trigger the model reads; null if none is rewritten. */
+  /**
+   * The share of rewritten rows whose whole trigger the model reads. Null if no row was rewritten.
+   */
   readonly triggerSeen: number | null;
-  /** `appended` of `train.json`; null where the attack appends no row. */
+  /** `appended` of `train.json`. Null if the attack appends no row. */
   readonly appended: { readonly rows: number; readonly largest_batch: number } | null;
 }
 
-/** @param attack the attack that touches the training, which is told of its own rows */
+/** @param attack the attack that changes the training itself; it is told which rows it poisoned */
 export function encodeSet(
   { params, log }: Context,
   training: TrainParams,
@@ -80,7 +82,10 @@ export function encodeSet(
   return { ...encoded, encode, order, triggerSeen: seen, appended };
 }
 
-/** Null where no row's text was changed. */
+/**
+ * Returns the share of rewritten rows whose whole trigger the model reads. Null if no row's text
+ * was changed.
+ */
 function shareSeen(
   poisoned: Receipt['rows'],
   parts: ReturnType<typeof rowParts>,
@@ -97,8 +102,8 @@ function shareSeen(
 }
 
 /**
- * The poisoned rows of the steps that change texts: an attack on labels alone has no trigger that a
- * model could see.
+ * Returns the poisoned rows of the steps that change texts. An attack on labels alone has no
+ * trigger that a model could see.
  */
 function rewrittenRows(poisoned: Receipt['rows']): Receipt['rows'] {
   const rewriting = new Set(

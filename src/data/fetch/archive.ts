@@ -1,6 +1,6 @@
 /**
- * Unpacks archives from outside: files and folders only, none of them outside the folder given, and
- * no more than is announced or allowed.
+ * Unpacks archives from outside. Only files and folders are unpacked, never outside the given
+ * folder, and no more bytes than are announced or allowed.
  */
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
@@ -41,8 +41,8 @@ async function counter(archive: string, env: Env | undefined): Promise<Count> {
 }
 
 /**
- * Unpacks what lies under the one top folder of an npm package's archive. Links and devices are
- * left out, as npm does.
+ * Unpacks the content of the one top folder of an npm package's archive. Like npm, leaves out links
+ * and devices.
  */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
@@ -95,7 +95,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
 }
 
 /**
- * The archive's bytes, unzipped here so that they can be counted as they come: padding and links
+ * Returns the archive's bytes, unzipped. They are counted as they come, because padding and links
  * unpack to nothing.
  */
 async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
@@ -171,7 +171,7 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
 
 const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 
-/** Errors of the system that are caused by the archive's content and not by the disk. */
+/** System errors that are caused by the archive's content, not by the disk. */
 const OF_THE_ARCHIVE = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
 function damaged(archive: string, error: unknown): unknown {

@@ -1,6 +1,6 @@
 /**
- * Runs the programs that fetch for us, npm and pip, as the user has them set up. What they may use
- * is limited, and watched.
+ * Runs the programs that fetch for us, npm and pip, with the user's settings. What they use is
+ * watched and limited.
  */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -21,7 +21,7 @@ const PRINTED = 256 * MB;
 const LOOK_MS = 200;
 
 interface ClientOptions {
-  /** The source, with which messages begin. */
+  /** The source. Messages begin with it. */
   readonly what: string;
   /** The folder for its downloads and its temporary files. */
   readonly cwd: string;
@@ -29,8 +29,8 @@ interface ClientOptions {
 }
 
 /**
- * Runs a program to its end. Null if there is no such program. Throws `UserFault` if it prints,
- * downloads or uses more than allowed, or takes too long; the program is ended then.
+ * Runs a program to its end. Returns null if there is no such program. If it prints, downloads or
+ * uses more than allowed, or takes too long, ends it and throws `UserFault`.
  */
 export function runClient(
   command: string,
@@ -42,8 +42,8 @@ export function runClient(
   const seconds = patience.value + limitOf('archive', env).value / SLOWEST;
   return new Promise((resolve, reject) => {
     let fault: UserFault | null = null;
-    // On Windows npm is a script and needs a shell. Its arguments were checked against the grammar
-    // of package names.
+    // On Windows, npm is a script and needs a shell. Its arguments have been checked against the
+    // grammar of package names.
     const child = execFile(
       command,
       args,
@@ -88,7 +88,10 @@ export function runClient(
   });
 }
 
-/** Returns a function that tells whether the program exceeds a limit now; null if it does not. */
+/**
+ * Returns a function that checks the program's use: it returns the fault if a limit is exceeded
+ * now, and null otherwise.
+ */
 function watchClient(
   command: string,
   pid: number | undefined,
@@ -101,14 +104,14 @@ function watchClient(
   return () => {
     const bytes = bytesBelow(cwd),
       taken = memoryOf(pid);
-    // Twice the limit: for a moment pip has its temporary file and the copy.
+    // Twice the limit is allowed, because pip briefly has both its temporary file and the copy.
     if (bytes > 2 * archive.value || taken > OWN_MEMORY + archive.value)
       return new UserFault(
         `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
         archive.raise,
       );
-    // Its memory, files and work together: a program that waits for a silent server changes none of
-    // them.
+    // Memory, files and work are compared together: while a program waits for a silent server, none
+    // of them changes.
     const now = `${bytes} ${taken} ${workOf(pid)}`;
     if (now !== before) silentSince = performance.now();
     before = now;
@@ -127,13 +130,16 @@ function bytesBelow(dir: string): number {
     for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' }))
       sum += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
   } catch (error) {
-    // The program removes its own temporary files while they are looked at.
+    // The program may remove its temporary files while they are being looked at.
     if (!['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
   }
   return sum;
 }
 
-/** Linux only. Elsewhere only files and time are watched. */
+/**
+ * Returns the content of the process's file in /proc, or an empty string if there is none. Only
+ * Linux has /proc; elsewhere, only files and time are watched.
+ */
 function procFile(pid: number | undefined, name: string): string {
   try {
     return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
@@ -146,13 +152,13 @@ const memoryOf = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
 /**
- * The number of bytes that it has read from anywhere, sockets included. If that is not known, the
- * time, so that only the limit on the total time holds.
+ * Returns the number of bytes that the program has read, sockets included. If that is not known,
+ * returns the time, so that only the limit on the total time applies.
  */
 const workOf = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
-/** The last lines that are not empty, for a message. */
+/** Returns the last lines that are not empty, for a message. */
 export function lastLines(text: string, count = 4): string {
   return text
     .split('\n')

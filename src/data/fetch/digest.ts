@@ -1,6 +1,6 @@
 /**
- * Digests of files and folders. They are remembered by each file's size and times, so that a plan
- * need not read the 90 MB of a model again only to learn that nothing has changed.
+ * Computes digests of files and folders. They are remembered by each file's size and times, so that
+ * a plan need not read a 90 MB model again only to find that nothing has changed.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -13,19 +13,19 @@ import { writeAtomically } from './files.ts';
 
 /** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
 type Known = readonly [number, string, string, string, string];
-/** What is known of the files below a folder, by name. */
+/** What is known about the files below a folder, by name. */
 type Memo = Map<string, Known>;
 
 /**
- * File systems stamp times in steps: a file changed more recently than this could change again
- * within its stamp.
+ * A file's age in milliseconds before its time stamp is trusted. File systems stamp times in steps,
+ * so a file changed more recently than this could change again with the same stamp.
  */
 const SETTLED_MS = 100;
 
 export const sha256OfFile = async (path: string): Promise<string> =>
   (await digestOfFile(path, 'sha256')).toString('hex');
 
-/** The digest of a file. @param prefix is hashed before the file's bytes */
+/** Returns the digest of a file. @param prefix hashed before the file's bytes */
 export async function digestOfFile(path: string, algorithm: string, prefix = ''): Promise<Buffer> {
   const hash = createHash(algorithm).update(prefix);
   for await (const chunk of createReadStream(path, {
@@ -36,8 +36,8 @@ export async function digestOfFile(path: string, algorithm: string, prefix = '')
 }
 
 /**
- * The sha256 (hex) of each file, by its name relative to `root`.
- * @param cacheDir where digests are remembered
+ * Returns the sha256 (hex) of each file, by its name relative to `root`.
+ * @param cacheDir the folder in which digests are remembered
  */
 export async function fileDigests(
   root: string,
@@ -84,7 +84,7 @@ export async function fileDigests(
   return digests;
 }
 
-/** What is known of the files below `root`. A missing or damaged memo only costs time. */
+/** Reads what is known about the files below `root`. A missing or damaged memo only costs time. */
 async function readMemo(file: string, root: string): Promise<Memo> {
   try {
     const memo: unknown = JSON.parse(await readFile(file, 'utf8'));
@@ -98,8 +98,8 @@ async function readMemo(file: string, root: string): Promise<Memo> {
 }
 
 /**
- * For a file, the digest of its bytes, as `sha256sum` prints it. For a folder, a digest of its
- * files' names and digests.
+ * Returns, for a file, the digest of its bytes as `sha256sum` prints it; for a folder, a digest of
+ * its files' names and digests.
  * @param names the folder's files; null for a file
  */
 export async function contentDigest(
@@ -121,8 +121,8 @@ export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
 }
 
 /**
- * Every file below a folder, sorted, relative to it and with `/`. Hidden files are left out, links
- * are followed, and no folder is entered twice.
+ * Returns every file below a folder, sorted, as paths relative to the folder, with `/`. Hidden
+ * files are left out, links are followed, and no folder is entered twice.
  */
 export async function filesBelow(root: string): Promise<string[]> {
   const entered = new Set<string>();

@@ -1,13 +1,13 @@
-/** Writes files that others may read or write at the same moment. */
+/** Writes files that other processes may be reading or writing at the same moment. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/** After this time, what fetches that were killed have left is swept. */
+/** The age at which what killed fetches left behind is removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 
-/** Writes a file so that readers see the old content or the new one, never a part. */
+/** Writes a file so that readers see either the old content or the new, never a part. */
 export async function writeAtomically(path: string, content: string): Promise<void> {
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   await writeFile(temporary, content);

@@ -1,6 +1,6 @@
 /**
- * HTTP in which every answer is limited in bytes and in time, and every fault of the network or the
- * server is a `UserFault`.
+ * Sends HTTP requests. Every answer is limited in bytes and in time, and every fault of the network
+ * or the server is a `UserFault`.
  */
 import { createWriteStream } from 'node:fs';
 import { Readable, Transform } from 'node:stream';
@@ -16,13 +16,13 @@ export interface Server {
   /** The name with which messages begin: `pypi:name`, `The hub`. */
   readonly name: string;
   readonly env: Env;
-  /** What to do if it can't be reached. */
+  /** What the user can do if the server can't be reached. */
   readonly unreachable: string;
-  /** Sent to every address of this origin, and to no other one. */
+  /** Sent to every address of this origin, and to no other. */
   readonly token?: { readonly origin: string; readonly value: string };
 }
 
-/** A server's answer. Its body can be read once, by `textOf` or `save`. */
+/** A server's answer. Its body can be read only once, by `textOf` or `save`. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -35,7 +35,7 @@ export interface Answer {
 const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
 
 /**
- * Sends a request. Throws `UserFault` if the server can't be reached, or does not answer in time.
+ * Sends a request. Throws `UserFault` if the server can't be reached or does not answer in time.
  */
 export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;
@@ -95,8 +95,8 @@ const stalled = (url: URL, patience: Limit): UserFault =>
   );
 
 /**
- * The body's bytes. Only the time spent waiting for the server is limited, not the time that the
- * reader takes.
+ * Yields the body's bytes. Only the time spent waiting for the server is limited, not the time that
+ * the reader takes.
  */
 async function* unhurried(
   { body }: Response,
@@ -139,8 +139,8 @@ async function* unhurried(
 }
 
 /**
- * The body's text. Throws `UserFault` if it is longer than `limit`.
- * @param what as messages call it
+ * Returns the body's text. Throws `UserFault` if it is longer than `limit`.
+ * @param what the name of the text in messages
  */
 export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
   const parts: Uint8Array[] = [];
@@ -162,8 +162,8 @@ export const jsonOf = async (answer: Answer, limit: Limit, what: string): Promis
 
 /**
  * Writes the body to a new file and returns its number of bytes. Throws `UserFault` if there are
- * more than `bytes`, with `excess` as the way out.
- * @param passed is called with each part of the body
+ * more than `bytes`, with `excess` as the hint.
+ * @param passed called with each part of the body
  */
 export async function save(
   answer: Answer,

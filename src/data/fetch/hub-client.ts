@@ -1,7 +1,7 @@
 /**
- * Requests to a Hugging Face hub: the commit of a revision, its files, their bytes. Not by
- * @huggingface/hub, which trusts what it is told: lists of any length and form, bodies of any size,
- * servers that fall silent.
+ * Asks a Hugging Face hub for the commit of a revision, its files and their bytes. The package
+ * `@huggingface/hub` is not used, because it trusts the server: it accepts lists of any length and
+ * form and bodies of any size, and waits for silent servers.
  */
 import type { SourceContext } from '../../api.ts';
 import { UserFault } from '../../api.ts';
@@ -14,21 +14,21 @@ import type { Repository } from './hub-files.ts';
 import type { HubSettings } from './hub-settings.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
-/** A larger file is not a configuration. */
+/** The most bytes of a small file. A larger file is not a configuration. */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
-/** A page lists up to 1000 files. */
+/** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
 
 export interface HubFile {
-  /** Within the repository, checked by `nameFault`. */
+  /** The file's path within the repository, checked by `nameFault`. */
   readonly path: string;
   readonly size: number;
   /**
-   * sha256 for large files; for others Git's blob id, which is the sha1 of `blob SIZE\0` and the
-   * content.
+   * sha256 for large files. For others, Git's blob id, which is the sha1 of `blob SIZE\0` followed
+   * by the content.
    */
   readonly hash: 'sha256' | 'git-sha1';
-  /** In lower-case hex, of the hash's length. */
+  /** The digest in lower-case hex, of the hash's length. */
   readonly oid: string;
 }
 
@@ -42,7 +42,7 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-/** The hub's answer. Throws `HubStatus` if it is an error. */
+/** Returns the hub's answer. Throws `HubStatus` if it is an error. */
 async function askHub(server: Server, address: string, accept: string): Promise<Answer> {
   const answer = await ask(server, address, accept);
   if (answer.status >= 200 && answer.status < 300) return answer;
@@ -51,13 +51,18 @@ async function askHub(server: Server, address: string, accept: string): Promise<
 }
 
 export interface Hub {
-  /** The commit that the repository's revision is at. */
+  /** Returns the commit that the repository's revision points to. */
   commit(): Promise<string>;
-  /** Every file of a commit, by path. */
+  /** Returns every file of a commit, by path. */
   files(commit: string): Promise<Map<string, HubFile>>;
-  /** The text of a small file of a commit or another revision; null if there is none. */
+  /**
+   * Returns the text of a small file at a commit or another revision, or null if there is no such
+   * file.
+   */
   peek(at: string, path: string): Promise<string | null>;
-  /** Writes a file's bytes, at most as many as it is listed with, and returns how many came. */
+  /**
+   * Writes a file's bytes, at most as many as its listed size, and returns how many were received.
+   */
   download(
     commit: string,
     file: HubFile,
@@ -159,7 +164,8 @@ const foreignTo =
     );
 
 /**
- * The files of one page of a repository's list. Throws `UserFault` if it is not such a page.
+ * Returns the files on one page of a repository's list. Throws `UserFault` if the value is not such
+ * a page.
  * @param name the repository's name
  */
 export function readFileList(value: unknown, name: string): HubFile[] {
@@ -168,7 +174,7 @@ export function readFileList(value: unknown, name: string): HubFile[] {
   return value.flatMap((entry) => fileOf(entry, foreign) ?? []);
 }
 
-/** The file in an entry of a list; null if it is a folder. */
+/** Returns the file in an entry of a list, or null if the entry is a folder. */
 function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | null {
   if (!isRecord(entry)) throw foreign(`it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
@@ -188,8 +194,8 @@ function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | 
 }
 
 /**
- * The address of the next page (RFC 8288), which must be on the hub itself; null after the last
- * page.
+ * Returns the address of the next page (RFC 8288), which must be on the hub itself. Null after the
+ * last page.
  */
 function nextPage(
   link: string | null,

@@ -12,7 +12,7 @@ export interface Repository {
   readonly name: string;
   /** A branch, tag or commit. */
   readonly revision: string;
-  /** A file, folder or glob in the repository; empty for everything that is needed. */
+  /** A file, folder or glob in the repository. If empty, everything that is needed is meant. */
   readonly fragment: string;
 }
 
@@ -38,8 +38,8 @@ export const within = (fragment: string): string => {
 };
 
 /**
- * The names among `all` that are needed. Throws `UserFault` if they can't make a model or a data
- * set.
+ * Returns the names in `all` that are needed. Throws `UserFault` if the files can't make up a model
+ * or a data set.
  */
 export function wantedFiles(repository: Repository, all: readonly string[]): string[] {
   const { type, name } = repository,
@@ -64,7 +64,7 @@ export function wantedFiles(repository: Repository, all: readonly string[]): str
       );
     return tables;
   }
-  // Weights and settings lie in one folder; other folders hold other formats of the same model.
+  // Weights and settings are in one folder. Other folders hold other formats of the same model.
   const beside = all
     .filter((file) => file.startsWith(prefix) && !file.slice(prefix.length).includes('/'))
     .map((file) => file.slice(prefix.length));

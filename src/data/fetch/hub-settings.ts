@@ -1,6 +1,6 @@
 /**
- * Where the Hugging Face hub is and where its downloads lie, by the environment variables that its
- * own clients use.
+ * Where the Hugging Face hub and its downloads are, according to the environment variables that the
+ * hub's own clients use.
  */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';

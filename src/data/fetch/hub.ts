@@ -1,7 +1,6 @@
 /**
- * Hub repositories in the hub's own cache. Its layout is that of other clients
- * (`models--OWNER--NAME/{refs, snapshots, blobs}`), so that what Python has downloaded is found
- * here, and the other way round.
+ * Keeps hub repositories in the cache that other hub clients use (`models--OWNER--NAME/{refs,
+ * snapshots, blobs}`). What Python has downloaded is found here, and the other way round.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -43,8 +42,8 @@ const storage = ({ cache }: HubSettings, { type, name }: Repository): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
 /**
- * What a fetch of ours has brought: digests by name. Without it, an interrupted download could be
- * taken for a whole one.
+ * The files that we have fetched: digests by name. Without this record, an interrupted download
+ * could be taken for a complete one.
  */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
 const recordFile = (
@@ -62,7 +61,9 @@ const recordFile = (
       .slice(0, 32)}.json`,
   );
 
-/** The snapshot if it is in the cache, found without network; else null. */
+/**
+ * Looks for the snapshot in the cache, without using the network. Returns null if it is not there.
+ */
 export async function findSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -104,8 +105,8 @@ export async function findSnapshot(
 }
 
 /**
- * A snapshot that another client has downloaded. It may be incomplete: it is used if nothing is
- * missing, or if there is no network.
+ * Returns a snapshot that another client has downloaded. It may be incomplete, so it is used only
+ * if nothing is missing or if there is no network.
  */
 async function foreignSnapshot(
   repository: Repository,
@@ -138,9 +139,9 @@ async function foreignSnapshot(
 }
 
 /**
- * The text of one small file: from the cache, which may hold a part of the repository, or with
- * `fetch` from the hub. Null if neither has it. Why the hub does not answer is reported when the
- * repository is fetched.
+ * Returns the text of one small file, from the cache, which may hold only a part of the repository,
+ * or with `fetch` from the hub. Null if neither has it. If the hub does not answer, the reason is
+ * reported when the repository is fetched.
  */
 export async function peekFile(
   repository: Repository,
@@ -176,8 +177,7 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
 }
 
 /**
- * Downloads those of the needed files that are missing, each renamed into place, and records which
- * they are.
+ * Downloads the needed files that are missing, renames each into place, and records which they are.
  */
 export async function fetchSnapshot(
   repository: Repository,
@@ -249,7 +249,7 @@ async function makeFolder(path: string): Promise<void> {
 }
 
 /**
- * Throws `UserFault` if the files are larger than may be fetched, or than the disk has room for.
+ * Throws `UserFault` if the files are larger than the limit, or than the free space on the disk.
  */
 async function checkRoom(
   name: string,
@@ -276,8 +276,8 @@ async function checkRoom(
 }
 
 /**
- * How the hub's digest of a file is computed: sha256 for large files; for others sha1, after the
- * prefix that Git puts before a blob.
+ * How the hub computes a file's digest: sha256 for large files; for others, sha1 of the content
+ * after the prefix that Git puts before a blob.
  */
 const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
@@ -338,7 +338,7 @@ async function readRecord(path: string): Promise<FetchRecord | null> {
   }
 }
 
-/** What a paper would cite. The mirror that it came from is not part of that. */
+/** Returns what a paper would cite. That does not include the mirror that the files came from. */
 export const snapshotFacts = (
   { type, name, revision }: Repository,
   { commit, files, digest }: Snapshot,

@@ -24,7 +24,7 @@ export interface PackageEntry {
   readonly facts: JsonObject;
 }
 
-/** [name, size, mtime and ctime in milliseconds, sha256]. */
+/** [name, size, mtime, ctime, sha256]. Times are in milliseconds. */
 type FileRecord = readonly [string, number, number, number, string];
 interface Manifest {
   readonly format: 1;
@@ -43,11 +43,14 @@ export interface PackageKey {
 
 const packageDir = ({ cacheDir, registry, name }: Omit<PackageKey, 'version'>): string =>
   fileInside(join(cacheDir, registry), name.replaceAll('/', '+'), 'The package');
-/** Indexes give names and versions too, so both are checked. */
+/** Names and versions may come from an index, so both are checked. */
 const entryDir = (key: PackageKey): string =>
   fileInside(packageDir(key), key.version, `A version of ${key.name}`);
 
-/** The entry if it is there and whole; else null. If it is damaged, the log says so. */
+/**
+ * Returns the entry if it is there and intact, and otherwise null. If it is damaged, the log says
+ * so.
+ */
 export async function findPackage(
   key: PackageKey,
   log: (message: string) => void,
@@ -79,7 +82,8 @@ async function readEntry(
   const dir = join(root, manifest.folder);
   const { damage, files } = await checkFiles(dir, manifest.files);
   if (damage !== null) return { damage };
-  // A copied cache has other times. They are remembered, so that the content is read only once.
+  // A copied cache has different times. The new ones are remembered, so that the content is read
+  // again only once.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
 }
@@ -136,7 +140,7 @@ async function checkFiles(
   return { damage: null, files };
 }
 
-/** All files and folders; null if the folder itself is gone. */
+/** Returns all files and folders, or null if the folder itself is gone. */
 function listAll(dir: string): string[] | null {
   try {
     return (readdirSync(dir, { recursive: true }) as string[]).map((name) =>
@@ -157,11 +161,10 @@ export interface Fetched {
 const inFlight = new Map<string, Promise<PackageEntry>>();
 
 /**
- * Fetches a package into the cache. Others may do the same at the same moment, in this process or
- * another.
- * @param asked the version as the spec has it, or an empty text. The version that it turned out
- *   to be is
- *   remembered.
+ * Fetches a package into the cache. The same package may be fetched at the same moment, in this
+ * process or another.
+ * @param asked the version as the spec writes it, or an empty string. The version that it resolves
+ *   to is remembered.
  * @param fetch downloads into `download` and unpacks into `files`, which are both empty
  */
 export function fetchPackage(
@@ -215,7 +218,7 @@ async function publish(
   return { dir, archive, facts };
 }
 
-/** The folder that a damaged `entry.json` names; null if it can't be read. */
+/** Returns the folder that a damaged `entry.json` names, or null if the file can't be read. */
 async function folderOf(root: string): Promise<string | null> {
   try {
     const { folder } = JSON.parse(
@@ -230,8 +233,8 @@ async function folderOf(root: string): Promise<string | null> {
 }
 
 /**
- * Throws `UserFault` if a version's bytes differ from those that were fetched first: a release
- * never changes.
+ * Throws `UserFault` if a version's bytes differ from those that were fetched first, because a
+ * release never changes.
  */
 async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
   const file = join(root, 'pin.json');
@@ -250,12 +253,15 @@ async function checkPin(key: PackageKey, root: string, archive: Digest): Promise
   await writeFile(file, JSON.stringify({ archive }));
 }
 
-// ---- the version that a source without one means
+// ---- the version of a source that names none
 
 const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
   join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
 
-/** The version that was meant when it was first asked for; null if it was not asked for yet. */
+/**
+ * Returns the version that `asked` resolved to when it was first fetched, or null if it has not
+ * been fetched yet.
+ */
 export async function rememberedVersion(
   key: Omit<PackageKey, 'version'>,
   asked: string,

@@ -1,6 +1,6 @@
 /**
- * Reads a Python package index in the form that every index has (PEP 503, PEP 691), for machines
- * without Python: finds one wheel, downloads it, and checks it against the index's hash.
+ * Reads a Python package index in the standard form (PEP 503, PEP 691), for machines without
+ * Python: finds one wheel, downloads it, and checks it against the index's hash.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -69,7 +69,8 @@ export async function downloadWheel(
 }
 
 /**
- * The index that pip would use: PIP_INDEX_URL, else that of pip's own files, else the public one.
+ * Returns the index that pip would use: PIP_INDEX_URL, else the one in pip's configuration files,
+ * else the public one.
  */
 async function indexUrl(env: Env): Promise<string> {
   const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;
@@ -110,7 +111,7 @@ async function get(url: string, accept: string, name: string, env: Env): Promise
   throw new UserFault(`pypi:${name} can't be fetched: its index answers ${answer.status}.`);
 }
 
-/** A file as an index lists it, not checked yet. */
+/** A file as an index lists it, not yet checked. */
 interface Listed {
   readonly filename: unknown;
   readonly href: unknown;
@@ -131,9 +132,9 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
 }
 
 /**
- * The wheels with a digest that a page of an index lists. Other files are left out, and so are
- * names that are not a wheel's. Throws `UserFault` if the page is not that of an index.
- * @param what the page, as messages call it
+ * Returns the wheels that a page of an index lists with a digest. Other files are left out, and so
+ * are names that no wheel can have. Throws `UserFault` if the page is not a page of an index.
+ * @param what the name of the page in messages
  */
 export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
   const listed = /json/.test(contentType) ? listedInJson(text, what) : listedInHtml(text);
@@ -167,8 +168,8 @@ function listedInJson(text: string, what: string): Listed[] {
 }
 
 /**
- * The attributes of a link are never this long. Without a limit, an endless link would be searched
- * again from each `<a` in it.
+ * Matches links. Their attributes are never as long as the limit. Without it, an endless link would
+ * be searched again from each `<a` in it.
  */
 const LINK = /<a\b([^<>]{0,16384})>/gi;
 
@@ -187,7 +188,7 @@ function listedInHtml(text: string): Listed[] {
   });
 }
 
-/** Null if the escapes are not UTF-8. */
+/** Returns the text with its escapes decoded, or null if they are not UTF-8. */
 function decoded(text: string): string | null {
   try {
     return decodeURIComponent(text);
@@ -197,8 +198,8 @@ function decoded(text: string): string | null {
 }
 
 /**
- * The version in `name-version-python-abi-platform.whl` (PEP 427), which may have a build number
- * after the version. Null if it has none (PEP 440).
+ * Returns the version in `name-version-python-abi-platform.whl` (PEP 427), where a build number may
+ * follow the version. Null if the name contains no valid version (PEP 440).
  */
 export function wheelVersion(filename: string): string | null {
   if (filename.length > 255) return null;
@@ -207,8 +208,8 @@ export function wheelVersion(filename: string): string | null {
 }
 
 /**
- * The version asked for, or the newest release. A wheel for any platform is preferred: only its
- * data is read.
+ * Returns a wheel of the version asked for, or of the newest release. A wheel for any platform is
+ * preferred, since only the data in it is read.
  */
 function choose(wheels: readonly Wheel[], version: string): Wheel | null {
   const wanted =

@@ -1,6 +1,6 @@
 /**
- * What a source means of an unpacked package or a snapshot: all of it, or the file, folder or glob
- * after `#`.
+ * Finds the part of an unpacked package or a snapshot that a source refers to: all of it, or the
+ * file, folder or glob after `#`.
  */
 import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
@@ -12,10 +12,10 @@ import { nearest } from '../nearest.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
 /**
- * The asset that a source means. Throws `UserFault` if there is no such file.
+ * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
  * @param whole the digest of the whole, if it is known
- * @param provenance that of the whole; `path` is added
- * @param files the files that belong to it, where other files may lie beside them
+ * @param provenance the whole's provenance, to which `path` is added
+ * @param files the files that belong to the whole, if other files may lie beside them
  */
 export async function assetWithin(
   uri: string,
@@ -55,7 +55,7 @@ export async function assetWithin(
   if (isGlob(inside)) {
     const names = matching(all, inside);
     if (names.length === 0) throw fault();
-    // The root, not the matching files: the reader applies the glob again.
+    // The path is the root, not the matching files, because the reader applies the glob again.
     return {
       uri,
       path: root,

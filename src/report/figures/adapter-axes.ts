@@ -21,7 +21,7 @@ import { type CurveAxis, curveFigures, type CurveOptions, type CurvePoint } from
 interface Drawn {
   readonly id: string;
   readonly label: string;
-  /** Used on the axis, where the label is too long for it. */
+  /** The title on the axis, if the label is too long for it. */
   readonly short?: string;
   readonly quantity: Quantity;
   readonly span: CurveOptions['span'];
@@ -67,7 +67,7 @@ interface AdapterAxis {
   readonly path: string;
   readonly name: string;
   readonly axis: CurveAxis;
-  /** A condition's place on the axis; null where it has none. */
+  /** Returns a condition's place on the axis, or null if it has none. */
   readonly at: (condition: Condition) => number | null;
   /** Ends the captions; may be empty. */
   readonly note: string;
@@ -76,7 +76,10 @@ interface AdapterAxis {
 const adapterOf = ({ path }: AdapterAxis, condition: Condition): string =>
   condition.labelsWithout(path).adapterLabel;
 
-/** Adapters that appear at several places of the axis; the others would draw no line along it. */
+/**
+ * Returns the conditions whose adapters appear at several places of the axis. Others would have no
+ * line along it.
+ */
 function following(axis: AdapterAxis, along: readonly Condition[]): readonly Condition[] {
   return along.filter((condition) =>
     varies(
@@ -87,7 +90,9 @@ function following(axis: AdapterAxis, along: readonly Condition[]): readonly Con
   );
 }
 
-/** The points of one quantity; levels of full fine-tuning under the same attacks come last. */
+/**
+ * Returns the points of one quantity. Levels of full fine-tuning under the same attacks come last.
+ */
 function pointsOf(
   { path, at }: AdapterAxis,
   drawn: Drawn,
@@ -111,7 +116,8 @@ function pointsOf(
   const attackOf = ({ attackLabel, setting }: Condition): string =>
     joinLabels(attackLabel, setting);
   const attacks = new Set(asked.map(attackOf));
-  // With one line for each attack full fine-tuning has its colour, with several a line of its own.
+  // If only one adapter is drawn, full fine-tuning has the colour of the attack's line. If there
+  // are several, it has a separate line.
   const levels = conditions
     .filter((condition) => isFull(condition) && attacks.has(attackOf(condition)))
     .map((condition): CurvePoint => {
@@ -130,7 +136,7 @@ async function figuresAlong(unique: readonly Condition[], along: AdapterAxis): P
   const every = distinct(placed.map((condition) => adapterOf(along, condition)));
   const [first] = adapters;
   if (first === undefined) return [];
-  // The adapter is named where it is the only one that is drawn, though not the only one there is.
+  // The adapter is named if it is the only one drawn but not the only one in the grid.
   const isNamed = adapters.length === 1 && every.length > 1;
   const figures: Figure[] = [];
   for (const drawn of DRAWN)
@@ -158,7 +164,7 @@ export const rankFigures = (conditions: readonly Condition[]): Promise<readonly 
 
 const VARIANCE = 'adapter.init.variance';
 
-/** σ²n where it is the same for every layer (a variance of k/d), else null. */
+/** Returns σ²n if it is the same for every layer (a variance of k/d), and otherwise null. */
 function scaledVariance(condition: Condition): number | null {
   const [scaled, ...others] = distinct(
     condition.cells
@@ -169,8 +175,8 @@ function scaledVariance(condition: Condition): number | null {
 }
 
 /**
- * One scale for all figures: σ²·n, or σ² where more of the conditions have a value of that. Those
- * that have none are left out and named.
+ * Draws all figures on one scale: σ²·n, or σ² if more conditions have a value of that. Conditions
+ * without a value are left out and named.
  */
 export async function varianceFigures(
   conditions: readonly Condition[],

@@ -24,7 +24,7 @@ import { escapeXml, label } from './svg.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
 const MOST_ADAPTERS = 6;
-/** In pixels; names end where the plot begins, means stand to the right of it. */
+/** In pixels. Names end where the plot begins, and means are to the right of it. */
 const WIDTH = 366,
   PLOT = { left: 126, right: 316 },
   ROW = 22,
@@ -83,7 +83,7 @@ const lineMark = (
   style: string,
 ): string => `<line x1="${x1}" x2="${x2}" y1="${y1}" y2="${y2}" ${style}/>`;
 
-/** One adapter: its baselines, the mean's interval, the mean. */
+/** Draws one adapter: its baselines, the mean's interval, the mean. */
 function rowMarks(
   condition: Condition,
   y: number,
@@ -158,7 +158,7 @@ function drawing(panel: Panel, blocks: readonly NonEmpty<Condition>[], palette: 
   ].join('');
 }
 
-/** The conditions of a block that have the metric, as many as there is room for. */
+/** Returns the conditions of a block that have the metric, as many as there is room for. */
 function shownOf(block: readonly Condition[], metric: MetricNote) {
   const having = block.filter((condition) => summaryOf(condition, metric) !== null);
   const [first, ...others] = having.slice(0, MOST_ADAPTERS);
@@ -209,7 +209,7 @@ function panelFigure(
 }
 
 /**
- * Each attack at its highest dose: accuracy without attack and under each attack, ASR under
+ * Draws each attack at its highest dose: accuracy without attack and under each attack, ASR under
  * backdoors.
  */
 export function answerFigures(conditions: readonly Condition[]): readonly Figure[] {

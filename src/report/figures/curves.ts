@@ -1,4 +1,4 @@
-/** A number against a numeric axis of the grid: dose-response, rank, variance. */
+/** Draws a number against a numeric axis of the grid: dose-response, rank, variance. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Summary } from '../../stats/summary.ts';
 import { type Condition, type Quantity, type Series, seriesOf } from '../conditions.ts';
@@ -21,7 +21,9 @@ const COLOURS = [
   '#444444',
   '#8a6d00',
 ];
-/** More lines than this cannot be told apart: the others go into a figure of their own. */
+/**
+ * The most lines in a figure, since more can't be told apart. The others go into another figure.
+ */
 const MOST_LINES = 5;
 const MOST_FIGURES = 2;
 /**
@@ -65,7 +67,8 @@ interface DrawnPoint extends CurvePoint {
 }
 
 /**
- * As many figures as the lines need, alike in size; none where the axis has fewer than two places.
+ * Draws as many figures as the lines need, with about equally many lines in each. Returns none if
+ * the axis has fewer than two places.
  */
 export async function curveFigures(
   points: readonly CurvePoint[],
@@ -101,7 +104,10 @@ export async function curveFigures(
   return figures.filter((figure) => figure !== null);
 }
 
-/** Levels have an end at each end of the axis; other points have their seeds. */
+/**
+ * Returns the values to draw. A level has one point at each end of the axis; other points have
+ * their seeds.
+ */
 function valuesOf(points: readonly DrawnPoint[], least: number, most: number) {
   return points.flatMap(({ line, x, series, summary, condition }) => {
     const { mean, low, high } = summary;

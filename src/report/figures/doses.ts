@@ -1,4 +1,6 @@
-/** Accuracy and ASR against an attack's dose: the poison rate, or the number of poisoned rows. */
+/**
+ * Draws accuracy and ASR against an attack's dose: the poison rate, or the number of poisoned rows.
+ */
 import { byName, type Condition, numericAxis, scoreOf } from '../conditions.ts';
 import { distinct } from '../groups.ts';
 import { axisName, doseUnit } from '../labels.ts';
@@ -10,7 +12,7 @@ import { adapterPalette } from './theme.ts';
 
 const MOST_ATTACKS = 4;
 
-/** Rates before counts, an attack's own dose before those of its steps. */
+/** Sorts rates before counts, and an attack's own dose before those of its steps. */
 const byUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
@@ -32,15 +34,16 @@ interface Dosed {
   readonly clean: readonly Condition[];
 }
 
-/** The line of a condition: what distinguishes it besides the dose. */
+/** Returns the name of a condition's line: what distinguishes the condition besides the dose. */
 function lineOf({ attack, path }: Dosed, condition: Condition): string {
   const { adapterLabel, attackLabel, setting } = condition.labelsWithout(path);
   return joinLabels(adapterLabel, attackLabel === attack ? '' : attackLabel, setting);
 }
 
 /**
- * Dose 0: the run without attack, and for ASR what the trigger does to the paired clean model. A
- * dose of one step has no such point: without it the other steps are still there.
+ * Returns the points at dose 0: the run without attack and, for ASR, what the trigger does to the
+ * paired clean model. The dose of a single step has no such points, because at dose 0 the other
+ * steps are still applied.
  */
 function zeroDose(dosed: Dosed, metric: MetricNote): readonly CurvePoint[] {
   if (isStepDose(dosed.path)) return [];
@@ -102,7 +105,7 @@ async function figuresOf(
   return figures;
 }
 
-/** A figure for each attack, dose and metric; none where an attack has a single dose. */
+/** Draws a figure for each attack, dose and metric. An attack with a single dose has none. */
 export async function doseFigures(unique: readonly Condition[]): Promise<readonly Figure[]> {
   const conditions = byName(unique);
   const { domain, range } = adapterPalette(conditions);

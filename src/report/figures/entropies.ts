@@ -93,8 +93,8 @@ function specOf(
 }
 
 /**
- * Draws one attack: the first, which is the clean run where there is one. The others are in the
- * table. Null where there is nothing to draw.
+ * Draws only the first attack, which is the clean run if there is one. The others are in the table.
+ * Returns null if there is nothing to draw.
  */
 export async function entropyFigure(
   scale: Scale,

@@ -32,7 +32,7 @@ interface Row {
   readonly name: string;
 }
 
-/** Names the rows; the full fine-tuning too where there are several. */
+/** Names the rows. The name includes the full fine-tuning if there are several. */
 function rowsOf(
   comparisons: readonly AdapterComparison[],
   conditions: readonly Condition[],
@@ -49,7 +49,7 @@ function rowsOf(
   });
 }
 
-/** The difference of each seed that a comparison uses. */
+/** Returns the difference of each seed that a comparison uses. */
 const seedDifferences = ({ seeds, a, b }: AdapterComparison) =>
   seeds.map((seed, i) => {
     const of = a[i] ?? NaN,
@@ -144,7 +144,7 @@ function specOf(
   };
 }
 
-/** Draws the comparisons that answer the question; null where there are none. */
+/** Draws the comparisons that answer the question. Returns null if there are none. */
 export async function forestFigure(
   comparisons: readonly AdapterComparison[],
   conditions: readonly Condition[],

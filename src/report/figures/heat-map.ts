@@ -1,4 +1,7 @@
-/** A symmetric matrix as a picture: rows ordered by class, class boundaries, and a colour scale. */
+/**
+ * Draws a symmetric matrix as a picture: rows ordered by class, class boundaries, and a colour
+ * scale.
+ */
 import { formatNumber } from '../format.ts';
 import { type Colour, encodePng } from './png.ts';
 import { escapeXml } from './svg.ts';
@@ -42,9 +45,9 @@ interface Scale {
 }
 
 /**
- * The scale of a map: about zero where there are negative values, else over the range of the
- * values. The few largest values take an end colour, since otherwise a few rows of large gradients
- * would leave all the rest in one colour.
+ * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
+ * spans the range of the values. The few largest values share the end colour; otherwise a few rows
+ * with large gradients would leave all the rest in one colour.
  */
 function scaleOf(values: Float64Array): Scale {
   const quantile = (sorted: Float64Array, q: number): number =>
@@ -104,7 +107,8 @@ function matrixImage({ values, order }: HeatMap, { low, high, palette }: Scale):
 }
 
 /**
- * Dashed lines between classes, and the classes' names above and, for the first map, at the left.
+ * Draws dashed lines between classes, and the classes' names above and, for the first map, at the
+ * left.
  */
 function classMarks({ order, labels, classes }: HeatMap, x: number, lineColour: string): string {
   const n = order.length;

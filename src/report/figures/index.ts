@@ -1,6 +1,6 @@
 /**
- * Every figure of the report. A new one is a function in a file of its own and a record here: its
- * figures appear in their section of the page, and as SVG and CSV beside it.
+ * Every figure of the report. To add one, write a function in a new file and add a record here. Its
+ * figures then appear in their section of the page, and as SVG and CSV beside it.
  */
 import type { Analysis } from '../analysis.ts';
 import { scoreOf, seriesOf } from '../conditions.ts';
@@ -37,11 +37,11 @@ type Drawn = Figure | null | readonly (Figure | null)[];
 export interface FigureRecord {
   readonly id: string;
   readonly section: FigureSection;
-  /** Draws one figure or several; null stands for one that has nothing to show. */
+  /** Draws one figure or several. Null means a figure that has nothing to show. */
   readonly draw: (analysis: Analysis) => Drawn | Promise<Drawn>;
 }
 
-/** In the order of the page within each section. */
+/** The figures, within each section in the order of the page. */
 export const FIGURES: readonly FigureRecord[] = [
   { id: 'answer', section: 'answer', draw: ({ conditions }) => answerFigures(conditions) },
   {

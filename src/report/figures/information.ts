@@ -137,7 +137,7 @@ async function bitsFigure(
   };
 }
 
-/** Bits and entropies, raw and normalised, at initialisation and after training. */
+/** Draws bits and entropies, raw and normalised, at initialisation and after training. */
 export async function informationFigures(
   conditions: readonly Condition[],
 ): Promise<readonly (Figure | null)[]> {

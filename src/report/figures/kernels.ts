@@ -1,5 +1,6 @@
 /**
- * Tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by class.
+ * Draws tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by
+ * class.
  */
 import { toCsv } from '../csv.ts';
 import { kernelError } from '../fisher.ts';
@@ -10,7 +11,7 @@ import { heatMap, LEFT, SIDE, TOP } from './heat-map.ts';
 import { escapeXml, label } from './svg.ts';
 import { FONT } from './theme.ts';
 
-/** Larger matrices are in the store's .npy files alone. */
+/** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
 const MOST_CSV_ROWS = 64;
 const GAP = 26;
 
@@ -31,7 +32,7 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   return trace;
 }
 
-/** The drawn matrices, their rows and columns in the order of the map. */
+/** Returns the drawn matrices as CSV, with rows and columns in the order of the map. */
 const matricesCsv = (
   drawn: readonly { readonly which: string; readonly trace: Float64Array }[],
   order: readonly number[],
@@ -112,7 +113,7 @@ function kernelFigure(
   };
 }
 
-/** A figure for each choice whose kernels were read. */
+/** Draws a figure for each choice whose kernels were read. */
 export const kernelFigures = (
   choices: readonly KernelChoice[],
   classes: readonly string[],

@@ -1,4 +1,7 @@
-/** Training loss: whether an adapter that resisted an attack was merely under-trained. */
+/**
+ * Draws the training loss, which shows whether an adapter that resisted an attack was merely
+ * under-trained.
+ */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Condition } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
@@ -49,7 +52,7 @@ const specOf = (
   },
 });
 
-/** A figure for each attack. */
+/** Draws a figure for each attack. */
 export async function lossFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
   const trained = conditions.filter(({ cells }) =>
     cells.some(({ history }) => history !== null && history.points.length > 1),

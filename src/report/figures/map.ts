@@ -9,7 +9,10 @@ import { distinct } from '../groups.ts';
 import type { Figure, MapFacts, MapModelFacts, MapPointFacts, ReportCell } from '../types.ts';
 import { draw } from './svg.ts';
 
-/** One map for each seed; of a grid over several models or data sets, that of the first. */
+/**
+ * Returns one map for each seed. For a grid over several models or data sets, it is the map of the
+ * first.
+ */
 export function mapsOf(cells: readonly ReportCell[]): readonly MapFacts[] {
   const bySeed = new Map<number, MapFacts>();
   for (const { seed, map } of cells)
@@ -20,7 +23,7 @@ export function mapsOf(cells: readonly ReportCell[]): readonly MapFacts[] {
 /** A point of the map, averaged over seeds. */
 export interface MapMean {
   readonly point: MapPointFacts;
-  /** The mean over the seeds that have the number; null where none has. */
+  /** Returns the mean over the seeds that have the number, or null if none has. */
   readonly mean: (get: (point: MapPointFacts) => number | null) => number | null;
 }
 
@@ -36,7 +39,10 @@ export const averageOf = (maps: readonly MapFacts[]): readonly MapMean[] =>
     },
   }));
 
-/** IB where s = α/r: K ∝ s² at B = 0, so that every counted eigenvalue is multiplied by s². */
+/**
+ * Returns the information bits for s = α/r. At B = 0, K ∝ s², so every counted eigenvalue is
+ * multiplied by s².
+ */
 export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | null =>
   model === null || model.information_bits === null
     ? null
@@ -52,7 +58,7 @@ interface RankMap {
   }[];
   /** The scales s at which the Fisher information is measured. */
   readonly scales: string;
-  /** The same number of the full kernel, as the caption says it. */
+  /** Returns the same number for the full kernel, as text for the caption. */
   readonly full: (facts: MapModelFacts) => string;
 }
 
@@ -156,7 +162,7 @@ function specOf(values: Value[], { panels }: RankMap): TopLevelSpec {
   };
 }
 
-/** A figure for each quantity and each distribution of A. */
+/** Draws a figure for each quantity and each distribution of A. */
 export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly Figure[]> {
   const maps = mapsOf(cells);
   const [first] = maps;

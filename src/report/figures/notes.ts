@@ -1,9 +1,9 @@
-/** What captions say of every figure alike: hollow points, and what there was no room for. */
+/** What the captions of all figures explain: hollow points, and what there was no room for. */
 import type { Condition } from '../conditions.ts';
 import { predictsOneClass } from '../evidence.ts';
 import { plural } from '../format.ts';
 
-/** The seeds whose models predict one class only: their points are hollow. */
+/** Returns the seeds whose models predict one class only. Their points are hollow. */
 export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
   new Set(cells.filter(predictsOneClass).map(({ seed }) => seed));
 

@@ -13,7 +13,7 @@ interface Page {
   readonly height: number;
 }
 
-/** A length; a percentage is a share of `whole`. */
+/** Parses a length. A percentage is a share of `whole`. */
 function length(text: string | undefined, whole: number): number {
   if (text === undefined) return 0;
   const value = Number.parseFloat(text);
@@ -21,8 +21,8 @@ function length(text: string | undefined, whole: number): number {
 }
 
 /**
- * A colour in a form that PDFKit takes (it ignores those that it does not know): `#rrggbb`, `#rgb`
- * or a name of CSS.
+ * Returns a colour in a form that PDFKit accepts: `#rrggbb`, `#rgb` or a CSS name. PDFKit silently
+ * ignores other forms.
  */
 function colour(text: string): string {
   if (/^#(?:[0-9a-f]{3}){1,2}$|^[a-z]+$/i.test(text)) return text;
@@ -179,7 +179,7 @@ export class Painter {
     else doc.stroke();
   }
 
-  /** A gradient over the box of what it fills, as SVG has it unless told otherwise. */
+  /** Returns a gradient over the box of the shape that it fills, which is SVG's default. */
   #gradient(url: string, d: string): PDFKit.Mixins.ColorValue {
     const node = this.#referred(url),
       { x, y, width, height } = bounds(d);
@@ -198,7 +198,9 @@ export class Painter {
     return made;
   }
 
-  /** At the end of a line and along it, in units of the line's width. */
+  /**
+   * Draws a marker at the end of a line, in the line's direction. Its units are the line's width.
+   */
   #marker(node: Element, end: ReturnType<typeof endOf>, style: Style): void {
     const doc = this.#doc,
       { attribs } = node;
@@ -235,7 +237,7 @@ export class Painter {
       weight = style['font-weight'];
     doc.font(weight === 'bold' || Number(weight) >= 600 ? 'bold' : 'regular');
     const runs = runsOf(words, (character) => hasGlyph(doc, character));
-    /** Sets the size, too. */
+    /** Returns the width of a run. Also sets the font size. */
     const measure = (run: Run): number => doc.fontSize(size * run.scale).widthOfString(run.text);
     const anchor = { start: 0, middle: 0.5, end: 1 }[style['text-anchor']] ?? 0;
     const whole = runs.reduce((sum, run) => sum + measure(run), 0);

@@ -9,7 +9,7 @@ import { definitionsIn, elements, INITIAL_STYLE, isElement, textOf } from './svg
 
 export interface PdfFigure {
   readonly pdf: Buffer;
-  /** Characters that the font lacks: they are drawn as empty boxes. */
+  /** Characters that the font lacks. They are drawn as empty boxes. */
   readonly missing: readonly string[];
 }
 
@@ -18,8 +18,8 @@ const REGULAR = '@expo-google-fonts/inter/400Regular/Inter_400Regular.ttf',
   BOLD = '@expo-google-fonts/inter/600SemiBold/Inter_600SemiBold.ttf';
 
 /**
- * Converts a figure; the same SVG gives the same bytes. Throws a TypeError where the SVG holds
- * something that cannot be painted.
+ * Converts a figure. The same SVG gives the same bytes. Throws a TypeError if the SVG contains
+ * something that can't be painted.
  */
 export async function pdfOf(svg: string): Promise<PdfFigure> {
   const [{ default: PDFDocument }, { parseDocument }] = await Promise.all([

@@ -1,6 +1,6 @@
 /**
- * Indexed PNGs (ISO/IEC 15948): a heat map of 64² cells takes 4 kB, where 4,096 SVG rectangles take
- * 500.
+ * Encodes indexed PNGs (ISO/IEC 15948). A heat map of 64² cells takes 4 kB as a PNG, and 500 kB as
+ * 4,096 SVG rectangles.
  */
 import { deflateSync } from 'node:zlib';
 
@@ -29,7 +29,7 @@ function chunk(type: string, body: Uint8Array): Buffer {
 }
 
 /**
- * Throws a RangeError where the sizes do not fit, or where there are too many colours.
+ * Encodes an image. Throws a RangeError if the sizes do not fit, or if there are too many colours.
  * @param pixels (height, width) indexes into `palette`, row by row
  * @param palette at most 256 colours
  */

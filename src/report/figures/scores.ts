@@ -1,5 +1,5 @@
 /**
- * A metric by attack and adapter: points for the seeds, a bar for the mean, a line for its
+ * Draws a metric by attack and adapter: points for the seeds, a bar for the mean, a line for its
  * interval.
  */
 import type { TopLevelSpec } from 'vega-lite';
@@ -22,7 +22,7 @@ import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
 import { draw } from './svg.ts';
 import { adapterPalette, MUTED, type Palette } from './theme.ts';
 
-/** A screen holds no more rows than this; the others are in the table and the curves. */
+/** The most rows that fit on a screen. The others are in the table and the curves. */
 const MOST_ROWS = 40;
 
 interface Row {
@@ -30,7 +30,10 @@ interface Row {
   readonly series: Series;
 }
 
-/** The points of the seeds, the means with their intervals, and for ASR the clean model's rate. */
+/**
+ * Returns the points of the seeds, the means with their intervals and, for ASR, the clean model's
+ * rate.
+ */
 function valuesOf(rows: readonly Row[], metric: MetricNote) {
   const place = ({ condition }: Row) => ({
     block: blockLabel(condition),
@@ -64,7 +67,7 @@ function valuesOf(rows: readonly Row[], metric: MetricNote) {
 function specOf(rows: readonly Row[], metric: MetricNote, palette: Palette): TopLevelSpec {
   const { points, values } = valuesOf(rows, metric);
   const least = Math.min(...points.map(({ value }) => value));
-  // ASR from 0, others from a round tenth below every point.
+  // The axis starts at 0 for ASR, and at a round tenth below every point for other metrics.
   const low = metric === ASR ? 0 : Math.max(0, Math.floor((least - 0.03) * 10) / 10);
   const x = (field: string) => ({
     field,
@@ -117,7 +120,7 @@ function specOf(rows: readonly Row[], metric: MetricNote, palette: Palette): Top
   };
 }
 
-/** Draws a metric of every condition that has it; null where none has. */
+/** Draws a metric of every condition that has it. Returns null if none has. */
 export async function scoreFigure(
   metric: MetricNote,
   conditions: readonly Condition[],

@@ -1,4 +1,4 @@
-/** SVG paths, as far as a painter must understand them. Pure. */
+/** Parses SVG paths, as far as the painter needs to understand them. Pure. */
 interface Shape {
   readonly name: string;
   readonly attribs: { readonly [name: string]: string };
@@ -7,7 +7,7 @@ interface Shape {
 export const numbersIn = (text: string): number[] =>
   (text.match(/-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?/gi) ?? []).map(Number);
 
-/** Rectangles and paths of a `<clipPath>`, as paths. */
+/** Returns the rectangles and paths of a `<clipPath>` as paths. */
 export const clipShapes = (shapes: readonly Shape[]): readonly string[] =>
   shapes.map(({ name, attribs }) => {
     if (name === 'path') return attribs['d'] ?? '';
@@ -19,7 +19,7 @@ export const clipShapes = (shapes: readonly Shape[]): readonly string[] =>
 
 type Point = readonly [x: number, y: number];
 
-/** How many numbers each command takes. The last two are its end, except for H, V and Z. */
+/** How many numbers each command takes. The last two are its end point, except for H, V and Z. */
 const TAKES: Readonly<Record<string, number>> = { M: 2, L: 2, H: 1, V: 1, Q: 4, C: 6, A: 7, Z: 0 };
 
 interface Step {
@@ -29,7 +29,7 @@ interface Step {
   readonly to: Point;
 }
 
-/** The numbers of a path's commands, one entry for each repetition of a command. */
+/** Returns a path's commands with their numbers, one entry for each repetition of a command. */
 function commandsIn(d: string): readonly { readonly command: string; readonly of: number[] }[] {
   return [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
     const takes = TAKES[command.toUpperCase()];
@@ -63,7 +63,7 @@ function steps(d: string): Step[] {
   return found;
 }
 
-/** Where a path ends, and its direction there (radians, clockwise from the right). */
+/** Returns where a path ends, and its direction there (radians, clockwise from the right). */
 export function endOf(d: string): {
   readonly x: number;
   readonly y: number;
@@ -75,7 +75,7 @@ export function endOf(d: string): {
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
 }
 
-/** The box around a path's points; of a curve only the ends count. */
+/** Returns the box around a path's points. Only the ends of a curve count. */
 export function bounds(d: string): {
   readonly x: number;
   readonly y: number;

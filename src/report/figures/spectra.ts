@@ -17,7 +17,10 @@ const MOST_ATTACKS = 3;
 const MOST_ADAPTERS = 5;
 const MOST_POINTS = 128;
 
-/** Every index, or evenly spaced ones where there are many; the first and the last always. */
+/**
+ * Returns every index or, if there are many, evenly spaced ones that include the first and the
+ * last.
+ */
 function picked(count: number): number[] {
   if (count <= MOST_POINTS) return Array.from({ length: count }, (_, i) => i);
   return Array.from({ length: MOST_POINTS }, (_, i) =>
@@ -25,7 +28,7 @@ function picked(count: number): number[] {
   );
 }
 
-/** At most nine powers of ten. */
+/** Returns at most nine powers of ten. */
 function decades(values: readonly number[]): number[] {
   const low = Math.floor(Math.log10(Math.min(...values))),
     high = Math.ceil(Math.log10(Math.max(...values)));
@@ -45,7 +48,7 @@ interface CurvePoint {
   readonly eigenvalue: number;
 }
 
-/** A cell's eigenvalues; null where it has none. */
+/** Returns a cell's eigenvalues, or null if it has none. */
 type Eigenvalues = (cell: ReportCell, of: Parametrisation) => readonly number[] | null;
 
 interface Panel {
@@ -56,7 +59,10 @@ interface Panel {
   readonly eigenvalues: Eigenvalues;
 }
 
-/** Those above zero of the first seed that has a LoRA kernel, as points of two lines. */
+/**
+ * Returns the positive eigenvalues of the first seed that has a LoRA kernel, as points of two
+ * lines.
+ */
 function curvesOf(condition: Condition, eigenvalues: Eigenvalues): readonly CurvePoint[] {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
   if (cell === undefined) return [];
@@ -133,7 +139,7 @@ async function panelFigure(
   };
 }
 
-/** The eigenvalues of a Fisher information that count. */
+/** Reads the eigenvalues of a Fisher information that count. */
 const counted =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {
@@ -161,7 +167,7 @@ function fisherCaption(conditions: readonly Condition[]): string {
   return `True Fisher. Eigenvalues at or below ${limit} count as zero and are not drawn.`;
 }
 
-/** Fisher spectra at initialisation and after training, then the kernels' own. */
+/** Draws Fisher spectra at initialisation and after training, then the kernels' own spectra. */
 export async function spectrumFigures(
   conditions: readonly Condition[],
 ): Promise<readonly (Figure | null)[]> {

@@ -1,6 +1,6 @@
 /**
- * The DAG with its timings. It has one box for each kind of stage, so that the figure of a thousand
- * cells is as large as that of ten.
+ * Draws the DAG with its timings. It has one box for each kind of stage, so that the figure for a
+ * thousand cells is no larger than the one for ten.
  */
 import { Graph, layout } from '@dagrejs/dagre';
 import type { StageFacts } from '../../api.ts';
@@ -22,7 +22,7 @@ export interface KindSummary {
 
 const finite = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
 
-/** The kinds in the order of first appearance (inputs come first). */
+/** Returns the kinds in order of first appearance (inputs come first). */
 export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
   const count = (of: readonly StageFacts[], state: StageFacts['state']): number =>
     of.filter((stage) => stage.state === state).length;
@@ -36,7 +36,7 @@ export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
   }));
 }
 
-/** How many stages of one kind read one of another. */
+/** Counts how many stages of one kind read a stage of another. */
 export function kindEdges(
   stages: readonly StageFacts[],
 ): { readonly from: string; readonly to: string; readonly count: number }[] {
@@ -63,7 +63,7 @@ interface Point {
   readonly y: number;
 }
 
-/** The second line of a box: what failed, else what was cached. */
+/** Returns the second line of a box: what failed or, if nothing did, what was cached. */
 function troubleText({ cached, failed, blocked }: KindSummary): string {
   const trouble = [
     failed > 0 ? `${failed} failed` : '',
@@ -74,8 +74,8 @@ function troubleText({ cached, failed, blocked }: KindSummary): string {
 }
 
 /**
- * The box of a kind, its centre at (x, y).
- * @param longest the seconds of the longest kind
+ * Draws the box of a kind, with its centre at (x, y).
+ * @param longest the seconds of the kind that took longest
  * @param isOwnInput whether stages of the kind read stages of the same kind
  */
 function boxOf(
@@ -132,7 +132,7 @@ function arrowOf(points: readonly Point[]): string {
   );
 }
 
-/** Draws the kinds of stages; null where there is no stage. */
+/** Draws the kinds of stages. Returns null if there is no stage. */
 export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const kinds = stageKinds(stages);
   if (kinds.length === 0) return null;

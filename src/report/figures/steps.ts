@@ -1,5 +1,6 @@
 /**
- * Clean accuracy, attack success and accuracy on the poisoned rows over the steps of a training.
+ * Draws clean accuracy, attack success and accuracy on the poisoned rows over the steps of a
+ * training.
  */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Condition } from '../conditions.ts';
@@ -69,7 +70,10 @@ function specOf(
   };
 }
 
-/** A figure for each attack, with a panel for each number; none where nothing was evaluated. */
+/**
+ * Draws a figure for each attack, with a panel for each number. Returns none if nothing was
+ * evaluated.
+ */
 export async function stepFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
   const evaluated = conditions.filter(({ cells }) =>
     cells.some(({ curves }) => (curves?.length ?? 0) > 1),

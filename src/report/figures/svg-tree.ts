@@ -15,7 +15,7 @@ export function textOf(node: Element): string {
   return texts.join('');
 }
 
-/** The elements that can be referred to by `url(#id)`. */
+/** Returns the elements that `url(#id)` can refer to. */
 export function definitionsIn(node: Element, into = new Map<string, Element>()) {
   for (const child of elements(node)) {
     if (child.attribs['id'] !== undefined) into.set(child.attribs['id'], child);

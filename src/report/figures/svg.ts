@@ -1,4 +1,4 @@
-/** Draws Vega-Lite specifications as SVG text that can stand beside other SVGs in one page. */
+/** Draws Vega-Lite specifications as SVG text that can share a page with other SVGs. */
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import { codePoints } from '../format.ts';
@@ -10,14 +10,15 @@ interface TextItem {
   readonly limit?: number;
 }
 /**
- * The hook for measuring text, and the reset of the ids of clip paths: Vega's typings lack both.
+ * The hook for measuring text, and the function that resets the ids of clip paths. Vega's typings
+ * lack both.
  */
 const { textMetrics, resetSVGDefIds } = vega as unknown as {
   readonly textMetrics: { width: (item: TextItem, text: string | number | null) => number };
   readonly resetSVGDefIds: () => void;
 };
-// Without a canvas Vega assumes 0.8 em for each character, half as much again as a sans-serif font
-// needs: figures would be mostly margin.
+// Without a canvas, Vega assumes 0.8 em for each character, half as much again as a sans-serif font
+// needs. Figures would then be mostly margin.
 textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
   const each = (fontWeight === 'bold' ? 0.64 : 0.59) * fontSize;
   const width = each * codePoints(String(text ?? '')).length;

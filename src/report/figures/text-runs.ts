@@ -1,11 +1,13 @@
-/** Splits text into runs that a font can set: it may lack raised and lowered letters. */
+/**
+ * Splits text into runs that a font can set, since the font may lack raised and lowered letters.
+ */
 import { codePoints } from '../format.ts';
 
-/** Characters that are set alike. */
+/** Consecutive characters that are set in the same way. */
 export interface Run {
   readonly text: string;
   readonly scale: number;
-  /** In units of the font's size, upwards. */
+  /** How far the run is raised, in units of the font's size. */
   readonly rise: number;
   /** Whether the font lacks the character; it is drawn as an empty box. */
   readonly lacks: boolean;
@@ -14,7 +16,8 @@ export interface Run {
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
 /**
- * A character that the font lacks is set as a small plain one where it is a raised or lowered one.
+ * Returns how to set a character. A raised or lowered one that the font lacks is set as a small
+ * plain one.
  */
 function runOf(character: string, has: (character: string) => boolean): Run {
   if (has(character)) return { text: character, scale: 1, rise: 0, lacks: false };

@@ -73,22 +73,22 @@ export const config: Config = {
 /** The greatest width of a legend, in pixels. */
 const LEGEND_WIDTH = 520;
 /**
- * How many of these names fit into one row of a legend. A wider legend would shrink the figure
- * under it.
+ * Returns how many of these names fit into one row of a legend. A wider legend would shrink the
+ * figure under it.
  */
 export function legendColumns(names: readonly string[]): number {
   const longest = Math.max(1, ...names.map((name) => codePoints(name).length));
   return Math.max(1, Math.floor(LEGEND_WIDTH / (34 + 7.1 * longest)));
 }
 
-/** Parallel lists; the lists are not readonly because Vega-Lite's types are not. */
+/** Parallel lists. They are not readonly because Vega-Lite's types are not. */
 export interface Palette {
   readonly domain: string[];
   readonly range: string[];
   readonly shapes: string[];
 }
 
-/** A colour and a shape for each adapter, the same in every figure. */
+/** Returns a colour and a shape for each adapter, the same in every figure. */
 export function adapterPalette(conditions: readonly Condition[]): Palette {
   const full = distinct(conditions.filter(isFull).map(({ adapterLabel }) => adapterLabel));
   const others = distinct(

@@ -11,11 +11,11 @@ const MOST_ADAPTERS = 8;
 export interface Panels {
   readonly adapters: string[];
   readonly blocks: readonly { readonly block: string; readonly conditions: readonly Condition[] }[];
-  /** How many attacks there was no room for. */
+  /** The number of attacks for which there was no room. */
   readonly left: number;
 }
 
-/** The first attacks and adapters of these conditions. */
+/** Returns the first attacks and adapters of these conditions. */
 export function panelsOf(conditions: readonly Condition[]): Panels {
   const adapters = distinct(conditions.map(({ adapterLabel }) => adapterLabel)).slice(
     0,

@@ -32,8 +32,8 @@ function valuesText({ values }: Axis): string {
 }
 
 /**
- * The fields of `train` whose values differ between full fine-tuning and the other adapters: they
- * make a comparison of adapters a comparison of training too.
+ * Returns the fields of `train` whose values differ between full fine-tuning and the other
+ * adapters. With such a field, a comparison of adapters is also a comparison of training settings.
  */
 function confounded(conditions: readonly Condition[]): readonly string[] {
   const full = conditions.filter(isFull),

@@ -1,6 +1,6 @@
 /**
- * The chapters of the page, in their order. A new one is a `Chapter` in a file of its own and an
- * entry here.
+ * The chapters of the page, in order. To add one, write a `Chapter` in a new file and add an entry
+ * here.
  */
 import { asked } from './asked.tsx';
 import type { Chapter } from './chapter.ts';

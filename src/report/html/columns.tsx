@@ -14,7 +14,7 @@ export const ADAPTER: Column<Condition> = {
   value: ({ adapterLabel }) => adapterLabel,
 };
 
-/** A quantity's summary over seeds. */
+/** Returns a column with a quantity's summary over seeds. */
 export const numberColumn = (
   title: string,
   quantity: Quantity,
@@ -28,7 +28,7 @@ export const numberColumn = (
   },
 });
 
-/** Attack, adapter, and where any condition has one the setting. */
+/** Returns columns for the attack, the adapter and, if any condition has one, the setting. */
 export const namingColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
   { title: 'Attack', kind: 'nowrap', value: ({ attackLabel }) => attackLabel },
   ADAPTER,
@@ -37,11 +37,11 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
     : []),
 ];
 
-/** Whether a row begins a new block: the table separates blocks by a heavier line. */
+/** Whether a row begins a new block. The table separates blocks by a heavier line. */
 export const startsBlock = (row: Condition, above: Condition): boolean =>
   blockLabel(row) !== blockLabel(above);
 
-/** The conditions that have a metric. */
+/** Returns the conditions that have a metric. */
 export const having = (
   conditions: readonly Condition[],
   stage: string,

@@ -1,4 +1,6 @@
-/** Where the paper is imprecise, and what is measured instead (docs/theory.md, corrections). */
+/**
+ * Lists where the paper is imprecise, and what is measured instead (docs/theory.md, corrections).
+ */
 import type { JSX } from 'preact';
 import type { Chapter } from './chapter.ts';
 

@@ -8,7 +8,10 @@ import { PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { type Column, Judged, Table } from './parts.tsx';
 
-/** The effect size; none where all seeds have the same difference but for rounding. */
+/**
+ * Returns the effect size as text, without a number if all seeds have the same difference apart
+ * from rounding.
+ */
 const effectText = ({ effect }: PairedDifference): string =>
   formatNumber(effect !== null && Math.abs(effect) < 1e6 ? effect : null);
 

@@ -1,4 +1,7 @@
-/** How far poisoned data carry the weights (M), beside its noise floor and the kernel's M′. */
+/**
+ * Shows how far poisoned data move the weights (M), beside the noise floor of M and the kernel's
+ * M′.
+ */
 import type { JSX } from 'preact';
 import { type Condition, metricOf, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
 import { formatNumber, plural } from '../format.ts';
@@ -12,14 +15,15 @@ const has = (condition: Condition, metric: string): boolean =>
   summaryOf(condition, { stage: STAGE, metric }) !== null;
 
 /**
- * Two runs that differ by rounding alone lie about one floor apart, and a single repetition
- * estimates the floor only to within a factor: up to twice the floor M is not evidence.
+ * M is not evidence if it is at most this many times the noise floor. Two runs that differ by
+ * rounding alone are about one floor apart, and a single repetition gives only a rough estimate of
+ * the floor.
  */
 const FLOOR_FACTOR = 2;
 
 /**
- * The mean of M over its noise floor, for what is trained below the head or else for the head; null
- * where it was not measured.
+ * Returns the mean ratio of M to its noise floor, for what is trained below the head or, if nothing
+ * is, for the head. Null if it was not measured.
  */
 const floorRatio = (condition: Condition): number | null =>
   seriesOf(condition, (cell) => of('trained.over_floor')(cell) ?? of('head.over_floor')(cell))
@@ -98,7 +102,7 @@ export function Divergence({
   );
 }
 
-/** What the noise floor is, and where M does not rise above it. */
+/** Says what the noise floor is, and where M does not rise above it. */
 function FloorNote({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
   const drowned = conditions.filter(isDrowned).length,
     unmeasured = conditions.filter((condition) => !isMeasured(condition)).length;
@@ -122,7 +126,7 @@ function FloorNote({ conditions }: { readonly conditions: readonly Condition[] }
 
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 
-/** The parts of M of all that is trained, besides the weights. */
+/** Shows the parts of M for everything that is trained besides the weights. */
 function Kinds({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element | null {
   const present = KINDS.filter((kind) => conditions.some((row) => has(row, `${kind}.l2`)));
   const rows = conditions.filter((row) => present.some((kind) => has(row, `${kind}.l2`)));
@@ -146,7 +150,7 @@ function Kinds({ conditions }: { readonly conditions: readonly Condition[] }): J
   );
 }
 
-/** Whether M goes with M′. */
+/** Shows whether M correlates with M′. */
 const WithKernel = ({
   relations,
 }: {

@@ -1,6 +1,6 @@
 /**
- * A few poisoned rows. Their text comes from strangers: it is shown as text, whatever markup it
- * holds.
+ * Shows a few poisoned rows. Their text comes from strangers, so it is shown as plain text,
+ * whatever markup it contains.
  */
 import type { JSX } from 'preact';
 import { changedParts, type Segment } from '../changes.ts';
@@ -17,7 +17,7 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-/** The first receipt of each attack that changed any row. */
+/** Returns, for each attack, the first receipt in which a row was changed. */
 function receiptsOf(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   for (const { attackLabel, cells } of conditions)

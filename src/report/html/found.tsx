@@ -6,7 +6,7 @@ import { type Verdict, verdictText } from '../verdict.ts';
 import type { Chapter } from './chapter.ts';
 import { Chip } from './parts.tsx';
 
-/** The verdict that all rows have in common; null where they differ or have none. */
+/** Returns the verdict that all rows have in common, or null if they differ or have none. */
 function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
   const verdicts = rows.map(({ verdict }) => verdict).filter((verdict) => verdict !== null);
   const [first] = verdicts;

@@ -1,6 +1,6 @@
 /**
- * The first screen: the question, what may be said, what to know before reading, the answer as a
- * picture, and the facts that every number depends on.
+ * The first screen: the question, what can be said about it, what to know before reading, the
+ * answer as a picture, and the facts that every number depends on.
  */
 import type { JSX } from 'preact';
 import type { JsonObject, StageFacts } from '../../api.ts';
@@ -30,7 +30,7 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
-/** Attacks whose dose came to no row at all. */
+/** Lists the attacks whose dose was too small to poison a single row. */
 function emptyDoses({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
@@ -41,7 +41,7 @@ function emptyDoses({ conditions }: Analysis): readonly Fact[] {
 }
 
 function backendFacts({ environment, backends }: ReportInput): readonly Fact[] {
-  // Every result of this run was computed by one release: it is in their keys.
+  // One release computed every result of this run, because the release is part of their keys.
   const backend = (environment['backend'] ?? {}) as JsonObject;
   const text = (name: string, otherwise: string): string => {
     const value = backend[name];
@@ -140,7 +140,7 @@ export function Header({
   );
 }
 
-/** What failed, with the causes; nothing where nothing did. */
+/** Shows what failed and why, or nothing if nothing failed. */
 function Failures({
   stages,
   cells,

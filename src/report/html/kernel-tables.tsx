@@ -1,5 +1,6 @@
 /**
- * LoRA's kernel beside the full one: every quantity, how many eigenvalues count, how far it moved.
+ * Tables of LoRA's kernel beside the full one: every quantity, how many eigenvalues count, and how
+ * far training moved it.
  */
 import type { JSX } from 'preact';
 import { type Condition, metricOf, type Quantity, seriesOf } from '../conditions.ts';
@@ -11,7 +12,7 @@ import type { Parametrisation } from '../types.ts';
 import { ADAPTER, ATTACK, startsBlock } from './columns.tsx';
 import { type Column, Judged, Table } from './parts.tsx';
 
-/** The mean over seeds of one of the two kernels. */
+/** Returns a column with the mean over seeds of one of the two kernels. */
 const kernelMean = (title: string, of: Parametrisation): Column<KernelComparison> => ({
   title,
   kind: 'number',
@@ -60,8 +61,8 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
 ];
 
 /**
- * Raw and normalised orders can disagree, and may differ by α: they are shown side by side rather
- * than summed up.
+ * Raw and normalised quantities can rank the two kernels differently, and so can different α. They
+ * are therefore shown side by side rather than summed up.
  */
 export const OrderTable = ({
   kernels,
@@ -78,8 +79,8 @@ export const OrderTable = ({
 );
 
 /**
- * How many eigenvalues count and how far training moved the kernels: raw information bits and the
- * tangent kernel's regime depend on them.
+ * Shows how many eigenvalues count and how far training moved the kernels. Raw information bits and
+ * the tangent kernel's regime depend on these numbers.
  */
 export function CountTable({
   conditions,

@@ -1,4 +1,4 @@
-/** The closed-form map of the paper's Figure 3, beside the measurements it stands for. */
+/** Shows the closed-form map of the paper's Figure 3 beside the measurements that it stands for. */
 import type { JSX } from 'preact';
 import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
 import { formatNumber, plural } from '../format.ts';
@@ -9,7 +9,7 @@ import { type Column, Figures, Table } from './parts.tsx';
 /** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
 const PEFT_SCALE = 1 / 3;
 
-/** The scale of the map that is closest to PEFT's, as a ratio. */
+/** Returns the scale of the map that is closest to PEFT's, as a ratio. */
 function closestScale({ points }: MapFacts): number {
   const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
   return distinct(points.map(({ scale }) => scale)).reduce(

@@ -1,4 +1,4 @@
-/** Every condition of a kind by the metrics of that kind. */
+/** A table of all conditions of one kind and the metrics of that kind. */
 import type { JSX } from 'preact';
 import { type Condition, scoreOf, seriesOf } from '../conditions.ts';
 import { predictsOneClass, voidReason } from '../evidence.ts';
@@ -17,8 +17,8 @@ const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
- * A failed condition would have had the metrics that its family of attacks has elsewhere in the
- * grid, and the accuracy in any case.
+ * Returns which metrics a condition should have: the accuracy, and the metrics that its family of
+ * attacks has elsewhere in the grid. These are what a failed condition lacks.
  */
 export function expectedMetrics(conditions: readonly Condition[]): Expects {
   const known = new Map(
@@ -30,7 +30,9 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;
 }
 
-/** A metric of a condition, marked where some of its models are not evidence for it. */
+/**
+ * Returns the cell of a condition's metric, marked if some of its models are not evidence for it.
+ */
 function metricCell(condition: Condition, note: MetricNote, expects: Expects): Node {
   const cell = seriesCell(
     seriesOf(condition, scoreOf(note)),
@@ -54,7 +56,7 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
   return isMarked ? <span class="muted">{cell} †</span> : cell;
 }
 
-/** Nothing where no condition has any of the metrics. */
+/** Shows nothing if no condition has any of the metrics. */
 export function MetricTable({
   label,
   conditions,

@@ -1,4 +1,7 @@
-/** Numbers of stages that the report does not know: a spec's own commands, and outside plugins. */
+/**
+ * Shows the numbers of stages that the report does not know: a spec's own commands and outside
+ * plugins.
+ */
 import type { JSX } from 'preact';
 import { type Condition, metricOf, seriesOf } from '../conditions.ts';
 import { distinct } from '../groups.ts';
@@ -6,7 +9,7 @@ import { namingColumns, OVER_SEEDS, startsBlock } from './columns.tsx';
 import { Table } from './parts.tsx';
 import { seedsCell, seriesCell } from './series.tsx';
 
-/** The stages that have a place of their own in the report. */
+/** The stages that the report shows elsewhere. */
 const KNOWN = new Set([
   'data',
   'poison',
@@ -22,7 +25,7 @@ const KNOWN = new Set([
   'theory-map',
   'report',
 ]);
-/** More columns than this are left to the CSV. */
+/** The most columns of the table. Further metrics are only in the CSV. */
 const MOST_METRICS = 12;
 
 const StageTable = ({

@@ -1,6 +1,6 @@
 /**
- * The whole document. Its content security policy forbids every request, so that nothing that slips
- * in can call out.
+ * Writes the whole document. Its content security policy forbids every request, so that injected
+ * content could not contact a server.
  */
 import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';

@@ -1,6 +1,6 @@
 /**
- * What every chapter is built of. Preact escapes all text; the only raw markup is that of the
- * report's own figures.
+ * The parts from which every chapter is built. Preact escapes all text. The only raw markup is that
+ * of the report's own figures.
  */
 import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
@@ -17,17 +17,17 @@ export interface Column<Row> {
   readonly kind?: 'number' | 'nowrap' | 'cut' | 'claim';
 }
 
-/** Tables of at least so many columns are set narrower. */
+/** Tables with at least this many columns are set more tightly. */
 const DENSE = 9;
 
 interface TableProps<Row> {
   readonly label: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  /** How many rows are shown; the caption counts the others. */
+  /** The most rows to show. The caption says how many others there are. */
   readonly most?: number;
   readonly caption?: string;
-  /** Whether a row begins a group: a heavier line separates it from the row above. */
+  /** Whether a row begins a group. If so, a heavier line separates it from the row above. */
   readonly starts?: (row: Row, above: Row) => boolean;
 }
 
@@ -80,7 +80,7 @@ export function Table<Row>({
 export const Chip = ({ verdict }: { readonly verdict: Verdict | null }): JSX.Element | null =>
   verdict === null ? null : <span class={`chip ${verdict.state}`}>{verdictText(verdict)}</span>;
 
-/** A verdict with the corrected interval that was judged, where there is one. */
+/** Shows a verdict and, if there is one, the corrected interval that was judged. */
 export const Judged = ({
   verdict,
   kind = 'plain',
@@ -147,8 +147,8 @@ export function FigureBox({
 }
 
 /**
- * Figures in a layout: `grid` sets them side by side in rows, `masonry` packs uneven heights,
- * `wide` gives each a row of its own, which scrolls where there is no room.
+ * Shows figures in a layout. `grid` sets them side by side in rows, `masonry` packs uneven heights,
+ * and `wide` gives each a full row, which scrolls if it is too narrow.
  */
 export const Figures = ({
   figures,

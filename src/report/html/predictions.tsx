@@ -22,7 +22,9 @@ const seedsText = ({ comparisons }: Prediction): JSX.Element => {
   );
 };
 
-/** The comparisons with the lowest and the highest difference, so that none is singled out. */
+/**
+ * Shows the comparisons with the lowest and the highest difference, so that none is singled out.
+ */
 function Evidence({ comparisons }: Prediction): JSX.Element {
   const sorted = comparisons
     .flatMap(({ difference, ...rest }) => (difference === null ? [] : [{ ...rest, difference }]))

@@ -1,11 +1,11 @@
-/** On what the run was: versions, data, store keys. */
+/** Shows what the run was based on: versions, data and store keys. */
 import type { JSX } from 'preact';
 import type { Json, JsonObject, StageFacts } from '../../api.ts';
 import { cut, formatValue, plural } from '../format.ts';
 import type { Chapter, ChapterProps } from './chapter.ts';
 import { stateText, Table } from './parts.tsx';
 
-/** Nested facts as pairs of a path such as `a.b` and its value. */
+/** Returns nested facts as pairs of a path such as `a.b` and its value. */
 function flatten(value: JsonObject, prefix = ''): [string, string][] {
   return Object.entries(value).flatMap(([name, inner]): [string, string][] => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
@@ -40,7 +40,7 @@ const Pairs = ({
   />
 );
 
-/** A run may have thousands of stages. */
+/** The most store keys to show, since a run may have thousands of stages. */
 const MOST_KEYS = 300;
 
 const StoreKeys = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Element => {

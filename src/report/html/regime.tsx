@@ -22,19 +22,19 @@ interface Line {
 }
 type LineQuantity = (line: Line) => Quantity;
 
-/** A metric of the stage; those of a kept step have a prefix. */
+/** Reads a metric of the stage. At a kept step, the metric's name has a prefix. */
 const at =
   (metric: string): LineQuantity =>
   ({ step }) =>
     metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
-/** A number of the kernel over what was trained. */
+/** Reads a number of the kernel over what was trained. */
 const own =
   (name: string): LineQuantity =>
   (line) =>
   (cell) =>
     at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
 
-/** The kept steps at which any cell of a condition was measured, ascending. */
+/** Returns the kept steps at which any cell of a condition was measured, ascending. */
 const stepsOf = ({ cells }: Condition): readonly number[] =>
   distinct(
     cells.flatMap(({ metrics }) =>
@@ -45,7 +45,7 @@ const stepsOf = ({ cells }: Condition): readonly number[] =>
     ),
   ).sort((a, b) => a - b);
 
-/** The table in a sentence: the smallest and largest means at the end of training. */
+/** Sums up the table in a sentence: the smallest and largest means at the end of training. */
 function summaryText(lines: readonly Line[]): string {
   const range = (quantity: LineQuantity): string | null => {
     const means = lines
@@ -77,7 +77,7 @@ const column = (
     return summary === null ? '–' : formatSummary(summary, kind);
   },
 });
-/** Numbers of kernels may be estimates. */
+/** Returns a column for numbers of kernels, which may be estimates. */
 const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> => ({
   title,
   kind: 'number',

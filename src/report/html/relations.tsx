@@ -1,4 +1,4 @@
-/** Whether information bits and entropies go with what the attacks achieved. */
+/** Shows whether information bits and entropies correlate with what the attacks achieved. */
 import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { checkpointName } from '../fisher.ts';
@@ -7,7 +7,7 @@ import { CORRELATION_MARGIN } from '../metrics.ts';
 import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../relations.ts';
 import { type Column, Judged, Table } from './parts.tsx';
 
-/** A t-interval does not know the bounds of a correlation. */
+/** Clips an interval to [−1, 1], because a t-interval may exceed the bounds of a correlation. */
 const withinUnit = ({ n, low, high }: Relation['difference']) => ({
   n,
   low: low === null ? null : Math.max(-1, low),

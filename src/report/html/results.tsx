@@ -58,7 +58,7 @@ function AllMetrics({ conditions }: { readonly conditions: readonly Condition[] 
   );
 }
 
-/** Figures under a heading; nothing where there are none. */
+/** Shows figures under a heading, or nothing if there are none. */
 const Illustration = ({
   title,
   text,

@@ -1,4 +1,4 @@
-/** How information bits depend on what counts as zero and on how many rows are used. */
+/** Shows how information bits depend on what counts as zero and on how many rows are used. */
 import type { JSX } from 'preact';
 import { type Condition, seriesOf } from '../conditions.ts';
 import { lastFisher } from '../fisher.ts';
@@ -31,8 +31,8 @@ const meanOf = ({ condition, of }: Row, read: Reading): number | undefined =>
 const meanText = (row: Row, read: Reading): string => formatNumber(meanOf(row, read));
 
 /**
- * In how many conditions LoRA's mean lies on the same side of the full one's in all these readings,
- * and how many conditions have several readings.
+ * Returns in how many conditions LoRA's mean is on the same side of the full one's in all these
+ * readings, and how many conditions have several readings.
  */
 function steadyOrders(
   conditions: readonly Condition[],
@@ -63,7 +63,9 @@ const normalisedOverRows =
   (facts) =>
     facts.rows[k]?.information_bits_normalised;
 
-/** Says in how many conditions LoRA and full keep one order at every value; empty if unknown. */
+/**
+ * Says in how many conditions LoRA and full keep the same order at every value. Empty if unknown.
+ */
 function ordersText(
   conditions: readonly Condition[],
   { tolerances, rows }: FisherSensitivity,
@@ -151,7 +153,7 @@ const RowsTable = ({
   />
 );
 
-/** One attack is shown, the first; the numbers of the others are in fisher.json. */
+/** Shows only the first attack. The numbers of the others are in fisher.json. */
 export function Sensitivity({
   conditions,
 }: {

@@ -4,8 +4,8 @@ import { formatSummary, type NumberKind } from '../format.ts';
 import type { Node } from './parts.tsx';
 
 /**
- * A mean with its interval, or why there is none.
- * @param whole how many seeds there are
+ * Returns a mean with its interval, or why there is none.
+ * @param whole the number of seeds
  * @param expected whether the condition should have the number, so that its lack is a failure
  */
 export function seriesCell(
@@ -25,7 +25,7 @@ export function seriesCell(
   );
 }
 
-/** How many seeds finished, and how many failed. */
+/** Says how many seeds finished and how many failed. */
 export const seedsCell = (condition: Condition): Node => {
   const failed = condition.failures.size;
   return (

@@ -43,7 +43,7 @@ export function WeightSpectrum({
   );
 }
 
-/** Known only where the checkpoint has a masked-LM head. */
+/** Shows what was forgotten, which is known only if the checkpoint has a masked-LM head. */
 function Forgetting({
   conditions: rows,
 }: {

@@ -1,10 +1,13 @@
-/** A user's text as LaTeX: every character that is special there is escaped. Pure. */
+/** Writes a user's text as LaTeX, with every special character escaped. Pure. */
 import { codePoints } from '../format.ts';
 
 /** Control characters and line ends of any kind. */
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
-/** What LaTeX's kernel alone (2020 or newer) understands, in any font encoding. */
+/**
+ * Replacements that LaTeX's kernel (2020 or newer) understands without packages, in any font
+ * encoding.
+ */
 const SPECIAL: ReadonlyMap<string, string> = new Map(
   Object.entries({
     '\\': '\\textbackslash{}',
@@ -87,13 +90,13 @@ export const escapeLatex = (text: string): string =>
     })
     .join('');
 
-/** A comment of one line, whatever the text holds. */
+/** Returns a comment of one line, whatever the text contains. */
 export const latexComment = (text: string): string => `% ${text.replaceAll(CONTROL, ' ')}`;
 
-/** A label of letters, digits, `-` and `:`, which every package accepts. */
+/** Returns a label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/** A number of `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
+/** Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')

@@ -1,4 +1,7 @@
-/** Results over chosen axes: the place of each cell of an experiment in a table. Pure. */
+/**
+ * Lays out results over chosen axes: finds the place of each cell of an experiment in a table.
+ * Pure.
+ */
 import type { Json, JsonObject } from '../../api.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
 import { pairedDifference, summarise } from '../../stats/summary.ts';
@@ -24,15 +27,18 @@ export interface GridRequest {
 export interface Entry {
   readonly cell: JsonObject;
   readonly summary: Summary;
-  /** Null where there is nothing to compare with. */
+  /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
-  /** The reason for each seed whose pair is not evidence (evidence.ts), and so not compared. */
+  /**
+   * One reason for each seed whose pair is not evidence (evidence.ts) and is therefore not
+   * compared.
+   */
   readonly excluded: readonly string[];
 }
 
 /**
- * The values along some axes, axis by axis: several where all cells there have several names, none
- * where the cells do not have the axis.
+ * The values along some axes, axis by axis. An axis has several values if all cells in that place
+ * have several names, and none if the cells do not have the axis.
  */
 export type PlaceNames = readonly (readonly Json[])[];
 
@@ -45,27 +51,28 @@ export interface GridColumn {
 
 export interface Grid {
   readonly rows: readonly PlaceNames[];
-  /** A metric at each place across; columns without any number are left out. */
+  /** One column for each metric at each place across. Columns without any number are left out. */
   readonly columns: readonly GridColumn[];
   /**
-   * By row and column. A cell whose names stand apart has the same object at each of its places.
+   * The entries by row and column. A cell whose names have different places has the same object at
+   * each of them.
    */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
-/** The axes in which two cells differ that would fall in one place of the table. */
+/** The axes in which two cells differ although they would have the same place in the table. */
 export interface Clash {
   readonly clash: readonly string[];
 }
 
 type Values = ReadonlyMap<number, number>;
 
-/** A cell over its seeds. */
+/** A cell with the numbers of all its seeds. */
 interface Group {
   readonly cell: JsonObject;
   /** All of the cell's names, `cell` first. */
   readonly names: readonly JsonObject[];
-  /** By `metricName`. */
+  /** The metrics by `metricName`, then by seed. */
   readonly metrics: Map<string, Map<number, number>>;
   /** All metrics of the evaluation, by seed. */
   readonly evaluated: Map<number, { [metric: string]: number }>;
@@ -74,11 +81,11 @@ interface Group {
 /** What a cell's number is compared with, by seed. */
 interface Partner {
   readonly values: Values;
-  /** Why the pair of a seed is not evidence; null where it is. */
+  /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
 }
 
-/** The cells over their seeds, in the order of the rows. */
+/** Groups rows into cells, in the order of the rows. */
 function groupCells(rows: readonly ResultRow[]): readonly Group[] {
   const groups = new Map<string, Group>();
   for (const row of rows) {
@@ -109,17 +116,17 @@ const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =
 
 type PartnerOf = (group: Group, metric: Metric) => Partner | null;
 
-/** The paired clean run, as the evaluation of the attacked one recorded it. */
+/** Returns the paired clean run, as the evaluation of the attacked run recorded it. */
 const cleanPartner: PartnerOf = (group, metric) => {
   const values = ofCleanRun(group, metric);
-  // The metric that is this difference, so that both runs must be evidence for it.
+  // Evidence is judged by the metric of this difference, so that both runs must be evidence.
   const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
   return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
 };
 
 /**
- * The full fine-tuning under the same attack and settings: the one with the same training axes
- * where there is such a one. There is none where several would do.
+ * Returns a function that finds the full fine-tuning with the same attack and settings, preferably
+ * one with the same training axes. It finds none if there are several candidates.
  */
 function fullPartner(groups: readonly Group[]): PartnerOf {
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
@@ -156,7 +163,8 @@ const reasonOf = (
 ): string | null => voidReason({ metrics: { evaluate: evaluated.get(seed) ?? {} } }, metric);
 
 /**
- * Accuracy and success rate of the clean run, as the evaluation of the attacked run recorded them.
+ * Returns the accuracy or success rate of the clean run, as the evaluation of the attacked run
+ * recorded it.
  */
 function ofCleanRun({ metrics }: Group, metric: Metric): Values | null {
   const name = metricName(metric);
@@ -201,7 +209,10 @@ interface NamedGroup {
 
 type Place = readonly (Json | undefined)[];
 
-/** The places along some axes, in the order in which their values appear, outermost axis first. */
+/**
+ * Returns the places along some axes, in the order in which their values appear, outermost axis
+ * first.
+ */
 function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): readonly Place[] {
   const keyAt = (cell: JsonObject, axis: string): string => contentKey(cell[axis] ?? null);
   const ordered = axes.map((axis) => ({
@@ -223,7 +234,7 @@ function placesAlong(named: readonly NamedGroup[], axes: readonly string[]): rea
 
 const keyOf = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
-/** The group at each place, by `keyOf`, or the first clash of two of them. */
+/** Returns the group at each place, by `keyOf`, or the first clash between two groups. */
 function placed(
   named: readonly NamedGroup[],
   axes: readonly string[],
@@ -250,9 +261,9 @@ interface Line {
 }
 
 /**
- * Merges rows, or columns, that hold the same cells under several names: at rank 16, α = r and
- * α = 16 are one row.
- * @param groupsOf the groups of a row or column, in their order
+ * Merges rows, or columns, that hold the same cells under several names: α = r and α = 16 are one
+ * row at rank 16.
+ * @param groupsOf returns the groups of a row or column, in order
  */
 function mergeLines(
   places: readonly Place[],
@@ -275,9 +286,9 @@ function mergeLines(
 }
 
 /**
- * Lays cells out along the axes; or, if several cells fall in one place, returns the axes that
- * would tell them apart. A cell stands under each of its names: with α alone across, there is a
- * column for α = r and one for α = 16.
+ * Lays cells out along the axes or, if several cells have the same place, returns the axes that
+ * would tell them apart. A cell appears under each of its names: if α is the only axis across,
+ * there is a column for α = r and one for α = 16.
  */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
   const groups = groupCells(rows),

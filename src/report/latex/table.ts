@@ -17,12 +17,13 @@ export interface LatexRequest {
   /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
   /**
-   * How many of a cell's models predict one class only; its numbers of the evaluation are marked.
+   * Returns how many of a cell's models predict one class only. If any does, the cell's evaluation
+   * numbers are marked.
    */
   readonly oneClass: (cell: JsonObject) => number;
-  /** Sentences of the caption that qualify the numbers, unescaped. */
+  /** Sentences for the caption that qualify the numbers, unescaped. */
   readonly caveats: readonly string[];
-  /** Sentences of the caption on model, data and backend, unescaped. */
+  /** Sentences for the caption about model, data and backend, unescaped. */
   readonly facts: readonly string[];
   /** Comments above the table, unescaped. */
   readonly comments: readonly string[];
@@ -42,7 +43,9 @@ function valueText(path: string, value: Json): string {
   return escapeLatex(typeof value === 'string' ? value : JSON.stringify(value));
 }
 
-/** The values of a row or column along one axis: `r = $16$` where it has several names. */
+/**
+ * Returns the values of a row or column along one axis, such as `r = $16$` if it has several names.
+ */
 const valuesText = (path: string, values: readonly Json[] = []): string =>
   values.map((value) => valueText(path, value)).join(' = ');
 
@@ -74,7 +77,7 @@ export function latexTable(request: LatexRequest): string {
   ].join('\n');
 }
 
-/** The number of seeds behind every number; null where it differs. */
+/** Returns the number of seeds behind every number, or null if it differs. */
 function commonN({ entries }: Grid): number | null {
   const counts = new Set(
     entries
@@ -95,7 +98,7 @@ const line = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\
 /** Neighbouring columns with the same names along the axes up to `depth`. */
 interface Span {
   readonly at: PlaceNames;
-  /** In columns of the tabular. */
+  /** The width in columns of the tabular. */
   width: number;
 }
 
@@ -109,7 +112,7 @@ function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[]
   return spans;
 }
 
-/** The line of one column axis, with a rule under each of its values. */
+/** Returns the line of one column axis, with a rule under each of its values. */
 function axisLine(
   path: string,
   depth: number,
@@ -128,7 +131,7 @@ function axisLine(
   return [line(cells), ...(rules.length === 0 ? [] : [`    ${rules.join(' ')}`])];
 }
 
-/** The column axes, one line for each, above the metrics. */
+/** Returns the table's head: one line for each column axis, above the metrics. */
 function head(request: LatexRequest): string[] {
   const { grid, rowAxes, columnAxes, axisName, against } = request;
   const minus = `$-$ ${against}`;
@@ -147,7 +150,7 @@ function head(request: LatexRequest): string[] {
 function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): string[] {
   return grid.rows.flatMap((row, i) => {
     const above = grid.rows[i - 1];
-    // A value that is the same as above, under the same outer values, is not repeated.
+    // A value that is the same as in the row above, with the same outer values, is not repeated.
     const isRepeated = (depth: number): boolean =>
       above !== undefined && isSameUpTo(depth, row, above);
     const names = rowAxes.map((path, depth) =>
@@ -213,7 +216,7 @@ function caption({ name, grid, against, caveats, facts }: LatexRequest, n: numbe
   ].join(' ');
 }
 
-/** What the differences are between. */
+/** Says what the differences compare. */
 const differenceText = (against: Against): string =>
   (against === 'full'
     ? "`$-$ full': difference from full fine-tuning under the same attack"
@@ -221,7 +224,7 @@ const differenceText = (against: Against): string =>
       'trigger does to its model') +
   ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
 
-/** How many pairs the differences leave out, and why; nothing where they leave out none. */
+/** Says how many pairs the differences leave out, and why. Empty if they leave out none. */
 function excludedText(entries: readonly Entry[]): string[] {
   const excluded = entries.flatMap((entry) => entry.excluded);
   if (excluded.length === 0) return [];
@@ -237,6 +240,9 @@ function excludedText(entries: readonly Entry[]): string[] {
   ];
 }
 
-/** `file:…/rows.tsv`: the place of a file on this machine is not part of the source. */
+/**
+ * Returns a source without the file's place on this machine, which is not part of the source:
+ * `file:…/rows.tsv`.
+ */
 export const sourceText = (source: string): string =>
   source.startsWith('file:') ? `file:…/${source.split('/').at(-1) ?? ''}` : source;
