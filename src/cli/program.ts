@@ -57,7 +57,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 /** @param onExit called with the exit code of the command that was run */
-export function createProgram(onExit: (code: number) => void = () => undefined): Command {
+function createProgram(onExit: (code: number) => void = () => undefined): Command {
   const program = new Command('dosimeter')
     .description(
       'Measures what poisoned training data does to a language model: ' +

@@ -14,7 +14,7 @@ const CHUNK = 4096;
  * A volatile file: if a source grows beyond the part that is read, its digest changes but the rows
  * stay the same.
  */
-export const PROVENANCE = 'provenance.json';
+const PROVENANCE = 'provenance.json';
 
 /** Returns the number of rows of each class, by label id. */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {

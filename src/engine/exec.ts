@@ -159,9 +159,10 @@ async function factsForJoiningStage(
   { plan, statuses, experiment, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
-  const [{ experimentFacts }, { environment }] = await Promise.all([
+  const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
     import('../execute/facts.ts'),
     import('../execute/environment.ts'),
+    import('../execute/execution.ts'),
   ]);
   const outcomes = new Map(
     statuses.flatMap(({ stage, entry }): [StageId, Outcome][] =>
@@ -170,15 +171,6 @@ async function factsForJoiningStage(
   );
   return experimentFacts(plan, outcomes, await environment(experiment.file, backend, jobs));
 }
-
-const cachedOutcome = ({ key, dir, manifest }: Entry): Outcome => ({
-  state: 'cached',
-  key,
-  dir,
-  content: manifest.content,
-  seconds: manifest.seconds,
-  backend: manifest.backend,
-});
 
 /** @throws UserFault if an input is not in the store, or is damaged there */
 async function inputsOf(

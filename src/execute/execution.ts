@@ -109,11 +109,15 @@ export const finishedInputs = (
   });
 
 /** Returns the outcome of a stage whose entry was already in the store. */
-export function cachedOutcome({ entries }: Execution, entry: Entry): Finished {
-  entries.set(entry.key, entry);
-  const { key, dir, manifest } = entry;
+export function cachedOutcome({ key, dir, manifest }: Entry): Finished {
   const { content, seconds, backend } = manifest;
   return { state: 'cached', key, dir, content, seconds, backend };
+}
+
+/** Notes an entry that was already in the store, and returns the outcome of its stage. */
+export function useCached({ entries }: Execution, entry: Entry): Finished {
+  entries.set(entry.key, entry);
+  return cachedOutcome(entry);
 }
 
 /**

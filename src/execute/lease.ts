@@ -2,7 +2,7 @@
 import { isDiskFault } from '../store/faults.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
-import { cachedOutcome, noteFailure, tellNote, thrownOutcome } from './execution.ts';
+import { noteFailure, tellNote, thrownOutcome,useCached } from './execution.ts';
 import { experimentFacts } from './facts.ts';
 import type { InputChecks, Unready } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
@@ -27,7 +27,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
 
   const lookUpAgain = (keyed: KeyedStage): AttemptResult | null => {
     const found = store.lookUpNew(keyed.key);
-    if (found.state === 'hit') return cachedOutcome(execution, found.entry);
+    if (found.state === 'hit') return useCached(execution, found.entry);
     if (found.state === 'damaged')
       tellNote(
         execution,

@@ -1,17 +1,11 @@
 /** Checks and hashes the outputs of a stage that has ended. */
-import { lstatSync, utimesSync } from 'node:fs';
+import { utimesSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { OutputFile } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { listFiles, sha256File } from '../store/files.ts';
+import { listFiles, SETTLED_MS, sha256File } from '../store/files.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
-
-/**
- * How far mtimes are set back. On every file system, such an mtime differs from that of a file
- * written now.
- */
-const SETTLED_MS = 2000;
 
 /**
  * Returns every file below `dir` with its digest. The times of young files are set back before they
@@ -19,16 +13,16 @@ const SETTLED_MS = 2000;
  */
 export async function digestOutputs(dir: string): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
-  for (const { path: name, size, mtimeMs } of listFiles(dir)) {
+  for (const { path: name, size, mtimeMs, nlink } of listFiles(dir)) {
     const file = path.join(dir, name);
-    if (mtimeMs > Date.now() - SETTLED_MS) setBack(file);
+    // A file with another name may be an input.
+    if (nlink === 1 && mtimeMs > Date.now() - SETTLED_MS) setBack(file);
     files.push({ path: name, size, sha256: await sha256File(file, size) });
   }
   return files;
 }
 
 function setBack(file: string): void {
-  if (lstatSync(file).nlink > 1) return; // the same file as another, perhaps as an input
   try {
     utimesSync(file, new Date(), new Date(Date.now() - SETTLED_MS));
   } catch (error) {

@@ -6,7 +6,7 @@
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
-import { cachedOutcome, isFinished, outcomeOf, tellNote, thrownOutcome } from './execution.ts';
+import { isFinished, outcomeOf, tellNote, thrownOutcome,useCached } from './execution.ts';
 import type { InputChecks } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
 import { keyedStage } from './keyed-stage.ts';
@@ -57,7 +57,7 @@ export function createSettler(
       const keyed = keyedStage(execution, stage);
       if (keyed === null) return { state: 'abandoned' };
       const found = options.store.lookUpNew(keyed.key);
-      if (found.state === 'hit') return cachedOutcome(execution, found.entry);
+      if (found.state === 'hit') return useCached(execution, found.entry);
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
       const result = await attemptOnce(keyed);
       if (result.state === 'unready') {
@@ -86,7 +86,7 @@ export function createSettler(
   return {
     async settle(stage, found, upstream) {
       if (found) {
-        const outcome = cachedOutcome(execution, found);
+        const outcome = useCached(execution, found);
         execution.outcomes.set(stage.id, outcome);
         return outcome;
       }

@@ -1,6 +1,6 @@
 /** Walks the tree along the schema, to match each node with its field of the schema. */
 import type { MapNode, Node } from './node.ts';
-import { isText } from './node.ts';
+import { isText, mapChildren } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -115,16 +115,7 @@ export function replaceNodes(node: Node, replacements: ReadonlyMap<Node, Node>):
     case 'scalar':
       return node;
     case 'list':
-      return { ...node, items: node.items.map((item) => replaceNodes(item, replacements)) };
     case 'map':
-      return {
-        ...node,
-        entries: new Map(
-          [...node.entries].map(([key, entry]) => [
-            key,
-            { key: entry.key, value: replaceNodes(entry.value, replacements) },
-          ]),
-        ),
-      };
+      return mapChildren(node, (child) => replaceNodes(child, replacements));
   }
 }

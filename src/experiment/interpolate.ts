@@ -8,7 +8,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { fill } from './expand.ts';
 import type { Report } from './faults.ts';
 import type { Entry, MapNode, Node, Scalar, ScalarNode } from './node.ts';
-import { child, descend } from './node.ts';
+import { child, descend, mapChildren } from './node.ts';
 import { fieldOf } from './pattern.ts';
 import type { Shapes, VariantSection } from './schema.ts';
 import { isVariantSection } from './schema.ts';
@@ -95,17 +95,8 @@ class Interpolation {
       case 'scalar':
         return this.scalar(node, scope, []);
       case 'list':
-        return { ...node, items: node.items.map((item) => this.fill(item, scope)) };
       case 'map':
-        return {
-          ...node,
-          entries: new Map(
-            [...node.entries].map(([key, entry]) => [
-              key,
-              { key: entry.key, value: this.fill(entry.value, scope) },
-            ]),
-          ),
-        };
+        return mapChildren(node, (item) => this.fill(item, scope));
     }
   }
 

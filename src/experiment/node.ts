@@ -67,6 +67,17 @@ export type TextNode = ScalarNode & { readonly value: string };
 export const isText = (node: Node | undefined): node is TextNode =>
   node?.kind === 'scalar' && typeof node.value === 'string';
 
+/** Returns a list or map with each item or value changed. */
+export function mapChildren(node: ListNode | MapNode, change: (child: Node) => Node): Node {
+  if (node.kind === 'list') return { ...node, items: node.items.map(change) };
+  return {
+    ...node,
+    entries: new Map(
+      [...node.entries].map(([name, { key, value }]) => [name, { key, value: change(value) }]),
+    ),
+  };
+}
+
 export function createSource(file: string, folder: string, text: string): Source {
   const lineStarts = [0];
   for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1))

@@ -78,7 +78,7 @@ const noWith: JsonObject = {},
 const LONGEST_CHAIN = 200;
 
 /** `attacks/badnets`: how a plugin is named in keys and explanations. */
-export const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
+const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
 /** A request for a stage, with its plugin looked up. */
 interface Asked {

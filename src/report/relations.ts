@@ -40,7 +40,7 @@ export interface Relation {
  * Returns the quantity for the kernel over what was trained: A and B, or the weights in full.
  * Adapters that train neither (BitFit, the head alone) have no such quantity.
  */
-export const ownFisher =
+const ownFisher =
   (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
   (cell) => {
     const point = cell.fisher[checkpoint];

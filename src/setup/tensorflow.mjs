@@ -51,7 +51,7 @@ const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
 const RECIPE = 1;
 
 /** @returns {Stamp | null} null if there is none that can be read */
-export function readStamp() {
+function readStamp() {
   if (!existsSync(STAMP)) return null;
   try {
     return JSON.parse(readFileSync(STAMP, 'utf8'));

@@ -14,6 +14,9 @@ import type { Entry, ManifestFile } from './types.ts';
  */
 export const TICK_MS = 20;
 
+/** A time stamp set back this far is older than now on every file system. */
+export const SETTLED_MS = 2000;
+
 /** Files up to this size are read and hashed in one piece. */
 const SMALL = 1 << 20;
 
@@ -66,22 +69,29 @@ export function sha256Sync(file: string): string {
   return hash.digest('hex');
 }
 
+export interface ListedFile {
+  /** Relative to the folder, with `/`. */
+  readonly path: string;
+  readonly size: number;
+  readonly mtimeMs: number;
+  /** The number of names that the file has, here and elsewhere. */
+  readonly nlink: number;
+}
+
 /**
  * Returns every regular file under `dir`, sorted by path. Paths are relative to `dir`, with `/`.
  * Throws `UserFault` if there is a link, a socket or the like.
  */
-export function listFiles(
-  dir: string,
-): { readonly path: string; readonly size: number; readonly mtimeMs: number }[] {
-  const found: { path: string; size: number; mtimeMs: number }[] = [];
+export function listFiles(dir: string): ListedFile[] {
+  const found: ListedFile[] = [];
   const walk = (folder: string, prefix: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const relative = prefix + entry.name,
         full = path.join(folder, entry.name);
       if (entry.isDirectory()) walk(full, `${relative}/`);
       else if (entry.isFile()) {
-        const { size, mtimeMs } = lstatSync(full);
-        found.push({ path: relative, size, mtimeMs });
+        const { size, mtimeMs, nlink } = lstatSync(full);
+        found.push({ path: relative, size, mtimeMs, nlink });
       } else
         throw new UserFault(
           `${full} is neither a file nor a folder`,
@@ -119,13 +129,4 @@ export function strayFile({ dir, manifest: { files, created } }: Entry): string 
     return null;
   };
   return walk(dir, '');
-}
-
-/** Returns the list of files for the manifest of an output folder. */
-export async function digestFiles(dir: string): Promise<ManifestFile[]> {
-  const files: ManifestFile[] = [];
-  for (const { path: relative, size } of listFiles(dir)) {
-    files.push({ path: relative, size, sha256: await sha256File(path.join(dir, relative), size) });
-  }
-  return files;
 }

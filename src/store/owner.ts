@@ -28,7 +28,7 @@ const bootId = (): string =>
   readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
 let host: string | undefined;
-export function thisHost(): string {
+function thisHost(): string {
   host ??= createHash('sha256')
     .update(
       JSON.stringify([

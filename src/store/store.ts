@@ -13,7 +13,7 @@ import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
-import { fileFault } from './files.ts';
+import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
 import type { LeaseAttempt, Leases } from './lease.ts';
 import { openLeases } from './lease.ts';
@@ -87,9 +87,6 @@ export interface StoreOptions {
   /** The path of the spec whose entries will be looked up. Without it, every manifest is read. */
   readonly spec?: string;
 }
-
-/** Setting a time stamp this far back makes it older than now on any file system. */
-const SETTLED_MS = 2000;
 
 const KEY = /^[0-9a-f]{64}$/;
 

@@ -18,7 +18,6 @@ import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { ActionKey } from '../../src/plan/types.ts';
 import { ifDiskAllows } from '../../src/store/faults.ts';
-import { digestFiles } from '../../src/store/files.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
 import { indexFile, openManifestIndex } from '../../src/store/manifest-index.ts';
 import { saveRoot } from '../../src/store/roots.ts';
@@ -27,6 +26,7 @@ import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';
 import type { ManifestHead } from '../../src/store/types.ts';
 import { verifyStore } from '../../src/store/verify.ts';
+import { digestFiles } from '../rig/digest-files.ts';
 import { later } from '../rig/later.ts';
 import { present } from '../rig/present.ts';
 

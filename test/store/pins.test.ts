@@ -4,12 +4,12 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
-import { digestFiles } from '../../src/store/files.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
 import { pin, readPins, unpin } from '../../src/store/pins.ts';
 import { readRoots, saveRoot } from '../../src/store/roots.ts';
 import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';
+import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite<{ root: string; store: Store }>('store/pins');

@@ -18,11 +18,11 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
-import { digestFiles } from '../../src/store/files.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
 import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';
 import type { Entry } from '../../src/store/types.ts';
+import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite<{ root: string; store: Store }>('store');

@@ -125,11 +125,11 @@ async function writeReport(outDir: string, { html, files }: RenderedReport): Pro
   }
 }
 
-export async function run(context: RunContext): Promise<void> {
+export async function run(context: RunContext<Params>): Promise<void> {
   const { experiment, inputs, outDir } = context;
   if (experiment === undefined)
     throw new Error('a report needs the whole experiment, which was not handed over');
-  const params = context.params as Params;
+  const { params } = context;
   const { goals, cells: planned, sources } = params;
   if (experiment.cells.length !== planned.length)
     throw new Error(

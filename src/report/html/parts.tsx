@@ -100,7 +100,7 @@ export const Judged = ({
   </>
 );
 
-export const dataUri = (type: string, text: string): string =>
+const dataUri = (type: string, text: string): string =>
   `data:${type};charset=utf-8;base64,${Buffer.from(text, 'utf8').toString('base64')}`;
 
 export const CsvLink = ({

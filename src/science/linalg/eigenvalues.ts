@@ -12,7 +12,7 @@ export type EigenSolver = (matrix: Float64Array, n: number) => Float64Array;
  * Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way
  * of JAMA).
  */
-export const javascriptEigenvalues: EigenSolver = (matrix, n) => {
+const javascriptEigenvalues: EigenSolver = (matrix, n) => {
   const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
   return Float64Array.from(
     new EigenvalueDecomposition(rows, { assumeSymmetric: true }).realEigenvalues,

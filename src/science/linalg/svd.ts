@@ -24,7 +24,7 @@ export type SingularSolver = (
 ) => Singular;
 
 /** Golub–Kahan, in JavaScript (LINPACK's dsvdc, by way of JAMA). */
-export const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
+const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
   const { diagonal, leftSingularVectors: U } = new SVD(
     Matrix.from1DArray(m, n, Array.from(matrix)),
     {

@@ -18,7 +18,7 @@ export function gelu(u: Tensor2D): Tensor2D {
 }
 
 /** ½u(1 + tanh(√(2/π)(u + 0.044715u³))), the `gelu_new` of transformers. (S, m) → (S, m). */
-export function geluTanh(u: Tensor2D): Tensor2D {
+function geluTanh(u: Tensor2D): Tensor2D {
   const inner = tf.mul(
     tf.add(u, tf.mul(tf.mul(tf.square(u), u), 0.044715)),
     Math.sqrt(2 / Math.PI),

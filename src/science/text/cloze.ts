@@ -8,7 +8,7 @@ import { shown } from '../../untrusted/json.ts';
 import type { TokenRow } from '../model/types.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
 
-export const SLOTS = ['text', 'text_pair', 'mask'] as const;
+const SLOTS = ['text', 'text_pair', 'mask'] as const;
 export type Slot = (typeof SLOTS)[number];
 type Part = { readonly slot: Slot } | { readonly literal: string };
 

@@ -65,7 +65,7 @@ async function inspect(
  * Reads config, headers and tokenizer, once for each content. Throws UserFault where something is
  * wrong with them.
  */
-export function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
+function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
     architecture.head.type,
@@ -83,7 +83,7 @@ export function inspectModel(model: KnownModel, architecture: Architecture): Pro
  * @param classes null where the spec does not name them
  * @param maxLength null where no row is read
  */
-export function checkCloze(
+function checkCloze(
   { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
   tokenizer: TextTokenizer,
   classes: readonly string[] | null,

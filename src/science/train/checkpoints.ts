@@ -10,7 +10,7 @@ import { UserFault } from '../../api.ts';
  * The folder of a step in a train stage's output. It has the same form as the output itself:
  * `adapter/` or `model/`.
  */
-export const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
+const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 
 const ascending = (a: number, b: number): number => a - b;
 

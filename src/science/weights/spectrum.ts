@@ -88,7 +88,7 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
  * max_j |cos(u_k, u⁰_j)| for the first `vectors` of the trained weight. initial, trained: (m, n),
  * row-major.
  */
-export function vectorCosines(
+function vectorCosines(
   initial: Float64Array,
   trained: Float64Array,
   m: number,
