@@ -2,7 +2,7 @@
 import { isDiskFault } from '../store/faults.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
-import { noteFailure, tellNote, thrownOutcome,useCached } from './execution.ts';
+import { noteFailure, tellNote, thrownOutcome, useCached } from './execution.ts';
 import { experimentFacts } from './facts.ts';
 import type { InputChecks, Unready } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';

@@ -6,7 +6,7 @@
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
-import { isFinished, outcomeOf, tellNote, thrownOutcome,useCached } from './execution.ts';
+import { isFinished, outcomeOf, tellNote, thrownOutcome, useCached } from './execution.ts';
 import type { InputChecks } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
 import { keyedStage } from './keyed-stage.ts';
