@@ -185,7 +185,10 @@ def loss_and_gradients(case, model, rows):
     logits, targets = outputs(case, model, rows)
     loss = torch.nn.functional.cross_entropy(logits, targets)
     loss.backward()
-    return logits.detach(), loss.item(), {name: checksum(torch.zeros_like(p) if p.grad is None else p.grad) for name, p in model.named_parameters() if p.requires_grad}
+    table = model.get_input_embeddings().weight
+    named = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p is table and ('embed' in name or '.wte.' in name)}
+    named.update({name: p for name, p in model.named_parameters() if p is not table})
+    return logits.detach(), loss.item(), {name: checksum(torch.zeros_like(p) if p.grad is None else p.grad) for name, p in named.items() if p.requires_grad}
 
 
 def train(case, model, rows):
