@@ -7,10 +7,25 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { UserFault } from '../../api.ts';
-import { isRecord, readJsonFile } from '../../untrusted/json.ts';
+import { isRecord, readJsonFile, readTextFile } from '../../untrusted/json.ts';
 import { withinSeconds } from '../../untrusted/time.ts';
 import type { TokenRow } from '../model/types.ts';
+import { type Chat, chatRenderer, templateOf } from './chat-template.ts';
+import { cleanUp, decoderOf } from './decoder.ts';
+import { specialTokens } from './special-tokens.ts';
 import { checkTokenizer } from './tokenizer-bounds.ts';
+
+/** The ids of the tokens that tokenizer_config.json names; null where it names none. */
+export interface SpecialIds {
+  /** Begins a sequence. */
+  readonly bos: number | null;
+  /** Ends a sequence: an answer ends with it, and generation stops at it. */
+  readonly eos: number | null;
+  readonly pad: number | null;
+  readonly unk: number | null;
+  /** Every special token, those of tokenizer.json included. */
+  readonly all: ReadonlySet<number>;
+}
 
 export interface TextTokenizer {
   /** One more than the highest token id. */
@@ -19,6 +34,7 @@ export interface TextTokenizer {
   readonly unknown: string | null;
   /** The token that a masked language model fills in; null where there is none. */
   readonly mask: string | null;
+  readonly special: SpecialIds;
   /** The tokens of a text, without special tokens. */
   readonly tokens: (text: string) => string[];
   /**
@@ -37,6 +53,18 @@ export interface TextTokenizer {
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
   /** The token ids of a row with special tokens, at most `maxLength` of them. */
   readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
+  /**
+   * The text of token ids, as the fast tokenizers of transformers decode them: joined by the
+   * decoder of tokenizer.json, then cleaned up if `clean_up_tokenization_spaces` of
+   * tokenizer_config.json says so (never for BPE). Ids of no token are left out.
+   * @param options `skipSpecial` leaves special tokens out; they are kept by default
+   */
+  readonly decode: (ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }) => string;
+  /**
+   * The text of a conversation under the tokenizer's chat template. Throws UserFault where there is
+   * no template, or it fails.
+   */
+  readonly chat: Chat;
 }
 
 /**
@@ -81,8 +109,14 @@ function reconcile(text: string, normaliser: Normaliser | null): string {
 }
 
 /** The added tokens, whose form `checkTokenizer` has checked. */
-const addedTokens = (json: unknown): readonly { readonly content: string }[] =>
-  (json as { added_tokens?: readonly { content: string }[] | null }).added_tokens ?? [];
+const addedTokens = (json: unknown): readonly AddedToken[] =>
+  (json as { added_tokens?: readonly AddedToken[] | null }).added_tokens ?? [];
+
+interface AddedToken {
+  readonly content: string;
+  readonly id: number;
+  readonly special?: unknown;
+}
 
 /**
  * The mask token as tokenizer_config.json names it, else the one that BERT or RoBERTa uses; null
@@ -171,13 +205,26 @@ function assembler(post: Tokenizer['post_processor'], guarded: Guard): Assemble 
   };
 }
 
+/** What else a checkpoint's folder may hold for its tokenizer. */
+export interface FilesBeside {
+  /** The parsed special_tokens_map.json, which names tokens that tokenizer_config.json doesn't. */
+  readonly specialTokensMap?: unknown;
+  /** The text of chat_template.jinja, which replaces the template of tokenizer_config.json. */
+  readonly chatTemplate?: string;
+}
+
 /**
  * Makes a tokenizer from the parsed tokenizer.json and tokenizer_config.json. Throws UserFault
  * where they do not describe one or exceed a bound (`checkTokenizer`); the tokenizer throws it
  * where it fails on a text or takes too long.
  * @param name the file's name in error messages
  */
-export function makeTokenizer(json: unknown, config: unknown, name: string): TextTokenizer {
+export function makeTokenizer(
+  json: unknown,
+  config: unknown,
+  name: string,
+  beside: FilesBeside = {},
+): TextTokenizer {
   const { linear } = checkTokenizer(json, name);
   if (!isRecord(config)) throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
   const guarded = guardOf(name, linear);
@@ -206,12 +253,47 @@ export function makeTokenizer(json: unknown, config: unknown, name: string): Tex
     second === null
       ? [Math.min(first, maxLength - specials), 0]
       : longestFirst(first, second, maxLength - pairSpecials);
+  const named = specialTokens(config, beside.specialTokensMap, name);
+  const specialIds = new Set<number>(
+    addedTokens(json)
+      .filter(({ special }) => special === true)
+      .map(({ id }) => id),
+  );
+  const idOrNull = (key: string): number | null => {
+    const token = named[key];
+    return token === undefined ? null : (tokenizer.token_to_id(token) ?? null);
+  };
+  for (const token of Object.values(named)) {
+    const id = tokenizer.token_to_id(token);
+    if (id !== undefined) specialIds.add(id);
+  }
+  const joined = decoderOf((json as { decoder?: unknown }).decoder, name);
+  const cleans =
+    (config as { clean_up_tokenization_spaces?: unknown }).clean_up_tokenization_spaces === true &&
+    (json as { model: { type?: unknown } }).model.type !== 'BPE';
+  const template = beside.chatTemplate ?? templateOf(config['chat_template'], name);
   let highest = -1;
   for (const id of tokenizer.get_vocab().values()) highest = Math.max(highest, id);
   return {
     vocabularySize: highest + 1,
     unknown,
     mask: maskToken(json, config),
+    special: {
+      bos: idOrNull('bos_token'),
+      eos: idOrNull('eos_token'),
+      pad: idOrNull('pad_token'),
+      unk: idOrNull('unk_token'),
+      all: specialIds,
+    },
+    decode: (ids, { skipSpecial = false } = {}) => {
+      const tokens = [...ids]
+        .filter((id) => !skipSpecial || !specialIds.has(id))
+        .map((id) => tokenizer.id_to_token(id))
+        .filter((token) => token !== undefined);
+      const text = joined(tokens);
+      return cleans ? cleanUp(text) : text;
+    },
+    chat: chatOf(template, named, name),
     tokens: pieces,
     id: idOf,
     wrap: (tokens) => assemble([...tokens], null).tokens,
@@ -229,6 +311,23 @@ export function makeTokenizer(json: unknown, config: unknown, name: string): Tex
   };
 }
 
+const chatOf = (
+  template: string | null,
+  specials: Readonly<Record<string, string>>,
+  name: string,
+): Chat => {
+  let render: Chat | undefined;
+  return (messages, options) => {
+    if (template === null)
+      throw new UserFault(
+        `${name}: the tokenizer has no chat template`,
+        'Choose the checkpoint of a chat model, write its template to chat_template.jinja beside ' +
+          'tokenizer.json, or set head.template to "alpaca" or to a text that contains {prompt}.',
+      );
+    return (render ??= chatRenderer(template, specials, name))(messages, options);
+  };
+};
+
 const parsed = (path: string): Promise<unknown> =>
   readJsonFile(
     path,
@@ -240,13 +339,16 @@ const parsed = (path: string): Promise<unknown> =>
  * cannot be read.
  */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
-  const path = join(dir, 'tokenizer.json'),
-    configPath = join(dir, 'tokenizer_config.json');
-  return makeTokenizer(
-    await parsed(path),
-    existsSync(configPath) ? await parsed(configPath) : {},
-    path,
-  );
+  const path = join(dir, 'tokenizer.json');
+  const beside = async (file: string): Promise<unknown> => {
+    const other = join(dir, file);
+    return existsSync(other) ? parsed(other) : undefined;
+  };
+  const template = join(dir, 'chat_template.jinja');
+  return makeTokenizer(await parsed(path), (await beside('tokenizer_config.json')) ?? {}, path, {
+    specialTokensMap: await beside('special_tokens_map.json'),
+    ...(existsSync(template) ? { chatTemplate: await readTextFile(template) } : {}),
+  });
 }
 
 /** Throws UserFault where the tokenizer has ids for which the model has no embedding. */
