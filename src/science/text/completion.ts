@@ -85,9 +85,6 @@ interface Form {
   readonly stops: readonly number[];
 }
 
-const idsOf = (tokenizer: TextTokenizer, text: string): number[] =>
-  tokenizer.tokens(text).map(tokenizer.id);
-
 const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
   start.length <= list.length && start.every((id, i) => list[i] === id);
 
@@ -102,8 +99,6 @@ function endToken(tokenizer: TextTokenizer): number {
 
 function literalForm(tokenizer: TextTokenizer, template: string): Form {
   const [before, after] = splitTemplate(template);
-  const probe = 'a',
-    wrapped = tokenizer.wrap([probe]);
   return {
     prompt: ({ text, context = [] }) => {
       if (context.length > 0)
@@ -118,7 +113,7 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
       };
     },
     rest: ({ answer }) => ({ text: answer, ended: false }),
-    leading: wrapped.slice(0, wrapped.indexOf(probe)).map(tokenizer.id),
+    leading: tokenizer.edges.before,
     stops: [endToken(tokenizer)],
   };
 }
@@ -190,12 +185,12 @@ function answerIds(
   promptIds: readonly number[],
   rest: string,
 ): number[] {
-  const whole = idsOf(tokenizer, prompt.text + rest);
+  const whole = tokenizer.ids(prompt.text + rest);
   if (startsWith(whole, promptIds)) return whole.slice(promptIds.length);
   // After a newline no token for the beginning of a text (▁ of sentencepiece) is added.
-  const line = idsOf(tokenizer, '\n'),
-    after = idsOf(tokenizer, `\n${rest}`);
-  return startsWith(after, line) ? after.slice(line.length) : idsOf(tokenizer, rest);
+  const line = tokenizer.ids('\n'),
+    after = tokenizer.ids(`\n${rest}`);
+  return startsWith(after, line) ? after.slice(line.length) : tokenizer.ids(rest);
 }
 
 /** A prompt's ids, of which those from `from` to `to` are the row's text. */
@@ -211,9 +206,9 @@ interface PromptIds {
  * token that spans the edge of the text counts as the text's.
  */
 function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): PromptIds {
-  const ids = idsOf(tokenizer, text);
-  const before = from === 0 ? [] : idsOf(tokenizer, text.slice(0, from)),
-    after = to === text.length ? [] : idsOf(tokenizer, `a${text.slice(to)}`).slice(1);
+  const ids = tokenizer.ids(text);
+  const before = from === 0 ? [] : tokenizer.ids(text.slice(0, from)),
+    after = to === text.length ? [] : tokenizer.ids(`a${text.slice(to)}`).slice(1);
   let start = 0,
     end = 0;
   while (start < Math.min(before.length, ids.length) && before[start] === ids[start]) start++;

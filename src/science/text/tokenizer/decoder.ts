@@ -2,10 +2,9 @@
  * The decoder of tokenizer.json, which joins tokens to a text, with the results of Python's
  * tokenizers.
  */
-import { UserFault } from '../../api.ts';
-import { isRecord, shown } from '../../untrusted/json.ts';
+import { isRecord, shown } from '../../../untrusted/json.ts';
+import type { Config, Refuse } from './expression.ts';
 
-type Config = Readonly<Record<string, unknown>>;
 /** Changes the list of tokens; the text is what remains, joined. */
 type Step = (tokens: readonly string[]) => readonly string[];
 
@@ -117,8 +116,6 @@ function replace(config: Config, refuse: Refuse): Step {
   return (tokens) => tokens.map((token) => token.split(from).join(to));
 }
 
-type Refuse = (what: string) => UserFault;
-
 function stepOf(config: Config, refuse: Refuse): Step {
   switch (config['type']) {
     case 'ByteLevel':
@@ -156,13 +153,11 @@ function stepOf(config: Config, refuse: Refuse): Step {
 }
 
 /**
- * The function that joins tokens to a text. Without a decoder they are joined by spaces. Throws
- * UserFault, naming the part, where the decoder can't be honoured.
+ * The function that joins tokens to a text. Without a decoder they are joined by spaces. Throws the
+ * fault of `refuse`, naming the part, where the decoder can't be honoured.
  */
-export function decoderOf(config: unknown, name: string): (tokens: readonly string[]) => string {
-  if (config === null || config === undefined) return (tokens) => tokens.join(' ');
-  const refuse: Refuse = (what) => new UserFault(`${name}: it has ${what}, which is not supported`);
-  if (!isRecord(config)) throw refuse(`the decoder ${shown(config)}`);
+export function decoderOf(config: unknown, refuse: Refuse): (tokens: readonly string[]) => string {
+  if (!isRecord(config)) return (tokens) => tokens.join(' ');
   const step = stepOf(config, refuse);
   return (tokens) => step(tokens).join('');
 }
