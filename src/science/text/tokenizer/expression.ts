@@ -24,9 +24,10 @@ function folded(source: string): string {
 }
 
 /** Whether a source has groups or repetitions that give nothing back. */
-const possessive = (source: string): boolean =>
-  /\(\?>/.test(source) ||
-  /(?:[*+?]|\})\+/.test(source.replace(/\\./g, '_').replace(/\[[^\]]*\]/g, '_'));
+function possessive(source: string): boolean {
+  const plain = source.replace(/\\./g, '_').replace(/\[[^\]]*\]/g, '_');
+  return plain.includes('(?>') || /[*+?]\+/.test(plain);
+}
 
 /** The expression of a pattern, with the flags `gu`. */
 export function expressionOf(pattern: unknown, part: string, refuse: Refuse): RegExp {
