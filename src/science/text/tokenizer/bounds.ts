@@ -2,8 +2,8 @@
  * Checks a tokenizer.json before the library reads it. The library takes ids, names and expressions
  * as they are, so that a hostile file could exhaust memory or time.
  */
-import { UserFault } from '../../api.ts';
-import { isRecord, shown } from '../../untrusted/json.ts';
+import { UserFault } from '../../../api.ts';
+import { isRecord, shown } from '../../../untrusted/json.ts';
 
 /**
  * The largest vocabularies in use have some 300,000 tokens. Ids are bounded because they index
