@@ -16,7 +16,14 @@ export type {
   Poisoned,
 } from './api/attack.ts';
 export { defineAttack } from './api/attack.ts';
-export type { Cell, CellSplit, ResolvedSplit } from './api/cell.ts';
+export type {
+  Cell,
+  CellSplit,
+  ClassColumns,
+  Column,
+  CompletionColumns,
+  ResolvedSplit,
+} from './api/cell.ts';
 export type { DatasetDescriptor } from './api/dataset.ts';
 export { defineDataset } from './api/dataset.ts';
 export type {
@@ -52,7 +59,8 @@ export {
   isOfBase,
   startInputs,
 } from './api/related-cells.ts';
-export type { DatasetInfo, RawRow, Row } from './api/row.ts';
+export type { DatasetInfo, Message, RawRow, Row, Task } from './api/row.ts';
+export { taskOf } from './api/row.ts';
 export type {
   ExperimentFacts,
   PreflightContext,
