@@ -14,6 +14,7 @@ export type {
   AttackInput,
   AttackTrainingLoader,
   Poisoned,
+  Target,
 } from './api/attack.ts';
 export { defineAttack } from './api/attack.ts';
 export type {
@@ -68,6 +69,8 @@ export type {
   StageFacts,
   StageInput,
 } from './api/run-context.ts';
+export type { ScoredOutput, ScorerCheck, ScorerContext, ScorerDescriptor } from './api/scorer.ts';
+export { defineScorer } from './api/scorer.ts';
 export type { Asset, SourceContext, SourceDescriptor } from './api/source.ts';
 export { defineSource } from './api/source.ts';
 export type {
