@@ -4,6 +4,7 @@ import { type AttackDescriptor, type Row, type RunContext, UserFault } from '../
 import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
+import { classOf } from '../../../src/poisoning/target.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { predictionsCsv } from '../../../src/science/evaluate/predictions.ts';
 import {
@@ -48,7 +49,7 @@ export async function run(context: Context): Promise<void> {
       const triggered = { labels: labelsOf(bare), logits: await score(shown) };
       sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
       underTrigger = {
-        target,
+        target: classOf(target),
         triggered,
         partial: await score(partial),
         seen: shareSeen(context, trigger, await openRowParts(trainDir, parts.model)),

@@ -3,6 +3,7 @@ import { type AttackDescriptor, UserFault } from '../../../src/api.ts';
 import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { showTrigger } from '../../../src/poisoning/shown-trigger.ts';
+import { classOf } from '../../../src/poisoning/target.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
 import { type Watch, type Watched, watchTraining } from '../../../src/science/train/watch.ts';
@@ -67,5 +68,5 @@ async function watchedRows(
   });
   if (shown === null) return { validation, triggered: null };
   const triggered = shown.shown.map((row) => encode(row, maxLength));
-  return { validation, triggered: { rows: triggered, target: shown.target } };
+  return { validation, triggered: { rows: triggered, target: classOf(shown.target) } };
 }

@@ -61,6 +61,7 @@ export async function resolveHead(
   modelDir: string,
 ): Promise<Head> {
   if (settings.type === 'classifier') return settings;
+  if (settings.type === 'causal-lm') throw new UserFault('a causal-lm head is not supported yet');
   const { tokens, problems } = verbalizerTokens(settings.verbalizer, await openTokenizer(modelDir));
   const problem = problems[0] ?? verbalizerMismatch(settings.verbalizer, classes);
   if (problem !== null) throw new UserFault(problem.message, problem.hint);

@@ -5,6 +5,7 @@ import {
   type JsonObject,
   type Problem,
   problemOf,
+  UserFault,
 } from '../../api.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { within } from '../model/names.ts';
@@ -202,6 +203,7 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
   try {
+    if (head.type === 'causal-lm') throw new UserFault('a causal-lm head is not supported yet');
     architecture = family.withHead(
       head.type === 'classifier' ? head : { type: 'cloze', tokens: [] },
     );
