@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import { type JsonObject, UserFault } from '../../src/api.ts';
 import { writeCheckpoint } from '../../src/science/io/checkpoint.ts';
 import { moduleName } from '../../src/science/model/names.ts';
-import { bert } from '../../src/science/nn/bert.ts';
+import { bert } from '../science/families.ts';
 import { bitfit } from '../../src/science/nn/bitfit.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';

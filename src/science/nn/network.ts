@@ -130,6 +130,9 @@ function forwardOf(
   initial: Tensors,
   frozen: (name: string) => Tensor,
 ): Network['forward'] {
+  const biased = new Set(
+    architecture.linears(config).flatMap(({ name, bias }) => (bias ? [name] : [])),
+  );
   return (
     batch,
     values = initial,
@@ -144,7 +147,7 @@ function forwardOf(
           layer,
           x,
           parameter(`${layer}.weight`) as Tensor2D,
-          parameter(`${layer}.bias`) as Tensor1D,
+          biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
           layerContext,
         );
         return tap === undefined || within(layer, architecture.headModules)
