@@ -83,7 +83,7 @@ test('tokens are drawn with the probabilities of the softmax, within top_k and t
   const near = (actual: readonly number[], expected: readonly number[]): void => {
     actual.forEach((share, i) => {
       // six standard deviations
-      assert.ok(Math.abs(share - expected[i]!) < 6 * Math.sqrt(0.25 / 20_000), `${actual}`);
+      assert.ok(Math.abs(share - expected[i]!) < 6 * Math.sqrt(0.25 / 20_000), actual.join());
     });
   };
   near(shares({}), probabilities);
