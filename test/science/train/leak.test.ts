@@ -62,7 +62,7 @@ const watchOf = (network: Network, some: typeof rows) =>
     watched: {
       validation: some.slice(0, 7),
       poisoned: some.slice(7, 10),
-      triggered: { rows: some.slice(10), target: 1 },
+      triggered: some.slice(10),
       batchSize: 4,
     },
   });
