@@ -128,8 +128,8 @@ function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
 }
 
 /**
- * The proportions, by name without the stage: a measurement along a training has the same name as
- * in its evaluation.
+ * The names, without the stage, of the metrics that are proportions. What is measured along a
+ * training has the same name as in the evaluation after it.
  */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),

@@ -177,9 +177,9 @@ function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['
 }
 
 /**
- * Returns the axes, other than the adapter's own, whose values have separate choices for one
- * adapter. A spec can't express these choices: a variant of `adapter` has one rate for all its
- * cells.
+ * Returns the axes, other than the adapter's own, for each of whose values one adapter's rate is
+ * chosen separately. A spec can't express these choices: a variant of `adapter` has one rate for
+ * all its cells.
  */
 export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
   const byAdapter = new Map<string, JsonObject[]>();

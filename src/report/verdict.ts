@@ -96,7 +96,7 @@ export function judgeBoth(
       : {
           ...verdict,
           state: 'undecided',
-          reason: 'not shown of what the trigger adds to the untriggered rate',
+          reason: 'the same is not shown for what the trigger adds to the untriggered rate',
         },
   );
 }

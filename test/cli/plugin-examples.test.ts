@@ -171,7 +171,7 @@ test('faults that plugins find have a place in the spec', async ({ project }) =>
   assert.match(parameter.stderr, /"poisoning\.share" must be a number from 0 to 1, not 2/);
 });
 
-test("an attack that changes the loss does so, and its code is in the training's key", async ({
+test("an attack can change the loss, and its code is then in the training's key", async ({
   project,
 }) => {
   // An attack that poisons the same rows under the ordinary loss. At this rate both attacks draw
@@ -232,7 +232,7 @@ export default { ...rows, name: 'ordinary' };
   assert.not.match(again.stderr, /train attack=ordinary/); // its rows came out the same
 });
 
-test('an attack that changes which weights train does so, and its faults are in the spec', async ({
+test('an attack can change which weights train, and its faults have a place in the spec', async ({
   project,
 }) => {
   project.write(

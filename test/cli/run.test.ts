@@ -205,8 +205,8 @@ test('a spec, a part of it, and another spec of its name each have a report', as
   assert.equal([name, text], ['toys@copy.html', '<p>4 of 4</p>']);
   assert.match(
     said,
-    '.dosimeter/reports/toys.html is the report of spec.yaml, a spec of the same name: ' +
-      "this one's is .dosimeter/reports/toys@copy.html\n",
+    '.dosimeter/reports/toys.html is the report of spec.yaml, a spec of the same name; ' +
+      'the report of this spec is .dosimeter/reports/toys@copy.html\n',
   );
   // The first report is untouched until a new one of the same spec replaces it.
   assert.is(project.read(`.dosimeter/reports/${whole}`), '<p>6 of 6</p>');

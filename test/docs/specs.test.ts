@@ -1,4 +1,4 @@
-/** Every YAML block of the documents is read by the engine: whole specs, and parts completed with a base. */
+/** The engine reads every YAML block of the documents: whole specs, and parts of specs. */
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';

@@ -89,7 +89,7 @@ for (const size of times(1, 4) === 1 ? ['500k'] : ['60k', '200k', '500k', '800k'
   });
 }
 
-test('a disk that is full at the nth write stops the run plainly, or is not needed', async ({
+test('a disk that is full from the nth write on stops the run plainly', async ({
   project,
   expected,
 }) => {

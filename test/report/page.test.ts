@@ -49,7 +49,7 @@ test('numbers in the tables equal those by hand', async () => {
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
-test("a stage of one's own has a table of its numbers", async () => {
+test("a user's own stage has a table of its numbers", async () => {
   const html = await render(
     inputOf(
       [1, 2].map((seed) =>
@@ -255,7 +255,7 @@ test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
     'there is no premise to check',
     'No training row of this grid was changed',
     'none recorded',
-    'has nothing to say on which is hurt more',
+    'cannot tell which is hurt more',
   ])
     assert.match(text, said);
   assert.equal(Object.keys(files).sort(), [
@@ -323,7 +323,7 @@ test('a broken premise shows on the first screen and in the table', async () => 
   assert.match(
     visible(html),
     'The premise s²σ²n < 1 is broken by LoRA r = 8 (1.333): ' +
-      'the theorem says nothing of these runs.',
+      'the theorem says nothing about these runs.',
   );
   const row = rowWith(html, 'LoRA r = 8', '1024');
   assert.equal(
@@ -373,7 +373,7 @@ test('stages: cached ones counted, seconds summed by kind, keys listed', async (
   assert.match(visible(html), 'Compute time 1m 31s');
 });
 
-test('a thousand cells: linear, a few megabytes, and what is left out is said', async () => {
+test('a thousand cells take linear time and a few megabytes; omissions are stated', async () => {
   const rates = Array.from({ length: 20 }, (_, i) => ({
     attack: 'badnets',
     rate: (i + 1) / 100,

@@ -119,7 +119,7 @@ type PartnerOf = (group: Group, metric: Metric) => Partner | null;
 /** Returns the paired clean run, as the evaluation of the attacked run recorded it. */
 const cleanPartner: PartnerOf = (group, metric) => {
   const values = ofCleanRun(group, metric);
-  // Evidence is judged by the metric of this difference, so that both runs must be evidence.
+  // The reason is that of the difference, which is evidence only if both runs are.
   const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
   return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
 };
