@@ -13,7 +13,7 @@ import { later } from '../rig/later.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
-import { stateCounts } from '../rig/toys.ts';
+import { startHanging, stateCounts } from '../rig/toys.ts';
 
 const test = suite<{ project: Project }>('records');
 test.before.each((context) => {
@@ -57,14 +57,7 @@ test('a failed stage has a log, and `logs` says so of a stage that printed nothi
 test('status knows a run by its process, and not by a process id that may be reused', async ({
   project,
 }) => {
-  const run = project.startWith(
-    { env: { TOY: '{"2/0.3": "hang"}' } },
-    'run',
-    'spec.yaml',
-    '--jobs',
-    '1',
-  );
-  await run.saw('[5/13]');
+  const run = await startHanging(project);
   const { state: running, run: id } = await project.json<{ state: string; run: string }>(
     'status',
     '--json',
