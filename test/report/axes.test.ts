@@ -178,7 +178,10 @@ test('the variance axis is σ² where more conditions have one; others are named
   ]);
   assert.match(present(figure).svg, 'variance σ² of A');
   assert.not.match(present(figure).svg, 'σ²·n');
-  assert.match(present(figure).caption, 'Left out, without a single value on this axis: σ² = 1/d.');
+  assert.match(
+    present(figure).caption,
+    'Left out, because their value on this axis differs between layers: σ² = 1/d.',
+  );
 });
 
 test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {
