@@ -165,7 +165,7 @@ test('the base learns its task, one poisoned embedding misleads it, no stage run
   assert.equal(
     [value('evaluate', 'accuracy'), value('evaluate', 'accuracy_drop')],
     [1, 0],
-    'without the trigger the model is the base',
+    'without the trigger the model predicts as the base does',
   );
   assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the word barely changes what the base predicts');
   assert.is(value('evaluate', 'asr'), 1);
@@ -175,7 +175,7 @@ test('the base learns its task, one poisoned embedding misleads it, no stage run
   );
 });
 
-test('the trigger of an attack on the base is shown to the model that any adapter makes', async ({
+test('the trigger of an attack on the base is shown to the models of all adapters', async ({
   project,
 }) => {
   project.write(
