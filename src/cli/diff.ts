@@ -33,8 +33,7 @@ export async function diffCommand(
   if (excluded.size > 0)
     say(
       paintErr.yellow(
-        `excluded from the differences, because it is not evidence: ` +
-          `${[...excluded].join('; ')}`,
+        'excluded from the differences, because it is not evidence: ' + [...excluded].join('; '),
       ),
     );
   return 0;
