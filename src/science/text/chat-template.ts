@@ -24,7 +24,7 @@ export type Chat = (messages: readonly Message[], options: ChatOptions) => strin
 
 /** Templates in use have up to 30,000 characters. */
 const LONGEST_TEMPLATE = 500_000,
-  SECONDS = 5,
+  SECONDS = 3,
   LONGEST_TEXT = 2 ** 24,
   LONGEST_RANGE = 100_000;
 
@@ -65,28 +65,41 @@ const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
   lstrip: strip(true, false),
   rstrip: strip(false, true),
 };
-/** A global of a template can't have this name, so that no template can set it. */
-const globalStrip = (name: string): string => `${name}()`;
+/**
+ * Python's `==` of texts, numbers, truths and none. The library's is that of JavaScript,
+ * for which the empty text is false.
+ */
+function equal(a: unknown, b: unknown): boolean {
+  const number = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);
+  return number(a) === number(b);
+}
+
+const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | boolean>> = {
+  ...STRIPS,
+  '==': equal,
+  '!=': (a, b) => !equal(a, b),
+};
+/** A variable of a template can't have this name, so that no template can set it. */
+const globalName = (name: string): string => `${name}()`;
 
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
 /**
- * A parsed template in which `text.strip(…)` and `text | trim` call the functions above. The
- * library's own ones are those of JavaScript, and take no characters.
+ * A parsed template in which `text.strip(…)`, `text | trim`, `==` and `!=` call the functions above.
  */
-function withStrips(node: unknown): unknown {
-  if (Array.isArray(node)) return node.map(withStrips);
+function asPython(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)
-    return new Map([...node].map(([key, value]) => [withStrips(key), withStrips(value)]));
+    return new Map([...node].map(([key, value]) => [asPython(key), asPython(value)]));
   if (!isRecord(node)) return node;
   const copy: Record<string, unknown> = Object.fromEntries(
-    Object.entries(node).map(([key, value]) => [key, withStrips(value)]),
+    Object.entries(node).map(([key, value]) => [key, asPython(value)]),
   );
   const { type, callee, filter } = copy;
   const call = (name: string, args: readonly unknown[]): object => ({
     type: 'CallExpression',
-    callee: { type: 'Identifier', value: globalStrip(name) },
+    callee: { type: 'Identifier', value: globalName(name) },
     args,
   });
   const argsOf = (of: unknown): readonly unknown[] =>
@@ -96,6 +109,9 @@ function withStrips(node: unknown): unknown {
     if (name === 'strip' || name === 'lstrip' || name === 'rstrip')
       return call(name, [callee['object'], ...argsOf(copy)]);
   }
+  const operator = isRecord(copy['operator']) ? copy['operator']['value'] : undefined;
+  if (type === 'BinaryExpression' && (operator === '==' || operator === '!='))
+    return call(operator, [copy['left'], copy['right']]);
   const trims = [nameOf(filter), isRecord(filter) ? nameOf(filter['callee']) : undefined];
   if (type === 'FilterExpression' && trims.includes('trim'))
     return call('trim', [copy['operand'], ...argsOf(filter)]);
@@ -114,7 +130,7 @@ const GLOBALS: readonly (readonly [string, unknown])[] = [
   ['True', true],
   ['None', null],
   ['range', range],
-  ...Object.entries(STRIPS).map(([name, run]) => [globalStrip(name), run] as const),
+  ...Object.entries(PYTHON).map(([name, run]) => [globalName(name), run] as const),
   [
     'raise_exception',
     (message: unknown) => {
@@ -155,7 +171,7 @@ export function chatRenderer(
   };
   const parsed = bounded("can't be read", () => {
     const whole = new Template(template);
-    return withStrips(whole.parsed) as typeof whole.parsed;
+    return asPython(whole.parsed) as typeof whole.parsed;
   });
   return (messages, { generationPrompt }) => {
     if (messages.length === 0) throw new UserFault(`${name}: a conversation needs a message`);
