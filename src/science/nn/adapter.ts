@@ -69,12 +69,15 @@ export interface Adapter {
   initial(seed: number): ReadonlyMap<string, HostTensor>;
   /** The layers whose parameters the kernels are taken over. */
   readonly targets: readonly string[];
-  /** A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m) → (S, m). */
+  /**
+   * A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m), or null for a layer
+   * without one → (S, m).
+   */
   linear(
     layer: string,
     x: Tensor2D,
     weight: Tensor2D,
-    bias: Tensor1D,
+    bias: Tensor1D | null,
     context: LayerContext,
   ): Tensor2D;
   /** A layer's low-rank factors; null where it has none. */

@@ -6,11 +6,19 @@ import { matmul } from '../tensor/matmul.ts';
 
 const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, by));
 
-/** y = x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m).    dx = dy W;  dW = dyᵀx;  db = Σ_S dy */
-export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D {
+/** y + b; y where there is no bias. */
+export const biased = (y: Tensor2D, b: Tensor1D | null): Tensor2D =>
+  b === null ? y : tf.add(y, b);
+
+/**
+ * y = x Wᵀ + b, or x Wᵀ without a bias. x: (S, n), W: (m, n), b: (m) → (S, m).
+ *
+ *     dx = dy W;  dW = dyᵀx;  db = Σ_S dy
+ */
+export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D | null): Tensor2D {
   return differentiable([x, W, b], {
     forward: () => ({
-      value: tf.add<Tensor2D>(matmul(x, W, false, true), b),
+      value: biased(matmul(x, W, false, true), b),
       saved: [x, W],
     }),
     backward: (dy, [input, weight], needs) => [
@@ -25,7 +33,7 @@ const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D =>
   mask === undefined ? x : tf.mul(x, mask);
 
 /**
- * y = x Wᵀ + b + s (x̃ Aᵀ) Bᵀ with x̃ = x ⊙ mask under dropout, else x.
+ * y = x Wᵀ + b + s (x̃ Aᵀ) Bᵀ with x̃ = x ⊙ mask under dropout, else x; b may be absent.
  * x: (S, n), W: (m, n), b: (m), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
  *
  *     u = s·dy B (S, r);  dx = dy W + (u A) ⊙ mask;  dA = uᵀx̃;  dB = s·dyᵀ(x̃ Aᵀ)
@@ -33,7 +41,7 @@ const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D =>
 export function loraLinear(
   x: Tensor2D,
   W: Tensor2D,
-  b: Tensor1D,
+  b: Tensor1D | null,
   A: Tensor2D,
   B: Tensor2D,
   scale: number,
@@ -42,7 +50,7 @@ export function loraLinear(
   return differentiable([x, W, b, A, B], {
     forward: () => {
       const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
-      const base = tf.add(matmul(x, W, false, true), b); // (S, m)
+      const base = biased(matmul(x, W, false, true), b); // (S, m)
       return {
         value: tf.add<Tensor2D>(base, matmul(down, B, false, true)), // (S, m)
         saved: [x, W, A, B, down, ...(mask === undefined ? [] : [mask])],

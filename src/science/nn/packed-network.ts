@@ -60,6 +60,9 @@ export interface PackedNetwork {
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
+const hasParameter = (network: Network, name: string): boolean =>
+  network.parameters.some((spec) => spec.name === name);
+
 /** Returns the layers of the head. Each member trains its own copy of them. */
 const headLayers = ({ linears, architecture }: Network): string[] =>
   linears.map(({ name }) => name).filter((name) => within(name, architecture.headModules));
@@ -134,7 +137,7 @@ function layOut(first: Network, networks: readonly Network[]): Layout {
     at(named(network.initial, name).shape, 0);
   for (const { name } of first.linears) {
     if (heads.has(name)) {
-      for (const own of [`${name}.weight`, `${name}.bias`])
+      for (const own of [`${name}.weight`, `${name}.bias`].filter((of) => hasParameter(first, of)))
         stacks.set(own, {
           axis: 0,
           parts: networks.map((network) => ({ name: own, extent: rowsIn(network, own) })),
@@ -169,6 +172,11 @@ function forwardOver(
   { heads, factors }: Layout,
 ): PackedNetwork['forward'] {
   const parameter = (name: string): Tensor => first.frozen(name);
+  const biases = new Set(
+    first.parameters.map(({ name }) => name).filter((name) => name.endsWith('.bias')),
+  );
+  const biasOf = (layer: string): Tensor1D | null =>
+    biases.has(`${layer}.bias`) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
   return (batches, values, keep) => {
     const members = Int32Array.from(batches.flatMap((batch, k) => batch.map(() => k)));
     const known = new Map<TokenMap, Bounds>(),
@@ -196,11 +204,11 @@ function forwardOver(
           return apartLinear(
             x,
             values.get(`${layer}.weight`) as Tensor2D,
-            values.get(`${layer}.bias`) as Tensor1D,
+            (values.get(`${layer}.bias`) ?? null) as Tensor1D | null,
             bounds,
           );
         const W = parameter(`${layer}.weight`) as Tensor2D,
-          b = parameter(`${layer}.bias`) as Tensor1D;
+          b = biasOf(layer);
         const layerFactors = factors.get(layer);
         if (layerFactors === undefined) return linear(x, W, b);
         const A = values.get(`${layer}/A`) as Tensor2D,

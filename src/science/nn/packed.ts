@@ -8,6 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
+import { biased } from './linear.ts';
 import { oneHot } from './loss.ts';
 
 /** Where each member's rows start, then where the last member's end. (K + 1) */
@@ -70,14 +71,14 @@ export function memberMask(bounds: Bounds, { ranks, scales }: PackedFactors): Te
 
 /**
  * y = x Wᵀ + b + (M ∘ x Aᵀ) Bᵀ, with M the mask of `memberMask`, which holds the scales. W and b
- * are frozen. x: (S, n), W: (m, n), b: (m), A: (Σr, n), B: (m, Σr), M: (S, Σr) → (S, m).
+ * are frozen; b may be absent. x: (S, n), W: (m, n), b: (m), A: (Σr, n), B: (m, Σr), M: (S, Σr) → (S, m).
  *
  *     u = M ∘ dy B (S, Σr);  dx = dy W + u A;  dA = uᵀx;  dB = dyᵀ(M ∘ x Aᵀ)
  */
 export function jointLora(
   x: Tensor2D,
   W: Tensor2D,
-  b: Tensor1D,
+  b: Tensor1D | null,
   A: Tensor2D,
   B: Tensor2D,
   mask: Tensor2D,
@@ -85,7 +86,7 @@ export function jointLora(
   return differentiable([x, A, B], {
     forward: () => {
       const down = tf.mul(matmul(x, A, false, true), mask); // (S, Σr)
-      const base = tf.add(matmul(x, W, false, true), b); // (S, m)
+      const base = biased(matmul(x, W, false, true), b); // (S, m)
       return {
         value: tf.add<Tensor2D>(base, matmul(down, B, false, true)), // (S, m)
         saved: [x, W, A, B, down, mask],
@@ -109,7 +110,7 @@ export function jointLora(
 export function apartLora(
   x: Tensor2D,
   W: Tensor2D,
-  b: Tensor1D,
+  b: Tensor1D | null,
   A: Tensor2D,
   B: Tensor2D,
   bounds: Bounds,
@@ -136,7 +137,7 @@ export function apartLora(
         downs.push(down);
         return matmul(down, ofB(B), false, true); // (S_k, m)
       });
-      const base = tf.add(matmul(x, W, false, true), b); // (S, m)
+      const base = biased(matmul(x, W, false, true), b); // (S, m)
       return {
         value: tf.add<Tensor2D>(base, tf.concat(ups, 0)), // (S, m)
         saved: [x, W, A, B, ...downs],
@@ -169,11 +170,16 @@ export function apartLora(
 
 /**
  * A separate layer for each member: y_k = x_k W_kᵀ + b_k. The weights and biases of the members are
- * stacked along the rows. x: (S, n), W: (K·m, n), b: (K·m) → (S, m).
+ * stacked along the rows; b may be absent. x: (S, n), W: (K·m, n), b: (K·m) → (S, m).
  *
  *     dx_k = dy_k W_k;  dW_k = dy_kᵀ x_k;  db_k = Σ_S dy_k
  */
-export function apartLinear(x: Tensor2D, W: Tensor2D, b: Tensor1D, bounds: Bounds): Tensor2D {
+export function apartLinear(
+  x: Tensor2D,
+  W: Tensor2D,
+  b: Tensor1D | null,
+  bounds: Bounds,
+): Tensor2D {
   const count = bounds.length - 1,
     m = W.shape[0] / count;
   const members = Array.from({ length: count }, (_, k) => ({
@@ -184,7 +190,10 @@ export function apartLinear(x: Tensor2D, W: Tensor2D, b: Tensor1D, bounds: Bound
   return differentiable([x, W, b], {
     forward: () => {
       const parts = members.map(({ start, ofRows, ofWeight }) =>
-        tf.add<Tensor2D>(matmul(ofRows(x), ofWeight(W), false, true), tf.slice(b, [start], [m])),
+        biased(
+          matmul(ofRows(x), ofWeight(W), false, true),
+          b === null ? null : tf.slice(b, [start], [m]),
+        ),
       );
       return { value: tf.concat(parts, 0), saved: [x, W] };
     },

@@ -46,7 +46,7 @@ export interface Operation<Value extends Tensor, Saved extends readonly Tensor[]
    * Returns one gradient for each input, in that input's shape; null is allowed where `needs` is
    * false.
    * @param dy gradient of the loss with respect to the value, in the value's shape
-   * @param needs for each input, whether its gradient is needed
+   * @param needs for each input, whether its gradient is needed; false for an absent one
    */
   backward(dy: Value, saved: Saved, needs: readonly boolean[]): readonly (Tensor | null)[];
 }
@@ -54,12 +54,13 @@ export interface Operation<Value extends Tensor, Saved extends readonly Tensor[]
 /**
  * Returns the operation's value, which can be differentiated once with respect to every input that
  * is not constant. Where all inputs are constant, so is the value.
+ * @param inputs null stands for an input that the operation does without, such as a bias
  */
 export function differentiable<Value extends Tensor, const Saved extends readonly Tensor[]>(
-  inputs: readonly Tensor[],
+  inputs: readonly (Tensor | null)[],
   operation: Operation<Value, Saved>,
 ): Value {
-  const needs = inputs.map((input) => !isConstant(input));
+  const needs = inputs.map((input) => input !== null && !isConstant(input));
   if (!needs.includes(true)) return markConstant(tf.tidy(() => operation.forward().value));
   const op = tf.customGrad<Value>((...args: (Tensor | tf.GradSaveFunc)[]) => {
     const save = args[args.length - 1] as tf.GradSaveFunc;
@@ -81,7 +82,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
     };
     return { value, gradFunc };
   });
-  return op(...inputs.filter((_, i) => needs[i]));
+  return op(...inputs.filter((input, i): input is Tensor => needs[i] === true));
 }
 
 /** a + b, both in one shape. Constant where both are. */

@@ -9,8 +9,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { dropoutMask } from '../../../src/science/nn/dropout.ts';
-import { loraLinear } from '../../../src/science/nn/linear.ts';
+import { linear, loraLinear } from '../../../src/science/nn/linear.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
+import { apartLinear, apartLora, jointLora, memberMask } from '../../../src/science/nn/packed.ts';
 import { backends, useBackend } from '../backend.ts';
 import { farthest, shape } from '../tiny-bert.ts';
 
@@ -98,5 +99,55 @@ test('dropout affects only the input of A in training, by a stream for each laye
   assert.ok(farthest(output(B, true), output(B, false)) > 0.1);
   assert.equal(asked, ['pooler.dense', 'pooler.dense']);
 });
+
+const bounds = [0, 6, 13],
+  ranks = { ranks: [2, 1], scales: [1.5, 0.5] };
+const matrix = (name: string, rows: number, columns: number): Tensor2D =>
+  draw(name, rows, columns) as Tensor2D;
+type Shapes = readonly (readonly [rows: number, columns: number])[];
+const FACTORS: Shapes = [
+  [3, 7],
+  [11, 3],
+];
+/** Each layer with the shapes of what it is differentiated by, and the rows of its bias. */
+const LAYERS: Readonly<
+  Record<
+    string,
+    readonly [
+      inputs: Shapes,
+      rows: number,
+      layer: (b: Tensor1D | null, x: Tensor2D, ...inputs: Tensor2D[]) => Tensor2D,
+    ]
+  >
+> = {
+  linear: [[[11, 7]], 11, (b, x, W) => linear(x, W, b)],
+  loraLinear: [[[11, 7], ...FACTORS], 11, (b, x, W, A, B) => loraLinear(x, W, b, A, B, 1.5)],
+  jointLora: [
+    FACTORS,
+    11,
+    (b, x, A, B) => jointLora(x, matrix('W', 11, 7), b, A, B, memberMask(bounds, ranks)),
+  ],
+  apartLora: [
+    FACTORS,
+    11,
+    (b, x, A, B) => apartLora(x, matrix('W', 11, 7), b, A, B, bounds, ranks),
+  ],
+  apartLinear: [[[22, 7]], 22, (b, x, W) => apartLinear(x, W, b, bounds)],
+};
+for (const [name, [inputs, rows, layer]] of Object.entries(LAYERS)) {
+  test(`${name} without a bias has the value and gradients of a zero bias`, async () => {
+    await useBackend('cpu');
+    const [without, zero] = [null, tf.zeros<tf.Rank.R1>([rows])].map((b) =>
+      tf.valueAndGrads((x, ...rest) =>
+        tf.sum(tf.mul(draw('dy', 13, 11), layer(b, x as Tensor2D, ...(rest as Tensor2D[])))),
+      )([draw('x', 13, 7), ...inputs.map(([m, n], i) => draw(`input ${i}`, m, n))]),
+    );
+    if (without === undefined || zero === undefined) throw new Error('two results');
+    assert.is(without.value.dataSync()[0], zero.value.dataSync()[0]);
+    without.grads.forEach((gradient, i) => {
+      assert.is(farthest(gradient.dataSync(), at(zero.grads, i).dataSync()), 0, `input ${i}`);
+    });
+  });
+}
 
 test.run();
