@@ -65,8 +65,7 @@ export function adamw({
           const m1 = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
           const v1 = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
           const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
-          const decayed =
-            weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - own * weightDecay);
+          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - own * weightDecay);
           return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
         }) as readonly [Tensor, Tensor, Tensor];
         updated.set(name, tf.keep(next));
