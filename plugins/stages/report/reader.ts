@@ -59,7 +59,11 @@ function nominalVariance(adapter: JsonObject): NominalVariance | null {
   const init = adapter['init'] as
     { readonly distribution?: string; readonly variance?: number | string } | undefined;
   const distribution = init?.distribution;
-  return adapter['init_from'] !== undefined || distribution === undefined || !isDrawn(distribution)
+  // DoRA has no Δ_r, and so no premise.
+  return adapter['use_dora'] === true ||
+    adapter['init_from'] !== undefined ||
+    distribution === undefined ||
+    !isDrawn(distribution)
     ? null
     : (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
 }
