@@ -15,14 +15,6 @@ import { magnified, rowNorms } from './magnitude.ts';
 import { rowOwners } from './members.ts';
 import type { Network, Tensors } from './network.ts';
 import {
-  headLayers,
-  layOut,
-  type Layout,
-  type LayerFactors,
-  type Stacked,
-  sum,
-} from './packed-layout.ts';
-import {
   apartLinear,
   apartLora,
   type Bounds,
@@ -32,6 +24,14 @@ import {
   memberMask,
   type PackedFactors,
 } from './packed.ts';
+import {
+  headLayers,
+  type LayerFactors,
+  type Layout,
+  layOut,
+  type Stacked,
+  sum,
+} from './packed-layout.ts';
 import { type SharedFactors, veraLinear } from './vectors.ts';
 
 export interface PackedForward {
@@ -46,7 +46,7 @@ export interface PackedNetwork {
   /** Every trained tensor by its name in the pack. */
   readonly stacks: ReadonlyMap<string, Stacked>;
   /** What each member's learning rate is multiplied by for a tensor of the pack, (K). */
-  rates(name: string): readonly number[];
+  readonly rates: (name: string) => readonly number[];
   /** Returns the members' values stacked. The caller disposes of the new tensors. */
   stack(values: readonly Tensors[]): Map<string, Tensor>;
   /**

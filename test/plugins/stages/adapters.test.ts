@@ -8,8 +8,8 @@ import { beforeTraining } from '../../../src/api.ts';
 import type { Premise } from '../../../src/science/ntk/delta.ts';
 import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
 import { present } from '../../rig/present.ts';
-import { tolerance } from '../../tolerances.ts';
 import { useBackend } from '../../science/backend.ts';
+import { tolerance } from '../../tolerances.ts';
 import { type Chain, file, openChain } from './kernel-chain.ts';
 import { cleanUp, type Ran, tinyCell } from './rig.ts';
 

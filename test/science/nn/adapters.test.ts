@@ -111,7 +111,8 @@ for (const [name, { implementation, params }] of Object.entries(SPECS)) {
   const open = (): Promise<Network> =>
     openAdapter(implementation, params === null ? { folder: folder(name, 'start') } : { params });
 
-  for (const backend of backends)
+  // The starts and the vectors differ; what is done on the device is that of these two.
+  for (const backend of ['dora', 'vera'].includes(name) ? backends : (['cpu'] as const))
     test(`${name}: start, 20 steps and the result are PEFT's (${backend})`, async () => {
       await useBackend(backend);
       const golden = variant(name);
