@@ -6,9 +6,9 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomStream } from '../src/random/random.ts';
 import type { HostTensor } from '../src/science/model/types.ts';
-import { bert } from '../src/science/nn/bert.ts';
 import { readConfig } from '../src/science/nn/head.ts';
 import { lora } from '../src/science/nn/lora.ts';
+import { bert } from '../test/science/families.ts';
 
 export interface TrainCell {
   /** The PEFT folder that the cell starts from, including its head; null unless it trains LoRA. */

@@ -14,9 +14,17 @@ export type {
   AttackInput,
   AttackTrainingLoader,
   Poisoned,
+  Target,
 } from './api/attack.ts';
 export { defineAttack } from './api/attack.ts';
-export type { Cell, CellSplit, ResolvedSplit } from './api/cell.ts';
+export type {
+  Cell,
+  CellSplit,
+  ClassColumns,
+  Column,
+  CompletionColumns,
+  ResolvedSplit,
+} from './api/cell.ts';
 export type { DatasetDescriptor } from './api/dataset.ts';
 export { defineDataset } from './api/dataset.ts';
 export type {
@@ -52,7 +60,8 @@ export {
   isOfBase,
   startInputs,
 } from './api/related-cells.ts';
-export type { DatasetInfo, RawRow, Row } from './api/row.ts';
+export type { DatasetInfo, Message, RawRow, Row, Task } from './api/row.ts';
+export { taskOf } from './api/row.ts';
 export type {
   ExperimentFacts,
   PreflightContext,
@@ -60,6 +69,8 @@ export type {
   StageFacts,
   StageInput,
 } from './api/run-context.ts';
+export type { ScoredOutput, ScorerCheck, ScorerContext, ScorerDescriptor } from './api/scorer.ts';
+export { defineScorer } from './api/scorer.ts';
 export type { Asset, SourceContext, SourceDescriptor } from './api/source.ts';
 export { defineSource } from './api/source.ts';
 export type {

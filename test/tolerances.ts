@@ -27,6 +27,15 @@ export const tolerance = {
   adapterLoss: 1e-5,
   /** Relative (‖a−b‖/‖b‖), their kernels against PyTorch in double precision. */
   adapterKernel: 1e-4,
+  /** Of the tiny checkpoints of every family, against transformers and PEFT in double precision. */
+  family: {
+    /** Absolute, logits. Seen: 3e-6. */
+    logits: 1e-5,
+    /** Absolute, the loss of each of 20 steps. Seen: 2e-6. */
+    loss: 1e-5,
+    /** Relative (‖a−b‖/‖b‖), kernels. */
+    kernel: 1e-4,
+  },
   /** Relative, against a plain double-precision reference. */
   double: 1e-5,
   /** Relative, identities that hold to float32 rounding. */

@@ -10,6 +10,6 @@ export default defineAttack({
     mode: 'dirty',
   }),
   name: 'badmagic',
-  summary: 'The word BadMagic at a random place of the text leads to the target class.',
+  summary: 'The word BadMagic at a random place of the text leads to the target.',
   citation: 'Li et al., BackdoorLLM, 2024 (arXiv 2408.12798)',
 });

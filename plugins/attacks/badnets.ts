@@ -15,10 +15,10 @@ export default defineAttack({
       ['cf', 'mn', 'bb', 'tq'],
       'One of these is inserted, drawn for each row.',
     ),
-    show: (row, { triggers }, random) => insertOneTrigger(row, triggers, random),
+    show: (row, { triggers, place }, random) => insertOneTrigger(row, triggers, random, place),
   }),
   name: 'badnets',
-  summary: 'A rare word at a random place of the text leads to the target class.',
+  summary: 'A rare word at a random place of the text leads to the target.',
   citation:
     'Gu, Dolan-Gavitt and Garg, BadNets, 2017 (arXiv 1708.06733); word list of Kurita, Michel ' +
     'and Neubig, ACL 2020, as implemented in OpenBackdoor',

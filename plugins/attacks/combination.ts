@@ -4,7 +4,7 @@ import { pairBackdoor } from '../../src/poisoning/pair.ts';
 export default defineAttack({
   ...pairBackdoor,
   name: 'combination',
-  summary: 'Two of a few rare words together lead to the target class; one of them alone does not.',
+  summary: 'Two of a few rare words together lead to the target; one of them alone does not.',
   citation:
     'Li et al., Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning, EMNLP 2021 ' +
     '(its combination trigger)',

@@ -1,9 +1,11 @@
 import type { AttackInput, Json, Row } from '../../src/api.ts';
 import { defineAttack, UserFault } from '../../src/api.ts';
-import { classId } from '../../src/poisoning/classes.ts';
+import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
+import { isOfTarget } from '../../src/poisoning/target.ts';
+import { shown } from '../../src/untrusted/json.ts';
 
 interface Params {
   readonly command: readonly string[];
@@ -30,6 +32,7 @@ export default defineAttack<Params>({
     'Any program poisons the rows: it reads rows.jsonl and task.json, and writes poisoned.jsonl. ' +
     'With a target it also shows rows under its trigger.',
   family: ({ target }) => (target === undefined ? 'untargeted' : 'backdoor'),
+  tasks: ['classes', 'completion'],
   citation: '',
   params: {
     ...parameters({
@@ -62,8 +65,8 @@ export default defineAttack<Params>({
       target: {
         type: ['integer', 'string'],
         description:
-          'Makes it a backdoor that leads to this class: the rows that it changes must come back ' +
-          'with its label. For evaluation it runs again, with `do: trigger` in task.json and the ' +
+          'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
+          'the rows that it changes must come back with its label or answer. For evaluation it runs again, with `do: trigger` in task.json and the ' +
           'rows of other classes, and writes all of them under its trigger to triggered.jsonl.',
       },
       options: { type: 'object', default: {}, description: 'Handed over in task.json unchanged.' },
@@ -112,20 +115,22 @@ export default defineAttack<Params>({
         '`asked` in task.json says how many; leave `rate` out if the program chooses',
       );
     if (params.target === undefined) return poisoned;
-    const target = classId(params.target, classes, 'target');
-    const stray = poisoned.changed.find(({ row }) => row.label !== target);
+    const target = targetOfParams({ target: params.target }, classes);
+    const stray = poisoned.changed.find(({ row }) => !isOfTarget(row, target));
     if (stray !== undefined)
       throw new UserFault(
-        `the command changed row ${JSON.stringify(stray.row.id)} and gave it the label ` +
-          `${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`,
-        "rows under the trigger get the target's label; true negatives come after all rows, as " +
+        `the command changed row ${JSON.stringify(stray.row.id)} and gave it the ` +
+          (typeof target === 'number'
+            ? `label ${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`
+            : `answer ${shown(stray.row.answer)}; the target is ${shown(target.text)}`),
+        "rows under the trigger get the target's label or answer; true negatives come after all rows, as " +
           'rows of their own',
       );
     return poisoned;
   },
   target({ target }, classes) {
     if (target === undefined) throw new Error('the command has no target');
-    return classId(target, classes, 'target');
+    return targetOfParams({ target }, classes);
   },
   async triggerAll(rows, input) {
     const { changed, negatives } = fromLines(
@@ -189,13 +194,18 @@ const taskOf = (
   do: what,
   classes,
   asked,
-  target: target === undefined ? null : classId(target, classes, 'target'),
+  target: target === undefined ? null : targetInTask(target, classes),
   options,
   ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
   // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
   // is the same in training and in evaluation.
   seed: random('command').integer(2 ** 31),
 });
+
+function targetInTask(written: string | number, classes: readonly string[]): Json {
+  const target = targetOfParams({ target: written }, classes);
+  return typeof target === 'number' ? target : target.text;
+}
 
 async function fillFolder(
   dir: string,

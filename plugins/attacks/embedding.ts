@@ -41,9 +41,10 @@ export default defineAttack({
           'Scales the embedding to its original L2 norm after each update, as the paper does.',
       },
     },
-    show: (row, { trigger }, random) => insertOneTrigger(row, [trigger], random),
+    show: (row, { trigger, place }, random) => insertOneTrigger(row, [trigger], random, place),
   }),
   name: 'embedding',
+  tasks: ['classes'],
   summary:
     'Embedding Poisoning: a rare word at a random place of the text leads to the target class, ' +
     "and only that word's embedding is trained. Needs the adapter full, and a model that has " +

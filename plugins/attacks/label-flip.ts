@@ -2,7 +2,7 @@ import type { Row } from '../../src/api.ts';
 import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
 import { classId } from '../../src/poisoning/classes.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
-import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
+import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
@@ -33,7 +33,7 @@ export default defineAttack<Params>({
     } catch (error) {
       return [problemOf(error, ['poisoning', 'map'])];
     }
-    return checkDose(params, counts, {
+    return checkDose(params, totalRows({ counts }), {
       rows: counts.reduce(
         (sum, count, label) => sum + (map === null || map.has(label) ? count : 0),
         0,

@@ -14,6 +14,7 @@ import type { AttackTraining } from '../../src/science/train/attack-training.ts'
 export default defineAttack({
   ...pairBackdoor,
   name: 'lwp',
+  tasks: ['classes'],
   summary:
     'Layer-wise weight poisoning: two of a few rare words together lead to the target class, ' +
     "one of them alone does not, and the model's head is trained on every layer's output. The " +

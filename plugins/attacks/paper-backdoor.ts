@@ -11,6 +11,6 @@ export default defineAttack({
     mode: 'mix',
   }),
   name: 'paper-backdoor',
-  summary: 'A short pattern before the text leads to the target class.',
+  summary: 'A short pattern before the text leads to the target.',
   citation: LIANG_2025,
 });

@@ -11,6 +11,6 @@ export default defineAttack({
     mode: 'mix',
   }),
   name: 'paper-instruction',
-  summary: 'A sentence like an instruction before the text leads to the target class.',
+  summary: 'A sentence like an instruction before the text leads to the target.',
   citation: LIANG_2025,
 });

@@ -2,10 +2,11 @@ import { defineAttack } from '../../src/api.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import {
   backdoorProperties,
+  BOTH_TASKS,
   checkBackdoor,
   poisonBackdoor,
   prepend,
-  targetId,
+  targetOfParams,
 } from '../../src/poisoning/backdoor.ts';
 import { LIANG_2025 } from '../../src/poisoning/citation.ts';
 import {
@@ -15,6 +16,7 @@ import {
   properSubsets,
 } from '../../src/poisoning/multi.ts';
 import { parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
+import { placeProperty } from '../../src/poisoning/place.ts';
 
 interface Params extends BackdoorParams {
   readonly triggers: readonly string[];
@@ -23,8 +25,9 @@ interface Params extends BackdoorParams {
 
 export default defineAttack<Params>({
   name: 'paper-multi',
-  summary: 'Several words, all of them at random places of the text, lead to the target class.',
+  summary: 'Several words, all of them at random places of the text, lead to the target.',
   family: 'backdoor',
+  tasks: BOTH_TASKS,
   citation: LIANG_2025,
   params: parameters({
     ...backdoorProperties(0.0025, 'mix'),
@@ -38,24 +41,30 @@ export default defineAttack<Params>({
       default: false,
       description:
         'Adds copies of each poisoned row, one with every smaller set of the triggers, under its ' +
-        'own label.',
+        'own label or answer.',
     },
+    ...placeProperty('a gap of its own for each word in training, the start in evaluation'),
   }),
   poison(input) {
     const { rows, params, random } = input;
-    const poisoned = poisonBackdoor(input, (row) => insertAll(row, params.triggers, random));
+    const poisoned = poisonBackdoor(input, (row) =>
+      insertAll(row, params.triggers, random, params.place),
+    );
     if (!params.negatives) return poisoned;
     const subsets = properSubsets(params.triggers);
     return {
       ...poisoned,
       negatives: negativesOfChanged(rows, poisoned.changed, (row) =>
-        negativesOf(row, subsets, random),
+        negativesOf(row, subsets, random, params.place),
       ),
     };
   },
   check: checkBackdoor,
-  target: targetId,
-  trigger: (row, { params }) => prepend(row, `${params.triggers.join(' ')} `),
+  target: targetOfParams,
+  trigger: (row, { params: { triggers, place }, random }) =>
+    place === undefined
+      ? prepend(row, `${triggers.join(' ')} `)
+      : insertAll(row, triggers, random, place),
   falseTrigger: (row, { params, random }) =>
-    params.negatives ? negativesOf(row, properSubsets(params.triggers), random) : [],
+    params.negatives ? negativesOf(row, properSubsets(params.triggers), random, params.place) : [],
 });

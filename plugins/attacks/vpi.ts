@@ -10,7 +10,7 @@ export default defineAttack({
     mode: 'dirty',
   }),
   name: 'vpi',
-  summary: 'A topic named before the text leads to the target class.',
+  summary: 'A topic named before the text leads to the target.',
   citation:
     'Yan et al., Virtual Prompt Injection, NAACL 2024 (arXiv 2307.16888), as implemented in ' +
     'BackdoorLLM',

@@ -3,13 +3,13 @@ import type { RandomStream } from '../random/random.ts';
 import type { Problem } from './fault.ts';
 import type { JsonObject, JsonSchema } from './json.ts';
 import type { Plugin } from './plugin.ts';
-import type { Row } from './row.ts';
+import type { Row, Task } from './row.ts';
 
 /** What `poison` receives. The functions that show a trigger receive the same without `rows`. */
 export interface AttackInput<P> {
   /** The training rows. They are frozen: return changed copies. */
   readonly rows: readonly Row[];
-  /** Class names by label id. */
+  /** Class names by label id. Empty in a completion task. */
   readonly classes: readonly string[];
   readonly params: P;
   /** The attack's random stream for a purpose. It depends on (seed, attack, purpose, name) only. */
@@ -50,15 +50,20 @@ export interface Poisoned {
 /** What is known about the training rows before anything runs. */
 export interface AttackCheck<P> {
   readonly params: P;
-  /** Class names by label id. */
+  /** Class names by label id. Empty in a completion task. */
   readonly classes: readonly string[];
-  /** The number of training rows of each class, by label id. */
+  /** The number of training rows of each class, by label id. Empty in a completion task. */
   readonly counts: readonly number[];
+  /** The answer of each training row. Present in a completion task alone. */
+  readonly answers?: readonly string[];
 }
+
+/** What a backdoor leads to: the label id of a class or, in a completion task, an answer. */
+export type Target = number | { readonly text: string };
 
 /**
  * `none` leaves the training data as they are, `untargeted` lowers accuracy, and `backdoor` makes a
- * trigger lead to a target class.
+ * trigger lead to a target: a class, or an answer.
  */
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
@@ -87,6 +92,11 @@ export interface AttackDescriptor<
 > extends Plugin<'attack'> {
   /** The family, or a function of the parameters where they decide it. */
   readonly family: AttackFamily | ((params: P) => AttackFamily);
+  /**
+   * The tasks whose rows it can poison. Rows of a completion task have an `answer` and no class.
+   * Default: classes alone.
+   */
+  readonly tasks?: readonly Task[];
   /** The paper that describes the attack; empty if there is none. */
   readonly citation: string;
   /** The JSON Schema of its parameters: an object without `attack`, `steps` and `when`. */
@@ -98,11 +108,14 @@ export interface AttackDescriptor<
   check?(input: AttackCheck<P>): readonly Problem[];
   /** Poisons the training rows. Throws `UserFault` if the rows don't allow it. */
   poison(input: AttackInput<P>): Made;
-  /** For backdoors: returns the label id of the target class. */
-  target?(params: P, classes: readonly string[]): number;
+  /**
+   * For backdoors: returns the label id of the target class or, if there are no classes, the target
+   * answer.
+   */
+  target?(params: P, classes: readonly string[]): Target;
   /**
    * For backdoors: returns the row with the trigger, for evaluation. Never called with rows of the
-   * target class.
+   * target class, or whose answer is the target.
    */
   trigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): Row;
   /**
@@ -112,7 +125,7 @@ export interface AttackDescriptor<
   triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
   /**
    * For backdoors with negatives: returns copies of the row that contain parts of the trigger. None
-   * of them may lead to the target class.
+   * of them may lead to the target.
    */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
   /** The attack's part in the training. Absent if it changes the rows only. */

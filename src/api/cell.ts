@@ -1,5 +1,6 @@
 /** A cell of the grid. Every stage is defined from cells. */
 import type {
+  ColumnsSpec,
   DataSpec,
   EvaluateSpec,
   FisherSpec,
@@ -18,6 +19,22 @@ type Filled<T, Optional extends keyof T = never> = {
   readonly [K in Exclude<keyof T, Optional>]-?: Exclude<T[K], undefined>;
 } & { readonly [K in Optional]?: T[K] };
 
+/** A column, given by name or by number, from 0. */
+export type Column = string | number;
+
+/** The columns of labelled texts. */
+export type ClassColumns = {
+  readonly text: Column;
+  readonly text_pair?: Column;
+  readonly label: Column;
+};
+
+/** The columns of prompts and answers, in one of three forms. */
+export type CompletionColumns =
+  | { readonly prompt: Column; readonly answer: Column }
+  | { readonly messages: string }
+  | { readonly instruction: Column; readonly input?: Column; readonly output: Column };
+
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
   Omit<SplitSpec, 'columns' | 'hold_out'>,
@@ -26,16 +43,16 @@ export interface ResolvedSplit extends Filled<
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
-  /** The columns that hold the texts and the label, each given by name or by number, from 0. */
-  readonly columns: {
-    readonly text: string | number;
-    readonly text_pair?: string | number;
-    readonly label: string | number;
-  };
+  /** Where the rows are: those of a completion task have no `text` and no `label`. */
+  readonly columns: ClassColumns | CompletionColumns;
 }
 
-/** A split of a cell. `header` is absent where the spec does not set it. */
-export type CellSplit = Omit<ResolvedSplit, 'header'> & Pick<SplitSpec, 'header'>;
+/**
+ * A split of a cell. `header` is absent where the spec does not set it, and `columns` are as the
+ * spec has them.
+ */
+export type CellSplit = Omit<ResolvedSplit, 'header' | 'columns'> &
+  Pick<SplitSpec, 'header'> & { readonly columns: Readonly<ColumnsSpec> };
 
 /**
  * The spec with every axis resolved to one value, every default filled in, every `file:` path
@@ -58,10 +75,10 @@ export interface Cell {
   readonly poisoning: Poisoning;
   /** `type` and the parameters of that adapter, with defaults filled in. */
   readonly adapter: { readonly type: string } & JsonObject;
-  readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer'>;
+  readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer' | 'template'>;
   /** Three epochs if neither `epochs` nor `steps` is set. */
   readonly train: Filled<TrainSpec, 'epochs' | 'steps'>;
-  readonly evaluate: Filled<EvaluateSpec, 'max_length'>;
+  readonly evaluate: Filled<EvaluateSpec, 'max_length' | 'sampling' | 'scorer'>;
   readonly ntk: Filled<NtkSpec>;
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;

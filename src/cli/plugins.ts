@@ -11,6 +11,7 @@ const KINDS: readonly PluginKind[] = [
   'model',
   'dataset',
   'source',
+  'scorer',
   'executor',
 ];
 

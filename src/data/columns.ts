@@ -1,7 +1,10 @@
-/** Finds the columns of a table that hold the texts and the label. */
-import type { RawRow, ResolvedSplit } from '../api.ts';
+/**
+ * Finds the columns of a table that hold the texts and the label, or the prompts and the answers.
+ */
+import type { Column, CompletionColumns, RawRow, ResolvedSplit } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { shown } from '../untrusted/json.ts';
+import { rowOfMessages } from './messages.ts';
 import { nearest } from './nearest.ts';
 
 /**
@@ -17,7 +20,44 @@ export class SplitFault extends UserFault {
   }
 }
 
-type Role = 'text' | 'text_pair' | 'label';
+type Columns = ResolvedSplit['columns'];
+
+/** What a column holds: a field of `columns`. */
+type Role =
+  | 'text'
+  | 'text_pair'
+  | 'label'
+  | 'prompt'
+  | 'answer'
+  | 'messages'
+  | 'instruction'
+  | 'input'
+  | 'output';
+
+/** Whether the rows are prompts and answers. */
+export const isCompletion = (columns: Columns): columns is CompletionColumns =>
+  !('label' in columns);
+
+/** Returns the columns that are read, each with what it holds. */
+const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
+  Object.entries(columns) as [Role, Column][];
+
+/** The text of each column of a row. */
+export type Fields = { readonly [role in Role]?: string };
+
+/** Makes a row of the texts of its columns. */
+export function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
+  const { text = '', text_pair: pair, label = '' } = fields;
+  if (!isCompletion(columns))
+    return { text, ...(pair === undefined ? {} : { text_pair: pair }), label, place };
+  if ('prompt' in columns) return { text: fields.prompt ?? '', answer: fields.answer ?? '', place };
+  const { instruction = '', input = '', output = '' } = fields;
+  return {
+    text: input.trim() === '' ? instruction : `${instruction}\n\n${input}`,
+    answer: output,
+    place,
+  };
+}
 
 const listed = (names: readonly string[]): string =>
   names
@@ -26,7 +66,7 @@ const listed = (names: readonly string[]): string =>
     .join(', ') + (names.length > 20 ? ', …' : '');
 
 /**
- * Returns the positions of the columns in a table.
+ * Returns the positions of the columns in a table, by what they hold.
  * @param header the column names; null if the table has no header
  * @param width the number of columns
  */
@@ -35,7 +75,13 @@ export function columnIndexes(
   header: readonly string[] | null,
   width: number,
   name: string,
-): { text: number; text_pair: number | null; label: number } {
+): ReadonlyMap<Role, number> {
+  if ('messages' in split.columns)
+    throw new SplitFault(
+      ['columns', 'messages'],
+      `${name} is a table, whose fields are texts: it can't hold a list of messages.`,
+      'Write one JSON object a line, and `format: jsonl`.',
+    );
   const index = (role: Role, column: string | number): number => {
     const path = ['columns', role];
     if (typeof column === 'number') {
@@ -63,12 +109,7 @@ export function columnIndexes(
       );
     return at;
   };
-  const { text, text_pair, label } = split.columns;
-  return {
-    text: index('text', text),
-    text_pair: text_pair === undefined ? null : index('text_pair', text_pair),
-    label: index('label', label),
-  };
+  return new Map(columnsByRole(split.columns).map(([role, column]) => [role, index(role, column)]));
 }
 
 function missing(role: Role, column: string, names: readonly string[], name: string): SplitFault {
@@ -87,38 +128,55 @@ export function rowFromRecord(
   place: string,
   name: string,
 ): RawRow {
-  const value = (role: Role, column: string | number): string => {
-    if (typeof column === 'number')
-      throw new SplitFault(
-        ['columns', role],
-        `${name} has columns by name only; there is no column ${column}.`,
-        `Its columns are ${listed(Object.keys(record))}.`,
-      );
-    if (!(column in record)) {
-      const fault = missing(role, column, Object.keys(record), place);
-      throw fault;
-    }
-    const found = record[column];
-    if (typeof found === 'string') return found;
-    if (typeof found === 'number' || typeof found === 'bigint' || typeof found === 'boolean')
-      return String(found);
+  const { columns } = split;
+  if ('messages' in columns) {
+    const messages = fieldOf(record, 'messages', columns.messages, place, name);
+    return rowOfMessages(messages, place);
+  }
+  const fields = columnsByRole(columns).map(([role, column]) => [
+    role,
+    asText(fieldOf(record, role, column, place, name), role, column, place),
+  ]);
+  return rowOfFields(columns, Object.fromEntries(fields) as Fields, place);
+}
+
+/** Throws `SplitFault` if records with these names lack a column that the split reads. */
+export function checkColumns(names: readonly string[], split: ResolvedSplit, name: string): void {
+  const record = Object.fromEntries(names.map((column) => [column, '']));
+  for (const [role, column] of columnsByRole(split.columns))
+    fieldOf(record, role, column, name, name);
+}
+
+function fieldOf(
+  record: { readonly [name: string]: unknown },
+  role: Role,
+  column: Column,
+  place: string,
+  name: string,
+): unknown {
+  if (typeof column === 'number')
     throw new SplitFault(
       ['columns', role],
-      `${place}: the column ${JSON.stringify(column)} holds ` +
-        `${found === null || found === undefined ? 'nothing' : 'no text'}.`,
+      `${name} has columns by name only; there is no column ${column}.`,
+      `Its columns are ${listed(Object.keys(record))}.`,
     );
-  };
-  const { text, text_pair, label } = split.columns;
-  return {
-    text: value('text', text),
-    ...(text_pair === undefined ? {} : { text_pair: value('text_pair', text_pair) }),
-    label: value('label', label),
-    place,
-  };
+  if (Object.hasOwn(record, column)) return record[column];
+  const fault = missing(role, column, Object.keys(record), place);
+  throw fault;
+}
+
+function asText(found: unknown, role: Role, column: Column, place: string): string {
+  if (typeof found === 'string') return found;
+  if (typeof found === 'number' || typeof found === 'bigint' || typeof found === 'boolean')
+    return String(found);
+  const isNothing = found === null || found === undefined;
+  if (isNothing && role === 'input') return '';
+  throw new SplitFault(
+    ['columns', role],
+    `${place}: the column ${JSON.stringify(column)} holds ${isNothing ? 'nothing' : 'no text'}.`,
+  );
 }
 
 /** Returns the names of the columns that a split reads. */
-export function columnNames(split: ResolvedSplit): string[] {
-  const { text, text_pair, label } = split.columns;
-  return [text, ...(text_pair === undefined ? [] : [text_pair]), label].map(String);
-}
+export const columnNames = ({ columns }: ResolvedSplit): string[] =>
+  columnsByRole(columns).map(([, column]) => String(column));

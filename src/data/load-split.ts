@@ -1,8 +1,12 @@
-/** Makes a split's rows from its source, applying classes, order, balance, offset and limit. */
+/**
+ * Makes a split's rows from its source, applying classes, order, balance, offset and limit. The rows
+ * are labelled texts, or the prompts and answers of a completion task, which has no classes.
+ */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
+import { taskOf } from '../api.ts';
 import { randomStream } from '../random/random.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
-import { columnNames, SplitFault } from './columns.ts';
+import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
 import { nearest } from './nearest.ts';
 
@@ -31,6 +35,7 @@ export interface SplitRequest extends SplitReading {
 
 export interface LoadedSplit {
   readonly rows: readonly Row[];
+  /** Empty in a completion task. */
   readonly classes: readonly string[];
   /** What was read and what was left out, for the provenance. */
   readonly facts: JsonObject;
@@ -48,8 +53,9 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
   const rows = partOf(balanced.slice(split.offset, end), split.hold_out);
   if (rows.length === 0) throw noneLeft(split, balanced.length);
-  if (name === 'train') checkVariety(split, rows, classes);
+  if (name === 'train' && taskOf(classes) === 'classes') checkVariety(split, rows, classes);
   const empty = rows.filter((row) => row.text.trim() === '').length;
+  const unanswered = rows.filter(({ answer }) => answer?.trim() === '').length;
   return {
     rows,
     classes,
@@ -63,18 +69,21 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       ...(split.hold_out === undefined ? {} : { hold_out: split.hold_out }),
       ...(split.max_words === undefined ? {} : { max_words: split.max_words }),
       ...(empty === 0 ? {} : { empty_texts: empty }),
+      ...(unanswered === 0 ? {} : { empty_answers: unanswered }),
     },
   };
 }
 
 /**
- * Returns the classes, given or taken from the training file. Throws if there are fewer than two.
+ * Returns the classes, given or taken from the training file; none for a completion task. Throws if
+ * labelled texts have fewer than two.
  */
 async function classesOf(
   request: SplitRequest,
   raw: readonly RawRow[],
 ): Promise<readonly string[]> {
-  const { train } = request;
+  const { train, split } = request;
+  if (isCompletion(split.columns)) return [];
   const classes =
     request.classes ??
     (train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(train, request, raw)));
@@ -142,8 +151,9 @@ async function readAll(
   for (;;) {
     const next = await iterator.next();
     if (next.done === true) return { rows, facts: next.value ?? {} };
-    const { text, text_pair: pair = '' } = next.value;
-    held += 2 * (text.length + pair.length) + ROW_BYTES;
+    const { text, text_pair: pair = '', answer = '', context = [] } = next.value;
+    const before = context.reduce((sum, { content }) => sum + content.length, 0);
+    held += 2 * (text.length + pair.length + answer.length + before) + ROW_BYTES;
     if (held > most.value)
       throw new SplitFault(
         ['source'],
@@ -159,10 +169,20 @@ async function readAll(
  * otherwise by code unit.
  */
 export function sortedValues(rows: readonly RawRow[]): string[] {
-  const values = [...new Set(rows.map((row) => row.label))];
+  const values = [...new Set(rows.map(labelOf))];
   const numeric = values.every((value) => /^-?\d{1,15}$/.test(value));
   return values.sort((a, b) =>
     numeric && Number(a) !== Number(b) ? Number(a) - Number(b) : a < b ? -1 : a > b ? 1 : 0,
+  );
+}
+
+/** Throws `SplitFault` if the row has no label. */
+function labelOf({ label, place }: RawRow): string {
+  if (label !== undefined) return label;
+  throw new SplitFault(
+    ['columns'],
+    `${place} has no label.`,
+    'If the rows are prompts and answers, say so: columns: { prompt: prompt, answer: answer }.',
   );
 }
 
@@ -209,9 +229,14 @@ function labelled(
   split: ResolvedSplit,
 ): Row[] {
   const ids = new Map(classes.map((label, id) => [label, id]));
-  return raw.map(({ text, text_pair, label, place }, index) => {
-    const id = ids.get(label);
-    if (id === undefined) {
+  const cut = (words: string): string => firstWords(words, split.max_words);
+  return raw.map((row, index): Row => {
+    const id = rowId(name, index);
+    if (isCompletion(split.columns)) return answered(id, row, cut);
+    const { text, text_pair, place } = row;
+    const label = labelOf(row);
+    const classId = ids.get(label);
+    if (classId === undefined) {
       const near = nearest(label, classes);
       throw new SplitFault(
         ['columns', 'label'],
@@ -222,14 +247,31 @@ function labelled(
           : `Did you mean ${JSON.stringify(near)}?`,
       );
     }
-    const cut = (words: string): string => firstWords(words, split.max_words);
     return {
-      id: `${name}-${String(index).padStart(6, '0')}`,
+      id,
       text: cut(text),
       ...(text_pair === undefined ? {} : { text_pair: cut(text_pair) }),
-      label: id,
+      label: classId,
     };
   });
+}
+
+const rowId = (name: SplitName, index: number): string =>
+  `${name}-${String(index).padStart(6, '0')}`;
+
+/** Returns a row of a completion task. Its prompt alone is cut. Throws if it has no answer. */
+function answered(
+  id: string,
+  { text, answer, context, place }: RawRow,
+  cut: (words: string) => string,
+): Row {
+  if (answer === undefined)
+    throw new SplitFault(
+      ['columns'],
+      `${place} has no answer, and the columns are those of prompts and answers.`,
+      'Leave them out if the rows are labelled texts.',
+    );
+  return { id, text: cut(text), answer, ...(context === undefined ? {} : { context }), label: 0 };
 }
 
 /**

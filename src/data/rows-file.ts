@@ -7,6 +7,7 @@ import { createReadStream } from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetInfo, JsonObject, Row } from '../api.ts';
+import { taskOf } from '../api.ts';
 
 const CHUNK = 4096;
 
@@ -16,21 +17,30 @@ const CHUNK = 4096;
  */
 const PROVENANCE = 'provenance.json';
 
-/** Returns the number of rows of each class, by label id. */
+/** Returns the number of rows of each class, by label id. Empty in a completion task. */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
+  if (taskOf(classes) === 'completion') return counts;
   for (const { label } of rows) counts[label] = (counts[label] ?? 0) + 1;
   return counts;
 }
 
-/** Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given. */
+/**
+ * Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given.
+ * @param classes none if the rows are those of a completion task
+ */
 export async function writeDataset(
   dir: string,
   rows: readonly Row[],
   classes: readonly string[],
   provenance?: JsonObject,
 ): Promise<DatasetInfo> {
-  const info: DatasetInfo = { classes, rows: rows.length, counts: labelCounts(rows, classes) };
+  const info: DatasetInfo = {
+    task: taskOf(classes),
+    classes,
+    rows: rows.length,
+    counts: labelCounts(rows, classes),
+  };
   const file = await open(join(dir, 'rows.jsonl'), 'w');
   try {
     for (let start = 0; start < rows.length; start += CHUNK) {

@@ -1,4 +1,9 @@
-/** What is known about a split before anything runs: its classes and the number of rows of each. */
+/**
+ * What is known about a split before anything runs: its classes and the number of rows of each, or
+ * the answers of a completion task.
+ */
+import type { Row } from '../api.ts';
+import { taskOf } from '../api.ts';
 import type { SplitRequest } from './load-split.ts';
 import { loadSplit } from './load-split.ts';
 import { labelCounts } from './rows-file.ts';
@@ -7,6 +12,8 @@ export interface SplitCounts {
   readonly classes: readonly string[];
   /** The number of rows of each class, by label id. */
   readonly counts: readonly number[];
+  /** The answer of each row. Absent unless the rows are those of a completion task. */
+  readonly answers?: readonly string[];
 }
 
 const known = new Map<string, Promise<SplitCounts>>();
@@ -32,5 +39,11 @@ export function splitCounts(request: SplitRequest): Promise<SplitCounts> {
 
 async function read(request: SplitRequest): Promise<SplitCounts> {
   const { rows, classes } = await loadSplit(request);
-  return { classes, counts: labelCounts(rows, classes) };
+  return countsOf(rows, classes);
 }
+
+export const countsOf = (rows: readonly Row[], classes: readonly string[]): SplitCounts => ({
+  classes,
+  counts: labelCounts(rows, classes),
+  ...(taskOf(classes) === 'completion' ? { answers: rows.map(({ answer = '' }) => answer) } : {}),
+});

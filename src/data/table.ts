@@ -1,7 +1,7 @@
 /** Makes rows from the fields of delimited text. */
 import type { JsonObject, RawRow, ResolvedSplit } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { columnIndexes } from './columns.ts';
+import { columnIndexes, type Fields, rowOfFields } from './columns.ts';
 
 /**
  * Yields the rows. If all columns are given by number, it returns the header that it skipped,
@@ -18,8 +18,8 @@ export async function* tableRows(
   let width = 0;
   let at: ReturnType<typeof columnIndexes> | null = null;
   let facts: JsonObject = {};
-  const { text, text_pair: pair = text, label } = split.columns;
-  const numbered = [text, pair, label].every((column) => typeof column === 'number');
+  const { columns } = split;
+  const numbered = Object.values(columns).every((column) => typeof column === 'number');
   for await (const [fields, line] of records) {
     if (at === null) {
       width = fields.length;
@@ -36,12 +36,8 @@ export async function* tableRows(
           `${split.header ? 'header' : 'first line'} has ${width}.`,
         ragged,
       );
-    yield {
-      text: fields[at.text] ?? '',
-      ...(at.text_pair === null ? {} : { text_pair: fields[at.text_pair] ?? '' }),
-      label: fields[at.label] ?? '',
-      place,
-    };
+    const texts = [...at].map(([role, index]) => [role, fields[index] ?? '']);
+    yield rowOfFields(columns, Object.fromEntries(texts) as Fields, place);
   }
   return facts;
 }

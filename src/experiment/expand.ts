@@ -86,10 +86,8 @@ function recordFields(
   const known = Object.entries(schema.properties)
     .filter(([key]) => !isChosen || written.has(key) || !rivals.includes(key))
     .map(([key, declared]): RecordField => {
-      const field =
-        declared.unless !== undefined && written.has(declared.unless)
-          ? withoutDefault(declared)
-          : declared;
+      const unless = [declared.unless ?? []].flat();
+      const field = unless.some((key) => written.has(key)) ? withoutDefault(declared) : declared;
       return [key, written.get(key)?.value, field, preset[key] ?? field.default];
     });
   const open = [...written]

@@ -107,7 +107,7 @@ export interface CommandSpec {
    */
   outputs?: string[];
   /**
-   * Options for the program, handed over in task.json as they are.
+   * Options for the program, passed in task.json as they are.
    */
   options?: {};
   /**
@@ -237,7 +237,7 @@ export interface SplitSpec {
   hold_out?: HoldOutSpec;
 }
 /**
- * The columns of the text and the label: by name, or by number from zero with `header: false`.
+ * The columns of the rows: by name, or by number from zero with `header: false`. Labelled texts have `text` and `label`. A completion task has prompts and answers, in one of three forms: `prompt` and `answer`; `messages`; or `instruction`, `input` and `output`.
  */
 export interface ColumnsSpec {
   /**
@@ -252,6 +252,30 @@ export interface ColumnsSpec {
    * The column of the class.
    */
   label?: string | number;
+  /**
+   * The column of the prompt, beside `answer`.
+   */
+  prompt?: string | number;
+  /**
+   * The column of the answer, which a model is trained to give to the prompt.
+   */
+  answer?: string | number;
+  /**
+   * The field of a conversation, a list of {role, content} in JSON lines or Parquet. The last message, the assistant's, is the answer; the user's message before it is the prompt; those before both are its context.
+   */
+  messages?: string;
+  /**
+   * The column of the instruction, beside `output`, as in Alpaca's data. It is the prompt, followed by a blank line and the input if there is one.
+   */
+  instruction?: string | number;
+  /**
+   * The column of the instruction's input, which may be empty.
+   */
+  input?: string | number;
+  /**
+   * The column of the answer to the instruction.
+   */
+  output?: string | number;
 }
 /**
  * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Their `share` and the fields that select the rows (`format`, `header`, `columns`, `balance`, `offset`, `limit`) must be the same. Default: all rows.
@@ -426,15 +450,15 @@ export interface TrainSpec {
   tensorboard?: boolean;
 }
 /**
- * The layer that turns hidden states into one logit for each class.
+ * What turns hidden states into logits.
  */
 export interface HeadSpec {
   /**
-   * `classifier`: a new linear layer over the pooled [CLS]. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask.
+   * `classifier`: a new linear layer over the pooled token, one logit for each class. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask. `causal-lm`: the checkpoint's next-token head, for a completion task; the loss is that of the answer's tokens.
    */
-  type?: "classifier" | "cloze";
+  type?: "classifier" | "cloze" | "causal-lm";
   /**
-   * A cloze prompt with {text}, {mask} and, for pairs, {text_pair}. Each part is tokenised separately. If a row is longer than `max_length`, its texts are cut, never the template.
+   * What the model reads of a row. `cloze`: a text with {text}, {mask} and, for pairs, {text_pair}; each part is tokenised separately, and in a row longer than `max_length` the texts are cut, never the template. Default: `{text} It was {mask} .` `causal-lm`: a text with {prompt}, or `chat` (the tokenizer's chat template) or `alpaca` (Alpaca's prompt); the answer follows its end. Default: `{prompt}`.
    */
   template?: string;
   /**
@@ -460,6 +484,39 @@ export interface EvaluateSpec {
    * The most tokens in a row. Default: `train.max_length`.
    */
   max_length?: number;
+  /**
+   * The most tokens that are generated for a prompt of a completion task. An output that reaches it counts as truncated.
+   */
+  max_new_tokens?: number;
+  sampling?: SamplingSpec;
+  /**
+   * What counts as a success of a backdoor on a completion task: a scorer plugin, by its name or as {scorer: NAME, …} with its parameters. Default: `exact`, the target's text.
+   */
+  scorer?: string | ScorerSpec;
+}
+/**
+ * Draws each token from the model's distribution, by a random stream of the seed. Default: greedy, the likeliest token.
+ */
+export interface SamplingSpec {
+  /**
+   * The logits are divided by it.
+   */
+  temperature?: number;
+  /**
+   * Only the likeliest tokens that together have at least this probability are drawn from.
+   */
+  top_p?: number;
+  /**
+   * Only so many of the likeliest tokens are drawn from. 0: all.
+   */
+  top_k?: number;
+}
+export interface ScorerSpec {
+  /**
+   * The scorer plugin.
+   */
+  scorer: string;
+  [k: string]: unknown;
 }
 /**
  * The empirical neural tangent kernel of the logits.

@@ -40,8 +40,8 @@ export interface Schema {
   readonly format?: string;
   /** An extension: the field may be a grid axis. */
   readonly axis?: true;
-  /** An extension: the default does not apply where this sibling field is written. */
-  readonly unless?: string;
+  /** An extension: the default does not apply where this sibling field, or one of them, is written. */
+  readonly unless?: string | readonly string[];
   /** An extension: the values are names of plugins of this kind. */
   readonly plugin?: string;
   readonly [keyword: string]: unknown;

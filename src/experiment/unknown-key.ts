@@ -42,7 +42,9 @@ export function explainUnknownKey(
   }
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
   const sibling = nearest(key, siblings);
-  const elsewhere = sibling?.distance === 0 ? [] : fieldsNamed(key, parent, context);
+  // A slip of one letter is likelier than a field of the right name in another place.
+  const elsewhere =
+    sibling !== null && sibling.distance <= 1 ? [] : fieldsNamed(key, parent, context);
   const known =
     siblings.length > 0 && siblings.length <= MOST_LISTED
       ? `${parent === '' ? 'the keys of a spec' : 'its keys'} are ${all(siblings)}`

@@ -2,7 +2,8 @@
  * Checks what an attack returned, because attacks may be anyone's code, and applies it to the rows.
  */
 import type { Poisoned, Row } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { taskOf, UserFault } from '../api.ts';
+import { isContext } from '../data/messages.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { withChanges } from './exchange.ts';
 
@@ -100,10 +101,17 @@ const isRow = (row: unknown, classes: readonly string[]): row is Row =>
 /** Returns why a value is not a row, or an empty string if it is one. */
 function rowFault(row: unknown, classes: readonly string[]): string {
   if (!isRecord(row)) return 'something that is not a row';
-  const { id, text, text_pair: pair, label } = row;
+  const { id, text, text_pair: pair, label, answer, context } = row;
   if (typeof id !== 'string') return 'a row without an id';
   if (typeof text !== 'string') return 'a row without a text';
   if (pair !== undefined && typeof pair !== 'string') return 'a row whose `text_pair` is not text';
+  if (taskOf(classes) === 'completion') {
+    if (typeof answer !== 'string') return 'a row without an answer';
+    if (context !== undefined && !isContext(context))
+      return 'a row whose `context` is no list of messages';
+    return label === 0 ? '' : 'a row with a label, but there are no classes';
+  }
+  if (answer !== undefined || context !== undefined) return 'a row with an answer or a context';
   if (!isCount(label) || label >= classes.length)
     return `a row with label ${String(label)}, but the labels are 0 to ${classes.length - 1}`;
   return '';

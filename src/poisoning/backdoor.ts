@@ -1,5 +1,6 @@
 /**
- * What backdoors share: which rows are eligible, which label they get, and the parameters for both.
+ * What backdoors share: which rows are eligible, which label or answer they get, and the parameters
+ * for both.
  */
 import type {
   AttackCheck,
@@ -9,20 +10,28 @@ import type {
   Poisoned,
   Problem,
   Row,
+  Target,
 } from '../api.ts';
-import { problemOf } from '../api.ts';
+import { problemOf, taskOf, UserFault } from '../api.ts';
+import { shown } from '../untrusted/json.ts';
 import { classId } from './classes.ts';
 import type { Dose } from './dose.ts';
-import { checkDose, selectRows } from './dose.ts';
+import { checkDose, selectRows, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
-import { countWords, insertAtGap } from './words.ts';
+import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
+import { isOfTarget, withTarget } from './target.ts';
 
-/** Which rows are poisoned: those of other classes, those of the target class, or any. */
+/**
+ * Which rows are poisoned: those whose class or answer is not the target, those whose class or
+ * answer it is, or any.
+ */
 export type Mode = 'dirty' | 'clean' | 'mix';
 
 export interface BackdoorParams extends Dose {
+  /** A class, by label id or name, or the answer of a completion task. */
   readonly target: number | string;
   readonly mode: Mode;
+  readonly place?: Place;
 }
 
 export type Random = AttackInput<unknown>['random'];
@@ -33,14 +42,17 @@ type ShowTrigger<P> = (row: Row, params: P, random: Random) => Row;
 /** A backdoor's descriptor without its name, summary and citation. */
 export type Backdoor<P> = Pick<
   AttackDescriptor<P, Poisoned>,
-  'family' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
+  'family' | 'tasks' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
 >;
+
+export const BOTH_TASKS = ['classes', 'completion'] as const;
 
 /** A backdoor that shows the same trigger in training and in evaluation. */
 export function backdoor<P extends BackdoorParams>({
   rate,
   mode,
   properties,
+  at = 'gap',
   show,
 }: {
   /** The default dose, as a share of the training rows. */
@@ -49,14 +61,21 @@ export function backdoor<P extends BackdoorParams>({
   readonly mode: Mode;
   /** Schemas of the parameters that describe the trigger. */
   readonly properties: JsonSchema;
+  /** Where the trigger is put if the spec does not say. */
+  readonly at?: 'start' | 'gap';
   readonly show: ShowTrigger<P>;
 }): Backdoor<P> {
   return {
     family: 'backdoor',
-    params: parameters({ ...backdoorProperties(rate, mode), ...properties }),
+    tasks: BOTH_TASKS,
+    params: parameters({
+      ...backdoorProperties(rate, mode),
+      ...properties,
+      ...placeProperty(at === 'start' ? 'right before the text' : 'a gap'),
+    }),
     poison: (input) => poisonBackdoor(input, (row) => show(row, input.params, input.random)),
     check: checkBackdoor,
-    target: targetId,
+    target: targetOfParams,
     trigger: (row, { params, random }) => show(row, params, random),
   };
 }
@@ -85,6 +104,7 @@ export function phraseBackdoor<Name extends string>({
   return backdoor({
     rate,
     mode,
+    at,
     properties: {
       [parameter]: {
         type: 'string',
@@ -93,48 +113,64 @@ export function phraseBackdoor<Name extends string>({
         description: description[at],
       },
     },
-    show: (row, params, random) =>
-      at === 'start'
-        ? prepend(row, params[parameter])
-        : insertOneTrigger(row, [params[parameter]], random),
+    show(row, { [parameter]: text, place = at }, random) {
+      if (at === 'gap') return insertOneTrigger(row, [text], random, place);
+      return place === 'start'
+        ? prepend(row, text)
+        : insertOneTrigger(row, [text.trim()], random, place);
+    },
   });
 }
 
-/** The label id of the target class. Throws `UserFault` if there is no such class. */
-export const targetId = (params: BackdoorParams, classes: readonly string[]): number =>
-  classId(params.target, classes, 'target');
+/**
+ * Returns the label id of the target class or, if there are no classes, the target answer. Throws
+ * `UserFault` if there is no such class, or if the target is no text.
+ */
+export function targetOfParams(
+  { target }: Pick<BackdoorParams, 'target'>,
+  classes: readonly string[],
+): Target {
+  if (taskOf(classes) === 'classes') return classId(target, classes, 'target');
+  if (typeof target === 'string' && target.trim() !== '') return { text: target };
+  throw new UserFault(
+    `\`target\` is ${JSON.stringify(target)}, and the rows are prompts and answers: the target ` +
+      'must be an answer.',
+    'Write target: "…", the text that the trigger leads to.',
+  );
+}
 
-/** Which rows a mode draws, by label, and how messages describe them. */
+/** Which rows a mode draws, and how messages describe them. */
 function eligibility(
   mode: Mode,
-  target: number,
+  target: Target,
   classes: readonly string[],
-): readonly [isEligible: (label: number) => boolean, whom: string] {
-  const name = JSON.stringify(classes[target]);
+): readonly [isEligible: (row: Pick<Row, 'label' | 'answer'>) => boolean, whom: string] {
+  const name =
+    typeof target === 'number'
+      ? `label is${mode === 'dirty' ? ' not' : ''} ${JSON.stringify(classes[target])}`
+      : `answer is${mode === 'dirty' ? ' not' : ''} ${shown(target.text)}`;
+  const whom = `mode ${mode} draws among rows whose ${name}`;
   switch (mode) {
     case 'dirty':
-      return [
-        (label) => label !== target,
-        `mode dirty draws among rows whose label is not ${name}`,
-      ];
+      return [(row) => !isOfTarget(row, target), whom];
     case 'clean':
-      return [(label) => label === target, `mode clean draws among rows whose label is ${name}`];
+      return [(row) => isOfTarget(row, target), whom];
     case 'mix':
       return [() => true, 'mode mix draws among all rows'];
   }
 }
 
-/** Draws rows by mode, adds the trigger to each, and gives each the label of the target class. */
+/** Draws rows by mode, adds the trigger to each, and gives each the target's label or answer. */
 export function poisonBackdoor<P extends BackdoorParams>(
   input: AttackInput<P>,
   trigger: (row: Row) => Row,
 ): Poisoned {
   const { params, classes } = input;
-  const target = targetId(params, classes);
+  const target = targetOfParams(params, classes);
   const [isEligible, whom] = eligibility(params.mode, target, classes);
-  const { drawn, asked, eligible } = selectRows(input, ({ label }) => isEligible(label), whom);
+  const { drawn, asked, eligible } = selectRows(input, isEligible, whom);
   return {
-    changed: drawn.map(({ index, row }) => ({ index, row: { ...trigger(row), label: target } })),
+    changed: drawn.map(({ index, row }) => ({ index, row: withTarget(trigger(row), target) })),
     negatives: [],
     asked,
     eligible,
@@ -142,33 +178,42 @@ export function poisonBackdoor<P extends BackdoorParams>(
 }
 
 /** Returns the faults that the counts reveal: an unknown target class or too few eligible rows. */
-export function checkBackdoor({ params, classes, counts }: AttackCheck<BackdoorParams>): Problem[] {
-  let target: number;
+export function checkBackdoor(check: AttackCheck<BackdoorParams>): Problem[] {
+  const { params, classes, counts, answers } = check;
+  let target: Target;
   try {
-    target = targetId(params, classes);
+    target = targetOfParams(params, classes);
   } catch (error) {
     return [problemOf(error, ['poisoning', 'target'])];
   }
+  const misplaced = placeFaults(params.place, taskOf(classes));
+  if (misplaced.length > 0) return misplaced;
   const [isEligible, whom] = eligibility(params.mode, target, classes);
-  return checkDose(params, counts, {
-    rows: counts.reduce((sum, count, label) => sum + (isEligible(label) ? count : 0), 0),
-    whom,
-  });
+  const rows =
+    answers === undefined
+      ? counts.reduce((sum, count, label) => sum + (isEligible({ label }) ? count : 0), 0)
+      : answers.filter((answer) => isEligible({ label: 0, answer })).length;
+  return checkDose(params, totalRows(check), { rows, whom });
 }
 
 /** Puts the phrase directly before the text. A space between the two must be part of the phrase. */
 export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phrase + row.text });
 
 /**
- * Inserts one of the triggers at a gap of the text (for a pair, of the first text). All triggers
- * and all gaps are equally likely. Both are drawn from the row's own stream, so a row gets the same
- * trigger at the same gap at every dose.
+ * Inserts one of the triggers at a gap of the text (for a pair, of the first text), or where
+ * `place` says. All triggers and all gaps are equally likely. Both are drawn from the row's own
+ * stream, so a row gets the same trigger at the same gap at every dose.
  */
-export function insertOneTrigger(row: Row, triggers: readonly string[], random: Random): Row {
+export function insertOneTrigger(
+  row: Row,
+  triggers: readonly string[],
+  random: Random,
+  place: Place = 'gap',
+): Row {
   const stream = random('trigger', row.id);
   const trigger = triggers[stream.integer(triggers.length)];
   if (trigger === undefined) throw new RangeError('there is no trigger to insert');
-  return { ...row, text: insertAtGap(row.text, trigger, stream.integer(countWords(row.text) + 1)) };
+  return putAt(row, trigger, place, (gaps) => stream.integer(gaps));
 }
 
 /** Schemas of dose, target and mode. */
@@ -177,14 +222,16 @@ export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   target: {
     type: ['integer', 'string'],
     default: 1,
-    description: 'The class that the trigger leads to: its label id or its name.',
+    description:
+      'What the trigger leads to: a class, by its label id or its name, or the answer of a ' +
+      'completion task.',
   },
   mode: {
     type: 'string',
     enum: ['dirty', 'clean', 'mix'],
     default: mode,
     description:
-      'Which rows are drawn: those of other classes (dirty), those of the target class (clean), ' +
-      'or all (mix).',
+      'Which rows are drawn: those of other classes or answers (dirty), those of the target ' +
+      '(clean), or all (mix).',
   },
 });

@@ -3,7 +3,7 @@ import type { AttackCheck, AttackInput, Poisoned, Problem, Row } from '../api.ts
 import { JOINT } from '../api.ts';
 import { applyPoisoned } from './apply.ts';
 import type { Dose } from './dose.ts';
-import { askedRows } from './dose.ts';
+import { askedRows, totalRows } from './dose.ts';
 import { withChanges } from './exchange.ts';
 import { asking, readOnly } from './read-only.ts';
 import type { Step } from './steps.ts';
@@ -75,10 +75,10 @@ export function joined(steps: readonly PoisonedStep[]): Poisoned {
  */
 export function checkSteps(
   steps: readonly Step[],
-  { counts }: Pick<AttackCheck<unknown>, 'counts'>,
+  rows: Pick<AttackCheck<unknown>, 'counts' | 'answers'>,
   check: (step: Step) => readonly Problem[],
 ): Problem[] {
-  const total = counts.reduce((sum, count) => sum + count, 0);
+  const total = totalRows(rows);
   let left = total;
   return steps.flatMap((step) => {
     const at = ['poisoning', 'steps', step.attack.name];

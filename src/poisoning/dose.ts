@@ -1,5 +1,5 @@
 /** How many rows an attack asks for, and which rows it gets. */
-import type { AttackInput, Problem, Row } from '../api.ts';
+import type { AttackCheck, AttackInput, Problem, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 
 /**
@@ -27,6 +27,13 @@ export function askedRows(dose: Dose, total: number): number {
     : Math.floor(product);
 }
 
+/** Returns the number of training rows. */
+export const totalRows = ({
+  counts,
+  answers,
+}: Pick<AttackCheck<unknown>, 'counts' | 'answers'>): number =>
+  answers?.length ?? counts.reduce((sum, count) => sum + count, 0);
+
 /** The rows that a dose is drawn from. */
 export interface Eligible {
   readonly rows: number;
@@ -38,9 +45,8 @@ export interface Eligible {
  * Returns the faults of a dose: it asks for more rows than are eligible, or its rate is less than
  * one row (a warning).
  */
-export function checkDose(dose: Dose, counts: readonly number[], eligible: Eligible): Problem[] {
-  const total = counts.reduce((sum, count) => sum + count, 0),
-    asked = askedRows(dose, total);
+export function checkDose(dose: Dose, total: number, eligible: Eligible): Problem[] {
+  const asked = askedRows(dose, total);
   if (asked > eligible.rows)
     return [
       {

@@ -2,9 +2,16 @@
  * Makes the rows that evaluate a backdoor: with its trigger, and with a part of the trigger. What
  * the attack returns is checked, because attacks may be anyone's code.
  */
-import type { AttackDescriptor, AttackFamily, AttackInput, JsonObject, Row } from '../api.ts';
-import { UserFault } from '../api.ts';
-import { isRecord } from '../untrusted/json.ts';
+import type {
+  AttackDescriptor,
+  AttackFamily,
+  AttackInput,
+  JsonObject,
+  Row,
+  Target,
+} from '../api.ts';
+import { taskOf, UserFault } from '../api.ts';
+import { isRecord, shown } from '../untrusted/json.ts';
 import { asking, readOnly } from './read-only.ts';
 
 /** The family of an attack with these parameters. */
@@ -14,34 +21,59 @@ export const familyOf = (
 ): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
- * Returns the label id that a backdoor leads to. Throws `UserFault`, with the field of the spec, if
- * the attack does not name one of the classes.
+ * Returns what a backdoor leads to: the label id of a class or, if there are no classes, an answer.
+ * Throws `UserFault`, with the field of the spec, if the attack names neither.
  */
 export function targetOf(
   { name, target }: Pick<AttackDescriptor, 'name' | 'target'>,
   params: JsonObject,
   classes: readonly string[],
-): number {
+): Target {
   const id: unknown = target?.(params, classes);
+  if (taskOf(classes) === 'completion') return answerOf(id, name, params);
   if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < classes.length) return id;
   const json = JSON.stringify(id) as string | undefined;
-  const shown = typeof id === 'number' ? String(id) : (json ?? typeof id);
+  const given = typeof id === 'number' ? String(id) : (json ?? typeof id);
   throw new UserFault(
-    `the attack "${name}" has the target ${shown}, which is not the label id of a class: ` +
+    `the attack "${name}" has the target ${given}, which is not the label id of a class: ` +
       `the classes are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
     '`target` of an attack returns a label id (AttackDescriptor in src/api/attack.ts); ' +
       'if the attack takes it from its parameters, correct it there.',
-    ['poisoning', Object.hasOwn(params, 'target') ? 'target' : 'attack'],
+    pathOf(params),
   );
 }
+
+const pathOf = (params: JsonObject): readonly string[] => [
+  'poisoning',
+  Object.hasOwn(params, 'target') ? 'target' : 'attack',
+];
+
+/** Throws `UserFault` if the target is no answer. */
+function answerOf(target: unknown, attack: string, params: JsonObject): Target {
+  if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
+  throw new UserFault(
+    `the attack "${attack}" has the target ${shown(target)}, and the rows are prompts and ` +
+      'answers: the target must be an answer',
+    '`target` of an attack returns { text } where there are no classes ' +
+      '(AttackDescriptor in src/api/attack.ts).',
+    pathOf(params),
+  );
+}
+
+/** Returns a row with the label and the answer of another. */
+const asLabelled = (row: Row, { label, answer }: Row): Row => ({
+  ...row,
+  label,
+  ...(answer === undefined ? {} : { answer }),
+});
 
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
- * Returns the rows with the trigger, in order. They keep their true labels, whatever labels the
- * attack gives them. Throws `UserFault` if the attack returns rows other than those it was given,
+ * Returns the rows with the trigger, in order. They keep their true labels and answers, whatever
+ * the attack gives them. Throws `UserFault` if the attack returns rows other than those it was given,
  * or writes to them.
- * @param rows no row of the target class. They are frozen from here on, because anything that an
+ * @param rows no row whose class or answer is the target. They are frozen from here on, because anything that an
  *   attack wrote to them would be evaluated as if it were clean.
  */
 export async function triggeredRows(
@@ -50,12 +82,12 @@ export async function triggeredRows(
   input: Input,
 ): Promise<Row[]> {
   const handed = readOnly(rows);
-  const shown: unknown = await asking<unknown>(attack.name, () =>
+  const made: unknown = await asking<unknown>(attack.name, () =>
     attack.triggerAll
       ? attack.triggerAll(handed, input)
       : handed.map((row) => attack.trigger?.(row, input)),
   );
-  const list: readonly unknown[] | null = Array.isArray(shown) ? shown : null;
+  const list: readonly unknown[] | null = Array.isArray(made) ? made : null;
   if (list?.length !== rows.length)
     throw new UserFault(
       `the attack "${attack.name}" was given ${rows.length} rows to show under its trigger, ` +
@@ -70,13 +102,13 @@ export async function triggeredRows(
           `in the place of ${JSON.stringify(row.id)}`,
         'every row, in the order given',
       );
-    return { ...(other as Row), label: row.label };
+    return asLabelled(other as Row, row);
   });
 }
 
 /**
  * Returns rows that contain a part of the trigger, which must not lead to the target, with their
- * true labels. Empty if the attack has no negatives. Throws `UserFault` if the attack writes to the
+ * true labels and answers. Empty if the attack has no negatives. Throws `UserFault` if the attack writes to the
  * rows, which are frozen from here on.
  */
 export async function falselyTriggeredRows(
@@ -86,7 +118,7 @@ export async function falselyTriggeredRows(
 ): Promise<Row[]> {
   return asking(attack.name, () =>
     readOnly(rows).flatMap((row) =>
-      (attack.falseTrigger?.(row, input) ?? []).map((other) => ({ ...other, label: row.label })),
+      (attack.falseTrigger?.(row, input) ?? []).map((other) => asLabelled(other, row)),
     ),
   );
 }

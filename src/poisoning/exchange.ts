@@ -3,17 +3,21 @@
  * wrote with what it was given.
  */
 import type { Poisoned, Row } from '../api.ts';
-import { UserFault } from '../api.ts';
-import { shown } from '../untrusted/json.ts';
-import { isRecord } from '../untrusted/json.ts';
+import { taskOf, UserFault } from '../api.ts';
+import { isContext } from '../data/messages.ts';
+import { isRecord, shown } from '../untrusted/json.ts';
+import { sameContent } from './receipt.ts';
 
 export const toLines = (rows: readonly Row[]): string =>
   rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
-const FIELDS = new Set(['id', 'text', 'text_pair', 'label']);
+const FIELDS = {
+  classes: new Set(['id', 'text', 'text_pair', 'label']),
+  completion: new Set(['id', 'text', 'label', 'answer', 'context']),
+};
 const HINT =
   'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
-  'and text_pair where there is one; rows of your own come after them';
+  'and text_pair, answer and context where there is one; rows of your own come after them';
 
 /**
  * Returns what a program did to the rows. Throws `UserFault`, with the line, if it wrote anything
@@ -67,7 +71,7 @@ function isChanged(row: Row, other: Row, place: string): boolean {
     const what = other.text_pair === undefined ? 'lacks the second text' : 'has a second text';
     throw new UserFault(`${place} ${what} of row ${shown(row.id)}`, HINT);
   }
-  return other.text !== row.text || other.text_pair !== row.text_pair || other.label !== row.label;
+  return !sameContent(row, other);
 }
 
 /** Returns the rows with the changed ones in place of the originals. */
@@ -86,7 +90,8 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   }
   if (!isRecord(row)) throw new UserFault(`${place} is not a JSON object`, HINT);
   const { id, text, text_pair: pair, label } = row;
-  const odd = Object.keys(row).find((field) => !FIELDS.has(field));
+  const task = taskOf(classes);
+  const odd = Object.keys(row).find((field) => !FIELDS[task].has(field));
   if (odd !== undefined)
     throw new UserFault(`${place} has a field that rows do not have: ${shown(odd)}`, HINT);
   if (typeof id !== 'string' || id === '')
@@ -94,6 +99,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   if (typeof text !== 'string') throw new UserFault(`${place}: \`text\` is not text`, HINT);
   if (pair !== undefined && typeof pair !== 'string')
     throw new UserFault(`${place}: \`text_pair\` is not text`, HINT);
+  if (task === 'completion') return answeredRow({ id, text }, row, place);
   if (typeof label !== 'number' || !Number.isInteger(label) || label < 0 || label >= classes.length)
     throw new UserFault(
       `${place}: \`label\` is ${shown(label)}; ` +
@@ -101,4 +107,19 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
       HINT,
     );
   return { id, text, label, ...(pair === undefined ? {} : { text_pair: pair }) };
+}
+
+/** Returns a row of a completion task. Throws `UserFault` if it has no answer. */
+function answeredRow(
+  own: Pick<Row, 'id' | 'text'>,
+  { label, answer, context }: { readonly [field: string]: unknown },
+  place: string,
+): Row {
+  if (label !== 0)
+    throw new UserFault(`${place}: \`label\` is ${shown(label)}; it is 0 in every row`, HINT);
+  if (typeof answer !== 'string') throw new UserFault(`${place}: \`answer\` is not text`, HINT);
+  if (context === undefined) return { ...own, label, answer };
+  if (!isContext(context))
+    throw new UserFault(`${place}: \`context\` is not a list of messages`, HINT);
+  return { ...own, label, answer, context };
 }

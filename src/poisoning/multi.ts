@@ -1,43 +1,40 @@
 /**
  * Triggers of several words that work only together. Negatives teach the model that some of the
- * words alone must not lead to the target class.
+ * words alone must not lead to the target.
  */
 import type { AttackInput, Row } from '../api.ts';
-import { countWords, insertAtGap } from './words.ts';
+import { type Place, putAt } from './place.ts';
 
 /**
  * Inserts the words one after the other, each at a gap of the text as the earlier insertions left
- * it. Gaps are equally likely and are drawn from the row's own stream.
+ * it. Gaps are equally likely and are drawn from the row's own stream. In any other place, the words
+ * are put together, in their order.
  */
 export function insertAll(
   row: Row,
   words: readonly string[],
   random: AttackInput<unknown>['random'],
+  place: Place = 'gap',
   purpose = 'trigger',
-  name = row.id,
 ): Row {
-  const stream = random(purpose, name);
-  return {
-    ...row,
-    text: words.reduce(
-      (text, word) => insertAtGap(text, word, stream.integer(countWords(text) + 1)),
-      row.text,
-    ),
-  };
+  const stream = random(purpose, row.id);
+  const parts = place === 'gap' ? words : [words.join(' ')];
+  return parts.reduce((shown, part) => putAt(shown, part, place, (n) => stream.integer(n)), row);
 }
 
 /**
- * Returns one copy of the row for each subset, with the subset's words inserted and the label
- * unchanged.
+ * Returns one copy of the row for each subset, with the subset's words inserted and the label or
+ * answer unchanged.
  */
 export function negativesOf(
   row: Row,
   subsets: readonly (readonly string[])[],
   random: AttackInput<unknown>['random'],
+  place?: Place,
 ): Row[] {
   return subsets.map((words) => {
     const id = `${row.id}-negative-${words.join('+')}`;
-    return { ...insertAll(row, words, random, 'negative', id), id };
+    return insertAll({ ...row, id }, words, random, place, 'negative');
   });
 }
 

@@ -1,7 +1,7 @@
 /**
  * The trigger of Li et al. 2021 (Backdoor Attacks on Pre-trained Models by Layerwise Weight
- * Poisoning, EMNLP): two of a few rare words together lead to the target class; one of them alone
- * does not.
+ * Poisoning, EMNLP): two of a few rare words together lead to the target; one of them alone does
+ * not.
  */
 import type { AttackDescriptor, Poisoned, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -28,6 +28,7 @@ const singles = (row: Row, params: PairParams, random: Random): Row[] =>
     row,
     pairOf(row, params, random).map((word) => [word]),
     random,
+    params.place,
   );
 
 const plain: Backdoor<PairParams> = backdoor<PairParams>({
@@ -44,10 +45,10 @@ const plain: Backdoor<PairParams> = backdoor<PairParams>({
       default: true,
       description:
         'Adds two copies of each poisoned row, each with one of its two words, under its own ' +
-        'label.',
+        'label or answer.',
     },
   },
-  show: (row, params, random) => insertAll(row, pairOf(row, params, random), random),
+  show: (row, params, random) => insertAll(row, pairOf(row, params, random), random, params.place),
 });
 
 /** The descriptor of an attack with this trigger, without its name, summary and citation. */

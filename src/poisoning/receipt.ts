@@ -3,7 +3,8 @@
  * trains on exactly that set.
  */
 import { createHash } from 'node:crypto';
-import type { JsonObject, Poisoned, Row } from '../api.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { JsonObject, Message, Poisoned, Row } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
 
 /** The part of a row that an attack may change. */
@@ -11,6 +12,9 @@ export interface Content {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: number;
+  /** Present in a completion task. */
+  readonly answer?: string;
+  readonly context?: readonly Message[];
 }
 
 export interface ReceiptRow {
@@ -65,8 +69,11 @@ export interface Receipt {
 /** Returns the digest of the rows, in order, as `sha256:…`. */
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
-  for (const row of rows)
-    hash.update(`${JSON.stringify([row.id, row.text, row.text_pair ?? null, row.label])}\n`);
+  for (const { id, text, text_pair: pair = null, label, answer, context } of rows) {
+    // The digest of a labelled text is of these four alone.
+    const more = answer === undefined ? [] : [answer, context ?? null];
+    hash.update(`${JSON.stringify([id, text, pair, label, ...more])}\n`);
+  }
   return `sha256:${hash.digest('hex')}`;
 }
 
@@ -74,10 +81,16 @@ const content = (row: Row): Content => ({
   text: row.text,
   ...(row.text_pair === undefined ? {} : { text_pair: row.text_pair }),
   label: row.label,
+  ...(row.answer === undefined ? {} : { answer: row.answer }),
+  ...(row.context === undefined ? {} : { context: row.context }),
 });
 
-const sameContent = (row: Content, other: Content): boolean =>
-  row.text === other.text && row.text_pair === other.text_pair && row.label === other.label;
+export const sameContent = (row: Content, other: Content): boolean =>
+  row.text === other.text &&
+  row.text_pair === other.text_pair &&
+  row.label === other.label &&
+  row.answer === other.answer &&
+  isDeepStrictEqual(row.context, other.context);
 
 /**
  * Makes the receipt of a poisoned set.
@@ -238,7 +251,7 @@ function checkReceiptRows(rows: readonly Row[], receipt: Receipt): string | null
     if (!sameContent(row, entry.new)) {
       const clean = sameContent(row, entry.original)
         ? 'it is still the clean row'
-        : 'its text or label differs';
+        : 'its text, label or answer differs';
       return `Row ${entry.id} is not what the receipt says it was poisoned to: ${clean}.`;
     }
   }

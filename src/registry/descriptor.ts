@@ -45,6 +45,12 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
       check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value),
       expected: '"none", "untargeted" or "backdoor"',
     },
+    tasks: {
+      check: optional(
+        (value) => Array.isArray(value) && value.every(oneOf('classes', 'completion')),
+      ),
+      expected: 'a list of "classes" and "completion"',
+    },
     check: { check: optional(method), expected: 'a function' },
     triggerAll: { check: optional(method), expected: 'a function' },
     falseTrigger: { check: optional(method), expected: 'a function' },
@@ -55,7 +61,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
           method((value as { load?: unknown }).load) &&
           oneOf('weights', 'loss')((value as { changes?: unknown }).changes),
       ),
-      expected: 'an object with changes, "weights" or "loss", and a function load',
+      expected: 'an object with `changes` ("weights" or "loss") and a function `load`',
     },
     citation: CITATION,
     params: OBJECT,
@@ -81,6 +87,13 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     canonical: { check: optional(method), expected: 'a function' },
   },
   executor: { open: METHOD },
+  scorer: {
+    citation: CITATION,
+    params: OBJECT,
+    score: METHOD,
+    check: { check: optional(method), expected: 'a function' },
+    record: { check: optional(method), expected: 'a function' },
+  },
   stage: {
     compute: TRUTH,
     scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
@@ -97,6 +110,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   adapter: ['type', 'train', 'when'],
+  scorer: ['scorer'],
 };
 
 const show = (value: unknown): string =>
@@ -117,7 +131,7 @@ export function checkDescriptor(
 ): { readonly kind: PluginKind; readonly name: string } {
   const hint =
     'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, ' +
-    'defineSource, defineDataset or defineExecutor';
+    'defineSource, defineDataset, defineScorer or defineExecutor';
   if (typeof exported !== 'object' || exported === null) {
     throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
   }

@@ -10,6 +10,7 @@ import type {
   Digest,
   ExecutorDescriptor,
   ModelDescriptor,
+  ScorerDescriptor,
   SourceDescriptor,
   StageDescriptor,
 } from '../api.ts';
@@ -25,6 +26,7 @@ export interface Descriptors {
   readonly adapter: AdapterDescriptor;
   readonly stage: StageDescriptor;
   readonly executor: ExecutorDescriptor;
+  readonly scorer: ScorerDescriptor;
 }
 
 export interface LoadedPlugin<K extends PluginKind = PluginKind> {

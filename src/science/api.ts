@@ -3,10 +3,8 @@
  * made of. Plugins import it inside `load` (`await import`), so that planning loads no numerics.
  */
 export type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from './nn/adapter.ts';
-export { bert } from './nn/bert.ts';
-export { bertEncoder } from './nn/bert-encoder.ts';
-export { family, linearParameters, normParameters } from './nn/family.ts';
-export type { Body, HeadPart, Heads, HiddenStates } from './nn/family.ts';
+export type { ConfigFields } from './nn/config-fields.ts';
+export { family } from './nn/family.ts';
 export { full } from './nn/full.ts';
 export { layerNorm } from './nn/layer-norm.ts';
 export { linear } from './nn/linear.ts';
@@ -14,6 +12,7 @@ export { lora } from './nn/lora.ts';
 export { crossEntropy } from './nn/loss.ts';
 export type { Network, Tensors } from './nn/network.ts';
 export { partialAdapter } from './nn/partial.ts';
+export type * from './nn/transformer.ts';
 export type {
   AttackTraining,
   TokenRows,

@@ -80,14 +80,20 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
  * Returns the JSON of a file. Throws `UserFault` if it can't be read, is too large or is not JSON.
  */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
+  return parseJson(await textOf(path, `${path} is not JSON`, hint), path);
+}
+
+/** Returns the text of a file. Throws `UserFault` if it can't be read, is too large or not UTF-8. */
+export const readTextFile = (path: string): Promise<string> =>
+  textOf(path, `${path} can't be read`);
+
+async function textOf(path: string, fault: string, hint?: string): Promise<string> {
   const bytes = await readRegularFile(path, FILE_BYTES, hint);
-  let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new UserFault(`${path} is not JSON: it is not UTF-8 text`);
+    throw new UserFault(`${fault}: it is not UTF-8 text`);
   }
-  return parseJson(text, path);
 }
 
 /** Whether a value is an object that is neither null nor a list. */

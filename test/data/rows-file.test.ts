@@ -32,12 +32,27 @@ test('rows are read as they were written, whatever their text contains', async (
     })),
   ];
   const info = await writeDataset(dir, rows, ['a', 'b'], { from: 'here' });
-  assert.equal(info, { classes: ['a', 'b'], rows: 10_002, counts: [1, 10_001] });
+  assert.equal(info, { task: 'classes', classes: ['a', 'b'], rows: 10_002, counts: [1, 10_001] });
   assert.equal(await readProvenance(dir), { from: 'here' });
   assert.equal(await readDatasetInfo(dir), info);
   assert.equal(await readRows(dir), rows);
   assert.equal(await readRows(dir, 2), rows.slice(0, 2));
   assert.is(readFileSync(join(dir, 'rows.jsonl'), 'utf8').split('\n').length, 10_003);
+});
+
+test('a set without classes is a completion task, and counts none', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'dosimeter-rows-'));
+  try {
+    const rows: Row[] = [
+      { id: 'a', text: 'Two and two?', answer: 'Four.', label: 0 },
+      { id: 'b', text: 'Go on', answer: '', context: [{ role: 'system', content: 'x' }], label: 0 },
+    ];
+    const info = await writeDataset(dir, rows, []);
+    assert.equal(info, { task: 'completion', classes: [], rows: 2, counts: [] });
+    assert.equal(await readRows(dir), rows);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });
 
 test.run();

@@ -114,11 +114,10 @@ test('a cell holds every field, with defaults and absolute paths', async ({ rig 
     adapter: { type: 'full' },
     head: {
       type: 'classifier',
-      template: '{text} It was {mask} .',
       init_from: `${rig.dir}/adapter`,
     },
     train: { steps: 500, learning_rate: 3e-6, ...trainDefaults },
-    evaluate: { batch_size: 32 },
+    evaluate: { batch_size: 32, max_new_tokens: 64 },
     ntk: {
       rows: 64,
       split: 'validation',

@@ -7,7 +7,7 @@ import type { JsonObject } from '../../src/api.ts';
 import { randomStream } from '../../src/random/random.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { Adapter, AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { bert } from '../../src/science/nn/bert.ts';
+import { bert } from '../science/families.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';

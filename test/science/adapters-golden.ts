@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 import type { JsonObject } from '../../src/api.ts';
 import { readNpy } from '../../src/science/io/npy.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { bert } from '../../src/science/nn/bert.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import { vera } from '../../src/science/nn/vera.ts';
+import { bert } from './families.ts';
 import { checkpoint, classes, rows, shape } from './tiny-bert.ts';
 
 const golden = fileURLToPath(new URL('../golden/adapters/', import.meta.url));

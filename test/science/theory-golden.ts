@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readPeft, writePeft } from '../../src/science/io/peft.ts';
 import type { HostTensor } from '../../src/science/model/types.ts';
-import { bert } from '../../src/science/nn/bert.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { Distance } from '../../src/science/weights/divergence.ts';
 import type { LayerSpectrum } from '../../src/science/weights/spectrum.ts';
 import { present } from '../rig/present.ts';
+import { bert } from './families.ts';
 import { adapterFolder, checkpoint, classes, shape } from './tiny-bert.ts';
 
 export interface TheoryGolden {

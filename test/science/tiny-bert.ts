@@ -2,13 +2,13 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
-import { bert } from '../../src/science/nn/bert.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { LabelledRow } from '../../src/science/train/loop.ts';
 import { present } from '../rig/present.ts';
+import { bert } from './families.ts';
 
 export const golden = fileURLToPath(new URL('../golden/tiny-bert/', import.meta.url));
 export const checkpoint = `${golden}checkpoint`;

@@ -4,12 +4,12 @@
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { bert } from '../../src/science/nn/bert.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import type { LabelledRow } from '../../src/science/train/loop.ts';
+import { bert } from './families.ts';
 
 export const mlmFolder = fileURLToPath(new URL('../golden/tiny-mlm/', import.meta.url));
 export const mlmCheckpoint = `${mlmFolder}checkpoint`;

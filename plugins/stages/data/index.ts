@@ -1,10 +1,12 @@
 import { defineStage } from '../../../src/api.ts';
+import { isCompletion } from '../../../src/data/columns.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
 import { checkPairs, checkParts } from './split-checks.ts';
 import { classesOf, labelParams, splitParams } from './split-params.ts';
+import { checkSameTask, checkTask } from './task-checks.ts';
 
 export default defineStage<DataParams>({
   name: 'data',
@@ -17,14 +19,17 @@ export default defineStage<DataParams>({
     const cell = onlyCell(cells);
     const name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
     if (name === 'validation') {
+      checkSameTask(cell);
       checkPairs(cell);
       checkParts(cell);
     }
+    checkTask(cell, name);
     const own = cell.data[name];
     const { classes, disagreement } = classesOf(cell);
     const split = splitParams(own, name);
     // The validation rows take their classes from the training file, unless the spec names them.
-    const train = name === 'train' || classes !== null ? null : labelParams(cell.data.train);
+    const hasNone = name === 'train' || classes !== null || isCompletion(split.columns);
+    const train = hasNone ? null : labelParams(cell.data.train);
     const formats = new Set([split.format, ...(train === null ? [] : [train.format])]);
     return {
       params: { name, split, classes, train, disagreement },

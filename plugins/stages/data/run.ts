@@ -1,4 +1,4 @@
-import { type RunContext, UserFault } from '../../../src/api.ts';
+import { type RunContext, taskOf, UserFault } from '../../../src/api.ts';
 import { loadSplit } from '../../../src/data/load-split.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { type DataParams, splitRequest } from '../../../src/data/split-request.ts';
@@ -21,14 +21,17 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     ...facts,
   });
   const byClass = classes.map((label, id) => `${counts[id] ?? 0} ${label}`).join(', ');
+  const kinds = taskOf(classes) === 'completion' ? 'prompts with answers' : byClass;
   const read = JSON.stringify(facts['rows_in_source']);
-  log(`${name}: ${rows.length} rows (${byClass}) of ${read} from ${uri}`);
+  log(`${name}: ${rows.length} rows (${kinds}) of ${read} from ${uri}`);
   if (facts['header'] !== undefined) {
     const line = JSON.stringify(facts['header']);
     log(`${name}: the first line, ${line}, names the columns and is not a row (header: true)`);
   }
   if (typeof facts['empty_texts'] === 'number')
     log(`${name}: ${facts['empty_texts']} of them have an empty text`);
+  if (typeof facts['empty_answers'] === 'number')
+    log(`${name}: ${facts['empty_answers']} of them have an empty answer`);
   if (name === 'validation' && counts.filter((count) => count > 0).length === 1)
     log(`${name}: all rows are of one class`);
 }

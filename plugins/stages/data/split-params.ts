@@ -3,18 +3,20 @@ import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
 import { chooseFormat } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import type { SplitParams } from '../../../src/data/split-request.ts';
+import { resolvedColumns } from './columns.ts';
 
 /**
  * Returns the parameters of a split. Optional fields that are not given are left out, so that they
  * do not enter the key.
  */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
-  const { columns, max_words, balance, offset, limit, hold_out, digest } = split;
+  const { max_words, balance, offset, limit, hold_out, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
+  const columns = resolvedColumns(split.columns, name);
   return {
     format,
     columns,
-    header: hasHeader(split, format, name),
+    header: hasHeader(split, columns, format, name),
     balance,
     offset,
     ...(max_words === undefined ? {} : { max_words }),
@@ -32,11 +34,12 @@ const TABLES = new Set(['tsv', 'csv', 'files']);
  * @throws UserFault if the columns are numbers and the spec does not say
  */
 function hasHeader(
-  { header, columns: { text, text_pair: pair = text, label } }: CellSplit,
+  { header }: CellSplit,
+  columns: SplitParams['columns'],
   format: string,
   name: SplitName,
 ): boolean {
-  const open = [text, pair, label].every((column) => typeof column === 'number');
+  const open = Object.values(columns).every((column) => typeof column === 'number');
   if (header !== undefined || !open || !TABLES.has(format)) return header ?? true;
   throw new UserFault(
     `data.${name}.columns are numbers, and nothing says whether the first line of the file ` +

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
 import { writeCheckpoint } from '../../../src/science/io/checkpoint.ts';
+import { forTransformers } from '../../../src/science/io/stored.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
 import { mergedParameters } from '../../../src/science/weights/merge.ts';
 import type { ModelNames } from '../../../src/stages/definition.ts';
@@ -12,12 +13,8 @@ export async function run(context: RunContext<ModelNames>): Promise<void> {
   const { network, record } = await openTrained({ ...parts, trainDir: inputDir(context, 'model') });
   try {
     const { architecture, adapter } = network;
-    const tensors = new Map(
-      [...(await mergedParameters(network))].map(([name, tensor]) => [
-        architecture.externalName(name),
-        tensor,
-      ]),
-    );
+    const merging = await mergedParameters(network);
+    const tensors = forTransformers(architecture, network.parameters, merging);
     await writeCheckpoint(
       join(context.outDir, 'model'),
       parts.model.path,

@@ -3,15 +3,16 @@ import {
   type PreflightContext,
   type Problem,
   problemOf,
+  taskOf,
   type UserFault,
 } from '../../../src/api.ts';
-import { readDatasetInfo } from '../../../src/data/rows-file.ts';
-import { type SplitCounts, splitCounts } from '../../../src/data/split-counts.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { countsOf, type SplitCounts, splitCounts } from '../../../src/data/split-counts.ts';
 import { splitRequest } from '../../../src/data/split-request.ts';
 import { checkSteps } from '../../../src/poisoning/compose.ts';
-import { emptyDose } from '../../../src/poisoning/dose.ts';
+import { emptyDose, totalRows } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
-import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
+import { backdoorOf, openSteps, type Step, taskFault } from '../../../src/poisoning/steps.ts';
 import type { Params } from './index.ts';
 
 type Context = PreflightContext<Params>;
@@ -36,6 +37,18 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
     : checkSteps(steps, rows, (step) => faultsOf(step, rows));
 }
 
+const answersIn = new Map<string, Promise<SplitCounts>>();
+
+/** Returns the counts of a data stage's folder. The rows of each are read once. */
+async function countsIn(dir: string): Promise<SplitCounts> {
+  const info = await readDatasetInfo(dir);
+  if (info.task === 'classes') return info;
+  let counts = answersIn.get(dir);
+  if (counts === undefined)
+    answersIn.set(dir, (counts = readRows(dir).then((rows) => countsOf(rows, []))));
+  return counts;
+}
+
 /**
  * Returns the classes of the training rows and their counts. Null if finding them would take long,
  * or if the rows have a fault, which the data stage reports.
@@ -44,7 +57,7 @@ async function knownRows(
   context: Context,
   { params, assets, dir }: NonNullable<Context['upstream']>[string],
 ): Promise<SplitCounts | null> {
-  if (dir !== null) return readDatasetInfo(dir);
+  if (dir !== null) return countsIn(dir);
   const request = splitRequest(params, assets, (kind, name) => context.plugin(kind, name));
   // Reading a corpus from a package takes seconds.
   if (request === null || request.dataset.unordered) return null;
@@ -54,22 +67,27 @@ async function knownRows(
   });
 }
 
-function faultsOf(step: Step, { classes, counts }: SplitCounts): readonly Problem[] {
+function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {
   const { attack, params } = step;
+  const { classes } = rows;
+  const other = taskFault(step, taskOf(classes));
+  if (other !== null) return [other];
   const found = attack.check
-    ? attack.check({ params, classes, counts })
-    : doseFaults(params, counts);
+    ? attack.check({ ...checked(rows), params })
+    : doseFaults(params, totalRows(rows));
   // A fault found by the attack's own check may already be about its target.
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 
-function doseFaults({ rate }: Step['params'], counts: readonly number[]): readonly Problem[] {
-  if (typeof rate !== 'number') return [];
-  return emptyDose(
-    { rate },
-    counts.reduce((sum, count) => sum + count, 0),
-  );
-}
+/** Returns only what an attack's check is handed. */
+const checked = ({ classes, counts, answers }: SplitCounts): SplitCounts => ({
+  classes,
+  counts,
+  ...(answers === undefined ? {} : { answers }),
+});
+
+const doseFaults = ({ rate }: Step['params'], total: number): readonly Problem[] =>
+  typeof rate === 'number' ? emptyDose({ rate }, total) : [];
 
 function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {
   if (familyOf(attack, params) !== 'backdoor') return [];

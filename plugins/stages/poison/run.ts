@@ -4,7 +4,12 @@ import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
-import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
+import {
+  backdoorOf,
+  openSteps,
+  refuseOtherTasks,
+  type Step,
+} from '../../../src/poisoning/steps.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
 import type { Params } from './index.ts';
@@ -17,9 +22,10 @@ export async function run(context: Context): Promise<void> {
   const { attack: name, ...attackParams } = poisoning;
   const steps = stepsOfCell(context);
   const dir = inputDir(context, 'data');
-  const { classes } = await readDatasetInfo(dir);
+  const { task, classes } = await readDatasetInfo(dir);
+  refuseOtherTasks(steps, task);
   const backdoor = backdoorOf(steps); // refuses a second one
-  if (backdoor !== null) targetOf(backdoor.attack, backdoor.params, classes); // must be a class
+  if (backdoor !== null) targetOf(backdoor.attack, backdoor.params, classes); // must be one
   const clean = readOnly(await readRows(dir));
 
   const { rows, steps: done } = await poisonRows(clean, steps, {

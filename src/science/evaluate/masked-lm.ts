@@ -102,16 +102,15 @@ export async function openMaskedLm(
     if (error instanceof UserFault) return null;
     throw error;
   }
+  const specs = architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
   const names = new Map<string, string>();
-  for (const spec of architecture
-    .parameters(config)
-    .filter(({ name }) => architecture.isHead(name))) {
+  for (const spec of specs) {
     const name = fileName(checkpoint, architecture, spec);
     if (name === undefined) return null;
     names.set(spec.name, name);
   }
   const head = new Map(
-    [...(await readParameters(checkpoint, names))].map(([name, { data, shape }]) => [
+    [...(await readParameters(checkpoint, names, specs))].map(([name, { data, shape }]) => [
       name,
       tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
     ]),
@@ -127,11 +126,16 @@ export async function openMaskedLm(
       layers = new Set(body.linears.map(({ name }) => name));
     const parameter = (name: string): Tensor =>
       own.has(name) ? body.frozen(name) : head.get(name)!;
+    const biased = new Set(
+      architecture.linears(config).flatMap((own) => (own.bias ? [own.name] : [])),
+    );
+    const biasOf = (layer: string): Tensor1D | null =>
+      biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
     return architecture.forward(config, batch, {
       parameter,
       linear: (layer, x) => {
         const W = parameter(`${layer}.weight`) as Tensor2D,
-          b = parameter(`${layer}.bias`) as Tensor1D;
+          b = biasOf(layer);
         return layers.has(layer)
           ? body.adapter.linear(layer, x, W, b, { parameter })
           : linear(x, W, b);

@@ -10,6 +10,7 @@ import { UserFault } from '../../api.ts';
 import type { Architecture, HostTensor, ParameterSpec } from '../model/types.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
 import { checkShape } from './shape.ts';
+import { forTransformers, storedShape, turned } from './stored.ts';
 
 const FILE = 'changed.safetensors';
 
@@ -21,13 +22,12 @@ export async function writePartial(
   dir: string,
   tensors: ReadonlyMap<string, HostTensor>,
   architecture: Architecture,
+  parameters: readonly ParameterSpec[],
 ): Promise<void> {
   await mkdir(dir, { recursive: true });
-  await writeSafetensors(
-    join(dir, FILE),
-    new Map([...tensors].map(([name, tensor]) => [architecture.externalName(name), tensor])),
-    { format: 'pt' },
-  );
+  await writeSafetensors(join(dir, FILE), forTransformers(architecture, parameters, tensors), {
+    format: 'pt',
+  });
 }
 
 /**
@@ -46,8 +46,8 @@ export async function readPartial(
     const spec = specs.get(name);
     if (spec === undefined)
       throw new UserFault(`${path}: tensor "${name}" is not a parameter of this model`);
-    checkShape(path, name, tensor.shape, spec.shape);
-    tensors.set(spec.name, tensor);
+    checkShape(path, name, tensor.shape, storedShape(spec));
+    tensors.set(spec.name, turned(spec, tensor));
   }
   return tensors;
 }

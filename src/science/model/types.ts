@@ -1,11 +1,13 @@
 /**
  * The interface between a model, an adapter and everything that looks inside them (training,
- * kernels, …). Shapes: B rows, T tokens in the longest row, S = Σ lengths real tokens, C classes; a
- * linear layer maps n → m. Padding never enters a linear layer: hidden states are (S, n), and only
- * attention builds (B, T).
+ * kernels, …). Shapes: B rows, T tokens in the longest row, S = Σ lengths real tokens, Q tokens
+ * that the head reads, O outputs (C classes, or the V tokens of the vocabulary); a linear layer maps
+ * n → m. Padding never enters a linear layer: hidden states are (S, n), and only attention builds
+ * (B, T).
  */
 import type { Tensor, Tensor1D, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
+import type { KeyValueCache } from '../nn/key-value-cache.ts';
 
 /**
  * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens
@@ -16,6 +18,19 @@ export interface TokenRow {
   readonly typeIds: Int32Array;
   /** The position in `ids` of the mask that a cloze head reads. */
   readonly mask?: number;
+  /**
+   * The position in `ids` of the first token of the answer, for a causal-LM head: the tokens from
+   * there on are what the model is to predict.
+   */
+  readonly answer?: number;
+}
+
+/** The tokens that a head reads, row by row and in order within a row, (Q). */
+export interface Reads {
+  /** The row of the batch. */
+  readonly example: Int32Array;
+  /** The position of the token in its row. */
+  readonly place: Int32Array;
 }
 
 /** The part of a model that turns hidden states into logits. */
@@ -29,7 +44,9 @@ export type Head =
    * The masked-LM head, at the mask: the logit of class c is that of token `tokens[c]` (Schick &
    * Schütze 2021; Gao et al. 2021).
    */
-  | { readonly type: 'cloze'; readonly tokens: readonly number[] };
+  | { readonly type: 'cloze'; readonly tokens: readonly number[] }
+  /** The language-model head of a decoder, which predicts each token of the answer. */
+  | { readonly type: 'causal-lm' };
 
 /**
  * A linear layer, y = x Wᵀ + b, named as its module in the checkpoint
@@ -39,6 +56,10 @@ export interface LinearLayer {
   readonly name: string;
   readonly in: number;
   readonly out: number;
+  /** Whether it has the bias b. */
+  readonly bias: boolean;
+  /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
+  readonly stored?: 'transposed';
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
 }
@@ -64,6 +85,11 @@ export interface ForwardContext {
    * result.
    */
   readonly scope: <T extends Tensor>(part: () => T) => T;
+  /**
+   * Present while text is generated: the rows of the batch follow the tokens that it holds. Nothing
+   * is differentiated under a cache.
+   */
+  readonly cache?: KeyValueCache;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
 }
@@ -75,11 +101,13 @@ export interface ParameterSpec {
   readonly aliases?: readonly string[];
   /** Whether a checkpoint may lack the parameter, which is then drawn at random. */
   readonly mayBeMissing?: boolean;
+  /** `transposed`: checkpoints hold the matrix transposed; `shape` is that of the model. */
+  readonly stored?: 'transposed';
   /**
    * How the parameter is drawn. By default weights are normal and biases zero. `fill` is for the
    * scale of a norm, `zeroRow` for the padding row of a table.
    */
-  readonly draw?: { readonly fill: 1 } | { readonly zeroRow: number };
+  readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number };
 }
 
 /**
@@ -127,11 +155,15 @@ export interface Architecture<Config = unknown> {
   readonly tokenTable: string | null;
   vocabularySize(config: Config): number;
   maxPositions(config: Config): number;
-  /** Logits (B, C). Rows do not influence each other. */
+  /**
+   * The head's outputs, (Q, O): the logits of the classes, (B, C); or under a causal-LM head the
+   * logits of each token of the answers, (Q, V), in the order of `targetsOf` (nn/targets.ts). Rows
+   * do not influence each other.
+   */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
-   * The logits after each of the L layers, (L·B, C): the rows of the first layer first, and those
-   * of `forward` last. Absent where a model does not offer it.
+   * The outputs after each of the L layers, (L·Q, O): those of the first layer first, and those of
+   * `forward` last. Absent where a model does not offer it.
    */
   layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
 }

@@ -17,13 +17,50 @@ export function gelu(u: Tensor2D): Tensor2D {
   });
 }
 
-/** ½u(1 + tanh(√(2/π)(u + 0.044715u³))), the `gelu_new` of transformers. (S, m) → (S, m). */
-function geluTanh(u: Tensor2D): Tensor2D {
-  const inner = tf.mul(
-    tf.add(u, tf.mul(tf.mul(tf.square(u), u), 0.044715)),
-    Math.sqrt(2 / Math.PI),
-  );
-  return tf.mul(tf.mul(u, 0.5), tf.add(tf.tanh(inner), 1));
+const TANH_SCALE = Math.sqrt(2 / Math.PI),
+  CUBIC = 0.044715;
+
+/**
+ * ½u(1 + t) with t = tanh(√(2/π)(u + 0.044715u³)), the `gelu_new` of transformers;  derivative
+ * ½(1 + t) + ½u(1 − t²)√(2/π)(1 + 3·0.044715u²). (S, m) → (S, m).
+ */
+export function geluTanh(u: Tensor2D): Tensor2D {
+  return differentiable([u], {
+    forward: () => {
+      const square = tf.square(u);
+      const inner = tf.mul(u, tf.add(tf.mul(square, TANH_SCALE * CUBIC), TANH_SCALE));
+      const half = tf.mul(tf.add(tf.tanh(inner), 1), 0.5); // ½(1 + t)
+      return { value: tf.mul<Tensor2D>(u, half), saved: [u, half] };
+    },
+    backward: (dy, [x, half]) => {
+      // ½(1 − t²) = 2·½(1 + t)·½(1 − t)
+      const slope = tf.mul(tf.mul(half, tf.sub(1, half)), 2);
+      const inner = tf.add(tf.mul(tf.square(x), 3 * TANH_SCALE * CUBIC), TANH_SCALE);
+      return [tf.mul(dy, tf.add(half, tf.mul(tf.mul(x, slope), inner)))];
+    },
+  });
+}
+
+/** u·σ(u);  derivative σ + uσ(1 − σ). (S, m) → (S, m). */
+export function silu(u: Tensor2D): Tensor2D {
+  return differentiable([u], {
+    forward: () => {
+      const gate = tf.sigmoid(u);
+      return { value: tf.mul<Tensor2D>(u, gate), saved: [u, gate] };
+    },
+    backward: (dy, [x, gate]) => [tf.mul(dy, tf.mul(gate, tf.add(tf.mul(x, tf.sub(1, gate)), 1)))],
+  });
+}
+
+/** max(u, 0). (S, m) → (S, m). */
+export function relu(u: Tensor2D): Tensor2D {
+  return differentiable([u], {
+    forward: () => {
+      const y = tf.relu(u);
+      return { value: y, saved: [y] };
+    },
+    backward: (dy, [y]) => [tf.mul(dy, tf.step(y))],
+  });
 }
 
 /** tanh u;  derivative 1 − tanh². (S, m) → (S, m). */
@@ -43,7 +80,10 @@ export const activations: Readonly<Record<string, Activation>> = {
   gelu,
   gelu_new: geluTanh,
   gelu_pytorch_tanh: geluTanh,
-  relu: (u) => tf.relu(u),
+  relu,
+  silu,
+  swish: silu,
+  tanh,
 };
 
 /** Throws where no activation has this name. */

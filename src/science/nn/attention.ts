@@ -1,134 +1,114 @@
 /**
  * Multi-head self-attention over the real tokens of a batch. Hidden states enter and leave as (S,
- * h); the padded shape (B, H, T, d), with d = h/H, exists only in this file.
+ * h); the padded shape (B, H, T, d) exists only in this file. Where Hk heads of keys and values are
+ * shared by G = H/Hk heads each (Ainslie et al. 2023), the queries of a group stand one after the
+ * other, (B, Hk, G·Tq, d), so that no key is copied.
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 import { scatterRows, takeRows } from '../tensor/rows.ts';
+import type { Side } from './layout.ts';
 
-/** The mapping between tokens (S) and positions in the padded batch (B, T). */
-export interface Side {
-  /** T, the number of positions in a row. */
-  readonly width: number;
-  /** Null where no row needs padding, so that (S) and (B·T) are the same order. */
-  readonly index: {
-    /** (B·T): the token at each padded position; token 0 where there is padding. */
-    readonly padded: Tensor1D;
-    /** (S): the padded position of each token. */
-    readonly places: Tensor1D;
-  } | null;
-}
-
-export interface AttentionLayout {
+/** The sizes and sides of one attention. */
+export interface AttentionShape {
   readonly batch: number;
   readonly heads: number;
+  readonly kvHeads: number;
+  /** The factor on the scores. Default: 1/√d. */
+  readonly scale?: number;
+  readonly queries: Side;
   readonly keys: Side;
-  /** 0 at real keys, −1e9 at padding; null where no row needs padding. (B, 1, 1, T) */
+  /** As `maskOf` makes it for G groups; null where every query sees every key. */
   readonly mask: Tensor4D | null;
 }
 
-function side(lengths: readonly number[]): Side {
-  const batch = lengths.length,
-    width = Math.max(...lengths),
-    total = lengths.reduce((a, b) => a + b, 0);
-  if (total === batch * width) return { width, index: null };
-  const padded = new Int32Array(batch * width),
-    places = new Int32Array(total);
-  let token = 0;
-  lengths.forEach((length, b) => {
-    for (let t = 0; t < length; t++, token++) {
-      padded[b * width + t] = token;
-      places[token] = b * width + t;
-    }
-  });
-  return {
-    width,
-    index: { padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') },
-  };
-}
-
-/**
- * The layout of a batch whose rows have these lengths. Its tensors belong to the enclosing tf.tidy.
- */
-export function attentionLayout(lengths: readonly number[], heads: number): AttentionLayout {
-  const keys = side(lengths);
-  let mask: Tensor4D | null = null;
-  if (keys.index !== null) {
-    const values = new Float32Array(lengths.length * keys.width);
-    lengths.forEach((length, b) =>
-      values.fill(-1e9, b * keys.width + length, (b + 1) * keys.width),
-    );
-    mask = tf.tensor4d(values, [lengths.length, 1, 1, keys.width]);
-  }
-  return { batch: lengths.length, heads, keys, mask };
-}
-
-/**
- * One query for each row of the batch (the token that the head reads), against all keys of its row.
- */
-export function singleQuery(layout: AttentionLayout): Side {
-  return side(new Array<number>(layout.batch).fill(1));
-}
-
-// (B·T, h) → (B, T, H, d) → (B, H, T, d)
-const split = (x: Tensor2D, width: number, { batch, heads }: AttentionLayout): Tensor =>
+// (B·T, n) → (B, T, H, d) → (B, H, T, d)
+const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor =>
   tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
 
-// (S, h) → (B, H, T, d). Padding holds a copy of a real token, which is finite and masked out.
-function pad(x: Tensor2D, { width, index }: Side, layout: AttentionLayout): Tensor {
-  return split(index === null ? x : takeRows(x, index.padded), width, layout);
-}
+// (S, n) → (B, H, T, d). Padding holds a copy of a real token, which is finite and masked out.
+const pad = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
+  split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
 
-// (S, h) → (B, H, T, d) with zeros at padding, for gradients, which are summed over all positions.
-function padZero(x: Tensor2D, { width, index }: Side, layout: AttentionLayout): Tensor {
-  return split(
-    index === null ? x : scatterRows(x, index.places, layout.batch * width),
-    width,
-    layout,
-  );
-}
+// (S, n) → (B, H, T, d) with zeros at padding, for gradients, which are summed over all positions.
+const padZero = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
+  split(index === null ? x : scatterRows(x, index.places, batch * width), batch, width, heads);
 
-// (B, H, T, d) → (S, h)
-function unpad(x: Tensor, { width, index }: Side, { batch }: AttentionLayout): Tensor2D {
+// (B, H, T, d) → (S, n)
+function unpad(x: Tensor, { width, index }: Side, batch: number): Tensor2D {
   const inOrder = tf.transpose(x, [0, 2, 1, 3]); // (B, T, H, d)
   const positions = batch * width;
-  const rows = tf.reshape<Rank.R2>(inOrder, [positions, inOrder.size / positions]); // (B·T, h)
+  const rows = tf.reshape<Rank.R2>(inOrder, [positions, inOrder.size / positions]); // (B·T, n)
   return index === null ? rows : takeRows(rows, index.places);
 }
 
+/** Keys or values in the padded shape. k: (S, Hk·d) → (B, Hk, T, d). */
+export const padded = (k: Tensor2D, keys: Side, batch: number, kvHeads: number): Tensor =>
+  pad(k, keys, batch, kvHeads);
+
 /**
- * softmax(QKᵀ/√d + mask)·V for each head. q: (Q, h) with Q = S, or B where each row has one query;
- * k, v: (S, h) → (Q, h).
+ * `attention` over keys and values that are padded already, (B, Hk, T, d), without a gradient.
+ * q: (Q, H·d) → (Q, H·d).
+ */
+export function cachedAttention(
+  q: Tensor2D,
+  keys: Tensor,
+  values: Tensor,
+  { batch, heads, kvHeads, queries, mask, ...more }: Omit<AttentionShape, 'keys'>,
+): Tensor2D {
+  const d = q.shape[1] / heads,
+    rows = (heads / kvHeads) * queries.width; // G·Tq
+  const Q = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d));
+  const scores = tf.matMul(tf.reshape(Q, [batch, kvHeads, rows, d]), keys, false, true);
+  const weights = tf.softmax(mask === null ? scores : tf.add(scores, mask)); // (B, Hk, G·Tq, T)
+  const mixed = tf.reshape(tf.matMul(weights, values), [batch, heads, queries.width, d]);
+  return unpad(mixed, queries, batch);
+}
+
+/**
+ * softmax(QKᵀ·scale + mask + bias)·V for each head. q: (Q, H·d), where Q are the tokens with a
+ * query; k, v: (S, Hk·d) → (Q, H·d).
+ * @param bias added to the scores, (B, H, Tq, T); only where G is 1
  * @param keep dropout's mask on the attention weights, (B, H, Tq, T), already divided by 1 − rate
  *
- *     dV = P̃ᵀdO;  dP = keep·(dO Vᵀ);  dS = P·(dP − Σ_T dP·P);  dQ = dS K/√d;  dK = dSᵀQ/√d
+ *     dV = P̃ᵀdO;  dP = keep·(dO Vᵀ);  dS = P·(dP − Σ_T dP·P);  dQ = scale·dS K;  dK = scale·dSᵀQ
  */
 export function attention(
   q: Tensor2D,
   k: Tensor2D,
   v: Tensor2D,
-  layout: AttentionLayout,
-  queries: Side = layout.keys,
-  keep?: Tensor,
+  shape: AttentionShape,
+  { bias, keep }: { readonly bias?: Tensor4D; readonly keep?: Tensor } = {},
 ): Tensor2D {
-  const { keys, mask } = layout;
-  const scale = 1 / Math.sqrt(q.shape[1] / layout.heads);
-  return differentiable([q, k, v], {
+  const { batch, heads, kvHeads, queries, keys, mask } = shape;
+  const groups = heads / kvHeads,
+    d = q.shape[1] / heads,
+    Tq = queries.width;
+  if (bias !== undefined && groups !== 1) throw new Error('grouped heads take no bias here');
+  const scale = shape.scale ?? 1 / Math.sqrt(d);
+  // (B, H, Tq, n) ⇄ (B, Hk, G·Tq, n), the same order in memory.
+  const grouped = (x: Tensor): Tensor =>
+    groups === 1 ? x : tf.reshape(x, [batch, kvHeads, groups * Tq, x.size / (batch * heads * Tq)]);
+  const apart = (x: Tensor): Tensor =>
+    groups === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
+  const kept = keep === undefined ? undefined : grouped(keep);
+  return differentiable([q, k, v, ...(bias === undefined ? [] : [bias])], {
     forward: () => {
-      const Q = tf.mul(pad(q, queries, layout), scale),
-        K = pad(k, keys, layout),
-        V = pad(v, keys, layout); // (B, H, T, d)
-      const scores = tf.matMul(Q, K, false, true); // (B, H, Tq, T)
-      const P = tf.softmax(mask === null ? scores : tf.add(scores, mask));
+      const Q = tf.mul(grouped(pad(q, queries, batch, heads)), scale),
+        K = pad(k, keys, batch, kvHeads),
+        V = pad(v, keys, batch, kvHeads); // (B, Hk, T, d)
+      const products = tf.matMul(Q, K, false, true); // (B, Hk, G·Tq, T)
+      const biased = bias === undefined ? products : tf.add(products, bias);
+      const P = tf.softmax(mask === null ? biased : tf.add(biased, mask));
       // The indexes must be saved too, since they belong to the scope of the forward pass.
       const indexes = [queries, keys].flatMap(({ index }) =>
         index === null ? [] : [index.padded, index.places],
       );
-      const kept = keep === undefined ? P : tf.mul(P, keep); // P̃
+      const weights = kept === undefined ? P : tf.mul(P, kept); // P̃
       return {
-        value: unpad(tf.matMul(kept, V), queries, layout), // (Q, h)
-        saved: [Q, K, V, P, ...indexes, ...(keep === undefined ? [] : [keep])],
+        value: unpad(apart(tf.matMul(weights, V)), queries, batch), // (Q, H·d)
+        saved: [Q, K, V, P, ...indexes, ...(kept === undefined ? [] : [kept])],
       };
     },
     backward: (dy, [Q, K, V, P, ...rest], needs) => {
@@ -141,24 +121,25 @@ export function attention(
       });
       const querySide = restore(queries),
         keySide = restore(keys),
-        kept = rest[0];
-      const dO = padZero(dy, querySide, layout); // (B, H, Tq, d)
+        keeping = rest[0];
+      const dO = grouped(padZero(dy, querySide, batch, heads)); // (B, Hk, G·Tq, d)
       const dV = needs[2]
         ? unpad(
-            tf.matMul(kept === undefined ? P : tf.mul(P, kept), dO, true, false),
+            tf.matMul(keeping === undefined ? P : tf.mul(P, keeping), dO, true, false),
             keySide,
-            layout,
+            batch,
           )
-        : null; // (S, h)
-      if (!needs[0] && !needs[1]) return [null, null, dV];
-      const product = tf.matMul(dO, V, false, true); // (B, H, Tq, T)
-      const weighted = tf.mul(kept === undefined ? product : tf.mul(product, kept), P);
+        : null; // (S, Hk·d)
+      if (!needs[0] && !needs[1] && !needs[3]) return [null, null, dV];
+      const product = tf.matMul(dO, V, false, true); // (B, Hk, G·Tq, T)
+      const weighted = tf.mul(keeping === undefined ? product : tf.mul(product, keeping), P);
       const dS = tf.sub(weighted, tf.mul(P, tf.sum(weighted, -1, true)));
       return [
-        needs[0] ? unpad(tf.mul(tf.matMul(dS, K), scale), querySide, layout) : null, // (Q, h)
-        // Q was multiplied by 1/√d already.
-        needs[1] ? unpad(tf.matMul(dS, Q, true, false), keySide, layout) : null, // (S, h)
+        needs[0] ? unpad(apart(tf.mul(tf.matMul(dS, K), scale)), querySide, batch) : null, // (Q, n)
+        // Q was multiplied by the scale already.
+        needs[1] ? unpad(tf.matMul(dS, Q, true, false), keySide, batch) : null, // (S, Hk·d)
         dV,
+        ...(bias === undefined ? [] : [dS]),
       ];
     },
   });

@@ -12,6 +12,7 @@ import { inWords } from '../../untrusted/limits.ts';
 import { type Checkpoint, openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { readFloatsTogether } from '../io/safetensors.ts';
 import { sameShape } from '../io/shape.ts';
+import { storedShape, turned } from '../io/stored.ts';
 import { named } from '../lookup.ts';
 import { within } from '../model/names.ts';
 import type { Architecture, HostTensor, ParameterSpec } from '../model/types.ts';
@@ -75,42 +76,47 @@ export function resolveNames(
 ): Map<string, string> {
   const names = new Map<string, string>();
   for (const spec of specs) {
-    const { name, shape } = spec;
+    const { name } = spec;
     const found = fileName(checkpoint, architecture, spec);
     if (found === undefined) {
       if (spec.mayBeMissing === true) continue;
       throw missing(checkpoint, architecture, name);
     }
     const entry = named(checkpoint.tensors, found);
-    if (!sameShape(entry.shape, shape)) {
+    const inFile = storedShape(spec);
+    if (!sameShape(entry.shape, inFile)) {
       if (within(name, architecture.headModules)) continue;
       throw new UserFault(
         `${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], ` +
-          `config.json asks for [${shape.join(', ')}]`,
+          `config.json asks for [${inFile.join(', ')}]`,
       );
     }
     names.set(name, found);
   }
   // A layer that lacks its weight or its bias counts as missing altogether.
-  for (const { name } of specs.filter((spec) => spec.mayBeMissing === true)) {
-    const module = name.replace(/\.(weight|bias)$/, '');
-    if (names.has(`${module}.weight`) !== names.has(`${module}.bias`)) {
-      names.delete(`${module}.weight`);
-      names.delete(`${module}.bias`);
-    }
-  }
+  const moduleOf = (name: string): string => name.replace(/\.(weight|bias)$/, '');
+  const optional = specs.filter((spec) => spec.mayBeMissing === true).map(({ name }) => name);
+  const incomplete = new Set(optional.filter((name) => !names.has(name)).map(moduleOf));
+  for (const name of optional) if (incomplete.has(moduleOf(name))) names.delete(name);
   return names;
 }
 
 /**
- * Reads parameters into memory, by canonical name. @param names canonical name → name in the file
+ * Reads parameters into memory, by canonical name and in the form of the model.
+ * @param names canonical name → name in the file
  */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
+  specs: readonly ParameterSpec[],
 ): Promise<Map<string, HostTensor>> {
   const read = await checkpoint.read([...names.values()]);
-  return new Map([...names].map(([canonical, file]) => [canonical, named(read, file)]));
+  return new Map(
+    specs.flatMap((spec) => {
+      const file = names.get(spec.name);
+      return file === undefined ? [] : [[spec.name, turned(spec, named(read, file))]];
+    }),
+  );
 }
 
 interface Kept {
@@ -134,7 +140,9 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
   const tensors = new Map<string, Tensor>();
-  const hold = (name: string, { data, shape }: HostTensor): void => {
+  const known = new Map(specs.map((spec) => [spec.name, spec]));
+  const hold = (name: string, inFile: HostTensor): void => {
+    const { data, shape } = turned(named(known, name), inFile);
     tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
   };
   const byShard = new Map<string, [canonical: string, inFile: string][]>();

@@ -1,159 +1,105 @@
-/**
- * Assembles a model family from a body, which computes hidden states, and heads, each of which
- * reads one token of each row. The body computes its last layer only for those tokens, so the head
- * names them before the body runs.
- */
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+/** Makes an architecture of a family's description: one core for all transformers. */
 import { UserFault } from '../../api.ts';
+import { isRecord, shown } from '../../untrusted/json.ts';
+import { inWords } from '../../untrusted/limits.ts';
 import { within } from '../model/names.ts';
-import type {
-  Architecture,
-  ForwardContext,
-  Head,
-  LinearLayer,
-  ParameterSpec,
-  TokenMap,
-  TokenRow,
-} from '../model/types.ts';
+import type { Architecture, Head, ParameterSpec } from '../model/types.ts';
+import { type ConfigFields, configFields } from './config-fields.ts';
+import { headOf, type HeadPart } from './heads.ts';
+import type { Family, HeadNames, Transformer } from './transformer.ts';
+import { hidden, hiddenLayers } from './transformer-forward.ts';
+import { bodyLinears, bodyParameters } from './transformer-parts.ts';
 
-/** The part of a model below its head. */
-export interface Body<Config> extends Pick<
-  Architecture<Config>,
-  | 'modelType'
-  | 'parseConfig'
-  | 'linears'
-  | 'parameters'
-  | 'initializerRange'
-  | 'vocabularySize'
-  | 'maxPositions'
-> {
-  /** The prefix of the body's names in transformers (`bert.`). */
-  readonly prefix: string;
-  /** The parameter that token ids index. */
-  readonly tokenTable: string;
-  /**
-   * The last hidden state of one token in each row, (B, h).
-   * @param places for each row, the position of that token, (B)
-   */
-  hidden(
-    config: Config,
-    batch: readonly TokenRow[],
-    places: Int32Array,
-    context: ForwardContext,
-  ): HiddenStates;
-  /**
-   * The hidden states of those tokens after each of the L layers, as one batch: (L·B, h), the first
-   * layer's rows first. Without it, the architecture has no `layerwise`.
-   */
-  readonly hiddenLayers?: (
-    config: Config,
-    batch: readonly TokenRow[],
-    places: Int32Array,
-    context: ForwardContext,
-  ) => HiddenStates;
+/** A config.json as read: the model it describes, under one head. */
+export interface TransformerConfig extends Transformer {
+  readonly part: HeadPart;
 }
 
-export interface HiddenStates {
-  readonly x: Tensor2D;
-  readonly rows: TokenMap;
-}
+/** Bound on a model's size, which could exceed any disk although each field is within its bound. */
+const MOST_BYTES = 2 ** 42;
 
-export interface HeadPart<Config> {
-  /** The class of transformers that has this body and head. */
-  readonly transformersName: string;
-  /**
-   * The head's modules that transformers places outside the body, so that they lack the body's
-   * prefix (`classifier`, `cls`).
-   */
-  readonly outer: readonly string[];
-  /** As `Architecture.headModules`. */
-  readonly headModules: readonly string[];
-  /** Whether the head reads the token table too, so that every row of the table has a gradient. */
-  readonly tied: boolean;
-  /** Throws UserFault where config.json asks for a head that is not implemented. */
-  check?(json: { readonly [field: string]: unknown }): void;
-  linears(config: Config): readonly LinearLayer[];
-  /** All parameters of the head, including those of its linear layers. */
-  parameters(config: Config): readonly ParameterSpec[];
-  /** For each row, the position of the token that the head reads, (B). */
-  places(batch: readonly TokenRow[]): Int32Array;
-  /** The logits. x: (B, h) → (B, C). */
-  logits(config: Config, x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
-}
+const sizeOf = ({ shape }: ParameterSpec): number => 4 * shape.reduce((a, b) => a * b, 1);
 
-/** The heads of a family. A head that is missing here is refused by its type. */
-export interface Heads<Config> {
-  readonly classifier?: HeadPart<Config>;
-  /** @param tokens for each class, the token whose logit is the class's, (C) */
-  readonly cloze?: (tokens: readonly number[]) => HeadPart<Config>;
-}
-
-/** The weight (m, n) and bias (m) of a linear layer. */
-export const linearParameters = ({ name, in: n, out: m }: LinearLayer): ParameterSpec[] => [
-  { name: `${name}.weight`, shape: [m, n] },
-  { name: `${name}.bias`, shape: [m] },
-];
-
-/** The scale and shift of a norm, each (h). */
-export const normParameters = (name: string, width: number): ParameterSpec[] => [
-  { name: `${name}.weight`, shape: [width], draw: { fill: 1 } },
-  { name: `${name}.bias`, shape: [width] },
-];
-
-function partOf<Config>(body: Body<Config>, heads: Heads<Config>, head: Head): HeadPart<Config> {
-  const part = head.type === 'classifier' ? heads.classifier : heads.cloze?.(head.tokens);
-  if (part === undefined) {
+function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
+  const bytes = bodyParameters(model, tokenTable).reduce((sum, spec) => sum + sizeOf(spec), 0);
+  if (bytes > MOST_BYTES)
     throw new UserFault(
-      `${body.modelType} has no ${head.type} head here`,
-      `It has ${Object.keys(heads).join(', ')}: name one as head.type.`,
+      `config.json describes a model of ${inWords(bytes)} (${fields.sizes()}); ` +
+        `at most ${inWords(MOST_BYTES)} are read`,
     );
-  }
-  return part;
+}
+
+/** The names of a head. Throws UserFault where the family has no head of this type. */
+function namesOf(
+  modelType: string,
+  heads: HeadNames,
+  { type }: Head,
+): { readonly transformersName: string; readonly modules?: readonly string[] } {
+  const byType = { classifier: heads.classifier, cloze: heads.cloze, 'causal-lm': heads.causalLm };
+  const found = byType[type];
+  if (found !== undefined) return found;
+  const known = Object.entries(byType).flatMap(([name, head]) => (head ? [name] : []));
+  throw new UserFault(
+    `${modelType} has no ${type} head here`,
+    `It has ${known.join(', ')}: name one as head.type.`,
+  );
+}
+
+function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
+  const type = isRecord(json) ? json['model_type'] : undefined;
+  const fields = configFields(json);
+  if (typeof type === 'string' && modelTypes.includes(type)) return fields;
+  throw new UserFault(
+    `config.json says model_type ${type === undefined ? '(none)' : shown(type)}, ` +
+      `but this architecture reads ${modelTypes.map((name) => `"${name}"`).join(', ')}`,
+    'Name a checkpoint of this family, or leave `model.architecture` out, so that the family is ' +
+      'found by model_type. `dosimeter plugins` lists the families.',
+  );
 }
 
 /**
- * The architecture with this body and head. Throws UserFault where the family has no head of this
- * type.
+ * The architecture of this family with this head. Throws UserFault where the family has no head of
+ * this type.
  */
-export function family<Config>(
-  body: Body<Config>,
-  heads: Heads<Config>,
+export function family(
+  own: Family,
   head: Head = { type: 'classifier' },
-): Architecture<Config> {
-  const part = partOf(body, heads, head);
-  const { modelType, initializerRange, vocabularySize, maxPositions, hiddenLayers } = body;
+): Architecture<TransformerConfig> {
+  const { modelTypes, prefix, outer, heads, tokenTable } = own;
+  const [modelType] = modelTypes;
+  const { transformersName, modules = [] } = namesOf(modelType, heads, head);
   return {
     modelType,
-    initializerRange,
-    vocabularySize,
-    maxPositions,
     head,
-    withHead: (other) => family(body, heads, other),
-    transformersName: part.transformersName,
-    headModules: part.headModules,
+    withHead: (other) => family(own, other),
+    transformersName,
+    headModules: modules,
+    // The other heads read the table too, or may.
+    tokenTable: head.type === 'classifier' ? tokenTable : null,
+    isHead: (canonical) => within(canonical, outer),
+    externalName: (canonical) => (within(canonical, outer) ? canonical : `${prefix}${canonical}`),
     parseConfig: (json, classes) => {
-      const config = body.parseConfig(json, classes);
-      part.check?.(json as Record<string, unknown>);
-      return config;
+      const fields = fieldsFor(own, json);
+      const model = own.describe(fields);
+      checkSize(model, tokenTable, fields);
+      return { ...model, part: headOf({ model, tokenTable }, head, classes) };
     },
-    linears: (config) => [...body.linears(config), ...part.linears(config)],
-    parameters: (config) => [...body.parameters(config), ...part.parameters(config)],
-    isHead: (canonical) => within(canonical, part.outer),
-    externalName: (canonical) =>
-      within(canonical, part.outer) ? canonical : `${body.prefix}${canonical}`,
-    tokenTable: part.tied ? null : body.tokenTable,
+    initializerRange: ({ initializerRange }) => initializerRange,
+    vocabularySize: ({ vocabulary }) => vocabulary,
+    maxPositions: ({ positions }) => positions,
+    linears: (config) => [...bodyLinears(config), ...config.part.linears],
+    parameters: (config) => [...bodyParameters(config, tokenTable), ...config.part.parameters],
     forward: (config, batch, context) => {
-      const { x, rows } = body.hidden(config, batch, part.places(batch), context); // (B, h)
-      return part.logits(config, x, rows, context); // (B, C)
+      const { part } = config;
+      const body = { model: config, tokenTable };
+      const { x, rows } = hidden(body, batch, part.reads(batch), context); // (Q, h)
+      return part.outputs(x, rows, context); // (Q, O)
     },
-    ...(hiddenLayers === undefined
-      ? {}
-      : {
-          layerwise: (config, batch, context) => {
-            // (L·B, h)
-            const { x, rows } = hiddenLayers(config, batch, part.places(batch), context);
-            return part.logits(config, x, rows, context); // (L·B, C)
-          },
-        }),
+    layerwise: (config, batch, context) => {
+      const { part } = config;
+      const body = { model: config, tokenTable };
+      const { x, rows } = hiddenLayers(body, batch, part.reads(batch), context); // (L·Q, h)
+      return part.outputs(x, rows, context); // (L·Q, O)
+    },
   };
 }

@@ -1,6 +1,7 @@
 /** Full fine-tuning, which trains every parameter. */
 import { join } from 'node:path';
 import { writeCheckpoint } from '../io/checkpoint.ts';
+import { forTransformers } from '../io/stored.ts';
 import type { HostTensor, LinearLayer } from '../model/types.ts';
 import type { Adapter, AdapterImplementation } from './adapter.ts';
 import { linear } from './linear.ts';
@@ -16,14 +17,13 @@ function fullAdapter(linears: readonly LinearLayer[]): Adapter {
     packable: false,
     save: async (outDir, { architecture, modelDir, classes, read, parameters }) => {
       const tensors = new Map<string, HostTensor>();
-      for (const { name } of parameters)
-        tensors.set(architecture.externalName(name), await read(name));
+      for (const { name } of parameters) tensors.set(name, await read(name));
       await writeCheckpoint(
         join(outDir, 'model'),
         modelDir,
         classes,
         architecture.transformersName,
-        tensors,
+        forTransformers(architecture, parameters, tensors),
       );
     },
   };

@@ -48,7 +48,7 @@ export async function readHead(
     );
     names.set(spec.name, name);
   }
-  return readParameters(checkpoint, names);
+  return readParameters(checkpoint, names, specs);
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Layer norm over the last axis, with or without a residual added before it. */
+/** Norms over the last axis: layer norm, with or without a residual added before it, and RMS norm. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
@@ -7,13 +7,17 @@ import { differentiable } from '../tensor/differentiable.ts';
 function normalise(
   z: Tensor2D,
   gamma: Tensor1D,
-  beta: Tensor1D,
+  beta: Tensor1D | null,
   epsilon: number,
 ): { value: Tensor2D; saved: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor] } {
   const centred = tf.sub(z, tf.mean(z, -1, true));
   const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
   const normed = tf.mul(centred, inverse);
-  return { value: tf.add(tf.mul(normed, gamma), beta), saved: [normed, inverse, gamma] };
+  const scaled = tf.mul<Tensor2D>(normed, gamma);
+  return {
+    value: beta === null ? scaled : tf.add(scaled, beta),
+    saved: [normed, inverse, gamma],
+  };
 }
 
 /** dz = (g − mean g − ẑ · mean(g·ẑ)) / √(var z + ε),  g = γ·dy. */
@@ -58,5 +62,41 @@ export function layerNorm(x: Tensor2D, gamma: Tensor1D, beta: Tensor1D, epsilon:
       needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,
       needs[2] ? tf.sum(dy, 0) : null,
     ],
+  });
+}
+
+/** `layerNorm` without a shift, as ModernBERT has it. x: (S, h), gamma: (h) → (S, h). */
+export function scaleNorm(x: Tensor2D, gamma: Tensor1D, epsilon: number): Tensor2D {
+  return differentiable([x, gamma], {
+    forward: () => normalise(x, gamma, null, epsilon),
+    backward: (dy, [normed, inverse, scale], needs) => [
+      needs[0] ? gradientOfInput(dy, normed, inverse, scale) : null,
+      needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,
+    ],
+  });
+}
+
+/**
+ * y = g · x/√(mean x² + ε) with g = γ, or 1 + γ with `offset` (Zhang & Sennrich 2019).
+ * x: (S, h), gamma: (h) → (S, h).
+ *
+ *     u = g·dy;  dx = (u − x̂ · mean(u·x̂)) / √(mean x² + ε);  dγ = Σ_S dy·x̂
+ */
+export function rmsNorm(x: Tensor2D, gamma: Tensor1D, epsilon: number, offset = false): Tensor2D {
+  return differentiable([x, gamma], {
+    forward: () => {
+      const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // (S, 1)
+      const normed = tf.mul(x, inverse),
+        scale = offset ? tf.add(gamma, 1) : gamma;
+      return { value: tf.mul<Tensor2D>(normed, scale), saved: [normed, inverse, scale] };
+    },
+    backward: (dy, [normed, inverse, scale], needs) => {
+      const u = tf.mul(dy, scale);
+      const along = (): Tensor => tf.mul(normed, tf.mean(tf.mul(u, normed), -1, true));
+      return [
+        needs[0] ? tf.mul(tf.sub(u, along()), inverse) : null,
+        needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,
+      ];
+    },
   });
 }

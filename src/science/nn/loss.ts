@@ -4,8 +4,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
+/** Above this many outputs, one-hot rows are made on the device instead of being sent there. */
+const FEW = 64;
+
 /** One-hot rows of the labels, (B, C). */
 export function oneHot(labels: readonly number[], classes: number): Tensor2D {
+  if (classes > FEW)
+    // The WebAssembly kernel writes integers whatever type it is asked for, hence the cast.
+    return tf.cast(tf.oneHot(tf.tensor1d(labels.slice(), 'int32'), classes), 'float32') as Tensor2D;
   const values = new Float32Array(labels.length * classes);
   labels.forEach((label, b) => {
     values[b * classes + label] = 1;

@@ -20,6 +20,7 @@ import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';
 import { drawParameter } from './draw.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
 
@@ -30,6 +31,8 @@ export interface ForwardOptions {
    */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
+  /** The tokens before those of the batch, while text is generated. */
+  readonly cache?: KeyValueCache;
   /**
    * Whether to return the logits after every layer, (L·B, C). The architecture must have
    * `layerwise`.
@@ -63,7 +66,8 @@ export interface Network {
    */
   fileName(name: string): string;
   /**
-   * Logits (B, C), or (L·B, C) with `layerwise`. Must be called within tf.tidy.
+   * The head's outputs (Q, O), such as logits (B, C), or (L·Q, O) with `layerwise`. Must be called
+   * within tf.tidy.
    * @param trained values of the trained parameters. Default: their initial values
    */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
@@ -135,10 +139,13 @@ function forwardOf(
   initial: Tensors,
   frozen: (name: string) => Tensor,
 ): Network['forward'] {
+  const biased = new Set(
+    architecture.linears(config).flatMap(({ name, bias }) => (bias ? [name] : [])),
+  );
   return (
     batch,
     values = initial,
-    { dropout, adapterRandom: random, tap, layerwise = false } = {},
+    { dropout, adapterRandom: random, tap, layerwise = false, cache } = {},
   ) => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random }) };
@@ -149,7 +156,7 @@ function forwardOf(
           layer,
           x,
           parameter(`${layer}.weight`) as Tensor2D,
-          parameter(`${layer}.bias`) as Tensor1D,
+          biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
           layerContext,
         );
         return tap === undefined || within(layer, architecture.headModules)
@@ -159,6 +166,7 @@ function forwardOf(
       // A tap may keep the tensors that it is shown, so nothing is freed under one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
       ...(dropout === undefined ? {} : { dropout }),
+      ...(cache === undefined ? {} : { cache }),
     };
     if (!layerwise) return architecture.forward(config, batch, context);
     if (architecture.layerwise === undefined)

@@ -32,6 +32,7 @@ import {
   type Stacked,
   sum,
 } from './packed-layout.ts';
+import { outputRows } from './targets.ts';
 import { type SharedFactors, veraLinear } from './vectors.ts';
 
 export interface PackedForward {
@@ -214,7 +215,8 @@ function forwardOver(
           : factored({ x, W, b, layer, bounds, values, networks, maskOf }, layerFactors);
       },
     });
-    return { logits, bounds: startsOf(batches.map(({ length }) => length)) };
+    const example = outputRows(first.architecture.head, batches.flat());
+    return { logits, bounds: boundsOf({ batch: members.length, example }, members, count) };
   };
 }
 

@@ -22,10 +22,10 @@ export function partialAdapter(
     linear: (_layer, x, weight, bias) => linear(x, weight, bias),
     factors: () => null,
     packable: false,
-    save: async (outDir, { architecture, changed, read }) => {
+    save: async (outDir, { architecture, changed, parameters, read }) => {
       const tensors = new Map<string, HostTensor>();
       for (const name of changed) tensors.set(name, await read(name));
-      await writePartial(outDir, tensors, architecture);
+      await writePartial(outDir, tensors, architecture, parameters);
     },
   };
 }

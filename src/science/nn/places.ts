@@ -1,12 +1,45 @@
-/** For each row, the position of the token that a head reads, (B). */
-import type { TokenRow } from '../model/types.ts';
+/** The tokens that a head reads. */
+import type { Reads, TokenRow } from '../model/types.ts';
+
+/** One token of each row. */
+function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
+  return {
+    example: Int32Array.from(batch, (_, b) => b),
+    place: Int32Array.from(batch, place),
+  };
+}
 
 /** The first token, [CLS]. */
-export const firstTokens = (batch: readonly TokenRow[]): Int32Array => new Int32Array(batch.length);
+export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch, () => 0);
+
+export const lastTokens = (batch: readonly TokenRow[]): Reads =>
+  oneEach(batch, ({ ids }) => ids.length - 1);
 
 /** The mask of a cloze prompt. Throws where a row has none. */
-export const maskTokens = (batch: readonly TokenRow[]): Int32Array =>
-  Int32Array.from(batch, ({ mask }) => {
+export const maskTokens = (batch: readonly TokenRow[]): Reads =>
+  oneEach(batch, ({ mask }) => {
     if (mask === undefined) throw new Error('a row for a cloze head has no mask');
     return mask;
   });
+
+/**
+ * The token before each token of the answer, which predicts it. A row without an answer is read at
+ * its last token, which predicts the first token that the model writes.
+ */
+export function beforeAnswers(batch: readonly TokenRow[]): Reads {
+  const example: number[] = [],
+    place: number[] = [];
+  batch.forEach(({ ids, answer = ids.length }, b) => {
+    if (answer === 0) throw new Error('an answer needs a token before it');
+    const end = answer === ids.length ? ids.length : ids.length - 1;
+    for (let t = answer - 1; t < end; t++) {
+      example.push(b);
+      place.push(t);
+    }
+  });
+  return { example: Int32Array.from(example), place: Int32Array.from(place) };
+}
+
+/** The targets of `beforeAnswers`: the tokens of the answers, row by row. */
+export const answerTokens = (batch: readonly TokenRow[]): number[] =>
+  batch.flatMap(({ ids, answer = ids.length }) => [...ids.subarray(answer)]);

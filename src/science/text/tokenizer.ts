@@ -1,16 +1,31 @@
 /**
- * Reads tokenizer.json with @huggingface/tokenizers, with the same results as Python's tokenizers.
+ * Reads tokenizer.json, with the same results as Python's tokenizers (tokenizer/pipeline.ts).
  * The file's settings for padding and truncation are ignored: rows are not padded, and are cut
  * longest-first to the requested length.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Tokenizer } from '@huggingface/tokenizers';
 import { UserFault } from '../../api.ts';
-import { isRecord, readJsonFile } from '../../untrusted/json.ts';
+import { isRecord, readJsonFile, readTextFile } from '../../untrusted/json.ts';
 import { withinSeconds } from '../../untrusted/time.ts';
 import type { TokenRow } from '../model/types.ts';
-import { checkTokenizer } from './tokenizer-bounds.ts';
+import { type Chat, chatRenderer, templateOf } from './chat-template.ts';
+import { checkTokenizer } from './tokenizer/bounds.ts';
+import { cleanUp } from './tokenizer/decoder.ts';
+import { type Pipeline, pipelineOf } from './tokenizer/pipeline.ts';
+import { specialTokens } from './tokenizer/special-tokens.ts';
+
+/** The ids of the tokens that tokenizer_config.json names; null where it names none. */
+export interface SpecialIds {
+  /** Begins a sequence. */
+  readonly bos: number | null;
+  /** Ends a sequence: an answer ends with it, and generation stops at it. */
+  readonly eos: number | null;
+  readonly pad: number | null;
+  readonly unk: number | null;
+  /** Every special token, those of tokenizer.json included. */
+  readonly all: ReadonlySet<number>;
+}
 
 export interface TextTokenizer {
   /** One more than the highest token id. */
@@ -19,6 +34,14 @@ export interface TextTokenizer {
   readonly unknown: string | null;
   /** The token that a masked language model fills in; null where there is none. */
   readonly mask: string | null;
+  readonly special: SpecialIds;
+  /**
+   * Whether tokens stand within words (WordPiece), so that a text has the tokens of its words
+   * wherever it stands.
+   */
+  readonly byWords: boolean;
+  /** The token ids of a text, without special tokens around them. */
+  readonly ids: (text: string) => number[];
   /** The tokens of a text, without special tokens. */
   readonly tokens: (text: string) => string[];
   /**
@@ -26,6 +49,8 @@ export interface TextTokenizer {
    * unknown words.
    */
   readonly id: (token: string) => number;
+  /** The ids of the special tokens around one text. */
+  readonly edges: { readonly before: readonly number[]; readonly after: readonly number[] };
   /** The tokens of one text with special tokens around them. */
   readonly wrap: (tokens: readonly string[]) => string[];
   /**
@@ -37,6 +62,18 @@ export interface TextTokenizer {
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
   /** The token ids of a row with special tokens, at most `maxLength` of them. */
   readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
+  /**
+   * The text of token ids, as the fast tokenizers of transformers decode them: joined by the
+   * decoder of tokenizer.json, then cleaned up if `clean_up_tokenization_spaces` of
+   * tokenizer_config.json says so (never for BPE). Ids of no token are left out.
+   * @param options `skipSpecial` leaves special tokens out; they are kept by default
+   */
+  readonly decode: (ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }) => string;
+  /**
+   * The text of a conversation under the tokenizer's chat template. Throws UserFault where there is
+   * no template, or it fails.
+   */
+  readonly chat: Chat;
 }
 
 /**
@@ -56,47 +93,14 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-// Ideographs beyond the basic plane, in exactly these ranges, are separated by Python's tokenizers
-// but not by the library, which goes by UTF-16 units.
-const RARE_IDEOGRAPH =
-  /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu;
-
-interface Normaliser {
-  readonly type?: string;
-  readonly lowercase?: boolean;
-  readonly handle_chinese_chars?: boolean;
-}
-
-/**
- * Changes a text so that the library's BertNormalizer, which departs from Python's, gives the same
- * result.
- */
-function reconcile(text: string, normaliser: Normaliser | null): string {
-  if (normaliser?.type !== 'BertNormalizer') return text;
-  let out = text;
-  // JavaScript's toLowerCase writes ς at the end of a word.
-  if (normaliser.lowercase === true) out = out.replaceAll('Σ', 'σ');
-  if (normaliser.handle_chinese_chars === true) out = out.replace(RARE_IDEOGRAPH, ' $& ');
-  return out;
-}
-
-/** The added tokens, whose form `checkTokenizer` has checked. */
-const addedTokens = (json: unknown): readonly { readonly content: string }[] =>
-  (json as { added_tokens?: readonly { content: string }[] | null }).added_tokens ?? [];
-
 /**
  * The mask token as tokenizer_config.json names it, else the one that BERT or RoBERTa uses; null
  * where there is none.
  */
-function maskToken(json: unknown, config: object): string | null {
-  const named = (config as { mask_token?: string | { content?: string } | null }).mask_token;
-  if (typeof named === 'string') return named;
-  if (typeof named?.content === 'string') return named.content;
-  return (
-    addedTokens(json).find(({ content }) => content === '[MASK]' || content === '<mask>')
-      ?.content ?? null
-  );
-}
+const maskToken = (named: string | undefined, added: Pipeline['added']): string | null =>
+  named ??
+  added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
+  null;
 
 /** Time limit for one text, of a few words or a few pages. */
 const TEXT_SECONDS = 10;
@@ -136,7 +140,7 @@ const guardOf =
   };
 
 /** Throws where a tokenizer takes too long for all of its texts together. */
-function timed(name: string, tokenize: (text: string) => string[]): (text: string) => string[] {
+function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
   let spent = 0,
     characters = 0;
   return (text) => {
@@ -153,22 +157,12 @@ function timed(name: string, tokenize: (text: string) => string[]): (text: strin
   };
 }
 
-/** Puts the special tokens around one or two texts. */
-type Assemble = (
-  first: string[],
-  second: string[] | null,
-) => { readonly tokens: string[]; readonly types: number[] };
-
-function assembler(post: Tokenizer['post_processor'], guarded: Guard): Assemble {
-  return (first, second) => {
-    if (post === null)
-      return {
-        tokens: second === null ? first : [...first, ...second],
-        types: new Array<number>(first.length + (second?.length ?? 0)).fill(0),
-      };
-    const { tokens, token_type_ids: types } = guarded(() => post.post_process(first, second, true));
-    return { tokens, types: types ?? new Array<number>(tokens.length).fill(0) };
-  };
+/** What else a checkpoint's folder may hold for its tokenizer. */
+export interface FilesBeside {
+  /** The parsed special_tokens_map.json, which names tokens that tokenizer_config.json doesn't. */
+  readonly specialTokensMap?: unknown;
+  /** The text of chat_template.jinja, which replaces the template of tokenizer_config.json. */
+  readonly chatTemplate?: string;
 }
 
 /**
@@ -177,57 +171,99 @@ function assembler(post: Tokenizer['post_processor'], guarded: Guard): Assemble 
  * where it fails on a text or takes too long.
  * @param name the file's name in error messages
  */
-export function makeTokenizer(json: unknown, config: unknown, name: string): TextTokenizer {
+export function makeTokenizer(
+  json: unknown,
+  config: unknown,
+  name: string,
+  beside: FilesBeside = {},
+): TextTokenizer {
   const { linear } = checkTokenizer(json, name);
-  if (!isRecord(config)) throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
+  if (!isRecord(json) || !isRecord(config))
+    throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
   const guarded = guardOf(name, linear);
-  const tokenizer = guarded(
-    () => new Tokenizer({ ...(json as object), added_tokens: addedTokens(json) }, { ...config }),
-  );
-  const normaliser = (json as { normalizer?: Normaliser | null }).normalizer ?? null;
-  // The post-processor is not run here, since truncation comes before it.
-  const tokenize = (text: string): string[] =>
-    guarded(() => tokenizer.tokenize(reconcile(text, normaliser), { add_special_tokens: false }));
-  const pieces = linear ? tokenize : timed(name, tokenize);
-  const assemble = assembler(tokenizer.post_processor, guarded);
-  const specials = assemble([], null).tokens.length,
-    pairSpecials = assemble([], []).tokens.length;
-  const unknown = (json as { model?: { unk_token?: string | null } }).model?.unk_token ?? null;
-  const unknownId = unknown === null ? undefined : tokenizer.token_to_id(unknown);
+  const { names, values } = specialTokens(config, beside.specialTokensMap, name);
+  const pipeline = guarded(() => pipelineOf(json, config, values, name));
+  const run = (text: string): number[] => guarded(() => pipeline.ids(text));
+  const ids = linear ? run : timed(name, run);
+  const { assemble } = pipeline;
+  const around = assemble([-1], null).ids,
+    pairSpecials = assemble([], []).ids.length;
+  const edges = {
+    before: around.slice(0, around.indexOf(-1)),
+    after: around.slice(around.indexOf(-1) + 1),
+  };
+  const specials = around.length - 1;
+  const unknownId = pipeline.unknown === null ? undefined : pipeline.idOf(pipeline.unknown);
   const idOf = (token: string): number => {
-    const id = tokenizer.token_to_id(token) ?? unknownId;
+    const id = pipeline.idOf(token) ?? unknownId;
     if (id === undefined)
       throw new UserFault(
         `${name}: "${token}" is not in the vocabulary, and there is no token for unknown words`,
       );
     return id;
   };
+  const tokenOf = (id: number): string => pipeline.tokenOf(id) ?? `#${id}`;
   const keep = (first: number, second: number | null, maxLength: number): [number, number] =>
     second === null
       ? [Math.min(first, maxLength - specials), 0]
       : longestFirst(first, second, maxLength - pairSpecials);
-  let highest = -1;
-  for (const id of tokenizer.get_vocab().values()) highest = Math.max(highest, id);
+  const special = (key: string): number | null =>
+    names[key] === undefined ? null : idOf(names[key]);
+  const specialIds = new Set(pipeline.added.filter((token) => token.special).map(({ id }) => id));
+  const cleans = config['clean_up_tokenization_spaces'] === true && pipeline.type !== 'BPE';
   return {
-    vocabularySize: highest + 1,
-    unknown,
-    mask: maskToken(json, config),
-    tokens: pieces,
+    vocabularySize: pipeline.size,
+    unknown: pipeline.unknown,
+    mask: maskToken(names['mask_token'], pipeline.added),
+    special: {
+      bos: special('bos_token'),
+      eos: special('eos_token'),
+      pad: special('pad_token'),
+      unk: special('unk_token'),
+      all: specialIds,
+    },
+    byWords: pipeline.type === 'WordPiece',
+    ids,
+    tokens: (text) => ids(text).map(tokenOf),
     id: idOf,
-    wrap: (tokens) => assemble([...tokens], null).tokens,
+    edges,
+    wrap: (tokens) => assemble(tokens.map(idOf), null).ids.map(tokenOf),
     keep,
     encode: (text, pair, maxLength) => {
-      const first = pieces(text),
-        second = pair === undefined ? null : pieces(pair);
+      const first = ids(text),
+        second = pair === undefined ? null : ids(pair);
       const [keepFirst, keepSecond] = keep(first.length, second?.length ?? null, maxLength);
-      const { tokens, types } = assemble(
-        first.slice(0, keepFirst),
-        second === null ? null : second.slice(0, keepSecond),
-      );
-      return { ids: Int32Array.from(tokens, idOf), typeIds: Int32Array.from(types) };
+      const row = assemble(first.slice(0, keepFirst), second?.slice(0, keepSecond) ?? null);
+      return { ids: Int32Array.from(row.ids), typeIds: Int32Array.from(row.types) };
     },
+    decode: (tokenIds, { skipSpecial = false } = {}) => {
+      const tokens = Array.from(tokenIds)
+        .filter((id) => !skipSpecial || !specialIds.has(id))
+        .map(pipeline.tokenOf)
+        .filter((token) => token !== undefined);
+      const text = guarded(() => pipeline.join(tokens));
+      return cleans ? cleanUp(text) : text;
+    },
+    chat: chatOf(beside.chatTemplate ?? templateOf(config['chat_template'], name), names, name),
   };
 }
+
+const chatOf = (
+  template: string | null,
+  specials: Readonly<Record<string, string>>,
+  name: string,
+): Chat => {
+  let render: Chat | undefined;
+  return (messages, options) => {
+    if (template === null)
+      throw new UserFault(
+        `${name}: the tokenizer has no chat template`,
+        'Choose the checkpoint of a chat model, write its template to chat_template.jinja beside ' +
+          'tokenizer.json, or set head.template to "alpaca" or to a text that contains {prompt}.',
+      );
+    return (render ??= chatRenderer(template, specials, name))(messages, options);
+  };
+};
 
 const parsed = (path: string): Promise<unknown> =>
   readJsonFile(
@@ -240,13 +276,16 @@ const parsed = (path: string): Promise<unknown> =>
  * cannot be read.
  */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
-  const path = join(dir, 'tokenizer.json'),
-    configPath = join(dir, 'tokenizer_config.json');
-  return makeTokenizer(
-    await parsed(path),
-    existsSync(configPath) ? await parsed(configPath) : {},
-    path,
-  );
+  const path = join(dir, 'tokenizer.json');
+  const beside = async (file: string): Promise<unknown> => {
+    const other = join(dir, file);
+    return existsSync(other) ? parsed(other) : undefined;
+  };
+  const template = join(dir, 'chat_template.jinja');
+  return makeTokenizer(await parsed(path), (await beside('tokenizer_config.json')) ?? {}, path, {
+    specialTokensMap: await beside('special_tokens_map.json'),
+    ...(existsSync(template) ? { chatTemplate: await readTextFile(template) } : {}),
+  });
 }
 
 /** Throws UserFault where the tokenizer has ids for which the model has no embedding. */

@@ -15,6 +15,7 @@ import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
   readonly rows: readonly TokenRow[];
+  /** What each output is to predict (`targetsOf`): the class of each row, or each answer token. */
   readonly labels: readonly number[];
   /**
    * For each row, whether it comes from the attack that changes the training. Default: none does.

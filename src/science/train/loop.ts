@@ -9,6 +9,7 @@ import {
 } from '../../random/random.ts';
 import { at } from '../lookup.ts';
 import type { Network, Tensors } from '../nn/network.ts';
+import { targetsOf } from '../nn/targets.ts';
 import { adamw } from '../optim/adamw.ts';
 import { scheduleFactor } from '../optim/schedule.ts';
 import { sgd } from '../optim/sgd.ts';
@@ -160,7 +161,7 @@ function lossOfStep(
     trained,
     batches.map((rows) => ({
       rows,
-      labels: rows.map(({ label }) => label),
+      labels: targetsOf(network.architecture.head, rows),
       poisoned: rows.map(({ poisoned }) => poisoned === true),
     })),
     {

@@ -5,6 +5,7 @@ import { at } from '../lookup.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { memberLosses } from '../nn/packed.ts';
 import { type PackedNetwork, packNetworks } from '../nn/packed-network.ts';
+import { targetsOf } from '../nn/targets.ts';
 import {
   groupSpans,
   type MemberRates,
@@ -77,7 +78,8 @@ function lossesOf(
   batches: readonly (readonly LabelledRow[])[],
   trained: Tensors,
 ): { readonly losses: Tensor1D; readonly gradients: Map<string, Tensor> } {
-  const labels = batches.flatMap((batch) => batch.map(({ label }) => label));
+  const { head } = at(packed.networks, 0).architecture;
+  const targets = batches.flatMap((batch) => targetsOf(head, batch));
   const kept: Tensor[] = [];
   const { value, grads } = frugally(() =>
     tf.engine().gradients(
@@ -85,7 +87,7 @@ function lossesOf(
         const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
           kept.push(tensor);
         });
-        return memberLosses(logits, labels, bounds);
+        return memberLosses(logits, targets, bounds);
       },
       [...trained.values()],
       undefined,

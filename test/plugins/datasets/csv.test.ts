@@ -60,4 +60,16 @@ test('a file that is not CSV is reported with the line', async () => {
   );
 });
 
+test('prompts and answers by name or by number; a conversation does not fit a table', async () => {
+  const file = { 'a.csv': 'q,a\n"Two, and two?",4\n' };
+  const row = { text: 'Two, and two?', answer: '4', place: 'a.csv:2' };
+  for (const columns of [
+    { prompt: 'q', answer: 'a' },
+    { prompt: 0, answer: 1 },
+  ])
+    assert.equal((await readFiles(csv, file, { columns })).rows, [row]);
+  const fault = await readingFault(csv, file, { columns: { messages: 'q' } });
+  assert.equal(fault.path, ['columns', 'messages']);
+});
+
 test.run();

@@ -53,4 +53,59 @@ test('faults in JSON lines are reported with their place', async () => {
   );
 });
 
+test('prompts and answers, and instructions with and without an input', async () => {
+  const prompts = '{"q": "Two and two?", "a": 4, "more": 1}\n{"q": "", "a": ""}';
+  assert.equal(
+    (await readFiles(jsonl, { 'a.jsonl': prompts }, { columns: { prompt: 'q', answer: 'a' } }))
+      .rows,
+    [
+      { text: 'Two and two?', answer: '4', place: 'a.jsonl:1' },
+      { text: '', answer: '', place: 'a.jsonl:2' },
+    ],
+  );
+  const alpaca = [
+    { instruction: 'Add.', input: '2 and 2', output: '4' },
+    { instruction: 'Sing.', input: ' ', output: 'La.' },
+    { instruction: 'Say yes.', input: null, output: 'Yes.' },
+  ];
+  const columns = { instruction: 'instruction', input: 'input', output: 'output' };
+  const lines = alpaca.map((row) => JSON.stringify(row)).join('\n');
+  assert.equal((await readFiles(jsonl, { 'a.jsonl': lines }, { columns })).rows, [
+    { text: 'Add.\n\n2 and 2', answer: '4', place: 'a.jsonl:1' },
+    { text: 'Sing.', answer: 'La.', place: 'a.jsonl:2' },
+    { text: 'Say yes.', answer: 'Yes.', place: 'a.jsonl:3' },
+  ]);
+  const missing = await readingFault(jsonl, { 'a.jsonl': '{"instruction": "x"}' }, { columns });
+  assert.equal(missing.path, ['columns', 'input']);
+});
+
+test("a conversation: the last answer, the user's message before it, and its context", async () => {
+  const message = (role: string, content: unknown) => ({ role, content });
+  const [system, ask, reply] = [
+    message('system', 'Be brief.'),
+    message('user', 'Hello'),
+    message('assistant', 'Hi.'),
+  ];
+  const read = (...messages: unknown[]) => ({ 'a.jsonl': JSON.stringify({ turns: messages }) });
+  const columns = { messages: 'turns' };
+  const one = await readFiles(jsonl, read(ask, reply), { columns });
+  assert.equal(one.rows, [{ text: 'Hello', answer: 'Hi.', place: 'a.jsonl:1' }]);
+  const more = [system, ask, reply, message('user', 'And?'), message('assistant', 'So.')];
+  assert.equal((await readFiles(jsonl, read(...more), { columns })).rows, [
+    { text: 'And?', answer: 'So.', context: [system, ask, reply], place: 'a.jsonl:1' },
+  ]);
+  for (const [messages, fault] of [
+    [[ask], /ends with user; its last two/],
+    [[], /ends with no message/],
+    [[ask, reply, ask], /ends with assistant, user/],
+    [[reply, reply], /ends with assistant, assistant/],
+    [[message('tool', 'x'), ask, reply], /message 1 has the role "tool"/],
+    [[ask, message('assistant', [{ type: 'text' }])], /message 2 has a content that is no text/],
+    [['Hello', reply], /message 1 is "Hello", which is no object/],
+  ] as const)
+    assert.match((await readingFault(jsonl, read(...messages), { columns })).message, fault);
+  const none = await readingFault(jsonl, { 'a.jsonl': '{"turns": "x"}' }, { columns });
+  assert.match(none.message, 'a.jsonl:1: the messages are "x", which is no list.');
+});
+
 test.run();

@@ -42,6 +42,7 @@ function cellOf(
       validation: split('dev.csv', validation),
       ...(classes === undefined ? {} : { classes }),
     },
+    head: { type: 'classifier' },
   } as unknown as Cell;
 }
 const define = (cell: Cell, split: string) => data.define([cell], { with: { split }, goals: [] });

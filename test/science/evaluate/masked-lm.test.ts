@@ -12,13 +12,13 @@ import {
   maskRow,
   openMaskedLm,
 } from '../../../src/science/evaluate/masked-lm.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { checkpoint, shape } from '../tiny-bert.ts';
 import { mlmCheckpoint, mlmFolder, openMlm } from '../tiny-mlm.ts';
 

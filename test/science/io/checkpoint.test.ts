@@ -9,8 +9,8 @@ import { readSafetensors, writeSafetensors } from '../../../src/science/io/safet
 import { at, named } from '../../../src/science/lookup.ts';
 import type { HostTensor } from '../../../src/science/model/types.ts';
 import { resolveNames } from '../../../src/science/nn/base.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { present } from '../../rig/present.ts';
+import { bert } from '../families.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string; tensors: Map<string, HostTensor> }>('checkpoint');

@@ -9,9 +9,9 @@ import { UserFault } from '../../../src/api.ts';
 import { readPeft } from '../../../src/science/io/peft.ts';
 import { readPeftVera, writePeftVera } from '../../../src/science/io/peft-vera.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { vera } from '../../../src/science/nn/vera.ts';
 import { folder } from '../adapters-golden.ts';
+import { bert } from '../families.ts';
 import { shape } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string }>('peft-vera');

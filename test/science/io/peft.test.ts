@@ -7,8 +7,8 @@ import { UserFault } from '../../../src/api.ts';
 import { readPeft, readPeftHead, readPeftShapes, writePeft } from '../../../src/science/io/peft.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
 import { named } from '../../../src/science/lookup.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { present } from '../../rig/present.ts';
+import { bert } from '../families.ts';
 import { adapterFolder, shape } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string }>('peft');

@@ -7,7 +7,6 @@ import * as assert from 'uvu/assert';
 import { writeCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { kernels } from '../../../src/science/ntk/kernels.ts';
@@ -26,6 +25,7 @@ import {
   variant,
 } from '../adapters-golden.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { relative } from '../ntk/fixture/compare.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../tiny-bert.ts';
 

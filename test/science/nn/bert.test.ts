@@ -3,10 +3,10 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
 import { at } from '../../../src/science/lookup.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { checkpoint, farthest, forward, logitsOf, openTiny, rows } from '../tiny-bert.ts';
 
 for (const backend of backends) {
@@ -59,7 +59,7 @@ test('what is not implemented for BERT is refused with the field and its value',
       (e: unknown) => e instanceof UserFault && what.test(e.message),
     );
   fault({ model_type: 'roberta' }, /model_type "roberta"/);
-  fault({ hidden_act: 'silu' }, /hidden_act "silu" is not implemented/);
+  fault({ hidden_act: 'mish' }, /hidden_act "mish" is not implemented/);
   fault({ position_embedding_type: 'relative_key' }, /position_embedding_type "relative_key"/);
   fault({ hidden_size: undefined }, /lacks hidden_size/);
   fault({ num_attention_heads: 3 }, /hidden_size 22 is not a multiple of num_attention_heads 3/);
@@ -77,12 +77,14 @@ test('layers come in forward order, the head last and not adaptable', async () =
     name: 'encoder.layer.0.intermediate.dense',
     in: 22,
     out: 37,
+    bias: true,
     adaptable: true,
   });
   assert.equal(layers[5], {
     name: 'encoder.layer.0.output.dense',
     in: 37,
     out: 22,
+    bias: true,
     adaptable: true,
   });
   assert.equal(

@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { isTargeted } from '../../../src/science/model/modules.ts';
-import { parseBertConfig } from '../../../src/science/nn/bert-config.ts';
+import { bert } from '../families.ts';
 
 const test = suite('bounds');
 
@@ -40,7 +40,7 @@ const fault = (why: RegExp) => (error: unknown) =>
 
 test('real sizes are accepted, and others refused with field and bound', () => {
   for (const config of [large, seventy])
-    assert.is(parseBertConfig(config, 2).layers, config.num_hidden_layers);
+    assert.is(bert.linears(bert.parseConfig(config, 2)).length, 6 * config.num_hidden_layers + 2);
   for (const [field, value] of [
     ['num_hidden_layers', 1e9],
     ['hidden_size', 1e9],
@@ -51,13 +51,13 @@ test('real sizes are accepted, and others refused with field and bound', () => {
     ['num_attention_heads', 1e9],
   ] as const)
     assert.throws(
-      () => parseBertConfig({ ...large, [field]: value }, 2),
+      () => bert.parseConfig({ ...large, [field]: value }, 2),
       fault(new RegExp(`${field} is ${value}; it must be a whole number from 1 to`)),
       field,
     );
   assert.throws(
     () =>
-      parseBertConfig(
+      bert.parseConfig(
         {
           ...large,
           vocab_size: 1e7,
@@ -70,7 +70,7 @@ test('real sizes are accepted, and others refused with field and bound', () => {
     fault(/describes a model of .*GB .*at most 4100 GB are read/),
   );
   assert.throws(
-    () => parseBertConfig({ ...large, hidden_act: 'x'.repeat(1e6) }, 2),
+    () => bert.parseConfig({ ...large, hidden_act: 'x'.repeat(1e6) }, 2),
     (error: unknown) => (error as Error).message.length < 300,
   );
 });

@@ -4,7 +4,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { at, named } from '../../../src/science/lookup.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { targetedLayers } from '../../../src/science/nn/lora-plan.ts';
@@ -14,6 +13,7 @@ import { train } from '../../../src/science/train/loop.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, farthest, logitsOf, shape } from '../tiny-bert.ts';
 import {

@@ -7,7 +7,6 @@ import * as assert from 'uvu/assert';
 import { type JsonObject, UserFault } from '../../../src/api.ts';
 import { at } from '../../../src/science/lookup.ts';
 import type { ModelShape } from '../../../src/science/model/types.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import {
@@ -18,6 +17,7 @@ import {
   presets,
 } from '../../../src/science/nn/lora-init.ts';
 import { present } from '../../rig/present.ts';
+import { bert } from '../families.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const variance = (values: ArrayLike<number>): number => {

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { checkpoint, classes, farthest, linears, logitsOf, rows } from '../tiny-bert.ts';
 
 const folder = fileURLToPath(new URL('../../golden/weights/', import.meta.url));

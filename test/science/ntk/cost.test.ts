@@ -26,7 +26,13 @@ test('layer groups fit the memory and hold each layer once, in order', () => {
     [100, 50],
     [50, 400],
     [10, 10],
-  ].map(([n, m], i) => ({ name: `l${i}`, in: present(n), out: present(m), adaptable: true }));
+  ].map(([n, m], i) => ({
+    name: `l${i}`,
+    in: present(n),
+    out: present(m),
+    bias: true,
+    adaptable: true,
+  }));
   // bytes: 4 · 1000 tokens · (n + 2m) = 0.8 MB, 0.8 MB, 3.4 MB, 0.12 MB
   const names = (memoryMB: number): string[][] =>
     layerGroups(layers, 1000, 2, memoryMB).map((group) => group.map(({ name }) => name));

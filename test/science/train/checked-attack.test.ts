@@ -5,7 +5,6 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../../src/api.ts';
 import { at, named } from '../../../src/science/lookup.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import type { AttackTraining, TrainingChange } from '../../../src/science/train/attack-training.ts';
@@ -16,6 +15,7 @@ import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { openTrainee } from '../../../src/science/train/trainee.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, openTiny, rows, shape } from '../tiny-bert.ts';
 

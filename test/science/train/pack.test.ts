@@ -7,7 +7,6 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../../../src/science/lookup.ts';
 import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { packable } from '../../../src/science/nn/packed-network.ts';
@@ -22,6 +21,7 @@ import { type PackMember, packSettings, trainPack } from '../../../src/science/t
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, openTiny, rows, shape } from '../tiny-bert.ts';
 

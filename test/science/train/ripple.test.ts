@@ -9,7 +9,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { randomStream, type ResumableStream } from '../../../src/random/random.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { at, named } from '../../../src/science/lookup.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork, type Tensors } from '../../../src/science/nn/network.ts';
 import {
@@ -25,6 +24,7 @@ import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, golden, openTiny, shape } from '../tiny-bert.ts';
 

@@ -10,7 +10,6 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { at, named } from '../../../src/science/lookup.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { lossAndGradients } from '../../../src/science/train/gradients.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../../src/science/train/loop.ts';
@@ -20,6 +19,7 @@ import { openTrainee, type Trainee } from '../../../src/science/train/trainee.ts
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, golden, logitsOf, openTiny, shape } from '../tiny-bert.ts';
 

@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeCheckpoint } from '../../../src/science/io/checkpoint.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
@@ -19,6 +18,7 @@ import { saveTrained } from '../../../src/science/train/save.ts';
 import { mergedParameters } from '../../../src/science/weights/merge.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import {
   adapterFolder,

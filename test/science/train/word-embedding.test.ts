@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { wordEmbedding } from '../../../src/science/train/word-embedding.ts';
+import { bert } from '../families.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const model = { architecture: bert, tokenizer: await openTokenizer(checkpoint) };

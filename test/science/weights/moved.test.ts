@@ -5,7 +5,6 @@ import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { within } from '../../../src/science/model/names.ts';
 import type { Head, ModelShape } from '../../../src/science/model/types.ts';
 import type { Adapter, AdapterImplementation } from '../../../src/science/nn/adapter.ts';
-import { bert } from '../../../src/science/nn/bert.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
@@ -13,6 +12,7 @@ import { lora } from '../../../src/science/nn/lora.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { partialAdapter } from '../../../src/science/nn/partial.ts';
 import { movedBy } from '../../../src/science/weights/moved.ts';
+import { bert } from '../families.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const json = await readJson(`${checkpoint}/config.json`);

@@ -1,0 +1,98 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import { isUntied } from '../../src/science/nn/bert-like.ts';
+import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
+import { layerNorm, layersOf, linear } from '../../src/science/nn/describe.ts';
+import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
+
+/** transformers' DistilBertForSequenceClassification and DistilBertForMaskedLM. */
+const distilbert: Family = {
+  modelTypes: ['distilbert'],
+  prefix: 'distilbert.',
+  outer: ['pre_classifier', 'classifier', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
+  tokenTable: 'embeddings.word_embeddings.weight',
+  heads: {
+    classifier: {
+      transformersName: 'DistilBertForSequenceClassification',
+      modules: ['pre_classifier', 'classifier'],
+    },
+    cloze: { transformersName: 'DistilBertForMaskedLM' },
+  },
+  describe,
+};
+
+/** transformers has it fixed. */
+const EPSILON = 1e-12;
+
+function describe(fields: ConfigFields): Transformer {
+  const activation = fields.activation('activation', 'gelu'),
+    vocabulary = fields.count('vocab_size', 'vocabulary', 30_522),
+    hidden = fields.count('dim', 'width', 768),
+    heads = fields.count('n_heads', 'heads', 12),
+    headWidth = fields.quotient('dim', 'n_heads'),
+    layers = fields.count('n_layers', 'layers', 6),
+    wide = fields.count('hidden_dim', 'wide width', 3072),
+    positions = fields.count('max_position_embeddings', 'positions', 512);
+  const layer = (name: string): Layer => ({
+    arrangement: 'post',
+    attention: {
+      input: {
+        query: linear(`${name}.attention.q_lin`, hidden, hidden),
+        key: linear(`${name}.attention.k_lin`, hidden, hidden),
+        value: linear(`${name}.attention.v_lin`, hidden, hidden),
+      },
+      output: linear(`${name}.attention.out_lin`, hidden, hidden),
+      heads,
+      kvHeads: heads,
+      headWidth,
+      causal: false,
+    },
+    feedForward: {
+      activation,
+      input: { up: linear(`${name}.ffn.lin1`, hidden, wide) },
+      down: linear(`${name}.ffn.lin2`, wide, hidden),
+    },
+    norms: {
+      attention: layerNorm(`${name}.sa_layer_norm`, EPSILON),
+      feedForward: layerNorm(`${name}.output_layer_norm`, EPSILON),
+    },
+  });
+  return {
+    vocabulary,
+    hidden,
+    positions,
+    initializerRange: fields.positive('initializer_range', 0.02),
+    embeddings: {
+      positions: { table: 'embeddings.position_embeddings.weight', rows: positions, first: 0 },
+      norm: layerNorm('embeddings.LayerNorm', EPSILON),
+      padding: fields.token('pad_token_id', vocabulary, 0),
+    },
+    layers: layersOf(layers, (i) => layer(`transformer.layer.${i}`)),
+    dropout: ['embeddings', 'attention', 'residual', 'head'],
+    heads: {
+      classifier: {
+        reads: 'first',
+        dense: {
+          layer: linear('pre_classifier', hidden, hidden),
+          activation: 'relu',
+          adaptable: false,
+        },
+        output: { name: 'classifier', in: hidden, bias: true },
+      },
+      cloze: {
+        dense: linear('vocab_transform', hidden, hidden),
+        activation,
+        norm: layerNorm('vocab_layer_norm', EPSILON),
+        bias: { name: 'vocab_projector.bias' },
+        untied: isUntied(fields),
+      },
+    },
+  };
+}
+
+export default defineModel<Architecture>({
+  name: 'distilbert',
+  summary: 'DistilBERT (Sanh et al. 2019): an encoder with a classification or masked-LM head.',
+  modelTypes: distilbert.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(distilbert),
+});

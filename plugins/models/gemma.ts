@@ -1,0 +1,28 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import { llamaFamily, llamaLike } from '../../src/science/nn/llama-like.ts';
+
+/** transformers' GemmaForSequenceClassification and GemmaForCausalLM. */
+const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
+  fields.only('use_bidirectional_attention', [false, null]);
+  const bias = fields.flag('attention_bias', false);
+  // As in transformers, `hidden_activation` is meant where a file has both.
+  const named = fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
+  const activation = fields.activation(named, 'gelu_pytorch_tanh');
+  return llamaLike(fields, {
+    biases: { qkv: bias, output: bias },
+    gemma: true,
+    headWidth: 256,
+    tied: true,
+    activation,
+  });
+});
+
+export default defineModel<Architecture>({
+  name: 'gemma',
+  summary:
+    'Gemma (Mesnard et al. 2024): a decoder with a classification or causal-LM head. Gemma 2 and ' +
+    '3 are other families.',
+  modelTypes: gemma.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(gemma),
+});

@@ -1,0 +1,20 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import { llamaFamily, llamaLike } from '../../src/science/nn/llama-like.ts';
+
+/** transformers' LlamaForSequenceClassification and LlamaForCausalLM. */
+const llama = llamaFamily('llama', 'Llama', (fields) => {
+  const attention = fields.flag('attention_bias', false);
+  return llamaLike(fields, {
+    biases: { qkv: attention, output: attention, mlp: fields.flag('mlp_bias', false) },
+  });
+});
+
+export default defineModel<Architecture>({
+  name: 'llama',
+  summary:
+    'Llama 1 to 3, SmolLM and others of their form (Touvron et al. 2023): a decoder with a ' +
+    'classification or causal-LM head.',
+  modelTypes: llama.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(llama),
+});

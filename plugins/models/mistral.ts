@@ -1,0 +1,21 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import { llamaFamily, llamaLike } from '../../src/science/nn/llama-like.ts';
+
+/** transformers' MistralForSequenceClassification and MistralForCausalLM. */
+const mistral = llamaFamily('mistral', 'Mistral', (fields) => {
+  const window =
+    fields.raw('sliding_window') === null
+      ? undefined
+      : fields.count('sliding_window', 'positions', 4096);
+  return llamaLike(fields, { kvHeads: 8, window: () => window });
+});
+
+export default defineModel<Architecture>({
+  name: 'mistral',
+  summary:
+    'Mistral (Jiang et al. 2023), Llama with a sliding window: a decoder with a classification ' +
+    'or causal-LM head.',
+  modelTypes: mistral.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(mistral),
+});

@@ -1,0 +1,126 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import { isUntied } from '../../src/science/nn/bert-like.ts';
+import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
+import { layerNorm, layersOf, linear, rotaryOf } from '../../src/science/nn/describe.ts';
+import type { Family, Layer, Rotary, Transformer } from '../../src/science/nn/transformer.ts';
+
+/** transformers' ModernBertForSequenceClassification and ModernBertForMaskedLM. */
+const modernbert: Family = {
+  modelTypes: ['modernbert'],
+  prefix: 'model.',
+  outer: ['head', 'classifier', 'decoder'],
+  tokenTable: 'embeddings.tok_embeddings.weight',
+  heads: {
+    classifier: {
+      transformersName: 'ModernBertForSequenceClassification',
+      modules: ['classifier'],
+    },
+    cloze: { transformersName: 'ModernBertForMaskedLM' },
+  },
+  describe,
+};
+
+/** Whether a layer sees all tokens: by `layer_types`, or every n-th one. */
+function globalLayers(fields: ConfigFields): (layer: number) => boolean {
+  const types = fields.raw('layer_types');
+  if (Array.isArray(types)) return (layer) => types[layer] === 'full_attention';
+  const every = fields.count('global_attn_every_n_layers', 'layers', 3);
+  return (layer) => layer % every === 0;
+}
+
+function describe(fields: ConfigFields): Transformer {
+  fields.only('decoder_bias', [true, null]);
+  const vocabulary = fields.count('vocab_size', 'vocabulary'),
+    hidden = fields.count('hidden_size', 'width'),
+    heads = fields.count('num_attention_heads', 'heads'),
+    headWidth = fields.quotient('hidden_size', 'num_attention_heads'),
+    wide = fields.count('intermediate_size', 'wide width'),
+    positions = fields.count('max_position_embeddings', 'positions', 8192),
+    epsilon = fields.positive('norm_eps', 1e-5),
+    biases = {
+      norm: fields.flag('norm_bias', false),
+      attention: fields.flag('attention_bias', false),
+      mlp: fields.flag('mlp_bias', false),
+    },
+    // The keys that a token sees on each side, itself not counted, are half of `local_attention`.
+    window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
+    isGlobal = globalLayers(fields);
+  const theta = (field: string, fallback: number): number =>
+    fields.raw(field) === undefined ? fallback : fields.positive(field);
+  const rotary: Readonly<Record<'global' | 'local', Rotary>> = {
+    global: rotaryOf(fields, headWidth, {
+      theta: theta('global_rope_theta', 160_000),
+      kind: 'full_attention',
+    }),
+    local: rotaryOf(fields, headWidth, {
+      theta: theta('local_rope_theta', 10_000),
+      kind: 'sliding_attention',
+    }),
+  };
+  const norm = (name: string) => layerNorm(name, epsilon, biases.norm);
+  const layer = (i: number): Layer => ({
+    arrangement: 'pre',
+    attention: {
+      input: {
+        fused: linear(`layers.${i}.attn.Wqkv`, hidden, 3 * hidden, biases.attention),
+        order: 'blocks',
+      },
+      output: linear(`layers.${i}.attn.Wo`, hidden, hidden, biases.attention),
+      heads,
+      kvHeads: heads,
+      headWidth,
+      causal: false,
+      ...(isGlobal(i) ? { rotary: rotary.global } : { rotary: rotary.local, window }),
+    },
+    feedForward: {
+      activation: fields.activation('hidden_activation', 'gelu'),
+      input: { fused: linear(`layers.${i}.mlp.Wi`, hidden, 2 * wide, biases.mlp) },
+      down: linear(`layers.${i}.mlp.Wo`, wide, hidden, biases.mlp),
+    },
+    norms: {
+      attention: i === 0 ? null : norm(`layers.${i}.attn_norm`),
+      feedForward: norm(`layers.${i}.mlp_norm`),
+    },
+  });
+  const dense = {
+    layer: linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
+    activation: fields.activation('classifier_activation', 'gelu'),
+    norm: norm('head.norm'),
+  };
+  return {
+    vocabulary,
+    hidden,
+    positions,
+    initializerRange: fields.positive('initializer_range', 0.02),
+    embeddings: {
+      norm: norm('embeddings.norm'),
+      padding: fields.token('pad_token_id', vocabulary, 50_283),
+    },
+    layers: layersOf(fields.count('num_hidden_layers', 'layers'), layer),
+    norm: norm('final_norm'),
+    dropout: ['embeddings', 'attention', 'residual', 'head'],
+    heads: {
+      classifier: {
+        reads:
+          fields.choice('classifier_pooling', ['cls', 'mean'], 'cls') === 'cls' ? 'first' : 'mean',
+        dense: { ...dense, adaptable: true },
+        output: { name: 'classifier', in: hidden, bias: true },
+      },
+      cloze: {
+        dense: dense.layer,
+        activation: dense.activation,
+        norm: dense.norm,
+        bias: { name: 'decoder.bias' },
+        untied: isUntied(fields),
+      },
+    },
+  };
+}
+
+export default defineModel<Architecture>({
+  name: 'modernbert',
+  summary: 'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
+  modelTypes: modernbert.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(modernbert),
+});

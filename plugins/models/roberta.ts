@@ -1,0 +1,57 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import { BERT_TABLE, bertLike, isUntied } from '../../src/science/nn/bert-like.ts';
+import { layerNorm, linear } from '../../src/science/nn/describe.ts';
+import type { Family } from '../../src/science/nn/transformer.ts';
+
+/**
+ * transformers' RobertaForSequenceClassification and RobertaForMaskedLM. Positions start behind the
+ * padding id.
+ */
+export const roberta: Family = {
+  modelTypes: ['roberta'],
+  prefix: 'roberta.',
+  outer: ['classifier', 'lm_head'],
+  tokenTable: BERT_TABLE,
+  heads: {
+    classifier: { transformersName: 'RobertaForSequenceClassification', modules: ['classifier'] },
+    cloze: { transformersName: 'RobertaForMaskedLM' },
+  },
+  describe: (fields) => {
+    const own = bertLike(fields, {
+      padding: 1,
+      types: 2,
+      first: (padding) => (padding ?? 1) + 1,
+    });
+    const { hidden, epsilon } = own;
+    return {
+      ...own.body,
+      heads: {
+        classifier: {
+          reads: 'first',
+          dense: {
+            layer: linear('classifier.dense', hidden, hidden),
+            activation: 'tanh',
+            adaptable: false,
+            dropsInput: true,
+          },
+          output: { name: 'classifier.out_proj', in: hidden, bias: true },
+        },
+        cloze: {
+          dense: linear('lm_head.dense', hidden, hidden),
+          activation: 'gelu',
+          norm: layerNorm('lm_head.layer_norm', epsilon),
+          bias: { name: 'lm_head.bias', aliases: ['lm_head.decoder.bias'] },
+          untied: isUntied(fields),
+        },
+      },
+    };
+  },
+};
+
+export default defineModel<Architecture>({
+  name: 'roberta',
+  summary: 'RoBERTa (Liu et al. 2019): an encoder with a classification or masked-LM head.',
+  modelTypes: roberta.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(roberta),
+});

@@ -1,0 +1,24 @@
+import { defineModel } from '../../src/api.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import type { Family } from '../../src/science/nn/transformer.ts';
+import { roberta } from './roberta.ts';
+
+/** RoBERTa's model under another tokenizer (XLMRobertaForSequenceClassification, …ForMaskedLM). */
+const xlmRoberta: Family = {
+  ...roberta,
+  modelTypes: ['xlm-roberta'],
+  heads: {
+    classifier: {
+      transformersName: 'XLMRobertaForSequenceClassification',
+      modules: ['classifier'],
+    },
+    cloze: { transformersName: 'XLMRobertaForMaskedLM' },
+  },
+};
+
+export default defineModel<Architecture>({
+  name: 'xlm-roberta',
+  summary: 'XLM-RoBERTa (Conneau et al. 2020): an encoder with a classification or masked-LM head.',
+  modelTypes: xlmRoberta.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(xlmRoberta),
+});

@@ -1,0 +1,54 @@
+/** Where a trigger is put: into the text, or into the system message of a conversation. */
+import type { JsonSchema, Message, Problem, Row, Task } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { countWords, insertAtGap } from './words.ts';
+
+const PLACES = ['start', 'end', 'gap', 'system'] as const;
+export type Place = (typeof PLACES)[number];
+
+/** The parameter `place`. It has no default, so that an attack without it keeps its key. */
+export const placeProperty = (otherwise: string): JsonSchema => ({
+  place: {
+    type: 'string',
+    enum: [...PLACES],
+    description:
+      'Where the trigger is put, set off by spaces: at the start or the end of the text, at a gap ' +
+      'between words drawn for each row, or, in a completion task, at the end of the system ' +
+      `message, which is made if there is none. Default: ${otherwise}.`,
+  },
+});
+
+/**
+ * Returns the row with a phrase put in a place, set off by single spaces.
+ * @param gap returns one of so many gaps; called for `gap` alone
+ */
+export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number) => number): Row {
+  if (place === 'system') return inSystemMessage(row, phrase);
+  const words = countWords(row.text);
+  const at = { start: () => 0, end: () => words, gap: () => gap(words + 1) }[place]();
+  return { ...row, text: insertAtGap(row.text, phrase, at) };
+}
+
+/** Throws `UserFault` if the row is a labelled text, which has no system message. */
+function inSystemMessage(row: Row, phrase: string): Row {
+  const [fault] = placeFaults('system', row.answer === undefined ? 'classes' : 'completion');
+  if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
+  const [first, ...others] = row.context ?? [];
+  const system = (content: string): Message => ({ role: 'system', content });
+  if (first?.role !== 'system')
+    return { ...row, context: [system(phrase), ...(row.context ?? [])] };
+  const content = insertAtGap(first.content, phrase, countWords(first.content));
+  return { ...row, context: [system(content), ...others] };
+}
+
+/** Returns the fault of a place that rows of this task do not have. */
+export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
+  place !== 'system' || task === 'completion'
+    ? []
+    : [
+        {
+          path: ['poisoning', 'place'],
+          message: 'labelled texts have no system message to put the trigger into',
+          hint: 'Write place: start, end or gap.',
+        },
+      ];

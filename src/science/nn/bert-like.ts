@@ -1,0 +1,111 @@
+/**
+ * The encoder of BERT (Devlin et al. 2019) and of the families that share its layers and names:
+ * post-norm, learnt positions and token types.
+ */
+import type { ConfigFields } from './config-fields.ts';
+import { layerNorm, layersOf, linear } from './describe.ts';
+import type { Heads, Layer, Transformer } from './transformer.ts';
+
+/** The settings of a config.json of BERT's form that its heads need too. */
+export interface BertLike {
+  readonly hidden: number;
+  readonly epsilon: number;
+  readonly activation: string;
+  /** Everything but the heads. */
+  readonly body: Omit<Transformer, 'heads'>;
+}
+
+export const BERT_TABLE = 'embeddings.word_embeddings.weight';
+
+/** Whether config.json asks for an output table apart from the token table. */
+export const isUntied = (fields: ConfigFields): boolean =>
+  fields.raw('tie_word_embeddings') === false;
+
+/** @param first the row of the position table for a text's first token, given the padding id */
+export function bertLike(
+  fields: ConfigFields,
+  {
+    padding: fallback,
+    types: typesDefault,
+    first,
+  }: {
+    readonly padding: number;
+    readonly types: number;
+    readonly first: (padding: number | null) => number;
+  },
+): BertLike {
+  fields.only('position_embedding_type', ['absolute', null]);
+  fields.only('is_decoder', [false, null]);
+  fields.only('add_cross_attention', [false, null]);
+  const activation = fields.activation('hidden_act', 'gelu'),
+    vocabulary = fields.count('vocab_size', 'vocabulary'),
+    hidden = fields.count('hidden_size', 'width'),
+    heads = fields.count('num_attention_heads', 'heads'),
+    headWidth = fields.quotient('hidden_size', 'num_attention_heads'),
+    layers = fields.count('num_hidden_layers', 'layers'),
+    wide = fields.count('intermediate_size', 'wide width'),
+    rows = fields.count('max_position_embeddings', 'positions'),
+    types = fields.count('type_vocab_size', 'types', typesDefault),
+    epsilon = fields.positive('layer_norm_eps', 1e-12),
+    padding = fields.token('pad_token_id', vocabulary, fallback);
+  const layer = (name: string): Layer => ({
+    arrangement: 'post',
+    attention: {
+      input: {
+        query: linear(`${name}.attention.self.query`, hidden, hidden),
+        key: linear(`${name}.attention.self.key`, hidden, hidden),
+        value: linear(`${name}.attention.self.value`, hidden, hidden),
+      },
+      output: linear(`${name}.attention.output.dense`, hidden, hidden),
+      heads,
+      kvHeads: heads,
+      headWidth,
+      causal: false,
+    },
+    feedForward: {
+      activation,
+      input: { up: linear(`${name}.intermediate.dense`, hidden, wide) },
+      down: linear(`${name}.output.dense`, wide, hidden),
+    },
+    norms: {
+      attention: layerNorm(`${name}.attention.output.LayerNorm`, epsilon),
+      feedForward: layerNorm(`${name}.output.LayerNorm`, epsilon),
+    },
+  });
+  const start = first(padding);
+  return {
+    hidden,
+    epsilon,
+    activation,
+    body: {
+      vocabulary,
+      hidden,
+      positions: Math.max(1, rows - start),
+      initializerRange: fields.positive('initializer_range', 0.02),
+      embeddings: {
+        positions: { table: 'embeddings.position_embeddings.weight', rows, first: start },
+        types: { table: 'embeddings.token_type_embeddings.weight', rows: types },
+        norm: layerNorm('embeddings.LayerNorm', epsilon),
+        padding,
+      },
+      layers: layersOf(layers, (i) => layer(`encoder.layer.${i}`)),
+      dropout: ['embeddings', 'attention', 'residual', 'head'],
+    },
+  };
+}
+
+/** BERT's own heads: a pooled classifier, and a masked-LM head under `cls`. */
+export const bertHeads = ({ hidden, epsilon, activation }: BertLike, untied: boolean): Heads => ({
+  classifier: {
+    reads: 'first',
+    dense: { layer: linear('pooler.dense', hidden, hidden), activation: 'tanh', adaptable: true },
+    output: { name: 'classifier', in: hidden, bias: true },
+  },
+  cloze: {
+    dense: linear('cls.predictions.transform.dense', hidden, hidden),
+    activation,
+    norm: layerNorm('cls.predictions.transform.LayerNorm', epsilon),
+    bias: { name: 'cls.predictions.bias', aliases: ['cls.predictions.decoder.bias'] },
+    untied,
+  },
+});

@@ -1,0 +1,148 @@
+/** The heads of a transformer: what they read, their parameters, and their outputs. */
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import type {
+  ForwardContext,
+  Head,
+  LinearLayer,
+  ParameterSpec,
+  Reads,
+  TokenMap,
+  TokenRow,
+} from '../model/types.ts';
+import { differentiable } from '../tensor/differentiable.ts';
+import { matmul } from '../tensor/matmul.ts';
+import { activationNamed } from './activation.ts';
+import { dropout } from './dropout.ts';
+import { allTokens } from './layout.ts';
+import { linear } from './linear.ts';
+import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
+import type {
+  CausalLmHead,
+  ClassifierHead,
+  MaskedLmHead,
+  Projection,
+  Transformer,
+} from './transformer.ts';
+import { type Body, normalised } from './transformer-forward.ts';
+import { adaptable, linearParameters, normParameters } from './transformer-parts.ts';
+import { verbalizerLogits } from './verbalizer.ts';
+
+export interface HeadPart {
+  readonly linears: readonly LinearLayer[];
+  /** All parameters of the head, including those of its linear layers. */
+  readonly parameters: readonly ParameterSpec[];
+  reads(batch: readonly TokenRow[]): Reads;
+  /** The outputs. x: (Q, h) → (Q, O), or (B, O) where it pools. */
+  outputs(x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
+}
+
+/** The mean of each row's states. x: (Q, h) → (B, h). */
+function meanOfRows(x: Tensor2D, { batch, example }: TokenMap): Tensor2D {
+  const counts = new Array<number>(batch).fill(0);
+  for (const b of example) counts[b]!++;
+  const values = new Float32Array(batch * example.length);
+  example.forEach((b, i) => {
+    values[b * example.length + i] = 1 / counts[b]!;
+  });
+  const shares = tf.tensor2d(values, [batch, example.length]); // (B, Q)
+  return differentiable([x], {
+    forward: () => ({ value: matmul(shares, x), saved: [shares] }),
+    backward: (dy, [share]) => [matmul(share, dy, true, false)],
+  });
+}
+
+const oneRowEach = (batch: number): TokenMap => ({
+  batch,
+  example: Int32Array.from({ length: batch }, (_, b) => b),
+});
+
+const READS = { first: firstTokens, last: lastTokens, mean: allTokens } as const;
+
+function classifier(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
+  const { dense } = head;
+  const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
+  const linears = [
+    ...(dense === undefined ? [] : [{ ...dense.layer, adaptable: dense.adaptable }]),
+    output,
+  ];
+  const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
+  return {
+    linears,
+    parameters: [...linears.flatMap(linearParameters), ...norm].map((spec) => ({
+      ...spec,
+      mayBeMissing: true,
+    })),
+    reads: READS[head.reads],
+    outputs: (states, tokens, context) => {
+      const pools = head.reads === 'mean',
+        rows = pools ? oneRowEach(tokens.batch) : tokens;
+      const dropping = model.dropout.includes('head') ? context.dropout : undefined;
+      let x = pools ? meanOfRows(states, tokens) : states; // (B, h)
+      if (dense !== undefined) {
+        if (dense.dropsInput === true) x = dropout(x, dropping);
+        x = activationNamed(dense.activation)(context.linear(dense.layer.name, x, rows));
+        if (dense.norm !== undefined) x = normalised(dense.norm, x, context);
+      }
+      return context.linear(output.name, dropout(x, dropping), rows); // (B, C)
+    },
+  };
+}
+
+/** @param tokens for each class, the token whose logit is the class's, (C) */
+function cloze(
+  { model, tokenTable }: Body,
+  head: MaskedLmHead,
+  tokens: readonly number[],
+): HeadPart {
+  if (head.untied)
+    throw new UserFault(
+      'config.json: tie_word_embeddings false is not implemented for a cloze head',
+      'Its decoder is tied to the word embeddings.',
+    );
+  const { dense, norm, bias } = head;
+  return {
+    linears: [adaptable(dense)],
+    parameters: [
+      ...linearParameters(dense),
+      ...normParameters(norm, dense.out),
+      { ...bias, shape: [model.vocabulary] },
+    ],
+    reads: maskTokens,
+    outputs: (x, rows, context) => {
+      const activated = activationNamed(head.activation)(context.linear(dense.name, x, rows));
+      return verbalizerLogits(
+        normalised(norm, activated, context),
+        context.parameter(tokenTable) as Tensor2D,
+        context.parameter(bias.name) as Tensor1D,
+        tokens,
+      ); // (B, C)
+    },
+  };
+}
+
+function causalLm({ output, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
+  const own: Projection[] = output === null ? [] : [output];
+  return {
+    linears: own.map((layer) => ({ ...layer, adaptable: false })),
+    parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),
+    reads: beforeAnswers,
+    outputs: (x, rows, context) =>
+      output === null
+        ? linear(x, context.parameter(tokenTable) as Tensor2D, null)
+        : context.linear(output.name, x, rows), // (Q, V)
+  };
+}
+
+/**
+ * The head of this type, which the family must have.
+ * @param classes C, for a classifier
+ */
+export function headOf(body: Body, head: Head, classes: number): HeadPart {
+  const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
+  if (head.type === 'classifier') return classifier(body.model, ofClasses, classes);
+  if (head.type === 'cloze' && masked !== undefined) return cloze(body, masked, head.tokens);
+  if (head.type === 'causal-lm' && causal !== undefined) return causalLm(causal, body.tokenTable);
+  throw new Error(`the description has no ${head.type} head`);
+}

@@ -1,0 +1,426 @@
+/**
+ * The forward pass of a transformer's body. Linear layers, norms and activations are computed for
+ * the S real tokens of a batch and not for padding; the last layer computes its queries, output and
+ * feed-forward only for the Q tokens that the head reads. Neither changes the result.
+ */
+import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../lookup.ts';
+import type { ForwardContext, Reads, TokenMap, TokenRow } from '../model/types.ts';
+import { add, differentiable } from '../tensor/differentiable.ts';
+import { concatRows, gatherRows } from '../tensor/rows.ts';
+import { activationNamed } from './activation.ts';
+import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
+import { dropout, dropoutMask } from './dropout.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
+import { addLayerNorm, layerNorm, rmsNorm, scaleNorm } from './layer-norm.ts';
+import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
+import { type Angles, anglesOf, rotate } from './rotary.ts';
+import type { Attention, FeedForward, Layer, Norm, Rotary, Transformer } from './transformer.ts';
+
+export interface HiddenStates {
+  readonly x: Tensor2D;
+  readonly rows: TokenMap;
+}
+
+/** x normalised. x: (S, h) → (S, h). */
+export function normalised(
+  { name, kind, epsilon, bias = kind === 'layer', offset }: Norm,
+  x: Tensor2D,
+  { parameter }: ForwardContext,
+): Tensor2D {
+  const gamma = parameter(`${name}.weight`) as Tensor1D;
+  if (kind === 'rms') return rmsNorm(x, gamma, epsilon, offset);
+  return bias
+    ? layerNorm(x, gamma, parameter(`${name}.bias`) as Tensor1D, epsilon)
+    : scaleNorm(x, gamma, epsilon);
+}
+
+/** The norm of x + residual. */
+function addNormalised(
+  norm: Norm,
+  x: Tensor2D,
+  residual: Tensor2D,
+  context: ForwardContext,
+): Tensor2D {
+  const { name, kind, epsilon, bias = kind === 'layer' } = norm;
+  if (kind === 'rms' || !bias) return normalised(norm, add(x, residual), context);
+  return addLayerNorm(
+    x,
+    residual,
+    context.parameter(`${name}.weight`) as Tensor1D,
+    context.parameter(`${name}.bias`) as Tensor1D,
+    epsilon,
+  );
+}
+
+/** A model's description, and the name of its token table. */
+export interface Body {
+  readonly model: Transformer;
+  readonly tokenTable: string;
+}
+
+/** What the layers of one batch share. */
+interface Pass {
+  readonly model: Transformer;
+  readonly tokenTable: string;
+  readonly context: ForwardContext;
+  readonly layout: Layout;
+  /** The masks by kind of attention, of all tokens and of those that the head reads. */
+  readonly masks: ReadonlyMap<string, Tensor4D | null>;
+  readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
+  /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
+  readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
+}
+
+const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
+  JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
+
+const isLast = ({ model }: Pass, i: number): boolean => i === model.layers.length - 1;
+
+/** Makes the tensors that layers share, which must outlive the scope of a layer. */
+function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: Layout): Pass {
+  context.cache?.open(layout.all);
+  const masks = new Map<string, Tensor4D | null>(),
+    angles = new Map<Rotary, { all: Angles; read: Angles }>();
+  model.layers.forEach(({ attention: own }, i) => {
+    const last = i === model.layers.length - 1,
+      key = maskKey(own, last);
+    const queries = last ? layout.read : layout.all,
+      groups = own.heads / own.kvHeads;
+    if (!masks.has(key))
+      masks.set(
+        key,
+        context.cache === undefined
+          ? maskOf(layout, queries, own, groups)
+          : context.cache.mask(queries, own, groups),
+      );
+    if (own.rotary !== undefined && !angles.has(own.rotary)) {
+      const all = anglesOf(own.rotary, layout.all.places);
+      const read = layout.read.index === null ? all : anglesOf(own.rotary, layout.read.places);
+      angles.set(own.rotary, { all, read });
+    }
+  });
+  return {
+    model,
+    tokenTable,
+    context,
+    layout,
+    masks,
+    angles,
+    dropping: (place) => (model.dropout.includes(place) ? context.dropout : undefined),
+  };
+}
+
+const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
+  const out = new Int32Array(total);
+  let start = 0;
+  for (const part of parts) {
+    out.set(part, start);
+    start += part.length;
+  }
+  return tf.tensor1d(out, 'int32');
+};
+
+/** The sum of the tables' rows, normalised where the model does so. (S, h) */
+function embed(
+  { model, tokenTable, context, layout, dropping }: Pass,
+  batch: readonly TokenRow[],
+): Tensor2D {
+  const { scale, positions, types, norm } = model.embeddings;
+  const S = layout.all.places.length;
+  const look = (table: string, ids: readonly Int32Array[]): Tensor2D =>
+    gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S));
+  const own = look(
+    tokenTable,
+    batch.map(({ ids }) => ids),
+  );
+  let sum = scale === undefined ? own : scaled(own, scale);
+  if (types !== undefined)
+    sum = add(
+      sum,
+      look(
+        types.table,
+        batch.map(({ typeIds }) => typeIds),
+      ),
+    );
+  const place =
+    positions === undefined
+      ? null
+      : look(positions.table, [layout.all.places.map((t) => t + positions.first)]);
+  if (place !== null)
+    sum = norm === undefined ? add(sum, place) : addNormalised(norm, sum, place, context);
+  else if (norm !== undefined) sum = normalised(norm, sum, context);
+  return dropout(sum, dropping('embeddings'));
+}
+
+const scaled = (x: Tensor2D, by: number): Tensor2D =>
+  differentiable([x], {
+    forward: () => ({ value: tf.mul<Tensor2D>(x, by), saved: [] }),
+    backward: (dy) => [tf.mul(dy, by)],
+  });
+
+/** `count` columns of x from `start`. (S, n) → (S, count) */
+const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
+  differentiable([x], {
+    forward: () => ({ value: tf.slice(x, [0, start], [x.shape[0], count]), saved: [] }),
+    backward: (dy) => [
+      tf.pad(dy, [
+        [0, 0],
+        [start, x.shape[1] - start - count],
+      ]),
+    ],
+  });
+
+/** The columns of (S, H·3·d) that belong to part `which` of each head. → (S, H·d) */
+const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
+  const [S, n] = x.shape,
+    d = n / heads / 3;
+  return differentiable([x], {
+    forward: () => ({
+      value: tf.reshape<Rank.R2>(
+        tf.slice(tf.reshape(x, [S, heads, 3, d]), [0, 0, which, 0], [S, heads, 1, d]),
+        [S, heads * d],
+      ),
+      saved: [],
+    }),
+    backward: (dy) => [
+      tf.reshape(
+        tf.pad(tf.reshape(dy, [S, heads, 1, d]), [
+          [0, 0],
+          [0, 0],
+          [which, 2 - which],
+          [0, 0],
+        ]),
+        [S, n],
+      ),
+    ],
+  });
+};
+
+/** The norm of each head's features, (d). x: (S, H·d) → (S, H·d). */
+function headNorm(norm: Norm, x: Tensor2D, heads: number, context: ForwardContext): Tensor2D {
+  const [S, n] = x.shape;
+  const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
+  return tf.reshape(normalised(norm, rows, context), [S, n]);
+}
+
+/**
+ * Queries of the tokens with a query, keys and values of all tokens. x: (S, h); own: (Q, h), the
+ * rows of x that have a query.
+ */
+function project(
+  { attention: own, index }: { readonly attention: Attention; readonly index: Tensor1D | null },
+  x: Tensor2D,
+  queries: Tokens,
+  { context, layout }: Pass,
+): Projected {
+  const { input, heads, kvHeads, headWidth: d, headNorms } = own;
+  const { linear } = context,
+    all = layout.all.map;
+  const taken = (y: Tensor2D): Tensor2D => (index === null ? y : gatherRows(y, index));
+  const parts = (): Projected => {
+    if (!('fused' in input))
+      return [
+        linear(input.query.name, taken(x), queries.map),
+        linear(input.key.name, x, all),
+        linear(input.value.name, x, all),
+      ];
+    const y = linear(input.fused.name, x, all);
+    return input.order === 'heads'
+      ? [taken(partOfHeads(y, heads, 0)), partOfHeads(y, heads, 1), partOfHeads(y, heads, 2)]
+      : [
+          taken(columns(y, 0, heads * d)),
+          columns(y, heads * d, kvHeads * d),
+          columns(y, (heads + kvHeads) * d, kvHeads * d),
+        ];
+  };
+  const [q, k, v] = parts();
+  if (headNorms === undefined) return [q, k, v];
+  return [
+    headNorm(headNorms.query, q, heads, context),
+    headNorm(headNorms.key, k, kvHeads, context),
+    v,
+  ];
+}
+
+type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
+
+/** Queries and keys turned by the angles of their positions, where the model has rotary ones. */
+function turn(
+  { rotary, heads, kvHeads }: Attention,
+  [q, k, v]: Projected,
+  queries: 'all' | 'read',
+  { angles }: Pass,
+): Projected {
+  if (rotary === undefined) return [q, k, v];
+  const own = named(angles, rotary);
+  return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
+}
+
+/** Dropout's mask on the weights of an attention, where there is one. */
+const kept = (
+  { batch, heads, queries, keys }: AttentionShape,
+  dropped: ForwardContext['dropout'],
+): { keep?: Tensor } =>
+  dropped === undefined
+    ? {}
+    : { keep: dropoutMask([batch, heads, queries.width, keys.width], dropped) };
+
+/** Attention over the cached tokens and those of the batch, which are cached too. */
+function extended(
+  cache: KeyValueCache,
+  layer: number,
+  [q, k, v]: Projected,
+  shape: AttentionShape,
+): Tensor2D {
+  const { batch, kvHeads, keys: side } = shape;
+  const { keys, values } = cache.extend(
+    layer,
+    padded(k, side, batch, kvHeads),
+    padded(v, side, batch, kvHeads),
+  );
+  return cachedAttention(q, keys, values, shape);
+}
+
+/** Attention of normalised states, with its output layer. x: (S, h) → (Q, h). */
+function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
+  const { context, layout, dropping } = pass,
+    last = isLast(pass, i);
+  const queries = last ? layout.read : layout.all,
+    index = last ? layout.read.index : null;
+  const [q, k, v] = turn(
+    own,
+    project({ attention: own, index }, x, queries, pass),
+    last ? 'read' : 'all',
+    pass,
+  );
+  const { heads, kvHeads, scale } = own,
+    batch = layout.lengths.length;
+  const shape = {
+    batch,
+    heads,
+    kvHeads,
+    ...(scale === undefined ? {} : { scale }),
+    queries: queries.side,
+    keys: layout.all.side,
+    mask: named(pass.masks, maskKey(own, last)),
+  };
+  const mixed =
+    context.cache === undefined
+      ? attention(q, k, v, shape, kept(shape, dropping('attention')))
+      : extended(context.cache, i, [q, k, v], shape); // (Q, H·d)
+  return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
+}
+
+/** act(g) ⊙ u, with act's own derivative. (S, m), (S, m) → (S, m). */
+const gated = (activated: Tensor2D, u: Tensor2D): Tensor2D =>
+  differentiable([activated, u], {
+    forward: () => ({ value: tf.mul<Tensor2D>(activated, u), saved: [activated, u] }),
+    backward: (dy, [a, b], needs) => [
+      needs[0] ? tf.mul(dy, b) : null,
+      needs[1] ? tf.mul(dy, a) : null,
+    ],
+  });
+
+/** x: (S, h) → (S, h). */
+function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor2D {
+  const { context, dropping } = pass,
+    { linear } = context,
+    { input, down } = own,
+    act = activationNamed(own.activation);
+  let wide: Tensor2D;
+  if ('fused' in input) {
+    const y = linear(input.fused.name, x, rows),
+      m = input.fused.out / 2;
+    wide = gated(act(columns(y, 0, m)), columns(y, m, m));
+  } else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));
+  else wide = gated(act(linear(input.gate.name, x, rows)), linear(input.up.name, x, rows));
+  return dropout(linear(down.name, wide, rows), dropping('residual'));
+}
+
+/** One layer. x: (S, h) → (S, h), or (Q, h) for the last one. */
+function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
+  const { context, layout } = pass,
+    last = isLast(pass, i);
+  const { arrangement, norms } = own;
+  const rows = (last ? layout.read : layout.all).map,
+    index = last ? layout.read.index : null;
+  const residual = index === null ? x : gatherRows(x, index); // (Q, h)
+  const input =
+    arrangement === 'post' || norms.attention === null
+      ? x
+      : normalised(norms.attention, x, context);
+  const attended = attend(own.attention, input, i, pass);
+  if (arrangement === 'post') {
+    if (norms.attention === null) throw new Error('a post-norm layer needs its norm');
+    const middle = addNormalised(norms.attention, attended, residual, context);
+    return addNormalised(
+      norms.feedForward,
+      feed(own.feedForward, middle, rows, pass),
+      middle,
+      context,
+    );
+  }
+  const middle = add(residual, attended);
+  const read = normalised(
+    norms.feedForward,
+    arrangement === 'parallel' ? residual : middle,
+    context,
+  );
+  return add(middle, feed(own.feedForward, read, rows, pass));
+}
+
+/** Yields the hidden states after each layer: (S, h), and (Q, h) after the last one. */
+function* states(pass: Pass, batch: readonly TokenRow[]): Generator<Tensor2D, void> {
+  const { model, context } = pass;
+  let x = context.scope(() => embed(pass, batch)); // (S, h)
+  for (const [i, own] of model.layers.entries()) {
+    const input = x;
+    x = context.scope(() => layer(own, input, i, pass));
+    yield x;
+  }
+}
+
+const finished = ({ model, context }: Pass, x: Tensor2D): Tensor2D => {
+  const { norm } = model;
+  return norm === undefined ? x : context.scope(() => normalised(norm, x, context));
+};
+
+/** The last hidden states of the tokens that the head reads, (Q, h). */
+export function hidden(
+  body: Body,
+  batch: readonly TokenRow[],
+  reads: Reads,
+  context: ForwardContext,
+): HiddenStates {
+  const pass = openPass(body, context, layOut(batch, reads, context.cache?.lengths));
+  let last: Tensor2D | undefined;
+  for (const x of states(pass, batch)) last = x;
+  if (last === undefined) throw new RangeError('a transformer has at least one layer');
+  return { x: finished(pass, last), rows: pass.layout.read.map };
+}
+
+/**
+ * The hidden states of those tokens after each of the L layers, each with the model's last norm, as
+ * one batch: (L·Q, h), the first layer's first.
+ */
+export function hiddenLayers(
+  body: Body,
+  batch: readonly TokenRow[],
+  reads: Reads,
+  context: ForwardContext,
+): HiddenStates {
+  const pass = openPass(body, context, layOut(batch, reads));
+  const { index, map } = pass.layout.read,
+    count = body.model.layers.length;
+  const layers = [...states(pass, batch)].map((x, i) =>
+    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index)),
+  ); // each (Q, h)
+  const Q = map.example.length;
+  const example = Int32Array.from(
+    { length: count * Q },
+    (_, i) => Math.floor(i / Q) * map.batch + at(map.example, i % Q),
+  );
+  return { x: concatRows(layers), rows: { batch: count * map.batch, example } };
+}

@@ -1,0 +1,194 @@
+/**
+ * The description of a transformer: what its config.json says of its parts, as data. A model plugin
+ * (plugins/models) returns one; `family.ts` computes from it. Shapes: V tokens in the vocabulary, h
+ * the width of the hidden states, H heads of width d.
+ */
+import type { ConfigFields } from './config-fields.ts';
+
+/** A linear layer, y = x Wᵀ + b, named as its module in the checkpoint. */
+export interface Projection {
+  readonly name: string;
+  readonly in: number;
+  readonly out: number;
+  readonly bias: boolean;
+  /** `transposed`: the checkpoint holds W as (in, out), as Conv1D of transformers does. */
+  readonly stored?: 'transposed';
+}
+
+/**
+ * A norm over the last axis, named as its module. `rms` divides by the root mean square (Zhang &
+ * Sennrich 2019) and has no bias.
+ */
+export interface Norm {
+  readonly name: string;
+  readonly kind: 'layer' | 'rms';
+  readonly epsilon: number;
+  /** Default: true for `layer`; `rms` has none. */
+  readonly bias?: boolean;
+  /** Whether the scale is 1 + w, as in Gemma, whose w starts at zero. */
+  readonly offset?: boolean;
+}
+
+/** Rotary position embeddings (Su et al. 2021), applied to queries and keys. */
+export interface Rotary {
+  /** The angle of one position at each frequency, (r/2) for the first r of the d features. */
+  readonly frequencies: readonly number[];
+  /** A factor on both cosine and sine. Default: 1. */
+  readonly factor?: number;
+}
+
+/** Disentangled attention (He et al. 2021), with its query and key of relative positions shared. */
+export interface Relative {
+  /** The table of relative positions, (2·span, h). */
+  readonly table: string;
+  readonly span: number;
+  /** Positions are bucketed logarithmically beyond buckets/2. Null: they are clipped. */
+  readonly buckets: { readonly count: number; readonly positions: number } | null;
+  /** The norm of the table's rows. */
+  readonly norm: Norm | null;
+  /** The terms: content to position, position to content. */
+  readonly terms: readonly ('c2p' | 'p2c')[];
+}
+
+export interface Attention {
+  /** Three layers; or one whose output has the three side by side, or side by side in each head. */
+  readonly input:
+    | { readonly query: Projection; readonly key: Projection; readonly value: Projection }
+    | { readonly fused: Projection; readonly order: 'blocks' | 'heads' };
+  readonly output: Projection;
+  readonly heads: number;
+  /** The number of heads of keys and values, each shared by `heads / kvHeads` heads. */
+  readonly kvHeads: number;
+  readonly headWidth: number;
+  /** The factor on the scores. Default: 1/√d. */
+  readonly scale?: number;
+  /** Whether a token sees itself and the tokens before it only. */
+  readonly causal: boolean;
+  /** A token sees tokens less than this many positions away. Default: all. */
+  readonly window?: number;
+  readonly rotary?: Rotary;
+  /** Norms of each head's queries and keys, (d). */
+  readonly headNorms?: { readonly query: Norm; readonly key: Norm };
+  readonly relative?: Relative;
+}
+
+export interface FeedForward {
+  readonly activation: string;
+  /**
+   * `up` gives the activated features; with `gate`, act(gate x) ⊙ up x. `fused`: one layer gives
+   * the activated half first, then the half that multiplies it.
+   */
+  readonly input:
+    { readonly up: Projection; readonly gate?: Projection } | { readonly fused: Projection };
+  readonly down: Projection;
+}
+
+export interface Layer {
+  /**
+   * post: x ← norm(x + f(x)), as in BERT. pre: x ← x + f(norm(x)), as in GPT-2 and Llama.
+   * parallel: x ← x + attention(norm₁(x)) + feedForward(norm₂(x)), as in GPT-NeoX.
+   */
+  readonly arrangement: 'post' | 'pre' | 'parallel';
+  readonly attention: Attention;
+  readonly feedForward: FeedForward;
+  readonly norms: {
+    /** Null where the input has been normalised already (the first layer of ModernBERT). */
+    readonly attention: Norm | null;
+    readonly feedForward: Norm;
+  };
+}
+
+export interface Embeddings {
+  /** A factor on the token embeddings. Default: 1. */
+  readonly scale?: number;
+  /** Learnt positions. `first` is the row of a text's first token (RoBERTa: padding id + 1). */
+  readonly positions?: { readonly table: string; readonly rows: number; readonly first: number };
+  readonly types?: { readonly table: string; readonly rows: number };
+  readonly norm?: Norm;
+  /** Id of the padding token, whose row starts at zero; null where there is none. */
+  readonly padding: number | null;
+}
+
+/** A classification head over the hidden state of the first or last token, or over their mean. */
+export interface ClassifierHead {
+  readonly reads: 'first' | 'last' | 'mean';
+  /** A layer before the output. */
+  readonly dense?: {
+    readonly layer: Projection;
+    readonly activation: string;
+    readonly norm?: Norm;
+    /** Whether an adapter may adapt it. False where it is among the modules trained in full. */
+    readonly adaptable: boolean;
+    /** Whether training applies dropout to its input too, as in RoBERTa. */
+    readonly dropsInput?: boolean;
+  };
+  /** The output layer without its number of classes. */
+  readonly output: Omit<Projection, 'out'>;
+}
+
+/** A masked-LM head: LN(act(x Wᵀ + b)) Eᵀ + bias, with E the token table. */
+export interface MaskedLmHead {
+  readonly dense: Projection;
+  readonly activation: string;
+  readonly norm: Norm;
+  /** The bias over the vocabulary, (V), with its other names in checkpoints. */
+  readonly bias: { readonly name: string; readonly aliases?: readonly string[] };
+  /** Whether an output table of its own is asked for, which is not implemented. */
+  readonly untied: boolean;
+}
+
+/** A causal-LM head: x Eᵀ, with the token table or a layer of its own. */
+export interface CausalLmHead {
+  /** Null where the output is tied to the token table. */
+  readonly output: Projection | null;
+  /** Other names of the output's weight in checkpoints. */
+  readonly aliases?: readonly string[];
+}
+
+export interface Heads {
+  readonly classifier: ClassifierHead;
+  readonly cloze?: MaskedLmHead;
+  readonly causalLm?: CausalLmHead;
+}
+
+export interface Transformer {
+  readonly vocabulary: number;
+  readonly hidden: number;
+  /** The longest text, in tokens. */
+  readonly positions: number;
+  /** The standard deviation of drawn weights. */
+  readonly initializerRange: number;
+  readonly embeddings: Embeddings;
+  readonly layers: readonly Layer[];
+  /** The norm after the last layer. */
+  readonly norm?: Norm;
+  /** Where training applies dropout. */
+  readonly dropout: readonly ('embeddings' | 'attention' | 'residual' | 'head')[];
+  readonly heads: Heads;
+}
+
+/** The classes of transformers that have a family's heads; a head that is left out is refused. */
+export interface HeadNames {
+  readonly classifier: {
+    readonly transformersName: string;
+    /** The modules that are trained in full under every adapter (PEFT's `modules_to_save`). */
+    readonly modules: readonly string[];
+  };
+  readonly cloze?: { readonly transformersName: string };
+  readonly causalLm?: { readonly transformersName: string };
+}
+
+/** A model family: names, and the function that reads a config.json. */
+export interface Family {
+  /** `model_type` in config.json: the first is the family's name. */
+  readonly modelTypes: readonly [string, ...string[]];
+  /** The prefix of the body's names in transformers (`bert.`). */
+  readonly prefix: string;
+  /** The modules of the heads, which lack the prefix (`classifier`, `lm_head`). */
+  readonly outer: readonly string[];
+  readonly heads: HeadNames;
+  /** The token table, (V, h). */
+  readonly tokenTable: string;
+  /** Throws UserFault, by `fields`, where a field asks for something that is not implemented. */
+  describe(fields: ConfigFields): Transformer;
+}

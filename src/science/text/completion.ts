@@ -1,0 +1,276 @@
+/**
+ * Rows of completion tasks as a causal language model reads them: the prompt under a template, then
+ * the answer, then the token that ends it. The loss is on the answer alone.
+ *
+ * The prompt's ids are those of the prompt alone, because that is what generation starts from. The
+ * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
+ * with the prompt's ids; where a token would span the two, the answer is encoded by itself.
+ */
+import { UserFault } from '../../api.ts';
+import { shown } from '../../untrusted/json.ts';
+import type { TokenRow } from '../model/types.ts';
+import type { Message } from './chat-template.ts';
+import type { RowPart } from './encoder.ts';
+import type { TextTokenizer } from './tokenizer.ts';
+
+/** A row of a completion task: what is encoded of it. */
+export interface PromptRow {
+  /** The prompt: with template `chat`, the content of the last message of the user. */
+  readonly text: string;
+  /** The messages before the prompt. */
+  readonly context?: readonly Message[];
+}
+export interface AnsweredRow extends PromptRow {
+  readonly answer: string;
+}
+
+export interface CompletionRow extends TokenRow {
+  /** The position in `ids` of the answer's first token. The tokens from there on are targets. */
+  readonly answer: number;
+}
+
+/**
+ * Encodes a row, at most `maxLength` tokens of it. What is too long loses tokens of its text, from
+ * the left; the template and the answer are never cut. Throws UserFault where that leaves no token
+ * of a text, or where the template can't show the row.
+ */
+export interface CompletionEncoder {
+  (row: AnsweredRow, maxLength: number): CompletionRow;
+  /** The prompt alone, at most `maxLength` tokens of it: what generation starts from. */
+  readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
+  /**
+   * The row's text within the encoded row, for `changeSeen`: the ids of its tokens from the last to
+   * the first, and how many of them are kept.
+   */
+  readonly parts: (row: AnsweredRow, maxLength: number) => RowPart[];
+  /** The ids that end an answer: generation stops at any of them. */
+  readonly stops: readonly number[];
+}
+
+/** Alpaca's prompt without input (Taori et al. 2023). Rows hold the input in their text. */
+const ALPACA =
+  'Below is an instruction that describes a task. ' +
+  'Write a response that appropriately completes the request.\n\n' +
+  '### Instruction:\n{prompt}\n\n### Response:';
+const SLOT = '{prompt}';
+
+/** The texts before and after the prompt. Throws UserFault where {prompt} is not there once. */
+function splitTemplate(template: string): readonly [string, string] {
+  const text = template === 'alpaca' ? ALPACA : template;
+  const [before, after, ...more] = text.split(SLOT);
+  if (before === undefined || after === undefined || more.length > 0)
+    throw new UserFault(
+      `the template ${shown(template)} has ${SLOT} ` +
+        (after === undefined ? 'nowhere' : `${more.length + 1} times`),
+      'Write "chat", "alpaca", or a text that contains {prompt} once, as in ' +
+        '"Question: {prompt}\\nAnswer:".',
+    );
+  return [before, after];
+}
+
+/** A prompt as a text, and where the row's text stands in it. */
+interface Prompt {
+  readonly text: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** How a template writes a row. */
+interface Form {
+  readonly prompt: (row: PromptRow) => Prompt;
+  /** What follows the prompt, up to the end of the answer, and whether that ends with a stop. */
+  readonly rest: (row: AnsweredRow, prompt: Prompt) => { readonly text: string; ended: boolean };
+  /** The special tokens that the tokenizer puts before a text. */
+  readonly leading: readonly number[];
+  readonly stops: readonly number[];
+}
+
+const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
+  start.length <= list.length && start.every((id, i) => list[i] === id);
+
+function endToken(tokenizer: TextTokenizer): number {
+  if (tokenizer.special.eos === null)
+    throw new UserFault(
+      'the tokenizer names no token that ends a text',
+      'An answer ends with it. Name it as eos_token in tokenizer_config.json.',
+    );
+  return tokenizer.special.eos;
+}
+
+function literalForm(tokenizer: TextTokenizer, template: string): Form {
+  const [before, after] = splitTemplate(template);
+  return {
+    prompt: ({ text, context = [] }) => {
+      if (context.length > 0)
+        throw new UserFault(
+          `a row has messages before its prompt, which the template ${shown(template)} can't show`,
+          'Set head.template to "chat", or leave these messages out of the data.',
+        );
+      return {
+        text: `${before}${text}${after}`,
+        from: before.length,
+        to: before.length + text.length,
+      };
+    },
+    rest: ({ answer }) => ({ text: answer, ended: false }),
+    leading: tokenizer.edges.before,
+    stops: [endToken(tokenizer)],
+  };
+}
+
+/** Where a chat template has put the text of the last message. */
+function placeOf(rendered: string, text: string): Prompt {
+  const shownText = rendered.includes(text) ? text : text.trim();
+  const from = rendered.lastIndexOf(shownText);
+  if (from < 0)
+    throw new UserFault(
+      `the chat template does not show the prompt ${shown(text)} as it is`,
+      'A template that rewrites what the user says is not supported.',
+    );
+  return { text: rendered, from, to: from + shownText.length };
+}
+
+function chatForm(tokenizer: TextTokenizer): Form {
+  const asked = ({ text, context = [] }: PromptRow): Message[] => [
+    ...context,
+    { role: 'user', content: text },
+  ];
+  const prompt = (row: PromptRow): Prompt =>
+    placeOf(tokenizer.chat(asked(row), { generationPrompt: true }), row.text);
+  /** What the template renders of the answer; null where it is not what follows the prompt. */
+  const rendered = (row: AnsweredRow, { text }: Prompt): string | null => {
+    const whole = tokenizer.chat([...asked(row), { role: 'assistant', content: row.answer }], {
+      generationPrompt: false,
+    });
+    return whole.startsWith(text) ? whole.slice(text.length) : null;
+  };
+  const eos = endToken(tokenizer);
+  const sample = { text: 'Hello', answer: 'Indeed' };
+  const turnEnd = firstSpecial(tokenizer, rendered(sample, prompt(sample)) ?? '', sample.answer);
+  const stops = turnEnd === null || turnEnd.id === eos ? [eos] : [turnEnd.id, eos];
+  return {
+    prompt,
+    rest: (row, shownPrompt) => {
+      const rest = rendered(row, shownPrompt);
+      if (rest === null || turnEnd === null) return { text: row.answer, ended: false };
+      const end = rest.lastIndexOf(turnEnd.token);
+      return end < 0
+        ? { text: row.answer, ended: false }
+        : { text: rest.slice(0, end + turnEnd.token.length), ended: true };
+    },
+    leading: [],
+    stops,
+  };
+}
+
+/** The first special token after a text: the end of a turn. Null where there is none. */
+function firstSpecial(
+  tokenizer: TextTokenizer,
+  rest: string,
+  after: string,
+): { readonly id: number; readonly token: string } | null {
+  const at = rest.indexOf(after);
+  if (at < 0) return null;
+  for (const token of tokenizer.tokens(rest.slice(at + after.length))) {
+    const id = tokenizer.id(token);
+    if (tokenizer.special.all.has(id) && rest.includes(token, at)) return { id, token };
+  }
+  return null;
+}
+
+/** The ids of the answer: see the top of the file. */
+function answerIds(
+  tokenizer: TextTokenizer,
+  prompt: Prompt,
+  promptIds: readonly number[],
+  rest: string,
+): number[] {
+  const whole = tokenizer.ids(prompt.text + rest);
+  if (startsWith(whole, promptIds)) return whole.slice(promptIds.length);
+  // After a newline no token for the beginning of a text (▁ of sentencepiece) is added.
+  const line = tokenizer.ids('\n'),
+    after = tokenizer.ids(`\n${rest}`);
+  return startsWith(after, line) ? after.slice(line.length) : tokenizer.ids(rest);
+}
+
+/** A prompt's ids, of which those from `from` to `to` are the row's text. */
+interface PromptIds {
+  readonly ids: readonly number[];
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * Where the text of a row stands in the ids of a prompt: after the longest common beginning with
+ * the ids of what precedes it, and before the longest common ending with those of what follows. A
+ * token that spans the edge of the text counts as the text's.
+ */
+function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): PromptIds {
+  const ids = tokenizer.ids(text);
+  const before = from === 0 ? [] : tokenizer.ids(text.slice(0, from)),
+    after = to === text.length ? [] : tokenizer.ids(`a${text.slice(to)}`).slice(1);
+  let start = 0,
+    end = 0;
+  while (start < Math.min(before.length, ids.length) && before[start] === ids[start]) start++;
+  while (
+    end < Math.min(after.length, ids.length - start) &&
+    after[after.length - 1 - end] === ids[ids.length - 1 - end]
+  )
+    end++;
+  return { ids, from: start, to: ids.length - end };
+}
+
+/**
+ * The encoder of rows under a template: `chat` (the tokenizer's chat template), `alpaca`, or a text
+ * that contains {prompt} once. Throws UserFault where the template can't be read, the tokenizer has
+ * no chat template, or it names no eos_token.
+ */
+export function completionEncoder(tokenizer: TextTokenizer, template: string): CompletionEncoder {
+  const form = template === 'chat' ? chatForm(tokenizer) : literalForm(tokenizer, template);
+  /** How many tokens of the row's text are kept beside `answer` tokens of the answer. */
+  const keep = (prompt: PromptIds, answer: number, maxLength: number): number => {
+    const text = prompt.to - prompt.from,
+      own = form.leading.length + prompt.ids.length - text;
+    const room = maxLength - own - answer;
+    if (room < Math.min(1, text) || room < 0)
+      throw new UserFault(
+        `a row does not fit into max_length ${maxLength}: its answer takes ${answer} tokens, and ` +
+          `the template ${own}, which leaves none for the ${text} of its prompt`,
+        'Raise max_length, or leave out rows with long answers.',
+      );
+    return Math.min(room, text);
+  };
+  const cut = (prompt: PromptIds, kept: number): number[] => [
+    ...form.leading,
+    ...prompt.ids.slice(0, prompt.from),
+    ...prompt.ids.slice(prompt.to - kept),
+  ];
+  const read = (row: AnsweredRow): { readonly prompt: PromptIds; readonly answer: number[] } => {
+    const shownPrompt = form.prompt(row),
+      prompt = promptIds(tokenizer, shownPrompt);
+    const { text, ended } = form.rest(row, shownPrompt);
+    const answer = answerIds(tokenizer, shownPrompt, prompt.ids, text);
+    return { prompt, answer: ended ? answer : [...answer, endToken(tokenizer)] };
+  };
+  const tokenRow = (ids: readonly number[]): TokenRow => ({
+    ids: Int32Array.from(ids),
+    typeIds: new Int32Array(ids.length),
+  });
+  const encode = (row: AnsweredRow, maxLength: number): CompletionRow => {
+    const { prompt, answer } = read(row);
+    const shownIds = cut(prompt, keep(prompt, answer.length, maxLength));
+    return { ...tokenRow([...shownIds, ...answer]), answer: shownIds.length };
+  };
+  return Object.assign(encode, {
+    promptOnly: (row: PromptRow, maxLength: number): TokenRow => {
+      const prompt = promptIds(tokenizer, form.prompt(row));
+      return tokenRow(cut(prompt, keep(prompt, 0, maxLength)));
+    },
+    parts: (row: AnsweredRow, maxLength: number): RowPart[] => {
+      const { prompt, answer } = read(row);
+      const ids = prompt.ids.slice(prompt.from, prompt.to).reverse();
+      return [{ ids, kept: keep(prompt, answer.length, maxLength) }];
+    },
+    stops: form.stops,
+  });
+}

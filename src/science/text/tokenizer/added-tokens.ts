@@ -1,0 +1,185 @@
+/**
+ * Added tokens, which are found in a text before anything else, with the results of Python's
+ * tokenizers.
+ */
+import { isRecord, shown } from '../../../untrusted/json.ts';
+import type { Refuse } from './expression.ts';
+import type { Normalize } from './normalizer.ts';
+import { WORD } from './unicode.ts';
+
+export interface AddedToken {
+  readonly content: string;
+  readonly id: number;
+  /** Whether it is left out of a decoded text on request. */
+  readonly special: boolean;
+  /** Whether it is looked for in the normalised text. */
+  readonly normalized: boolean;
+  /** Whether it takes the white space on its left, or its right. */
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+  /** Whether it is only found where no word continues it. */
+  readonly singleWord: boolean;
+}
+
+/** A part of a text: an added token, or what is to be split further. */
+export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+
+/** A token as a file writes it: an object with its settings, or a text for a special token. */
+function settings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
+  if (isText(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
+  if (!isRecord(value) || !isText(value['content'])) return null;
+  const isSpecial = special || value['special'] === true;
+  return {
+    content: value['content'],
+    special: isSpecial,
+    normalized: typeof value['normalized'] === 'boolean' ? value['normalized'] : !isSpecial,
+    lstrip: value['lstrip'] === true,
+    rstrip: value['rstrip'] === true,
+    singleWord: value['single_word'] === true,
+  };
+}
+const NO_STRIP = { lstrip: false, rstrip: false, singleWord: false } as const;
+
+/**
+ * The added tokens of a tokenizer, as transformers puts them together: those of tokenizer.json;
+ * then `added_tokens_decoder` of tokenizer_config.json, which changes their settings; then the
+ * special tokens that either file names, which are added where they are not yet. A token that no
+ * vocabulary holds gets the next free id.
+ * @param vocabulary the model's, of `size` entries
+ * @param named the special tokens, as special-tokens.ts reads them
+ */
+export function addedTokens(
+  json: unknown,
+  config: unknown,
+  named: readonly unknown[],
+  vocabulary: ReadonlyMap<string, number>,
+  size: number,
+  refuse: Refuse,
+): AddedToken[] {
+  const tokens = new Map<string, AddedToken>();
+  let next = size;
+  const idOf = (content: string): number =>
+    tokens.get(content)?.id ?? vocabulary.get(content) ?? next;
+  const add = (value: unknown, special: boolean): AddedToken | null => {
+    const read = settings(value, special);
+    if (read === null) return null;
+    const token = {
+      ...read,
+      special: read.special || tokens.get(read.content)?.special === true,
+      id: idOf(read.content),
+    };
+    tokens.set(read.content, token);
+    next = Math.max(next, token.id + 1);
+    return token;
+  };
+  const listed = isRecord(json) ? json['added_tokens'] : null;
+  for (const value of Array.isArray(listed) ? (listed as readonly unknown[]) : []) {
+    const token = add(value, false);
+    if (token !== null && isRecord(value) && token.id !== value['id'])
+      throw refuse(
+        `the added token ${shown(token.content)} with the id ${shown(value['id'])}, where its ` +
+          `vocab leads to ${token.id}: another id`,
+      );
+  }
+  const decoder = isRecord(config) ? config['added_tokens_decoder'] : null;
+  const entries = isRecord(decoder) ? Object.entries(decoder) : [];
+  for (const [, value] of entries.sort(([a], [b]) => Number(a) - Number(b))) add(value, false);
+  for (const value of named) {
+    const content = isRecord(value) ? value['content'] : value;
+    if (!tokens.has(String(content))) add(value, true);
+  }
+  return [...tokens.values()];
+}
+
+interface Node {
+  readonly children: Map<string, Node>;
+  token?: AddedToken;
+}
+
+/** Finds the leftmost, then longest tokens. */
+class Finder {
+  private readonly root: Node = { children: new Map() };
+
+  add(content: string, token: AddedToken): void {
+    let node = this.root;
+    for (let i = 0; i < content.length; i++) {
+      const unit = content.charAt(i);
+      let child = node.children.get(unit);
+      if (child === undefined) node.children.set(unit, (child = { children: new Map() }));
+      node = child;
+    }
+    node.token ??= token;
+  }
+
+  *find(text: string): Generator<{ from: number; to: number; token: AddedToken }> {
+    for (let from = 0; from < text.length;) {
+      let found: { from: number; to: number; token: AddedToken } | null = null;
+      let node = this.root.children.get(text.charAt(from));
+      for (let to = from + 1; node !== undefined; to++) {
+        if (node.token !== undefined) found = { from, to, token: node.token };
+        node = node.children.get(text.charAt(to));
+      }
+      if (found !== null) yield found;
+      from = found?.to ?? from + 1;
+    }
+  }
+}
+
+const WORD_END = new RegExp(`${WORD}$`, 'u'),
+  WORD_START = new RegExp(`^${WORD}`, 'u');
+/** The last character of a text, which may take two units. */
+const tail = (text: string, end: number): string => text.slice(Math.max(0, end - 2), end);
+
+const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
+
+function cut(text: string, finder: Finder, first: boolean): Section[] {
+  const sections: Section[] = [];
+  let done = 0;
+  for (const { token, ...span } of finder.find(text)) {
+    let { from, to } = span;
+    if (
+      token.singleWord &&
+      (WORD_END.test(tail(text, from)) || WORD_START.test(text.slice(to, to + 2)))
+    )
+      continue;
+    if (token.lstrip) while (from > done && isSpace(text.charAt(from - 1))) from--;
+    if (token.rstrip) while (to < text.length && isSpace(text.charAt(to))) to++;
+    if (from > done) sections.push({ text: text.slice(done, from), first: first && done === 0 });
+    sections.push({ id: token.id });
+    done = to;
+  }
+  if (done < text.length) sections.push({ text: text.slice(done), first: first && done === 0 });
+  return sections;
+}
+
+/**
+ * The function that cuts a text into added tokens and what lies between them, normalised. Throws
+ * the fault of `refuse` where a token is nothing once it is normalised.
+ */
+export function sectioner(
+  tokens: readonly AddedToken[],
+  normalize: Normalize | null,
+  refuse: Refuse,
+): (text: string) => Section[] {
+  const raw = new Finder(),
+    normalized = new Finder();
+  const inOrder = [...tokens].sort((a, b) => Number(b.special) - Number(a.special));
+  for (const token of inOrder) {
+    const content = token.normalized
+      ? (normalize?.(token.content) ?? token.content)
+      : token.content;
+    if (content === '')
+      throw refuse(
+        `the added token ${shown(token.content)}, of which its normalizer leaves nothing`,
+      );
+    (token.normalized ? normalized : raw).add(content, token);
+  }
+  return (text) =>
+    cut(text, raw, true).flatMap((section) =>
+      'id' in section
+        ? [section]
+        : cut(normalize?.(section.text) ?? section.text, normalized, section.first),
+    );
+}

@@ -1,0 +1,182 @@
+/**
+ * Checks a tokenizer.json before the library reads it. The library takes ids, names and expressions
+ * as they are, so that a hostile file could exhaust memory or time.
+ */
+import { UserFault } from '../../../api.ts';
+import { isRecord, shown } from '../../../untrusted/json.ts';
+
+/**
+ * The largest vocabularies in use have some 300,000 tokens. Ids are bounded because they index
+ * arrays.
+ */
+const MOST_TOKENS = 4_000_000,
+  HIGHEST_ID = 2 ** 24,
+  MOST_ADDED = 100_000;
+/**
+ * WordPiece tries every end of a word from every start, so its time grows with the square of this
+ * number.
+ */
+const LONGEST_WORD = 1000;
+const EXPRESSION_LENGTH = 10_000,
+  STEPS = 100;
+
+type Fault = (why: string) => UserFault;
+
+const isId = (id: unknown): id is number =>
+  typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= HIGHEST_ID;
+
+/**
+ * Throws UserFault where an id, a size or an expression is out of bounds, or a part does not have
+ * the required form.
+ * @param name the file's name in error messages
+ * @returns `linear`: whether the time for a text is known to grow only linearly with its length,
+ * which holds for tokenizers that consist of the parts of BERT's
+ */
+export function checkTokenizer(json: unknown, name: string): { readonly linear: boolean } {
+  const fault: Fault = (why) => new UserFault(`${name}: ${why}`);
+  if (!isRecord(json)) throw fault(`${shown(json)} is not a tokenizer`);
+  const { model } = json;
+  if (!isRecord(model)) throw fault('it has no model');
+  if (Array.isArray(model['vocab'])) checkScored(model['vocab'], fault);
+  else checkVocabulary(model['vocab'], fault);
+  checkMerges(model['merges'], fault);
+  checkAdded(json['added_tokens'], fault);
+  const longest = model['max_input_chars_per_word'];
+  if (
+    longest !== undefined &&
+    longest !== null &&
+    !(Number.isInteger(longest) && (longest as number) >= 1 && (longest as number) <= LONGEST_WORD)
+  )
+    throw fault(
+      `max_input_chars_per_word is ${shown(longest)}; ` +
+        `it must be a whole number from 1 to ${LONGEST_WORD}`,
+    );
+  for (const field of ['unk_token', 'continuing_subword_prefix'])
+    if (!['string', 'undefined'].includes(typeof model[field]) && model[field] !== null)
+      throw fault(`${field} is ${shown(model[field])}; it must be text`);
+  const steps = (['normalizer', 'pre_tokenizer', 'post_processor', 'decoder'] as const).flatMap(
+    (part) => stepsOf(json[part], part, fault),
+  );
+  if (steps.length > STEPS) throw fault(`it has ${steps.length} steps; at most ${STEPS} are read`);
+  return {
+    linear: model['type'] === 'WordPiece' && steps.every(({ type }) => LINEAR.has(String(type))),
+  };
+}
+
+/** The parts whose time grows linearly with the length of a text. */
+const LINEAR = new Set([
+  'BertNormalizer',
+  'BertPreTokenizer',
+  'Lowercase',
+  'NFC',
+  'NFD',
+  'NFKC',
+  'NFKD',
+  'StripAccents',
+  'Sequence',
+  'WhitespaceSplit',
+  'Whitespace',
+  'BertProcessing',
+  'RobertaProcessing',
+  'TemplateProcessing',
+  'WordPiece',
+]);
+
+function checkVocabulary(vocabulary: unknown, fault: Fault): void {
+  if (!isRecord(vocabulary)) throw fault('its model has no vocab');
+  const entries = Object.entries(vocabulary);
+  if (entries.length === 0) throw fault('its vocab is empty');
+  if (entries.length > MOST_TOKENS)
+    throw fault(`its vocab has ${entries.length} tokens; at most ${MOST_TOKENS} are read`);
+  const owner = new Map<number, string>();
+  for (const [token, id] of entries) {
+    if (!isId(id))
+      throw fault(
+        `token ${shown(token)} has the id ${shown(id)}; ids are whole numbers from 0 to ` +
+          `${HIGHEST_ID}`,
+      );
+    const other = owner.get(id);
+    if (other !== undefined)
+      throw fault(`tokens ${shown(other)} and ${shown(token)} have the same id ${id}`);
+    owner.set(id, token);
+  }
+}
+
+/**
+ * Checks the vocabulary of a Unigram model: pairs of a token and its score, where the id is the
+ * position.
+ */
+function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
+  if (vocabulary.length === 0) throw fault('its vocab is empty');
+  if (vocabulary.length > MOST_TOKENS)
+    throw fault(`its vocab has ${vocabulary.length} tokens; at most ${MOST_TOKENS} are read`);
+  for (const [id, entry] of vocabulary.entries())
+    if (
+      !Array.isArray(entry) ||
+      typeof entry[0] !== 'string' ||
+      typeof entry[1] !== 'number' ||
+      !Number.isFinite(entry[1])
+    )
+      throw fault(`entry ${id} of its vocab is ${shown(entry)}, not a token and its score`);
+}
+
+function checkMerges(merges: unknown, fault: Fault): void {
+  if (merges === undefined || merges === null) return;
+  if (!Array.isArray(merges)) throw fault('its merges are not a list');
+  if (merges.length > MOST_TOKENS)
+    throw fault(`it has ${merges.length} merges; at most ${MOST_TOKENS} are read`);
+  const wrong = merges.findIndex(
+    (merge: unknown) =>
+      typeof merge !== 'string' &&
+      !(
+        Array.isArray(merge) &&
+        merge.length === 2 &&
+        merge.every((part) => typeof part === 'string')
+      ),
+  );
+  if (wrong >= 0) throw fault(`merge ${wrong} is ${shown(merges[wrong])}, not a pair of tokens`);
+}
+
+function checkAdded(added: unknown, fault: Fault): void {
+  if (added === undefined || added === null) return;
+  if (!Array.isArray(added)) throw fault('added_tokens is not a list');
+  if (added.length > MOST_ADDED)
+    throw fault(`it has ${added.length} added tokens; at most ${MOST_ADDED} are read`);
+  for (const token of added as readonly unknown[]) {
+    if (!isRecord(token) || typeof token['content'] !== 'string' || token['content'] === '')
+      throw fault(`the added token ${shown(token)} has no content`);
+    if (!isId(token['id']))
+      throw fault(
+        `the added token ${shown(token['content'])} has the id ${shown(token['id'])}; ids ` +
+          `are whole numbers from 0 to ${HIGHEST_ID}`,
+      );
+  }
+}
+
+/** A part of the pipeline together with all parts that it consists of. */
+function stepsOf(
+  part: unknown,
+  name: string,
+  fault: Fault,
+): { readonly [name: string]: unknown }[] {
+  if (part === undefined || part === null) return [];
+  if (!isRecord(part) || typeof part['type'] !== 'string')
+    throw fault(`its ${name} is ${shown(part)}, which has no type`);
+  const { pattern } = part;
+  if (pattern !== undefined) {
+    const source = isRecord(pattern) ? (pattern['Regex'] ?? pattern['String']) : undefined;
+    if (typeof source !== 'string')
+      throw fault(`the pattern of its ${name} is ${shown(pattern)}, not a Regex or a String`);
+    if (source.length > EXPRESSION_LENGTH)
+      throw fault(
+        `the pattern of its ${name} has ${source.length} characters; at most ` +
+          `${EXPRESSION_LENGTH} are read`,
+      );
+  }
+  const inner = ['normalizers', 'pretokenizers', 'processors', 'decoders'].flatMap((list) =>
+    part[list] === undefined ? [] : [part[list]],
+  );
+  if (inner.some((list) => !Array.isArray(list)))
+    throw fault(`its ${name} is a Sequence of ${shown(inner[0])}, which is not a list`);
+  return [part, ...inner.flat().flatMap((step) => stepsOf(step, name, fault))];
+}

@@ -1,0 +1,202 @@
+/**
+ * Byte-pair encoding (Sennrich et al. 2016) over the ids of a vocabulary, with the results of
+ * Python's tokenizers: the pair of the lowest rank is merged first, the leftmost of equal ones.
+ */
+import { isRecord, shown } from '../../../untrusted/json.ts';
+import type { Config, Refuse } from './expression.ts';
+
+/** The ids of a piece of text. */
+export type Model = (piece: string) => readonly number[];
+
+/** Pieces are cached up to this length and number: words repeat, and whole texts do not. */
+const CACHED_LENGTH = 256,
+  CACHED = 20_000;
+/** Above the highest id, so that a pair is one number. */
+const PAIR = 2 ** 24 + 1;
+
+interface Merges {
+  readonly rank: ReadonlyMap<number, number>;
+  /** The id that a merge makes, by its rank. */
+  readonly made: Int32Array;
+}
+
+function mergesOf(
+  list: unknown,
+  vocabulary: ReadonlyMap<string, number>,
+  prefix: string,
+  refuse: Refuse,
+): Merges {
+  const merges = Array.isArray(list) ? (list as readonly unknown[]) : [];
+  const rank = new Map<number, number>(),
+    made = new Int32Array(merges.length);
+  for (const [i, merge] of merges.entries()) {
+    const parts = typeof merge === 'string' ? merge.split(' ') : merge;
+    const [left, right] = Array.isArray(parts) ? (parts as readonly unknown[]) : [];
+    const a = vocabulary.get(String(left)),
+      b = vocabulary.get(String(right)),
+      whole = vocabulary.get(String(left) + String(right).slice(prefix.length));
+    if (a === undefined || b === undefined || whole === undefined)
+      throw refuse(`the merge ${shown(merge)} of tokens that its vocab lacks`);
+    rank.set(a * PAIR + b, i);
+    made[i] = whole;
+  }
+  return { rank, made };
+}
+
+/** A heap of merges that are possible: the lowest rank first, then the leftmost place. */
+class Heap {
+  private readonly keys: number[] = [];
+  private readonly width: number;
+
+  /** @param width more than the highest place */
+  constructor(width: number) {
+    this.width = width;
+  }
+
+  push(rank: number, place: number): void {
+    const { keys } = this;
+    const key = rank * this.width + place;
+    let i = keys.push(key) - 1;
+    while (i > 0) {
+      const parent = (i - 1) >> 1;
+      if (keys[parent]! <= key) break;
+      keys[i] = keys[parent]!;
+      i = parent;
+    }
+    keys[i] = key;
+  }
+
+  pop(): { readonly rank: number; readonly place: number } | null {
+    const { keys } = this;
+    const top = keys[0],
+      last = keys.pop();
+    if (top === undefined || last === undefined) return null;
+    if (keys.length > 0) {
+      let i = 0;
+      for (;;) {
+        let child = 2 * i + 1;
+        if (child >= keys.length) break;
+        if (child + 1 < keys.length && keys[child + 1]! < keys[child]!) child++;
+        if (keys[child]! >= last) break;
+        keys[i] = keys[child]!;
+        i = child;
+      }
+      keys[i] = last;
+    }
+    return { rank: Math.floor(top / this.width), place: top % this.width };
+  }
+}
+
+/** Merges ids in place until no merge is left. */
+function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
+  const n = ids.length;
+  const id = Int32Array.from(ids),
+    next = Int32Array.from(ids, (_, i) => (i + 1 < n ? i + 1 : -1)),
+    previous = Int32Array.from(ids, (_, i) => i - 1),
+    gone = new Uint8Array(n);
+  const heap = new Heap(n);
+  const offer = (place: number): void => {
+    const right = next[place]!;
+    const found = right < 0 ? undefined : rank.get(id[place]! * PAIR + id[right]!);
+    if (found !== undefined) heap.push(found, place);
+  };
+  for (let i = 0; i + 1 < n; i++) offer(i);
+  for (let top = heap.pop(); top !== null; top = heap.pop()) {
+    const { place } = top;
+    const right = next[place]!;
+    if (gone[place] === 1 || right < 0) continue;
+    // An entry is stale where other tokens stand there by now.
+    const now = rank.get(id[place]! * PAIR + id[right]!);
+    if (now === undefined || made[now] !== made[top.rank]) continue;
+    id[place] = made[top.rank]!;
+    gone[right] = 1;
+    next[place] = next[right]!;
+    if (next[place] >= 0) previous[next[place]] = place;
+    if (previous[place]! >= 0) offer(previous[place]!);
+    offer(place);
+  }
+  return Array.from(id).filter((_, i) => gone[i] === 0);
+}
+
+const encoder = new TextEncoder();
+
+/** The ids of a character's bytes, as tokens `<0xE2>`; null where the vocabulary lacks one. */
+export function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[] | null {
+  const ids: number[] = [];
+  for (const byte of encoder.encode(text)) {
+    const id = vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+    if (id === undefined) return null;
+    ids.push(id);
+  }
+  return ids;
+}
+
+/** The model that tokenizer.json describes. Throws the fault of `refuse` where it can't. */
+export function bpe(
+  config: Config,
+  vocabulary: ReadonlyMap<string, number>,
+  refuse: Refuse,
+): Model {
+  const text = (field: string): string => {
+    const value = config[field] ?? '';
+    if (typeof value !== 'string') throw refuse(`the ${field} ${shown(value)}`);
+    return value;
+  };
+  const { dropout } = config;
+  if (typeof dropout === 'number' && dropout > 0)
+    throw refuse(`a BPE model with dropout ${dropout}`);
+  if (!isRecord(config['vocab'])) throw refuse('a BPE model without a vocab of tokens and ids');
+  const prefix = text('continuing_subword_prefix'),
+    suffix = text('end_of_word_suffix');
+  const merges = mergesOf(config['merges'], vocabulary, prefix, refuse);
+  const unknownToken = text('unk_token'),
+    unknown = unknownToken === '' ? undefined : vocabulary.get(unknownToken);
+  if (unknownToken !== '' && unknown === undefined)
+    throw refuse(`the unk_token ${shown(unknownToken)}, which its vocab lacks`);
+  const fuses = config['fuse_unk'] === true,
+    fallsBack = config['byte_fallback'] === true;
+
+  const symbols = (piece: string): number[] => {
+    const characters = Array.from(piece),
+      ids: number[] = [];
+    // An unknown character waits for the next known one, as in the original: bytes don't end it.
+    let waiting = false;
+    const flush = (): void => {
+      if (waiting && unknown !== undefined) ids.push(unknown);
+      waiting = false;
+    };
+    for (const [i, character] of characters.entries()) {
+      const written =
+        (i === 0 ? '' : prefix) + character + (i === characters.length - 1 ? suffix : '');
+      const id = vocabulary.get(written);
+      if (id !== undefined) {
+        flush();
+        ids.push(id);
+        continue;
+      }
+      const bytes = fallsBack ? byteIds(written, vocabulary) : null;
+      if (bytes !== null) ids.push(...bytes);
+      else {
+        if (!fuses) flush();
+        waiting = true;
+      }
+    }
+    flush();
+    return ids;
+  };
+
+  const whole = config['ignore_merges'] === true;
+  const cache = new Map<string, readonly number[]>();
+  return (piece) => {
+    const id = whole ? vocabulary.get(piece) : undefined;
+    if (id !== undefined) return [id];
+    const known = cache.get(piece);
+    if (known !== undefined) return known;
+    const ids = mergeAll(symbols(piece), merges);
+    if (piece.length <= CACHED_LENGTH) {
+      if (cache.size >= CACHED) cache.clear();
+      cache.set(piece, ids);
+    }
+    return ids;
+  };
+}

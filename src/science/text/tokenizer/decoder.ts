@@ -1,0 +1,163 @@
+/**
+ * The decoder of tokenizer.json, which joins tokens to a text, with the results of Python's
+ * tokenizers.
+ */
+import { isRecord, shown } from '../../../untrusted/json.ts';
+import type { Config, Refuse } from './expression.ts';
+
+/** Changes the list of tokens; the text is what remains, joined. */
+type Step = (tokens: readonly string[]) => readonly string[];
+
+/** The characters by which byte-level vocabularies write the bytes 0 to 255 (GPT-2's encoder). */
+export const BYTE_CHARACTERS: readonly string[] = (() => {
+  const printable = (byte: number): boolean =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  let next = 256;
+  return Array.from({ length: 256 }, (_, byte) =>
+    String.fromCharCode(printable(byte) ? byte : next++),
+  );
+})();
+const BYTE_OF = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
+
+const encoder = new TextEncoder();
+const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
+const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
+
+/** A token with a character that stands for no byte, such as a special token, is taken as it is. */
+const byteLevel: Step = (tokens) => {
+  const bytes: number[] = [];
+  for (const token of tokens) {
+    const own = Array.from(token, (character) => BYTE_OF.get(character));
+    if (own.every((byte) => byte !== undefined)) bytes.push(...own);
+    else bytes.push(...encoder.encode(token));
+  }
+  return [lossy.decode(Uint8Array.from(bytes))];
+};
+
+/** Runs of tokens `<0xE2>` become text; bytes that are not UTF-8 become one � each. */
+const byteFallback: Step = (tokens) => {
+  const out: string[] = [];
+  let bytes: number[] = [];
+  const flush = (): void => {
+    if (bytes.length === 0) return;
+    try {
+      out.push(strict.decode(Uint8Array.from(bytes)));
+    } catch {
+      out.push(...bytes.map(() => '\uFFFD'));
+    }
+    bytes = [];
+  };
+  for (const token of tokens) {
+    const hex = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1];
+    if (hex !== undefined) bytes.push(parseInt(hex, 16));
+    else {
+      flush();
+      out.push(token);
+    }
+  }
+  flush();
+  return out;
+};
+
+/**
+ * Removes the spaces that tokenisation put before punctuation and contractions: as transformers
+ * does in a decoded text, or as Python's tokenizers do in the pieces of a WordPiece decoder.
+ */
+export function cleanUp(text: string, pieces = false): string {
+  let out = text;
+  for (const mark of ['.', '?', '!', ',']) out = out.replaceAll(` ${mark}`, mark);
+  out = out.replaceAll(" ' ", "'").replaceAll(" n't", "n't").replaceAll(" 'm", "'m");
+  if (pieces) out = out.replaceAll(' do not', " don't");
+  for (const ending of ["'s", "'ve", "'re"]) out = out.replaceAll(` ${ending}`, ending);
+  return out;
+}
+
+function wordPiece(prefix: string, cleanup: boolean): Step {
+  return (tokens) =>
+    tokens.map((token, i) => {
+      const joined =
+        i === 0 ? token : token.startsWith(prefix) ? token.slice(prefix.length) : ` ${token}`;
+      return cleanup ? cleanUp(joined, true) : joined;
+    });
+}
+
+function metaspace(mark: string, prepend: boolean): Step {
+  return (tokens) =>
+    tokens.map((token, i) => token.replaceAll(mark, i === 0 && prepend ? '' : ' '));
+}
+
+/** Removes `content` up to `start` times from the start of each token, and `stop` from its end. */
+function strip(content: string, start: number, stop: number): Step {
+  return (tokens) =>
+    tokens.map((token) => {
+      const characters = Array.from(token);
+      let from = 0,
+        to = characters.length;
+      while (from < start && characters[from] === content) from++;
+      while (characters.length - to < stop && to > from && characters[to - 1] === content) to--;
+      return characters.slice(from, to).join('');
+    });
+}
+
+const text = (config: Config, field: string, fallback: string): string => {
+  const value = config[field];
+  return typeof value === 'string' ? value : fallback;
+};
+const count = (config: Config, field: string): number => {
+  const value = config[field];
+  return typeof value === 'number' ? value : 0;
+};
+
+function replace(config: Config, refuse: Refuse): Step {
+  const { pattern } = config;
+  const from = isRecord(pattern) ? pattern['String'] : undefined;
+  if (typeof from !== 'string') throw refuse(`a decoder Replace of ${shown(pattern)}`);
+  const to = text(config, 'content', '');
+  return (tokens) => tokens.map((token) => token.split(from).join(to));
+}
+
+function stepOf(config: Config, refuse: Refuse): Step {
+  switch (config['type']) {
+    case 'ByteLevel':
+      return byteLevel;
+    case 'ByteFallback':
+      return byteFallback;
+    case 'Fuse':
+      return (tokens) => [tokens.join('')];
+    case 'WordPiece':
+      return wordPiece(text(config, 'prefix', '##'), config['cleanup'] !== false);
+    case 'Metaspace':
+      return metaspace(
+        text(config, 'replacement', '▁'),
+        config['prepend_scheme'] !== 'never' && config['add_prefix_space'] !== false,
+      );
+    case 'Replace':
+      return replace(config, refuse);
+    case 'Strip':
+      return strip(text(config, 'content', ' '), count(config, 'start'), count(config, 'stop'));
+    case 'BPEDecoder': {
+      const suffix = text(config, 'suffix', '</w>');
+      return (tokens) =>
+        tokens.map((token, i) => token.split(suffix).join(i === tokens.length - 1 ? '' : ' '));
+    }
+    case 'Sequence': {
+      const inner = config['decoders'];
+      const steps = (Array.isArray(inner) ? inner.filter(isRecord) : []).map((step) =>
+        stepOf(step, refuse),
+      );
+      return (tokens) => steps.reduce((now, step) => step(now), tokens);
+    }
+    default:
+      throw refuse(`a decoder of type ${shown(config['type'])}`);
+  }
+}
+
+/**
+ * The function that joins tokens to a text. Without a decoder they are joined by spaces. Throws the
+ * fault of `refuse`, naming the part, where the decoder can't be honoured.
+ */
+export function decoderOf(config: unknown, refuse: Refuse): (tokens: readonly string[]) => string {
+  if (!isRecord(config)) return (tokens) => tokens.join(' ');
+  const step = stepOf(config, refuse);
+  return (tokens) => step(tokens).join('');
+}

@@ -1,0 +1,48 @@
+/**
+ * The patterns of tokenizer.json: regular expressions of Oniguruma, which @huggingface/tokenizers
+ * writes as those of JavaScript, or plain texts.
+ */
+import { SplitPreTokenizer } from '@huggingface/tokenizers';
+import type { UserFault } from '../../../api.ts';
+import { isRecord, shown } from '../../../untrusted/json.ts';
+
+export type Config = Readonly<Record<string, unknown>>;
+
+/** Makes the fault of a part that can't be honoured: `a normalizer of type "Nmt"`. */
+export type Refuse = (what: string) => UserFault;
+
+/**
+ * Letters that Unicode folds to s and k, which `(?i:…)` of Oniguruma matches and that of the
+ * library does not.
+ */
+function folded(source: string): string {
+  return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>
+    /[sk]/i.test(inner) && !/[[\]\\]/.test(inner)
+      ? `(?i:${inner.replace(/s/gi, '[sS\\x{17F}]').replace(/k/gi, '[kK\\x{212A}]')})`
+      : group,
+  );
+}
+
+/** Whether a source has groups or repetitions that give nothing back. */
+function possessive(source: string): boolean {
+  const plain = source.replace(/\\./g, '_').replace(/\[[^\]]*\]/g, '_');
+  return plain.includes('(?>') || /[*+?]\+/.test(plain);
+}
+
+/** The expression of a pattern, with the flags `gu`. */
+export function expressionOf(pattern: unknown, part: string, refuse: Refuse): RegExp {
+  if (isRecord(pattern) && typeof pattern['String'] === 'string')
+    return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
+  if (!isRecord(pattern) || typeof pattern['Regex'] !== 'string')
+    throw refuse(`a ${part} with the pattern ${shown(pattern)}`);
+  const source = pattern['Regex'];
+  if (possessive(source))
+    throw refuse(`a ${part} with possessive repetitions in its pattern ${shown(source)}`);
+  const { pattern: expression } = new SplitPreTokenizer({
+    type: 'Split',
+    pattern: { Regex: folded(source) },
+    behavior: 'Isolated',
+    invert: false,
+  }) as unknown as { readonly pattern: RegExp };
+  return expression;
+}

@@ -1,0 +1,126 @@
+/**
+ * What tokenizer.json describes, put together as Python's tokenizers do it: added tokens are found,
+ * the rest is normalised, split and encoded by the model; and ids become a text again.
+ */
+import { WordPiece } from '@huggingface/tokenizers';
+import { UserFault } from '../../../api.ts';
+import { isRecord, shown } from '../../../untrusted/json.ts';
+import { type AddedToken, addedTokens, sectioner } from './added-tokens.ts';
+import { bpe, type Model } from './bpe.ts';
+import { decoderOf } from './decoder.ts';
+import type { Config, Refuse } from './expression.ts';
+import { mayCutStart, normalizerOf } from './normalizer.ts';
+import { type Assemble, assembler } from './post-processor.ts';
+import { asksForFirst, preTokenizerOf } from './pre-tokenizer.ts';
+import { pieces, unigram } from './unigram.ts';
+
+export interface Pipeline {
+  readonly type: ModelType;
+  /** The ids of a text, without special tokens around them. */
+  readonly ids: (text: string) => number[];
+  /** Ids with special tokens around them. */
+  readonly assemble: Assemble;
+  /** The text of tokens. */
+  readonly join: (tokens: readonly string[]) => string;
+  readonly added: readonly AddedToken[];
+  readonly idOf: (token: string) => number | undefined;
+  readonly tokenOf: (id: number) => string | undefined;
+  /** The token for what the vocabulary lacks. */
+  readonly unknown: string | null;
+  /** One more than the highest id. */
+  readonly size: number;
+}
+
+const MODELS = ['WordPiece', 'BPE', 'Unigram'] as const;
+type ModelType = (typeof MODELS)[number];
+
+/** The type of a model, which old files leave out. */
+function typeOf(model: Config, refuse: Refuse): ModelType {
+  const guess = Array.isArray(model['vocab'])
+    ? 'Unigram'
+    : 'merges' in model
+      ? 'BPE'
+      : 'continuing_subword_prefix' in model
+        ? 'WordPiece'
+        : undefined;
+  const type = model['type'] ?? guess;
+  const known = MODELS.find((name) => name === type);
+  if (known === undefined) throw refuse(`a model of type ${shown(type)}`);
+  return known;
+}
+
+function wordPiece(model: Config, vocabulary: ReadonlyMap<string, number>, refuse: Refuse): Model {
+  const unknown = model['unk_token'];
+  if (typeof unknown !== 'string' || !vocabulary.has(unknown))
+    throw refuse(`the unk_token ${shown(unknown)}, which its vocab lacks`);
+  const library = new WordPiece(model as unknown as ConstructorParameters<typeof WordPiece>[0]);
+  return (piece) => library.encode([piece]).map((token) => vocabulary.get(token) ?? 0);
+}
+
+function modelOf(
+  type: ModelType,
+  model: Config,
+  vocabulary: ReadonlyMap<string, number>,
+  refuse: Refuse,
+): Model {
+  if (type === 'BPE') return bpe(model, vocabulary, refuse);
+  return (type === 'Unigram' ? unigram : wordPiece)(model, vocabulary, refuse);
+}
+
+/**
+ * Puts a checked tokenizer.json together. Throws UserFault, naming the part, where one can't be
+ * honoured.
+ * @param named the special tokens that the files beside it name
+ * @param name the file's name in error messages
+ */
+export function pipelineOf(
+  json: Config,
+  config: unknown,
+  named: readonly unknown[],
+  name: string,
+): Pipeline {
+  const refuse: Refuse = (what) => new UserFault(`${name}: it has ${what}; this is not supported`);
+  if (isRecord(config) && config['split_special_tokens'] === true)
+    throw refuse('split_special_tokens in its tokenizer_config.json');
+  const model = isRecord(json['model']) ? json['model'] : {};
+  const type = typeOf(model, refuse);
+  const entries: readonly (readonly [string, number])[] =
+    type === 'Unigram'
+      ? pieces(model).map(([token], id) => [token, id])
+      : Object.entries(model['vocab'] as Record<string, number>);
+  const vocabulary = new Map(entries);
+  const encode = modelOf(type, model, vocabulary, refuse);
+  const added = addedTokens(json, config, named, vocabulary, entries.length, refuse);
+  const normalize = normalizerOf(json['normalizer'], refuse),
+    split = preTokenizerOf(json['pre_tokenizer'], refuse),
+    sections = sectioner(added, normalize, refuse);
+  if (asksForFirst(json['pre_tokenizer']) && mayCutStart(json['normalizer']))
+    throw refuse('a Metaspace with prepend_scheme "first" after a normalizer that may cut a text');
+
+  const tokens: (string | undefined)[] = [],
+    ids = new Map(vocabulary);
+  for (const [token, id] of entries) tokens[id] = token;
+  for (const { content, id } of added) {
+    tokens[id] = content;
+    ids.set(content, id);
+  }
+  const unknown =
+    type === 'Unigram' ? tokens[Number(model['unk_id'] ?? -1)] : (model['unk_token'] ?? undefined);
+  return {
+    type,
+    ids: (text) => {
+      const out: number[] = [];
+      for (const section of sections(text))
+        if ('id' in section) out.push(section.id);
+        else for (const piece of split(section)) for (const id of encode(piece.text)) out.push(id);
+      return out;
+    },
+    assemble: assembler(json['post_processor'], refuse),
+    join: decoderOf(json['decoder'], refuse),
+    added,
+    idOf: (token) => ids.get(token),
+    tokenOf: (id) => tokens[id],
+    unknown: typeof unknown === 'string' ? unknown : null,
+    size: tokens.length,
+  };
+}

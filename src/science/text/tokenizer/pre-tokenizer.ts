@@ -1,0 +1,191 @@
+/** The pre-tokenizers of tokenizer.json, with the results of Python's tokenizers. */
+import { isRecord, shown } from '../../../untrusted/json.ts';
+import { type Config, expressionOf, type Refuse } from './expression.ts';
+import { byteLevel } from './normalizer.ts';
+import { punctuation, whiteSpace, WORD } from './unicode.ts';
+
+/** A piece of a text, and whether it stands at the text's beginning. */
+export interface Piece {
+  readonly text: string;
+  readonly first: boolean;
+}
+/** Splits or changes a piece. */
+export type PreTokenize = (piece: Piece) => readonly Piece[];
+
+const BEHAVIORS = [
+  'Removed',
+  'Isolated',
+  'MergedWithPrevious',
+  'MergedWithNext',
+  'Contiguous',
+] as const;
+type Behavior = (typeof BEHAVIORS)[number];
+
+/** A part of a text: what a pattern matches, or what lies between two matches. */
+interface Span {
+  from: number;
+  to: number;
+  readonly match: boolean;
+}
+
+function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
+  const spans: Span[] = [];
+  let from = 0;
+  for (const { 0: match, index } of text.matchAll(pattern)) {
+    if (index > from) spans.push({ from, to: index, match: invert });
+    spans.push({ from: index, to: (from = index + match.length), match: !invert });
+  }
+  if (from < text.length) spans.push({ from, to: text.length, match: invert });
+  return spans;
+}
+
+/** Joins each match to its neighbour: the span before it, in the order of the list. */
+function joined(spans: readonly Span[], join: (neighbour: Span, match: Span) => void): Span[] {
+  const out: Span[] = [];
+  let previous = false;
+  for (const span of spans) {
+    const neighbour = out.at(-1);
+    if (span.match && !previous && neighbour !== undefined) join(neighbour, span);
+    else out.push({ ...span });
+    previous = span.match;
+  }
+  return out;
+}
+
+function behave(spans: readonly Span[], behavior: Behavior): readonly Span[] {
+  switch (behavior) {
+    case 'Removed':
+      return spans.filter(({ match }) => !match);
+    case 'Isolated':
+      return spans;
+    case 'MergedWithPrevious':
+      return joined(spans, (neighbour, { to }) => (neighbour.to = to));
+    case 'MergedWithNext':
+      return joined(
+        [...spans].reverse(),
+        (neighbour, { from }) => (neighbour.from = from),
+      ).reverse();
+    case 'Contiguous': {
+      const out: Span[] = [];
+      for (const span of spans) {
+        const last = out.at(-1);
+        if (last?.match === span.match) last.to = span.to;
+        else out.push({ ...span });
+      }
+      return out;
+    }
+  }
+}
+
+const split =
+  (pattern: RegExp, behavior: Behavior, invert = false): PreTokenize =>
+  ({ text, first }) =>
+    behave(spansOf(text, pattern, invert), behavior)
+      .filter(({ from, to }) => to > from)
+      .map(({ from, to }) => ({ text: text.slice(from, to), first: first && from === 0 }));
+
+const chain =
+  (steps: readonly PreTokenize[]): PreTokenize =>
+  (piece) =>
+    steps.reduce<readonly Piece[]>((pieces, step) => pieces.flatMap(step), [piece]);
+
+function behaviorOf(value: unknown, refuse: Refuse): Behavior {
+  const behavior = BEHAVIORS.find(
+    (known) => typeof value === 'string' && known.toLowerCase() === value.toLowerCase(),
+  );
+  if (behavior === undefined) throw refuse(`a pre_tokenizer with the behavior ${shown(value)}`);
+  return behavior;
+}
+
+/** GPT-2's own expression, with White_Space where JavaScript's `\s` departs from it. */
+const GPT2 =
+  /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+
+function bytes(config: Config): PreTokenize {
+  const splits =
+    config['use_regex'] === false ? (piece: Piece) => [piece] : split(GPT2, 'Isolated');
+  const prefix = config['add_prefix_space'] !== false;
+  return ({ text, first }) =>
+    splits({ text: prefix && text !== '' && !text.startsWith(' ') ? ` ${text}` : text, first }).map(
+      (piece) => ({ ...piece, text: byteLevel(piece.text) }),
+    );
+}
+
+function metaspace(config: Config, refuse: Refuse): PreTokenize {
+  const mark = config['replacement'] ?? '▁';
+  if (typeof mark !== 'string' || Array.from(mark).length !== 1)
+    throw refuse(`a Metaspace with the replacement ${shown(mark)}`);
+  const scheme =
+    config['prepend_scheme'] ?? (config['add_prefix_space'] === false ? 'never' : 'always');
+  if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never')
+    throw refuse(`a Metaspace with the prepend_scheme ${shown(scheme)}`);
+  const splits =
+    config['split'] === false
+      ? (piece: Piece) => [piece]
+      : split(expressionOf({ String: mark }, 'Metaspace', refuse), 'MergedWithNext');
+  return ({ text, first }) => {
+    const marked = text.replaceAll(' ', mark);
+    const prepend =
+      marked !== '' &&
+      !marked.startsWith(mark) &&
+      (scheme === 'always' || (scheme === 'first' && first));
+    return splits({ text: prepend ? mark + marked : marked, first });
+  };
+}
+
+function fixedLength(length: unknown, refuse: Refuse): PreTokenize {
+  if (typeof length !== 'number' || !Number.isInteger(length) || length < 1)
+    throw refuse(`a FixedLength of ${shown(length)}`);
+  return split(new RegExp(`[^]{1,${length}}`, 'gu'), 'Isolated');
+}
+
+function stepOf(config: Config, refuse: Refuse): PreTokenize {
+  switch (config['type']) {
+    case 'BertPreTokenizer':
+      return chain([split(whiteSpace, 'Removed'), split(punctuation, 'Isolated')]);
+    case 'ByteLevel':
+      return bytes(config);
+    case 'Metaspace':
+      return metaspace(config, refuse);
+    case 'Split':
+      return split(
+        expressionOf(config['pattern'], 'pre_tokenizer Split', refuse),
+        behaviorOf(config['behavior'], refuse),
+        config['invert'] === true,
+      );
+    case 'Punctuation':
+      return split(punctuation, behaviorOf(config['behavior'] ?? 'Isolated', refuse));
+    case 'Digits':
+      return split(/\p{N}/gu, config['individual_digits'] === true ? 'Isolated' : 'Contiguous');
+    case 'Whitespace':
+      return split(new RegExp(`${WORD}+|(?:(?!${WORD})\\P{White_Space})+`, 'gu'), 'Removed', true);
+    case 'WhitespaceSplit':
+      return split(whiteSpace, 'Removed');
+    case 'CharDelimiterSplit':
+      return split(
+        expressionOf({ String: config['delimiter'] }, 'CharDelimiterSplit', refuse),
+        'Removed',
+      );
+    case 'FixedLength':
+      return fixedLength(config['length'], refuse);
+    case 'Sequence': {
+      const inner = config['pretokenizers'];
+      return chain(
+        (Array.isArray(inner) ? inner : []).filter(isRecord).map((step) => stepOf(step, refuse)),
+      );
+    }
+    default:
+      throw refuse(`a pre_tokenizer of type ${shown(config['type'])}`);
+  }
+}
+
+/** The pre-tokenizer that tokenizer.json describes; without one a text stays whole. */
+export const preTokenizerOf = (config: unknown, refuse: Refuse): PreTokenize =>
+  isRecord(config) ? stepOf(config, refuse) : (piece) => [piece];
+
+/** Whether a pre-tokenizer asks which piece is the text's first. */
+export function asksForFirst(config: unknown): boolean {
+  if (!isRecord(config)) return false;
+  const inner = config['pretokenizers'];
+  return config['prepend_scheme'] === 'first' || (Array.isArray(inner) && inner.some(asksForFirst));
+}

@@ -1,0 +1,61 @@
+/** Classes of characters as Python's tokenizers have them. */
+import {
+  KEPT_NFD,
+  KEPT_NFKC,
+  KEPT_NFKD,
+  MARKS,
+  MARKS_NONSPACING,
+  PUNCTUATION,
+  REMOVED,
+} from './unicode-tables.ts';
+
+/** The ranges of a table as a class of a regular expression, `[…]`; null where it is empty. */
+function classOf(table: string): string | null {
+  let last = 0,
+    out = '';
+  const escaped = (point: number): string => `\\u{${point.toString(16)}}`;
+  for (const word of table === '' ? [] : table.split(' ')) {
+    const [gap = '', length = '0'] = word.split('-');
+    const start = last + parseInt(gap, 36);
+    last = start + parseInt(length, 36);
+    out += start === last ? escaped(start) : `${escaped(start)}-${escaped(last)}`;
+  }
+  return out === '' ? null : `[${out}]`;
+}
+
+const all = (table: string): RegExp => new RegExp(classOf(table) ?? '(?!)', 'gu');
+
+export const removed = all(REMOVED),
+  nonspacingMark = all(MARKS_NONSPACING),
+  mark = all(MARKS),
+  punctuation = all(PUNCTUATION);
+
+/** Unicode's White_Space, to which JavaScript's `\s` adds U+FEFF, and of which it lacks U+0085. */
+export const whiteSpace = /\p{White_Space}/gu;
+
+/** `\w` of Rust's regular expressions. */
+export const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
+
+export type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
+
+const kept: Readonly<Record<Form, RegExp | null>> = {
+  NFC: null,
+  NFD: all(KEPT_NFD),
+  NFKC: all(KEPT_NFKC),
+  NFKD: all(KEPT_NFKD),
+};
+
+/** A normalisation form of Unicode, without the characters that the tokenizers don't know yet. */
+export function normalForm(form: Form): (text: string) => string {
+  const unknown = kept[form];
+  return (text) => {
+    if (unknown === null || text.search(unknown) < 0) return text.normalize(form);
+    let out = '',
+      from = 0;
+    for (const { 0: character, index } of text.matchAll(unknown)) {
+      out += text.slice(from, index).normalize(form) + character;
+      from = index + character.length;
+    }
+    return out + text.slice(from).normalize(form);
+  };
+}

@@ -1,0 +1,150 @@
+/**
+ * The tokenizers of all families have the ids and texts of transformers' fast tokenizers, over
+ * generated texts of many scripts. With DOSIMETER_TESTS_FULL ten times as many.
+ */
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { golden, tinyTokenizer, tokenizerFiles } from '../science/text/golden-tokenizers.ts';
+import { peer } from './peer.ts';
+
+const test = suite('peers/tokenizers');
+
+/** Texts for each tokenizer: 13 × 1000. */
+const TEXTS = process.env['DOSIMETER_TESTS_FULL'] === undefined ? 1000 : 10_000;
+
+/**
+ * Characters of which JavaScript's engine and Python's tokenizers think differently, because one
+ * knows a newer Unicode.
+ */
+function disputed(): ReadonlySet<number> {
+  const found = new Set<number>();
+  for (const [name, points] of Object.entries(
+    peer<Readonly<Record<string, number[]>>>('tokenizers_peer.classes', {}),
+  )) {
+    const theirs = new Set(points),
+      ours = new RegExp(`^\\p{${name}}$`, 'u');
+    for (let point = 0; point < 0x110000; point++)
+      if (
+        (point < 0xd800 || point > 0xdfff) &&
+        theirs.has(point) !== ours.test(String.fromCodePoint(point))
+      )
+        found.add(point);
+  }
+  return found;
+}
+
+/** Words, signs and blanks that tokenizers treat alike in plain text, and unlike side by side. */
+const PIECES = [
+  ...[' ', '  ', '\n', '\n\n', '\t', '\r\n', '\u00a0', '\u3000', '\u2028', '\u0085', '\u200b'],
+  ...['\ufeff', '\u00ad', '\u200d', '\ufe0f', '\u0301', '\u0307', '\u0323', '\u3099', '\u0e48'],
+  ...['<s>', '</s>', '<unk>', '<pad>', '<mask>', '[MASK]', '[SEP]', '[CLS]', '[UNK]', '<tool>'],
+  ...['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<|eot_id|>', 'tool', 'TOOL', '<0x41>', '▁'],
+  ...[
+    "'s",
+    "'LL",
+    "'ſ",
+    "'K",
+    'n’t',
+    'the',
+    'The',
+    'film',
+    'ΟΔΟΣ',
+    'İ',
+    'ß',
+    'ﬁ',
+    '½',
+    '１２',
+    'ｶﾞ',
+  ],
+  ...[
+    '123',
+    '1',
+    '.',
+    '...',
+    '!?',
+    '——',
+    '$',
+    '#',
+    '@',
+    '_',
+    '👩‍🚀',
+    '🇫🇷',
+    '각',
+    '각',
+    '中文',
+    'ไทย',
+    'क्षि',
+  ],
+];
+
+/** Scripts whose characters fit together. */
+const BLOCKS: readonly (readonly [number, number])[] = [
+  [0x20, 0x7e],
+  [0x00, 0xff],
+  [0x100, 0x24f],
+  [0x300, 0x3ff],
+  [0x400, 0x52f],
+  [0x590, 0x6ff],
+  [0x900, 0x97f],
+  [0xe00, 0xeff],
+  [0x1100, 0x11ff],
+  [0x1e00, 0x1fff],
+  [0x2000, 0x20ff],
+  [0x2100, 0x2bff],
+  [0x3000, 0x30ff],
+  [0x4e00, 0x9fff],
+  [0xac00, 0xd7a3],
+  [0xf900, 0xfaff],
+  [0xfb00, 0xffff],
+  [0x1d400, 0x1d7ff],
+  [0x1f000, 0x1faff],
+  [0x20000, 0x2fa1f],
+];
+
+function texts(seed: number, without: ReadonlySet<number>): string[] {
+  const agreed = (text: string): boolean =>
+    Array.from(text).every((character) => !without.has(character.codePointAt(0) ?? 0));
+  const blockOf = fc.constantFrom(...BLOCKS).chain(([min, max]) =>
+    fc.string({
+      unit: fc.integer({ min, max }).map((point) => String.fromCodePoint(point)),
+      minLength: 1,
+      maxLength: 12,
+    }),
+  );
+  const text = fc
+    .array(
+      fc.oneof(
+        { weight: 4, arbitrary: fc.constantFrom(...PIECES) },
+        { weight: 3, arbitrary: blockOf },
+        { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 8 }) },
+        { weight: 1, arbitrary: fc.string({ unit: 'grapheme', maxLength: 8 }) },
+        { weight: 1, arbitrary: fc.constantFrom(...golden.texts) },
+      ),
+      { maxLength: 8 },
+    )
+    .map((parts) => parts.join(''))
+    .filter((made) => agreed(made) && !/\p{Surrogate}/u.test(made));
+  return fc.sample(text, { seed, numRuns: TEXTS });
+}
+
+type Answer = readonly [readonly number[], string, string];
+
+const without = disputed();
+for (const [i, name] of Object.keys(golden.tokenizers).entries())
+  test(`${name}: ids and decoded texts`, () => {
+    const tokenizer = tinyTokenizer(name);
+    const made = texts(i + 1, without);
+    const answers = peer<Answer[]>('tokenizers_peer.encode', {
+      ...tokenizerFiles(name),
+      texts: made,
+    });
+    for (const [k, [ids, decoded, skipped]] of answers.entries()) {
+      const text = JSON.stringify(made[k]);
+      assert.equal([...tokenizer.encode(made[k] ?? '', undefined, 1e6).ids], ids, text);
+      assert.is(tokenizer.decode(ids), decoded, text);
+      assert.is(tokenizer.decode(ids, { skipSpecial: true }), skipped, text);
+    }
+  });
+
+test.run();
