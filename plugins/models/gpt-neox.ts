@@ -68,9 +68,8 @@ function describe(fields: ConfigFields): Transformer {
     heads: {
       classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
       causalLm: {
-        output: fields.flag('tie_word_embeddings', false)
-          ? null
-          : linear('lm_head', hidden, vocabulary, false),
+        output: linear('lm_head', hidden, vocabulary, false),
+        tied: fields.flag('tie_word_embeddings', false),
         aliases: ['embed_out.weight'],
       },
     },

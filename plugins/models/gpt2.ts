@@ -67,9 +67,8 @@ function describe(fields: ConfigFields): Transformer {
     heads: {
       classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
       causalLm: {
-        output: fields.flag('tie_word_embeddings', true)
-          ? null
-          : { name: 'lm_head', in: hidden, out: vocabulary, bias: false },
+        output: { name: 'lm_head', in: hidden, out: vocabulary, bias: false },
+        tied: fields.flag('tie_word_embeddings', true),
       },
     },
   };

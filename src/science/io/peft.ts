@@ -19,6 +19,8 @@ import {
   moduleScale,
   type PeftConfig,
   readPeftConfig,
+  taskType,
+  wholeModule,
 } from './peft-config.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
 import { checkShape, sameShape } from './shape.ts';
@@ -39,6 +41,8 @@ export interface PeftAdapter {
   readonly rank: number;
   readonly alpha: number;
   readonly rslora: boolean;
+  /** Whether checkpoints hold a layer that is adapted transposed (GPT-2's Conv1D). */
+  readonly transposed?: boolean;
   /** Dropout rate on the input of A while training. */
   readonly dropout: number;
   readonly bias: LoraBias;
@@ -86,12 +90,13 @@ function nameTable(
       owner,
       architecture.externalName(name).replace(/\.[^.]+$/, ''),
     ])) {
-      if (config.modulesToSave.some((saved) => holds(module, saved))) {
+      const [whole] = config.modulesToSave.flatMap((saved) => wholeModule(module, saved) ?? []);
+      if (whole !== undefined) {
         table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
-        // With `bias: all`, PEFT writes the classifier's bias twice more: as trained, and as it was
-        // before.
+        // With `bias: all`, PEFT writes the classifier's biases twice more: as trained, and as they
+        // were before.
         for (const copy of ['modules_to_save', 'original_module'])
-          table.set(`${PREFIX}${module}.${copy}.${leaf}`, {
+          table.set(`${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`, {
             part: 'copy',
             name,
             module,
@@ -167,6 +172,9 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     rank: config.rank,
     alpha: config.alpha,
     rslora: config.rslora,
+    transposed: model.linears.some(
+      ({ name, stored }) => stored === 'transposed' && modules.has(name),
+    ),
     dropout: config.dropout,
     bias: config.bias,
     layers: collectLayers(model, config, parts.A, parts.B, modules, path),
@@ -300,8 +308,8 @@ export function isPeftFolder(dir: string): boolean {
 }
 
 /**
- * Writes a folder that PEFT loads for BertForSequenceClassification or a similar model. Its config
- * gives layers, ranks and alphas by whole module names.
+ * Writes a folder that PEFT loads for the class of transformers with this head. Its config gives
+ * layers, ranks and alphas by whole module names.
  */
 export async function writePeft(
   dir: string,
@@ -328,16 +336,10 @@ export async function writePeft(
     const file = wrapped ? external.replace(/bias$/, 'base_layer.bias') : external;
     tensors.set(`${PREFIX}${file}`, tensor);
   }
-  const whole = [
-    ...new Set(
-      [...adapter.saved.keys()].map((name) =>
-        architecture.externalName(name).replace(/\.[^.]+$/, ''),
-      ),
-    ),
-  ];
+  const whole = adapter.saved.size > 0 ? architecture.headModules : null;
   const config = {
     peft_type: 'LORA',
-    task_type: whole.length > 0 ? 'SEQ_CLS' : null,
+    task_type: taskType(architecture, whole),
     base_model_name_or_path: adapter.base ?? null,
     inference_mode: true,
     r: adapter.rank,
@@ -347,10 +349,10 @@ export async function writePeft(
     bias: adapter.bias,
     rank_pattern: rankPattern,
     alpha_pattern: alphaPattern,
-    fan_in_fan_out: false,
+    fan_in_fan_out: adapter.transposed,
     init_lora_weights: true,
     target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
-    modules_to_save: whole.length > 0 ? whole : null,
+    modules_to_save: whole,
   };
   await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
   await writeSafetensors(join(dir, WEIGHTS), tensors);

@@ -88,7 +88,14 @@ export function family(
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
     linears: (config) => [...bodyLinears(config), ...config.part.linears],
-    parameters: (config) => [...bodyParameters(config, tokenTable), ...config.part.parameters],
+    parameters: (config) => [
+      ...bodyParameters(config, tokenTable).map((spec) =>
+        spec.name === tokenTable && config.part.tied.length > 0
+          ? { ...spec, aliases: config.part.tied }
+          : spec,
+      ),
+      ...config.part.parameters,
+    ],
     forward: (config, batch, context) => {
       const { part } = config;
       const body = { model: config, tokenTable };

@@ -123,9 +123,8 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     heads: {
       classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
       causalLm: {
-        output: fields.flag('tie_word_embeddings', differences.tied ?? false)
-          ? null
-          : linear('lm_head', hidden, vocabulary, false),
+        output: linear('lm_head', hidden, vocabulary, false),
+        tied: fields.flag('tie_word_embeddings', differences.tied ?? false),
       },
     },
   };

@@ -117,7 +117,11 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
       const { rank, alpha, rslora, dropout, bias } = plan;
       await writePeft(
         join(outDir, 'adapter'),
-        { base, rank, alpha, rslora, dropout, bias, layers, saved, biases: trainedBiases },
+        {
+          ...{ base, rank, alpha, rslora, dropout, bias, layers, saved },
+          transposed: adapted.some(({ stored }) => stored === 'transposed'),
+          biases: trainedBiases,
+        },
         architecture,
       );
     },

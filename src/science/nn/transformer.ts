@@ -139,8 +139,9 @@ export interface MaskedLmHead {
 
 /** A causal-LM head: x Eᵀ, with the token table or a layer of its own. */
 export interface CausalLmHead {
-  /** Null where the output is tied to the token table. */
-  readonly output: Projection | null;
+  readonly output: Projection;
+  /** Whether the output's weight is the token table. */
+  readonly tied: boolean;
   /** Other names of the output's weight in checkpoints. */
   readonly aliases?: readonly string[];
 }

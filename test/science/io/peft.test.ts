@@ -181,7 +181,6 @@ test('no setting that would change the numbers is ignored', async ({ dir }) => {
     ],
     [{ init_lora_weights: 'olora' }, /init_lora_weights "olora"/],
     [{ lora_bias: true }, /lora_bias true is not implemented/],
-    [{ fan_in_fan_out: true }, /fan_in_fan_out true/],
     [{ use_qalora: true }, /use_qalora true/],
     [{ layer_replication: [[0, 2]] }, /layer_replication \[\[0,2\]\]/],
     [{ trainable_token_indices: [3] }, /trainable_token_indices/],
