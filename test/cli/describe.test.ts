@@ -93,7 +93,10 @@ test('a plugin has summary, source and parameters, and a misspelt one a suggesti
 }) => {
   const badnets = await said(project, 'plugins', 'badnets');
   assert.match(badnets, /^attack badnets {2}plugins\/attacks\/badnets\.ts\n/);
-  assert.match(badnets, /family: backdoor\n\n {2}source: Gu, Dolan-Gavitt and Garg, BadNets, 2017/);
+  assert.match(badnets, /family: backdoor\n\n {2}rows: labelled texts; prompts and answers\n/);
+  assert.match(badnets, /\n {2}source: Gu, Dolan-Gavitt and Garg, BadNets, 2017/);
+  const refusal = await said(project, 'plugins', 'refusal');
+  assert.match(refusal, /\n {2}within: a whole number of at least 1; default: 100\n/);
   assert.match(
     badnets,
     /^ {2}rate: a number from 0 to 1; default: 0\.1\n {6}Share of the training/m,
