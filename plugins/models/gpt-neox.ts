@@ -1,7 +1,13 @@
 import { defineModel } from '../../src/api.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
-import { layerNorm, layersOf, linear, rotaryOf } from '../../src/science/nn/describe.ts';
+import {
+  lastTokenClassifier,
+  layerNorm,
+  layersOf,
+  linear,
+  rotaryOf,
+} from '../../src/science/nn/describe.ts';
 import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
 
 /** transformers' GPTNeoXForSequenceClassification and GPTNeoXForCausalLM. */
@@ -66,7 +72,7 @@ function describe(fields: ConfigFields): Transformer {
     norm: layerNorm('final_layer_norm', epsilon),
     dropout: ['embeddings', 'attention', 'residual'],
     heads: {
-      classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
         output: linear('lm_head', hidden, vocabulary, false),
         tied: fields.flag('tie_word_embeddings', false),

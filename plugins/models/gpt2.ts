@@ -1,7 +1,7 @@
 import { defineModel } from '../../src/api.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
-import { conv1d, layerNorm, layersOf } from '../../src/science/nn/describe.ts';
+import { conv1d, lastTokenClassifier, layerNorm, layersOf } from '../../src/science/nn/describe.ts';
 import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
 
 /** transformers' GPT2ForSequenceClassification and GPT2LMHeadModel. */
@@ -65,7 +65,7 @@ function describe(fields: ConfigFields): Transformer {
     norm: layerNorm('ln_f', epsilon),
     dropout: ['embeddings', 'attention', 'residual'],
     heads: {
-      classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
         output: { name: 'lm_head', in: hidden, out: vocabulary, bias: false },
         tied: fields.flag('tie_word_embeddings', true),

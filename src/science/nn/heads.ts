@@ -60,7 +60,9 @@ const oneRowEach = (batch: number): TokenMap => ({
   example: Int32Array.from({ length: batch }, (_, b) => b),
 });
 
-const READS = { first: firstTokens, last: lastTokens, mean: allTokens } as const;
+const READS: Readonly<
+  Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
+> = { first: firstTokens, last: lastTokens, mean: allTokens };
 
 function classifier(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
@@ -77,7 +79,7 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
       mayBeMissing: true,
     })),
     tied: [],
-    reads: READS[head.reads],
+    reads: (batch) => READS[head.reads](batch, head.padding ?? null),
     outputs: (states, tokens, context) => {
       const pools = head.reads === 'mean',
         rows = pools ? oneRowEach(tokens.batch) : tokens;

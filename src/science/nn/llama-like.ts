@@ -3,7 +3,7 @@
  * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
  */
 import type { ConfigFields } from './config-fields.ts';
-import { layersOf, linear, rmsNorm, rotaryOf } from './describe.ts';
+import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './describe.ts';
 import type { Family, Layer, Norm, Transformer } from './transformer.ts';
 
 /** In what a family differs from the first Llama. */
@@ -121,7 +121,7 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     norm: norm('norm'),
     dropout: ['attention'],
     heads: {
-      classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
         output: linear('lm_head', hidden, vocabulary, false),
         tied: fields.flag('tie_word_embeddings', differences.tied ?? false),

@@ -12,8 +12,19 @@ function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): 
 /** The first token, [CLS]. */
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch, () => 0);
 
-export const lastTokens = (batch: readonly TokenRow[]): Reads =>
-  oneEach(batch, ({ ids }) => ids.length - 1);
+/**
+ * The last token that is not the padding token, or the first where all are. transformers finds the
+ * end of a padded row in this way, so that a row that ends with eos is read before it where
+ * `pad_token_id` is eos's.
+ * @param padding null: the last token
+ */
+export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
+  oneEach(batch, ({ ids }) =>
+    Math.max(
+      0,
+      ids.findLastIndex((id) => id !== padding),
+    ),
+  );
 
 /** The mask of a cloze prompt. Throws where a row has none. */
 export const maskTokens = (batch: readonly TokenRow[]): Reads =>

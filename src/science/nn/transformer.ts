@@ -112,6 +112,8 @@ export interface Embeddings {
 /** A classification head over the hidden state of the first or last token, or over their mean. */
 export interface ClassifierHead {
   readonly reads: 'first' | 'last' | 'mean';
+  /** Id of the padding token, which is never the last one that is read; null where there is none. */
+  readonly padding?: number | null;
   /** A layer before the output. */
   readonly dense?: {
     readonly layer: Projection;

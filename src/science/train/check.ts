@@ -5,7 +5,6 @@ import {
   type JsonObject,
   type Problem,
   problemOf,
-  UserFault,
 } from '../../api.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { within } from '../model/names.ts';
@@ -17,6 +16,7 @@ import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
 import type { AttackTraining } from './attack-training.ts';
+import { checkCompletion } from './check-completion.ts';
 
 interface CheckedModel extends ModelShape {
   readonly positions: number;
@@ -203,9 +203,8 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
   try {
-    if (head.type === 'causal-lm') throw new UserFault('a causal-lm head is not supported yet');
     architecture = family.withHead(
-      head.type === 'classifier' ? head : { type: 'cloze', tokens: [] },
+      head.type === 'cloze' ? { type: head.type, tokens: [] } : { type: head.type },
     );
   } catch (error) {
     return [problemOf(error, ['head', 'type'])];
@@ -216,17 +215,21 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
     return [problemOf(error, ['model', 'source'])];
   }
   const problems = maxLength === null ? [] : checkLength(maxLength, known.positions);
-  if (head.type === 'cloze') {
-    if (headGiven)
-      problems.push({
-        path: ['head', 'init_from'],
-        message: 'a cloze head is part of the checkpoint: it cannot start from another folder',
-        hint: 'Leave head.init_from out, or write head.type: classifier.',
-      });
+  if (head.type !== 'classifier' && headGiven)
+    problems.push({
+      path: ['head', 'init_from'],
+      message: `a ${head.type} head is part of the checkpoint: it cannot start from another folder`,
+      hint: 'Leave head.init_from out, or write head.type: classifier.',
+    });
+  const longest = maxLength?.value ?? null;
+  if (head.type === 'cloze')
+    problems.push(...checkCloze(head, known.tokenizer, options.classes ?? null, longest));
+  if (head.type === 'causal-lm')
     problems.push(
-      ...checkCloze(head, known.tokenizer, options.classes ?? null, maxLength?.value ?? null),
+      ...checkCompletion(head.template, known.tokenizer, longest),
+      // Until the stages train and evaluate such a head.
+      { path: ['head', 'type'], message: 'a causal-lm head is not supported yet' },
     );
-  }
   return [
     ...problems,
     ...(await checkAdapter(options, architecture, known)),
