@@ -1,4 +1,5 @@
 /** The tokens that a head reads. */
+import { named } from '../lookup.ts';
 import type { Reads, TokenRow } from '../model/types.ts';
 
 /** One token of each row. */
@@ -19,10 +20,10 @@ export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch,
  * @param padding null: the last token
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
-  oneEach(batch, ({ ids }) =>
+  oneEach(batch, ({ ids, vocabularyIds = ids }) =>
     Math.max(
       0,
-      ids.findLastIndex((id) => id !== padding),
+      vocabularyIds.findLastIndex((id) => id !== padding),
     ),
   );
 
@@ -54,3 +55,13 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 /** The targets of `beforeAnswers`: the tokens of the answers, row by row. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length }) => [...ids.subarray(answer)]);
+
+/**
+ * A row for a smaller token table.
+ * @param place the row of that table for each id
+ */
+export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
+  ...row,
+  ids: row.ids.map((id) => named(place, id)),
+  vocabularyIds: row.vocabularyIds ?? row.ids,
+});
