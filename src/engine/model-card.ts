@@ -3,6 +3,7 @@
  * it.
  */
 import type { Cell, HeadSettings, JsonObject } from '../api.ts';
+import { changedJson } from '../untrusted/json.ts';
 
 /** The base of a model, by the arguments of `from_pretrained`. */
 export interface BaseModel {
@@ -37,16 +38,16 @@ export interface CardFacts {
  * Returns the base's config.json with these classes, for an adapter's folder. PEFT writes none
  * itself. Without classes (a causal-LM head), its own labels stay.
  */
-export function labelledConfig(base: JsonObject, classes: readonly string[]): string {
-  const { _name_or_path: _path, ...kept } = base;
-  const { num_labels: _count, ...others } = kept;
-  const config = {
-    ...others,
-    id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
-    label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
-  };
-  return `${JSON.stringify(classes.length === 0 ? kept : config, null, 2)}\n`;
-}
+export const labelledConfig = (base: string, classes: readonly string[]): string =>
+  changedJson(base, 'config.json', ({ _name_or_path: _path, ...kept }) => {
+    if (classes.length === 0) return kept;
+    const { num_labels: _count, ...others } = kept;
+    return {
+      ...others,
+      id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
+      label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
+    };
+  });
 
 /** The class of transformers that loads a model with a head. */
 const AUTO: Readonly<Record<HeadSettings['type'], string>> = {

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { isRecord, readJsonFile, shown } from '../../untrusted/json.ts';
+import { changedJson, isRecord, readJsonFile, readTextFile, shown } from '../../untrusted/json.ts';
 import { fileInside } from '../../untrusted/path.ts';
 import type { HostTensor } from '../model/types.ts';
 import {
@@ -182,10 +182,12 @@ export async function writeCheckpoint(
   tensors: ReadonlyMap<string, HostTensor>,
 ): Promise<void> {
   await mkdir(dir, { recursive: true });
-  const config = (await readJson(join(base, 'config.json'))) as Record<string, unknown>;
-  const { torch_dtype: _old, dtype: _dtype, ...kept } = withClasses(config, classes);
-  const written = { ...kept, architectures: [architectureName], dtype: 'float32' };
-  await writeFile(join(dir, 'config.json'), `${JSON.stringify(written, null, 2)}\n`);
+  const path = join(base, 'config.json');
+  const config = changedJson(await readTextFile(path), path, (json) => {
+    const { torch_dtype: _old, dtype: _dtype, ...kept } = withClasses(json, classes);
+    return { ...kept, architectures: [architectureName], dtype: 'float32' };
+  });
+  await writeFile(join(dir, 'config.json'), config);
   await writeSafetensors(join(dir, 'model.safetensors'), tensors);
   for (const file of [...TOKENIZER_FILES, GENERATION])
     if (existsSync(join(base, file))) await copyFile(join(base, file), join(dir, file));

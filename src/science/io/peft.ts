@@ -95,7 +95,7 @@ function nameTable(
         table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
         // With `bias: all`, PEFT writes the classifier's biases twice more: as trained, and as they
         // were before.
-        for (const copy of ['modules_to_save', 'original_module'])
+        for (const copy of ['modules_to_save', 'modules_to_save.default', 'original_module'])
           table.set(`${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`, {
             part: 'copy',
             name,
