@@ -21,6 +21,7 @@ const linksIn = (dir) =>
 const GUIDES = [
   'getting-started',
   'own-data',
+  'models',
   'own-attack',
   'own-stage',
   'plugins',

@@ -52,8 +52,8 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   throw new UserFault(
     `config.json says model_type ${type === undefined ? '(none)' : shown(type)}, ` +
       `but this architecture reads ${modelTypes.map((name) => `"${name}"`).join(', ')}`,
-    'Name a checkpoint of this family, or leave `model.architecture` out, so that the family is ' +
-      'found by model_type. `dosimeter plugins` lists the families.',
+    'Name a checkpoint of this family, or the family of the checkpoint as model.architecture: ' +
+      '`dosimeter plugins` lists them.',
   );
 }
 

@@ -11,9 +11,10 @@ import {
   type Unread,
   unreadTensors,
 } from '../../../src/science/nn/base.ts';
+import { saveTrained } from '../../../src/science/train/save.ts';
 import { useBackend } from '../backend.ts';
 import { changedCheckpoint, removeCheckpoints } from '../changed-checkpoint.ts';
-import { caseNames, openCase } from '../family-cases.ts';
+import { caseNames, openCase, openFamily } from '../family-cases.ts';
 
 const test = suite('tensors of a checkpoint');
 test.before(async () => {
@@ -128,6 +129,21 @@ test('a tied output of the same values is read once; one of other values is refu
     message,
     /"model\.embed_tokens\.weight" and "lm_head\.weight" are to be the same tensor, but their values/,
   );
+});
+
+test('a checkpoint is written with the tensors that it was read from, a tied table once', async () => {
+  for (const name of ['gpt2-causal', 'llama-causal-tied', 'bert-cloze', 'modernbert-cloze']) {
+    const own = await openCase(name),
+      network = await openFamily(own, 'full'),
+      folder = await changedCheckpoint(name, {});
+    await saveTrained(network, null, folder, own.checkpoint, []);
+    network.dispose();
+    assert.equal(
+      await readSafetensors(`${folder}/model/model.safetensors`),
+      await readSafetensors(`${own.checkpoint}/model.safetensors`),
+      name,
+    );
+  }
 });
 
 test.run();
