@@ -225,11 +225,7 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   if (head.type === 'cloze')
     problems.push(...checkCloze(head, known.tokenizer, options.classes ?? null, longest));
   if (head.type === 'causal-lm')
-    problems.push(
-      ...checkCompletion(head.template, known.tokenizer, longest),
-      // Until the stages train and evaluate such a head.
-      { path: ['head', 'type'], message: 'a causal-lm head is not supported yet' },
-    );
+    problems.push(...checkCompletion(head.template, known.tokenizer, longest));
   return [
     ...problems,
     ...(await checkAdapter(options, architecture, known)),
