@@ -1,9 +1,9 @@
 /** The guide of models lists the families that there are, with their heads. */
-import { suite } from 'uvu';
-import * as assert from 'uvu/assert';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
 import type { ModelDescriptor } from '../../src/api.ts';
 import type { Architecture, Head } from '../../src/science/model/types.ts';
 import { read, repository } from './blocks.ts';
@@ -16,7 +16,8 @@ const HEADS: readonly Head[] = [{ type: 'cloze', tokens: [] }, { type: 'causal-l
 const headsOf = (family: Architecture): string =>
   HEADS.filter((head) => {
     try {
-      return family.withHead(head) !== null;
+      family.withHead(head);
+      return true;
     } catch {
       return false;
     }
