@@ -17,7 +17,9 @@ export const letters = {
     decoder: { type: 'ByteLevel' },
     model: {
       type: 'BPE',
-      vocab: Object.fromEntries([END, 'Ġ', 'Ċ', ...Array.from('.,:#{' + LETTERS)].map((c, id) => [c, id])),
+      vocab: Object.fromEntries(
+        [END, 'Ġ', 'Ċ', ...Array.from('.,:#{' + LETTERS)].map((c, id) => [c, id]),
+      ),
       merges: [],
     },
   },
