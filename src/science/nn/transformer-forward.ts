@@ -12,45 +12,23 @@ import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
 import { attention } from './attention.ts';
 import { dropout, dropoutMask } from './dropout.ts';
-import { addLayerNorm, layerNorm, rmsNorm, scaleNorm } from './layer-norm.ts';
 import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
+import { addNormalised, normalised } from './norms.ts';
+import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
-import type { Attention, FeedForward, Layer, Norm, Rotary, Transformer } from './transformer.ts';
+import type {
+  Attention,
+  FeedForward,
+  Layer,
+  Norm,
+  RelativeTable,
+  Rotary,
+  Transformer,
+} from './transformer.ts';
 
 export interface HiddenStates {
   readonly x: Tensor2D;
   readonly rows: TokenMap;
-}
-
-/** x normalised. x: (S, h) → (S, h). */
-export function normalised(
-  { name, kind, epsilon, bias = kind === 'layer', offset }: Norm,
-  x: Tensor2D,
-  { parameter }: ForwardContext,
-): Tensor2D {
-  const gamma = parameter(`${name}.weight`) as Tensor1D;
-  if (kind === 'rms') return rmsNorm(x, gamma, epsilon, offset);
-  return bias
-    ? layerNorm(x, gamma, parameter(`${name}.bias`) as Tensor1D, epsilon)
-    : scaleNorm(x, gamma, epsilon);
-}
-
-/** The norm of x + residual. */
-function addNormalised(
-  norm: Norm,
-  x: Tensor2D,
-  residual: Tensor2D,
-  context: ForwardContext,
-): Tensor2D {
-  const { name, kind, epsilon, bias = kind === 'layer' } = norm;
-  if (kind === 'rms' || !bias) return normalised(norm, add(x, residual), context);
-  return addLayerNorm(
-    x,
-    residual,
-    context.parameter(`${name}.weight`) as Tensor1D,
-    context.parameter(`${name}.bias`) as Tensor1D,
-    epsilon,
-  );
 }
 
 /** A model's description, and the name of its token table. */
@@ -68,6 +46,7 @@ interface Pass {
   /** The masks by kind of attention, of all tokens and of those that the head reads. */
   readonly masks: ReadonlyMap<string, Tensor4D | null>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
+  readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
   /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
   readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
 }
@@ -78,7 +57,8 @@ const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): 
 /** Makes the tensors that layers share, which must outlive the scope of a layer. */
 function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: Layout): Pass {
   const masks = new Map<string, Tensor4D | null>(),
-    angles = new Map<Rotary, { all: Angles; read: Angles }>();
+    angles = new Map<Rotary, { all: Angles; read: Angles }>(),
+    tables = new Map<RelativeTable, RelativeRows>();
   model.layers.forEach(({ attention: own }, i) => {
     const last = i === model.layers.length - 1,
       key = maskKey(own, last);
@@ -89,6 +69,9 @@ function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: 
       const read = layout.read.index === null ? all : anglesOf(own.rotary, layout.read.places);
       angles.set(own.rotary, { all, read });
     }
+    const table = own.relative?.table;
+    if (table !== undefined && !tables.has(table))
+      tables.set(table, openRelative(table, layout, context));
   });
   return {
     model,
@@ -97,6 +80,7 @@ function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: 
     layout,
     masks,
     angles,
+    tables,
     dropping: (place) => (model.dropout.includes(place) ? context.dropout : undefined),
   };
 }
@@ -259,8 +243,18 @@ function attend(own: Attention, x: Tensor2D, last: boolean, pass: Pass): Tensor2
     pass,
   );
   const dropped = dropping('attention');
-  const { heads, kvHeads, scale } = own,
+  const { heads, kvHeads, scale, relative } = own,
     batch = layout.lengths.length;
+  const bias =
+    relative &&
+    relativeBias(
+      relative,
+      [q, k],
+      named(pass.tables, relative.table),
+      { batch, heads, scale: scale ?? 1 / Math.sqrt(own.headWidth), layout, last },
+      context,
+      dropping('embeddings'),
+    ); // (B, H, Tq, T)
   const mixed = attention(
     q,
     k,
@@ -274,11 +268,14 @@ function attend(own: Attention, x: Tensor2D, last: boolean, pass: Pass): Tensor2
       keys: layout.all.side,
       mask: named(pass.masks, maskKey(own, last)),
     },
-    dropped === undefined
-      ? {}
-      : {
-          keep: dropoutMask([batch, heads, queries.side.width, layout.all.side.width], dropped),
-        },
+    {
+      ...(bias === undefined ? {} : { bias }),
+      ...(dropped === undefined
+        ? {}
+        : {
+            keep: dropoutMask([batch, heads, queries.side.width, layout.all.side.width], dropped),
+          }),
+    },
   ); // (Q, H·d)
   return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
 }
