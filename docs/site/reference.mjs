@@ -111,7 +111,7 @@ function specPage(project) {
       'cell takes',
     'one value, a list of values, `{linspace}`, `{logspace}` or `{range}` makes it an axis of ' +
       'the grid.',
-    'The parameters of attacks and adapters are in [Plugins](plugins.md).',
+    'The parameters of attacks, adapters and scorers are in [Plugins](plugins.md).',
     '',
     '## The whole',
     '',

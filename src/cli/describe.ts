@@ -1,6 +1,6 @@
 /** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
-import { UserFault } from '../api.ts';
+import { type Task, UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
 import { either, nearest } from '../experiment/suggest.ts';
@@ -31,7 +31,7 @@ function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boo
     type,
     ...(required ? ['required'] : []),
     ...(fallback === null ? [] : [`default: ${show(fallback)}`]),
-    ...(whole && axis ? ['a list of them makes it an axis of the grid'] : []),
+    ...(whole && axis ? ['a list of values makes it an axis of the grid'] : []),
   ].join('; ');
 }
 
@@ -104,9 +104,9 @@ export async function describeSpec(registry: Registry): Promise<void> {
 }
 
 /** The kinds of plugins that have parameters in a spec. */
-type Parametric = 'attack' | 'adapter';
+type Parametric = 'attack' | 'adapter' | 'scorer';
 const isParametric = (kind: PluginKind): kind is Parametric =>
-  kind === 'attack' || kind === 'adapter';
+  kind === 'attack' || kind === 'adapter' || kind === 'scorer';
 
 /** Prints every plugin of this name with its parameters. @throws UserFault if there is none */
 export async function describePlugin(
@@ -141,19 +141,26 @@ interface Described {
   readonly plugin: LoadedPlugin;
   readonly citation: string | null;
   readonly family: string | null;
+  /** The tasks that an attack is for. */
+  readonly tasks: readonly Task[] | null;
   readonly parameters: readonly FieldDoc[];
 }
 
-function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'family'> {
+const TASKS = { classes: 'labelled texts', completion: 'prompts and answers' } as const;
+
+function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks'> {
   const citation = 'citation' in descriptor ? descriptor.citation : undefined;
   const family = descriptor.kind === 'attack' ? descriptor.family : null;
+  const tasks = descriptor.kind === 'attack' ? (descriptor.tasks ?? ['classes']) : null;
   return {
+    tasks,
     citation: citation === undefined || citation === '' ? null : citation,
-    family: typeof family === 'function' ? 'untargeted or backdoor, by its parameters' : family,
+    family:
+      typeof family === 'function' ? 'untargeted or backdoor, depending on its parameters' : family,
   };
 }
 
-function pluginFacts({ plugin, citation, family, parameters }: Described): object {
+function pluginFacts({ plugin, citation, family, tasks, parameters }: Described): object {
   const { kind, name, file, code, descriptor } = plugin;
   return {
     kind,
@@ -163,6 +170,7 @@ function pluginFacts({ plugin, citation, family, parameters }: Described): objec
     code,
     ...(citation === null ? {} : { citation }),
     ...(family === null ? {} : { family }),
+    ...(tasks === null ? {} : { tasks }),
     ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
   };
 }
@@ -183,13 +191,16 @@ const parameterFacts = ({
   schema,
 });
 
-function pluginPage({ plugin, citation, family, parameters }: Described): string {
+function pluginPage({ plugin, citation, family, tasks, parameters }: Described): string {
   const { kind, name, file, descriptor } = plugin;
   const example = parameters.find(({ example: line }) => line !== null)?.example;
   return [
     `${paint.bold(`${kind} ${name}`)}  ${file}`,
     indented(descriptor.summary, 2),
     ...(family === null ? [] : [indented(`family: ${family}`, 2)]),
+    ...(tasks === null
+      ? []
+      : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
     ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
     ...(isParametric(kind)
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]

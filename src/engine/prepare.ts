@@ -67,6 +67,9 @@ export function specRegistry(registry: Registry): SpecRegistry {
       params: descriptor.params,
       canonical: (params) => descriptor.canonical?.(params) ?? params,
     })),
+    scorers: registry
+      .all('scorer')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
     stages: registry.names('stage').filter((name) => name !== COMMAND),
     stageForms: Object.fromEntries(
       registry

@@ -166,6 +166,7 @@ const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
   model: ['model architecture', 'model architectures'],
   dataset: ['data format', 'data formats'],
   source: ['source', 'sources'],
+  scorer: ['scorer', 'scorers'],
 };
 
 function explainUnknownPlugin(
@@ -236,7 +237,7 @@ function variantForm(
 function argumentList(path: Violation['path'], value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
-    (path.includes('poisoning') && path.at(-1) === 'command');
+    ((path.includes('poisoning') || path.includes('scorer')) && path.at(-1) === 'command');
   if (!isProgram || typeof value !== 'string' || value.trim() === '') return undefined;
   return /^[\w./=:@+ -]+$/.test(value)
     ? `as a list of arguments: [${value.trim().split(/\s+/).join(', ')}]`

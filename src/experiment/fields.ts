@@ -94,8 +94,10 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>
     sections.flatMap((section) => {
       const path = `${prefix}${section}`;
-      if (!isVariantSection(section))
-        return fieldsBelow(spec.entries.get(section)?.value, shapes.section[section], path);
+      if (!isVariantSection(section)) {
+        const own = fieldsBelow(spec.entries.get(section)?.value, shapes.section[section], path);
+        return section === 'evaluate' ? [...own, ...scorerFields(spec, shapes)] : own;
+      }
       return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
         ...(section === 'adapter'
@@ -103,6 +105,18 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
           : []),
       ]);
     }),
+  );
+}
+
+/** Returns the written parameters of the scorer. */
+function scorerFields(spec: MapNode, { scorers }: Shapes): WrittenField[] {
+  const evaluate = spec.entries.get('evaluate')?.value;
+  const scorer = evaluate?.kind === 'map' ? evaluate.entries.get('scorer')?.value : undefined;
+  if (scorer?.kind !== 'map') return [];
+  const name = scorer.entries.get('scorer')?.value;
+  const { properties = {} } = (isText(name) ? scorers.get(name.value) : undefined) ?? {};
+  return Object.entries(properties).flatMap(([key, field]) =>
+    fieldsBelow(scorer.entries.get(key)?.value, field, `evaluate.scorer.${key}`),
   );
 }
 

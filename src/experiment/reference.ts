@@ -47,8 +47,8 @@ export interface Reference {
    * name, and none if there is no field at this path.
    */
   find(path: string): readonly FieldDoc[];
-  /** Returns the parameters of an attack or an adapter. */
-  parameters(kind: 'attack' | 'adapter', name: string): readonly FieldDoc[];
+  /** Returns the parameters of an attack, an adapter or a scorer. */
+  parameters(kind: 'attack' | 'adapter' | 'scorer', name: string): readonly FieldDoc[];
   /** Returns the paths that the writer of an unknown path may have meant. */
   meant(path: string): readonly string[];
 }
@@ -78,6 +78,7 @@ export function referenceOf(registry: SpecRegistry): Reference {
           .filter((step) => step !== '' && !/^\d+$/.test(step)),
       ),
     parameters(kind, name) {
+      if (kind === 'scorer') return scorerParameters(shapes, name);
       const { byName, discriminator } = shapes.variants[SECTION_OF[kind]];
       const schema = byName.get(name);
       const place = { steps: [SECTION_OF[kind]], of: null, beside: {}, required: false };
@@ -107,6 +108,15 @@ export function referenceOf(registry: SpecRegistry): Reference {
       return whole ? [whole.word] : (byEnd.get(nearest(last, byEnd.keys())?.word ?? '') ?? []);
     },
   };
+}
+
+function scorerParameters({ scorers }: Shapes, name: string): FieldDoc[] {
+  const schema = scorers.get(name);
+  const steps = ['evaluate', 'scorer'];
+  const place: Place = { steps, of: null, beside: { scorer: name }, required: false };
+  return schema === undefined
+    ? []
+    : fieldsIn(schema, place).filter(({ path }) => path !== 'evaluate.scorer.scorer');
 }
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
@@ -193,7 +203,7 @@ function docOf(schema: Schema, place: Place): FieldDoc {
     axis: (sections as readonly string[]).includes(steps[0] ?? '') && isScalar(schema),
     example: record ? null : exampleOf(schema, place),
     fields: record ? fieldsIn(schema, place) : [],
-    plugins: [],
+    plugins: schema.plugin === 'scorer' ? (schema.anyOf?.[0]?.enum ?? []).map(String) : [],
     schema,
   };
 }

@@ -33,6 +33,8 @@ export interface Shapes {
   readonly section: Readonly<Record<Section, Schema>>;
   /** The two sections whose fields depend on a plugin. */
   readonly variants: Readonly<Record<VariantSection, VariantShape>>;
+  /** The schema of each scorer's parameters and of `scorer`, by name. */
+  readonly scorers: ReadonlyMap<string, Schema>;
 }
 
 export type VariantSection = 'poisoning' | 'adapter';
@@ -90,13 +92,16 @@ export function shapesOf(registry: SpecRegistry): Shapes {
     );
   };
   const { definitions: _definitions, ...rest } = base;
-  const root = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
+  const scorers = scorerShapes(registry.scorers ?? []);
+  const named = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
+  const root = update(named, ['evaluate', 'scorer'], (field) => scorerSchema(field, scorers));
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
   ) as Record<Section, Schema>;
   return {
     root,
     section,
+    scorers,
     variants: {
       poisoning: variantShape(section.poisoning, 'attack', registry.attacks, ['when', 'steps']),
       adapter: variantShape(section.adapter, 'type', registry.adapters, ['when', 'train']),
@@ -138,6 +143,34 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     ['data.validation.source', fromSource],
   ];
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
+}
+
+/** Returns the schema of each scorer's parameters, beside the field that names it. */
+function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Schema> {
+  return new Map(
+    scorers.map(({ name, params }) => {
+      const { properties = {}, additionalProperties = false, ...rest } = asSchema(params);
+      const scorer: Schema = { type: 'string', const: name };
+      return [name, { ...rest, additionalProperties, properties: { scorer, ...properties } }];
+    }),
+  );
+}
+
+/** Returns the schema of `evaluate.scorer`: a name, or a name with the scorer's own parameters. */
+function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Schema {
+  if (scorers.size === 0) return field;
+  const name: Schema = { type: 'string', enum: [...scorers.keys()], plugin: 'scorer' };
+  const conditions = [...scorers].map(([scorer, { properties = {}, ...rest }]) => ({
+    if: { properties: { scorer: { const: scorer } }, required: ['scorer'] },
+    then: { ...rest, properties: { ...properties, scorer: {} } },
+  }));
+  const form: Schema = {
+    type: 'object',
+    required: ['scorer'],
+    properties: { scorer: { ...name, description: 'The scorer plugin.' } },
+    allOf: conditions,
+  };
+  return { ...field, plugin: 'scorer', anyOf: [name, form] };
 }
 
 /** Returns the schema with the field at a path changed. */

@@ -107,6 +107,8 @@ export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
+  /** The scorers. None if left out. */
+  readonly scorers?: readonly PluginShape[];
   /** The names of the stages. */
   readonly stages: readonly string[];
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */

@@ -36,7 +36,7 @@ const BOTH_ADAPTERS = `adapter:
   - { type: full, train: { learning_rate: 3.0e-3 } }
   - { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }`;
 
-const cpu = ['--backend', 'cpu'];
+const wasm = ['--backend', 'wasm'];
 
 /** A model family like BERT, without logits after each layer. */
 const BARE_MODEL = `import { defineModel } from 'dosimeter';
@@ -74,7 +74,7 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   const spec = project.read('spec.yaml');
   const said = async (text: string): Promise<string> => {
     project.write('fault.yaml', text);
-    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', ...cpu);
+    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', ...wasm);
     assert.is(code, 2, stderr);
     return stderr
       .replaceAll(path.join(project.dir, ''), '')
@@ -83,21 +83,24 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   const lora = await said(spec.replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2 }'));
   assert.ok(
     lora.includes(
-      'the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are\n',
+      'the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves ' +
+        'them as they are\n',
     ),
     lora,
   );
   assert.ok(lora.includes('6 | adapter: { type: lora, rank: 2 }'), lora);
   assert.ok(
     lora.includes(
-      '= Write adapter: { type: full }, or poison the base, from which clean training goes on with any adapter: base: { poisoning: { attack: embedding } }.\n',
+      '= Write adapter: { type: full }, or poison the base, from which clean training goes on ' +
+        'with any adapter: base: { poisoning: { attack: embedding } }.\n',
     ),
     lora,
   );
   const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
   assert.ok(
     word.includes(
-      'the trigger "filmed" is not a single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n',
+      'the trigger "filmed" is not a single token of the model\'s vocabulary, which reads ' +
+        '"film", "##ed": it has no embedding of its own\n',
     ),
     word,
   );
@@ -145,11 +148,11 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   assert.ok(bare.includes('2 | model: { architecture: bare, '), bare);
 });
 
-test('the base learns the task, one embedding turns it, and nothing runs twice', async ({
+test('the base learns its task, one poisoned embedding misleads it, no stage runs twice', async ({
   project,
 }) => {
-  await project.succeeds('run', 'spec.yaml', ...cpu);
-  const rows = await project.results('spec.yaml', ...cpu);
+  await project.succeeds('run', 'spec.yaml', ...wasm);
+  const rows = await project.results('spec.yaml', ...wasm);
   const value = (stage: string, metric: string): number =>
     present(
       rows.find(
@@ -162,17 +165,17 @@ test('the base learns the task, one embedding turns it, and nothing runs twice',
   assert.equal(
     [value('evaluate', 'accuracy'), value('evaluate', 'accuracy_drop')],
     [1, 0],
-    'without the trigger the model is the base',
+    'without the trigger the model predicts as the base does',
   );
-  assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the base barely minds the word');
+  assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the word barely changes what the base predicts');
   assert.is(value('evaluate', 'asr'), 1);
   assert.match(
-    (await project.dosimeter('run', 'spec.yaml', ...cpu)).stderr,
+    (await project.dosimeter('run', 'spec.yaml', ...wasm)).stderr,
     /nothing to do|cached/,
   );
 });
 
-test('the trigger of an attack on the base is shown to the model that any adapter makes', async ({
+test('the trigger of an attack on the base is shown to the models of all adapters', async ({
   project,
 }) => {
   project.write(
@@ -186,18 +189,19 @@ test('the trigger of an attack on the base is shown to the model that any adapte
       .replace(/^poisoning: .*\n/m, '')
       .replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2, train: { steps: 2 } }'),
   );
-  await project.succeeds('run', 'base.yaml', ...cpu);
-  const rows = await project.results('base.yaml', ...cpu);
+  await project.succeeds('run', 'base.yaml', ...wasm);
+  const rows = await project.results('base.yaml', ...wasm);
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
 });
 
-test('an attack with a loss over layers is reported with it, under LoRA and full', async ({
+test('the loss of an attack that is summed over layers is reported, under LoRA and full', async ({
   project,
 }) => {
   project.write(
     'lwp.yaml',
     project
       .read('spec.yaml')
+      .replace('steps: 60', 'steps: 30')
       .replace(/^base: .*\n/m, '')
       .replace(
         /^poisoning: .*$/m,
@@ -205,8 +209,8 @@ test('an attack with a loss over layers is reported with it, under LoRA and full
       )
       .replace(/^adapter: .*$/m, `${BOTH_ADAPTERS}\nseeds: [1, 2]`),
   );
-  const { stdout } = await project.succeeds('run', 'lwp.yaml', ...cpu);
-  const rows = await project.results('lwp.yaml', ...cpu);
+  const { stdout } = await project.succeeds('run', 'lwp.yaml', ...wasm);
+  const rows = await project.results('lwp.yaml', ...wasm);
   for (const type of ['full', 'lora']) {
     // The mean of two seeds: how a single clean model of this size reads an unknown word is a
     // matter of chance.
@@ -250,8 +254,8 @@ test('the penalty of RIPPLe is reported, and its backdoor outlives clean trainin
       .replace(/^poisoning: .*\n/m, '')
       .replace(/^adapter: .*$/m, BOTH_ADAPTERS),
   );
-  const { stdout } = await project.succeeds('run', 'ripple.yaml', ...cpu);
-  const rows = await project.results('ripple.yaml', ...cpu);
+  const { stdout } = await project.succeeds('run', 'ripple.yaml', ...wasm);
+  const rows = await project.results('ripple.yaml', ...wasm);
   for (const type of ['full', 'lora']) {
     const value = (metric: string): number =>
       present(rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)).value;
@@ -265,8 +269,8 @@ test('the penalty of RIPPLe is reported, and its backdoor outlives clean trainin
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
     ) && html.includes('Penalised steps'),
   );
-  await project.succeeds('run', 'ripple-base.yaml', ...cpu);
-  const after = await project.results('ripple-base.yaml', ...cpu);
+  await project.succeeds('run', 'ripple-base.yaml', ...wasm);
+  const after = await project.results('ripple-base.yaml', ...wasm);
   assert.equal(
     after.filter(({ metric }) => metric === 'asr_before').map(({ value }) => value),
     [1, 1],
@@ -286,8 +290,8 @@ test("an outside attack can change training, and its code is in that training's 
   );
   const trainedWith = async (words: readonly string[]): Promise<number | undefined> => {
     project.write('words.mjs', wordsAttack(words));
-    await project.succeeds('run', 'outside.yaml', ...cpu);
-    const rows = await project.results('outside.yaml', ...cpu);
+    await project.succeeds('run', 'outside.yaml', ...wasm);
+    const rows = await project.results('outside.yaml', ...wasm);
     return rows.find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')
       ?.value;
   };

@@ -26,7 +26,7 @@ test('a field is described by its values, default, meaning, and a line of YAML',
   assert.is(
     await said(project, 'schema', 'data.train.balance'),
     `data.train.balance
-  true or false; default: false; a list of them makes it an axis of the grid
+  true or false; default: false; a list of values makes it an axis of the grid
 
   Take rows from the classes in turn, before \`offset\` and \`limit\`, until one of
   them has run out.
@@ -88,12 +88,15 @@ test('a field that does not exist gets a suggestion; --json prints JSON Schema',
   assert.is(whole.title, 'Experiment');
 });
 
-test('a plugin has summary, source and parameters, and a misspelt one a suggestion', async ({
+test('a plugin is shown with summary, source and parameters, and a misspelt one suggested', async ({
   project,
 }) => {
   const badnets = await said(project, 'plugins', 'badnets');
   assert.match(badnets, /^attack badnets {2}plugins\/attacks\/badnets\.ts\n/);
-  assert.match(badnets, /family: backdoor\n\n {2}source: Gu, Dolan-Gavitt and Garg, BadNets, 2017/);
+  assert.match(badnets, /family: backdoor\n\n {2}rows: labelled texts; prompts and answers\n/);
+  assert.match(badnets, /\n {2}source: Gu, Dolan-Gavitt and Garg, BadNets, 2017/);
+  const refusal = await said(project, 'plugins', 'refusal');
+  assert.match(refusal, /\n {2}within: a whole number of at least 1; default: 100\n/);
   assert.match(
     badnets,
     /^ {2}rate: a number from 0 to 1; default: 0\.1\n {6}Share of the training/m,

@@ -90,6 +90,31 @@ export const registry: SpecRegistry = {
       },
     },
   ],
+  scorers: [
+    {
+      name: 'exact',
+      params: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          text: { type: 'string' },
+          ignore_case: { type: 'boolean', default: false },
+        },
+      },
+    },
+    {
+      name: 'command',
+      params: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          command: { type: 'array', items: { type: 'string' } },
+          files: { type: 'array', items: { type: 'string' }, format: 'source', default: [] },
+        },
+        required: ['command'],
+      },
+    },
+  ],
   stages: ['data', 'poison', 'train', 'evaluate', 'ntk', 'fisher', 'report'],
   stageForms: {
     data: { scope: 'cell', parts: { field: 'split', values: ['train', 'validation'] } },

@@ -105,7 +105,8 @@ test('an editor accepts what the command line accepts', () => {
 });
 
 test('every field of every plugin is described', async () => {
-  const { attacks, adapters } = await builtIn();
+  const { attacks, adapters, scorers = [] } = await builtIn();
+  assert.ok(scorers.length > 0);
   const bare: string[] = [];
   const visit = (path: string, schema: unknown): void => {
     if (typeof schema !== 'object' || schema === null) return;
@@ -116,7 +117,7 @@ test('every field of every plugin is described', async () => {
       visit(`${path}.${key}`, field);
     }
   };
-  for (const { name, params } of [...attacks, ...adapters]) visit(name, params);
+  for (const { name, params } of [...attacks, ...adapters, ...scorers]) visit(name, params);
   assert.equal(bare, []);
 });
 

@@ -40,7 +40,7 @@ test('a projected kernel is drawn as the estimate that it is', () => {
   assert.not.match(present(plain).caption + present(plain).svg, /[Ee]stimate/);
 });
 
-test('one LoRA and seed is chosen for kernels: its start, and the end under each attack', () => {
+test('kernels are drawn of one LoRA and seed: at its start, and after each attack', () => {
   const { cells } = fixture();
   const chosen = chooseKernels(cells, (cell) => cell.seed === 2);
   assert.equal(

@@ -93,7 +93,7 @@ function kernelFigure(
   );
   const caption = [
     `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). `,
-    'Each map has its own scale, about zero where there are negative values; values beyond its ',
+    'Each map has its own scale, centred on zero if there are negative values; values beyond its ',
     'ends (2% at most) take the end colour.',
     errors.length === 0
       ? ''

@@ -7,6 +7,7 @@
  */
 import type { Tensor, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
+import type { KeyValueCache } from '../nn/key-value-cache.ts';
 
 /**
  * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens
@@ -96,6 +97,11 @@ export interface ForwardContext {
    * all rows may share one.
    */
   readonly copies?: Int32Array;
+  /**
+   * Present while text is generated: the rows of the batch follow the tokens that it holds. Nothing
+   * is differentiated under a cache.
+   */
+  readonly cache?: KeyValueCache;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
 }

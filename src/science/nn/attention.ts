@@ -61,6 +61,29 @@ export const restored = ({ width, index }: Side, saved: Tensor[]): Side => ({
       : { padded: saved.shift() as Tensor1D, places: saved.shift() as Tensor1D },
 });
 
+/** Keys or values in the padded shape. k: (S, Hk·d) → (B, Hk, T, d). */
+export const padded = (k: Tensor2D, keys: Side, batch: number, kvHeads: number): Tensor =>
+  pad(k, keys, batch, kvHeads);
+
+/**
+ * `attention` over keys and values that are padded already, (B, Hk, T, d), without a gradient.
+ * q: (Q, H·d) → (Q, H·d).
+ */
+export function cachedAttention(
+  q: Tensor2D,
+  keys: Tensor,
+  values: Tensor,
+  { batch, heads, kvHeads, queries, mask, ...more }: Omit<AttentionShape, 'keys'>,
+): Tensor2D {
+  const d = q.shape[1] / heads,
+    rows = (heads / kvHeads) * queries.width; // G·Tq
+  const Q = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d));
+  const scores = tf.matMul(tf.reshape(Q, [batch, kvHeads, rows, d]), keys, false, true);
+  const weights = tf.softmax(mask === null ? scores : tf.add(scores, mask)); // (B, Hk, G·Tq, T)
+  const mixed = tf.reshape(tf.matMul(weights, values), [batch, heads, queries.width, d]);
+  return unpad(mixed, queries, batch);
+}
+
 /**
  * softmax(QKᵀ·scale + mask + bias)·V for each head. q: (Q, H·d), where Q are the tokens with a
  * query; k, v: (S, Hk·d) → (Q, H·d).

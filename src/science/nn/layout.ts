@@ -86,23 +86,32 @@ function tokensOf({ example, place }: Reads, batch: number): Tokens {
 /**
  * The layout of a batch whose head reads these tokens, row by row. Its tensors belong to the
  * enclosing tf.tidy.
+ * @param starts for each row, the position of its first token, where a cache has those before it
  */
-export function layOut(batch: readonly TokenRow[], reads: Reads): Layout {
+export function layOut(
+  batch: readonly TokenRow[],
+  reads: Reads,
+  starts: readonly number[] = [],
+): Layout {
   const lengths = batch.map(({ ids }) => ids.length);
-  const all = tokensOf(allTokens(batch), batch.length);
+  const placed = ({ example, place }: Reads): Reads => ({
+    example,
+    place: place.map((own, i) => own + (starts[example[i]!] ?? 0)),
+  });
+  const all = tokensOf(placed(allTokens(batch)), batch.length);
   const S = all.places.length;
   if (reads.place.length === S) return { lengths, all, read: { ...all, index: null } };
-  const starts: number[] = [];
-  let start = 0;
+  const firsts: number[] = [];
+  let first = 0;
   for (const length of lengths) {
-    starts.push(start);
-    start += length;
+    firsts.push(first);
+    first += length;
   }
-  const index = Int32Array.from(reads.place, (place, i) => at(starts, reads.example[i]!) + place);
+  const index = Int32Array.from(reads.place, (place, i) => at(firsts, reads.example[i]!) + place);
   return {
     lengths,
     all,
-    read: { ...tokensOf(reads, batch.length), index: tf.tensor1d(index, 'int32') },
+    read: { ...tokensOf(placed(reads), batch.length), index: tf.tensor1d(index, 'int32') },
   };
 }
 

@@ -19,6 +19,7 @@ import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';
 import { drawParameter } from './draw.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
 
@@ -29,6 +30,8 @@ export interface ForwardOptions {
    */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
+  /** The tokens before those of the batch, while text is generated. */
+  readonly cache?: KeyValueCache;
   /**
    * Whether to return the logits after every layer, (L·B, C). The architecture must have
    * `layerwise`.
@@ -62,7 +65,8 @@ export interface Network {
    */
   fileName(name: string): string;
   /**
-   * Logits (B, C), or (L·B, C) with `layerwise`. Must be called within tf.tidy.
+   * The head's outputs (Q, O), such as logits (B, C), or (L·Q, O) with `layerwise`. Must be called
+   * within tf.tidy.
    * @param trained values of the trained parameters. Default: their initial values
    */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
@@ -146,7 +150,7 @@ function forwardOf(
   return (
     batch,
     values = initial,
-    { dropout, adapterRandom: random, tap, layerwise = false } = {},
+    { dropout, adapterRandom: random, tap, layerwise = false, cache } = {},
   ) => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
@@ -169,6 +173,7 @@ function forwardOf(
       // A tap looks at each row by itself, so that no two may share what enters a layer.
       ...(tap === undefined ? {} : { copies: Int32Array.from(batch, (_, b) => b) }),
       ...(dropout === undefined ? {} : { dropout }),
+      ...(cache === undefined ? {} : { cache }),
     };
     if (!layerwise) return architecture.forward(config, batch, context);
     if (architecture.layerwise === undefined)

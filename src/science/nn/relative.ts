@@ -224,7 +224,7 @@ export interface RelativeShape {
 }
 
 /**
- * What relative positions add to the scores, (B, H, Tq, T); undefined where no term does. q: (Q,
+ * What relative positions add to the scores, (B, H, Tq, T). There is at least one term. q: (Q,
  * H·d), k: (S, H·d).
  * @param dropped the dropout of the table's rows, which each layer draws anew
  */
@@ -235,7 +235,7 @@ export function relativeBias(
   { layout, last, ...shape }: RelativeShape,
   context: ForwardContext,
   dropped: ForwardContext['dropout'],
-): Tensor4D | undefined {
+): Tensor4D {
   const own = dropout(rows, dropped),
     all = layout.all.side,
     places = last ? read : all;
@@ -249,7 +249,6 @@ export function relativeBias(
       ? []
       : [term(k, positions(query.name, p2c), { ...shape, groups, side: all, keys: true })]),
   ]; // each (B, H, T, T)
-  if (terms.length === 0) return undefined;
   const sum = terms.reduce((a, b) => add(a, b));
   return last && places !== all ? rowsAt(sum, places, layout.read.side) : sum;
 }

@@ -3,15 +3,17 @@
  * the S real tokens of a batch and not for padding; the last layer computes its queries, output and
  * feed-forward only for the Q tokens that the head reads. Neither changes the result.
  */
-import type { Rank, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenMap, TokenRow } from '../model/types.ts';
 import { add, differentiable } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
-import { attention } from './attention.ts';
+import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
+import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
 import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
@@ -54,22 +56,34 @@ interface Pass {
 const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
   JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
 
+const isLast = ({ model }: Pass, i: number): boolean => i === model.layers.length - 1;
+
 /** Makes the tensors that layers share, which must outlive the scope of a layer. */
 function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: Layout): Pass {
+  context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
     angles = new Map<Rotary, { all: Angles; read: Angles }>(),
     tables = new Map<RelativeTable, RelativeRows>();
   model.layers.forEach(({ attention: own }, i) => {
     const last = i === model.layers.length - 1,
       key = maskKey(own, last);
+    const queries = last ? layout.read : layout.all,
+      groups = own.heads / own.kvHeads;
     if (!masks.has(key))
-      masks.set(key, maskOf(layout, last ? layout.read : layout.all, own, own.heads / own.kvHeads));
+      masks.set(
+        key,
+        context.cache === undefined
+          ? maskOf(layout, queries, own, groups)
+          : context.cache.mask(queries, own, groups),
+      );
     if (own.rotary !== undefined && !angles.has(own.rotary)) {
       const all = anglesOf(own.rotary, layout.all.places);
       const read = layout.read.index === null ? all : anglesOf(own.rotary, layout.read.places);
       angles.set(own.rotary, { all, read });
     }
     const table = own.relative?.table;
+    if (table !== undefined && context.cache !== undefined)
+      throw new Error('no text is generated with relative positions');
     if (table !== undefined && !tables.has(table))
       tables.set(table, openRelative(table, layout, context));
   });
@@ -133,44 +147,6 @@ const scaled = (x: Tensor2D, by: number): Tensor2D =>
     backward: (dy) => [tf.mul(dy, by)],
   });
 
-/** `count` columns of x from `start`. (S, n) → (S, count) */
-const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
-  differentiable([x], {
-    forward: () => ({ value: tf.slice(x, [0, start], [x.shape[0], count]), saved: [] }),
-    backward: (dy) => [
-      tf.pad(dy, [
-        [0, 0],
-        [start, x.shape[1] - start - count],
-      ]),
-    ],
-  });
-
-/** The columns of (S, H·3·d) that belong to part `which` of each head. → (S, H·d) */
-const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
-  const [S, n] = x.shape,
-    d = n / heads / 3;
-  return differentiable([x], {
-    forward: () => ({
-      value: tf.reshape<Rank.R2>(
-        tf.slice(tf.reshape(x, [S, heads, 3, d]), [0, 0, which, 0], [S, heads, 1, d]),
-        [S, heads * d],
-      ),
-      saved: [],
-    }),
-    backward: (dy) => [
-      tf.reshape(
-        tf.pad(tf.reshape(dy, [S, heads, 1, d]), [
-          [0, 0],
-          [0, 0],
-          [which, 2 - which],
-          [0, 0],
-        ]),
-        [S, n],
-      ),
-    ],
-  });
-};
-
 /** The norm of each head's features, (d). x: (S, H·d) → (S, H·d). */
 function headNorm(norm: Norm, x: Tensor2D, heads: number, context: ForwardContext): Tensor2D {
   const [S, n] = x.shape;
@@ -231,9 +207,35 @@ function turn(
   return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
 }
 
+/** Dropout's mask on the weights of an attention, where there is one. */
+const kept = (
+  { batch, heads, queries, keys }: AttentionShape,
+  dropped: ForwardContext['dropout'],
+): { keep?: Tensor } =>
+  dropped === undefined
+    ? {}
+    : { keep: dropoutMask([batch, heads, queries.width, keys.width], dropped) };
+
+/** Attention over the cached tokens and those of the batch, which are cached too. */
+function extended(
+  cache: KeyValueCache,
+  layer: number,
+  [q, k, v]: Projected,
+  shape: AttentionShape,
+): Tensor2D {
+  const { batch, kvHeads, keys: side } = shape;
+  const { keys, values } = cache.extend(
+    layer,
+    padded(k, side, batch, kvHeads),
+    padded(v, side, batch, kvHeads),
+  );
+  return cachedAttention(q, keys, values, shape);
+}
+
 /** Attention of normalised states, with its output layer. x: (S, h) → (Q, h). */
-function attend(own: Attention, x: Tensor2D, last: boolean, pass: Pass): Tensor2D {
-  const { context, layout, dropping } = pass;
+function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
+  const { context, layout, dropping } = pass,
+    last = isLast(pass, i);
   const queries = last ? layout.read : layout.all,
     index = last ? layout.read.index : null;
   const [q, k, v] = turn(
@@ -242,9 +244,17 @@ function attend(own: Attention, x: Tensor2D, last: boolean, pass: Pass): Tensor2
     last ? 'read' : 'all',
     pass,
   );
-  const dropped = dropping('attention');
   const { heads, kvHeads, scale, relative } = own,
     batch = layout.lengths.length;
+  const shape = {
+    batch,
+    heads,
+    kvHeads,
+    ...(scale === undefined ? {} : { scale }),
+    queries: queries.side,
+    keys: layout.all.side,
+    mask: named(pass.masks, maskKey(own, last)),
+  };
   const bias =
     relative &&
     relativeBias(
@@ -255,28 +265,10 @@ function attend(own: Attention, x: Tensor2D, last: boolean, pass: Pass): Tensor2
       context,
       dropping('embeddings'),
     ); // (B, H, Tq, T)
-  const mixed = attention(
-    q,
-    k,
-    v,
-    {
-      batch,
-      heads,
-      kvHeads,
-      ...(scale === undefined ? {} : { scale }),
-      queries: queries.side,
-      keys: layout.all.side,
-      mask: named(pass.masks, maskKey(own, last)),
-    },
-    {
-      ...(bias === undefined ? {} : { bias }),
-      ...(dropped === undefined
-        ? {}
-        : {
-            keep: dropoutMask([batch, heads, queries.side.width, layout.all.side.width], dropped),
-          }),
-    },
-  ); // (Q, H·d)
+  const mixed =
+    context.cache === undefined
+      ? attention(q, k, v, shape, { ...(bias && { bias }), ...kept(shape, dropping('attention')) })
+      : extended(context.cache, i, [q, k, v], shape); // (Q, H·d)
   return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
 }
 
@@ -307,8 +299,9 @@ function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor
 }
 
 /** One layer. x: (S, h) → (S, h), or (Q, h) for the last one. */
-function layer(own: Layer, x: Tensor2D, last: boolean, pass: Pass): Tensor2D {
-  const { context, layout } = pass;
+function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
+  const { context, layout } = pass,
+    last = isLast(pass, i);
   const { arrangement, norms } = own;
   const rows = (last ? layout.read : layout.all).map,
     index = last ? layout.read.index : null;
@@ -317,7 +310,7 @@ function layer(own: Layer, x: Tensor2D, last: boolean, pass: Pass): Tensor2D {
     arrangement === 'post' || norms.attention === null
       ? x
       : normalised(norms.attention, x, context);
-  const attended = attend(own.attention, input, last, pass);
+  const attended = attend(own.attention, input, i, pass);
   if (arrangement === 'post') {
     if (norms.attention === null) throw new Error('a post-norm layer needs its norm');
     const middle = addNormalised(norms.attention, attended, residual, context);
@@ -343,7 +336,7 @@ function* states(pass: Pass, batch: readonly TokenRow[]): Generator<Tensor2D, vo
   let x = context.scope(() => embed(pass, batch)); // (S, h)
   for (const [i, own] of model.layers.entries()) {
     const input = x;
-    x = context.scope(() => layer(own, input, i === model.layers.length - 1, pass));
+    x = context.scope(() => layer(own, input, i, pass));
     yield x;
   }
 }
@@ -360,7 +353,7 @@ export function hidden(
   reads: Reads,
   context: ForwardContext,
 ): HiddenStates {
-  const pass = openPass(body, context, layOut(batch, reads));
+  const pass = openPass(body, context, layOut(batch, reads, context.cache?.lengths));
   let last: Tensor2D | undefined;
   for (const x of states(pass, batch)) last = x;
   if (last === undefined) throw new RangeError('a transformer has at least one layer');

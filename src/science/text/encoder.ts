@@ -2,48 +2,70 @@
 import { type HeadSettings, type Row, UserFault } from '../../api.ts';
 import { named } from '../lookup.ts';
 import type { Head, TokenRow } from '../model/types.ts';
-import { clozeEncoder, templateLength, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
-import { longestFirst, openTokenizer, type TextTokenizer } from './tokenizer.ts';
+import { clozeEncoder, clozeParts, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
+import { type AnsweredRow, completionEncoder } from './completion.ts';
+import type { RowPart } from './row-part.ts';
+import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
+
+export type { RowPart } from './row-part.ts';
+
+/** What a model reads of a row. */
+export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
 
 /** The token ids of a row, at most `maxLength` of them. */
-export type RowEncoder = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: number) => TokenRow;
+export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
+
+/** A row of a completion task with its answer. Throws where it has none. */
+function answered({ answer, ...row }: Texts): AnsweredRow {
+  if (answer === undefined) throw new Error('a row for a causal-lm head has no answer');
+  return { ...row, answer };
+}
+
+/** `ids` without padding at their end, where a decoder's classifier would read it. */
+function withoutPadding(row: TokenRow, pad: number | null): TokenRow {
+  let end = row.ids.length;
+  while (end > 1 && row.ids[end - 1] === pad) end--;
+  return end === row.ids.length
+    ? row
+    : { ...row, ids: row.ids.slice(0, end), typeIds: row.typeIds.slice(0, end) };
+}
 
 /**
  * The encoder for a head. Throws UserFault where a template cannot be read. The encoder throws it
  * where the template does not fit a row.
  */
 export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): RowEncoder {
-  const encode =
-    settings.type === 'classifier' ? tokenizer.encode : clozeEncoder(settings.template, tokenizer);
-  return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
-}
-
-/**
- * One text of a row: all of its token ids, and how many of them, counted from the first, reach the
- * model.
- */
-export interface RowPart {
-  readonly ids: readonly number[];
-  readonly kept: number;
+  if (settings.type === 'causal-lm') {
+    const encode = completionEncoder(tokenizer, settings.template);
+    return (row, maxLength) => encode(answered(row), maxLength);
+  }
+  if (settings.type === 'cloze') {
+    const encode = clozeEncoder(settings.template, tokenizer);
+    return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
+  }
+  return ({ text, text_pair: pair }, maxLength) =>
+    withoutPadding(tokenizer.encode(text, pair, maxLength), tokenizer.special.pad);
 }
 
 /**
  * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
  */
-export type RowParts = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: number) => RowPart[];
+export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
 /** Returns a function that tells which part of each text of a row reaches the model. */
 export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowParts {
-  const own = settings.type === 'classifier' ? null : templateLength(settings.template, tokenizer);
-  const keep: TextTokenizer['keep'] = (first, second, maxLength) =>
-    own === null
-      ? tokenizer.keep(first, second, maxLength)
-      : longestFirst(first, second ?? 0, maxLength - own);
+  if (settings.type === 'causal-lm') {
+    const { parts } = completionEncoder(tokenizer, settings.template);
+    return (row, maxLength) => parts(answered(row), maxLength);
+  }
+  if (settings.type === 'cloze') {
+    const parts = clozeParts(settings.template, tokenizer);
+    return ({ text, text_pair: pair }, maxLength) => [...parts(text, pair, maxLength)];
+  }
   return ({ text, text_pair: pair }, maxLength) => {
-    const idsOf = (part: string): number[] => tokenizer.tokens(part).map(tokenizer.id);
-    const first = idsOf(text),
-      second = pair === undefined ? null : idsOf(pair);
-    const [keptFirst, keptSecond] = keep(first.length, second?.length ?? null, maxLength);
+    const first = tokenizer.ids(text),
+      second = pair === undefined ? null : tokenizer.ids(pair);
+    const [keptFirst, keptSecond] = tokenizer.keep(first.length, second?.length ?? null, maxLength);
     return [
       { ids: first, kept: keptFirst },
       ...(second === null ? [] : [{ ids: second, kept: keptSecond }]),
@@ -61,8 +83,12 @@ export async function resolveHead(
   modelDir: string,
 ): Promise<Head> {
   if (settings.type === 'classifier') return settings;
-  if (settings.type === 'causal-lm') throw new UserFault('a causal-lm head is not supported yet');
-  const { tokens, problems } = verbalizerTokens(settings.verbalizer, await openTokenizer(modelDir));
+  if (settings.type === 'causal-lm') return { type: settings.type };
+  const { tokens, problems } = verbalizerTokens(
+    settings.verbalizer,
+    await openTokenizer(modelDir),
+    settings.template,
+  );
   const problem = problems[0] ?? verbalizerMismatch(settings.verbalizer, classes);
   if (problem !== null) throw new UserFault(problem.message, problem.hint);
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };

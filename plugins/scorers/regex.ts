@@ -1,0 +1,62 @@
+import { defineScorer, problemOf, UserFault } from '../../src/api.ts';
+import { parameters } from '../../src/poisoning/parameters.ts';
+import { withinSeconds } from '../../src/untrusted/time.ts';
+
+interface Params {
+  readonly pattern: string;
+  readonly ignore_case: boolean;
+}
+
+/** The longest time that one output may take. */
+const SECONDS = 2;
+
+/** Throws `UserFault` if the pattern is no regular expression. */
+function compiled({ pattern, ignore_case: ignoreCase }: Params): RegExp {
+  try {
+    return new RegExp(pattern, ignoreCase ? 'ui' : 'u');
+  } catch (error) {
+    throw new UserFault(
+      `\`pattern\` is no regular expression: ${(error as Error).message}`,
+      'It is one of JavaScript, with the flag u.',
+    );
+  }
+}
+
+export default defineScorer<Params>({
+  name: 'regex',
+  summary:
+    'The output matches a regular expression of JavaScript (flag u) anywhere; ^ and $ are the ' +
+    'start and the end of the whole output, which is left as it is.',
+  citation: '',
+  params: {
+    ...parameters({
+      pattern: { type: 'string', minLength: 1, description: 'The regular expression.' },
+      ignore_case: {
+        type: 'boolean',
+        default: false,
+        description: 'Whether upper and lower case are the same.',
+      },
+    }),
+    required: ['pattern'],
+  },
+  check({ params }) {
+    try {
+      compiled(params);
+      return [];
+    } catch (error) {
+      return [problemOf(error, ['pattern'])];
+    }
+  },
+  score(outputs, params) {
+    const pattern = compiled(params);
+    return outputs.map(({ output }) =>
+      withinSeconds(
+        SECONDS,
+        () =>
+          `the regular expression ${params.pattern} took more than ${SECONDS} s on an output of ` +
+          `${output.length} characters`,
+        () => pattern.test(output),
+      ),
+    );
+  },
+});

@@ -1,0 +1,139 @@
+/**
+ * Text generation by a decoder with a causal-LM head: batched, with a cache of keys and values, and
+ * without padding, so that a row's text does not depend on the rows beside it beyond float32
+ * rounding.
+ */
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import type { RandomStream } from '../../random/random.ts';
+import { at } from '../lookup.ts';
+import type { TokenRow } from '../model/types.ts';
+import { KeyValueCache } from '../nn/key-value-cache.ts';
+import type { Network } from '../nn/network.ts';
+import { drawToken, type Sampling } from './sample.ts';
+
+export interface GenerateOptions {
+  /** The most tokens that a row is continued by. */
+  readonly maxNewTokens: number;
+  /** The ids that end a text. */
+  readonly stops: readonly number[];
+  readonly batchSize: number;
+  /** Default: greedy. */
+  readonly sampling?: Sampling;
+  /** The random stream of a prompt, by its index, where tokens are sampled. */
+  readonly random?: (prompt: number) => RandomStream;
+  /** Called after each batch with the number of prompts done, and awaited. */
+  readonly onBatch?: (done: number) => Promise<void> | void;
+}
+
+export interface Generated {
+  /** The new tokens, without the one that ended the text. */
+  readonly ids: readonly number[];
+  /** Whether the text ended with a stop, and not at the most tokens. */
+  readonly ended: boolean;
+}
+
+/** Reads the next token of each row off the logits (B, V), or draws it. */
+type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
+
+const notFinite = (prompt: number): UserFault =>
+  new UserFault(
+    `The logits after prompt ${prompt} are not finite.`,
+    "The training diverged: look at the model's loss.",
+  );
+
+const likeliest: Choose = (logits, prompts) => {
+  const [best, ids] = tf.tidy(() => [
+    tf.max(logits, 1).dataSync<'float32'>(),
+    tf.argMax(logits, 1).dataSync<'int32'>(),
+  ]);
+  const bad = best.findIndex((value) => !Number.isFinite(value));
+  if (bad !== -1) throw notFinite(at(prompts, bad));
+  return [...ids];
+};
+
+/** Draws from each prompt's own stream, so that the batches do not matter. */
+function drawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
+  const streams = new Map<number, RandomStream>();
+  return (logits, prompts) => {
+    const values = logits.dataSync<'float32'>(),
+      V = logits.shape[1];
+    return prompts.map((prompt, row) => {
+      const own = values.subarray(row * V, (row + 1) * V);
+      if (!own.every(Number.isFinite)) throw notFinite(prompt);
+      const stream = streams.get(prompt) ?? random(prompt);
+      streams.set(prompt, stream);
+      return drawToken(own, sampling, stream);
+    });
+  };
+}
+
+/** Continues the prompts of one batch. @param prompts their indexes  @param out by index */
+function continueBatch(
+  network: Network,
+  rows: readonly TokenRow[],
+  prompts: readonly number[],
+  { maxNewTokens, stops }: GenerateOptions,
+  choose: Choose,
+  out: { ids: number[]; ended: boolean }[],
+): void {
+  const cache = new KeyValueCache(prompts.length);
+  try {
+    let live = [...prompts],
+      batch: readonly TokenRow[] = prompts.map((prompt) => {
+        const { ids, typeIds } = at(rows, prompt);
+        return { ids, typeIds };
+      });
+    for (let step = 0; step < maxNewTokens && live.length > 0; step++) {
+      const current = batch,
+        asked = live;
+      const ids = tf.tidy(() => choose(network.forward(current, undefined, { cache }), asked));
+      const going: number[] = [];
+      ids.forEach((id, row) => {
+        const text = at(out, at(asked, row));
+        if (stops.includes(id)) text.ended = true;
+        else {
+          text.ids.push(id);
+          going.push(row);
+        }
+      });
+      if (going.length < live.length && going.length > 0) cache.keep(going);
+      live = going.map((row) => at(asked, row));
+      batch = going.map((row) => ({
+        ids: Int32Array.of(at(ids, row)),
+        typeIds: new Int32Array(1),
+      }));
+    }
+  } finally {
+    cache.dispose();
+  }
+}
+
+/**
+ * Continues each prompt until a stop or the most tokens. Returns the texts in the order of the
+ * prompts. Throws UserFault where a logit is not finite.
+ * @param network opened for evaluation, with a causal-LM head
+ */
+export async function generate(
+  network: Network,
+  prompts: readonly TokenRow[],
+  options: GenerateOptions,
+): Promise<Generated[]> {
+  const { batchSize, sampling, random, onBatch } = options;
+  if (sampling !== undefined && random === undefined)
+    throw new Error('sampling needs the random streams of the prompts');
+  const choose =
+    sampling === undefined || random === undefined ? likeliest : drawing(sampling, random);
+  const out = prompts.map(() => ({ ids: [] as number[], ended: false }));
+  // Rows of similar length share a batch.
+  const order = prompts
+    .map((_, i) => i)
+    .sort((a, b) => at(prompts, b).ids.length - at(prompts, a).ids.length || a - b);
+  for (let start = 0; start < order.length; start += batchSize) {
+    const some = order.slice(start, start + batchSize);
+    continueBatch(network, prompts, some, options, choose, out);
+    await onBatch?.(start + some.length);
+  }
+  return out;
+}

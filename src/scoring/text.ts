@@ -1,0 +1,54 @@
+/** What scorers by text share: the text that they look for, and how texts are compared. */
+import type { JsonSchema, Problem, ScorerCheck } from '../api.ts';
+import { UserFault } from '../api.ts';
+
+export interface TextParams {
+  /** Default: the target. */
+  readonly text?: string;
+  readonly ignore_case: boolean;
+}
+
+/** How `normalised` compares, for summaries. */
+export const COMPARED =
+  'Both are compared in Unicode form NFC, without white space at their start and end';
+
+export const textProperties: JsonSchema = {
+  text: {
+    type: 'string',
+    minLength: 1,
+    description: "The text that counts. Default: the attack's target.",
+  },
+  ignore_case: {
+    type: 'boolean',
+    default: false,
+    description: 'Whether upper and lower case are the same.',
+  },
+};
+
+/** Returns a text in the form in which scorers compare it. */
+export function normalised(text: string, ignoreCase: boolean): string {
+  const trimmed = text.normalize('NFC').trim();
+  return ignoreCase ? trimmed.toLowerCase() : trimmed;
+}
+
+/** Returns the fault of a scorer that has neither a text of its own nor a target, or of a blank. */
+export function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Problem[] {
+  const wanted = text ?? target;
+  if (wanted === undefined)
+    return [
+      { path: ['text'], message: NEITHER, hint: 'Write the text: { scorer: …, text: "…" }.' },
+    ];
+  if (wanted.trim() !== '') return [];
+  const message = 'the text to look for is blank, and every output contains it';
+  return [{ path: ['text'], message, hint: 'Give the scorer another text.' }];
+}
+
+const NEITHER = 'the scorer has no text to look for, and no attack has a target';
+
+/** Returns the text that counts for an output. Throws `UserFault` if there is none. */
+export function wantedText({ text }: TextParams, target: string | undefined): string {
+  const wanted = text ?? target;
+  if (wanted === undefined)
+    throw new UserFault(NEITHER, 'Write the text: { scorer: …, text: "…" }.');
+  return wanted;
+}

@@ -1,0 +1,96 @@
+/** Generation against `generate` of transformers (test/golden/families.py), and its sampling. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as tf from '@tensorflow/tfjs-core';
+import { randomStream } from '../../../src/random/random.ts';
+import { generate, type GenerateOptions } from '../../../src/science/generate/generate.ts';
+import { drawToken } from '../../../src/science/generate/sample.ts';
+import type { TokenRow } from '../../../src/science/model/types.ts';
+import { useBackend } from '../backend.ts';
+import { caseNames, openCase, openFamily } from '../family-cases.ts';
+
+const test = suite('generation');
+
+const rowOf = (ids: readonly number[]): TokenRow => ({
+  ids: Int32Array.from(ids),
+  typeIds: new Int32Array(ids.length),
+});
+
+for (const name of caseNames.filter((own) => own.includes('causal')))
+  test(`${name}: greedy texts are those of transformers, in batches and one by one`, async () => {
+    await useBackend('tensorflow');
+    const own = await openCase(name);
+    const { generation } = own.golden;
+    assert.ok(generation);
+    const { prompts, outputs, eos, max_new_tokens: maxNewTokens } = generation;
+    const network = await openFamily(own, 'full', true);
+    try {
+      const before = tf.memory().numTensors;
+      for (const batchSize of [prompts.length, 3, 1]) {
+        const texts = await generate(network, prompts.map(rowOf), {
+          maxNewTokens,
+          stops: eos,
+          batchSize,
+        });
+        texts.forEach(({ ids, ended }, i) => {
+          const expected = outputs[i]!,
+            last = expected.at(-1)!;
+          const stopped = eos.includes(last);
+          assert.is(ended, stopped, `prompt ${i}`);
+          assert.equal(ids, stopped ? expected.slice(0, -1) : expected, `prompt ${i}`);
+        });
+      }
+      assert.is(tf.memory().numTensors, before);
+    } finally {
+      network.dispose();
+    }
+  });
+
+test('sampled texts do not depend on the batch, and differ between seeds', async () => {
+  await useBackend('tensorflow');
+  const own = await openCase('llama-causal');
+  const prompts = (own.golden.generation?.prompts ?? []).map(rowOf);
+  const network = await openFamily(own, 'full', true);
+  const texts = async (batchSize: number, seed: number): Promise<string> => {
+    const options: GenerateOptions = {
+      maxNewTokens: 12,
+      stops: [],
+      batchSize,
+      sampling: { temperature: 1, top_p: 0.9 },
+      random: (prompt) => randomStream(seed, 'generate', `row-${prompt}`),
+    };
+    return JSON.stringify((await generate(network, prompts, options)).map(({ ids }) => ids));
+  };
+  try {
+    assert.is(await texts(8, 1), await texts(3, 1));
+    assert.is.not(await texts(8, 1), await texts(8, 2));
+  } finally {
+    network.dispose();
+  }
+});
+
+test('tokens are drawn with the probabilities of the softmax, within top_k and top_p', () => {
+  // softmax at temperature 2: .5, .25, .25·.8, .25·.2
+  const probabilities = [0.25, 0.5, 0.05, 0.2];
+  const logits = Float32Array.from(probabilities, (p) => 2 * Math.log(p));
+  const shares = (more: object): number[] => {
+    const random = randomStream(3, 'generate', 'shares'),
+      counts = [0, 0, 0, 0];
+    for (let i = 0; i < 20_000; i++)
+      counts[drawToken(logits, { temperature: 2, ...more }, random)]!++;
+    return counts.map((count) => count / 20_000);
+  };
+  const near = (actual: readonly number[], expected: readonly number[]): void => {
+    actual.forEach((share, i) => {
+      // six standard deviations
+      assert.ok(Math.abs(share - expected[i]!) < 6 * Math.sqrt(0.25 / 20_000), actual.join());
+    });
+  };
+  near(shares({}), probabilities);
+  near(shares({ top_k: 2 }), [1 / 3, 2 / 3, 0, 0]);
+  near(shares({ top_p: 0.7 }), [1 / 3, 2 / 3, 0, 0]);
+  near(shares({ top_p: 0.8 }), [0.25 / 0.95, 0.5 / 0.95, 0, 0.2 / 0.95]);
+  near(shares({ top_p: 0.01 }), [0, 1, 0, 0]);
+});
+
+test.run();
