@@ -125,7 +125,7 @@ export async function deltaKernels(
     (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } => layer.lora !== undefined,
   );
   if (adapted.length === 0) return null;
-  const { classes } = model;
+  const { outputs: classes } = model;
   const size = rows.length * classes;
   const empty = (): Sums => ({
     full: emptyKernel(rows.length, classes),

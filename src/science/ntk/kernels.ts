@@ -100,7 +100,7 @@ export async function kernelSet(
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection, perLayer = false } = options;
-  const { classes } = model;
+  const { outputs: classes } = model;
   const adapted = model.layers.some(({ lora }) => lora !== undefined);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
   const sets = right === null ? [left] : [left, right];

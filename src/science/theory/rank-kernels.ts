@@ -44,10 +44,10 @@ export async function rankKernels(
   const narrow = model.layers.find((layer) => layer.in < most);
   if (narrow !== undefined)
     throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
-  const size = rows.length * model.classes;
-  const full = emptyKernel(rows.length, model.classes);
+  const size = rows.length * model.outputs;
+  const full = emptyKernel(rows.length, model.outputs);
   const bands = new Map(
-    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.classes))]),
+    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.outputs))]),
   );
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
