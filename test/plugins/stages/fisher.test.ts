@@ -33,7 +33,7 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
   for (const at of ['init', 'final']) {
     const found = await json<Record<'lora' | 'full', FisherSummary>>(file(ran, at, 'fisher.json'));
-    assert.equal(Object.keys(found).sort(), ['full', 'lora']);
+    assert.equal(Object.keys(found).sort(), ['full', 'lora', 'outputs']);
     for (const kind of ['lora', 'full'] as const) {
       assert.equal(Object.keys(found[kind]).sort(), ['by_rows', 'empirical', 'true']);
       assert.equal(
