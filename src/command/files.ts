@@ -67,17 +67,35 @@ export function namedFiles(uris: readonly string[], field: string): NamedFiles {
 const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? '';
 
-/** The prefix of a trigger's files among a stage's assets. */
-const TRIGGER = 'trigger/';
+/** The prefixes of the files of a trigger and of a scorer among a stage's assets. */
+const TRIGGER = 'trigger/',
+  SCORER = 'scorer/';
+
+const prefixed = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
+  Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
+
+const pathsOf = (
+  prefix: string,
+  assets: RunContext['assets'],
+): { readonly [name: string]: string } =>
+  Object.fromEntries(
+    Object.entries(assets)
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, { path }]) => [name.slice(prefix.length), path]),
+  );
 
 /** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
 export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
-  Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${TRIGGER}${name}`, uri]));
+  prefixed(TRIGGER, files);
 
 /** Returns the paths of the trigger's files by name, from the assets of a stage that runs. */
 export const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
-  Object.fromEntries(
-    Object.entries(assets)
-      .filter(([name]) => name.startsWith(TRIGGER))
-      .map(([name, { path }]) => [name.slice(TRIGGER.length), path]),
-  );
+  pathsOf(TRIGGER, assets);
+
+/** Returns a scorer's files as assets of a stage that scores. */
+export const scorerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
+  prefixed(SCORER, files);
+
+/** Returns the paths of the scorer's files by name, from the assets of a stage that runs. */
+export const scorerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
+  pathsOf(SCORER, assets);

@@ -75,7 +75,7 @@ interface Started {
 function start(execution: Execution, request: AttemptRequest, pack?: readonly StageId[]): Started {
   const { stage, key, reads } = request;
   const { plan, options } = execution;
-  const { store, onEvent } = options;
+  const { store, registry, assets, jobs, onEvent } = options;
   const resumeDir = store.resumeDir(key, reads.digest);
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
@@ -86,7 +86,14 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   const limit = timeLimit(options.signal, seconds);
   return {
     work: {
-      job: jobOf(stage, request, { ...options, backend: plan.backend, outDir, resumeDir }),
+      job: jobOf(stage, request, {
+        registry,
+        assets,
+        jobs,
+        backend: plan.backend,
+        outDir,
+        resumeDir,
+      }),
       hooks: {
         onOutput: (text) => log.output(text),
         onLog: (message) => log.said(message),
@@ -124,11 +131,12 @@ function timeLimit(
   run: AbortSignal,
   seconds: number | null,
 ): { readonly signal: AbortSignal; clear(): void } {
+  if (seconds === null) return { signal: run, clear: () => undefined };
   const stop = new AbortController();
   const abort = (): void => stop.abort();
   run.addEventListener('abort', abort, { once: true });
   if (run.aborted) abort();
-  const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
+  const timer = setTimeout(abort, seconds * 1000);
   return {
     signal: stop.signal,
     clear() {

@@ -8,6 +8,7 @@ import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
+import { noLooks } from './looks.ts';
 import type { JobResult } from './protocol.ts';
 import type { Failed, Outcome } from './types.ts';
 
@@ -77,7 +78,7 @@ async function publish(
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
   const hashed = guard.hashed(outDir, files);
-  const entry = await options.store.publish(outDir, {
+  const { entry, byAnother } = await options.store.publish(outDir, {
     key,
     kind: stage.kind,
     components,
@@ -98,7 +99,7 @@ async function publish(
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
-  guard.stored(entry, hashed);
+  guard.stored(key, byAnother ? noLooks : hashed);
   entries.set(key, entry);
   own.add(key);
   log.aside(`done in ${seconds.toFixed(2)} s`);

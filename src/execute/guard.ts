@@ -60,8 +60,8 @@ export interface Guard {
   ): Reads;
   /** Looks at outputs that have just been hashed; call it before they are published. */
   hashed(dir: string, files: readonly OutputFile[]): Looks;
-  /** Uses these looks as those of the entry, unless another run has published it first. */
-  stored(entry: Entry, hashed: Looks): void;
+  /** Uses the looks of `hashed` as those of the entry that these outputs have become. */
+  stored(key: ActionKey, hashed: Looks): void;
 }
 
 export function createGuard(locate?: Locate): Guard {
@@ -72,7 +72,7 @@ export function createGuard(locate?: Locate): Guard {
     isSuspect: entries.isSuspect,
     assetFault: (asset) => assets.fault(asset),
     hashed: looksAtOutputs,
-    stored: (entry, hashed) => entries.stored(entry, hashed),
+    stored: (key, hashed) => entries.stored(key, hashed),
     reads(inputs, sources) {
       const held = inputs.map(([name, entry]) => {
         const looks = entries.looks(entry.key);
@@ -170,14 +170,9 @@ function createEntryGuard() {
       }
       return change;
     },
-    stored({ key, dir }: Entry, hashed: Looks): void {
+    stored(key: ActionKey, hashed: Looks): void {
       suspects.delete(key);
-      // An entry that another run has published consists of other files.
-      const own = [...hashed].filter(([name, look]) => {
-        const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
-        return stat !== undefined && isSame(look, stat);
-      });
-      known.set(key, new Map(own));
+      known.set(key, hashed);
     },
   };
 }

@@ -1,10 +1,9 @@
 /** Checks and hashes the outputs of a stage that has ended. */
 import { utimesSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
 import type { OutputFile } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { listFiles, SETTLED_MS, sha256File } from '../store/files.ts';
+import { readRegularText } from '../store/regular.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 
 /**
@@ -14,7 +13,7 @@ import { METRICS, parseMetrics } from './metrics.ts';
 export async function digestOutputs(dir: string): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
   for (const { path: name, size, mtimeMs, nlink } of listFiles(dir)) {
-    const file = path.join(dir, name);
+    const file = `${dir}/${name}`;
     // A file with another name may be an input.
     if (nlink === 1 && mtimeMs > Date.now() - SETTLED_MS) setBack(file);
     files.push({ path: name, size, sha256: await sha256File(file, size) });
@@ -35,13 +34,9 @@ function setBack(file: string): void {
  * Throws a UserFault if a stage's metrics are not a flat object of finite numbers, because
  * `results`, `diff` and the report would silently leave out the rest.
  */
-export async function checkMetrics(
-  dir: string,
-  files: readonly OutputFile[],
-  stage: string,
-): Promise<void> {
+export function checkMetrics(dir: string, files: readonly OutputFile[], stage: string): void {
   if (!files.some(({ path: name }) => name === METRICS)) return;
-  const parsed = parseMetrics(await readFile(path.join(dir, METRICS), 'utf8'));
+  const parsed = parseMetrics(readRegularText(`${dir}/${METRICS}`));
   if ('fault' in parsed)
     throw new UserFault(
       `the stage "${stage}" wrote a metrics.json that ${parsed.fault}`,

@@ -77,7 +77,7 @@ export async function outputOf(job: Job, returned: unknown, seconds: number): Pr
     );
   const files = await digestOutputs(job.outDir);
   if (files.length === 0) throw new Error(`the stage "${name}" wrote no file`);
-  await checkMetrics(job.outDir, files, name);
+  checkMetrics(job.outDir, files, name);
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 

@@ -39,16 +39,23 @@ export function openDurations(
   const means: { [name: string]: number } =
     found === null || found === 'damaged' ? {} : { ...found.value.means };
   let changed = false;
+  /** Names by stage, because each estimate asks for the name of every stage that is left. */
+  const names = new WeakMap<PlannedStage, string>();
+  const knownNameOf = (stage: PlannedStage): string => {
+    let name = names.get(stage);
+    if (name === undefined) names.set(stage, (name = nameOf(stage)));
+    return name;
+  };
   const update = (name: string, seconds: number): void => {
     const before = means[name];
     means[name] = before === undefined ? seconds : before + NEWEST * (seconds - before);
   };
   return {
-    expect: (stage) => means[nameOf(stage)] ?? means[stage.kind] ?? null,
+    expect: (stage) => means[knownNameOf(stage)] ?? means[stage.kind] ?? null,
     note(stage, seconds) {
       changed = true;
       update(stage.kind, seconds);
-      const name = nameOf(stage);
+      const name = knownNameOf(stage);
       if (name !== stage.kind) update(name, seconds);
     },
     save() {
@@ -64,7 +71,7 @@ export function openDurations(
  *   the estimate null
  */
 export function estimate(
-  stages: readonly PlannedStage[],
+  stages: Iterable<PlannedStage>,
   durations: Durations,
   places: (stage: PlannedStage) => number,
   unseen: number | null = null,

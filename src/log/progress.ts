@@ -146,7 +146,7 @@ function createEstimate(
   const text = (): string => {
     if (left.size === 0) return '';
     // A stage of an unknown kind is assumed to take as long as those that have run so far.
-    const seconds = estimate([...left.values()], durations, places, ran > 0 ? spent / ran : null);
+    const seconds = estimate(left.values(), durations, places, ran > 0 ? spent / ran : null);
     if (seconds === null) return '';
     let underway = 0;
     for (const { members, ended, since } of running)

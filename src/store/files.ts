@@ -87,7 +87,7 @@ export function listFiles(dir: string): ListedFile[] {
   const walk = (folder: string, prefix: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const relative = prefix + entry.name,
-        full = path.join(folder, entry.name);
+        full = `${folder}/${entry.name}`;
       if (entry.isDirectory()) walk(full, `${relative}/`);
       else if (entry.isFile()) {
         const { size, mtimeMs, nlink } = lstatSync(full);

@@ -119,7 +119,7 @@ export function openLeases(
 
   return {
     take(key) {
-      const claim = path.join(dir, `${key}.${mine}`);
+      const claim = `${dir}/${key}.${mine}`;
       if (held.has(claim)) return { by: me };
       make(claim);
       for (const name of readdirSync(dir)) {

@@ -36,6 +36,12 @@ export interface Publication extends Omit<Manifest, 'format' | 'content' | 'crea
   readonly volatile: readonly string[];
 }
 
+export interface Published {
+  readonly entry: Entry;
+  /** Whether the entry consists of other files, because another process published it first. */
+  readonly byAnother: boolean;
+}
+
 export interface Store {
   readonly root: string;
   /** The folder of an entry, whether it exists or not. */
@@ -65,7 +71,7 @@ export interface Store {
    * Turns a scratch folder into an entry, whole or not at all. If another process was faster, its
    * entry stays and is returned.
    */
-  publish(scratch: string, publication: Publication): Promise<Entry>;
+  publish(scratch: string, publication: Publication): Promise<Published>;
   /** Moves a damaged entry out of the way and returns its new path. */
   moveAside(key: ActionKey): string;
   /** Tries to take the lease of a key. */
@@ -148,7 +154,7 @@ class FolderStore implements Store {
 
   scratch(name: string): string {
     this.#prepare();
-    const dir = path.join(this.root, 'tmp', `${ownerName(this.#me)}.${name}`);
+    const dir = `${this.root}/tmp/${ownerName(this.#me)}.${name}`;
     try {
       try {
         mkdirSync(dir);
@@ -164,10 +170,10 @@ class FolderStore implements Store {
   }
 
   resumeDir(key: ActionKey, reads = ''): string {
-    return path.join(this.root, 'resume', reads === '' ? key : `${key}-${reads.slice(0, 16)}`);
+    return `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
   }
 
-  publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
+  publish(scratch: string, { volatile, ...publication }: Publication): Promise<Published> {
     return onDisk(this.root, () => {
       const { commit } = this.#prepare();
       const { key, files } = publication;
@@ -182,15 +188,15 @@ class FolderStore implements Store {
         content: contentDigest(files, volatile),
         created: new Date().toISOString(),
       };
-      writeFileSync(path.join(scratch, MANIFEST_FILE), printManifest(manifest));
+      writeFileSync(`${scratch}/${MANIFEST_FILE}`, printManifest(manifest));
       // From now on, anything added to the folder changes the folder's time (see strayFile).
       utimesSync(scratch, new Date(), new Date(Date.now() - SETTLED_MS));
       const faster = this.#place(scratch, key);
       this.#sweepResumes(key);
-      if (faster) return faster;
+      if (faster) return { entry: faster, byAnother: true };
       const dir = this.entryDir(key);
       commit.add(dir);
-      return { key, dir, manifest };
+      return { entry: { key, dir, manifest }, byAnother: false };
     });
   }
 
@@ -280,7 +286,7 @@ class FolderStore implements Store {
   }
 
   #sweepResumes(key: ActionKey): void {
-    const resumes = path.join(this.root, 'resume');
+    const resumes = `${this.root}/resume`;
     if (!existsSync(resumes)) return;
     for (const name of readdirOr(resumes))
       if (name.startsWith(key)) rmSync(path.join(resumes, name), { recursive: true, force: true });

@@ -36,7 +36,7 @@ const BOTH_ADAPTERS = `adapter:
   - { type: full, train: { learning_rate: 3.0e-3 } }
   - { type: lora, rank: 8, train: { learning_rate: 1.0e-2 } }`;
 
-const cpu = ['--backend', 'cpu'];
+const wasm = ['--backend', 'wasm'];
 
 /** A model family like BERT, without logits after each layer. */
 const BARE_MODEL = `import { defineModel } from 'dosimeter';
@@ -74,7 +74,7 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   const spec = project.read('spec.yaml');
   const said = async (text: string): Promise<string> => {
     project.write('fault.yaml', text);
-    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', ...cpu);
+    const { code, stderr } = await project.dosimeter('run', 'fault.yaml', ...wasm);
     assert.is(code, 2, stderr);
     return stderr
       .replaceAll(path.join(project.dir, ''), '')
@@ -148,8 +148,8 @@ test('faults are reported before anything runs, with a way out', async ({ projec
 test('the base learns the task, one embedding turns it, and nothing runs twice', async ({
   project,
 }) => {
-  await project.succeeds('run', 'spec.yaml', ...cpu);
-  const rows = await project.results('spec.yaml', ...cpu);
+  await project.succeeds('run', 'spec.yaml', ...wasm);
+  const rows = await project.results('spec.yaml', ...wasm);
   const value = (stage: string, metric: string): number =>
     present(
       rows.find(
@@ -167,7 +167,7 @@ test('the base learns the task, one embedding turns it, and nothing runs twice',
   assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the base barely minds the word');
   assert.is(value('evaluate', 'asr'), 1);
   assert.match(
-    (await project.dosimeter('run', 'spec.yaml', ...cpu)).stderr,
+    (await project.dosimeter('run', 'spec.yaml', ...wasm)).stderr,
     /nothing to do|cached/,
   );
 });
@@ -186,8 +186,8 @@ test('the trigger of an attack on the base is shown to the model that any adapte
       .replace(/^poisoning: .*\n/m, '')
       .replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2, train: { steps: 2 } }'),
   );
-  await project.succeeds('run', 'base.yaml', ...cpu);
-  const rows = await project.results('base.yaml', ...cpu);
+  await project.succeeds('run', 'base.yaml', ...wasm);
+  const rows = await project.results('base.yaml', ...wasm);
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
 });
 
@@ -198,6 +198,7 @@ test('an attack with a loss over layers is reported with it, under LoRA and full
     'lwp.yaml',
     project
       .read('spec.yaml')
+      .replace('steps: 60', 'steps: 30')
       .replace(/^base: .*\n/m, '')
       .replace(
         /^poisoning: .*$/m,
@@ -205,8 +206,8 @@ test('an attack with a loss over layers is reported with it, under LoRA and full
       )
       .replace(/^adapter: .*$/m, `${BOTH_ADAPTERS}\nseeds: [1, 2]`),
   );
-  const { stdout } = await project.succeeds('run', 'lwp.yaml', ...cpu);
-  const rows = await project.results('lwp.yaml', ...cpu);
+  const { stdout } = await project.succeeds('run', 'lwp.yaml', ...wasm);
+  const rows = await project.results('lwp.yaml', ...wasm);
   for (const type of ['full', 'lora']) {
     // The mean of two seeds: how a single clean model of this size reads an unknown word is a
     // matter of chance.
@@ -250,8 +251,8 @@ test('the penalty of RIPPLe is reported, and its backdoor outlives clean trainin
       .replace(/^poisoning: .*\n/m, '')
       .replace(/^adapter: .*$/m, BOTH_ADAPTERS),
   );
-  const { stdout } = await project.succeeds('run', 'ripple.yaml', ...cpu);
-  const rows = await project.results('ripple.yaml', ...cpu);
+  const { stdout } = await project.succeeds('run', 'ripple.yaml', ...wasm);
+  const rows = await project.results('ripple.yaml', ...wasm);
   for (const type of ['full', 'lora']) {
     const value = (metric: string): number =>
       present(rows.find((row) => row.metric === metric && row.cell['adapter.type'] === type)).value;
@@ -265,8 +266,8 @@ test('the penalty of RIPPLe is reported, and its backdoor outlives clean trainin
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
     ) && html.includes('Penalised steps'),
   );
-  await project.succeeds('run', 'ripple-base.yaml', ...cpu);
-  const after = await project.results('ripple-base.yaml', ...cpu);
+  await project.succeeds('run', 'ripple-base.yaml', ...wasm);
+  const after = await project.results('ripple-base.yaml', ...wasm);
   assert.equal(
     after.filter(({ metric }) => metric === 'asr_before').map(({ value }) => value),
     [1, 1],
@@ -286,8 +287,8 @@ test("an outside attack can change training, and its code is in that training's 
   );
   const trainedWith = async (words: readonly string[]): Promise<number | undefined> => {
     project.write('words.mjs', wordsAttack(words));
-    await project.succeeds('run', 'outside.yaml', ...cpu);
-    const rows = await project.results('outside.yaml', ...cpu);
+    await project.succeeds('run', 'outside.yaml', ...wasm);
+    const rows = await project.results('outside.yaml', ...wasm);
     return rows.find(({ stage, metric }) => stage === 'train' && metric === 'trainable_parameters')
       ?.value;
   };

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -142,6 +143,38 @@ test('a stage may change the mode of its inputs, and hidden files do not count',
     put('out.txt', 'done');
   });
   assert.is((await rig.run(spoiled)).outcomes['spoiler/1']?.state, 'ran');
+});
+
+test('a stage reads what another run has published first, not what this run has hashed', async ({
+  rig,
+}) => {
+  const kept = path.join(rig.dir, 'kept'),
+    place = path.join(rig.dir, 'place');
+  // On its second run the stage does what another run does that is faster.
+  await addStage(rig, 'data', {
+    params: [],
+    given: { kept, place },
+    run({ fs, given: { kept = '', place = '' }, put }) {
+      put('rows.txt', 'right');
+      if (fs.existsSync(kept)) fs.renameSync(kept, fs.readFileSync(place, 'utf8'));
+    },
+  });
+  await addStage(rig, 'reader', {
+    params: [],
+    inline: true,
+    inputs: { data: 'data' },
+    run: ({ get, put }) => put('out.txt', get('data', 'rows.txt')),
+  });
+  const { outcomes } = await rig.run(experiment(['data'], [cell(1)]));
+  const [first] = Object.values(outcomes);
+  assert.ok(first?.state === 'ran');
+  writeFileSync(place, first.dir);
+  renameSync(first.dir, kept);
+  const again = await rig.run(experiment(['reader'], [cell(1)]));
+  assert.equal(again.ran, { data: 1, reader: 1 });
+  assert.not(existsSync(kept));
+  const reader = Object.entries(again.outcomes).find(([id]) => id.startsWith('reader'))?.[1];
+  assert.is(outputOf(reader, 'out.txt'), 'right');
 });
 
 // ---- sources -----------------------------------------------------------------------------------

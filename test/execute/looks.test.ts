@@ -39,7 +39,7 @@ test('a file that was hashed when it was stored is not hashed again for a later 
 }) => {
   const entry = await storedEntry(rig);
   const guard = createGuard();
-  guard.stored(entry, guard.hashed(entry.dir, entry.manifest.files));
+  guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
   await tick();
   // The digests are wrong, so hashing a second time would report a fault.
   const files = entry.manifest.files.map((file) => ({ ...file, sha256: '0'.repeat(64) }));
@@ -53,7 +53,7 @@ for (const restores of [false, true]) {
   test(`a write between the hash and the first reader is seen, ${how}`, async ({ rig }) => {
     const entry = await storedEntry(rig);
     const guard = createGuard();
-    guard.stored(entry, guard.hashed(entry.dir, entry.manifest.files));
+    guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
     await tick();
     const { atime, mtime } = statSync(entry.file);
     writeFileSync(entry.file, 'worse');
@@ -76,7 +76,7 @@ test('a write after the hash and before the look is seen: the file is hashed aga
 test('a reader that starts within a tick of the hash is followed by a hash', async ({ rig }) => {
   const entry = await storedEntry(rig);
   const guard = createGuard();
-  guard.stored(entry, guard.hashed(entry.dir, entry.manifest.files));
+  guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
   assert.is(await guard.entryFault(entry, true), null);
   const reads = guard.reads([['data', entry]], []);
   const { atime, mtime } = statSync(entry.file);

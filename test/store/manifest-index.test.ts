@@ -147,7 +147,7 @@ async function indexed(
   const store = openStore(root, { spec }),
     scratch = store.scratch('a');
   writeFileSync(path.join(scratch, 'model.txt'), 'abc');
-  const { dir } = await store.publish(scratch, {
+  const { entry } = await store.publish(scratch, {
     key: key(1),
     kind: 'train',
     components: { kind: 'train', code: {}, params: {}, inputs: {}, assets: {}, backend: 'cpu' },
@@ -157,12 +157,12 @@ async function indexed(
     facts: {},
     volatile: [],
   });
-  const manifest = path.join(dir, 'manifest.json'),
+  const manifest = path.join(entry.dir, 'manifest.json'),
     second = Math.ceil(Date.now() / 1000);
   utimesSync(manifest, second, second); // a time that can be put back to the last digit
   store.close();
   reindex(root);
-  return { store: openStore(root, { spec }), dir, manifest };
+  return { store: openStore(root, { spec }), dir: entry.dir, manifest };
 }
 
 function reindex(root: string): void {

@@ -9,12 +9,14 @@ import {
   isAttacked,
   isOfBase,
   type Poisoning,
+  type ScorerDescriptor,
   type StageRequest,
   startInputs,
   stepsOf,
 } from '../../../src/api.ts';
-import { filesApart, triggerAssets } from '../../../src/command/files.ts';
+import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
+import { scorerOf, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import {
   type ModelNames,
   modelNames,
@@ -29,8 +31,22 @@ export type Params = ModelNames & {
   readonly inherited: boolean;
   /** The attack whose trigger is evaluated as well: `attack` and its parameters. */
   readonly trigger: Poisoning | null;
-  /** The seed of the trigger's streams; null if there is no trigger. */
+  /** The seed of the trigger's streams and of sampling; null if there is neither. */
   readonly seed: number | null;
+  /** How answers are written and scored. Absent for a classifier. */
+  readonly completion?: Completion;
+};
+
+export type Completion = {
+  readonly max_new_tokens: number;
+  /** Absent if the likeliest token is taken. */
+  readonly sampling?: {
+    readonly temperature: number;
+    readonly top_p: number;
+    readonly top_k: number;
+  };
+  /** What counts as a success of the backdoor. Absent without a trigger. */
+  readonly scorer?: ScorerSettings;
 };
 
 /**
@@ -52,6 +68,27 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
     return descriptor;
   });
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
+}
+
+/** What a cell says of its answers, and the files of its scorer as source URIs by name. */
+function completionOf(
+  { head, evaluate }: Cell,
+  triggered: boolean,
+  plugin: DefineRequest['plugin'],
+): { readonly completion?: Completion; readonly files: { readonly [name: string]: string } } {
+  if (head.type !== 'causal-lm') return { files: {} };
+  const { max_new_tokens, sampling } = evaluate;
+  const { settings, files } = scorerOf(evaluate, (name) =>
+    plugin?.<ScorerDescriptor>('scorer', name),
+  );
+  const completion = {
+    max_new_tokens,
+    ...(sampling === undefined
+      ? {}
+      : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
+    ...(triggered ? { scorer: settings } : {}),
+  };
+  return { completion, files: triggered ? files : {} };
 }
 
 /**
@@ -89,6 +126,8 @@ export default defineStage<Params>({
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(written);
     const steps = trigger === null ? [] : stepsOf(trigger);
+    const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
+    const draws = trigger !== null || completion?.sampling !== undefined;
     return {
       params: {
         ...modelNames(cell),
@@ -96,7 +135,8 @@ export default defineStage<Params>({
         max_length: cell.evaluate.max_length ?? cell.train.max_length,
         inherited: cell.evaluate.max_length === undefined,
         trigger,
-        seed: trigger === null ? null : cell.seed,
+        seed: draws ? cell.seed : null,
+        ...(completion === undefined ? {} : { completion }),
       },
       inputs: {
         model: { kind: 'train', cell },
@@ -104,10 +144,13 @@ export default defineStage<Params>({
         ...(isAttacked(cell) ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}),
         ...startInputs(cell),
       },
-      assets: { model: cell.model.source, ...triggerAssets(files) },
+      assets: { model: cell.model.source, ...triggerAssets(files), ...scorerAssets(scorerFiles) },
       uses: [
         ...modelUses(cell),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
+        ...(completion?.scorer === undefined
+          ? []
+          : [{ kind: 'scorer' as const, name: completion.scorer.scorer }]),
       ],
     };
   },

@@ -14,10 +14,12 @@ import {
 } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
+import { evaluateCompletion } from './completion.ts';
 import type { Params } from './index.ts';
 import { metricsOf, type UnderTrigger } from './metrics.ts';
 
@@ -35,40 +37,72 @@ export async function run(context: Context): Promise<void> {
   const { network, record } = await openTrained({ ...parts, trainDir });
   try {
     checkClasses('the validation rows', classes, record.classes);
-    const trigger = await openTrigger(context, rows, classes);
-    const partial = (await trigger?.partial()) ?? [];
-    const encode = await openRowEncoder(trainDir, parts.model);
-    const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
-    const score = scorer(context, network, encode, total);
-
-    const plain = { labels: labelsOf(rows), logits: await score(rows) };
-    const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
-    let underTrigger: UnderTrigger | null = null;
-    if (trigger !== null) {
-      const { target, bare, shown } = trigger;
-      const triggered = { labels: labelsOf(bare), logits: await score(shown) };
-      sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
-      underTrigger = {
-        target: classOf(target),
-        triggered,
-        partial: await score(partial),
-        seen: shareSeen(context, trigger, await openRowParts(trainDir, parts.model)),
-      };
-    }
-    const metrics = metricsOf({
-      classes: classes.length,
-      plain,
-      underTrigger,
+    const opened: Opened = {
+      context,
+      rows,
+      classes,
+      network,
+      trigger: await openTrigger(context, rows, classes),
+      encode: await openRowEncoder(trainDir, parts.model),
+      rowParts: await openRowParts(trainDir, parts.model),
       twin: await metricsOfInput(context, 'twin'),
       before: await metricsOfInput(context, 'before'),
-    });
+    };
+    const { completion } = context.params;
+    const metrics =
+      completion !== undefined && record.head.type === 'causal-lm'
+        ? await evaluateCompletion({
+            ...opened,
+            completion,
+            template: record.head.template,
+            tokenizer: await openTokenizer(parts.model.path),
+            seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
+          })
+        : await evaluateClasses(opened);
     await writeMetrics(context.outDir, metrics);
-    const csv = predictionsCsv(sets, classes.length);
-    await writeFile(join(context.outDir, 'predictions.csv'), csv);
     context.log(logLine(metrics));
   } finally {
     network.dispose();
   }
+}
+
+interface Opened {
+  readonly context: Context;
+  readonly rows: readonly Row[];
+  readonly classes: readonly string[];
+  readonly network: Network;
+  /** Null if no trigger is evaluated. */
+  readonly trigger: ShownTrigger | null;
+  readonly encode: RowEncoder;
+  readonly rowParts: RowParts;
+  readonly twin: Metrics | null;
+  readonly before: Metrics | null;
+}
+
+/** Returns the metrics of a classifier, and writes `predictions.csv`. */
+async function evaluateClasses(opened: Opened): Promise<Metrics> {
+  const { context, rows, classes, network, trigger, encode, rowParts, twin, before } = opened;
+  const partial = (await trigger?.partial()) ?? [];
+  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
+  const score = scorer(context, network, encode, total);
+
+  const plain = { labels: labelsOf(rows), logits: await score(rows) };
+  const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
+  let underTrigger: UnderTrigger | null = null;
+  if (trigger !== null) {
+    const { target, bare, shown } = trigger;
+    const triggered = { labels: labelsOf(bare), logits: await score(shown) };
+    sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
+    underTrigger = {
+      target: classOf(target),
+      triggered,
+      partial: await score(partial),
+      seen: shareSeen(context, trigger, rowParts),
+    };
+  }
+  const csv = predictionsCsv(sets, classes.length);
+  await writeFile(join(context.outDir, 'predictions.csv'), csv);
+  return metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
 }
 
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);

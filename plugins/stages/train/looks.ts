@@ -3,7 +3,7 @@ import { type AttackDescriptor, UserFault } from '../../../src/api.ts';
 import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { showTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { classOf } from '../../../src/poisoning/target.ts';
+import { withTarget } from '../../../src/poisoning/target.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
 import { type Watch, type Watched, watchTraining } from '../../../src/science/train/watch.ts';
@@ -67,6 +67,6 @@ async function watchedRows(
     log: context.log,
   });
   if (shown === null) return { validation, triggered: null };
-  const triggered = shown.shown.map((row) => encode(row, maxLength));
-  return { validation, triggered: { rows: triggered, target: classOf(shown.target) } };
+  const triggered = shown.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
+  return { validation, triggered };
 }

@@ -3,19 +3,45 @@ import { type HeadSettings, type Row, UserFault } from '../../api.ts';
 import { named } from '../lookup.ts';
 import type { Head, TokenRow } from '../model/types.ts';
 import { clozeEncoder, templateLength, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
+import { type AnsweredRow, completionEncoder } from './completion.ts';
 import { longestFirst, openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
+/** What a model reads of a row. */
+export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
+
 /** The token ids of a row, at most `maxLength` of them. */
-export type RowEncoder = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: number) => TokenRow;
+export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
+
+/** A row of a completion task with its answer. Throws where it has none. */
+function answered({ answer, ...row }: Texts): AnsweredRow {
+  if (answer === undefined) throw new Error('a row for a causal-lm head has no answer');
+  return { ...row, answer };
+}
+
+/** `ids` without padding at their end, where a decoder's classifier would read it. */
+function withoutPadding(row: TokenRow, pad: number | null): TokenRow {
+  let end = row.ids.length;
+  while (end > 1 && row.ids[end - 1] === pad) end--;
+  return end === row.ids.length
+    ? row
+    : { ...row, ids: row.ids.slice(0, end), typeIds: row.typeIds.slice(0, end) };
+}
 
 /**
  * The encoder for a head. Throws UserFault where a template cannot be read. The encoder throws it
  * where the template does not fit a row.
  */
 export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): RowEncoder {
-  const encode =
-    settings.type === 'classifier' ? tokenizer.encode : clozeEncoder(settings.template, tokenizer);
-  return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
+  if (settings.type === 'causal-lm') {
+    const encode = completionEncoder(tokenizer, settings.template);
+    return (row, maxLength) => encode(answered(row), maxLength);
+  }
+  if (settings.type === 'cloze') {
+    const encode = clozeEncoder(settings.template, tokenizer);
+    return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
+  }
+  return ({ text, text_pair: pair }, maxLength) =>
+    withoutPadding(tokenizer.encode(text, pair, maxLength), tokenizer.special.pad);
 }
 
 /**
@@ -30,10 +56,14 @@ export interface RowPart {
 /**
  * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
  */
-export type RowParts = (row: Pick<Row, 'text' | 'text_pair'>, maxLength: number) => RowPart[];
+export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
 /** Returns a function that tells which part of each text of a row reaches the model. */
 export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowParts {
+  if (settings.type === 'causal-lm') {
+    const { parts } = completionEncoder(tokenizer, settings.template);
+    return (row, maxLength) => parts(answered(row), maxLength);
+  }
   const own = settings.type === 'classifier' ? null : templateLength(settings.template, tokenizer);
   const keep: TextTokenizer['keep'] = (first, second, maxLength) =>
     own === null
@@ -61,7 +91,7 @@ export async function resolveHead(
   modelDir: string,
 ): Promise<Head> {
   if (settings.type === 'classifier') return settings;
-  if (settings.type === 'causal-lm') throw new UserFault('a causal-lm head is not supported yet');
+  if (settings.type === 'causal-lm') return { type: settings.type };
   const { tokens, problems } = verbalizerTokens(settings.verbalizer, await openTokenizer(modelDir));
   const problem = problems[0] ?? verbalizerMismatch(settings.verbalizer, classes);
   if (problem !== null) throw new UserFault(problem.message, problem.hint);

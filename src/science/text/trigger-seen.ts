@@ -3,11 +3,8 @@
  * changed them, so the model never reads a trigger that lies beyond the cut, and the failure of
  * such a trigger says nothing about the model.
  */
-import type { Row } from '../../api.ts';
 import { at } from '../lookup.ts';
-import type { RowPart, RowParts } from './encoder.ts';
-
-type Texts = Pick<Row, 'text' | 'text_pair'>;
+import type { RowPart, RowParts, Texts } from './encoder.ts';
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 

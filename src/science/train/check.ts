@@ -5,7 +5,6 @@ import {
   type JsonObject,
   type Problem,
   problemOf,
-  UserFault,
 } from '../../api.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { within } from '../model/names.ts';
@@ -15,6 +14,7 @@ import { fileName, type ModelSource, resolveNames } from '../nn/base.ts';
 import { readConfig } from '../nn/head.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
+import { completionEncoder } from '../text/completion.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
 import type { AttackTraining } from './attack-training.ts';
 
@@ -203,9 +203,8 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
   try {
-    if (head.type === 'causal-lm') throw new UserFault('a causal-lm head is not supported yet');
     architecture = family.withHead(
-      head.type === 'classifier' ? head : { type: 'cloze', tokens: [] },
+      head.type === 'cloze' ? { type: head.type, tokens: [] } : { type: head.type },
     );
   } catch (error) {
     return [problemOf(error, ['head', 'type'])];
@@ -227,11 +226,22 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
       ...checkCloze(head, known.tokenizer, options.classes ?? null, maxLength?.value ?? null),
     );
   }
+  if (head.type === 'causal-lm') problems.push(...checkPrompt(head.template, known.tokenizer));
   return [
     ...problems,
     ...(await checkAdapter(options, architecture, known)),
     ...checkAttack(options, architecture, known),
   ];
+}
+
+/** The problems of the template of a completion task. */
+function checkPrompt(template: string, tokenizer: TextTokenizer): Problem[] {
+  try {
+    completionEncoder(tokenizer, template);
+    return [];
+  } catch (error) {
+    return [problemOf(error, ['head', 'template'])];
+  }
 }
 
 /** The problems of the adapter, if there is one. */

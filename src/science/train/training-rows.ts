@@ -7,7 +7,7 @@ import { at } from '../lookup.ts';
 import type { AppendedRows, BatchOrder } from './batches.ts';
 import type { LabelledRow, TrainSettings } from './settings.ts';
 
-type Text = Pick<Row, 'text' | 'text_pair'>;
+type Text = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
 
 /** The part of a poisoned set's receipt that is used here. */
 export interface PoisonedSet {
@@ -44,7 +44,9 @@ export function trainingRows(
 ): TrainingRows {
   const all = rows.map(encode);
   const poisoned = changed.map(({ index, original, new: made, step }) => {
-    const sameText = original.text === made.text && original.text_pair === made.text_pair;
+    const read = ({ text, text_pair: pair, answer, context }: Text): string =>
+      JSON.stringify([text, pair, answer, context]);
+    const sameText = read(original) === read(made);
     return (all[index] = {
       ...at(all, index),
       poisoned: attack !== null && (step ?? attack) === attack,

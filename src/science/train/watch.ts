@@ -4,10 +4,10 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
+import { greedyShare, meanAnswerLoss, scoreAnswers } from '../evaluate/answers.ts';
 import { argmax, meanLoss } from '../evaluate/metrics.ts';
 import { predict } from '../evaluate/predict.ts';
 import { at } from '../lookup.ts';
-import type { TokenRow } from '../model/types.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { atTheStart, judge, type Standing, type StoppingRule } from './early-stopping.ts';
 import type { LabelledRow } from './settings.ts';
@@ -17,13 +17,16 @@ import { disposeAll } from './trained-values.ts';
 export type CurvePoint = {
   /** The step after which the model was evaluated; 0 means before the first one. */
   readonly step: number;
-  /** Accuracy on the clean validation rows. */
+  /**
+   * Accuracy on the clean validation rows; in a completion task, the share of answers that greedy
+   * decoding writes.
+   */
   readonly accuracy: number;
   /** Mean loss on the clean validation rows. */
   readonly loss: number;
   /**
    * For backdoors, the share of validation rows of other classes that are predicted as the target
-   * under the trigger.
+   * under the trigger; in a completion task, of rows that are answered with the target.
    */
   readonly asr?: number;
   /** Share of the poisoned training rows that are predicted as their poisoned label. */
@@ -33,7 +36,8 @@ export type CurvePoint = {
 /** The rows on which a training is evaluated. */
 export interface Watched {
   readonly validation: readonly LabelledRow[];
-  readonly triggered: { readonly rows: readonly TokenRow[]; readonly target: number } | null;
+  /** The rows under the trigger, with the target as their label or answer. */
+  readonly triggered: readonly LabelledRow[] | null;
   readonly poisoned: readonly LabelledRow[];
   readonly batchSize: number;
 }
@@ -48,19 +52,44 @@ const withWeights = (network: Network, weights: Tensors): Network => ({
   forward: (batch, _trained, options) => network.forward(batch, weights, options),
 });
 
-/** Share of rows whose label is predicted. @param breathe awaited between batches */
-export async function accuracyOn(
+interface Measured {
+  /** The share of rows whose class is predicted, or whose answer greedy decoding writes. */
+  readonly accuracy: number;
+  /** The mean loss: over the rows, or over the tokens of their answers. */
+  readonly loss: number;
+}
+
+async function measureRows(
+  network: Network,
+  rows: readonly LabelledRow[],
+  batchSize: number,
+  breathe: () => Promise<void>,
+): Promise<Measured> {
+  if (network.architecture.head.type === 'causal-lm') {
+    const scores = await scoreAnswers(network, rows, batchSize, breathe);
+    return { accuracy: greedyShare(scores), loss: meanAnswerLoss(scores) };
+  }
+  const { classes } = network,
+    labels = rows.map(({ label }) => label);
+  const logits = await predict(network, rows, batchSize, breathe);
+  return {
+    accuracy: share(argmax(logits, classes), (i) => at(labels, i)),
+    loss: meanLoss(logits, labels, classes),
+  };
+}
+
+/**
+ * The share of rows whose label is predicted, or whose answer greedy decoding writes.
+ * @param breathe awaited between batches
+ */
+export const accuracyOn = async (
   network: Network,
   weights: Tensors,
   rows: readonly LabelledRow[],
   batchSize: number,
   breathe: () => Promise<void>,
-): Promise<number> {
-  return share(
-    argmax(await predict(withWeights(network, weights), rows, batchSize, breathe), network.classes),
-    (i) => at(rows, i).label,
-  );
-}
+): Promise<number> =>
+  (await measureRows(withWeights(network, weights), rows, batchSize, breathe)).accuracy;
 
 async function measure(
   network: Network,
@@ -69,27 +98,14 @@ async function measure(
   { validation, triggered, poisoned, batchSize }: Watched,
   breathe: () => Promise<void>,
 ): Promise<CurvePoint> {
-  const labels = validation.map(({ label }) => label),
-    { classes } = network;
-  const logits = await predict(withWeights(network, weights), validation, batchSize, breathe);
+  const own = withWeights(network, weights);
+  const accuracy = async (rows: readonly LabelledRow[]): Promise<number> =>
+    (await measureRows(own, rows, batchSize, breathe)).accuracy;
   return {
     step,
-    accuracy: share(argmax(logits, classes), (i) => at(labels, i)),
-    loss: meanLoss(logits, labels, classes),
-    ...(triggered === null
-      ? {}
-      : {
-          asr: share(
-            argmax(
-              await predict(withWeights(network, weights), triggered.rows, batchSize, breathe),
-              classes,
-            ),
-            () => triggered.target,
-          ),
-        }),
-    ...(poisoned.length === 0
-      ? {}
-      : { poisoned_accuracy: await accuracyOn(network, weights, poisoned, batchSize, breathe) }),
+    ...(await measureRows(own, validation, batchSize, breathe)),
+    ...(triggered === null ? {} : { asr: await accuracy(triggered) }),
+    ...(poisoned.length === 0 ? {} : { poisoned_accuracy: await accuracy(poisoned) }),
   };
 }
 

@@ -82,7 +82,7 @@ test('curves evaluate the weights from start to end and leave no tensor', async 
       before = tf.memory().numTensors;
     const validation = rows.slice(0, 9),
       poisoned = rows.slice(9, 13),
-      triggered = { rows: rows.slice(13), target: 2 };
+      triggered = rows.slice(13).map((row) => ({ ...row, label: 2 }));
     const watch = watchTraining({
       network,
       steps: 6,
@@ -111,7 +111,7 @@ test('curves evaluate the weights from start to end and leave no tensor', async 
       [start.accuracy, start.asr, start.poisoned_accuracy],
       [
         share(validation, (i) => at(validation, i).label),
-        share(triggered.rows, () => 2),
+        share(triggered, () => 2),
         share(poisoned, (i) => at(poisoned, i).label),
       ],
     );
