@@ -57,8 +57,8 @@ const Outputs = ({
   conditions.some(({ cells }) => cells.some(({ outputs }) => outputs !== undefined)) ? (
     <p>
       In a completion task every kernel, Δ<sub>r</sub> and prediction below is of log p(answer |
-      prompt), one number a row. There is no true Fisher information of it; the empirical one is
-      among the metrics, and the paper’s claims are not tested by it.
+      prompt), one number a row. Its true Fisher information cannot be computed; the empirical one
+      is among the metrics, and the paper’s claims are not tested by it.
     </p>
   ) : null;
 

@@ -72,6 +72,17 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
   assert.ok(Object.values(metrics).every(Number.isFinite));
 });
 
+test('of classes too, the empirical one can be asked for alone', async () => {
+  const alone = tinyCell({ fisher: { tolerance: 1e-6, alphas: [2], information: 'empirical' } });
+  const ran = await chain.fisher(alone);
+  const both = await chain.fisher(tinyCell());
+  const read = (of: typeof ran) =>
+    json<{ outputs: string; lora: FisherSummary }>(file(of, 'init', 'fisher.json'));
+  const found = await read(ran);
+  assert.is(found.outputs, 'class logits');
+  assert.equal(found.lora as object, { empirical: (await read(both)).lora.empirical });
+});
+
 test('of a kept step as of the ends', async () => {
   const stepped = tinyCell({
     train: { ...tinyCell().train, checkpoints: [3] },
