@@ -80,7 +80,7 @@ test('of classes too, the empirical one can be asked for alone', async () => {
     json<{ outputs: string; lora: FisherSummary }>(file(of, 'init', 'fisher.json'));
   const found = await read(ran);
   assert.is(found.outputs, 'class logits');
-  assert.equal(found.lora as object, { empirical: (await read(both)).lora.empirical });
+  assert.equal(found.lora, { empirical: (await read(both)).lora.empirical });
 });
 
 test('of a kept step as of the ends', async () => {
