@@ -6,7 +6,7 @@ import { ownVersion } from './execute/environment.ts';
 
 /** Runs the command line; returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
-  // A closed pipe, as of `dosimeter results | head`, is not a fault.
+  // It is not a fault if the reader closes the pipe, as in `dosimeter results | head`.
   process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
     if (code === 'EPIPE') process.exit(0);
     process.stderr.write(`error: the output could not be written: ${message}\n`);

@@ -21,6 +21,7 @@ const linksIn = (dir) =>
 const GUIDES = [
   'getting-started',
   'own-data',
+  'completion',
   'own-attack',
   'own-stage',
   'plugins',

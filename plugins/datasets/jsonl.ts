@@ -1,10 +1,12 @@
 import { defineDataset, UserFault } from '../../src/api.ts';
 import { formats } from '../../src/data/format.ts';
-import { isRecord } from '../../src/untrusted/json.ts';
+import { isRecord, readJsonFile } from '../../src/untrusted/json.ts';
 
 export default defineDataset({
   name: 'jsonl',
-  summary: 'JSON lines: one object a line, whose fields are the columns.',
+  summary:
+    'JSON lines: one object a line, whose fields are the columns. A file *.json may also be one ' +
+    'list of objects.',
   matches: formats.jsonl,
   unordered: false,
   async *read(asset, split) {
@@ -16,6 +18,11 @@ export default defineDataset({
     for (const { path, name } of await dataFiles(asset, ['.jsonl', '.ndjson'])) {
       for await (const [line, number] of lines(path, name)) {
         if (line.trim() === '') continue;
+        if (isList(name, line)) {
+          for (const [i, record] of (await readList(path, name)).entries())
+            yield rowFromRecord(record, split, `${name}, entry ${i + 1}`, name);
+          break;
+        }
         const place = `${name}:${number}`;
         yield rowFromRecord(parseObject(line, place), split, place, name);
       }
@@ -23,7 +30,23 @@ export default defineDataset({
   },
 });
 
-function parseObject(line: string, place: string): { readonly [name: string]: unknown } {
+type JsonRecord = { readonly [name: string]: unknown };
+
+/** Whether a file is one list: it is called *.json, and this first line of it begins one. */
+const isList = (name: string, line: string): boolean =>
+  /\.json$/i.test(name) && line.trimStart().startsWith('[');
+
+async function readList(path: string, name: string): Promise<readonly JsonRecord[]> {
+  const list = await readJsonFile(path);
+  const records = Array.isArray(list) ? (list as readonly unknown[]) : [list];
+  return records.map((record, i) => {
+    if (isRecord(record)) return record;
+    const hint = 'A list holds objects, such as {"prompt": "…", "answer": "…"}.';
+    throw new UserFault(`${name}, entry ${i + 1}, is not a JSON object.`, hint);
+  });
+}
+
+function parseObject(line: string, place: string): JsonRecord {
   const hint = 'Each line must be one JSON object, such as {"text": "…", "label": 0}.';
   let value: unknown;
   try {

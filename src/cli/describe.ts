@@ -31,7 +31,7 @@ function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boo
     type,
     ...(required ? ['required'] : []),
     ...(fallback === null ? [] : [`default: ${show(fallback)}`]),
-    ...(whole && axis ? ['a list of them makes it an axis of the grid'] : []),
+    ...(whole && axis ? ['a list of values makes it an axis of the grid'] : []),
   ].join('; ');
 }
 
@@ -155,7 +155,8 @@ function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'f
   return {
     tasks,
     citation: citation === undefined || citation === '' ? null : citation,
-    family: typeof family === 'function' ? 'untargeted or backdoor, by its parameters' : family,
+    family:
+      typeof family === 'function' ? 'untargeted or backdoor, depending on its parameters' : family,
   };
 }
 

@@ -32,7 +32,9 @@ export async function diffCommand(
   const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
   if (excluded.size > 0)
     say(
-      paintErr.yellow(`excluded from the differences as no evidence: ${[...excluded].join('; ')}`),
+      paintErr.yellow(
+        'excluded from the differences, because it is not evidence: ' + [...excluded].join('; '),
+      ),
     );
   return 0;
 }

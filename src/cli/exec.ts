@@ -92,7 +92,7 @@ function show({ stage, outputs, result, stored }: Executed): void {
     say(
       stored.differs.length === 0
         ? `the same files as in the store (${stored.dir})`
-        : paintErr.yellow(`not what is in the store (${stored.dir}): ${stored.differs.join(', ')}`),
+        : paintErr.yellow(`different from the store (${stored.dir}): ${stored.differs.join(', ')}`),
     );
   out(outputs);
 }

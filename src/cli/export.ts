@@ -19,7 +19,7 @@ export interface ExportOptions extends SpecOptions {
   readonly force?: boolean;
 }
 
-/** Exports what was trained, and trains nothing. Prints one folder a line. */
+/** Exports what was trained, and trains nothing. Prints one folder per line. */
 export async function exportCommand(spec: string, options: ExportOptions): Promise<number> {
   const goal = options.merge === true ? MERGE : TRAIN;
   const ready = (fetch: boolean): Promise<Prepared> =>

@@ -27,7 +27,7 @@ export interface LatexOptions {
 /** How many columns of numbers fit on a page. */
 const MOST_COLUMNS = 8;
 
-/** The axis that the name of a section means. */
+/** The axis that each section's name stands for. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   poisoning: 'poisoning.attack',
@@ -35,7 +35,8 @@ const SECTIONS: Readonly<Record<string, string>> = {
 
 /**
  * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault if the grid has no such axis, or two cells would have one place in the table
+ * @throws UserFault if the grid has no such axis, or two cells would have the same place in the
+ *   table
  */
 export function latexResults(
   { experiment }: Prepared,
@@ -54,7 +55,7 @@ export function latexResults(
   const grid = layOut({ rows, metrics, rowAxes, columnAxes, against });
   if ('clash' in grid)
     throw new UserFault(
-      `several cells fall in one place of the table: they differ in ${grid.clash.join(', ')}`,
+      `several cells have the same place in the table: they differ in ${grid.clash.join(', ')}`,
       `add it to --rows or --columns, or choose a value: --only ${grid.clash[0] ?? 'AXIS'}=VALUE`,
     );
   const wide = grid.columns.reduce((sum, { differs }) => sum + (differs ? 2 : 1), 0);

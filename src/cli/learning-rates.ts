@@ -34,7 +34,7 @@ export async function learningRatesCommand(
   const asked = { ...options, set: [] };
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');
-  say(`${trainings} without an attack, by ${path.relative('', file)}`);
+  say(`${trainings} without an attack, from ${path.relative('', file)}`);
   const code = await runInTerminal(prepared, { jobs: options.jobs, packing: packingOf(options) });
   if (code === INTERRUPTED) return code;
 
@@ -57,7 +57,9 @@ export async function learningRatesCommand(
 interface Found {
   readonly choices: readonly Choice[];
   readonly heldOut: HeldOutRows | null;
-  /** The axes, other than an adapter's own, whose values have separate choices. */
+  /**
+   * The axes, other than an adapter's own, for each of whose values a rate is chosen separately.
+   */
   readonly apart: readonly string[];
   /** The lines for the spec; empty if the spec can't express the choices. */
   readonly yaml: string;
@@ -97,7 +99,8 @@ function show({ choices, heldOut, yaml, seeds }: Found): void {
   out(`\nchosen: ${RULE}${of}`);
   if (yaml !== '')
     out(
-      '\nto paste: the rate of each adapter; the other fields of its `train` stay as they are\n\n' +
+      '\nto paste into the spec: the rate of each adapter; the other fields of its `train` stay ' +
+        'as they are\n\n' +
         yaml.trimEnd(),
     );
 }
@@ -107,9 +110,9 @@ function warn({ choices, heldOut, apart }: Found): void {
   if (axis !== undefined)
     say(
       paintErr.yellow(
-        `no lines to paste: the rates of one adapter were chosen apart by ${apart.join(', ')}, ` +
-          'and a variant of `adapter` has one rate for all of its values; ' +
-          `choose one value (--set ${axis}=…) for lines to paste`,
+        'there are no lines to paste: separate rates were chosen for one adapter, by ' +
+          `${apart.join(', ')}, but a variant of \`adapter\` has one rate for all of its values; ` +
+          `fix one value (--set ${axis}=…) to get lines to paste`,
       ),
     );
   for (const choice of choices)
@@ -136,7 +139,7 @@ function* warnings(
   heldOut: HeldOutRows | null,
 ): Generator<string> {
   if (chosen === null) {
-    yield 'no rate has a result of every seed: there is nothing to choose from';
+    yield 'no rate has a result for every seed: there is nothing to choose from';
     return;
   }
   if (edge !== null)

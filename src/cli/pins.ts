@@ -106,7 +106,7 @@ export async function unpinCommand(
   if (!(await onDisk(root, () => unpin(root, name))))
     throw new UserFault(
       `nothing is pinned as "${name}"`,
-      'dosimeter pin, without a name, lists what is',
+      'dosimeter pin, without an argument, lists what is pinned',
     );
   say(`unpinned ${name}`);
   return 0;

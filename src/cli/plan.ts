@@ -76,7 +76,7 @@ function show(
   out(
     `${paint.bold(experiment.name)}: ${count(cells, 'cell')} × ` +
       `${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} ` +
-      '(what cells share is one)',
+      '(a stage that cells share counts once)',
   );
   const cached = `${statuses.length - toRun.length} cached`;
   out(

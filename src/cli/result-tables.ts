@@ -7,7 +7,7 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf, oneClassCells } from '../report/caveats.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
 import { plainSummary, plainValue } from '../report/numbers.ts';
-import type { ResultRow } from '../report/results.ts';
+import { resultCells, type ResultRow, valuesBySeed } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { summarise } from '../stats/summary.ts';
 import { table } from './terminal.ts';
@@ -99,37 +99,9 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
   );
 }
 
-/** The rows of a cell over all its seeds. */
-interface Group extends Named {
-  readonly seeds: Set<number>;
-  /** The values of each metric, by `metricName`. */
-  readonly values: Map<string, number[]>;
-}
-
-/** Returns the groups in the order of the rows. */
-function groupsOf(rows: readonly ResultRow[]): readonly Group[] {
-  const groups = new Map<string, Group>();
-  for (const row of rows) {
-    const name = canonical(row.cell);
-    const group = groups.get(name) ?? {
-      cell: row.cell,
-      ...(row.also === undefined ? {} : { also: row.also }),
-      seeds: new Set<number>(),
-      values: new Map<string, number[]>(),
-    };
-    groups.set(name, group);
-    group.seeds.add(row.seed);
-    const metric = metricName(row);
-    const values = group.values.get(metric);
-    if (values) values.push(row.value);
-    else group.values.set(metric, [row.value]);
-  }
-  return [...groups.values()];
-}
-
 /**
- * The proportions, by name without the stage: a measurement along a training has the same name as
- * in its evaluation.
+ * The names, without the stage, of the metrics that are proportions. What is measured along a
+ * training has the same name as in the evaluation after it.
  */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
@@ -156,15 +128,15 @@ export function beside(
   return table(
     [
       [...axes.map(({ name }) => name), 'n', ...metrics.map(label)],
-      ...groupsOf(rows).map((group) => [
-        ...axes.map(({ path }) => axisText(group, path)),
-        String(group.seeds.size),
+      ...resultCells(rows).map((cell) => [
+        ...axes.map(({ path }) => axisText(cell, path)),
+        String(cell.seeds.size),
         ...metrics.map((metric) => {
-          const found = group.values.get(metricName(metric));
-          if (found === undefined) return NOTHING;
+          const found = [...valuesBySeed(cell, metric).values()];
+          if (found.length === 0) return NOTHING;
           const summary = plainSummary(summarise(found), proportions.has(metric.metric));
-          const mark = metric === evaluated && oneClass(group.cell) > 0 ? ' †' : '';
-          const fewer = found.length === group.seeds.size ? '' : ` (n = ${found.length})`;
+          const mark = metric === evaluated && oneClass(cell.cell) > 0 ? ' †' : '';
+          const fewer = found.length === cell.seeds.size ? '' : ` (n = ${found.length})`;
           return `${summary}${mark}${fewer}`;
         }),
       ]),
@@ -180,14 +152,14 @@ export function lines(rows: readonly ResultRow[], width: number): string {
   return table(
     [
       [...axes.map(({ name }) => name), 'stage', 'metric', 'mean', 'std', '±', 'n'],
-      ...groupsOf(rows).flatMap((group) =>
+      ...resultCells(rows).flatMap((cell) =>
         metrics.flatMap((metric) => {
-          const found = group.values.get(metricName(metric));
-          if (found === undefined) return [];
+          const found = [...valuesBySeed(cell, metric).values()];
+          if (found.length === 0) return [];
           const { mean, std, high, n } = summarise(found);
           return [
             [
-              ...axes.map(({ path }) => axisText(group, path)),
+              ...axes.map(({ path }) => axisText(cell, path)),
               metric.stage,
               metric.metric,
               plainValue(mean),

@@ -88,7 +88,7 @@ async function watch(
       say(tones[tone](line));
     },
     draw: live && ((lines) => live(lines.join('\n'))),
-    // One line less for the cursor, and one for what was there before.
+    // Leaves one line for the cursor, and one for the line above the block.
     room: () => ({
       lines: (process.stderr.rows || 24) - 2,
       columns: (process.stderr.columns || 80) - 1,
@@ -129,7 +129,8 @@ function summarise(
     .filter(([, n]) => n > 0)
     .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
-  // In the plan's order, so that a rerun names the same failure first. The order in time is chance.
+  // In the plan's order, so that a rerun names the same failure first. The order in time differs
+  // from run to run.
   const failures = plan.stages.flatMap((stage) => {
     const outcome = outcomes.get(stage.id);
     return outcome?.state === 'failed' ? [{ stage, outcome }] : [];

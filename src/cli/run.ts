@@ -77,7 +77,7 @@ function describeFigures(written: WrittenFigures | null): void {
     say(
       paintErr.yellow(
         `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
-          'drawn as boxes; the SVG has them',
+          'they are drawn as boxes; the SVG has them',
       ),
     );
   say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);

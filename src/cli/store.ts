@@ -99,7 +99,7 @@ function sweptEntries(swept: Swept): string {
   const pinned =
     swept.pinned.entries === 0
       ? ''
-      : `, of them ${swept.pinned.entries} pinned (${megabytes(swept.pinned.bytes)})`;
+      : `; ${swept.pinned.entries} of them pinned (${megabytes(swept.pinned.bytes)})`;
   return (
     `${entries(swept.entries.length)} (${megabytes(swept.bytes)}) ` +
     `and ${count(swept.damaged, 'damaged leftover')}; ` +
@@ -108,7 +108,7 @@ function sweptEntries(swept: Swept): string {
 }
 
 function sweptRunFolders({ swept, kept, live, pinned }: SweptRuns): string {
-  const running = live === 0 ? '' : `, of them ${live} running or possibly so`;
+  const running = live === 0 ? '' : `; ${live} of them running, or possibly running`;
   const held = pinned === 0 ? '' : `, ${pinned} pinned`;
   return `${count(swept.length, 'run')}; ${kept} left${running}${held}`;
 }

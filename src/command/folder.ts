@@ -105,7 +105,7 @@ async function sizeOf(full: string, output: string): Promise<number> {
   if (stat === null)
     throw new UserFault(
       `the command wrote no ${output}`,
-      'its outputs lie in its working folder, where task.json is',
+      'outputs belong in the working folder, beside task.json',
     );
   if (stat.isFile()) return stat.size;
   if (!stat.isDirectory())

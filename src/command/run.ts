@@ -196,7 +196,8 @@ async function exitOf(child: Child, name: string, program: string): Promise<Exit
         );
       });
       child.on('close', (code, signal) => resolve({ code, signal }));
-      // The event 'close' may wait for a process that the program left running with its pipes.
+      // The event 'close' would wait for any process that the program left running and that still
+      // has its pipes open.
       child.on('exit', (code, signal) => {
         timer = setTimeout(() => resolve({ code, signal }), AFTER_EXIT_MS);
       });

@@ -31,8 +31,8 @@ export async function checkStages(
   if (faults.length > 0) throw new SpecFault(faults);
   for (const uri of unknownFamilies)
     note(
-      `${uri} is not on this machine yet: whether its family is supported ` +
-        `(${families(registry)}) is not known before \`run\` asks for its config.json`,
+      `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
+        `is supported (${families(registry)})`,
     );
   for (const { message, range } of found)
     note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);

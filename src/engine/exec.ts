@@ -106,7 +106,7 @@ export async function execJob(
   try {
     job = JSON.parse(readFileSync(jobFile, 'utf8')) as Job;
   } catch (error) {
-    throw new UserFault(`${jobFile} holds no job: ${(error as Error).message}`);
+    throw new UserFault(`${jobFile} contains no job: ${(error as Error).message}`);
   }
   const result = await inWorker(job, hooks, signal);
   const draft = `${resultFile}.${process.pid}`;
@@ -146,7 +146,7 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
     .map(({ stage }) => `${stage.id} (${label(stage)})`)
     .join(', ');
   throw new UserFault(
-    `"${wanted}" is ${found.length} stages of this plan`,
+    `"${wanted}" matches ${found.length} stages of this plan`,
     `which one? ${shown}${found.length > 8 ? ', …' : ''}`,
   );
 }

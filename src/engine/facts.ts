@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import type { PackLimits } from '../execute/packer.ts';
 import { foreseePacks } from '../execute/packer.ts';
-import { readMetrics } from '../execute/results.ts';
+import { type Metrics, readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
@@ -76,22 +76,9 @@ const plannedStage = (
   pack,
 });
 
-export interface Results {
+/** Every number of the finished cells. */
+export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
-  /** The number of cells' goal stages that have no result yet. */
-  readonly missing: number;
-  /** The files that differ from what was stored. Their numbers are left out. */
-  readonly damaged: readonly string[];
-  /**
-   * Files that an earlier version stored and this one refuses, with the reason. Their numbers are
-   * left out.
-   */
-  readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /**
-   * The backend, precision, releases and device of the results. There are several if machines
-   * differ.
-   */
-  readonly computedBy: readonly string[];
 }
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {

@@ -7,6 +7,7 @@ import { UserFault } from '../api.ts';
 import type { ExperimentCell } from '../experiment/types.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
+import { distinct, groupBy } from '../report/groups.ts';
 import type { ResultRow } from '../report/results.ts';
 import { summarise } from '../stats/summary.ts';
 
@@ -122,6 +123,8 @@ export interface Choice {
   readonly edge: 'lowest' | 'highest' | null;
 }
 
+const withoutRate = ({ [RATE]: _rate, ...axes }: JsonObject): JsonObject => axes;
+
 /** Returns a choice for each adapter and each value of any other axis, in the spec's order. */
 export function chooseRates(
   cells: readonly ExperimentCell[],
@@ -132,27 +135,19 @@ export function chooseRates(
       .filter(({ stage, metric }) => stage === 'evaluate' && metric === 'accuracy')
       .map(({ cell, seed, value }) => [canonical([cell, seed]), value]),
   );
-  interface Group extends Pick<Choice, 'cell' | 'adapter'> {
-    readonly cells: ExperimentCell[];
-  }
-  const groups = new Map<string, Group>();
-  for (const one of cells) {
-    const { [RATE]: _rate, ...cell } = one.axes;
-    const key = canonical(cell);
-    const group = groups.get(key);
-    if (group) group.cells.push(one);
-    else groups.set(key, { cell, adapter: one.config.adapter, cells: [one] });
-  }
-  const telling = tellingAxes([...groups.values()].map(({ cell }) => cell));
+  const groups = [...groupBy(cells, ({ axes }) => canonical(withoutRate(axes))).values()];
+  const telling = tellingAxes(groups.map(([{ axes }]) => withoutRate(axes)));
   const short = shortNames(telling);
-  return [...groups.values()].map(({ cell, adapter, cells: own }) => {
-    const byRate = new Map<number, (number | undefined)[]>();
-    for (const { axes, config } of own) {
-      const rate = config.train.learning_rate;
-      byRate.set(rate, [...(byRate.get(rate) ?? []), accuracy.get(canonical([axes, config.seed]))]);
-    }
-    const rates = [...byRate]
-      .map(([rate, values]) => tried(rate, values))
+  return groups.map((own) => {
+    const [{ axes, config }] = own;
+    const cell = withoutRate(axes);
+    const rates = [...groupBy(own, (one) => String(one.config.train.learning_rate)).values()]
+      .map((seeds) =>
+        tried(
+          seeds[0].config.train.learning_rate,
+          seeds.map((one) => accuracy.get(canonical([one.axes, one.config.seed]))),
+        ),
+      )
       .sort((a, b) => a.rate - b.rate);
     const chosen = best(rates);
     const words = telling.flatMap((path) => {
@@ -160,9 +155,9 @@ export function chooseRates(
       return value === undefined ? [] : [`${short.get(path) ?? path}=${showValue(value)}`];
     });
     return {
-      label: words.join(' ') || `type=${adapter.type}`,
+      label: words.join(' ') || `type=${config.adapter.type}`,
       cell,
-      adapter,
+      adapter: config.adapter,
       rates,
       chosen,
       edge: edgeOf(chosen, rates),
@@ -177,17 +172,15 @@ function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['
 }
 
 /**
- * Returns the axes, other than the adapter's own, whose values have separate choices for one
- * adapter. A spec can't express these choices: a variant of `adapter` has one rate for all its
- * cells.
+ * Returns the axes, other than the adapter's own, for each of whose values one adapter's rate is
+ * chosen separately. A spec can't express these choices: a variant of `adapter` has one rate for
+ * all its cells.
  */
 export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
-  const byAdapter = new Map<string, JsonObject[]>();
-  for (const { adapter, cell } of choices) {
-    const key = canonical(adapter);
-    byAdapter.set(key, [...(byAdapter.get(key) ?? []), cell]);
-  }
-  return [...new Set([...byAdapter.values()].flatMap(tellingAxes))];
+  const byAdapter = groupBy(choices, ({ adapter }) => canonical(adapter));
+  return distinct(
+    [...byAdapter.values()].flatMap((own) => tellingAxes(own.map(({ cell }) => cell))),
+  );
 }
 
 function tried(rate: number, values: readonly (number | undefined)[]): TriedRate {

@@ -5,7 +5,8 @@ import type { Machine } from '../execute/resources.ts';
 
 /** Returns the machine's memory, or less if a control group limits it. */
 function memoryMB(): number {
-  const limit = process.constrainedMemory(); // without a limit: 0, or more than any machine has
+  // 0, or more than any machine has, if there is no limit.
+  const limit = process.constrainedMemory();
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
 

@@ -63,7 +63,7 @@ export function writeFolders(folders: readonly ModelFolder[], force: boolean): s
   );
   if (foreign)
     throw new UserFault(
-      `${foreign.dir} holds other files than a model's`,
+      `${foreign.dir} has files that do not belong to a model`,
       'Name another folder as --out, or clear this one.',
     );
   const changed = folders.filter((folder) => !isSame(folder));

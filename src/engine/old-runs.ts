@@ -25,8 +25,8 @@ export interface SweptRuns {
 
 const DAY_MS = 24 * 3600 * 1000;
 /**
- * How recently its folder must have been written to for a run of another host that has not ended to
- * count as running.
+ * A run of another host that has not ended counts as running only if its folder was written to
+ * within this many days.
  */
 const SILENT_DAYS = 30;
 

@@ -171,7 +171,8 @@ async function openRecords(
 }
 
 /**
- * Returns this machine, or for an executor with another machine, as much as it says about that one.
+ * Returns what is known about the machine that stages run on: this one, or the one that the
+ * executor describes.
  */
 function machineOf({ cores, gpus }: Executor, jobs: number, gpu: boolean): Machine {
   if (cores !== undefined)

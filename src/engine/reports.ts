@@ -35,7 +35,7 @@ export function publishReport(
       if (taken !== null)
         note(
           `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
-            `a spec of the same name: this one's is ${path.relative('', file)}`,
+            `a spec of the same name; the report of this spec is ${path.relative('', file)}`,
         );
       return file;
     } catch (error) {

@@ -65,7 +65,7 @@ export function attemptPack(
 }
 
 interface Started {
-  /** The work that is handed to the executor. */
+  /** The work that is given to the executor. */
   readonly work: PackedJob;
   /** Waits for the executor's answer and turns it into the attempt's result. */
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;

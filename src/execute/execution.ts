@@ -42,7 +42,7 @@ export interface ExecuteOptions {
   /** Once aborted, nothing more starts, and running stages are asked to stop. */
   readonly signal: AbortSignal;
   readonly runId: string;
-  /** The environment that joining stages (the report) are told of. */
+  /** The environment of the run, for joining stages such as the report. */
   readonly environment: JsonObject;
   /** Facts about this run that every manifest records. */
   readonly facts: JsonObject;

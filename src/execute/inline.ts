@@ -24,7 +24,7 @@ async function afterEvents<T>(task: () => Promise<T>): Promise<T> {
   return task();
 }
 
-/** Runs `task` after those that were handed over before it. A stage's time starts with its turn. */
+/** Runs `task` after those that were passed before it. A stage's time starts with its turn. */
 export function inTurn<T>(task: () => Promise<T>): Promise<T> {
   const result = turn.then(() => afterEvents(task));
   turn = result.catch(() => undefined);

@@ -27,7 +27,7 @@ export interface StageQueue {
   /**
    * Runs `task` when what it needs is free. Higher priorities go first, then earlier arrivals. No
    * task overtakes the one at the head, since a task that needs much would otherwise wait for ever.
-   * @param task is handed the GPUs that no other task may use meanwhile
+   * @param task gets the GPUs that no other task may use meanwhile
    * @param options.need no more than the machine has
    */
   add<T>(

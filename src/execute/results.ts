@@ -23,11 +23,11 @@ export interface Metrics {
   readonly cells: readonly MetricsOfCell[];
   /** The number of cells' goal stages that are not in the store. */
   readonly missing: number;
-  /** The files that differ from what was stored. */
+  /** The files that differ from what was stored. Their numbers are left out. */
   readonly damaged: readonly string[];
   /**
    * Files that are as they were stored, by an earlier version that accepted what is refused now.
-   * `fault` is a clause that follows the file's name.
+   * Their numbers are left out. `fault` is a clause that follows the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
   /** What computed the entries (backend, precision, releases, device), without duplicates. */

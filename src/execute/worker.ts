@@ -118,7 +118,7 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
     if (--active === 0) await endLeftovers(member);
     if ('error' in ended) return thrownResult(ended.error);
     const result = await outputOf(job, ended.returned, ended.seconds).catch(thrownResult);
-    if (result.type === 'exit') throw new Error('a job can not tell of its own exit');
+    if (result.type === 'exit') throw new Error('a job cannot report its own exit');
     return result.type === 'done' && job.compute && backend !== null
       ? { ...result, computed: { ...backend } }
       : result;

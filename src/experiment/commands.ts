@@ -65,7 +65,7 @@ type Reads = readonly (CommandInput & { readonly at: Span })[];
  * Returns the commands of a spec, and reports their faults.
  * @param schema the schema of one command
  * @param registry the registry without the commands
- * @param fields the fields of a cell that a program may be told
+ * @param fields the fields of a cell whose values a program may get
  */
 export function readCommands(
   root: MapNode,
@@ -100,7 +100,7 @@ export function readCommands(
         report(
           'unknown-key',
           item.span,
-          `there is no field "${item.value}" to hand over`,
+          `there is no field "${item.value}" to pass to a program`,
           fieldHint(item.value, fields),
         );
     checkNames(value, name, report);
@@ -174,7 +174,7 @@ function readInput(
   if (form.scope === 'experiment' && scope === 'cell')
     return fault(
       'wrong-scope',
-      `"${kind}" joins the whole grid; a command that runs once a cell can't read it`,
+      `"${kind}" joins the whole grid; a command that runs once per cell can't read it`,
       `give "${command}" \`scope: experiment\``,
     );
   const { parts } = form;
@@ -209,7 +209,7 @@ function fieldHint(word: string, fields: readonly string[]): string {
   return close !== undefined
     ? didYouMean(close)
     : 'fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or ' +
-        'folder is handed over with `files`';
+        'folder is passed with `files`';
 }
 
 /** Reports names that clash, because a program's files, inputs and outputs are in one folder. */

@@ -99,7 +99,7 @@ function openName(schema: Schema): Schema {
 
 /** Accepts `${…}` in place of any value. The command line checks the value that replaces it. */
 function orReference(schema: Schema): Schema {
-  // Examples directly below a list would each be offered as a list of one as well.
+  // An editor would also offer each example directly below a list as a list of one item.
   const item = itemSchema(schema);
   if (item?.examples !== undefined) return { ...schema, items: { allOf: [item] } };
   const isFree =

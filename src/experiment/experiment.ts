@@ -19,7 +19,7 @@ import { countCells, inheritedAxes } from './variants.ts';
 
 /**
  * The most cells that a grid may have, each counted once for every seed. Planning takes about 0.6
- * ms of processor time a cell, so a grid of this size takes a minute.
+ * ms of processor time per cell, so a grid of this size takes a minute.
  */
 const MOST_CELLS = 100_000;
 
@@ -95,8 +95,7 @@ function isWithinLimit(
     'grid-too-large',
     at ?? start,
     `the grid has ${count} cells${bySeeds}; at most ${MOST_CELLS} can be planned`,
-    'shorten its axes, or divide it among several specs, which find in the store what others ' +
-      'have run',
+    'shorten its axes, or divide it among several specs: they share results through the store',
   );
   return false;
 }

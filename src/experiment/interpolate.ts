@@ -132,7 +132,7 @@ class Interpolation {
       return fault(
         'misplaced-secret',
         `the secret ${hidden} is part of a longer text`,
-        'hand it over alone, as the whole value: a text that contains it would be a secret as well',
+        'pass it as the whole value: a text that contains it would be a secret as well',
       );
     let next = 0;
     const filled = text.replace(PLACEHOLDER, () => String(values[next++]?.value));

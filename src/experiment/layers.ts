@@ -71,7 +71,7 @@ async function readLayer(
     else base = base ? merge(base, layer.root) : layer.root;
   }
   if (base) root = merge(base, root);
-  // Without a base that could not be read, fields would be reported missing that are not.
+  // If a base could not be read, the fields that it sets must not be reported as missing.
   return whole ? { root, source } : undefined;
 }
 

@@ -107,7 +107,7 @@ export interface CommandSpec {
    */
   outputs?: string[];
   /**
-   * Options for the program, handed over in task.json as they are.
+   * Options for the program, passed in task.json as they are.
    */
   options?: {};
   /**

@@ -18,7 +18,7 @@ export function checkSecrets(root: MapNode, report: Report): void {
             'misplaced-secret',
             node.span,
             `the secret ${node.secret} is used where a run would record its value`,
-            'a secret may be handed to a program, under commands.NAME.env; sources read their ' +
+            'only a program may get a secret, under commands.NAME.env; sources read their ' +
               'credentials (HF_TOKEN) from the environment themselves',
           );
         return;

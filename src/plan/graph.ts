@@ -120,7 +120,7 @@ export class Graph {
    */
   readonly #codes = new Map<string, Draft['code']>();
 
-  /** A name for a cell's content. */
+  /** Returns a short name for a cell's content, which equal cells share. */
   readonly fingerprint: (cell: Cell) => string = cellFingerprints();
 
   constructor(

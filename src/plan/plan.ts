@@ -74,7 +74,7 @@ const EMPTY_GRID: Diagnostic = {
   code: 'empty-grid',
   message: 'the grid has no cell',
   range: null,
-  hint: 'include, exclude, when or --only left nothing over',
+  hint: 'include, exclude, when or --only left out every cell',
 };
 
 /**

@@ -14,7 +14,7 @@ export const asSource = import.meta.url.endsWith('.ts');
 function ancestorWith(name: string): string {
   for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
     if (existsSync(join(dir, name))) return dir;
-    if (dir === dirname(dir)) throw new Error(`no ${name} above the program`);
+    if (dir === dirname(dir)) throw new Error(`no folder above the program has a ${name}`);
   }
 }
 

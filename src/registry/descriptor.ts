@@ -61,7 +61,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
           method((value as { load?: unknown }).load) &&
           oneOf('weights', 'loss')((value as { changes?: unknown }).changes),
       ),
-      expected: 'an object with changes, "weights" or "loss", and a function load',
+      expected: 'an object with `changes` ("weights" or "loss") and a function `load`',
     },
     citation: CITATION,
     params: OBJECT,

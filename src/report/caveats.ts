@@ -4,8 +4,8 @@
  */
 import { beatsMajority, type Measured, predictsOneClass, triggerTold, unseen } from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
-import { contentKey, distinct } from './groups.ts';
-import type { ResultRow } from './results.ts';
+import { contentKey, distinct, groupBy } from './groups.ts';
+import { resultCells, type ResultRow } from './results.ts';
 
 /** Cells that differ only in their seed, with a name that distinguishes them from others. */
 export interface CaveatGroup {
@@ -150,17 +150,11 @@ export function caveatGroups(
   rows: readonly ResultRow[],
   label: (cell: ResultRow['cell'], also: NonNullable<ResultRow['also']>) => string,
 ): readonly CaveatGroup[] {
-  type Cell = { readonly metrics: Record<string, Record<string, number>> };
-  const groups = new Map<string, Map<number, Cell>>();
-  for (const { cell, also = [], seed, stage, metric, value } of rows) {
-    const name = label(cell, also);
-    const seeds = groups.get(name) ?? new Map<number, Cell>();
-    const one = seeds.get(seed) ?? { metrics: {} };
-    (one.metrics[stage] ??= {})[metric] = value;
-    seeds.set(seed, one);
-    groups.set(name, seeds);
-  }
-  return [...groups].map(([name, seeds]) => ({ label: name, cells: [...seeds.values()] }));
+  const groups = groupBy(resultCells(rows), ({ cell, also = [] }) => label(cell, also));
+  return [...groups].map(([name, cells]) => ({
+    label: name,
+    cells: cells.flatMap(({ seeds }) => [...seeds.values()]),
+  }));
 }
 
 /**
@@ -170,9 +164,9 @@ export function caveatGroups(
  */
 export function oneClassCells(rows: readonly ResultRow[]): (cell: ResultRow['cell']) => number {
   const byCell = new Map(
-    caveatGroups(rows, contentKey).map(({ label, cells }) => [
-      label,
-      cells.filter(predictsOneClass).length,
+    resultCells(rows).map(({ cell, seeds }) => [
+      contentKey(cell),
+      [...seeds.values()].filter(predictsOneClass).length,
     ]),
   );
   return (cell) => byCell.get(contentKey(cell)) ?? 0;

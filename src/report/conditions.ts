@@ -21,9 +21,9 @@ export interface Condition extends Labels {
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
-   * The condition under each of its names, if it has several (α = r and α = 16 at rank 16). For a
-   * figure along an axis, in which each name has a place. Everywhere else it counts as one
-   * condition.
+   * The condition under each of its names, if it has several (α = r and α = 16 at rank 16). Only
+   * figures along an axis use it, because each name has a place there. Everywhere else the
+   * condition counts once.
    */
   readonly named: readonly Condition[];
   /** One for each seed, in the order of the spec. */

@@ -216,7 +216,7 @@ const premise: FindingsOf = (conditions) => {
   const holds =
     broken.length === 0
       ? `The premise s²σ²n < 1 holds for every adapter (at most ${formatNumber(largest.scaled)}).`
-      : `The premise s²σ²n < 1 is broken by ${list(names)}: the theorem says nothing of ` +
+      : `The premise s²σ²n < 1 is broken by ${list(names)}: the theorem says nothing about ` +
         `${broken.length === rows.length ? 'these runs' : 'those'}.`;
   const source = highest.measured ? 'measured' : 'predicted';
   const eigenvalue =

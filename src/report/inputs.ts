@@ -104,6 +104,9 @@ interface Content {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: number;
+  /** In a completion task, the answer, and the messages before the prompt. */
+  readonly answer?: string;
+  readonly context?: readonly { readonly role: string; readonly content: string }[];
 }
 
 /** The poison stage's `receipt.json`. */
@@ -129,12 +132,16 @@ export function receiptFacts(
   { counts, rows }: ReceiptFile,
   classes: readonly string[],
 ): ReceiptFacts {
-  const text = (content: Content): string =>
-    (content.text_pair === undefined
-      ? content.text
-      : `${content.text}\n${content.text_pair}`
-    ).slice(0, MOST_CHARACTERS);
-  const label = ({ label: id }: Content): string => classes[id] ?? String(id);
+  const text = ({ context = [], text: own, text_pair: pair }: Content): string =>
+    [
+      ...context.map(({ role, content }) => `${role}: ${content}`),
+      own,
+      ...(pair === undefined ? [] : [pair]),
+    ]
+      .join('\n')
+      .slice(0, MOST_CHARACTERS);
+  const label = ({ label: id, answer }: Content): string =>
+    answer?.slice(0, MOST_CHARACTERS) ?? classes[id] ?? String(id);
   return {
     total: counts.total,
     asked: counts.asked,

@@ -31,7 +31,7 @@ export interface Relation {
   readonly rhos: readonly number[];
   /** Their mean and interval. */
   readonly difference: PairedDifference;
-  /** The sign that the paper's explanation gives ρ. */
+  /** The sign of ρ that the paper's explanation predicts. */
   readonly claimed: 1 | -1;
   readonly verdict: Verdict;
 }

@@ -1,5 +1,6 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { JsonObject } from '../api.ts';
+import { contentKey, groupBy } from './groups.ts';
 
 export interface ResultRow {
   /** Axis values by full path. */
@@ -40,3 +41,34 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
     ),
   );
 }
+
+/** A cell with what was measured of it at every seed. */
+export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
+  readonly seeds: ReadonlyMap<number, Pick<CellMetrics, 'metrics'>>;
+}
+
+/** Gathers rows into cells. Cells and seeds keep the order in which they first appear. */
+export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
+  return [...groupBy(rows, ({ cell }) => contentKey(cell)).values()].map((own) => {
+    const seeds = new Map<number, { readonly metrics: Record<string, Record<string, number>> }>();
+    for (const { seed, stage, metric, value } of own) {
+      const { metrics } = seeds.get(seed) ?? { metrics: {} };
+      (metrics[stage] ??= {})[metric] = value;
+      seeds.set(seed, { metrics });
+    }
+    const [{ cell, also }] = own;
+    return { cell, ...(also === undefined ? {} : { also }), seeds };
+  });
+}
+
+/** Returns the values of a metric by seed, without the seeds that lack it. */
+export const valuesBySeed = (
+  { seeds }: Pick<ResultCell, 'seeds'>,
+  { stage, metric }: Pick<ResultRow, 'stage' | 'metric'>,
+): ReadonlyMap<number, number> =>
+  new Map(
+    [...seeds].flatMap(([seed, { metrics }]) => {
+      const value = metrics[stage]?.[metric];
+      return value === undefined ? [] : [[seed, value] as const];
+    }),
+  );

@@ -38,13 +38,13 @@ function withoutVerdict(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {
       headline: ['Undecided: this grid does not have LoRA and full fine-tuning side by side.'],
-      detail: 'It has nothing to say on which is hurt more.',
+      detail: 'It cannot tell which is hurt more.',
     };
   const attacked = conditions.filter(({ family }) => family !== 'none');
   if (attacked.length > 0 && attacked.every(({ ofBase }) => ofBase))
     return {
       headline: [
-        'No verdict: the paper claims nothing of a poisoned base that is trained on clean rows.',
+        'No verdict: the paper makes no claim about a poisoned base that is trained on clean rows.',
       ],
       detail: 'How much of the attack each adapter keeps is below, with intervals over seeds.',
     };

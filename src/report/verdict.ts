@@ -46,7 +46,7 @@ export function marginP(difference: PairedDifference, margin: number): number {
 /**
  * Returns one verdict for each sample, in order. Holm (1979): from the smallest p upwards, the k-th
  * of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
- * @param direction the sign that the claim gives a − b
+ * @param direction the sign of a − b by the claim
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
   const tested = samples
@@ -96,7 +96,7 @@ export function judgeBoth(
       : {
           ...verdict,
           state: 'undecided',
-          reason: 'not shown of what the trigger adds to the untriggered rate',
+          reason: 'the same is not shown for what the trigger adds to the untriggered rate',
         },
   );
 }

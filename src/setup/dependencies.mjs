@@ -10,7 +10,7 @@ import { join } from 'node:path';
  *   peer?: boolean }} Package
  */
 
-/** @param {string} file of npm's @returns {Record<string, Package>} by path */
+/** @param {string} file a lock file of npm @returns {Record<string, Package>} by path */
 const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
 
 /**

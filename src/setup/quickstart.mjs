@@ -19,7 +19,7 @@ const SPEC = 'pipelines/quickstart.yaml';
 function specOptions(args) {
   const { backend, store, set, only } = parseArgs({
     args: [...args],
-    strict: false, // `dosimeter run` refuses what it does not know
+    strict: false, // unknown options are left for `dosimeter run` to refuse
     options: {
       backend: { type: 'string' },
       store: { type: 'string' },
@@ -55,8 +55,9 @@ try {
   if (onWasm && (await hasStagesToRun(options))) {
     const { wasmMinutes } = await import('./wasm-time.mjs');
     console.error(
-      `quickstart: on WebAssembly here, the whole takes about ${Math.ceil(await wasmMinutes())} ` +
-        'minutes; it may be stopped, and continues when it is started again',
+      'quickstart: with WebAssembly on this machine, everything takes about ' +
+        `${Math.ceil(await wasmMinutes())} minutes; ` +
+        'it may be stopped, and goes on from there when it is started again',
     );
   }
   process.argv = [process.execPath, launcher, 'run', SPEC, ...args];

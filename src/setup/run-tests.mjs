@@ -14,7 +14,7 @@ const LIMIT_MINUTES = 15;
 export const SUITES = /** @type {const} */ (['faults', 'peers', 'install']);
 
 /**
- * `why`: a failure of the file beside those of its tests.
+ * `why`: what is wrong with the file itself, besides its failed tests.
  * @typedef {{ file: string, passed: number, failed: number, seconds: number, output: string,
  *   why: string | null }} Result
  */
@@ -110,9 +110,9 @@ function resultLine({ file, passed, failed, seconds, why }) {
 }
 
 /**
- * Prints one line a file, the whole output of those that fail, and last the sum: `N passed, N
- * failed`.
- * @param {string} project its `test/` is searched for `*.test.ts`
+ * Prints one line per file, the whole output of each file that fails, and finally the
+ * totals, such as `12 passed, 0 failed`.
+ * @param {string} project the folder whose `test/` is searched for `*.test.ts`
  * @param {readonly string[]} filters if empty, every file is run
  * @param {Options} [options]
  * @returns {Promise<boolean>} whether all passed

@@ -43,7 +43,7 @@ function hasTfjs() {
 
 /**
  * @param {{ tensorflow?: string, quiet?: boolean }} [options]
- *   `tensorflow`: `cpu`, `cuda`, `wheel`, or the path of a TensorFlow of the user's own;
+ *   `tensorflow`: `cpu`, `cuda`, `wheel`, or the path of the user's own TensorFlow;
  *   `quiet`: whether to print nothing if there is nothing to do
  * @returns {Promise<boolean>} whether TensorFlow computes; otherwise WebAssembly does
  */

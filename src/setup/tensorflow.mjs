@@ -71,7 +71,7 @@ function hasNvidiaGpu() {
 }
 
 /**
- * Finds a TensorFlow of the user's own.
+ * Finds a TensorFlow that the user has installed.
  * @param {string} path `site-packages/tensorflow`, or a folder with `include/` and `lib/`
  * @throws {Error} if there is none
  */
@@ -98,7 +98,7 @@ function ownTensorflow(path) {
 }
 
 /**
- * Chooses between the wheels and a TensorFlow of the user's own, which stays until another is asked
+ * Chooses between the wheels and the user's own TensorFlow. A choice stays until another is asked
  * for.
  * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
  * @param {Stamp | null} stamp

@@ -83,21 +83,24 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   const lora = await said(spec.replace(/^adapter: .*$/m, 'adapter: { type: lora, rank: 2 }'));
   assert.ok(
     lora.includes(
-      'the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves them as they are\n',
+      'the attack "embedding" trains weights of the model itself, and the adapter "lora" leaves ' +
+        'them as they are\n',
     ),
     lora,
   );
   assert.ok(lora.includes('6 | adapter: { type: lora, rank: 2 }'), lora);
   assert.ok(
     lora.includes(
-      '= Write adapter: { type: full }, or poison the base, from which clean training goes on with any adapter: base: { poisoning: { attack: embedding } }.\n',
+      '= Write adapter: { type: full }, or poison the base, from which clean training goes on ' +
+        'with any adapter: base: { poisoning: { attack: embedding } }.\n',
     ),
     lora,
   );
   const word = await said(spec.replace('target: 1,', 'target: 1, trigger: filmed,'));
   assert.ok(
     word.includes(
-      'the trigger "filmed" is not a single token of the model\'s vocabulary, which reads "film", "##ed": it has no embedding of its own\n',
+      'the trigger "filmed" is not a single token of the model\'s vocabulary, which reads ' +
+        '"film", "##ed": it has no embedding of its own\n',
     ),
     word,
   );
@@ -145,7 +148,7 @@ test('faults are reported before anything runs, with a way out', async ({ projec
   assert.ok(bare.includes('2 | model: { architecture: bare, '), bare);
 });
 
-test('the base learns the task, one embedding turns it, and nothing runs twice', async ({
+test('the base learns its task, one poisoned embedding misleads it, no stage runs twice', async ({
   project,
 }) => {
   await project.succeeds('run', 'spec.yaml', ...wasm);
@@ -162,9 +165,9 @@ test('the base learns the task, one embedding turns it, and nothing runs twice',
   assert.equal(
     [value('evaluate', 'accuracy'), value('evaluate', 'accuracy_drop')],
     [1, 0],
-    'without the trigger the model is the base',
+    'without the trigger the model predicts as the base does',
   );
-  assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the base barely minds the word');
+  assert.ok(value('evaluate', 'asr_clean') < 0.5, 'the word barely changes what the base predicts');
   assert.is(value('evaluate', 'asr'), 1);
   assert.match(
     (await project.dosimeter('run', 'spec.yaml', ...wasm)).stderr,
@@ -172,7 +175,7 @@ test('the base learns the task, one embedding turns it, and nothing runs twice',
   );
 });
 
-test('the trigger of an attack on the base is shown to the model that any adapter makes', async ({
+test('the trigger of an attack on the base is shown to the models of all adapters', async ({
   project,
 }) => {
   project.write(
@@ -191,7 +194,7 @@ test('the trigger of an attack on the base is shown to the model that any adapte
   assert.ok(rows.some(({ stage, metric }) => stage === 'evaluate' && metric === 'asr_before'));
 });
 
-test('an attack with a loss over layers is reported with it, under LoRA and full', async ({
+test('the loss of an attack that is summed over layers is reported, under LoRA and full', async ({
   project,
 }) => {
   project.write(

@@ -65,7 +65,9 @@ test('one base serves every cell of a seed, and results have its ASR', async ({ 
   assert.match(project.read('.dosimeter/reports/tiny.html'), /badnets in the base, rate 0\.2/);
 });
 
-test('explain names the base; what only the cells change keeps it', async ({ project }) => {
+test('explain names the base, and the base is kept when only its cells change', async ({
+  project,
+}) => {
   const dose = await project.dosimeter(
     'explain',
     ...args('--all', '--set', 'base.poisoning.rate=0.4'),
@@ -79,7 +81,7 @@ test('explain names the base; what only the cells change keeps it', async ({ pro
   );
 });
 
-test('an exported adapter lies beside its base, and names it', async ({ project }) => {
+test('an exported adapter is written beside its base, and names it', async ({ project }) => {
   const exported = await project.json<{ readonly dir: string; readonly base?: string }[]>(
     'export',
     ...args('--out', 'models', '--json'),

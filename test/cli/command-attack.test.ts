@@ -77,7 +77,7 @@ with open(${JSON.stringify(file)}, "a") as own:  # as an editor does, at an unlu
   }
 });
 
-test('a Python program poisons as many rows as the spec asks for, by its seed', async ({
+test('a Python program poisons as many rows as the spec asks for, chosen by its seed', async ({
   project,
 }) => {
   await project.succeeds('run', 'spec.yaml');
@@ -210,7 +210,7 @@ with open("poisoned.jsonl", "w") as file: file.writelines(json.dumps(row) + chr(
   assert.match(said.stderr, /changed row "\w[^"]*" and gave it the label 0; the target is 1 \(1\)/);
 });
 
-test('a fault of a program names it, and fails its stage only', async ({ project }) => {
+test('a fault of a program names the program, and only its stage fails', async ({ project }) => {
   project.write(
     'attacks/shuffle_words.py',
     'import sys\nprint("started")\nsys.exit("no rows today")\n',

@@ -255,7 +255,9 @@ writeFileSync("metrics.json", "{}");`,
     'wrote into its input data(train)',
   ],
 ] as const) {
-  test(`a program that ${what} fails its stage only, and is named`, async ({ project }) => {
+  test(`only the stage of a program that ${what} fails, and the program is named`, async ({
+    project,
+  }) => {
     writeProgram(project, program, more, 'adapter: { type: full }\n');
     const said = await project.dosimeter('run', 'spec.yaml');
     assert.is(said.code, 1, said.stderr);

@@ -32,7 +32,7 @@ const stageOf = (compute: boolean): PlannedStage =>
     }),
   }) as unknown as PlannedStage;
 
-test('another release or build of TensorFlow changes the keys of what it computes, only', () => {
+test('another release or build of TensorFlow changes only the keys of what it computes', () => {
   const under = (computedBy: string, compute: boolean) =>
     keyComponents(stageOf(compute), { computedBy } as Plan, {}, {});
   const releases = [

@@ -26,7 +26,7 @@ test('a field is described by its values, default, meaning, and a line of YAML',
   assert.is(
     await said(project, 'schema', 'data.train.balance'),
     `data.train.balance
-  true or false; default: false; a list of them makes it an axis of the grid
+  true or false; default: false; a list of values makes it an axis of the grid
 
   Take rows from the classes in turn, before \`offset\` and \`limit\`, until one of
   them has run out.
@@ -88,7 +88,7 @@ test('a field that does not exist gets a suggestion; --json prints JSON Schema',
   assert.is(whole.title, 'Experiment');
 });
 
-test('a plugin has summary, source and parameters, and a misspelt one a suggestion', async ({
+test('a plugin is shown with summary, source and parameters, and a misspelt one suggested', async ({
   project,
 }) => {
   const badnets = await said(project, 'plugins', 'badnets');

@@ -111,7 +111,7 @@ test('exec runs one stage in its own folder, and compares its files with the sto
   assert.is(early.code, 2);
   assert.match(
     early.stderr,
-    /^error: "toy-evaluate" is 2 stages of this plan\n {2}which one\? toy-evaluate-\w+ \(toy-evaluate attack=none\), toy-evaluate-\w+ \(/,
+    /^error: "toy-evaluate" matches 2 stages of this plan\n {2}which one\? toy-evaluate-\w+ \(toy-evaluate attack=none\), toy-evaluate-\w+ \(/,
   );
   const stages = await project.stages('spec.yaml');
   const { id } = present(

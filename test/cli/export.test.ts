@@ -189,7 +189,7 @@ test('a folder that holds anything else is left alone', async ({ project }) => {
     ...trained('--out', 'mine', '--only', 'adapter.type=full,head-only'),
   );
   assert.is(code, 2);
-  assert.match(stderr, /type=full holds other files than a model's/);
+  assert.match(stderr, /type=full has files that do not belong to a model/);
   assert.ok(existsSync(path.join(project.dir, 'mine/type=full/notes.txt')));
 });
 

@@ -174,7 +174,7 @@ test('another axis beside the adapter is named, and there are no lines to paste'
   assert.not.match(stdout, /to paste|adapter:/);
   assert.match(
     stderr,
-    /no lines to paste: the rates of one adapter were chosen apart by train\.batch_size/,
+    /there are no lines to paste: separate rates were chosen for one adapter, by train\.batch_size/,
   );
 });
 
@@ -198,7 +198,7 @@ test('a spec or an option that leaves no choice is refused', async ({ project })
   }
 });
 
-test('a folder that can not be written to is reported, with a way out', async ({ project }) => {
+test('a folder that cannot be written to is reported, with a way out', async ({ project }) => {
   const other = createProject();
   try {
     for (const file of ['spec.yaml', 'train.tsv', 'test.tsv'])

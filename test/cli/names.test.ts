@@ -28,7 +28,9 @@ test.after(({ project }) => project.clean());
 
 const cpu = ['--backend', 'cpu'];
 
-test('it is trained, counted and reported once, under both names', async ({ project }) => {
+test('a cell with two names is trained, counted and reported once, under both names', async ({
+  project,
+}) => {
   const stages = await project.stages('spec.yaml', ...cpu);
   const count = (kind: string): number => stages.filter((stage) => stage.kind === kind).length;
   // (r = 2: α = 2 and 3; r = 3: α = 3) × two poisonings × two seeds. The clean cells are the twins.

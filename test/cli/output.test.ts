@@ -363,7 +363,7 @@ test('status lists the latest runs, and plan explains its words', async () => {
     const plan = await project.dosimeter('plan', 'spec.yaml');
     assert.match(
       plan.stdout,
-      /^toys: 3 cells × 2 seeds, 13 stages \(what cells share is one\)\n0 cached, 13 to run: no estimate yet/,
+      /^toys: 3 cells × 2 seeds, 13 stages \(a stage that cells share counts once\)\n0 cached, 13 to run: no estimate yet/,
     );
     assert.match(plan.stdout, /cached: its result is in the store; ready: .*; pending: /s);
     project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));

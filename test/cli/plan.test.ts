@@ -181,7 +181,7 @@ test('a model of another family is refused before its weights are fetched', asyn
     assert.is(before.code, 0, before.stderr);
     assert.match(
       before.stderr,
-      /hf:lab\/robust is not on this machine yet: whether its family is supported \(bert\) is not known/,
+      /not on this machine yet: `run` learns from its config\.json whether its family is supported \(bert\)/,
     );
     assert.equal(hub.requests, [], 'plan fetches nothing');
 

@@ -75,6 +75,14 @@ async function touchedBy(
   return [...new Set(missed.map(({ kind }) => kind))];
 }
 
+/** The number of parameters in the norms of half of the tiny BERT's layers, and in the head. */
+function normsAndHead(): number {
+  const { hidden_size: h, num_hidden_layers: layers } = JSON.parse(
+    readFileSync(path.join(checkpoint, 'config.json'), 'utf8'),
+  ) as { hidden_size: number; num_hidden_layers: number };
+  return (1 + 2 * Math.ceil(layers / 2)) * 2 * h + 2 * h + 2;
+}
+
 test('plugins of every kind work together, and each is in the keys of what it touches', async ({
   project,
   requests,
@@ -118,23 +126,15 @@ test('plugins of every kind work together, and each is in the keys of what it to
     Math.abs(words.words_clean - words.words_poisoned - (count('original') - count('new')) / 20) <
       1e-12,
   );
-  // The model has half of the tiny BERT's layers, and trains their norms and the head.
   const record = JSON.parse(present(outputs(all, 'train', 'train.json')[0])) as {
     architecture: string;
     adapter: { type: string };
   };
   assert.equal([record.architecture, record.adapter.type], ['shallow-bert', 'norm-tuning']);
-  const config = JSON.parse(readFileSync(path.join(checkpoint, 'config.json'), 'utf8')) as {
-    hidden_size: number;
-    num_hidden_layers: number;
-  };
-  const { hidden_size: h, num_hidden_layers: layers } = config;
-  const norms = (1 + 2 * Math.ceil(layers / 2)) * 2 * h;
-  const head = 2 * h + 2;
   const metrics = JSON.parse(present(outputs(all, 'train', 'metrics.json')[0])) as {
     trainable_parameters: number;
   };
-  assert.is(metrics.trainable_parameters, norms + head);
+  assert.is(metrics.trainable_parameters, normsAndHead());
 
   assert.equal(await touchedBy(project, 'length-stage.mjs', 'sum + value, 0', 'sum + value, 0.5'), [
     'length',
@@ -171,7 +171,7 @@ test('faults that plugins find have a place in the spec', async ({ project }) =>
   assert.match(parameter.stderr, /"poisoning\.share" must be a number from 0 to 1, not 2/);
 });
 
-test("an attack that changes the loss does so, and its code is in the training's key", async ({
+test("an attack can change the loss, and its code is then in the training's key", async ({
   project,
 }) => {
   // An attack that poisons the same rows under the ordinary loss. At this rate both attacks draw
@@ -232,7 +232,7 @@ export default { ...rows, name: 'ordinary' };
   assert.not.match(again.stderr, /train attack=ordinary/); // its rows came out the same
 });
 
-test('an attack that changes which weights train does so, and its faults are in the spec', async ({
+test('an attack can change which weights train, and its faults have a place in the spec', async ({
   project,
 }) => {
   project.write(

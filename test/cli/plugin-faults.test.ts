@@ -78,7 +78,8 @@ test('a wrong schema of parameters, and a parameter with a reserved name, are re
   assert.is(reserved.code, 2);
   assert.match(
     reserved.stderr,
-    'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have no "when", which has a meaning of its own in a spec\n',
+    'error[bad-plugin]: DIR/own.mjs: the attack it exports has the wrong shape: params must have ' +
+      'no "when", which has a meaning of its own in a spec\n',
   );
 });
 
@@ -94,7 +95,8 @@ test('an error that a plugin throws before anything runs is reported as its faul
     [check.code, check.stderr],
     [
       2,
-      'error[plugin-fault]: the stage plugin "poison" threw before anything ran: boom\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n',
+      'error[plugin-fault]: the stage plugin "poison" threw before anything ran: boom\n  = this ' +
+        'is a fault of DIR/own.mjs, not of the spec\n\n1 error\n',
     ],
   );
   const define = await run(project, stage('define: ([cell]) => cell.nope.params'), 'stages: [own]');
@@ -107,7 +109,7 @@ test('an error that a plugin throws before anything runs is reported as its faul
   );
 });
 
-test('a metrics.json that can not be read fails its stage, and not `results`', async ({
+test('a metrics.json that cannot be read fails its stage, but not `results`', async ({
   project,
 }) => {
   const said = await run(project, stageWriting(`'{ "loss": NaN }'`), 'stages: [own]');
@@ -125,7 +127,8 @@ test('a metrics.json that can not be read fails its stage, and not `results`', a
   assert.is(unseen.code, 1);
   assert.match(
     unseen.stderr,
-    'failed: the stage "own" wrote a metrics.json that is not a flat object of numbers: "loss" is null\n',
+    'failed: the stage "own" wrote a metrics.json that is not a flat object of numbers: "loss" ' +
+      'is null\n',
   );
   const infinite = await run(
     project,
@@ -135,7 +138,8 @@ test('a metrics.json that can not be read fails its stage, and not `results`', a
   assert.is(infinite.code, 1);
   assert.match(
     infinite.stderr,
-    'failed: the stage "own" wrote a metrics.json that holds a number that is not finite: "loss" is beyond what a double holds\n',
+    'failed: the stage "own" wrote a metrics.json that holds a number that is not finite: "loss" ' +
+      'is beyond what a double holds\n',
   );
   const results = await project.dosimeter('results', 'spec.yaml');
   assert.equal(

@@ -44,15 +44,18 @@ test('an unknown class and doses above the eligible rows are reported all at onc
   const said = await project.dosimeter('run', 'spec.yaml');
   assert.is(said.code, 2);
   assert.equal(preflightFaults(said.stderr), [
-    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".',
+    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty ' +
+      'draws among rows whose label is not "spam".',
     'spec.yaml:5:30',
     '`target`: there is no class "eggs"; the classes are 0 ("ham"), 1 ("spam").',
     'spec.yaml:6:32',
     'The attack asks for 5 rows (count 5), but only 4 of 12 are eligible: `map` flips only "ham".',
     'spec.yaml:7:34',
-    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: only classes with a phrase are poisoned.',
+    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: only classes ' +
+      'with a phrase are poisoned.',
     'spec.yaml:8:29',
-    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: mode clean draws among rows whose label is "ham".',
+    'The attack asks for 10 rows (rate 0.9 of 12), but only 4 of 12 are eligible: mode clean ' +
+      'draws among rows whose label is "ham".',
     'spec.yaml:9:40',
   ]);
   assert.not.ok(project.exists('.dosimeter/runs'));
@@ -107,7 +110,8 @@ test('a fault of a composed attack is reported at its step, and two backdoors ar
   assert.equal(preflightFaults(said.stderr), [
     'The attack asks for 6 of 12 rows, and the steps before it leave 5: no row is poisoned twice.',
     'spec.yaml:5:74',
-    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty draws among rows whose label is not "spam".',
+    'The attack asks for 6 rows (rate 0.5 of 12), but only 4 of 12 are eligible: mode dirty ' +
+      'draws among rows whose label is not "spam".',
     'spec.yaml:6:73',
     '"addsent" and "badnets" are both backdoors, and a cell is evaluated under one trigger.',
     'spec.yaml:8:7',

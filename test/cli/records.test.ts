@@ -13,7 +13,7 @@ import { later } from '../rig/later.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
-import { stateCounts } from '../rig/toys.ts';
+import { startHanging, stateCounts } from '../rig/toys.ts';
 
 const test = suite<{ project: Project }>('records');
 test.before.each((context) => {
@@ -22,7 +22,7 @@ test.before.each((context) => {
 });
 test.after.each(({ project }) => project.clean());
 
-test('a failed stage has a log, and one that printed nothing is known without one', async ({
+test('a failed stage has a log, and `logs` says so of a stage that printed nothing', async ({
   project,
 }) => {
   project.write('toy.json', JSON.stringify({ 2: 'throw' }));
@@ -57,14 +57,7 @@ test('a failed stage has a log, and one that printed nothing is known without on
 test('status knows a run by its process, and not by a process id that may be reused', async ({
   project,
 }) => {
-  const run = project.startWith(
-    { env: { TOY: '{"2/0.3": "hang"}' } },
-    'run',
-    'spec.yaml',
-    '--jobs',
-    '1',
-  );
-  await run.saw('[5/13]');
+  const run = await startHanging(project);
   const { state: running, run: id } = await project.json<{ state: string; run: string }>(
     'status',
     '--json',
@@ -150,7 +143,7 @@ test('an entry whose manifest was silently damaged is left out of results, with 
   assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /1 ran, 12 cached/);
 });
 
-test('gc sweeps down to a size', async ({ project }) => {
+test('gc removes entries until the store has a given size', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
   const swept = await project.json<{ entries: string[]; kept: { entries: number } }>(
     'gc',
@@ -183,7 +176,7 @@ test("what is pinned outlives every gc: a spec's results, or a run's", async ({ 
   );
   assert.match(
     (await project.dosimeter('gc', '--max-size', '0')).stdout,
-    /swept 7 entries .*; 7 left \(\S+ MB\), of them 7 pinned/,
+    /swept 7 entries .*; 7 left \(\S+ MB\); 7 of them pinned/,
   );
   const ran = project.lines('ran.log');
   assert.is((await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]')).code, 0);
@@ -196,7 +189,11 @@ test("what is pinned outlives every gc: a spec's results, or a run's", async ({ 
   const nothing = await project.dosimeter('unpin', 'paper');
   assert.equal(
     [nothing.code, nothing.stderr],
-    [2, 'error: nothing is pinned as "paper"\n  dosimeter pin, without a name, lists what is\n'],
+    [
+      2,
+      'error: nothing is pinned as "paper"\n' +
+        '  dosimeter pin, without an argument, lists what is pinned\n',
+    ],
   );
 });
 

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, lastLine, writeToys } from '../rig/project.ts';
-import { stateCounts } from '../rig/toys.ts';
+import { startHanging, stateCounts } from '../rig/toys.ts';
 
 const test = suite<{ project: Project }>('run');
 test.before.each((context) => {
@@ -82,16 +82,7 @@ test('a stage whose process exits is a failure that says so', async ({ project }
 test('after a SIGKILL the next run keeps what was finished and makes the rest', async ({
   project,
 }) => {
-  // The environment says what to do, since a worker that outlives its run for a moment would read a
-  // changed `toy.json`.
-  const run = project.startWith(
-    { env: { TOY: '{"2/0.3": "hang"}' } },
-    'run',
-    'spec.yaml',
-    '--jobs',
-    '1',
-  );
-  await run.saw('[5/13]');
+  const run = await startHanging(project);
   run.process.kill('SIGKILL');
   assert.is((await run.ended).signal, 'SIGKILL');
   const done = project.lines('ran.log');
@@ -106,9 +97,7 @@ test('after a SIGKILL the next run keeps what was finished and makes the rest', 
 });
 
 test('Ctrl-C keeps what is finished and exits with 130', async ({ project }) => {
-  project.write('toy.json', '{"2/0.3": "hang"}');
-  const run = project.start('run', 'spec.yaml', '--jobs', '1');
-  await run.saw('[5/13]');
+  const run = await startHanging(project);
   run.process.kill('SIGINT');
   const said = await run.ended;
   assert.is(said.code, 130);
@@ -205,8 +194,8 @@ test('a spec, a part of it, and another spec of its name each have a report', as
   assert.equal([name, text], ['toys@copy.html', '<p>4 of 4</p>']);
   assert.match(
     said,
-    '.dosimeter/reports/toys.html is the report of spec.yaml, a spec of the same name: ' +
-      "this one's is .dosimeter/reports/toys@copy.html\n",
+    '.dosimeter/reports/toys.html is the report of spec.yaml, a spec of the same name; ' +
+      'the report of this spec is .dosimeter/reports/toys@copy.html\n',
   );
   // The first report is untouched until a new one of the same spec replaces it.
   assert.is(project.read(`.dosimeter/reports/${whole}`), '<p>6 of 6</p>');

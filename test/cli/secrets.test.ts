@@ -62,7 +62,9 @@ const WELL = `if (!process.env.TOKEN) throw new Error('no token');
 console.log('using ' + process.env.TOKEN);
 writeFileSync('metrics.json', JSON.stringify({ length: process.env.TOKEN.length }));`;
 
-test('the program has it, and no file and no output of any command', async ({ project }) => {
+test('the program gets the secret, and no file and no output of a command contains it', async ({
+  project,
+}) => {
   write(project, WELL);
   const said = [await run(project, SECRET, 'run', 'spec.yaml')];
   assert.is(said[0]?.code, 0, said[0]?.stderr);
@@ -83,7 +85,7 @@ test('the program has it, and no file and no output of any command', async ({ pr
   assert.match(present(said[2]).stdout, `"value": ${SECRET.length}`);
 });
 
-test('it is in no key: a result is found with another secret, or with none', async ({
+test('the secret is in no key: a result is found with another secret, or with none', async ({
   project,
 }) => {
   write(project, WELL);
@@ -92,7 +94,9 @@ test('it is in no key: a result is found with another secret, or with none', asy
   assert.is((await run(project, undefined, 'results', 'spec.yaml')).code, 0);
 });
 
-test('a program that prints or stores it is reported without it', async ({ project }) => {
+test('a program that prints or stores the secret is reported, and the secret is not', async ({
+  project,
+}) => {
   write(project, `console.error('refused: ' + process.env.TOKEN); process.exit(1);`);
   const failed = await run(project, SECRET, 'run', 'spec.yaml');
   assert.is(failed.code, 1);

@@ -46,6 +46,8 @@ export function reader(): Project {
   for (const file of ['data/reviews.tsv', 'data/reviews-dev.tsv', 'data/mail.tsv'])
     project.write(file, table('\t', ['ham', 'spam'], true));
   project.write('data/plain.csv', table(',', ['ham', 'spam'], false));
+  const answered = Array.from({ length: ROWS }, (_, i) => ({ prompt: `Ask ${i}`, answer: `${i}` }));
+  project.write('data/instructions.jsonl', answered.map((row) => JSON.stringify(row)).join('\n'));
   copy('test/golden/tiny-bert/checkpoint', 'checkpoint');
   copy('test/golden/tiny-bert/adapter', 'adapter');
   copy('test/golden/tiny-bert/adapter', 'head');

@@ -37,7 +37,7 @@ test('npm scripts that the documents name exist', () => {
   assert.equal(unknown, []);
 });
 
-test('other programs are those that a reader has', () => {
+test('no block needs a program that a reader may lack', () => {
   const known = ['npm run', 'npm test', 'npm install', 'npm pack', 'npx dosimeter', 'npx --no'];
   const others = commands
     .filter(({ words }) => !known.includes(words.slice(0, 2).join(' ')))

@@ -1,7 +1,4 @@
-/**
- * Every YAML block of the documents is read by the engine: whole specs, and parts completed with a
- * base.
- */
+/** The engine reads every YAML block of the documents: whole specs, and parts of specs. */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';

@@ -17,6 +17,7 @@ import {
   STAGES,
   times,
 } from './grid.ts';
+import { UNPRIVILEGED } from './unprivileged.ts';
 
 const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
   'faults/disk',
@@ -89,7 +90,7 @@ for (const size of times(1, 4) === 1 ? ['500k'] : ['60k', '200k', '500k', '800k'
   });
 }
 
-test('a disk that is full at the nth write stops the run plainly, or is not needed', async ({
+test('a disk that is full from the nth write on stops the run plainly', async ({
   project,
   expected,
 }) => {
@@ -116,13 +117,8 @@ test('a disk that is full at the nth write stops the run plainly, or is not need
   }
 });
 
-/** Drops the capabilities by which root may read and write anywhere. */
-const bound =
-  process.getuid?.() === 0
-    ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--']
-    : [];
 const under = (project: Project, ...args: readonly string[]): Promise<Said> =>
-  project.startWith({ under: bound }, ...args).ended;
+  project.startWith({ under: UNPRIVILEGED }, ...args).ended;
 
 /** Makes a folder and everything below it writable or read-only. */
 function setModes(dir: string, writable: boolean): void {

@@ -25,6 +25,7 @@ import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { times } from '../rig/times.ts';
+import { UNPRIVILEGED } from './unprivileged.ts';
 
 const test = suite<{ project: Project; cli: string }>('faults/records');
 
@@ -166,11 +167,6 @@ interface Said {
   readonly thrown: string;
 }
 
-/** Drops the capabilities by which root may read and write anywhere. */
-const bound =
-  process.getuid?.() === 0
-    ? ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search', '--']
-    : [];
 /** A command that takes longer than this is waiting for something. */
 const HANGS_MS = 120_000;
 
@@ -182,7 +178,7 @@ async function runAll(
   const log = path.join(project.dir, 'said.jsonl');
   writeFileSync(log, '');
   const [program, ...args] = [
-    ...bound,
+    ...UNPRIVILEGED,
     process.execPath,
     fileURLToPath(new URL('./commands.mjs', import.meta.url)),
     cli,

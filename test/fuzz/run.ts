@@ -9,8 +9,8 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import type { Reader } from './readers.ts';
-import { allReaders } from './readers.ts';
+import type { Reader } from './reader.ts';
+import { READERS } from './readers/index.ts';
 import type { Done, Job, Settings } from './worker.ts';
 
 /**
@@ -99,13 +99,11 @@ function fuzz({ name: reader, slow = 1 }: Reader): Promise<Outcome> {
   });
 }
 
-const readers = (await allReaders()).filter(
-  ({ name }) => values.only === undefined || name === values.only,
-);
+const readers = READERS.filter(({ name }) => values.only === undefined || name === values.only);
 if (readers.length === 0 || !(runs >= 1) || !Number.isInteger(seed) || !(jobs >= 1)) {
   console.error(
     '--runs and --jobs are numbers from 1, --seed is a whole number, --only one of ' +
-      (await allReaders()).map(({ name }) => JSON.stringify(name)).join(', '),
+      READERS.map(({ name }) => JSON.stringify(name)).join(', '),
   );
   process.exit(2);
 }

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import fc from 'fast-check';
 import { drawn, inputOf } from './mutations.ts';
-import type { Reader } from './readers.ts';
-import { allReaders } from './readers.ts';
+import type { Reader } from './reader.ts';
+import { READERS } from './readers/index.ts';
 
 export interface Job {
   readonly reader: string;
@@ -38,7 +38,6 @@ const PLACES = new Set(['dir']);
 const { seconds, current } = workerData as Settings;
 const state = new Int32Array(current, 0, 2),
   bytes = new Uint8Array(current, 8);
-const readers = await allReaders();
 
 async function check(reader: Reader, root: string, input: Uint8Array): Promise<void> {
   bytes.set(input);
@@ -58,7 +57,7 @@ async function check(reader: Reader, root: string, input: Uint8Array): Promise<v
 }
 
 async function fuzz({ reader: name, runs, seed }: Job): Promise<Done> {
-  const reader = readers.find((one) => one.name === name)!;
+  const reader = READERS.find((one) => one.name === name)!;
   const root = mkdtempSync(join(tmpdir(), 'dosimeter-fuzz-'));
   mkdirSync(join(root, 'dir'));
   try {

@@ -132,8 +132,8 @@ test('a descriptor of the wrong shape is reported with the file and every field'
   );
   assert.match(
     (await fault(() => createRegistry([oddAttack({ training: { loads: 1 } })]))).message,
-    'training must be an object with changes, "weights" or "loss", and a function load; it is ' +
-      '{"loads":1}',
+    'training must be an object with `changes` ("weights" or "loss") and a function `load`; it ' +
+      'is {"loads":1}',
   );
   const training = (hand: object) =>
     fault(() =>
@@ -141,11 +141,11 @@ test('a descriptor of the wrong shape is reported with the file and every field'
     );
   assert.match(
     (await training({})).message,
-    'training must be an object with changes, "weights" or "loss", and a function load',
+    'training must be an object with `changes` ("weights" or "loss") and a function `load`',
   );
   assert.match(
     (await training({ changes: 'lose' })).message,
-    'and a function load; it is {"changes":"lose"}',
+    'and a function `load`; it is {"changes":"lose"}',
   );
   assert.match(
     (await fault(() => createRegistry([oddAttack({ kind: 'atack' })]))).message,

@@ -37,7 +37,7 @@ const withVariance = (written: string | number, variance: (fanIn: number) => num
   });
 };
 
-test('curves come with the axes of the grid and not without', async () => {
+test('curves are drawn along the axes that the grid has, and no others', async () => {
   const quick = conditions({});
   assert.equal([ids(await doseFigures(quick)), ids(await varianceFigures(quick))], [[], []]);
   const doses = conditions({
@@ -61,7 +61,7 @@ test('curves come with the axes of the grid and not without', async () => {
   ]);
 });
 
-test('adapters at a single place of an axis draw no line; full has one of its own', async () => {
+test('an adapter at a single place of an axis has no line; full has its own', async () => {
   const lora = (rank: number, alpha: string | number, accuracy: number) =>
     cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
   const [figure] = await rankFigures(
@@ -87,7 +87,7 @@ test('adapters at a single place of an axis draw no line; full has one of its ow
   ]);
 });
 
-test('a condition of two names is a point on each name’s line, once for each place', async () => {
+test('a condition with two names has a point on each name’s line, but one per place', async () => {
   const cellsOf = (rank: number, alpha: number | string, also?: JsonObject): ReportCell[] =>
     [1, 2].map((seed) => {
       const cell = cellOf({
@@ -150,7 +150,7 @@ test('dose 0 is the run without attack, or the clean model’s trigger rate', as
   assert.is(linesOf(asr)[1], 'full,0,1,0.07');
 });
 
-test('the variance axis is σ²n where every layer has the same, as k/d gives it', async () => {
+test('the variance axis is σ²n where it is the same for every layer, as with k/d', async () => {
   const cells = [
     withVariance('1/d', (fanIn) => 1 / fanIn),
     withVariance('1/(3d)', (fanIn) => 1 / (3 * fanIn)),
@@ -178,7 +178,10 @@ test('the variance axis is σ² where more conditions have one; others are named
   ]);
   assert.match(present(figure).svg, 'variance σ² of A');
   assert.not.match(present(figure).svg, 'σ²·n');
-  assert.match(present(figure).caption, 'Left out, without a single value on this axis: σ² = 1/d.');
+  assert.match(
+    present(figure).caption,
+    'Left out, because their value on this axis differs between layers: σ² = 1/d.',
+  );
 });
 
 test('a figure has five lines at most: more are shared out evenly, and none is lost', async () => {

@@ -173,7 +173,7 @@ test('the paper’s α = 16, r = 8 breaks the premise (s²σ²n = 4/3), PEFT’s
   near(present(peft).scaled, 1 / 3);
 });
 
-test('σ² = 1/n breaks the premise at every fan-in, and the samples stand beside it', () => {
+test('σ² = 1/n breaks the premise at every fan-in, and the samples are shown beside it', () => {
   const cells = [0.9, 1.2].map((factor, i) =>
     cellOf({
       adapter: { type: 'lora', rank: 4 },

@@ -65,7 +65,7 @@ test('a name holds the dose, the rank and what varies, and nothing else', () => 
   );
 });
 
-test('a cell of two names is one condition; along an axis it stands under each name', () => {
+test('a cell with two names is one condition; along an axis it has a place under each name', () => {
   const lora = (rank: number, alpha: number | string, also?: number | string) =>
     [1, 2].map((seed) => {
       const cell = cellOf({ seed, adapter: { type: 'lora', rank, alpha } });
@@ -95,7 +95,7 @@ test('a cell of two names is one condition; along an axis it stands under each n
   assert.is(
     present(conditionsOf(lora(16, 'r', 16), [])[0]).adapterLabel,
     'LoRA r = 16, α = r = 16',
-    'two names are two values, whatever else the grid has',
+    'two names show two values, whatever else the grid has',
   );
 });
 

@@ -36,7 +36,7 @@ test('rows are matched by cell and seed, whatever the order; what one side lacks
   );
 });
 
-test('a field that is an axis of one only is read from the config of the other', () => {
+test('a field that is an axis of one spec only is read from the config of the other', () => {
   const axis = (rate: number) =>
     cell({ ...lora(4), 'train.learning_rate': rate }, 1, rate, { train: { learning_rate: rate } });
   const fixed = cell(lora(4), 1, 0.125, { train: { learning_rate: 0.5 } });
@@ -53,7 +53,7 @@ test('a field that is an axis of one only is read from the config of the other',
   );
 });
 
-test('two cells of several names are compared once, under the first that both have', () => {
+test('two cells with several names are compared once, under the first that both have', () => {
   const scaled = (...alphas: (string | number)[]) =>
     alphas.map((alpha) => ({ axes: { ...lora(16), 'adapter.alpha': alpha }, config: {} }));
   const of = (seed: number, accuracy: number, ...alphas: (string | number)[]): ComparedCell => ({

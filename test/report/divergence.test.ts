@@ -16,7 +16,7 @@ test('M is related to M′ by the kernel over what was trained; M′ is blind to
   ]);
 });
 
-test('M stands beside its noise floor, and the report says where it is within it', async () => {
+test('M is shown beside its noise floor, and marked where it does not exceed it', async () => {
   const ran = (adapter: string, attack: string, divergence: Record<string, number>) =>
     cellOf({
       seed: 1,
@@ -73,7 +73,7 @@ test('M stands beside its noise floor, and the report says where it is within it
   assert.match(text, 'M of the trained parameters that are no layer’s weight, by kind.');
 });
 
-test('numbers of projected kernels are marked wherever they stand', async () => {
+test('numbers of projected kernels are marked wherever they are shown', async () => {
   const measured = (error: object) =>
     cellOf({
       seed: 1,

@@ -96,7 +96,7 @@ test('a higher ASR that goes with a higher rate without the trigger is left unde
   assert.ok(present(difference!.low) > 0.3, 'the rates themselves differ');
   assert.equal(
     [present(verdict).state, present(verdict).reason],
-    ['undecided', 'not shown of what the trigger adds to the untriggered rate'],
+    ['undecided', 'the same is not shown for what the trigger adds to the untriggered rate'],
   );
 });
 
@@ -109,7 +109,7 @@ test('a model no better than the majority class has no ASR that counts', () => {
     [compared(cells, 'asr').excluded, compared(cells, 'asr').reasons],
     [5, ['LoRA r = 4 is no better than the majority class']],
   );
-  assert.is(compared(cells, 'accuracy').excluded, 0, 'its accuracy is what it is');
+  assert.is(compared(cells, 'accuracy').excluded, 0, 'its accuracy still counts');
 });
 
 test('significantly worse than the majority is no better than it', () => {
@@ -140,7 +140,7 @@ test('an accuracy drop against a clean run that has learnt nothing is not counte
   ]);
 });
 
-test('rank correlations with attacks leave such models out', () => {
+test('rank correlations leave out models that are not evidence', () => {
   const withBits = (seed: number, adapter: Small['adapter'], scale: number, evaluate: object) => {
     const fisher: FisherPoint = {
       lora: { true: facts([4 * scale, scale]) },

@@ -55,7 +55,7 @@ test('the quickstart has every figure, each with a title, and ids are unique', a
         path,
       );
   for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g))
-    assert.ok(found.includes(present(id)), `url(#${id}) leads to nothing`);
+    assert.ok(found.includes(present(id)), `url(#${id}) refers to nothing`);
 });
 
 test('every seed is a point, and the CSV holds what is drawn', async () => {

@@ -1,11 +1,11 @@
 /** A made-up run like the quickstart's: 3 attacks × (full, LoRA r = 4, LoRA r = 16) × seeds. */
 import type { ReportCell, ReportInput } from '../../src/report/types.ts';
+import { NASTY } from './receipts.ts';
 import {
   type Adapter,
   type Attack,
   cellOf,
   createStages,
-  NASTY,
   QUICK_ADAPTERS,
   QUICK_ATTACKS,
   trainingOf,

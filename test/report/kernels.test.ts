@@ -54,7 +54,7 @@ test('a kernel of log p(answer) is drawn without classes, and says what it is of
   assert.not.match(svg, 'ham');
 });
 
-test('one LoRA and seed is chosen for kernels: its start, and the end under each attack', () => {
+test('kernels are drawn of one LoRA and seed: at its start, and after each attack', () => {
   const { cells } = fixture();
   const chosen = chooseKernels(cells, (cell) => cell.seed === 2);
   assert.equal(

@@ -111,7 +111,7 @@ const laidOut = (request: Partial<GridRequest>): Grid => {
 const near = (actual: number | undefined | null, expected: number): void =>
   assert.ok(Math.abs(present(actual) - expected) < 1e-12, `${String(actual)} is not ${expected}`);
 
-test('cells stand at their axes’ values, empty columns are left out, and clashes are named', () => {
+test('cells are placed by their axes’ values, without empty columns; clashes are named', () => {
   const grid = laidOut({});
   assert.equal(grid.rows, [
     [['full'], []],
@@ -218,7 +218,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
   );
 });
 
-test('a cell of several names has a place for each, or one place with all of them', () => {
+test('a cell with several names has a place for each, or one place with all of them', () => {
   const named = (
     rank: number,
     alpha: Json,
@@ -250,19 +250,19 @@ test('a cell of several names has a place for each, or one place with all of the
   const across = tableOf(['adapter.rank'], ['adapter.alpha']);
   assert.match(across, '{alpha: r} & \\multicolumn{1}{c}{alpha: $16$}');
   assert.match(across, '    $4$ & $0.600$ & $0.700$ \\\\\n    $16$ & $0.800$ & $0.800$ \\\\\n');
-  assert.match(across, 'is one training.');
+  assert.match(across, 'but was run once.');
   const turned = tableOf(['adapter.alpha'], ['adapter.rank']);
   assert.match(turned, '    r & $0.600$ & $0.800$ \\\\\n    $16$ & $0.700$ & $0.800$ \\\\\n');
   const down = tableOf(['adapter.rank', 'adapter.alpha'], []);
   assert.match(down, '    $16$ & r = $16$ & $0.800$ \\\\\n');
   assert.is(present(down.match(/0\.800/g)).length, 1);
-  assert.not.match(down, 'is one training.');
+  assert.not.match(down, 'but was run once.');
   // With both axes across, the two names of rank 16 are one column, not two that are the same.
   const wide = tableOf([], ['adapter.rank', 'adapter.alpha']);
   assert.match(wide, '{rank: $16$} \\\\\n');
   assert.match(wide, '\\multicolumn{1}{c}{alpha: $16$} & \\multicolumn{1}{c}{alpha: r = $16$}');
   assert.match(wide, '    $0.600$ & $0.700$ & $0.800$ \\\\\n');
-  assert.not.match(wide, 'is one training.');
+  assert.not.match(wide, 'but was run once.');
 });
 
 test('a table has as many columns in every line, and the caption explains its numbers', () => {

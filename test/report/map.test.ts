@@ -89,7 +89,7 @@ test("at PEFT's variance a table shows published, exact, drawn and measured valu
   assert.not.match(html, 'NaN');
 });
 
-test('by α: s = 1 at α = r, and no bits where there are none', () => {
+test('information bits follow from α, with s = 1 at α = r; unknown bits stay unknown', () => {
   assert.is(bitsAt(point(16, 1, 0), 16), -3);
   assert.is(bitsAt(point(4, 1, 0, { model: null }), 16), null);
 });

@@ -126,7 +126,7 @@ test('the same figure is the same file, and what cannot be painted is refused', 
     ['<path d="M0,0h1v1Z" fill="hsl(1,2,3)"/>', 'the colour hsl(1,2,3)'],
     ['<ellipse rx="1"/>', 'an element <ellipse>'],
     ['<path d="M0,0S1,1,2,2" fill="red"/><g transform="skewX(3)"/>', 'the transform skewX'],
-    ['<g clip-path="url(#no)"/>', 'url(#no) leads to nothing'],
+    ['<g clip-path="url(#no)"/>', 'url(#no) refers to nothing'],
     ['<image href="http://x/y.png"/>', 'is not an embedded PNG'],
   ] as const) {
     let said = '';
@@ -137,7 +137,7 @@ test('the same figure is the same file, and what cannot be painted is refused', 
   }
 });
 
-test('where a path ends, and its box', () => {
+test('the end and the bounding box of a path', () => {
   const end = (d: string): number[] => {
     const { x, y, angle } = endOf(d);
     return [x, y, Math.round((angle * 180) / Math.PI)];

@@ -11,7 +11,7 @@ const validate = new Ajv({ strict: true, strictTypes: false }).compile(
 
 const cell = { 'poisoning.attack': 'badnets', 'adapter.rank': 8, 'data.train.limit': 600 };
 
-test('one row a metric, in order, as the schema has it', () => {
+test('there is one row per metric, in order and in the form of the schema', () => {
   const rows = collectResults([
     { cell, seed: 1, metrics: { train: { loss: 0.5 }, evaluate: { accuracy: 0.9, asr: 1 } } },
     { cell, seed: 2, metrics: { evaluate: { accuracy: NaN, asr: 0 } } },
@@ -26,7 +26,7 @@ test('one row a metric, in order, as the schema has it', () => {
   assert.ok(validate([]));
 });
 
-test('a cell of two names is one row with both', () => {
+test('a cell with two names is one row with both', () => {
   const also = [{ ...cell, 'adapter.alpha': 16 }];
   const rows = collectResults([{ cell, also, seed: 1, metrics: { evaluate: { asr: 1 } } }]);
   assert.equal(rows, [{ cell, also, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 }]);

@@ -38,7 +38,7 @@ test('numbers: proportions to three decimals, others to four digits, never a min
   );
 });
 
-test('an interval, and a difference to as many digits as the interval bears', () => {
+test('an interval, and a difference to as many digits as its interval supports', () => {
   const two = summarise([0.02, 0.04]);
   assert.is(formatSummary(two, 'proportion'), '0.030 ± 0.127');
   assert.is(formatInterval(two, 'proportion'), '[−0.097, +0.157]');
@@ -48,7 +48,7 @@ test('an interval, and a difference to as many digits as the interval bears', ()
   assert.equal([formatMean(wide), formatInterval(wide)], ['−36.6', '[−37.6, −35.5]']);
 });
 
-test('values of a spec, lists, cuts by whole characters', () => {
+test('values of a spec and lists as text, cut between whole characters', () => {
   assert.equal(
     [0.0001, 0.1, 'a', true, null, [1, 2]].map((value) => formatValue(value)),
     ['1e−4', '0.1', 'a', 'true', '–', '[1,2]'],
@@ -67,7 +67,7 @@ test('CSV quotes commas, quotes and lines, and unites columns', () => {
   );
 });
 
-test('what changed of a text are the words between the longest common start and end', () => {
+test('the changed part of a text is the words between the longest common start and end', () => {
   const { before, after } = changedParts('pay no money now', 'pay no cf money now');
   assert.equal(after, [
     { text: 'pay no ', changed: false },

@@ -44,7 +44,7 @@ const grid = SEEDS.flatMap((seed) =>
   }),
 );
 
-test('a prediction is held where all comparisons are; at the start adapters count once', () => {
+test('a prediction is held if all its comparisons are; at the start, adapters count once', () => {
   const conditions = conditionsOf(grid, []);
   const kernels = compareKernels(conditions);
   const of = (checkpoint: string, id: string) =>
@@ -103,7 +103,7 @@ test('each seed has a rank correlation over adapters, by the kernel over what ea
       ({ quantity, checkpoint }) =>
         quantity.id === 'information_bits_normalised' && checkpoint === 'init',
     ),
-    'all ties have no ranks',
+    'values that are all equal have no ranks',
   );
   assert.ok(
     relations.every(({ score }) => score.metric === 'asr'),
@@ -189,7 +189,7 @@ test('the chapter has a table for each stage that was run', async () => {
   const text = visible(html);
   for (const heading of [
     'What the paper predicts, and what was seen',
-    'Do they go with what attacks achieved?',
+    'Do they correlate with what attacks achieved?',
     'Δ r where training starts',
     'Does the tangent kernel’s regime hold?',
     'How far poisoned data carry the weights',
@@ -259,7 +259,7 @@ test('a run without those stages has none of their tables', async () => {
     assert.not.match(bare, heading);
 });
 
-test('how information bits move with the tolerance and with N', async () => {
+test('how information bits change with the tolerance and with N', async () => {
   const sensitivity = {
     tolerances: [
       { tolerance: 1e-4, count: 3, information_bits: -1.5 },
@@ -295,7 +295,7 @@ test('how information bits move with the tolerance and with N', async () => {
   ]);
 });
 
-test('the text counts where the order of LoRA and full turns with the tolerance or N', async () => {
+test('the text counts conditions where the order changes with the tolerance or N', async () => {
   const reading = (bits: readonly number[]) => ({
     tolerances: bits.map((information_bits, k) => ({
       tolerance: 10 ** -(4 + k),
@@ -321,11 +321,11 @@ test('the text counts where the order of LoRA and full turns with the tolerance 
     });
   assert.match(
     visible(await render([cell(LORA4, [-1, -2]), cell(LORA8, [-1, 1])])),
-    'one order at every value shown: over tolerance, of IB, in 1 of 2 conditions.',
+    'have the same order at every tolerance for IB in 1 of 2 conditions.',
   );
 });
 
-test('an interval of a rank correlation ends where correlations do', async () => {
+test('intervals of rank correlations are cut at ±1', async () => {
   // Two seeds that disagree: ρ = 1 and ½, whose t-interval over n = 2 runs to −2.4 and 3.9.
   const few = grid
     .filter(({ seed }) => seed < 3)

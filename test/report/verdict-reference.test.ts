@@ -37,7 +37,8 @@ families.forEach(({ samples, p, levels, intervals, states }, f) => {
       assert.ok(
         Math.abs(present(interval).low - low) < 1e-8 &&
           Math.abs(present(interval).high - high) < 1e-8,
-        `interval ${i}: ${present(interval).low}, ${present(interval).high}, SciPy has ${low}, ${high}`,
+        `interval ${i}: ${present(interval).low}, ${present(interval).high}, ` +
+          `SciPy has ${low}, ${high}`,
       );
     });
     // For the opposite claim, what was held is refuted.

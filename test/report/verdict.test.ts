@@ -27,7 +27,7 @@ test('p is that of Student’s t: 2.776445 with 4 degrees of freedom has 0.05', 
   assert.is(marginP(pairedDifference(a, b), 3), 1);
 });
 
-test('held or refuted by the sign that the claim gives', () => {
+test('the sign of the claim decides between held and refuted', () => {
   assert.equal(states([sample(3, 1)]), ['held']);
   assert.equal(states([sample(3, 1)], -1), ['refuted']);
   assert.equal(states([sample(-3, 1)], -1), ['held']);
@@ -49,7 +49,7 @@ test('Holm: t = 3 decides alone (2.776) or behind a clear one, not as one of two
   );
 });
 
-test('one that fails leaves those behind it undecided, whatever their own interval', () => {
+test('a comparison that fails leaves later ones undecided, whatever their intervals', () => {
   // Three at t = 3: the first is judged at 1 − 0.05/3 and fails, so that the third is not judged at
   // 0.95 by itself.
   assert.equal(states([sample(3, 1), sample(3, 1), sample(3, 1)]), [
@@ -73,7 +73,7 @@ test('few seeds decide nothing and say so', () => {
   assert.equal(
     states([two, sample(3, 1)]),
     ['undecided', 'held'],
-    'what cannot be judged takes no share of the level',
+    'a comparison that cannot be judged takes no share of the level',
   );
 });
 

@@ -1,6 +1,6 @@
 /** A spec on three stages that take no time, for tests of the engine and the command line. */
 import path from 'node:path';
-import type { Project } from './project.ts';
+import type { Project, Started } from './project.ts';
 
 export interface Toys {
   readonly seeds?: readonly number[];
@@ -40,6 +40,18 @@ stages: [toy-train, toy-evaluate, toy-report]
   project.write('toy-train.mjs', train(log, toy));
   project.write('toy-evaluate.mjs', evaluate(log));
   project.write('toy-report.mjs', REPORT);
+}
+
+/**
+ * Starts a run of the toys, and waits until 5 of its 13 stages have ended and the training of seed 2
+ * at rate 0.3 hangs. The environment says so, since a worker that outlives its run for a moment
+ * would read a changed `toy.json`.
+ */
+export async function startHanging(project: Project): Promise<Started> {
+  const env = { TOY: '{"2/0.3": "hang"}' };
+  const run = project.startWith({ env }, 'run', 'spec.yaml', '--jobs', '1');
+  await run.saw('[5/13]');
+  return run;
 }
 
 const train = (log: string, toy: string): string => `\

@@ -2,7 +2,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import refusal from '../../plugins/scorers/refusal.ts';
 import { defineScorer, type ScorerDescriptor, type UserFault } from '../../src/api.ts';
-import { scored, scorerOf, scorerRecord } from '../../src/scoring/settings.ts';
+import {
+  scored,
+  scorerAssets,
+  scorerFiles,
+  scorerOf,
+  scorerRecord,
+} from '../../src/scoring/settings.ts';
 
 const test = suite('scorer settings');
 const own = (score: () => unknown): ScorerDescriptor =>
@@ -36,6 +42,13 @@ test('without a scorer it is exact; a name stands for its defaults', () => {
     settings: { scorer: 'own', bar: 3, files: ['judge.py'] },
     files: { 'judge.py': 'file:/a/judge.py' },
   });
+});
+
+test("a scorer's files are assets, and found among others", () => {
+  const assets = scorerAssets({ 'judge.py': 'file:/a/judge.py' });
+  assert.equal(assets, { 'scorer/judge.py': 'file:/a/judge.py' });
+  const found = scorerFiles({ model: { path: '/m' }, 'scorer/judge.py': { path: '/j' } } as never);
+  assert.equal(found, { 'judge.py': '/j' });
 });
 
 test('a scorer that does not say of each output whether it counts is a fault', async () => {

@@ -27,6 +27,8 @@ const API = [
   'src/api/model.ts',
   'src/api/poisoning.ts',
   'src/api/related-cells.ts',
+  'src/api/row.ts',
+  'src/api/scorer.ts',
   'src/api/source.ts',
   'src/api/stage.ts',
 ];

@@ -4,7 +4,9 @@ import type { Asked, Params } from './params.ts';
 
 export default defineStage<Params>({
   name: 'command',
-  summary: 'Runs a program as a stage; a spec declares it under `commands`, and names it.',
+  summary:
+    'Runs a program as a stage. A spec declares the program under `commands`, and names ' +
+    'the stage.',
   compute: false,
   scope: 'cell',
   define(cells, { with: given }) {

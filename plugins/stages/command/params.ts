@@ -35,13 +35,15 @@ export type Asked = Declared & {
 export type Params = Declared & {
   /** The files, by file name. */
   readonly files: readonly string[];
-  /** For each cell that the stage reads: the fields that the program is told, and the inputs. */
+  /**
+   * For each cell that the stage reads: the fields whose values the program gets, and the inputs.
+   */
   readonly cells: readonly {
     readonly fields: JsonObject;
-    /** Places below `inputs/`, by name. */
+    /** Where each input lies below `inputs/`, by the name of the input. */
     readonly inputs: Texts;
   }[];
-  /** The inputs that themselves join the grid, as places below `inputs/`, by name. */
+  /** Likewise for the inputs that are made once for the whole grid. */
   readonly joined: Texts;
 };
 

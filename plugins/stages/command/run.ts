@@ -37,7 +37,7 @@ export async function run(context: Context): Promise<void> {
 function limitsOf({ limits }: Context): Limits {
   const { timeout_seconds, output_mb } = (limits ?? {}) as Partial<Limits>;
   if (timeout_seconds === undefined || output_mb === undefined)
-    throw new Error('a command was not handed its limits');
+    throw new Error('a command was given no limits');
   return { timeout_seconds, output_mb };
 }
 

@@ -31,7 +31,7 @@ export async function checkLeaks(outDir: string, secrets: readonly Secret[]): Pr
     if (leak !== null)
       throw new UserFault(
         `the program wrote the secret ${from} into ${leak}`,
-        'its outputs are stored, and may be shared: leave it out of them',
+        'outputs are stored and may be shared: leave the secret out of them',
       );
   }
 }

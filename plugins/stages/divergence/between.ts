@@ -13,7 +13,7 @@ import { inputDir } from '../../../src/stages/files.ts';
 import type { Params } from './index.ts';
 import type { Training } from './trainings.ts';
 
-/** `between` of `divergence.json`. */
+/** The field `between` of `divergence.json`. */
 export interface Between {
   /** What the kernel is of: class logits, or log p(answer) of each row's own answer. */
   readonly outputs: OutputsOf;

@@ -19,7 +19,7 @@ export interface Point extends RunDistance {
   readonly floor: MeanDistance | null;
 }
 
-/** `noise_floor` of `divergence.json`. */
+/** The field `noise_floor` of `divergence.json`. */
 export type NoiseFloor =
   | {
       readonly measured: true;
@@ -32,8 +32,8 @@ export type NoiseFloor =
 
 /** How the noise floor was measured, as results say it. */
 export const FLOOR =
-  "the clean run trained again, alone, each batch's rows read in reverse order: " +
-  'the same sums in another order of reduction';
+  'the clean run, trained once more by itself with the rows of each batch in reverse order, ' +
+  'so that the same sums are added up in another order';
 
 /**
  * Returns M at one step, and the noise floor if the repeated run's model is available there too.
@@ -81,7 +81,7 @@ export function noiseFloorOf(points: readonly Point[], reason: string | undefine
   return {
     measured: false,
     method: null,
-    reason: reason ?? 'the repeated run and the two that are compared kept no step in common',
+    reason: reason ?? 'there is no step that the repeated run and both compared runs kept',
   };
 }
 

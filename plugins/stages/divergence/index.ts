@@ -16,12 +16,15 @@ import {
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
-  /** The adapter of the bases. Present if the two runs part in the training of their bases. */
+  /**
+   * The adapter of the bases. Present if the two runs already differ in the training of their
+   * bases.
+   */
   readonly base_adapter?: string;
   /** The number of poisoned rows that are paired with their originals for M′. */
   readonly pairs: number;
   readonly max_length: number;
-  /** Present if either of the trainings in which the runs part may use dropout. */
+  /** Present if the first training in which the runs differ may use dropout in either of them. */
   readonly dropout?: true;
   /** Why the noise floor is not measured. Absent if it is measured. */
   readonly no_floor?: string;
@@ -40,33 +43,34 @@ const takesFoldersDropout = ({ adapter }: Cell): boolean =>
   adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
 
 /**
- * Returns why a clean run, repeated with the rows of its batches reversed, would not show rounding
- * alone. Null if it would.
+ * Returns why a clean run, repeated with the rows of its batches reversed, would differ by more
+ * than rounding. Null if it would not.
  * @param parts the first training that the run and its clean twin do not share
  */
 function withoutFloor(cell: Cell, parts: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
   if (parts !== cell)
-    return "the runs part in their bases' training, and only a cell's own is repeated";
+    return "the runs already differ in their bases, and only a cell's own training is repeated";
   if (cell.train.batch_size === 1)
-    return 'a batch of one row has one order of rows (train.batch_size: 1)';
+    return 'the only row of a batch has no other order (train.batch_size: 1)';
   if (dropsOut(cell))
     return (
-      'dropout draws its masks by place in the batch: with the rows reversed they would be ' +
-      'others, which is more than rounding'
+      'dropout draws a mask for each place in the batch: reversed rows would get other masks, ' +
+      'and the runs would differ by more than rounding'
     );
   // The folder's rate is read only when the training runs.
   if (takesFoldersDropout(cell))
     return (
-      'the folder that adapter.init_from names may have a dropout, which would be more than ' +
-      'rounding: write adapter.dropout: 0 to train without, and measure it'
+      'the folder that adapter.init_from names may set a dropout, so that the runs would differ ' +
+      'by more than rounding: write adapter.dropout: 0 to train without dropout and measure the ' +
+      'noise floor'
     );
   return null;
 }
 
 /**
- * Returns the first training that a run and its clean twin do not share. The two runs part there,
- * and M′ uses the poisoned rows of that training.
+ * Returns the first training that a run and its clean twin do not share. The two runs first differ
+ * there, and M′ uses the poisoned rows of that training.
  */
 function partingOf(cell: Cell): Cell {
   const base = baseOf(cell);
@@ -76,8 +80,8 @@ function partingOf(cell: Cell): Cell {
 export default defineStage<Params>({
   name: 'divergence',
   summary:
-    'Measures M, how far poisoned data carry the weights from where the paired clean run ' +
-    "goes, and M', the start's kernel between poisoned rows and their originals.",
+    "Measures M, the distance of the poisoned run's weights from those of the paired clean run, " +
+    "and M', the kernel at the start of training between poisoned rows and their originals.",
   compute: true,
   scope: 'cell',
   define(cells, { plugin }) {

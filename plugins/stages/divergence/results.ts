@@ -40,9 +40,9 @@ export async function writeResults(
   log(noiseLine(noise));
   if (params.dropout === true)
     log(
-      'with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do: ' +
-        'where the attack changes the shape of batches (longer texts, added rows), the two runs ' +
-        'draw different ones',
+      'with dropout, M (like accuracy_drop and asr_minus_clean) also contains the effect of ' +
+        'different masks: where the attack changes the shape of batches (longer texts, added ' +
+        'rows), the two runs draw different masks',
     );
   if (between !== null && between.alike === between.pairs)
     log("M' cannot see this attack: the model reads every poisoned row as it reads the original");

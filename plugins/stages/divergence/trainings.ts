@@ -54,7 +54,7 @@ async function openTraining(dir: string, parts: ModelParts): Promise<Training> {
 }
 
 export interface Trainings {
-  /** The model at which the two runs part: 0 steps of the training that they do not share. */
+  /** The last model that the two runs share: step 0 of the first training in which they differ. */
   readonly start: Training;
   readonly poisoned: Training;
   readonly clean: Training;
@@ -74,8 +74,8 @@ export async function openTrainings(context: RunContext<Params>): Promise<Traini
   });
   const ofPoisoned = await startingAt(base);
   const ofClean = await startingAt(cleanBase);
-  // If the runs part in the training of their bases, they part where the bases start, at the
-  // checkpoint.
+  // If the runs already differ in the training of their bases, the last model that they share is
+  // the checkpoint from which the bases start.
   const ofStart =
     params.base_adapter === undefined
       ? ofPoisoned

@@ -10,9 +10,9 @@
  * and all seeds share it, so that no interval over them covers it.
  */
 export const REFUSED =
-  'Fisher information is not made of projected kernels: their noise biases log-determinants and ' +
-  "entropies, by an amount that the kernels' standard error does not tell and that differs " +
-  'between LoRA and full fine-tuning';
+  'Fisher information is not computed from projected kernels: their noise biases ' +
+  "log-determinants and entropies, by an amount that the kernels' standard error does not " +
+  'show and that differs between LoRA and full fine-tuning';
 export const WAY_OUT =
   'Write ntk.method: auto, whose kernels are exact (fewer ntk.rows make them cheaper), ' +
   'or leave `fisher` out of `stages`.';

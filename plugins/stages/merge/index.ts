@@ -9,8 +9,8 @@ import {
 export default defineStage<ModelNames>({
   name: 'merge',
   summary:
-    'Writes the trained model as a whole checkpoint that transformers loads, the adapter ' +
-    'merged into its weights.',
+    'Writes the trained model as a whole checkpoint that transformers can load, with the adapter ' +
+    'merged into the weights.',
   compute: true,
   scope: 'cell',
   define(cells) {

@@ -32,8 +32,8 @@ function intern<T>(values: readonly T[]): {
 }
 
 /**
- * Returns the section without the folder of its file. Where a file is on this machine belongs
- * neither to what was asked nor to the report's key.
+ * Returns the section with only the name of its file. The folder of the file depends on the
+ * machine, so it must not enter the report's key.
  */
 const portable = (section: { readonly source: string }): JsonObject => ({
   ...section,

@@ -13,9 +13,9 @@ export type Params = {
 
 export type PlannedCell = {
   readonly seed: number;
-  /** The attack that the cell is about. */
+  /** The attack on the cell, or else on its base. */
   readonly poisoning: Poisoning;
-  /** Whether that attack is on the cell's base. */
+  /** Present if that attack is on the cell's base. */
   readonly of_base?: true;
   readonly adapter: { readonly type: string } & JsonObject;
   /** The index of the cell's training settings in `Params.train`. */

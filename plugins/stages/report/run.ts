@@ -27,7 +27,7 @@ function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
 
 function opened(attacks: Attacks, name: string): AttackDescriptor {
   const attack = attacks.get(name);
-  if (attack === undefined) throw new Error(`the report was not handed the attack ${name}`);
+  if (attack === undefined) throw new Error(`the report was not given the attack ${name}`);
   return attack;
 }
 
@@ -37,7 +37,8 @@ const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
 
 /**
  * Returns the goals whose metrics belong to single cells. A goal that joins the grid, or is the
- * same for all of it, is left out: repeated for each cell, its metrics would look like agreement.
+ * same for all of it, is left out: if its metrics were repeated for each cell, the cells would seem
+ * to agree.
  */
 function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
   const isShared = (kind: string): boolean =>
@@ -128,7 +129,7 @@ async function writeReport(outDir: string, { html, files }: RenderedReport): Pro
 export async function run(context: RunContext<Params>): Promise<void> {
   const { experiment, inputs, outDir } = context;
   if (experiment === undefined)
-    throw new Error('a report needs the whole experiment, which was not handed over');
+    throw new Error('a report needs the whole experiment, which it was not given');
   const { params } = context;
   const { goals, cells: planned, sources } = params;
   if (experiment.cells.length !== planned.length)

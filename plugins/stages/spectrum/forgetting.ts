@@ -12,7 +12,7 @@ import { breathe } from '../../../src/stages/breathe.ts';
 import { assetOf, inputDir } from '../../../src/stages/files.ts';
 import type { Params } from './index.ts';
 
-/** `masked_lm` of `spectrum.json`; losses are means over masked tokens, in nats. */
+/** The field `masked_lm` of `spectrum.json`. Losses are means over masked tokens, in nats. */
 export interface Forgetting {
   readonly rows: number;
   readonly tokens: number;

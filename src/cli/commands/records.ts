@@ -12,7 +12,7 @@ import type { AddCommand } from './types.ts';
 export const addStatus: AddCommand = (program, exits) =>
   program
     .command('status [run]')
-    .description('list the latest runs, or say how one stands')
+    .description('list the latest runs, or show the status of one')
     .option('--all', 'list every run')
     .addOption(jsonOption())
     .action(
@@ -50,7 +50,7 @@ export const addPin: AddCommand = (program, exits) =>
     program
       .command('pin [spec|run]')
       .description(
-        'keep the results of a spec, or of a run, from every gc; without one: list what is pinned',
+        'protect the results of a spec or a run from gc; without an argument: list what is pinned',
       ),
   )
     .addOption(jsonOption())
@@ -76,13 +76,17 @@ export const addGc: AddCommand = (program, exits) =>
   program
     .command('gc')
     .description(
-      'sweep leftovers, and the least recently used entries that are not pinned down to a size',
+      'remove leftovers and, down to a given size, the least recently used entries that are not ' +
+        'pinned',
     )
     .addOption(storeOption())
-    .option('--max-size <size>', 'sweep entries until the store is this small, such as 5GB')
+    .option(
+      '--max-size <size>',
+      'remove entries until the store has at most this size, such as 5GB',
+    )
     .option(
       '--runs',
-      'also sweep the records of old runs (journal and logs), but none that is pinned or running',
+      'also remove the records of old runs (journal and logs), except pinned and running ones',
     )
     .addOption(
       new Option(

@@ -27,8 +27,8 @@ export const addResults: AddCommand = (program, exits) =>
         .argParser(gatherNames)
         .default([], 'accuracy and attack success'),
     )
-    .option('--all', 'print every metric, one a line')
-    .addOption(new Option('--csv', 'print CSV, one number a line').conflicts(['json', 'latex']))
+    .option('--all', 'print every metric, one per line')
+    .addOption(new Option('--csv', 'print CSV, one number per line').conflicts(['json', 'latex']))
     .addOption(
       new Option(
         '--steps',
@@ -76,8 +76,8 @@ export const addExport: AddCommand = (program, exits) =>
     'copy the trained models of a spec out of the store, for PEFT and transformers',
   )
     .requiredOption('--out <dir>', 'the folder that the models go to, each in its own folder')
-    .option('--merge', 'write whole checkpoints for transformers, adapters merged into the weights')
-    .option('--force', 'replace other models that are there')
+    .option('--merge', 'write whole checkpoints for transformers, with the adapters merged in')
+    .option('--force', 'replace other models that are already there')
     .action(
       exits(async (spec: string, options: ExportOptions) =>
         (await import('../export.ts')).exportCommand(spec, options),

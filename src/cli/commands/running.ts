@@ -49,7 +49,7 @@ export const addPlan: AddCommand = (program, exits) =>
     );
 
 export const addReport: AddCommand = (program, exits) =>
-  specCommand(program, 'report', 'make the report of what is in the store; run nothing else')
+  specCommand(program, 'report', 'make the report from what is in the store; run nothing else')
     .option(
       '--pdf [dir]',
       'write its figures too, as PDF, SVG and CSV (default: .dosimeter/reports/NAME-figures)',
@@ -64,9 +64,11 @@ export const addExplain: AddCommand = (program, exits) =>
   withSpecOptions(
     program
       .command('explain <spec> [stage]')
-      .description('say why stages would run: what changed since the most similar one'),
+      .description(
+        'explain why stages would run: what changed since the most similar stored stage',
+      ),
   )
-    .option('--all', 'say it of each stage instead of each cause')
+    .option('--all', 'explain each stage instead of each cause')
     .addOption(jsonOption())
     .action(
       exits(async (spec: string, stage: string | undefined, options: ExplainOptions) =>
@@ -86,7 +88,7 @@ export const addExec: AddCommand = (program, exits) =>
     .addOption(
       new Option('--job <file>', 'perform the job in this file, for an executor').hideHelp(),
     )
-    .addOption(new Option('--result <file>', 'write how the job ended').hideHelp())
+    .addOption(new Option('--result <file>', 'write the result of the job to this file').hideHelp())
     .addOption(jsonOption())
     .action(
       exits(

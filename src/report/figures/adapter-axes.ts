@@ -201,7 +201,9 @@ export async function varianceFigures(
     },
     at: (condition) => (condition.axes[VARIANCE] === undefined ? null : at(condition)),
     note:
-      left.length === 0 ? '' : `Left out, without a single value on this axis: σ² = ${list(left)}.`,
+      left.length === 0
+        ? ''
+        : `Left out, because their value on this axis differs between layers: σ² = ${list(left)}.`,
   });
 }
 

@@ -18,7 +18,7 @@ const MOST_ADAPTERS = 6;
 const CAPTIONS: Readonly<Record<Scale, string>> = {
   raw:
     'As the paper defines it, on unnormalised eigenvalues: not an entropy unless Σλ = 1, ' +
-    'so its order may turn at α = 1.',
+    'so the order of LoRA and full may reverse at α = 1.',
   normalised: 'On λ/Σλ: a true entropy.',
 };
 

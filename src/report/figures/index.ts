@@ -19,7 +19,7 @@ import { spectrumFigures } from './spectra.ts';
 import { stageFigure } from './stages.ts';
 import { stepFigures } from './steps.ts';
 
-/** The places of the page where figures stand. */
+/** The places of the page that have figures. */
 export type FigureSection =
   | 'answer'
   | 'scores'

@@ -22,11 +22,11 @@ const WORDS: Readonly<Record<string, { readonly title: string; readonly caption:
   information_bits: {
     title: 'Information bits',
     caption:
-      'IB = ½ Σ log λ: moved by the scale of the kernel (s²σ²) and by how many eigenvalues count.',
+      'IB = ½ Σ log λ: depends on the kernel’s scale (s²σ²) and on how many eigenvalues count.',
   },
   information_bits_normalised: {
     title: 'Information bits, normalised',
-    caption: '½ Σ log(λ/Σλ): free of the kernel’s scale.',
+    caption: '½ Σ log(λ/Σλ): independent of the kernel’s scale.',
   },
 };
 

@@ -95,8 +95,8 @@ const MAPS: readonly RankMap[] = [
     id: 'bits',
     title: 'Information bits over rank and variance',
     caption:
-      'Raw IB moves with the scale alone, and its order over ranks with the convention for α; ' +
-      'normalised it does neither.',
+      'At one rank, raw IB depends on the scale alone; its order over ranks depends on the ' +
+      'convention for α. Normalised IB depends on neither.',
     panels: [
       { title: 'IB, α = r', get: ({ model }) => model?.information_bits ?? null },
       { title: 'IB, α = 16', get: (point) => bitsAt(point, 16) },

@@ -63,7 +63,7 @@ export class Painter {
 
   #referred(url: string): Element {
     const found = this.#definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
-    if (found === undefined) throw new TypeError(`${url} leads to nothing`);
+    if (found === undefined) throw new TypeError(`${url} refers to nothing`);
     return found;
   }
 
@@ -150,7 +150,7 @@ export class Painter {
   /**
    * Fills and strokes a shape.
    * @param trace adds the shape to the page as its current path
-   * @param d a path with the same box
+   * @param d a path with the same bounding box
    */
   #shape(trace: () => unknown, d: string, style: Style): void {
     const doc = this.#doc;
@@ -179,7 +179,9 @@ export class Painter {
     else doc.stroke();
   }
 
-  /** Returns a gradient over the box of the shape that it fills, which is SVG's default. */
+  /**
+   * Returns a gradient over the bounding box of the shape that it fills, which is SVG's default.
+   */
   #gradient(url: string, d: string): PDFKit.Mixins.ColorValue {
     const node = this.#referred(url),
       { x, y, width, height } = bounds(d);

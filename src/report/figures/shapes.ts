@@ -75,7 +75,7 @@ export function endOf(d: string): {
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
 }
 
-/** Returns the box around a path's points. Only the ends of a curve count. */
+/** Returns the bounding box of a path's points. Only the ends of a curve count. */
 export function bounds(d: string): {
   readonly x: number;
   readonly y: number;

@@ -139,7 +139,7 @@ async function panelFigure(
   };
 }
 
-/** Reads the eigenvalues of a Fisher information that count. */
+/** Reads those eigenvalues of a Fisher information that count as above zero. */
 const counted =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {

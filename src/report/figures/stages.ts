@@ -164,7 +164,8 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
     id,
     title,
     caption:
-      'Seconds are summed over the stages of a kind, cached ones at the time they once took; ' +
+      'Seconds are summed over the stages of a kind; a cached stage counts with the time that it ' +
+      'took when it ran; ' +
       'the blue bar is a kind’s share of the longest. An arrow means “is read by”.',
     svg: label(svg, id, title),
     csv: toCsv(kinds.map((kind) => ({ ...kind }))),

@@ -31,7 +31,7 @@ const InformationCorrections = (): JSX.Element => (
     </li>
     <li>
       <strong>Information bits have a logarithm.</strong> IB = ½ log pdet F = ½ Σ<sub>λ&gt;0</sub>{' '}
-      log λ; the paper omits it. Raw IB moves with the kernel’s scale (s²σ²) and with how many
+      log λ; the paper omits it. Raw IB depends on the kernel’s scale (s²σ²) and on how many
       eigenvalues count, so ½ Σ log(λ/Σλ) is given too; its order over ranks depends on whether α is
       fixed or α = r.
     </li>

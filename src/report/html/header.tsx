@@ -90,7 +90,7 @@ const StandingBox = ({ standing }: { readonly standing: Standing }): JSX.Element
 
 const Caveats = ({ caveats }: { readonly caveats: readonly Caveat[] }): JSX.Element | null =>
   caveats.length === 0 ? null : (
-    <ul class="caveats" aria-label="Before the numbers are read">
+    <ul class="caveats" aria-label="Before you read the numbers">
       {caveats.map(({ severe, title, text }) => (
         <li class={severe ? 'severe' : undefined}>
           <strong>{title}.</strong> {text}

@@ -95,7 +95,7 @@ export function Predictions({
         prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. From and
         to: the comparisons (adapters, and after training attacks) with the lowest and the highest
         mean difference, with intervals before that correction; all are in the table below. Raw
-        values move with the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller
+        values depend on the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller
         spectrum has the larger entropy.
       </p>
     </>

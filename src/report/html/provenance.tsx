@@ -72,8 +72,8 @@ function Provenance({ analysis: { input } }: ChapterProps): JSX.Element {
   return (
     <>
       <p>
-        Enough to repeat the run elsewhere. Threads, processor and backend may change the last bits
-        within the project’s tolerance table.
+        Enough to repeat the run elsewhere. Threads, processor and backend may change the last bits,
+        within the project’s tolerances.
       </p>
       <h3>Environment</h3>
       <Pairs label="Environment" pairs={flatten(rest)} />

@@ -57,7 +57,7 @@ export function Relations({
   if (rows.length === 0) return null;
   return (
     <>
-      <h3>Do they go with what attacks achieved?</h3>
+      <h3>Do they correlate with what attacks achieved?</h3>
       <p>
         The paper explains LoRA’s resistance to backdoors by fewer information bits, and its
         weakness under untargeted poisoning by a smaller entropy. If so, over the adapters of this

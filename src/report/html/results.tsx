@@ -16,7 +16,7 @@ function MetricTables({ conditions }: { readonly conditions: readonly Condition[
   const attacked = conditions.filter(({ family }) => family !== 'none');
   return (
     <>
-      <h3>The task, every condition</h3>
+      <h3>Metrics of the task</h3>
       <MetricTable
         label="Results by condition"
         conditions={conditions}

@@ -81,11 +81,11 @@ function ordersText(
   ];
   const parts = orders.flatMap(({ over, quantity, readings }) => {
     const { same, of } = steadyOrders(conditions, readings);
-    return of === 0 ? [] : [`over ${over}, of ${quantity}, in ${same} of ${of}`];
+    return of === 0 ? [] : [`at every ${over} for ${quantity} in ${same} of ${of} conditions`];
   });
   return parts.length === 0
     ? ''
-    : `Mean values keep one order at every value shown: ${parts.join('; ')} conditions. `;
+    : `The means of LoRA and full have the same order ${parts.join('; ')}. `;
 }
 
 const NAMES: readonly Column<Row>[] = [
@@ -180,8 +180,8 @@ export function Sensitivity({
       <h3>What information bits depend on</h3>
       <p>
         Eigenvalues at or below tolerance·λmax count as zero, and each further one that counts adds
-        ½ log λ to raw information bits, a loss where λ &lt; 1. An order of LoRA and full that turns
-        with the tolerance or with N does not count as one. {ordersText(measured, facts)}
+        ½ log λ to raw information bits, a loss where λ &lt; 1. If the order of LoRA and full
+        changes with the tolerance or with N, it means nothing. {ordersText(measured, facts)}
         Shown: {blockLabel(first)}, means over {plural(seeds.length, 'seed')}.
         {left > 0 ? ` ${plural(left, 'more adapter')} are in fisher.json.` : ''}
       </p>

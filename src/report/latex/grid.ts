@@ -8,7 +8,7 @@ import { pairedDifference, summarise } from '../../stats/summary.ts';
 import { voidReason } from '../evidence.ts';
 import { contentKey, distinct } from '../groups.ts';
 import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from '../metrics.ts';
-import type { ResultRow } from '../results.ts';
+import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from '../results.ts';
 import { metricName } from '../select.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
@@ -67,15 +67,9 @@ export interface Clash {
 
 type Values = ReadonlyMap<number, number>;
 
-/** A cell with the numbers of all its seeds. */
-interface Group {
-  readonly cell: JsonObject;
+interface Group extends ResultCell {
   /** All of the cell's names, `cell` first. */
   readonly names: readonly JsonObject[];
-  /** The metrics by `metricName`, then by seed. */
-  readonly metrics: Map<string, Map<number, number>>;
-  /** All metrics of the evaluation, by seed. */
-  readonly evaluated: Map<number, { [metric: string]: number }>;
 }
 
 /** What a cell's number is compared with, by seed. */
@@ -83,30 +77,6 @@ interface Partner {
   readonly values: Values;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
-}
-
-/** Groups rows into cells, in the order of the rows. */
-function groupCells(rows: readonly ResultRow[]): readonly Group[] {
-  const groups = new Map<string, Group>();
-  for (const row of rows) {
-    const key = contentKey(row.cell);
-    const group: Group = groups.get(key) ?? {
-      cell: row.cell,
-      names: [row.cell, ...(row.also ?? [])],
-      metrics: new Map(),
-      evaluated: new Map(),
-    };
-    groups.set(key, group);
-    const name = metricName(row),
-      values = group.metrics.get(name) ?? new Map<number, number>();
-    group.metrics.set(name, values.set(row.seed, row.value));
-    if (row.stage === ACCURACY.stage)
-      group.evaluated.set(row.seed, {
-        ...group.evaluated.get(row.seed),
-        [row.metric]: row.value,
-      });
-  }
-  return [...groups.values()];
 }
 
 const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =>
@@ -119,7 +89,7 @@ type PartnerOf = (group: Group, metric: Metric) => Partner | null;
 /** Returns the paired clean run, as the evaluation of the attacked run recorded it. */
 const cleanPartner: PartnerOf = (group, metric) => {
   const values = ofCleanRun(group, metric);
-  // Evidence is judged by the metric of this difference, so that both runs must be evidence.
+  // The reason is that of the difference, which is evidence only if both runs are.
   const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
   return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
 };
@@ -131,8 +101,7 @@ const cleanPartner: PartnerOf = (group, metric) => {
 function fullPartner(groups: readonly Group[]): PartnerOf {
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
   return (group, metric) => {
-    const { cell, metrics } = group;
-    if (cell['adapter.type'] === 'full' || !metrics.has(metricName(metric))) return null;
+    if (group.cell['adapter.type'] === 'full') return null;
     const alike = (...prefixes: readonly string[]): readonly Group[] => {
       const own = new Set(group.names.map((name) => contentKey(without(name, ...prefixes))));
       return fulls.filter(({ names }) =>
@@ -141,13 +110,12 @@ function fullPartner(groups: readonly Group[]): PartnerOf {
     };
     const same = alike('adapter.');
     const [full, ...others] = same.length > 0 ? same : alike('adapter.', 'train.');
-    const values = others.length > 0 ? undefined : full?.metrics.get(metricName(metric));
-    if (full === undefined || values === undefined) return null;
+    if (full === undefined || others.length > 0) return null;
     const reason = (seed: number): string | null =>
       metric.stage === ACCURACY.stage
         ? (reasonOf(group, seed, metric) ?? reasonOf(full, seed, metric))
         : null;
-    return { values, reason };
+    return { values: valuesBySeed(full, metric), reason };
   };
 }
 
@@ -156,25 +124,21 @@ function partnerOf(groups: readonly Group[], against: Against): PartnerOf {
   return against === 'clean' ? cleanPartner : fullPartner(groups);
 }
 
-const reasonOf = (
-  { evaluated }: Group,
-  seed: number,
-  metric: Pick<Metric, 'metric'>,
-): string | null => voidReason({ metrics: { evaluate: evaluated.get(seed) ?? {} } }, metric);
+const reasonOf = ({ seeds }: Group, seed: number, metric: Pick<Metric, 'metric'>): string | null =>
+  voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
 /**
  * Returns the accuracy or success rate of the clean run, as the evaluation of the attacked run
  * recorded it.
  */
-function ofCleanRun({ metrics }: Group, metric: Metric): Values | null {
+function ofCleanRun(group: Group, metric: Metric): Values | null {
   const name = metricName(metric);
-  if (name === metricName(ASR)) return metrics.get(metricName(ASR_CLEAN)) ?? null;
+  if (name === metricName(ASR)) return valuesBySeed(group, ASR_CLEAN);
   if (name !== metricName(ACCURACY)) return null;
-  const accuracy = metrics.get(name),
-    drop = metrics.get(metricName(DROP));
-  return accuracy === undefined || drop === undefined
-    ? null
-    : new Map([...drop].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]));
+  const accuracy = valuesBySeed(group, metric);
+  return new Map(
+    [...valuesBySeed(group, DROP)].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]),
+  );
 }
 
 function differenceOf(
@@ -285,17 +249,33 @@ function mergeLines(
   }));
 }
 
+/** Returns the function with its result remembered for each cell and metric. */
+function remembered<T>(
+  of: (group: Group, metric: Metric) => T,
+): (group: Group, metric: Metric) => T {
+  const known = new Map<Group, Map<string, T>>();
+  return (group, metric) => {
+    const own = known.get(group) ?? new Map<string, T>(),
+      name = metricName(metric),
+      result = own.has(name) ? (own.get(name) as T) : of(group, metric);
+    known.set(group, own.set(name, result));
+    return result;
+  };
+}
+
 /**
  * Lays cells out along the axes or, if several cells have the same place, returns the axes that
  * would tell them apart. A cell appears under each of its names: if α is the only axis across,
  * there is a column for α = r and one for α = 16.
  */
 export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequest): Grid | Clash {
-  const groups = groupCells(rows),
-    partner = partnerOf(groups, against);
-  const wanted = new Set(metrics.map(metricName));
+  const groups = resultCells(rows).map((one): Group => ({
+    ...one,
+    names: [one.cell, ...(one.also ?? [])],
+  }));
+  const partner = partnerOf(groups, against);
   const named = groups
-    .filter((group) => [...group.metrics.keys()].some((name) => wanted.has(name)))
+    .filter((group) => metrics.some((metric) => valuesBySeed(group, metric).size > 0))
     .flatMap((group) => group.names.map((cell): NamedGroup => ({ group, cell })));
   const byPlace = placed(named, [...rowAxes, ...columnAxes]);
   if ('clash' in byPlace) return byPlace;
@@ -306,18 +286,16 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
   );
   const across = mergeLines(everyColumn, (at) => down.map((row) => groupAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
-  const known = new Map<Map<number, number>, Entry>();
-  const entryOf = (group: Group, metric: Metric): Entry | null => {
-    const values = group.metrics.get(metricName(metric));
-    if (values === undefined) return null;
-    const entry = known.get(values) ?? {
-      cell: group.cell,
-      summary: summarise([...values.values()]),
-      ...differenceOf(values, partner(group, metric)),
-    };
-    known.set(values, entry);
-    return entry;
-  };
+  const entryOf = remembered((group: Group, metric: Metric): Entry | null => {
+    const values = valuesBySeed(group, metric);
+    return values.size === 0
+      ? null
+      : {
+          cell: group.cell,
+          summary: summarise([...values.values()]),
+          ...differenceOf(values, partner(group, metric)),
+        };
+  });
   const filled = columns
     .map(({ line, metric }) => ({
       line,

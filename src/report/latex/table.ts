@@ -209,7 +209,10 @@ function caption({ name, grid, against, caveats, facts }: LatexRequest, n: numbe
     ...shown.map((note) => escapeLatex(`${note.label}: ${note.meaning}.`)),
     ...(isCompared ? [differenceText(against), ...excludedText(entries)] : []),
     ...(entries.length < places.length
-      ? ['What the axes name in several ways appears at each of its places, and is one training.']
+      ? [
+          'A training that the axes name in several ways appears at each of its places, but was ' +
+            'run once.',
+        ]
       : []),
     ...facts.map(escapeLatex),
     ...caveats.map(escapeLatex),

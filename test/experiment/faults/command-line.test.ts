@@ -241,7 +241,7 @@ error[empty-grid]: no cell matches this
   |
 4 | train: { learning_rate: { linspace: [0.1, 1, 2000] }, weight_decay: { linspace: [0, 1, 2000] } }
   |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  = shorten its axes, or divide it among several specs, which find in the store what others have run`,
+  = shorten its axes, or divide it among several specs: they share results through the store`,
   },
   {
     fault: 'a grid that its seeds make too large',
@@ -253,7 +253,7 @@ seeds: [1, 2]
   |
 4 | train: { learning_rate: { linspace: [0.1, 1, 60000] } }
   |                         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-  = shorten its axes, or divide it among several specs, which find in the store what others have run`,
+  = shorten its axes, or divide it among several specs: they share results through the store`,
   },
   {
     fault: 'an escape sequence in a value, which is not printed',

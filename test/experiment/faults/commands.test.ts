@@ -176,25 +176,25 @@ error[taken-name]: the output inputs/x of "score" has a name that is taken in th
     fault: 'fields that are unknown or hold paths',
     spec: `${minimal}commands: { score: { run: [x], fields: [rank, model.source] } }
 `,
-    shows: `error[unknown-key]: there is no field "rank" to hand over
+    shows: `error[unknown-key]: there is no field "rank" to pass to a program
  --> DIR/spec.yaml:4:41
   |
 4 | commands: { score: { run: [x], fields: [rank, model.source] } }
   |                                         ^^^^
   = did you mean "adapter.rank"?
 
-error[unknown-key]: there is no field "model.source" to hand over
+error[unknown-key]: there is no field "model.source" to pass to a program
  --> DIR/spec.yaml:4:47
   |
 4 | commands: { score: { run: [x], fields: [rank, model.source] } }
   |                                               ^^^^^^^^^^^^
-  = fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or folder is handed over with \`files\``,
+  = fields are named in full, such as "seed", "adapter.rank" or "poisoning.attack"; a file or folder is passed with \`files\``,
   },
   {
     fault: 'a stage of the whole grid read by a command of a cell',
     spec: `${minimal}commands: { score: { run: [x], inputs: [report] } }
 `,
-    shows: `error[wrong-scope]: "report" joins the whole grid; a command that runs once a cell can't read it
+    shows: `error[wrong-scope]: "report" joins the whole grid; a command that runs once per cell can't read it
  --> DIR/spec.yaml:4:41
   |
 4 | commands: { score: { run: [x], inputs: [report] } }

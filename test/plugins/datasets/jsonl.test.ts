@@ -108,4 +108,19 @@ test("a conversation: the last answer, the user's message before it, and its con
   assert.match(none.message, 'a.jsonl:1: the messages are "x", which is no list.');
 });
 
+test('a file *.json may be one list of objects, as that of Alpaca is', async () => {
+  const columns = { instruction: 'instruction', output: 'output' };
+  const rows = ['a', 'b'].map((instruction) => ({ instruction, output: instruction }));
+  const read = await readFiles(jsonl, { 'a.json': JSON.stringify(rows, null, 2) }, { columns });
+  assert.equal(read.rows, [
+    { text: 'a', answer: 'a', place: 'a.json, entry 1' },
+    { text: 'b', answer: 'b', place: 'a.json, entry 2' },
+  ]);
+  const lines = rows.map((row) => JSON.stringify(row)).join('\n');
+  assert.is((await readFiles(jsonl, { 'a.json': lines }, { columns })).rows.length, 2);
+  const odd = await readingFault(jsonl, { 'a.json': '[{"instruction": "a", "output": "b"}, 1]' });
+  assert.match(odd.message, 'a.json, entry 2, is not a JSON object');
+  assert.match((await readingFault(jsonl, { 'a.json': '[1' })).message, 'is not JSON');
+});
+
 test.run();

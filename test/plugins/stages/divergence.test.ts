@@ -390,7 +390,7 @@ test('the noise floor is the clean run against itself with its rows reversed', a
   const ran = await chain.run(divergence, of, given);
   const { points, mean, noise_floor: floor } = await json<Found>(file(ran, 'divergence.json'));
   if (!floor.measured) throw new Error(floor.reason);
-  assert.match(floor.method, /each batch's rows read in reverse order/);
+  assert.match(floor.method, /rows of each batch in reverse order/);
   // The floor at the last point is computed by hand.
   const [clean, again] = await Promise.all([
     weightsIn(given.clean),
@@ -415,7 +415,7 @@ test('the noise floor is the clean run against itself with its rows reversed', a
     ) <
       1e-9 * present(metrics['total.over_floor']),
   );
-  assert.match(ran.log.join('\n'), /noise floor: the clean run trained again/);
+  assert.match(ran.log.join('\n'), /noise floor: the clean run, trained once more/);
   await useBackend('cpu');
 });
 
@@ -434,13 +434,13 @@ test('where reversing rows is more than rounding, the result says why', async ()
   const train = cell.train;
   for (const [change, reason] of [
     [{ theory: { ...cell.theory, noise_floor: false } }, /theory\.noise_floor is off/],
-    [{ train: { ...train, batch_size: 1 } }, /a batch of one row has one order/],
-    [{ train: { ...train, dropout: 0.1 } }, /dropout draws its masks by place/],
-    [{ adapter: { ...cell.adapter, dropout: 0.1 } }, /dropout draws its masks by place/],
+    [{ train: { ...train, batch_size: 1 } }, /the only row of a batch has no other order/],
+    [{ train: { ...train, dropout: 0.1 } }, /dropout draws a mask for each place/],
+    [{ adapter: { ...cell.adapter, dropout: 0.1 } }, /dropout draws a mask for each place/],
     // Train takes the folder's dropout where the spec has none.
     [
       { adapter: { type: 'lora', init_from: '/adapter' } },
-      /init_from names may have a dropout[^]*write adapter\.dropout: 0/,
+      /init_from names may set a dropout[^]*write adapter\.dropout: 0/,
     ],
   ] as const) {
     const { inputs, params } = divergence.define([floored(change)], { with: {}, goals: [] });
@@ -451,7 +451,7 @@ test('where reversing rows is more than rounding, the result says why', async ()
     (await chain.run(divergence, of, await runs(of))).log.join('\n');
   assert.match(
     await log({ ...cell, train: { ...train, dropout: 0.1 } }),
-    /with dropout M, like accuracy_drop and asr_minus_clean, also holds what other masks do/,
+    /with dropout, M \(like accuracy_drop and asr_minus_clean\) also contains the effect of/,
   );
   assert.not.match(await log(cell), /with dropout/);
   const without = floored({ adapter: { type: 'lora', init_from: '/adapter', dropout: 0 } });

@@ -169,7 +169,7 @@ test('projected kernels are refused, before anything runs and by their folder', 
   assert.equal([present(problem).path, more.length], [['ntk', 'method'], 0]);
   assert.match(
     present(problem).message,
-    /not made of projected kernels: their noise biases log-determinants and entropies/,
+    /not computed from projected kernels: their noise biases log-determinants and entropies/,
   );
   assert.match(present(problem).hint ?? '', /ntk\.method: auto/);
   assert.equal(
