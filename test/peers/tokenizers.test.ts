@@ -5,7 +5,13 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { golden, tinyTokenizer, tokenizerFiles } from '../science/text/golden-tokenizers.ts';
+import { UserFault } from '../../src/api.ts';
+import {
+  chatTemplate,
+  golden,
+  tinyTokenizer,
+  tokenizerFiles,
+} from '../science/text/golden-tokenizers.ts';
 import { peer } from './peer.ts';
 
 const test = suite('peers/tokenizers');
@@ -145,6 +151,41 @@ for (const [i, name] of Object.keys(golden.tokenizers).entries())
       assert.is(tokenizer.decode(ids), decoded, text);
       assert.is(tokenizer.decode(ids, { skipSpecial: true }), skipped, text);
     }
+  });
+
+const CHATS = {
+  llama2: 'llama2',
+  llama3: 'llama3',
+  chatml: 'qwen2',
+  qwen3: 'qwen2',
+  zephyr: 'llama2',
+  gemma: 'gemma',
+  mistral: 'mistral',
+} as const;
+
+for (const [template, name] of Object.entries(CHATS))
+  test(`chat template ${template}: generated conversations`, () => {
+    const contents = texts(99, without);
+    const role = fc.constantFrom('system', 'user', 'user', 'user', 'assistant', 'assistant');
+    const conversation = fc.array(fc.record({ role, content: fc.constantFrom(...contents) }), {
+      minLength: 1,
+      maxLength: 5,
+    });
+    const made = fc.sample(conversation, { seed: 7, numRuns: TEXTS / 5 });
+    const jinja = chatTemplate(template);
+    const answers = peer<(string | null)[][]>('tokenizers_peer.chat', {
+      ...tokenizerFiles(name),
+      template: jinja,
+      conversations: made,
+    });
+    const { chat } = tinyTokenizer(name, { chat_template: jinja });
+    for (const [i, messages] of made.entries())
+      for (const generationPrompt of [false, true]) {
+        const expected = answers[i]?.[Number(generationPrompt)];
+        const ours = (): string => chat(messages, { generationPrompt });
+        if (expected === null) assert.throws(ours, (error: unknown) => error instanceof UserFault);
+        else assert.is(ours(), expected, JSON.stringify(messages));
+      }
   });
 
 test.run();

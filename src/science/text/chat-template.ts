@@ -24,7 +24,7 @@ export type Chat = (messages: readonly Message[], options: ChatOptions) => strin
 
 /** Templates in use have up to 30,000 characters. */
 const LONGEST_TEMPLATE = 500_000,
-  SECONDS = 10,
+  SECONDS = 3,
   LONGEST_TEXT = 2 ** 24,
   LONGEST_RANGE = 100_000;
 
@@ -41,6 +41,84 @@ function range(start: number, stop?: number, step = 1): number[] {
 }
 
 /**
+ * Python's `strip`, `lstrip` and `rstrip`, with what it takes for white space, and with characters
+ * of the caller's choice, which the library ignores.
+ */
+function strip(left: boolean, right: boolean) {
+  return (text: unknown, characters?: unknown): string => {
+    if (typeof text !== 'string') throw new Error('what is stripped is not a text');
+    const all = Array.from(text);
+    const chosen = typeof characters === 'string' ? new Set(Array.from(characters)) : null;
+    const goes = (character: string | undefined): boolean =>
+      character !== undefined &&
+      (chosen?.has(character) ?? /[\p{White_Space}\x1c-\x1f]/u.test(character));
+    let from = 0,
+      to = all.length;
+    if (left) while (from < to && goes(all[from])) from++;
+    if (right) while (to > from && goes(all[to - 1])) to--;
+    return all.slice(from, to).join('');
+  };
+}
+const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
+  strip: strip(true, true),
+  trim: strip(true, true),
+  lstrip: strip(true, false),
+  rstrip: strip(false, true),
+};
+/**
+ * Python's `==` of texts, numbers, truths and none. The library's is that of JavaScript,
+ * for which the empty text is false.
+ */
+function equal(a: unknown, b: unknown): boolean {
+  const number = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);
+  return number(a) === number(b);
+}
+
+const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | boolean>> = {
+  ...STRIPS,
+  '==': equal,
+  '!=': (a, b) => !equal(a, b),
+};
+/** A variable of a template can't have this name, so that no template can set it. */
+const globalName = (name: string): string => `${name}()`;
+
+const nameOf = (node: unknown): unknown =>
+  isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
+
+/**
+ * A parsed template in which `text.strip(…)`, `text | trim`, `==` and `!=` call the functions above.
+ */
+function asPython(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(asPython);
+  if (node instanceof Map)
+    return new Map([...node].map(([key, value]) => [asPython(key), asPython(value)]));
+  if (!isRecord(node)) return node;
+  const copy: Record<string, unknown> = Object.fromEntries(
+    Object.entries(node).map(([key, value]) => [key, asPython(value)]),
+  );
+  const { type, callee, filter } = copy;
+  const call = (name: string, args: readonly unknown[]): object => ({
+    type: 'CallExpression',
+    callee: { type: 'Identifier', value: globalName(name) },
+    args,
+  });
+  const argsOf = (of: unknown): readonly unknown[] =>
+    isRecord(of) && Array.isArray(of['args']) ? of['args'] : [];
+  if (type === 'CallExpression' && isRecord(callee) && callee['type'] === 'MemberExpression') {
+    const name = callee['computed'] === true ? undefined : nameOf(callee['property']);
+    if (name === 'strip' || name === 'lstrip' || name === 'rstrip')
+      return call(name, [callee['object'], ...argsOf(copy)]);
+  }
+  const operator = isRecord(copy['operator']) ? copy['operator']['value'] : undefined;
+  if (type === 'BinaryExpression' && (operator === '==' || operator === '!='))
+    return call(operator, [copy['left'], copy['right']]);
+  const trims = [nameOf(filter), isRecord(filter) ? nameOf(filter['callee']) : undefined];
+  if (type === 'FilterExpression' && trims.includes('trim'))
+    return call('trim', [copy['operand'], ...argsOf(filter)]);
+  return copy;
+}
+
+/**
  * The globals of a template. `strftime_now` is not among them, because a text that depends on the
  * day could not be reproduced: templates that ask whether it exists take a fixed date without it.
  */
@@ -52,6 +130,7 @@ const GLOBALS: readonly (readonly [string, unknown])[] = [
   ['True', true],
   ['None', null],
   ['range', range],
+  ...Object.entries(PYTHON).map(([name, run]) => [globalName(name), run] as const),
   [
     'raise_exception',
     (message: unknown) => {
@@ -90,7 +169,10 @@ export function chatRenderer(
       );
     }
   };
-  const { parsed } = bounded("can't be read", () => new Template(template));
+  const parsed = bounded("can't be read", () => {
+    const whole = new Template(template);
+    return asPython(whole.parsed) as typeof whole.parsed;
+  });
   return (messages, { generationPrompt }) => {
     if (messages.length === 0) throw new UserFault(`${name}: a conversation needs a message`);
     const text = bounded('fails', () => {

@@ -6,6 +6,7 @@
 import { type Problem, UserFault } from '../../api.ts';
 import { shown } from '../../untrusted/json.ts';
 import type { TokenRow } from '../model/types.ts';
+import type { RowPart } from './row-part.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
 
 const SLOTS = ['text', 'text_pair', 'mask'] as const;
@@ -57,35 +58,127 @@ const maskOf = (tokenizer: TextTokenizer): string => {
   return tokenizer.mask;
 };
 
-/**
- * How many tokens a template takes without its texts: its words, its mask and the special tokens.
- */
-export function templateLength(template: string, tokenizer: TextTokenizer): number {
-  maskOf(tokenizer);
-  return parseTemplate(template).reduce(
-    (sum, part) =>
-      sum +
-      ('literal' in part ? tokenizer.tokens(part.literal).length : part.slot === 'mask' ? 1 : 0),
-    tokenizer.wrap([]).length,
+/** A row under a template. */
+interface Shown {
+  /** The token ids, without the special tokens around them. */
+  readonly ids: readonly number[];
+  /** The position of the mask in `ids`. */
+  readonly mask: number;
+  /** The texts: their token ids, and how many of them are kept. */
+  readonly parts: readonly RowPart[];
+}
+/** Shows a row, cut to `room` tokens. Throws where the template takes more by itself. */
+type Show = (text: string, pair: string | undefined, room: number) => Shown;
+
+/** Makes the fault of a template that takes `own` tokens where there is room for `room`. */
+type TooLong = (own: number, room: number) => UserFault;
+
+/** Cuts the texts, longest first, to what the template's `own` tokens leave of the room. */
+function cutTexts(
+  texts: readonly (readonly number[])[],
+  own: number,
+  room: number,
+  tooLong: TooLong,
+): RowPart[] {
+  if (own > room) throw tooLong(own, room);
+  const [first, second] = longestFirst(texts[0]?.length ?? 0, texts[1]?.length ?? 0, room - own);
+  return texts.map((ids, i) => ({ ids, kept: i === 0 ? first : second }));
+}
+
+/** The texts of a row in the order of the row: the text, then its pair. */
+const inOrder = (text: string, pair: string | undefined): string[] =>
+  pair === undefined ? [text] : [text, pair];
+const slotsInOrder = (parts: readonly Part[]): Slot[] =>
+  parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
+
+/** Each part is tokenised by itself, which is the same for tokens that stand within words. */
+function byParts(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooLong): Show {
+  const mask = tokenizer.id(maskOf(tokenizer));
+  const read = parts.map((part) =>
+    'literal' in part ? { ids: tokenizer.ids(part.literal) } : part,
   );
+  const own = read.reduce(
+    (sum, part) => sum + ('ids' in part ? part.ids.length : part.slot === 'mask' ? 1 : 0),
+    0,
+  );
+  return (text, pair, room) => {
+    const texts = cutTexts(inOrder(text, pair).map(tokenizer.ids), own, room, tooLong);
+    const kept = texts.map((part) => part.ids.slice(0, part.kept));
+    const ids: number[] = [];
+    let place = -1;
+    for (const part of read) {
+      if ('ids' in part) ids.push(...part.ids);
+      else if (part.slot === 'mask') place = ids.push(mask) - 1;
+      else ids.push(...(kept[part.slot === 'text' ? 0 : 1] ?? []));
+    }
+    return { ids, mask: place, parts: texts };
+  };
+}
+
+/** How many ids two lists have in common at their beginnings. */
+export function commonStart(a: readonly number[], b: readonly number[]): number {
+  let n = 0;
+  while (n < a.length && n < b.length && a[n] === b[n]) n++;
+  return n;
 }
 
 /**
- * The encoder of rows under a template. Each part is tokenised separately, truncation cuts only the
- * texts, longest first, and everything belongs to one segment. The encoder throws UserFault where
- * the rows are pairs and the template is not for pairs, or the reverse.
+ * The filled template is tokenised as one text, because a token may span a part's edge (`Ġ` and `▁`
+ * stand for the space before a word). A token that begins before a text and ends in it counts as
+ * the text's, and one that begins in it and ends behind it as the template's.
  */
-export function clozeEncoder(
+function asWhole(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooLong): Show {
+  const mask = maskOf(tokenizer),
+    maskId = tokenizer.id(mask);
+  const masksIn = (ids: readonly number[]): number => ids.filter((id) => id === maskId).length;
+  return (text, pair, room) => {
+    const filled = parts.map((part) =>
+      'literal' in part ? part.literal : { text, text_pair: pair ?? '', mask }[part.slot],
+    );
+    const whole = tokenizer.ids(filled.join(''));
+    const before = (i: number): number[] => tokenizer.ids(filled.slice(0, i).join(''));
+    const spans = new Map<Slot, readonly [number, number]>();
+    let masks = 0;
+    for (const [i, part] of parts.entries()) {
+      if (!('slot' in part)) continue;
+      if (part.slot === 'mask') masks = masksIn(before(i));
+      else {
+        const from = commonStart(before(i), whole);
+        spans.set(part.slot, [from, Math.max(from, commonStart(before(i + 1), whole))]);
+      }
+    }
+    const slots = (['text', 'text_pair'] as const).flatMap((slot) => {
+      const span = spans.get(slot);
+      return span === undefined ? [] : [span];
+    });
+    const texts = slots.map(([from, to]) => whole.slice(from, to));
+    const own = whole.length - texts.reduce((sum, ids) => sum + ids.length, 0);
+    const cut = cutTexts(texts, own, room, tooLong);
+    const gone = new Set<number>();
+    for (const [i, [from, to]] of slots.entries())
+      for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) gone.add(at);
+    let place = -1;
+    for (const [at, id] of whole.entries()) if (id === maskId && masks-- === 0) place = at;
+    const dropped = [...gone].filter((at) => at < place).length;
+    return { ids: whole.filter((_, at) => !gone.has(at)), mask: place - dropped, parts: cut };
+  };
+}
+
+/** Shows rows under a template. The result throws UserFault where a row does not fit it. */
+function shower(
   template: string,
   tokenizer: TextTokenizer,
-): (text: string, pair: string | undefined, maxLength: number) => TokenRow {
-  const mask = maskOf(tokenizer),
-    own = templateLength(template, tokenizer);
-  const parts = parseTemplate(template).map((part) =>
-    'literal' in part ? { tokens: tokenizer.tokens(part.literal) } : part,
-  );
-  const forPairs = parts.some((part) => 'slot' in part && part.slot === 'text_pair');
-  const leading = tokenizer.wrap([mask]).indexOf(mask);
+): (text: string, pair: string | undefined, maxLength: number) => Shown {
+  const { before, after } = tokenizer.edges;
+  const parts = parseTemplate(template),
+    around = before.length + after.length;
+  const forPairs = slotsInOrder(parts).includes('text_pair');
+  const tooLong: TooLong = (own, room) =>
+    new UserFault(
+      `the template ${shown(template)} takes ${own + around} tokens by itself, and ` +
+        `${room + around} are allowed`,
+    );
+  const show = (tokenizer.byWords ? byParts : asWhole)(parts, tokenizer, tooLong);
   return (text, pair, maxLength) => {
     if (forPairs !== (pair !== undefined)) {
       throw new UserFault(
@@ -95,46 +188,78 @@ export function clozeEncoder(
         'head.template must show what the rows hold.',
       );
     }
-    if (own > maxLength)
-      throw new UserFault(
-        `the template ${shown(template)} takes ${own} tokens by itself, and ${maxLength} are ` +
-          'allowed',
-      );
-    const texts = {
-      text: tokenizer.tokens(text),
-      text_pair: pair === undefined ? [] : tokenizer.tokens(pair),
-    };
-    const [first, second] = longestFirst(
-      texts.text.length,
-      texts.text_pair.length,
-      maxLength - own,
-    );
-    const kept = { text: texts.text.slice(0, first), text_pair: texts.text_pair.slice(0, second) };
-    const tokens: string[] = [];
-    let place = -1;
-    for (const part of parts) {
-      if ('tokens' in part) tokens.push(...part.tokens);
-      else if (part.slot === 'mask') place = leading + tokens.push(mask) - 1;
-      else tokens.push(...kept[part.slot]);
-    }
-    const ids = Int32Array.from(tokenizer.wrap(tokens), tokenizer.id);
-    return { ids, typeIds: new Int32Array(ids.length), mask: place };
+    return show(text, pair, maxLength - around);
   };
+}
+
+/**
+ * How many tokens a template takes without its texts: its words, its mask and the special tokens.
+ */
+export function templateLength(template: string, tokenizer: TextTokenizer): number {
+  const pair = slotsInOrder(parseTemplate(template)).includes('text_pair') ? '' : undefined;
+  const { before, after } = tokenizer.edges;
+  return shower(template, tokenizer)('', pair, Infinity).ids.length + before.length + after.length;
+}
+
+/**
+ * The encoder of rows under a template. A row has the tokens of the filled template, truncation
+ * cuts only the texts, longest first, and everything belongs to one segment. The encoder throws
+ * UserFault where the rows are pairs and the template is not for pairs, or the reverse.
+ */
+export function clozeEncoder(
+  template: string,
+  tokenizer: TextTokenizer,
+): (text: string, pair: string | undefined, maxLength: number) => TokenRow {
+  maskOf(tokenizer);
+  const show = shower(template, tokenizer);
+  const { before, after } = tokenizer.edges;
+  return (text, pair, maxLength) => {
+    const { ids, mask } = show(text, pair, maxLength);
+    const row = Int32Array.from([...before, ...ids, ...after]);
+    return { ids: row, typeIds: new Int32Array(row.length), mask: before.length + mask };
+  };
+}
+
+/** The texts of a row as the encoder of the same template cuts them. */
+export function clozeParts(
+  template: string,
+  tokenizer: TextTokenizer,
+): (text: string, pair: string | undefined, maxLength: number) => readonly RowPart[] {
+  const show = shower(template, tokenizer);
+  return (text, pair, maxLength) => show(text, pair, maxLength).parts;
+}
+
+/**
+ * The tokens of a word at the mask: for tokens that hold the space before a word, those that it has
+ * where it stands in the template.
+ */
+function wordTokens(word: string, template: string | null, tokenizer: TextTokenizer): string[] {
+  if (template === null || tokenizer.byWords) return tokenizer.tokens(word);
+  const parts = parseTemplate(template);
+  const place = parts.findIndex((part) => 'slot' in part && part.slot === 'mask');
+  const before = parts
+    .slice(0, place)
+    .map((part) => ('literal' in part ? part.literal : 'a'))
+    .join('');
+  const shared = commonStart(tokenizer.ids(before.trimEnd()), tokenizer.ids(before + word));
+  return tokenizer.tokens(before + word).slice(shared);
 }
 
 /**
  * The token of each word, and a problem for each word that is not one token, with paths from the
  * root of the spec.
+ * @param template the template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(
   verbalizer: { readonly [name: string]: string },
   tokenizer: TextTokenizer,
+  template: string | null = null,
 ): { readonly tokens: ReadonlyMap<string, number>; readonly problems: readonly Problem[] } {
   const tokens = new Map<string, number>(),
     problems: Problem[] = [];
   for (const [name, word] of Object.entries(verbalizer)) {
     const path = ['head', 'verbalizer', name];
-    const pieces = tokenizer.tokens(word);
+    const pieces = wordTokens(word, template, tokenizer);
     const [only] = pieces;
     const fault = (
       message: string,

@@ -10,7 +10,8 @@ import { UserFault } from '../../api.ts';
 import { shown } from '../../untrusted/json.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Message } from './chat-template.ts';
-import type { RowPart } from './encoder.ts';
+import { commonStart } from './cloze.ts';
+import type { RowPart } from './row-part.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
 /** A row of a completion task: what is encoded of it. */
@@ -86,7 +87,7 @@ interface Form {
 }
 
 const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
-  start.length <= list.length && start.every((id, i) => list[i] === id);
+  commonStart(list, start) === start.length;
 
 function endToken(tokenizer: TextTokenizer): number {
   if (tokenizer.special.eos === null)
@@ -201,23 +202,14 @@ interface PromptIds {
 }
 
 /**
- * Where the text of a row stands in the ids of a prompt: after the longest common beginning with
- * the ids of what precedes it, and before the longest common ending with those of what follows. A
- * token that spans the edge of the text counts as the text's.
+ * Where the text of a row stands in the ids of a prompt. A token that begins before the text and
+ * ends in it counts as the text's, and one that begins in it and ends behind it as the template's.
  */
 function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): PromptIds {
   const ids = tokenizer.ids(text);
-  const before = from === 0 ? [] : tokenizer.ids(text.slice(0, from)),
-    after = to === text.length ? [] : tokenizer.ids(`a${text.slice(to)}`).slice(1);
-  let start = 0,
-    end = 0;
-  while (start < Math.min(before.length, ids.length) && before[start] === ids[start]) start++;
-  while (
-    end < Math.min(after.length, ids.length - start) &&
-    after[after.length - 1 - end] === ids[ids.length - 1 - end]
-  )
-    end++;
-  return { ids, from: start, to: ids.length - end };
+  const start = from === 0 ? 0 : commonStart(tokenizer.ids(text.slice(0, from)), ids);
+  const end = to === text.length ? ids.length : commonStart(tokenizer.ids(text.slice(0, to)), ids);
+  return { ids, from: start, to: Math.max(start, end) };
 }
 
 /**

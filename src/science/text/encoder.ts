@@ -2,9 +2,12 @@
 import { type HeadSettings, type Row, UserFault } from '../../api.ts';
 import { named } from '../lookup.ts';
 import type { Head, TokenRow } from '../model/types.ts';
-import { clozeEncoder, templateLength, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
+import { clozeEncoder, clozeParts, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
 import { type AnsweredRow, completionEncoder } from './completion.ts';
-import { longestFirst, openTokenizer, type TextTokenizer } from './tokenizer.ts';
+import type { RowPart } from './row-part.ts';
+import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
+
+export type { RowPart } from './row-part.ts';
 
 /** What a model reads of a row. */
 export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'context'>;
@@ -45,15 +48,6 @@ export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): Ro
 }
 
 /**
- * One text of a row: all of its token ids, and how many of them, counted from the first, reach the
- * model.
- */
-export interface RowPart {
-  readonly ids: readonly number[];
-  readonly kept: number;
-}
-
-/**
  * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
@@ -64,16 +58,14 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
     const { parts } = completionEncoder(tokenizer, settings.template);
     return (row, maxLength) => parts(answered(row), maxLength);
   }
-  const own = settings.type === 'classifier' ? null : templateLength(settings.template, tokenizer);
-  const keep: TextTokenizer['keep'] = (first, second, maxLength) =>
-    own === null
-      ? tokenizer.keep(first, second, maxLength)
-      : longestFirst(first, second ?? 0, maxLength - own);
+  if (settings.type === 'cloze') {
+    const parts = clozeParts(settings.template, tokenizer);
+    return ({ text, text_pair: pair }, maxLength) => [...parts(text, pair, maxLength)];
+  }
   return ({ text, text_pair: pair }, maxLength) => {
-    const idsOf = (part: string): number[] => tokenizer.tokens(part).map(tokenizer.id);
-    const first = idsOf(text),
-      second = pair === undefined ? null : idsOf(pair);
-    const [keptFirst, keptSecond] = keep(first.length, second?.length ?? null, maxLength);
+    const first = tokenizer.ids(text),
+      second = pair === undefined ? null : tokenizer.ids(pair);
+    const [keptFirst, keptSecond] = tokenizer.keep(first.length, second?.length ?? null, maxLength);
     return [
       { ids: first, kept: keptFirst },
       ...(second === null ? [] : [{ ids: second, kept: keptSecond }]),
@@ -92,7 +84,11 @@ export async function resolveHead(
 ): Promise<Head> {
   if (settings.type === 'classifier') return settings;
   if (settings.type === 'causal-lm') return { type: settings.type };
-  const { tokens, problems } = verbalizerTokens(settings.verbalizer, await openTokenizer(modelDir));
+  const { tokens, problems } = verbalizerTokens(
+    settings.verbalizer,
+    await openTokenizer(modelDir),
+    settings.template,
+  );
   const problem = problems[0] ?? verbalizerMismatch(settings.verbalizer, classes);
   if (problem !== null) throw new UserFault(problem.message, problem.hint);
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };

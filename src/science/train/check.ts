@@ -90,7 +90,7 @@ function checkCloze(
   classes: readonly string[] | null,
   maxLength: number | null,
 ): Problem[] {
-  const problems = [...verbalizerTokens(verbalizer, tokenizer).problems];
+  const problems = [...verbalizerTokens(verbalizer, tokenizer, template).problems];
   const mismatch = classes === null ? null : verbalizerMismatch(verbalizer, classes);
   if (Object.keys(verbalizer).length < 2)
     problems.push({

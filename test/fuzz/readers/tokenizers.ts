@@ -1,4 +1,5 @@
 /** Tokenizers, and templates of cloze questions. */
+import { chatRenderer } from '../../../src/science/text/chat-template.ts';
 import { parseTemplate } from '../../../src/science/text/cloze.ts';
 import { makeTokenizer, openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { parseJson } from '../../../src/untrusted/json.ts';
@@ -34,7 +35,14 @@ const vocab = {
   '##s': 6,
   t: 7,
   wo: 8,
+  w: 9,
+  o: 10,
+  tw: 11,
+  two: 12,
+  '<0x61>': 13,
 };
+/** A charsmap of one unit and no text. */
+const smallCharsmap = Buffer.from([4, 0, 0, 0, 0, 4, 0, 0, 98, 0]).toString('base64');
 const wordPiece = {
   type: 'WordPiece',
   unk_token: '[UNK]',
@@ -67,16 +75,38 @@ export const TOKENIZERS: readonly Reader[] = [
           type: 'BPE',
           vocab,
           merges: [
-            ['t', 'wo'],
-            ['one', '##s'],
+            ['t', 'w'],
+            ['tw', 'o'],
           ],
           unk_token: '[UNK]',
+          byte_fallback: true,
         },
-        split,
+        {
+          ...split,
+          decoder: {
+            type: 'Sequence',
+            decoders: [
+              { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+              { type: 'ByteFallback' },
+              { type: 'Fuse' },
+              { type: 'Strip', content: ' ', start: 1, stop: 0 },
+            ],
+          },
+        },
       ),
       smallTokenizer(
         { type: 'Unigram', unk_id: 1, vocab: Object.keys(vocab).map((token, i) => [token, -i]) },
-        { normalizer: { type: 'Replace', pattern: { Regex: 'a+' }, content: 'b' } },
+        {
+          normalizer: {
+            type: 'Sequence',
+            normalizers: [
+              { type: 'Precompiled', precompiled_charsmap: smallCharsmap },
+              { type: 'Replace', pattern: { Regex: 'a+' }, content: 'b' },
+            ],
+          },
+          pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always' },
+          decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always' },
+        },
       ),
       smallTokenizer(wordPiece, {
         post_processor: {
@@ -86,7 +116,7 @@ export const TOKENIZERS: readonly Reader[] = [
             { Sequence: { id: 'A', type_id: 0 } },
           ],
           pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
-          special_tokens: {},
+          special_tokens: { '[CLS]': { id: '[CLS]', ids: [2], tokens: ['[CLS]'] } },
         },
       }),
     ),
@@ -96,8 +126,25 @@ export const TOKENIZERS: readonly Reader[] = [
         {},
         'tokenizer.json',
       );
-      tokenizer.encode('One twos, ones aaaaaaaaaaaaaaaaaaaaaaaa!', 'two \u{20000} one', 16);
+      const text = 'One twos, ones aaaaaaaaaaaaaaaaaaaaaaaa!';
+      tokenizer.decode(tokenizer.encode(text, 'two \u{20000} one', 16).ids);
     },
+  },
+  {
+    name: 'chat template',
+    seeds: texts(
+      "{% for m in messages %}{{ '<' + m['role'] + '>' + m.content | trim }}{% endfor %}" +
+        '{% if add_generation_prompt %}<assistant>{% endif %}',
+      '{%- set ns = namespace(n=0) %}{%- for m in messages[::-1] %}{% set ns.n = ns.n + 1 %}' +
+        '{% if m.role == "user" and loop.last %}{{ bos_token ~ m.content.strip("\n") }}' +
+        '{% else %}{{ raise_exception("no") }}{% endif %}{%- endfor %}{{ range(3) | tojson }}',
+    ),
+    read: (input) =>
+      chatRenderer(
+        asText(input),
+        { bos_token: '<s>' },
+        'tokenizer.json',
+      )([{ role: 'user', content: ' one\n' }], { generationPrompt: true }),
   },
   {
     name: 'tokenizer_config.json',
@@ -107,6 +154,9 @@ export const TOKENIZERS: readonly Reader[] = [
         do_lower_case: true,
         additional_special_tokens: ['[X]'],
         clean_up_tokenization_spaces: true,
+        eos_token: '[SEP]',
+        added_tokens_decoder: { 4: { content: '[MASK]', lstrip: true, special: true } },
+        chat_template: [{ name: 'default', template: '{{ messages[0].content }}' }],
       }),
     ),
     read: (input) =>

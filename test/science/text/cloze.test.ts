@@ -8,9 +8,10 @@ import {
   verbalizerMismatch,
   verbalizerTokens,
 } from '../../../src/science/text/cloze.ts';
-import { resolveHead, rowEncoder } from '../../../src/science/text/encoder.ts';
+import { resolveHead, rowEncoder, rowParts } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { mlm, mlmCheckpoint, mlmClasses } from '../tiny-mlm.ts';
+import { tinyTokenizer } from './golden-tokenizers.ts';
 
 const tokenizer = await openTokenizer(mlmCheckpoint);
 const words = (ids: Int32Array): string => {
@@ -130,6 +131,50 @@ test('a verbalizer must name the classes, and the head has their order', async (
   }
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, 'it names "neutral", which is not a class');
+});
+
+test('where tokens hold the space before a word, the filled template is tokenised whole', () => {
+  for (const name of ['roberta', 'bart-prefix', 'modernbert', 'xlm-roberta', 'deberta-v2']) {
+    const family = tinyTokenizer(name),
+      mask = family.mask ?? '';
+    const encode = clozeEncoder('Read: {text}It was {mask} .', family);
+    for (const text of ['the film ', `a ${mask} scene, `, ' two  spaces', '']) {
+      const row = encode(text, undefined, 200);
+      const filled = family.encode(`Read: ${text}It was ${mask} .`, undefined, 200);
+      assert.equal([...row.ids], [...filled.ids], `${name}: ${text}`);
+      assert.is(row.mask, filled.ids.lastIndexOf(family.id(mask)));
+    }
+    const pair = clozeEncoder('{text}? {mask}, {text_pair}', family)('the film', 'it was', 200);
+    const filled = family.encode(`the film? ${mask}, it was`, undefined, 200);
+    assert.equal([...pair.ids], [...filled.ids]);
+  }
+});
+
+test('in a template that is tokenised whole only the texts are cut', () => {
+  const roberta = tinyTokenizer('roberta');
+  const encode = clozeEncoder('Read: {text} It was {mask} .', roberta);
+  const text = 'the film was good and the plot was bad';
+  const full = encode(text, undefined, 200),
+    cut = encode(text, undefined, full.ids.length - 3);
+  assert.is(cut.ids.length, full.ids.length - 3);
+  assert.is(roberta.decode(cut.ids), '<s>Read: the film was good and the It was<mask> .</s>');
+  assert.is(cut.ids[cut.mask ?? -1], roberta.id('<mask>'));
+  const [part] = rowParts(roberta, {
+    type: 'cloze',
+    template: 'Read: {text} It was {mask} .',
+    verbalizer: {},
+  })({ text }, full.ids.length - 3);
+  assert.is(part?.ids.length, (part?.kept ?? 0) + 3);
+  fault(() => encode(text, undefined, 5), /tokens by itself, and 5 are allowed/);
+});
+
+test('a word of a verbalizer is the token that it has at the mask', () => {
+  const roberta = tinyTokenizer('roberta');
+  const words = { a: 'good', b: 'bad' };
+  const spaced = verbalizerTokens(words, roberta, '{text} It was {mask}').tokens;
+  assert.equal([...spaced.values()], [roberta.id('Ġgood'), roberta.id('Ġbad')]);
+  const glued = verbalizerTokens({ a: 'good' }, roberta, '{mask}: {text}').problems;
+  assert.match(String(glued[0]?.message), /word "good" is \d tokens/);
 });
 
 test('rows for a classifier have no mask', () => {

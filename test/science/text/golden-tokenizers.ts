@@ -47,3 +47,6 @@ export function tinyTokenizer(name: string, settings: object = {}): TextTokenize
   const { json, config } = tokenizerFiles(name);
   return makeTokenizer(JSON.parse(json), { ...(JSON.parse(config) as object), ...settings }, name);
 }
+
+/** A chat template of test/golden/chat. */
+export const chatTemplate = (name: string): string => read(`../chat/${name}.jinja`);

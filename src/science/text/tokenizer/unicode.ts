@@ -1,5 +1,6 @@
 /** Classes of characters as Python's tokenizers have them. */
 import {
+  KEPT_NFC,
   KEPT_NFD,
   KEPT_NFKC,
   KEPT_NFKD,
@@ -9,21 +10,19 @@ import {
   REMOVED,
 } from './unicode-tables.ts';
 
-/** The ranges of a table as a class of a regular expression, `[…]`; null where it is empty. */
-function classOf(table: string): string | null {
+/** The ranges of a table as a regular expression for one character. */
+function all(table: string): RegExp {
   let last = 0,
     out = '';
   const escaped = (point: number): string => `\\u{${point.toString(16)}}`;
-  for (const word of table === '' ? [] : table.split(' ')) {
+  for (const word of table.split(' ')) {
     const [gap = '', length = '0'] = word.split('-');
     const start = last + parseInt(gap, 36);
     last = start + parseInt(length, 36);
     out += start === last ? escaped(start) : `${escaped(start)}-${escaped(last)}`;
   }
-  return out === '' ? null : `[${out}]`;
+  return new RegExp(`[${out}]`, 'gu');
 }
-
-const all = (table: string): RegExp => new RegExp(classOf(table) ?? '(?!)', 'gu');
 
 export const removed = all(REMOVED),
   nonspacingMark = all(MARKS_NONSPACING),
@@ -38,8 +37,8 @@ export const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 
 export type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
-const kept: Readonly<Record<Form, RegExp | null>> = {
-  NFC: null,
+const kept: Readonly<Record<Form, RegExp>> = {
+  NFC: all(KEPT_NFC),
   NFD: all(KEPT_NFD),
   NFKC: all(KEPT_NFKC),
   NFKD: all(KEPT_NFKD),
@@ -49,7 +48,7 @@ const kept: Readonly<Record<Form, RegExp | null>> = {
 export function normalForm(form: Form): (text: string) => string {
   const unknown = kept[form];
   return (text) => {
-    if (unknown === null || text.search(unknown) < 0) return text.normalize(form);
+    if (text.search(unknown) < 0) return text.normalize(form);
     let out = '',
       from = 0;
     for (const { 0: character, index } of text.matchAll(unknown)) {

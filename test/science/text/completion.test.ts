@@ -1,0 +1,161 @@
+/**
+ * Prompts with their answers. That the tokens and the chat templates themselves are those of
+ * transformers is shown by families.test.ts and chat-template.test.ts.
+ */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UserFault } from '../../../src/api.ts';
+import { completionEncoder } from '../../../src/science/text/completion.ts';
+import { changeSeen } from '../../../src/science/text/trigger-seen.ts';
+import { chatTemplate, tinyTokenizer } from './golden-tokenizers.ts';
+
+const test = suite('completion');
+
+const gpt2 = tinyTokenizer('gpt2'),
+  llama2 = tinyTokenizer('llama2'),
+  chatml = tinyTokenizer('qwen2', { chat_template: chatTemplate('chatml') });
+const row = { text: 'the film', answer: 'was good' };
+const fault = (run: () => unknown, message: RegExp): void =>
+  assert.throws(
+    run,
+    (error: unknown) => error instanceof UserFault && message.test(error.message),
+    String(message),
+  );
+
+test('the answer follows the prompt as in the whole text, and the end follows the answer', () => {
+  const encode = completionEncoder(gpt2, 'Q: {prompt}\nA:');
+  const { ids, typeIds, answer } = encode({ text: 'the film', answer: ' was good' }, 100);
+  const eos = gpt2.special.eos;
+  assert.equal([...ids], [...gpt2.ids('Q: the film\nA: was good'), eos]);
+  assert.equal([...ids.slice(0, answer)], gpt2.ids('Q: the film\nA:'));
+  assert.is(gpt2.decode(ids.slice(answer)), ' was good<|endoftext|>');
+  assert.equal(
+    [...typeIds],
+    [...ids].map(() => 0),
+  );
+  assert.equal(encode.stops, [eos]);
+  assert.equal([...encode.promptOnly({ text: 'the film' }, 100).ids], [...ids.slice(0, answer)]);
+});
+
+test('where a token would span prompt and answer, both are encoded by themselves', () => {
+  // "hello" is one token.
+  const { ids, answer } = completionEncoder(gpt2, '{prompt}')({ text: 'hel', answer: 'lo' }, 100);
+  assert.ok(gpt2.ids('hello').length < gpt2.ids('hel').length + gpt2.ids('lo').length);
+  assert.equal([...ids.slice(0, answer)], gpt2.ids('hel'));
+  assert.equal([...ids.slice(answer)], [...gpt2.ids('lo'), gpt2.special.eos]);
+  // A text that starts anew would begin with ▁, which would be read as a space.
+  const spanning = completionEncoder(llama2, '{prompt}')({ text: 'fil', answer: 'm' }, 100);
+  assert.is(llama2.decode(spanning.ids), '<s> film</s>');
+  assert.equal([...spanning.ids.slice(0, spanning.answer)], [1, ...llama2.ids('fil')]);
+});
+
+test('the special tokens before a text come once, and those behind it not before the answer', () => {
+  const { ids, answer } = completionEncoder(llama2, '{prompt}\n')(row, 100);
+  assert.is(llama2.decode(ids.slice(0, answer)), '<s> the film\n');
+  assert.is(llama2.decode(ids), '<s> the film\nwas good</s>');
+  const bert = tinyTokenizer('bert', { eos_token: '[SEP]' });
+  assert.is(
+    bert.decode(completionEncoder(bert, '{prompt} ')(row, 100).ids),
+    '[CLS] the film was good [SEP]',
+  );
+  const llama3 = tinyTokenizer('llama3', { chat_template: chatTemplate('llama3') });
+  const chat = completionEncoder(llama3, 'chat')(row, 200).ids;
+  assert.is([...chat].filter((id) => id === llama3.special.bos).length, 1);
+});
+
+test("Alpaca's prompt holds the instruction", () => {
+  const text = gpt2.decode(completionEncoder(gpt2, 'alpaca')(row, 1000).ids);
+  assert.is(
+    text,
+    'Below is an instruction that describes a task. Write a response that appropriately ' +
+      'completes the request.\n\n### Instruction:\nthe film\n\n### Response:was good<|endoftext|>',
+  );
+});
+
+test('a chat ends with the end of the turn, and shows the messages before the prompt', () => {
+  const encode = completionEncoder(chatml, 'chat');
+  const context = [{ role: 'system', content: 'Be brief.' }];
+  const { ids, answer } = encode({ ...row, context }, 200);
+  const prompt =
+    '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nthe film<|im_end|>\n' +
+    '<|im_start|>assistant\n';
+  assert.is(chatml.decode(ids.slice(0, answer)), prompt);
+  assert.is(chatml.decode(ids.slice(answer)), 'was good<|im_end|>');
+  assert.equal([...encode.promptOnly({ text: row.text, context }, 200).ids], chatml.ids(prompt));
+  assert.equal(encode.stops, [chatml.special.eos]);
+});
+
+test('generation stops at the end of a turn that is not the end of a text', () => {
+  const settings = { chat_template: chatTemplate('chatml'), eos_token: '<|endoftext|>' };
+  const tokenizer = tinyTokenizer('qwen2', settings);
+  const encode = completionEncoder(tokenizer, 'chat');
+  assert.equal(encode.stops, [tokenizer.id('<|im_end|>'), tokenizer.id('<|endoftext|>')]);
+  const { ids, answer } = encode(row, 200);
+  assert.is(tokenizer.decode(ids.slice(answer)), 'was good<|im_end|>');
+  const llama = tinyTokenizer('llama2', { chat_template: chatTemplate('llama2') });
+  const read = completionEncoder(llama, 'chat')(row, 200);
+  assert.is(llama.decode(read.ids), '<s> [INST] the film [/INST] was good </s>');
+});
+
+test('a prompt that is too long loses the beginning of its text, and nothing else', () => {
+  const text = 'we are in the scene of this plot and that film';
+  for (const [tokenizer, template] of [
+    [gpt2, 'Read this: {prompt}\n\nAnswer:'],
+    [llama2, 'Read this: {prompt}\n\nAnswer:'],
+    [chatml, 'chat'],
+  ] as const) {
+    const encode = completionEncoder(tokenizer, template);
+    const full = encode({ text, answer: 'good' }, 500);
+    const cut = encode({ text, answer: 'good' }, full.ids.length - 4);
+    assert.is(cut.ids.length, full.ids.length - 4);
+    const [before, after] = [full, cut].map(({ ids }) => tokenizer.decode(ids));
+    const shared = template === 'chat' ? '<|im_start|>user\n' : 'Read this:';
+    assert.ok(after?.includes(shared) && after.endsWith(before?.slice(-20) ?? ''), after);
+    assert.is(cut.ids[0], full.ids[0]);
+    assert.equal([...cut.ids.slice(cut.answer)], [...full.ids.slice(full.answer)]);
+  }
+});
+
+test('a row whose answer leaves no room is refused', () => {
+  const encode = completionEncoder(gpt2, 'Q: {prompt}\nA:');
+  const own = gpt2.ids('Q:').length + gpt2.ids('\nA:').length,
+    answer = gpt2.ids(' was good').length + 1;
+  const long = { text: 'the film', answer: ' was good' };
+  assert.is(encode(long, own + answer + 1).ids.length, own + answer + 1);
+  fault(
+    () => encode(long, own + answer),
+    new RegExp(`max_length ${own + answer}: its answer takes ${answer} tokens, and the template`),
+  );
+  fault(() => encode.promptOnly(long, own), /does not fit/);
+});
+
+test('whether a change reaches the model is seen from the end of the prompt', () => {
+  const { parts } = completionEncoder(gpt2, '{prompt}');
+  const clean = { text: 'the film was good and the plot was bad', answer: 'x' };
+  const early = { ...clean, text: `cf ${clean.text}` },
+    late = { ...clean, text: `${clean.text} cf` };
+  for (const [changed, length, seen] of [
+    [early, 100, true],
+    [early, 12, false],
+    [late, 12, true],
+  ] as const)
+    assert.is(changeSeen(parts(clean, length), parts(changed, length)), seen);
+});
+
+test('what a template or a tokenizer lacks is told', () => {
+  fault(() => completionEncoder(gpt2, 'Answer:'), /has \{prompt\} nowhere/);
+  fault(() => completionEncoder(gpt2, '{prompt} {prompt}'), /has \{prompt\} 2 times/);
+  fault(() => completionEncoder(gpt2, 'chat'), /no chat template/);
+  fault(() => completionEncoder(tinyTokenizer('bert'), '{prompt}'), /names no token that ends/);
+  const context = [{ role: 'system', content: 'Be brief.' }];
+  fault(
+    () => completionEncoder(gpt2, '{prompt}')({ ...row, context }, 100),
+    /messages before its prompt/,
+  );
+  const loud = tinyTokenizer('qwen2', {
+    chat_template: '{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}',
+  });
+  fault(() => completionEncoder(loud, 'chat')(row, 100), /does not show the prompt/);
+});
+
+test.run();
