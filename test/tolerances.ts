@@ -23,6 +23,10 @@ export const tolerance = {
    * 5.3e-4 on MiniLM; 1.8e-2 with a step ten times as long.
    */
   centralDifference: 1e-3,
+  /** Absolute, the loss at each of 20 steps of the adapters of test/golden/adapters.py, float32. */
+  adapterLoss: 1e-5,
+  /** Relative (‖a−b‖/‖b‖), their kernels against PyTorch in double precision. */
+  adapterKernel: 1e-4,
   /** Of the tiny checkpoints of every family, against transformers and PEFT in double precision. */
   family: {
     /** Absolute, logits. Seen: 3e-6. */

@@ -114,18 +114,37 @@ export default defineAdapter<AdapterImplementation>({
           'LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A stays as drawn and B alone is ' +
           'trained, at the same scale.',
       },
+      use_dora: {
+        type: 'boolean',
+        description:
+          'DoRA (Liu et al. 2024, arXiv 2402.09353): W = m·V/‖V‖ with V = W0 + s·B·A, by rows; the ' +
+          'magnitudes m are trained too. Left out: false, or as in `init_from`.',
+      },
+      lora_plus_ratio: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        description:
+          'LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the learning rate of B, and of every ' +
+          "trained vector (the head's bias, DoRA's magnitudes), as a multiple of the others', as " +
+          'in PEFT. Left out: 1.',
+      },
       init: {
         type: 'object',
         additionalProperties: false,
-        description: 'How A starts; B starts at zero.',
+        description:
+          'How A starts. B starts at zero, except under pissa and olora, whose factors are a part ' +
+          'of W0 that the layer subtracts.',
         default: {},
         properties: {
           distribution: {
-            enum: ['uniform', 'normal', 'kaiming-uniform', 'xavier', 'gaussian'],
+            enum: ['uniform', 'normal', 'kaiming-uniform', 'xavier', 'gaussian', 'pissa', 'olora'],
             description:
               'uniform or normal, or a preset that sets the variance too: kaiming-uniform ' +
               "(PEFT's default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian " +
-              "(PEFT's: normal, 1/r²).",
+              "(PEFT's: normal, 1/r²). pissa (Meng et al. 2024, arXiv 2404.02948) takes A and B " +
+              "from W0's leading singular vectors, olora (Büyükakyüz 2024, arXiv 2406.01775) " +
+              'from its QR decomposition; the adapter is saved as one of rank 2r for W0 itself, ' +
+              'as PEFT converts it.',
             default: 'kaiming-uniform',
           },
           variance: {

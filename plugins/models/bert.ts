@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
+import { BERT_TABLE, bertHeads, bertLike, isUntied } from '../../src/families/bert-like.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import { BERT_TABLE, bertHeads, bertLike, isUntied } from '../../src/science/nn/bert-like.ts';
 import type { Family } from '../../src/science/nn/transformer.ts';
 
 /** transformers' BertForSequenceClassification and BertForMaskedLM. */

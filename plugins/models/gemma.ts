@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
+import { llamaFamily, llamaLike } from '../../src/families/llama-like.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import { llamaFamily, llamaLike } from '../../src/science/nn/llama-like.ts';
 
 /** transformers' GemmaForSequenceClassification and GemmaForCausalLM. */
 const gemma = llamaFamily('gemma', 'Gemma', (fields) => {

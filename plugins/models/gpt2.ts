@@ -1,7 +1,7 @@
 import { defineModel } from '../../src/api.ts';
+import { conv1d, layerNorm, layersOf } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
-import { conv1d, layerNorm, layersOf } from '../../src/science/nn/describe.ts';
 import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
 
 /** transformers' GPT2ForSequenceClassification and GPT2LMHeadModel. */

@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
+import { llamaFamily, llamaLike, qwenWindow } from '../../src/families/llama-like.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import { llamaFamily, llamaLike, qwenWindow } from '../../src/science/nn/llama-like.ts';
 
 /** transformers' Qwen2ForSequenceClassification and Qwen2ForCausalLM. */
 const qwen2 = llamaFamily('qwen2', 'Qwen2', (fields) =>

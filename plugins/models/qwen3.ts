@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
+import { llamaFamily, llamaLike, qwenWindow } from '../../src/families/llama-like.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import { llamaFamily, llamaLike, qwenWindow } from '../../src/science/nn/llama-like.ts';
 
 /** transformers' Qwen3ForSequenceClassification and Qwen3ForCausalLM. */
 const qwen3 = llamaFamily('qwen3', 'Qwen3', (fields) => {

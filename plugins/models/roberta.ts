@@ -1,7 +1,7 @@
 import { defineModel } from '../../src/api.ts';
+import { BERT_TABLE, bertLike, isUntied } from '../../src/families/bert-like.ts';
+import { layerNorm, linear } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import { BERT_TABLE, bertLike, isUntied } from '../../src/science/nn/bert-like.ts';
-import { layerNorm, linear } from '../../src/science/nn/describe.ts';
 import type { Family } from '../../src/science/nn/transformer.ts';
 
 /**

@@ -36,6 +36,8 @@ const NAMES: Readonly<Record<string, string>> = {
   'adapter.alpha': 'α',
   'adapter.init.variance': 'σ²',
   'adapter.init.distribution': 'init',
+  'adapter.use_dora': 'DoRA',
+  'adapter.lora_plus_ratio': 'LoRA+ ratio',
   'train.learning_rate': 'learning rate',
   'adapter.train.learning_rate': 'learning rate',
 };
@@ -54,7 +56,10 @@ export function axisName(path: string): string {
 }
 
 export const adapterTitle = (adapter: string): string =>
-  ({ full: 'full', lora: 'LoRA' })[adapter] ?? adapter;
+  ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
+
+/** Axes whose absence turns off what they name. */
+const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio'];
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
 /** Returns the axes of each of a cell's names. */
@@ -64,12 +69,17 @@ const pathsOf = (cell: Named): string[] =>
 
 /**
  * Returns the paths that take more than one value among these cells. A path that only some cells
- * have counts as varying only if its values differ.
+ * have counts as varying only if its values differ, or where to lack it turns something off.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const first = new Map<string, string>();
   const varying = new Set<string>();
-  for (const axes of cells.flatMap(namesOf)) {
+  const all = cells.flatMap(namesOf);
+  for (const path of OFF_WHERE_ABSENT) {
+    const having = all.filter((axes) => axes[path] !== undefined).length;
+    if (having > 0 && having < all.length) varying.add(path);
+  }
+  for (const axes of all) {
     for (const [path, value] of Object.entries(axes)) {
       const key = contentKey(value);
       const known = first.get(path);

@@ -42,7 +42,8 @@ function initForm(init: JsonObject): JsonObject {
   const known = typeof distribution === 'string' ? DISTRIBUTIONS[distribution] : undefined;
   const [shape, preset] = known ?? [null, null];
   const given = variance ?? preset;
-  if (shape === null || given === null) return { ...more, distribution };
+  if (shape === null || given === null)
+    return { ...more, distribution, ...(variance === undefined ? {} : { variance }) };
   return { ...more, distribution: shape, variance: varianceForm(given) };
 }
 

@@ -36,6 +36,20 @@ const PACKED_ADAPTER = [
   'dropout',
   'bias',
   'freeze_a',
+  'use_dora',
+  'lora_plus_ratio',
+];
+const PACKED_VERA = [
+  'type',
+  'rank',
+  'targets',
+  'exclude',
+  'layers',
+  'd_initial',
+  'projection_prng_key',
+  'save_projection',
+  'dropout',
+  'bias',
 ];
 
 const onlyHas = (object: JsonObject, known: readonly string[]): boolean =>
@@ -43,7 +57,7 @@ const onlyHas = (object: JsonObject, known: readonly string[]): boolean =>
 
 /**
  * Returns a key that is equal for stages whose trainings can share a pack. Returns null for a
- * training that must run alone: one without LoRA, with nothing to train, with dropout, with trained
+ * training that must run alone: one without LoRA or VeRA, with nothing to train, with dropout, with trained
  * biases, with a frozen A, or with any feature that packing does not support.
  * @param params the train stage's parameters
  * @param model identifies the model whose weights are frozen
@@ -51,20 +65,34 @@ const onlyHas = (object: JsonObject, known: readonly string[]): boolean =>
 export function packKey(params: JsonObject, model: Json): string | null {
   const adapter = params['adapter'] as JsonObject;
   const train = params['train'] as JsonObject;
+  const isVera = adapter['type'] === 'vera';
   const isKnown =
     onlyHas(params, PACKED_STAGE) &&
     onlyHas(train, PACKED_TRAIN) &&
-    onlyHas(adapter, PACKED_ADAPTER);
-  const isPlainLora =
-    adapter['type'] === 'lora' &&
+    onlyHas(adapter, isVera ? PACKED_VERA : PACKED_ADAPTER);
+  const isPlain =
+    (isVera || adapter['type'] === 'lora') &&
     !adapter['dropout'] &&
     (adapter['bias'] ?? 'none') === 'none' &&
     adapter['freeze_a'] !== true;
-  if (!isKnown || !isPlainLora) return null;
+  if (!isKnown || !isPlain) return null;
   if (train['steps'] === 0 || train['dropout'] !== 0) return null;
   const { optimizer = null, beta1 = null, beta2 = null, epsilon = null } = train;
   const { architecture = null, head = null, seed = null } = params;
   // Random weights differ from seed to seed.
   const drawnBy = params['init'] === 'random' ? seed : null;
-  return JSON.stringify([architecture, model, drawnBy, head, optimizer, beta1, beta2, epsilon]);
+  // The members share VeRA's factors, which the seed, the rank and the layers decide.
+  const { rank = null, targets = null, exclude = null, layers = null } = adapter,
+    { projection_prng_key: drawn = null } = adapter;
+  return JSON.stringify([
+    architecture,
+    model,
+    drawnBy,
+    head,
+    optimizer,
+    beta1,
+    beta2,
+    epsilon,
+    ...(isVera ? [{ rank, drawn, targets, exclude, layers }] : []),
+  ]);
 }

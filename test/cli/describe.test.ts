@@ -37,7 +37,7 @@ test('a field is described by its values, default, meaning, and a line of YAML',
   );
   assert.match(
     await said(project, 'schema', 'adapter[0].rank'),
-    /^adapter\.rank of adapter lora\n {2}a whole number of at least 1; default: 8; .*\n[^]*adapter: \{ type: lora, rank: 8 \}\n$/,
+    /^adapter\.rank of adapter lora\n {2}a whole number of at least 1; default: 8; .*\n[^]*adapter: \{ type: lora, rank: 8 \}\n[^]*adapter\.rank of adapter vera\n/,
   );
 });
 

@@ -10,18 +10,20 @@ import * as assert from 'uvu/assert';
 import { type JsonObject, UserFault } from '../../src/api.ts';
 import { writeCheckpoint } from '../../src/science/io/checkpoint.ts';
 import { moduleName } from '../../src/science/model/names.ts';
-import { bert } from '../science/families.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import { bitfit } from '../../src/science/nn/bitfit.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { headOnly } from '../../src/science/nn/head-only.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
+import { vera } from '../../src/science/nn/vera.ts';
 import { train } from '../../src/science/train/loop.ts';
 import { saveTrained } from '../../src/science/train/save.ts';
 import { mergedParameters } from '../../src/science/weights/merge.ts';
 import { present } from '../rig/present.ts';
 import { useBackend } from '../science/backend.ts';
+import { bert } from '../science/families.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
 import { peer } from './peer.ts';
@@ -57,19 +59,22 @@ const layersOf = ({ adapter, parameters }: Network): Facts['layers'] =>
       ]),
   );
 
+function sameLayers(found: Facts['layers'], expected: Facts['layers'], name: string): void {
+  assert.equal(Object.keys(found).sort(), Object.keys(expected).sort(), name);
+  for (const [module, [rank, scale]] of Object.entries(expected))
+    assert.ok(
+      present(found[module])[0] === rank &&
+        Math.abs(present(found[module])[1] - scale) < 1e-12 * scale,
+      `${name}: ${module}`,
+    );
+}
+
 function compare(name: string, network: Network, peers: Facts): void {
   assert.ok(
     farthest(logitsOf(network, rows), peers.logits.flat()) < tolerance.logits,
     `${name}: ${farthest(logitsOf(network, rows), peers.logits.flat())}`,
   );
-  const ours = layersOf(network);
-  assert.equal(Object.keys(ours).sort(), Object.keys(peers.layers).sort(), name);
-  for (const [module, [rank, scale]] of Object.entries(peers.layers))
-    assert.ok(
-      present(ours[module])[0] === rank &&
-        Math.abs(present(ours[module])[1] - scale) < 1e-12 * scale,
-      `${name}: ${module}`,
-    );
+  sameLayers(layersOf(network), peers.layers, name);
 }
 
 /**
@@ -147,13 +152,48 @@ const variants: {
     },
     spec: { rank: 3, exclude: ['pooler.dense', 'value'], dropout: 0.5 },
   },
+  dora: {
+    peft: { r: 4, lora_alpha: 6, target_modules: 'all-linear', use_dora: true },
+    spec: { rank: 4, alpha: 6, use_dora: true },
+  },
+  pissa: {
+    peft: { r: 3, lora_alpha: 5, target_modules: 'all-linear', init_lora_weights: 'pissa' },
+    spec: { rank: 3, alpha: 5, init: { distribution: 'pissa' } },
+  },
+  'olora and dora': {
+    peft: {
+      r: 3,
+      lora_alpha: 6,
+      target_modules: ['query', 'attention.output.dense'],
+      use_rslora: true,
+      use_dora: true,
+      init_lora_weights: 'olora',
+    },
+    spec: {
+      rank: 3,
+      alpha: 6,
+      rslora: true,
+      use_dora: true,
+      targets: ['query', 'attention.output.dense'],
+      init: { distribution: 'olora' },
+    },
+  },
 };
+/** How many times the rank of an adapter that is written here exceeds that of its factors. */
+const widening = (name: string): number => (/pissa|olora/.test(name) ? 2 : 1);
+const widened = (name: string, layers: Facts['layers']): Facts['layers'] =>
+  Object.fromEntries(
+    Object.entries(layers).map(([module, [rank, scale]]) => [
+      module,
+      [rank * widening(name), scale],
+    ]),
+  );
 const names = Object.keys(variants),
-  merged = [...names, 'freeze-A'];
+  merged = [...names, 'freeze-A', 'vera', 'vera by its seed'];
 const folder = (kind: string, name: string): string => join(dir, kind, name.replaceAll(' ', '-'));
 
 /** Writes a checkpoint with the saved adapter merged into its weights. */
-async function writeMerged(name: string): Promise<void> {
+async function writeMerged(name: string, implementation: AdapterImplementation): Promise<void> {
   const dir = join(folder('ours', name), 'adapter');
   const head = await readHead(dir, {
     architecture: bert,
@@ -166,7 +206,7 @@ async function writeMerged(name: string): Promise<void> {
     classes,
     seed: 1,
     evaluation: true,
-    adapter: await lora.create({}, { ...shape, initFrom: dir }),
+    adapter: await implementation.create({}, { ...shape, initFrom: dir }),
     head,
   });
   const tensors = new Map(
@@ -179,26 +219,24 @@ async function writeMerged(name: string): Promise<void> {
   network.dispose();
 }
 
-const dora = { r: 2, target_modules: 'all-linear' };
+const plain = { r: 2, target_modules: 'all-linear' };
 const unimplemented: {
   readonly [name: string]: { readonly config: JsonObject; readonly message: RegExp };
 } = {
-  dora: { config: { ...dora, use_dora: true }, message: /use_dora true is not implemented/ },
-  lora_bias: { config: { ...dora, lora_bias: true }, message: /lora_bias true is not implemented/ },
-  pissa: {
-    config: { ...dora, init_lora_weights: 'pissa' },
-    message: /init_lora_weights "pissa" is not implemented/,
+  lora_bias: {
+    config: { ...plain, lora_bias: true },
+    message: /lora_bias true is not implemented/,
   },
-  olora: {
-    config: { ...dora, init_lora_weights: 'olora' },
-    message: /init_lora_weights "olora" is not implemented/,
+  'a fast pissa': {
+    config: { ...plain, init_lora_weights: 'pissa_niter_4' },
+    message: /init_lora_weights "pissa_niter_4" is not implemented/,
   },
   'a whole pooler': {
     config: { r: 2, target_modules: ['query'], modules_to_save: ['pooler'] },
     message: /modules_to_save "pooler" is not implemented/,
   },
   tokens: {
-    config: { ...dora, trainable_token_indices: { word_embeddings: [3, 4] } },
+    config: { ...plain, trainable_token_indices: { word_embeddings: [3, 4] } },
     message: /trainable_token_indices .* is not implemented/,
   },
   embeddings: {
@@ -258,7 +296,7 @@ test('folders that PEFT writes are read here, and PEFT reads them when written a
     changed: {},
   });
   for (const name of names) {
-    assert.equal(present(again[name]).layers, present(made[name]).layers, name);
+    sameLayers(present(again[name]).layers, widened(name, present(made[name]).layers), name);
     assert.ok(
       farthest(present(again[name]).logits.flat(), present(made[name]).logits.flat()) <
         tolerance.logits,
@@ -286,6 +324,17 @@ test('PEFT and transformers open models trained here with equal logits', async (
       names.map((name) => [name, { implementation: lora, params: present(variants[name]).spec }]),
     ),
     'freeze-A': { implementation: lora, params: { rank: 4, freeze_a: true } },
+    vera: { implementation: vera, params: { rank: 6, d_initial: 0.5 } },
+    'vera by its seed': {
+      implementation: vera,
+      params: {
+        rank: 9,
+        targets: ['query', 'intermediate.dense'],
+        projection_prng_key: 5,
+        save_projection: false,
+        bias: 'vera_only',
+      },
+    },
     full: { implementation: full, params: {} },
     'head-only': { implementation: headOnly, params: {} },
     bitfit: { implementation: bitfit, params: {} },
@@ -324,13 +373,13 @@ test('PEFT and transformers open models trained here with equal logits', async (
     networks.set(name, { logits, layers: layersOf(network) });
     trained.forEach((tensor) => tensor.dispose());
     network.dispose();
-    if (implementation === lora) await writeMerged(name);
+    if (merged.includes(name)) await writeMerged(name, implementation);
   }
   const at = (file: string, some: readonly string[]) =>
     Object.fromEntries(some.map((name) => [name, join(folder('ours', name), file)]));
   const peers = peer<{ [name: string]: Facts }>('peft_peer.read', {
     ...asked,
-    adapters: at('adapter', [...names, 'freeze-A']),
+    adapters: at('adapter', merged),
     models: {
       ...at('model', ['full']),
       ...Object.fromEntries(merged.map((name) => [`${name}, merged`, folder('merged', name)])),
@@ -346,7 +395,7 @@ test('PEFT and transformers open models trained here with equal logits', async (
     const theirs = present(peers[name]).layers as Facts['layers'] | undefined;
     for (const [module, [rank, scale]] of Object.entries(theirs ?? {}))
       assert.ok(
-        present(layers[module])[0] === rank &&
+        present(layers[module])[0] * widening(name) === rank &&
           Math.abs(present(layers[module])[1] - scale) < 1e-12 * scale,
         `${name}: ${module}`,
       );

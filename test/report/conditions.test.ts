@@ -175,4 +175,14 @@ test('over seeds: mean and interval by hand, failed seeds counted and never aver
   );
 });
 
+test('what only some adapters turn on is in their names', () => {
+  const cells = [{}, { use_dora: true }, { lora_plus_ratio: 16 }].map((form) =>
+    cellOf({ seed: 1, adapter: { type: 'lora', rank: 4, ...form } }),
+  );
+  assert.equal(
+    conditionsOf(cells, []).map(({ adapterLabel }) => adapterLabel),
+    ['LoRA r = 4', 'LoRA r = 4, DoRA = true', 'LoRA r = 4, LoRA+ ratio = 16'],
+  );
+});
+
 test.run();

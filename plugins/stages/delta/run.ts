@@ -5,6 +5,7 @@ import {
   type Delta,
   deltaKernels,
   type LayerDelta,
+  withoutDelta,
 } from '../../../src/science/ntk/delta-kernel.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
 import { modelParts } from '../../../src/stages/trained-model.ts';
@@ -26,7 +27,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     });
     await writeJson(context.outDir, 'delta.json', delta, 1);
     await writeMetrics(context.outDir, delta === null ? {} : metricsOf(delta));
-    context.log(delta === null ? 'no layer has low-rank factors: there is no Δ_r' : logLine(delta));
+    context.log(delta === null ? (withoutDelta(adapted) ?? '') : logLine(delta));
   } finally {
     adapted.dispose();
   }

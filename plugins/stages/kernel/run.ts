@@ -14,6 +14,7 @@ import { describeKernels } from '../../../src/science/ntk/describe.ts';
 import { type Kernel, type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
 import type { KernelKind } from '../../../src/science/ntk/layer.ts';
 import { resumeIn } from '../../../src/science/ntk/resume.ts';
+import { hasOwn } from '../../../src/science/ntk/terms.ts';
 import { inputDir, writeJson } from '../../../src/stages/files.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';
@@ -67,8 +68,8 @@ function compute(
   adapted: AdaptedModel,
   rows: readonly TokenRow[],
 ): Promise<KernelSet> {
-  // A model without LoRA has only the full kernel, whatever was asked for.
-  const hasFactors = adapted.layers.some(({ lora }) => lora !== undefined);
+  // Where the adapter adds no parameters there is only the full kernel, whatever was asked for.
+  const hasFactors = adapted.layers.some(hasOwn);
   return kernelSet(adapted, rows, null, {
     which: hasFactors ? params.kernels : ['full'],
     perLayer: params.per_layer,

@@ -26,7 +26,7 @@ import type {
   ReportCell,
 } from '../../../src/report/types.ts';
 import { readPeftShapes } from '../../../src/science/io/peft.ts';
-import { type Distribution, initialVariance } from '../../../src/science/nn/lora-init.ts';
+import { initialVariance, isDrawn } from '../../../src/science/nn/lora-init.ts';
 import { readKernels, readPremises } from '../../../src/science/ntk/files.ts';
 import type { Params, PlannedCell } from './params.ts';
 
@@ -59,9 +59,13 @@ type NominalVariance = (fanIn: number, rank: number) => number;
 /** Returns the σ² that the initialiser states, or null if A came from a file. */
 function nominalVariance(adapter: JsonObject): NominalVariance | null {
   const init = adapter['init'] as
-    { readonly distribution?: Distribution; readonly variance?: number | string } | undefined;
+    { readonly distribution?: string; readonly variance?: number | string } | undefined;
   const distribution = init?.distribution;
-  return adapter['init_from'] !== undefined || distribution === undefined
+  // DoRA has no Δ_r, and so no premise.
+  return adapter['use_dora'] === true ||
+    adapter['init_from'] !== undefined ||
+    distribution === undefined ||
+    !isDrawn(distribution)
     ? null
     : (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
 }

@@ -19,6 +19,9 @@ export interface PeftConfig {
   readonly rankPattern: Readonly<Record<string, number>>;
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly rslora: boolean;
+  readonly dora: boolean;
+  /** The part of the base's weights that the factors started as, which the layer subtracts. */
+  readonly residual: Residual | null;
   readonly dropout: number;
   readonly bias: LoraBias;
   readonly rule: TargetRule;
@@ -38,23 +41,46 @@ const DESCRIPTIVE = new Set([
   'runtime_config',
   'eva_config',
 ]);
-const READ = new Set([
+/** One of PEFT's methods, and the fields of its config that are read. */
+interface Method {
+  readonly type: 'LORA' | 'VERA';
+  readonly read: ReadonlySet<string>;
+}
+const SHARED = [
   'task_type',
   'r',
-  'lora_alpha',
-  'rank_pattern',
-  'alpha_pattern',
-  'use_rslora',
-  'lora_dropout',
   'bias',
   'target_modules',
   'exclude_modules',
   'layers_to_transform',
   'layers_pattern',
   'modules_to_save',
-  'init_lora_weights',
-]);
-/** Initialisations that leave the base weights unchanged; the others subtract a part of them. */
+];
+const LORA: Method = {
+  type: 'LORA',
+  read: new Set([
+    ...SHARED,
+    'lora_alpha',
+    'rank_pattern',
+    'alpha_pattern',
+    'use_rslora',
+    'use_dora',
+    'lora_dropout',
+    'init_lora_weights',
+  ]),
+};
+const VERA: Method = {
+  type: 'VERA',
+  read: new Set([
+    ...SHARED,
+    'projection_prng_key',
+    'save_projection',
+    'd_initial',
+    'vera_dropout',
+    'init_weights',
+  ]),
+};
+/** Initialisations that leave the base's weights unchanged. */
 const PLAIN_INITS: readonly unknown[] = [
   undefined,
   null,
@@ -64,6 +90,15 @@ const PLAIN_INITS: readonly unknown[] = [
   'eva',
   'orthogonal',
 ];
+/**
+ * Initialisations that take the factors from the base's weights and subtract them there. PEFT
+ * computes them again from the base when it opens a folder; `pissa_niter_…` is not among them,
+ * since it is random.
+ */
+export const RESIDUALS = ['pissa', 'olora'] as const;
+export type Residual = (typeof RESIDUALS)[number];
+const residualOf = (init: unknown): Residual | null =>
+  RESIDUALS.find((kind) => init === kind) ?? null;
 const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'FEATURE_EXTRACTION'];
 
 /** Whether a field has a value that turns it off. */
@@ -90,10 +125,11 @@ type Fault = (field: string, why: string, hint?: string) => UserFault;
 const INVALID = 'is not an allowed value';
 
 /** Throws where a field asks for something that is not implemented. */
-function refuseOthers(raw: Raw, fault: Fault): void {
-  if (raw['peft_type'] !== 'LORA') throw fault('peft_type', 'is not implemented', 'Only LORA is.');
+function refuseOthers(raw: Raw, fault: Fault, { type, read }: Method): void {
+  if (raw['peft_type'] !== type)
+    throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
   for (const [field, value] of Object.entries(raw)) {
-    if (!READ.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
+    if (!read.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
       throw fault(field, 'is not implemented');
   }
   if (!TASKS.includes(raw['task_type']))
@@ -102,7 +138,8 @@ function refuseOthers(raw: Raw, fault: Fault): void {
       'is not implemented',
       'Implemented: SEQ_CLS, FEATURE_EXTRACTION or none.',
     );
-  if (!PLAIN_INITS.includes(raw['init_lora_weights'])) {
+  const init = raw['init_lora_weights'];
+  if (!PLAIN_INITS.includes(init) && residualOf(init) === null) {
     throw fault(
       'init_lora_weights',
       'is not implemented: its factors belong to a base model from which a part was subtracted',
@@ -173,11 +210,14 @@ function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): T
   };
 }
 
-/**
- * Reads and checks adapter_config.json. Throws UserFault, naming file, field and value, where
- * something is not implemented.
- */
-export async function readPeftConfig(dir: string): Promise<PeftConfig> {
+/** An adapter_config.json with its readers. */
+interface Opened {
+  readonly raw: Raw;
+  readonly fault: Fault;
+  readonly fields: Fields;
+}
+
+async function openConfig(dir: string): Promise<Opened> {
   const path = join(dir, CONFIG);
   if (!existsSync(path))
     throw new UserFault(
@@ -188,14 +228,32 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   if (!isRecord(raw)) throw new UserFault(`${path} is not an object`);
   const fault: Fault = (field, why, hint) =>
     new UserFault(`${path}: ${field.slice(0, 80)} ${shown(raw[field])} ${why}`, hint);
-  refuseOthers(raw, fault);
-  const fields = fieldsOf(raw, fault);
-  const { number, pattern, names } = fields;
-  const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
-    isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
-  const bias = BIASES.find((known) => known === (raw['bias'] ?? 'none'));
+  return { raw, fault, fields: fieldsOf(raw, fault) };
+}
+
+const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
+  isRate = (value: number): boolean => value >= 0 && value < 1;
+
+/** @param own PEFT's word for the biases of the adapted layers alone */
+function biasOf({ raw, fault }: Opened, own: string): LoraBias {
+  const asked = raw['bias'] ?? 'none';
+  const bias = BIASES.find((known) => (known === 'lora_only' ? own : known) === asked);
   if (bias === undefined)
-    throw fault('bias', 'is not implemented', `Implemented: ${BIASES.join(', ')}.`);
+    throw fault('bias', 'is not implemented', `Implemented: none, all, ${own}.`);
+  return bias;
+}
+
+/**
+ * Reads and checks LoRA's adapter_config.json. Throws UserFault, naming file, field and value,
+ * where something is not implemented.
+ */
+export async function readPeftConfig(dir: string): Promise<PeftConfig> {
+  const opened = await openConfig(dir),
+    { raw, fault, fields } = opened;
+  refuseOthers(raw, fault, LORA);
+  const { number, pattern, names } = fields;
+  const isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
+  const bias = biasOf(opened, 'lora_only');
   const rule = ruleOf(raw, fields, fault);
   return {
     rank: number('r', isRank),
@@ -203,11 +261,50 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
     rankPattern: pattern('rank_pattern', isRank),
     alphaPattern: pattern('alpha_pattern', isAlpha),
     rslora: raw['use_rslora'] === true,
-    dropout: number('lora_dropout', (value) => value >= 0 && value < 1, 0),
+    dora: raw['use_dora'] === true,
+    residual: residualOf(raw['init_lora_weights']),
+    dropout: number('lora_dropout', isRate, 0),
     bias,
     rule,
     modulesToSave: names('modules_to_save') ?? [],
   };
+}
+
+export interface VeraConfig extends Pick<
+  PeftConfig,
+  'rank' | 'dropout' | 'bias' | 'rule' | 'modulesToSave'
+> {
+  /** The seed of the shared factors. */
+  readonly key: number;
+  /** Whether the folder holds the shared factors. */
+  readonly saved: boolean;
+  /** What d starts as. */
+  readonly initial: number;
+}
+
+/** Reads and checks VeRA's adapter_config.json, as `readPeftConfig` does LoRA's. */
+export async function readVeraConfig(dir: string): Promise<VeraConfig> {
+  const opened = await openConfig(dir),
+    { raw, fault, fields } = opened;
+  refuseOthers(raw, fault, VERA);
+  const { number, names } = fields;
+  return {
+    rank: number('r', isRank, 256),
+    key: number('projection_prng_key', (value) => Number.isSafeInteger(value) && value >= 0, 0),
+    saved: raw['save_projection'] !== false,
+    initial: number('d_initial', Number.isFinite, 0.1),
+    dropout: number('vera_dropout', isRate, 0),
+    bias: biasOf(opened, 'vera_only'),
+    rule: ruleOf(raw, fields, fault),
+    modulesToSave: names('modules_to_save') ?? [],
+  };
+}
+
+/** The modules that a folder of any adapter saves whole. */
+export async function readModulesToSave(dir: string): Promise<readonly string[]> {
+  const { raw, fault, fields } = await openConfig(dir);
+  refuseOthers(raw, fault, raw['peft_type'] === VERA.type ? VERA : LORA);
+  return fields.names('modules_to_save') ?? [];
 }
 
 /**

@@ -4,131 +4,73 @@
  * in the file is made of `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`;
  * the bias of an adapted layer belongs to its `base_layer`.
  */
-import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { at, named } from '../lookup.ts';
-import { moduleName, within } from '../model/names.ts';
-import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../model/types.ts';
+import { moduleName } from '../model/names.ts';
+import type { Architecture, HostTensor, ModelShape } from '../model/types.ts';
+import {
+  CONVERTED,
+  joined,
+  type PeftAdapter,
+  type PeftFactors,
+  separated,
+  widened,
+} from './peft-adapter.ts';
 import {
   CONFIG,
-  holds,
   isAdapted,
-  type LoraBias,
   moduleScale,
   type PeftConfig,
   readPeftConfig,
+  RESIDUALS,
 } from './peft-config.ts';
+import {
+  addModelEntries,
+  checkBiases,
+  checkSavedModules,
+  type Entry,
+  type ModelPart,
+  modelTensors,
+  PREFIX,
+  taskType,
+  WEIGHTS,
+  weightsFile,
+  wholeModules,
+} from './peft-files.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
-import { checkShape, sameShape } from './shape.ts';
+import { checkShape } from './shape.ts';
 
-const PREFIX = 'base_model.model.',
-  WEIGHTS = 'adapter_model.safetensors';
+export { isPeftFolder, readPeftHead } from './peft-files.ts';
+export type { PeftAdapter, PeftFactors } from './peft-adapter.ts';
 
-export interface PeftFactors {
-  readonly A: HostTensor; // (r, n)
-  readonly B: HostTensor; // (m, r)
-  readonly alpha: number;
-}
-
-export interface PeftAdapter {
-  /** The name of the base model; null where whoever opens the adapter chooses the model. */
-  readonly base?: string | null;
-  /** The rank of layers without a pattern. The rank of a given layer is that of its factors. */
-  readonly rank: number;
-  readonly alpha: number;
-  readonly rslora: boolean;
-  /** Dropout rate on the input of A while training. */
-  readonly dropout: number;
-  readonly bias: LoraBias;
-  /** The factors by canonical name of the layer. */
-  readonly layers: ReadonlyMap<string, PeftFactors>;
-  /** Model parameters that are saved whole (the classifier), by canonical name. */
-  readonly saved: ReadonlyMap<string, HostTensor>;
-  /** Trained biases except the classifier's, by canonical name. */
-  readonly biases: ReadonlyMap<string, HostTensor>;
-}
-
-/** `copy`: a tensor that PEFT writes a second time under another name. */
-type Part = 'A' | 'B' | 'saved' | 'bias' | 'copy';
-interface Entry {
-  readonly part: Part;
-  /** Canonical name of the layer for a factor, of the parameter otherwise. */
-  readonly name: string;
-  readonly module: string;
-  /**
-   * The expected shape. Null for a module that is saved whole, whose shape depends on the number of
-   * classes in the data.
-   */
-  readonly shape: readonly number[] | null;
-}
+const MAGNITUDE = 'lora_magnitude_vector';
+type Part = ModelPart | 'A' | 'B' | 'magnitude';
 
 /**
  * Every name that may occur in the file. PEFT wraps a model with or without the prefix of its task
  * (`bert.`).
  */
-function nameTable(
-  { architecture, linears, parameters }: ModelShape,
-  config: PeftConfig,
-): Map<string, Entry> {
-  const table = new Map<string, Entry>();
+function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<Part>> {
+  const { architecture, linears } = model;
+  const table = new Map<string, Entry<Part>>();
   for (const { name, in: n, out: m } of linears) {
     for (const module of new Set([name, moduleName(architecture, name)])) {
       const { rank: r } = moduleScale(config, module);
       table.set(`${PREFIX}${module}.lora_A.weight`, { part: 'A', name, module, shape: [r, n] });
       table.set(`${PREFIX}${module}.lora_B.weight`, { part: 'B', name, module, shape: [m, r] });
+      if (config.dora)
+        table.set(`${PREFIX}${module}.${MAGNITUDE}`, {
+          part: 'magnitude',
+          name,
+          module,
+          shape: [m],
+        });
     }
   }
-  for (const { name, shape, aliases = [] } of parameters) {
-    const [, owner, leaf] = /^(.*)\.([^.]+)$/.exec(name) ?? ['', name, ''];
-    for (const module of new Set([
-      owner,
-      architecture.externalName(name).replace(/\.[^.]+$/, ''),
-    ])) {
-      if (config.modulesToSave.some((saved) => holds(module, saved))) {
-        table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
-        // With `bias: all`, PEFT writes the classifier's bias twice more: as trained, and as it was
-        // before.
-        for (const copy of ['modules_to_save', 'original_module'])
-          table.set(`${PREFIX}${module}.${copy}.${leaf}`, {
-            part: 'copy',
-            name,
-            module,
-            shape: null,
-          });
-      } else if (leaf === 'bias' && config.bias !== 'none') {
-        for (const suffix of ['bias', 'base_layer.bias'])
-          table.set(`${PREFIX}${module}.${suffix}`, { part: 'bias', name, module, shape });
-        for (const alias of aliases)
-          // A tied parameter is the same tensor under another name.
-          table.set(`${PREFIX}${alias}`, { part: 'copy', name, module, shape });
-      }
-    }
-  }
+  addModelEntries(table, model, config);
   return table;
-}
-
-/** Throws UserFault where `modules_to_save` names anything but the head. */
-function checkSavedModules(
-  { architecture, parameters }: ModelShape,
-  { modulesToSave }: PeftConfig,
-  path: string,
-): void {
-  const heads = architecture.headModules;
-  for (const name of modulesToSave) {
-    const whole = parameters
-      .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
-      .filter((module) => holds(module, name));
-    const other = whole.find((module) => !within(module, heads));
-    if (other !== undefined)
-      throw new UserFault(
-        `${path}: modules_to_save "${name}" is not implemented`,
-        heads.length === 0
-          ? 'This model allows no module to be saved whole.'
-          : `Only ${heads.join(', ')} may be saved whole.`,
-      );
-  }
 }
 
 /**
@@ -138,13 +80,13 @@ function checkSavedModules(
 export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdapter> {
   const config = await readPeftConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
-  const path = join(dir, WEIGHTS);
-  if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
+  const path = weightsFile(dir);
   const table = nameTable(model, config);
-  const shapes = (await readSafetensorsHeader(path)).tensors;
+  const { tensors: shapes, metadata } = await readSafetensorsHeader(path);
   const parts: Record<Exclude<Part, 'copy'>, Map<string, HostTensor>> = {
     A: new Map(),
     B: new Map(),
+    magnitude: new Map(),
     saved: new Map(),
     bias: new Map(),
   };
@@ -163,16 +105,24 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
   }
   if (modules.size === 0) throw new UserFault(`${path} has no LoRA factors`);
   checkBiases(model, config, parts.bias, modules, path);
-  return {
+  const read: PeftAdapter = {
     rank: config.rank,
     alpha: config.alpha,
     rslora: config.rslora,
+    dora: config.dora,
+    residual: config.residual,
     dropout: config.dropout,
     bias: config.bias,
-    layers: collectLayers(model, config, parts.A, parts.B, modules, path),
+    layers: withMagnitudes(
+      collectLayers(model, config, parts.A, parts.B, modules, path),
+      config.dora ? parts.magnitude : null,
+      path,
+    ),
     saved: parts.saved,
     biases: parts.bias,
   };
+  const converted = RESIDUALS.find((kind) => kind === metadata[CONVERTED]);
+  return converted === undefined ? read : separated(read, converted);
 }
 
 /**
@@ -224,59 +174,20 @@ function collectLayers(
   return layers;
 }
 
-/** Throws UserFault where the biases in the file are not those that `bias` trains. */
-function checkBiases(
-  { architecture, parameters }: ModelShape,
-  { bias, modulesToSave }: PeftConfig,
-  found: ReadonlyMap<string, HostTensor>,
-  modules: ReadonlyMap<string, string>,
+/** Adds DoRA's magnitudes to the layers. Throws UserFault where a layer has none. */
+function withMagnitudes(
+  layers: Map<string, PeftFactors>,
+  magnitudes: ReadonlyMap<string, HostTensor> | null,
   path: string,
-): void {
-  for (const { name } of parameters) {
-    const [, owner] = /^(.*)\.bias$/.exec(name) ?? [];
-    if (
-      owner === undefined ||
-      modulesToSave.some((saved) => holds(moduleName(architecture, owner), saved))
-    )
-      continue;
-    const trained = bias === 'all' || (bias === 'lora_only' && modules.has(owner));
-    if (trained !== found.has(name))
-      throw new UserFault(
-        `${path} ${trained ? 'lacks' : 'has'} the bias of "${owner}", ` +
-          `but bias in ${CONFIG} is "${bias}"`,
-      );
+): Map<string, PeftFactors> {
+  if (magnitudes === null) return layers;
+  for (const [name, factors] of layers) {
+    const magnitude = magnitudes.get(name);
+    if (magnitude === undefined)
+      throw new UserFault(`${path} has no ${MAGNITUDE} of "${name}", and use_dora is true`);
+    layers.set(name, { ...factors, magnitude });
   }
-}
-
-/**
- * Reads only the parameters that are saved whole (the classifier), as far as they are present, by
- * canonical name. Where a tensor has another shape, throws UserFault, or skips the tensor if
- * `fitting` is true.
- */
-export async function readPeftHead(
-  dir: string,
-  architecture: Architecture,
-  parameters: readonly ParameterSpec[],
-  which: 'all' | 'fitting' = 'all',
-): Promise<Map<string, HostTensor>> {
-  const path = join(dir, WEIGHTS);
-  const { modulesToSave } = await readPeftConfig(dir);
-  if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
-  const { tensors } = await readSafetensorsHeader(path);
-  const head = new Map<string, HostTensor>();
-  for (const { name, shape } of parameters) {
-    const file = `${PREFIX}${architecture.externalName(name)}`;
-    const entry = tensors.get(file);
-    if (
-      entry === undefined ||
-      !modulesToSave.some((saved) => holds(architecture.externalName(name), saved))
-    )
-      continue;
-    if (which === 'fitting' && !sameShape(entry.shape, shape)) continue;
-    checkShape(path, file, entry.shape, shape);
-    head.set(name, named(await readSafetensors(path, [file]), file));
-  }
-  return head;
+  return layers;
 }
 
 /** Rank, fan-in and scale s of every layer that a folder adapts. Reads only the file's header. */
@@ -294,14 +205,10 @@ export async function readPeftShapes(
     }));
 }
 
-/** Whether a folder belongs to a PEFT adapter, not to a checkpoint. */
-export function isPeftFolder(dir: string): boolean {
-  return existsSync(join(dir, CONFIG));
-}
-
 /**
  * Writes a folder that PEFT loads for BertForSequenceClassification or a similar model. Its config
- * gives layers, ranks and alphas by whole module names.
+ * gives layers, ranks and alphas by whole module names. Factors that started as a part of the
+ * weights are written as PEFT converts them: of twice the rank, for the base as it is.
  */
 export async function writePeft(
   dir: string,
@@ -312,37 +219,31 @@ export async function writePeft(
   const tensors = new Map<string, HostTensor>();
   const rankPattern: Record<string, number> = {},
     alphaPattern: Record<string, number> = {};
-  for (const [layer, { A, B, alpha }] of adapter.layers) {
+  const { residual = null, dora = false } = adapter;
+  const twice = residual === null ? 1 : 2,
+    wider = residual === null ? 1 : widened(adapter.rslora);
+  for (const [layer, factors] of adapter.layers) {
     const module = moduleName(architecture, layer);
+    const { A, B } = joined(factors);
     tensors.set(`${PREFIX}${module}.lora_A.weight`, A);
     tensors.set(`${PREFIX}${module}.lora_B.weight`, B);
+    if (factors.magnitude !== undefined)
+      tensors.set(`${PREFIX}${module}.${MAGNITUDE}`, factors.magnitude);
     const rank = at(A.shape, 0);
-    if (rank !== adapter.rank) rankPattern[module] = rank;
-    if (alpha !== adapter.alpha) alphaPattern[module] = alpha;
+    if (rank !== twice * adapter.rank) rankPattern[module] = rank;
+    if (factors.alpha !== adapter.alpha) alphaPattern[module] = wider * factors.alpha;
   }
-  for (const [name, tensor] of adapter.saved)
-    tensors.set(`${PREFIX}${architecture.externalName(name)}`, tensor);
-  for (const [name, tensor] of adapter.biases) {
-    const wrapped = adapter.layers.has(name.replace(/\.bias$/, ''));
-    const external = architecture.externalName(name);
-    const file = wrapped ? external.replace(/bias$/, 'base_layer.bias') : external;
-    tensors.set(`${PREFIX}${file}`, tensor);
-  }
-  const whole = [
-    ...new Set(
-      [...adapter.saved.keys()].map((name) =>
-        architecture.externalName(name).replace(/\.[^.]+$/, ''),
-      ),
-    ),
-  ];
+  for (const [name, tensor] of modelTensors(adapter, architecture)) tensors.set(name, tensor);
+  const whole = wholeModules(adapter, architecture);
   const config = {
     peft_type: 'LORA',
-    task_type: whole.length > 0 ? 'SEQ_CLS' : null,
+    task_type: taskType(whole),
     base_model_name_or_path: adapter.base ?? null,
     inference_mode: true,
-    r: adapter.rank,
-    lora_alpha: adapter.alpha,
+    r: twice * adapter.rank,
+    lora_alpha: wider * adapter.alpha,
     use_rslora: adapter.rslora,
+    use_dora: dora,
     lora_dropout: adapter.dropout,
     bias: adapter.bias,
     rank_pattern: rankPattern,
@@ -350,8 +251,11 @@ export async function writePeft(
     fan_in_fan_out: false,
     init_lora_weights: true,
     target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
-    modules_to_save: whole.length > 0 ? whole : null,
+    modules_to_save: whole,
   };
   await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-  await writeSafetensors(join(dir, WEIGHTS), tensors);
+  await writeSafetensors(join(dir, WEIGHTS), tensors, {
+    format: 'pt',
+    ...(residual === null ? {} : { [CONVERTED]: residual }),
+  });
 }

@@ -5,7 +5,7 @@
  * n → m. Padding never enters a linear layer: hidden states are (S, n), and only attention builds
  * (B, T).
  */
-import type { Tensor, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
 import type { KeyValueCache } from '../nn/key-value-cache.ts';
 
@@ -194,11 +194,28 @@ export interface LoraFactors {
   readonly variance?: number;
   /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
   readonly freezeA?: boolean;
+  /** The layer's magnitudes under DoRA. */
+  readonly dora?: {
+    readonly magnitude: Tensor1D; // (m)
+    /** Computes the adapted weight V whose rows they scale, (m, n). */
+    weight(): Tensor2D;
+  };
+}
+
+/** VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
+export interface VeraVectors {
+  /** The factors that the layers share: this one reads their first n columns and m rows. */
+  readonly A: Tensor2D; // (r, ≥ n)
+  readonly B: Tensor2D; // (≥ m, r)
+  readonly d: Tensor1D; // (r)
+  readonly b: Tensor1D; // (m)
 }
 
 export interface AdaptedLayer extends LinearLayer {
-  /** Present where LoRA adapts the layer. */
+  /** Present where LoRA, in one of its forms, adapts the layer. */
   readonly lora?: LoraFactors;
+  /** Present where VeRA adapts the layer. */
+  readonly vera?: VeraVectors;
 }
 
 /**

@@ -1,11 +1,11 @@
 /** Opens the model that a train stage saved, for evaluation and kernels. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
 import { openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { isPartial, readPartial } from '../io/partial.ts';
-import type { AdaptedModel, Architecture } from '../model/types.ts';
+import type { AdaptedLayer, AdaptedModel, Architecture, LinearLayer } from '../model/types.ts';
 import {
   resolveHead,
   type RowEncoder,
@@ -17,6 +17,8 @@ import { openTokenizer } from '../text/tokenizer.ts';
 import type { AdapterImplementation } from './adapter.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
+import { productsOf } from './lora-layer.ts';
+import { adaptedWeight } from './magnitude.ts';
 import { type Network, openNetwork } from './network.ts';
 import { outputsOf, rowOutputs } from './outputs.ts';
 
@@ -81,6 +83,41 @@ export interface AdaptedModelOptions {
   readonly at?: number;
 }
 
+/** A layer with the tensors of its adapter. */
+function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
+  const { adapter } = network;
+  const matrix = (name: string): Tensor2D => network.frozen(name) as Tensor2D,
+    vector = (name: string): Tensor1D => network.frozen(name) as Tensor1D;
+  const names = adapter.factors(layer.name),
+    vectors = adapter.vectors?.(layer.name) ?? null;
+  if (names !== null) {
+    const { A, B, scale, variance, magnitude } = names;
+    const weight = (): Tensor2D =>
+      adaptedWeight(matrix(`${layer.name}.weight`), productsOf(names, matrix));
+    return {
+      ...layer,
+      lora: {
+        A: matrix(A),
+        B: matrix(B),
+        scale,
+        ...(variance === undefined ? {} : { variance }),
+        ...(adapter.trains(A) ? {} : { freezeA: true }),
+        ...(magnitude === undefined ? {} : { dora: { magnitude: vector(magnitude), weight } }),
+      },
+    };
+  }
+  if (vectors === null) return layer;
+  return {
+    ...layer,
+    vera: {
+      A: matrix(vectors.A),
+      B: matrix(vectors.B),
+      d: vector(vectors.d),
+      b: vector(vectors.b),
+    },
+  };
+}
+
 /** A network as evaluation and kernels see it. Disposing of it disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
@@ -90,20 +127,7 @@ export function adaptedModel(network: Network): AdaptedModel {
     outputs: count,
     layers: linears
       .filter(({ name }) => adapter.targets.includes(name))
-      .map((layer) => {
-        const names = adapter.factors(layer.name);
-        if (names === null) return layer;
-        const factors = {
-          A: network.frozen(names.A) as Tensor2D,
-          B: network.frozen(names.B) as Tensor2D,
-          scale: names.scale,
-          ...(names.variance === undefined ? {} : { variance: names.variance }),
-        };
-        return {
-          ...layer,
-          lora: { ...factors, ...(adapter.trains(names.A) ? {} : { freezeA: true }) },
-        };
-      }),
+      .map((layer) => adaptedLayer(network, layer)),
     weightName: (layer) => network.fileName(`${layer}.weight`),
     forward: (batch, tap) => rowOutputs(network, batch, initial, tap === undefined ? {} : { tap }),
     dispose: () => network.dispose(),

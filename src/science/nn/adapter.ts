@@ -12,7 +12,13 @@ import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../mod
  */
 export type ParameterLookup = (name: string) => Tensor;
 
-/** The names of a layer's low-rank factors, and their scale s. */
+/** Reads a parameter of the model. */
+export type WeightReader = (name: string) => HostTensor;
+
+/**
+ * The names of a layer's low-rank factors, and their scale s: W' = W + s·B·A − s·B₀·A₀, and under
+ * DoRA diag(m/‖W'‖)·W'.
+ */
 export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
@@ -22,6 +28,19 @@ export interface FactorNames {
    * folder.
    */
   readonly variance?: number;
+  /** A₀ and B₀, which are not trained. */
+  readonly fixed?: { readonly A: string; readonly B: string };
+  /** DoRA's m, (m). */
+  readonly magnitude?: string;
+}
+
+/** The names of VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
+export interface VectorNames {
+  /** The factors that all layers share; a layer reads their first n columns and m rows. */
+  readonly A: string; // (r, ≥ n)
+  readonly B: string; // (≥ m, r)
+  readonly d: string; // (r)
+  readonly b: string; // (m)
 }
 
 /** What an adapter is given to save itself. */
@@ -65,8 +84,10 @@ export interface Adapter {
   /**
    * Initial values of the adapter's parameters, and of those model parameters that do not start
    * from the checkpoint (biases that `initFrom` holds).
+   * @param read reads a parameter of the model as it is before training; it may be left out for an
+   *   adapter that starts from no weight
    */
-  initial(seed: number): ReadonlyMap<string, HostTensor>;
+  initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
   /** The layers whose parameters the kernels are taken over. */
   readonly targets: readonly string[];
   /**
@@ -80,12 +101,19 @@ export interface Adapter {
     bias: Tensor1D | null,
     context: LayerContext,
   ): Tensor2D;
-  /** A layer's low-rank factors; null where it has none. */
-  factors(layer: string): FactorNames | null;
   /**
-   * Whether the factors describe the adapter completely, so that several adapters can share one
-   * pass over the frozen base: each layer is y = xWᵀ + b + s(xAᵀ)Bᵀ, only the factors and the head
-   * are trained, and nothing is random.
+   * A layer's low-rank factors; null where it has none. Kernels, effective weights and packs are
+   * made of what `factors` and `vectors` name.
+   */
+  factors(layer: string): FactorNames | null;
+  /** VeRA's vectors at a layer; null, or absent, where it has none. */
+  vectors?(layer: string): VectorNames | null;
+  /** What the learning rate of a parameter is multiplied by. Default: 1. */
+  rate?(name: string): number;
+  /**
+   * Whether `factors` and `vectors` describe the adapter completely, so that several adapters can
+   * share one pass over the frozen base: only what they name and the head are trained, all of it,
+   * and nothing is random.
    */
   readonly packable: boolean;
   /**

@@ -68,3 +68,33 @@ export function loraLinear(
     },
   });
 }
+
+/**
+ * y = s (x̃ Aᵀ) Bᵀ, the low-rank term alone, with x̃ = x ⊙ mask under dropout, else x.
+ * x: (S, n), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
+ */
+export function lowRank(
+  x: Tensor2D,
+  A: Tensor2D,
+  B: Tensor2D,
+  scale: number,
+  mask?: Tensor2D,
+): Tensor2D {
+  return differentiable([x, A, B], {
+    forward: () => {
+      const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
+      return {
+        value: matmul(down, B, false, true), // (S, m)
+        saved: [x, A, B, down, ...(mask === undefined ? [] : [mask])],
+      };
+    },
+    backward: (dy, [input, a, bb, down, kept], needs) => {
+      const u = needs[0] || needs[1] ? scaled(matmul(dy, bb), scale) : null; // (S, r)
+      return [
+        u !== null && needs[0] ? masked(matmul(u, a), kept) : null,
+        u !== null && needs[1] ? matmul(u, masked(input, kept), true, false) : null,
+        needs[2] ? matmul(dy, down, true, false) : null,
+      ];
+    },
+  });
+}

@@ -9,6 +9,10 @@ import type { HostTensor } from '../model/types.ts';
 
 export type Distribution = 'uniform' | 'normal' | 'kaiming-uniform' | 'xavier' | 'gaussian';
 
+/** Whether A is drawn from this distribution, and not taken from the weights (lora-residual.ts). */
+export const isDrawn = (distribution: string): distribution is Distribution =>
+  Object.hasOwn(presets, distribution);
+
 interface Preset {
   readonly shape: 'uniform' | 'normal';
   /** σ² for fan-in n and rank r. */

@@ -5,12 +5,12 @@
 import { type Problem, problemOf } from '../../api.ts';
 import { alphaOf } from '../../api/alpha.ts';
 import type { PeftAdapter, PeftFactors } from '../io/peft.ts';
-import type { LoraBias } from '../io/peft-config.ts';
+import type { LoraBias, Residual } from '../io/peft-config.ts';
 import { at, named } from '../lookup.ts';
 import { isNamed, isTargeted, layerNumber, patternKey, patternValue } from '../model/modules.ts';
 import { moduleName } from '../model/names.ts';
 import type { LinearLayer, ModelShape } from '../model/types.ts';
-import { type Distribution, parseVariance } from './lora-init.ts';
+import { type Distribution, isDrawn, parseVariance } from './lora-init.ts';
 
 type Pattern<T> = Readonly<Record<string, T>>;
 
@@ -30,7 +30,12 @@ export interface LoraParams {
   readonly dropout?: number;
   readonly bias?: LoraBias;
   readonly freeze_a?: boolean;
-  readonly init?: { readonly distribution?: Distribution; readonly variance?: number | string };
+  readonly use_dora?: boolean;
+  readonly lora_plus_ratio?: number;
+  readonly init?: {
+    readonly distribution?: Distribution | Residual;
+    readonly variance?: number | string;
+  };
 }
 
 export interface LayerPlan {
@@ -89,7 +94,10 @@ const endings = (layers: readonly LinearLayer[]): string =>
     ', ',
   );
 
-function checkTargets(params: LoraParams, model: ModelShape): Problem[] {
+export function checkTargets(
+  params: Pick<LoraParams, 'targets' | 'exclude' | 'layers'>,
+  model: ModelShape,
+): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
   const hint = `Its layers end in ${endings(linears)}.`;
@@ -196,8 +204,14 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
       break;
     }
   }
-  const { variance } = params.init ?? {};
-  if (variance !== undefined && parseVariance(variance, 1) === null) {
+  const { variance, distribution = 'kaiming-uniform' } = params.init ?? {};
+  if (variance !== undefined && !isDrawn(distribution)) {
+    problems.push({
+      path: ['adapter', 'init', 'variance'],
+      message: `"${distribution}" takes A from the weights, so it has no variance`,
+      hint: 'Leave the variance out, or name a distribution that A is drawn from.',
+    });
+  } else if (variance !== undefined && parseVariance(variance, 1) === null) {
     problems.push({
       path: ['adapter', 'init', 'variance'],
       message: `the variance "${variance}" is neither a positive number nor k/d`,
@@ -227,6 +241,9 @@ export function checkFolder(params: LoraParams, folder: PeftAdapter, model: Mode
     differ('alpha', String(params.alpha), String(folder.alpha));
   if (params.rslora !== undefined && params.rslora !== folder.rslora)
     differ('rslora', String(params.rslora), String(folder.rslora));
+  const { dora = false } = folder;
+  if (params.use_dora !== undefined && params.use_dora !== dora)
+    differ('use_dora', String(params.use_dora), String(dora));
   if (params.bias !== undefined && params.bias !== folder.bias)
     differ('bias', params.bias, folder.bias);
   const field = (['targets', 'exclude', 'layers'] as const).find(

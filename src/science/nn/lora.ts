@@ -1,19 +1,27 @@
 /**
  * LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A with s = α/r, or s = α/√r with rank
- * stabilisation (Kalajdzievski 2023).
+ * stabilisation (Kalajdzievski 2023). With it come its forms: other starts (lora-residual.ts), DoRA
+ * (magnitude.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
  */
 import { join } from 'node:path';
-import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Rank } from '@tensorflow/tfjs-core';
 import { type JsonObject, type Problem, UserFault } from '../../api.ts';
-import { type PeftFactors, readPeft, writePeft } from '../io/peft.ts';
-import type { LoraBias } from '../io/peft-config.ts';
+import { type PeftAdapter, type PeftFactors, readPeft, writePeft } from '../io/peft.ts';
+import type { LoraBias, Residual } from '../io/peft-config.ts';
 import { at, named } from '../lookup.ts';
 import { within } from '../model/names.ts';
 import type { HostTensor } from '../model/types.ts';
-import type { Adapter, AdapterContext, AdapterImplementation, FactorNames } from './adapter.ts';
+import type {
+  Adapter,
+  AdapterContext,
+  AdapterImplementation,
+  FactorNames,
+  SaveContext,
+} from './adapter.ts';
 import { dropoutMask } from './dropout.ts';
-import { linear, loraLinear } from './linear.ts';
-import { drawA, initialVariance, presets } from './lora-init.ts';
+import { linear } from './linear.ts';
+import { initialVariance, isDrawn } from './lora-init.ts';
+import { factoredLinear } from './lora-layer.ts';
 import {
   checkFolder,
   checkSpec,
@@ -22,18 +30,28 @@ import {
   planDefaults,
   planLayers,
 } from './lora-plan.ts';
+import { drawnStart, folderStart, type LayerStart, startValues } from './lora-start.ts';
 
 interface Plan {
   readonly rank: number;
   readonly alpha: number;
   readonly rslora: boolean;
+  readonly dora: boolean;
+  /** The part of the weights that the factors started as, which each layer subtracts. */
+  readonly residual: Residual | null;
   readonly dropout: number;
   readonly bias: LoraBias;
   /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
   readonly freezeA: boolean;
+  /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
+  readonly ratio: number;
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  /** σ² of the entries of A, as the spec states it; null where A comes from a folder. */
+  /** σ² of the entries of A, as the spec states it; null where A is not drawn here. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
+  /** Values of each layer's factors where training starts. */
+  readonly start: LayerStart;
+  /** Biases that the folder holds. */
+  readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
 /**
@@ -42,44 +60,78 @@ interface Plan {
  */
 function statedVariance({ init }: Pick<LoraParams, 'init'>): Plan['variance'] {
   if (init === undefined) return null;
-  const stated = { distribution: 'kaiming-uniform' as const, ...init };
-  return (fanIn, rank) => initialVariance(stated, fanIn, rank);
+  const { distribution = 'kaiming-uniform' } = init;
+  if (!isDrawn(distribution)) return null;
+  return (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
 }
 
-const nameA = (layer: string): string => `${layer}.lora_A`,
-  nameB = (layer: string): string => `${layer}.lora_B`;
+/** The names of a layer's own parameters. */
+function namesOf(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
+  return {
+    A: `${layer}.lora_A`,
+    B: `${layer}.lora_B`,
+    ...(residual === null ? {} : { fixed: { A: `${layer}.lora_A0`, B: `${layer}.lora_B0` } }),
+    ...(dora ? { magnitude: `${layer}.lora_magnitude` } : {}),
+  };
+}
 
-function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['initial']): Adapter {
+function factorsOf({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
-  const adapted = context.linears.filter(({ name }) => plan.layers.has(name));
-  for (const { name, in: fanIn } of adapted) {
-    const { rank, alpha } = named(plan.layers, name);
+  for (const { name, in: fanIn } of linears) {
+    const layer = plan.layers.get(name);
+    if (layer === undefined) continue;
+    const { rank, alpha } = layer;
     factors.set(name, {
-      A: nameA(name),
-      B: nameB(name),
+      ...namesOf(name, plan),
       scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
       ...(plan.variance === null ? {} : { variance: plan.variance(fanIn, rank) }),
     });
   }
+  return factors;
+}
+
+function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
+  const factors = factorsOf(context, plan);
+  const adapted = context.linears.filter(({ name }) => plan.layers.has(name));
   const trained = new Set(
-    [...factors.values()].flatMap(({ A, B }) => (plan.freezeA ? [B] : [A, B])),
+    [...factors.values()].flatMap(({ A, B, magnitude }) => [
+      ...(plan.freezeA ? [] : [A]),
+      B,
+      ...(magnitude === undefined ? [] : [magnitude]),
+    ]),
   );
-  const biases = {
-    none: () => false,
-    all: (name: string) => name.endsWith('.bias'),
-    lora_only: (name: string) =>
-      name.endsWith('.bias') && factors.has(name.slice(0, -'.bias'.length)),
-  }[plan.bias];
+  const biases = biasesOf(plan.bias, factors);
+  const parameters = adapted.flatMap(({ name, in: n, out: m }) => {
+    const r = named(plan.layers, name).rank,
+      { A, B, fixed, magnitude } = named(factors, name);
+    return [
+      { name: A, shape: [r, n] },
+      { name: B, shape: [m, r] },
+      ...(fixed === undefined
+        ? []
+        : [
+            { name: fixed.A, shape: [r, n] },
+            { name: fixed.B, shape: [m, r] },
+          ]),
+      ...(magnitude === undefined ? [] : [{ name: magnitude, shape: [m] }]),
+    ];
+  });
+  const faster = new Set([
+    ...[...factors.values()].map(({ B }) => B),
+    ...[...parameters, ...context.parameters]
+      .filter(({ shape }) => shape.length === 1)
+      .map(({ name }) => name),
+  ]);
   return {
     trains: (name) => trained.has(name) || biases(name),
-    parameters: adapted.flatMap(({ name, in: n, out: m }) => {
-      const r = named(plan.layers, name).rank;
-      return [
-        { name: nameA(name), shape: [r, n] },
-        { name: nameB(name), shape: [m, r] },
-      ];
-    }),
-    initial,
+    parameters,
+    initial: (seed, read) =>
+      new Map([
+        ...adapted.flatMap((layer) => [
+          ...startValues(layer, named(factors, layer.name), plan, seed, read),
+        ]),
+        ...plan.biases,
+      ]),
     targets: adapted.map(({ name }) => name),
     linear: (layer, x, weight, bias, { parameter, random }) => {
       const names = factors.get(layer);
@@ -88,110 +140,116 @@ function loraAdapter(context: AdapterContext, plan: Plan, initial: Adapter['init
         random === undefined || plan.dropout === 0
           ? undefined
           : dropoutMask<Rank.R2>(x.shape, { rate: plan.dropout, random: random(layer) }); // (S, n)
-      return loraLinear(
-        x,
-        weight,
-        bias,
-        parameter(names.A) as Tensor2D,
-        parameter(names.B) as Tensor2D,
-        names.scale,
-        mask,
-      );
+      return factoredLinear(x, weight, bias, names, parameter, mask);
     },
     factors: (layer) => factors.get(layer) ?? null,
+    ...(plan.ratio === 1 ? {} : { rate: (name) => (faster.has(name) ? plan.ratio : 1) }),
     packable: plan.dropout === 0 && plan.bias === 'none' && !plan.freezeA,
-    save: async (outDir, { architecture, read, parameters, base = null }) => {
-      const layers = new Map<string, PeftFactors>();
-      for (const { name } of adapted)
-        layers.set(name, {
-          A: await read(nameA(name)),
-          B: await read(nameB(name)),
-          alpha: named(plan.layers, name).alpha,
-        });
-      const saved = new Map<string, HostTensor>(),
-        trainedBiases = new Map<string, HostTensor>();
-      for (const { name } of parameters) {
-        if (within(name, architecture.headModules)) saved.set(name, await read(name));
-        else if (biases(name)) trainedBiases.set(name, await read(name));
-      }
-      const { rank, alpha, rslora, dropout, bias } = plan;
-      await writePeft(
-        join(outDir, 'adapter'),
-        { base, rank, alpha, rslora, dropout, bias, layers, saved, biases: trainedBiases },
-        architecture,
-      );
+    save: async (outDir, saving) => {
+      await save(join(outDir, 'adapter'), plan, factors, biases, saving);
     },
   };
 }
 
+/** Which parameters of the model are biases that are trained. */
+function biasesOf(
+  bias: LoraBias,
+  factors: ReadonlyMap<string, FactorNames>,
+): (name: string) => boolean {
+  return {
+    none: () => false,
+    all: (name: string) => name.endsWith('.bias'),
+    lora_only: (name: string) =>
+      name.endsWith('.bias') && factors.has(name.slice(0, -'.bias'.length)),
+  }[bias];
+}
+
+async function save(
+  dir: string,
+  plan: Plan,
+  factors: ReadonlyMap<string, FactorNames>,
+  isBias: (name: string) => boolean,
+  { architecture, read, parameters, base }: SaveContext,
+): Promise<void> {
+  const layers = new Map<string, PeftFactors>();
+  for (const [name, { A, B, fixed, magnitude }] of factors)
+    layers.set(name, {
+      A: await read(A),
+      B: await read(B),
+      alpha: named(plan.layers, name).alpha,
+      ...(fixed === undefined ? {} : { fixed: { A: await read(fixed.A), B: await read(fixed.B) } }),
+      ...(magnitude === undefined ? {} : { magnitude: await read(magnitude) }),
+    });
+  const saved = new Map<string, HostTensor>(),
+    biases = new Map<string, HostTensor>();
+  for (const { name } of parameters) {
+    if (within(name, architecture.headModules)) saved.set(name, await read(name));
+    else if (isBias(name)) biases.set(name, await read(name));
+  }
+  const { rank, alpha, rslora, dora, residual, dropout, bias } = plan;
+  await writePeft(
+    dir,
+    {
+      base: base ?? null,
+      rank,
+      alpha,
+      rslora,
+      dora,
+      residual,
+      dropout,
+      bias,
+      layers,
+      saved,
+      biases,
+    },
+    architecture,
+  );
+}
+
+/** The plan of an adapter that starts from a folder; of the spec, the rest. */
+function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
+  return {
+    rank: folder.rank,
+    alpha: folder.alpha,
+    rslora: folder.rslora,
+    dora: folder.dora ?? false,
+    residual: folder.residual ?? null,
+    bias: folder.bias,
+    dropout: params.dropout ?? folder.dropout,
+    freezeA: params.freeze_a ?? false,
+    ratio: params.lora_plus_ratio ?? 1,
+    layers: new Map(
+      [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: at(A.shape, 0), alpha }]),
+    ),
+    variance: statedVariance(params),
+    start: folderStart(folder),
+    biases: folder.biases,
+  };
+}
+
 async function create(params: LoraParams, context: AdapterContext): Promise<Adapter> {
-  const freezeA = params.freeze_a ?? false;
   if (context.initFrom !== undefined) {
     const folder = await readPeft(context.initFrom, context);
     fail(checkFolder(params, folder, context));
-    const layers = new Map(
-      [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: at(A.shape, 0), alpha }]),
-    );
-    const start = new Map([
-      ...[...folder.layers].flatMap(
-        ([name, { A, B }]) =>
-          [
-            [nameA(name), A],
-            [nameB(name), B],
-          ] as const,
-      ),
-      ...folder.biases,
-    ]);
-    return loraAdapter(
-      context,
-      {
-        ...folder,
-        dropout: params.dropout ?? folder.dropout,
-        freezeA,
-        layers,
-        variance: statedVariance(params),
-      },
-      () => start,
-    );
+    return loraAdapter(context, folderPlan(params, folder));
   }
   fail(checkSpec(params, context));
   const { rslora = false, dropout = 0, bias = 'none' } = params;
   const init = { distribution: 'kaiming-uniform' as const, ...params.init };
-  const layers = planLayers(params, context);
-  return loraAdapter(
-    context,
-    {
-      ...planDefaults(params),
-      rslora,
-      dropout,
-      bias,
-      freezeA,
-      layers,
-      variance: statedVariance({ init }),
-    },
-    (seed) =>
-      new Map(
-        context.linears
-          .filter(({ name }) => layers.has(name))
-          .flatMap(({ name, in: n, out: m }) => {
-            const { rank } = named(layers, name);
-            return [
-              [
-                nameA(name),
-                drawA(
-                  name,
-                  n,
-                  rank,
-                  presets[init.distribution].shape,
-                  initialVariance(init, n, rank),
-                  seed,
-                ),
-              ],
-              [nameB(name), { shape: [m, rank], data: new Float32Array(m * rank) }],
-            ];
-          }),
-      ),
-  );
+  return loraAdapter(context, {
+    ...planDefaults(params),
+    rslora,
+    dora: params.use_dora ?? false,
+    residual: isDrawn(init.distribution) ? null : init.distribution,
+    dropout,
+    bias,
+    freezeA: params.freeze_a ?? false,
+    ratio: params.lora_plus_ratio ?? 1,
+    layers: planLayers(params, context),
+    variance: statedVariance({ init }),
+    start: drawnStart(init),
+    biases: new Map(),
+  });
 }
 
 /** Throws UserFault for the first problem, if there is one. */

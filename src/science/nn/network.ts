@@ -5,6 +5,7 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
+import { named } from '../lookup.ts';
 import { within } from '../model/names.ts';
 import type {
   Architecture,
@@ -120,7 +121,11 @@ function ownTensors(
     else if (!base.tensors.has(spec.name))
       hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
   }
-  for (const [name, tensor] of adapter.initial(seed)) {
+  const read = (name: string): HostTensor => {
+    const tensor = own.get(name) ?? named(base.tensors, name);
+    return { shape: tensor.shape, data: tensor.dataSync<'float32'>() };
+  };
+  for (const [name, tensor] of adapter.initial(seed, read)) {
     own.get(name)?.dispose();
     hold(name, tensor);
   }

@@ -7,29 +7,33 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../lookup.ts';
 import { within } from '../model/names.ts';
 import type { TokenMap, TokenRow } from '../model/types.ts';
+import { add } from '../tensor/differentiable.ts';
 import { joined } from '../tensor/join.ts';
 import { linear } from './linear.ts';
+import { productsOf } from './lora-layer.ts';
+import { magnified, rowNorms } from './magnitude.ts';
+import { rowOwners } from './members.ts';
 import type { Network, Tensors } from './network.ts';
 import {
   apartLinear,
   apartLora,
   type Bounds,
+  jointFrozen,
   jointLora,
   jointly,
   memberMask,
   type PackedFactors,
 } from './packed.ts';
+import {
+  headLayers,
+  type LayerFactors,
+  type Layout,
+  layOut,
+  type Stacked,
+  sum,
+} from './packed-layout.ts';
 import { outputRows } from './targets.ts';
-
-/** A tensor of the pack: the tensors of the members, concatenated along an axis. */
-export interface Stacked {
-  readonly axis: 0 | 1;
-  /**
-   * For each member, the name of its tensor and its extent along the axis, which is 0 where the
-   * member has no such tensor.
-   */
-  readonly parts: readonly { readonly name: string; readonly extent: number }[];
-}
+import { type SharedFactors, veraLinear } from './vectors.ts';
 
 export interface PackedForward {
   /** Logits (ΣB, C), the rows of each member together. */
@@ -42,6 +46,8 @@ export interface PackedNetwork {
   readonly networks: readonly Network[];
   /** Every trained tensor by its name in the pack. */
   readonly stacks: ReadonlyMap<string, Stacked>;
+  /** What each member's learning rate is multiplied by for a tensor of the pack, (K). */
+  readonly rates: (name: string) => readonly number[];
   /** Returns the members' values stacked. The caller disposes of the new tensors. */
   stack(values: readonly Tensors[]): Map<string, Tensor>;
   /**
@@ -59,25 +65,49 @@ export interface PackedNetwork {
   ): PackedForward;
 }
 
-const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+/** The names of the parameters that a layer's factors or vectors train. */
+function ownNames({ adapter }: Network, layer: string): string[] {
+  const factors = adapter.factors(layer),
+    vectors = adapter.vectors?.(layer) ?? null;
+  return [
+    ...(factors === null ? [] : [factors.A, factors.B, factors.magnitude ?? []].flat()),
+    ...(vectors === null ? [] : [vectors.d, vectors.b]),
+  ];
+}
 
-const hasParameter = (network: Network, name: string): boolean =>
-  network.parameters.some((spec) => spec.name === name);
+/** The factors that all layers of a network share (VeRA); null where it has none. */
+function sharedFactors(network: Network): SharedFactors | null {
+  for (const { name } of network.linears) {
+    const vectors = network.adapter.vectors?.(name) ?? null;
+    if (vectors !== null)
+      return {
+        A: network.frozen(vectors.A) as Tensor2D,
+        B: network.frozen(vectors.B) as Tensor2D,
+      };
+  }
+  return null;
+}
 
-/** Returns the layers of the head. Each member trains its own copy of them. */
-const headLayers = ({ linears, architecture }: Network): string[] =>
-  linears.map(({ name }) => name).filter((name) => within(name, architecture.headModules));
+/** Whether two networks share the same factors, or neither shares any. */
+function sharesFactors(a: Network, b: Network): boolean {
+  const [one, other] = [sharedFactors(a), sharedFactors(b)];
+  if (one === null || other === null) return one === other;
+  const equal = (x: Tensor, y: Tensor): boolean => {
+    if (x === y) return true;
+    if (x.shape.join() !== y.shape.join()) return false;
+    const values = y.dataSync();
+    return x.dataSync().every((value, i) => value === values[i]);
+  };
+  return equal(one.A, other.A) && equal(one.B, other.B);
+}
 
 /**
- * Whether a network trains its low-rank factors, the linear layers of its head, and nothing else.
+ * Whether a network trains its factors or vectors, the linear layers of its head, and nothing else.
  */
 function isPlain(network: Network): boolean {
   if (!network.adapter.packable) return false;
   const known = new Set([
-    ...network.linears.flatMap(({ name }) => {
-      const factors = network.adapter.factors(name);
-      return factors === null ? [] : [factors.A, factors.B];
-    }),
+    ...network.linears.flatMap(({ name }) => ownNames(network, name)),
     ...headLayers(network).flatMap((name) => [`${name}.weight`, `${name}.bias`]),
   ]);
   return network.trainable.every((name) => known.has(name));
@@ -92,7 +122,8 @@ export function packable(a: Network, b: Network): boolean {
     !isPlain(a) ||
     !isPlain(b) ||
     a.architecture.modelType !== b.architecture.modelType ||
-    a.classes !== b.classes
+    a.classes !== b.classes ||
+    !sharesFactors(a, b)
   )
     return false;
   if (JSON.stringify(a.architecture.head) !== JSON.stringify(b.architecture.head)) return false;
@@ -121,57 +152,14 @@ function boundsOf({ example }: TokenMap, members: Int32Array, count: number): Bo
   return startsOf(counts);
 }
 
-interface Layout {
-  /** The layers of the head. */
-  readonly heads: ReadonlySet<string>;
-  /** The factors of each adapted layer. */
-  readonly factors: ReadonlyMap<string, PackedFactors>;
-  readonly stacks: ReadonlyMap<string, Stacked>;
-}
-
-/** How the trained tensors of the members are stacked. */
-function layOut(first: Network, networks: readonly Network[]): Layout {
-  const heads = new Set(headLayers(first));
-  const factors = new Map<string, PackedFactors>();
-  const stacks = new Map<string, Stacked>();
-  const rowsIn = (network: Network, name: string): number =>
-    at(named(network.initial, name).shape, 0);
-  for (const { name } of first.linears) {
-    if (heads.has(name)) {
-      for (const own of [`${name}.weight`, `${name}.bias`].filter((of) => hasParameter(first, of)))
-        stacks.set(own, {
-          axis: 0,
-          parts: networks.map((network) => ({ name: own, extent: rowsIn(network, own) })),
-        });
-      continue;
-    }
-    const members = networks.map((network) => {
-      const names = network.adapter.factors(name);
-      return names === null
-        ? { A: '', B: '', scale: 0, rank: 0 }
-        : { ...names, rank: rowsIn(network, names.A) };
-    });
-    const ranks = members.map(({ rank }) => rank);
-    if (sum(ranks) === 0) continue;
-    factors.set(name, { ranks, scales: members.map(({ scale }) => scale) });
-    stacks.set(`${name}/A`, {
-      axis: 0,
-      parts: members.map(({ A, rank }) => ({ name: A, extent: rank })),
-    });
-    stacks.set(`${name}/B`, {
-      axis: 1,
-      parts: members.map(({ B, rank }) => ({ name: B, extent: rank })),
-    });
-  }
-  return { heads, factors, stacks };
-}
-
 /** The forward pass over the rows of all members. */
 function forwardOver(
-  first: Network,
-  count: number,
-  { heads, factors }: Layout,
+  networks: readonly Network[],
+  { heads, factors, vectors }: Layout,
 ): PackedNetwork['forward'] {
+  const first = at(networks, 0),
+    count = networks.length,
+    shared = sharedFactors(first);
   const parameter = (name: string): Tensor => first.frozen(name);
   const biases = new Set(
     first.parameters.map(({ name }) => name).filter((name) => name.endsWith('.bias')),
@@ -210,18 +198,81 @@ function forwardOver(
           );
         const W = parameter(`${layer}.weight`) as Tensor2D,
           b = biasOf(layer);
+        const own = vectors.get(layer);
+        if (own !== undefined && shared !== null)
+          return veraLinear(
+            x,
+            W,
+            b,
+            shared,
+            values.get(`${layer}/d`) as Tensor1D,
+            values.get(`${layer}/b`) as Tensor1D,
+            { owners: rowOwners(bounds, own) },
+          );
         const layerFactors = factors.get(layer);
-        if (layerFactors === undefined) return linear(x, W, b);
-        const A = values.get(`${layer}/A`) as Tensor2D,
-          B = values.get(`${layer}/B`) as Tensor2D;
-        return jointly(bounds, layerFactors, W.shape[1], W.shape[0])
-          ? jointLora(x, W, b, A, B, maskOf(bounds, layerFactors))
-          : apartLora(x, W, b, A, B, bounds, layerFactors);
+        return layerFactors === undefined
+          ? linear(x, W, b)
+          : factored({ x, W, b, layer, bounds, values, networks, maskOf }, layerFactors);
       },
     });
     const example = outputRows(first.architecture.head, batches.flat());
     return { logits, bounds: boundsOf({ batch: members.length, example }, members, count) };
   };
+}
+
+/** A linear layer under the factors of all members. x: (S, n), W: (m, n), b: (m) → (S, m). */
+function factored(
+  call: {
+    readonly x: Tensor2D;
+    readonly W: Tensor2D;
+    readonly b: Tensor1D | null;
+    readonly layer: string;
+    readonly bounds: Bounds;
+    readonly values: Tensors;
+    readonly networks: readonly Network[];
+    readonly maskOf: (bounds: Bounds, factors: PackedFactors) => Tensor2D;
+  },
+  { trained, fixed, magnitudes }: LayerFactors,
+): Tensor2D {
+  const { x, W, b, layer, bounds, values, networks, maskOf } = call;
+  const A = values.get(`${layer}/A`) as Tensor2D,
+    B = values.get(`${layer}/B`) as Tensor2D,
+    magnitude = values.get(`${layer}/m`) as Tensor1D | undefined;
+  const bias = magnitude === undefined ? b : null;
+  const adapted = jointly(bounds, trained, W.shape[1], W.shape[0])
+    ? jointLora(x, W, bias, A, B, maskOf(bounds, trained))
+    : apartLora(x, W, bias, A, B, bounds, trained);
+  const fixedNames = networks.flatMap((network) => {
+    const names = network.adapter.factors(layer)?.fixed;
+    return names === undefined ? [] : [{ network, names }];
+  });
+  const stacked = (of: 'A' | 'B', axis: 0 | 1): Tensor2D =>
+    joined(
+      fixedNames.map(({ network, names }) => network.frozen(names[of])),
+      axis,
+    ) as Tensor2D;
+  const v =
+    fixed === null
+      ? adapted
+      : add(adapted, jointFrozen(x, stacked('A', 0), stacked('B', 1), maskOf(bounds, fixed)));
+  if (magnitude === undefined) return v;
+  const norms = (): Tensor1D =>
+    tf.concat(
+      networks.flatMap((network, k) => {
+        const names = network.adapter.factors(layer);
+        if (names?.magnitude === undefined) return [];
+        const from = sum(trained.ranks.slice(0, k)),
+          rank = at(trained.ranks, k);
+        const lookup = (name: string): Tensor =>
+          name === names.A
+            ? tf.slice(A, [from, 0], [rank, A.shape[1]])
+            : name === names.B
+              ? tf.slice(B, [0, from], [B.shape[0], rank])
+              : network.frozen(name);
+        return [rowNorms(W, productsOf(names, lookup))];
+      }),
+    ); // (K·m)
+  return magnified(v, magnitude, b, norms, rowOwners(bounds, magnitudes));
 }
 
 /** Makes one network of several, any two of which must be `packable`. */
@@ -231,7 +282,11 @@ export function packNetworks(networks: readonly Network[]): PackedNetwork {
   return {
     networks,
     stacks: layout.stacks,
-    forward: forwardOver(first, networks.length, layout),
+    rates: (name) =>
+      named(layout.stacks, name).parts.map(({ name: own, extent }, k) =>
+        extent === 0 ? 1 : (at(networks, k).adapter.rate?.(own) ?? 1),
+      ),
+    forward: forwardOver(networks, layout),
     stack: (values) =>
       new Map(
         [...layout.stacks].map(([name, { axis, parts }]) => {

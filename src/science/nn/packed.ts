@@ -104,6 +104,20 @@ export function jointLora(
 }
 
 /**
+ * y = (M ∘ x Aᵀ) Bᵀ, the low-rank terms of all members alone, with M as in `jointLora`; A and B are
+ * frozen. x: (S, n), A: (Σr, n), B: (m, Σr), M: (S, Σr) → (S, m).    dx = (M ∘ dy B) A
+ */
+export function jointFrozen(x: Tensor2D, A: Tensor2D, B: Tensor2D, mask: Tensor2D): Tensor2D {
+  return differentiable([x], {
+    forward: () => ({
+      value: matmul(tf.mul<Tensor2D>(matmul(x, A, false, true), mask), B, false, true), // (S, m)
+      saved: [A, B, mask],
+    }),
+    backward: (dy, [a, bb, own]) => [matmul(tf.mul<Tensor2D>(matmul(dy, bb), own), a)],
+  });
+}
+
+/**
  * `jointLora` with one low-rank product for each member: cheaper where ranks are so large that most
  * of a joint product would be discarded.
  */

@@ -124,16 +124,28 @@ function addDelta(
   return eigenvalues;
 }
 
-/** Returns Δ_r of a model at the start of its training; null where it has no LoRA factors. */
+/** Why a model has no Δ_r; null where it has one. */
+export function withoutDelta({ layers }: Pick<AdaptedModel, 'layers'>): string | null {
+  if (layers.some(({ vera }) => vera !== undefined))
+    return "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors";
+  if (layers.some(({ lora }) => lora?.dora !== undefined))
+    return 'Δ_r is not defined for DoRA: its magnitudes are trained and scale the factors';
+  if (layers.every(({ lora }) => lora === undefined))
+    return 'no layer has low-rank factors: there is no Δ_r';
+  return null;
+}
+
+/** Returns Δ_r of a model at the start of its training; null where `withoutDelta` says why. */
 export async function deltaKernels(
   model: AdaptedModel,
   rows: readonly TokenRow[],
   options: WalkOptions = {},
 ): Promise<Delta | null> {
   const adapted = model.layers.filter(
-    (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } => layer.lora !== undefined,
+    (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } =>
+      layer.lora !== undefined && layer.lora.dora === undefined,
   );
-  if (adapted.length === 0) return null;
+  if (withoutDelta(model) !== null) return null;
   const { outputs: classes } = model;
   const size = rows.length * classes;
   const empty = (): Sums => ({

@@ -139,8 +139,8 @@ export function premise(
 }
 
 /**
- * Returns the premise facts of every layer that LoRA adapts, by the checkpoint's own parameter
- * names; none for full fine-tuning.
+ * Returns the premise facts of every layer whose weight is W + s·B·A, by the checkpoint's own
+ * parameter names; none for full fine-tuning, and none where M_Δ is not defined (DoRA, VeRA).
  * @param asDrawn whether the model is at the start of its training: the σ² of the spec does not
  *   hold for a trained A
  */
@@ -150,7 +150,7 @@ export async function premises(
 ): Promise<Premise[]> {
   const found: Premise[] = [];
   for (const { name, in: width, lora } of model.layers) {
-    if (lora === undefined) continue;
+    if (lora === undefined || lora.dora !== undefined) continue;
     const [A, B] = await Promise.all([lora.A.data<'float32'>(), lora.B.data<'float32'>()]);
     found.push(
       premise(model.weightName(name), {

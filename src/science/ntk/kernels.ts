@@ -1,8 +1,9 @@
 /**
- * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md, The
- * empirical neural tangent kernel): over their weights at the effective W, and over LoRA's factors
- * alone. Pure in (model, rows): neither the order of the rows, nor their batches, nor chunking
- * changes an entry beyond float32 rounding.
+ * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md,
+ * The empirical neural tangent kernel): over their weights at the effective W, and over the
+ * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors). Pure in
+ * (model, rows): neither the order of the rows, nor their batches, nor chunking changes an entry
+ * beyond float32 rounding.
  */
 import { UserFault } from '../../api.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../model/types.ts';
@@ -18,6 +19,7 @@ import { addLayer, type KernelKind, type LayerJob, type Sums, type TermRecord } 
 import { planWalk, type WalkOptions, walkSets } from './layerwise.ts';
 import { addReplicates, type Projection } from './projection.ts';
 import type { Resume } from './resume.ts';
+import { hasOwn } from './terms.ts';
 
 export interface KernelOptions extends WalkOptions {
   /**
@@ -27,7 +29,8 @@ export interface KernelOptions extends WalkOptions {
   readonly method?: 'auto' | Method;
   /** Estimates the kernels by random projection instead, with their standard error. */
   readonly projection?: Projection;
-  /** Which kernels to compute; both where left out. A model without LoRA has the full one only. */
+  /** Which kernels to compute; both where left out. A model whose adapter adds no
+   * parameters has the full one only. */
   readonly which?: readonly KernelKind[];
   /** Whether to keep each layer's block. */
   readonly perLayer?: boolean;
@@ -42,7 +45,7 @@ export interface LayerKernel {
    * sets.
    */
   readonly full: number | null;
-  /** The same in K_LoRA; also null where LoRA does not adapt the layer. */
+  /** The same in the adapter's kernel; also null where it does not adapt the layer. */
   readonly lora: number | null;
 }
 
@@ -66,7 +69,7 @@ export interface KernelSet {
   readonly rightLogits: Float32Array | null; // (M, C)
   /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
-  /** K_LoRA; null where it was not asked for, or no layer has LoRA factors. */
+  /** The adapter's kernel; null where it was not asked for, or no layer has parameters of it. */
   readonly lora: Kernel | null;
   /** The layers in forward order. */
   readonly layers: readonly LayerKernel[];
@@ -103,7 +106,7 @@ export async function kernelSet(
 ): Promise<KernelSet> {
   const { method = 'auto', projection, perLayer = false } = options;
   const { outputs: classes } = model;
-  const adapted = model.layers.some(({ lora }) => lora !== undefined);
+  const adapted = model.layers.some(hasOwn);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
   const sets = right === null ? [left] : [left, right];
   const plan = planWalk(model, sets, options);
@@ -180,7 +183,7 @@ export async function kernelSet(
   function oneLayer(job: LayerJob): LayerKernel {
     const found: Record<KernelKind, number | null> = { full: null, lora: null };
     for (const kind of kinds) {
-      if (kind === 'lora' && job.layer.lora === undefined) continue;
+      if (kind === 'lora' && !hasOwn(job.layer)) continue;
       const sums = emptySums(shape, projection?.replicates ?? 0);
       const records = addLayer(kind, job, sums);
       terms.push(...records);

@@ -5,8 +5,9 @@ import type { Accumulator, TermBlock } from './contraction.ts';
 import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './cost.ts';
 import type { LayerBatch } from './layerwise.ts';
 import { project, type Projection } from './projection.ts';
-import { fullTerms, loraTerms, type Term } from './terms.ts';
+import { fullTerms, hasOwn, type OwnTerm, ownTerms, type Term } from './terms.ts';
 
+/** `full`: over the weights; `lora`: over the adapter's own parameters. */
 export type KernelKind = 'full' | 'lora';
 
 export interface LayerJob {
@@ -34,7 +35,7 @@ export interface TermRecord {
   readonly layer: string;
   readonly kernel: KernelKind;
   /** The parameter that the term is a kernel over. */
-  readonly parameter: 'W' | 'A' | 'B';
+  readonly parameter: 'W' | OwnTerm['parameter'];
   readonly method: Method;
   readonly projected: boolean;
   /**
@@ -43,8 +44,6 @@ export interface TermRecord {
    */
   readonly operations: Costs;
 }
-
-const parameters = { full: ['W'], lora: ['B', 'A'] } as const;
 
 /** One term over the batches of both sets. */
 interface Pair {
@@ -99,7 +98,8 @@ function contractProjected(
 }
 
 /**
- * Adds a layer's kernel to the sums; adds nothing to K_LoRA where LoRA does not adapt the layer.
+ * Adds a layer's kernel to the sums; adds nothing to the adapter's where it does not adapt the
+ * layer.
  */
 export function addLayer(
   kernel: KernelKind,
@@ -107,20 +107,20 @@ export function addLayer(
   { exact, replicates }: Sums,
 ): TermRecord[] {
   const { layer, left, right, projection } = job;
-  const factors = layer.lora;
-  if (kernel === 'lora' && factors === undefined) return [];
-  const termsOf = ({ tokens }: LayerBatch): Term[] =>
-    kernel === 'full' ? fullTerms(tokens) : loraTerms(tokens, factors!);
+  if (kernel === 'lora' && !hasOwn(layer)) return [];
+  const termsOf = ({ tokens }: LayerBatch): (Term & Pick<TermRecord, 'parameter'>)[] =>
+    kernel === 'full'
+      ? fullTerms(tokens).map((term) => ({ ...term, parameter: 'W' as const }))
+      : ownTerms(layer, tokens);
   const records: TermRecord[] = [];
   tf.tidy(() => {
     const ofLeft = left.map(termsOf),
       ofRight = right?.map(termsOf) ?? null;
-    ofLeft[0]!.forEach(({ a, b }, k) => {
+    ofLeft[0]!.forEach(({ a, b, parameter }, k) => {
       const pair: Pair = {
         left: ofLeft.map((terms) => terms[k]!),
         right: ofRight?.map((terms) => terms[k]!) ?? null,
       };
-      const parameter = parameters[kernel][k]!;
       const projected =
         projection !== null && Math.max(a[0]!.shape[1], b.shape[1]) > projection.dimension;
       records.push({

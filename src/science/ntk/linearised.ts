@@ -43,8 +43,21 @@ export function displacement(start: Network, end: Network): Map<string, Tensor> 
 }
 
 /**
+ * Throws UserFault under DoRA: its gradient takes the weight's norms as constants, so that it is not
+ * the derivative of the model, and J₀v would not be the change of its first order.
+ */
+function refuseDetached({ adapter, linears }: Network): void {
+  if (linears.some(({ name }) => adapter.factors(name)?.magnitude !== undefined))
+    throw new UserFault(
+      'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes ' +
+        "the weights' norms as constants",
+      'Leave out the stage regime for adapters with use_dora.',
+    );
+}
+
+/**
  * Returns f₀ and J₀ v of N rows. `v`: a direction for every trained parameter of the network, by
- * name.
+ * name. Throws UserFault for a network under DoRA.
  */
 export async function linearise(
   network: Network,
@@ -52,6 +65,7 @@ export async function linearise(
   rows: readonly TokenRow[],
   options: LinearisedOptions = {},
 ): Promise<Linearised> {
+  refuseDetached(network);
   const { count: classes } = outputsOf(network);
   const start = new Float64Array(rows.length * classes),
     change = new Float64Array(rows.length * classes);

@@ -7,7 +7,8 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { LoraFactors } from '../model/types.ts';
+import type { AdaptedLayer, LoraFactors, VeraVectors } from '../model/types.ts';
+import { sharedPart } from '../nn/vectors.ts';
 import type { LayerTokens } from './collect.ts';
 
 export interface Term {
@@ -22,20 +23,93 @@ export function fullTerms({ h, deltas }: LayerTokens): Term[] {
   return [{ a: deltas, b: h, coefficient: 1 }];
 }
 
+/** A term with the adapter's parameter that it is a kernel over. */
+export interface OwnTerm extends Term {
+  readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b';
+}
+
+/** Σ_t a_t as a term, for a vector: Σ_{t,u} (a_t · a'_u). */
+const vectorTerm = (parameter: 'm' | 'd' | 'b', a: readonly Tensor2D[], h: Tensor2D): OwnTerm => ({
+  parameter,
+  a,
+  b: tf.ones([h.shape[0], 1]),
+  coefficient: 1,
+});
+
 /**
  * y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
  *
  *     K_LoRA = s² Σ_{t,u} [ (δ·δ')(Ah·Ah') + (Bᵀδ·Bᵀδ')(h·h') ]
  *
- * With A frozen (LoRA-FA) only the first product remains. Makes new tensors: call it inside a tidy.
+ * With A frozen (LoRA-FA) only the first product remains. Under DoRA, y = g ∘ (V h) with g = m/‖V‖
+ * and ‖V‖ a constant, as it is trained: δ is g ∘ δ above, and ∂f_c/∂m = Σ_t δ_t ∘ (V h_t)/‖V‖ adds
+ * a term. Makes new tensors: call it inside a tidy.
  */
 export function loraTerms(
   { h, deltas }: LayerTokens,
-  { A, B, scale, freezeA = false }: LoraFactors,
-): Term[] {
-  // (S, r)
-  const ofB: Term = { a: deltas, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 };
-  if (freezeA) return [ofB];
+  { A, B, scale, freezeA = false, dora }: LoraFactors,
+): OwnTerm[] {
+  const V = dora?.weight() ?? null, // (m, n)
+    norm = V === null ? null : tf.sqrt(tf.sum(tf.square(V), 1)); // (m)
+  const gained =
+    dora === undefined || norm === null
+      ? deltas
+      : deltas.map((delta) => tf.mul<Tensor2D>(delta, tf.div(dora.magnitude, norm)));
+  const terms: OwnTerm[] = [
+    // (S, r)
+    { parameter: 'B', a: gained, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 },
+  ];
   // C × (S, r)
-  return [ofB, { a: deltas.map((delta) => tf.matMul(delta, B)), b: h, coefficient: scale ** 2 }];
+  if (!freezeA)
+    terms.push({
+      parameter: 'A',
+      a: gained.map((delta) => tf.matMul(delta, B)),
+      b: h,
+      coefficient: scale ** 2,
+    });
+  if (V !== null && norm !== null) {
+    const unit = tf.div(tf.matMul(h, V, false, true), norm); // (S, m)
+    terms.push(
+      vectorTerm(
+        'm',
+        deltas.map((delta) => tf.mul<Tensor2D>(delta, unit)),
+        h,
+      ),
+    );
+  }
+  return terms;
+}
+
+/**
+ * y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t), ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘
+ * (A h_t))). Makes new tensors: call it inside a tidy.
+ */
+export function veraTerms({ h, deltas }: LayerTokens, { d, b, ...shared }: VeraVectors): OwnTerm[] {
+  const { A, B } = sharedPart(shared, h.shape[1], b.shape[0]);
+  const down = tf.matMul(h, A, false, true), // (S, r)
+    up = tf.matMul(tf.mul<Tensor2D>(down, d), B, false, true); // (S, m)
+  return [
+    vectorTerm(
+      'b',
+      deltas.map((delta) => tf.mul<Tensor2D>(delta, up)),
+      h,
+    ),
+    vectorTerm(
+      'd',
+      deltas.map((delta) => tf.mul<Tensor2D>(tf.matMul(tf.mul<Tensor2D>(delta, b), B), down)),
+      h,
+    ),
+  ];
+}
+
+/** Whether an adapter has parameters of its own at a layer. */
+export const hasOwn = ({ lora, vera }: AdaptedLayer): boolean =>
+  lora !== undefined || vera !== undefined;
+
+/** The terms of a layer's kernel over the adapter's own parameters; none where it has none. */
+export function ownTerms({ lora, vera }: AdaptedLayer, tokens: LayerTokens): OwnTerm[] {
+  return [
+    ...(lora === undefined ? [] : loraTerms(tokens, lora)),
+    ...(vera === undefined ? [] : veraTerms(tokens, vera)),
+  ];
 }

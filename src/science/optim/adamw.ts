@@ -8,6 +8,8 @@ export interface AdamwSettings {
   readonly weightDecay: number;
   /** Whether a parameter decays. Default: all do. */
   readonly decays?: (name: string) => boolean;
+  /** What the learning rate of a parameter is multiplied by. Default: 1. */
+  readonly rate?: (name: string) => number;
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -35,11 +37,12 @@ const zeros = (parameters: Tensors): Map<string, Tensor> =>
  *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
  *
  * Decay is decoupled and applies to the parameters that `decays` selects; ε is added outside the
- * root.
+ * root. lr is the parameter's own: with `rate`, that of a group of torch's optimiser.
  */
 export function adamw({
   weightDecay,
   decays = () => true,
+  rate = () => 1,
   beta1,
   beta2,
   epsilon,
@@ -48,12 +51,13 @@ export function adamw({
     init: (parameters) => ({ step: 0, first: zeros(parameters), second: zeros(parameters) }),
     update: (parameters, gradients, state, learningRate) => {
       const step = state.step + 1;
-      const stepSize = learningRate / (1 - beta1 ** step),
-        rootCorrection = Math.sqrt(1 - beta2 ** step);
+      const rootCorrection = Math.sqrt(1 - beta2 ** step);
       const updated = new Map<string, Tensor>(),
         first = new Map<string, Tensor>(),
         second = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
+        const own = learningRate * rate(name),
+          stepSize = own / (1 - beta1 ** step);
         const g = named(gradients, name),
           m0 = named(state.first, name),
           v0 = named(state.second, name);
@@ -61,8 +65,7 @@ export function adamw({
           const m1 = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
           const v1 = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
           const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
-          const decayed =
-            weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
+          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - own * weightDecay);
           return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
         }) as readonly [Tensor, Tensor, Tensor];
         updated.set(name, tf.keep(next));

@@ -12,7 +12,13 @@ import { disposeOf, type Tensors } from './types.ts';
 export interface Span {
   readonly axis: 0 | 1;
   readonly extents: readonly number[];
+  /** What the learning rate of each member is multiplied by for this tensor. Default: 1. */
+  readonly rates?: readonly number[];
 }
+
+/** Each member's learning rate for a tensor. */
+const ownRates = (learningRates: readonly number[], { rates }: Span): readonly number[] =>
+  rates === undefined ? learningRates : learningRates.map((rate, k) => rate * at(rates, k));
 
 export interface MemberRates {
   /** The learning rate of each member at this step. */
@@ -92,7 +98,7 @@ const decayed = (p: Tensor, { learningRates, weightDecays }: MemberRates, span: 
   times(
     p,
     spread(
-      learningRates.map((rate, k) => 1 - rate * at(weightDecays, k)),
+      ownRates(learningRates, span).map((rate, k) => 1 - rate * at(weightDecays, k)),
       span,
       p.rank,
     ),
@@ -112,11 +118,11 @@ export function perMemberAdamw({
   return {
     moments: names,
     update: (parameters, gradients, moments, step, spans, rates) => {
-      const sizes = rates.learningRates.map((rate) => rate / (1 - beta1 ** step)),
-        rootCorrection = Math.sqrt(1 - beta2 ** step);
+      const rootCorrection = Math.sqrt(1 - beta2 ** step);
       return each(parameters, gradients, moments, names, (name, p) => {
         const g = named(gradients, name),
-          span = named(spans, name);
+          span = named(spans, name),
+          sizes = ownRates(rates.learningRates, span).map((rate) => rate / (1 - beta1 ** step));
         const m = tf.add(tf.mul(momentOf(moments, 'first', name), beta1), tf.mul(g, 1 - beta1));
         const v = tf.add(
           tf.mul(momentOf(moments, 'second', name), beta2),
@@ -145,7 +151,7 @@ export const perMemberSgd: PerMemberOptimizer = {
       return [
         tf.sub(
           decayed(p, rates, span),
-          tf.mul(named(gradients, name), spread(rates.learningRates, span, p.rank)),
+          tf.mul(named(gradients, name), spread(ownRates(rates.learningRates, span), span, p.rank)),
         ),
       ];
     }),
@@ -172,7 +178,7 @@ export function groupSpans(
     const shape = named(shapes, name),
       across = span.axis === 0 ? 1 : 0;
     // A vector has no other axis to be concatenated along.
-    const key = JSON.stringify(shape.length === 1 ? [name] : [span.axis, span.extents]);
+    const key = JSON.stringify(shape.length === 1 ? [name] : [span.axis, span.extents, span.rates]);
     const group = groups.get(key) ?? { names: [], across, sizes: [] };
     group.names.push(name);
     group.sizes.push(shape[across] ?? 1);

@@ -8,23 +8,26 @@ import { disposeOf, type Optimizer } from './types.ts';
 export function sgd({
   weightDecay,
   decays = () => true,
+  rate = () => 1,
 }: {
   readonly weightDecay: number;
   readonly decays?: (name: string) => boolean;
+  readonly rate?: (name: string) => number;
 }): Optimizer<null> {
   return {
     init: () => null,
     update: (parameters, gradients, _state, learningRate) => {
       const updated = new Map<string, Tensor>();
       for (const [name, p] of parameters) {
-        const g = named(gradients, name);
+        const g = named(gradients, name),
+          own = learningRate * rate(name);
         updated.set(
           name,
           tf.keep(
             tf.tidy(() => {
               const decayed =
-                weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - learningRate * weightDecay);
-              return tf.sub(decayed, tf.mul(g, learningRate));
+                weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - own * weightDecay);
+              return tf.sub(decayed, tf.mul(g, own));
             }),
           ),
         );

@@ -11,7 +11,6 @@ import { at } from '../lookup.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { targetsOf } from '../nn/targets.ts';
 import { adamw } from '../optim/adamw.ts';
-import { isBiasOrNorm } from '../optim/decay.ts';
 import { scheduleFactor } from '../optim/schedule.ts';
 import { sgd } from '../optim/sgd.ts';
 import type { Optimizer } from '../optim/types.ts';
@@ -19,6 +18,7 @@ import { stepBatches } from './batches.ts';
 import { clipByGlobalNorm } from './clip.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
 import { stepGradients } from './gradients.ts';
+import { decays, groupKind, groupRate } from './group-kinds.ts';
 import type { Resume, SavedState } from './resume.ts';
 import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
@@ -64,16 +64,12 @@ export interface Gathered {
   readonly tensors: Tensors;
 }
 
-/** Prefix of the names of groups that are exempt from weight decay. */
-const FREE = 'free ';
-
 function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
   const { weightDecay, beta1, beta2, epsilon } = settings;
-  const decays =
-    settings.decay === 'weights' ? { decays: (group: string) => !group.startsWith(FREE) } : {};
+  const ofGroup = { decays, rate: groupRate };
   return settings.optimizer === 'adamw'
-    ? adamw({ weightDecay, beta1, beta2, epsilon, ...decays })
-    : sgd({ weightDecay, ...decays });
+    ? adamw({ weightDecay, beta1, beta2, epsilon, ...ofGroup })
+    : sgd({ weightDecay, ...ofGroup });
 }
 
 /** What stays the same during a training. */
@@ -242,7 +238,7 @@ export async function train(
   const values = trainedValues(
     network,
     rows,
-    settings.decay === 'weights' ? (name) => (isBiasOrNorm(name) ? FREE : '') : undefined,
+    groupKind(network.adapter, settings),
     settings.wholeTable !== true,
   );
   const plan: Plan = { network, settings, optimizer, values };

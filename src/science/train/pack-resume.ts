@@ -6,6 +6,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
 import type { Network } from '../nn/network.ts';
+import { groupKind } from './group-kinds.ts';
 import type { GatheringResume } from './loop.ts';
 import type { MemberValues } from './pack-state.ts';
 import type { SavedState } from './resume.ts';
@@ -34,7 +35,7 @@ export function memberStart(
   rows: readonly LabelledRow[],
   state: SavedState,
 ): MemberStart {
-  const grouping = trainedValues(network, rows);
+  const grouping = trainedValues(network, rows, groupKind(network.adapter, {}));
   const own = (groups: Map<string, Tensor>): Map<string, Tensor> => {
     const tensors = grouping.unpack(groups);
     disposeAll(groups);
@@ -68,7 +69,7 @@ export function memberSaves(
   return {
     due: resume.due,
     save: async (step, { parameters, moments }, last) => {
-      const grouping = trainedValues(network, rows),
+      const grouping = trainedValues(network, rows, groupKind(network.adapter, {})),
         groups = grouping.pack(parameters);
       const named = new Map(
         Object.entries(moments).flatMap(([moment, own]) =>

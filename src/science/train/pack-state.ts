@@ -104,12 +104,12 @@ function lossesOf(
 }
 
 /** How the stacked tensors are grouped for the optimiser. */
-const groupingOf = ({ stacks }: PackedNetwork, tensors: Tensors): SpanGrouping =>
+const groupingOf = ({ stacks, rates }: PackedNetwork, tensors: Tensors): SpanGrouping =>
   groupSpans(
     new Map(
       [...stacks].map(([name, { axis, parts }]) => [
         name,
-        { axis, extents: parts.map(({ extent }) => extent) },
+        { axis, extents: parts.map(({ extent }) => extent), rates: rates(name) },
       ]),
     ),
     new Map([...tensors].map(([name, { shape }]) => [name, shape])),

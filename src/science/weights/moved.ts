@@ -31,15 +31,13 @@ export interface Moved {
 }
 
 /**
- * Whether a layer's effective weight moves: with its own weight, its LoRA factors, or another
- * adapter's parameters.
+ * Whether a layer's effective weight moves: with its own weight, or with the parameters of an
+ * adapter that targets it.
  */
 function movesWeight(adapter: Adapter, layer: string): boolean {
-  if (adapter.trains(`${layer}.weight`)) return true;
-  const factors = adapter.factors(layer);
-  if (factors !== null) return adapter.trains(factors.A) || adapter.trains(factors.B);
   return (
-    adapter.targets.includes(layer) && adapter.parameters.some(({ name }) => adapter.trains(name))
+    adapter.trains(`${layer}.weight`) ||
+    (adapter.targets.includes(layer) && adapter.parameters.some(({ name }) => adapter.trains(name)))
   );
 }
 

@@ -39,6 +39,10 @@ test.after(cleanUp);
 for (const adapter of [
   { type: 'lora', rank: 3, alpha: 12, rslora: true, rank_pattern: { query: 2 }, bias: 'all' },
   { type: 'lora', rank: 2, targets: ['value'] },
+  { type: 'lora', rank: 2, use_dora: true },
+  { type: 'lora', rank: 3, alpha: 5, init: { distribution: 'pissa' } },
+  { type: 'lora', rank: 2, use_dora: true, rslora: true, init: { distribution: 'olora' } },
+  { type: 'vera', rank: 5, d_initial: 1 },
   { type: 'full' },
   { type: 'bitfit' },
   { type: 'head-only' },
@@ -55,7 +59,7 @@ for (const adapter of [
       present(tensors.get(name)).data.some((value, i) => value !== present(base.get(name)).data[i]);
     assert.is(
       moved('bert.encoder.layer.0.attention.self.value.weight'),
-      adapter.type === 'lora' || adapter.type === 'full',
+      ['lora', 'vera', 'full'].includes(adapter.type),
     );
     assert.equal(((await readJson(join(whole, 'config.json'))) as { id2label: unknown }).id2label, {
       0: classes[0],

@@ -8,6 +8,7 @@ import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora.ts';
+import vera from '../../../plugins/adapters/vera.ts';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import combination from '../../../plugins/attacks/combination.ts';
 import embedding from '../../../plugins/attacks/embedding.ts';
@@ -47,6 +48,7 @@ const plugins = [
   lora,
   headOnly,
   bitfit,
+  vera,
   bert,
   llama,
 ] as unknown as AnyPlugin[];

@@ -5,9 +5,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { lora } from '../../../src/science/nn/lora.ts';
 import { displacement, linearFit, linearise } from '../../../src/science/ntk/linearised.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
+import { folder, openAdapter } from '../adapters-golden.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openChanged, theoryGolden, wave } from '../theory-golden.ts';
 import { openTiny, rows } from '../tiny-bert.ts';
@@ -93,6 +95,19 @@ test('two networks that train different parameters have no displacement', async 
   assert.is(tf.memory().numTensors, before);
   lora.dispose();
   full.dispose();
+});
+
+test('a network under DoRA is refused by name, since its gradient is not its derivative', async () => {
+  await useBackend('cpu');
+  const network = await openAdapter(lora, { folder: folder('dora', 'start') }, true);
+  let message = '';
+  try {
+    await linearise(network, new Map(), rows);
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  assert.match(message, /not defined for DoRA/);
+  network.dispose();
 });
 
 test.run();

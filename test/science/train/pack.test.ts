@@ -6,9 +6,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../../../src/science/lookup.ts';
+import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
 import { packable } from '../../../src/science/nn/packed-network.ts';
+import { vera } from '../../../src/science/nn/vera.ts';
 import {
   type LabelledRow,
   type StepRecord,
@@ -34,6 +36,8 @@ const settings: TrainSettings = {
 };
 
 interface Trial {
+  /** Default: LoRA. */
+  readonly implementation?: AdapterImplementation;
   readonly adapter: object;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
@@ -74,9 +78,10 @@ const trials: readonly Trial[] = [
 
 async function open(
   {
+    implementation = lora,
     adapter,
     settings: { seed },
-  }: Pick<Trial, 'adapter'> & { readonly settings: { readonly seed: number } },
+  }: Pick<Trial, 'implementation' | 'adapter'> & { readonly settings: { readonly seed: number } },
   path = checkpoint,
 ): Promise<Network> {
   return openNetwork({
@@ -84,7 +89,7 @@ async function open(
     model: { path, digest: 'tiny-bert' },
     classes,
     seed,
-    adapter: await lora.create(adapter as never, shape),
+    adapter: await implementation.create(adapter as never, shape),
   });
 }
 
@@ -179,6 +184,51 @@ test('a member whose attack appends rows has the same batches as alone', async (
     present(together).history.map(({ loss }) => loss),
     (await solo(at(trials, 0))).history.map(({ loss }) => loss),
   );
+});
+
+/** Adapters that share packs, each with the rows and settings of a trial above. */
+const FORMS: Readonly<Record<string, readonly Pick<Trial, 'adapter' | 'implementation'>[]>> = {
+  'every form of LoRA': [
+    { adapter: { rank: 2, use_dora: true } },
+    { adapter: { rank: 4, init: { distribution: 'pissa' }, lora_plus_ratio: 4 } },
+    { adapter: { rank: 3, targets: ['query', 'output.dense'], rslora: true, alpha: 6 } },
+    { adapter: { rank: 3, use_dora: true, init: { distribution: 'olora' } } },
+  ],
+  VeRA: [
+    { implementation: vera, adapter: { rank: 5 } },
+    { implementation: vera, adapter: { rank: 5, d_initial: 0.3 } },
+    { implementation: vera, adapter: { rank: 5 } },
+  ],
+};
+for (const [name, forms] of Object.entries(FORMS)) {
+  for (const optimizer of ['adamw', 'sgd'] as const) {
+    test(`${name} in one pack has the same results as alone: ${optimizer}`, async () => {
+      await useBackend('cpu');
+      const some = forms.map((form, k): Trial => {
+        const trial = at(trials, k);
+        return { ...trial, ...form, settings: { ...trial.settings, optimizer } };
+      });
+      const together = await packed(some);
+      for (const [k, trial] of some.entries()) equal(at(together, k), await solo(trial));
+    });
+  }
+}
+
+test('networks of unlike kinds of adapters, or of unlike shared factors, share no pack', async () => {
+  await useBackend('cpu');
+  const networks = await Promise.all(
+    [
+      { adapter: { rank: 5 } },
+      { implementation: vera, adapter: { rank: 5 } },
+      { implementation: vera, adapter: { rank: 5, projection_prng_key: 1 } },
+      { implementation: vera, adapter: { rank: 4 } },
+      { implementation: vera, adapter: { rank: 5, dropout: 0.1 } },
+    ].map((form) => open({ ...form, settings })),
+  );
+  for (const [i, a] of networks.entries())
+    for (const [k, b] of networks.entries())
+      assert.is(packable(a, b), i === k && i < 4, `${i} with ${k}`);
+  networks.forEach((network) => network.dispose());
 });
 
 for (const backend of backends) {

@@ -2,9 +2,9 @@
  * The encoder of BERT (Devlin et al. 2019) and of the families that share its layers and names:
  * post-norm, learnt positions and token types.
  */
-import type { ConfigFields } from './config-fields.ts';
-import { layerNorm, layersOf, linear } from './describe.ts';
-import type { Heads, Layer, Transformer } from './transformer.ts';
+import type { ConfigFields } from '../science/nn/config-fields.ts';
+import type { Heads, Layer, Transformer } from '../science/nn/transformer.ts';
+import { layerNorm, layersOf, linear } from './parts.ts';
 
 /** The settings of a config.json of BERT's form that its heads need too. */
 export interface BertLike {

@@ -2,10 +2,10 @@
  * Pieces of descriptions that several families share. Nothing here computes, so that a model plugin
  * can import it while planning.
  */
-import { UserFault } from '../../api.ts';
-import { shown } from '../../untrusted/json.ts';
-import type { ConfigFields } from './config-fields.ts';
-import type { Layer, Norm, Projection, Rotary } from './transformer.ts';
+import { UserFault } from '../api.ts';
+import type { ConfigFields } from '../science/nn/config-fields.ts';
+import type { Layer, Norm, Projection, Rotary } from '../science/nn/transformer.ts';
+import { shown } from '../untrusted/json.ts';
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
   name,
