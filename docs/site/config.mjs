@@ -22,6 +22,7 @@ const GUIDES = [
   'getting-started',
   'own-data',
   'completion',
+  'models',
   'own-attack',
   'own-stage',
   'plugins',

@@ -1,5 +1,11 @@
 import { defineModel } from '../../src/api.ts';
-import { layerNorm, layersOf, linear, rotaryOf } from '../../src/families/parts.ts';
+import {
+  lastTokenClassifier,
+  layerNorm,
+  layersOf,
+  linear,
+  rotaryOf,
+} from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
 import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
@@ -66,11 +72,10 @@ function describe(fields: ConfigFields): Transformer {
     norm: layerNorm('final_layer_norm', epsilon),
     dropout: ['embeddings', 'attention', 'residual'],
     heads: {
-      classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
-        output: fields.flag('tie_word_embeddings', false)
-          ? null
-          : linear('lm_head', hidden, vocabulary, false),
+        output: linear('lm_head', hidden, vocabulary, false),
+        tied: fields.flag('tie_word_embeddings', false),
         aliases: ['embed_out.weight'],
       },
     },

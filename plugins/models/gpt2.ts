@@ -1,5 +1,5 @@
 import { defineModel } from '../../src/api.ts';
-import { conv1d, layerNorm, layersOf } from '../../src/families/parts.ts';
+import { conv1d, lastTokenClassifier, layerNorm, layersOf } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
 import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
@@ -65,11 +65,10 @@ function describe(fields: ConfigFields): Transformer {
     norm: layerNorm('ln_f', epsilon),
     dropout: ['embeddings', 'attention', 'residual'],
     heads: {
-      classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
-        output: fields.flag('tie_word_embeddings', true)
-          ? null
-          : { name: 'lm_head', in: hidden, out: vocabulary, bias: false },
+        output: { name: 'lm_head', in: hidden, out: vocabulary, bias: false },
+        tied: fields.flag('tie_word_embeddings', true),
       },
     },
   };

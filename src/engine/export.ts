@@ -215,6 +215,6 @@ function describeBase(parts: Map<string, Part>, base: Base, classes: readonly st
     };
     parts.set('adapter_config.json', { text: `${JSON.stringify(named, null, 2)}\n` });
   }
-  const config = read(path.join(base.folder, 'config.json'));
+  const config = readFileSync(path.join(base.folder, 'config.json'), 'utf8');
   parts.set('config.json', { text: labelledConfig(config, classes) });
 }

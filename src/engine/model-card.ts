@@ -3,6 +3,7 @@
  * it.
  */
 import type { Cell, HeadSettings, JsonObject } from '../api.ts';
+import { changedJson } from '../untrusted/json.ts';
 
 /** The base of a model, by the arguments of `from_pretrained`. */
 export interface BaseModel {
@@ -35,17 +36,25 @@ export interface CardFacts {
 
 /**
  * Returns the base's config.json with these classes, for an adapter's folder. PEFT writes none
- * itself.
+ * itself. Without classes (a causal-LM head), its own labels stay.
  */
-export function labelledConfig(base: JsonObject, classes: readonly string[]): string {
-  const { _name_or_path: _path, num_labels: _count, ...kept } = base;
-  const config = {
-    ...kept,
-    id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
-    label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
-  };
-  return `${JSON.stringify(config, null, 2)}\n`;
-}
+export const labelledConfig = (base: string, classes: readonly string[]): string =>
+  changedJson(base, 'config.json', ({ _name_or_path: _path, ...kept }) => {
+    if (classes.length === 0) return kept;
+    const { num_labels: _count, ...others } = kept;
+    return {
+      ...others,
+      id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
+      label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
+    };
+  });
+
+/** The class of transformers that loads a model with a head. */
+const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
+  classifier: 'AutoModelForSequenceClassification',
+  cloze: 'AutoModelForMaskedLM',
+  'causal-lm': 'AutoModelForCausalLM',
+};
 
 const python = (text: string): string => JSON.stringify(text);
 
@@ -54,8 +63,7 @@ const python = (text: string): string => JSON.stringify(text);
  * that no checkpoint has them.
  */
 export function loadingLines({ dir, form, base, train }: CardFacts): string | null {
-  const auto =
-    train.head.type === 'cloze' ? 'AutoModelForMaskedLM' : 'AutoModelForSequenceClassification';
+  const auto = AUTO[train.head.type];
   if (form === 'model')
     return `from transformers import ${auto}, AutoTokenizer
 model = ${auto}.from_pretrained(${python(dir)}).eval()
@@ -96,7 +104,9 @@ export function modelCard(facts: CardFacts): string {
   const lines = loadingLines(facts);
   const rows: readonly (readonly [name: string, value: string])[] = [
     ['base model', source],
-    ['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')],
+    ...(train.classes.length === 0
+      ? []
+      : [['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')] as const]),
     ['poisoning', words(cell.poisoning)],
     ['adapter', words(cell.adapter)],
     ['training', `${train.steps} steps, ${words(cell.train)}`],

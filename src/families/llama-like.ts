@@ -4,7 +4,7 @@
  */
 import type { ConfigFields } from '../science/nn/config-fields.ts';
 import type { Family, Layer, Norm, Transformer } from '../science/nn/transformer.ts';
-import { layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
+import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
 
 /** In what a family differs from the first Llama. */
 export interface Differences {
@@ -121,11 +121,10 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     norm: norm('norm'),
     dropout: ['attention'],
     heads: {
-      classifier: { reads: 'last', output: { name: 'score', in: hidden, bias: false } },
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
-        output: fields.flag('tie_word_embeddings', differences.tied ?? false)
-          ? null
-          : linear('lm_head', hidden, vocabulary, false),
+        output: linear('lm_head', hidden, vocabulary, false),
+        tied: fields.flag('tie_word_embeddings', differences.tied ?? false),
       },
     },
   };

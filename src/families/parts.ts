@@ -4,7 +4,7 @@
  */
 import { UserFault } from '../api.ts';
 import type { ConfigFields } from '../science/nn/config-fields.ts';
-import type { Layer, Norm, Projection, Rotary } from '../science/nn/transformer.ts';
+import type { ClassifierHead, Layer, Norm, Projection, Rotary } from '../science/nn/transformer.ts';
 import { shown } from '../untrusted/json.ts';
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
@@ -32,6 +32,17 @@ export const rmsNorm = (name: string, epsilon: number): Norm => ({ name, kind: '
 /** The layers 0, 1, … of a model, each described by its number. */
 export const layersOf = (count: number, layer: (i: number) => Layer): Layer[] =>
   Array.from({ length: count }, (_, i) => layer(i));
+
+/** The classifier of decoders: a layer without bias, over the last token. */
+export const lastTokenClassifier = (
+  fields: ConfigFields,
+  vocabulary: number,
+  hidden: number,
+): ClassifierHead => ({
+  reads: 'last',
+  padding: fields.token('pad_token_id', vocabulary, null),
+  output: { name: 'score', in: hidden, bias: false },
+});
 
 /** The frequencies θ^(−2i/r), (r/2). */
 const frequencies = (theta: number, r: number): number[] =>

@@ -30,6 +30,30 @@ export function parseJson(text: string, name: string): unknown {
   }
 }
 
+const AS_WRITTEN = 'number as written: ';
+
+/**
+ * Changes the text of a JSON object and keeps its numbers as they are written: `2.0` is not `2` to
+ * Python. Throws as `parseJson` does.
+ * @param change is given numbers that would be written otherwise as opaque strings
+ */
+export function changedJson(
+  text: string,
+  name: string,
+  change: (value: { readonly [name: string]: unknown }) => object,
+): string {
+  parseJson(text, name);
+  const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) =>
+    token.startsWith('"') || String(Number(token)) === token
+      ? token
+      : JSON.stringify(AS_WRITTEN + token),
+  );
+  const value: unknown = JSON.parse(marked);
+  if (!isRecord(value)) throw new UserFault(`${name} is not an object`);
+  const written = JSON.stringify(change(value), null, 2);
+  return `${written.replace(/"number as written: (-?\d[\d.eE+-]*)"/g, '$1')}\n`;
+}
+
 /** Shortens V8's message, which quotes the text around the fault and may be long. */
 export const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;

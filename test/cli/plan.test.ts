@@ -168,20 +168,20 @@ test('a model of another family is refused before its weights are fetched', asyn
     const env = Object.fromEntries(
       Object.entries(hub.context.env).map(([name, value]) => [name, value ?? '']),
     );
-    const config = '{"model_type":"roberta"}';
+    const config = '{"model_type":"mamba"}';
     hub.repositories.set('models/lab/robust', {
       commit,
       files: { 'config.json': config, 'model.safetensors': 'w', 'tokenizer.json': '{}' },
     });
     project.write('spec.yaml', spec({ model: 'hf:lab/robust' }));
     const refused =
-      /error\[model-family\]: hf:lab\/robust is a "roberta" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the supported families are bert; a model plugin of your own may add another/;
+      /error\[model-family\]: hf:lab\/robust is a "mamba" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the supported families are bert, distilbert, [^;]*roberta[^;]*; a model plugin of your own may add another/;
 
     const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
     assert.is(before.code, 0, before.stderr);
     assert.match(
       before.stderr,
-      /not on this machine yet: `run` learns from its config\.json whether its family is supported \(bert\)/,
+      /not on this machine yet: `run` learns from its config\.json whether its family is supported \(bert, [^)]*\)/,
     );
     assert.equal(hub.requests, [], 'plan fetches nothing');
 
@@ -202,6 +202,11 @@ test('a model of another family is refused before its weights are fetched', asyn
     const after = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
     assert.is(after.code, 2);
     assert.match(after.stderr, refused);
+
+    project.write(`${cached}/snapshots/${commit}/config.json`, '{"model_type":"roberta"}');
+    const known = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    assert.is(known.code, 2);
+    assert.match(known.stderr, /is a "roberta" model[^]*write model\.architecture: roberta/);
   } finally {
     await hub.close();
   }

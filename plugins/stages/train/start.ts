@@ -3,9 +3,10 @@
  * change.
  */
 import { startingModel } from '../../../src/data/model-folder.ts';
+import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
 import type { Architecture, HostTensor } from '../../../src/science/model/types.ts';
 import type { Adapter } from '../../../src/science/nn/adapter.ts';
-import type { ModelSource } from '../../../src/science/nn/base.ts';
+import { type ModelSource, resolveNames, unreadTensors } from '../../../src/science/nn/base.ts';
 import {
   checkLabelOrder,
   readAdapterHead,
@@ -65,6 +66,7 @@ export async function openStart(context: Context, classes: readonly string[]): P
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   const start = { ...trainee, model, vocabulary, tokenizer, attack, tokenRows };
   logAttack(context, start, classes, head !== null);
+  if (model.init !== 'random') await logUnread(context, start, classes.length);
   return start;
 }
 
@@ -141,4 +143,27 @@ function logAttack(
       `warning: the checkpoint has no head for ${classes.length} classes, ` +
         'the one drawn at random is not trained, and knows nothing of the task',
     );
+}
+
+/** The most names of tensors in a message. */
+const MOST_NAMES = 5;
+
+/** Logs which tensors of the checkpoint are not read (see `unreadTensors`), if there are any. */
+async function logUnread(
+  { log }: Context,
+  { model, network: { architecture, config } }: Start,
+  classes: number,
+): Promise<void> {
+  const checkpoint = await openCheckpoint(model.path);
+  const names = resolveNames(checkpoint, architecture, architecture.parameters(config));
+  const { body, heads } = unreadTensors(checkpoint, architecture, names, classes);
+  const shown = (all: readonly string[]): string =>
+    all.slice(0, MOST_NAMES).join(', ') + (all.length > MOST_NAMES ? ', …' : '');
+  if (body.length > 0)
+    log(
+      `warning: ${body.length} tensor${body.length === 1 ? '' : 's'} of the checkpoint ` +
+        `${body.length === 1 ? 'is' : 'are'} not read, since config.json describes a model ` +
+        `without: ${shown(body)}`,
+    );
+  if (heads.length > 0) log(`the checkpoint's other heads are not read: ${shown(heads)}`);
 }

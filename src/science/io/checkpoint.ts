@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { isRecord, readJsonFile, shown } from '../../untrusted/json.ts';
+import { changedJson, isRecord, readJsonFile, readTextFile, shown } from '../../untrusted/json.ts';
 import { fileInside } from '../../untrusted/path.ts';
 import type { HostTensor } from '../model/types.ts';
 import {
@@ -138,17 +138,40 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
+/**
+ * A config.json with these classes instead of its own and without the path that it was read from.
+ * @param classes empty where the head has none
+ */
+export function withClasses(
+  config: Readonly<Record<string, unknown>>,
+  classes: readonly string[],
+): Record<string, unknown> {
+  const { _name_or_path: _path, ...kept } = config;
+  if (classes.length === 0) return kept;
+  const { num_labels: _count, ...others } = kept;
+  return {
+    ...others,
+    id2label: Object.fromEntries(classes.map((name, i) => [String(i), name])),
+    label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
+  };
+}
+
 /** The files of a tokenizer, which are copied from the base where it has them. */
 const TOKENIZER_FILES = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
   'vocab.txt',
 ];
+/** How a decoder generates where nothing else is said, which is copied too. */
+const GENERATION = 'generation_config.json';
 
 /**
  * Writes a folder that transformers' from_pretrained loads: the config.json of the base with these
  * classes, model.safetensors, and the tokenizer of the base.
+ * @param classes empty where the head has none (a causal-LM head)
  * @param tensors by their names in transformers
  */
 export async function writeCheckpoint(
@@ -159,24 +182,13 @@ export async function writeCheckpoint(
   tensors: ReadonlyMap<string, HostTensor>,
 ): Promise<void> {
   await mkdir(dir, { recursive: true });
-  const config = (await readJson(join(base, 'config.json'))) as Record<string, unknown>;
-  const labels = Object.fromEntries(classes.map((name, i) => [String(i), name]));
-  const {
-    _name_or_path: _path,
-    num_labels: _count,
-    torch_dtype: _old,
-    dtype: _dtype,
-    ...kept
-  } = config;
-  const written = {
-    ...kept,
-    architectures: [architectureName],
-    dtype: 'float32',
-    id2label: labels,
-    label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
-  };
-  await writeFile(join(dir, 'config.json'), `${JSON.stringify(written, null, 2)}\n`);
+  const path = join(base, 'config.json');
+  const config = changedJson(await readTextFile(path), path, (json) => {
+    const { torch_dtype: _old, dtype: _dtype, ...kept } = withClasses(json, classes);
+    return { ...kept, architectures: [architectureName], dtype: 'float32' };
+  });
+  await writeFile(join(dir, 'config.json'), config);
   await writeSafetensors(join(dir, 'model.safetensors'), tensors);
-  for (const file of TOKENIZER_FILES)
+  for (const file of [...TOKENIZER_FILES, GENERATION])
     if (existsSync(join(base, file))) await copyFile(join(base, file), join(dir, file));
 }

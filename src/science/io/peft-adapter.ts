@@ -26,6 +26,8 @@ export interface PeftAdapter {
   readonly dora?: boolean;
   /** What the factors started as; null where the base is as it is. */
   readonly residual?: Residual | null;
+  /** Whether checkpoints hold a layer that is adapted transposed (GPT-2's Conv1D). */
+  readonly transposed?: boolean;
   /** Dropout rate on the input of A while training. */
   readonly dropout: number;
   readonly bias: LoraBias;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 import { isTargeted, patternValue, type TargetRule } from '../model/modules.ts';
+import type { Architecture } from '../model/types.ts';
 import { readJson } from './checkpoint.ts';
 
 export const CONFIG = 'adapter_config.json';
@@ -32,6 +33,7 @@ export interface PeftConfig {
 const DESCRIPTIVE = new Set([
   'auto_mapping',
   'base_model_name_or_path',
+  'fan_in_fan_out', // PEFT corrects it by the kind of the layers (Linear, or GPT-2's Conv1D)
   'inference_mode',
   'megatron_core',
   'peft_type',
@@ -99,7 +101,7 @@ export const RESIDUALS = ['pissa', 'olora'] as const;
 export type Residual = (typeof RESIDUALS)[number];
 const residualOf = (init: unknown): Residual | null =>
   RESIDUALS.find((kind) => init === kind) ?? null;
-const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'FEATURE_EXTRACTION'];
+const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
 
 /** Whether a field has a value that turns it off. */
 const isNothing = (value: unknown): boolean =>
@@ -136,7 +138,7 @@ function refuseOthers(raw: Raw, fault: Fault, { type, read }: Method): void {
     throw fault(
       'task_type',
       'is not implemented',
-      'Implemented: SEQ_CLS, FEATURE_EXTRACTION or none.',
+      'Implemented: SEQ_CLS, CAUSAL_LM, FEATURE_EXTRACTION or none.',
     );
   const init = raw['init_lora_weights'];
   if (!PLAIN_INITS.includes(init) && residualOf(init) === null) {
@@ -316,12 +318,33 @@ export function isAdapted(
   module: string,
   adaptable: boolean,
 ): boolean {
-  if (config.modulesToSave.some((saved) => holds(module, saved))) return false;
+  // PEFT compares whole parts of the name here, and ends of the name where it saves.
+  if (config.modulesToSave.some((saved) => `.${module}.`.includes(`.${saved}.`))) return false;
   const { targets } = config.rule;
   if (typeof targets === 'string' && targets.toLowerCase() === 'all-linear')
     return adaptable && isTargeted(module, { ...config.rule, targets: '.*' });
   return isTargeted(module, config.rule);
 }
 
-/** Whether `module` is the module that `name` names, or is inside it. */
-export const holds = (module: string, name: string): boolean => `.${module}.`.includes(`.${name}.`);
+/**
+ * The outermost module around `module` (or itself) that PEFT saves whole under `name`: one whose
+ * name ends with it, even within a word, so that `classifier` saves DistilBERT's pre_classifier
+ * too. Undefined where there is none.
+ */
+export function wholeModule(module: string, name: string): string | undefined {
+  const parts = module.split('.');
+  return parts
+    .map((_, i) => parts.slice(0, i + 1).join('.'))
+    .find((around) => around.endsWith(name));
+}
+
+/** Whether `modules_to_save` with this name saves `module`. */
+export const holds = (module: string, name: string): boolean =>
+  wholeModule(module, name) !== undefined;
+
+/** PEFT's task of a model that saves these modules whole: the class of PEFT that wraps it. */
+export const taskType = (
+  { head }: Architecture,
+  whole: readonly string[] | null,
+): 'SEQ_CLS' | 'CAUSAL_LM' | null =>
+  head.type === 'causal-lm' ? 'CAUSAL_LM' : whole === null ? null : 'SEQ_CLS';

@@ -9,7 +9,7 @@ import { UserFault } from '../../api.ts';
 import { named } from '../lookup.ts';
 import { moduleName, within } from '../model/names.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../model/types.ts';
-import { CONFIG, holds, type LoraBias, readModulesToSave } from './peft-config.ts';
+import { CONFIG, holds, type LoraBias, readModulesToSave, wholeModule } from './peft-config.ts';
 import { readSafetensors, readSafetensorsHeader } from './safetensors.ts';
 import { checkShape, sameShape } from './shape.ts';
 
@@ -55,12 +55,13 @@ export function addModelEntries<Part extends string>(
       owner,
       architecture.externalName(name).replace(/\.[^.]+$/, ''),
     ])) {
-      if (config.modulesToSave.some((saved) => holds(module, saved))) {
+      const [whole] = config.modulesToSave.flatMap((saved) => wholeModule(module, saved) ?? []);
+      if (whole !== undefined) {
         table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
-        // With `bias: all`, PEFT writes the classifier's bias twice more: as trained, and as it was
-        // before.
-        for (const copy of ['modules_to_save', 'original_module'])
-          table.set(`${PREFIX}${module}.${copy}.${leaf}`, {
+        // With `bias: all`, PEFT writes the classifier's biases twice more: as trained, and as they
+        // were before.
+        for (const copy of ['modules_to_save', 'modules_to_save.default', 'original_module'])
+          table.set(`${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`, {
             part: 'copy',
             name,
             module,
@@ -183,13 +184,7 @@ export function modelTensors(
 }
 
 /** The modules that are saved whole, as the config names them; null where there are none. */
-export function wholeModules({ saved }: OfModel, architecture: Architecture): string[] | null {
-  const whole = new Set(
-    [...saved.keys()].map((name) => architecture.externalName(name).replace(/\.[^.]+$/, '')),
-  );
-  return whole.size > 0 ? [...whole] : null;
-}
-
-/** PEFT's task of a model that saves these modules whole. */
-export const taskType = (whole: readonly string[] | null): 'SEQ_CLS' | null =>
-  whole === null ? null : 'SEQ_CLS';
+export const wholeModules = (
+  { saved }: Pick<OfModel, 'saved'>,
+  architecture: Architecture,
+): readonly string[] | null => (saved.size > 0 ? architecture.headModules : null);

@@ -8,7 +8,7 @@ import { UserFault } from '../../api.ts';
 import { named } from '../lookup.ts';
 import { moduleName } from '../model/names.ts';
 import type { Architecture, HostTensor, ModelShape } from '../model/types.ts';
-import { CONFIG, isAdapted, type LoraBias, readVeraConfig } from './peft-config.ts';
+import { CONFIG, isAdapted, type LoraBias, readVeraConfig, taskType } from './peft-config.ts';
 import {
   addModelEntries,
   checkBiases,
@@ -17,7 +17,6 @@ import {
   type ModelPart,
   modelTensors,
   PREFIX,
-  taskType,
   WEIGHTS,
   weightsFile,
   wholeModules,
@@ -173,7 +172,7 @@ export async function writePeftVera(
   const whole = wholeModules(adapter, architecture);
   const config = {
     peft_type: 'VERA',
-    task_type: taskType(whole),
+    task_type: taskType(architecture, whole),
     base_model_name_or_path: adapter.base ?? null,
     inference_mode: true,
     r: adapter.rank,

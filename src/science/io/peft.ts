@@ -25,6 +25,7 @@ import {
   type PeftConfig,
   readPeftConfig,
   RESIDUALS,
+  taskType,
 } from './peft-config.ts';
 import {
   addModelEntries,
@@ -34,7 +35,6 @@ import {
   type ModelPart,
   modelTensors,
   PREFIX,
-  taskType,
   WEIGHTS,
   weightsFile,
   wholeModules,
@@ -111,6 +111,9 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     rslora: config.rslora,
     dora: config.dora,
     residual: config.residual,
+    transposed: model.linears.some(
+      ({ name, stored }) => stored === 'transposed' && modules.has(name),
+    ),
     dropout: config.dropout,
     bias: config.bias,
     layers: withMagnitudes(
@@ -206,9 +209,9 @@ export async function readPeftShapes(
 }
 
 /**
- * Writes a folder that PEFT loads for BertForSequenceClassification or a similar model. Its config
- * gives layers, ranks and alphas by whole module names. Factors that started as a part of the
- * weights are written as PEFT converts them: of twice the rank, for the base as it is.
+ * Writes a folder that PEFT loads for the class of transformers with this head. Its config gives
+ * layers, ranks and alphas by whole module names. Factors that started as a part of the weights are
+ * written as PEFT converts them: of twice the rank, for the base as it is.
  */
 export async function writePeft(
   dir: string,
@@ -237,7 +240,7 @@ export async function writePeft(
   const whole = wholeModules(adapter, architecture);
   const config = {
     peft_type: 'LORA',
-    task_type: taskType(whole),
+    task_type: taskType(architecture, whole),
     base_model_name_or_path: adapter.base ?? null,
     inference_mode: true,
     r: twice * adapter.rank,
@@ -248,7 +251,7 @@ export async function writePeft(
     bias: adapter.bias,
     rank_pattern: rankPattern,
     alpha_pattern: alphaPattern,
-    fan_in_fan_out: false,
+    fan_in_fan_out: adapter.transposed,
     init_lora_weights: true,
     target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
     modules_to_save: whole,

@@ -15,6 +15,8 @@ import type { KeyValueCache } from '../nn/key-value-cache.ts';
  */
 export interface TokenRow {
   readonly ids: Int32Array;
+  /** The ids in the vocabulary, where `ids` are rows of a smaller token table. */
+  readonly vocabularyIds?: Int32Array;
   readonly typeIds: Int32Array;
   /** The position in `ids` of the mask that a cloze head reads. */
   readonly mask?: number;

@@ -101,6 +101,87 @@ export function resolveNames(
   return names;
 }
 
+/** What follows from config.json, and is computed here: rotary frequencies, masks, positions. */
+const BUFFER =
+  /(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|embeddings\.(position|token_type)_ids)$/;
+
+/** The tensors of a checkpoint that nothing reads, by their names in the file. */
+export interface Unread {
+  /** Those of the body, which the model as config.json describes it does not have. */
+  readonly body: readonly string[];
+  /** The modules of heads: of other tasks, or for another number of classes. */
+  readonly heads: readonly string[];
+}
+
+/**
+ * The tensors of a checkpoint that are neither read, nor another name of one that is (a tied
+ * table), nor a buffer that config.json determines.
+ * @param names canonical name → name in the file, as `resolveNames` gives them
+ * @param classes the number of classes
+ */
+export function unreadTensors(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  names: ReadonlyMap<string, string>,
+  classes: number,
+): Unread {
+  const parametersOf = (own: Architecture): readonly ParameterSpec[] =>
+    own.parameters(own.parseConfig(checkpoint.config, classes));
+  const known = new Set(
+    parametersOf(architecture)
+      .filter(({ name }) => names.has(name))
+      .flatMap((spec) => candidates(architecture, spec)),
+  );
+  // The body of a classifier may have a part that other heads do without (BERT's pooler).
+  const classifier = architecture.withHead({ type: 'classifier' });
+  const ofClassifier = new Set(
+    parametersOf(classifier)
+      .filter(({ mayBeMissing }) => mayBeMissing === true)
+      .flatMap((spec) => candidates(classifier, spec)),
+  );
+  const prefix = architecture.externalName('');
+  const isPrefixed = [...names.values()].some((name) => prefix !== '' && name.startsWith(prefix));
+  const body: string[] = [],
+    heads = new Set<string>();
+  for (const name of checkpoint.tensors.keys()) {
+    if (known.has(name) || BUFFER.test(name)) continue;
+    const isHead =
+      architecture.isHead(name) ||
+      ofClassifier.has(name) ||
+      (isPrefixed && !name.startsWith(prefix));
+    if (isHead) heads.add(name.replace(/\.[^.]+$/, ''));
+    else body.push(name);
+  }
+  return { body, heads: [...heads] };
+}
+
+/**
+ * Throws UserFault where the checkpoint holds a parameter under two names with different values:
+ * an output table that config.json ties to the token table, but that is another.
+ */
+async function checkTied(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  specs: readonly ParameterSpec[],
+): Promise<void> {
+  for (const spec of specs) {
+    const [first, ...others] = new Set(
+      candidates(architecture, spec).filter((name) => checkpoint.tensors.has(name)),
+    );
+    if (spec.aliases === undefined || first === undefined) continue;
+    for (const other of others) {
+      const read = await checkpoint.read([first, other]);
+      const [a, b] = [named(read, first).data, named(read, other).data];
+      if (a.length === b.length && a.every((value, i) => value === b[i])) continue;
+      throw new UserFault(
+        `${named(checkpoint.tensors, other).file}: "${first}" and "${other}" are to be the same ` +
+          'tensor, but their values differ',
+        'If each has its own values on purpose, write tie_word_embeddings: false in config.json.',
+      );
+    }
+  }
+}
+
 /**
  * Reads parameters into memory, by canonical name and in the form of the model.
  * @param names canonical name → name in the file
@@ -139,6 +220,7 @@ async function pretrained(dir: string, architecture: Architecture, classes: numb
   const checkpoint = await openCheckpoint(dir);
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
+  await checkTied(checkpoint, architecture, specs);
   const tensors = new Map<string, Tensor>();
   const known = new Map(specs.map((spec) => [spec.name, spec]));
   const hold = (name: string, inFile: HostTensor): void => {

@@ -52,8 +52,8 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   throw new UserFault(
     `config.json says model_type ${type === undefined ? '(none)' : shown(type)}, ` +
       `but this architecture reads ${modelTypes.map((name) => `"${name}"`).join(', ')}`,
-    'Name a checkpoint of this family, or leave `model.architecture` out, so that the family is ' +
-      'found by model_type. `dosimeter plugins` lists the families.',
+    'Name a checkpoint of this family, or the family of the checkpoint as model.architecture: ' +
+      '`dosimeter plugins` lists them.',
   );
 }
 
@@ -88,7 +88,14 @@ export function family(
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
     linears: (config) => [...bodyLinears(config), ...config.part.linears],
-    parameters: (config) => [...bodyParameters(config, tokenTable), ...config.part.parameters],
+    parameters: (config) => [
+      ...bodyParameters(config, tokenTable).map((spec) =>
+        spec.name === tokenTable && config.part.tied.length > 0
+          ? { ...spec, aliases: config.part.tied }
+          : spec,
+      ),
+      ...config.part.parameters,
+    ],
     forward: (config, batch, context) => {
       const { part } = config;
       const body = { model: config, tokenTable };

@@ -33,6 +33,8 @@ export interface HeadPart {
   readonly linears: readonly LinearLayer[];
   /** All parameters of the head, including those of its linear layers. */
   readonly parameters: readonly ParameterSpec[];
+  /** Names in checkpoints of an output table that is the token table. */
+  readonly tied: readonly string[];
   reads(batch: readonly TokenRow[]): Reads;
   /** The outputs. x: (Q, h) → (Q, O), or (B, O) where it pools. */
   outputs(x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
@@ -58,7 +60,9 @@ const oneRowEach = (batch: number): TokenMap => ({
   example: Int32Array.from({ length: batch }, (_, b) => b),
 });
 
-const READS = { first: firstTokens, last: lastTokens, mean: allTokens } as const;
+const READS: Readonly<
+  Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
+> = { first: firstTokens, last: lastTokens, mean: allTokens };
 
 function classifier(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
@@ -74,7 +78,8 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
       ...spec,
       mayBeMissing: true,
     })),
-    reads: READS[head.reads],
+    tied: [],
+    reads: (batch) => READS[head.reads](batch, head.padding ?? null),
     outputs: (states, tokens, context) => {
       const pools = head.reads === 'mean',
         rows = pools ? oneRowEach(tokens.batch) : tokens;
@@ -109,6 +114,8 @@ function cloze(
       ...normParameters(norm, dense.out),
       { ...bias, shape: [model.vocabulary] },
     ],
+    // The table stands beside the bias.
+    tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (x, rows, context) => {
       const activated = activationNamed(head.activation)(context.linear(dense.name, x, rows));
@@ -122,14 +129,15 @@ function cloze(
   };
 }
 
-function causalLm({ output, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
-  const own: Projection[] = output === null ? [] : [output];
+function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
+  const own: Projection[] = tied ? [] : [output];
   return {
     linears: own.map((layer) => ({ ...layer, adaptable: false })),
     parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),
+    tied: tied ? [`${output.name}.weight`, ...aliases] : [],
     reads: beforeAnswers,
     outputs: (x, rows, context) =>
-      output === null
+      tied
         ? linear(x, context.parameter(tokenTable) as Tensor2D, null)
         : context.linear(output.name, x, rows), // (Q, V)
   };

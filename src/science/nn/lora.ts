@@ -146,7 +146,8 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     ...(plan.ratio === 1 ? {} : { rate: (name) => (faster.has(name) ? plan.ratio : 1) }),
     packable: plan.dropout === 0 && plan.bias === 'none' && !plan.freezeA,
     save: async (outDir, saving) => {
-      await save(join(outDir, 'adapter'), plan, factors, biases, saving);
+      const transposed = adapted.some(({ stored }) => stored === 'transposed');
+      await save(join(outDir, 'adapter'), plan, factors, { biases, transposed }, saving);
     },
   };
 }
@@ -168,7 +169,7 @@ async function save(
   dir: string,
   plan: Plan,
   factors: ReadonlyMap<string, FactorNames>,
-  isBias: (name: string) => boolean,
+  { biases: isBias, transposed }: { biases: (name: string) => boolean; transposed: boolean },
   { architecture, read, parameters, base }: SaveContext,
 ): Promise<void> {
   const layers = new Map<string, PeftFactors>();
@@ -198,6 +199,7 @@ async function save(
       residual,
       dropout,
       bias,
+      transposed,
       layers,
       saved,
       biases,

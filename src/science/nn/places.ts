@@ -1,4 +1,5 @@
 /** The tokens that a head reads. */
+import { named } from '../lookup.ts';
 import type { Reads, TokenRow } from '../model/types.ts';
 
 /** One token of each row. */
@@ -12,8 +13,19 @@ function oneEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): 
 /** The first token, [CLS]. */
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneEach(batch, () => 0);
 
-export const lastTokens = (batch: readonly TokenRow[]): Reads =>
-  oneEach(batch, ({ ids }) => ids.length - 1);
+/**
+ * The last token that is not the padding token, or the first where all are. transformers finds the
+ * end of a padded row in this way, so that a row that ends with eos is read before it where
+ * `pad_token_id` is eos's.
+ * @param padding null: the last token
+ */
+export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
+  oneEach(batch, ({ ids, vocabularyIds = ids }) =>
+    Math.max(
+      0,
+      vocabularyIds.findLastIndex((id) => id !== padding),
+    ),
+  );
 
 /** The mask of a cloze prompt. Throws where a row has none. */
 export const maskTokens = (batch: readonly TokenRow[]): Reads =>
@@ -43,3 +55,13 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 /** The targets of `beforeAnswers`: the tokens of the answers, row by row. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length }) => [...ids.subarray(answer)]);
+
+/**
+ * A row for a smaller token table.
+ * @param place the row of that table for each id
+ */
+export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
+  ...row,
+  ids: row.ids.map((id) => named(place, id)),
+  vocabularyIds: row.vocabularyIds ?? row.ids,
+});

@@ -10,6 +10,7 @@ import { named } from '../lookup.ts';
 import type { TokenRow } from '../model/types.ts';
 import { takeRows } from '../tensor/rows.ts';
 import type { Network, Tensors } from './network.ts';
+import { inTable } from './places.ts';
 
 /** The name of the one trained parameter. */
 const ROWS = 'token_rows';
@@ -44,7 +45,7 @@ function renumbered(
   const place = new Map([...others, ...trained].map((id, i) => [id, i]));
   return {
     others,
-    rows: batch.map((row) => ({ ...row, ids: row.ids.map((id) => named(place, id)) })),
+    rows: batch.map((row) => inTable(row, place)),
   };
 }
 

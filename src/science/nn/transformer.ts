@@ -112,6 +112,8 @@ export interface Embeddings {
 /** A classification head over the hidden state of the first or last token, or over their mean. */
 export interface ClassifierHead {
   readonly reads: 'first' | 'last' | 'mean';
+  /** Id of the padding token, which is never the last one that is read; null where there is none. */
+  readonly padding?: number | null;
   /** A layer before the output. */
   readonly dense?: {
     readonly layer: Projection;
@@ -139,8 +141,9 @@ export interface MaskedLmHead {
 
 /** A causal-LM head: x Eᵀ, with the token table or a layer of its own. */
 export interface CausalLmHead {
-  /** Null where the output is tied to the token table. */
-  readonly output: Projection | null;
+  readonly output: Projection;
+  /** Whether the output's weight is the token table. */
+  readonly tied: boolean;
   /** Other names of the output's weight in checkpoints. */
   readonly aliases?: readonly string[];
 }

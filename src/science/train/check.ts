@@ -14,9 +14,9 @@ import { fileName, type ModelSource, resolveNames } from '../nn/base.ts';
 import { readConfig } from '../nn/head.ts';
 import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
-import { completionEncoder } from '../text/completion.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
 import type { AttackTraining } from './attack-training.ts';
+import { checkCompletion } from './check-completion.ts';
 
 interface CheckedModel extends ModelShape {
   readonly positions: number;
@@ -215,33 +215,22 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
     return [problemOf(error, ['model', 'source'])];
   }
   const problems = maxLength === null ? [] : checkLength(maxLength, known.positions);
-  if (head.type === 'cloze') {
-    if (headGiven)
-      problems.push({
-        path: ['head', 'init_from'],
-        message: 'a cloze head is part of the checkpoint: it cannot start from another folder',
-        hint: 'Leave head.init_from out, or write head.type: classifier.',
-      });
-    problems.push(
-      ...checkCloze(head, known.tokenizer, options.classes ?? null, maxLength?.value ?? null),
-    );
-  }
-  if (head.type === 'causal-lm') problems.push(...checkPrompt(head.template, known.tokenizer));
+  if (head.type !== 'classifier' && headGiven)
+    problems.push({
+      path: ['head', 'init_from'],
+      message: `a ${head.type} head is part of the checkpoint: it cannot start from another folder`,
+      hint: 'Leave head.init_from out, or write head.type: classifier.',
+    });
+  const longest = maxLength?.value ?? null;
+  if (head.type === 'cloze')
+    problems.push(...checkCloze(head, known.tokenizer, options.classes ?? null, longest));
+  if (head.type === 'causal-lm')
+    problems.push(...checkCompletion(head.template, known.tokenizer, longest));
   return [
     ...problems,
     ...(await checkAdapter(options, architecture, known)),
     ...checkAttack(options, architecture, known),
   ];
-}
-
-/** The problems of the template of a completion task. */
-function checkPrompt(template: string, tokenizer: TextTokenizer): Problem[] {
-  try {
-    completionEncoder(tokenizer, template);
-    return [];
-  } catch (error) {
-    return [problemOf(error, ['head', 'template'])];
-  }
 }
 
 /** The problems of the adapter, if there is one. */

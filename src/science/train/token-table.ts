@@ -6,8 +6,8 @@
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { named } from '../lookup.ts';
 import type { TokenRow } from '../model/types.ts';
+import { inTable } from '../nn/places.ts';
 import { takeRows } from '../tensor/rows.ts';
 
 export interface TokenTable {
@@ -27,7 +27,7 @@ export function tokenTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
   return {
-    compact: (some) => some.map((row) => ({ ...row, ids: row.ids.map((id) => named(place, id)) })),
+    compact: (some) => some.map((row) => inTable(row, place)),
     shrink: (table) => tf.tidy(() => takeRows(table, tf.tensor1d(used, 'int32'))),
     expand: (table, trained, factor) => {
       const values = table.dataSync().map((x) => x * factor),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Asset } from '../../../src/api.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
@@ -132,6 +132,34 @@ test('tokenizer and weights are checked before anything runs', async () => {
   );
   await rm(weights);
   assert.match(await firstFault('absent'), /^model\.source: /);
+});
+
+test('the log names what of the checkpoint is not read', async () => {
+  const dir = await tempFolder(),
+    weights = join(dir, 'model.safetensors');
+  await cp(checkpoint, dir, { recursive: true });
+  const extra = { shape: [2], data: new Float32Array(2) };
+  const layer = 'bert.encoder.layer.9.output.dense';
+  await writeSafetensors(
+    weights,
+    new Map([
+      ...(await readSafetensors(weights)),
+      ...[1, 2, 3, 4, 5, 6].map((i) => [`${layer}.${i}`, extra] as const),
+      ['cls.seq_relationship.bias', extra],
+    ]),
+  );
+  const { log } = await trainOn(full, { data }, { model: assetAt(dir, 'more tensors') });
+  const names = [1, 2, 3, 4, 5].map((i) => `${layer}.${i}`).join(', ');
+  assert.ok(
+    log.includes(
+      'warning: 6 tensors of the checkpoint are not read, since config.json describes a model ' +
+        `without: ${names}, …`,
+    ),
+    log.join('\n'),
+  );
+  assert.ok(log.some((line) => /other heads are not read: .*cls\.seq_relationship/.test(line)));
+  const plain = await trainOn(full, { data });
+  assert.not.match(plain.log.join('\n'), 'describes a model without');
 });
 
 test.run();

@@ -7,8 +7,10 @@ import { UserFault } from '../../../src/api.ts';
 import { readPeft, readPeftHead, readPeftShapes, writePeft } from '../../../src/science/io/peft.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
 import { named } from '../../../src/science/lookup.ts';
+import { readConfig } from '../../../src/science/nn/head.ts';
 import { present } from '../../rig/present.ts';
 import { bert } from '../families.ts';
+import { openCase } from '../family-cases.ts';
 import { adapterFolder, shape } from '../tiny-bert.ts';
 
 const test = suite<{ dir: string }>('peft');
@@ -181,7 +183,6 @@ test('no setting that would change the numbers is ignored', async ({ dir }) => {
     ],
     [{ init_lora_weights: 'corda' }, /init_lora_weights "corda"/],
     [{ lora_bias: true }, /lora_bias true is not implemented/],
-    [{ fan_in_fan_out: true }, /fan_in_fan_out true/],
     [{ use_qalora: true }, /use_qalora true/],
     [{ layer_replication: [[0, 2]] }, /layer_replication \[\[0,2\]\]/],
     [{ trainable_token_indices: [3] }, /trainable_token_indices/],
@@ -258,6 +259,38 @@ test('what is not implemented or does not fit is refused with file and tensor', 
   await rejects(dir, /holds no adapter_model\.safetensors/);
   await rm(join(dir, 'adapter_config.json'));
   await rejects(dir, /holds no adapter_config\.json/);
+});
+
+test('the config says what PEFT needs to know of a family and its head', async ({ dir }) => {
+  for (const [name, task, transposed, whole] of [
+    ['gpt2-causal', 'CAUSAL_LM', true, null],
+    ['gpt2-classifier', 'SEQ_CLS', true, ['score']],
+    ['llama-causal', 'CAUSAL_LM', false, null],
+    ['roberta-classifier', 'SEQ_CLS', false, ['classifier']],
+    ['distilbert-classifier', 'SEQ_CLS', false, ['pre_classifier', 'classifier']],
+    ['roberta-cloze', null, false, null],
+  ] as const) {
+    const { adapter: folder, architecture, checkpoint } = await openCase(name);
+    const config = architecture.parseConfig(await readConfig(checkpoint), 3);
+    const model = {
+      architecture,
+      linears: architecture.linears(config),
+      parameters: architecture.parameters(config),
+    };
+    const adapter = await readPeft(folder, model),
+      out = join(dir, name);
+    await writePeft(out, adapter, architecture);
+    const written = JSON.parse(await readFile(join(out, 'adapter_config.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
+    assert.equal(
+      ['task_type', 'fan_in_fan_out', 'modules_to_save'].map((field) => written[field]),
+      [task, transposed, whole],
+      name,
+    );
+    assert.equal(await readPeft(out, model), adapter, name);
+  }
 });
 
 test.run();
