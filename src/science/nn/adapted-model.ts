@@ -20,6 +20,7 @@ import { readConfig, readHead } from './head.ts';
 import { productsOf } from './lora-layer.ts';
 import { adaptedWeight } from './magnitude.ts';
 import { type Network, openNetwork } from './network.ts';
+import { outputsOf, rowOutputs } from './outputs.ts';
 
 /** The content of `train.json`, which describes a training without its paths and timings. */
 export interface TrainRecord {
@@ -120,13 +121,15 @@ function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
 /** A network as evaluation and kernels see it. Disposing of it disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
+  const { of, count } = outputsOf(network);
   return {
-    classes: network.classes,
+    outputsOf: of,
+    outputs: count,
     layers: linears
       .filter(({ name }) => adapter.targets.includes(name))
       .map((layer) => adaptedLayer(network, layer)),
     weightName: (layer) => network.fileName(`${layer}.weight`),
-    forward: (batch, tap) => network.forward(batch, initial, tap === undefined ? {} : { tap }),
+    forward: (batch, tap) => rowOutputs(network, batch, initial, tap === undefined ? {} : { tap }),
     dispose: () => network.dispose(),
   };
 }

@@ -17,6 +17,7 @@ import lwp from '../../../plugins/attacks/lwp.ts';
 import none from '../../../plugins/attacks/none.ts';
 import ripple from '../../../plugins/attacks/ripple.ts';
 import bert from '../../../plugins/models/bert.ts';
+import llama from '../../../plugins/models/llama.ts';
 import type {
   AnyPlugin,
   Asset,
@@ -49,6 +50,7 @@ const plugins = [
   bitfit,
   vera,
   bert,
+  llama,
 ] as unknown as AnyPlugin[];
 
 /** A descriptor as the planner hands it to `define`. */
