@@ -21,15 +21,6 @@ function answered({ answer, ...row }: Texts): AnsweredRow {
   return { ...row, answer };
 }
 
-/** `ids` without padding at their end, where a decoder's classifier would read it. */
-function withoutPadding(row: TokenRow, pad: number | null): TokenRow {
-  let end = row.ids.length;
-  while (end > 1 && row.ids[end - 1] === pad) end--;
-  return end === row.ids.length
-    ? row
-    : { ...row, ids: row.ids.slice(0, end), typeIds: row.typeIds.slice(0, end) };
-}
-
 /**
  * The encoder for a head. Throws UserFault where a template cannot be read. The encoder throws it
  * where the template does not fit a row.
@@ -43,8 +34,7 @@ export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): Ro
     const encode = clozeEncoder(settings.template, tokenizer);
     return ({ text, text_pair: pair }, maxLength) => encode(text, pair, maxLength);
   }
-  return ({ text, text_pair: pair }, maxLength) =>
-    withoutPadding(tokenizer.encode(text, pair, maxLength), tokenizer.special.pad);
+  return ({ text, text_pair: pair }, maxLength) => tokenizer.encode(text, pair, maxLength);
 }
 
 /**
