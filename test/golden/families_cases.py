@@ -159,6 +159,11 @@ CASES = [
     Case('deberta-v3-classifier', 'deberta-v2', DebertaV2Config, 'classifier', deberta, older=older_deberta),
     Case('deberta-v3-cloze', 'deberta-v2', DebertaV2Config, 'cloze', {**deberta, 'legacy': False}),
     Case('deberta-v3-cloze-legacy', 'deberta-v2', DebertaV2Config, 'cloze', {**deberta, 'legacy': True}),
+    # What v2's configurations allow: layers of their own for positions, which are clipped; absolute positions and types too.
+    Case('deberta-v2-classifier', 'deberta-v2', DebertaV2Config, 'classifier',
+         {**deberta, 'share_att_key': False, 'position_buckets': -1, 'max_relative_positions': 7, 'norm_rel_ebd': 'none', 'position_biased_input': True,
+          'type_vocab_size': 2, 'pooler_hidden_act': 'tanh'}),
+    Case('deberta-v2-cloze-p2c', 'deberta-v2', DebertaV2Config, 'cloze', {**deberta, 'share_att_key': False, 'position_buckets': 7, 'pos_att_type': 'p2c'}),
     # ---- Gemma
     Case('gemma-causal', 'gemma', GemmaConfig, 'causal-lm', {**decoder, **rope(), **PAD, 'num_key_value_heads': 1, 'head_dim': 8}, older=older_rope('type')),
     Case('gemma-classifier', 'gemma', GemmaConfig, 'classifier', {**decoder, **rope(), **PAD, 'head_dim': 6}),

@@ -7,13 +7,13 @@ import type { JsonObject } from '../../src/api.ts';
 import { randomStream } from '../../src/random/random.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 import type { Adapter, AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { bert } from '../science/families.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
 import { saveTrained } from '../../src/science/train/save.ts';
+import { bert } from '../science/families.ts';
 
 export interface Start {
   readonly checkpoint: string;

@@ -64,6 +64,11 @@ export interface LinearLayer {
   readonly stored?: 'transposed';
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
+  /**
+   * Whether relative positions enter it beside the tokens: for a text of T tokens up to 2T − 1 rows
+   * in each copy (`ForwardContext.copies`).
+   */
+  readonly relative?: boolean;
 }
 
 /** For each of the S rows of an activation, the row of the batch that it belongs to. */
@@ -87,6 +92,13 @@ export interface ForwardContext {
    * result.
    */
   readonly scope: <T extends Tensor>(part: () => T) => T;
+  /**
+   * Which rows of the batch may share what enters a linear layer but belongs to no row (a table of
+   * relative positions): those with the same number, which follow each other, (B). Each number gets
+   * a copy, whose rows count as those of the first row of the batch with that number. Absent where
+   * all rows may share one.
+   */
+  readonly copies?: Int32Array;
   /**
    * Present while text is generated: the rows of the batch follow the tokens that it holds. Nothing
    * is differentiated under a cache.

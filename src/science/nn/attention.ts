@@ -28,20 +28,38 @@ const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor
   tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
 
 // (S, n) → (B, H, T, d). Padding holds a copy of a real token, which is finite and masked out.
-const pad = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
+export const pad = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
   split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
 
 // (S, n) → (B, H, T, d) with zeros at padding, for gradients, which are summed over all positions.
-const padZero = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
+export const padZero = (
+  x: Tensor2D,
+  { width, index }: Side,
+  batch: number,
+  heads: number,
+): Tensor =>
   split(index === null ? x : scatterRows(x, index.places, batch * width), batch, width, heads);
 
 // (B, H, T, d) → (S, n)
-function unpad(x: Tensor, { width, index }: Side, batch: number): Tensor2D {
+export function unpad(x: Tensor, { width, index }: Side, batch: number): Tensor2D {
   const inOrder = tf.transpose(x, [0, 2, 1, 3]); // (B, T, H, d)
   const positions = batch * width;
   const rows = tf.reshape<Rank.R2>(inOrder, [positions, inOrder.size / positions]); // (B·T, n)
   return index === null ? rows : takeRows(rows, index.places);
 }
+
+/** The tensors of a side, which an operation saves with what its gradient uses. */
+export const indexesOf = ({ index }: Side): Tensor1D[] =>
+  index === null ? [] : [index.padded, index.places];
+
+/** The side with its tensors as they were saved, which are taken off the front of `saved`. */
+export const restored = ({ width, index }: Side, saved: Tensor[]): Side => ({
+  width,
+  index:
+    index === null
+      ? null
+      : { padded: saved.shift() as Tensor1D, places: saved.shift() as Tensor1D },
+});
 
 /** Keys or values in the padded shape. k: (S, Hk·d) → (B, Hk, T, d). */
 export const padded = (k: Tensor2D, keys: Side, batch: number, kvHeads: number): Tensor =>
@@ -102,9 +120,7 @@ export function attention(
       const biased = bias === undefined ? products : tf.add(products, bias);
       const P = tf.softmax(mask === null ? biased : tf.add(biased, mask));
       // The indexes must be saved too, since they belong to the scope of the forward pass.
-      const indexes = [queries, keys].flatMap(({ index }) =>
-        index === null ? [] : [index.padded, index.places],
-      );
+      const indexes = [queries, keys].flatMap(indexesOf);
       const weights = kept === undefined ? P : tf.mul(P, kept); // P̃
       return {
         value: unpad(apart(tf.matMul(weights, V)), queries, batch), // (Q, H·d)
@@ -112,15 +128,8 @@ export function attention(
       };
     },
     backward: (dy, [Q, K, V, P, ...rest], needs) => {
-      const restore = ({ width, index }: Side): Side => ({
-        width,
-        index:
-          index === null
-            ? null
-            : { padded: rest.shift() as Tensor1D, places: rest.shift() as Tensor1D },
-      });
-      const querySide = restore(queries),
-        keySide = restore(keys),
+      const querySide = restored(queries, rest),
+        keySide = restored(keys, rest),
         keeping = rest[0];
       const dO = grouped(padZero(dy, querySide, batch, heads)); // (B, Hk, G·Tq, d)
       const dV = needs[2]

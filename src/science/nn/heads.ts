@@ -17,6 +17,7 @@ import { activationNamed } from './activation.ts';
 import { dropout } from './dropout.ts';
 import { allTokens } from './layout.ts';
 import { linear } from './linear.ts';
+import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
 import type {
   CausalLmHead,
@@ -25,8 +26,8 @@ import type {
   Projection,
   Transformer,
 } from './transformer.ts';
-import { type Body, normalised } from './transformer-forward.ts';
-import { adaptable, linearParameters, normParameters } from './transformer-parts.ts';
+import type { Body } from './transformer-forward.ts';
+import { linearParameters, normParameters } from './transformer-parts.ts';
 import { verbalizerLogits } from './verbalizer.ts';
 
 export interface HeadPart {
@@ -108,7 +109,7 @@ function cloze(
     );
   const { dense, norm, bias } = head;
   return {
-    linears: [adaptable(dense)],
+    linears: [{ ...dense, adaptable: head.adaptable ?? true }],
     parameters: [
       ...linearParameters(dense),
       ...normParameters(norm, dense.out),

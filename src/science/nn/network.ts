@@ -132,6 +132,16 @@ function ownTensors(
   return own;
 }
 
+/** Returns streams whose masks are drawn anew where a layer is applied more than once. */
+function anew(random: (name: string) => RandomStream): (name: string) => RandomStream {
+  const uses = new Map<string, number>();
+  return (name) => {
+    const use = (uses.get(name) ?? 0) + 1;
+    uses.set(name, use);
+    return random(use === 1 ? name : `${name}/${use}`);
+  };
+}
+
 /** @param initial initial values of the trained parameters  @param frozen initial value of any */
 function forwardOf(
   { architecture, adapter }: NetworkOptions,
@@ -148,7 +158,7 @@ function forwardOf(
     { dropout, adapterRandom: random, tap, layerwise = false, cache } = {},
   ) => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
-    const layerContext = { parameter, ...(random === undefined ? {} : { random }) };
+    const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
     const context: ForwardContext = {
       parameter,
       linear: (layer, x, tokens) => {
@@ -165,6 +175,8 @@ function forwardOf(
       },
       // A tap may keep the tensors that it is shown, so nothing is freed under one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
+      // A tap looks at each row by itself, so that no two may share what enters a layer.
+      ...(tap === undefined ? {} : { copies: Int32Array.from(batch, (_, b) => b) }),
       ...(dropout === undefined ? {} : { dropout }),
       ...(cache === undefined ? {} : { cache }),
     };

@@ -187,6 +187,7 @@ function forwardOver(
     const logits = first.architecture.forward(first.config, batches.flat(), {
       parameter,
       scope: (part) => tf.tidy(part),
+      copies: members,
       linear: (layer, x, tokens) => {
         const bounds = boundsAt(tokens);
         if (heads.has(layer))

@@ -11,47 +11,26 @@ import { add, differentiable } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
 import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
+import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
-import { addLayerNorm, layerNorm, rmsNorm, scaleNorm } from './layer-norm.ts';
 import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
+import { addNormalised, normalised } from './norms.ts';
+import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
-import type { Attention, FeedForward, Layer, Norm, Rotary, Transformer } from './transformer.ts';
+import type {
+  Attention,
+  FeedForward,
+  Layer,
+  Norm,
+  RelativeTable,
+  Rotary,
+  Transformer,
+} from './transformer.ts';
 
 export interface HiddenStates {
   readonly x: Tensor2D;
   readonly rows: TokenMap;
-}
-
-/** x normalised. x: (S, h) → (S, h). */
-export function normalised(
-  { name, kind, epsilon, bias = kind === 'layer', offset }: Norm,
-  x: Tensor2D,
-  { parameter }: ForwardContext,
-): Tensor2D {
-  const gamma = parameter(`${name}.weight`) as Tensor1D;
-  if (kind === 'rms') return rmsNorm(x, gamma, epsilon, offset);
-  return bias
-    ? layerNorm(x, gamma, parameter(`${name}.bias`) as Tensor1D, epsilon)
-    : scaleNorm(x, gamma, epsilon);
-}
-
-/** The norm of x + residual. */
-function addNormalised(
-  norm: Norm,
-  x: Tensor2D,
-  residual: Tensor2D,
-  context: ForwardContext,
-): Tensor2D {
-  const { name, kind, epsilon, bias = kind === 'layer' } = norm;
-  if (kind === 'rms' || !bias) return normalised(norm, add(x, residual), context);
-  return addLayerNorm(
-    x,
-    residual,
-    context.parameter(`${name}.weight`) as Tensor1D,
-    context.parameter(`${name}.bias`) as Tensor1D,
-    epsilon,
-  );
 }
 
 /** A model's description, and the name of its token table. */
@@ -69,6 +48,7 @@ interface Pass {
   /** The masks by kind of attention, of all tokens and of those that the head reads. */
   readonly masks: ReadonlyMap<string, Tensor4D | null>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
+  readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
   /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
   readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
 }
@@ -82,7 +62,8 @@ const isLast = ({ model }: Pass, i: number): boolean => i === model.layers.lengt
 function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: Layout): Pass {
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
-    angles = new Map<Rotary, { all: Angles; read: Angles }>();
+    angles = new Map<Rotary, { all: Angles; read: Angles }>(),
+    tables = new Map<RelativeTable, RelativeRows>();
   model.layers.forEach(({ attention: own }, i) => {
     const last = i === model.layers.length - 1,
       key = maskKey(own, last);
@@ -100,6 +81,11 @@ function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: 
       const read = layout.read.index === null ? all : anglesOf(own.rotary, layout.read.places);
       angles.set(own.rotary, { all, read });
     }
+    const table = own.relative?.table;
+    if (table !== undefined && context.cache !== undefined)
+      throw new Error('no text is generated with relative positions');
+    if (table !== undefined && !tables.has(table))
+      tables.set(table, openRelative(table, layout, context));
   });
   return {
     model,
@@ -108,6 +94,7 @@ function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: 
     layout,
     masks,
     angles,
+    tables,
     dropping: (place) => (model.dropout.includes(place) ? context.dropout : undefined),
   };
 }
@@ -159,44 +146,6 @@ const scaled = (x: Tensor2D, by: number): Tensor2D =>
     forward: () => ({ value: tf.mul<Tensor2D>(x, by), saved: [] }),
     backward: (dy) => [tf.mul(dy, by)],
   });
-
-/** `count` columns of x from `start`. (S, n) → (S, count) */
-const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
-  differentiable([x], {
-    forward: () => ({ value: tf.slice(x, [0, start], [x.shape[0], count]), saved: [] }),
-    backward: (dy) => [
-      tf.pad(dy, [
-        [0, 0],
-        [start, x.shape[1] - start - count],
-      ]),
-    ],
-  });
-
-/** The columns of (S, H·3·d) that belong to part `which` of each head. → (S, H·d) */
-const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
-  const [S, n] = x.shape,
-    d = n / heads / 3;
-  return differentiable([x], {
-    forward: () => ({
-      value: tf.reshape<Rank.R2>(
-        tf.slice(tf.reshape(x, [S, heads, 3, d]), [0, 0, which, 0], [S, heads, 1, d]),
-        [S, heads * d],
-      ),
-      saved: [],
-    }),
-    backward: (dy) => [
-      tf.reshape(
-        tf.pad(tf.reshape(dy, [S, heads, 1, d]), [
-          [0, 0],
-          [0, 0],
-          [which, 2 - which],
-          [0, 0],
-        ]),
-        [S, n],
-      ),
-    ],
-  });
-};
 
 /** The norm of each head's features, (d). x: (S, H·d) → (S, H·d). */
 function headNorm(norm: Norm, x: Tensor2D, heads: number, context: ForwardContext): Tensor2D {
@@ -295,7 +244,7 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     last ? 'read' : 'all',
     pass,
   );
-  const { heads, kvHeads, scale } = own,
+  const { heads, kvHeads, scale, relative } = own,
     batch = layout.lengths.length;
   const shape = {
     batch,
@@ -306,9 +255,19 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     keys: layout.all.side,
     mask: named(pass.masks, maskKey(own, last)),
   };
+  const bias =
+    relative &&
+    relativeBias(
+      relative,
+      [q, k],
+      named(pass.tables, relative.table),
+      { batch, heads, scale: scale ?? 1 / Math.sqrt(own.headWidth), layout, last },
+      context,
+      dropping('embeddings'),
+    ); // (B, H, Tq, T)
   const mixed =
     context.cache === undefined
-      ? attention(q, k, v, shape, kept(shape, dropping('attention')))
+      ? attention(q, k, v, shape, { ...(bias && { bias }), ...kept(shape, dropping('attention')) })
       : extended(context.cache, i, [q, k, v], shape); // (Q, H·d)
   return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
 }

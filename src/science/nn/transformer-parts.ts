@@ -2,9 +2,6 @@
 import type { LinearLayer, ParameterSpec } from '../model/types.ts';
 import type { Layer, Norm, Projection, Transformer } from './transformer.ts';
 
-/** A linear layer that adapters may adapt. */
-export const adaptable = (layer: Projection): LinearLayer => ({ ...layer, adaptable: true });
-
 /** The weight (m, n) and, where it has one, the bias (m) of a linear layer. */
 export const linearParameters = ({
   name,
@@ -26,15 +23,23 @@ export const normParameters = (
   ...(bias ? [{ name: `${name}.bias`, shape: [width] }] : []),
 ];
 
-const present = (list: readonly (Projection | undefined)[]): Projection[] =>
-  list.filter((layer) => layer !== undefined);
+const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
+  list.filter((layer) => layer !== null && layer !== undefined);
+
+/** The layers that the relative positions enter, which may be those of the tokens. */
+const ofPositions = ({ attention: { relative } }: Layer): Projection[] =>
+  present([relative?.key, relative?.query]);
 
 /** The linear layers of one layer of the transformer, in forward order. */
-function projections({ attention, feedForward }: Layer): Projection[] {
+function projections(layer: Layer): Projection[] {
+  const { attention, feedForward } = layer;
   const { input, output } = attention,
     { input: wide, down } = feedForward;
+  const own = 'fused' in input ? [input.fused] : [input.query, input.key, input.value];
+  const names = own.map(({ name }) => name);
   return [
-    ...('fused' in input ? [input.fused] : [input.query, input.key, input.value]),
+    ...own,
+    ...ofPositions(layer).filter(({ name }) => !names.includes(name)),
     output,
     ...('fused' in wide ? [wide.fused] : present([wide.gate, wide.up])),
     down,
@@ -52,20 +57,22 @@ function norms({ attention, norms: { attention: first, feedForward } }: Layer, h
   ];
 }
 
-export const bodyLinears = ({ layers }: Transformer): LinearLayer[] =>
-  layers.flatMap(projections).map(adaptable);
+export function bodyLinears({ layers }: Transformer): LinearLayer[] {
+  const relative = new Set(layers.flatMap(ofPositions).map(({ name }) => name));
+  return layers.flatMap(projections).map((layer) => ({
+    ...layer,
+    adaptable: true,
+    ...(relative.has(layer.name) ? { relative: true } : {}),
+  }));
+}
 
 /** The tables and norms of the relative positions, once for all layers that share them. */
 function relativeParameters({ layers, hidden }: Transformer): ParameterSpec[] {
-  const specs = new Map<string, ParameterSpec>();
-  for (const { attention } of layers) {
-    const { relative } = attention;
-    if (relative === undefined) continue;
-    specs.set(relative.table, { name: relative.table, shape: [2 * relative.span, hidden] });
-    if (relative.norm !== null)
-      for (const spec of normParameters(relative.norm, hidden)) specs.set(spec.name, spec);
-  }
-  return [...specs.values()];
+  const tables = new Set(present(layers.map(({ attention }) => attention.relative?.table)));
+  return [...tables].flatMap(({ name, span, norm }) => [
+    { name, shape: [2 * span, hidden] },
+    ...(norm === null ? [] : normParameters(norm, hidden)),
+  ]);
 }
 
 /** @param tokenTable the name of the token table, (V, h) */

@@ -37,17 +37,30 @@ export interface Rotary {
   readonly factor?: number;
 }
 
-/** Disentangled attention (He et al. 2021), with its query and key of relative positions shared. */
-export interface Relative {
-  /** The table of relative positions, (2·span, h). */
-  readonly table: string;
+/** A table of relative positions, (2·span, h), which the layers of a model share. */
+export interface RelativeTable {
+  readonly name: string;
+  /** The row of a query and a key that stand side by side is `span`. */
   readonly span: number;
-  /** Positions are bucketed logarithmically beyond buckets/2. Null: they are clipped. */
+  /**
+   * Positions are bucketed logarithmically beyond count/2, up to `positions`. Null: they are
+   * clipped.
+   */
   readonly buckets: { readonly count: number; readonly positions: number } | null;
   /** The norm of the table's rows. */
   readonly norm: Norm | null;
-  /** The terms: content to position, position to content. */
-  readonly terms: readonly ('c2p' | 'p2c')[];
+}
+
+/** Disentangled attention (He et al. 2021). Its terms have the scale of the scores. */
+export interface Relative {
+  readonly table: RelativeTable;
+  /**
+   * The layer that makes keys of the table's rows, which adds the term of content to position: that
+   * of the tokens' keys where the two are shared. Null: no such term.
+   */
+  readonly key: Projection | null;
+  /** The layer that makes queries of them, likewise, for the term of position to content. */
+  readonly query: Projection | null;
 }
 
 export interface Attention {
@@ -131,6 +144,8 @@ export interface ClassifierHead {
 /** A masked-LM head: LN(act(x Wᵀ + b)) Eᵀ + bias, with E the token table. */
 export interface MaskedLmHead {
   readonly dense: Projection;
+  /** Whether an adapter may adapt the dense layer. Default: true. */
+  readonly adaptable?: boolean;
   readonly activation: string;
   readonly norm: Norm;
   /** The bias over the vocabulary, (V), with its other names in checkpoints. */

@@ -17,9 +17,12 @@ export function batches(lengths: readonly number[], batchTokens: number): Int32A
   return out.map((rows) => Int32Array.from(rows));
 }
 
+/** A bound on the rows that enter a layer for each token; see `LinearLayer.relative`. */
+const rowsOf = ({ relative = false }: AdaptedLayer): number => (relative ? 3 : 1);
+
 /** Returns the bytes of a layer's h and δ over `tokens` tokens. */
 export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number =>
-  4 * tokens * (layer.in + classes * layer.out);
+  4 * tokens * rowsOf(layer) * (layer.in + classes * layer.out);
 
 /**
  * Divides the layers into groups whose h and δ over `tokens` tokens fit into `memoryMB` together. A

@@ -1,0 +1,222 @@
+import { defineModel, UserFault } from '../../src/api.ts';
+import { BERT_TABLE, isUntied } from '../../src/families/bert-like.ts';
+import { layerNorm, layersOf, linear } from '../../src/families/parts.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
+import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
+import type {
+  Embeddings,
+  Family,
+  Layer,
+  MaskedLmHead,
+  RelativeTable,
+  Transformer,
+} from '../../src/science/nn/transformer.ts';
+import { shown } from '../../src/untrusted/json.ts';
+
+/** transformers' DebertaV2ForSequenceClassification and DebertaV2ForMaskedLM. */
+const deberta: Family = {
+  modelTypes: ['deberta-v2'],
+  prefix: 'deberta.',
+  outer: ['pooler', 'classifier', 'cls', 'lm_predictions'],
+  tokenTable: BERT_TABLE,
+  heads: {
+    classifier: {
+      transformersName: 'DebertaV2ForSequenceClassification',
+      modules: ['classifier'],
+    },
+    cloze: { transformersName: 'DebertaV2ForMaskedLM' },
+  },
+  describe,
+};
+
+/** A size that stands for another one where it is absent, null, or not above 0. */
+const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T => {
+  const value = fields.raw(field) ?? 0;
+  return typeof value === 'number' && value <= 0 ? other : fields.count(field, 'positions');
+};
+
+/** The terms of disentangled attention: a list, or one text with bars, as in DeBERTa-v3's files. */
+function termsOf(fields: ConfigFields): readonly string[] {
+  const value = fields.raw('pos_att_type') ?? [];
+  const terms =
+    typeof value === 'string'
+      ? value
+          .toLowerCase()
+          .split('|')
+          .map((term) => term.trim())
+      : value;
+  if (
+    Array.isArray(terms) &&
+    terms.length > 0 &&
+    terms.every((term) => term === 'c2p' || term === 'p2c')
+  )
+    return terms as string[];
+  throw new UserFault(
+    `config.json: pos_att_type ${shown(value)} is not implemented`,
+    'Implemented: "c2p", "p2c", or both.',
+  );
+}
+
+function tableOf(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
+  const most = sizeOr(fields, 'max_relative_positions', positions),
+    count = sizeOr(fields, 'position_buckets', null);
+  if (count !== null && (count < 2 || most - 1 <= Math.floor(count / 2)))
+    throw new UserFault(
+      `config.json: position_buckets ${count} is not implemented for ${most} positions`,
+      'Half of the buckets must be fewer than the positions, and at least 1.',
+    );
+  return {
+    name: 'encoder.rel_embeddings.weight',
+    span: count ?? most,
+    buckets: count === null ? null : { count, positions: most },
+    norm:
+      fields.choice('norm_rel_ebd', ['none', 'layer_norm'], 'none') === 'none'
+        ? null
+        : layerNorm('encoder.LayerNorm', epsilon),
+  };
+}
+
+/** Throws UserFault where config.json asks for a part that is not implemented. */
+function refuse(fields: ConfigFields, hidden: number, headWidth: number): void {
+  if (!fields.flag('relative_attention', false))
+    throw new UserFault(
+      'config.json: relative_attention false is not implemented',
+      'DeBERTa-v2 and v3 have disentangled attention.',
+    );
+  fields.only('conv_kernel_size', [0]);
+  fields.only('embedding_size', [hidden]);
+  fields.only('pooler_hidden_size', [hidden]);
+  fields.only('attention_head_size', [headWidth]);
+}
+
+function embeddingsOf(
+  fields: ConfigFields,
+  positions: number,
+  vocabulary: number,
+  epsilon: number,
+): Embeddings {
+  const rows = fields.raw('type_vocab_size') ?? 0;
+  return {
+    ...(fields.flag('position_biased_input', true)
+      ? {
+          positions: {
+            table: 'embeddings.position_embeddings.weight',
+            rows: positions,
+            first: 0,
+          },
+        }
+      : {}),
+    ...(rows === 0
+      ? {}
+      : {
+          types: {
+            table: 'embeddings.token_type_embeddings.weight',
+            rows: fields.count('type_vocab_size', 'types'),
+          },
+        }),
+    norm: layerNorm('embeddings.LayerNorm', epsilon),
+    padding: fields.token('pad_token_id', vocabulary, 0),
+  };
+}
+
+/**
+ * `legacy` names the head of the first releases in transformers. Without it the head is Microsoft's
+ * own, whose dense layer transformers calls the output table, so that PEFT adapts it by no
+ * `all-linear`.
+ */
+function maskedLm(fields: ConfigFields, hidden: number, epsilon: number): MaskedLmHead {
+  const activation = fields.activation('hidden_act', 'gelu');
+  return fields.flag('legacy', true)
+    ? {
+        dense: linear('cls.predictions.transform.dense', hidden, hidden),
+        activation,
+        norm: layerNorm('cls.predictions.transform.LayerNorm', epsilon),
+        bias: { name: 'cls.predictions.bias', aliases: ['cls.predictions.decoder.bias'] },
+        untied: isUntied(fields),
+      }
+    : {
+        dense: linear('lm_predictions.lm_head.dense', hidden, hidden),
+        adaptable: false,
+        activation,
+        norm: layerNorm('lm_predictions.lm_head.LayerNorm', epsilon),
+        bias: { name: 'lm_predictions.lm_head.bias' },
+        untied: false,
+      };
+}
+
+function describe(fields: ConfigFields): Transformer {
+  const activation = fields.activation('hidden_act', 'gelu'),
+    vocabulary = fields.count('vocab_size', 'vocabulary', 128_100),
+    hidden = fields.count('hidden_size', 'width', 1536),
+    heads = fields.count('num_attention_heads', 'heads', 24),
+    headWidth = fields.quotient('hidden_size', 'num_attention_heads'),
+    layers = fields.count('num_hidden_layers', 'layers', 24),
+    wide = fields.count('intermediate_size', 'wide width', 6144),
+    positions = fields.count('max_position_embeddings', 'positions', 512),
+    epsilon = fields.positive('layer_norm_eps', 1e-7),
+    shared = fields.flag('share_att_key', false);
+  refuse(fields, hidden, headWidth);
+  const terms = termsOf(fields),
+    table = tableOf(fields, positions, epsilon);
+  const layer = (name: string): Layer => {
+    const own = (part: string) => linear(`${name}.attention.self.${part}`, hidden, hidden);
+    const query = own('query_proj'),
+      key = own('key_proj');
+    return {
+      arrangement: 'post',
+      attention: {
+        input: { query, key, value: own('value_proj') },
+        output: linear(`${name}.attention.output.dense`, hidden, hidden),
+        heads,
+        kvHeads: heads,
+        headWidth,
+        scale: 1 / Math.sqrt(headWidth * (1 + new Set(terms).size)),
+        causal: false,
+        relative: {
+          table,
+          key: terms.includes('c2p') ? (shared ? key : own('pos_key_proj')) : null,
+          query: terms.includes('p2c') ? (shared ? query : own('pos_query_proj')) : null,
+        },
+      },
+      feedForward: {
+        activation,
+        input: { up: linear(`${name}.intermediate.dense`, hidden, wide) },
+        down: linear(`${name}.output.dense`, wide, hidden),
+      },
+      norms: {
+        attention: layerNorm(`${name}.attention.output.LayerNorm`, epsilon),
+        feedForward: layerNorm(`${name}.output.LayerNorm`, epsilon),
+      },
+    };
+  };
+  return {
+    vocabulary,
+    hidden,
+    positions,
+    initializerRange: fields.positive('initializer_range', 0.02),
+    embeddings: embeddingsOf(fields, positions, vocabulary, epsilon),
+    layers: layersOf(layers, (i) => layer(`encoder.layer.${i}`)),
+    dropout: ['embeddings', 'attention', 'residual', 'head'],
+    heads: {
+      classifier: {
+        reads: 'first',
+        dense: {
+          layer: linear('pooler.dense', hidden, hidden),
+          activation: fields.activation('pooler_hidden_act', 'gelu'),
+          adaptable: true,
+        },
+        output: { name: 'classifier', in: hidden, bias: true },
+      },
+      cloze: maskedLm(fields, hidden, epsilon),
+    },
+  };
+}
+
+export default defineModel<Architecture>({
+  name: 'deberta-v2',
+  summary:
+    'DeBERTa-v2 and v3 (He et al. 2021; 2023), without a convolution: an encoder with a ' +
+    'classification or masked-LM head.',
+  modelTypes: deberta.modelTypes,
+  load: async () => (await import('../../src/science/nn/family.ts')).family(deberta),
+});
