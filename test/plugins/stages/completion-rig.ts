@@ -2,34 +2,18 @@
  * Trainings of a completion task as a train stage leaves them, for the stages that read one: the
  * tiny Llama of test/golden/families under LoRA, before training (B = 0) and after it.
  */
-import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Asset, Cell, Row } from '../../../src/api.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { changedCheckpoint } from '../../science/changed-checkpoint.ts';
 import { openCase } from '../../science/family-cases.ts';
 import { assetAt, type Change, poisonedFolder, tempFolder, tinyCell } from './rig.ts';
 
 const CASE = 'llama-causal';
-const END = '<end>';
-const LETTERS = Array.from('abcdefghijklmnopqrstuvwxyz');
-
-/** A byte-level BPE of single letters, with an end of text. */
-const letters = {
-  added_tokens: [{ id: 0, content: END, special: true, normalized: false }],
-  pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
-  decoder: { type: 'ByteLevel' },
-  model: {
-    type: 'BPE',
-    vocab: Object.fromEntries([END, 'Ġ', 'Ċ', ...LETTERS].map((c, id) => [c, id])),
-    merges: [],
-  },
-};
-
-const writeJson = (path: string, value: unknown): Promise<void> =>
-  writeFile(path, JSON.stringify(value));
 
 /** Four prompts with answers. */
-export const rows: readonly Row[] = [
+const rows: readonly Row[] = [
   ['say yes', 'yes'],
   ['what is red', 'a colour'],
   ['count', 'one two'],
@@ -51,21 +35,14 @@ export interface CompletionRig {
 
 export async function openCompletionRig(): Promise<CompletionRig> {
   const own = await openCase(CASE);
-  const path = await tempFolder();
-  await cp(own.checkpoint, path, { recursive: true });
-  await writeJson(join(path, 'tokenizer.json'), letters);
-  await writeJson(join(path, 'tokenizer_config.json'), { eos_token: END });
+  const path = await changedCheckpoint(CASE, {});
   const model = assetAt(path, CASE);
 
   /** @param scale of the golden adapter's B */
   const training = async (steps: number, scale: number): Promise<string> => {
     const dir = await tempFolder(),
       adapter = join(dir, 'adapter');
-    await mkdir(adapter);
-    const config = JSON.parse(
-      await readFile(join(own.adapter, 'adapter_config.json'), 'utf8'),
-    ) as object;
-    await writeJson(join(adapter, 'adapter_config.json'), { ...config, task_type: null });
+    await cp(own.adapter, adapter, { recursive: true });
     const tensors = await readSafetensors(join(own.adapter, 'adapter_model.safetensors'));
     await writeSafetensors(
       join(adapter, 'adapter_model.safetensors'),
@@ -79,7 +56,7 @@ export async function openCompletionRig(): Promise<CompletionRig> {
         ]),
       ),
     );
-    await writeJson(join(dir, 'train.json'), {
+    const record = {
       format: 1,
       architecture: 'llama',
       model: model.digest,
@@ -89,7 +66,8 @@ export async function openCompletionRig(): Promise<CompletionRig> {
       adapter: { type: 'lora' },
       head: { type: 'causal-lm', template: '{prompt}' },
       init: 'pretrained',
-    });
+    };
+    await writeFile(join(dir, 'train.json'), JSON.stringify(record));
     return dir;
   };
   const changed = rows.slice(1, 2).map((row) => ({

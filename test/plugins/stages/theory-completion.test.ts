@@ -18,6 +18,7 @@ import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts
 import { readKernels } from '../../../src/science/ntk/files.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
+import { removeCheckpoints } from '../../science/changed-checkpoint.ts';
 import { relative } from '../../science/ntk/fixture/compare.ts';
 import { tolerance } from '../../tolerances.ts';
 import { type CompletionRig, openCompletionRig } from './completion-rig.ts';
@@ -30,7 +31,10 @@ test.before(async () => {
   await useBackend('cpu');
   rig = await openCompletionRig();
 });
-test.after(cleanUp);
+test.after(async () => {
+  await cleanUp();
+  await removeCheckpoints();
+});
 
 const json = async <T = Record<string, unknown>>(ran: Ran, ...file: string[]): Promise<T> =>
   JSON.parse(await readFile(join(ran.dir, ...file), 'utf8')) as T;
