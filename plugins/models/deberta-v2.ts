@@ -1,8 +1,6 @@
 import { defineModel, UserFault } from '../../src/api.ts';
 import { BERT_TABLE, isUntied } from '../../src/families/bert-like.ts';
-import { layerNorm, layersOf, linear } from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
-import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
+import type { ConfigFields } from '../../src/families/description.ts';
 import type {
   Embeddings,
   Family,
@@ -10,7 +8,9 @@ import type {
   MaskedLmHead,
   RelativeTable,
   Transformer,
-} from '../../src/science/nn/transformer.ts';
+} from '../../src/families/description.ts';
+import { layerNorm, layersOf, linear } from '../../src/families/parts.ts';
+import type { Architecture } from '../../src/science/model/types.ts';
 import { shown } from '../../src/untrusted/json.ts';
 
 /** transformers' DebertaV2ForSequenceClassification and DebertaV2ForMaskedLM. */

@@ -1,4 +1,6 @@
 import { defineModel } from '../../src/api.ts';
+import type { ConfigFields } from '../../src/families/description.ts';
+import type { Family, Layer, Transformer } from '../../src/families/description.ts';
 import {
   lastTokenClassifier,
   layerNorm,
@@ -7,8 +9,6 @@ import {
   rotaryOf,
 } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
-import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
 
 /** transformers' GPTNeoXForSequenceClassification and GPTNeoXForCausalLM. */
 const neox: Family = {

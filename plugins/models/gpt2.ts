@@ -1,8 +1,8 @@
 import { defineModel } from '../../src/api.ts';
+import type { ConfigFields } from '../../src/families/description.ts';
+import type { Family, Layer, Transformer } from '../../src/families/description.ts';
 import { conv1d, lastTokenClassifier, layerNorm, layersOf } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
-import type { Family, Layer, Transformer } from '../../src/science/nn/transformer.ts';
 
 /** transformers' GPT2ForSequenceClassification and GPT2LMHeadModel. */
 const gpt2: Family = {

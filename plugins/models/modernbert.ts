@@ -1,9 +1,9 @@
 import { defineModel } from '../../src/api.ts';
 import { isUntied } from '../../src/families/bert-like.ts';
+import type { ConfigFields } from '../../src/families/description.ts';
+import type { Family, Layer, Rotary, Transformer } from '../../src/families/description.ts';
 import { layerNorm, layersOf, linear, rotaryOf } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import type { ConfigFields } from '../../src/science/nn/config-fields.ts';
-import type { Family, Layer, Rotary, Transformer } from '../../src/science/nn/transformer.ts';
 
 /** transformers' ModernBertForSequenceClassification and ModernBertForMaskedLM. */
 const modernbert: Family = {

@@ -1,8 +1,8 @@
 import { defineModel } from '../../src/api.ts';
 import { BERT_TABLE, bertLike, isUntied } from '../../src/families/bert-like.ts';
+import type { Family } from '../../src/families/description.ts';
 import { layerNorm, linear } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import type { Family } from '../../src/science/nn/transformer.ts';
 
 /**
  * transformers' RobertaForSequenceClassification and RobertaForMaskedLM. Positions start behind the

@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
+import type { Family } from '../../src/families/description.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
-import type { Family } from '../../src/science/nn/transformer.ts';
 import { roberta } from './roberta.ts';
 
 /** RoBERTa's model under another tokenizer (XLMRobertaForSequenceClassification, …ForMaskedLM). */

@@ -2,8 +2,7 @@
  * The encoder of BERT (Devlin et al. 2019) and of the families that share its layers and names:
  * post-norm, learnt positions and token types.
  */
-import type { ConfigFields } from '../science/nn/config-fields.ts';
-import type { Heads, Layer, Transformer } from '../science/nn/transformer.ts';
+import type { ConfigFields, Family, Heads, Layer, Transformer } from './description.ts';
 import { layerNorm, layersOf, linear } from './parts.ts';
 
 /** The settings of a config.json of BERT's form that its heads need too. */
@@ -109,3 +108,19 @@ export const bertHeads = ({ hidden, epsilon, activation }: BertLike, untied: boo
     untied,
   },
 });
+
+/** transformers' BertForSequenceClassification and BertForMaskedLM. */
+export const BERT: Family = {
+  modelTypes: ['bert'],
+  prefix: 'bert.',
+  outer: ['classifier', 'cls'],
+  tokenTable: BERT_TABLE,
+  heads: {
+    classifier: { transformersName: 'BertForSequenceClassification', modules: ['classifier'] },
+    cloze: { transformersName: 'BertForMaskedLM' },
+  },
+  describe: (fields) => {
+    const own = bertLike(fields, { padding: 0, types: 2, first: () => 0 });
+    return { ...own.body, heads: bertHeads(own, isUntied(fields)) };
+  },
+};

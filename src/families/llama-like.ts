@@ -2,8 +2,8 @@
  * The decoder of Llama (Touvron et al. 2023) and of the families that differ from it by a few
  * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
  */
-import type { ConfigFields } from '../science/nn/config-fields.ts';
-import type { Family, Layer, Norm, Transformer } from '../science/nn/transformer.ts';
+import type { ConfigFields } from './description.ts';
+import type { Family, Layer, Norm, Transformer } from './description.ts';
 import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
 
 /** In what a family differs from the first Llama. */

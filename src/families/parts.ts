@@ -3,9 +3,9 @@
  * can import it while planning.
  */
 import { UserFault } from '../api.ts';
-import type { ConfigFields } from '../science/nn/config-fields.ts';
-import type { ClassifierHead, Layer, Norm, Projection, Rotary } from '../science/nn/transformer.ts';
 import { shown } from '../untrusted/json.ts';
+import type { ConfigFields } from './description.ts';
+import type { ClassifierHead, Layer, Norm, Projection, Rotary } from './description.ts';
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
   name,

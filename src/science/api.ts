@@ -3,8 +3,7 @@
  * made of. Plugins import it inside `load` (`await import`), so that planning loads no numerics.
  */
 export type { Adapter, AdapterContext, AdapterImplementation, SaveContext } from './nn/adapter.ts';
-export type { ConfigFields } from './nn/config-fields.ts';
-export { family } from './nn/family.ts';
+export { bert, family } from './nn/family.ts';
 export { full } from './nn/full.ts';
 export { layerNorm } from './nn/layer-norm.ts';
 export { linear } from './nn/linear.ts';
@@ -12,7 +11,7 @@ export { lora } from './nn/lora.ts';
 export { crossEntropy } from './nn/loss.ts';
 export type { Network, Tensors } from './nn/network.ts';
 export { partialAdapter } from './nn/partial.ts';
-export type * from './nn/transformer.ts';
+export type * from '../families/description.ts';
 export type {
   AttackTraining,
   TokenRows,

@@ -175,7 +175,7 @@ test('a model of another family is refused before its weights are fetched', asyn
     });
     project.write('spec.yaml', spec({ model: 'hf:lab/robust' }));
     const refused =
-      /error\[model-family\]: hf:lab\/robust is a "mamba" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the supported families are bert, distilbert, [^;]*roberta[^;]*; a model plugin of your own may add another/;
+      /error\[model-family\]: hf:lab\/robust is a "mamba" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the supported families are bert, deberta-v2, distilbert, [^;]*roberta[^;]*; a model plugin of your own may add another/;
 
     const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
     assert.is(before.code, 0, before.stderr);

@@ -96,11 +96,7 @@ const drawing = (
 /** Says of each output whether the backdoor succeeded. */
 type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<readonly boolean[]>;
 
-function judge(
-  context: Context,
-  settings: ScorerSettings,
-  target: Target,
-): Judge {
+function judge(context: Context, settings: ScorerSettings, target: Target): Judge {
   const { assets, log, signal } = context;
   const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
   const wanted = typeof target === 'number' ? {} : { target: target.text };

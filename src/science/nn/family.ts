@@ -1,12 +1,14 @@
 /** Makes an architecture of a family's description: one core for all transformers. */
 import { UserFault } from '../../api.ts';
+import { BERT } from '../../families/bert-like.ts';
+import type { ConfigFields } from '../../families/description.ts';
+import type { Family, HeadNames, Transformer } from '../../families/description.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 import { inWords } from '../../untrusted/limits.ts';
 import { within } from '../model/names.ts';
 import type { Architecture, Head, ParameterSpec } from '../model/types.ts';
-import { type ConfigFields, configFields } from './config-fields.ts';
+import { configFields } from './config-fields.ts';
 import { headOf, type HeadPart } from './heads.ts';
-import type { Family, HeadNames, Transformer } from './transformer.ts';
 import { hidden, hiddenLayers } from './transformer-forward.ts';
 import { bodyLinears, bodyParameters } from './transformer-parts.ts';
 
@@ -110,3 +112,6 @@ export function family(
     },
   };
 }
+
+/** BERT, for plugins that build on it. */
+export const bert = family(BERT);

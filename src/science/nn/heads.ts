@@ -3,6 +3,13 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type {
+  CausalLmHead,
+  ClassifierHead,
+  MaskedLmHead,
+  Projection,
+  Transformer,
+} from '../../families/description.ts';
+import type {
   ForwardContext,
   Head,
   LinearLayer,
@@ -19,13 +26,6 @@ import { allTokens } from './layout.ts';
 import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
-import type {
-  CausalLmHead,
-  ClassifierHead,
-  MaskedLmHead,
-  Projection,
-  Transformer,
-} from './transformer.ts';
 import type { Body } from './transformer-forward.ts';
 import { linearParameters, normParameters } from './transformer-parts.ts';
 import { verbalizerLogits } from './verbalizer.ts';

@@ -1,9 +1,9 @@
 /** The norms of a description, with the parameters that their names stand for. */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Norm } from '../../families/description.ts';
 import type { ForwardContext } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
 import { addLayerNorm, layerNorm, rmsNorm, scaleNorm } from './layer-norm.ts';
-import type { Norm } from './transformer.ts';
 
 /** x normalised. x: (S, h) → (S, h). */
 export function normalised(

@@ -7,6 +7,7 @@
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { Relative, RelativeTable } from '../../families/description.ts';
 import { at } from '../lookup.ts';
 import type { ForwardContext, TokenMap } from '../model/types.ts';
 import { add, differentiable } from '../tensor/differentiable.ts';
@@ -15,7 +16,6 @@ import { indexesOf, pad, padZero, restored, unpad } from './attention.ts';
 import { dropout } from './dropout.ts';
 import type { Layout, Side } from './layout.ts';
 import { normalised } from './norms.ts';
-import type { Relative, RelativeTable } from './transformer.ts';
 
 /**
  * The row for a query that stands `distance` positions behind its key, as transformers has it,

@@ -1,8 +1,8 @@
 /** Rotary position embeddings (Su et al. 2021), as transformers applies them (rotate_half). */
 import type { Tensor, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { Rotary } from '../../families/description.ts';
 import { differentiable } from '../tensor/differentiable.ts';
-import type { Rotary } from './transformer.ts';
 
 /** Cosine and sine of each token's angles, (S, 1, r/2). */
 export interface Angles {

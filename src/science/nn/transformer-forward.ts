@@ -5,6 +5,15 @@
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type {
+  Attention,
+  FeedForward,
+  Layer,
+  Norm,
+  RelativeTable,
+  Rotary,
+  Transformer,
+} from '../../families/description.ts';
 import { at, named } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenMap, TokenRow } from '../model/types.ts';
 import { add, differentiable } from '../tensor/differentiable.ts';
@@ -18,15 +27,6 @@ import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
-import type {
-  Attention,
-  FeedForward,
-  Layer,
-  Norm,
-  RelativeTable,
-  Rotary,
-  Transformer,
-} from './transformer.ts';
 
 export interface HiddenStates {
   readonly x: Tensor2D;

@@ -1,6 +1,6 @@
 /** The linear layers and parameters of a transformer's body, in forward order. */
+import type { Layer, Norm, Projection, Transformer } from '../../families/description.ts';
 import type { LinearLayer, ParameterSpec } from '../model/types.ts';
-import type { Layer, Norm, Projection, Transformer } from './transformer.ts';
 
 /** The weight (m, n) and, where it has one, the bias (m) of a linear layer. */
 export const linearParameters = ({

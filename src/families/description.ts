@@ -3,7 +3,39 @@
  * (plugins/models) returns one; `family.ts` computes from it. Shapes: V tokens in the vocabulary, h
  * the width of the hidden states, H heads of width d.
  */
-import type { ConfigFields } from './config-fields.ts';
+
+/** What a size counts, which bounds it. */
+export type Size =
+  'vocabulary' | 'width' | 'heads' | 'layers' | 'wide width' | 'positions' | 'types';
+
+/**
+ * The fields of a config.json. Each function throws UserFault, naming the field and its value,
+ * where the field is missing and has no fallback, or does not hold what is expected.
+ */
+export interface ConfigFields {
+  readonly modelType: string;
+  /** Returns a size within its bound, a whole number from 1. */
+  count(field: string, size: Size, fallback?: number): number;
+  /** Returns a number above 0. */
+  positive(field: string, fallback?: number): number;
+  /** Returns the size `total` divided by the size `parts`, both read before: a whole number. */
+  quotient(total: string, parts: string): number;
+  flag(field: string, fallback: boolean): boolean;
+  /** Returns a text that is among `accepted`; else the value is not implemented. */
+  choice<T extends string>(field: string, accepted: readonly T[], fallback?: T): T;
+  /** Returns the name of an activation that is implemented. */
+  activation(field: string, fallback?: string): string;
+  /** Throws unless the field is absent or has one of these values, as others are not implemented. */
+  only(field: string, accepted: readonly unknown[]): void;
+  /** Returns the id of a token below `vocabulary`; null where the field is null. */
+  token(field: string, vocabulary: number, fallback: number | null): number | null;
+  /** Returns the fields of an object; null where the field is absent or null. */
+  inner(field: string): ConfigFields | null;
+  /** Returns the value as it stands, for what no other function reads. */
+  raw(field: string): unknown;
+  /** Every size that was read, as `field value`, for messages about the model's size. */
+  sizes(): string;
+}
 
 /** A linear layer, y = x Wᵀ + b, named as its module in the checkpoint. */
 export interface Projection {
