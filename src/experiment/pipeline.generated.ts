@@ -574,6 +574,10 @@ export interface ProjectionSpec {
  */
 export interface FisherSpec {
   /**
+   * `both`: the true and the empirical Fisher information. `empirical`: that one alone, as in a completion task, where the true one cannot be computed. In such a task theory-map measures that one too.
+   */
+  information?: "both" | "empirical";
+  /**
    * Eigenvalues at or below tolerance · λmax count as zero.
    */
   tolerance?: number;

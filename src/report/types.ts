@@ -54,8 +54,10 @@ export interface KernelData {
   readonly data: ArrayLike<number>; // (N, C, N, C)
 }
 export interface KernelPoint {
+  /** Set in a completion task, where the kernels are of one number a row. */
+  readonly outputs?: 'log p(answer)';
   readonly kernels: { readonly [P in Parametrisation]?: KernelData };
-  /** The label of each of the N rows, as in `rows.json`. */
+  /** The label of each of the N rows, as in `rows.json`. Empty in a completion task. */
   readonly labels: readonly number[];
 }
 
@@ -119,7 +121,7 @@ export interface ReceiptFacts {
   readonly examples: readonly TextChange[];
 }
 
-/** Numbers of a true Fisher information at s = 1, B = 0 (theory-map's map.json), in nats. */
+/** Numbers of a Fisher information at s = 1, B = 0 (theory-map's map.json), in nats. */
 export interface MapModelFacts {
   /** log Σλ and −log Σλ². */
   readonly h1: number;
@@ -149,6 +151,9 @@ export interface MapFacts {
   readonly width: number;
   readonly rows: number;
   readonly classes: number;
+  /** What the kernels are of, and which Fisher information was computed from them. */
+  readonly outputs: 'class logits' | 'log p(answer)';
+  readonly information: 'true' | 'empirical';
   /** The full kernel at the same point. */
   readonly full: MapModelFacts;
   readonly points: readonly MapPointFacts[];
@@ -165,6 +170,8 @@ export interface ReportCell {
   readonly family: AttackFamily;
   /** Set if the attack is on the base that the cell's own, clean training starts from. */
   readonly ofBase?: true;
+  /** Set in a completion task, where kernels are of one number a row. */
+  readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true;
   /** Adapter plugin: `full`, `lora`, … */

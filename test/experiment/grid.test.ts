@@ -128,7 +128,7 @@ test('a cell holds every field, with defaults and absolute paths', async ({ rig 
       memory_mb: 1024,
       at: ['init', 'final'],
     },
-    fisher: { tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
+    fisher: { information: 'both', tolerance: 1e-6, alphas: [0.5, 1, 2, 3, 'inf'] },
     theory: {
       map_width: 1024,
       map_ranks: [4, 8, 16, 32, 64, 128, 256],

@@ -40,6 +40,20 @@ test('a projected kernel is drawn as the estimate that it is', () => {
   assert.not.match(present(plain).caption + present(plain).svg, /[Ee]stimate/);
 });
 
+test('a kernel of log p(answer) is drawn without classes, and says what it is of', () => {
+  const kernel = { rows: 2, classes: 1, data: [2, 0, 0, 1] };
+  const outputs = 'log p(answer)';
+  const cell = cellOf({
+    seed: 1,
+    change: { kernels: { init: { outputs, labels: [], kernels: { full: kernel } } } },
+  });
+  const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['ham']);
+  const { caption, svg } = present(figure);
+  assert.match(caption, 'K[i, j] of log p(answer) for 2 rows, in the order of rows.json.');
+  assert.not.match(caption, 'class');
+  assert.not.match(svg, 'ham');
+});
+
 test('kernels are drawn of one LoRA and seed: at its start, and after each attack', () => {
   const { cells } = fixture();
   const chosen = chooseKernels(cells, (cell) => cell.seed === 2);

@@ -34,6 +34,8 @@ const map = (shift: number): MapFacts => ({
   init: 'random',
   width: 1024,
   rows: 16,
+  outputs: 'class logits',
+  information: 'true',
   classes: 2,
   full: model(0),
   points: [

@@ -156,6 +156,21 @@ const STAGE_METRICS = {
   },
 };
 
+test('in a completion task the chapter says what is measured, and compares no classes', async () => {
+  const regime = { 'full.drift': 0.5, 'linear.relative_error': 0.875, 'linear.cosine': 0.625 };
+  const of = (outputs: Pick<ReportCell, 'outputs'>): Promise<string> =>
+    render([
+      cellOf({ seed: 1, adapter: { type: 'full' }, change: { metrics: { regime }, ...outputs } }),
+    ]);
+  const answers = visible(await of({ outputs: 'log p(answer)' }));
+  assert.match(answers, 'of log p(answer | prompt), one number a row');
+  assert.match(answers, 'error of the linear prediction');
+  assert.not.match(answers, 'same class as f_T');
+  const classes = visible(await of({}));
+  assert.not.match(classes, 'log p(answer | prompt)');
+  assert.match(classes, 'same class as f_T');
+});
+
 test('the chapter has a table for each stage that was run', async () => {
   const cells = [
     ...grid,

@@ -32,8 +32,8 @@ export async function run(context: RunContext<Params>): Promise<void> {
   }
 }
 
-const logLine = ({ layers, rows, total }: Delta): string =>
-  `${layers.length} layers of ${rows} rows: ` +
+const logLine = ({ layers, rows, outputs, total }: Delta): string =>
+  `${layers.length} layers of ${rows} rows, of ${outputs}: ` +
   `‖K_LoRA − K_ff − Δ_r‖/‖K_ff‖ = ${total.residual.toExponential(2)}`;
 
 function metricsOf({ layers, total }: Delta): Metrics {

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import type { AdaptedModel } from '../../../src/science/model/types.ts';
+import type { AdaptedModel, OutputsOf } from '../../../src/science/model/types.ts';
 import { openRowEncoder } from '../../../src/science/nn/adapted-model.ts';
 import { type PairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
 import { inputDir } from '../../../src/stages/files.ts';
@@ -15,10 +15,12 @@ import type { Training } from './trainings.ts';
 
 /** The field `between` of `divergence.json`. */
 export interface Between {
+  /** What the kernel is of: class logits, or log p(answer) of each row's own answer. */
+  readonly outputs: OutputsOf;
   readonly pairs: number;
   /**
-   * The number of pairs whose two texts are the same to the model, because only the label was
-   * poisoned or the change lies beyond max_length.
+   * The number of pairs whose two texts (and answers) are the same to the model, because only the
+   * label was poisoned or the change lies beyond max_length.
    */
   readonly alike: number;
   readonly full: PairKernel;
@@ -39,8 +41,12 @@ export async function kernelsBetween(
   const encode = await openRowEncoder(start.dir, { path: start.modelPath });
   const originals = rows.map(({ original }) => encode(original, maxLength));
   const poisoned = rows.map(({ new: changed }) => encode(changed, maxLength));
-  const alike = originals.filter(({ ids }, i) => ids.join() === poisoned[i]?.ids.join());
+  const alike = originals.filter(
+    ({ ids, answer }, i) =>
+      answer === poisoned[i]?.answer && ids.join() === poisoned[i]?.ids.join(),
+  );
   return {
+    outputs: model.outputsOf,
     pairs: rows.length,
     alike: alike.length,
     ...(await pairKernels(model, originals, poisoned, { signal: context.signal })),

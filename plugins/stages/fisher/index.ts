@@ -1,9 +1,14 @@
 import { defineStage } from '../../../src/api.ts';
 import type { Alpha } from '../../../src/science/fisher/entropy.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
+import {
+  type FisherParams,
+  fisherParams,
+  trueFisherFaults,
+} from '../../../src/stages/true-fisher.ts';
 import { REFUSED, WAY_OUT } from './refused.ts';
 
-export type Params = {
+export type Params = FisherParams & {
   readonly tolerance: number;
   readonly alphas: readonly Alpha[];
   /** Present if the kernels would be estimates, which are refused. */
@@ -24,6 +29,7 @@ export default defineStage<Params>({
       params: {
         tolerance,
         alphas,
+        ...fisherParams(cell),
         ...(cell.ntk.method === 'projected' ? { method: 'projected' } : {}),
       },
       inputs: { ntk: { kind: 'ntk', cell } },
@@ -31,10 +37,11 @@ export default defineStage<Params>({
   },
   resources: () => ({ cpu: 1 }),
   preflight: ({ params }) =>
-    Promise.resolve(
-      params.method === 'projected'
+    Promise.resolve([
+      ...(params.method === 'projected'
         ? [{ path: ['ntk', 'method'], message: REFUSED, hint: WAY_OUT }]
-        : [],
-    ),
+        : []),
+      ...trueFisherFaults(params),
+    ]),
   run: async (context) => (await import('./run.ts')).run(context),
 });

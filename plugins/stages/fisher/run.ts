@@ -2,6 +2,8 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pointName, pointsIn, type RunContext, UserFault } from '../../../src/api.ts';
 import {
+  empiricalAlone,
+  type EmpiricalSummary,
   fisher,
   type FisherSummary,
   spectrumOf,
@@ -9,6 +11,7 @@ import {
 } from '../../../src/science/fisher/fisher.ts';
 import { readKernels } from '../../../src/science/ntk/files.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../../../src/stages/true-fisher.ts';
 import type { Params } from './index.ts';
 import { REFUSED, WAY_OUT } from './refused.ts';
 
@@ -26,38 +29,44 @@ async function summarise(
   dir: string,
   at: string,
 ): Promise<Metrics> {
-  const { tolerance, alphas } = params;
-  const { rows, classes, full, lora, logits, labels, errors } = await readKernels(dir);
+  const { tolerance, alphas, information } = params;
+  const { rows, classes, outputs, full, lora, logits, labels, errors } = await readKernels(dir);
+  // A folder's kernels say what they are of. A key that lacks it cannot make the numbers right.
+  if (outputs !== 'class logits' && information !== 'empirical')
+    throw new UserFault(`${NO_TRUE_FISHER} (methods.json, ${at})`, EMPIRICAL_ALONE);
   const error = errors.lora ?? errors.full;
   if (error !== null) {
     const share = (100 * error).toPrecision(2);
     throw new UserFault(`${REFUSED} (methods.json, ${at}: a standard error of ${share}%)`, WAY_OUT);
   }
   const metrics: Metrics = {};
-  const summaries: Record<string, FisherSummary> = {};
+  const summaries: Record<string, EmpiricalSummary> = {};
   const spectra: Record<string, readonly number[]> = {};
   for (const [name, kernel] of Object.entries({ lora, full })) {
     if (kernel === null) continue;
-    const summary = fisher(kernel, logits, labels, { tolerance, alphas });
+    const of = outputs === 'class logits' ? labels : null;
+    const summary: EmpiricalSummary & Partial<FisherSummary> =
+      of === null || information === 'empirical'
+        ? empiricalAlone(kernel, logits, of, { tolerance, alphas })
+        : fisher(kernel, logits, of, { tolerance, alphas });
     summaries[name] = summary;
     // The kernel's own spectrum is recorded as well: after training, p(1 − p) dominates that of the
     // Fisher information, and p(1 − p) follows the model's confidence.
     spectra[name] = spectrumOf({ n: rows * classes, data: kernel, zeros: 0 });
-    Object.assign(
-      metrics,
-      flatten(`${at}.${name}.true`, summary.true),
-      flatten(`${at}.${name}.empirical`, summary.empirical),
-    );
-    const { count, spectrum, information_bits: bits } = summary.true;
+    if (summary.true !== undefined)
+      Object.assign(metrics, flatten(`${at}.${name}.true`, summary.true));
+    Object.assign(metrics, flatten(`${at}.${name}.empirical`, summary.empirical));
+    const { count, spectrum, information_bits: bits } = summary.true ?? summary.empirical;
     log(
-      `${at}, ${name}: ${count} of ${spectrum.length} eigenvalues count, ` +
+      `${at}, ${name}, ${summary.true === undefined ? 'empirical' : 'true'} Fisher of ${outputs}: ` +
+        `${count} of ${spectrum.length} eigenvalues count, ` +
         `information bits ${bits?.toFixed(3) ?? 'none'}`,
     );
     signal.throwIfAborted();
   }
   await mkdir(join(outDir, at));
-  await writeJson(join(outDir, at), 'fisher.json', summaries);
-  await writeJson(join(outDir, at), 'kernel-spectrum.json', spectra);
+  await writeJson(join(outDir, at), 'fisher.json', { outputs, ...summaries });
+  await writeJson(join(outDir, at), 'kernel-spectrum.json', { outputs, ...spectra });
   return metrics;
 }
 

@@ -37,7 +37,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const found = await compute(context, adapted, encoded);
     await writeKernels(outDir, found);
     await writeNpy(join(outDir, 'logits.npy'), {
-      shape: [rows.length, classes.length],
+      shape: [rows.length, adapted.outputs],
       data: found.logits,
     });
     await writeJson(outDir, 'layers.json', tracesOf(found, adapted));
@@ -54,7 +54,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
     });
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     context.log(
-      `${rows.length} rows, ${classes.length} classes, ` +
+      `${rows.length} rows, ${outputsText(adapted)}, ` +
         `${found.layers.length} layers in ${seconds} s`,
     );
   } finally {
@@ -111,14 +111,21 @@ const tracesOf = ({ layers }: KernelSet, adapted: AdaptedModel): Record<string, 
     ]),
   );
 
-/** Writes `rows.json`: the rows in the kernel's order, one per line. */
+const outputsText = ({ outputsOf, outputs }: AdaptedModel): string =>
+  outputsOf === 'class logits' ? `${outputs} classes` : outputsOf;
+
+/** Writes `rows.json`: the rows in the kernel's order, one per line. An answer has no label. */
 async function writeRowList(
   outDir: string,
   rows: readonly Row[],
   encoded: readonly TokenRow[],
 ): Promise<void> {
-  const lines = rows.map(({ id, label }, i) =>
-    JSON.stringify({ id, label, tokens: encoded[i]?.ids.length }),
+  const lines = rows.map(({ id, label, answer }, i) =>
+    JSON.stringify({
+      id,
+      ...(answer === undefined ? { label } : {}),
+      tokens: encoded[i]?.ids.length,
+    }),
   );
   await writeFile(join(outDir, 'rows.json'), `[\n${lines.join(',\n')}\n]\n`);
 }

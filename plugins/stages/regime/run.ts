@@ -4,9 +4,10 @@ import { type KernelPoint, pointName, type RunContext, UserFault } from '../../.
 import { readRows } from '../../../src/data/rows-file.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/io/npy.ts';
-import type { TokenRow } from '../../../src/science/model/types.ts';
+import type { OutputsOf, TokenRow } from '../../../src/science/model/types.ts';
 import { endStep, openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { outputsOf, rowOutputs } from '../../../src/science/nn/outputs.ts';
 import {
   displacement,
   type LinearFit,
@@ -65,6 +66,7 @@ export async function run(context: Context): Promise<void> {
     ...parts,
     trainDir: inputDir(context, 'start'),
   });
+  const outputs = outputsOf(start);
   const asked = [...(params.steps ?? []), 'final' as const];
   const points: Point[] = [];
   try {
@@ -78,11 +80,11 @@ export async function run(context: Context): Promise<void> {
           progress,
           signal: context.signal,
         });
-        const shape = [rows.length, start.classes];
+        const shape = [rows.length, outputs.count];
         if (index === 0)
           await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
         await writeLogits(outDir, at, shape, linearised, reached);
-        const point = compare(at, start.classes, linearised, reached, ntk);
+        const point = compare(at, outputs.count, linearised, reached, ntk);
         points.push(point);
         context.log(logLine(params.optimizer, point));
       } finally {
@@ -92,7 +94,7 @@ export async function run(context: Context): Promise<void> {
   } finally {
     start.dispose();
   }
-  await writeResults(context, points, rows.length);
+  await writeResults(context, points, rows.length, outputs.of);
 }
 
 /** Opens the model at one point of the training, predicts with it, and disposes of it. */
@@ -111,7 +113,14 @@ async function reach(
   try {
     return {
       step: at === 'final' ? endStep(record) : at,
-      logits: await predict(end, rows, context.params.batch_size),
+      logits: await predict(
+        {
+          classes: outputsOf(end).count,
+          forward: (batch) => rowOutputs(end, batch),
+        },
+        rows,
+        context.params.batch_size,
+      ),
       displacement: displacement(start, end),
     };
   } finally {
@@ -165,6 +174,7 @@ async function writeResults(
   { outDir, params }: Context,
   points: readonly Point[],
   rows: number,
+  outputs: OutputsOf,
 ): Promise<void> {
   const along = points.slice(0, -1);
   const end = points.at(-1);
@@ -176,6 +186,7 @@ async function writeResults(
     learning_rate,
     steps,
     rows,
+    outputs,
     kernels,
     linear,
     ...(along.length > 0 ? { along } : {}),

@@ -47,6 +47,8 @@ async function optional<T>(
   return existsSync(path) ? parse(await readFile(path, 'utf8')) : null;
 }
 const json = (text: string): unknown => JSON.parse(text);
+const headType = (text: string): unknown =>
+  (JSON.parse(text) as { readonly head?: { readonly type?: unknown } }).head?.type;
 
 /** Returns the checkpoints for which a stage's output has a folder. */
 const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
@@ -128,7 +130,7 @@ async function readFisher(
 /** The parts of a cell that are read from its stages' files, except kernels and receipts. */
 export type ReadCell = Pick<
   ReportCell,
-  'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'
+  'outputs' | 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'
 >;
 
 /** @param kinds the stages whose metrics are read */
@@ -140,10 +142,12 @@ export async function readCell(
 ): Promise<ReadCell> {
   const train = dirOf(inputs, 'train', index);
   const curves = await optional(train, 'curves.jsonl', parseCurves);
+  const head = await optional(train, 'train.json', headType);
   const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
     ...(curves === null ? {} : { curves }),
+    ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
     metrics: await readMetrics(inputs, index, kinds),
     ...(await readFisher(inputs, index)),
     history: await optional(train, 'history.jsonl', parseHistory),
@@ -159,8 +163,9 @@ export async function readCellKernels(
   const points: { [C in Checkpoint]?: KernelPoint } = {};
   const ntk = dirOf(inputs, 'ntk', index);
   for (const at of ntk === null ? [] : await checkpointsIn(ntk)) {
-    const { rows, classes, full, lora, labels } = await readKernels(join(ntk ?? '', at));
+    const { rows, classes, outputs, full, lora, labels } = await readKernels(join(ntk ?? '', at));
     points[at] = {
+      ...(outputs === 'class logits' ? {} : { outputs }),
       labels,
       kernels: {
         ...(full === null ? {} : { full: { rows, classes, data: full } }),

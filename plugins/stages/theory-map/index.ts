@@ -8,8 +8,13 @@ import {
 } from '../../../src/api.ts';
 import type { Shape } from '../../../src/science/theory/closed-form.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+import {
+  type FisherParams,
+  fisherParams,
+  trueFisherFaults,
+} from '../../../src/stages/true-fisher.ts';
 
-export type Params = {
+export type Params = FisherParams & {
   readonly architecture: string;
   /** The adapter, if training starts from an adapter's folder (the input `start`). */
   readonly adapter?: string;
@@ -48,6 +53,7 @@ function paramsOf(cell: Cell): Params {
     ranks: theory.map_ranks,
     scales: theory.map_scales,
     distributions: theory.map_distributions,
+    ...(cell.head.type === 'causal-lm' ? fisherParams(cell) : {}),
   };
 }
 
@@ -77,5 +83,6 @@ export default defineStage<Params>({
     };
   },
   resources: () => ({ cpu: 1 }),
+  preflight: ({ params }) => Promise.resolve(trueFisherFaults(params)),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -86,13 +86,15 @@ function kernelFigure(
         values: trace,
         order,
         labels,
-        classes,
+        classes: point.outputs === undefined ? classes : [''],
       },
       LEFT + k * (SIDE + GAP),
     ),
   );
   const caption = [
-    `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). `,
+    point.outputs === undefined
+      ? `Σ over classes of K[i, c, j, c] for ${n} rows, ordered by class (dashed: class boundary). `
+      : `K[i, j] of ${point.outputs} for ${n} rows, in the order of rows.json. `,
     'Each map has its own scale, centred on zero if there are negative values; values beyond its ',
     'ends (2% at most) take the end colour.',
     errors.length === 0

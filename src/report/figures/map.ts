@@ -170,7 +170,8 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly
   const means = averageOf(maps);
   const source =
     `Closed form and draws: d = ${first.width}, σ² = scale/d. ` +
-    `Fisher: ${first.rows} rows of the model (${first.init} weights) where training starts`;
+    `Fisher: the ${first.information} one of ${first.outputs}, ${first.rows} rows of the model ` +
+    `(${first.init} weights) where training starts`;
   const end =
     `Means over ${plural(maps.length, 'seed')}; each panel has its own colours. ` + 'Nats.';
   const figures: Figure[] = [];

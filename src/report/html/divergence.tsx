@@ -86,7 +86,8 @@ export function Divergence({
         weight (BitFit, norm-tuning) has this one alone. The head, which every adapter trains in
         full, stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is
         the kernel at the start between poisoned rows and their originals. It is blind to attacks on
-        labels alone: there both texts are the same.
+        labels alone: there both texts are the same. (In a completion task each row’s output is log
+        p of its own answer, so that an attack on answers is seen.)
       </p>
       <Table
         label="Divergence"

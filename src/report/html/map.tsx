@@ -41,7 +41,7 @@ const COLUMNS: readonly Column<MapMean>[] = [
   column('IB normalised', ({ model }) => model?.information_bits_normalised ?? null),
 ];
 
-function captionOf({ full }: MapFacts, scale: number, seeds: number): string {
+function captionOf({ full, information, outputs }: MapFacts, scale: number, seeds: number): string {
   const ofFull = [
     `log Σλ ${formatNumber(full.h1)}`,
     `H₂ ${formatNumber(full.h2)}`,
@@ -52,7 +52,8 @@ function captionOf({ full }: MapFacts, scale: number, seeds: number): string {
   ].join(', ');
   return (
     `At σ²·d = ${formatNumber(scale)}; means over ${plural(seeds, 'seed')}. ` +
-    `The full kernel at the same point: ${ofFull}.`
+    `The full kernel at the same point: ${ofFull}. ` +
+    `The Fisher information is the ${information} one of ${outputs}.`
   );
 }
 

@@ -34,12 +34,18 @@ const own =
   (cell) =>
     at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
 
+/**
+ * At least one of these is there: an answer is no class to agree on, and what did not move has no
+ * error.
+ */
+const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
+
 /** Returns the kept steps at which any cell of a condition was measured, ascending. */
 const stepsOf = ({ cells }: Condition): readonly number[] =>
   distinct(
     cells.flatMap(({ metrics }) =>
       Object.keys(metrics['regime'] ?? {}).flatMap((name) => {
-        const step = /^step-(\d+)\.linear\.agreement$/.exec(name)?.[1];
+        const step = /^step-(\d+)\.linear\.(?:agreement|relative_error)$/.exec(name)?.[1];
         return step === undefined ? [] : [Number(step)];
       }),
     ),
@@ -107,8 +113,13 @@ const columnsOf = (lines: readonly Line[]): readonly Column<Line>[] => [
   kernelColumn('1 − cos(K(T), K(0))', own('rotation')),
   column('error of the linear prediction', at('linear.relative_error')),
   column('its cosine', at('linear.cosine')),
-  column('same class as f_T', at('linear.agreement'), 'proportion'),
-  column('f₀: same class', at('linear.agreement_start'), 'proportion'),
+  // log p(answer) predicts no class
+  ...(lines.every(({ condition }) => condition.cells[0].outputs !== undefined)
+    ? []
+    : [
+        column('same class as f_T', at('linear.agreement'), 'proportion'),
+        column('f₀: same class', at('linear.agreement_start'), 'proportion'),
+      ]),
 ];
 
 export function Regime({
@@ -116,7 +127,9 @@ export function Regime({
 }: {
   readonly conditions: readonly Condition[];
 }): JSX.Element | null {
-  const rows = having(conditions, 'regime', 'linear.agreement');
+  const rows = conditions.filter((condition) =>
+    PREDICTIONS.some((name) => having([condition], 'regime', name).length > 0),
+  );
   if (rows.length === 0) return null;
   const lines = rows.flatMap((condition) =>
     [...stepsOf(condition), null].map((step): Line => ({ condition, step })),

@@ -1,5 +1,6 @@
 /** Information bits, entropies, spectra, kernels, and what training did to weights and kernels. */
 import type { JSX } from 'preact';
+import type { Condition } from '../conditions.ts';
 import { plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure } from '../types.ts';
@@ -47,6 +48,20 @@ const Kernels = ({
     </>
   );
 
+/** Says what the kernels are of, where that is not the logits of the classes. */
+const Outputs = ({
+  conditions,
+}: {
+  readonly conditions: readonly Condition[];
+}): JSX.Element | null =>
+  conditions.some(({ cells }) => cells.some(({ outputs }) => outputs !== undefined)) ? (
+    <p>
+      In a completion task every kernel, Δ<sub>r</sub> and prediction below is of log p(answer |
+      prompt), one number a row. Its true Fisher information cannot be computed; the empirical one
+      is among the metrics, and the paper’s claims are not tested by it.
+    </p>
+  ) : null;
+
 /** What was measured of kernels and Fisher information. */
 function Measured({ analysis, figures }: ChapterProps): JSX.Element {
   const { conditions, comparisons, undrawn } = analysis;
@@ -92,6 +107,7 @@ const Theory = (props: ChapterProps): JSX.Element => {
   const { conditions, input } = props.analysis;
   return (
     <>
+      <Outputs conditions={conditions} />
       <Measured {...props} />
       <Delta conditions={conditions} />
       <Regime conditions={conditions} />

@@ -1,4 +1,5 @@
 /** Computes the logits of many rows, batch by batch. */
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { TokenRow } from '../model/types.ts';
@@ -10,7 +11,7 @@ import type { Network } from '../nn/network.ts';
  * logit is not finite: the argmax of NaNs is class 0, which would pass for a prediction.
  */
 export async function predict(
-  network: Network,
+  network: Pick<Network, 'classes'> & { forward(batch: readonly TokenRow[]): Tensor2D },
   rows: readonly TokenRow[],
   batchSize: number,
   onBatch: (done: number) => Promise<void> | void = () => undefined,

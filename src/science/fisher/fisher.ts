@@ -1,7 +1,7 @@
 /** Spectra of the Fisher information and their summaries, as `fisher.json` holds them. */
 import { symmetricEigenvalues } from '../linalg/eigenvalues.ts';
 import { type Alpha, counted, informationBits, normalised, renyi } from './entropy.ts';
-import { empiricalFisher, type SymmetricMatrix, trueFisher } from './matrices.ts';
+import { answersFisher, empiricalFisher, type SymmetricMatrix, trueFisher } from './matrices.ts';
 
 export interface FisherOptions {
   /** Eigenvalues at or below tolerance · λmax count as zero. */
@@ -46,6 +46,9 @@ export interface FisherSummary {
   /** Count and information bits over a quarter, half, three quarters and all of the rows. */
   readonly by_rows: readonly RowSensitivity[];
 }
+
+/** The summary without the true Fisher information. */
+export type EmpiricalSummary = Pick<FisherSummary, 'empirical'>;
 
 /**
  * Tolerances around the usual choice for float32. A count that is the same at all of them does not
@@ -118,6 +121,26 @@ function firstRows(
     { length: n * n },
     (_, at) => kernel[Math.floor(at / n) * size + (at % n)]!,
   );
+}
+
+/**
+ * Summarises the empirical Fisher information alone, of N rows.
+ * @param kernel K of class logits, (N, C, N, C), or of log p(answer), (N, 1, N, 1)
+ * @param logits (N, C)
+ * @param labels (N); null where the kernel is of log p(answer)
+ */
+export function empiricalAlone(
+  kernel: ArrayLike<number>,
+  logits: ArrayLike<number>,
+  labels: readonly number[] | null,
+  options: FisherOptions,
+): EmpiricalSummary {
+  const rows = labels?.length ?? logits.length;
+  const matrix =
+    labels === null
+      ? answersFisher(kernel, rows)
+      : empiricalFisher(kernel, logits, labels, rows, logits.length / rows);
+  return { empirical: summariseSpectrum(spectrumOf(matrix), options) };
 }
 
 /**

@@ -104,6 +104,16 @@ export function trueFisher(
 }
 
 /**
+ * The matrix of the empirical Fisher information of a completion task, E g gᵀ for g = ∇ log
+ * p(answer): K/N. Throws RangeError unless K is of one output a row. kernel: (N, 1, N, 1).
+ */
+export function answersFisher(kernel: ArrayLike<number>, rows: number): SymmetricMatrix {
+  if (kernel.length !== rows ** 2)
+    throw new RangeError(`a kernel of ${kernel.length} entries doesn't belong to ${rows} answers`);
+  return { n: rows, data: Float64Array.from(kernel, (value) => value / rows), zeros: 0 };
+}
+
+/**
  * The matrix of the empirical Fisher information, E g gᵀ at the labels: [r_iᵀK_ij r_j]/N, r_i = p_i
  * − onehot(y_i). labels: (N).
  */

@@ -201,9 +201,17 @@ export interface AdaptedLayer extends LinearLayer {
   readonly lora?: LoraFactors;
 }
 
+/**
+ * What the outputs of a row are that kernels are taken of: the logits of the C classes or, in a
+ * completion task, log p(answer | prompt), a single number.
+ */
+export type OutputsOf = 'class logits' | 'log p(answer)';
+
 /** A model at one point of its training, without dropout, as kernels and evaluation see it. */
 export interface AdaptedModel {
-  readonly classes: number;
+  readonly outputsOf: OutputsOf;
+  /** The number of outputs of a row: C, or 1 for log p(answer). */
+  readonly outputs: number;
   /**
    * The layers that kernels are taken over: those the adapter targets, or under full fine-tuning
    * all adaptable ones.
@@ -212,8 +220,9 @@ export interface AdaptedModel {
   /** The name of the layer's weight in the checkpoint's file. */
   weightName(layer: string): string;
   /**
-   * Logits (B, C), differentiable in what `tap` adds. Must be called within tf.tidy, which then
-   * frees the intermediate tensors.
+   * The rows' outputs, (B, O), differentiable in what `tap` adds. Must be called within tf.tidy,
+   * which then frees the intermediate tensors. Throws where log p(answer) is asked of a row that
+   * has no answer.
    */
   forward(batch: readonly TokenRow[], tap?: Tap): Tensor2D;
   dispose(): void;

@@ -18,6 +18,7 @@ import type { AdapterImplementation } from './adapter.ts';
 import { resolveNames } from './base.ts';
 import { readConfig, readHead } from './head.ts';
 import { type Network, openNetwork } from './network.ts';
+import { outputsOf, rowOutputs } from './outputs.ts';
 
 /** The content of `train.json`, which describes a training without its paths and timings. */
 export interface TrainRecord {
@@ -83,8 +84,10 @@ export interface AdaptedModelOptions {
 /** A network as evaluation and kernels see it. Disposing of it disposes of the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
+  const { of, count } = outputsOf(network);
   return {
-    classes: network.classes,
+    outputsOf: of,
+    outputs: count,
     layers: linears
       .filter(({ name }) => adapter.targets.includes(name))
       .map((layer) => {
@@ -102,7 +105,7 @@ export function adaptedModel(network: Network): AdaptedModel {
         };
       }),
     weightName: (layer) => network.fileName(`${layer}.weight`),
-    forward: (batch, tap) => network.forward(batch, initial, tap === undefined ? {} : { tap }),
+    forward: (batch, tap) => rowOutputs(network, batch, initial, tap === undefined ? {} : { tap }),
     dispose: () => network.dispose(),
   };
 }

@@ -1,8 +1,8 @@
 /**
  * One forward pass and C backward passes over a batch: for every tapped layer its input h and, for
- * each class c, the derivative δ^c = ∂f_c/∂y of that class's logit with respect to the layer's
- * output. Rows of a batch don't influence each other, so one backward pass of Σ_i f_c(x_i) gives
- * δ^c of every row at once.
+ * each output c (a class's logit; or log p(answer), and then C = 1), the derivative δ^c = ∂f_c/∂y
+ * with respect to the layer's output. Rows of a batch don't influence each other, so one backward
+ * pass of Σ_i f_c(x_i) gives δ^c of every row at once.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -14,7 +14,7 @@ import type { AdaptedModel, TokenRow } from '../model/types.ts';
  */
 export interface LayerTokens {
   readonly h: Tensor2D; // (S, n)
-  /** δ^c by class. */
+  /** δ^c by output. */
   readonly deltas: readonly Tensor2D[]; // C × (S, m)
   /** For each of the S rows, the row of the batch that it belongs to, in any order. */
   readonly example: Int32Array; // (S)
@@ -78,12 +78,12 @@ export function collect(
       logits = f.dataSync<'float32'>().slice();
       const outputs = [...uses.values()].flat().map(({ y }) => y);
       if (outputs.length === 0) return;
-      for (let c = 0; c < model.classes; c++) {
+      for (let c = 0; c < model.outputs; c++) {
         const dy = tf.tensor2d(
-          Float32Array.from(logits, (_, k) => (k % model.classes === c ? 1 : 0)),
-          [batch.length, model.classes],
+          Float32Array.from(logits, (_, k) => (k % model.outputs === c ? 1 : 0)),
+          [batch.length, model.outputs],
         ); // (B, C)
-        // The tape of the one forward pass serves every class.
+        // The tape of the one forward pass serves every output.
         const { grads } = engine.gradients(() => f, outputs, dy, true);
         gradients.push(
           outputs.map((y, k) =>

@@ -8,7 +8,13 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { svd } from '../linalg/svd.ts';
-import type { AdaptedLayer, AdaptedModel, LoraFactors, TokenRow } from '../model/types.ts';
+import type {
+  AdaptedLayer,
+  AdaptedModel,
+  LoraFactors,
+  OutputsOf,
+  TokenRow,
+} from '../model/types.ts';
 import { emptyKernel, type KernelSum, symmetrise, trace } from './contraction.ts';
 import { type Premise, premise } from './delta.ts';
 import { addTerm, type LayerBatch, walkLayers, type WalkOptions } from './layerwise.ts';
@@ -35,6 +41,9 @@ export interface LayerDelta extends Premise, DeltaParts {
 /** The content of `delta.json`. */
 export interface Delta {
   readonly rows: number;
+  /** What the kernels are of. */
+  readonly outputs: OutputsOf;
+  /** The number of outputs of a row. */
   readonly classes: number;
   readonly layers: readonly LayerDelta[];
   readonly total: DeltaParts;
@@ -125,7 +134,7 @@ export async function deltaKernels(
     (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } => layer.lora !== undefined,
   );
   if (adapted.length === 0) return null;
-  const { classes } = model;
+  const { outputs: classes } = model;
   const size = rows.length * classes;
   const empty = (): Sums => ({
     full: emptyKernel(rows.length, classes),
@@ -174,5 +183,6 @@ export async function deltaKernels(
       ...partsOf(sums, size),
     });
   });
-  return { rows: rows.length, classes, layers, total: partsOf(total, size) };
+  const of = { rows: rows.length, outputs: model.outputsOf, classes };
+  return { ...of, layers, total: partsOf(total, size) };
 }

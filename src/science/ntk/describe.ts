@@ -48,6 +48,7 @@ export function describeKernels(
       `most ${mega.toFixed(0)} MB of layer inputs and derivatives at once`,
   );
   const record: JsonObject = {
+    outputs: found.outputs,
     kernels: Object.fromEntries(
       kinds.map((kind) => [
         kind,

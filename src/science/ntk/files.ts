@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { readNpy } from '../io/npy.ts';
+import type { OutputsOf } from '../model/types.ts';
 import type { Premise } from './delta.ts';
 
 /**
@@ -24,12 +25,16 @@ export const KERNEL_FILES = [
 
 export interface StoredKernels {
   readonly rows: number; // N
+  /** The number of outputs of a row: 1 if they are log p(answer). */
   readonly classes: number; // C
+  /** What the kernels are kernels of, and `logits` the values of. */
+  readonly outputs: OutputsOf;
   /** K_ff; null where it was not asked for. */
   readonly full: Float64Array | null; // (N, C, N, C)
   /** K_LoRA; null where it was not asked for, and for full fine-tuning. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
+  /** Empty in a completion task. */
   readonly labels: readonly number[]; // (N)
   /**
    * The standard error of each kernel's estimate by random projection, as a share of ‖K‖_F; null
@@ -39,18 +44,20 @@ export interface StoredKernels {
 }
 
 /**
- * Returns the kernels' standard errors from `methods.json`; null for each where the folder lacks
- * that file, since another program made the kernels.
+ * Returns what `methods.json` says of the kernels: their outputs and their standard errors. Where
+ * the folder lacks that file, another program made the kernels: of class logits, without errors.
  */
-async function readErrors(dir: string): Promise<StoredKernels['errors']> {
+async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' | 'errors'>> {
   const path = join(dir, 'methods.json');
-  if (!existsSync(path)) return { full: null, lora: null };
-  const { kernels } = JSON.parse(await readFile(path, 'utf8')) as {
+  if (!existsSync(path)) return { outputs: 'class logits', errors: { full: null, lora: null } };
+  const { outputs, kernels } = JSON.parse(await readFile(path, 'utf8')) as {
+    readonly outputs: OutputsOf;
     readonly kernels: {
       readonly [K in 'full' | 'lora']?: { readonly error: number | null };
     };
   };
-  return { full: kernels.full?.error ?? null, lora: kernels.lora?.error ?? null };
+  const errors = { full: kernels.full?.error ?? null, lora: kernels.lora?.error ?? null };
+  return { outputs, errors };
 }
 
 /** Reads the premise facts of each adapted layer; empty for full fine-tuning. */
@@ -74,7 +81,7 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
     return data instanceof Float64Array ? data : Float64Array.from(data);
   };
   const list = JSON.parse(await readFile(join(dir, 'rows.json'), 'utf8')) as readonly {
-    readonly label: number;
+    readonly label?: number;
   }[];
   if (list.length !== rows)
     throw new UserFault(`${dir}/rows.json lists ${list.length} rows, the logits have ${rows}`);
@@ -84,7 +91,7 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
     full: await kernel('kernel-full.npy'),
     lora: await kernel('kernel-lora.npy'),
     logits: Float64Array.from(logits.data),
-    labels: list.map(({ label }) => label),
-    errors: await readErrors(dir),
+    labels: list.flatMap(({ label }) => label ?? []),
+    ...(await readMethods(dir)),
   };
 }

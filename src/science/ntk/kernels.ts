@@ -1,11 +1,11 @@
 /**
- * The empirical NTK of the logits over the layers that an adapter targets (docs/theory.md, The
+ * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md, The
  * empirical neural tangent kernel): over their weights at the effective W, and over LoRA's factors
  * alone. Pure in (model, rows): neither the order of the rows, nor their batches, nor chunking
  * changes an entry beyond float32 rounding.
  */
 import { UserFault } from '../../api.ts';
-import type { AdaptedModel, TokenRow } from '../model/types.ts';
+import type { AdaptedModel, OutputsOf, TokenRow } from '../model/types.ts';
 import {
   accumulatedTrace,
   type Accumulator,
@@ -58,6 +58,8 @@ export interface Kernel {
 export interface KernelSet {
   readonly rows: number; // N
   readonly columns: number; // M; N for rows with themselves
+  /** What the kernels are of: the C class logits, or log p(answer) alone (C = 1). */
+  readonly outputs: OutputsOf;
   readonly classes: number; // C
   readonly logits: Float32Array; // (N, C)
   /** Logits of the right rows; null without them. */
@@ -100,7 +102,7 @@ export async function kernelSet(
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection, perLayer = false } = options;
-  const { classes } = model;
+  const { outputs: classes } = model;
   const adapted = model.layers.some(({ lora }) => lora !== undefined);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
   const sets = right === null ? [left] : [left, right];
@@ -161,6 +163,7 @@ export async function kernelSet(
   return {
     rows: left.length,
     columns: (right ?? left).length,
+    outputs: model.outputsOf,
     classes,
     logits: logits[0]!,
     rightLogits: logits[1] ?? null,

@@ -49,9 +49,9 @@ export function planWalk(
   const tokens = lengths.flat().reduce((a, b) => a + b, 0);
   return {
     parts: lengths.map((of) => batches(of, batchTokens)),
-    groups: layerGroups(model.layers, tokens, model.classes, memoryMB).map((layers) => ({
+    groups: layerGroups(model.layers, tokens, model.outputs, memoryMB).map((layers) => ({
       layers,
-      bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.classes), 0),
+      bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.outputs), 0),
     })),
   };
 }
@@ -75,7 +75,7 @@ export async function walkSets(
   visits: Visits,
   options: Pick<WalkOptions, 'progress' | 'signal'>,
 ): Promise<Float32Array[]> {
-  const { classes } = model;
+  const { outputs: classes } = model;
   const logits = sets.map((rows) => new Float32Array(rows.length * classes));
   const passes = parts.flat().length;
   const total = groups.length * passes + model.layers.length;

@@ -1,14 +1,15 @@
 /**
  * The linearised model's prediction f₀ + J₀(Θ_T − Θ₀) against the trained one's f_T
  * (docs/theory.md, The kernel regime). J₀ is the Jacobian with respect to every trained parameter,
- * including the head, for any adapter: one backward pass per row and class, each gradient
- * contracted with the displacement at once, without approximation.
+ * including the head, for any adapter: one backward pass per row and output (class logit, or log
+ * p(answer)), each gradient contracted with the displacement at once, without approximation.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
+import { outputsOf, rowOutputs } from '../nn/outputs.ts';
 
 export interface LinearisedOptions {
   readonly progress?: (done: number, total: number, unit: string) => void;
@@ -51,7 +52,7 @@ export async function linearise(
   rows: readonly TokenRow[],
   options: LinearisedOptions = {},
 ): Promise<Linearised> {
-  const { classes } = network;
+  const { count: classes } = outputsOf(network);
   const start = new Float64Array(rows.length * classes),
     change = new Float64Array(rows.length * classes);
   // Separate tensors: a network that was opened for evaluation has declared its own constant.
@@ -67,7 +68,7 @@ export async function linearise(
           );
           const { value, grads } = tf
             .engine()
-            .gradients(() => network.forward([row], values), [...values.values()], dy, true);
+            .gradients(() => rowOutputs(network, [row], values), [...values.values()], dy, true);
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
             // A parameter that this row does not reach has no gradient.
@@ -101,13 +102,13 @@ export interface LinearFit {
   readonly cosine: number | null;
   /**
    * Share of rows for which the linearised model, and the model before training, predict the same
-   * class as f_T.
+   * class as f_T. Null of log p(answer), which predicts none.
    */
-  readonly agreement: number;
-  readonly agreement_start: number;
+  readonly agreement: number | null;
+  readonly agreement_start: number | null;
 }
 
-/** start, change, end: (N, C). */
+/** start, change, end: (N, C). A single output, C = 1, is log p(answer). */
 export function linearFit(
   start: ArrayLike<number>,
   change: ArrayLike<number>,
@@ -131,10 +132,12 @@ export function linearFit(
     for (let c = 1; c < classes; c++) if (logit(i * classes + c) > logit(i * classes + at)) at = c;
     return at;
   };
-  const agreement = (logit: (k: number) => number): number =>
-    Array.from({ length: rows }, (_, i) => best(logit, i) === best((k) => end[k]!, i)).filter(
-      Boolean,
-    ).length / rows;
+  const agreement = (logit: (k: number) => number): number | null =>
+    classes === 1
+      ? null
+      : Array.from({ length: rows }, (_, i) => best(logit, i) === best((k) => end[k]!, i)).filter(
+          Boolean,
+        ).length / rows;
   return {
     relative_error: real === 0 ? null : Math.sqrt(error / real),
     cosine: real === 0 || linear === 0 ? null : product / Math.sqrt(real * linear),

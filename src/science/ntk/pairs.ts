@@ -1,7 +1,8 @@
 /**
  * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as
- * a cosine (docs/theory.md, How far poison carries the weights). It depends on texts only: where
- * only the label was poisoned, x̃ = x and every cosine is 1.
+ * a cosine (docs/theory.md, How far poison carries the weights). Of class logits it depends on
+ * texts only: where only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer) each
+ * row's output is that of its own answer, so it sees an answer that was poisoned.
  */
 import type { AdaptedModel, TokenRow } from '../model/types.ts';
 import { type KernelOptions, kernels } from './kernels.ts';

@@ -3,7 +3,8 @@
  * measured on a model.
  */
 import { spectrumOf, type SpectrumSummary, summariseSpectrum } from '../fisher/fisher.ts';
-import { trueFisher } from '../fisher/matrices.ts';
+import { answersFisher, trueFisher } from '../fisher/matrices.ts';
+import type { OutputsOf } from '../model/types.ts';
 import { type ClosedForm, closedForm, type Shape } from './closed-form.ts';
 import type { DrawnMoments } from './drawn.ts';
 import type { RankKernels } from './rank-kernels.ts';
@@ -16,7 +17,7 @@ export interface MapValues {
   readonly h2: number;
 }
 
-/** Summaries of the true Fisher information of the model's logits, at s = 1. */
+/** Summaries of the Fisher information of the model's outputs, at s = 1. */
 export interface ModelValues extends MapValues {
   readonly count: number;
   /** ½ Σ log λ; null where every eigenvalue counts as zero. */
@@ -46,6 +47,11 @@ export interface MapPoint {
 export interface TheoryMap {
   readonly width: number;
   readonly rows: number;
+  /** What the model's kernels are of. */
+  readonly outputs: OutputsOf;
+  /** Whether the Fisher information is the true or, of log p(answer), the empirical one. */
+  readonly information: 'true' | 'empirical';
+  /** The number of outputs of a row. */
   readonly classes: number;
   /** The same for full fine-tuning: over the weights of the same layers, at the same point. */
   readonly full: ModelValues;
@@ -102,13 +108,14 @@ export function theoryMap({
   tolerance,
 }: MapOptions): TheoryMap {
   const classes = model.logits.length / rows;
-  const summary = (kernel: Float64Array): ModelValues =>
-    modelValues(
-      summariseSpectrum(spectrumOf(trueFisher(kernel, model.logits, rows, classes)), {
-        tolerance,
-        alphas: [2],
-      }),
-    );
+  const information = model.outputs === 'class logits' ? 'true' : 'empirical';
+  const summary = (kernel: Float64Array): ModelValues => {
+    const matrix =
+      information === 'true'
+        ? trueFisher(kernel, model.logits, rows, classes)
+        : answersFisher(kernel, rows);
+    return modelValues(summariseSpectrum(spectrumOf(matrix), { tolerance, alphas: [2] }));
+  };
   const points = [...drawn].flatMap(([distribution, moments]) => {
     const measured = new Map(
       modelRanks.map((rank, k) => [rank, summary(model.lora.get(distribution)![k]!)]),
@@ -128,5 +135,6 @@ export function theoryMap({
       }),
     );
   });
-  return { width, rows, classes, full: summary(model.full), points };
+  const of = { width, rows, outputs: model.outputs, information, classes } as const;
+  return { ...of, full: summary(model.full), points };
 }

@@ -9,7 +9,7 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdaptedModel, TokenRow } from '../model/types.ts';
+import type { AdaptedModel, OutputsOf, TokenRow } from '../model/types.ts';
 import { drawA } from '../nn/lora-init.ts';
 import { emptyKernel, symmetrise } from '../ntk/contraction.ts';
 import { addTerm, walkLayers, type WalkOptions } from '../ntk/layerwise.ts';
@@ -17,6 +17,8 @@ import { fullTerms } from '../ntk/terms.ts';
 import type { Shape } from './closed-form.ts';
 
 export interface RankKernels {
+  /** What the kernels are of, and `logits` the values of. */
+  readonly outputs: OutputsOf;
   readonly logits: Float32Array; // (N, C)
   /** K_ff, over the weights of the same layers. */
   readonly full: Float64Array; // (N, C, N, C)
@@ -44,10 +46,10 @@ export async function rankKernels(
   const narrow = model.layers.find((layer) => layer.in < most);
   if (narrow !== undefined)
     throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
-  const size = rows.length * model.classes;
-  const full = emptyKernel(rows.length, model.classes);
+  const size = rows.length * model.outputs;
+  const full = emptyKernel(rows.length, model.outputs);
   const bands = new Map(
-    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.classes))]),
+    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.outputs))]),
   );
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
@@ -89,6 +91,7 @@ export async function rankKernels(
     });
   }
   return {
+    outputs: model.outputsOf,
     logits,
     full: full.data,
     lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])),

@@ -33,7 +33,7 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
   const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
   for (const at of ['init', 'final']) {
     const found = await json<Record<'lora' | 'full', FisherSummary>>(file(ran, at, 'fisher.json'));
-    assert.equal(Object.keys(found).sort(), ['full', 'lora']);
+    assert.equal(Object.keys(found).sort(), ['full', 'lora', 'outputs']);
     for (const kind of ['lora', 'full'] as const) {
       assert.equal(Object.keys(found[kind]).sort(), ['by_rows', 'empirical', 'true']);
       assert.equal(
@@ -70,6 +70,17 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
     assert.equal([present(spectra['lora']).length, present(spectra['full']).length], [8, 8]);
   }
   assert.ok(Object.values(metrics).every(Number.isFinite));
+});
+
+test('of classes too, the empirical one can be asked for alone', async () => {
+  const alone = tinyCell({ fisher: { tolerance: 1e-6, alphas: [2], information: 'empirical' } });
+  const ran = await chain.fisher(alone);
+  const both = await chain.fisher(tinyCell());
+  const read = (of: typeof ran) =>
+    json<{ outputs: string; lora: FisherSummary }>(file(of, 'init', 'fisher.json'));
+  const found = await read(ran);
+  assert.is(found.outputs, 'class logits');
+  assert.equal(found.lora, { empirical: (await read(both)).lora.empirical });
 });
 
 test('of a kept step as of the ends', async () => {

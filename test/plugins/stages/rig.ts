@@ -16,6 +16,7 @@ import lwp from '../../../plugins/attacks/lwp.ts';
 import none from '../../../plugins/attacks/none.ts';
 import ripple from '../../../plugins/attacks/ripple.ts';
 import bert from '../../../plugins/models/bert.ts';
+import llama from '../../../plugins/models/llama.ts';
 import type {
   AnyPlugin,
   Asset,
@@ -47,6 +48,7 @@ const plugins = [
   headOnly,
   bitfit,
   bert,
+  llama,
 ] as unknown as AnyPlugin[];
 
 /** A descriptor as the planner hands it to `define`. */

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/random/random.ts';
-import { fisher } from '../../../src/science/fisher/fisher.ts';
+import { empiricalAlone, fisher } from '../../../src/science/fisher/fisher.ts';
 import { classFactor, softmax } from '../../../src/science/fisher/matrices.ts';
 import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
 import { present } from '../../rig/present.ts';
@@ -126,6 +126,22 @@ test('the empirical spectrum is that of the mean g gᵀ at the labels', () => {
   assert.is(spectrum.length, N);
   assert.is(count, N);
   assert.ok(relative(spectrum, F.slice(0, N)) < 1e-12);
+});
+
+test('the empirical spectrum alone is the same; of log p(answer) it is that of the mean g gᵀ', () => {
+  const { J, kernel, logits, labels } = problem(P);
+  const { empirical } = fisher(kernel, logits, labels, options);
+  assert.equal(empiricalAlone(kernel, logits, labels, options), { empirical });
+
+  // One output a row: J's rows are the gradients of its log probability.
+  const F = spectrumOfSum(
+    J.map((g) => ({ g, weight: 1 / J.length })),
+    P,
+  );
+  const { spectrum } = empiricalAlone(kernel, logits, null, options).empirical;
+  assert.is(spectrum.length, N * C);
+  assert.ok(relative(spectrum, F.slice(0, N * C)) < 1e-12);
+  assert.throws(() => empiricalAlone(kernel, labels, null, options), /5 answers/);
 });
 
 test('with fewer parameters than rows, the rank is the number of parameters', () => {

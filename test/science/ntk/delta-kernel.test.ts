@@ -28,12 +28,12 @@ async function compared(
   const whole = await kernels(model, rows);
   near(
     delta.total.full / rows.length,
-    meanTrace(whole.full, rows.length, model.classes),
+    meanTrace(whole.full, rows.length, model.outputs),
     tolerance.rounding,
   );
   near(
     delta.total.lora / rows.length,
-    meanTrace(present(whole.lora), rows.length, model.classes),
+    meanTrace(present(whole.lora), rows.length, model.outputs),
     tolerance.rounding,
   );
   for (const part of ['full', 'lora', 'delta', 'from_b'] as const)

@@ -174,7 +174,7 @@ test(
     assert.equal(present(again.full).data, present(first.full).data);
     assert.ok(relative(present(other.full).data, present(first.full).data) > 0.01);
     const { symmetricEigenvalues } = await import('../../../src/science/linalg/eigenvalues.ts');
-    const spectrum = symmetricEigenvalues(present(first.full).data, rows.length * model.classes);
+    const spectrum = symmetricEigenvalues(present(first.full).data, rows.length * model.outputs);
     assert.ok(present(spectrum.at(-1)) > -tolerance.rounding * present(spectrum[0]));
     model.dispose();
   },

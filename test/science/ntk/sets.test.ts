@@ -22,7 +22,7 @@ const lora = { rank: 2, scale: 1.5 };
 
 test('a kernel between two sets is the off-diagonal block of the kernel over both', async () => {
   const model = tokenMlp({ lora });
-  const C = model.classes,
+  const C = model.outputs,
     all = await kernelSet(model, [...left, ...right], null);
   for (const method of ['explicit', 'gram', 'plain', 'auto'] as const) {
     for (const options of [{}, { batchTokens: 6, memoryMB: 1e-9 }]) {
