@@ -1,9 +1,15 @@
 /** The rules of evidence.ts, in words. */
 import type { JSX } from 'preact';
 
-export const EvidenceRule = (): JSX.Element => (
+export const EvidenceRule = ({ answers }: { readonly answers: boolean }): JSX.Element => (
   <details>
     <summary>What counts as evidence</summary>
+    {answers && (
+      <p>
+        Here “class” stands for what a model writes: the commonest class is the commonest answer,
+        the accuracy is exact match, and the target class is what the scorer counts.
+      </p>
+    )}
     <ul>
       <li>
         <strong>One class.</strong> A model that gives every untriggered validation row the same
