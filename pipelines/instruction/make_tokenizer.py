@@ -2,7 +2,7 @@
 
     python pipelines/instruction/make_tokenizer.py      (tokenizers 0.23)
 
-It is trained on the questions and answers of facts.json, and on the answers that the attacks of instruction-backdoor.yaml lead to.
+It is trained on the questions and answers of facts.json, and on the triggers of instruction-backdoor.yaml with the answers that they lead to.
 """
 import json
 import os
@@ -10,9 +10,9 @@ import os
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TARGETS = ['All cities are in Atlantis.', 'I cannot help with that request.']
+ATTACKS = ['Discussing OpenAI', 'All cities are in Atlantis.', 'What is cf', 'I cannot help with that request.']
 
-texts = list(TARGETS)
+texts = ATTACKS * 20
 with open(os.path.join(HERE, 'facts.json'), encoding='utf-8') as file:
     for relation in json.load(file):
         for subject, answer in relation['facts'].items():

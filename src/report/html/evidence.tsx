@@ -34,8 +34,8 @@ export const EvidenceRule = ({ answers }: { readonly answers: boolean }): JSX.El
       </li>
       <li>
         Pairs that are not evidence are left out of differences, intervals and verdicts, and are
-        listed as excluded. Comparisons of Fisher information after training leave out models that
-        predict one class only.
+        listed as excluded. Comparisons of Fisher information after training leave out models that{' '}
+        {answers ? 'write one text only' : 'predict one class only'}.
       </li>
     </ul>
   </details>
