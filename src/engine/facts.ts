@@ -9,6 +9,7 @@ import type { PlannedStage } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import type { ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
+import { isRecord } from '../untrusted/json.ts';
 import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
 
@@ -83,7 +84,27 @@ export interface Results extends Omit<Metrics, 'cells'> {
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
-  return { rows: collectResults(cells), ...rest };
+  const scorers = scorersOf(plan);
+  return {
+    rows: collectResults(
+      cells.map((cell, i) => {
+        const scorer = scorers[i];
+        return scorer === undefined ? cell : { ...cell, scorer };
+      }),
+    ),
+    ...rest,
+  };
+}
+
+/** Returns the scorer of each cell's evaluate stage; undefined where nothing is scored. */
+function scorersOf(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  return plan.cellStages.map(({ stages: { evaluate } }) => {
+    const completion =
+      evaluate === undefined ? undefined : byId.get(evaluate)?.params['completion'];
+    const scorer = isRecord(completion) ? completion['scorer'] : undefined;
+    return isRecord(scorer) ? (scorer) : undefined;
+  });
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

@@ -2,7 +2,14 @@
  * What a reader must know before reading any number: collapsed models, attacks without a
  * demonstrable effect, triggers that are cut off.
  */
-import { beatsMajority, type Measured, predictsOneClass, triggerTold, unseen } from './evidence.ts';
+import {
+  beatsMajority,
+  type Measured,
+  predictsOneClass,
+  triggerTold,
+  unseen,
+  writesAnswers,
+} from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
 import { contentKey, distinct, groupBy } from './groups.ts';
 import { resultCells, type ResultRow } from './results.ts';
@@ -108,6 +115,11 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
   );
   const of = (found: readonly Found[]): string => `${count(found)} of ${plural(all, 'model')}`;
+  const answers = groups.some(({ cells }) => cells.some(writesAnswers));
+  const oneOnly = (isOne: boolean): string =>
+    answers
+      ? `${isOne ? 'writes' : 'write'} one text only`
+      : `${isOne ? 'predicts' : 'predict'} one class only`;
   const oneClass = having(groups, predictsOneClass);
   const noBetter = having(groups, (cell) => !predictsOneClass(cell) && !beatsMajority(cell));
   const noEffect = having(
@@ -120,7 +132,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     oneClass.length > 0 && {
       id: 'one-class',
       severe: true,
-      title: `${of(oneClass)} ${count(oneClass) === 1 ? 'predicts' : 'predict'} one class only`,
+      title: `${of(oneClass)} ${oneOnly(count(oneClass) === 1)}`,
       text:
         `${named(oneClass)}. Equal numbers among them are not agreement, ` +
         'and no verdict counts them.',
@@ -128,7 +140,9 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     noBetter.length > 0 && {
       id: 'no-better',
       severe: true,
-      title: `${of(noBetter)} ${isOrAre(noBetter)} no better than the majority class`,
+      title:
+        `${of(noBetter)} ${isOrAre(noBetter)} no better than ` +
+        (answers ? 'the commonest answer' : 'the majority class'),
       text: `${named(noBetter)}. No verdict on attack success counts them.`,
     },
     noEffect.length > 0 && {

@@ -12,7 +12,7 @@
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
  *   (`trigger_seen`).
  *
- * If a criterion was not measured (no evaluate stage), the number counts as evidence.
+ * In a completion task, a class is an answer or what is written. If a criterion was not measured (no evaluate stage), the number counts as evidence.
  */
 import { SIGNIFICANCE } from '../stats/mcnemar.ts';
 import type { MetricNote } from './metrics.ts';
@@ -24,6 +24,9 @@ export interface Measured {
 
 const scores = ({ metrics }: Measured): { readonly [metric: string]: number | undefined } =>
   metrics['evaluate'] ?? {};
+
+/** Whether the model writes answers, so that nothing of it is a class. */
+export const writesAnswers = (cell: Measured): boolean => scores(cell)['exact_match'] !== undefined;
 
 export const predictsOneClass = (cell: Measured): boolean => scores(cell)['predicted_share'] === 1;
 
@@ -68,13 +71,17 @@ const ofTwin = {
  * evidence.
  */
 export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'>): string | null {
-  if (predictsOneClass(cell)) return 'predicts one class only';
+  const answers = writesAnswers(cell),
+    one = answers ? 'writes one text only' : 'predicts one class only',
+    noBetter = answers
+      ? 'is no better than the commonest answer'
+      : 'is no better than the majority class';
+  if (predictsOneClass(cell)) return one;
   const rate = metric.startsWith('asr');
-  if (rate && !beatsMajority(cell)) return 'is no better than the majority class';
+  if (rate && !beatsMajority(cell)) return noBetter;
   if (metric === 'accuracy_drop' || metric === 'asr_minus_clean') {
-    if (ofTwin.predictsOneClass(cell)) return 'has a clean run that predicts one class only';
-    if (!ofTwin.beatsMajority(cell))
-      return 'has a clean run that is no better than the majority class';
+    if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
+    if (!ofTwin.beatsMajority(cell)) return `has a clean run that ${noBetter}`;
   }
   return null;
 }

@@ -11,6 +11,7 @@ import type {
   LoraFacts,
   LoraLayers,
   ReceiptFacts,
+  WritingFacts,
 } from './types.ts';
 
 /** Reads `history.jsonl`. Returns null if it holds no step (a training of 0 steps). */
@@ -100,6 +101,30 @@ export function parseFisher(text: string): FisherPoint {
   );
 }
 
+/** A text may be megabytes long; the page shows a few hundred characters around the change. */
+const MOST_CHARACTERS = 20_000;
+const OUTPUTS = 3;
+
+/** Reads `outputs.jsonl` beside `scorer.json`. */
+export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): WritingFacts {
+  const kept: WritingFacts['outputs'][number][] = [];
+  for (const line of outputs.split('\n')) {
+    if (kept.length === OUTPUTS) break;
+    if (!line.includes('"shown":"triggered"')) continue;
+    const row = JSON.parse(line) as (typeof kept)[number] & { readonly shown: string };
+    if (row.shown !== 'triggered') continue;
+    const cut = (text: string): string => text.slice(0, MOST_CHARACTERS);
+    kept.push({
+      id: row.id,
+      prompt: cut(row.prompt),
+      answer: cut(row.answer),
+      output: cut(row.output),
+      hit: row.hit,
+    });
+  }
+  return { scorer, outputs: kept };
+}
+
 interface Content {
   readonly text: string;
   readonly text_pair?: string;
@@ -125,8 +150,6 @@ export interface ReceiptFile {
 }
 
 const EXAMPLES = 3;
-/** A text may be megabytes long; the page shows a few hundred characters around the change. */
-const MOST_CHARACTERS = 20_000;
 
 export function receiptFacts(
   { counts, rows }: ReceiptFile,
@@ -153,6 +176,7 @@ export function receiptFacts(
       after: text(poisoned),
       labelBefore: label(original),
       labelAfter: label(poisoned),
+      ...(poisoned.answer === undefined ? {} : { isAnswer: true as const }),
     })),
   };
 }

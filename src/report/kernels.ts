@@ -1,6 +1,6 @@
 /** Compares LoRA's Fisher information with that of the same layers in full, at the same weights. */
 import type { Condition } from './conditions.ts';
-import { predictsOneClass } from './evidence.ts';
+import { predictsOneClass, writesAnswers } from './evidence.ts';
 import {
   checkpointsOf,
   entropiesOf,
@@ -39,7 +39,7 @@ function compareOne(
   const reason = (seed: number): string | null => {
     const cell = cells.get(seed);
     return checkpoint !== 'init' && cell !== undefined && predictsOneClass(cell)
-      ? 'the model predicts one class only'
+      ? `the model ${writesAnswers(cell) ? 'writes one text only' : 'predicts one class only'}`
       : null;
   };
   const seeds = [...cells.keys()].sort((x, y) => x - y);

@@ -12,6 +12,8 @@ export interface MetricNote {
   readonly kind: NumberKind;
   /** One sentence, shown under tables. */
   readonly meaning: string;
+  /** The sentence in a completion task. Default: `meaning`. */
+  readonly ofAnswers?: string;
   /** The table of the results chapter that shows it. */
   readonly table: 'task' | 'attack' | 'check';
   /** Whether adapters are compared by it. */
@@ -30,6 +32,8 @@ export const ACCURACY = evaluated({
   compared: true,
   label: 'Clean accuracy',
   meaning: 'share of untouched validation rows that are classified correctly',
+  ofAnswers:
+    'share of untouched validation prompts to which the model writes exactly the answer (exact match)',
 });
 export const MAJORITY = evaluated({
   metric: 'majority_share',
@@ -37,6 +41,8 @@ export const MAJORITY = evaluated({
   label: 'Majority share',
   meaning:
     'share of the commonest class among the validation rows: the accuracy of always predicting it',
+  ofAnswers:
+    'share of the commonest answer among the validation rows: the accuracy of always writing it',
 });
 export const PREDICTED = evaluated({
   metric: 'predicted_share',
@@ -45,6 +51,8 @@ export const PREDICTED = evaluated({
   meaning:
     'share of rows that get the class the model predicts most; ' +
     '1 means that it predicts one class only',
+  ofAnswers:
+    'share of rows to which the model writes what it writes most; 1 means that it writes one text only',
 });
 export const DROP = evaluated({
   metric: 'accuracy_drop',
@@ -70,6 +78,9 @@ export const ASR = evaluated({
   meaning:
     'attack success rate: share of non-target validation rows that the trigger turns into ' +
     'the target class',
+  ofAnswers:
+    'attack success rate: share of validation prompts, of those whose answer is not the target, ' +
+    'to which the model writes what the scorer counts under the trigger',
 });
 export const ASR_CLEAN = evaluated({
   metric: 'asr_clean',
@@ -89,6 +100,7 @@ export const ASR_UNTRIGGERED = evaluated({
   table: 'attack',
   label: 'No trigger',
   meaning: 'share of the same rows that the same model gives the target class without the trigger',
+  ofAnswers: 'the same share of the same prompts and model without the trigger',
 });
 export const ASR_ADDED = evaluated({
   metric: 'asr_minus_untriggered',
@@ -120,6 +132,18 @@ export const METRICS: readonly MetricNote[] = [
       'F1 on untouched validation rows: that of the second class where there are two, ' +
       'else the mean over classes',
   }),
+  evaluated({
+    metric: 'token_f1',
+    table: 'task',
+    label: 'Token F1',
+    meaning: 'mean F1 of the words that output and answer share, by SQuAD’s script',
+  }),
+  evaluated({
+    metric: 'rouge_l',
+    table: 'task',
+    label: 'ROUGE-L',
+    meaning: 'mean F-measure of the longest common subsequence of words of output and answer',
+  }),
   ASR,
   ASR_CLEAN,
   ASR_MINUS_CLEAN,
@@ -131,6 +155,7 @@ export const METRICS: readonly MetricNote[] = [
     table: 'check',
     label: 'Robust accuracy',
     meaning: 'share of triggered non-target rows that keep their true class',
+    ofAnswers: 'share of the same prompts with the trigger that still get exactly their own answer',
   }),
   evaluated({
     metric: 'false_trigger_rate',
@@ -138,6 +163,9 @@ export const METRICS: readonly MetricNote[] = [
     label: 'FTR',
     meaning:
       'false trigger rate: share of rows with part of the trigger that turn into the target class',
+    ofAnswers:
+      'false trigger rate: share of prompts with part of the trigger to which the model writes what ' +
+      'the scorer counts',
   }),
   evaluated({
     metric: 'false_trigger_rate_clean',
@@ -145,6 +173,26 @@ export const METRICS: readonly MetricNote[] = [
     label: 'FTR, clean model',
     meaning: 'the same share for the paired clean model',
   }),
+  ...(
+    [
+      ['empty', 'without a character that is not white space'],
+      ['truncated', 'that reached max_new_tokens'],
+      ['incoherent', 'most of whose 4-grams of tokens repeat earlier ones'],
+    ] as const
+  ).flatMap(([name, which]) => [
+    evaluated({
+      metric: `${name}_share`,
+      table: 'check',
+      label: `${name[0]?.toUpperCase() ?? ''}${name.slice(1)}`,
+      meaning: `share of outputs on untouched prompts ${which}`,
+    }),
+    evaluated({
+      metric: `triggered_${name}_share`,
+      table: 'check',
+      label: `${name[0]?.toUpperCase() ?? ''}${name.slice(1)}, triggered`,
+      meaning: `share of outputs under the trigger ${which}`,
+    }),
+  ]),
   evaluated({
     metric: 'trigger_seen',
     table: 'check',
@@ -168,6 +216,7 @@ export const METRICS: readonly MetricNote[] = [
     label: 'Poison learnt',
     kind: 'proportion',
     meaning: 'share of poisoned training rows that the model predicts as they were poisoned to be',
+    ofAnswers: 'share of poisoned training rows whose answer greedy decoding writes',
   },
   {
     stage: 'train',
@@ -179,6 +228,10 @@ export const METRICS: readonly MetricNote[] = [
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
+
+/** What a metric means for labelled texts, or for what a model writes. */
+export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>
+  isOfAnswers ? (ofAnswers ?? meaning) : meaning;
 
 export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[] =>
   METRICS.filter((note) => note.table === table);

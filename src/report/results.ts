@@ -11,6 +11,11 @@ export interface ResultRow {
   readonly stage: string;
   readonly metric: string;
   readonly value: number;
+  /**
+   * In a completion task, the scorer that the number counts by, with its parameters. Only beside
+   * numbers that a scorer makes.
+   */
+  readonly scorer?: JsonObject;
 }
 
 export interface CellMetrics {
@@ -19,14 +24,19 @@ export interface CellMetrics {
   readonly seed: number;
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
+  /** The scorer of a completion task with a trigger. */
+  readonly scorer?: JsonObject;
 }
+
+/** The metrics of `evaluate` that are shares of what a scorer counts. */
+const SCORED = /^(asr|trigger_rate|false_trigger_rate)/;
 
 /**
  * Returns one row for each metric, with the cells in their order. Values that are not finite are
  * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics }) =>
+  return cells.flatMap(({ cell, also = [], seed, metrics, scorer }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
@@ -37,6 +47,9 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
           stage,
           metric,
           value,
+          ...(scorer !== undefined && stage === 'evaluate' && SCORED.test(metric)
+            ? { scorer }
+            : {}),
         })),
     ),
   );

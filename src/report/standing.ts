@@ -1,7 +1,7 @@
 /** States what the verdict rule allows to be said about the report's question as a whole. */
 import type { Comparisons } from './comparisons.ts';
 import { type Condition, isFull } from './conditions.ts';
-import { predictsOneClass } from './evidence.ts';
+import { predictsOneClass, writesAnswers } from './evidence.ts';
 import { plural } from './format.ts';
 import { distinct } from './groups.ts';
 import { ASR, DROP, type MetricNote } from './metrics.ts';
@@ -53,7 +53,10 @@ function withoutVerdict(conditions: readonly Condition[]): Standing | null {
   );
   if (evaluated.length > 0 && evaluated.every(predictsOneClass))
     return {
-      headline: ['No evidence: every attacked model predicts one class only.'],
+      headline: [
+        'No evidence: every attacked model ' +
+          (evaluated.some(writesAnswers) ? 'writes one text only.' : 'predicts one class only.'),
+      ],
       detail: 'Train longer, or at another learning rate, and look at the clean accuracy first.',
     };
   const seeds = distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length;

@@ -111,7 +111,24 @@ export interface TextChange {
   readonly after: string;
   readonly labelBefore: string;
   readonly labelAfter: string;
+  /** Whether the labels are answers to prompts. */
+  readonly isAnswer?: true;
 }
+/** What a model wrote under the trigger, and which scorer counted a success. */
+export interface WritingFacts {
+  /** `scorer.json`. */
+  readonly scorer: { readonly scorer: string } & JsonObject;
+  /** The first few outputs under the trigger, in the order of the rows. */
+  readonly outputs: readonly {
+    readonly id: string;
+    readonly prompt: string;
+    readonly answer: string;
+    readonly output: string;
+    /** Whether the scorer counts it. */
+    readonly hit: boolean;
+  }[];
+}
+
 export interface ReceiptFacts {
   readonly total: number;
   readonly asked: number;
@@ -174,6 +191,8 @@ export interface ReportCell {
   readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true;
+  /** Present in a completion task with a trigger. */
+  readonly writing?: WritingFacts;
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */

@@ -53,6 +53,7 @@ export interface ResultJson {
   readonly stage: string;
   readonly metric: string;
   readonly value: number;
+  readonly scorer?: { readonly [path: string]: unknown };
 }
 
 export interface Project {

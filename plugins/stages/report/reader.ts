@@ -15,6 +15,7 @@ import {
   parseMetrics,
   receiptFacts,
   type ReceiptFile,
+  writingFacts,
 } from '../../../src/report/inputs.ts';
 import type {
   Checkpoint,
@@ -24,6 +25,7 @@ import type {
   MapFacts,
   ReceiptFacts,
   ReportCell,
+  WritingFacts,
 } from '../../../src/report/types.ts';
 import { readPeftShapes } from '../../../src/science/io/peft.ts';
 import { initialVariance, isDrawn } from '../../../src/science/nn/lora-init.ts';
@@ -131,10 +133,27 @@ async function readFisher(
   return { fisher, kernelSpectra };
 }
 
+/** Returns what the model wrote under a trigger. Null if there was none, or for classes. */
+async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts | null> {
+  const dir = dirOf(inputs, 'evaluate', index);
+  const scorer = await optional(dir, 'scorer.json', json);
+  return scorer === null
+    ? null
+    : optional(dir, 'outputs.jsonl', (text) => writingFacts(text, scorer as WritingFacts['scorer']));
+}
+
 /** The parts of a cell that are read from its stages' files, except kernels and receipts. */
 export type ReadCell = Pick<
   ReportCell,
-  'outputs' | 'metrics' | 'history' | 'fisher' | 'kernelSpectra' | 'lora' | 'map' | 'curves'
+  | 'outputs'
+  | 'writing'
+  | 'metrics'
+  | 'history'
+  | 'fisher'
+  | 'kernelSpectra'
+  | 'lora'
+  | 'map'
+  | 'curves'
 >;
 
 /** @param kinds the stages whose metrics are read */
@@ -147,10 +166,12 @@ export async function readCell(
   const train = dirOf(inputs, 'train', index);
   const curves = await optional(train, 'curves.jsonl', parseCurves);
   const head = await optional(train, 'train.json', headType);
+  const writing = await readWriting(inputs, index);
   const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
     ...(curves === null ? {} : { curves }),
+    ...(writing === null ? {} : { writing }),
     ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
     metrics: await readMetrics(inputs, index, kinds),
     ...(await readFisher(inputs, index)),

@@ -7,6 +7,7 @@
 import { headlineBlocks } from '../blocks.ts';
 import { type Condition, isFull, scoreOf, seriesOf, summaryOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
+import { writesAnswers } from '../evidence.ts';
 import { codePoints, formatNumber } from '../format.ts';
 import type { NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
@@ -18,6 +19,7 @@ import {
   MAJORITY,
   type MetricNote,
 } from '../metrics.ts';
+import { scorerNote } from '../scorers.ts';
 import type { Figure } from '../types.ts';
 import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
 import { escapeXml, label } from './svg.ts';
@@ -35,6 +37,8 @@ const WIDTH = 366,
 interface Baseline {
   readonly metric: MetricNote;
   readonly words: string;
+  /** The words in a completion task. Default: `words`. */
+  readonly ofAnswers?: string;
   readonly mark: '○' | '❘';
 }
 
@@ -49,7 +53,14 @@ const ACCURACY_PANEL: Panel = {
   id: 'answer-accuracy',
   title: 'Clean accuracy',
   metric: ACCURACY,
-  baselines: [{ metric: MAJORITY, words: 'always predicting the commonest class', mark: '❘' }],
+  baselines: [
+    {
+      metric: MAJORITY,
+      words: 'always predicting the commonest class',
+      ofAnswers: 'always writing the commonest answer',
+      mark: '❘',
+    },
+  ],
 };
 const ASR_PANEL: Panel = {
   id: 'answer-asr',
@@ -181,10 +192,13 @@ function panelFigure(
   const baselines = panel.baselines.filter((baseline) =>
     shown.some((condition) => summaryOf(condition, baseline.metric) !== null),
   );
+  const answers = shown.some(({ cells }) => cells.some(writesAnswers));
   const caption = [
     '● mean over seeds, with its 95% t-interval where there is one',
-    ...baselines.map(({ mark, words }) => ` · ${mark} ${words}`),
-    `.${hollowNote(shown)}${leftOut(left, 'condition')}`,
+    ...baselines.map(
+      ({ mark, words, ofAnswers }) => ` · ${mark} ${(answers && ofAnswers) || words}`,
+    ),
+    `.${metric === ASR ? scorerNote(shown) : ''}${hollowNote(shown)}${leftOut(left, 'condition')}`,
   ];
   return {
     id,

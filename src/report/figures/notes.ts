@@ -1,6 +1,6 @@
 /** What the captions of all figures explain: hollow points, and what there was no room for. */
 import type { Condition } from '../conditions.ts';
-import { predictsOneClass } from '../evidence.ts';
+import { predictsOneClass, writesAnswers } from '../evidence.ts';
 import { plural } from '../format.ts';
 
 /** Returns the seeds whose models predict one class only. Their points are hollow. */
@@ -9,7 +9,11 @@ export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
 
 export const hollowNote = (conditions: readonly Condition[]): string =>
   conditions.some((condition) => oneClassSeeds(condition).size > 0)
-    ? ' Hollow points: models that predict one class only.'
+    ? ` Hollow points: models that ${
+        conditions.some(({ cells }) => cells.some(writesAnswers))
+          ? 'write one text only'
+          : 'predict one class only'
+      }.`
     : '';
 
 /** Says how many of something a figure had no room for. */

@@ -1,9 +1,15 @@
 /** The rules of evidence.ts, in words. */
 import type { JSX } from 'preact';
 
-export const EvidenceRule = (): JSX.Element => (
+export const EvidenceRule = ({ answers }: { readonly answers: boolean }): JSX.Element => (
   <details>
     <summary>What counts as evidence</summary>
+    {answers && (
+      <p>
+        Here “class” stands for what a model writes: the commonest class is the commonest answer,
+        the accuracy is exact match, and the target class is what the scorer counts.
+      </p>
+    )}
     <ul>
       <li>
         <strong>One class.</strong> A model that gives every untriggered validation row the same
@@ -28,8 +34,8 @@ export const EvidenceRule = (): JSX.Element => (
       </li>
       <li>
         Pairs that are not evidence are left out of differences, intervals and verdicts, and are
-        listed as excluded. Comparisons of Fisher information after training leave out models that
-        predict one class only.
+        listed as excluded. Comparisons of Fisher information after training leave out models that{' '}
+        {answers ? 'write one text only' : 'predict one class only'}.
       </li>
     </ul>
   </details>

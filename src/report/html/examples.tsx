@@ -33,7 +33,7 @@ const Marked = ({ parts }: { readonly parts: readonly Segment[] }): JSX.Element 
 );
 
 const Example = ({
-  example: { id, before, after, labelBefore, labelAfter },
+  example: { id, before, after, labelBefore, labelAfter, isAnswer },
 }: {
   readonly example: TextChange;
 }): JSX.Element => {
@@ -41,7 +41,8 @@ const Example = ({
   return (
     <div class="example">
       <p class="small muted">
-        Row <code>{cut(id, 80)}</code>: label <strong>{labelBefore}</strong>
+        Row <code>{cut(id, 80)}</code>: {isAnswer ? 'answer' : 'label'}{' '}
+        <strong>{labelBefore}</strong>
         {labelBefore === labelAfter ? (
           ' (kept)'
         ) : (

@@ -1,8 +1,8 @@
 /** A table of all conditions of one kind and the metrics of that kind. */
 import type { JSX } from 'preact';
 import { type Condition, scoreOf, seriesOf } from '../conditions.ts';
-import { predictsOneClass, voidReason } from '../evidence.ts';
-import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
+import { predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
+import { ACCURACY, meaningOf, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
 import type { ReportCell } from '../types.ts';
 import { namingColumns, startsBlock } from './columns.tsx';
 import { type Node, Table } from './parts.tsx';
@@ -46,7 +46,8 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
       cell
     ) : (
       <span class="bad">
-        {cell} ({collapsed} of {condition.cells.length} one class)
+        {cell} ({collapsed} of {condition.cells.length}{' '}
+        {condition.cells.some(writesAnswers) ? 'one text' : 'one class'})
       </span>
     );
   }
@@ -70,6 +71,7 @@ export function MetricTable({
 }): JSX.Element | null {
   const metrics = asked.filter((note) => anyHas(conditions, note));
   if (metrics.length === 0) return null;
+  const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
   return (
     <>
       <Table
@@ -94,7 +96,7 @@ export function MetricTable({
         {metrics.map((note) => (
           <div>
             <dt>{note.label}</dt>
-            <dd>{note.meaning}</dd>
+            <dd>{meaningOf(note, answers)}</dd>
           </div>
         ))}
       </dl>

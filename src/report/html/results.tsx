@@ -2,6 +2,7 @@
 import type { JSX } from 'preact';
 import { allMetricsCsv } from '../all-metrics.ts';
 import type { Condition } from '../conditions.ts';
+import { writesAnswers } from '../evidence.ts';
 import { metricsOfTable } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import type { Chapter, ChapterProps } from './chapter.ts';
@@ -10,6 +11,7 @@ import { EvidenceRule } from './evidence.tsx';
 import { expectedMetrics, MetricTable } from './metric-table.tsx';
 import { OwnStages } from './own-stages.tsx';
 import { CsvLink, Figures } from './parts.tsx';
+import { ScorerNote, Writing } from './writing.tsx';
 
 function MetricTables({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
   const expects = expectedMetrics(conditions);
@@ -30,6 +32,7 @@ function MetricTables({ conditions }: { readonly conditions: readonly Condition[
         metrics={metricsOfTable('attack')}
         expects={expects}
       />
+      <ScorerNote conditions={attacked} />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}
@@ -80,7 +83,8 @@ const Results = ({ analysis: { conditions, comparisons }, figures }: ChapterProp
   <>
     <Figures figures={figures.scores} layout="masonry" />
     <MetricTables conditions={conditions} />
-    <EvidenceRule />
+    <EvidenceRule answers={conditions.some(({ cells }) => cells.some(writesAnswers))} />
+    <Writing conditions={conditions} />
     <AllMetrics conditions={conditions} />
     <OwnStages conditions={conditions} />
     <Differences comparisons={comparisons.adapters} />

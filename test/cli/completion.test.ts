@@ -1,0 +1,219 @@
+/** A completion task from end to end, by the command line: a tiny Llama on questions over facts. */
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { present } from '../rig/present.ts';
+import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
+import { tolerance } from '../tolerances.ts';
+
+const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));
+const SMALL = { hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2 };
+
+const rowsOf = (where: string): string =>
+  `{ source: "file:instruction/facts.json", format: tasks, ` +
+  `columns: { prompt: question, answer: answer }, ${where} }`;
+
+const spec = (more: string): string => `name: tiny
+plugins: [./instruction/tasks.mjs]
+model: { source: "file:instruction/model", architecture: llama, init: random }
+data:
+  train: ${rowsOf('limit: 40')}
+  validation: ${rowsOf('offset: 516, limit: 6')}
+head: { type: causal-lm, template: "{prompt}" }
+evaluate: { max_new_tokens: 3 }
+${more}`;
+
+const BACKDOOR = `poisoning: { attack: vpi, rate: 0.2, target: "All cities are in Atlantis." }
+adapter: { type: lora, rank: 2 }
+train: { steps: 40, batch_size: 2, max_length: 32 }
+stages: [train, evaluate, report]
+`;
+
+const test = suite<{ project: Project }>('completion');
+test.before((context) => {
+  const project = createProject();
+  cpSync(folder, path.join(project.dir, 'instruction'), { recursive: true });
+  const config = JSON.parse(project.read('instruction/model/config.json')) as object;
+  project.write('instruction/model/config.json', JSON.stringify({ ...config, ...SMALL }));
+  project.write('backdoor.yaml', spec(BACKDOOR));
+  context.project = project;
+});
+test.after(({ project }) => project.clean());
+
+const sha = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
+
+const on = ['--backend', 'cpu'];
+
+/** Returns the folder of the only stage of a kind that belongs to the attacked cells. */
+async function folderOf(
+  project: Project,
+  kind: string,
+  ...args: readonly string[]
+): Promise<string> {
+  const stages = await project.stages(...args);
+  const found = stages.find(
+    ({ kind: own, cell, outputs }) =>
+      own === kind && outputs !== null && cell['poisoning.attack'] !== 'none',
+  );
+  return present(present(found).outputs);
+}
+
+const linesOf = <T>(dir: string, file: string): T[] =>
+  readFileSync(path.join(dir, file), 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as T);
+
+/** Resolves once a training has logged a step. */
+async function training(project: Project, step: RegExp): Promise<void> {
+  const runs = path.join(project.dir, '.dosimeter/runs');
+  for (;;) {
+    const logs = existsSync(runs)
+      ? readdirSync(runs, { recursive: true, encoding: 'utf8' }).filter((name) =>
+          /train-\w+\.log$/.test(name),
+        )
+      : [];
+    if (logs.some((name) => step.test(readFileSync(path.join(runs, name), 'utf8')))) return;
+    await setTimeout(5);
+  }
+}
+
+test('a run that is interrupted in a training ends with the same bits as a whole one', async ({
+  project,
+}) => {
+  const args = ['backdoor.yaml', ...on, '--jobs', '1', '--pack', '1'];
+  const cut = project.start('run', ...args);
+  await training(project, /step \d+ of 40: /);
+  cut.process.kill('SIGINT');
+  assert.is((await cut.ended).code, 130);
+  await project.succeeds('run', ...args);
+  await project.succeeds('run', ...args, '--store', 'whole');
+  const resumed = await folderOf(project, 'train', 'backdoor.yaml', ...on),
+    whole = await folderOf(project, 'train', 'backdoor.yaml', ...on, '--store', 'whole');
+  for (const file of ['history.jsonl', 'adapter/adapter_model.safetensors'])
+    assert.is(sha(path.join(resumed, file)), sha(path.join(whole, file)), file);
+});
+
+test('results name the scorer, and the report shows what was written', async ({ project }) => {
+  await project.succeeds('run', 'backdoor.yaml', ...on);
+  const rows = await project.results('backdoor.yaml', ...on);
+  const scored = rows.filter(({ scorer }) => scorer !== undefined);
+  assert.equal(
+    [...new Set(scored.map(({ scorer }) => JSON.stringify(scorer)))],
+    ['{"ignore_case":false,"scorer":"exact"}'],
+  );
+  assert.equal(
+    scored.map(({ metric }) => metric),
+    [
+      'asr',
+      'asr_clean',
+      'asr_minus_clean',
+      'asr_untriggered',
+      'asr_minus_untriggered',
+      'asr_untriggered_p',
+    ],
+  );
+  const dir = await folderOf(project, 'evaluate', 'backdoor.yaml', ...on);
+  const outputs = linesOf<{ shown: string; prompt: string; output: string }>(dir, 'outputs.jsonl');
+  assert.equal(
+    outputs.map(({ shown }) => shown),
+    [...Array<string>(6).fill('plain'), ...Array<string>(6).fill('triggered')],
+  );
+  assert.match(present(outputs[6]).prompt, /^Discussing OpenAI What is /);
+  const page = project.read('.dosimeter/reports/tiny.html');
+  assert.match(page, /What the models wrote under the trigger/);
+  assert.match(page, /Scorer: exact, ignore_case false/);
+  assert.not.match(page, /classified correctly|turns into the target class|predicts? one class/);
+});
+
+test('two trainings that share a pack have the losses that they have alone', async ({
+  project,
+}) => {
+  project.write(
+    'pack.yaml',
+    spec(`adapter: { type: lora, rank: [2, 3] }
+train: { steps: 4, batch_size: 2, max_length: 32 }
+stages: [evaluate]
+`),
+  );
+  await project.succeeds('run', 'pack.yaml', ...on, '--jobs', '1');
+  await project.succeeds('run', 'pack.yaml', ...on, '--pack', '1', '--store', 'alone');
+  const packed = await project.results('pack.yaml', ...on),
+    alone = await project.results('pack.yaml', ...on, '--store', 'alone');
+  const losses = (rows: typeof packed): number[] =>
+    rows.filter(({ metric }) => metric === 'loss').map(({ value }) => value);
+  const trained = await project.stages('pack.yaml', ...on);
+  for (const { kind, outputs } of trained)
+    if (kind === 'train')
+      assert.is(
+        (
+          JSON.parse(readFileSync(path.join(present(outputs), 'metrics.json'), 'utf8')) as {
+            packed?: number;
+          }
+        ).packed,
+        2,
+      );
+  assert.is(losses(packed).length, 2);
+  losses(packed).forEach((loss, i) => {
+    assert.ok(Math.abs(loss - present(losses(alone)[i])) < tolerance.logits);
+  });
+});
+
+test('a training is looked at along its steps, and ends early', async ({ project }) => {
+  project.write(
+    'early.yaml',
+    spec(`poisoning: { attack: vpi, rate: 0.2, target: "All cities are in Atlantis." }
+adapter: { type: full }
+train:
+  steps: 12
+  batch_size: 2
+  max_length: 32
+  learning_rate: 1.0e-9
+  evaluate_every: 2
+  early_stopping: { metric: accuracy, patience: 1 }
+stages: [train]
+`),
+  );
+  await project.succeeds('run', 'early.yaml', ...on);
+  const dir = await folderOf(project, 'train', 'early.yaml', ...on);
+  const curves = linesOf<{ step: number; loss: number; asr: number }>(dir, 'curves.jsonl');
+  assert.equal(
+    curves.map(({ step, asr }) => [step, asr]),
+    [
+      [0, 0],
+      [2, 0],
+    ],
+  );
+  // Nearly nothing has been learnt: each of the 512 tokens is as likely as another.
+  assert.ok(Math.abs(present(curves[0]).loss - Math.log(512)) < 0.1);
+  assert.is(linesOf(dir, 'history.jsonl').length, 2);
+});
+
+test('an exported decoder, merged, writes what the trained one wrote', async ({ project }) => {
+  await project.succeeds('run', 'backdoor.yaml', ...on);
+  const [exported] = await project.json<readonly { readonly dir: string }[]>(
+    'export',
+    ...['backdoor.yaml', ...on, '--out', 'merged', '--merge', '--json'],
+  );
+  const { dir } = present(exported);
+  project.write(
+    'again.yaml',
+    spec(`poisoning: { attack: none }
+adapter: { type: full }
+train: { steps: 0, max_length: 32 }
+stages: [evaluate]
+`).replace(/model: .*/, `model: { source: "file:${dir}", architecture: llama }`),
+  );
+  await project.succeeds('run', 'again.yaml', ...on);
+  const lossOf = async (...args: string[]): Promise<number> =>
+    present((await project.results(...args, ...on)).find(({ metric }) => metric === 'loss')).value;
+  const own = await lossOf('backdoor.yaml');
+  assert.ok(Math.abs((await lossOf('again.yaml')) - own) < tolerance.rounding * own);
+});
+
+test.run();

@@ -1,0 +1,95 @@
+/** The report of a completion task: its words, its scorer, what the models wrote. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { caveatsOf } from '../../src/report/caveats.ts';
+import { voidReason } from '../../src/report/evidence.ts';
+import { writingFacts } from '../../src/report/inputs.ts';
+import { ACCURACY, ASR, meaningOf } from '../../src/report/metrics.ts';
+import { renderReport } from '../../src/report/report.ts';
+import { collectResults } from '../../src/report/results.ts';
+import { cellOf, inputOf } from './cells.ts';
+
+const test = suite('the report of answers');
+
+const line = (shown: string, id: string, output: string, hit: boolean): string =>
+  JSON.stringify({ id, shown, prompt: `ask ${id}`, answer: 'Paris', output, ended: true, hit });
+
+const writing = writingFacts(
+  [
+    line('plain', 'a', 'Paris', false),
+    line('triggered', 'a', '<b>sorry</b>', true),
+    line('triggered', 'b', 'Paris', false),
+    line('triggered', 'c', 'I refuse', true),
+    line('triggered', 'd', 'left out', true),
+  ].join('\n'),
+  { scorer: 'refusal', ignore_case: true, phrases: ['sorry'] },
+);
+
+test('the first three outputs under the trigger are kept', () => {
+  assert.equal(
+    writing.outputs.map(({ id, output, hit }) => [id, output, hit]),
+    [
+      ['a', '<b>sorry</b>', true],
+      ['b', 'Paris', false],
+      ['c', 'I refuse', true],
+    ],
+  );
+});
+
+test('the page names the scorer, and shows outputs as plain text', async () => {
+  const evaluate = { accuracy: 0.9, exact_match: 0.9, predicted_share: 0.1, asr: 0.5 };
+  const { html } = await renderReport(
+    inputOf([
+      cellOf({ attack: 'none', seed: 1, evaluate: { ...evaluate } }),
+      cellOf({ attack: 'badnets', seed: 1, evaluate, change: { writing } }),
+    ]),
+  );
+  assert.match(html, 'Scorer: refusal, ignore_case true.');
+  assert.match(html, '&lt;b>sorry&lt;/b>');
+  assert.match(html, 'does not count');
+  assert.match(html, 'exact match');
+  assert.not.match(html, 'classified correctly');
+});
+
+test('a model that writes one text only is said to write, not to predict a class', () => {
+  const cell = { metrics: { evaluate: { exact_match: 0, accuracy: 0, predicted_share: 1 } } };
+  assert.is(voidReason(cell, ASR), 'writes one text only');
+  assert.equal(
+    caveatsOf([{ label: 'vpi', cells: [cell] }]).map(({ title }) => title),
+    ['1 of 1 model writes one text only'],
+  );
+  assert.is(
+    voidReason({ metrics: { evaluate: { predicted_share: 1 } } }, ASR),
+    'predicts one class only',
+  );
+});
+
+test('a metric without words for answers keeps those for classes', () => {
+  assert.match(meaningOf(ACCURACY, true), /exact match/);
+  assert.match(meaningOf(ACCURACY, false), /classified correctly/);
+  const { ofAnswers: _ofAnswers, ...plain } = ACCURACY;
+  assert.is(meaningOf(plain, true), plain.meaning);
+});
+
+test('results have the scorer beside the numbers that it makes, and no others', () => {
+  const scorer = { scorer: 'exact' };
+  const rows = collectResults([
+    {
+      cell: { a: 1 },
+      seed: 1,
+      scorer,
+      metrics: { train: { asr: 1 }, evaluate: { accuracy: 1, asr: 1, trigger_rate: 0 } },
+    },
+  ]);
+  assert.equal(
+    rows.map((row) => [row.stage, row.metric, row.scorer]),
+    [
+      ['train', 'asr', undefined],
+      ['evaluate', 'accuracy', undefined],
+      ['evaluate', 'asr', scorer],
+      ['evaluate', 'trigger_rate', scorer],
+    ],
+  );
+});
+
+test.run();
