@@ -17,6 +17,7 @@ const benches: Readonly<
     () => Promise<{ readonly bench: (options: BenchOptions) => AsyncGenerator<Claim> }>
   >
 > = {
+  decoder: () => import('./decoder.ts'),
   engine: () => import('./engine.ts'),
   train: () => import('./train.ts'),
   theory: () => import('./theory.ts'),
