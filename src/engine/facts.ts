@@ -103,7 +103,7 @@ function scorersOf(plan: Prepared['plan']): readonly (JsonObject | undefined)[] 
     const completion =
       evaluate === undefined ? undefined : byId.get(evaluate)?.params['completion'];
     const scorer = isRecord(completion) ? completion['scorer'] : undefined;
-    return isRecord(scorer) ? (scorer) : undefined;
+    return isRecord(scorer) ? scorer : undefined;
   });
 }
 

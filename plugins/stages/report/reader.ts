@@ -139,7 +139,9 @@ async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts 
   const scorer = await optional(dir, 'scorer.json', json);
   return scorer === null
     ? null
-    : optional(dir, 'outputs.jsonl', (text) => writingFacts(text, scorer as WritingFacts['scorer']));
+    : optional(dir, 'outputs.jsonl', (text) =>
+        writingFacts(text, scorer as WritingFacts['scorer']),
+      );
 }
 
 /** The parts of a cell that are read from its stages' files, except kernels and receipts. */
