@@ -8,11 +8,11 @@ import { readJson } from '../../../src/science/io/checkpoint.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
-import { bert } from '../../science/families.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
+import { bert } from '../../science/families.ts';
 import {
   checkpoint,
   farthest,

@@ -3,12 +3,12 @@ import train from '../../../plugins/stages/train/index.ts';
 import type { Asset, Cell, Row, RunContext, StageDefinition } from '../../../src/api.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
-import { bert } from '../../science/families.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { bert } from '../../science/families.ts';
 import {
   contextOf,
   lookUp,

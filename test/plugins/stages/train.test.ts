@@ -7,10 +7,10 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Cell } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import { bert } from '../../science/families.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
+import { bert } from '../../science/families.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { jsonOf, linesOf, metricsOf } from './outputs.ts';
 import {
