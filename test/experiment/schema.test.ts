@@ -9,7 +9,7 @@ import { composeSchema } from '../../src/experiment/editor.ts';
 import { loadExperiment } from '../../src/experiment/load.ts';
 import { printDiagnostics } from '../../src/experiment/print.ts';
 import type { Experiment, SpecRegistry } from '../../src/experiment/types.ts';
-import { loadRegistry } from '../../src/registry/registry.ts';
+import { loadOutsidePlugins, loadRegistry } from '../../src/registry/registry.ts';
 import { SEEDS_NEEDED } from '../../src/report/verdict.ts';
 import { createRig, first, last, minimal, registry } from './rig.ts';
 
@@ -152,9 +152,17 @@ test("an adapter's defaults do not apply where a folder states the values", asyn
   }
 });
 
-/** A spec of pipelines/, with the built-in plugins. Throws what is printed if it has faults. */
+/** A spec of pipelines/, with its own plugins. Throws what is printed if it has faults. */
 async function pipeline(file: string): Promise<Experiment> {
-  const result = await loadExperiment(`pipelines/${file}`, { registry: await builtIn(), env: {} });
+  const result = await loadExperiment(`pipelines/${file}`, {
+    registry: async (modules) => {
+      const known = await loadRegistry();
+      return specRegistry(
+        modules.length === 0 ? known : known.with(await loadOutsidePlugins(modules)),
+      );
+    },
+    env: {},
+  });
   if (!result.ok) throw new Error(printDiagnostics(result.diagnostics, { color: false }));
   return result.value;
 }

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -7,11 +8,15 @@ const science = fileURLToPath(new URL('../../src/science/', import.meta.url));
 
 /** The other folders of src/science from which the files of a folder import values or types. */
 function importsOf(folder: string): string[] {
-  const imported = readdirSync(`${science}${folder}`).flatMap((file) =>
-    [...readFileSync(`${science}${folder}/${file}`, 'utf8').matchAll(/'\.\.\/(\w+)\//g)].map(
-      ([, other = '']) => other,
-    ),
-  );
+  const files = readdirSync(`${science}${folder}`, { recursive: true, encoding: 'utf8' });
+  const imported = files
+    .filter((file) => file.endsWith('.ts'))
+    .flatMap((file) =>
+      [...readFileSync(`${science}${folder}/${file}`, 'utf8').matchAll(/'(\.\.?\/[^']+)'/g)]
+        .map(([, to = '']) => path.relative(science, path.resolve(science, folder, file, '..', to)))
+        .filter((to) => !to.startsWith('..') && to.includes(path.sep))
+        .map((to) => to.split(path.sep)[0] ?? ''),
+    );
   return [...new Set(imported)].filter((other) => other !== folder);
 }
 

@@ -5,9 +5,8 @@
  * n → m. Padding never enters a linear layer: hidden states are (S, n), and only attention builds
  * (B, T).
  */
-import type { Tensor, Tensor1D, Tensor2D, TypedArray } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D, TypedArray } from '@tensorflow/tfjs-core';
 import type { RandomStream } from '../../random/random.ts';
-import type { KeyValueCache } from '../nn/key-value-cache.ts';
 
 /**
  * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens
@@ -83,6 +82,32 @@ export interface TokenMap {
  */
 export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
 
+/** Tokens of a batch in order, each with its position; the longest row has `side.width` of them. */
+interface PlacedTokens {
+  readonly map: TokenMap;
+  readonly places: Int32Array;
+  readonly side: { readonly width: number };
+}
+
+/** The tokens that a decoder has read before those of the batch (nn/key-value-cache.ts). */
+export interface TokenCache {
+  /** The number of tokens that each row has, (B). */
+  readonly lengths: readonly number[];
+  /** Adds the columns of the tokens that are about to be read. */
+  open(tokens: PlacedTokens): void;
+  /**
+   * The keys and values of a layer with those of the new tokens behind them, (B, Hk, T, d). They
+   * belong to the cache.
+   */
+  extend(
+    layer: number,
+    keys: Tensor,
+    values: Tensor,
+  ): { readonly keys: Tensor; readonly values: Tensor };
+  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). */
+  mask(queries: PlacedTokens, sight: { readonly window?: number }, groups: number): Tensor4D;
+}
+
 export interface ForwardContext {
   /** Returns a parameter that belongs to no linear layer (embeddings, norms), by canonical name. */
   readonly parameter: (name: string) => Tensor;
@@ -103,7 +128,7 @@ export interface ForwardContext {
    * Present while text is generated: the rows of the batch follow the tokens that it holds. Nothing
    * is differentiated under a cache.
    */
-  readonly cache?: KeyValueCache;
+  readonly cache?: TokenCache;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream };
 }

@@ -5,7 +5,10 @@
 import type { Tensor, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
+import type { TokenCache } from '../model/types.ts';
 import type { Sight, Tokens } from './layout.ts';
+
+type Placed = Pick<Tokens, 'map' | 'places'> & { readonly side: { readonly width: number } };
 
 interface Layer {
   readonly keys: Tensor;
@@ -17,7 +20,7 @@ const PADDING = -1;
 /** Added to the score of a key that is not seen, whose weight is then zero. */
 const UNSEEN = -1e9;
 
-export class KeyValueCache {
+export class KeyValueCache implements TokenCache {
   readonly #layers = new Map<number, Layer>();
   /** For each row, the position of the token in each column. */
   #columns: number[][];
@@ -33,7 +36,7 @@ export class KeyValueCache {
   }
 
   /** Adds the columns of the tokens that are about to be read. */
-  open(tokens: Tokens): void {
+  open(tokens: Placed): void {
     const { width } = tokens.side;
     const added = this.#columns.map((): number[] => []);
     tokens.map.example.forEach((b, i) => at(added, b).push(at(tokens.places, i)));
@@ -59,7 +62,7 @@ export class KeyValueCache {
   }
 
   /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T), as `maskOf`. */
-  mask(queries: Tokens, { window = Infinity }: Sight, groups: number): Tensor4D {
+  mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,
       Tq = queries.side.width;

@@ -14,13 +14,13 @@ import type {
   LinearLayer,
   ParameterSpec,
   Tap,
+  TokenCache,
   TokenRow,
 } from '../model/types.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';
 import { drawParameter } from './draw.ts';
-import type { KeyValueCache } from './key-value-cache.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
 
@@ -32,7 +32,7 @@ export interface ForwardOptions {
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
   /** The tokens before those of the batch, while text is generated. */
-  readonly cache?: KeyValueCache;
+  readonly cache?: TokenCache;
   /**
    * Whether to return the logits after every layer, (L·B, C). The architecture must have
    * `layerwise`.

@@ -15,14 +15,13 @@ import type {
   Transformer,
 } from '../../families/description.ts';
 import { at, named } from '../lookup.ts';
-import type { ForwardContext, Reads, TokenMap, TokenRow } from '../model/types.ts';
+import type { ForwardContext, Reads, TokenCache, TokenMap, TokenRow } from '../model/types.ts';
 import { add, differentiable } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
 import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
 import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
-import type { KeyValueCache } from './key-value-cache.ts';
 import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
@@ -218,7 +217,7 @@ const kept = (
 
 /** Attention over the cached tokens and those of the batch, which are cached too. */
 function extended(
-  cache: KeyValueCache,
+  cache: TokenCache,
   layer: number,
   [q, k, v]: Projected,
   shape: AttentionShape,
