@@ -61,6 +61,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'src/data/fetch/within.ts': { inside: 'normalised, and refused where it begins with ..' },
   'src/data/model-folder.ts': { name: LISTED, 'entry.name': LISTED },
   'src/science/io/checkpoint.ts': { file: OWN },
+  'src/science/text/tokenizer.ts': { file: OWN },
   'src/setup/wheel-files.mjs': { kept: LISTED, name: LISTED, template: OWN },
 };
 

@@ -40,12 +40,12 @@ function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
 }
 
 /** Joins each match to its neighbour: the span before it, in the order of the list. */
-function joined(spans: readonly Span[], join: (neighbour: Span, match: Span) => void): Span[] {
+function joined(spans: readonly Span[], extend: (neighbour: Span, match: Span) => void): Span[] {
   const out: Span[] = [];
   let previous = false;
   for (const span of spans) {
     const neighbour = out.at(-1);
-    if (span.match && !previous && neighbour !== undefined) join(neighbour, span);
+    if (span.match && !previous && neighbour !== undefined) extend(neighbour, span);
     else out.push({ ...span });
     previous = span.match;
   }
