@@ -216,4 +216,12 @@ stages: [evaluate]
   assert.ok(Math.abs((await lossOf('again.yaml')) - own) < tolerance.rounding * own);
 });
 
+test('classes that answers do not have cannot be weighted', async ({ project }) => {
+  project.write('weighted.yaml', spec(BACKDOOR.replace('steps: 40', 'class_weights: balanced')));
+  const { code, stderr } = await project.startWith({}, 'plan', 'weighted.yaml').ended;
+  assert.is(code, 2, stderr);
+  assert.match(stderr, /answers have no classes that could be weighted/);
+  assert.match(stderr, /Leave out train\.class_weights/);
+});
+
 test.run();

@@ -55,11 +55,26 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
     ...(attack === null ? {} : { attack }),
     based,
   });
-  if (training !== null) problems.push(...keptFaults(training));
+  if (training !== null) problems.push(...keptFaults(training), ...weightFaults(params, training));
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   return attack === null || !poisoning?.attack.includes(JOINT)
     ? problems
     : problems.map((problem) => atStep(attack.name, problem));
+}
+
+/** Returns a fault if classes are weighted, and the rows have answers instead of classes. */
+function weightFaults(
+  { head }: Params,
+  { class_weights: weights = 'none' }: TrainParams,
+): Problem[] {
+  if (head.type !== 'causal-lm' || weights === 'none') return [];
+  return [
+    {
+      path: ['train', 'class_weights'],
+      message: 'answers have no classes that could be weighted',
+      hint: 'Leave out train.class_weights.',
+    },
+  ];
 }
 
 const BASED_ON_FOLDER: Problem = {
