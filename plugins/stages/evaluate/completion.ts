@@ -13,7 +13,7 @@ import { scoreAnswers } from '../../../src/science/evaluate/answers.ts';
 import type { Output } from '../../../src/science/evaluate/completion-metrics.ts';
 import { generate } from '../../../src/science/generate/generate.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
-import { completionEncoder } from '../../../src/science/text/completion.ts';
+import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { scored, scorerRecord, type ScorerSettings } from '../../../src/scoring/settings.ts';
@@ -51,10 +51,9 @@ const answerOf = ({ id, answer }: Row): string => {
 /** Writes the model's answers to the rows. */
 type Write = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
 
-function writer(parts: CompletionParts, total: number): Write {
-  const { context, completion, network, tokenizer, template } = parts;
+function writer(parts: CompletionParts, encoder: CompletionEncoder, total: number): Write {
+  const { context, completion, network, tokenizer } = parts;
   const { params, progress, signal } = context;
-  const encoder = completionEncoder(tokenizer, template);
   const { sampling, max_new_tokens: maxNewTokens } = completion;
   let before = 0;
   return async (rows, shown) => {
@@ -135,7 +134,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
   const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
-  const write = writer(parts, total);
+  const write = writer(parts, encoder, total);
   const lines: JsonObject[] = [];
   const keep = (
     some: readonly Row[],

@@ -3,6 +3,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { at } from '../lookup.ts';
+import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
 import { answerTokens, beforeAnswers } from '../nn/places.ts';
@@ -58,11 +59,7 @@ export async function scoreAnswers(
   onBatch: (done: number) => Promise<void> | void = () => undefined,
 ): Promise<AnswerScore[]> {
   const out = new Map<number, AnswerScore>();
-  const order = rows
-    .map((_, i) => i)
-    .sort((a, b) => at(rows, b).ids.length - at(rows, a).ids.length || a - b);
-  for (let start = 0; start < order.length; start += batchSize) {
-    const some = order.slice(start, start + batchSize);
+  for (const some of similarLengths(rows, batchSize)) {
     scoreBatch(
       network,
       some.map((i) => at(rows, i)),
@@ -75,7 +72,7 @@ export async function scoreAnswers(
         );
       out.set(row, score);
     });
-    await onBatch(start + some.length);
+    await onBatch(out.size);
   }
   return rows.map((_, i) => {
     const score = out.get(i);

@@ -2,6 +2,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
 
@@ -18,11 +19,8 @@ export async function predict(
 ): Promise<Float32Array> {
   const { classes } = network;
   const out = new Float32Array(rows.length * classes);
-  const order = rows
-    .map((_, i) => i)
-    .sort((a, b) => rows[b]!.ids.length - rows[a]!.ids.length || a - b);
-  for (let start = 0; start < order.length; start += batchSize) {
-    const some = order.slice(start, start + batchSize);
+  let done = 0;
+  for (const some of similarLengths(rows, batchSize)) {
     const logits = tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync());
     some.forEach((row, i) =>
       out.set(logits.subarray(i * classes, (i + 1) * classes), row * classes),
@@ -37,7 +35,7 @@ export async function predict(
         "The training diverged: look at the model's loss.",
       );
     }
-    await onBatch(start + some.length);
+    await onBatch((done += some.length));
   }
   return out;
 }

@@ -8,6 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { RandomStream } from '../../random/random.ts';
 import { at } from '../lookup.ts';
+import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
 import { KeyValueCache } from '../nn/key-value-cache.ts';
 import type { Network } from '../nn/network.ts';
@@ -126,14 +127,10 @@ export async function generate(
   const choose =
     sampling === undefined || random === undefined ? likeliest : drawing(sampling, random);
   const out = prompts.map(() => ({ ids: [] as number[], ended: false }));
-  // Rows of similar length share a batch.
-  const order = prompts
-    .map((_, i) => i)
-    .sort((a, b) => at(prompts, b).ids.length - at(prompts, a).ids.length || a - b);
-  for (let start = 0; start < order.length; start += batchSize) {
-    const some = order.slice(start, start + batchSize);
+  let done = 0;
+  for (const some of similarLengths(prompts, batchSize)) {
     continueBatch(network, prompts, some, options, choose, out);
-    await onBatch?.(start + some.length);
+    await onBatch?.((done += some.length));
   }
   return out;
 }

@@ -1,8 +1,7 @@
 /** Makes an architecture of a family's description: one core for all transformers. */
 import { UserFault } from '../../api.ts';
 import { BERT } from '../../families/bert-like.ts';
-import type { ConfigFields } from '../../families/description.ts';
-import type { Family, HeadNames, Transformer } from '../../families/description.ts';
+import type { ConfigFields, Family, HeadNames, Transformer } from '../../families/description.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 import { inWords } from '../../untrusted/limits.ts';
 import { within } from '../model/names.ts';

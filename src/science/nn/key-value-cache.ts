@@ -6,7 +6,7 @@ import type { Tensor, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import type { TokenCache } from '../model/types.ts';
-import type { Sight, Tokens } from './layout.ts';
+import { type Sight, type Tokens, UNSEEN } from './layout.ts';
 
 type Placed = Pick<Tokens, 'map' | 'places'> & { readonly side: { readonly width: number } };
 
@@ -17,8 +17,6 @@ interface Layer {
 
 /** Marks a column that holds padding in a row. */
 const PADDING = -1;
-/** Added to the score of a key that is not seen, whose weight is then zero. */
-const UNSEEN = -1e9;
 
 export class KeyValueCache implements TokenCache {
   readonly #layers = new Map<number, Layer>();

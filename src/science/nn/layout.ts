@@ -123,7 +123,7 @@ export interface Sight {
 }
 
 /** Added to the score of a key that is not seen, whose weight is then zero. */
-const UNSEEN = -1e9;
+export const UNSEEN = -1e9;
 
 /**
  * 0 where a query sees a key, −1e9 elsewhere: (B, 1, 1, T) where all queries of a row see the same,

@@ -55,16 +55,17 @@ interface Pass {
 const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
   JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
 
-const isLast = ({ model }: Pass, i: number): boolean => i === model.layers.length - 1;
+const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
 /** Makes the tensors that layers share, which must outlive the scope of a layer. */
-function openPass({ model, tokenTable }: Body, context: ForwardContext, layout: Layout): Pass {
+function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
+  const { model, tokenTable } = body;
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
     angles = new Map<Rotary, { all: Angles; read: Angles }>(),
     tables = new Map<RelativeTable, RelativeRows>();
   model.layers.forEach(({ attention: own }, i) => {
-    const last = i === model.layers.length - 1,
+    const last = isLast(body, i),
       key = maskKey(own, last);
     const queries = last ? layout.read : layout.all,
       groups = own.heads / own.kvHeads;
