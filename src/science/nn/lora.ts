@@ -4,12 +4,10 @@
  * (magnitude.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
  */
 import { join } from 'node:path';
-import type { Rank } from '@tensorflow/tfjs-core';
-import { type JsonObject, type Problem, UserFault } from '../../api.ts';
+import type { JsonObject } from '../../api.ts';
 import { type PeftAdapter, type PeftFactors, readPeft, writePeft } from '../io/peft.ts';
 import type { LoraBias, Residual } from '../io/peft-config.ts';
 import { at, named } from '../lookup.ts';
-import { within } from '../model/names.ts';
 import type { HostTensor } from '../model/types.ts';
 import type {
   Adapter,
@@ -18,7 +16,7 @@ import type {
   FactorNames,
   SaveContext,
 } from './adapter.ts';
-import { dropoutMask } from './dropout.ts';
+import { biasesOf, fail, inputMask, readOfModel } from './adapter-parts.ts';
 import { linear } from './linear.ts';
 import { initialVariance, isDrawn } from './lora-init.ts';
 import { factoredLinear } from './lora-layer.ts';
@@ -136,10 +134,7 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     linear: (layer, x, weight, bias, { parameter, random }) => {
       const names = factors.get(layer);
       if (names === undefined) return linear(x, weight, bias);
-      const mask =
-        random === undefined || plan.dropout === 0
-          ? undefined
-          : dropoutMask<Rank.R2>(x.shape, { rate: plan.dropout, random: random(layer) }); // (S, n)
+      const mask = inputMask(layer, x, plan.dropout, random);
       return factoredLinear(x, weight, bias, names, parameter, mask);
     },
     factors: (layer) => factors.get(layer) ?? null,
@@ -152,26 +147,14 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   };
 }
 
-/** Which parameters of the model are biases that are trained. */
-function biasesOf(
-  bias: LoraBias,
-  factors: ReadonlyMap<string, FactorNames>,
-): (name: string) => boolean {
-  return {
-    none: () => false,
-    all: (name: string) => name.endsWith('.bias'),
-    lora_only: (name: string) =>
-      name.endsWith('.bias') && factors.has(name.slice(0, -'.bias'.length)),
-  }[bias];
-}
-
 async function save(
   dir: string,
   plan: Plan,
   factors: ReadonlyMap<string, FactorNames>,
   { biases: isBias, transposed }: { biases: (name: string) => boolean; transposed: boolean },
-  { architecture, read, parameters, base }: SaveContext,
+  saving: SaveContext,
 ): Promise<void> {
+  const { architecture, read, base } = saving;
   const layers = new Map<string, PeftFactors>();
   for (const [name, { A, B, fixed, magnitude }] of factors)
     layers.set(name, {
@@ -181,12 +164,6 @@ async function save(
       ...(fixed === undefined ? {} : { fixed: { A: await read(fixed.A), B: await read(fixed.B) } }),
       ...(magnitude === undefined ? {} : { magnitude: await read(magnitude) }),
     });
-  const saved = new Map<string, HostTensor>(),
-    biases = new Map<string, HostTensor>();
-  for (const { name } of parameters) {
-    if (within(name, architecture.headModules)) saved.set(name, await read(name));
-    else if (isBias(name)) biases.set(name, await read(name));
-  }
   const { rank, alpha, rslora, dora, residual, dropout, bias } = plan;
   await writePeft(
     dir,
@@ -201,8 +178,7 @@ async function save(
       bias,
       transposed,
       layers,
-      saved,
-      biases,
+      ...(await readOfModel(saving, isBias)),
     },
     architecture,
   );
@@ -252,12 +228,6 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
     start: drawnStart(init),
     biases: new Map(),
   });
-}
-
-/** Throws UserFault for the first problem, if there is one. */
-function fail(problems: readonly Problem[]): void {
-  const [first] = problems;
-  if (first !== undefined) throw new UserFault(first.message, first.hint);
 }
 
 export const lora: AdapterImplementation = {

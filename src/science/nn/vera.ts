@@ -3,8 +3,8 @@
  * once from a seed, shared by all layers and frozen; the vectors d and b of each layer are trained.
  */
 import { join } from 'node:path';
-import type { Rank, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { type JsonObject, type Problem, UserFault } from '../../api.ts';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { JsonObject, Problem } from '../../api.ts';
 import type { LoraBias } from '../io/peft-config.ts';
 import {
   type PeftVera,
@@ -14,7 +14,6 @@ import {
   writePeftVera,
 } from '../io/peft-vera.ts';
 import { named } from '../lookup.ts';
-import { within } from '../model/names.ts';
 import type { HostTensor, LinearLayer } from '../model/types.ts';
 import type {
   Adapter,
@@ -23,7 +22,7 @@ import type {
   SaveContext,
   VectorNames,
 } from './adapter.ts';
-import { dropoutMask } from './dropout.ts';
+import { biasesOf, fail, inputMask, readOfModel } from './adapter-parts.ts';
 import { linear } from './linear.ts';
 import { checkTargets, type LoraParams, targetedLayers } from './lora-plan.ts';
 import { torchUniform } from './torch-random.ts';
@@ -82,10 +81,7 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
   const vectors = new Map(adapted.map(({ name }) => [name, namesOf(name)]));
   const widths = widthsOf(context, vectors);
   const trained = new Set([...vectors.values()].flatMap(({ d, b }) => [d, b]));
-  const isBias = (name: string): boolean =>
-    name.endsWith('.bias') &&
-    (plan.bias === 'all' ||
-      (plan.bias === 'lora_only' && vectors.has(name.slice(0, -'.bias'.length))));
+  const isBias = biasesOf(plan.bias, vectors);
   return {
     trains: (name) => trained.has(name) || isBias(name),
     parameters: [
@@ -117,10 +113,7 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
     linear: (layer, x, weight, bias, { parameter, random }) => {
       const names = vectors.get(layer);
       if (names === undefined) return linear(x, weight, bias);
-      const mask =
-        random === undefined || plan.dropout === 0
-          ? undefined
-          : dropoutMask<Rank.R2>(x.shape, { rate: plan.dropout, random: random(layer) }); // (S, n)
+      const mask = inputMask(layer, x, plan.dropout, random);
       return veraLinear(
         x,
         weight,
@@ -143,20 +136,16 @@ async function save(
   { rank, key, initial, dropout, bias, saves }: Plan,
   vectors: ReadonlyMap<string, VectorNames>,
   isBias: (name: string) => boolean,
-  { architecture, read, parameters, base }: SaveContext,
+  saving: SaveContext,
 ): Promise<void> {
-  const layers = new Map<string, VeraVectors>(),
-    saved = new Map<string, HostTensor>(),
-    biases = new Map<string, HostTensor>();
+  const { architecture, read, base } = saving;
+  const layers = new Map<string, VeraVectors>();
   for (const [name, { d, b }] of vectors) layers.set(name, { d: await read(d), b: await read(b) });
-  for (const { name } of parameters) {
-    if (within(name, architecture.headModules)) saved.set(name, await read(name));
-    else if (isBias(name)) biases.set(name, await read(name));
-  }
+  const ofModel = await readOfModel(saving, isBias);
   const shared = saves ? { A: await read(A), B: await read(B) } : null;
   await writePeftVera(
     dir,
-    { base: base ?? null, rank, key, shared, initial, dropout, bias, layers, saved, biases },
+    { base: base ?? null, rank, key, shared, initial, dropout, bias, layers, ...ofModel },
     architecture,
   );
 }
@@ -201,11 +190,6 @@ function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext
       });
   }
   return problems;
-}
-
-function fail(problems: readonly Problem[]): void {
-  const [first] = problems;
-  if (first !== undefined) throw new UserFault(first.message, first.hint);
 }
 
 async function create(params: VeraParams, context: AdapterContext): Promise<Adapter> {
