@@ -296,7 +296,8 @@ class FolderStore implements Store {
       { key } = manifest;
     writeFileSync(`${scratch}/${MANIFEST_FILE}`, text);
     // From now on, anything added to the folder changes the folder's time (see strayFile).
-    utimesSync(scratch, new Date(), new Date(Date.now() - SETTLED_MS));
+    const made = Math.max(0, Date.parse(manifest.created) - SETTLED_MS);
+    utimesSync(scratch, new Date(), new Date(made));
     const faster = await this.#place(scratch, key);
     this.#sweepResumes(key);
     if (faster) return { entry: faster, byAnother: true };
