@@ -1,12 +1,13 @@
 /**
- * Runs test files, two at a time, and counts their tests, because uvu exits with 0 even if a file
- * ran no test (its `.run()` was forgotten).
+ * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
+ * `.run()` was forgotten). The files of a folder run one after another in one process, always in
+ * the same order, and two folders run at a time. Each file of a suite has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url));
@@ -47,6 +48,19 @@ function testFiles(project, filters, suite) {
         (filters.length === 0 || filters.some((filter) => file.includes(filter))),
     )
     .sort();
+}
+
+/**
+ * Returns the files by folder, those of the fullest folder first, so that no long one is left to
+ * the end.
+ * @param {readonly string[]} files
+ */
+function byFolder(files) {
+  /** @type {Map<string, string[]>} */
+  const folders = new Map();
+  for (const file of files)
+    folders.set(dirname(file), [...(folders.get(dirname(file)) ?? []), file]);
+  return [...folders.values()].sort((a, b) => b.length - a.length);
 }
 
 /**
@@ -192,26 +206,30 @@ function resultLine({ file, passed, failed, seconds, why }) {
  * @returns {Promise<boolean>} whether all passed
  */
 export async function runTests(project, filters, options = {}) {
-  const waiting = testFiles(project, filters, options.suite);
-  if (waiting.length === 0) {
+  const files = testFiles(project, filters, options.suite);
+  if (files.length === 0) {
     const where = options.suite === undefined ? '' : ` of test/${options.suite}`;
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
+  // The files of a suite are few and long.
+  const folders = options.suite === undefined ? byFolder(files) : files.map((file) => [file]);
   /** @type {Result[]} */
   const results = [];
   /** @type {string[]} */
   const faults = [];
   await Promise.all(
     Array.from({ length: PARALLEL }, async () => {
-      const tests = new TestProcess(project, options);
-      for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-        const result = await tests.run(file);
-        results.push(result);
-        if (result.failed > 0) console.log(result.output.trimEnd());
-        console.log(resultLine(result));
+      for (let folder = folders.shift(); folder !== undefined; folder = folders.shift()) {
+        const tests = new TestProcess(project, options);
+        for (const file of folder) {
+          const result = await tests.run(file);
+          results.push(result);
+          if (result.failed > 0) console.log(result.output.trimEnd());
+          console.log(resultLine(result));
+        }
+        const why = await tests.end();
+        if (why !== null) faults.push(`${dirname(folder[0])}: ${why}`);
       }
-      const why = await tests.end();
-      if (why !== null) faults.push(why);
     }),
   );
   const passed = results.reduce((count, result) => count + result.passed, 0);

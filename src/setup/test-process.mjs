@@ -14,14 +14,25 @@ const endOfFile = process.argv[2] ?? '';
 globalThis.UVU_DEFER = 1;
 const { exec } = await import('uvu');
 
+/** tfjs's WebAssembly adds listeners that end the process. */
+const FATAL = ['uncaughtException', 'unhandledRejection'];
+
 /** Environment variables and the working folder, which a file must leave as they were. */
-const surroundings = () => ({ env: { ...process.env }, folder: process.cwd() });
+const surroundings = () => ({
+  env: { ...process.env },
+  folder: process.cwd(),
+  listeners: FATAL.map((event) => process.listeners(event)),
+});
 
 /**
- * Restores the surroundings. Returns the names of what had changed.
+ * Restores the surroundings. Returns the names of those that a file must leave as they were and
+ * has changed.
  * @param {ReturnType<typeof surroundings>} before
  */
-function restore({ env, folder }) {
+function restore({ env, folder, listeners }) {
+  for (const [index, event] of FATAL.entries())
+    for (const listener of process.listeners(event))
+      if (!listeners[index].includes(listener)) process.removeListener(event, listener);
   const changed = Object.keys({ ...env, ...process.env }).filter(
     (name) => env[name] !== process.env[name],
   );
