@@ -21,6 +21,8 @@ export interface Reading {
 export interface Objects {
   /** The remote as messages show it; holds no secrets. */
   readonly uri: string;
+  /** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
+  readonly pauses?: readonly number[];
   /** Throws `UserFault` if the remote can't be used. @param writing whether it will be written to */
   open(writing: boolean): Promise<void>;
   /** Returns the size of an object, or null if there is none. Throws `RemoteFault`. */

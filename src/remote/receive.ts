@@ -39,8 +39,8 @@ export type Received =
 /** What arrives is not what was asked for. */
 class Refusal extends Error {}
 
-/** How often a transfer that breaks off without a byte is begun again, and the pauses. */
-const PAUSES_MS: readonly number[] = [200, 1000];
+/** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
+const PAUSES: readonly number[] = [200, 1000];
 
 /** The largest record of an environment. */
 const ENVIRONMENT_BYTES = MB;
@@ -152,8 +152,9 @@ async function receive(
       return true;
     } catch (error) {
       if (!(error instanceof RemoteFault) || !error.again) throw error;
+      if (have === size && have > before) return true; // it broke after the last byte
       failures = have > before ? 0 : failures + 1;
-      const pause = PAUSES_MS[failures];
+      const pause = (objects.pauses ?? PAUSES)[failures];
       if (pause === undefined) throw error;
       await sleep(pause);
     }

@@ -23,7 +23,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
   const [s3, { Upload }] = await load(uri);
   const { value: seconds } = limitOf('seconds');
   const client = new s3.S3Client({
-    region: region(),
+    ...region(),
     // Servers other than Amazon's seldom have a host name for each bucket.
     forcePathStyle: hasOwnEndpoint(),
     // Every object is checked against its SHA-256 here, and not every server knows the SDK's own
@@ -40,9 +40,9 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     uri,
     async open() {
       try {
-        await sizeOf(client, s3, bucket, keyOf('v1/entries'));
+        await client.send(new s3.HeadBucketCommand({ Bucket: bucket }));
       } catch (error) {
-        throw fault(error);
+        throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
       }
     },
     async sizeOf(name) {
@@ -122,10 +122,14 @@ async function load(uri: string): Promise<[Sdk, typeof libStorage]> {
 const hasOwnEndpoint = (): boolean =>
   ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
 
-/** The SDK refuses to work without a region, which servers other than Amazon's ignore. */
-function region(): string | (() => Promise<string>) {
-  const given = process.env['AWS_REGION'] ?? process.env['AWS_DEFAULT_REGION'] ?? '';
-  return given === '' && hasOwnEndpoint() ? 'us-east-1' : given;
+/**
+ * Returns the region if the SDK would not find it. It knows `AWS_REGION` and the user's files, and
+ * refuses to work without one, which servers other than Amazon's ignore.
+ */
+function region(): { readonly region?: string } {
+  const given = process.env['AWS_REGION'] ?? '',
+    fallback = process.env['AWS_DEFAULT_REGION'] ?? (hasOwnEndpoint() ? 'us-east-1' : '');
+  return given !== '' || fallback === '' ? {} : { region: fallback };
 }
 
 async function sizeOf(client: S3Client, s3: Sdk, bucket: string, key: string) {
@@ -166,14 +170,20 @@ async function* watched(
   }
 }
 
+const noBucket = (uri: string, bucket: string): RemoteFault =>
+  new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
+
 /** Puts an error of the SDK into words. */
 function s3Fault(error: unknown, uri: string, bucket: string): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;
   const status = (error as Partial<S3ServiceException>).$metadata?.httpStatusCode;
-  const said = message.slice(0, 300).replace(/[\u0000-\u001f\u007f]/g, ' ');
-  if (name === 'NoSuchBucket')
-    return new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
+  // An answer without a body has no message.
+  const isMute = message === '' || message === 'UnknownError';
+  const said = isMute
+    ? `HTTP ${status ?? name}`
+    : message.slice(0, 300).replace(/[\u0000-\u001f\u007f]/g, ' ');
+  if (name === 'NoSuchBucket') return noBucket(uri, bucket);
   if (['CredentialsProviderError', 'InvalidAccessKeyId', 'SignatureDoesNotMatch'].includes(name))
     return new RemoteFault(
       `${uri}: the credentials are missing or wrong (${said})`,
@@ -188,7 +198,7 @@ function s3Fault(error: unknown, uri: string, bucket: string): unknown {
     return new RemoteFault(`${uri}: no region is given`, 'set AWS_REGION');
   const isServers = status !== undefined && status < 500;
   return new RemoteFault(
-    `${uri}: ${said === '' ? name : said}${code === undefined ? '' : ` (${code})`}`,
+    `${uri}: ${said}${code === undefined ? '' : ` (${code})`}`,
     'look at the network and at AWS_ENDPOINT_URL',
     !isServers,
   );

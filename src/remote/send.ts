@@ -10,6 +10,7 @@ import { isUnreadable, openRegular, readRegularText } from '../store/regular.ts'
 import type { Store } from '../store/store.ts';
 import type { ManifestFile } from '../store/types.ts';
 import { limitOf } from '../untrusted/limits.ts';
+import { pathInside } from '../untrusted/path.ts';
 import { checkedManifest } from './manifest.ts';
 import type { Objects } from './objects.ts';
 import { blobObject, entryObject, environmentName, environmentObject } from './objects.ts';
@@ -93,7 +94,7 @@ async function* checkedBytes(
 ): AsyncGenerator<Uint8Array> {
   const hash = createHash('sha256');
   let seen = 0;
-  const file = path.join(dir, name);
+  const file = pathInside(dir, name, 'a file of an entry');
   const handle = (): number => {
     try {
       return openRegular(file);

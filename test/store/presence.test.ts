@@ -11,8 +11,13 @@ import { openStore } from '../../src/store/store.ts';
 import { rejects } from '../rig/rejects.ts';
 
 const test = suite<{ root: string }>('runs and gc');
+const before = process.env['DOSIMETER_LEASE_SECONDS'];
 test.before(() => {
   process.env['DOSIMETER_LEASE_SECONDS'] = '0.6';
+});
+test.after(() => {
+  if (before === undefined) Reflect.deleteProperty(process.env, 'DOSIMETER_LEASE_SECONDS');
+  else process.env['DOSIMETER_LEASE_SECONDS'] = before;
 });
 test.before.each((context) => {
   context.root = mkdtempSync(path.join(tmpdir(), 'dosimeter-presence-'));
