@@ -28,7 +28,7 @@ export function remoteOf({
   readonly remote?: string | undefined;
   readonly push?: boolean | undefined;
 }): { readonly remote?: RemoteChoice } {
-  if (remote !== undefined) return { remote: { uri: remote, push } };
+  if (remote !== undefined && remote !== '') return { remote: { uri: remote, push } };
   if (push)
     throw new UserFault(
       'no remote is named that entries could be sent to',

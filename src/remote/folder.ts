@@ -60,7 +60,7 @@ export function folderObjects(root: string, uri: string): Objects {
         const stream = createReadStream('', { fd: handle, start: from, highWaterMark: 1 << 20 });
         return {
           size,
-          bytes: stream as AsyncIterable<Uint8Array>,
+          bytes: told(stream, (error) => fault(error, name)),
           close: () => void stream.destroy(),
         };
       }),
@@ -82,6 +82,18 @@ export function folderObjects(root: string, uri: string): Objects {
       }
     },
   };
+}
+
+/** Returns the bytes of a file, and what the system says against it as `fault` puts it. */
+async function* told(
+  stream: AsyncIterable<unknown>,
+  fault: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of stream) yield chunk as Uint8Array;
+  } catch (error) {
+    throw fault(error);
+  }
 }
 
 function sweepDrafts(drafts: string): void {

@@ -48,6 +48,27 @@ export class RemoteFault extends UserFault {
   }
 }
 
+/**
+ * Returns objects whose transfers end with a `RemoteFault` at the next bytes once `signal` is
+ * aborted.
+ */
+export function interruptible(objects: Objects, signal: AbortSignal): Objects {
+  const whileAsked = async function* (bytes: AsyncIterable<Uint8Array>) {
+    for await (const chunk of bytes) {
+      if (signal.aborted) throw new RemoteFault('the transfer was stopped');
+      yield chunk;
+    }
+  };
+  return {
+    ...objects,
+    async read(name, from) {
+      const reading = await objects.read(name, from);
+      return reading && { ...reading, bytes: whileAsked(reading.bytes) };
+    },
+    write: (name, size, bytes) => objects.write(name, size, whileAsked(bytes)),
+  };
+}
+
 const SHA256 = /^[0-9a-f]{64}$/;
 
 /** Names an object by its digest or key. The pattern keeps anything else out of names. */

@@ -8,7 +8,7 @@ import type { ActionKey } from '../plan/types.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
 import type { Objects } from './objects.ts';
-import { RemoteFault } from './objects.ts';
+import { interruptible, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';
 import type { Sent } from './send.ts';
 import { sendEntry } from './send.ts';
@@ -48,27 +48,32 @@ export interface RemoteOptions {
   readonly tell: (message: string) => void;
   /** Called with what was transferred, for a log. */
   readonly log?: (message: string) => void;
-  /** Once aborted, no more transfers begin. */
+  /** Once aborted, no more transfers begin, and those under way are ended. */
   readonly signal?: AbortSignal;
 }
 
-export function createRemote(objects: Objects, store: Store, options: RemoteOptions): Remote {
+export function createRemote(given: Objects, store: Store, options: RemoteOptions): Remote {
   const { tell, log = () => undefined, signal } = options;
+  const objects = signal === undefined ? given : interruptible(given, signal);
   const queue = new PQueue({ concurrency: TRANSFERS });
   const done = new Set<ActionKey>();
+  /** Fetches under way. Stages with equal keys share one. */
+  const running = new Map<ActionKey, Promise<Entry | null>>();
   const counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
   let faults = 0;
 
+  const isStopped = (): boolean => signal?.aborted === true;
   const short = (key: ActionKey): string => key.slice(0, 10);
   /** Runs a transfer. A fault of the remote is told, and returned as null. */
   const attempt = async <T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> => {
-    if (faults >= MOST_FAULTS || signal?.aborted === true) return null;
+    if (faults >= MOST_FAULTS || isStopped()) return null;
     try {
       const result = await transfer();
       faults = 0;
       return result;
     } catch (error) {
       if (!(error instanceof RemoteFault)) throw error;
+      if (isStopped()) return null;
       counts.failed++;
       tell(`${short(key)}: ${error.message}`);
       if (++faults === MOST_FAULTS) tell(`${objects.uri} is not asked any more`);
@@ -116,7 +121,11 @@ export function createRemote(objects: Objects, store: Store, options: RemoteOpti
     uri: objects.uri,
     async fetch(key, volatile) {
       if (done.has(key) || faults >= MOST_FAULTS) return null;
-      return queue.add(async () => (done.has(key) ? null : receive(key, volatile)));
+      const fetching =
+        running.get(key) ??
+        queue.add(() => receive(key, volatile)).finally(() => running.delete(key));
+      running.set(key, fetching);
+      return fetching;
     },
     sendSoon(key) {
       void queue

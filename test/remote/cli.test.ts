@@ -110,17 +110,40 @@ test('a spec, a run or keys are pulled and pushed by name', async ({ project }) 
 test('a remote that is none is a fault that says so', async ({ project }) => {
   for (const [args, fault] of [
     [['run', 'spec.yaml', '--remote', 'file:nowhere'], /file:nowhere is not a remote: there is no/],
-    [['run', 'spec.yaml', '--push'], /no remote is named that entries could be sent to/],
     [['pull', 'spec.yaml'], /no remote is named\n {2}name it: --remote URI/],
     [['pull', '20200101-000000-1', ...REMOTE], /file:shared has no run 20200101-000000-1/],
-    [['push', 'spec.yaml', 'a', ...REMOTE], /2 things are named that are not all keys/],
-    [['push', 'spec.yaml', '--remote', 's3://key:secret@b/c'], /"s3:\/\/…@b\/c" is not a remote/],
   ] as const) {
     const { code, stderr } = await project.dosimeter(...args);
     assert.match(stderr, fault);
-    assert.not.match(stderr, /secret/);
     assert.is(code, 2, stderr);
   }
+});
+
+test("a bucket without Amazon's client is a fault that says what to install", async ({
+  project,
+}) => {
+  project.write(
+    'hide.mjs',
+    `import { register } from 'node:module';
+const hook = \`export const resolve = (name, context, next) => {
+  if (name.startsWith('@aws-sdk/'))
+    throw Object.assign(new Error(name), { code: 'ERR_MODULE_NOT_FOUND' });
+  return next(name, context);
+};\`;
+register('data:text/javascript,' + encodeURIComponent(hook));
+`,
+  );
+  const env = { NODE_OPTIONS: `--import=${path.join(project.dir, 'hide.mjs')}` };
+  const { code, stderr } = await project.startWith(
+    { env },
+    'pull',
+    '0'.repeat(64),
+    '--remote',
+    's3://results',
+  ).ended;
+  assert.is(code, 2, stderr);
+  assert.match(stderr, /s3:\/\/results needs packages that are not installed/);
+  assert.match(stderr, /npm install @aws-sdk\/client-s3 @aws-sdk\/lib-storage/);
 });
 
 test.run();

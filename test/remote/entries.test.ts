@@ -10,6 +10,7 @@ import {
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { remoteOf } from '../../src/engine/remote.ts';
 import { folderObjects } from '../../src/remote/folder.ts';
 import type { Objects } from '../../src/remote/objects.ts';
 import { blobObject, entryObject, RemoteFault } from '../../src/remote/objects.ts';
@@ -186,7 +187,16 @@ test('new entries are sent while others are fetched, and none once the run was s
   const remote = createRemote(memory, from, { tell: unheard, signal: stop.signal });
   remote.sendSoon(key);
   assert.equal(await remote.settled(), { fetched: 0, sent: 1, bytes: 5016, failed: 0 });
-  stop.abort();
+  // What is under way when the run is stopped ends, and leaves nothing.
+  const to = stores.open('to'),
+    fetching = createRemote(memory, to, { tell: unheard, signal: stop.signal });
+  const read = memory.read.bind(memory);
+  memory.read = (name, offset) => {
+    if (name.includes('/blobs/')) stop.abort();
+    return read(name, offset);
+  };
+  assert.is(await fetching.fetch(key, null), null);
+  assert.equal([...leftovers(to.root), ...to.keys()], []);
   remote.sendSoon((await putEntry(from, FILES, 2)).key);
   assert.is((await remote.settled()).sent, 1);
 });
@@ -244,6 +254,9 @@ test('a URI is a folder, a bucket, or a fault', async ({ stores }) => {
   assert.is((await objectsAt('s3://bucket/a/b/')).uri, 's3://bucket/a/b/');
   for (const uri of ['', 'x', 'http://x', 's3:', 's3://', 's3://B', 's3://b.', 'file:'])
     await rejects(objectsAt(uri), /is not a remote|names no folder/);
+  await rejects(objectsAt('s3://key:secret@b/c'), /^"s3:\/\/…@b\/c" is not a remote$/);
+  assert.throws(() => remoteOf({ push: true }), /no remote is named that entries could be sent to/);
+  assert.equal(remoteOf({ remote: 'file:x' }), { remote: { uri: 'file:x', push: false } });
   for (const uri of ['s3://bucket/../x', 's3://bucket//x', 's3://bucket/a\n', 'file://host/x'])
     await rejects(objectsAt(uri), /has a prefix that|is not a remote|is not the URL/);
 });

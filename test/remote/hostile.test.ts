@@ -46,10 +46,7 @@ async function refusal({ stores, memory, key }: Context): Promise<string> {
 
 /** Puts another manifest into the remote, with a right checksum. */
 const forge = ({ memory, key, manifest }: Context, changed: object): void =>
-  void memory.held.set(
-    entryObject(key),
-    Buffer.from(printManifest({ ...manifest, ...changed })),
-  );
+  void memory.held.set(entryObject(key), Buffer.from(printManifest({ ...manifest, ...changed })));
 
 const first = ({ manifest }: Context): ManifestFile => present(manifest.files[0]);
 const files = (context: Context, ...changed: readonly object[]): object => {
