@@ -8,6 +8,7 @@ import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/
 import { addGc, addLogs, addPin, addStatus, addUnpin, addVerify } from './commands/records.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
+import { addServe } from './commands/serving.ts';
 import type { AddCommand, Exits } from './commands/types.ts';
 import { paintErr, say } from './terminal.ts';
 
@@ -27,6 +28,7 @@ const COMMANDS: readonly AddCommand[] = [
   addExec,
   addStatus,
   addLogs,
+  addServe,
   addInit,
   addVerify,
   addPin,

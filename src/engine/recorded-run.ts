@@ -28,6 +28,7 @@ import { defaultPacking } from './packing.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { sourceContext } from './prepare.ts';
 import { saveRunEntries } from './run-entries.ts';
+import { recordView } from './run-view.ts';
 import { runsDir } from './state-folder.ts';
 import type { RunPreparedOptions } from './types.ts';
 
@@ -63,14 +64,17 @@ export async function runRecorded(
   const jobs = executor.cores ?? options.jobs;
   const machine = machineOf(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
+  const places = placesOn(machine, plan.backend);
+  const { dir } = folder;
+  const view = recordView(prepared, { ...options, dir, durations, places, redact });
   const started = performance.now();
   const watcher = await options.watch?.({
     run: folder.id,
-    dir: folder.dir,
+    dir,
     toRun,
     cached,
     durations,
-    places: placesOn(machine, plan.backend),
+    places,
     kill: () => executor.close(),
   });
   const onEvent = (event: RunEvent): void => {
@@ -81,6 +85,7 @@ export async function runRecorded(
     }
     if (event.type === 'stage-ended' && event.outcome.state === 'ran')
       durations.note(event.stage, event.outcome.seconds);
+    view(event);
     watcher?.onEvent(event);
   };
   try {
