@@ -77,6 +77,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     const refusal = refusalOf({ method, headers, isPrivate: known === undefined });
     if (refusal !== null) {
       if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
+      response.setHeader('connection', 'close');
       answer(request, response, refusal.status, 'text/plain; charset=utf-8', refusal.message);
     } else if (known !== undefined) answer(request, response, 200, ...known);
     else

@@ -1,9 +1,9 @@
 /** The numbers of the graph as a table: each kind, and how many of its stages are in each state. */
 import type { JSX } from 'preact';
 import { STAGE_STATES } from '../wire.ts';
+import type { GraphViewProps } from './graph-view.tsx';
 import { STATE_WORDS, Text } from './parts.tsx';
 import type { GroupCounts } from './run-store.ts';
-import type { GraphViewProps } from './graph-view.tsx';
 
 export function KindTable({ groups, onShow }: Omit<GraphViewProps, 'graph'>): JSX.Element {
   const states = STAGE_STATES.filter((state) => groups.some(({ counts }) => counts[state]));

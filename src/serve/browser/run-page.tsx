@@ -23,9 +23,9 @@ import {
   useNow,
 } from './parts.tsx';
 import { ResultsTable } from './results-table.tsx';
+import { RunLog } from './run-log.tsx';
 import type { RunView } from './run-store.ts';
 import { countGroups, openRun } from './run-store.ts';
-import { RunLog } from './run-log.tsx';
 import { Running } from './running.tsx';
 import type { StageFilter } from './stage-list.tsx';
 import { StageList } from './stage-list.tsx';

@@ -50,8 +50,8 @@ const COLUMNS = [
   { name: 'Took', isNumber: true },
   { name: 'Progress', isNumber: true },
 ];
-/** On a phone, the last column is reached by scrolling sideways. */
-const WIDTHS = [150, 96, 56, 120];
+/** On a phone, the last two columns are reached by scrolling sideways. */
+const WIDTHS = [190, 96, 56, 120];
 
 export function StageList(props: StageListProps): JSX.Element {
   const { view, groups, filter, onFilter, onOpen } = props;
