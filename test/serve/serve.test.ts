@@ -55,7 +55,7 @@ const STAGES = [
   planned('evaluate', 'lora seed=2', [2]),
 ];
 const DATA = 'data-rows',
-  [TRAIN_1, TRAIN_2] = ['train-lora seed=1', 'train-lora seed=2'];
+  TRAIN_1 = 'train-lora seed=1';
 
 const statesOf = ({ stages }: Snapshot): string =>
   stages.map(({ state }) => state.slice(0, 4)).join(' ');
@@ -403,6 +403,8 @@ test('the time left follows what stages of a kind have taken', () => {
   record.apply({ ...started('train-1'), time: new Date(at).toISOString() });
   // One has run 2 of 8 seconds, three have not begun; two run at once.
   assert.is(secondsLeft(record.stages, at + 2000), (6 + 3 * 8) / 2);
+  record.progress({ 'train-1': [1, 10, 'steps'] }); // 2 of 20 seconds
+  assert.is(secondsLeft(record.stages, at + 2000), (18 + 3 * 8) / 2);
   const expected = createRecord({
     ...present(record.plan),
     stages: stages.map((stage) => ({ ...stage, seconds: 4 })),
