@@ -1,5 +1,5 @@
 /** The rate of a run and the time that it has left, from what its stages have taken so far. */
-import type { StageRecord } from './record.ts';
+import type { StageRecord } from './stage-records.ts';
 
 /** The weight of the newest stage in a moving mean. */
 const NEWEST = 0.3;

@@ -1,6 +1,6 @@
 /** Lays out the graph of a run: a box for each kind of stage, and what reads what. */
 import { Graph as Layers, layout } from '@dagrejs/dagre';
-import type { StageRecord } from './record.ts';
+import type { StageRecord } from './stage-records.ts';
 import type { Graph } from './wire.ts';
 
 const BOX = { width: 132, height: 86 };

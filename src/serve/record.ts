@@ -6,93 +6,55 @@
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
+import type { StageRecord } from './stage-records.ts';
+import {
+  ENDED,
+  LONGEST_NAME,
+  LONGEST_TEXT,
+  MOST_STAGES,
+  numberOf,
+  plannedStages,
+  progressOf,
+  textOf,
+  timeOf,
+  unplannedStage,
+} from './stage-records.ts';
 import type { Note, StageState } from './wire.ts';
 
-/** The most stages of a run that are followed. */
-export const MOST_STAGES = 100_000;
 const MOST_NOTES = 100;
-const LONGEST_NAME = 300,
-  LONGEST_TEXT = 4000;
 
-export interface StageRecord {
-  readonly id: string;
-  readonly kind: string;
-  /** The kind, and the section that the stage belongs to. */
-  readonly group: string;
-  readonly label: string;
-  readonly goal: boolean;
-  readonly inputs: readonly number[];
-  readonly readers: number[];
-  /** How many stages that it reads have not ended. */
-  missing: number;
-  state: StageState;
-  since: number | null;
-  seconds: number | null;
-  attempts: number;
-  progress: readonly [done: number, total: number, unit: string] | null;
-  key: string | null;
-  failure: {
-    readonly error: string;
-    readonly hint: string | null;
-    readonly internal: boolean;
-  } | null;
-  /** The id of the failed stage that it waits for in vain. */
-  by: string | null;
-  /** The seconds that it was expected to take before the run; null if unknown. */
-  readonly expected: number | null;
-  readonly places: number;
+interface Stages {
+  readonly stages: readonly StageRecord[];
+  readonly indexOf: (id: string) => number | undefined;
+  /** Returns the number of stages beyond MOST_STAGES. */
+  readonly left: () => number;
+  readonly start: (event: JsonObject) => void;
+  readonly end: (event: JsonObject) => void;
+  /** Takes the content of progress.json. */
+  readonly progress: (found: unknown) => void;
+  /** Returns the stages whose status has changed since the last call, as indexes. */
+  readonly takeChanged: () => number[];
 }
 
-export interface RunRecord {
+export interface RunRecord extends Pick<
+  Stages,
+  'stages' | 'indexOf' | 'left' | 'progress' | 'takeChanged'
+> {
   readonly plan: RunPlan | null;
-  readonly stages: readonly StageRecord[];
-  indexOf(id: string): number | undefined;
   readonly notes: readonly Note[];
   readonly spec: string;
   readonly process: Partial<Process>;
   readonly created: number | null;
   readonly heard: number | null;
   readonly end: { readonly interrupted: boolean; readonly seconds: number | null } | null;
-  /** Stages beyond MOST_STAGES. */
-  readonly left: number;
   apply(event: JsonObject): void;
-  /** Takes the content of progress.json. */
-  progress(stages: unknown): void;
-  /** Returns the stages whose status has changed since the last call, as indexes. */
-  takeChanged(): number[];
 }
 
-const ENDED: ReadonlySet<StageState> = new Set(['ran', 'cached', 'failed', 'blocked', 'abandoned']);
-
-/** Cuts a text from outside to what a page can show. */
-const cut = (text: string, most: number): string =>
-  text.length > most ? `${text.slice(0, most)}… (cut)` : text;
-
-const textOf = (value: unknown, most = LONGEST_NAME): string | null =>
-  typeof value === 'string' ? cut(value, most) : null;
-const numberOf = (value: unknown): number | null =>
-  typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : null;
-
-export function timeOf(value: unknown): number | null {
-  const time = typeof value === 'string' ? Date.parse(value) : Number.NaN;
-  return Number.isNaN(time) ? null : time;
-}
-
-/** @param plan the run's plan; null for a run that recorded none */
-export function createRecord(plan: RunPlan | null): RunRecord {
+function createStages(plan: RunPlan | null): Stages {
   const stages = plan === null ? [] : plannedStages(plan);
   const indexes = new Map(stages.map(({ id }, index) => [id, index]));
-  const notes: Note[] = [];
-  const changed = new Set<number>();
-  const later = new Set<string>();
-  const known: Pick<Mutable<RunRecord>, 'spec' | 'process' | 'created' | 'heard' | 'end'> = {
-    spec: '',
-    process: {},
-    created: null,
-    heard: null,
-    end: null,
-  };
-
+  const changed = new Set<number>(),
+    later = new Set<string>();
   const stageOf = (event: JsonObject): StageRecord | null => {
     const id = event['stage'];
     if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
@@ -111,102 +73,44 @@ export function createRecord(plan: RunPlan | null): RunRecord {
     stages.push(stage);
     return stage;
   };
-  const settle = (stage: StageRecord, state: StageState): void => {
-    if (!ENDED.has(stage.state))
-      for (const reader of stage.readers) {
-        const waiting = stages[reader];
-        if (waiting === undefined) continue;
-        waiting.missing--;
-        if (waiting.missing > 0 || waiting.state !== 'waiting') continue;
-        waiting.state = 'ready';
-        changed.add(reader);
-      }
-    stage.state = state;
+  /** Lets those that read a stage know that it has ended. */
+  const tellReaders = (stage: StageRecord): void => {
+    if (stage.hasEnded) return;
+    stage.hasEnded = true;
+    for (const reader of stage.readers) {
+      const waiting = stages[reader];
+      if (waiting === undefined) continue;
+      waiting.missing--;
+      if (waiting.missing > 0 || waiting.state !== 'waiting') continue;
+      waiting.state = 'ready';
+      changed.add(reader);
+    }
   };
-
-  const started = (event: JsonObject): void => {
-    const stage = stageOf(event);
-    if (stage === null) return;
-    stage.state = 'running';
-    stage.since = timeOf(event['time']);
-    stage.attempts++;
-    stage.progress = null;
-    stage.failure = null;
-    stage.by = null;
-  };
-  const ended = (event: JsonObject): void => {
-    const state = event['state'];
-    const stage = stageOf(event);
-    if (stage === null || !ENDED.has(state as StageState)) return;
-    settle(stage, state as StageState);
-    stage.seconds = numberOf(event['seconds']);
-    stage.key = typeof event['key'] === 'string' ? event['key'] : null;
-    stage.progress = null;
-    stage.by = textOf(event['by']);
-    stage.failure =
-      state === 'failed'
-        ? {
-            error: textOf(event['error'], LONGEST_TEXT) ?? 'it does not say why',
-            hint: textOf(event['hint'], LONGEST_TEXT),
-            internal: event['internal'] === true,
-          }
-        : null;
-  };
-
   return {
-    plan,
     stages,
     indexOf: (id) => indexes.get(id),
-    notes,
-    get spec() {
-      return known.spec;
+    left: () => later.size,
+    start(event) {
+      const stage = stageOf(event);
+      if (stage === null) return;
+      stage.state = 'running';
+      stage.since = timeOf(event['time']);
+      stage.attempts++;
+      stage.progress = null;
+      stage.failure = null;
+      stage.by = null;
     },
-    get process() {
-      return known.process;
-    },
-    get created() {
-      return known.created;
-    },
-    get heard() {
-      return known.heard;
-    },
-    get end() {
-      return known.end;
-    },
-    get left() {
-      return later.size;
-    },
-    apply(event) {
-      const at = timeOf(event['time']);
-      known.heard = at ?? known.heard;
-      // A run that another process goes on with names that process.
-      if (typeof event['owner'] === 'string') known.process = processOf(event);
-      const { event: name } = event;
-      switch (typeof name === 'string' ? name : '') {
-        case 'created':
-          known.created = at;
-          known.spec = textOf(event['spec'], LONGEST_TEXT) ?? '';
-          break;
-        case 'started':
-          known.end = null;
-          break;
-        case 'stage-started':
-          started(event);
-          break;
-        case 'stage-ended':
-          ended(event);
-          break;
-        case 'note':
-          notes.push({ at, text: textOf(event['message'], LONGEST_TEXT) ?? '' });
-          if (notes.length > MOST_NOTES) notes.shift();
-          break;
-        case 'ended':
-          known.end = {
-            interrupted: event['interrupted'] === true,
-            seconds: numberOf(event['seconds']),
-          };
-          break;
-      }
+    end(event) {
+      const state = event['state'] as StageState;
+      const stage = ENDED.has(state) ? stageOf(event) : null;
+      if (stage === null) return;
+      tellReaders(stage);
+      stage.state = state;
+      stage.seconds = numberOf(event['seconds']);
+      stage.key = typeof event['key'] === 'string' ? event['key'] : null;
+      stage.progress = null;
+      stage.by = textOf(event['by']);
+      stage.failure = state === 'failed' ? failureOf(event) : null;
     },
     progress(found) {
       if (typeof found !== 'object' || found === null) return;
@@ -221,11 +125,66 @@ export function createRecord(plan: RunPlan | null): RunRecord {
       }
     },
     takeChanged() {
-      const indexesChanged = [...changed];
+      const taken = [...changed];
       changed.clear();
-      return indexesChanged;
+      return taken;
     },
   };
+}
+
+const failureOf = ({ error, hint, internal }: JsonObject): StageRecord['failure'] => ({
+  error: textOf(error, LONGEST_TEXT) ?? 'it does not say why',
+  hint: textOf(hint, LONGEST_TEXT),
+  internal: internal === true,
+});
+
+/** @param plan the run's plan; null for a run that recorded none */
+export function createRecord(plan: RunPlan | null): RunRecord {
+  const { start, end, ...stages } = createStages(plan);
+  const notes: Note[] = [];
+  const record: Mutable<RunRecord> = {
+    ...stages,
+    plan,
+    notes,
+    spec: '',
+    process: {},
+    created: null,
+    heard: null,
+    end: null,
+    apply(event) {
+      const at = timeOf(event['time']);
+      record.heard = at ?? record.heard;
+      // A run that another process goes on with names that process.
+      if (typeof event['owner'] === 'string') record.process = processOf(event);
+      const { event: name } = event;
+      switch (typeof name === 'string' ? name : '') {
+        case 'created':
+          record.created = at;
+          record.spec = textOf(event['spec'], LONGEST_TEXT) ?? '';
+          break;
+        case 'started':
+          record.end = null;
+          break;
+        case 'stage-started':
+          start(event);
+          break;
+        case 'stage-ended':
+          end(event);
+          break;
+        case 'note':
+          notes.push({ at, text: textOf(event['message'], LONGEST_TEXT) ?? '' });
+          if (notes.length > MOST_NOTES) notes.shift();
+          break;
+        case 'ended':
+          record.end = {
+            interrupted: event['interrupted'] === true,
+            seconds: numberOf(event['seconds']),
+          };
+          break;
+      }
+    },
+  };
+  return record;
 }
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
@@ -235,77 +194,3 @@ const processOf = ({ owner, hostname, boot }: JsonObject): Partial<Process> => (
   ...(typeof hostname === 'string' ? { hostname } : {}),
   ...(typeof boot === 'string' ? { boot } : {}),
 });
-
-function progressOf(value: unknown): StageRecord['progress'] {
-  if (!Array.isArray(value)) return null;
-  const [done, total, unit] = value as unknown[];
-  const [isDone, isTotal] = [numberOf(done), numberOf(total)];
-  return isDone === null || isTotal === null ? null : [isDone, isTotal, textOf(unit, 40) ?? ''];
-}
-
-function plannedStages(plan: RunPlan): StageRecord[] {
-  const stages = plan.stages.slice(0, MOST_STAGES).map((stage): StageRecord => {
-    const { id, kind, section, goal, inputs, cached, seconds, places } = stage;
-    const name = cut(kind, LONGEST_NAME);
-    return {
-      id: cut(id, LONGEST_NAME),
-      kind: name,
-      group: section === undefined ? name : `${name} of ${cut(section, LONGEST_NAME)}`,
-      label: cut(stage.label, LONGEST_NAME),
-      goal,
-      inputs,
-      readers: [],
-      missing: 0,
-      state: cached === undefined ? 'waiting' : 'cached',
-      since: null,
-      seconds: null,
-      attempts: 0,
-      progress: null,
-      key: cached ?? null,
-      failure: null,
-      by: null,
-      expected: seconds ?? null,
-      places,
-    };
-  });
-  for (const [index, stage] of stages.entries()) {
-    for (const input of stage.inputs) {
-      const read = stages[input];
-      if (read === undefined) continue;
-      read.readers.push(index);
-      if (read.state !== 'cached') stage.missing++;
-    }
-    if (stage.state === 'waiting' && stage.missing === 0) stage.state = 'ready';
-  }
-  return stages;
-}
-
-/** A stage that only the journal names. Its label is made of its cell, as far as that is short. */
-function unplannedStage(id: string, { kind, cell, seed }: JsonObject): StageRecord {
-  const name = textOf(kind) ?? id.replace(/-[0-9a-f]+$/, '');
-  const axes =
-    typeof cell === 'object' && cell !== null
-      ? Object.entries(cell).map(([axis, value]) => `${axis}=${JSON.stringify(value)}`)
-      : [];
-  const seeds = typeof seed === 'number' ? [`seed=${seed}`] : [];
-  return {
-    id,
-    kind: name,
-    group: name,
-    label: cut([name, ...axes, ...seeds].join(' ').replaceAll('"', ''), LONGEST_NAME),
-    goal: false,
-    inputs: [],
-    readers: [],
-    missing: 0,
-    state: 'waiting',
-    since: null,
-    seconds: null,
-    attempts: 0,
-    progress: null,
-    key: null,
-    failure: null,
-    by: null,
-    expected: null,
-    places: 1,
-  };
-}

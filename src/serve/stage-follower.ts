@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { StreamEvent } from './backlog.ts';
 import type { Follower } from './follower.ts';
 import { createLogBuffer } from './log-text.ts';
-import type { StageRecord } from './record.ts';
+import type { StageRecord } from './stage-records.ts';
 import type { Curves } from './series.ts';
 import { readCurves, readMetrics } from './stored.ts';
 import { openTail } from './tail.ts';

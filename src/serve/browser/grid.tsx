@@ -2,7 +2,7 @@
  * A table of any length: only the rows in view are in the document. The keyboard moves an active
  * row, which a screen reader reads through `aria-activedescendant`.
  */
-import type { ComponentChildren, JSX } from 'preact';
+import type { ComponentChildren, JSX, RefObject } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 export interface GridProps {
@@ -22,10 +22,21 @@ const ROW = 34,
 /** Rows beyond the view that are drawn too, so that scrolling shows no gap. */
 const SPARE = 8;
 
-export function Grid(props: GridProps): JSX.Element {
-  const { id, label, columns, widths, count, cells, onOpen } = props;
-  const [least = 0, ...others] = widths;
-  const template = [`minmax(${least}px,1fr)`, ...others.map((width) => `${width}px`)].join(' ');
+interface Rows {
+  readonly box: RefObject<HTMLDivElement | null>;
+  /** The rows that are in the document: from the first to before the last. */
+  readonly first: number;
+  readonly last: number;
+  /** The row that keys move. */
+  readonly current: number;
+  readonly measure: () => void;
+  readonly setActive: (row: number) => void;
+  /** Returns whether the key moves the active row. */
+  readonly onKey: (key: string) => boolean;
+}
+
+/** Keeps track of which rows are in view and which one is active. */
+function useRows(count: number): Rows {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 400 });
   const [active, setActive] = useState(0);
@@ -44,8 +55,6 @@ export function Grid(props: GridProps): JSX.Element {
     return () => removeEventListener('resize', measure);
   }, []);
   const current = Math.min(active, count - 1);
-  const first = Math.max(0, Math.floor(view.top / ROW) - SPARE),
-    last = Math.min(count, Math.ceil((view.top + view.height) / ROW) + SPARE);
   const move = (to: number): void => {
     const row = Math.max(0, Math.min(count - 1, to));
     setActive(row);
@@ -58,22 +67,35 @@ export function Grid(props: GridProps): JSX.Element {
       at.scrollTop = bottom - at.clientHeight + ROW;
     measure();
   };
-  const onKey = (event: KeyboardEvent): void => {
-    const page = Math.max(1, Math.floor(view.height / ROW) - 2);
-    const to: { readonly [key: string]: number } = {
-      ArrowDown: current + 1,
-      ArrowUp: current - 1,
-      PageDown: current + page,
-      PageUp: current - page,
-      Home: 0,
-      End: count - 1,
-    };
-    const row = to[event.key];
-    if (row !== undefined) move(row);
-    else if (event.key === 'Enter' && current >= 0) onOpen(current);
-    else return;
-    event.preventDefault();
+  return {
+    box,
+    first: Math.max(0, Math.floor(view.top / ROW) - SPARE),
+    last: Math.min(count, Math.ceil((view.top + view.height) / ROW) + SPARE),
+    current,
+    measure,
+    setActive,
+    onKey(key) {
+      const page = Math.max(1, Math.floor(view.height / ROW) - 2);
+      const to: { readonly [key: string]: number } = {
+        ArrowDown: current + 1,
+        ArrowUp: current - 1,
+        PageDown: current + page,
+        PageUp: current - page,
+        Home: 0,
+        End: count - 1,
+      };
+      const row = to[key];
+      if (row !== undefined) move(row);
+      return row !== undefined;
+    },
   };
+}
+
+export function Grid(props: GridProps): JSX.Element {
+  const { id, label, columns, widths, count, cells, onOpen } = props;
+  const { box, first, last, current, measure, setActive, onKey } = useRows(count);
+  const [least = 0, ...others] = widths;
+  const template = [`minmax(${least}px,1fr)`, ...others.map((width) => `${width}px`)].join(' ');
   return (
     <div
       ref={box}
@@ -85,7 +107,11 @@ export function Grid(props: GridProps): JSX.Element {
       aria-activedescendant={current >= first && current < last ? `${id}-${current}` : undefined}
       tabIndex={0}
       onScroll={measure}
-      onKeyDown={onKey}
+      onKeyDown={(event) => {
+        if (event.key === 'Enter' && current >= 0) onOpen(current);
+        else if (!onKey(event.key)) return;
+        event.preventDefault();
+      }}
       style={{
         height: `${Math.min(14, count + 1) * ROW + 2}px`,
         '--least': `${widths.reduce((sum, width) => sum + width + GAP, GAP)}px`,

@@ -114,22 +114,7 @@ function Run({
   return (
     <>
       <Header facts={facts} skew={view.skew} all={all} />
-      <nav aria-label="Chapters">
-        <div class="wrap">
-          {CHAPTERS.map(([chapter, title]) => (
-            <a
-              key={chapter}
-              href={stageHash(id, null)}
-              onClick={(event) => {
-                event.preventDefault();
-                goTo(chapter);
-              }}
-            >
-              {title}
-            </a>
-          ))}
-        </div>
-      </nav>
+      <Chapters run={id} />
       <main class="wrap">
         <LinkNote state={link} />
         <Announcer facts={facts} all={all} />
@@ -171,6 +156,25 @@ function Run({
     </>
   );
 }
+
+const Chapters = ({ run }: { readonly run: string }): JSX.Element => (
+  <nav aria-label="Chapters">
+    <div class="wrap">
+      {CHAPTERS.map(([chapter, title]) => (
+        <a
+          key={chapter}
+          href={stageHash(run, null)}
+          onClick={(event) => {
+            event.preventDefault();
+            goTo(chapter);
+          }}
+        >
+          {title}
+        </a>
+      ))}
+    </div>
+  </nav>
+);
 
 const nameOf = ({ name, spec, id }: RunFacts): string =>
   name === '' ? spec.split('/').at(-1) || id : name;
