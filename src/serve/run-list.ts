@@ -33,41 +33,21 @@ interface Listed {
   readonly end: () => void;
 }
 
-export function createRunLister(
-  runs: string,
-  followers: Shared<Follower>,
-  onFault: (error: unknown) => void,
-): RunLister {
-  const listed = new Map<string, Listed>();
-  const listeners = new Set<(list: RunList) => void>();
-  let list: RunList = { runs: [], earlier: 0 };
-  let sent = '';
+interface Lines {
+  of(id: string): RunLine | undefined;
+  ids(): readonly string[];
+  /** Brings the line of a run up to date with this version of its journal. */
+  update(id: string, version: string): Promise<void>;
+  drop(id: string): void;
+}
 
-  const versionOf = async (id: string): Promise<string | null> => {
-    const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
-    return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
-  };
-  const drop = (id: string): void => {
-    const entry = listed.get(id);
-    entry?.end();
-    entry?.live?.release();
-    listed.delete(id);
-  };
-  const update = async (id: string, version: string): Promise<void> => {
-    const known = listed.get(id);
-    if (known?.live) {
-      listed.set(id, { ...known, version, line: lineOf(known.live.value) });
-      if (!goesOn(known.live.value)) rest(id);
-      return;
-    }
-    if (known?.version === version) return;
-    const held = followers.hold(id);
-    await held.value.look();
-    const end = held.value.listen(null, () => void watching.look());
-    listed.set(id, { version, line: lineOf(held.value), live: held, end });
-    if (!goesOn(held.value)) rest(id);
-  };
-  /** Keeps the line of a run that is over, and no longer follows the run. */
+/**
+ * Keeps the line of each run, and follows a run for as long as it goes on.
+ * @param onChange called when a run that is followed has changed
+ */
+function createLines(followers: Shared<Follower>, onChange: () => void): Lines {
+  const listed = new Map<string, Listed>();
+  /** Gives up following a run. Its line stays. */
   const rest = (id: string): void => {
     const entry = listed.get(id);
     if (entry === undefined) return;
@@ -75,8 +55,51 @@ export function createRunLister(
     entry.live?.release();
     listed.set(id, { ...entry, live: null, end: () => undefined });
   };
+  return {
+    of: (id) => listed.get(id)?.line,
+    ids: () => [...listed.keys()],
+    drop(id) {
+      rest(id);
+      listed.delete(id);
+    },
+    async update(id, version) {
+      const known = listed.get(id);
+      let follower = known?.live?.value;
+      if (follower === undefined) {
+        if (known?.version === version) return;
+        const live = followers.hold(id);
+        follower = live.value;
+        await follower.look();
+        listed.set(id, {
+          version,
+          line: lineOf(follower),
+          live,
+          end: follower.listen(null, onChange),
+        });
+      } else if (known) listed.set(id, { ...known, version, line: lineOf(follower) });
+      if (!goesOn(follower)) rest(id);
+    },
+  };
+}
+
+/** Names what a journal holds; null if there is none. */
+async function versionOf(runs: string, id: string): Promise<string | null> {
+  if (!(await isFolderInside(runs, id))) return null;
+  const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
+  return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
+}
+
+export function createRunLister(
+  runs: string,
+  followers: Shared<Follower>,
+  onFault: (error: unknown) => void,
+): RunLister {
+  const lines = createLines(followers, () => void watching.look());
+  const listeners = new Set<(list: RunList) => void>();
+  let list: RunList = { runs: [], earlier: 0 },
+    sent = '';
   const send = (ids: readonly string[], earlier: number): void => {
-    list = { runs: ids.flatMap((id) => listed.get(id)?.line ?? []), earlier };
+    list = { runs: ids.flatMap((id) => lines.of(id) ?? []), earlier };
     const text = JSON.stringify({
       ...list,
       runs: list.runs.map((line) => ({ ...line, left: 0, rate: 0 })),
@@ -84,6 +107,9 @@ export function createRunLister(
     if (text === sent) return;
     sent = text;
     for (const listener of listeners) listener(list);
+  };
+  const dropAll = (): void => {
+    for (const id of lines.ids()) lines.drop(id);
   };
   const watching = watchFolders({
     dirs: [runs],
@@ -94,19 +120,18 @@ export function createRunLister(
       if (listeners.size === 0) return;
       const names = readdirOr(runs).filter(isRunName).sort().reverse();
       const shown: string[] = [];
-      let earlier = 0;
+      let seen = 0;
       for (const name of names) {
-        if (shown.length >= LISTED) {
-          earlier = names.length - names.indexOf(name);
-          break;
-        }
-        const version = (await isFolderInside(runs, name)) ? await versionOf(name) : null;
+        if (shown.length >= LISTED) break;
+        seen++;
+        const version = await versionOf(runs, name);
         if (version === null) continue;
-        await update(name, version);
+        await lines.update(name, version);
         shown.push(name);
       }
-      for (const id of listed.keys()) if (!shown.includes(id)) drop(id);
-      send(shown, earlier);
+      for (const id of lines.ids()) if (!shown.includes(id)) lines.drop(id);
+      if (listeners.size === 0) dropAll();
+      else send(shown, names.length - seen);
     },
   });
   return {
@@ -116,12 +141,12 @@ export function createRunLister(
       void watching.look();
       return () => {
         listeners.delete(listener);
-        if (listeners.size === 0) for (const id of [...listed.keys()]) drop(id);
+        if (listeners.size === 0) dropAll();
       };
     },
     close() {
       watching.close();
-      for (const id of [...listed.keys()]) drop(id);
+      dropAll();
     },
   };
 }
