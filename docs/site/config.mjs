@@ -31,6 +31,7 @@ const GUIDES = [
   'kernels',
   'report',
   'resume-and-share',
+  'serve',
   'gpu',
   'compare',
   'library',

@@ -9,6 +9,7 @@ import { addGc, addLogs, addPin, addStatus, addUnpin, addVerify } from './comman
 import { addPull, addPush } from './commands/remote.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
+import { addServe } from './commands/serving.ts';
 import type { AddCommand, Exits } from './commands/types.ts';
 import { paintErr, say } from './terminal.ts';
 
@@ -28,6 +29,7 @@ const COMMANDS: readonly AddCommand[] = [
   addExec,
   addStatus,
   addLogs,
+  addServe,
   addInit,
   addVerify,
   addPin,

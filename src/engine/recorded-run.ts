@@ -32,6 +32,7 @@ import type { Note, Prepared } from './prepare.ts';
 import { sourceContext } from './prepare.ts';
 import { describeTransfers } from './remote.ts';
 import { saveRunEntries } from './run-entries.ts';
+import { recordView } from './run-view.ts';
 import { runsDir } from './state-folder.ts';
 import type { RunPreparedOptions } from './types.ts';
 
@@ -71,14 +72,17 @@ export async function runRecorded(
   const jobs = executor.cores ?? options.jobs;
   const machine = machineOf(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
+  const places = placesOn(machine, plan.backend);
+  const { dir } = folder;
+  const view = recordView(prepared, { ...options, dir, durations, places, redact });
   const started = performance.now();
   const watcher = await options.watch?.({
     run: folder.id,
-    dir: folder.dir,
+    dir,
     toRun,
     cached,
     durations,
-    places: placesOn(machine, plan.backend),
+    places,
     kill: () => executor.close(),
   });
   const onEvent = (event: RunEvent): void => {
@@ -91,6 +95,7 @@ export async function runRecorded(
       durations.note(event.stage, event.outcome.seconds);
     if (event.type === 'stage-ended' && event.outcome.state === 'ran' && options.remote?.push)
       remote?.sendSoon(event.outcome.key);
+    view(event);
     watcher?.onEvent(event);
   };
   const note = (message: string): void => onEvent({ type: 'note', message });
