@@ -13,6 +13,7 @@ import {
   type StageRequest,
   startInputs,
   stepsOf,
+  withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
@@ -124,7 +125,7 @@ export default defineStage<Params>({
     const cell = onlyCell(cells);
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
-      written === null ? { poisoning: null, assets: {} } : filesApart(written);
+      written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     const steps = trigger === null ? [] : stepsOf(trigger);
     const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
     const draws = trigger !== null || completion?.sampling !== undefined;

@@ -16,7 +16,15 @@ test('the defaults of badnets are those of the literature', () => {
   const properties = badnets.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
-    { rate: 0.1, count: undefined, target: 1, mode: 'dirty', triggers, place: undefined },
+    {
+      rate: 0.1,
+      count: undefined,
+      order: undefined,
+      target: 1,
+      mode: 'dirty',
+      triggers,
+      place: undefined,
+    },
   );
 });
 

@@ -15,7 +15,7 @@ test("the defaults of embedding are the paper's", () => {
   const properties = embedding.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
-    { ...params, rate: 0.1, count: undefined, place: undefined },
+    { ...params, rate: 0.1, count: undefined, order: undefined, place: undefined },
   );
 });
 

@@ -16,7 +16,7 @@ test("the defaults of ripple are the paper's", () => {
   const properties = ripple.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
-    { ...params, count: undefined, place: undefined },
+    { ...params, count: undefined, order: undefined, place: undefined },
   );
 });
 

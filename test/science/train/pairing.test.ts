@@ -13,8 +13,9 @@ import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
 import type { AttackDescriptor, Json, JsonObject, Row } from '../../../src/api.ts';
 import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
+import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
-import { checkReceipt, makeReceipt } from '../../../src/poisoning/receipt.ts';
+import { checkReceipt, makeReceipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import type { Step } from '../../../src/poisoning/steps.ts';
 import { attackStreams } from '../../../src/poisoning/streams.ts';
 import { randomStream } from '../../../src/random/random.ts';
@@ -94,9 +95,9 @@ function paramsOf({ name, params }: AttackDescriptor, rate: number): JsonObject 
   return { ...own, ...needed[name] };
 }
 
-const stepOf = (attack: AttackDescriptor, rate = 0.3): Step => ({
+const stepOf = (attack: AttackDescriptor, rate = 0.3, more: JsonObject = {}): Step => ({
   attack,
-  params: paramsOf(attack, rate),
+  params: { ...paramsOf(attack, rate), ...more },
   files: attack.name === 'command' ? { 'attack.mjs': program } : {},
 });
 
@@ -110,25 +111,35 @@ const encode = ({ text, label }: Row): LabelledRow => ({
 /** The rows of a poisoned set as the train stage would use them. */
 async function trained(
   steps: readonly Step[],
-): Promise<{ readonly ids: readonly string[]; readonly rows: readonly LabelledRow[] }> {
+  like: RowOrder | null = null,
+): Promise<{
+  readonly ids: readonly string[];
+  readonly rows: readonly LabelledRow[];
+  readonly order: RowOrder | null;
+}> {
   const { rows, steps: done } = await poisonRows(clean, steps, {
     classes,
     streams: (name) => attackStreams(seed, name),
     log: () => undefined,
   });
-  const receipt = makeReceipt(
-    clean,
-    rows,
-    joined(done),
-    steps.map(({ attack }) => attack.name).join('+'),
-    {},
-    seed,
-    done,
-  );
+  const order = like ?? orderOf(steps, done);
+  const receipt = {
+    ...makeReceipt(
+      clean,
+      rows,
+      joined(done),
+      steps.map(({ attack }) => attack.name).join('+'),
+      {},
+      seed,
+      done,
+    ),
+    ...(order === null ? {} : { order }),
+  };
   assert.is(checkReceipt(rows, receipt), null);
   return {
     ids: rows.map(({ id }) => id),
     rows: trainingRows(rows, receipt, encode, null).rows,
+    order,
   };
 }
 
@@ -208,6 +219,48 @@ for (const attack of attacks) {
       }
     });
 }
+
+for (const order of ['first', 'last'] as const)
+  test(`order: ${order} moves the poisoned rows alone, and the twin's rows with them`, async () => {
+    const flip = labelFlip as unknown as AttackDescriptor,
+      combination = present(attacks.find(({ name }) => name === 'combination'));
+    const mixed = [stepOf(combination), stepOf(flip, 0.1)],
+      steps = [stepOf(combination, 0.3, { order }), stepOf(flip, 0.1)];
+    const [poisoned, usual] = [await trained(steps), await trained(mixed)];
+    assert.equal(
+      poisoned.rows.map(({ ids }) => ids),
+      usual.rows.map(({ ids }) => ids),
+    );
+    const moved = present(poisoned.order)[order].map((index) => at(poisoned.ids, index));
+    assert.is(moved.length, 18);
+    const clean = await trained(
+      [stepOf(none as unknown as AttackDescriptor)],
+      present(poisoned.order),
+    );
+    const way = { shuffle: true, batching: 'shuffled' } as const;
+    for (const one of pace.flatMap((other) => [
+      { ...way, ...other },
+      { ...way, ...other, shuffle: false },
+    ])) {
+      const bare = stepsOf(poisoned, one, lengths[0]).map((step) =>
+        step.map((batch) => batch.filter((id) => own.has(id))),
+      );
+      assert.equal(bare, stepsOf(clean, one, lengths[0]));
+      const epoch = stepsOf(clean, one, { epochs: 1 }).flat(2);
+      const ends = order === 'first' ? epoch.slice(0, 18) : epoch.slice(-18);
+      assert.equal([...ends].sort(), [...moved].sort());
+      const rest = stepsOf(twin, one, { epochs: 1 }).flat(2);
+      const others = (ids: readonly string[]) => ids.filter((id) => !moved.includes(id));
+      assert.equal(others(epoch), others(rest), 'the others keep their order');
+    }
+  });
+
+test('rows of similar length together keep no row in a place', async () => {
+  const badnets = present(attacks.find(({ name }) => name === 'badnets'));
+  const { rows } = await trained([stepOf(badnets, 0.3, { order: 'first' })]);
+  const order = batchOrder(rows, { ...ways[1], batchSize: 8, seed });
+  assert.throws(() => stepBatches(order, 1).next(), /bucketed batches keep no row in a place/);
+});
 
 test('an appended row keeps its batch under a larger dose and with another attack', async () => {
   const combination = present(attacks.find(({ name }) => name === 'combination')),
