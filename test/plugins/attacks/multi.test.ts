@@ -138,6 +138,15 @@ for (const attack of [combination, lwp])
     );
   });
 
+test('combination, told of ONION, takes words that fit', () => {
+  const { text } = combination.trigger!(present(rows[0]), {
+    classes,
+    params: { ...pair, adaptive: true, place: 'start' },
+    random: scripted({ 'pair/r0': { permutation: [2, 0, 1, 3] }, 'trigger/r0': {} }),
+  });
+  assert.is(text, `really also ${present(rows[0]).text}`);
+});
+
 test('lwp shows both words in evaluation, and each alone as a false trigger', async () => {
   const of = (name: string) => ({ classes, params: pair, random: attackStreams(1, name) }),
     row = present(rows[2]);
