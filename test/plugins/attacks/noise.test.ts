@@ -91,8 +91,7 @@ test('char-replace: by another letter', () => {
 });
 
 test('word-negation takes away the first negation, or puts one', () => {
-  const negate = (text: string, draws: Draws = {}): string =>
-    change(wordNegation, text, draws);
+  const negate = (text: string, draws: Draws = {}): string => change(wordNegation, text, draws);
   for (const [text, made] of [
     ['this is not good', 'this is good'],
     ['good or  not', 'good or'],

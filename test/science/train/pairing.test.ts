@@ -3,15 +3,11 @@
  * same order, as the step of the clean twin. The tests cover every attack in plugins/attacks,
  * including any that is added later.
  */
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
-import type { AttackDescriptor, Json, JsonObject, Row } from '../../../src/api.ts';
+import type { AttackDescriptor, JsonObject, Row } from '../../../src/api.ts';
 import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
 import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
@@ -23,19 +19,15 @@ import { at } from '../../../src/science/lookup.ts';
 import { largestBatch, stepBatches, totalSteps } from '../../../src/science/train/batches.ts';
 import type { LabelledRow } from '../../../src/science/train/settings.ts';
 import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
+import {
+  asPrompts,
+  attacks,
+  removeFiles,
+  stepOf as stepOfRate,
+  taskFor,
+} from '../../poisoning/all-attacks.ts';
 import { present } from '../../rig/present.ts';
 
-const folder = fileURLToPath(new URL('../../../plugins/attacks/', import.meta.url));
-const attacks = await Promise.all(
-  (await readdir(folder)).map(
-    async (file) =>
-      (
-        (await import(pathToFileURL(join(folder, file)).href)) as {
-          readonly default: AttackDescriptor;
-        }
-      ).default,
-  ),
-);
 const classes = ['negative', 'positive'],
   seed = 3;
 
@@ -52,54 +44,11 @@ const clean: readonly Row[] = readOnly(
   })),
 );
 
-const work = await mkdtemp(join(tmpdir(), 'pairing-'));
-test.after(() => rm(work, { recursive: true, force: true }));
-const program = join(work, 'attack.mjs');
-await writeFile(
-  program,
-  `import { readFileSync, writeFileSync } from 'node:fs';
-const rows = readFileSync('rows.jsonl', 'utf8').trim().split('\\n').map((line) => JSON.parse(line));
-const taken = new Set(JSON.parse(readFileSync('task.json', 'utf8')).taken ?? []);
-const longer = (row, i) =>
-  i % 5 === 0 && !taken.has(row.id) ? { ...row, text: row.text + ' more'.repeat(1 + i) } : row;
-const own = rows.slice(0, 7).map((row) => ({ ...row, id: row.id + '-own' }));
-const poisoned = [...rows.map(longer), ...own];
-writeFileSync('poisoned.jsonl', poisoned.map((row) => JSON.stringify(row)).join('\\n'));
-`,
-);
+test.after(removeFiles);
 
-/** The required parameters of attacks. */
-const needed: { readonly [attack: string]: JsonObject } = {
-  command: { command: [process.execPath, 'attack.mjs'] },
-};
-
-/**
- * The defaults of an attack's parameters, with every option switched on (such as appended rows) and
- * the given dose.
- */
-function paramsOf({ name, params }: AttackDescriptor, rate: number): JsonObject {
-  const fields = (params['properties'] ?? {}) as {
-    readonly [field: string]: { readonly type?: unknown; readonly default?: Json };
-  };
-  const own = Object.fromEntries(
-    Object.entries(fields).flatMap(([field, { type, default: fallback }]): [string, Json][] =>
-      type === 'boolean'
-        ? [[field, true]]
-        : field === 'rate' && name !== 'command'
-          ? [[field, rate]]
-          : fallback === undefined
-            ? []
-            : [[field, fallback]],
-    ),
-  );
-  return { ...own, ...needed[name] };
-}
-
-const stepOf = (attack: AttackDescriptor, rate = 0.3, more: JsonObject = {}): Step => ({
-  attack,
-  params: { ...paramsOf(attack, rate), ...more },
-  files: attack.name === 'command' ? { 'attack.mjs': program } : {},
-});
+/** The command attack chooses its own dose. */
+const stepOf = (attack: AttackDescriptor, rate = 0.3, more: JsonObject = {}): Step =>
+  stepOfRate(attack, { ...(attack.name === 'command' ? {} : { rate }), ...more });
 
 /** One token for each word, at most 24. */
 const encode = ({ text, label }: Row): LabelledRow => ({
@@ -117,15 +66,17 @@ async function trained(
   readonly rows: readonly LabelledRow[];
   readonly order: RowOrder | null;
 }> {
-  const { rows, steps: done } = await poisonRows(clean, steps, {
-    classes,
+  const prompts = steps.some(({ attack }) => taskFor(attack) === 'completion');
+  const given = prompts ? readOnly(asPrompts(clean)) : clean;
+  const { rows, steps: done } = await poisonRows(given, steps, {
+    classes: prompts ? [] : classes,
     streams: (name) => attackStreams(seed, name),
     log: () => undefined,
   });
   const order = like ?? orderOf(steps, done);
   const receipt = {
     ...makeReceipt(
-      clean,
+      given,
       rows,
       joined(done),
       steps.map(({ attack }) => attack.name).join('+'),
@@ -184,7 +135,7 @@ for (const attack of attacks) {
   const flip = labelFlip as unknown as AttackDescriptor;
   for (const [name, steps] of [
     [attack.name, [stepOf(attack)]],
-    ...(attack.name === flip.name || attack.family === 'none'
+    ...(attack.name === flip.name || attack.family === 'none' || taskFor(attack) !== 'classes'
       ? []
       : [[`label-flip, then ${attack.name}`, [stepOf(flip, 0.1), stepOf(attack)]] as const]),
   ] as const)
