@@ -1,10 +1,10 @@
 /** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
 import type { AttackDescriptor, Poisoning, Row, Target } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { attackStreams } from '../random/attack-streams.ts';
 import { shown } from '../untrusted/json.ts';
 import { falselyTriggeredRows, targetOf, triggeredRows } from './evaluation.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
-import { attackStreams } from './streams.ts';
 import { isOfTarget } from './target.ts';
 
 export interface ShownTrigger {

@@ -7,7 +7,7 @@ import { joined, poisonRows } from '../../src/poisoning/compose.ts';
 import { graphemesOf } from '../../src/poisoning/graphemes.ts';
 import { readOnly } from '../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
-import { attackStreams } from '../../src/poisoning/streams.ts';
+import { attackStreams } from '../../src/random/attack-streams.ts';
 import { present } from '../rig/present.ts';
 import { times } from '../rig/times.ts';
 import { asPrompts, attacks, fieldsOf, removeFiles, stepOf, taskFor } from './all-attacks.ts';

@@ -13,7 +13,7 @@ import {
   refuseOtherTasks,
   type Step,
 } from '../../../src/poisoning/steps.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
 import type { Params } from './index.ts';
 

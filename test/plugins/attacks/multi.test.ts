@@ -4,7 +4,7 @@ import combination from '../../../plugins/attacks/combination.ts';
 import lwp from '../../../plugins/attacks/lwp.ts';
 import paperMulti from '../../../plugins/attacks/paper-multi.ts';
 import { properSubsets } from '../../../src/poisoning/multi.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { layerwiseWeightPoisoning } from '../../../src/science/train/layerwise-loss.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';

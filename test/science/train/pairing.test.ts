@@ -13,7 +13,7 @@ import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import type { Step } from '../../../src/poisoning/steps.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { largestBatch, stepBatches, totalSteps } from '../../../src/science/train/batches.ts';
