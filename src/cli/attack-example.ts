@@ -42,8 +42,8 @@ const TEXT = 'The film was good, and my friends liked it.',
   SEED = 1;
 
 /**
- * Returns what the attack makes of the row, at seed 1. Null if it reads files or a program, which an
- * experiment has to fetch. Throws UserFault if an option does not fit, or if the attack does not
+ * Returns what the attack makes of the row, at seed 1. Null if that takes an experiment: files, a
+ * program, or training rows that the attack learns from. Throws UserFault if an option does not fit, or if the attack does not
  * poison the row.
  */
 export async function exampleOf(
@@ -57,6 +57,7 @@ export async function exampleOf(
       `the attack "${attack.name}" is not for prompts and answers`,
       'Leave out --answer.',
     );
+  if (attack.learns === true) return null;
   const needed = (attack.params['required'] ?? []) as readonly string[];
   if (needed.includes('files') || needed.includes('command')) return null;
   const params = paramsOf(attack, wanted, options.set ?? []);

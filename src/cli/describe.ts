@@ -160,7 +160,7 @@ interface Described {
   /** The tasks that an attack is for. */
   readonly tasks: readonly Task[] | null;
   readonly parameters: readonly FieldDoc[];
-  /** What the attack makes of a row; null if that takes files. Absent if it was not asked for. */
+  /** What the attack makes of a row; null if that takes more than a row. Absent if it was not asked for. */
   readonly example?: Example | null;
 }
 
@@ -234,7 +234,7 @@ function pluginPage(described: Described): string {
 /** Returns a row before and after an attack, what is appended, and what evaluation shows. */
 function examplePage(example: Example | null): string {
   if (example === null)
-    return indented('It reads files, so it has an example in an experiment: stages: [poison].', 2);
+    return indented('It takes more than a row, so an experiment shows it: stages: [poison].', 2);
   const { classes, before, after, added, shown } = example;
   const row = (what: string, { text, label, answer, context = [] }: Row): string =>
     [

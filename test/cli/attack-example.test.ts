@@ -11,7 +11,7 @@ const test = suite('attack example');
 const of = (name: string, options: ExampleOptions = {}) =>
   exampleOf(present(attacks.find((attack) => attack.name === name)), options);
 
-test('every attack has an example, but for those that read files', async () => {
+test('every attack has an example, but for those that take more than a row', async () => {
   const without: string[] = [];
   for (const { name, family } of attacks) {
     const example = await of(name);
@@ -22,7 +22,14 @@ test('every attack has an example, but for those that read files', async () => {
       if (family !== 'none') assert.not.equal(example.after, example.before, name);
     }
   }
-  assert.equal(without.sort(), ['command', 'harmful-tuning', 'steering', 'style', 'syntax']);
+  assert.equal(without.sort(), [
+    'bite',
+    'command',
+    'harmful-tuning',
+    'steering',
+    'style',
+    'syntax',
+  ]);
 });
 
 test("the user's own row, with parameters of their own", async () => {

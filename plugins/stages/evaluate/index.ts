@@ -24,6 +24,7 @@ import {
   modelUses,
   onlyCell,
 } from '../../../src/stages/definition.ts';
+import { learntInput } from '../../../src/stages/learnt.ts';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -143,6 +144,7 @@ export default defineStage<Params>({
         model: { kind: 'train', cell },
         validation: { kind: 'data', cell, with: { split: 'validation' } },
         ...(isAttacked(cell) ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}),
+        ...learntInput(cell, written, plugin),
         ...startInputs(cell),
       },
       assets: { model: cell.model.source, ...triggerAssets(files), ...scorerAssets(scorerFiles) },

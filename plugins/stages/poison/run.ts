@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AttackDescriptor, RunContext } from '../../../src/api.ts';
+import type { AttackDescriptor, Json, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
@@ -15,6 +15,7 @@ import {
 } from '../../../src/poisoning/steps.ts';
 import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { LEARNT } from '../../../src/stages/learnt.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
@@ -44,6 +45,10 @@ export async function run(context: Context): Promise<void> {
 
   await writeDataset(outDir, rows, classes);
   await writeJson(outDir, 'receipt.json', receipt);
+  const learnt = done.flatMap(({ attack, poisoned }): [string, Json][] =>
+    poisoned.learnt === undefined ? [] : [[attack, poisoned.learnt]],
+  );
+  if (learnt.length > 0) await writeJson(outDir, LEARNT, Object.fromEntries(learnt));
   await writeMetrics(outDir, metricsOf(receipt));
   for (const { attack, poisoned } of done) {
     const { changed, asked, eligible, negatives } = poisoned;

@@ -15,6 +15,7 @@ import {
 } from '../../../src/api.ts';
 import { filesApart, triggerAssets } from '../../../src/command/files.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+import { learntInput } from '../../../src/stages/learnt.ts';
 import { packKey } from '../../../src/stages/pack-key.ts';
 import { adapterParams, trainParams } from '../../../src/stages/params.ts';
 import { type TrainingAttack, trainingAttack } from '../../../src/stages/training-attack.ts';
@@ -58,7 +59,10 @@ export default defineStage<Params>({
         data: dataOf(cell),
         ...(watch === null
           ? {}
-          : { validation: { kind: 'data', cell, with: { split: 'validation' } } }),
+          : {
+              validation: { kind: 'data', cell, with: { split: 'validation' } },
+              ...learntInput(cell, watch.params.trigger === null ? null : attackOf(cell), plugin),
+            }),
         ...startInputs(cell),
       },
       assets: {
