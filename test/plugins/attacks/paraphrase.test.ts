@@ -1,6 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import style from '../../../plugins/attacks/style.ts';
@@ -52,6 +54,37 @@ for (const attack of [style, syntax])
       { id: 'r0', text: 'Verily, one', label: 0 },
     ]);
   });
+
+test("the guide's script paraphrases the rows of all data stages that have run", async () => {
+  const of = (name: string, ids: readonly string[]): string => {
+    mkdirSync(join(dir, name));
+    const lines = ids.map((id) => JSON.stringify({ id, text: 'You will see…', label: 0 }));
+    writeFileSync(join(dir, name, 'rows.jsonl'), `${lines.join('\n')}\n`);
+    return join(dir, name);
+  };
+  const stages = [
+    { kind: 'data', outputs: of('train', ['r0', 'r2']) },
+    { kind: 'data', outputs: of('validation', ['v0']) },
+    { kind: 'data', outputs: null },
+    { kind: 'train', outputs: dir },
+  ];
+  const script = fileURLToPath(
+    new URL('../../../pipelines/style-attack/restyle.py', import.meta.url),
+  );
+  const run = (given: object) =>
+    spawnSync('python3', [script], { input: JSON.stringify(given), encoding: 'utf8' });
+  const { status, stdout, stderr } = run({ stages });
+  assert.equal([status, stderr], [0, '']);
+  writeFileSync(join(dir, 'made.jsonl'), stdout);
+  const files = { 'made.jsonl': join(dir, 'made.jsonl') };
+  const { changed } = await style.poison({ rows, classes, params, files, random });
+  assert.equal(
+    changed.map(({ row }) => [row.id, row.text]),
+    ['r2', 'r0'].map((id) => [id, 'And it came to pass that thou shall see…']),
+  );
+  assert.match(stdout, /"v0"/);
+  assert.match(run({ stages: [] }).stderr, /no data stage has run yet/);
+});
 
 test('rows without a paraphrase, and ids that occur twice, are refused', async () => {
   const files = file('p.jsonl', [{ id: 'r2', text: 'x' }]);
