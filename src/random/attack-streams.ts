@@ -1,5 +1,5 @@
 /** The random streams of an attack. */
-import { type RandomStream,randomStream } from './random.ts';
+import { type RandomStream, randomStream } from './random.ts';
 
 /**
  * Returns an attack's streams at a seed, both for `poison` in training and for `trigger` in
