@@ -23,6 +23,7 @@ const GUIDES = [
   'own-data',
   'completion',
   'models',
+  'attacks',
   'own-attack',
   'own-stage',
   'plugins',

@@ -7,7 +7,7 @@ import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
