@@ -52,7 +52,6 @@ export const addSetup: AddCommand = (program, exits) =>
 export const addPlugins: AddCommand = (program, exits) =>
   program
     .command('plugins [kind] [name]')
-    .usage('[options] [[kind] name]')
     .description(
       'list attacks, adapters, stages, models, data sets, sources and executors, or describe one; ' +
         '`plugins attack NAME` also shows what the attack makes of a row',
