@@ -93,9 +93,9 @@ export async function runRecorded(
     }
     if (event.type === 'stage-ended' && event.outcome.state === 'ran')
       durations.note(event.stage, event.outcome.seconds);
+    view(event);
     if (event.type === 'stage-ended' && event.outcome.state === 'ran' && options.remote?.push)
       remote?.sendSoon(event.outcome.key);
-    view(event);
     watcher?.onEvent(event);
   };
   const note = (message: string): void => onEvent({ type: 'note', message });
