@@ -1,4 +1,5 @@
 /** One attempt at a stage, or at a pack of stages: from inputs to a stored entry or a failure. */
+import path from 'node:path';
 import type { Executor } from '../api.ts';
 import type { StageId } from '../plan/types.ts';
 import type { Answered } from './conclude.ts';
@@ -93,6 +94,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         backend: plan.backend,
         outDir,
         resumeDir,
+        key: path.basename(resumeDir),
       }),
       hooks: {
         onOutput: (text) => log.output(text),
@@ -133,10 +135,10 @@ function timeLimit(
 ): { readonly signal: AbortSignal; clear(): void } {
   if (seconds === null) return { signal: run, clear: () => undefined };
   const stop = new AbortController();
-  const abort = (): void => stop.abort();
+  const abort = (): void => stop.abort(run.reason);
   run.addEventListener('abort', abort, { once: true });
   if (run.aborted) abort();
-  const timer = setTimeout(abort, seconds * 1000);
+  const timer = setTimeout(() => stop.abort(), seconds * 1000);
   return {
     signal: stop.signal,
     clear() {

@@ -88,6 +88,9 @@ export const addExec: AddCommand = (program, exits) =>
     .addOption(
       new Option('--job <file>', 'perform the job in this file, for an executor').hideHelp(),
     )
+    .addOption(
+      new Option('--task <file>', 'perform the task in this file, for a scheduler').hideHelp(),
+    )
     .addOption(new Option('--result <file>', 'write the result of the job to this file').hideHelp())
     .addOption(jsonOption())
     .action(
