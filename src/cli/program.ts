@@ -5,7 +5,16 @@ import { SpecFault } from '../engine/faults.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { systemFault } from '../store/faults.ts';
 import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
-import { addGc, addLogs, addPin, addStatus, addUnpin, addVerify } from './commands/records.ts';
+import {
+  addAttach,
+  addCancel,
+  addGc,
+  addLogs,
+  addPin,
+  addStatus,
+  addUnpin,
+  addVerify,
+} from './commands/records.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
 import type { AddCommand, Exits } from './commands/types.ts';
@@ -27,6 +36,8 @@ const COMMANDS: readonly AddCommand[] = [
   addExec,
   addStatus,
   addLogs,
+  addAttach,
+  addCancel,
   addInit,
   addVerify,
   addPin,

@@ -77,6 +77,7 @@ export async function runRecorded(
     cached,
     durations,
     places: placesOn(machine, plan.backend),
+    outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
   const onEvent = (event: RunEvent): void => {

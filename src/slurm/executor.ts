@@ -132,7 +132,7 @@ class SlurmExecutor implements Executor {
     work.task = newTask(spool, claim, id, keys);
     this.#tracker.add(work);
     if (!this.#submissions.has(claim.submission)) {
-      this.#remember(claim.submission, id, 0);
+      this.#remember(claim.submission, id, null);
       this.context.log(`adopted submission ${claim.submission}`);
     }
     return true;
@@ -186,10 +186,10 @@ class SlurmExecutor implements Executor {
     this.#cancels.clear();
   }
 
-  #remember(name: string, id: string | null, tasks: number): void {
+  #remember(name: string, id: string | null, tasks: number | null): void {
     this.#submissions.add(name);
     try {
-      recordSubmission(this.context.dir, { name, id, tasks });
+      recordSubmission(this.context.dir, { name, id, tasks, spool: this.context.spool });
     } catch (error) {
       this.context.log(`the submission can't be recorded: ${(error as Error).message}`);
     }

@@ -50,7 +50,7 @@ export interface Submitting {
   readonly name: string;
   /** How many tasks it has. */
   readonly tasks: number;
-  /** The submission's folder. */
+  /** The script's first argument: the submission's folder. */
   readonly dir: string;
   /** The path of the script. */
   readonly script: string;

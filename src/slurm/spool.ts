@@ -231,6 +231,13 @@ export class Spool {
     return path.join(this.submissionDir(submission), `${task}.events`);
   }
 
+  /** The keys of the stages whose claim names this submission. */
+  claimedBy(name: string): readonly string[] {
+    return namesIn(path.join(this.root, 'stages')).filter(
+      (key) => KEY.test(key) && this.claim(key)?.submission === name,
+    );
+  }
+
   removeSubmission(name: string): void {
     rmSync(this.submissionDir(name), { recursive: true, force: true });
   }
@@ -299,23 +306,41 @@ export class Tail {
   }
 }
 
-/** Names of the submissions of a run, beside its journal, for `cancel` and `status`. */
-export const RUN_RECORD = 'slurm.jsonl';
+/** The submissions of a run, beside its journal, for `cancel` and `status`. */
+const RUN_RECORD = 'slurm.jsonl';
 
-export const recordSubmission = (
-  dir: string,
-  record: { readonly name: string; readonly id: string | null; readonly tasks: number },
-): void => appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
+export interface Recorded {
+  readonly name: string;
+  /** Slurm's id; null if sbatch did not say it. */
+  readonly id: string | null;
+  /** How many jobs it has; null for one that an earlier run had submitted. */
+  readonly tasks: number | null;
+  /** The root of the spool. */
+  readonly spool: string;
+}
 
-/** Returns the names of the submissions that a run has made or adopted. */
-export function recordedSubmissions(dir: string): readonly string[] {
-  const names = (textOr(path.join(dir, RUN_RECORD)) ?? '').split('\n').flatMap((line) => {
+export const recordSubmission = (dir: string, record: Recorded): void =>
+  appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
+
+/** Returns the submissions that a run has made or adopted. */
+export function recordedSubmissions(dir: string): readonly Recorded[] {
+  const found = new Map<string, Recorded>();
+  for (const line of (textOr(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
+    let value: unknown = null;
     try {
-      const { name } = JSON.parse(line) as { readonly name?: unknown };
-      return typeof name === 'string' && NAME.test(name) ? [name] : [];
+      value = JSON.parse(line);
     } catch {
-      return [];
+      continue; // the last line may be cut short
     }
-  });
-  return [...new Set(names)];
+    if (!isRecord(value)) continue;
+    const { name, id, tasks, spool } = value;
+    if (typeof name !== 'string' || !NAME.test(name) || typeof spool !== 'string') continue;
+    found.set(name, {
+      name,
+      id: typeof id === 'string' ? id : null,
+      tasks: typeof tasks === 'number' ? tasks : null,
+      spool,
+    });
+  }
+  return [...found.values()];
 }

@@ -28,6 +28,14 @@ export const addRun: AddCommand = (program, exits) =>
       '--executor <name>',
       'the executor that stages run on (default: local; `dosimeter plugins` lists them)',
     )
+    .option('--detach', 'go on in the background, beyond a log-out; `dosimeter attach` follows it')
+    .addOption(
+      new Option(
+        '--coordinator <where>',
+        'with --executor slurm: what submits and follows the jobs goes on in the background, as a ' +
+          'process here or as a job',
+      ).choices(['process', 'job']),
+    )
     .action(
       exits(async (spec: string, options: RunCommandOptions) =>
         (await import('../run.ts')).runCommand(spec, options),
