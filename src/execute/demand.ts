@@ -25,7 +25,7 @@ export async function demandOf(
   const { resources, descriptor } = stage;
   const seconds = expect(stage);
   const estimate = (await packMemory(stage, assets, inputs)) ?? 0;
-  const memoryMB = (resources.memoryMB ?? 0) + estimate;
+  const memoryMB = (resources.memoryMB ?? 0) + (Number.isFinite(estimate) ? estimate : 0);
   return {
     gpu: resources.gpu ?? usualGpus(descriptor, backend, computesOnGpu),
     ...(seconds === null ? {} : { seconds }),

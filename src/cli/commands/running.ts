@@ -49,6 +49,11 @@ export const addPlan: AddCommand = (program, exits) =>
         ['json', 'dot'],
       ),
     )
+    .option('--executor <name>', 'show the jobs that it would submit, with their node-hours')
+    .option(
+      '--dry-run [dir]',
+      'with --executor: also write the batch scripts (default: .dosimeter/NAME)',
+    )
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
     .action(
       exits(async (spec: string, options: PlanOptions) =>
