@@ -11,7 +11,7 @@ const PARALLEL = Math.min(2, availableParallelism());
 const LIMIT_MINUTES = 15;
 
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
-export const SUITES = /** @type {const} */ (['faults', 'peers', 'install']);
+export const SUITES = /** @type {const} */ (['faults', 'peers', 'install', 'slurm']);
 
 /**
  * `why`: what is wrong with the file itself, besides its failed tests.

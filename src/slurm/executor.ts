@@ -159,8 +159,10 @@ class SlurmExecutor implements Executor {
       this.#tracker.remove(work);
       this.#queued = this.#queued.filter((one) => one !== work);
     }
-    if (member.signal.reason === LEAVE) this.#left = true;
-    else {
+    if (member.signal.reason === LEAVE) {
+      this.#left = true;
+      if (work.task) this.#kept.add(work.task.claim.submission);
+    } else {
       this.#spool.disclaim(member.key);
       if (last) this.#cancel(work);
     }

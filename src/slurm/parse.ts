@@ -43,10 +43,10 @@ export function parseAccounts(text: string): readonly Row[] {
   const rows = new Map<string, Row>();
   for (const line of text.split('\n')) {
     const [id = '', name = '', state = '', nodes = '', exit = ''] = line.trim().split('|');
-    const [, element] = /^\d+(?:_(\d+))?$/.exec(id) ?? [null];
+    const job = /^\d+(?:_(\d+))?$/.exec(id);
     const [word = ''] = state.split(' ');
-    if (element === null || !STATE.test(word) || name === '') continue;
-    const index = Number(element ?? 0);
+    if (job === null || !STATE.test(word) || name === '') continue;
+    const index = Number(job[1] ?? 0);
     rows.set(`${name} ${index}`, { id, name, index, state: word, reason: exit, nodes });
   }
   return [...rows.values()];
@@ -103,8 +103,8 @@ export const phaseOf = (state: string): Phase =>
 /** What a refusal of sbatch means: that there is no room now, that it may have gone through, … */
 export type Refusal = 'full' | 'uncertain' | 'refused';
 
-const FULL =
-  /MaxSubmitJob|MaxSubmitPU|submit limit|MaxJobCount|job submit limit|Job violates accounting\/QOS policy|temporarily unable to accept job/i;
+/** Limits on the number of jobs, which pass. Slurm names the limit before it says why it refuses. */
+const FULL = /MaxSubmitJob|MaxSubmitPU|MaxJobCount|temporarily unable to accept job/i;
 const UNCERTAIN =
   /timed out|Unable to contact slurm controller|Unable to establish control|Zero Bytes were transmitted|Communication connection failure|Connection refused|Transport endpoint|Resource temporarily unavailable|Protocol authentication error|Socket/i;
 
