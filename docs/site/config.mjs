@@ -31,6 +31,7 @@ const GUIDES = [
   'kernels',
   'report',
   'resume-and-share',
+  'slurm',
   'gpu',
   'compare',
   'library',

@@ -46,7 +46,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     const { showSubmissions } = await import('./submissions.ts');
     await showSubmissions(prepared, {
       executor,
-      packing: packingOf(options),
+      packing: packingOf(options, executor),
       json: options.json === true,
       ...(dryRun === undefined ? {} : { dryRun }),
     });

@@ -25,7 +25,7 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
     const { detachedRun } = await import('./detach.ts');
     return detachedRun(spec, options);
   }
-  return runInTerminal(prepared, { ...options, packing: packingOf(options) });
+  return runInTerminal(prepared, { ...options, packing: packingOf(options, options.executor) });
 }
 
 export interface ReportOptions extends SpecOptions {

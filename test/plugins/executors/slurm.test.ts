@@ -52,6 +52,17 @@ test("a profile's faults name line, setting and what was expected", () => {
   assert.match(faultOf('a: [1'), /^\/site\/slurm\.yaml: /);
 });
 
+test("the guide's profile is sound, and its table has every setting", () => {
+  const guide = readFileSync('docs/guides/slurm.md', 'utf8');
+  const [, example = ''] = /```text\n([^]*?)```/.exec(guide) ?? [];
+  assert.is(profile(example).settings('train').gres, 'gpu:a100');
+  const { properties } = JSON.parse(readFileSync('schemas/slurm-profile.schema.json', 'utf8')) as {
+    properties: object;
+  };
+  const missing = Object.keys(properties).filter((name) => !guide.includes(name));
+  assert.equal(missing, []);
+});
+
 test('time is what such stages took, with a margin, rounded up and bounded', () => {
   const site = profile(
     'max_time: 12h\nmemory_mb: 1000\nkinds: { train: { gpus: 2, margin: 2, time: 1h } }',
