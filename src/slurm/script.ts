@@ -22,6 +22,7 @@ dir=$1
 shift
 index=\${SLURM_ARRAY_TASK_ID:-0}
 exec >>"$dir/$index.out" 2>&1 </dev/null
+rm -f "$dir/$index.signalled"
 ${setup.join('\n')}${setup.length > 0 ? '\n' : ''}bad() {
   printf '%s\\n' "\${SLURMD_NODENAME:-}" "$1" >"$dir/.$index.bad" && mv "$dir/.$index.bad" "$dir/$index.bad"
   exit 1
@@ -30,7 +31,7 @@ ${setup.join('\n')}${setup.length > 0 ? '\n' : ''}bad() {
 ${gpus > 0 ? "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n" : ''}requeue=
 "$@" "$dir/$index.json" &
 task=$!
-trap 'requeue=1; kill -TERM "$task"' USR1
+trap 'requeue=1; : >"$dir/$index.signalled"; kill -TERM "$task"' USR1
 trap 'kill -TERM "$task"' TERM
 wait "$task"
 code=$?

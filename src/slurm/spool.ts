@@ -6,7 +6,7 @@
  *     stages/KEY/files-…            its outputs
  *     submissions/NAME/intent.json  what sbatch is asked for, written before sbatch
  *     submissions/NAME/submitted.json   the id that sbatch gave
- *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad
+ *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
  *     leases/                       the leases of tasks
  *
  * Nothing here is locked, and no time of a file is compared.
@@ -216,6 +216,11 @@ export class Spool {
     if (text === null) return null;
     const [node = '', why = ''] = text.split('\n');
     return { node, why };
+  }
+
+  /** Whether the task was asked to stop before its time limit. Its program may not have heard it. */
+  wasSignalled({ submission, task }: Claim): boolean {
+    return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
   }
 
   /** Whether the task's program has begun. */

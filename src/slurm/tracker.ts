@@ -209,7 +209,7 @@ export class Tracker {
     if (bad !== null) {
       this.#exclude(bad.node, bad.why);
       this.#resubmit(work, `${job} found its node at fault`);
-    } else if (relay.interrupted) {
+    } else if (relay.interrupted || spool.wasSignalled(claim)) {
       work.longer++;
       this.#resubmit(work, `${job} was stopped before its end (${row.state})`);
     } else if ([...work.members].some(({ key }) => spool.hasResult(key))) {

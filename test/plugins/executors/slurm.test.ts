@@ -1,8 +1,18 @@
 /** The parts of the Slurm executor that need no Slurm: profile, requests, scripts, parsing. */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/random/random.ts';
@@ -224,6 +234,53 @@ test('no string of a spec or a path is read by a shell', () => {
     assert.is(made, '');
   } finally {
     rmSync(root, { recursive: true, force: true });
+  }
+});
+
+/**
+ * Runs a batch script whose task waits for SIGTERM and then ends with 75. Returns what it asked
+ * Slurm for after SIGUSR1.
+ */
+async function requeued(root: string, nameOfOurId: string): Promise<string> {
+  const program = (name: string, body: string): string => {
+    const file = path.join(root, name);
+    writeFileSync(file, `#!/bin/bash\n${body}\n`);
+    chmodSync(file, 0o755);
+    return file;
+  };
+  program('squeue', `echo ${nameOfOurId}`);
+  program('scontrol', `echo "$@" >>${root}/asked`);
+  const script = program('script.sh', batchScript([], 0));
+  const waits = `[ "$1" = --version ] && exit
+trap 'exit 75' TERM
+touch ${root}/waits
+while :; do sleep 0.05; done`;
+  const child = spawn('bash', [script, root, program('task', waits)], {
+    env: {
+      PATH: `${root}:${process.env['PATH'] ?? ''}`,
+      SLURM_JOB_ID: '7',
+      SLURM_JOB_NAME: 'ours',
+    },
+  });
+  while (!existsSync(`${root}/waits`)) await sleep(20);
+  child.kill('SIGUSR1');
+  const [code] = (await once(child, 'close')) as [number];
+  assert.is(code, 75);
+  assert.ok(existsSync(`${root}/0.signalled`));
+  return existsSync(`${root}/asked`) ? readFileSync(`${root}/asked`, 'utf8') : '';
+}
+
+test('on SIGUSR1 a job requeues itself, but no other that has got its id', async () => {
+  for (const [name, asked] of [
+    ['ours', 'requeue 7\n'],
+    ['another', ''],
+  ] as const) {
+    const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-requeue-'));
+    try {
+      assert.is(await requeued(root, name), asked);
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
   }
 });
 
