@@ -15,6 +15,7 @@ import {
   addUnpin,
   addVerify,
 } from './commands/records.ts';
+import { addPull, addPush } from './commands/remote.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
 import type { AddCommand, Exits } from './commands/types.ts';
@@ -43,6 +44,8 @@ const COMMANDS: readonly AddCommand[] = [
   addPin,
   addUnpin,
   addGc,
+  addPush,
+  addPull,
   addDoctor,
   addSetup,
   addPlugins,

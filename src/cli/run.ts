@@ -13,7 +13,7 @@ import { count, paintErr, say } from './terminal.ts';
 export type RunCommandOptions = SpecOptions &
   PackOptions &
   Patience &
-  Pick<RunInTerminalOptions, 'failFast' | 'executor'> & {
+  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'remote' | 'push'> & {
     readonly detach?: boolean;
     readonly coordinator?: 'process' | 'job';
   };

@@ -5,6 +5,7 @@ import type { ExplainOptions } from '../explain.ts';
 import type { SpecOptions } from '../options.ts';
 import {
   jsonOption,
+  remoteOption,
   specCommand,
   withPackOptions,
   withPatienceOptions,
@@ -36,6 +37,8 @@ export const addRun: AddCommand = (program, exits) =>
           'process here or as a job',
       ).choices(['process', 'job']),
     )
+    .addOption(remoteOption())
+    .option('--push', 'send what this run makes to the remote')
     .action(
       exits(async (spec: string, options: RunCommandOptions) =>
         (await import('../run.ts')).runCommand(spec, options),
