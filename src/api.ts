@@ -28,16 +28,23 @@ export type {
 export type { DatasetDescriptor } from './api/dataset.ts';
 export { defineDataset } from './api/dataset.ts';
 export type {
+  Demand,
   Executor,
   ExecutorContext,
   ExecutorDescriptor,
+  ForeseenGroup,
+  ForeseenJob,
   Job,
   JobHooks,
   JobResult,
   OutputFile,
   PackedJob,
+  Queues,
+  ScheduledTask,
+  TaskEvent,
+  TaskMember,
 } from './api/executor.ts';
-export { defineExecutor } from './api/executor.ts';
+export { defineExecutor, INTERRUPTED_TASK, LEAVE } from './api/executor.ts';
 export type { Problem } from './api/fault.ts';
 export { problemOf, UserFault } from './api/fault.ts';
 export type { HeadSettings } from './api/head.ts';

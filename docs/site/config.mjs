@@ -33,6 +33,7 @@ const GUIDES = [
   'report',
   'resume-and-share',
   'serve',
+  'slurm',
   'gpu',
   'compare',
   'library',

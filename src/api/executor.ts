@@ -43,6 +43,23 @@ export interface Job {
   /** `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
   readonly experiment?: ExperimentFacts;
+  /**
+   * Names what the job computes: two jobs with the same key read the same files and make the same
+   * outputs. It is a file name. Absent for a stage that is run by hand.
+   */
+  readonly key?: string;
+  /** What the job will take, for an executor that has `queues`. */
+  readonly demand?: Demand;
+}
+
+/** What a job will take, as far as it is known before it runs. */
+export interface Demand {
+  /** The seconds that stages like this one took, on average. Absent if none has run yet. */
+  readonly seconds?: number;
+  /** The memory that the stage declares, plus what it adds to a pack by its own estimate. */
+  readonly memoryMB?: number;
+  /** The number of GPUs; 0 for a stage that does not compute on one. */
+  readonly gpu: number;
 }
 
 /** A file of an output folder. */
@@ -70,12 +87,23 @@ export type JobResult =
       readonly seconds: number;
       readonly peakMemoryMB: number;
       /**
+       * The folder of the files, on the store's file system, if it is another one than the job's
+       * `outDir`. It becomes the store's.
+       */
+      readonly outDir?: string;
+      /**
        * For a stage that computes: the backend as it was loaded, with its precision, threads,
        * releases and GPU.
        */
       readonly computed?: JsonObject;
     }
-  | { readonly type: 'fault'; readonly message: string; readonly hint?: string }
+  | {
+      readonly type: 'fault';
+      readonly message: string;
+      readonly hint?: string;
+      /** Set if the job was ended from outside: the next attempt goes on from what it has saved. */
+      readonly cutOff?: true;
+    }
   | { readonly type: 'error'; readonly message: string; readonly stack: string }
   | { readonly type: 'exit'; readonly code: number | null; readonly signal: string | null };
 
@@ -95,6 +123,23 @@ export interface PackedJob {
   readonly signal: AbortSignal;
 }
 
+/**
+ * The reason of an aborted signal if the run ends and its jobs are to go on: an executor with
+ * `queues` leaves them in flight, and a later run adopts them.
+ */
+export const LEAVE = 'leave the jobs in flight';
+
+/** The limits of an executor that hands its jobs to a scheduler. */
+export interface Queues {
+  /** The most jobs in flight at once. Their cores, memory and GPUs are the scheduler's to count. */
+  readonly jobs: number;
+  /**
+   * How long stages that may share a job wait for each other, in milliseconds. Packs are as large
+   * as the run allows, since a scheduler's jobs are dear.
+   */
+  readonly gatherMs: number;
+}
+
 export interface Executor {
   /**
    * The number of cores that this executor's jobs may use at once. If absent, they may use as many
@@ -106,6 +151,8 @@ export interface Executor {
    * this machine's GPUs, or none if `cores` is set, because the cores are then not this machine's.
    */
   readonly gpus?: readonly string[];
+  /** Set if jobs are handed to a scheduler, which decides where they run and counts resources. */
+  readonly queues?: Queues;
   /**
    * Runs a job. The promise is never rejected because the job failed; the result says what went
    * wrong. When the signal is aborted, the job is first asked to stop and then ended.
@@ -136,6 +183,15 @@ export interface ExecutorContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Writes a line to the run's log. */
   readonly log: (message: string) => void;
+  /** Tells the user something, which is also kept in the journal. */
+  readonly note: (message: string) => void;
+  /** The absolute path of the spec. */
+  readonly spec: string;
+  /**
+   * A folder on the store's file system that outlives the run. The executor makes it when it needs
+   * it. All runs on the store share it.
+   */
+  readonly spool: string;
   /** Returns an executor that uses at most `limit` warm worker processes on this machine. */
   workers(limit: number): Executor;
   /**
@@ -145,6 +201,80 @@ export interface ExecutorContext {
    * has ended, the job counts as ended with `exit`.
    */
   command(job: string, result: string): readonly string[];
+  /**
+   * Returns the command that performs a task, as an argument list; the path of the task's file
+   * (JSON, a `ScheduledTask`) has to follow. It exits with 0 if every job has a result. It exits
+   * with `INTERRUPTED_TASK` if SIGTERM stopped it before that and every stage has saved a state
+   * from which the next attempt goes on.
+   */
+  readonly taskCommand: readonly string[];
+}
+
+/** The exit code of a task that was stopped. EX_TEMPFAIL of sysexits.h. */
+export const INTERRUPTED_TASK = 75;
+
+/** One job of a scheduler: a job, or several that form a pack. */
+export interface ScheduledTask {
+  readonly members: readonly TaskMember[];
+  /** The folder of the leases that keep two processes from performing the same job at once. */
+  readonly leases: string;
+  /** The file to which progress and logs are appended: one JSON object in each line. */
+  readonly events: string;
+  /** How long a stage that was asked to stop may save its state, in seconds. */
+  readonly graceSeconds: number;
+}
+
+export interface TaskMember {
+  /** `outDir` is empty: the task makes a folder in `dir`. */
+  readonly job: Job;
+  /**
+   * The job's folder. The task writes `result.json` into it (a `JobResult`), whole or not at all,
+   * and only if it is not there yet.
+   */
+  readonly dir: string;
+}
+
+/** A line of `ScheduledTask.events`. `member` is an index of `ScheduledTask.members`. */
+export type TaskEvent =
+  /** The task begins. */
+  | { readonly begun: true }
+  /** It was stopped before each job had a result. */
+  | { readonly interrupted: true }
+  | { readonly member: number; readonly log: string }
+  | {
+      readonly member: number;
+      readonly done: number;
+      readonly total: number;
+      readonly unit: string;
+    };
+
+/** A job that would be submitted, for `foresee`. */
+export interface ForeseenJob {
+  /** The stage kind. */
+  readonly kind: string;
+  /** The number of stages in it: more than one for a pack. */
+  readonly stages: number;
+  readonly cpu: number;
+  /** The sum over its stages; `seconds` is absent if it is unknown for one of them. */
+  readonly demand: Demand;
+}
+
+/** Jobs that are alike and would be submitted together. */
+export interface ForeseenGroup {
+  readonly kind: string;
+  readonly jobs: number;
+  readonly stages: number;
+  /** The time limit of each job, in seconds. */
+  readonly seconds: number;
+  /** The seconds that all of them are expected to take together; null if that is unknown. */
+  readonly expected: number | null;
+  readonly memoryMB: number;
+  readonly gpus: number;
+  readonly cpus: number;
+  /** The command that would submit them, as an argument list. */
+  readonly command: readonly string[];
+  /** The batch script that it would submit. */
+  readonly script: string;
 }
 
 /** Where stages run. An executor is not part of any key, so it must not change a result. */
@@ -154,6 +284,14 @@ export interface ExecutorDescriptor extends Plugin<'executor'> {
    * this machine.
    */
   open(context: ExecutorContext): Executor | Promise<Executor>;
+  /**
+   * Returns what would be submitted for these jobs. Only for an executor with `queues`.
+   * @throws UserFault if its settings are at fault
+   */
+  foresee?(
+    jobs: readonly ForeseenJob[],
+    context: Pick<ExecutorContext, 'env' | 'spec' | 'taskCommand'>,
+  ): Promise<readonly ForeseenGroup[]>;
 }
 
 /** Makes a descriptor out of an executor's fields. Export it as the module's default. */

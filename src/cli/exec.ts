@@ -3,7 +3,7 @@
  * --result FILE` elsewhere.
  */
 import type { JobHooks, JobResult } from '../api.ts';
-import { UserFault } from '../api.ts';
+import { INTERRUPTED_TASK, UserFault } from '../api.ts';
 import type { Executed } from '../engine/exec.ts';
 import { execJob, execStage } from '../engine/exec.ts';
 import { prepare } from '../engine/prepare.ts';
@@ -16,6 +16,7 @@ export interface ExecCommandOptions extends SpecOptions {
   readonly out?: string;
   readonly job?: string;
   readonly result?: string;
+  readonly task?: string;
 }
 
 /** Sends what the stage prints and logs to stderr, because stdout is for the answer. */
@@ -33,6 +34,7 @@ export async function execCommand(
   const stop = new AbortController();
   const release = onInterrupt(() => stop.abort());
   try {
+    if (options.task !== undefined) return await taskCommand(options.task, stop.signal);
     const { job, result: resultFile } = options;
     if (job !== undefined || resultFile !== undefined) {
       if (job === undefined || resultFile === undefined || spec !== undefined)
@@ -61,6 +63,14 @@ export async function execCommand(
   } finally {
     release();
   }
+}
+
+/** Performs a job of a scheduler. Returns the exit code that `ExecutorContext.taskCommand` names. */
+async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
+  const { execTask } = await import('../engine/exec-task.ts');
+  const print = (text: string): void => void process.stderr.write(text);
+  const ended = await execTask(file, { print, signal });
+  return ended === 'done' ? DONE : ended === 'saved' ? INTERRUPTED_TASK : INTERRUPTED;
 }
 
 function codeOf(result: JobResult, { aborted }: AbortSignal): number {

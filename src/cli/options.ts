@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { UserFault } from '../api.ts';
+import { defaultExecutor } from '../engine/executor.ts';
 import type { Rates } from '../engine/learning-rates.ts';
-import { PACK_MOST, packMemoryMB } from '../engine/packing.ts';
+import { PACK_MEMORY_ELSEWHERE_MB, PACK_MOST, packMemoryMB } from '../engine/packing.ts';
 import type { Asked } from '../engine/prepare.ts';
 import { defaultStore } from '../engine/state-folder.ts';
 import type { PackLimits } from '../execute/packer.ts';
@@ -122,13 +123,14 @@ export interface PackOptions {
   readonly packMemory?: number;
 }
 
-export const packingOf = ({
-  jobs,
-  pack,
-  packMemory,
-}: PackOptions & Pick<SpecOptions, 'jobs'>): PackLimits => ({
+/** @param executor the executor, if another one than `local` was asked for */
+export const packingOf = (
+  { jobs, pack, packMemory }: PackOptions & Pick<SpecOptions, 'jobs'>,
+  executor = defaultExecutor,
+): PackLimits => ({
   most: pack,
-  memoryMB: packMemory ?? packMemoryMB(jobs),
+  memoryMB:
+    packMemory ?? (executor === defaultExecutor ? packMemoryMB(jobs) : PACK_MEMORY_ELSEWHERE_MB),
 });
 
 export function withPackOptions(command: Command): Command {

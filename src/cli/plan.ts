@@ -2,7 +2,9 @@
  * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec. Fetches and writes
  * nothing.
  */
+import { UserFault } from '../api.ts';
 import { checkStages } from '../engine/check.ts';
+import { defaultExecutor } from '../engine/executor.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
 import type { Prepared } from '../engine/prepare.ts';
@@ -31,13 +33,26 @@ import {
 export interface PlanOptions extends SpecOptions, PackOptions {
   readonly mermaid?: boolean;
   readonly dot?: boolean;
+  readonly executor?: string;
+  readonly dryRun?: string | true;
 }
 
 export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   await checkStages(prepared, toRun, (message) => say(paintErr.yellow(message)));
-  if (options.json)
+  const { executor, dryRun } = options;
+  if (executor !== undefined && executor !== defaultExecutor) {
+    const { showSubmissions } = await import('./submissions.ts');
+    await showSubmissions(prepared, {
+      executor,
+      packing: packingOf(options, executor),
+      json: options.json === true,
+      ...(dryRun === undefined ? {} : { dryRun }),
+    });
+  } else if (dryRun !== undefined)
+    throw new UserFault('--dry-run writes batch scripts', 'add --executor slurm');
+  else if (options.json)
     json({ stages: await plannedStages(prepared, options.jobs, packingOf(options)) });
   else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
   else {

@@ -5,7 +5,16 @@ import { SpecFault } from '../engine/faults.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { systemFault } from '../store/faults.ts';
 import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
-import { addGc, addLogs, addPin, addStatus, addUnpin, addVerify } from './commands/records.ts';
+import {
+  addAttach,
+  addCancel,
+  addGc,
+  addLogs,
+  addPin,
+  addStatus,
+  addUnpin,
+  addVerify,
+} from './commands/records.ts';
 import { addPull, addPush } from './commands/remote.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
@@ -30,6 +39,8 @@ const COMMANDS: readonly AddCommand[] = [
   addStatus,
   addLogs,
   addServe,
+  addAttach,
+  addCancel,
   addInit,
   addVerify,
   addPin,

@@ -1,5 +1,6 @@
 /** Shows a run in a terminal: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
+import { LEAVE } from '../api.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { remoteOf } from '../engine/remote.ts';
 import { runPrepared } from '../engine/run.ts';
@@ -9,6 +10,7 @@ import type { Patience } from '../execute/patience.ts';
 import { patienceOf } from '../execute/patience.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { announceStart } from './detach.ts';
 import type { SpecOptions } from './options.ts';
 import { onInterrupt } from './signals.ts';
 import { count, duration, json, out, paintErr, say } from './terminal.ts';
@@ -66,7 +68,7 @@ export async function runInTerminal(
 
 async function watch(
   { plan, backend }: Prepared,
-  { dir, toRun, cached, durations, places, kill }: RunStart,
+  { run, dir, toRun, cached, durations, places, outlives, kill }: RunStart,
   stop: AbortController,
   options: RunInTerminalOptions,
 ): Promise<Watcher> {
@@ -99,7 +101,14 @@ async function watch(
     }),
   });
   const timer = live ? setInterval(() => progress.tick(), 500) : null;
-  const release = onInterrupt(() => {
+  announceStart(run);
+  const release = onInterrupt((signal) => {
+    if (outlives && signal !== 'SIGINT' && !stop.signal.aborted) {
+      // A log-out or the end of the coordinator's time.
+      say(paintErr.yellow(`leaving the jobs in flight; dosimeter attach ${run} goes on`));
+      stop.abort(LEAVE);
+      return;
+    }
     if (stop.signal.aborted) {
       void kill().finally(() => process.exit(INTERRUPTED));
       return;

@@ -13,13 +13,19 @@ import { count, paintErr, say } from './terminal.ts';
 export type RunCommandOptions = SpecOptions &
   PackOptions &
   Patience &
-  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'remote' | 'push'>;
+  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'remote' | 'push'> & {
+    readonly detach?: boolean;
+    readonly coordinator?: 'process' | 'job';
+  };
 
 export async function runCommand(spec: string, options: RunCommandOptions): Promise<number> {
-  return runInTerminal(await prepare(spec, options, { fetch: true, note: say }), {
-    ...options,
-    packing: packingOf(options),
-  });
+  const prepared = await prepare(spec, options, { fetch: true, note: say });
+  if (options.detach === true || options.coordinator !== undefined) {
+    prepared.store.close();
+    const { detachedRun } = await import('./detach.ts');
+    return detachedRun(spec, options);
+  }
+  return runInTerminal(prepared, { ...options, packing: packingOf(options, options.executor) });
 }
 
 export interface ReportOptions extends SpecOptions {

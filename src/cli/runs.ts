@@ -20,7 +20,7 @@ import {
   tail,
 } from './terminal.ts';
 
-interface Run {
+export interface Run {
   readonly id: string;
   readonly dir: string;
 }
@@ -29,7 +29,7 @@ interface Run {
  * @param id a run's id or the beginning of one; by default, the latest run
  * @throws UserFault if there is no such run
  */
-function chooseRun(id?: string): Run {
+export function chooseRun(id?: string): Run {
   const runs = listRuns(runsDir());
   const [latest] = runs;
   const run = id === undefined ? latest : runs.find((one) => one.id.startsWith(id));
@@ -111,7 +111,7 @@ function tellDamage(runs: readonly RunStatus[]): void {
       );
 }
 
-function showRun(status: RunStatus): void {
+export function showRun(status: RunStatus): void {
   out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
   if (status.state === 'unknown')
     say(

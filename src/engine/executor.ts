@@ -12,6 +12,11 @@ export interface ExecutorPlace {
   /** The run's folder. */
   readonly dir: string;
   readonly log: (message: string) => void;
+  readonly note: (message: string) => void;
+  /** The path of the spec. */
+  readonly spec: string;
+  /** The path of the store. */
+  readonly store: string;
 }
 
 /** @throws UserFault if there is no executor of this name */
@@ -35,7 +40,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
 export async function openExecutor(
   registry: Registry,
   name: string,
-  { cores, dir, log }: ExecutorPlace,
+  { cores, dir, log, note, spec, store }: ExecutorPlace,
 ): Promise<Executor> {
   const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([
     import('../execute/pool.ts'),
@@ -48,6 +53,9 @@ export async function openExecutor(
     dir: path.resolve(dir),
     env: process.env,
     log,
+    note,
+    spec: path.resolve(spec),
+    spool: path.join(path.resolve(store), 'spool', name),
     workers: (limit) => createPool({ module: workerModule(), limit }),
     command: (job, result) => [
       ...jobProgram(),
@@ -57,5 +65,13 @@ export async function openExecutor(
       '--result',
       path.resolve(result),
     ],
+    taskCommand: taskCommand(jobProgram()),
   });
 }
+
+/** @param program the command that starts this program's command line */
+export const taskCommand = (program: readonly string[]): readonly string[] => [
+  ...program,
+  'exec',
+  '--task',
+];

@@ -8,6 +8,9 @@ import type { PackLimits } from '../execute/packer.ts';
  */
 export const PACK_MOST = 8;
 
+/** The memory of a pack that runs elsewhere, whatever this machine has. */
+export const PACK_MEMORY_ELSEWHERE_MB = 16_000;
+
 /**
  * Returns half of the machine's memory, divided evenly among the workers.
  * @param jobs the number of processor cores to use

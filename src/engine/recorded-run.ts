@@ -25,6 +25,7 @@ import { ifDiskAllows, onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
+import { openCoordinator } from './coordinator.ts';
 import { openExecutor } from './executor.ts';
 import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
@@ -62,14 +63,19 @@ export async function runRecorded(
   options: Options,
 ): Promise<RecordedRun> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
-  const { signal } = options;
   const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
-  const { folder, log, executor, close } = await openRecords(prepared, facts, redact, options);
-  const jobs = executor.cores ?? options.jobs;
+  const told: { note: Note } = { note: options.note };
+  const { folder, log, executor, close } = await openRecords(prepared, facts, redact, {
+    ...options,
+    note: (message) => told.note(message),
+  });
+  const coordinator = openCoordinator(folder.dir);
+  const signal = AbortSignal.any([options.signal, coordinator.signal]);
+  const jobs = executor.queues?.jobs ?? executor.cores ?? options.jobs;
   const machine = machineOf(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
@@ -83,6 +89,7 @@ export async function runRecorded(
     cached,
     durations,
     places,
+    outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
   const onEvent = (event: RunEvent): void => {
@@ -98,6 +105,7 @@ export async function runRecorded(
       remote?.sendSoon(event.outcome.key);
     watcher?.onEvent(event);
   };
+  told.note = (message) => onEvent({ type: 'note', message });
   const note = (message: string): void => onEvent({ type: 'note', message });
   const remote = await openRemote(store, log, note, options);
   try {
@@ -119,6 +127,7 @@ export async function runRecorded(
       facts: { environment: environmentDigest, executor: options.executor },
       packing: options.packing ?? defaultPacking(jobs),
       onEvent,
+      expect: (stage) => durations.expect(stage),
       ...(remote ? { remote } : {}),
       ...(options.mayRun ? { mayRun: options.mayRun } : {}),
       ...(options.patience ? { patience: options.patience } : {}),
@@ -131,6 +140,7 @@ export async function runRecorded(
     return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
   } finally {
     watcher?.close();
+    coordinator.close();
     await close();
   }
 }
@@ -155,7 +165,7 @@ interface Records {
 
 /** Opens the folder, the log and the executor, or none of them. */
 async function openRecords(
-  { experiment, registry }: Prepared,
+  { experiment, registry, store }: Prepared,
   environment: JsonObject,
   redact: Redact,
   { argv, executor: name, jobs, note }: Options,
@@ -182,6 +192,9 @@ async function openRecords(
     cores: jobs,
     dir: folder.dir,
     log: (message) => log.line(message),
+    note,
+    spec: experiment.file,
+    store: store.root,
   }).catch(async (error: unknown) => {
     await log.close();
     folder.close();
@@ -203,7 +216,8 @@ async function openRecords(
  * Returns what is known about the machine that stages run on: this one, or the one that the
  * executor describes.
  */
-function machineOf({ cores, gpus }: Executor, jobs: number, gpu: boolean): Machine {
+function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
+  if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)
     return { cores: jobs, gpus: gpus ?? [], computesOnGpu: gpu && gpus !== undefined };
   const here = thisMachine(jobs, gpu);

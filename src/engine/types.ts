@@ -17,6 +17,8 @@ export interface RunStart {
   readonly durations: Durations;
   /** Returns how many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
+  /** Whether the stages go on if the run's process ends: a scheduler has them. */
+  readonly outlives: boolean;
   /** Ends the workers at once, without waiting for their stages. */
   readonly kill: () => Promise<void>;
 }

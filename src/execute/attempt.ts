@@ -1,5 +1,7 @@
 /** One attempt at a stage, or at a pack of stages: from inputs to a stored entry or a failure. */
+import path from 'node:path';
 import type { Executor } from '../api.ts';
+import { LEAVE } from '../api.ts';
 import type { StageId } from '../plan/types.ts';
 import type { Lease } from '../store/lease.ts';
 import type { Answered } from './conclude.ts';
@@ -83,7 +85,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   const others = pack === undefined ? '' : `, packed with ${pack.length - 1} more`;
   log.aside(`${stage.id} key ${key}${others}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
-  const limit = limited([options.signal, request.lease.lost], seconds);
+  const limit = limited(options.signal, request.lease.lost, seconds);
   return {
     work: {
       job: jobOf(stage, request, {
@@ -93,6 +95,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         backend: plan.backend,
         outDir,
         resumeDir,
+        key: path.basename(resumeDir),
       }),
       hooks: {
         onOutput: (text) => log.output(text),
@@ -126,21 +129,29 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   };
 }
 
-/** Returns a signal that is aborted with any of `signals`, or after `seconds` (null for no limit). */
+/**
+ * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds` (null
+ * for no limit). A job whose lease is lost is left to the run that has taken it over.
+ */
 function limited(
-  signals: readonly AbortSignal[],
+  run: AbortSignal,
+  lost: AbortSignal,
   seconds: number | null,
 ): { readonly signal: AbortSignal; clear(): void } {
   const stop = new AbortController();
-  const abort = (): void => stop.abort();
-  for (const signal of signals) signal.addEventListener('abort', abort, { once: true });
-  if (signals.some(({ aborted }) => aborted)) abort();
-  const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
+  const onRun = (): void => stop.abort(run.reason);
+  const onLost = (): void => stop.abort(LEAVE);
+  run.addEventListener('abort', onRun, { once: true });
+  lost.addEventListener('abort', onLost, { once: true });
+  if (run.aborted) onRun();
+  if (lost.aborted) onLost();
+  const timer = seconds === null ? undefined : setTimeout(() => stop.abort(), seconds * 1000);
   return {
     signal: stop.signal,
     clear() {
       clearTimeout(timer);
-      for (const signal of signals) signal.removeEventListener('abort', abort);
+      run.removeEventListener('abort', onRun);
+      lost.removeEventListener('abort', onLost);
     },
   };
 }

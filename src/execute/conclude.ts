@@ -26,7 +26,8 @@ export interface Answered {
 }
 
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
-  const { request, result, outDir, resumeDir } = answered;
+  const { request, result, resumeDir } = answered;
+  const outDir = outputsOf(answered);
   const { executor, signal } = execution.options;
   const isLost = (): boolean => !signal.aborted && !request.lease.stands();
   if (isLost()) return leaseLost(execution, answered);
@@ -46,8 +47,13 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   return failed(answered, change);
 }
 
-function leaseLost(execution: Execution, { request, outDir, log }: Answered): AttemptResult {
-  discard(outDir);
+/** Returns the folder with what the job has written. */
+const outputsOf = ({ result, outDir }: Answered): string =>
+  result.type === 'done' ? (result.outDir ?? outDir) : outDir;
+
+function leaseLost(execution: Execution, answered: Answered): AttemptResult {
+  const { request, log, outDir } = answered;
+  discard(outDir); // an executor's own folder is left to the run that has taken over
   const lost =
     'another run took over its lease while this one was suspended: its output here is discarded';
   log.line(lost);
@@ -65,7 +71,7 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
         : resultFailure(result, log.file);
   // After a user's fault, a second attempt that resumed would fail in the same place, so it starts
   // afresh. An attempt that was merely cut off keeps its state.
-  if (result.type === 'fault' && overtime === null) discard(resumeDir);
+  if (result.type === 'fault' && result.cutOff !== true && overtime === null) discard(resumeDir);
   if (change !== null && result.type !== 'done') log.line(change);
   log.line(`failed: ${failure.error}`);
   if (failure.hint !== undefined) log.line(failure.hint);
@@ -75,11 +81,13 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
 
 async function publish(
   { plan, options, guard, entries, own }: Execution,
-  { request, outDir, log, packed }: Answered,
+  answered: Answered,
   { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
 ): Promise<Outcome> {
+  const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
+  const outDir = outputsOf(answered);
   const hashed = guard.hashed(outDir, files);
   const { entry, byAnother } = await options.store.publish(outDir, {
     key,

@@ -34,6 +34,8 @@ export interface ExecuteOptions {
   /** The limits of packs. Without it, every stage runs alone. */
   readonly packing?: PackLimits;
   readonly patience?: Patience;
+  /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
+  readonly expect?: (stage: PlannedStage) => number | null;
   /**
    * Whether a stage may be attempted. A stage that may not counts only if it is cached. Default:
    * all may.

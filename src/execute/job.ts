@@ -1,5 +1,5 @@
 /** Builds the job that an executor gets for a stage, and checks the executor's answer. */
-import type { BackendName, ExperimentFacts, StageInput } from '../api.ts';
+import type { BackendName, Demand, ExperimentFacts, StageInput } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
@@ -11,12 +11,15 @@ export interface JobInputs {
   /** The GPUs for `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
+  readonly demand?: Demand;
 }
 
 export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
   readonly backend: BackendName;
   readonly outDir: string;
   readonly resumeDir?: string;
+  /** `Job.key`. */
+  readonly key?: string;
 }
 
 /**
@@ -25,7 +28,7 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
  */
 export function jobOf(
   stage: PlannedStage,
-  { inputs, experiment, gpus }: JobInputs,
+  { inputs, experiment, gpus, demand }: JobInputs,
   place: JobPlace,
 ): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
@@ -56,6 +59,8 @@ export function jobOf(
     ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }),
     ...(limits ? { limits } : {}),
     ...(experiment ? { experiment } : {}),
+    ...(demand ? { demand } : {}),
+    ...(place.key === undefined ? {} : { key: place.key }),
   };
 }
 

@@ -1,14 +1,17 @@
 /** Holds a stage's lease while it is attempted, so that no two runs make the same entry at once. */
+import type { Demand } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { isDiskFault } from '../store/faults.ts';
 import type { Lease } from '../store/lease.ts';
 import { isOnThisHost } from '../store/owner.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
+import { demandOf } from './demand.ts';
 import type { Execution } from './execution.ts';
 import { noteFailure, tellNote, thrownOutcome, useCached } from './execution.ts';
 import { experimentFacts } from './facts.ts';
 import type { InputChecks, Unready } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
+import { isScheduled } from './resources.ts';
 
 /** An outcome, or the reason why the stage must be settled again. */
 export type LeasedResult = AttemptResult | Unready;
@@ -56,7 +59,21 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     { stage: { descriptor } }: KeyedStage,
     gpus: readonly string[],
   ): Pick<AttemptRequest, 'gpus'> =>
-    gpus.length > 0 || (descriptor.compute && machine.computesOnGpu) ? { gpus } : {};
+    gpus.length > 0 || (descriptor.compute && machine.computesOnGpu && !isScheduled(machine))
+      ? { gpus }
+      : {};
+
+  const demand = ({ stage, inputs: made }: KeyedStage): Promise<Demand> =>
+    demandOf(
+      stage,
+      {
+        backend: plan.backend,
+        assets: options.assets,
+        computesOnGpu: machine.computesOnGpu === true,
+        expect: options.expect ?? (() => null),
+      },
+      made,
+    );
 
   const withHeldLease = async (
     keyed: KeyedStage,
@@ -75,6 +92,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     const result = await attempt({
       ...keyed,
       reads,
+      ...(isScheduled(machine) ? { demand: await demand(keyed) } : {}),
       lease,
       ...visibleGpus(keyed, gpus),
       ...(keyed.stage.descriptor.scope === 'experiment'

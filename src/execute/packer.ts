@@ -7,7 +7,7 @@ import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { StageQueue } from './queue.ts';
 import type { Machine, Need } from './resources.ts';
-import { needOf, placesFor } from './resources.ts';
+import { isScheduled, needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
 
 export interface PackLimits {
@@ -38,6 +38,13 @@ export function packSize(
   const tooMuch = memory.findIndex((estimate) => (sum += estimate) > memoryMB);
   return Math.max(1, Math.min(share, tooMuch < 0 ? memory.length : tooMuch));
 }
+
+/**
+ * Returns among how many workers packs are shared out. Where a scheduler has the workers, each pack
+ * takes as many stages as it may.
+ */
+const placesOfPacks = (need: Need, machine: Machine): number =>
+  isScheduled(machine) ? 1 : placesFor(need, machine);
 
 /**
  * Returns what a stage would add to a pack, in MB, or null while one of its sources is missing.
@@ -81,7 +88,7 @@ export async function foreseePacks(
   for (const room of rooms.values()) {
     const [first] = room;
     if (first === undefined) continue;
-    let free = placesFor(needOf(first.stage, backend, machine), machine);
+    let free = placesOfPacks(needOf(first.stage, backend, machine), machine);
     while (room.length > 0) {
       const memory = room.map(({ memoryMB }) => memoryMB);
       const pack = room.splice(0, packSize(memory, free, limits));
@@ -140,11 +147,12 @@ export function createPacker<Member extends Waiting, Result>(
     if (!room.waiting.includes(first)) return; // another pack has taken it along
     // Waits until the other stages that the same event has made ready have been added.
     await new Promise((resolve) => {
-      setImmediate(resolve);
+      if (machine.gatherMs === undefined) setImmediate(resolve);
+      else setTimeout(resolve, machine.gatherMs);
     });
     const memory = await memoryOf(room);
     if (!room.waiting.includes(first)) return;
-    const free = Math.max(1, placesFor(first.member.need, machine) - room.packs);
+    const free = Math.max(1, placesOfPacks(first.member.need, machine) - room.packs);
     const pack = choosePack(first, room, memory, free, limits);
     room.waiting = room.waiting.filter((entry) => !pack.includes(entry));
     room.packs++;

@@ -13,7 +13,15 @@ export interface Machine {
    * declares otherwise.
    */
   readonly computesOnGpu?: boolean;
+  /**
+   * Set if a scheduler counts resources. `cores` is then the number of jobs in flight, and every
+   * stage takes one of them.
+   */
+  readonly gatherMs?: number;
 }
+
+/** Whether a scheduler counts the resources, and not the run. */
+export const isScheduled = ({ gatherMs }: Machine): boolean => gatherMs !== undefined;
 
 /** The fields of a planned stage that `needOf` reads. */
 export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
@@ -31,15 +39,24 @@ export interface Need {
 export function needOf(
   { resources, descriptor }: NeedingStage,
   backend: BackendName,
-  { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false }: Machine,
+  machine: Machine,
 ): Need {
-  const usual = descriptor.compute && backend === 'tensorflow' && computesOnGpu ? 1 : 0;
+  if (isScheduled(machine)) return { cpu: 1, memoryMB: 0, gpu: 0 };
+  const { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false } = machine;
+  const usual = usualGpus(descriptor, backend, computesOnGpu);
   return {
     cpu: Math.min(cores, Math.max(1, resources.cpu)),
     memoryMB: Math.min(memoryMB, resources.memoryMB ?? 0),
     gpu: Math.min(gpus.length, resources.gpu ?? usual),
   };
 }
+
+/** Returns the number of GPUs that a stage takes if it does not declare one. */
+export const usualGpus = (
+  { compute }: NeedingStage['descriptor'],
+  backend: BackendName,
+  computesOnGpu: boolean,
+): number => (compute && backend === 'tensorflow' && computesOnGpu ? 1 : 0);
 
 /** Returns a function that tells how many stages like a given one may run at once. */
 export const placesOn =

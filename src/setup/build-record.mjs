@@ -28,6 +28,7 @@ const EXTRA = [
   '../.package-lock.json', // of the node_modules that the program is itself installed in
   'tsconfig.json',
   'schemas/pipeline.schema.json',
+  'schemas/slurm-profile.schema.json',
   'src/setup/build.mjs',
   'src/setup/bundle.mjs',
   'src/setup/closure.mjs',

@@ -16,7 +16,7 @@ const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
-export const SUITES = /** @type {const} */ (['faults', 'peers', 'install']);
+export const SUITES = /** @type {const} */ (['faults', 'peers', 'install', 'slurm']);
 
 /**
  * `why`: what is wrong with the file itself, besides its failed tests.

@@ -21,6 +21,22 @@ export const addStatus: AddCommand = (program, exits) =>
       ),
     );
 
+export const addAttach: AddCommand = (program, exits) =>
+  program
+    .command('attach [run]')
+    .description('follow a run until it ends, and go on with it if its process is gone')
+    .action(
+      exits(async (run: string | undefined) => (await import('../attach.ts')).attachCommand(run)),
+    );
+
+export const addCancel: AddCommand = (program, exits) =>
+  program
+    .command('cancel [run]')
+    .description('stop a run, on whatever host it is, and its jobs; finished stages are kept')
+    .action(
+      exits(async (run: string | undefined) => (await import('../attach.ts')).cancelCommand(run)),
+    );
+
 export const addLogs: AddCommand = (program, exits) =>
   program
     .command('logs [stage]')

@@ -29,6 +29,14 @@ export const addRun: AddCommand = (program, exits) =>
       '--executor <name>',
       'the executor that stages run on (default: local; `dosimeter plugins` lists them)',
     )
+    .option('--detach', 'go on in the background, beyond a log-out; `dosimeter attach` follows it')
+    .addOption(
+      new Option(
+        '--coordinator <where>',
+        'with --executor slurm: what submits and follows the jobs goes on in the background, as a ' +
+          'process here or as a job',
+      ).choices(['process', 'job']),
+    )
     .addOption(remoteOption())
     .option('--push', 'send what this run makes to the remote')
     .action(
@@ -43,6 +51,11 @@ export const addPlan: AddCommand = (program, exits) =>
       new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(
         ['json', 'dot'],
       ),
+    )
+    .option('--executor <name>', 'show the jobs that it would submit, with their node-hours')
+    .option(
+      '--dry-run [dir]',
+      'with --executor: also write the batch scripts (default: .dosimeter/NAME)',
     )
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
     .action(
@@ -90,6 +103,9 @@ export const addExec: AddCommand = (program, exits) =>
     .option('--out <dir>', 'the folder of its files (default: .dosimeter/exec/STAGE)')
     .addOption(
       new Option('--job <file>', 'perform the job in this file, for an executor').hideHelp(),
+    )
+    .addOption(
+      new Option('--task <file>', 'perform the task in this file, for a scheduler').hideHelp(),
     )
     .addOption(new Option('--result <file>', 'write the result of the job to this file').hideHelp())
     .addOption(jsonOption())

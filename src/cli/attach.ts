@@ -1,0 +1,132 @@
+/** `dosimeter attach` and `dosimeter cancel`: work by a run's files alone, from any login node. */
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { JsonObject } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { askToStop, isBeating } from '../engine/coordinator.ts';
+import type { RunStatus } from '../engine/run-status.ts';
+import { runStatus } from '../engine/run-status.ts';
+import { readJournal } from '../log/run-folder.ts';
+import { attachedArguments } from './detach.ts';
+import { DONE, FAILED, INTERRUPTED } from './run-in-terminal.ts';
+import type { Run } from './runs.ts';
+import { chooseRun, showRun } from './runs.ts';
+import { duration, out, paintErr, say } from './terminal.ts';
+
+/** The time between two looks at a journal. */
+const LOOK_MS = 500;
+/** How many looks without an event go by before the run's process is looked for. */
+const QUIET = 60;
+/** How long a run may take to stop once it was asked to. */
+const STOP_MS = 30_000;
+
+const isOpen = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
+
+/** Whether the process of a run that has not ended lives, here or on another host. */
+async function isAlive(run: Run): Promise<boolean> {
+  const { state } = runStatus(run);
+  if (state === 'unknown') {
+    say('looking whether it lives on another host …');
+    return isBeating(run.dir, () => !isOpen(runStatus(run)));
+  }
+  return state === 'running';
+}
+
+/** @throws UserFault if there is no such run */
+export async function attachCommand(id: string | undefined): Promise<number> {
+  const run = chooseRun(id);
+  if (await isAlive(run)) await follow(run);
+  const status = runStatus(run);
+  if (status.state === 'done' || status.state === 'failed') {
+    showRun(status);
+    return status.state === 'done' ? DONE : FAILED;
+  }
+  return goOn(run);
+}
+
+/** Prints what happens until the run has ended, or its process is gone. */
+async function follow(run: Run): Promise<void> {
+  let seen = 0,
+    done = 0,
+    quiet = 0;
+  say(`following ${run.id}; Ctrl-C leaves it alone`);
+  for (;;) {
+    const { events } = readJournal(run.dir);
+    const total = Number(events.find(({ event }) => event === 'started')?.['stages'] ?? 0);
+    for (const event of events.slice(seen)) {
+      if (event['event'] === 'stage-ended') done++;
+      const line = lineOf(event, `[${done}/${total}]`);
+      if (line !== null) say(line);
+    }
+    quiet = events.length > seen ? 0 : quiet + 1;
+    seen = events.length;
+    if (events.some(({ event }) => event === 'ended')) return;
+    if (quiet >= QUIET) {
+      if (!(await isAlive(run))) return;
+      quiet = 0;
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+function lineOf(event: JsonObject, place: string): string | null {
+  const text = (name: string): string => {
+    const value = event[name];
+    return typeof value === 'string' ? value : '';
+  };
+  if (event['event'] === 'note') return paintErr.yellow(text('message'));
+  if (event['event'] !== 'stage-ended') return null;
+  const { seconds } = event;
+  const words = [place, text('stage'), text('state')];
+  if (typeof seconds === 'number') words.push(duration(seconds));
+  return event['state'] === 'failed'
+    ? paintErr.red(`${words.join(' ')}: ${text('error')}`)
+    : words.join(' ');
+}
+
+/** Runs the command of a run again. It adopts the jobs that are in flight. */
+async function goOn(run: Run): Promise<number> {
+  const created = readJournal(run.dir).events.find(({ event }) => event === 'created');
+  const argv = created?.['argv'];
+  if (!Array.isArray(argv) || argv[0] !== 'run' || !argv.every((one) => typeof one === 'string'))
+    throw new UserFault(
+      `${run.id} was not started by \`dosimeter run\``,
+      'start it again in the way it was started: what is finished is not run again',
+    );
+  if (argv.some((argument) => argument.includes('${env.')))
+    throw new UserFault(
+      `${run.id} was given a secret, which is not recorded`,
+      'start it again with the same command: it adopts the jobs in flight',
+    );
+  const again = attachedArguments(argv);
+  say(`${run.id} was interrupted: going on with dosimeter ${again.join(' ')}`);
+  process.argv.splice(2, process.argv.length, ...again);
+  const { runCli } = await import('./program.ts');
+  return runCli(again);
+}
+
+/** @throws UserFault if there is no such run */
+export async function cancelCommand(id: string | undefined): Promise<number> {
+  const run = chooseRun(id);
+  if (isOpen(runStatus(run))) await stop(run);
+  const { cancelSubmissions } = await import('../slurm/cancel.ts');
+  const { cancelled, failed } = await cancelSubmissions(run.dir, {
+    env: process.env,
+    callSeconds: 60,
+    log: say,
+  });
+  for (const name of cancelled) say(`cancelled ${name}`);
+  for (const name of failed)
+    say(paintErr.red(`${name} could not be cancelled; try scancel --name=${name}`));
+  out(`${run.id} ${runStatus(run).state}`);
+  return failed.length > 0 ? INTERRUPTED : DONE;
+}
+
+async function stop(run: Run): Promise<void> {
+  askToStop(run.dir);
+  const until = performance.now() + STOP_MS;
+  const isDead = (): boolean => runStatus(run).state === 'killed';
+  while (isOpen(runStatus(run)) && performance.now() < until) await sleep(100);
+  if (!isOpen(runStatus(run)) && !isDead()) return;
+  say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
+}

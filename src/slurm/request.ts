@@ -1,0 +1,81 @@
+/** What one job asks Slurm for: time, memory, cores and GPUs. */
+import type { Demand } from '../api.ts';
+import type { Profile, Settings } from './profile.ts';
+
+/** Jobs with equal requests of one stage kind may share an array. */
+export interface Request {
+  readonly kind: string;
+  /** The time limit in seconds: whole minutes. */
+  readonly seconds: number;
+  readonly memoryMB: number;
+  readonly cpus: number;
+  readonly gpus: number;
+}
+
+/** One stage of a job. */
+export interface Load {
+  readonly cpu: number;
+  readonly demand: Demand;
+}
+
+/** Time limits are rounded up to one of these, so that jobs that are nearly alike share an array. */
+const STEPS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1080, 1440].map(
+  (minutes) => minutes * 60,
+);
+const DAY = 86_400;
+
+/** Memory is rounded up to a multiple of this many MB. */
+const MEMORY_STEP = 256;
+
+/** Starting the program and loading the model take time beyond what stages are recorded with. */
+const START_SECONDS = 120;
+
+const roundedUp = (value: number, step: number): number => Math.ceil(value / step) * step;
+
+const timeStep = (seconds: number): number =>
+  STEPS.find((step) => step >= seconds) ?? roundedUp(seconds, DAY);
+
+/**
+ * Returns the request of a job.
+ * @param load the stages of the job: more than one for a pack
+ * @param longer doubles the time limit this many times, for a job that has reached it before
+ */
+export function requestOf(
+  profile: Profile,
+  kind: string,
+  load: readonly Load[],
+  longer = 0,
+): Request {
+  const settings = profile.settings(kind);
+  const memory = load.reduce((sum, { demand }) => sum + (demand.memoryMB ?? 0), settings.memoryMB);
+  return {
+    kind,
+    seconds: timeLimit(settings, expectedSeconds(load), longer),
+    memoryMB: roundedUp(memory, MEMORY_STEP),
+    cpus: settings.cpus ?? Math.max(1, ...load.map(({ cpu }) => cpu)),
+    gpus: settings.gpus ?? Math.max(0, ...load.map(({ demand }) => demand.gpu)),
+  };
+}
+
+/** The sum over the stages, or null if it is unknown for one of them. */
+export function expectedSeconds(load: readonly Load[]): number | null {
+  let sum = 0;
+  for (const { demand } of load) {
+    if (demand.seconds === undefined) return null;
+    sum += demand.seconds;
+  }
+  return sum;
+}
+
+function timeLimit(
+  { time, minTime, maxTime, margin }: Settings,
+  expected: number | null,
+  longer: number,
+): number {
+  const wanted = expected === null ? time : expected * margin + START_SECONDS;
+  const limit = timeStep(Math.max(minTime, wanted) * 2 ** Math.min(longer, 20));
+  return Math.min(roundedUp(maxTime, 60), limit);
+}
+
+/** Returns the minutes of a time limit, as `--time` takes them. */
+export const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(seconds / 60));

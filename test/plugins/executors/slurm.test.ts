@@ -1,0 +1,326 @@
+/** The parts of the Slurm executor that need no Slurm: profile, requests, scripts, parsing. */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { randomStream } from '../../../src/random/random.ts';
+import { slurmEnvironment } from '../../../src/slurm/client.ts';
+import {
+  nodeName,
+  parseAccounts,
+  parseArraySize,
+  parseQueue,
+  parseSubmission,
+  phaseOf,
+  refusalOf,
+} from '../../../src/slurm/parse.ts';
+import { parseProfile } from '../../../src/slurm/profile.ts';
+import { requestOf } from '../../../src/slurm/request.ts';
+import { batchScript, sbatchArguments } from '../../../src/slurm/script.ts';
+import { Spool } from '../../../src/slurm/spool.ts';
+
+const test = suite('slurm, without Slurm');
+
+const profile = (text: string) => parseProfile(text, '/site/slurm.yaml');
+
+const faultOf = (text: string): string => {
+  try {
+    profile(text);
+  } catch (error) {
+    const { message, hint } = error as Error & { hint?: string };
+    return `${message} | ${hint ?? ''}`;
+  }
+  return '';
+};
+
+test("a profile's faults name line, setting and what was expected", () => {
+  assert.is(profile('').settings('train').time, 4 * 3600);
+  assert.match(
+    faultOf('poll: 5s\npartitoin: gpu\n'),
+    /^\/site\/slurm\.yaml:1: there is no setting "partitoin" in the profile \| the settings are part/,
+  );
+  assert.match(
+    faultOf('partition: gpu\nkinds:\n  train: { time: 4 hours }\n'),
+    /^\/site\/slurm\.yaml:3: `kinds\.train\.time` can't be "4 hours" \| write a time such as 90s/,
+  );
+  assert.match(faultOf('max_jobs: 0'), /`max_jobs` must be >= 1, and is 0/);
+  assert.match(faultOf('min_time: 2h\nmax_time: 1h'), /min_time is longer than max_time/);
+  assert.match(faultOf('signal: 20m'), /signal is not shorter than min_time/);
+  assert.match(faultOf('account: "a; rm -rf /"'), /`account` can't be "a; rm -rf \/"/);
+  assert.match(faultOf('a: [1'), /^\/site\/slurm\.yaml: /);
+});
+
+test("the guide's profile is sound, and its table has every setting", () => {
+  const guide = readFileSync('docs/guides/slurm.md', 'utf8');
+  const [, example = ''] = /```text\n([^]*?)```/.exec(guide) ?? [];
+  assert.is(profile(example).settings('train').gres, 'gpu:a100');
+  const { properties } = JSON.parse(readFileSync('schemas/slurm-profile.schema.json', 'utf8')) as {
+    properties: object;
+  };
+  const missing = Object.keys(properties).filter((name) => !guide.includes(name));
+  assert.equal(missing, []);
+});
+
+test('time is what such stages took, with a margin, rounded up and bounded', () => {
+  const site = profile(
+    'max_time: 12h\nmemory_mb: 1000\nkinds: { train: { gpus: 2, margin: 2, time: 1h } }',
+  );
+  const ask = (kind: string, seconds: readonly (number | undefined)[], longer = 0) =>
+    requestOf(
+      site,
+      kind,
+      seconds.map((one) => ({
+        cpu: 1,
+        demand: { gpu: 1, memoryMB: 100, ...(one === undefined ? {} : { seconds: one }) },
+      })),
+      longer,
+    );
+  assert.equal(ask('train', [1000]), {
+    kind: 'train',
+    seconds: 45 * 60, // 2 · 1000 s + 120 s = 35 min 20 s
+    memoryMB: 1280,
+    cpus: 1,
+    gpus: 2,
+  });
+  assert.is(ask('train', [undefined]).seconds, 3600, 'not known yet');
+  assert.is(ask('train', [1000, undefined]).seconds, 3600, 'of one not known yet');
+  assert.is(ask('train', [1000, 1000]).seconds, 90 * 60, 'a pack: the sum');
+  assert.is(ask('train', [1000, 1000]).memoryMB, 1280, 'a pack: the sum, in steps of 256 MB');
+  assert.is(ask('train', [1000], 1).seconds, 90 * 60, 'doubled after a time-out');
+  assert.is(ask('train', [1000], 9).seconds, 12 * 3600, 'never beyond max_time');
+  assert.is(ask('evaluate', [1]).gpus, 1);
+  assert.is(ask('evaluate', [1]).seconds, 600, 'at least min_time');
+});
+
+test("Slurm's answers are read, and nonsense is left out", () => {
+  assert.equal(
+    parseQueue(
+      '7_3|7|3|PENDING|dosimeter-x|(null)|Resources\n8|8|N/A|RUNNING|a|n1|None\nHello\n|||',
+    ),
+    [
+      {
+        id: '7_3',
+        name: 'dosimeter-x',
+        index: 3,
+        state: 'PENDING',
+        nodes: '(null)',
+        reason: 'Resources',
+      },
+      { id: '8', name: 'a', index: 0, state: 'RUNNING', nodes: 'n1', reason: 'None' },
+    ],
+  );
+  const accounts = parseAccounts(
+    '5_1|x|NODE_FAIL|n1|0:0\n5_1|x|CANCELLED by 0|n2|0:15\n5.batch|batch|FAILED|n1|1:0\nbad\n',
+  );
+  assert.equal(
+    accounts.map(({ id, index, state, nodes }) => [id, index, state, nodes]),
+    [['5_1', 1, 'CANCELLED', 'n2']],
+  );
+  assert.equal(['12\n', '12;cluster\n', 'Submitted', ''].map(parseSubmission), [
+    '12',
+    '12',
+    null,
+    null,
+  ]);
+  assert.is(parseArraySize('Foo = 1\nMaxArraySize            = 1001\n'), 1001);
+  assert.equal(['TIMEOUT', 'OUT_OF_MEMORY', 'RUNNING', 'NEW_WORD', 'toString'].map(phaseOf), [
+    'cut',
+    'memory',
+    'active',
+    'unknown',
+    'unknown',
+  ]);
+  assert.equal(
+    [
+      'sbatch: error: AssocMaxSubmitJobLimit',
+      'sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: ' +
+        "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+      'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation',
+      'sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)',
+      'sbatch: error: invalid partition specified: x',
+      'sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: ' +
+        'Job violates accounting/QOS policy (job submit limit, the size or time limits)',
+    ].map(refusalOf),
+    ['full', 'full', 'uncertain', 'uncertain', 'refused', 'refused'],
+  );
+  assert.equal(['n1', 'a-b.c', 'n[1-2]', '$(x)', ''].map(nodeName), [
+    'n1',
+    'a-b.c',
+    null,
+    null,
+    null,
+  ]);
+});
+
+test("variables of the coordinator's own job are not handed to sbatch", () => {
+  assert.equal(
+    slurmEnvironment({ PATH: '/bin', SLURM_CONF: 'c', SLURM_MEM_PER_CPU: '1', SBATCH_EXPORT: 'x' }),
+    { PATH: '/bin', SLURM_CONF: 'c' },
+  );
+});
+
+/** Strings that do harm where a shell reads them. */
+const HOSTILE = ['$(touch pwned)', '`touch pwned`', "'; touch pwned; '", '"; touch pwned; "'];
+const PIECES = [
+  ...HOSTILE,
+  '\n',
+  ' ',
+  '%j',
+  '%%',
+  '\\',
+  '*',
+  '~',
+  '${HOME}',
+  '&',
+  '|',
+  '<',
+  'é',
+  '-',
+];
+
+test('no string of a spec or a path is read by a shell', () => {
+  const random = randomStream(1, 'slurm', 'hostile');
+  const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-script-'));
+  const settings = profile('').settings('train');
+  const request = requestOf(profile(''), 'train', [{ cpu: 1, demand: { gpu: 0 } }]);
+  try {
+    for (let i = 0; i < 6; i++) {
+      const hostile = `x${Array.from(
+        { length: 4 },
+        () => PIECES[Math.floor(random.uniform() * PIECES.length)] ?? '',
+      ).join('')}`;
+      const dir = path.join(root, `${i} ${hostile.replaceAll('/', '')}`);
+      mkdirSync(dir, { recursive: true });
+      const script = path.join(dir, 'script.sh');
+      const text = batchScript([], 0);
+      writeFileSync(script, text);
+      // The task's program prints its arguments, exactly as it gets them.
+      const program = ['-e', 'console.log(JSON.stringify(process.argv.slice(1)))', hostile];
+      const args = sbatchArguments(request, settings, {
+        name: 'dosimeter-train-1',
+        tasks: 2,
+        dir,
+        script,
+        taskCommand: [process.execPath, ...program],
+        exclude: [],
+        cwd: root,
+      });
+      // What Slurm does: it runs the script with the arguments that follow it.
+      const at = args.indexOf(script);
+      execFileSync('bash', args.slice(at), {
+        cwd: root,
+        env: { PATH: process.env['PATH'], SLURM_ARRAY_TASK_ID: '1', SLURMD_NODENAME: 'n1' },
+      });
+      const printed = readFileSync(path.join(dir, '1.out'), 'utf8');
+      const expected = [hostile, path.join(dir, '1.json')];
+      assert.equal(JSON.parse(printed), expected);
+      assert.is(batchScript([], 0), text, 'the script depends on nothing of the spec');
+      assert.not(text.includes(hostile) && hostile.length > 3);
+      assert.ok(args.slice(0, at).every((option) => option.startsWith('--')));
+    }
+    const made = execFileSync('find', [root, '-name', 'pwned'], { encoding: 'utf8' });
+    assert.is(made, '');
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+/**
+ * Runs a batch script whose task waits for SIGTERM and then ends with 75. Returns what it asked
+ * Slurm for after SIGUSR1.
+ */
+async function requeued(root: string, nameOfOurId: string): Promise<string> {
+  const program = (name: string, body: string): string => {
+    const file = path.join(root, name);
+    writeFileSync(file, `#!/bin/bash\n${body}\n`);
+    chmodSync(file, 0o755);
+    return file;
+  };
+  program('squeue', `echo ${nameOfOurId}`);
+  program('scontrol', `echo "$@" >>${root}/asked`);
+  const script = program('script.sh', batchScript([], 0));
+  const waits = `[ "$1" = --version ] && exit
+trap 'exit 75' TERM
+touch ${root}/waits
+while :; do sleep 0.05; done`;
+  const child = spawn('bash', [script, root, program('task', waits)], {
+    env: {
+      PATH: `${root}:${process.env['PATH'] ?? ''}`,
+      SLURM_JOB_ID: '7',
+      SLURM_JOB_NAME: 'ours',
+    },
+  });
+  while (!existsSync(`${root}/waits`)) await sleep(20);
+  child.kill('SIGUSR1');
+  const [code] = (await once(child, 'close')) as [number];
+  assert.is(code, 75);
+  assert.ok(existsSync(`${root}/0.signalled`));
+  return existsSync(`${root}/asked`) ? readFileSync(`${root}/asked`, 'utf8') : '';
+}
+
+test('on SIGUSR1 a job requeues itself, but no other that has got its id', async () => {
+  for (const [name, asked] of [
+    ['ours', 'requeue 7\n'],
+    ['another', ''],
+  ] as const) {
+    const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-requeue-'));
+    try {
+      assert.is(await requeued(root, name), asked);
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
+  }
+});
+
+test('a spool keeps to its folder, and takes no result whose files are not all there', () => {
+  const root = mkdtempSync(path.join(os.tmpdir(), 'slurm-spool-'));
+  try {
+    const spool = new Spool(root),
+      key = 'a'.repeat(64);
+    for (const wrong of ['../x', '', 'A'.repeat(64), `${key}/..`])
+      assert.throws(() => spool.stageDir(wrong), /is not the key of a job/);
+    assert.throws(() => spool.submissionDir('dosimeter-../x'), /is not the name/);
+    spool.setClaim(key, { submission: 'dosimeter-train-1', task: 3 });
+    assert.equal(spool.claim(key), { submission: 'dosimeter-train-1', task: 3 });
+    const dir = spool.stageDir(key);
+    const result = (folder: string, size: number): void =>
+      writeFileSync(
+        path.join(dir, 'result.json'),
+        JSON.stringify({
+          type: 'done',
+          files: [{ path: 'a', size, sha256: '' }],
+          seconds: 1,
+          peakMemoryMB: 1,
+          folder,
+        }),
+      );
+    mkdirSync(path.join(dir, 'files-1'));
+    writeFileSync(path.join(dir, 'files-1', 'a'), 'abc');
+    result('files-1', 3);
+    assert.is(spool.result(key)?.type, 'done');
+    result('files-1', 4);
+    assert.is(spool.result(key), null, 'a file that another host sees longer');
+    result('../../x', 3);
+    assert.is(spool.result(key), null, 'a folder outside');
+    writeFileSync(path.join(dir, 'result.json'), '{"type":"do');
+    assert.is(spool.result(key), null);
+    spool.forget(key);
+    assert.is(spool.claim(key), null);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+test.run();
