@@ -5,7 +5,6 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { inputNorms } from '../../../src/science/defences/input-norms.ts';
 import { principalComponents } from '../../../src/science/defences/principal-components.ts';
 import { prunedByMagnitude, prunedByWanda } from '../../../src/science/defences/prune.ts';
 import {
@@ -16,7 +15,6 @@ import {
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
-import { openTiny, rows as tinyRows } from '../tiny-bert.ts';
 
 const test = suite('weights and representations of the defences');
 
@@ -101,24 +99,6 @@ test('pruning sets to zero what plain NumPy does', () => {
   assert.throws(() => prunedByMagnitude(weight, 1.1), /in \[0, 1\], not 1.1/);
   assert.throws(() => prunedByWanda(weight, norms.subarray(1), 0.5), /has no rows of 10/);
   assert.throws(() => prunedByMagnitude(Float64Array.of(NaN), 0.5), /NaN/);
-});
-
-test('the norms of inputs are those of every layer, whatever the batches', async () => {
-  await useBackend(present(backends[0]));
-  const network = await openTiny('full', true);
-  try {
-    const some = tinyRows.slice(0, 7);
-    const alone = await inputNorms(network, some, 1),
-      together = await inputNorms(network, some, 7);
-    const layers = network.linears.filter(({ adaptable }) => adaptable);
-    assert.equal([...alone.keys()].sort(), layers.map(({ name }) => name).sort());
-    for (const { name, in: n } of layers) {
-      assert.is(present(alone.get(name)).length, n);
-      near(present(together.get(name)), [...present(alone.get(name))], name);
-    }
-  } finally {
-    network.dispose();
-  }
 });
 
 test.run();
