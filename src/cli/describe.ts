@@ -1,6 +1,6 @@
 /** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
-import { type Task, UserFault } from '../api.ts';
+import { DEFENCE_MOMENTS, type DefenceMoment, type Task, UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
 import { either, nearest } from '../experiment/suggest.ts';
@@ -104,9 +104,9 @@ export async function describeSpec(registry: Registry): Promise<void> {
 }
 
 /** The kinds of plugins that have parameters in a spec. */
-type Parametric = 'attack' | 'adapter' | 'scorer';
+type Parametric = 'attack' | 'defence' | 'adapter' | 'scorer';
 const isParametric = (kind: PluginKind): kind is Parametric =>
-  kind === 'attack' || kind === 'adapter' || kind === 'scorer';
+  kind === 'attack' || kind === 'defence' || kind === 'adapter' || kind === 'scorer';
 
 /** Prints every plugin of this name with its parameters. @throws UserFault if there is none */
 export async function describePlugin(
@@ -141,26 +141,38 @@ interface Described {
   readonly plugin: LoadedPlugin;
   readonly citation: string | null;
   readonly family: string | null;
-  /** The tasks that an attack is for. */
+  /** The tasks that an attack or a defence is for. */
   readonly tasks: readonly Task[] | null;
+  /** When a defence acts. */
+  readonly acts: readonly DefenceMoment[] | null;
   readonly parameters: readonly FieldDoc[];
 }
 
 const TASKS = { classes: 'labelled texts', completion: 'prompts and answers' } as const;
 
-function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks'> {
+function originOf({
+  descriptor,
+}: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks' | 'acts'> {
   const citation = 'citation' in descriptor ? descriptor.citation : undefined;
   const family = descriptor.kind === 'attack' ? descriptor.family : null;
-  const tasks = descriptor.kind === 'attack' ? (descriptor.tasks ?? ['classes']) : null;
+  const tasks =
+    descriptor.kind === 'attack' || descriptor.kind === 'defence'
+      ? (descriptor.tasks ?? ['classes'])
+      : null;
+  const acts =
+    descriptor.kind === 'defence'
+      ? DEFENCE_MOMENTS.filter((moment) => descriptor[moment] !== undefined)
+      : null;
   return {
     tasks,
+    acts,
     citation: citation === undefined || citation === '' ? null : citation,
     family:
       typeof family === 'function' ? 'untargeted or backdoor, depending on its parameters' : family,
   };
 }
 
-function pluginFacts({ plugin, citation, family, tasks, parameters }: Described): object {
+function pluginFacts({ plugin, citation, family, tasks, acts, parameters }: Described): object {
   const { kind, name, file, code, descriptor } = plugin;
   return {
     kind,
@@ -171,6 +183,7 @@ function pluginFacts({ plugin, citation, family, tasks, parameters }: Described)
     ...(citation === null ? {} : { citation }),
     ...(family === null ? {} : { family }),
     ...(tasks === null ? {} : { tasks }),
+    ...(acts === null ? {} : { acts }),
     ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
   };
 }
@@ -191,7 +204,7 @@ const parameterFacts = ({
   schema,
 });
 
-function pluginPage({ plugin, citation, family, tasks, parameters }: Described): string {
+function pluginPage({ plugin, citation, family, tasks, acts, parameters }: Described): string {
   const { kind, name, file, descriptor } = plugin;
   const example = parameters.find(({ example: line }) => line !== null)?.example;
   return [
@@ -201,6 +214,7 @@ function pluginPage({ plugin, citation, family, tasks, parameters }: Described):
     ...(tasks === null
       ? []
       : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
+    ...(acts === null ? [] : [indented(`acts on: ${acts.join(', ')}`, 2)]),
     ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
     ...(isParametric(kind)
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]

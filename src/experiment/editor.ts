@@ -207,6 +207,7 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
       ...strict.definitions,
       split: drop(definition(strict, 'split'), []),
       poisoning: named('poisoning'),
+      defences: named('defences'),
       adapter: named('adapter'),
     },
   };
@@ -241,12 +242,26 @@ function knownNames(strict: Schema, { variants }: Shapes): Schema {
   return {
     properties: {
       ...sections,
+      defences: orNamed(
+        named('defences', {}),
+        fieldSchema(definition(strict, 'defences'), 'defence'),
+      ),
       [BASE]: { properties: sections },
       model: { properties: only(fieldSchema(strict, 'model'), 'architecture', 'source') },
       data: { properties: { train: split, validation: split } },
     },
   };
 }
+
+/** Accepts a name alone, too, in the place of a mapping. */
+const orNamed = ({ anyOf = [] }: Schema, name: Schema): Schema => ({
+  anyOf: [
+    ...anyOf.map((form) =>
+      form.type === 'array' ? { ...form, items: { anyOf: [itemSchema(form) ?? {}, name] } } : form,
+    ),
+    name,
+  ],
+});
 
 const oneOrMany = (schema: Schema): Schema => ({
   anyOf: [
