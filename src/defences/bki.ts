@@ -67,10 +67,7 @@ export interface ScoredWord {
  * @param scale what n is multiplied by, at least 1: to compare the dictionary of fewer rows with
  * one of more, the ratio of their numbers
  */
-export function keywordScores(
-  texts: readonly (readonly SalientWord[])[],
-  scale = 1,
-): ScoredWord[] {
+export function keywordScores(texts: readonly (readonly SalientWord[])[], scale = 1): ScoredWord[] {
   const sums = new Map<string, { texts: number; sum: number }>();
   for (const words of texts)
     for (const { word, salience } of words) {
