@@ -139,19 +139,3 @@ export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
     adapter: cell.adapter.type,
   };
 }
-
-/**
- * Throws a `UserFault` if the cell has a defence that edits or retrains the model, which a stage
- * that follows a training from its start to its end can't tell from the training.
- */
-export function refuseMended(cell: Cell, stage: string, plugin: Plugin): void {
-  const defence = defenceOf(cell, plugin);
-  if (defence?.acts.has('model') !== true) return;
-  throw new UserFault(
-    `${stage} follows the cell's training, and the defence "${defence.name}" changes the model ` +
-      'after it',
-    `Leave ${stage} out of \`stages\` for this defence, as with exclude: [{ defence: ` +
-      `${defence.name} }].`,
-    ['defence', 'defence'],
-  );
-}
