@@ -103,6 +103,8 @@ export interface Judge {
   /** What the receipt says of the fit, such as the language model. */
   readonly record?: JsonObject;
   judge(rows: readonly Row[]): Judgement | Promise<Judgement>;
+  /** Frees what the judge holds, such as a language model. Called once, at the end. */
+  close?(): void;
 }
 
 /** What filters rows (`rows`) or test inputs (`inputs`). */

@@ -186,22 +186,6 @@ export function composeFrom(
   };
 }
 
-/** The forms of `defences`: a variant, or a name alone, or a list of both. */
-function defenceForms(section: Schema): Schema {
-  const { description = '', properties: { defence: { enum: names, plugin } = {} } = {} } = section;
-  const name: Schema = {
-    type: 'string',
-    ...(names ? { enum: names } : {}),
-    ...(plugin ? { plugin } : {}),
-  };
-  const one = [reference('defences'), name];
-  return {
-    description,
-    default: {},
-    anyOf: [...one, { type: 'array', items: { anyOf: one }, minItems: 1 }],
-  };
-}
-
 /** Returns the fields of a spec that need more than lifting a field of a cell. */
 function composedFields({ root, section }: Shapes): Fields {
   const patternList = (field: string): Schema => ({
@@ -237,7 +221,7 @@ function composedFields({ root, section }: Shapes): Fields {
       },
     },
     poisoning: variantForms('poisoning'),
-    defences: defenceForms(section.defences),
+    defences: variantForms('defences'),
     adapter: variantForms('adapter'),
     train: reference('train'),
     base: {

@@ -27,7 +27,10 @@ export interface CellDefence {
   readonly acts: ReadonlySet<DefenceMoment>;
 }
 
-/** Returns the cell's defence with its code; null if there is none, or no plugin of this name. */
+/**
+ * Returns the cell's defence with its code; null if there is none, or no plugin of this name.
+ * @throws UserFault if the defence is not for the cell's task
+ */
 export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
   if (cell.defence === undefined) return null;
   const { defence: name, ...params } = cell.defence;
@@ -38,6 +41,15 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
   const idle = acts.find((moment) => !has.includes(moment));
   if (idle !== undefined)
     throw new Error(`the defence "${name}" says that it acts on ${idle}, and has no such part`);
+  const task = cell.head.type === 'causal-lm' ? 'completion' : 'classes';
+  if (!(descriptor.tasks ?? ['classes']).includes(task))
+    throw new UserFault(
+      task === 'classes'
+        ? `the defence "${name}" is for prompts and answers, and the rows are labelled texts`
+        : `the defence "${name}" is for labelled texts, and the rows are prompts and answers`,
+      '`dosimeter plugins NAME` names the tasks of a defence.',
+      ['defence', 'defence'],
+    );
   return { name, descriptor, params, acts: new Set(acts) };
 }
 
@@ -126,20 +138,4 @@ export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
     start: { base: edit === undefined ? { kind: 'merge', cell } : edited },
     adapter: cell.adapter.type,
   };
-}
-
-/**
- * Throws a `UserFault` if the cell has a defence that edits or retrains the model, which a stage
- * that follows a training from its start to its end can't tell from the training.
- */
-export function refuseMended(cell: Cell, stage: string, plugin: Plugin): void {
-  const defence = defenceOf(cell, plugin);
-  if (defence?.acts.has('model') !== true) return;
-  throw new UserFault(
-    `${stage} follows the cell's training, and the defence "${defence.name}" changes the model ` +
-      'after it',
-    `Leave ${stage} out of \`stages\` for this defence, as with exclude: [{ defence: ` +
-      `${defence.name} }].`,
-    ['defence', 'defence'],
-  );
 }

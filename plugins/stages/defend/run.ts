@@ -38,7 +38,7 @@ export async function run(context: Context): Promise<void> {
         : {}),
     });
     const judge = await fittedJudge(hook, name, given);
-    const judgement = await judged(name, judge, rows);
+    const judgement = await judged(name, judge, rows).finally(() => judge.close?.());
     checkJudgement(name, rows, judgement);
     // The defence is done. Only here is it compared with what was poisoned.
     const kept = keptRows(name, judgement);

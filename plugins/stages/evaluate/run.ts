@@ -97,7 +97,9 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const score = scorer(context, network, encode, total);
   const judge = await openJudge(opened);
   const shown = trigger?.shown ?? [];
-  const guard = await guarded(judge, { plain: rows, triggered: shown, partial });
+  const guard = await guarded(judge, { plain: rows, triggered: shown, partial }).finally(() =>
+    judge?.judge.close?.(),
+  );
 
   const plain = { labels: labelsOf(rows), ...(await asked(score, guard.plain)) };
   const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
