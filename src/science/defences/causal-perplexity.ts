@@ -1,6 +1,6 @@
 /** A causal language model as ONION's judge of texts. */
-import { at } from '../lookup.ts';
 import { scoreAnswers } from '../evaluate/answers.ts';
+import { at } from '../lookup.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';

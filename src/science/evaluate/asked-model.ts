@@ -1,8 +1,8 @@
 /** A trained model as a defence asks it: its logits, and the hidden states that its head reads. */
 import type { AskedModel, Row } from '../../api.ts';
-import { pooledRepresentations } from '../defences/pooled.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
+import { pooledRepresentations } from '../nn/pooled.ts';
 import { predict } from './predict.ts';
 
 /** A model whose network a defence may use too, such as for gradients. */

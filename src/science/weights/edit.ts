@@ -1,11 +1,11 @@
 /** The interface between the stages and a defence that edits or judges a model by its weights. */
 import type { DefenceContext, JsonObject, Row, Verdict } from '../../api.ts';
-import { inputNorms } from '../defences/input-norms.ts';
 import type { OpenedModel } from '../evaluate/asked-model.ts';
 import { within } from '../model/names.ts';
 import type { HostTensor, LinearLayer } from '../model/types.ts';
-import type { Network } from '../nn/network.ts';
 import { full } from '../nn/full.ts';
+import { inputNorms } from '../nn/input-norms.ts';
+import type { Network } from '../nn/network.ts';
 import { mergedParameters } from './merge.ts';
 
 /** A trained model and the model that its training started from, with adapters merged. */

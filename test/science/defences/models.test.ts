@@ -13,10 +13,10 @@ import {
   layerConsistency,
   layerInconsistency,
 } from '../../../src/science/defences/consistency.ts';
-import { inputNorms } from '../../../src/science/defences/input-norms.ts';
-import { pooledRepresentations } from '../../../src/science/defences/pooled.ts';
 import type { TokenRow } from '../../../src/science/model/types.ts';
+import { inputNorms } from '../../../src/science/nn/input-norms.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { pooledRepresentations } from '../../../src/science/nn/pooled.ts';
 import {
   gradientsOf,
   type LossAndGradients,

@@ -4,8 +4,14 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
-import type { Network } from '../nn/network.ts';
-import type { Representations } from './representations.ts';
+import type { Network } from './network.ts';
+
+/** The representations of N rows, row-major. */
+export interface Pooled {
+  readonly values: Float64Array; // (N·h)
+  readonly count: number;
+  readonly dimensions: number;
+}
 
 /** What enters the network's last linear layer. (B, h) */
 function lastInput(network: Network, batch: readonly TokenRow[]): Tensor2D {
@@ -39,7 +45,7 @@ export async function pooledRepresentations(
   rows: readonly TokenRow[],
   batchSize: number,
   onBatch: (done: number) => Promise<void> | void = () => undefined,
-): Promise<Representations> {
+): Promise<Pooled> {
   if (network.architecture.head.type === 'causal-lm')
     throw new Error('a causal-LM head has no representation of a whole row');
   let values = new Float64Array(0),

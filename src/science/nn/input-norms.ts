@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
-import type { Network } from '../nn/network.ts';
+import type { Network } from './network.ts';
 
 /**
  * Returns ‖X_j‖₂ for each input feature j of each linear layer below the head, over all tokens of
