@@ -24,6 +24,7 @@ const GUIDES = [
   'completion',
   'models',
   'own-attack',
+  'defences',
   'own-stage',
   'plugins',
   'grids-and-seeds',

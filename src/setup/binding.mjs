@@ -15,13 +15,23 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
 /**
  * The Node-API version of the binding. Every Node release that supports it can load the same build.
  */
 export const NAPI = 8;
+
+/** What is compiled beside the package's sources. */
+const BLOCK_SIGNALS = fileURLToPath(new URL('binding/block-signals.cc', import.meta.url));
+
+/** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
+const GYP_CHANGES = /** @type {const} */ ([
+  ["'binding/tfjs_binding.cc'", "'binding/tfjs_binding.cc', 'binding/block-signals.cc'"],
+  ["'-ltensorflow',", "'-ltensorflow', '-Wl,--wrap=TFE_NewContext', '-Wl,--wrap=TFE_Execute',"],
+]);
 
 const require = createRequire(import.meta.url);
 export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
@@ -64,6 +74,24 @@ export function checkTools() {
 }
 
 /**
+ * Returns the package's gyp file with our changes.
+ * @throws {Error} if the file is not the one that they were written for
+ */
+function gypFile() {
+  // Relative paths: make would split absolute ones at a space in the cache folder's name.
+  let text = readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll(
+    '<(module_root_dir)/',
+    '',
+  );
+  for (const [from, to] of GYP_CHANGES) {
+    if (text.split(from).length !== 2)
+      throw new Error(`binding.gyp of ${TFJS_PACKAGE.version} does not hold ${from} once`);
+    text = text.replace(from, to);
+  }
+  return text;
+}
+
+/**
  * @param {import('./tensorflow.mjs').Libraries} tensorflow
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
  *   `target`: the path of the compiled binding
@@ -75,11 +103,8 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
-  // Relative paths: make would split absolute ones at a space in the cache folder's name.
-  writeFileSync(
-    join(buildDir, 'binding.gyp'),
-    readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll('<(module_root_dir)/', ''),
-  );
+  cpSync(BLOCK_SIGNALS, join(buildDir, 'binding', basename(BLOCK_SIGNALS)));
+  writeFileSync(join(buildDir, 'binding.gyp'), gypFile());
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
   // The gyp file links -ltensorflow; the wheel calls that library libtensorflow_cc.
   symlinkSync(tensorflow.cc, join(buildDir, 'deps', 'lib', 'libtensorflow.so'));

@@ -14,7 +14,6 @@ import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
-  cleanUp,
   contextOf,
   datasetFolder,
   lookUp,
@@ -25,7 +24,6 @@ import {
 } from './rig.ts';
 
 await useBackend('cpu');
-test.after(cleanUp);
 const rows = spokenRows(11, 100); // six negative, five positive
 const validation = await datasetFolder(rows);
 const training = await poisonedFolder(spokenRows(24));
