@@ -1,4 +1,4 @@
-import { defineDefence, type RowsDefence } from '../../../src/api.ts';
+import { defineDefence } from '../../../src/api.ts';
 import type { Params } from './judge.ts';
 
 export default defineDefence<Params>({
