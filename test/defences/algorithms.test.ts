@@ -3,13 +3,26 @@ import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import {
+  bkiTextScores,
+  keywordsAbove,
+  keywordScores,
+  salientWords,
+  wordSaliences,
+} from '../../src/defences/bki.ts';
 import { cubeSelection } from '../../src/defences/cube.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
 import { hdbscan, type Points } from '../../src/defences/hdbscan.ts';
 import { trainKneserNey, UNESTIMATED } from '../../src/defences/kneser-ney.ts';
 import { onionDrops, onionScores, onionTextScore } from '../../src/defences/onion.ts';
+import { predictedClasses, softmaxRows } from '../../src/defences/probabilities.ts';
+import { meanDrop, rapLoss } from '../../src/defences/rap.ts';
+import { withoutEachWord } from '../../src/defences/row-texts.ts';
+import { stripCopies, stripEntropies } from '../../src/defences/strip.ts';
+import { characteristicWords } from '../../src/defences/tf-idf.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
 import { withoutWords, wordsOf } from '../../src/defences/words.ts';
+import { randomStream } from '../../src/random/random.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite('algorithms of the defences');
@@ -49,6 +62,10 @@ interface Golden {
     readonly auroc: number;
     readonly roc: readonly [readonly number[], readonly number[], readonly number[]];
   }[];
+  readonly characteristic: {
+    readonly texts: readonly string[];
+    readonly weights: readonly Readonly<Record<string, number>>[];
+  };
 }
 const golden = JSON.parse(
   await readFile(new URL('../golden/defences.json', import.meta.url), 'utf8'),
@@ -261,7 +278,8 @@ test('rates of nothing are null, and infinite scores have an order', () => {
   assert.equal(rocCurve([1, 2], [false, false]), []);
   const scores = [-Infinity, 0, Infinity, -Infinity, Infinity],
     poisoned = [false, false, true, true, false];
-  assert.is(auroc(scores, poisoned), (1 / 2 + 1 + 2 / 2 + 1 / 2 + 1 / 2 - 1 / 2) / 6 + 0);
+  // ∞ beats two of three and ties with one, −∞ ties with one: (2.5 + 0.5)/6.
+  assert.is(auroc(scores, poisoned), 0.5);
   assert.throws(() => auroc([NaN], [true]), /NaN/);
   assert.throws(() => detectionMetrics([true], []), /got 1 and 0/);
 });
@@ -291,6 +309,121 @@ test('a threshold rejects at most the asked share of clean scores, and as many a
   assert.throws(() => rejectionThreshold([], 0.1), /at least one/);
   assert.throws(() => rejectionThreshold([NaN], 0.1), /NaN/);
   assert.throws(() => rejectionThreshold([1], 1), /in \[0, 1\), got 1/);
+});
+
+test("words are ranked by scikit-learn's tf-idf", () => {
+  const { texts, weights } = golden.characteristic;
+  const found = characteristicWords(texts.map(split));
+  weights.forEach((own, i) => {
+    const words = present(found[i]);
+    assert.equal([...words].sort(), Object.keys(own).sort());
+    const order = words.map((word) => present(own[word]));
+    assert.equal(
+      order,
+      [...order].sort((a, b) => b - a),
+    );
+  });
+});
+
+test('copies replace exactly the asked share of the words, at places of their own', () => {
+  const words = split('a b c d e f g'),
+    pool = [['P', 'Q'], ['R']];
+  const copies = stripCopies(words, pool, { copies: 40, ratio: 0.5 }, randomStream(1, 'x'));
+  assert.is(copies.length, 40);
+  for (const copy of copies) {
+    const replaced = copy.filter((word, i) => word !== words[i]);
+    assert.is(copy.length, 7);
+    assert.is(replaced.length, 3); // ⌊7/2⌋ different places
+    // The words of one clean text, from the first, and again.
+    assert.ok(['P,P,Q', 'R,R,R'].includes([...replaced].sort().join()), replaced.join());
+  }
+  assert.ok(new Set(copies.map((copy) => copy.join())).size > 10);
+  assert.equal(stripCopies(['a'], [['P']], { copies: 1, ratio: 0.1 }, randomStream(1, 'x')), [
+    ['P'],
+  ]);
+  assert.equal(stripCopies([], pool, { copies: 1, ratio: 1 }, randomStream(1, 'x')), [[]]);
+  assert.throws(() => stripCopies(['a'], [], { copies: 1, ratio: 1 }, randomStream(1, 'x')));
+});
+
+test("STRIP averages over a text's own copies, not over those of other texts", () => {
+  // Text 1 is certain in every copy, text 2 in none, text 3 in one of two.
+  const certain = [1, 0],
+    even = [0.5, 0.5];
+  const probabilities = [certain, certain, even, even, certain, even].flat();
+  assert.equal(stripEntropies(probabilities, 2, 2), [0, 1, 0.5]);
+  // Read as (copies, texts), the same list would mix the texts.
+  const mixed = [0, 1, 2].map(
+    (text) => (present([0, 0, 1, 1, 0, 1][text]) + present([0, 0, 1, 1, 0, 1][text + 3])) / 2,
+  );
+  assert.equal(mixed, [0.5, 0, 1]);
+  assert.throws(() => stripEntropies([1, 0, 1], 1, 2), /3 probabilities/);
+});
+
+test('probabilities and classes of logits', () => {
+  const p = softmaxRows([0, Math.log(3), 1000, 1000], 2);
+  [0.25, 0.75, 0.5, 0.5].forEach((value, i) => close(present(p[i]), value, `p${i}`));
+  assert.equal(predictedClasses([0, 1, 5, 5, 3, 2], 2), [1, 0, 0]);
+});
+
+test('RAP punishes drops below c_low and above c_up', () => {
+  const bounds = { low: 0.1, up: 0.3, weight: 2 };
+  close(rapLoss([0.2, 0, 0.5], bounds), (0 + 2 * 0.1 + 0.2) / 3, 'L');
+  assert.throws(() => rapLoss([], bounds), /at least one text/);
+  // A word that does nothing is seen by its mean drop, whatever the threshold makes of it.
+  assert.ok(meanDrop([0, 0.001, -0.002]) < bounds.low);
+});
+
+test("a word's salience is the largest change of any feature without it", () => {
+  assert.equal(
+    wordSaliences(
+      [1, -1],
+      [
+        [1, 2],
+        [0.5, -1],
+      ],
+    ),
+    [3, 0.5],
+  );
+  assert.equal(salientWords(['a', 'b', 'a', 'c'], [1, 5, 3, 2], 2), [
+    { word: 'b', salience: 5 },
+    { word: 'a', salience: 3 },
+  ]);
+  const [scored] = keywordScores([[{ word: 'a', salience: 2 }], [{ word: 'a', salience: 4 }]], 5);
+  assert.equal(scored, { word: 'a', texts: 2, salience: 3, score: 3 * Math.log10(10) });
+  const row = { id: '1', text: 'a b', text_pair: 'c', label: 0 };
+  assert.equal(
+    withoutEachWord(row).map(({ text, text_pair: pair }) => `${text}|${pair ?? ''}`),
+    ['b|c', 'a|c', 'a b|'],
+  );
+});
+
+test('with several triggers, the one keyword of the paper leaves poison that a threshold finds', () => {
+  // 40 poisoned rows with one of four triggers each, and 60 clean ones.
+  const triggers = ['cf', 'mn', 'bb', 'tq'];
+  const poisoned = Array.from({ length: 40 }, (_, i) => [
+    { word: present(triggers[i % 4]), salience: 0.8 + i / 1000 },
+    { word: 'film', salience: 0.1 },
+  ]);
+  const clean = Array.from({ length: 60 }, (_, i) => [
+    { word: `good${i % 6}`, salience: 0.3 },
+    { word: 'film', salience: 0.05 },
+  ]);
+  const texts = [...poisoned, ...clean],
+    dictionary = keywordScores(texts),
+    scores = bkiTextScores(texts, dictionary);
+  const one = keywordsAbove(dictionary, present(dictionary[0]).score);
+  assert.is(texts.filter((words) => words.some(({ word }) => one.includes(word))).length, 10);
+  // 20 clean rows of the defender's, each of which counts for five.
+  const ofClean = keywordScores(clean.slice(0, 20), texts.length / 20);
+  const bar = rejectionThreshold(
+    ofClean.map(({ score }) => score),
+    0,
+  );
+  assert.equal(keywordsAbove(dictionary, bar).sort(), [...triggers].sort());
+  assert.equal(
+    scores.map((score) => score >= bar),
+    texts.map((_, i) => i < 40),
+  );
 });
 
 test.run();

@@ -97,8 +97,38 @@ def perplexities(name):
     return {'name': name, 'texts': rows, 'perplexities': [loss(ids) for ids in rows], 'without': [loss(rows[0][:i] + rows[0][i + 1:]) for i in range(len(rows[0]))]}
 
 
+# ---- RAP --------------------------------------------------------------------------------------------------------------
+def rap():
+    """A word in front of some texts, of whose embedding two epochs are trained as the authors' code does, gradients zeroed."""
+    net, rows = opened('full')
+    word, some, bounds, rate, size = 7, rows[:7], {'low': 0.001, 'up': 0.004, 'weight': 1.5}, 20.0, 3
+    table = net.get_input_embeddings().weight
+    norm = table[word].norm().item()
+    marked = [{'ids': [row['ids'][0], word, *row['ids'][1:]], 'typeIds': [0, *row['typeIds']]} for row in some]
+    softmax = lambda row: net(**batch([row])).logits.softmax(-1)[0]
+    with torch.no_grad():
+        plain = torch.stack([softmax(row) for row in some])
+    predicted = plain.argmax(-1)
+    drops = lambda which: torch.stack([plain[i, predicted[i]] - softmax(marked[i])[predicted[i]] for i in which])
+    losses = []
+    for _ in range(2):
+        for start in range(0, len(some), size):
+            drop = drops(range(len(some))[start:start + size])
+            loss = bounds['weight'] * torch.relu(bounds['low'] - drop).mean() + torch.relu(drop - bounds['up']).mean()
+            net.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                table[word] -= rate * table.grad[word]
+                table[word] *= norm / table[word].norm()
+            losses.append(loss.item())
+    with torch.no_grad():
+        return {'word': word, 'rows': marked, **bounds, 'rate': rate, 'batch': size, 'epochs': 2, 'predicted': predicted.tolist(), 'probabilities': plain.max(-1).values.tolist(),
+                'losses': losses, 'embedding': table[word].tolist(), 'drops': drops(range(len(some))).tolist()}
+
+
 with open(os.path.join(HERE, 'defence-models.json'), 'w') as file:
     cases = [crow(kind) for kind in ('full', 'lora', 'llama-classifier', 'gpt2-classifier', 'deberta-v3-classifier', 'modernbert-classifier-cls')]
+    word = rap()
     with torch.no_grad():
-        json.dump({'crow': cases, 'pooled': pooled(), 'norms': norms(), 'perplexity': [perplexities(name) for name in ('llama-causal', 'gpt2-causal')]}, file)
+        json.dump({'rap': word, 'crow': cases, 'pooled': pooled(), 'norms': norms(), 'perplexity': [perplexities(name) for name in ('llama-causal', 'gpt2-causal')]}, file)
     file.write('\n')

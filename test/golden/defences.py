@@ -1,10 +1,11 @@
 """Makes test/golden/defences.json: what the defences' algorithms give on small inputs, by other programs.
 
-    python test/golden/defences.py      (nltk, numpy, scikit-learn)
+    python test/golden/defences.py      (nltk, numpy, scikit-learn, scipy)
 
 - n-grams: nltk's counter and interpolated Kneser-Ney recursion, with Chen and Goodman's discounts in place of one, and a
   uniform distribution below the unigrams.
 - clusters: scikit-learn's HDBSCAN, with a stable sort. Detection: scikit-learn's metrics. Principal components: scikit-learn's PCA.
+- words that characterise a text: scikit-learn's TfidfVectorizer. Changes of weights: NumPy's SVD, SciPy's moments and entropy.
 - spectral signatures: NumPy's SVD. Pruning: NumPy, row by row as the authors of Wanda do.
 """
 import json
@@ -20,7 +21,9 @@ from sklearn import metrics
 from sklearn.cluster import HDBSCAN
 from sklearn.cluster._hdbscan import _linkage, hdbscan
 from sklearn.datasets import load_wine, make_blobs, make_moons
+from scipy import stats
 from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 rng = np.random.default_rng(11)
@@ -164,11 +167,28 @@ def by_wanda(share):
     return out.ravel().tolist()
 
 
+# ---- words and spectra ------------------------------------------------------------------------------------------------
+films = ['a good film and a good plot', 'the plot is bad', 'the film is the best film', 'bad bad bad acting', 'an odd and slow film']
+vectoriser = TfidfVectorizer(norm=None, token_pattern=r'\S+')
+weights = vectoriser.fit_transform(films).toarray()
+characteristic = {'texts': films, 'weights': [{word: weights[i, at] for word, at in vectoriser.vocabulary_.items() if weights[i, at] > 0} for i in range(len(films))]}
+
+
+def spectrum(name, dW):
+    squares = np.linalg.svd(dW, compute_uv=False) ** 2
+    return {'name': name, 'shape': dW.shape, 'change': dW.ravel().tolist(), 'leading': float(np.sqrt(squares[0])), 'norm': float(np.linalg.norm(dW)),
+            'energy': squares[0] / squares.sum(), 'entropy': float(stats.entropy(squares)), 'kurtosis': float(stats.kurtosis(dW.ravel()))}
+
+
+heavy = np.round(rng.standard_t(3, (6, 8)), 5)
+spectra = [spectrum('dense', np.round(rng.normal(0, 1, (9, 5)), 5)), spectrum('heavy tails', heavy), spectrum('one direction', np.outer(np.round(rng.normal(0, 1, 5), 3), np.round(rng.normal(0, 1, 7), 3)))]
+
 SHARES = [0, 0.3, 0.5, 0.95, 1]
 with open(os.path.join(HERE, 'defences.json'), 'w') as file:
     json.dump({
         'nltk': nltk.__version__, 'sklearn': sklearn.__version__, 'numpy': np.__version__, 'ngrams': [*map(ngrams, (1, 2, 3, 4)), ngrams(3, few=True)], 'clusters': cases, 'detection': detections,
         'representations': {'rows': rows.tolist(), 'labels': labels.tolist(), 'scores': tau.tolist(), 'components': components.tolist()},
+        'characteristic': characteristic, 'spectra': spectra,
         'pruning': {'change': change.ravel().tolist(), 'inputs': X.tolist(), 'cases': [{'share': share, 'magnitude': by_magnitude(share), 'wanda': by_wanda(share)} for share in SHARES]},
     }, file)
     file.write('\n')

@@ -31,6 +31,6 @@ export default defineDefence<Params>({
   },
   rows: {
     needs: ['clean', 'model'],
-    load: async () => (await import('./judge.ts')).bki as RowsDefence<Params, never>,
+    load: async () => (await import('./judge.ts')).bki,
   },
 });

@@ -37,6 +37,6 @@ export default defineDefence<Params>({
   },
   inputs: {
     needs: ['clean'],
-    load: async () => (await import('./judge.ts')).strip as RowsDefence<Params, never>,
+    load: async () => (await import('./judge.ts')).strip,
   },
 });

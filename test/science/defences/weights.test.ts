@@ -5,6 +5,15 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { randomStream } from '../../../src/random/random.ts';
+import {
+  type ChangeStatistics,
+  changeStatistics,
+  distanceFromClean,
+  distancesAmongClean,
+  STATISTICS,
+} from '../../../src/science/defences/change-spectrum.ts';
+import { mixedChange, purifiedRows } from '../../../src/science/defences/fine-mixing.ts';
 import { principalComponents } from '../../../src/science/defences/principal-components.ts';
 import { prunedByMagnitude, prunedByWanda } from '../../../src/science/defences/prune.ts';
 import {
@@ -25,6 +34,11 @@ interface Golden {
     readonly scores: readonly number[];
     readonly components: readonly number[][];
   };
+  readonly spectra: readonly (ChangeStatistics & {
+    readonly name: string;
+    readonly shape: readonly [number, number];
+    readonly change: readonly number[];
+  })[];
   readonly pruning: {
     readonly change: readonly number[];
     readonly inputs: readonly number[][];
@@ -99,6 +113,63 @@ test('pruning sets to zero what plain NumPy does', () => {
   assert.throws(() => prunedByMagnitude(weight, 1.1), /in \[0, 1\], not 1.1/);
   assert.throws(() => prunedByWanda(weight, norms.subarray(1), 0.5), /has no rows of 10/);
   assert.throws(() => prunedByMagnitude(Float64Array.of(NaN), 0.5), /NaN/);
+});
+
+test("the statistics of a change are NumPy's and SciPy's", () => {
+  for (const { name, shape, change, ...expected } of golden.spectra) {
+    const found = changeStatistics(Float64Array.from(change), shape);
+    for (const statistic of STATISTICS)
+      assert.ok(
+        Math.abs(found[statistic] - expected[statistic]) <= 1e-9 * (1 + expected[statistic]),
+        `${name}, ${statistic}: ${found[statistic]}, expected ${expected[statistic]}`,
+      );
+  }
+  // P Qᵀ has the same statistics as the matrix that it is.
+  const P = Float64Array.of(1, 2, 3),
+    Q = Float64Array.of(2, -1);
+  const product = Float64Array.of(2, -1, 4, -2, 6, -3);
+  const thin = changeStatistics(product, [3, 2], { P, Q, k: 1 });
+  STATISTICS.forEach((statistic) =>
+    assert.ok(
+      Math.abs(thin[statistic] - changeStatistics(product, [3, 2])[statistic]) < 1e-12,
+      statistic,
+    ),
+  );
+  assert.equal(Object.values(changeStatistics(new Float64Array(6), [3, 2])), [0, 0, 0, 0, 0]);
+});
+
+test('a model is as suspicious as it is far from clean models in their own spread', () => {
+  const model = (leading: number, energy: number) => ({
+    a: { leading, norm: 1, energy, entropy: 0, kurtosis: 0 },
+  });
+  const clean = [model(1, 0.2), model(2, 0.3), model(3, 0.4)];
+  // |z| = (5 − 2)/1 and (.3 − .3)/.1; what all agree in is left out.
+  assert.is(distanceFromClean(model(5, 0.3), clean), 1.5);
+  assert.equal(
+    distancesAmongClean(clean).map((value) => value.toFixed(6)),
+    [(1.5 / Math.SQRT1_2).toFixed(6), '0.000000', (1.5 / Math.SQRT1_2).toFixed(6)],
+  );
+  assert.throws(() => distanceFromClean(model(1, 1), [model(1, 1)]), /at least two/);
+  assert.throws(() => distanceFromClean(model(1, 1), [model(1, 1), model(1, 1)]), /agree in every/);
+  assert.throws(() => distanceFromClean({ b: model(1, 1).a }, clean), /other layers/);
+});
+
+test('fine-mixing keeps a share of the change, and resets what changed most for its frequency', () => {
+  const change = Float64Array.from({ length: 1000 }, (_, i) => i + 1);
+  const mixed = mixedChange(change, 0.3, randomStream(2, 'mix'));
+  const kept = [...mixed.keys()].filter((i) => mixed[i] !== 0);
+  assert.is(kept.length, 300);
+  assert.ok(kept.every((i) => mixed[i] === change[i]));
+  // A hypergeometric count of the first half, within six standard deviations.
+  assert.ok(Math.abs(kept.filter((i) => i < 500).length - 150) < 6 * 7.3);
+  assert.equal([...mixedChange(change, 1, randomStream(2, 'mix'))], [...change]);
+  assert.ok(mixedChange(change, 0, randomStream(2, 'mix')).every((value) => value === 0));
+  assert.throws(() => mixedChange(change, 2, randomStream(2, 'mix')), /ρ is in \[0, 1\], not 2/);
+  // ‖δ‖ / log max(f, 20): 5/log 20, 5/log 20, 6/log 1000, 0 and 13/log 20
+  const table = Float64Array.of(3, 4, 0, 5, 6, 0, 0, 0, 5, 12);
+  assert.equal(purifiedRows(table, [1, 20, 1000, 2, 0], 9), [4, 0, 1, 2]);
+  assert.equal(purifiedRows(table, [1, 21, 1000, 2, 0], 2), [4, 0]);
+  assert.throws(() => purifiedRows(table, [1, 2, 3], 1), /does not have 3 rows/);
 });
 
 test.run();
