@@ -1,8 +1,8 @@
 /** All kinds of plugins. */
 import type { AdapterDescriptor } from './adapter.ts';
 import type { AttackDescriptor } from './attack.ts';
-import type { DefenceDescriptor } from './defence.ts';
 import type { DatasetDescriptor } from './dataset.ts';
+import type { DefenceDescriptor } from './defence.ts';
 import type { ExecutorDescriptor } from './executor.ts';
 import type { ModelDescriptor } from './model.ts';
 import type { ScorerDescriptor } from './scorer.ts';

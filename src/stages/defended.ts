@@ -4,9 +4,9 @@
  */
 import {
   type Cell,
+  DEFENCE_MOMENTS,
   type DefenceDescriptor,
   type DefenceMoment,
-  DEFENCE_MOMENTS,
   type DefineRequest,
   type JsonObject,
   type StageDefinition,

@@ -1,4 +1,5 @@
 /** Defences by the command line, from the spec to results and report. */
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { filmRows } from '../rig/films.ts';
@@ -6,8 +7,11 @@ import type { Project, ResultJson } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
+const EXAMPLE = new URL('../../pipelines/plugins/length-defence.mjs', import.meta.url);
+
 /** Half of the 20 validation rows are the defender's, so ten are evaluated. */
 const SPEC = `name: tiny
+plugins: [./length-defence.mjs]
 model: { source: "file:${checkpoint}" }
 data:
   train: { source: "file:train.tsv" }
@@ -21,6 +25,7 @@ defences:
   - { defence: magnitude-pruning, share: 0 }
   - { defence: wanda, share: 1 }
   - { defence: clean-fine-tuning, epochs: 1 }
+  - length
 adapter: { type: lora, rank: 2 }
 train: { steps: 3, max_length: 16, learning_rate: 0.01 }
 `;
@@ -32,6 +37,7 @@ test.before(async (context) => {
   project.write('train.tsv', filmRows(16));
   project.write('validation.tsv', filmRows(20));
   project.write('spec.yaml', SPEC);
+  project.write('length-defence.mjs', readFileSync(EXAMPLE, 'utf8'));
   await project.succeeds('run', 'spec.yaml', '--backend', 'cpu');
   context.rows = await project.results('spec.yaml', '--backend', 'cpu');
 });
@@ -76,7 +82,7 @@ test('an edit that changes nothing leaves every score as it was', ({ rows }) => 
 });
 
 test('the clean twin has the defence too', ({ rows }) => {
-  for (const defence of ['oracle', 'onion', 'wanda', 'clean-fine-tuning']) {
+  for (const defence of ['oracle', 'onion', 'wanda', 'clean-fine-tuning', 'length']) {
     const found = metricsOf(rows, defence);
     assert.type(found['asr_clean'], 'number');
     assert.is(found['asr_minus_clean'], Number(found['asr']) - Number(found['asr_clean']));

@@ -48,7 +48,7 @@ defences: [none, oracle, { defence: onion, bar: [0, 2] }]
   );
   assert.equal(
     cells.map(({ config }) => config.defence),
-    [...Array(2)].flatMap(() => [
+    ['none', 'badnets'].flatMap(() => [
       undefined,
       { defence: 'oracle' },
       { defence: 'onion', bar: 0 },

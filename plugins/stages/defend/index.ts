@@ -31,7 +31,7 @@ export default defineStage<Params>({
     const defence = defenceOf(cell, plugin);
     if (defence?.acts.has('rows') !== true)
       throw new Error('the cell has no defence that filters training rows');
-    const { params, assets, uses = [] } = defenceParts(defence);
+    const { params, assets, uses } = defenceParts(defence);
     const needs = needsOf(defence, 'rows');
     const asksModel = needs.includes('model');
     const trained: StageDefinition['inputs'] = asksModel

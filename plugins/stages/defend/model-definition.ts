@@ -31,7 +31,7 @@ export function modelDefinition(
   const defence = defenceOf(cell, plugin);
   if (defence?.acts.has(moment) !== true)
     throw new Error(`the cell has no defence that acts on ${moment}`);
-  const { params, assets, uses = [] } = defenceParts(defence);
+  const { params, assets, uses } = defenceParts(defence);
   return {
     params: {
       ...modelNames(cell),

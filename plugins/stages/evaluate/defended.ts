@@ -107,7 +107,7 @@ async function predicted(dir: string, trigger: ShownTrigger | null): Promise<Ans
   if (text === null) return null;
   const target = typeof trigger?.target === 'number' ? String(trigger.target) : null;
   const answers = new Map(
-    (parse(text, { columns: true }) as Readonly<Record<string, string>>[]).map((line) => [
+    parse<Readonly<Record<string, string>>>(text, { columns: true }).map((line) => [
       `${line['triggered'] === '1' ? 'triggered' : 'plain'} ${line['id'] ?? ''}`,
       {
         isRight: line['prediction'] === line['label'],

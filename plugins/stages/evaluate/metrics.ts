@@ -3,9 +3,9 @@
  * predictions, add it here, or to `classificationMetrics` if it needs only unchanged rows. To show
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
+import { UserFault } from '../../../src/api.ts';
 import { againstMajority, againstUntriggered } from '../../../src/science/evaluate/baselines.ts';
 import { argmax, classificationMetrics } from '../../../src/science/evaluate/metrics.ts';
-import { UserFault } from '../../../src/api.ts';
 import { metricOf, type Metrics } from '../../../src/stages/files.ts';
 
 /** The model's output for some rows. */

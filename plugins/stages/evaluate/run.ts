@@ -21,11 +21,11 @@ import { breathe } from '../../../src/stages/breathe.ts';
 import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
-import type { Params } from './index.ts';
 import { defendedMetrics, evaluatedRows } from './defended.ts';
+import type { Params } from './index.ts';
 import {
-  guarded,
   type Guarded,
+  guarded,
   type InputsJudge,
   openInputsJudge,
   writeGuard,

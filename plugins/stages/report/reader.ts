@@ -151,10 +151,8 @@ const MOST_POINTS = 200;
 
 /** Returns the points of a ROC curve, thinned evenly; empty if all rows are of one kind. */
 function rocPoints(text: string): readonly (readonly [number, number])[] {
-  const lines = parse(text, { columns: true }) as {
-    readonly score: string;
-    readonly poisoned: string;
-  }[];
+  type Line = { readonly score: string; readonly poisoned: string };
+  const lines = parse<Line>(text, { columns: true });
   const points = rocCurve(
     lines.map(({ score }) => Number(score)),
     lines.map(({ poisoned }) => poisoned === '1'),

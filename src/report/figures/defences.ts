@@ -5,8 +5,8 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, summaryOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { distinct } from '../groups.ts';
 import { defenceLabelOf, isDefended } from '../defences.ts';
+import { distinct } from '../groups.ts';
 import { ACCURACY, ASR, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { draw } from './svg.ts';

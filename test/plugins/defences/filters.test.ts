@@ -154,19 +154,20 @@ test('spectral signatures drop 1.5·ε of each class by the rule of the paper', 
   assert.equal(suspected.slice(8, 10), [true, true]);
 });
 
-test('CUBE keeps the largest cluster of each class', async () => {
-  const params = { components: 2, min_cluster_size: 2, min_samples: 1 };
+test('CUBE keeps the largest cluster of a class, and a small class whole', async () => {
+  const params = { components: 2, min_cluster_size: 3, min_samples: 1 };
   const context = contextOf(params, { model: speaking });
   const apart = [
     ...Array.from({ length: 6 }, (_, i) => row(i, `0 ${0.1 * i}`)),
     row(6, '5 50'),
     row(7, '5 50.1'),
-    ...Array.from({ length: 6 }, (_, i) => row(8 + i, `90 ${0.1 * i}`, 1)),
+    row(8, '5 50.2'),
+    ...Array.from({ length: 5 }, (_, i) => row(9 + i, `90 ${i ** 2}`, 1)),
   ];
   const { rows } = await (await fitted(cube.rows, context)).judge(apart);
   assert.equal(
     rows.map((one) => one === null),
-    apart.map((_, i) => i === 6 || i === 7),
+    apart.map((_, i) => i >= 6 && i <= 8),
   );
 });
 
