@@ -15,6 +15,7 @@ import type {
   Asset,
   DefenceContext,
   DefenceHook,
+  Digest,
   Json,
   JsonObject,
   JsonSchema,
@@ -267,7 +268,7 @@ test('fine-mixing returns weights and embeddings to what they were, and leaves t
   assert.equal(trains, { epochs: 2, learning_rate: 0.1 });
 });
 
-const DIGEST = `sha256:${'0'.repeat(64)}` as const;
+const DIGEST = 'sha256:0' as Digest;
 
 test('the spectrum of changes is compared with that of clean models', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'spectrum-'));
