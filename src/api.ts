@@ -28,6 +28,21 @@ export type {
 export type { DatasetDescriptor } from './api/dataset.ts';
 export { defineDataset } from './api/dataset.ts';
 export type {
+  AskedModel,
+  DefenceContext,
+  DefenceDescriptor,
+  DefenceHook,
+  DefenceMoment,
+  DefenceNeed,
+  DefenceOfModel,
+  DefenceTraining,
+  Judge,
+  Judgement,
+  RowsDefence,
+  Verdict,
+} from './api/defence.ts';
+export { DEFENCE_MOMENTS, defineDefence } from './api/defence.ts';
+export type {
   Demand,
   Executor,
   ExecutorContext,
@@ -73,6 +88,7 @@ export {
   isAttacksOwn,
   isOfBase,
   startInputs,
+  undefended,
 } from './api/related-cells.ts';
 export type { DatasetInfo, Message, RawRow, Row, Task } from './api/row.ts';
 export { taskOf } from './api/row.ts';

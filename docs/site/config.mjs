@@ -25,6 +25,7 @@ const GUIDES = [
   'models',
   'attacks',
   'own-attack',
+  'defences',
   'own-stage',
   'plugins',
   'grids-and-seeds',

@@ -63,16 +63,19 @@ export interface Cell {
   readonly name: string;
   readonly seed: number;
   readonly model: Filled<ModelSpec>;
-  readonly data: { readonly train: CellSplit; readonly validation: CellSplit } & Pick<
-    DataSpec,
-    'classes'
-  >;
+  readonly data: {
+    readonly train: CellSplit;
+    readonly validation: CellSplit;
+    readonly clean?: CellSplit;
+  } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
    * The training whose model this cell's training starts from. If absent, this cell's training
    * starts from the checkpoint.
    */
   readonly base?: Pick<Cell, 'poisoning' | 'adapter' | 'train'>;
   readonly poisoning: Poisoning;
+  /** `defence` and the parameters of that defence. Absent if the cell has none. */
+  readonly defence?: { readonly defence: string } & JsonObject;
   /** `type` and the parameters of that adapter, with defaults filled in. */
   readonly adapter: { readonly type: string } & JsonObject;
   readonly head: Filled<HeadSpec, 'init_from' | 'verbalizer' | 'template'>;

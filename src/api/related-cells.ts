@@ -18,12 +18,18 @@ export const beforeTraining = (cell: Cell): Cell => ({
   train: { ...cell.train, steps: 0 },
 });
 
+/** Returns the cell without its defence. */
+export function undefended(cell: Cell): Cell {
+  const { defence: _defence, ...rest } = cell;
+  return rest;
+}
+
 /**
  * Returns, as a cell, the base training that the cell's training starts from. Null if it starts
  * from the checkpoint.
  */
 export function baseOf(cell: Cell): Cell | null {
-  const { base, ...rest } = cell;
+  const { base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
   return base === undefined ? null : { ...rest, ...base };
 }
 
@@ -66,7 +72,9 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
 
 /**
  * Returns the paired clean run: the cell without its attacks, and without trainings that are
- * themselves attacks (`isAttacksOwn`). With an `order`, the twin's rows stand in that order too.
+ * themselves attacks (`isAttacksOwn`). With an `order`, the twin's rows stand in that order too. It
+ * has the cell's defence, because a defence may by itself change what a trigger does to a model that
+ * was never attacked.
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const clean = ({

@@ -6,7 +6,7 @@ import type { Plugin } from './plugin.ts';
 import type { PreflightContext, RunContext } from './run-context.ts';
 
 /** A kind of plugin whose code a stage may run. */
-export type UsedKind = 'attack' | 'dataset' | 'model' | 'adapter' | 'scorer';
+export type UsedKind = 'attack' | 'defence' | 'dataset' | 'model' | 'adapter' | 'scorer';
 
 /** Another stage whose output this stage reads. */
 export interface StageRequest {

@@ -1,6 +1,12 @@
 /** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
-import { type Row, type Task, UserFault } from '../api.ts';
+import {
+  DEFENCE_MOMENTS,
+  type DefenceMoment,
+  type Row,
+  type Task,
+  UserFault,
+} from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
 import { either, nearest } from '../experiment/suggest.ts';
@@ -105,9 +111,9 @@ export async function describeSpec(registry: Registry): Promise<void> {
 }
 
 /** The kinds of plugins that have parameters in a spec. */
-type Parametric = 'attack' | 'adapter' | 'scorer';
+type Parametric = 'attack' | 'defence' | 'adapter' | 'scorer';
 const isParametric = (kind: PluginKind): kind is Parametric =>
-  kind === 'attack' || kind === 'adapter' || kind === 'scorer';
+  kind === 'attack' || kind === 'defence' || kind === 'adapter' || kind === 'scorer';
 
 /** Prints every plugin of this name with its parameters. @throws UserFault if there is none */
 export async function describePlugin(
@@ -157,8 +163,10 @@ interface Described {
   readonly plugin: LoadedPlugin;
   readonly citation: string | null;
   readonly family: string | null;
-  /** The tasks that an attack is for. */
+  /** The tasks that an attack or a defence is for. */
   readonly tasks: readonly Task[] | null;
+  /** When a defence acts. */
+  readonly acts: readonly DefenceMoment[] | null;
   readonly parameters: readonly FieldDoc[];
   /** What the attack makes of a row; null if that takes more than a row. Absent if it was not asked for. */
   readonly example?: Example | null;
@@ -166,12 +174,22 @@ interface Described {
 
 const TASKS = { classes: 'labelled texts', completion: 'prompts and answers' } as const;
 
-function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks'> {
+function originOf({
+  descriptor,
+}: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks' | 'acts'> {
   const citation = 'citation' in descriptor ? descriptor.citation : undefined;
   const family = descriptor.kind === 'attack' ? descriptor.family : null;
-  const tasks = descriptor.kind === 'attack' ? (descriptor.tasks ?? ['classes']) : null;
+  const tasks =
+    descriptor.kind === 'attack' || descriptor.kind === 'defence'
+      ? (descriptor.tasks ?? ['classes'])
+      : null;
+  const acts =
+    descriptor.kind === 'defence'
+      ? DEFENCE_MOMENTS.filter((moment) => descriptor[moment] !== undefined)
+      : null;
   return {
     tasks,
+    acts,
     citation: citation === undefined || citation === '' ? null : citation,
     family:
       typeof family === 'function' ? 'untargeted or backdoor, depending on its parameters' : family,
@@ -179,7 +197,7 @@ function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'f
 }
 
 function pluginFacts(described: Described): object {
-  const { plugin, citation, family, tasks, parameters, example } = described;
+  const { plugin, citation, family, tasks, acts, parameters, example } = described;
   const { kind, name, file, code, descriptor } = plugin;
   return {
     kind,
@@ -190,6 +208,7 @@ function pluginFacts(described: Described): object {
     ...(citation === null ? {} : { citation }),
     ...(family === null ? {} : { family }),
     ...(tasks === null ? {} : { tasks }),
+    ...(acts === null ? {} : { acts }),
     ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
     ...(example === undefined ? {} : { example }),
   };
@@ -212,7 +231,7 @@ const parameterFacts = ({
 });
 
 function pluginPage(described: Described): string {
-  const { plugin, citation, family, tasks, parameters, example: made } = described;
+  const { plugin, citation, family, tasks, acts, parameters, example: made } = described;
   const { kind, name, file, descriptor } = plugin;
   const example = parameters.find(({ example: line }) => line !== null)?.example;
   return [
@@ -222,6 +241,7 @@ function pluginPage(described: Described): string {
     ...(tasks === null
       ? []
       : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
+    ...(acts === null ? [] : [indented(`acts on: ${acts.join(', ')}`, 2)]),
     ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
     ...(isParametric(kind)
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]

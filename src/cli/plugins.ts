@@ -8,6 +8,7 @@ import { json, out, paint, table } from './terminal.ts';
 
 const KINDS: readonly PluginKind[] = [
   'attack',
+  'defence',
   'adapter',
   'stage',
   'model',

@@ -13,7 +13,8 @@ import { nearest } from './nearest.ts';
 /** An estimate of the memory that a row takes beside its texts, in bytes. */
 const ROW_BYTES = 200;
 
-export type SplitName = 'train' | 'validation';
+/** `clean` are the rows that a defender is given. */
+export type SplitName = 'train' | 'validation' | 'clean';
 
 /** A split, and what reads it. */
 export interface SplitReading {

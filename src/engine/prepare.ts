@@ -62,6 +62,9 @@ export function specRegistry(registry: Registry): SpecRegistry {
     attacks: registry
       .all('attack')
       .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    defences: registry
+      .all('defence')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
     adapters: registry.all('adapter').map(({ name, descriptor }) => ({
       name,
       params: descriptor.params,

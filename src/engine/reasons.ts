@@ -12,7 +12,7 @@ import type { Prepared } from './prepare.ts';
 /** Returns what changed, or what the stage waits for, in words. */
 export type Reasons = (status: StageStatus) => readonly string[];
 
-const KINDS = ['stage', 'attack', 'adapter', 'model', 'dataset'] as const;
+const KINDS = ['stage', 'attack', 'defence', 'adapter', 'model', 'dataset'] as const;
 
 /**
  * Returns a function that gives reasons. It reads the store's manifests when it is first called for

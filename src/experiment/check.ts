@@ -68,6 +68,7 @@ function badSchema(
 ): string | null {
   for (const [kind, { byName }] of [
     ['attack', variants.poisoning],
+    ['defence', variants.defences],
     ['adapter', variants.adapter],
   ] as const) {
     for (const name of used) {

@@ -170,6 +170,12 @@ export function composeFrom(
         ...variantSchema(stepAttack, variants.poisoning, {}, isUsed),
         required: ['attack'],
       },
+      defences: variantSchema(
+        fieldSchema(section.defences, 'defence'),
+        variants.defences,
+        { when },
+        isUsed,
+      ),
       adapter: variantSchema(
         fieldSchema(section.adapter, 'type'),
         variants.adapter,
@@ -191,7 +197,12 @@ function composedFields({ root, section }: Shapes): Fields {
     default: {},
     anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
   });
-  const { train: _train, validation: _validation, ...otherData } = section.data.properties ?? {};
+  const {
+    train: _train,
+    validation: _validation,
+    clean: _clean,
+    ...otherData
+  } = section.data.properties ?? {};
   return {
     include: patternList('include'),
     exclude: patternList('exclude'),
@@ -202,10 +213,15 @@ function composedFields({ root, section }: Shapes): Fields {
       properties: {
         train: reference('split'),
         validation: reference('split'),
+        clean: described(
+          'split',
+          'The clean rows that a defender has. Default: `clean_share` of the validation rows.',
+        ),
         ...liftFields(otherData),
       },
     },
     poisoning: variantForms('poisoning'),
+    defences: variantForms('defences'),
     adapter: variantForms('adapter'),
     train: reference('train'),
     base: {

@@ -22,7 +22,7 @@ import type { SpecRegistry } from './types.ts';
 /** Returns the whole schema of a spec file. JSON Schema, draft 7. */
 export function composeSchema(registry: SpecRegistry): JsonSchema {
   const shapes = shapesOf(registry),
-    strict = asSchema(composeFrom(shapes));
+    strict = withDefenceNames(asSchema(composeFrom(shapes)), shapes);
   // A condition repeats fields that are declared elsewhere, which must not be suggested twice.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
@@ -207,6 +207,7 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
       ...strict.definitions,
       split: drop(definition(strict, 'split'), []),
       poisoning: named('poisoning'),
+      defences: named('defences'),
       adapter: named('adapter'),
     },
   };
@@ -222,7 +223,8 @@ const resolve = (root: Schema, schema: Schema): Schema =>
   schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
 
 /** Returns the schema of the known plugin names, for a spec that brings no plugins. */
-function knownNames(strict: Schema, { variants }: Shapes): Schema {
+function knownNames(strict: Schema, shapes: Shapes): Schema {
+  const { variants } = shapes;
   const only = (schema: Schema, ...names: readonly string[]): Fields =>
     Object.fromEntries(names.map((name) => [name, fieldSchema(schema, name)]));
   const named = (section: VariantSection, more: Fields): Schema =>
@@ -241,11 +243,36 @@ function knownNames(strict: Schema, { variants }: Shapes): Schema {
   return {
     properties: {
       ...sections,
+      defences: orNamed(named('defences', {}).anyOf ?? [], defenceName(shapes)),
       [BASE]: { properties: sections },
       model: { properties: only(fieldSchema(strict, 'model'), 'architecture', 'source') },
       data: { properties: { train: split, validation: split } },
     },
   };
+}
+
+/** Returns the names that may stand alone for a defence. */
+const defenceName = ({ variants }: Shapes): Schema => ({
+  type: 'string',
+  enum: [...variants.defences.byName.keys()],
+  plugin: 'defence',
+});
+
+/** Accepts a name alone, too, wherever one of `forms` has a mapping. */
+const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
+  anyOf: [
+    ...forms.map((form) =>
+      form.type === 'array' ? { ...form, items: { anyOf: [itemSchema(form) ?? {}, name] } } : form,
+    ),
+    name,
+  ],
+});
+
+/** Returns the schema of a spec in which a defence may be given by its name alone. */
+function withDefenceNames(schema: Schema, shapes: Shapes): Schema {
+  const { anyOf = [], ...defences } = fieldSchema(schema, 'defences');
+  const named = { ...defences, ...orNamed(anyOf, defenceName(shapes)) };
+  return { ...schema, properties: { ...schema.properties, defences: named } };
 }
 
 const oneOrMany = (schema: Schema): Schema => ({

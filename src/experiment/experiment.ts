@@ -125,6 +125,7 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
     if (key === 'extends' || key === 'env') continue;
+    if (key === 'defences' && !root.entries.has(key)) continue;
     const value =
       key === BASE
         ? resolvedBase(child(root, BASE), shapes)

@@ -161,6 +161,7 @@ const mustBe = (subject: string, schema: Schema, value: Json | undefined): strin
 
 const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
   attack: ['attack', 'attacks'],
+  defence: ['defence', 'defences'],
   adapter: ['adapter', 'adapters'],
   stage: ['stage', 'stages'],
   model: ['model architecture', 'model architectures'],

@@ -63,7 +63,8 @@ function expandVariants(
   prefix: string,
 ): Node | undefined {
   const shape = shapes.variants[section];
-  const written = node.kind === 'list' ? node.items : [node];
+  const items = node.kind === 'list' ? node.items : [node];
+  const written = section === 'defences' ? items.map((item) => named(item, shape)) : items;
   const ownForms = (variant: MapNode, path: string): Node[] =>
     byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
   /** Returns the variant with the forms in an adapter's own `train` expanded. */
@@ -77,6 +78,7 @@ function expandVariants(
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
     if (section === 'adapter') return ownForms(variant, `${prefix}adapter`).map(withTrain);
+    if (section === 'defences') return ownForms(variant, `${prefix}defences`);
     const steps = variant.entries.get('steps');
     if (!steps) return ownForms(variant, `${prefix}poisoning`);
     const choices = (step: MapNode): Node[] => ownForms(step, `${prefix}poisoning.steps`);
@@ -86,6 +88,13 @@ function expandVariants(
   return node.kind === 'list' || variants.length > 1
     ? ({ kind: 'list', items: variants, span: node.span } satisfies ListNode)
     : variants[0];
+}
+
+/** Returns a name that stands for a variant as that variant. */
+function named(node: Node, { discriminator }: VariantShape): Node {
+  if (!isText(node)) return node;
+  const entries = new Map([[discriminator, { key: node.span, value: node }]]);
+  return { kind: 'map', entries, span: node.span };
 }
 
 /** Returns the variant with the forms in its plugin's parameters expanded. */

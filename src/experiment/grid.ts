@@ -8,7 +8,13 @@ import { rangeOf } from './node.ts';
 import type { Pattern } from './pattern.ts';
 import type { Shapes } from './schema.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
-import type { BaseChoice, Choices, PoisoningChoice, TuningChoice } from './variants.ts';
+import type {
+  BaseChoice,
+  Choices,
+  DefenceChoice,
+  PoisoningChoice,
+  TuningChoice,
+} from './variants.ts';
 import { choicesOf } from './variants.ts';
 
 export interface GridOptions {
@@ -50,6 +56,7 @@ export function buildGrid(options: GridOptions): Grid {
   const bases = choices.base.filter((choice) => choice !== null);
   const conditions = [
     ...choices.poisoning,
+    ...choices.defence,
     ...choices.tuning,
     ...bases.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
   ];
@@ -65,8 +72,8 @@ export function buildGrid(options: GridOptions): Grid {
 
   const cells: GridCell[] = [];
   const first = firstOfItsKind(choices, options.canonical);
-  for (const { base, poisoning, tuning, ...plain } of combinations(choices)) {
-    const point: Point = { base, poisoning, tuning, context, axes: undefined };
+  for (const { base, poisoning, defence, tuning, ...plain } of combinations(choices)) {
+    const point: Point = { base, poisoning, defence, tuning, context, axes: undefined };
     for (const seed of seeds) {
       // The sections have passed the schema from which the type is generated.
       const config = {
@@ -76,10 +83,12 @@ export function buildGrid(options: GridOptions): Grid {
         poisoning: poisoning.poisoning,
         adapter: tuning.adapter,
         train: tuning.train,
+        ...(defence.defence === undefined ? {} : { defence: defence.defence }),
         ...(base === null ? {} : { base: base.base }),
       } as unknown as Cell;
       const kept = [
         some(poisoning.when, config),
+        some(defence.when, config),
         some(tuning.when, config),
         ...(base === null
           ? []
@@ -135,12 +144,13 @@ function firstOfItsKind(
 
 type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Pick<
   Point,
-  'base' | 'poisoning' | 'tuning'
+  'base' | 'poisoning' | 'defence' | 'tuning'
 >;
 
 function* combinations({
   base: bases,
   poisoning: poisonings,
+  defence: defences,
   tuning: tunings,
   plain,
 }: Choices): Generator<Combination> {
@@ -148,24 +158,26 @@ function* combinations({
     for (const data of plain.data)
       for (const base of bases)
         for (const poisoning of poisonings)
-          for (const tuning of tunings)
-            for (const head of plain.head)
-              for (const evaluate of plain.evaluate)
-                for (const ntk of plain.ntk)
-                  for (const fisher of plain.fisher)
-                    for (const theory of plain.theory)
-                      yield {
-                        model,
-                        data,
-                        base,
-                        poisoning,
-                        tuning,
-                        head,
-                        evaluate,
-                        ntk,
-                        fisher,
-                        theory,
-                      };
+          for (const defence of defences)
+            for (const tuning of tunings)
+              for (const head of plain.head)
+                for (const evaluate of plain.evaluate)
+                  for (const ntk of plain.ntk)
+                    for (const fisher of plain.fisher)
+                      for (const theory of plain.theory)
+                        yield {
+                          model,
+                          data,
+                          base,
+                          poisoning,
+                          defence,
+                          tuning,
+                          head,
+                          evaluate,
+                          ntk,
+                          fisher,
+                          theory,
+                        };
 }
 
 interface CellContext {
@@ -177,6 +189,7 @@ interface CellContext {
 interface Point {
   readonly base: BaseChoice | null;
   readonly poisoning: PoisoningChoice;
+  readonly defence: DefenceChoice;
   readonly tuning: TuningChoice;
   readonly context: CellContext;
   axes: JsonObject | undefined;

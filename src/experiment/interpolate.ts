@@ -11,7 +11,7 @@ import type { Entry, MapNode, Node, Scalar, ScalarNode } from './node.ts';
 import { child, descend, mapChildren } from './node.ts';
 import { fieldOf } from './pattern.ts';
 import type { Shapes, VariantSection } from './schema.ts';
-import { isVariantSection } from './schema.ts';
+import { isVariantSection, PLUGIN_OF } from './schema.ts';
 import { looksSecret, secretsOf } from './secrets.ts';
 import { composed, shapeOf } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
@@ -165,7 +165,7 @@ class Interpolation {
       ? this.variantDefault(start === this.root ? undefined : start, head, rest)
       : this.context.fields.get(name);
     if (value === DIFFERS) {
-      const plugins = head === 'poisoning' ? 'attacks' : 'adapters';
+      const plugins = isVariantSection(head) ? `${PLUGIN_OF[head]}s` : 'plugins';
       this.context.report(
         'bad-reference',
         node.span,

@@ -5,16 +5,17 @@ import type { MapNode, Node, Path, Span } from './node.ts';
 import { child, descend, withEntries } from './node.ts';
 import { fieldOf } from './pattern.ts';
 import type { Shapes } from './schema.ts';
-import { BASE, isVariantSection } from './schema.ts';
+import { BASE, cellField, isVariantSection, NO_DEFENCE } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { isRecord } from './shape.ts';
 import { shapeOf } from './steps.ts';
-import type { BaseChoice, PoisoningChoice, TuningChoice } from './variants.ts';
+import type { BaseChoice, DefenceChoice, PoisoningChoice, TuningChoice } from './variants.ts';
 
 /** The variants that a cell was made from. */
 export interface Chosen {
   readonly base: BaseChoice | null;
   readonly poisoning: PoisoningChoice;
+  readonly defence: DefenceChoice;
   readonly tuning: TuningChoice;
 }
 
@@ -27,10 +28,11 @@ export class FieldLocator {
   /**
    * Returns the span of a field's value, or of the nearest enclosing field if it is not written.
    */
-  locate(path: Path, cell: Cell, { base, poisoning, tuning }: Chosen): Span {
+  locate(path: Path, cell: Cell, { base, poisoning, defence, tuning }: Chosen): Span {
     const [first, ...rest] = path,
       head = String(first);
-    const entry = this.root.entries.get(head === 'seed' ? 'seeds' : head);
+    const written: Readonly<Record<string, string>> = { seed: 'seeds', defence: 'defences' };
+    const entry = this.root.entries.get(written[head] ?? head);
     // The base is a spec of its own: its sections take the place of the cell's.
     if (
       head === BASE &&
@@ -40,13 +42,15 @@ export class FieldLocator {
       entry?.value.kind === 'map'
     ) {
       const locator = new FieldLocator(withEntries(entry.value, [['name', entry]]), this.shapes);
-      return locator.locate(rest, { ...cell, ...cell.base }, { ...base, base: null });
+      return locator.locate(rest, { ...cell, ...cell.base }, { ...base, defence, base: null });
     }
     switch (head) {
       case 'seed':
         return this.item(entry?.value, cell.seed) ?? entry?.key ?? this.start();
       case 'poisoning':
         return this.field(poisoning.node, rest, path, cell, entry?.key);
+      case 'defence':
+        return this.field(defence.node, rest, path, cell, entry?.key);
       case 'adapter':
         return this.field(tuning.node, rest, path, cell, entry?.key);
       case 'train':
@@ -75,7 +79,8 @@ export class FieldLocator {
   ): Span {
     if (node === undefined) return section ?? this.start();
     // A variant of a list has no key of its own.
-    const isListed = isVariantSection(path[0]) && child(this.root, path[0])?.kind === 'list';
+    const section0 = path[0] === cellField('defences') ? 'defences' : path[0];
+    const isListed = isVariantSection(section0) && child(this.root, section0)?.kind === 'list';
     const around = isListed ? node.span : (section ?? node.span);
     const found = descend(node, rest);
     if (found.depth < rest.length) return found.key ?? around;
@@ -98,6 +103,8 @@ export class FieldLocator {
     let schema: Schema | undefined;
     if (section === 'poisoning')
       schema = shapeOf(this.shapes.variants.poisoning, cell.poisoning.attack);
+    else if (section === cellField('defences'))
+      schema = this.shapes.variants.defences.byName.get(cell.defence?.defence ?? NO_DEFENCE);
     else if (section === 'adapter')
       schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
     else schema = this.shapes.root.properties?.[section ?? ''];

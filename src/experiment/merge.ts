@@ -6,7 +6,11 @@ import { withEntries } from './node.ts';
  * The field that names a section's plugin. A layer that names one replaces the section, since
  * another plugin has other parameters.
  */
-const discriminators: Readonly<Record<string, string>> = { poisoning: 'attack', adapter: 'type' };
+const discriminators: Readonly<Record<string, string>> = {
+  poisoning: 'attack',
+  defences: 'defence',
+  adapter: 'type',
+};
 /** Fields of `train` that replace each other. */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 

@@ -5,9 +5,9 @@ import type { WrittenField } from './fields.ts';
 import { fieldsBelow, variantsOf } from './fields.ts';
 import type { MapNode } from './node.ts';
 import { child } from './node.ts';
-import { fieldOf } from './pattern.ts';
+import { DEFENCE, fieldOf, valueOf } from './pattern.ts';
 import type { Shapes } from './schema.ts';
-import { BASE, sections } from './schema.ts';
+import { BASE, NO_DEFENCE, sections } from './schema.ts';
 import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
 import { baseSpec, plainSections, tuningsOf } from './variants.ts';
 
@@ -42,7 +42,12 @@ export function namesOf(
     `${BASE}.`,
   );
   for (const [path, count] of baseAxes) others.set(path, count);
-  const varying = new Set([...own.varying, ...base.varying]);
+  const defences = variation(
+    choices.defence.map(({ defence }) => defence ?? { defence: NO_DEFENCE }),
+    ({ defence }) => defence,
+    (value) => flatten(value, 'defence'),
+  );
+  const varying = new Set([...own.varying, ...base.varying, ...defences.varying]);
   // A list is part of the name only if it differs between cells: others are long and say nothing.
   const isNamed = (path: string, value: Json): boolean =>
     !Array.isArray(value) || varying.has(path);
@@ -59,6 +64,8 @@ export function namesOf(
   const axes = (cell: Cell): JsonObject => {
     const named: { [path: string]: Json } = {};
     for (const [path, value] of ownPairs(cell.poisoning, 'poisoning')) named[path] = value;
+    for (const [path, value] of cell.defence ? ownPairs(cell.defence, 'defence') : [])
+      named[path] = value;
     for (const [path, value] of ownPairs(cell.adapter, 'adapter')) named[path] = value;
     for (const section of ['poisoning', 'adapter'] as const) {
       if (cell.base)
@@ -76,6 +83,8 @@ export function namesOf(
     /^(base\.)?train\./.test(path) ? varying.has(path) : (others.get(path) ?? 0) > 1;
   const paths = [
     ...own.paths,
+    ...(defences.plugins.size > 1 ? [DEFENCE] : []),
+    ...defences.varying,
     ...base.paths,
     ...[...others.keys()].filter(isVarying),
     ...(seeds.length > 1 ? ['seed'] : []),
@@ -90,7 +99,7 @@ export function namesOf(
   const label = (cell: Cell): string =>
     parts
       .flatMap(({ steps, short }) => {
-        const value = fieldOf(cell, steps);
+        const value = valueOf(cell, steps);
         return value === undefined ? [] : [`${short}=${inLabel(value)}`];
       })
       .join(' ') ||
@@ -239,6 +248,7 @@ function shorten(
 ): { readonly steps: readonly string[]; readonly short: string }[] {
   const natural: Readonly<Record<string, string>> = {
     'poisoning.attack': 'attack',
+    [DEFENCE]: 'defence',
     'adapter.type': 'adapter',
   };
   return paths.map((path) => {

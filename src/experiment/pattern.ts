@@ -2,7 +2,7 @@
 import type { Cell, Json, JsonObject } from '../api.ts';
 import type { Report } from './faults.ts';
 import type { Node, Span } from './node.ts';
-import { BASE, ownFirst, sections } from './schema.ts';
+import { BASE, cellField, NO_DEFENCE, ownFirst, sections } from './schema.ts';
 import { didYouMean, either, nearest } from './suggest.ts';
 
 export interface Pattern {
@@ -16,7 +16,7 @@ type Test = (value: Json) => boolean;
 
 /** Returns the fields that a pattern may name: those of a cell, and its seed. */
 export function patternFields(fields: ReadonlyMap<string, unknown>): readonly string[] {
-  const heads: readonly string[] = [...sections, BASE];
+  const heads: readonly string[] = [...sections.map(cellField), BASE];
   const isOfCell = (path: string): boolean => heads.includes(path.split('.')[0] ?? '');
   return [...[...fields.keys()].filter(isOfCell), 'seed'];
 }
@@ -42,12 +42,16 @@ export function readPattern(
   return whole ? patternOf(node.span, tests) : undefined;
 }
 
+/** The field that names a cell's defence. */
+export const DEFENCE = 'defence.defence';
+
 /**
- * The short names by which labels call the two plugins. The adapter's is `type` if its parameters
+ * The short names by which labels call the plugins. The adapter's is `type` if its parameters
  * are written beside it.
  */
 const shortNames: ReadonlyMap<string, string> = new Map([
   ['attack', 'poisoning.attack'],
+  ['defence', DEFENCE],
   ['adapter', 'adapter.type'],
   ['type', 'adapter.type'],
 ]);
@@ -84,7 +88,7 @@ export const patternOf = (
   at,
   matches: (cell) =>
     tests.every(([path, test]) => {
-      const value = fieldOf(cell, path);
+      const value = valueOf(cell, path);
       return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
     }),
 });
@@ -99,6 +103,10 @@ export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json 
   }
   return value as Json | undefined;
 }
+
+/** Returns the value of a cell's field. The defence of a cell without one is `none`. */
+export const valueOf = (cell: Cell, path: readonly string[]): Json | undefined =>
+  fieldOf(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
 function testOf(node: Node): Test {
   switch (node.kind) {

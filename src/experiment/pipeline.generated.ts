@@ -66,6 +66,7 @@ export interface Cell {
   data: DataSpec;
   base?: BaseSpec;
   poisoning?: PoisoningSpec;
+  defences?: DefenceSpec;
   adapter?: AdapterSpec;
   head?: HeadSpec;
   train?: TrainSpec;
@@ -184,6 +185,11 @@ export interface ModelSpec {
 export interface DataSpec {
   train: SplitSpec;
   validation: SplitSpec;
+  clean?: SplitSpec;
+  /**
+   * The share of the validation rows that a defender is given as clean rows, where `data.clean` is left out. They are drawn by a random stream of its own that depends on neither seed nor cell, ⌊share·N⌋ of N rows, but at least one, and every cell with a defence is evaluated on the others. Default: 0.2.
+   */
+  clean_share?: number;
   /**
    * Class names in the order of their label ids, for both splits. Default: the sorted labels of the whole training file, before `limit`.
    *
@@ -448,6 +454,16 @@ export interface TrainSpec {
    * Whether loss, learning rate and curves are also written to a TensorBoard event file, `tensorboard/events.out.tfevents`.
    */
   tensorboard?: boolean;
+}
+/**
+ * What a defender does. A list is a list of variants, each a defence with its parameters, or its name alone; the grid has the cells of all of them. `none` is a cell without a defence. Default: none.
+ */
+export interface DefenceSpec {
+  /**
+   * The defence plugin, or `none`.
+   */
+  defence?: string;
+  [k: string]: unknown;
 }
 /**
  * What turns hidden states into logits.

@@ -3,7 +3,15 @@ import { stringify } from 'yaml';
 import type { Json, JsonObject } from '../api.ts';
 import { WHEN } from './compose.ts';
 import type { Shapes } from './schema.ts';
-import { BASE, fieldsOf, isVariantSection, sections, shapesOf } from './schema.ts';
+import {
+  BASE,
+  cellField,
+  fieldsOf,
+  isVariantSection,
+  PLUGIN_OF,
+  sections,
+  shapesOf,
+} from './schema.ts';
 import type { Schema } from './shape.ts';
 import {
   declaredField,
@@ -47,8 +55,8 @@ export interface Reference {
    * name, and none if there is no field at this path.
    */
   find(path: string): readonly FieldDoc[];
-  /** Returns the parameters of an attack, an adapter or a scorer. */
-  parameters(kind: 'attack' | 'adapter' | 'scorer', name: string): readonly FieldDoc[];
+  /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
+  parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[];
   /** Returns the paths that the writer of an unknown path may have meant. */
   meant(path: string): readonly string[];
 }
@@ -63,7 +71,7 @@ interface Place {
 }
 
 const WHEN_OF = 'poisoning.when';
-const SECTION_OF = { attack: 'poisoning', adapter: 'adapter' } as const;
+const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter' } as const;
 
 /** Returns the reference of the fields of a spec that may name these plugins. */
 export function referenceOf(registry: SpecRegistry): Reference {
@@ -122,7 +130,9 @@ function scorerParameters({ scorers }: Shapes, name: string): FieldDoc[] {
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
 function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
-  const [head, ...rest] = steps;
+  const [written, ...rest] = steps;
+  // A cell's field `defence` is written under `defences`.
+  const head = written === cellField('defences') ? 'defences' : written;
   const { root } = shapes;
   if (head === undefined)
     return fieldsIn(root, { steps: [], of: null, beside: {}, required: false });
@@ -159,7 +169,7 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
       required: false,
     });
   if (Object.hasOwn(top.properties ?? {}, field)) return descend(top, rest, place);
-  const kind = head === 'poisoning' ? 'attack' : 'adapter';
+  const kind = PLUGIN_OF[head];
   return [...byName].flatMap(([name, schema]) =>
     descend(schema, rest, { ...place, of: `${kind} ${name}`, beside: { [discriminator]: name } }),
   );

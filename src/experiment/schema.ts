@@ -17,6 +17,7 @@ export const sections = [
   'model',
   'data',
   'poisoning',
+  'defences',
   'adapter',
   'head',
   'train',
@@ -31,14 +32,31 @@ export type Section = (typeof sections)[number];
 export interface Shapes {
   readonly root: Schema;
   readonly section: Readonly<Record<Section, Schema>>;
-  /** The two sections whose fields depend on a plugin. */
+  /** The sections whose fields depend on a plugin. */
   readonly variants: Readonly<Record<VariantSection, VariantShape>>;
   /** The schema of each scorer's parameters and of `scorer`, by name. */
   readonly scorers: ReadonlyMap<string, Schema>;
 }
 
-export type VariantSection = 'poisoning' | 'adapter';
-export const variantSections: readonly VariantSection[] = ['poisoning', 'adapter'];
+export type VariantSection = 'poisoning' | 'defences' | 'adapter';
+export const variantSections: readonly VariantSection[] = ['poisoning', 'defences', 'adapter'];
+
+/** The kind of plugin that each of these sections names. */
+export const PLUGIN_OF = {
+  poisoning: 'attack',
+  defences: 'defence',
+  adapter: 'adapter',
+} as const satisfies Record<VariantSection, string>;
+
+/** What a cell without a defence has in the place of one. */
+export const NO_DEFENCE = 'none';
+
+/**
+ * Returns the field of a cell that a section of the spec becomes. `defences` lists variants, of
+ * which a cell has one, as its `defence`, or none.
+ */
+export const cellField = (section: string): string =>
+  section === 'defences' ? 'defence' : section;
 
 export interface VariantShape {
   /** The field that names the plugin. */
@@ -49,7 +67,7 @@ export interface VariantShape {
 }
 
 export const isVariantSection = (name: string | number | undefined): name is VariantSection =>
-  name === 'poisoning' || name === 'adapter';
+  name === 'poisoning' || name === 'defences' || name === 'adapter';
 
 /**
  * The section that describes the training before the cell's own. It is a spec within the spec, with
@@ -104,10 +122,17 @@ export function shapesOf(registry: SpecRegistry): Shapes {
     scorers,
     variants: {
       poisoning: variantShape(section.poisoning, 'attack', registry.attacks, ['when', 'steps']),
+      defences: variantShape(section.defences, 'defence', defencesOf(registry), ['when']),
       adapter: variantShape(section.adapter, 'type', registry.adapters, ['when', 'train']),
     },
   };
 }
+
+/** The defences, and `none`, which is not a plugin. */
+const defencesOf = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
+  { name: NO_DEFENCE, params: { type: 'object', properties: {} } },
+  ...defences.filter(({ name }) => name !== NO_DEFENCE),
+];
 
 /** Fills in plugin names and URI schemes where the schema file says only "a string". */
 function fillNames(root: Schema, registry: SpecRegistry): Schema {
@@ -136,11 +161,14 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     ['model.architecture', named('model', registry.models)],
     ['model.source', fromSource],
     ['poisoning.attack', named('attack', namesOf(registry.attacks))],
+    ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
     ['data.train.format', format],
     ['data.train.source', fromSource],
     ['data.validation.format', format],
     ['data.validation.source', fromSource],
+    ['data.clean.format', format],
+    ['data.clean.source', fromSource],
   ];
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
@@ -232,7 +260,7 @@ export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> 
     if (key === BASE)
       for (const [own, below] of Object.entries(field.properties ?? {}))
         section(own, below, `${key}.${own}`);
-    else section(key, field, key);
+    else section(key, field, cellField(key));
   }
   return fields;
 }

@@ -10,7 +10,7 @@ import type { MapNode, Node, Scalar, Span } from './node.ts';
 import { child, createSource } from './node.ts';
 import { parseYaml } from './parse.ts';
 import type { Pattern } from './pattern.ts';
-import { fieldNamed, fieldOf, patternOf, readPattern } from './pattern.ts';
+import { fieldNamed, patternOf, readPattern, valueOf } from './pattern.ts';
 import { show } from './shape.ts';
 import { didYouMean, either, nearest } from './suggest.ts';
 
@@ -160,7 +160,7 @@ function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefine
   const seen = new Set<Json>(),
     name = `"${path.join('.')}"`;
   for (const cell of cells) {
-    const value = fieldOf(cell, path);
+    const value = valueOf(cell, path);
     for (const one of Array.isArray(value) ? value : value === undefined ? [] : [value])
       seen.add(one as Json);
   }

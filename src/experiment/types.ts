@@ -107,6 +107,8 @@ export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
+  /** The defences. None if left out. */
+  readonly defences?: readonly PluginShape[];
   /** The scorers. None if left out. */
   readonly scorers?: readonly PluginShape[];
   /** The names of the stages. */

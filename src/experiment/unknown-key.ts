@@ -3,7 +3,7 @@ import type { ExplainContext } from './explain.ts';
 import type { Node, Path } from './node.ts';
 import { child, fieldName } from './node.ts';
 import type { VariantSection } from './schema.ts';
-import { isStepPath, isVariantSection, ownFirst, variantSectionOf } from './schema.ts';
+import { isStepPath, isVariantSection, ownFirst, PLUGIN_OF, variantSectionOf } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { declaredField } from './shape.ts';
 import { all, didYouMean, either, nearest } from './suggest.ts';
@@ -88,7 +88,7 @@ function explainUnknownParameter(
   const written = child(map, discriminator);
   const plugin =
     written?.kind === 'scalar' && typeof written.value === 'string' ? written.value : defaultName;
-  const kind = section === 'poisoning' ? 'attack' : 'adapter';
+  const kind = PLUGIN_OF[section];
   const close = nearest(key, siblings);
   const owners = [...byName]
     .filter(([, shape]) => declaredField(shape, key) !== undefined)

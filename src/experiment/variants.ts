@@ -1,6 +1,6 @@
 /**
- * The choices that a grid combines: the values of each section. A value of `poisoning` or `adapter`
- * also records the variant that it came from.
+ * The choices that a grid combines: the values of each section. A value of `poisoning`, `defences`
+ * or `adapter` also records the variant that it came from.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { countExpanded, expand, isAxis } from './expand.ts';
@@ -11,7 +11,7 @@ import type { MapNode, Node } from './node.ts';
 import { child, withEntries } from './node.ts';
 import type { Pattern } from './pattern.ts';
 import type { Section, Shapes } from './schema.ts';
-import { BASE, isVariantSection, sections } from './schema.ts';
+import { BASE, isVariantSection, NO_DEFENCE, sections } from './schema.ts';
 
 /** A value of `poisoning`. */
 export interface PoisoningChoice {
@@ -24,6 +24,14 @@ export interface PoisoningChoice {
   readonly when: (Pattern | null)[];
 }
 
+/** A value of `defences`. */
+export interface DefenceChoice {
+  /** Undefined where the value is `none`. */
+  readonly defence: JsonObject | undefined;
+  readonly node: MapNode | undefined;
+  readonly when: (Pattern | null)[];
+}
+
 /** A value of `adapter`, with `train` after the adapter's own overrides. */
 export interface TuningChoice {
   readonly adapter: JsonObject;
@@ -33,7 +41,7 @@ export interface TuningChoice {
   readonly when: (Pattern | null)[];
 }
 
-export type PlainSection = Exclude<Section, 'poisoning' | 'adapter' | 'train'>;
+export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
 export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
@@ -54,6 +62,7 @@ export interface Choices {
   readonly base: readonly (BaseChoice | null)[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
+  readonly defence: readonly DefenceChoice[];
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
@@ -137,15 +146,21 @@ export function countCells(root: MapNode, shapes: Shapes): number {
   );
   const base = baseSpec(root);
   return (
-    plain * countTrainings(root, shapes) * (base === undefined ? 1 : countTrainings(base, shapes))
+    plain *
+    countVariants(root, 'defences', shapes) *
+    countTrainings(root, shapes) *
+    (base === undefined ? 1 : countTrainings(base, shapes))
   );
 }
 
-function countTrainings(root: MapNode, shapes: Shapes): number {
-  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).reduce(
+const countVariants = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
+  variantsOf(root, section, shapes.variants[section]).reduce(
     (sum, variant) => sum + countExpanded(withoutSpecials(variant.node), schemaOf(variant), {}),
     0,
   );
+
+function countTrainings(root: MapNode, shapes: Shapes): number {
+  const poisoning = countVariants(root, 'poisoning', shapes);
   const tuning = tuningsOf(root, shapes).reduce(
     (sum, variant) =>
       sum +
@@ -166,6 +181,7 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
   return {
     base: base === undefined ? [null] : basesOf(trainingsOf(base, shapes, whenOf)),
     ...trainingsOf(root, shapes, whenOf),
+    defence: defencesOf(root, shapes, whenOf),
     plain: {
       model: plain('model'),
       data: plain('data'),
@@ -220,6 +236,20 @@ function trainingsOf(
     }
   });
   return { poisoning, tuning };
+}
+
+function defencesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
+  const intern = interning();
+  return unique<DefenceChoice>((add) => {
+    for (const variant of variantsOf(root, 'defences', shapes.variants.defences)) {
+      const { node } = variant,
+        when = whenOf(node);
+      for (const { id, value } of ownValues(variant).map(intern)) {
+        const defence = value['defence'] === NO_DEFENCE ? undefined : value;
+        add(String(id), () => ({ defence, node, when: [] }), when);
+      }
+    }
+  });
 }
 
 /** Returns every value of a variant: the plugin's name and parameters. */

@@ -1,6 +1,6 @@
 /**
- * Keeps attacks from writing to rows. If one could, a data set would change without a trace in the
- * receipt or in the evaluation.
+ * Keeps attacks and defences from writing to rows. If one could, a data set would change without a
+ * trace in the receipt or in the evaluation.
  */
 import type { Row } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -13,18 +13,22 @@ export const readOnly = (rows: readonly Row[]): readonly Row[] =>
 const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property/;
 
 /**
- * Calls an attack. Throws `UserFault` if the attack writes to a frozen value, and otherwise
- * whatever the attack throws.
+ * Calls an attack or a defence. Throws `UserFault` if it writes to a frozen value, and otherwise
+ * whatever it throws.
  */
-export async function asking<T>(attack: string, call: () => T | Promise<T>): Promise<T> {
+export async function asking<T>(
+  name: string,
+  call: () => T | Promise<T>,
+  kind: 'attack' | 'defence' = 'attack',
+): Promise<T> {
   try {
     return await call();
   } catch (error) {
     if (!(error instanceof TypeError) || !WRITE.test(error.message)) throw error;
     throw new UserFault(
-      `the attack "${attack}" wrote to what it may only read (${error.message})`,
-      'the rows that an attack is handed are read-only: return copies, `{ ...row, text }` for a ' +
-        'row, `[...rows]` for a list to sort or add to',
+      `the ${kind} "${name}" wrote to what it may only read (${error.message})`,
+      `the rows that ${kind === 'attack' ? 'an attack' : 'a defence'} is handed are read-only: ` +
+        'return copies, `{ ...row, text }` for a row, `[...rows]` for a list to sort or add to',
     );
   }
 }

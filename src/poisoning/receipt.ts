@@ -85,7 +85,7 @@ export function rowsDigest(rows: readonly Row[]): string {
   return `sha256:${hash.digest('hex')}`;
 }
 
-const content = (row: Row): Content => ({
+export const contentOf = (row: Row): Content => ({
   text: row.text,
   ...(row.text_pair === undefined ? {} : { text_pair: row.text_pair }),
   label: row.label,
@@ -147,15 +147,15 @@ export function makeReceipt(
         return {
           id: row.id,
           index,
-          original: content(original),
-          new: content(row),
+          original: contentOf(original),
+          new: contentOf(row),
           ...by(poisoner.get(index)),
         };
       }),
     negatives: poisoned.negatives.map((row, i) => ({
       id: row.id,
       index: clean.length + i,
-      ...content(row),
+      ...contentOf(row),
       ...by(adders[i]),
     })),
   };

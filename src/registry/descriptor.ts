@@ -2,7 +2,7 @@
  * Checks the shape of a descriptor when its module is loaded, because anyone can write a plugin, in
  * plain JavaScript too.
  */
-import { UserFault } from '../api.ts';
+import { DEFENCE_MOMENTS, UserFault } from '../api.ts';
 import type { PluginKind } from './types.ts';
 
 type Check = (value: unknown) => boolean;
@@ -30,6 +30,25 @@ const CITATION: Field = { check: (value) => typeof value === 'string', expected:
 const TRUTH: Field = { check: truth, expected: 'true or false' };
 const METHOD: Field = { check: method, expected: 'a function' };
 const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
+const OPTIONAL_METHOD: Field = { check: optional(method), expected: 'a function' };
+const TASKS: Field = {
+  check: optional((value) => Array.isArray(value) && value.every(oneOf('classes', 'completion'))),
+  expected: 'a list of "classes" and "completion"',
+};
+
+const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
+  names.some((name) => method((value as { readonly [name: string]: unknown })[name]));
+const NEEDS = oneOf('clean', 'model', 'receipt');
+const isHook: Check = (value) => {
+  const needs = object(value) ? (value as { needs?: unknown }).needs : null;
+  return Array.isArray(needs) && needs.every(NEEDS) && hasMethod(value, 'load');
+};
+/** The check of a part of a defence that has code of its own. */
+const HOOK: Field = {
+  check: optional(isHook),
+  expected:
+    'an object with `needs` (a list of "clean", "model" and "receipt") and a function `load`',
+};
 
 const COMMON: { readonly [field: string]: Field } = {
   name: {
@@ -45,13 +64,8 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
       check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value),
       expected: '"none", "untargeted" or "backdoor"',
     },
-    tasks: {
-      check: optional(
-        (value) => Array.isArray(value) && value.every(oneOf('classes', 'completion')),
-      ),
-      expected: 'a list of "classes" and "completion"',
-    },
-    check: { check: optional(method), expected: 'a function' },
+    tasks: TASKS,
+    check: OPTIONAL_METHOD,
     triggerAll: { check: optional(method), expected: 'a function' },
     falseTrigger: { check: optional(method), expected: 'a function' },
     learns: { check: optional((value) => value === true), expected: 'true, or left out' },
@@ -67,6 +81,30 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     citation: CITATION,
     params: OBJECT,
     poison: METHOD,
+  },
+  defence: {
+    citation: CITATION,
+    params: OBJECT,
+    tasks: TASKS,
+    acts: OPTIONAL_METHOD,
+    uses: OPTIONAL_METHOD,
+    check: OPTIONAL_METHOD,
+    rows: HOOK,
+    inputs: HOOK,
+    detection: HOOK,
+    training: {
+      check: optional((value) => object(value) && hasMethod(value, 'load', 'adapter')),
+      expected: 'an object with a function `load` or `adapter`',
+    },
+    model: {
+      check: optional(
+        (value) =>
+          object(value) &&
+          (method((value as { retrain?: unknown }).retrain) ||
+            isHook((value as { edit?: unknown }).edit)),
+      ),
+      expected: 'an object with `edit` or a function `retrain`',
+    },
   },
   source: {
     locate: METHOD,
@@ -110,6 +148,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
 /** The fields of a spec beside a plugin's own parameters, whose names these can't have. */
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
+  defence: ['defence', 'when'],
   adapter: ['type', 'train', 'when'],
   scorer: ['scorer'],
 };
@@ -131,8 +170,8 @@ export function checkDescriptor(
   file: string,
 ): { readonly kind: PluginKind; readonly name: string } {
   const hint =
-    'export default defineAttack({ … }), defineStage, defineModel, defineAdapter, ' +
-    'defineSource, defineDataset, defineScorer or defineExecutor';
+    'export default defineAttack({ … }), defineDefence, defineStage, defineModel, ' +
+    'defineAdapter, defineSource, defineDataset, defineScorer or defineExecutor';
   if (typeof exported !== 'object' || exported === null) {
     throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
   }
@@ -155,6 +194,8 @@ export function checkDescriptor(
       if (!method(descriptor[field]))
         faults.push(`${field} must be a function in a backdoor; it is ${show(descriptor[field])}`);
   }
+  if (kind === 'defence' && DEFENCE_MOMENTS.every((moment) => descriptor[moment] === undefined))
+    faults.push(`it must have at least one of ${DEFENCE_MOMENTS.join(', ')}`);
   for (const name of RESERVED[kind] ?? [])
     if (
       object((descriptor.params as { properties?: unknown } | undefined)?.properties) &&

@@ -7,6 +7,7 @@ import type {
   AnyPlugin,
   AttackDescriptor,
   DatasetDescriptor,
+  DefenceDescriptor,
   Digest,
   ExecutorDescriptor,
   ModelDescriptor,
@@ -20,6 +21,7 @@ export type PluginKind = AnyPlugin['kind'];
 /** The type of each kind's descriptor. */
 export interface Descriptors {
   readonly attack: AttackDescriptor;
+  readonly defence: DefenceDescriptor;
   readonly source: SourceDescriptor;
   readonly dataset: DatasetDescriptor;
   readonly model: ModelDescriptor;

@@ -11,12 +11,20 @@ export interface Labels {
   readonly attackLabel: string;
   /** `LoRA r = 4`, followed by what varies in its training: `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
-  /** The other axes that vary, `train.limit = 600`; empty if none does. */
+  /**
+   * The defence, if any cell has one, and the other axes that vary: `no defence`, `onion, at = rows,
+   * limit = 600`; empty if there is nothing to tell.
+   */
   readonly setting: string;
+  /** The defence with what varies in it: `onion, at = rows`; empty if the cell has none. */
+  readonly defence: string;
 }
 
 /** An attack at one dose in one setting: conditions are compared within such a block. */
-export const blockLabel = ({ attackLabel, setting }: Labels): string =>
+export const blockLabel = ({
+  attackLabel,
+  setting,
+}: Pick<Labels, 'attackLabel' | 'setting'>): string =>
   setting === '' ? attackLabel : `${attackLabel} · ${setting}`;
 
 /** The prefix of the axes of a cell's base. */
@@ -57,6 +65,15 @@ export function axisName(path: string): string {
 
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
+
+/** The axis that names a cell's defence. A cell that lacks it has none. */
+export const DEFENCE = 'defence.defence';
+
+/** The defence of a cell; null if it has none. */
+export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => {
+  const name = axes[DEFENCE];
+  return typeof name === 'string' ? name : null;
+};
 
 /** Axes whose absence turns off what they name. */
 const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio'];
@@ -135,6 +152,8 @@ export function createLabeller(
   const vary = varyingPaths(cells);
   const variesInAttack = varyingWithin(cells, ({ attack }) => attack);
   const variesInAdapter = varyingWithin(cells, ({ adapter }) => adapter);
+  const variesInDefence = varyingWithin(cells, (cell) => defenceOf(cell) ?? '');
+  const defended = cells.some((cell) => defenceOf(cell) !== null);
   const namesTraining = trainingAxes(cells);
 
   const attackLabel = (cell: ReportCell, drawn?: string): string => {
@@ -162,21 +181,35 @@ export function createLabeller(
     return `${title}${paths[0] === 'adapter.rank' ? ' ' : ', '}${parts}`;
   };
 
-  const setting = (cell: ReportCell, drawn?: string): string =>
+  const defenceLabel = (cell: ReportCell, drawn?: string): readonly string[] => {
+    const name = defenceOf(cell);
+    if (!defended || drawn === DEFENCE) return [];
+    if (name === null) return ['no defence'];
+    const parts = pathsOf(cell)
+      .filter((path) => path.startsWith('defence.') && path !== DEFENCE && path !== drawn)
+      .filter((path) => variesInDefence(cell, path))
+      .map((path) => axisText(path, cell));
+    return [name, ...parts];
+  };
+
+  const otherAxes = (cell: ReportCell, drawn?: string): readonly string[] =>
     pathsOf(cell)
-      .filter((path) => !/^(poisoning|adapter|train)\./.test(path))
+      .filter((path) => !/^(poisoning|defence|adapter|train)\./.test(path))
       .filter((path) => path !== drawn && vary.has(path))
       // The poisoning of a base is named by the attack, unless the cell has an attack of its own.
       .filter(
         (path) =>
           !(path.startsWith(`${BASE}poisoning.`) && (cell.ofBase || cell.family === 'none')),
       )
-      .map((path) => axisText(path, cell))
-      .join(', ');
+      .map((path) => axisText(path, cell));
+
+  const setting = (cell: ReportCell, drawn?: string): string =>
+    [...defenceLabel(cell, drawn), ...otherAxes(cell, drawn)].join(', ');
 
   return (cell, drawn) => ({
     attackLabel: attackLabel(cell, drawn),
     adapterLabel: adapterLabel(cell, drawn),
     setting: setting(cell, drawn),
+    defence: defenceOf(cell) === null ? '' : defenceLabel(cell).join(', '),
   });
 }

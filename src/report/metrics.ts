@@ -15,9 +15,11 @@ export interface MetricNote {
   /** The sentence in a completion task. Default: `meaning`. */
   readonly ofAnswers?: string;
   /** The table of the results chapter that shows it. */
-  readonly table: 'task' | 'attack' | 'check';
+  readonly table: 'task' | 'attack' | 'check' | 'defence';
   /** Whether adapters are compared by it. */
   readonly compared?: true;
+  /** Whether only a cell with a defence has it. */
+  readonly defended?: true;
 }
 
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
@@ -117,6 +119,60 @@ export const ASR_BEFORE = evaluated({
     'that the other metrics are measured after',
 });
 
+export const ASR_UNDEFENDED = evaluated({
+  metric: 'asr_undefended',
+  defended: true,
+  table: 'attack',
+  label: 'Undefended',
+  meaning: 'ASR of the same training, rows and seed without the defence',
+});
+export const ASR_REMOVED = evaluated({
+  metric: 'asr_removed',
+  defended: true,
+  table: 'attack',
+  label: 'Removed',
+  meaning: 'that ASR minus the ASR with the defence',
+});
+export const ACCURACY_COST = evaluated({
+  metric: 'accuracy_cost',
+  defended: true,
+  table: 'task',
+  label: 'Cost of defence',
+  meaning:
+    'clean accuracy of the same training, rows and seed without the defence minus clean accuracy ' +
+    'here; a rejected row counts as wrong',
+});
+
+/** What was judged, as in the names of the metrics. */
+const JUDGED = [
+  ['filter', 'training rows'],
+  ['inputs', 'validation rows with the trigger'],
+] as const;
+/** How well a defence finds what is poisoned. */
+export const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
+  (
+    [
+      ['precision', 'Precision', `share of ${poisoned}, among those that the defence suspects`],
+      ['recall', 'Recall', `share of the poisoned ${poisoned} that it suspects`],
+      ['frr', 'FRR', 'false rejection rate: share of the clean rows that it suspects'],
+      ['far', 'FAR', 'false acceptance rate: share of the poisoned rows that it does not suspect'],
+      [
+        'auroc',
+        'AUROC',
+        'chance that it gives a poisoned row a higher score than a clean one; a half is guessing',
+      ],
+    ] as const
+  ).map(([rate, label, meaning]) =>
+    evaluated({
+      metric: `${of}_${rate}`,
+      defended: true,
+      table: 'defence',
+      label: of === 'filter' ? label : `${label}, inputs`,
+      meaning,
+    }),
+  ),
+);
+
 /** The metrics in the order of the tables. A metric that no cell has is left out. */
 export const METRICS: readonly MetricNote[] = [
   ACCURACY,
@@ -124,6 +180,7 @@ export const METRICS: readonly MetricNote[] = [
   PREDICTED,
   DROP,
   DROP_BEFORE,
+  ACCURACY_COST,
   evaluated({
     metric: 'f1',
     table: 'task',
@@ -150,6 +207,33 @@ export const METRICS: readonly MetricNote[] = [
   ASR_UNTRIGGERED,
   ASR_ADDED,
   ASR_BEFORE,
+  ASR_UNDEFENDED,
+  ASR_REMOVED,
+  ...DETECTION,
+  evaluated({
+    metric: 'rejected_share',
+    defended: true,
+    table: 'defence',
+    label: 'Rejected',
+    meaning: 'share of untouched validation rows that the defence rejects',
+  }),
+  {
+    ...evaluated({
+      metric: 'model_score',
+      defended: true,
+      table: 'defence',
+      label: 'Score of the model',
+      meaning: 'how suspicious the defence finds the model',
+    }),
+    kind: 'plain',
+  },
+  evaluated({
+    metric: 'model_suspected',
+    defended: true,
+    table: 'defence',
+    label: 'Suspected',
+    meaning: 'share of the models, over seeds, that the defence says have a backdoor',
+  }),
   evaluated({
     metric: 'robust_accuracy',
     table: 'check',

@@ -191,6 +191,12 @@ export interface ReportCell {
   readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true;
+  /**
+   * Of a defence that scores rows: for training rows (`filter`) and for what the model is asked
+   * (`inputs`), the points of its ROC curve, from (0, 0) to (1, 1): the shares of clean and of
+   * poisoned rows that a threshold suspects.
+   */
+  readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts;
   /** Adapter plugin: `full`, `lora`, … */

@@ -6,7 +6,10 @@ import type { DataParams } from '../../../src/data/split-request.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
 import { checkPairs, checkParts } from './split-checks.ts';
 import { classesOf, labelParams, splitParams } from './split-params.ts';
-import { checkSameTask, checkTask } from './task-checks.ts';
+import { cellSplit, checkSameTask, checkTask } from './task-checks.ts';
+
+const splitOf = (split: unknown): SplitName =>
+  split === 'validation' || split === 'clean' ? split : 'train';
 
 export default defineStage<DataParams>({
   name: 'data',
@@ -17,14 +20,14 @@ export default defineStage<DataParams>({
   parts: { field: 'split', values: ['train', 'validation'] },
   define(cells, { with: options }) {
     const cell = onlyCell(cells);
-    const name: SplitName = options['split'] === 'validation' ? 'validation' : 'train';
+    const name = splitOf(options['split']);
     if (name === 'validation') {
       checkSameTask(cell);
       checkPairs(cell);
       checkParts(cell);
     }
     checkTask(cell, name);
-    const own = cell.data[name];
+    const own = cellSplit(cell, name);
     const { classes, disagreement } = classesOf(cell);
     const split = splitParams(own, name);
     // The validation rows take their classes from the training file, unless the spec names them.

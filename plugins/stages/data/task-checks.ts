@@ -4,6 +4,13 @@ import { isCompletion } from '../../../src/data/columns.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import { COMPLETION_FORMS, resolvedColumns } from './columns.ts';
 
+/** Returns a split of a cell. Throws if the cell has none of this name. */
+export function cellSplit({ data }: Cell, name: SplitName): CellSplit {
+  const split = data[name];
+  if (split === undefined) throw new Error(`the cell has no split data.${name}`);
+  return split;
+}
+
 export const taskOfSplit = (split: CellSplit, name: SplitName): Task =>
   isCompletion(resolvedColumns(split.columns, name)) ? 'completion' : 'classes';
 
@@ -12,8 +19,8 @@ export const taskOfSplit = (split: CellSplit, name: SplitName): Task =>
  * that has none.
  */
 export function checkTask(cell: Cell, name: SplitName): void {
-  const { head, data } = cell;
-  const split = data[name];
+  const { head } = cell;
+  const split = cellSplit(cell, name);
   const task = taskOfSplit(split, name);
   if (task === 'completion') checkClassless(cell, name);
   if (task === 'classes' && head.type === 'causal-lm')
@@ -34,8 +41,9 @@ export function checkTask(cell: Cell, name: SplitName): void {
     );
 }
 
-function checkClassless({ data }: Cell, name: SplitName): void {
-  const { classes, balance } = data[name];
+function checkClassless(cell: Cell, name: SplitName): void {
+  const { data } = cell;
+  const { classes, balance } = cellSplit(cell, name);
   const given = [
     ...(data.classes === undefined ? [] : [['data', 'classes']]),
     ...(classes === undefined ? [] : [['data', name, 'classes']]),

@@ -10,14 +10,25 @@ import {
   isOfBase,
   type Poisoning,
   type ScorerDescriptor,
+  type StageDefinition,
   type StageRequest,
-  startInputs,
   stepsOf,
+  undefended,
+  UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { scorerOf, type ScorerSettings } from '../../../src/scoring/settings.ts';
+import {
+  actsOn,
+  cleanRows,
+  defenceOf,
+  type DefenceParams,
+  defenceParts,
+  judgedModel,
+  trainingSet,
+} from '../../../src/stages/defended.ts';
 import {
   type ModelNames,
   modelNames,
@@ -37,6 +48,8 @@ export type Params = ModelNames & {
   readonly seed: number | null;
   /** How answers are written and scored. Absent for a classifier. */
   readonly completion?: Completion;
+  /** The defence, if it rejects or cleans what the model is asked. */
+  readonly defence?: DefenceParams;
 };
 
 export type Completion = {
@@ -115,6 +128,43 @@ function beforeOf(cell: Cell): { readonly before?: StageRequest } {
   return base === null ? {} : { before: { kind: 'evaluate', cell: base, section: 'base' } };
 }
 
+/** Returns the defence if it rejects or cleans what the model is asked; null otherwise. */
+function inputsDefence(
+  cell: Cell,
+  plugin: DefineRequest['plugin'],
+): ReturnType<typeof defenceParts> | null {
+  const defence = defenceOf(cell, plugin);
+  if (defence?.acts.has('inputs') !== true) return null;
+  if (cell.head.type === 'causal-lm')
+    throw new UserFault(
+      `the defence "${defence.name}" acts on what a classifier is asked, and the rows are prompts ` +
+        'and answers',
+      'Use a defence that acts on rows, on the training or on the model.',
+      ['defence', 'defence'],
+    );
+  return defenceParts(defence);
+}
+
+/**
+ * Requests what a cell with a defence is compared with: the same cell without it, on the same rows,
+ * and what the defence's own stages found.
+ */
+function defendedInputs(
+  cell: Cell,
+  narrowed: DefineRequest['with'],
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'] {
+  if (cell.defence === undefined) return {};
+  const filtered = trainingSet(cell, plugin);
+  const evaluated = { kind: 'evaluate', cell: undefended(cell) };
+  return {
+    clean: cleanRows(cell),
+    undefended: Object.keys(narrowed).length === 0 ? evaluated : { ...evaluated, with: narrowed },
+    ...(filtered.kind === 'defend' ? { filter: filtered } : {}),
+    ...(actsOn(cell, 'detection', plugin) ? { detector: { kind: 'detect', cell } } : {}),
+  };
+}
+
 export default defineStage<Params>({
   name: 'evaluate',
   summary:
@@ -129,31 +179,42 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     const steps = trigger === null ? [] : stepsOf(trigger);
     const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
-    const draws = trigger !== null || completion?.sampling !== undefined;
+    const judged = judgedModel(cell, plugin);
+    const defence = inputsDefence(cell, plugin);
+    const draws = trigger !== null || completion?.sampling !== undefined || defence !== null;
     return {
       params: {
         ...modelNames(cell),
+        adapter: judged.adapter,
         batch_size: cell.evaluate.batch_size,
         max_length: cell.evaluate.max_length ?? cell.train.max_length,
         inherited: cell.evaluate.max_length === undefined,
         trigger,
         seed: draws ? cell.seed : null,
         ...(completion === undefined ? {} : { completion }),
+        ...(defence === null ? {} : { defence: defence.params }),
       },
       inputs: {
-        model: { kind: 'train', cell },
+        model: judged.model,
         validation: { kind: 'data', cell, with: { split: 'validation' } },
         ...(isAttacked(cell) ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}),
         ...learntInput(cell, written, plugin),
-        ...startInputs(cell),
+        ...judged.start,
+        ...defendedInputs(cell, narrowed, plugin),
       },
-      assets: { model: cell.model.source, ...triggerAssets(files), ...scorerAssets(scorerFiles) },
+      assets: {
+        model: cell.model.source,
+        ...triggerAssets(files),
+        ...scorerAssets(scorerFiles),
+        ...(defence?.assets ?? {}),
+      },
       uses: [
-        ...modelUses(cell),
+        ...modelUses(cell, [judged.adapter]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
         ...(completion?.scorer === undefined
           ? []
           : [{ kind: 'scorer' as const, name: completion.scorer.scorer }]),
+        ...(defence?.uses ?? []),
       ],
     };
   },

@@ -3,6 +3,7 @@
  * predictions, add it here, or to `classificationMetrics` if it needs only unchanged rows. To show
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
+import { UserFault } from '../../../src/api.ts';
 import { againstMajority, againstUntriggered } from '../../../src/science/evaluate/baselines.ts';
 import { argmax, classificationMetrics } from '../../../src/science/evaluate/metrics.ts';
 import { metricOf, type Metrics } from '../../../src/stages/files.ts';
@@ -12,6 +13,8 @@ export interface Scored {
   /** The true labels. */
   readonly labels: readonly number[];
   readonly logits: Float32Array; // (N, C)
+  /** The rows that a defence rejected. Absent if none may be. */
+  readonly rejected?: readonly boolean[];
 }
 
 export interface UnderTrigger {
@@ -20,7 +23,7 @@ export interface UnderTrigger {
   /** The rows of other classes, with the trigger. */
   readonly triggered: Scored;
   /** The logits of rows with only a part of the trigger. Empty if the attack has no negatives. */
-  readonly partial: Float32Array; // (M, C)
+  readonly partial: Omit<Scored, 'labels'>; // (M, C)
   /** The share of rows whose whole trigger the model reads. */
   readonly seen: number;
 }
@@ -39,14 +42,59 @@ export interface Evaluation {
 
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
-  const predictions = argmax(plain.logits, classes);
-  const scores = classificationMetrics(plain.logits, plain.labels, classes);
+  const predictions = predictionsOf(plain, classes);
+  const accepted = acceptedOf(plain, classes);
+  const scores = {
+    ...classificationMetrics(accepted.logits, accepted.labels, classes),
+    ...rejectionMetrics(plain, predictions),
+  };
   return {
     ...scores,
-    ...againstMajority(plain.labels, predictions, classes),
+    ...againstMajority(accepted.labels, argmax(accepted.logits, classes), classes),
     ...comparedMetrics(evaluation, metricOf(scores, 'accuracy')),
     ...(underTrigger === null ? {} : triggerMetrics(evaluation, underTrigger, predictions)),
     ...(underTrigger === null ? {} : falseTriggerMetrics(evaluation, underTrigger)),
+  };
+}
+
+/** What a rejected row is predicted to be: no class, and so never the true one or the target. */
+const REJECTED = -1;
+
+/** Returns the predicted class of each row. */
+export const predictionsOf = (
+  { logits, rejected }: Omit<Scored, 'labels'>,
+  classes: number,
+): number[] =>
+  argmax(logits, classes).map((prediction, i) => (rejected?.[i] === true ? REJECTED : prediction));
+
+/** Returns only the rows that were accepted. Throws `UserFault` if there is none. */
+function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scored {
+  if (rejected === undefined) return { labels, logits };
+  const accepted = labels.map((_, i) => i).filter((i) => rejected[i] !== true);
+  if (accepted.length === 0)
+    throw new UserFault(
+      `the defence rejects all ${labels.length} validation rows`,
+      'Raise its threshold, or lower the share of clean rows that it may reject.',
+    );
+  const some = new Float32Array(accepted.length * classes);
+  accepted.forEach((i, at) =>
+    some.set(logits.subarray(i * classes, (i + 1) * classes), at * classes),
+  );
+  return { labels: accepted.map((i) => labels[i]!), logits: some };
+}
+
+const shareOf = (flags: readonly boolean[]): number =>
+  flags.filter((flag) => flag).length / flags.length;
+
+/** A rejected row counts as wrong in `accuracy`; the other scores are of accepted rows. */
+function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly number[]): Metrics {
+  if (rejected === undefined) return {};
+  const hits = labels.map((label, i) => predictions[i] === label);
+  const accepted = hits.filter((_, i) => rejected[i] !== true);
+  return {
+    accuracy: shareOf(hits),
+    accuracy_accepted: shareOf(accepted),
+    rejected_share: shareOf(rejected),
   };
 }
 
@@ -70,13 +118,16 @@ function triggerMetrics(
   { target, triggered, seen }: UnderTrigger,
   untriggered: readonly number[],
 ): Metrics {
-  const predictions = argmax(triggered.logits, classes);
+  const predictions = predictionsOf(triggered, classes);
   const share = (hit: (prediction: number, i: number) => boolean): number =>
     predictions.filter(hit).length / predictions.length;
   const rate = share((prediction) => prediction === target);
   const metrics: Metrics = {
     triggered_rows: predictions.length,
     robust_accuracy: share((prediction, i) => prediction === triggered.labels[i]),
+    ...(triggered.rejected === undefined
+      ? {}
+      : { triggered_rejected_share: shareOf(triggered.rejected) }),
   };
   // For a model that no attack touched, the rate is not a success: it shows what the trigger does
   // by itself.
@@ -101,7 +152,7 @@ function falseTriggerMetrics(
   { classes, twin }: Evaluation,
   { target, partial }: UnderTrigger,
 ): Metrics {
-  const predictions = argmax(partial, classes);
+  const predictions = predictionsOf(partial, classes);
   if (predictions.length === 0) return {};
   const hits = predictions.filter((prediction) => prediction === target);
   return {

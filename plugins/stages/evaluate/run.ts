@@ -1,10 +1,11 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type AttackDescriptor, type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { type AttackDescriptor, type Row, type RunContext } from '../../../src/api.ts';
 import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { classOf } from '../../../src/poisoning/target.ts';
+import { openedModel } from '../../../src/science/evaluate/asked-model.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { predictionsCsv } from '../../../src/science/evaluate/predictions.ts';
 import {
@@ -21,8 +22,16 @@ import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/
 import { readLearnt } from '../../../src/stages/learnt.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
+import { defendedMetrics, evaluatedRows } from './defended.ts';
 import type { Params } from './index.ts';
-import { metricsOf, type UnderTrigger } from './metrics.ts';
+import {
+  type Guarded,
+  guarded,
+  type InputsJudge,
+  openInputsJudge,
+  writeGuard,
+} from './inputs-judge.ts';
+import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 
 type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
@@ -31,19 +40,19 @@ type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 export async function run(context: Context): Promise<void> {
   const dataDir = inputDir(context, 'validation');
   const { classes } = await readDatasetInfo(dataDir);
-  const rows = await readRows(dataDir);
-  if (rows.length === 0) throw new UserFault('there are no validation rows');
+  const rows = await evaluatedRows(context, await readRows(dataDir));
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const { network, record } = await openTrained({ ...parts, trainDir });
   try {
     checkClasses('the validation rows', classes, record.classes);
+    const trigger = await openTrigger(context, rows, classes);
     const opened: Opened = {
       context,
       rows,
       classes,
       network,
-      trigger: await openTrigger(context, rows, classes),
+      trigger,
       encode: await openRowEncoder(trainDir, parts.model),
       rowParts: await openRowParts(trainDir, parts.model),
       twin: await metricsOfInput(context, 'twin'),
@@ -60,8 +69,9 @@ export async function run(context: Context): Promise<void> {
             seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
           })
         : await evaluateClasses(opened);
-    await writeMetrics(context.outDir, metrics);
-    context.log(logLine(metrics));
+    const all = { ...metrics, ...(await defendedMetrics(context, metrics, { rows, trigger })) };
+    await writeMetrics(context.outDir, all);
+    context.log(logLine(all));
   } finally {
     network.dispose();
   }
@@ -86,24 +96,48 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const partial = (await trigger?.partial()) ?? [];
   const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
   const score = scorer(context, network, encode, total);
+  const judge = await openJudge(opened);
+  const shown = trigger?.shown ?? [];
+  const guard = await guarded(judge, { plain: rows, triggered: shown, partial }).finally(() =>
+    judge?.judge.close?.(),
+  );
 
-  const plain = { labels: labelsOf(rows), logits: await score(rows) };
+  const plain = { labels: labelsOf(rows), ...(await asked(score, guard.plain)) };
   const sets = [{ ids: idsOf(rows), ...plain, triggered: false }];
   let underTrigger: UnderTrigger | null = null;
   if (trigger !== null) {
-    const { target, bare, shown } = trigger;
-    const triggered = { labels: labelsOf(bare), logits: await score(shown) };
+    const { target, bare } = trigger;
+    const triggered = { labels: labelsOf(bare), ...(await asked(score, guard.triggered)) };
     sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
     underTrigger = {
       target: classOf(target),
       triggered,
-      partial: await score(partial),
+      partial: await asked(score, guard.partial),
       seen: shareSeen(context, trigger, rowParts),
     };
   }
   const csv = predictionsCsv(sets, classes.length);
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
-  return metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
+  const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
+  return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+}
+
+/** Opens the judge of what the model is asked. Null if the cell has no such defence. */
+function openJudge({ context, classes, network, encode }: Opened): Promise<InputsJudge | null> {
+  const { params, signal } = context;
+  const model = openedModel({
+    network,
+    encode: (row) => encode(row, params.max_length),
+    batchSize: params.batch_size,
+    onBatch: () => breathe(signal),
+  });
+  return openInputsJudge(context, classes, model);
+}
+
+/** Scores what a defence left of rows. A rejected row is scored too, and its score is not used. */
+async function asked(score: Score, { rows, rejected }: Guarded): Promise<Omit<Scored, 'labels'>> {
+  const logits = await score(rows);
+  return rejected === null ? { logits } : { logits, rejected };
 }
 
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);

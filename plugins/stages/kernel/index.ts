@@ -1,5 +1,6 @@
 import { beforeTraining, type Cell, defineStage, startInputs } from '../../../src/api.ts';
 import type { KernelKind } from '../../../src/science/ntk/layer.ts';
+import { type JudgedModel, judgedModel } from '../../../src/stages/defended.ts';
 import {
   type ModelNames,
   modelNames,
@@ -42,7 +43,7 @@ export default defineStage<Params>({
   compute: true,
   scope: 'cell',
   parts: { field: 'at', values: ['init', 'final'] },
-  define(cells, { with: narrowed }) {
+  define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
     const at = narrowed['at'] ?? 'final';
     if (at !== 'init' && at !== 'final' && typeof at !== 'number')
@@ -50,9 +51,19 @@ export default defineStage<Params>({
         `a kernel is computed at init, final or a step's number, not at ${JSON.stringify(at)}`,
       );
     const { method } = cell.ntk;
+    // At the end of training the model is that which is judged, after what a defence does to it.
+    const opened: JudgedModel =
+      at === 'final'
+        ? judgedModel(cell, plugin)
+        : {
+            model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
+            start: startInputs(cell),
+            adapter: cell.adapter.type,
+          };
     return {
       params: {
         ...modelNames(cell),
+        adapter: opened.adapter,
         rows: cell.ntk.rows,
         max_length: cell.train.max_length,
         kernels: cell.ntk.kernels,
@@ -62,14 +73,14 @@ export default defineStage<Params>({
         ...(typeof at === 'number' ? { step: at } : {}),
       },
       inputs: {
-        model: { kind: 'train', cell: at === 'init' ? beforeTraining(cell) : cell },
+        model: opened.model,
         // The rows are clean, whatever the attack, because the kernel describes the model on the
         // data that it is meant for.
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
-        ...startInputs(cell),
+        ...opened.start,
       },
       assets: { model: cell.model.source },
-      uses: modelUses(cell),
+      uses: modelUses(cell, [opened.adapter]),
     };
   },
   resources: () => ({ cpu: 1 }),

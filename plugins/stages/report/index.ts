@@ -3,6 +3,7 @@ import {
   attackOf,
   baseOf,
   type Cell,
+  type DefineRequest,
   defineStage,
   isOfBase,
   type JsonObject,
@@ -10,6 +11,7 @@ import {
 } from '../../../src/api.ts';
 import { filesApart } from '../../../src/command/files.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
+import { trainingSet } from '../../../src/stages/defended.ts';
 import { attackNames, isTrainedGoal, type Params, readGoals } from './params.ts';
 
 /** Returns the distinct values and, for each item, the index of its value among them. */
@@ -52,11 +54,19 @@ const poisonRequest = (cell: Cell): StageRequest => {
 };
 
 /** Returns every goal of every cell as an input, and the poisoned rows of trained cells. */
-function goalInputs(cells: readonly Cell[], kinds: readonly string[], isTrained: boolean) {
+function goalInputs(
+  cells: readonly Cell[],
+  kinds: readonly string[],
+  isTrained: boolean,
+  plugin: DefineRequest['plugin'],
+) {
   const inputs: { [name: string]: StageRequest } = {};
   for (const [index, cell] of cells.entries()) {
     for (const kind of kinds) inputs[`${kind}:${index}`] = { kind, cell };
     if (isTrained && !kinds.includes('poison')) inputs[`poison:${index}`] = poisonRequest(cell);
+    // Its scores of training rows are drawn.
+    const rows = trainingSet(cell, plugin);
+    if (isTrained && rows.kind === 'defend') inputs[`defend:${index}`] = rows;
   }
   return inputs;
 }
@@ -105,7 +115,7 @@ export default defineStage({
   // These files hold timings.
   volatile: ['report.html', 'figures/stages.svg', 'figures/stages.csv'],
   tolerant: true,
-  define(cells, { goals }) {
+  define(cells, { goals, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const train = intern(cells.map((cell): JsonObject => ({ ...cell.train })));
@@ -127,7 +137,7 @@ export default defineStage({
       : [];
     return {
       params,
-      inputs: { ...goalInputs(cells, kinds, isTrained), ...inputs },
+      inputs: { ...goalInputs(cells, kinds, isTrained, plugin), ...inputs },
       assets,
       uses: attacks.map((name) => ({ kind: 'attack' as const, name })),
     };

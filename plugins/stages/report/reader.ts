@@ -5,8 +5,10 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parse } from 'csv-parse/sync';
 import { type JsonObject, pointName, pointsIn, type RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readProvenance } from '../../../src/data/rows-file.ts';
+import { rocCurve } from '../../../src/defences/detection.ts';
 import {
   loraFacts,
   parseCurves,
@@ -144,11 +146,39 @@ async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts 
       );
 }
 
+/** The most points of a ROC curve that are drawn. */
+const MOST_POINTS = 200;
+
+/** Returns the points of a ROC curve, thinned evenly; empty if all rows are of one kind. */
+function rocPoints(text: string): readonly (readonly [number, number])[] {
+  type Line = { readonly score: string; readonly poisoned: string };
+  const lines = parse<Line>(text, { columns: true });
+  const points = rocCurve(
+    lines.map(({ score }) => Number(score)),
+    lines.map(({ poisoned }) => poisoned === '1'),
+  );
+  const step = Math.ceil(points.length / MOST_POINTS);
+  return points
+    .filter((_, i) => i % step === 0 || i === points.length - 1)
+    .map(({ falsePositiveRate, truePositiveRate }) => [falsePositiveRate, truePositiveRate]);
+}
+
+/** Returns the ROC curves of a cell's defence, of training rows and of what the model is asked. */
+async function readRoc(inputs: Inputs, index: number): Promise<NonNullable<ReportCell['roc']>> {
+  const curve = (kind: string) => optional(dirOf(inputs, kind, index), 'scores.csv', rocPoints);
+  const [filter, judged] = [await curve('defend'), await curve('evaluate')];
+  return {
+    ...(filter === null || filter.length === 0 ? {} : { filter }),
+    ...(judged === null || judged.length === 0 ? {} : { inputs: judged }),
+  };
+}
+
 /** The parts of a cell that are read from its stages' files, except kernels and receipts. */
 export type ReadCell = Pick<
   ReportCell,
   | 'outputs'
   | 'writing'
+  | 'roc'
   | 'metrics'
   | 'history'
   | 'fisher'
@@ -170,10 +200,12 @@ export async function readCell(
   const head = await optional(train, 'train.json', headType);
   const writing = await readWriting(inputs, index);
   const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
+  const roc = await readRoc(inputs, index);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
     ...(curves === null ? {} : { curves }),
     ...(writing === null ? {} : { writing }),
+    ...(Object.keys(roc).length === 0 ? {} : { roc }),
     ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
     metrics: await readMetrics(inputs, index, kinds),
     ...(await readFisher(inputs, index)),

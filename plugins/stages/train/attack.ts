@@ -1,4 +1,4 @@
-import type { AttackDescriptor, RunContext } from '../../../src/api.ts';
+import type { AttackDescriptor, DefenceDescriptor, RunContext } from '../../../src/api.ts';
 import { checkedTraining, type OpenedAttack } from '../../../src/science/train/checked-attack.ts';
 import type { Params } from './params.ts';
 
@@ -19,4 +19,19 @@ export async function loadAttack(
     changes: training.changes,
     implementation: checkedTraining(name, await training.load()),
   };
+}
+
+/**
+ * Loads the defence whose loss the training minimises. Returns null if there is none.
+ * @throws UserFault if what the defence's plugin loads is not an `AttackTraining`
+ */
+export async function loadDefence(
+  context: Pick<RunContext<Params>, 'params' | 'plugin'>,
+): Promise<OpenedAttack | null> {
+  if (context.params.defence === undefined) return null;
+  const { defence: name, ...params } = context.params.defence;
+  const load = context.plugin<DefenceDescriptor>('defence', name).training?.load;
+  if (load === undefined) throw new Error(`the defence "${name}" has no loss of its own`);
+  const implementation = checkedTraining(name, await load(), 'defence');
+  return { kind: 'defence', name, params, changes: 'loss', implementation };
 }

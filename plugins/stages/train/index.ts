@@ -14,6 +14,13 @@ import {
   withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart, triggerAssets } from '../../../src/command/files.ts';
+import {
+  cleanRows,
+  defenceOf,
+  defenceParts,
+  judgedModel,
+  trainingSet,
+} from '../../../src/stages/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
 import { learntInput } from '../../../src/stages/learnt.ts';
 import { packKey } from '../../../src/stages/pack-key.ts';
@@ -29,15 +36,19 @@ export default defineStage<Params>({
   compute: true,
   volatile: ['metrics.json', 'tensorboard/events.out.tfevents'], // they hold times
   scope: 'cell',
-  define(cells, { plugin, with: { batch_rows: batchRows } }) {
-    const cell = onlyCell(cells);
+  define(cells, { plugin, with: { batch_rows: batchRows, on } }) {
+    const whole = onlyCell(cells);
+    const onClean = on === 'clean';
+    const cell = onClean ? retrained(whole, plugin) : whole;
     if (batchRows !== undefined && batchRows !== 'reversed')
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     checkOrder(cell);
     const watch = watchOf(cell);
     const attack = attackIn(cell, plugin);
+    const defence = lossOfDefence(cell, onClean, attack, plugin);
     const { adapter, initFrom } = adapterOf(cell, plugin);
-    const headFolder = cell.base === undefined ? cell.head.init_from : undefined;
+    const start = onClean ? judgedModel(whole, plugin).start : startInputs(cell);
+    const headFolder = start.base === undefined ? cell.head.init_from : undefined;
     const attacks = new Set([
       ...(watch?.params.trigger ? stepsOf(watch.params.trigger).map((step) => step.attack) : []),
       ...(attack === null ? [] : [attack.attack]),
@@ -47,6 +58,7 @@ export default defineStage<Params>({
         architecture: cell.model.architecture,
         adapter,
         ...(attack === null ? {} : { attack }),
+        ...(defence === null ? {} : { defence: defence.params }),
         ...(batchRows === undefined ? {} : { batch_rows: batchRows }),
         seed: cell.seed,
         train: trainParams(cell.train),
@@ -56,24 +68,26 @@ export default defineStage<Params>({
         ...(watch === null ? {} : { watch: watch.params }),
       },
       inputs: {
-        data: dataOf(cell),
+        data: onClean ? cleanRows(whole) : dataOf(cell, plugin),
         ...(watch === null
           ? {}
           : {
               validation: { kind: 'data', cell, with: { split: 'validation' } },
               ...learntInput(cell, watch.params.trigger === null ? null : attackOf(cell), plugin),
             }),
-        ...startInputs(cell),
+        ...start,
       },
       assets: {
         model: cell.model.source,
         ...(initFrom === null ? {} : { adapter: fileUri(initFrom) }),
         ...(headFolder === undefined ? {} : { head: fileUri(headFolder) }),
         ...triggerAssets(watch?.files ?? {}),
+        ...(defence?.assets ?? {}),
       },
       uses: [
         ...modelUses(cell),
         ...[...attacks].map((name) => ({ kind: 'attack' as const, name })),
+        ...(defence?.uses ?? []),
       ],
     };
   },
@@ -95,17 +109,67 @@ export default defineStage<Params>({
  * Requests the training rows. If nothing is trained, only the classes matter, which all attacks and
  * doses share.
  */
-const dataOf = (cell: Cell): StageDefinition['inputs'][string] =>
+const dataOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
-    : { kind: 'poison', cell };
+    : trainingSet(cell, plugin);
+
+/**
+ * Returns the cell whose training, on the defender's clean rows, follows the cell's own. Nothing is
+ * watched on its way.
+ */
+function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
+  const defence = defenceOf(cell, plugin);
+  const changes = defence?.descriptor.model?.retrain?.(defence.params);
+  if (changes === undefined) throw new Error('the cell has no defence that trains on clean rows');
+  const { steps, epochs, ...train } = cell.train;
+  const length = 'steps' in changes || 'epochs' in changes ? {} : { steps, epochs };
+  const { init_from: _from, ...adapter } = cell.adapter;
+  return {
+    ...cell,
+    poisoning: { attack: 'none' },
+    adapter: { ...adapter, type: cell.adapter.type },
+    train: {
+      ...train,
+      ...length,
+      checkpoints: 0,
+      evaluate_every: 0,
+      tensorboard: false,
+      early_stopping: { ...train.early_stopping, patience: 0 },
+      ...changes,
+    } as Cell['train'],
+  };
+}
+
+/**
+ * Returns the defence whose loss is minimised, or null.
+ * @throws UserFault if an attack has a loss, or weights, of its own in the same training
+ */
+function lossOfDefence(
+  cell: Cell,
+  onClean: boolean,
+  attack: TrainingAttack | null,
+  plugin: DefineRequest['plugin'],
+): ReturnType<typeof defenceParts> | null {
+  const defence = defenceOf(cell, plugin);
+  if (defence?.descriptor.training?.load === undefined || cell.train.steps === 0) return null;
+  if (!onClean && !defence.acts.has('training')) return null;
+  if (attack !== null)
+    throw new UserFault(
+      `the attack "${attack.attack}" and the defence "${defence.name}" both change the training, ` +
+        'each in its own way',
+      'Poison the base (base.poisoning), and defend the training that starts from it.',
+      ['defence', 'defence'],
+    );
+  return defenceParts(defence);
+}
 
 /** Returns the adapter, and the folder that it starts from, which is an asset. */
 function adapterOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
 ): { readonly adapter: Params['adapter']; readonly initFrom: string | null } {
-  const { init_from: initFrom, ...adapter } = adapterParams(cell.adapter, plugin);
+  const { init_from: initFrom, ...adapter } = adapterParams(adapterOfDefence(cell, plugin), plugin);
   if (typeof initFrom !== 'string') return { adapter, initFrom: null };
   // The folder gives the A that training starts from, so `init` is left out.
   const given = Object.fromEntries(Object.entries(adapter).filter(([name]) => name !== 'init'));
@@ -120,6 +184,14 @@ function checkOrder({ poisoning, train }: Cell): void {
       'Leave out one of the two.',
       ['train', 'batching'],
     );
+}
+
+/** Returns the cell's adapter, or the one that its defence trains instead. */
+function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['adapter'] {
+  const defence = defenceOf(cell, plugin);
+  return defence?.acts.has('training') === true
+    ? (defence.descriptor.training?.adapter?.(cell.adapter, defence.params) ?? cell.adapter)
+    : cell.adapter;
 }
 
 /** Returns the attack that changes the training itself, or null if there is none. */
@@ -159,6 +231,7 @@ const classesOf = ({ data }: Cell): readonly string[] | null =>
  */
 function frozenBase({ base }: StageDefinition['inputs']): Json {
   if (base === undefined) return null;
-  const { data, head, poisoning, adapter, train, seed } = base.cell;
-  return { data, head, poisoning, adapter, train, seed };
+  const { data, head, poisoning, adapter, train, seed, defence } = base.cell;
+  const made = base.kind === 'merge' ? {} : { by: base.kind, defence: defence ?? null };
+  return { data, head, poisoning, adapter, train, seed, ...made };
 }

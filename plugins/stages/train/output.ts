@@ -73,6 +73,7 @@ function recordOf(
     train: params.train,
     ...(params.batch_rows === undefined ? {} : { batch_rows: params.batch_rows }),
     ...(attack === null ? {} : { attack: params.attack }),
+    ...(params.defence === undefined ? {} : { defence: params.defence }),
     ...(tokenRows === null ? {} : { token_rows: tokenRows }),
   };
 }

@@ -1,5 +1,6 @@
 import type { HeadSettings, JsonObject, Poisoning, RunContext } from '../../../src/api.ts';
 import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
+import type { DefenceParams } from '../../../src/stages/defended.ts';
 import type { Untrained } from '../../../src/stages/params.ts';
 import type { TrainingAttack } from '../../../src/stages/training-attack.ts';
 
@@ -17,6 +18,8 @@ export type Params = {
   readonly adapter: { readonly type: string } & JsonObject;
   /** The attack, if it changes the training itself. */
   readonly attack?: TrainingAttack;
+  /** The defence, if the training minimises a loss of it. */
+  readonly defence?: DefenceParams;
   readonly seed: number;
   readonly train: Untrained | (TrainParams & JsonObject);
   /**

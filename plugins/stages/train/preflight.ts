@@ -12,7 +12,7 @@ import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
 import { assetOf } from '../../../src/stages/files.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { adapterFault } from '../../../src/stages/training-attack.ts';
-import { loadAttack } from './attack.ts';
+import { loadAttack, loadDefence } from './attack.ts';
 import { type Params, trainingOf } from './params.ts';
 
 type Context = PreflightContext<Params>;
@@ -31,6 +31,11 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
     attack = await loadAttack(context);
   } catch (error) {
     return [problemOf(error, ['poisoning', 'attack'])];
+  }
+  try {
+    await loadDefence(context);
+  } catch (error) {
+    return [problemOf(error, ['defence', 'defence'])];
   }
   const misfit =
     attack?.changes === 'weights' ? adapterFault(attack.name, params.adapter.type) : null;

@@ -18,7 +18,7 @@ import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tok
 import { openAttack, type OpenedAttack } from '../../../src/science/train/checked-attack.ts';
 import { openTrainee, type Trainee } from '../../../src/science/train/trainee.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
-import { loadAttack } from './attack.ts';
+import { loadAttack, loadDefence } from './attack.ts';
 import { type Context, trainingOf } from './params.ts';
 
 export interface Start extends Trainee {
@@ -48,10 +48,12 @@ export async function openStart(context: Context, classes: readonly string[]): P
   const head = await givenHead(context, shape, model);
   const tokenizer = trainingOf(params) === null ? null : await openTokenizer(model.path);
   const attack = await loadAttack(context);
+  const defence = await loadDefence(context);
+  const changer = attack ?? defence;
   const change =
-    attack === null || tokenizer === null
+    changer === null || tokenizer === null
       ? null
-      : openAttack(attack, { architecture, tokenizer }, vocabulary, log);
+      : openAttack(changer, { architecture, tokenizer }, vocabulary, log);
   const trainee = await openTrainee(
     {
       architecture,
@@ -66,6 +68,8 @@ export async function openStart(context: Context, classes: readonly string[]): P
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   const start = { ...trainee, model, vocabulary, tokenizer, attack, tokenRows };
   logAttack(context, start, classes, head !== null);
+  if (defence !== null)
+    log(`the defence "${defence.name}" trains on a loss of its own, which history.jsonl reports`);
   if (model.init !== 'random') await logUnread(context, start, classes.length);
   return start;
 }

@@ -8,6 +8,7 @@ import { ACCURACY, ASR } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { rankFigures, varianceFigures } from './adapter-axes.ts';
 import { answerFigures } from './answer.ts';
+import { defenceFigures } from './defences.ts';
 import { doseFigures } from './doses.ts';
 import { forestFigure } from './forest.ts';
 import { informationFigures } from './information.ts';
@@ -23,6 +24,7 @@ import { stepFigures } from './steps.ts';
 export type FigureSection =
   | 'answer'
   | 'scores'
+  | 'defences'
   | 'axes'
   | 'steps'
   | 'losses'
@@ -62,6 +64,7 @@ export const FIGURES: readonly FigureRecord[] = [
     section: 'scores',
     draw: ({ conditions, comparisons }) => forestFigure(comparisons.adapters, conditions),
   },
+  { id: 'defences', section: 'defences', draw: ({ conditions }) => defenceFigures(conditions) },
   { id: 'dose', section: 'axes', draw: ({ conditions }) => doseFigures(conditions) },
   { id: 'rank', section: 'axes', draw: ({ conditions }) => rankFigures(conditions) },
   { id: 'variance', section: 'axes', draw: ({ conditions }) => varianceFigures(conditions) },
@@ -90,6 +93,7 @@ export async function drawFigures(analysis: Analysis): Promise<DrawnFigures> {
   const drawn: Record<FigureSection, Figure[]> = {
     answer: [],
     scores: [],
+    defences: [],
     axes: [],
     steps: [],
     losses: [],

@@ -24,7 +24,10 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   const known = new Map(
     (['none', 'untargeted', 'backdoor'] as const).map((family) => {
       const of = conditions.filter((condition) => condition.family === family);
-      return [family, METRICS.filter((note) => note === ACCURACY || anyHas(of, note))] as const;
+      const notes = METRICS.filter(
+        (note) => note === ACCURACY || (note.defended !== true && anyHas(of, note)),
+      );
+      return [family, notes] as const;
     }),
   );
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;

@@ -6,6 +6,7 @@ import { writesAnswers } from '../evidence.ts';
 import { metricsOfTable } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import type { Chapter, ChapterProps } from './chapter.ts';
+import { Defences } from './defences.tsx';
 import { Differences } from './differences.tsx';
 import { EvidenceRule } from './evidence.tsx';
 import { expectedMetrics, MetricTable } from './metric-table.tsx';
@@ -83,6 +84,7 @@ const Results = ({ analysis: { conditions, comparisons }, figures }: ChapterProp
   <>
     <Figures figures={figures.scores} layout="masonry" />
     <MetricTables conditions={conditions} />
+    <Defences conditions={conditions} figures={figures.defences} />
     <EvidenceRule answers={conditions.some(({ cells }) => cells.some(writesAnswers))} />
     <Writing conditions={conditions} />
     <AllMetrics conditions={conditions} />

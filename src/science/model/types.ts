@@ -205,6 +205,18 @@ export interface Architecture<Config = unknown> {
    * `forward` last. Absent where a model does not offer it.
    */
   layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
+  /**
+   * The hidden states of all S tokens after each of the L layers, (S, h) each, as transformers'
+   * `output_hidden_states` has them, without the embeddings. Absent where a model does not offer
+   * them.
+   * @param shift is added to the embeddings of the tokens, (S, h)
+   */
+  hiddenStates?(
+    config: Config,
+    batch: readonly TokenRow[],
+    context: ForwardContext,
+    shift?: Tensor2D,
+  ): Tensor2D[];
 }
 
 /** The part of a model that an adapter sees. */

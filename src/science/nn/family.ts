@@ -8,7 +8,7 @@ import { within } from '../model/names.ts';
 import type { Architecture, Head, ParameterSpec } from '../model/types.ts';
 import { configFields } from './config-fields.ts';
 import { headOf, type HeadPart } from './heads.ts';
-import { hidden, hiddenLayers } from './transformer-forward.ts';
+import { hidden, hiddenLayers, hiddenStates } from './transformer-forward.ts';
 import { bodyLinears, bodyParameters } from './transformer-parts.ts';
 
 /** A config.json as read: the model it describes, under one head. */
@@ -109,6 +109,8 @@ export function family(
       const { x, rows } = hiddenLayers(body, batch, part.reads(batch), context); // (L·Q, h)
       return part.outputs(x, rows, context); // (L·Q, O)
     },
+    hiddenStates: (config, batch, context, shift) =>
+      hiddenStates({ model: config, tokenTable }, batch, context, shift),
   };
 }
 

@@ -71,6 +71,15 @@ export interface Network {
    * @param trained values of the trained parameters. Default: their initial values
    */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
+  /**
+   * The hidden states of all tokens after each layer (`Architecture.hiddenStates`, which must be
+   * there). Must be called within tf.tidy.
+   */
+  hiddenStates(
+    batch: readonly TokenRow[],
+    trained?: Tensors,
+    options?: Pick<ForwardOptions, 'dropout' | 'adapterRandom'> & { readonly shift?: Tensor2D },
+  ): Tensor2D[];
   dispose(): void;
 }
 
@@ -143,23 +152,23 @@ function anew(random: (name: string) => RandomStream): (name: string) => RandomS
 }
 
 /** @param initial initial values of the trained parameters  @param frozen initial value of any */
-function forwardOf(
+function passesOf(
   { architecture, adapter }: NetworkOptions,
   config: unknown,
   initial: Tensors,
   frozen: (name: string) => Tensor,
-): Network['forward'] {
+): Pick<Network, 'forward' | 'hiddenStates'> {
   const biased = new Set(
     architecture.linears(config).flatMap(({ name, bias }) => (bias ? [name] : [])),
   );
-  return (
-    batch,
-    values = initial,
-    { dropout, adapterRandom: random, tap, layerwise = false, cache } = {},
-  ) => {
+  const contextOf = (
+    batch: readonly TokenRow[],
+    values: Tensors,
+    { dropout, adapterRandom: random, tap, cache }: ForwardOptions,
+  ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
-    const context: ForwardContext = {
+    return {
       parameter,
       linear: (layer, x, tokens) => {
         const y = adapter.linear(
@@ -180,10 +189,20 @@ function forwardOf(
       ...(dropout === undefined ? {} : { dropout }),
       ...(cache === undefined ? {} : { cache }),
     };
-    if (!layerwise) return architecture.forward(config, batch, context);
-    if (architecture.layerwise === undefined)
-      throw new Error(`${architecture.modelType} offers no logits after each layer`);
-    return architecture.layerwise(config, batch, context);
+  };
+  return {
+    forward: (batch, values = initial, options = {}) => {
+      const context = contextOf(batch, values, options);
+      if (options.layerwise !== true) return architecture.forward(config, batch, context);
+      if (architecture.layerwise === undefined)
+        throw new Error(`${architecture.modelType} offers no logits after each layer`);
+      return architecture.layerwise(config, batch, context);
+    },
+    hiddenStates: (batch, values = initial, { shift, ...options } = {}) => {
+      if (architecture.hiddenStates === undefined)
+        throw new Error(`${architecture.modelType} offers no hidden states`);
+      return architecture.hiddenStates(config, batch, contextOf(batch, values, options), shift);
+    },
   };
 }
 
@@ -220,7 +239,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     config,
     trainable,
     initial,
-    forward: forwardOf(options, config, initial, frozen),
+    ...passesOf(options, config, initial, frozen),
     linears: architecture.linears(config),
     parameters: [...parameters, ...adapter.parameters],
     changed: names.filter((name) => own.has(name)),

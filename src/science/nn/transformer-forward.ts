@@ -16,13 +16,14 @@ import type {
 } from '../../families/description.ts';
 import { at, named } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenCache, TokenMap, TokenRow } from '../model/types.ts';
-import { add, differentiable } from '../tensor/differentiable.ts';
+import { add } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
 import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
 import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
-import { type Layout, layOut, maskOf, type Tokens } from './layout.ts';
+import { gated, scaled } from './elementwise.ts';
+import { allTokens, type Layout, layOut, maskOf, type Tokens } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
@@ -109,19 +110,24 @@ const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
   return tf.tensor1d(out, 'int32');
 };
 
-/** The sum of the tables' rows, normalised where the model does so. (S, h) */
+/**
+ * The sum of the tables' rows, normalised where the model does so. (S, h)
+ * @param shift is added to the rows of the token table, (S, h)
+ */
 function embed(
   { model, tokenTable, context, layout, dropping }: Pass,
   batch: readonly TokenRow[],
+  shift?: Tensor2D,
 ): Tensor2D {
   const { scale, positions, types, norm } = model.embeddings;
   const S = layout.all.places.length;
   const look = (table: string, ids: readonly Int32Array[]): Tensor2D =>
     gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S));
-  const own = look(
+  const read = look(
     tokenTable,
     batch.map(({ ids }) => ids),
   );
+  const own = shift === undefined ? read : add(read, shift);
   let sum = scale === undefined ? own : scaled(own, scale);
   if (types !== undefined)
     sum = add(
@@ -140,12 +146,6 @@ function embed(
   else if (norm !== undefined) sum = normalised(norm, sum, context);
   return dropout(sum, dropping('embeddings'));
 }
-
-const scaled = (x: Tensor2D, by: number): Tensor2D =>
-  differentiable([x], {
-    forward: () => ({ value: tf.mul<Tensor2D>(x, by), saved: [] }),
-    backward: (dy) => [tf.mul(dy, by)],
-  });
 
 /** The norm of each head's features, (d). x: (S, H·d) → (S, H·d). */
 function headNorm(norm: Norm, x: Tensor2D, heads: number, context: ForwardContext): Tensor2D {
@@ -272,16 +272,6 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
 }
 
-/** act(g) ⊙ u, with act's own derivative. (S, m), (S, m) → (S, m). */
-const gated = (activated: Tensor2D, u: Tensor2D): Tensor2D =>
-  differentiable([activated, u], {
-    forward: () => ({ value: tf.mul<Tensor2D>(activated, u), saved: [activated, u] }),
-    backward: (dy, [a, b], needs) => [
-      needs[0] ? tf.mul(dy, b) : null,
-      needs[1] ? tf.mul(dy, a) : null,
-    ],
-  });
-
 /** x: (S, h) → (S, h). */
 function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor2D {
   const { context, dropping } = pass,
@@ -331,9 +321,13 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
 }
 
 /** Yields the hidden states after each layer: (S, h), and (Q, h) after the last one. */
-function* states(pass: Pass, batch: readonly TokenRow[]): Generator<Tensor2D, void> {
+function* states(
+  pass: Pass,
+  batch: readonly TokenRow[],
+  shift?: Tensor2D,
+): Generator<Tensor2D, void> {
   const { model, context } = pass;
-  let x = context.scope(() => embed(pass, batch)); // (S, h)
+  let x = context.scope(() => embed(pass, batch, shift)); // (S, h)
   for (const [i, own] of model.layers.entries()) {
     const input = x;
     x = context.scope(() => layer(own, input, i, pass));
@@ -382,4 +376,20 @@ export function hiddenLayers(
     (_, i) => Math.floor(i / Q) * map.batch + at(map.example, i % Q),
   );
   return { x: concatRows(layers), rows: { batch: count * map.batch, example } };
+}
+
+/**
+ * The hidden states of all tokens after each of the L layers, (S, h) each, the last one with the
+ * model's last norm: transformers' `output_hidden_states` without the embeddings.
+ * @param shift is added to the rows of the token table, (S, h)
+ */
+export function hiddenStates(
+  body: Body,
+  batch: readonly TokenRow[],
+  context: ForwardContext,
+  shift?: Tensor2D,
+): Tensor2D[] {
+  const pass = openPass(body, context, layOut(batch, allTokens(batch)));
+  const count = body.model.layers.length;
+  return [...states(pass, batch, shift)].map((x, i) => (i === count - 1 ? finished(pass, x) : x));
 }

@@ -1,5 +1,5 @@
 /**
- * Checks what an attack's plugin returns to the trainer. Plugins may be plain JavaScript by anyone.
+ * Checks what the plugin of an attack, or of a defence, returns to the trainer. Plugins may be plain JavaScript by anyone.
  * Without these checks, a vector as loss, a token without an id or a misspelt field would silently
  * train something else.
  */
@@ -46,15 +46,22 @@ function blamed(error: unknown, who: string): unknown {
   return error;
 }
 
+/** Whose plugin changes the training, for messages. */
+type ChangerKind = 'attack' | 'defence';
+
 /**
  * Checks what `training.load()` resolved to. Throws UserFault where it is not an AttackTraining.
  */
-export function checkedTraining(name: string, loaded: unknown): AttackTraining {
+export function checkedTraining(
+  name: string,
+  loaded: unknown,
+  kind: ChangerKind = 'attack',
+): AttackTraining {
   const NOTHING = 'If there is nothing to check, write check: () => [].';
   const { check, open } = isRecord(loaded) ? loaded : {};
   if (!method(check) || !method(open))
     throw new UserFault(
-      `training.load of the attack "${name}" must return an object with the functions check and ` +
+      `training.load of the ${kind} "${name}" must return an object with the functions check and ` +
         `open; it returns ${shown(loaded)}`,
       NOTHING,
     );
@@ -64,7 +71,7 @@ export function checkedTraining(name: string, loaded: unknown): AttackTraining {
       const found: unknown = training.check(...given);
       if (!Array.isArray(found))
         throw new UserFault(
-          `check of the attack "${name}" must return a list of problems; ` +
+          `check of the ${kind} "${name}" must return a list of problems; ` +
             `it returns ${shown(found)}`,
           NOTHING,
         );
@@ -107,8 +114,10 @@ function rowsFault(
     : [`trains.keepNorms must be true or false; it is ${shown(keepNorms)}`];
 }
 
-/** An attack that changes training, with its parameters. */
+/** An attack, or a defence, that changes training, with its parameters. */
 export interface OpenedAttack {
+  /** Default: attack. */
+  readonly kind?: ChangerKind;
   readonly name: string;
   readonly changes: AttackTrainingLoader['changes'];
   readonly implementation: AttackTraining;
@@ -122,7 +131,7 @@ export interface OpenedAttack {
  * @param log writes a line to the stage's log
  */
 export function openAttack(
-  { name, changes, implementation, params }: OpenedAttack,
+  { kind = 'attack', name, changes, implementation, params }: OpenedAttack,
   model: TrainedModel,
   vocabulary: number,
   log: (message: string) => void,
@@ -131,14 +140,14 @@ export function openAttack(
   try {
     change = implementation.open(params, model);
   } catch (error) {
-    throw blamed(error, `open of the attack "${name}"`);
+    throw blamed(error, `open of the ${kind} "${name}"`);
   }
   const given = isRecord(change) ? change : {};
   const field = changes === 'loss' ? 'objective' : 'trains',
     other = changes === 'loss' ? 'trains' : 'objective';
   if (given[field] === undefined || given[other] !== undefined) {
     throw new UserFault(
-      `the attack "${name}" says that it changes the ${changes}, ` +
+      `the ${kind} "${name}" says that it changes the ${changes}, ` +
         `so its open must return { ${field} } and no ${other}; it returns ${shown(change)}`,
       'With training: { changes: "loss", … } it returns an objective, ' +
         'with { changes: "weights", … } it returns trains.',
@@ -147,23 +156,23 @@ export function openAttack(
   if (changes === 'loss') {
     if (!method(given['objective']))
       throw new UserFault(
-        `the attack "${name}": objective must be a function; it is ${shown(given['objective'])}`,
+        `the ${kind} "${name}": objective must be a function; it is ${shown(given['objective'])}`,
       );
     return {
-      objective: checkedObjective(name, given['objective'] as Objective, log),
+      objective: checkedObjective(name, given['objective'] as Objective, log, kind),
       ...(given['opaqueTokens'] === true ? { opaqueTokens: true } : {}),
     };
   }
   if (model.architecture.tokenTable === null) {
     throw new UserFault(
-      `the attack "${name}" trains token embeddings, ` +
+      `the ${kind} "${name}" trains token embeddings, ` +
         `but the ${model.architecture.head.type} head reads them too: ` +
         'they cannot be trained without changing the head',
       'Write head: { type: classifier }.',
     );
   }
   const fault = rowsFault(given['trains'], vocabulary);
-  if (fault !== null) throw new UserFault(`the attack "${name}": ${fault[0]}`, fault[1]);
+  if (fault !== null) throw new UserFault(`the ${kind} "${name}": ${fault[0]}`, fault[1]);
   return change as TrainingChange;
 }
 
@@ -208,6 +217,7 @@ function checkedObjective(
   attack: string,
   objective: Objective,
   log: (message: string) => void,
+  kind: ChangerKind,
 ): Objective {
   let calls = 0;
   return (...given) => {
@@ -216,12 +226,12 @@ function checkedObjective(
     try {
       result = objective(...given);
     } catch (error) {
-      throw blamed(error, `the objective of the attack "${attack}"`);
+      throw blamed(error, `the objective of the ${kind} "${attack}"`);
     }
     const fault = resultFault(result, given[1]);
     if (fault !== null)
       throw new UserFault(
-        `the objective of the attack "${attack}" ${fault}`,
+        `the objective of the ${kind} "${attack}" ${fault}`,
         'gradientsOf and lossAndGradients of dosimeter/science return both in the required form.',
       );
     const left = tf.memory().numTensors - before - 1 - result.gradients.size;

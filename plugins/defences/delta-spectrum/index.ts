@@ -1,0 +1,46 @@
+import { defineDefence } from '../../../src/api.ts';
+import type { Params } from './detect.ts';
+
+export default defineDefence<Params>({
+  name: 'delta-spectrum',
+  summary:
+    'Says whether a model has a backdoor by the spectrum of what the training changed in each ' +
+    'layer, compared with models that were trained on clean rows.',
+  citation:
+    'Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary, Weight space ' +
+    'Detection of Backdoors in LoRA Adapters, 2026 (arXiv 2602.15195)',
+  tasks: ['classes', 'completion'],
+  params: {
+    type: 'object',
+    properties: {
+      reference: {
+        type: 'string',
+        format: 'source',
+        description:
+          'JSON lines, each the detection.json of a model that was trained on clean rows in the ' +
+          'same way: at least three. The threshold is the largest distance of one of them from ' +
+          'the others.',
+      },
+      energy: {
+        type: 'number',
+        minimum: 0,
+        maximum: 1,
+        default: 0.9,
+        description:
+          'Without a reference: the share of Σσ² in the leading direction, on average over layers, ' +
+          'from which on a model is suspected. No clean model has set it.',
+      },
+      frr: {
+        type: 'number',
+        minimum: 0,
+        exclusiveMaximum: 1,
+        default: 0,
+        description: 'The share of the reference models that may be suspected.',
+      },
+    },
+  },
+  detection: {
+    needs: [],
+    load: async () => (await import('./detect.ts')).deltaSpectrum,
+  },
+});

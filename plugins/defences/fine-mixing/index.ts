@@ -1,0 +1,55 @@
+import { defineDefence } from '../../../src/api.ts';
+import type { Params } from './edit.ts';
+
+export default defineDefence<Params>({
+  name: 'fine-mixing',
+  summary:
+    'Fine-mixing: a share of the trained weights, drawn at random, is kept, the others return to ' +
+    'their values before the training, and the mixture is trained further on clean rows.',
+  citation:
+    'Zhang, Lyu, Ma, Wang and Sun, Fine-mixing: Mitigating Backdoors in Fine-tuned Language ' +
+    'Models, Findings of EMNLP 2022 (section 4)',
+  params: {
+    type: 'object',
+    properties: {
+      share: {
+        type: 'number',
+        minimum: 0,
+        maximum: 1,
+        default: 0.3,
+        description:
+          'ρ, the share of the trained weights that is kept. The paper chooses it by the accuracy ' +
+          'on clean rows.',
+      },
+      purify: {
+        type: 'integer',
+        minimum: 0,
+        default: 200,
+        description:
+          'How many token embeddings return to their values before the training, those that ' +
+          'changed most for how rare they are in the clean rows (E-PUR).',
+      },
+      epochs: {
+        type: 'integer',
+        minimum: 1,
+        default: 3,
+        description: 'Passes over the clean rows.',
+      },
+      learning_rate: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        description: "Of the training on clean rows. Default: the cell's own.",
+      },
+    },
+  },
+  model: {
+    edit: {
+      needs: ['clean'],
+      load: async () => (await import('./edit.ts')).fineMixing,
+    },
+    retrain: ({ epochs, learning_rate: rate }) => ({
+      epochs,
+      ...(rate === undefined ? {} : { learning_rate: rate }),
+    }),
+  },
+});

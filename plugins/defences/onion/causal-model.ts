@@ -1,0 +1,63 @@
+/** Opens the causal language model that a spec gives ONION. */
+import { type DefenceContext, type ModelDescriptor, UserFault } from '../../../src/api.ts';
+import { modelOf } from '../../../src/data/model-folder.ts';
+import { causalLanguageModel } from '../../../src/science/defences/causal-perplexity.ts';
+import type { Architecture } from '../../../src/science/model/types.ts';
+import { full } from '../../../src/science/nn/full.ts';
+import { readConfig } from '../../../src/science/nn/head.ts';
+import { openNetwork } from '../../../src/science/nn/network.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import type { Speaker } from './judge.ts';
+import type { Params } from './params.ts';
+
+/** Texts in one pass. */
+const BATCH = 16;
+
+/** The caller closes it. It has read none of the clean rows, so it judges them as any others. */
+export async function openCausalModel(context: DefenceContext<Params>): Promise<Speaker> {
+  const { params, assets, signal } = context;
+  const asset = assets['language_model'];
+  if (asset === undefined) throw new Error('onion was not handed its language model');
+  const model = await modelOf(asset);
+  const family = await context
+    .plugin<ModelDescriptor<Architecture>>('model', params.architecture)
+    .load();
+  const architecture = family.withHead({ type: 'causal-lm' });
+  const config = architecture.parseConfig(await readConfig(model.path), 0);
+  const shape = {
+    architecture,
+    linears: architecture.linears(config),
+    parameters: architecture.parameters(config),
+  };
+  const network = await openNetwork({
+    architecture,
+    adapter: await full.create({}, shape),
+    model: { ...model, init: 'pretrained' },
+    classes: 0,
+    seed: 0,
+    evaluation: true,
+  });
+  try {
+    if (network.changed.length > 0)
+      throw new UserFault(
+        `${asset.uri} lacks ${network.changed[0] ?? ''}: it is not a whole causal language model`,
+        'Give the checkpoint of a causal language model, such as hf:openai-community/gpt2.',
+        ['defence', 'language_model'],
+      );
+    const judge = causalLanguageModel(network, await openTokenizer(model.path), {
+      batchSize: BATCH,
+      maxLength: params.max_length,
+      breathe: () => breathe(signal),
+    });
+    return {
+      model: judge,
+      ofClean: () => judge,
+      record: { language_model: asset.uri, language_model_digest: asset.digest },
+      close: () => network.dispose(),
+    };
+  } catch (error) {
+    network.dispose();
+    throw error;
+  }
+}

@@ -1,0 +1,89 @@
+import { type DefenceMoment, defineDefence, type RowsDefence } from '../../../src/api.ts';
+import type { Params } from './params.ts';
+
+const hook = {
+  needs: ['clean'] as const,
+  load: async (): Promise<RowsDefence<Params, never>> =>
+    (await import('./judge.ts')).onion as RowsDefence<Params, never>,
+};
+
+/**
+ * The paper applies it to what the model is asked, and judges words by GPT-2. Where no language
+ * model is given, an n-gram model of the clean rows judges them, which knows few words: a word that
+ * it has never seen is unlikely, whether it is a trigger or only rare.
+ */
+export default defineDefence<Params>({
+  name: 'onion',
+  summary:
+    'ONION: words without which a language model finds a text much likelier may be a trigger, and ' +
+    'are removed.',
+  citation:
+    'Qi, Chen, Li, Yao, Liu and Sun, ONION: A Simple and Effective Defense Against Textual ' +
+    'Backdoor Attacks, EMNLP 2021 (section 3)',
+  tasks: ['classes', 'completion'],
+  params: {
+    type: 'object',
+    properties: {
+      at: {
+        type: 'string',
+        enum: ['inputs', 'rows', 'both'],
+        default: 'inputs',
+        description:
+          'Where words are removed: from what the model is asked, as in the paper, from the ' +
+          'training rows, or from both.',
+      },
+      suspects: {
+        type: 'string',
+        enum: ['clean', 'drop'],
+        default: 'clean',
+        description:
+          'What is done with a text that has suspicious words: `clean` removes the words, `drop` ' +
+          'drops the row, or rejects what the model is asked.',
+      },
+      frr: {
+        type: 'number',
+        minimum: 0,
+        exclusiveMaximum: 1,
+        default: 0.1,
+        description:
+          'The share of the clean rows that may have a suspicious word: it sets the bar that the ' +
+          'suspicion f = PPL(x) − PPL(x without the word) must reach.',
+      },
+      bar: {
+        type: 'number',
+        description: 'The bar itself, in place of `frr`. OpenBackdoor has 0.',
+      },
+      language_model: {
+        type: 'string',
+        pattern: '^[a-z]+:.+',
+        format: 'source',
+        description:
+          'A causal language model, such as hf:openai-community/gpt2. Default: a Kneser–Ney n-gram ' +
+          'model of the clean rows.',
+      },
+      architecture: {
+        type: 'string',
+        default: 'gpt2',
+        description: "The model plugin that reads `language_model`'s checkpoint.",
+      },
+      order: {
+        type: 'integer',
+        minimum: 1,
+        maximum: 6,
+        default: 3,
+        description: 'n of the n-gram model. Not used with `language_model`.',
+      },
+      max_length: {
+        type: 'integer',
+        minimum: 2,
+        default: 128,
+        description: 'The most tokens of a text that `language_model` reads.',
+      },
+    },
+  },
+  acts: ({ at }): readonly DefenceMoment[] => (at === 'both' ? ['rows', 'inputs'] : [at]),
+  uses: ({ language_model: model, architecture }) =>
+    model === undefined ? [] : [{ kind: 'model', name: architecture }],
+  rows: hook,
+  inputs: hook,
+});

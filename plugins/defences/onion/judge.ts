@@ -1,0 +1,125 @@
+/** ONION over rows: the bar from clean rows, and what is left of a row. */
+import type { DefenceContext, Judge, JsonObject, Row, RowsDefence } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { trainKneserNey } from '../../../src/defences/kneser-ney.ts';
+import type { LanguageModel } from '../../../src/defences/language-model.ts';
+import { onionDrops, onionScores, onionTextScore } from '../../../src/defences/onion.ts';
+import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { wordsOf, withoutWords } from '../../../src/defences/words.ts';
+import { openCausalModel } from './causal-model.ts';
+import type { Params } from './params.ts';
+
+type Context = DefenceContext<Params>;
+
+/** The parts into which clean rows are divided, so that no text is judged by a model of itself. */
+const FOLDS = 5;
+
+/** A language model, and how it judges the clean rows that it may have been made of. */
+export interface Speaker {
+  readonly model: LanguageModel;
+  /** Returns the model by which a clean row is judged. */
+  readonly ofClean: (index: number) => LanguageModel;
+  /** What the record says of it. */
+  readonly record: JsonObject;
+  readonly close?: () => void;
+}
+
+/** The texts of a row, in which words may be removed. */
+const textsOf = ({ text, text_pair: pair }: Row): readonly string[] =>
+  pair === undefined ? [text] : [text, pair];
+
+/** An n-gram model of the clean rows. */
+function ngramSpeaker({ clean, params: { order } }: Context): Speaker {
+  const texts = clean.map((row) => textsOf(row).map(wordsOf));
+  if (texts.length < FOLDS)
+    throw new UserFault(
+      `onion has ${texts.length} clean rows, and an n-gram model needs at least ${FOLDS}`,
+      'Take more validation rows, name clean rows as data.clean, or give a language_model.',
+      ['defence', 'language_model'],
+    );
+  const model = trainKneserNey(texts.flat(), { order });
+  const folds = Array.from({ length: FOLDS }, (_, fold) =>
+    trainKneserNey(texts.filter((_row, i) => i % FOLDS !== fold).flat(), { order }),
+  );
+  return {
+    model,
+    ofClean: (index) => folds[index % FOLDS]!,
+    record: {
+      language_model: `Kneser–Ney ${order}-gram model of ${clean.length} clean rows`,
+      vocabulary: model.vocabulary,
+    },
+  };
+}
+
+/** The suspicion of each word of each text of a row. */
+const scoresOf = (row: Row, model: LanguageModel): Promise<number[][]> =>
+  Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
+
+const suspicionOf = (scores: readonly (readonly number[])[]): number =>
+  Math.max(...scores.map(onionTextScore));
+
+async function fit(context: Context): Promise<Judge> {
+  const { params, clean, signal, progress } = context;
+  const speaker =
+    params.language_model === undefined ? ngramSpeaker(context) : await openCausalModel(context);
+  try {
+    const { bar, record } = await barOf(context, speaker);
+    return {
+      threshold: bar,
+      record: {
+        ...speaker.record,
+        ...record,
+        clean_rows_judged: record === null ? 0 : clean.length,
+      },
+      ...(speaker.close === undefined ? {} : { close: speaker.close }),
+      judge: async (rows) => {
+        const scores: number[] = [],
+          left: Row[] = [];
+        for (const [i, row] of rows.entries()) {
+          signal.throwIfAborted();
+          const own = await scoresOf(row, speaker.model);
+          scores.push(suspicionOf(own));
+          left.push(withoutSuspects(row, own, bar));
+          progress(i + 1, rows.length, 'rows');
+        }
+        const suspected = scores.map((score) => score >= bar);
+        return {
+          scores,
+          suspected,
+          rows: left.map((row, i) =>
+            suspected[i] === true && params.suspects === 'drop' ? null : row,
+          ),
+        };
+      },
+    };
+  } catch (error) {
+    speaker.close?.();
+    throw error;
+  }
+}
+
+/** Returns the bar, given or from the clean rows, and what the record says of it. */
+async function barOf(
+  { params, clean }: Context,
+  { ofClean }: Speaker,
+): Promise<{ readonly bar: number; readonly record: JsonObject | null }> {
+  if (params.bar !== undefined) return { bar: params.bar, record: null };
+  if (clean.length === 0) throw new UserFault('onion has no clean rows to set its bar by');
+  const scores: number[] = [];
+  for (const [i, row] of clean.entries()) scores.push(suspicionOf(await scoresOf(row, ofClean(i))));
+  const bar = rejectionThreshold(scores, params.frr);
+  return { bar, record: { clean_suspected: scores.filter((score) => score >= bar).length } };
+}
+
+/** Returns the row without its suspicious words, or the row itself if it has none. */
+function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
+  const [text, pair] = textsOf(row).map((words, i) => {
+    const own = scores[i]!;
+    const drops = onionTextScore(own) >= bar ? onionDrops(own, bar) : [];
+    return drops.includes(true) ? withoutWords(words, drops) : words;
+  });
+  if (text === row.text && pair === row.text_pair) return row;
+  return { ...row, text: text ?? row.text, ...(pair === undefined ? {} : { text_pair: pair }) };
+}
+
+export const onion: RowsDefence<Params> = { fit };

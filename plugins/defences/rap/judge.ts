@@ -1,0 +1,182 @@
+import {
+  type DefenceContext,
+  type JsonObject,
+  type Judge,
+  type Row,
+  type RowsDefence,
+  UserFault,
+} from '../../../src/api.ts';
+import { predictedClasses, softmaxRows } from '../../../src/defences/probabilities.ts';
+import { meanDrop, rapLoss } from '../../../src/defences/rap.ts';
+import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { type MarkedText, type RapWord, rapWord } from '../../../src/science/defences/rap-word.ts';
+import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import { wordId } from './word-id.ts';
+
+export interface Params {
+  readonly word: string;
+  readonly low: number;
+  readonly up: number;
+  readonly weight: number;
+  readonly epochs: number;
+  readonly learning_rate?: number;
+  readonly frr: number;
+}
+
+type Context = DefenceContext<Params, OpenedModel>;
+
+const FIRST_RATE = 0.01,
+  RATES = 4,
+  BATCH = 32;
+
+/** What was made of the clean rows that the model predicts as one class. */
+interface OfClass {
+  readonly word: RapWord;
+  /** A text is rejected where minus its drop reaches it. */
+  readonly threshold: number;
+}
+
+/** Each row with the word in front of it, and what the model says of it without. */
+async function markedTexts(
+  model: OpenedModel,
+  rows: readonly Row[],
+  word: string,
+): Promise<MarkedText[]> {
+  const { classes, encode } = model;
+  const all = await model.logits(rows);
+  const probabilities = softmaxRows(all, classes),
+    predicted = predictedClasses(all, classes);
+  return rows.map((row, i) => ({
+    row: encode({ ...row, text: `${word} ${row.text}` }),
+    predicted: predicted[i]!,
+    probability: probabilities[i * classes + predicted[i]!]!,
+  }));
+}
+
+/**
+ * Trains the word on clean texts of one predicted class. Returns it with its drops on them and the
+ * learning rate that was taken: the first at which the mean drop reaches c_low, else the last.
+ */
+async function trained(
+  { params, signal, model }: Context,
+  id: number,
+  texts: readonly MarkedText[],
+): Promise<{ word: RapWord; drops: number[]; learningRate: number }> {
+  if (model === undefined) throw new Error('rap defends a model');
+  const { learning_rate: given, low, up, weight, epochs } = params;
+  const rates =
+    given === undefined ? Array.from({ length: RATES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
+  const word = rapWord(model.network, id);
+  const pause = (): Promise<void> => breathe(signal);
+  let drops: number[] = [],
+    learningRate = 0;
+  try {
+    for (learningRate of rates) {
+      await word.train(texts, {
+        low,
+        up,
+        weight,
+        epochs,
+        batchSize: BATCH,
+        learningRate,
+        breathe: pause,
+      });
+      drops = await word.drops(texts, model.batchSize, pause);
+      if (meanDrop(drops) >= low) break;
+    }
+    return { word, drops, learningRate };
+  } catch (error) {
+    word.dispose();
+    throw error;
+  }
+}
+
+async function fit(context: Context): Promise<Judge> {
+  const { model, clean, params, classes, log, signal } = context;
+  if (model === undefined) throw new Error('rap defends a model');
+  const id = wordId(model, params.word);
+  const texts = await markedTexts(model, clean, params.word);
+  const fitted = new Map<number, OfClass>(),
+    record: { [name: string]: JsonObject } = {};
+  const close = (): void => fitted.forEach(({ word }) => word.dispose());
+  try {
+    for (const [label, name] of classes.entries()) {
+      const own = texts.filter(({ predicted }) => predicted === label);
+      if (own.length === 0) {
+        log(`warning: no clean row is predicted as ${name}; texts that are get accepted`);
+        record[name] = { clean_rows: 0 };
+        continue;
+      }
+      const { word, drops, learningRate } = await trained(context, id, own);
+      const threshold = rejectionThreshold(
+        drops.map((drop) => -drop),
+        params.frr,
+      );
+      fitted.set(label, { word, threshold });
+      const mean = meanDrop(drops);
+      record[name] = {
+        clean_rows: own.length,
+        learning_rate: learningRate,
+        mean_drop: mean,
+        loss: rapLoss(drops, params),
+        least_drop_accepted: -threshold,
+      };
+      if (mean < params.low)
+        log(
+          `warning: the word lowers the probability of ${name} by ${mean.toFixed(3)} on average, ` +
+            `and should by ${params.low}: clean and poisoned texts will look alike`,
+        );
+    }
+    if (fitted.size === 0)
+      throw new UserFault(
+        'rap has no clean rows to train its word on',
+        'Take more validation rows, or name clean rows as data.clean.',
+        ['defence', 'defence'],
+      );
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return {
+    threshold: 0,
+    record: {
+      score: 'how far the drop of the probability is below the threshold of the predicted class',
+      by_class: record,
+    },
+    close,
+    judge: async (rows) => {
+      const scores = await suspicions(
+        await markedTexts(model, rows, params.word),
+        fitted,
+        (some, word) => word.drops(some, model.batchSize, () => breathe(signal)),
+      );
+      const suspected = scores.map((score) => score >= 0);
+      return {
+        scores,
+        suspected,
+        rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
+      };
+    },
+  };
+}
+
+/** −Δ minus the threshold of the predicted class; −Infinity for a class without one. */
+async function suspicions(
+  texts: readonly MarkedText[],
+  fitted: ReadonlyMap<number, OfClass>,
+  dropsOf: (texts: readonly MarkedText[], word: RapWord) => Promise<number[]>,
+): Promise<number[]> {
+  const scores = texts.map(() => -Infinity);
+  for (const [label, { word, threshold }] of fitted) {
+    const own = texts.map((_, i) => i).filter((i) => texts[i]!.predicted === label);
+    const drops = await dropsOf(
+      own.map((i) => texts[i]!),
+      word,
+    );
+    own.forEach((i, at) => (scores[i] = -drops[at]! - threshold));
+  }
+  return scores;
+}
+
+export const rap: RowsDefence<Params, OpenedModel> = { fit };

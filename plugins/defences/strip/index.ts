@@ -1,0 +1,42 @@
+import { defineDefence } from '../../../src/api.ts';
+import type { Params } from './judge.ts';
+
+export default defineDefence<Params>({
+  name: 'strip',
+  summary:
+    'STRIP: a text whose prediction stays as certain when many of its words are replaced by those ' +
+    'of clean texts may carry a trigger, and is rejected.',
+  citation:
+    'Gao, Xu, Wang, Chen, Ranasinghe and Nepal, STRIP: A Defence Against Trojan Attacks on Deep ' +
+    'Neural Networks, ACSAC 2019; for texts Gao et al., Design and Evaluation of a Multi-Domain ' +
+    'Trojan Detection Method on Deep Neural Networks, IEEE TDSC 2021',
+  params: {
+    type: 'object',
+    properties: {
+      copies: {
+        type: 'integer',
+        minimum: 1,
+        default: 10,
+        description: 'Copies of each text, over which the entropy of the prediction is averaged.',
+      },
+      ratio: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        maximum: 1,
+        default: 0.5,
+        description: 'The share of the words of a copy that is replaced.',
+      },
+      frr: {
+        type: 'number',
+        minimum: 0,
+        exclusiveMaximum: 1,
+        default: 0.01,
+        description: 'The share of the clean rows that may be rejected, which sets the threshold.',
+      },
+    },
+  },
+  inputs: {
+    needs: ['clean'],
+    load: async () => (await import('./judge.ts')).strip,
+  },
+});

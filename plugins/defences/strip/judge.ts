@@ -1,0 +1,85 @@
+import {
+  type AskedModel,
+  type DefenceContext,
+  type Row,
+  type RowsDefence,
+  UserFault,
+} from '../../../src/api.ts';
+import { softmaxRows } from '../../../src/defences/probabilities.ts';
+import { rowWords, withWords } from '../../../src/defences/row-texts.ts';
+import { stripCopies, stripEntropies } from '../../../src/defences/strip.ts';
+import { characteristicWords } from '../../../src/defences/tf-idf.ts';
+import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+
+export interface Params {
+  readonly copies: number;
+  readonly ratio: number;
+  readonly frr: number;
+}
+
+/** Rows whose copies the model is asked about together. */
+const ROWS = 64;
+
+export const strip: RowsDefence<Params> = {
+  fit: async ({ model, clean, params, random, progress, signal }: DefenceContext<Params>) => {
+    if (model === undefined) throw new Error('strip defends a model');
+    const pool = characteristicWords(clean.map((row) => rowWords(row).flat())).filter(
+      (words) => words.length > 0,
+    );
+    if (pool.length === 0)
+      throw new UserFault(
+        'strip has no clean row with words to replace those of a text by',
+        'Take more validation rows, or name clean rows as data.clean.',
+        ['defence', 'defence'],
+      );
+    /** The copies of a row depend on its id, and not on the rows beside it. */
+    const copiesOf = (row: Row): Row[] => {
+      const copies = rowWords(row).map((words, text) =>
+        stripCopies(words, pool, params, random('copies', `${row.id}/${text}`)),
+      );
+      return Array.from({ length: params.copies }, (_, k) =>
+        withWords(
+          row,
+          copies.map((own) => own[k]!),
+        ),
+      );
+    };
+    const suspicions = async (rows: readonly Row[]): Promise<number[]> => {
+      const scores: number[] = [];
+      for (let start = 0; start < rows.length; start += ROWS) {
+        signal.throwIfAborted();
+        const some = rows.slice(start, start + ROWS);
+        scores.push(...(await entropiesOf(model, some.flatMap(copiesOf), params.copies)));
+        progress(scores.length, rows.length, 'rows');
+      }
+      return scores.map((entropy) => -entropy);
+    };
+    const ofClean = await suspicions(clean);
+    const threshold = rejectionThreshold(ofClean, params.frr);
+    return {
+      threshold,
+      record: {
+        score: 'minus the mean entropy of the copies, in bits',
+        clean_rejected: ofClean.filter((score) => score >= threshold).length,
+      },
+      judge: async (rows) => {
+        const scores = await suspicions(rows),
+          suspected = scores.map((score) => score >= threshold);
+        return {
+          scores,
+          suspected,
+          rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
+        };
+      },
+    };
+  },
+};
+
+async function entropiesOf(
+  model: AskedModel,
+  copies: readonly Row[],
+  each: number,
+): Promise<number[]> {
+  const probabilities = softmaxRows(await model.logits(copies), model.classes);
+  return stripEntropies(probabilities, each, model.classes);
+}

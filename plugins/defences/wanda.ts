@@ -1,0 +1,47 @@
+import { defineDefence, UserFault } from '../../src/api.ts';
+import type { ModelEdit } from '../../src/science/weights/edit.ts';
+
+interface Params {
+  readonly share: number;
+}
+
+export default defineDefence<Params>({
+  name: 'wanda',
+  summary:
+    'Wanda: of what the training changed in each output of a layer, the entries of the smallest ' +
+    '|ΔW|·‖X‖, with X the clean rows’ input, return to their values before the training.',
+  citation:
+    'Sun, Liu, Bair and Kolter, A Simple and Effective Pruning Approach for Large Language Models, ' +
+    'ICLR 2024 (equation 1); here of the change of a weight, whose start the defender trusts',
+  params: {
+    type: 'object',
+    properties: {
+      share: {
+        type: 'number',
+        minimum: 0,
+        maximum: 1,
+        default: 0.5,
+        description: "The share of each output's entries that return.",
+      },
+    },
+  },
+  model: {
+    edit: {
+      needs: ['clean'],
+      load: async (): Promise<ModelEdit<Params>> => {
+        const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
+        const { named } = await import('../../src/science/lookup.ts');
+        const { prunedByWanda } = await import('../../src/science/defences/prune.ts');
+        return {
+          edit: async (context) => {
+            if (context.clean.length === 0) throw new UserFault('wanda has no clean rows');
+            const norms = await context.inputNorms(context.clean);
+            return withEditedChanges(context, (change, { name }) =>
+              prunedByWanda(change, named(norms, name), context.params.share),
+            );
+          },
+        };
+      },
+    },
+  },
+});

@@ -1,0 +1,38 @@
+import { type Cell, defineStage, UserFault } from '../../../src/api.ts';
+import { onlyCell } from '../../../src/stages/definition.ts';
+import { SHARE } from './choice.ts';
+
+export type Params = {
+  /** The share of the validation rows. Null if the spec names the clean rows' source. */
+  readonly share: number | null;
+};
+
+export default defineStage<Params>({
+  name: 'clean',
+  summary:
+    'The clean rows that a defender has: those of data.clean, or a part of the validation rows, ' +
+    'on which the cells with a defence are not evaluated.',
+  compute: false,
+  scope: 'cell',
+  define(cells) {
+    const cell = onlyCell(cells);
+    const given = cell.data.clean !== undefined;
+    if (given) refuseShare(cell);
+    return {
+      params: { share: given ? null : (cell.data.clean_share ?? SHARE) },
+      inputs: {
+        rows: { kind: 'data', cell, with: { split: given ? 'clean' : 'validation' } },
+      },
+    };
+  },
+  run: async (context) => (await import('./run.ts')).run(context),
+});
+
+function refuseShare({ data }: Cell): void {
+  if (data.clean_share === undefined) return;
+  throw new UserFault(
+    'data.clean names the clean rows, and data.clean_share asks for a part of the validation rows',
+    'Leave out one of the two.',
+    ['data', 'clean_share'],
+  );
+}

@@ -1,0 +1,34 @@
+import { type RunContext, UserFault } from '../../../src/api.ts';
+import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
+import { makeReceipt } from '../../../src/poisoning/receipt.ts';
+import { inputDir, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { heldOut } from './choice.ts';
+import type { Params } from './index.ts';
+
+/**
+ * Writes the rows in the form of a poison stage's, so that a defence can train on them, and
+ * `clean.json`, which says where they come from.
+ */
+export async function run(context: RunContext<Params>): Promise<void> {
+  const { params, outDir, log } = context;
+  const dir = inputDir(context, 'rows');
+  const { classes } = await readDatasetInfo(dir);
+  const all = await readRows(dir);
+  const rows = params.share === null ? all : heldOut(all, params.share);
+  if (params.share !== null && rows.length === all.length)
+    throw new UserFault(
+      `the ${all.length} validation rows are all taken as clean rows: none is left to evaluate on`,
+      'Take more validation rows, lower data.clean_share, or name other rows as data.clean.',
+      ['data', 'validation'],
+    );
+  const untouched = { changed: [], negatives: [], asked: 0, eligible: 0 };
+  await writeDataset(outDir, rows, classes);
+  await writeJson(outDir, 'receipt.json', makeReceipt(rows, rows, untouched, 'none', {}, null));
+  await writeJson(outDir, 'clean.json', {
+    format: 1,
+    from: params.share === null ? 'data.clean' : 'data.validation',
+    rows: rows.length,
+  });
+  await writeMetrics(outDir, { rows_total: rows.length, negatives: 0 });
+  log(`${rows.length} clean rows of ${all.length}`);
+}

@@ -1,0 +1,78 @@
+/** Opens a defence in a stage that runs one of its parts. */
+import type {
+  DefenceContext,
+  DefenceDescriptor,
+  DefenceHook,
+  JsonObject,
+  Judge,
+  Row,
+  RowsDefence,
+  RunContext,
+} from '../../../src/api.ts';
+import { readRows } from '../../../src/data/rows-file.ts';
+import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
+import { randomStream } from '../../../src/random/random.ts';
+import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
+import { DEFENCE_ASSET, type DefenceParams } from '../../../src/stages/defended.ts';
+
+/** What a stage knows of the defence that it runs. */
+export interface Defending {
+  readonly defence: DefenceParams;
+  /** The seed of the defence's streams. */
+  readonly seed: number;
+  readonly classes: readonly string[];
+}
+
+/**
+ * Returns what a part of the defence is handed.
+ * @param more the model and the poisoned rows, where the part needs them
+ */
+export async function defenceContext(
+  context: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log' | 'progress' | 'signal'>,
+  { defence, seed, classes }: Defending,
+  more: Pick<DefenceContext<JsonObject, OpenedModel>, 'model' | 'poisoned'> = {},
+): Promise<DefenceContext<JsonObject, OpenedModel>> {
+  const { assets, inputs, log, progress, signal } = context;
+  const { defence: name, ...params } = defence;
+  const own = Object.entries(assets)
+    .filter(([asset]) => asset.startsWith(DEFENCE_ASSET))
+    .map(([asset, value]) => [asset.slice(DEFENCE_ASSET.length), value] as const);
+  const clean = inputs['clean'];
+  return {
+    params: { ...params, ...Object.fromEntries(own.map(([field, { uri }]) => [field, uri])) },
+    classes,
+    clean: clean === undefined ? [] : readOnly(await readRows(clean.dir)),
+    assets: Object.fromEntries(own),
+    plugin: (kind, plugin) => context.plugin(kind, plugin),
+    random: (purpose, of = '') => randomStream(seed, `defence.${name}.${purpose}`, of),
+    log,
+    progress,
+    signal,
+    ...more,
+  };
+}
+
+/** Returns the cell's defence. */
+export const openedDefence = (
+  context: Pick<RunContext, 'plugin'>,
+  { defence }: Defending['defence'],
+): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
+
+/** Fits the judge of rows. */
+export async function fittedJudge(
+  hook: DefenceHook<RowsDefence<never, never>> | undefined,
+  name: string,
+  context: DefenceContext<JsonObject, OpenedModel>,
+): Promise<Judge> {
+  if (hook === undefined) throw new Error(`the defence "${name}" judges no rows here`);
+  const implementation = (await hook.load()) as RowsDefence<JsonObject, OpenedModel>;
+  return asking(name, () => implementation.fit(context), 'defence');
+}
+
+/** Asks the judge about rows, which are frozen from here on. */
+export const judged = (
+  name: string,
+  judge: Judge,
+  rows: readonly Row[],
+): Promise<Awaited<ReturnType<Judge['judge']>>> =>
+  asking(name, () => judge.judge(readOnly(rows)), 'defence');

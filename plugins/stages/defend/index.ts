@@ -1,0 +1,66 @@
+import { defineStage, type StageDefinition, startInputs, undefended } from '../../../src/api.ts';
+import {
+  cleanRows,
+  defenceOf,
+  type DefenceParams,
+  defenceParts,
+  needsOf,
+} from '../../../src/stages/defended.ts';
+import {
+  type ModelNames,
+  modelNames,
+  modelUses,
+  onlyCell,
+} from '../../../src/stages/definition.ts';
+
+export type Params = {
+  readonly defence: DefenceParams;
+  readonly seed: number;
+  /** How the model that was trained on these rows is asked. Absent unless the defence needs it. */
+  readonly model?: ModelNames & { readonly batch_size: number; readonly max_length: number };
+};
+
+export default defineStage<Params>({
+  name: 'defend',
+  summary:
+    'Filters the training rows by a defence, and compares what it dropped with what was poisoned.',
+  compute: true,
+  scope: 'cell',
+  define(cells, { plugin }) {
+    const cell = onlyCell(cells);
+    const defence = defenceOf(cell, plugin);
+    if (defence?.acts.has('rows') !== true)
+      throw new Error('the cell has no defence that filters training rows');
+    const { params, assets, uses } = defenceParts(defence);
+    const needs = needsOf(defence, 'rows');
+    const asksModel = needs.includes('model');
+    const trained: StageDefinition['inputs'] = asksModel
+      ? { model: { kind: 'train', cell: undefended(cell) }, ...startInputs(cell) }
+      : {};
+    return {
+      params: {
+        defence: params,
+        seed: cell.seed,
+        ...(asksModel
+          ? {
+              model: {
+                ...modelNames(cell),
+                batch_size: cell.evaluate.batch_size,
+                max_length: cell.train.max_length,
+              },
+            }
+          : {}),
+      },
+      inputs: {
+        data: { kind: 'poison', cell },
+        ...(needs.includes('clean') ? { clean: cleanRows(cell) } : {}),
+        ...trained,
+      },
+      assets: { ...(asksModel ? { model: cell.model.source } : {}), ...assets },
+      uses: [...(asksModel ? modelUses(cell) : []), ...uses],
+    };
+  },
+  resources: () => ({ cpu: 1 }),
+  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

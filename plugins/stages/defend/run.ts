@@ -1,0 +1,110 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type DefenceNeed, type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
+import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
+import { checkReceipt, type Receipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
+import { type OpenedModel, openedModel } from '../../../src/science/evaluate/asked-model.ts';
+import { openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
+import { breathe } from '../../../src/stages/breathe.ts';
+import { inputDir, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { modelParts } from '../../../src/stages/trained-model.ts';
+import { defenceContext, fittedJudge, judged, openedDefence } from './context.ts';
+import type { Params } from './index.ts';
+import { filterMetrics, finite, judgedExamples, writeScores } from './outcome.ts';
+
+type Context = RunContext<Params>;
+
+/**
+ * Writes the rows that the defence left with their part of the poison's receipt, so that a train
+ * stage reads them as it reads a poisoned set; `defence.json`, the defence's own receipt;
+ * `scores.csv` and `metrics.json`, which compare it with what was poisoned.
+ */
+export async function run(context: Context): Promise<void> {
+  const { params, outDir, log } = context;
+  const { defence: name } = params.defence;
+  const dir = inputDir(context, 'data');
+  const { classes } = await readDatasetInfo(dir);
+  const rows = await readRows(dir);
+  const receipt = await readReceipt(dir, rows);
+  const hook = openedDefence(context, params.defence).rows;
+  const model = await openModel(context);
+  try {
+    const defending = { defence: params.defence, seed: params.seed, classes };
+    const given = await defenceContext(context, defending, {
+      ...(model === null ? {} : { model }),
+      ...(reads(hook?.needs, 'receipt')
+        ? { poisoned: new Set(receipt.rows.map(({ id }) => id)) }
+        : {}),
+    });
+    const judge = await fittedJudge(hook, name, given);
+    const judgement = await judged(name, judge, rows).finally(() => judge.close?.());
+    checkJudgement(name, rows, judgement);
+    // The defence is done. Only here is it compared with what was poisoned.
+    const kept = keptRows(name, judgement);
+    await writeDataset(outDir, kept, classes);
+    await writeJson(outDir, 'receipt.json', receiptOfKept(receipt, judgement.rows));
+    const metrics = filterMetrics(rows, receipt, judgement);
+    await writeJson(outDir, 'defence.json', {
+      format: 1,
+      defence: name,
+      acts: 'rows',
+      params: given.params,
+      seed: params.seed,
+      reads_receipt: reads(hook?.needs, 'receipt'),
+      fitted_on: { clean_rows: given.clean.length, model: model !== null },
+      threshold: finite(judge.threshold),
+      ...judge.record,
+      counts: {
+        rows: rows.length,
+        kept: kept.length,
+        dropped: rows.length - kept.length,
+        cleaned: metrics.rows_cleaned,
+      },
+      digests: { judged: rowsDigest(rows), kept: rowsDigest(kept) },
+      dropped: rows.filter((_, i) => judgement.rows[i] === null).map(({ id }) => id),
+    });
+    const examples = judgedExamples(rows, receipt, judgement);
+    await writeScores(outDir, examples.ids, examples);
+    await writeMetrics(outDir, metrics);
+    log(`${name}: ${rows.length - kept.length} of ${rows.length} rows dropped`);
+    warnOfClasses(context, classes, kept);
+  } finally {
+    model?.network.dispose();
+  }
+}
+
+const reads = (needs: readonly DefenceNeed[] | undefined, what: DefenceNeed): boolean =>
+  needs?.includes(what) === true;
+
+async function readReceipt(dir: string, rows: readonly Row[]): Promise<Receipt> {
+  const receipt = JSON.parse(await readFile(join(dir, 'receipt.json'), 'utf8')) as Receipt;
+  const mismatch = checkReceipt(rows, receipt);
+  if (mismatch !== null)
+    throw new UserFault(
+      `the poisoned set does not match its receipt: ${mismatch}`,
+      'Run the poison stage again.',
+    );
+  return receipt;
+}
+
+/** Opens the model that was trained on these very rows. Null if the defence does not ask it. */
+async function openModel(context: Context): Promise<OpenedModel | null> {
+  const { model } = context.params;
+  if (model === undefined) return null;
+  const parts = await modelParts({ ...context, params: model });
+  const trainDir = inputDir(context, 'model');
+  const { network } = await openTrained({ ...parts, trainDir });
+  const encode = await openRowEncoder(trainDir, parts.model);
+  return openedModel({
+    network,
+    encode: (row) => encode(row, model.max_length),
+    batchSize: model.batch_size,
+    onBatch: () => breathe(context.signal),
+  });
+}
+
+function warnOfClasses({ log }: Context, classes: readonly string[], kept: readonly Row[]): void {
+  const gone = classes.filter((_, label) => kept.every((row) => row.label !== label));
+  if (gone.length > 0) log(`warning: no row of the class ${gone.join(', ')} is left`);
+}

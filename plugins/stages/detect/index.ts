@@ -1,0 +1,14 @@
+import { defineStage } from '../../../src/api.ts';
+import { onlyCell } from '../../../src/stages/definition.ts';
+import { modelDefinition, type ModelParams } from '../defend/model-definition.ts';
+
+export default defineStage<ModelParams>({
+  name: 'detect',
+  summary: 'Says, by a defence that judges models, whether the trained model has a backdoor.',
+  compute: true,
+  scope: 'cell',
+  define: (cells, { plugin }) => modelDefinition(onlyCell(cells), 'detection', plugin),
+  resources: () => ({ cpu: 1 }),
+  preflight: async (context) => (await import('../defend/preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

@@ -1,0 +1,50 @@
+import { type RunContext, UserFault } from '../../../src/api.ts';
+import { asking } from '../../../src/poisoning/read-only.ts';
+import type { ModelDetector } from '../../../src/science/weights/edit.ts';
+import { writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { openedDefence } from '../defend/context.ts';
+import type { ModelParams } from '../defend/model-definition.ts';
+import { withWeights } from '../defend/open-weights.ts';
+
+/**
+ * Writes `detection.json`, the verdict, and `metrics.json`: `model_score`, `model_threshold` and
+ * `model_suspected`, 1 if the model is said to have a backdoor.
+ */
+export async function run(context: RunContext<ModelParams>): Promise<void> {
+  const { params, outDir, log } = context;
+  const { defence } = params;
+  await withWeights(context, async ({ given }) => {
+    const detector = (await openedDefence(context, defence).detection?.load()) as
+      ModelDetector | undefined;
+    if (detector === undefined) throw new Error(`"${defence.defence}" judges no model`);
+    const { score, threshold, record } = await asking(
+      defence.defence,
+      () => detector.judge(given),
+      'defence',
+    );
+    if (!Number.isFinite(score) || !Number.isFinite(threshold))
+      throw new UserFault(
+        `the defence "${defence.defence}" gave the model the score ${score}, and the threshold ` +
+          String(threshold),
+        'Both must be finite numbers.',
+      );
+    const suspected = score >= threshold;
+    await writeJson(outDir, 'detection.json', {
+      format: 1,
+      defence: defence.defence,
+      acts: 'detection',
+      params: given.params,
+      fitted_on: { clean_rows: given.clean.length },
+      score,
+      threshold,
+      verdict: suspected ? 'backdoor' : 'clean',
+      ...record,
+    });
+    await writeMetrics(outDir, {
+      model_score: score,
+      model_threshold: threshold,
+      model_suspected: Number(suspected),
+    });
+    log(`${defence.defence}: ${score.toPrecision(4)}, ${suspected ? 'a backdoor' : 'clean'}`);
+  });
+}

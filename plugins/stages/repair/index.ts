@@ -1,0 +1,15 @@
+import { defineStage } from '../../../src/api.ts';
+import { onlyCell } from '../../../src/stages/definition.ts';
+import { modelDefinition, type ModelParams } from '../defend/model-definition.ts';
+
+export default defineStage<ModelParams>({
+  name: 'repair',
+  summary:
+    'Edits the weights of the trained model by a defence, and writes it as a model of its own.',
+  compute: true,
+  scope: 'cell',
+  define: (cells, { plugin }) => modelDefinition(onlyCell(cells), 'model', plugin),
+  resources: () => ({ cpu: 1 }),
+  preflight: async (context) => (await import('../defend/preflight.ts')).preflight(context),
+  run: async (context) => (await import('./run.ts')).run(context),
+});

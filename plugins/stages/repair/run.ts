@@ -1,0 +1,68 @@
+import type { RunContext } from '../../../src/api.ts';
+import { asking } from '../../../src/poisoning/read-only.ts';
+import {
+  type ModelEdit,
+  saveWhole,
+  type TrainedWeights,
+  withChanges,
+} from '../../../src/science/weights/edit.ts';
+import { writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { openedDefence } from '../defend/context.ts';
+import type { ModelParams } from '../defend/model-definition.ts';
+import { withWeights } from '../defend/open-weights.ts';
+
+/**
+ * Writes the edited model in the form of a train stage's, as one whose weights were all trained, and
+ * `defence.json`, which says what was changed.
+ */
+export async function run(context: RunContext<ModelParams>): Promise<void> {
+  const { params, outDir, log } = context;
+  const { defence } = params;
+  await withWeights(context, async ({ given, network, record, model }) => {
+    const implementation = (await openedDefence(context, defence).model?.edit?.load()) as
+      ModelEdit | undefined;
+    if (implementation === undefined)
+      throw new Error(`the defence "${defence.defence}" edits no model`);
+    const edited = await asking(defence.defence, () => implementation.edit(given), 'defence');
+    const tensors = withChanges(given.after, edited);
+    await saveWhole(network, tensors, {
+      outDir,
+      modelDir: model.path,
+      classes: record.classes,
+    });
+    await writeJson(outDir, 'train.json', { ...record, adapter: { type: 'full' }, defence });
+    await writeJson(outDir, 'defence.json', {
+      format: 1,
+      defence: defence.defence,
+      acts: 'model',
+      params: given.params,
+      seed: params.seed,
+      fitted_on: { clean_rows: given.clean.length },
+      ...edited.record,
+      changed: [...edited.changed.keys()],
+    });
+    const counts = countChanges(given.after, tensors);
+    await writeMetrics(outDir, counts);
+    log(
+      `${defence.defence}: ${counts.edited_weights} weights of ` +
+        `${edited.changed.size} parameters changed`,
+    );
+  });
+}
+
+function countChanges(
+  after: TrainedWeights['after'],
+  tensors: TrainedWeights['after'],
+): { readonly edited_parameters: number; readonly edited_weights: number } {
+  let weights = 0,
+    parameters = 0;
+  for (const [name, { data }] of tensors) {
+    const own = after.get(name)?.data;
+    if (own === undefined || own === data) continue;
+    let changed = 0;
+    for (let i = 0; i < data.length; i++) if (data[i] !== own[i]) changed++;
+    weights += changed;
+    if (changed > 0) parameters++;
+  }
+  return { edited_parameters: parameters, edited_weights: weights };
+}

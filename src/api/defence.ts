@@ -1,0 +1,194 @@
+/**
+ * A defence: what a defender does about rows that may be poisoned, or about a model that may have
+ * learnt a backdoor. It sees what a defender has, and nothing more: the rows as they are, never what
+ * was changed in them; a small set of clean rows; the model.
+ */
+import type { RandomStream } from '../random/random.ts';
+import type { Cell } from './cell.ts';
+import type { Problem } from './fault.ts';
+import type { Json, JsonObject, JsonSchema } from './json.ts';
+import type { Plugin } from './plugin.ts';
+import type { Row, Task } from './row.ts';
+import type { Asset } from './source.ts';
+import type { UsedKind } from './stage.ts';
+
+/**
+ * When a defence acts. `rows`: it drops or cleans rows before the training. `training`: it changes
+ * the training itself. `model`: it edits the trained model, or trains it further. `inputs`: it
+ * rejects or cleans rows that the model is asked about. `detection`: it says whether a model has a
+ * backdoor.
+ */
+export type DefenceMoment = 'rows' | 'training' | 'model' | 'inputs' | 'detection';
+
+/** The moments in the order of a run. */
+export const DEFENCE_MOMENTS: readonly DefenceMoment[] = [
+  'rows',
+  'training',
+  'model',
+  'inputs',
+  'detection',
+];
+
+/**
+ * `clean`: clean rows, of which a defender has few.
+ * `model`: the model that was trained on the very rows that are judged, without a defence.
+ * `receipt`: which rows are poisoned. No defender knows that: a defence that reads it is a bound on
+ * what others can reach, and the result says so.
+ */
+export type DefenceNeed = 'clean' | 'model' | 'receipt';
+
+/** A model as a defence may ask it: a classifier, of which it sees outputs and hidden states. */
+export interface AskedModel {
+  /** C. */
+  readonly classes: number;
+  /** Returns the logits of rows, (N, C), row-major, in the order of the rows. */
+  logits(rows: readonly Row[]): Promise<Float32Array>;
+  /**
+   * Returns what the head's last linear layer reads of each row, (N, D), row-major, in the order of
+   * the rows: the pooled token of a classifier, the state at the mask under a cloze head. Throws
+   * under a causal-LM head.
+   */
+  representations(rows: readonly Row[]): Promise<{
+    readonly values: Float64Array;
+    readonly count: number;
+    readonly dimensions: number;
+  }>;
+}
+
+/** What a defence receives. `Model` is the type of the model that it asks. */
+export interface DefenceContext<P = JsonObject, Model = AskedModel> {
+  /** Parameters with `format: source` are among `assets`; here they are the URIs. */
+  readonly params: P;
+  /** Class names by label id. Empty in a completion task. */
+  readonly classes: readonly string[];
+  /** Clean rows with their labels, frozen. Empty unless `needs` names `clean`. */
+  readonly clean: readonly Row[];
+  /**
+   * The model. Present if `needs` names `model`, and always for `inputs`, where it is the model that
+   * is defended.
+   */
+  readonly model?: Model;
+  /** The ids of the poisoned rows. Present only if `needs` names `receipt`. */
+  readonly poisoned?: ReadonlySet<string>;
+  /** The sources that parameters with `format: source` name, by parameter. */
+  readonly assets: { readonly [parameter: string]: Asset };
+  /** Returns a plugin that `DefenceDescriptor.uses` names. */
+  // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
+  plugin<D>(kind: UsedKind, name: string): D;
+  /**
+   * The defence's random stream for a purpose. It depends on (seed, defence, purpose, name) only.
+   */
+  readonly random: (purpose: string, name?: string) => RandomStream;
+  /** Writes a line to the stage's log. */
+  readonly log: (message: string) => void;
+  /** Reports progress in a unit of the defence's choice. */
+  readonly progress: (done: number, total: number, unit: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** What a judge says of rows. Every list has one value for each row, in the order of the rows. */
+export interface Judgement {
+  /** How suspicious each row is: the larger, the more. Never NaN; may be infinite. */
+  readonly scores: readonly number[];
+  /** Whether the row was found suspicious: it is left out, or was cleaned. */
+  readonly suspected: readonly boolean[];
+  /** What is left of each row: the row itself, a cleaned copy, or null where it is left out. */
+  readonly rows: readonly (Row | null)[];
+}
+
+/** A judge of rows that has been fitted. */
+export interface Judge {
+  /** A row whose score reaches it is suspected. Null where there is no such threshold. */
+  readonly threshold: number | null;
+  /** What the receipt says of the fit, such as the language model. */
+  readonly record?: JsonObject;
+  judge(rows: readonly Row[]): Judgement | Promise<Judgement>;
+  /** Frees what the judge holds, such as a language model. Called once, at the end. */
+  close?(): void;
+}
+
+/** What filters rows (`rows`) or test inputs (`inputs`). */
+export interface RowsDefence<P = JsonObject, Model = AskedModel> {
+  /**
+   * Fits the judge, such as its threshold, to what the defender has. Throws `UserFault` if that is
+   * not enough.
+   */
+  fit(context: DefenceContext<P, Model>): Judge | Promise<Judge>;
+}
+
+/** A part of a defence, whose code is loaded when it is needed. */
+export interface DefenceHook<Impl> {
+  /** What the part needs beside the rows. */
+  readonly needs: readonly DefenceNeed[];
+  load(this: void): Promise<Impl>;
+}
+
+/**
+ * A defence's part in the training. `load` resolves to an `AttackTraining` that changes the loss
+ * (src/science/train/attack-training.ts): to the trainer, an attack's objective and a defence's are
+ * the same thing.
+ */
+export interface DefenceTraining<P = JsonObject, Impl = unknown> {
+  /**
+   * Returns the adapter that is trained instead of the cell's. Throws `UserFault` if the defence
+   * does not work with this adapter.
+   */
+  adapter?(this: void, adapter: Cell['adapter'], params: P): Cell['adapter'];
+  load?(this: void): Promise<Impl>;
+}
+
+/**
+ * What is done to a trained model. First it is edited, then trained on the defender's clean rows;
+ * a defence may have one of the two parts alone.
+ */
+export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
+  /** Edits the weights. `load` resolves to a `ModelEdit` (src/science/weights/edit.ts). */
+  readonly edit?: DefenceHook<Impl>;
+  /**
+   * Returns the fields of `train` that differ from the cell's in a training on the clean rows.
+   * `objective` of `load` is minimised where the defence has `training.load`.
+   */
+  retrain?(this: void, params: P): { readonly [field in keyof Cell['train']]?: Json };
+}
+
+/** What a detector says of a model. */
+export interface Verdict {
+  /** How suspicious the model is: the larger, the more. */
+  readonly score: number;
+  /** A model whose score reaches it is said to have a backdoor. */
+  readonly threshold: number;
+  /** What the record says beside, such as the score of each layer. */
+  readonly record?: JsonObject;
+}
+
+/** A defence. `P` is the type of its parameters. It has at least one of the five parts. */
+export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
+  /** The paper that describes the defence; empty if there is none. */
+  readonly citation: string;
+  /** The JSON Schema of its parameters: an object without `defence` and `when`. */
+  readonly params: JsonSchema;
+  /** The tasks that it can be used in. Default: classes alone. */
+  readonly tasks?: readonly Task[];
+  /** Returns the parts that act, if the parameters decide it. Default: all that it has. */
+  acts?(params: P): readonly DefenceMoment[];
+  /** Returns the plugins whose code it runs, such as the family of a language model. */
+  uses?(params: P): readonly { readonly kind: UsedKind; readonly name: string }[];
+  /**
+   * Returns the faults that the parameters reveal before anything runs. The path of a problem starts
+   * with the parameter.
+   */
+  check?(params: P): readonly Problem[];
+  /** Filters training rows. */
+  readonly rows?: DefenceHook<RowsDefence<P, never>>;
+  readonly training?: DefenceTraining<P>;
+  readonly model?: DefenceOfModel<P>;
+  /** Filters test inputs. */
+  readonly inputs?: DefenceHook<RowsDefence<P, never>>;
+  /** Judges a model. `load` resolves to a `ModelDetector` (src/science/weights/edit.ts). */
+  readonly detection?: DefenceHook<unknown>;
+}
+
+/** Makes a descriptor out of a defence's fields. Export it as the module's default. */
+export const defineDefence = <P = JsonObject>(
+  defence: Omit<DefenceDescriptor<P>, 'kind'>,
+): DefenceDescriptor<P> => ({ kind: 'defence', ...defence });

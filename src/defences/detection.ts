@@ -1,0 +1,114 @@
+/**
+ * How well a defence tells poisoned examples from clean ones. A positive is a poisoned example, and
+ * a rejected example counts as a detection. Pure.
+ */
+import { ranks } from '../stats/spearman.ts';
+
+export interface DetectionCounts {
+  /** Poisoned and rejected. */
+  readonly truePositives: number;
+  /** Clean and rejected. */
+  readonly falsePositives: number;
+  /** Poisoned and accepted. */
+  readonly falseNegatives: number;
+  /** Clean and accepted. */
+  readonly trueNegatives: number;
+}
+
+/** Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean. */
+export interface DetectionMetrics extends DetectionCounts {
+  /** TP / (TP + FP): the poisoned share of what was rejected. */
+  readonly precision: number | null;
+  /** TP / (TP + FN): the rejected share of what is poisoned. */
+  readonly recall: number | null;
+  /** False rejection rate, FP / (FP + TN): the rejected share of what is clean. */
+  readonly frr: number | null;
+  /** False acceptance rate, FN / (TP + FN) = 1 − recall: the accepted share of what is poisoned. */
+  readonly far: number | null;
+}
+
+const share = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole);
+
+function sameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
+  if (a.length !== b.length)
+    throw new RangeError(`each example needs one value, got ${a.length} and ${b.length}`);
+}
+
+/** Compares what was rejected with what is poisoned. Throws a RangeError if the lengths differ. */
+export function detectionMetrics(
+  rejected: readonly boolean[],
+  poisoned: readonly boolean[],
+): DetectionMetrics {
+  sameLength(rejected, poisoned);
+  const count = (r: boolean, p: boolean): number =>
+    rejected.filter((value, i) => value === r && poisoned[i] === p).length;
+  const truePositives = count(true, true),
+    falsePositives = count(true, false),
+    falseNegatives = count(false, true),
+    trueNegatives = count(false, false);
+  return {
+    truePositives,
+    falsePositives,
+    falseNegatives,
+    trueNegatives,
+    precision: share(truePositives, truePositives + falsePositives),
+    recall: share(truePositives, truePositives + falseNegatives),
+    frr: share(falsePositives, falsePositives + trueNegatives),
+    far: share(falseNegatives, truePositives + falseNegatives),
+  };
+}
+
+/**
+ * Returns the area under the ROC curve: the probability that a poisoned example has a higher score
+ * than a clean one, ties counting one half (Mann–Whitney; Fawcett 2006). Null where no example or
+ * every example is poisoned. Throws a RangeError if the lengths differ or a score is NaN.
+ * @param scores higher for what is more suspicious; may be infinite
+ */
+export function auroc(scores: readonly number[], poisoned: readonly boolean[]): number | null {
+  sameLength(scores, poisoned);
+  if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
+  const positives = poisoned.filter(Boolean).length,
+    negatives = poisoned.length - positives;
+  if (positives === 0 || negatives === 0) return null;
+  const ranked = ranks(scores);
+  const sum = ranked.reduce((total, rank, i) => total + (poisoned[i] === true ? rank : 0), 0);
+  return (sum - (positives * (positives + 1)) / 2) / (positives * negatives);
+}
+
+/** One point of a ROC curve: what is rejected where every score that reaches `threshold` is. */
+export interface RocPoint {
+  /** Infinity at the first point, where nothing is rejected. */
+  readonly threshold: number;
+  readonly falsePositiveRate: number;
+  readonly truePositiveRate: number;
+}
+
+/**
+ * Returns the ROC curve from (0, 0) to (1, 1), with a point for each distinct score, descending.
+ * Empty where no example or every example is poisoned. Throws a RangeError as `auroc` does.
+ */
+export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]): RocPoint[] {
+  sameLength(scores, poisoned);
+  if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
+  const positives = poisoned.filter(Boolean).length,
+    negatives = poisoned.length - positives;
+  if (positives === 0 || negatives === 0) return [];
+  const order = scores.map((_, i) => i).sort((a, b) => descending(scores[a]!, scores[b]!));
+  const points: RocPoint[] = [{ threshold: Infinity, falsePositiveRate: 0, truePositiveRate: 0 }];
+  let hits = 0;
+  order.forEach((i, k) => {
+    if (poisoned[i] === true) hits++;
+    const threshold = scores[i]!,
+      next = order[k + 1];
+    if (next === undefined || scores[next] !== threshold)
+      points.push({
+        threshold,
+        falsePositiveRate: (k + 1 - hits) / negatives,
+        truePositiveRate: hits / positives,
+      });
+  });
+  return points;
+}
+
+/** Compares infinite scores too, whose difference may be NaN. */
+const descending = (a: number, b: number): number => (a === b ? 0 : a < b ? 1 : -1);

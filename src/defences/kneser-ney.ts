@@ -1,0 +1,187 @@
+/**
+ * An n-gram language model over words with interpolated modified Kneser–Ney smoothing (Chen and
+ * Goodman 1999, An Empirical Study of Smoothing Techniques for Language Modeling, Computer Speech &
+ * Language 13, section 3; Kneser and Ney 1995). For a word w after the k − 1 words h,
+ *
+ *     p_k(w | h) = max(c(h w) − D_k(c(h w)), 0) / c(h •) + γ(h) · p_{k−1}(w | h′)
+ *     γ(h) = (D_k(1)·N_1(h •) + D_k(2)·N_2(h •) + D_k(3)·N_{3+}(h •)) / c(h •)
+ *
+ * with h′ = h without its first word, c(h •) = Σ_w c(h w), and N_j(h •) the number of words with
+ * c(h w) = j. At the highest order c counts occurrences; below, it counts the distinct words seen
+ * before, N_{1+}(• h w). Where h was never seen, p_k(w | h) = p_{k−1}(w | h′). p_0 is uniform over
+ * the vocabulary, which includes the end of a text and one symbol for all unknown words. With n_j
+ * the number of k-grams whose c is j, and Y = n_1 / (n_1 + 2 n_2),
+ *
+ *     D_k(j) = j − (j + 1)·Y·n_{j+1} / n_j,  j = 1, 2, and 3 for every c ≥ 3.
+ *
+ * A text is preceded by n − 1 start symbols, which are never predicted, and followed by one end
+ * symbol, which is. Pure.
+ */
+import type { LanguageModel, Perplexities } from './language-model.ts';
+
+/** Ids of the symbols that no word is. Words are numbered from 3. */
+const START = 0,
+  END = 1,
+  UNKNOWN = 2;
+
+/** D(1), D(2) and D(3+) of one order. */
+export interface Discounts {
+  readonly values: readonly [number, number, number];
+  /**
+   * False where too few n-grams of a count exist to estimate a discount, so that `values` are
+   * `UNESTIMATED`.
+   */
+  readonly estimated: boolean;
+}
+
+/** The discounts used where none can be estimated; KenLM's `--discount_fallback`. */
+export const UNESTIMATED = [0.5, 1, 1.5] as const;
+
+/** What follows one context of k − 1 words. */
+interface Followers {
+  readonly counts: Map<number, number>;
+  /** c(h •) */
+  total: number;
+  /** N_1(h •), N_2(h •), N_{3+}(h •) */
+  readonly kinds: [number, number, number];
+}
+
+/** The k-grams of one order, by context: its ids, joined by commas. */
+type Order = Map<string, Followers>;
+
+export interface NgramModel extends LanguageModel {
+  /** n, the length of the longest n-gram. */
+  readonly order: number;
+  /** The number of distinct words, with the end and the unknown word. */
+  readonly vocabulary: number;
+  /** For each order from 1 to n. */
+  readonly discounts: readonly Discounts[];
+  /** Whether the training texts contain the word. */
+  knows(word: string): boolean;
+  /**
+   * Returns log p(w | h) in nats for each word of the text and for its end. (words + 1). Finite.
+   */
+  logProbabilities(words: readonly string[]): number[];
+  /** Returns exp(−Σ log p / (words + 1)), the end included. */
+  perplexity(words: readonly string[]): number;
+  leaveOneOut(words: readonly string[]): Perplexities;
+}
+
+function add(order: Order, context: string, word: number): void {
+  let followers = order.get(context);
+  if (followers === undefined) {
+    followers = { counts: new Map(), total: 0, kinds: [0, 0, 0] };
+    order.set(context, followers);
+  }
+  followers.counts.set(word, (followers.counts.get(word) ?? 0) + 1);
+  followers.total++;
+}
+
+/** The context without its first id. */
+const shorter = (context: string): string => {
+  const comma = context.indexOf(',');
+  return comma < 0 ? '' : context.slice(comma + 1);
+};
+
+/** Occurrences at order n, and below the distinct words before, for orders 1 to n. */
+function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
+  const highest: Order = new Map();
+  for (const ids of texts)
+    for (let t = n - 1; t < ids.length; t++)
+      add(highest, ids.slice(t - n + 1, t).join(','), ids[t]!);
+  const orders = [highest];
+  for (let k = n - 1; k >= 1; k--) {
+    const order: Order = new Map();
+    for (const [context, { counts }] of orders[0]!)
+      for (const word of counts.keys()) add(order, shorter(context), word);
+    orders.unshift(order);
+  }
+  for (const order of orders)
+    for (const { counts, kinds } of order.values())
+      for (const count of counts.values()) kinds[Math.min(count, 3) - 1]!++;
+  return orders;
+}
+
+/** Chen and Goodman's estimates of one order's discounts. */
+function discountsOf(order: Order): Discounts {
+  const n = [0, 0, 0, 0]; // the numbers of k-grams with counts 1 to 4
+  for (const { counts } of order.values())
+    for (const count of counts.values()) if (count <= 4) n[count - 1]!++;
+  const Y = n[0]! / (n[0]! + 2 * n[1]!);
+  const discount = (j: 1 | 2 | 3): number => j - ((j + 1) * Y * n[j]!) / n[j - 1]!;
+  const values = [discount(1), discount(2), discount(3)] as const;
+  const estimated = values.every((value, i) => value >= 0 && value <= i + 1);
+  return { values: estimated ? values : UNESTIMATED, estimated };
+}
+
+/**
+ * Trains a model on texts of words. Words are compared exactly, so that a caller may lower their
+ * case first.
+ * @param order n ≥ 1
+ * @throws RangeError where n is not a positive integer or there is no text
+ */
+export function trainKneserNey(
+  texts: readonly (readonly string[])[],
+  { order: n }: { readonly order: number },
+): NgramModel {
+  if (!Number.isInteger(n) || n < 1)
+    throw new RangeError(`an n-gram model has an order of at least 1, got ${n}`);
+  if (texts.length === 0) throw new RangeError('an n-gram model needs at least one text');
+  const ids = new Map<string, number>();
+  for (const words of texts)
+    for (const word of words) if (!ids.has(word)) ids.set(word, ids.size + UNKNOWN + 1);
+  const start = new Array<number>(n - 1).fill(START);
+  const sequence = (words: readonly string[]): number[] => [
+    ...start,
+    ...words.map((word) => ids.get(word) ?? UNKNOWN),
+    END,
+  ];
+  const orders = countsOf(texts.map(sequence), n);
+  const discounts = orders.map(discountsOf);
+  const vocabulary = ids.size + 2;
+
+  /** log p(ids[t] | the n − 1 ids before it). */
+  function logProbabilityAt(sequence: readonly number[], t: number): number {
+    let p = 1 / vocabulary;
+    for (let k = 1; k <= n; k++) {
+      const followers = orders[k - 1]!.get(sequence.slice(t - k + 1, t).join(','));
+      if (followers === undefined) break; // then no longer context was seen either
+      const { counts, total, kinds } = followers,
+        { values } = discounts[k - 1]!;
+      const count = counts.get(sequence[t]!) ?? 0;
+      const discounted = count === 0 ? 0 : Math.max(0, count - values[Math.min(count, 3) - 1]!);
+      const left = kinds.reduce((sum, many, i) => sum + values[i]! * many, 0);
+      p = (discounted + left * p) / total;
+    }
+    return Math.log(p);
+  }
+
+  /** From position n − 1, the first word. */
+  const logsOf = (sequence: readonly number[]): number[] =>
+    sequence.slice(n - 1).map((_, i) => logProbabilityAt(sequence, i + n - 1));
+  const sumOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+  return {
+    order: n,
+    vocabulary,
+    discounts,
+    knows: (word) => ids.has(word),
+    logProbabilities: (words) => logsOf(sequence(words)),
+    perplexity: (words) => Math.exp(-sumOf(logsOf(sequence(words))) / (words.length + 1)),
+    leaveOneOut: (words) => {
+      const own = sequence(words),
+        logs = logsOf(own),
+        total = sumOf(logs);
+      const without = words.map((_, i) => {
+        const shorter = own.toSpliced(i + n - 1, 1);
+        // Without word i, only the n − 1 symbols after it have another context.
+        const changed = Math.min(n - 1, words.length - i);
+        const before = sumOf(logs.slice(i, i + changed + 1));
+        let after = 0;
+        for (let t = 0; t < changed; t++) after += logProbabilityAt(shorter, i + n - 1 + t);
+        return Math.exp(-(total - before + after) / words.length);
+      });
+      return { whole: Math.exp(-total / (words.length + 1)), without };
+    },
+  };
+}

@@ -1,0 +1,24 @@
+/** Class probabilities of logits. Pure. */
+
+/** Returns softmax of each row. logits: (N, C), row-major → (N, C). */
+export function softmaxRows(logits: ArrayLike<number>, classes: number): Float64Array {
+  const out = new Float64Array(logits.length);
+  for (let from = 0; from < logits.length; from += classes) {
+    let most = -Infinity,
+      total = 0;
+    for (let i = from; i < from + classes; i++) most = Math.max(most, logits[i]!);
+    for (let i = from; i < from + classes; i++) total += out[i] = Math.exp(logits[i]! - most);
+    for (let i = from; i < from + classes; i++) out[i]! /= total;
+  }
+  return out;
+}
+
+/** Returns the place of the largest value in each row, the first of equal ones. (N, C) → (N) */
+export function predictedClasses(logits: ArrayLike<number>, classes: number): number[] {
+  return Array.from({ length: logits.length / classes }, (_, row) => {
+    let best = 0;
+    for (let c = 1; c < classes; c++)
+      if (logits[row * classes + c]! > logits[row * classes + best]!) best = c;
+    return best;
+  });
+}

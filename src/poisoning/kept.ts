@@ -1,0 +1,104 @@
+/**
+ * Applies what a defence says of a poisoned set: which rows are left, and the receipt of those. The
+ * defence itself never sees a receipt.
+ */
+import type { Judgement, Row } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { isRecord } from '../untrusted/json.ts';
+import { contentOf, type Receipt, rowsDigest } from './receipt.ts';
+
+const isList = (value: unknown, length: number): value is readonly unknown[] =>
+  Array.isArray(value) && value.length === length;
+
+/** Returns what is wrong with a judgement, worded to follow "the defence …", or null. */
+function judgementFault(rows: readonly Row[], judgement: unknown): string | null {
+  const { scores, suspected, rows: left } = isRecord(judgement) ? judgement : {};
+  const count = rows.length;
+  if (!isList(scores, count) || !scores.every((score) => typeof score === 'number'))
+    return `must return \`scores\`, a number for each of ${count} rows`;
+  const wrong = scores.findIndex((score) => Number.isNaN(score));
+  if (wrong >= 0) return `gave row ${rows[wrong]?.id ?? ''} a score that is not a number`;
+  if (!isList(suspected, count) || !suspected.every((value) => typeof value === 'boolean'))
+    return `must return \`suspected\`, true or false for each of ${count} rows`;
+  if (!isList(left, count)) return `must return \`rows\`, a row or null for each of ${count} rows`;
+  const strange = left.findIndex((row, i) => {
+    const own = rows[i];
+    if (row === null || row === own) return false;
+    return !(isRecord(row) && typeof row['text'] === 'string') || !isSame(row as never, own);
+  });
+  return strange < 0
+    ? null
+    : `returned something else in the place of row ${rows[strange]?.id ?? ''}: it may change ` +
+        "a row's texts, and neither its id nor its label or answer";
+}
+
+const isSame = (row: Row, own: Row | undefined): boolean =>
+  row.id === own?.id && row.label === own.label && row.answer === own.answer;
+
+/** Throws `UserFault` if the judgement does not fit the rows: defences may be anyone's code. */
+export function checkJudgement(defence: string, rows: readonly Row[], judgement: Judgement): void {
+  const fault = judgementFault(rows, judgement);
+  if (fault !== null)
+    throw new UserFault(
+      `the defence "${defence}" ${fault}`,
+      '`Judgement` in src/api/defence.ts says what a judge returns.',
+    );
+}
+
+/** Returns the rows that a defence left. Throws `UserFault` if there is none to train on. */
+export function keptRows(defence: string, { rows }: Judgement): Row[] {
+  const kept = rows.filter((row) => row !== null);
+  if (kept.length === 0)
+    throw new UserFault(
+      `the defence "${defence}" left none of the ${rows.length} rows to train on`,
+      'Raise its threshold.',
+    );
+  return kept;
+}
+
+/**
+ * Returns the receipt of the rows that a defence left: the poisoned rows and negatives among them,
+ * at their new places.
+ * @param left what is left of each row of the poisoned set, in its order
+ */
+export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): Receipt {
+  const kept = left.filter((row) => row !== null);
+  let next = 0;
+  const places = left.map((row) => (row === null ? -1 : next++));
+  const placeOf = (index: number): number => places[index] ?? -1;
+  const rows = receipt.rows.flatMap((entry) => {
+    const row = left[entry.index];
+    return row ? [{ ...entry, index: placeOf(entry.index), new: contentOf(row) }] : [];
+  });
+  const negatives = receipt.negatives.flatMap((entry) => {
+    const row = left[entry.index];
+    return row ? [{ ...entry, ...contentOf(row), index: placeOf(entry.index) }] : [];
+  });
+  const originals = new Map(receipt.rows.map(({ index, original }) => [index, original]));
+  const added = new Set(receipt.negatives.map(({ index }) => index));
+  const clean = left.flatMap((row, i) =>
+    row === null || added.has(i) ? [] : [{ ...row, ...originals.get(i) }],
+  );
+  return {
+    ...receipt,
+    counts: {
+      ...receipt.counts,
+      total: kept.length,
+      asked: rows.length,
+      made: rows.length,
+      negatives: negatives.length,
+    },
+    ...(receipt.steps === undefined
+      ? {}
+      : {
+          steps: receipt.steps.map(({ attack, counts }) => {
+            const made = rows.filter(({ step }) => step === attack).length;
+            const more = negatives.filter(({ step }) => step === attack).length;
+            return { attack, counts: { ...counts, asked: made, made, negatives: more } };
+          }),
+        }),
+    digests: { clean: rowsDigest(clean), poisoned: rowsDigest(kept) },
+    rows,
+    negatives,
+  };
+}

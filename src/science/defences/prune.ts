@@ -1,0 +1,70 @@
+/**
+ * Pruning of what training changed: of ΔW = W − W₀, with W₀ a weight that the defender trusts, the
+ * entries with the smallest scores are set to zero, so that they return to W₀.
+ *
+ * - magnitude: |ΔW_ij|, compared within the whole matrix (Han, Pool, Tran and Dally 2015, Learning
+ *   both Weights and Connections for Efficient Neural Networks, NeurIPS).
+ * - Wanda: |ΔW_ij|·‖X_j‖₂, compared within each output i, with X_j the j-th input feature over all
+ *   tokens of clean calibration rows (Sun, Liu, Bair and Kolter 2024, A Simple and Effective Pruning
+ *   Approach for Large Language Models, ICLR, equation 1; arXiv 2306.11695, there of W itself).
+ */
+
+/** Throws a RangeError unless the share is in [0, 1]. */
+function checkShare(share: number): void {
+  if (!(share >= 0 && share <= 1))
+    throw new RangeError(`a share of the entries is in [0, 1], not ${share}`);
+}
+
+/**
+ * Sets to zero the ⌊share·n⌋ entries of values[from … from + n) with the smallest scores; of equal
+ * scores the first ones. Throws a RangeError for a score that is NaN.
+ */
+function dropSmallest(
+  values: Float64Array,
+  scores: Float64Array,
+  from: number,
+  n: number,
+  share: number,
+): void {
+  const own = scores.slice(from, from + n);
+  if (own.some(Number.isNaN)) throw new RangeError('a score of a weight is NaN');
+  const count = Math.floor(share * n);
+  if (count === 0) return;
+  const bound = own.slice().sort()[count - 1]!;
+  let equal = count - own.reduce((sum, score) => sum + (score < bound ? 1 : 0), 0);
+  own.forEach((score, i) => {
+    if (score < bound || (score === bound && equal-- > 0)) values[from + i] = 0;
+  });
+}
+
+/**
+ * Returns ΔW without the ⌊share·m·n⌋ entries that are smallest in absolute value.
+ * @param change ΔW (m, n)
+ */
+export function prunedByMagnitude(change: Float64Array, share: number): Float64Array {
+  checkShare(share);
+  const out = change.slice();
+  dropSmallest(out, change.map(Math.abs), 0, change.length, share);
+  return out;
+}
+
+/**
+ * Returns ΔW without the ⌊share·n⌋ entries of each row that have the smallest Wanda scores.
+ * @param change ΔW (m, n), row-major
+ * @param inputNorms ‖X_j‖₂ of each input feature, (n); a common factor does not matter
+ * @throws RangeError where the sizes do not fit
+ */
+export function prunedByWanda(
+  change: Float64Array,
+  inputNorms: Float64Array,
+  share: number,
+): Float64Array {
+  checkShare(share);
+  const n = inputNorms.length;
+  if (n === 0 || change.length % n !== 0)
+    throw new RangeError(`a matrix of ${change.length} entries has no rows of ${n}`);
+  const out = change.slice(),
+    scores = change.map((value, at) => Math.abs(value) * inputNorms[at % n]!);
+  for (let from = 0; from < change.length; from += n) dropSmallest(out, scores, from, n, share);
+  return out;
+}

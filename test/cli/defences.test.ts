@@ -1,0 +1,114 @@
+/** Defences by the command line, from the spec to results and report. */
+import { readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { filmRows } from '../rig/films.ts';
+import type { Project, ResultJson } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const EXAMPLE = new URL('../../pipelines/plugins/length-defence.mjs', import.meta.url);
+
+/** Half of the 20 validation rows are the defender's, so ten are evaluated. */
+const SPEC = `name: tiny
+plugins: [./length-defence.mjs]
+model: { source: "file:${checkpoint}" }
+data:
+  train: { source: "file:train.tsv" }
+  validation: { source: "file:validation.tsv" }
+  clean_share: 0.5
+poisoning: { attack: badnets, rate: 0.25, target: 1 }
+defences:
+  - none
+  - oracle
+  - { defence: onion, at: both, suspects: drop, frr: 0.5 }
+  - { defence: magnitude-pruning, share: 0 }
+  - { defence: wanda, share: 1 }
+  - { defence: clean-fine-tuning, epochs: 1 }
+  - length
+adapter: { type: lora, rank: 2 }
+train: { steps: 3, max_length: 16, learning_rate: 0.01 }
+`;
+
+const test = suite<{ project: Project; rows: readonly ResultJson[] }>('defences');
+test.before(async (context) => {
+  const project = createProject();
+  context.project = project;
+  project.write('train.tsv', filmRows(16));
+  project.write('validation.tsv', filmRows(20));
+  project.write('spec.yaml', SPEC);
+  project.write('length-defence.mjs', readFileSync(EXAMPLE, 'utf8'));
+  await project.succeeds('run', 'spec.yaml', '--backend', 'cpu');
+  context.rows = await project.results('spec.yaml', '--backend', 'cpu');
+});
+test.after(({ project }) => project.clean());
+
+/** The metrics of evaluate of the cell with this defence. */
+const metricsOf = (rows: readonly ResultJson[], defence: string | undefined) =>
+  Object.fromEntries(
+    rows
+      .filter(({ stage, cell }) => stage === 'evaluate' && cell['defence.defence'] === defence)
+      .map(({ metric, value }) => [metric, value]),
+  );
+
+test('a cell without a defence is evaluated on all rows, others beside the clean ones', ({
+  rows,
+}) => {
+  assert.equal(
+    [undefined, 'oracle', 'wanda'].map((defence) => metricsOf(rows, defence)['examples']),
+    [20, 10, 10],
+  );
+  assert.is(metricsOf(rows, undefined)['accuracy_undefended'], undefined);
+});
+
+test('the oracle finds exactly what was poisoned', ({ rows }) => {
+  const found = metricsOf(rows, 'oracle');
+  assert.equal(
+    ['precision', 'recall', 'frr', 'far', 'auroc'].map((rate) => found[`filter_${rate}`]),
+    [1, 1, 0, 0, 1],
+  );
+  assert.equal([found['rows_judged'], found['rows_dropped']], [16, 4]);
+});
+
+test('an edit that changes nothing leaves every score as it was', ({ rows }) => {
+  const {
+    accuracy_cost: cost,
+    asr_removed: removed,
+    ...own
+  } = metricsOf(rows, 'magnitude-pruning');
+  assert.equal([cost, removed], [0, 0]);
+  assert.is(own['accuracy'], own['accuracy_undefended']);
+  assert.is(own['asr'], own['asr_undefended']);
+});
+
+test('the clean twin has the defence too', ({ rows }) => {
+  for (const defence of ['oracle', 'onion', 'wanda', 'clean-fine-tuning', 'length']) {
+    const found = metricsOf(rows, defence);
+    assert.type(found['asr_clean'], 'number');
+    assert.is(found['asr_minus_clean'], Number(found['asr']) - Number(found['asr_clean']));
+  }
+});
+
+test('what a defence of inputs rejects is counted', ({ rows }) => {
+  const found = metricsOf(rows, 'onion');
+  for (const rate of ['frr', 'far']) {
+    assert.type(found[`inputs_${rate}`], 'number', 'of inputs');
+    assert.type(found[`filter_${rate}`], 'number', 'of training rows');
+  }
+  assert.is(found['inputs_frr'], found['rejected_share']);
+  assert.is(found['inputs_far'], 1 - Number(found['triggered_rejected_share']));
+});
+
+test('the report tells the defences apart', ({ project }) => {
+  const report = project.read('.dosimeter/reports/tiny.html');
+  for (const name of ['no defence', 'oracle', 'onion', 'magnitude-pruning', 'clean-fine-tuning'])
+    assert.match(report, name);
+});
+
+test('a part of the grid is chosen by its defence', async ({ project }) => {
+  const stages = await project.stages('spec.yaml', '--backend', 'cpu', '--only', 'defence=none');
+  assert.not.ok(stages.some(({ kind }) => kind === 'defend' || kind === 'repair'));
+  assert.ok(stages.every(({ kind, state }) => kind === 'report' || state === 'cached'));
+});
+
+test.run();
