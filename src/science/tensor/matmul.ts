@@ -11,10 +11,8 @@ const FEW_ROWS = { least: 2, most: 48 },
  * Whether a·bᵀ is the product of few rows with a large matrix, as in generation. TensorFlow's plain
  * kernel copies the whole matrix into blocks first, which then takes longer than the product.
  */
-const isNarrow = (a: Tensor, b: Tensor): boolean => {
-  const rows = a.shape[0] ?? 0;
-  return rows >= FEW_ROWS.least && rows <= FEW_ROWS.most && b.size >= MANY_WEIGHTS;
-};
+const isNarrow = ({ shape: [rows = 0] }: Tensor, b: Tensor): boolean =>
+  rows >= FEW_ROWS.least && rows <= FEW_ROWS.most && b.size >= MANY_WEIGHTS;
 
 /**
  * a·b, with a or b transposed first where asked for. tf.matMul runs TensorFlow's batched kernel,
