@@ -6,6 +6,7 @@ import { ownVersion } from '../execute/environment.ts';
 import { systemFault } from '../store/faults.ts';
 import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
 import { addGc, addLogs, addPin, addStatus, addUnpin, addVerify } from './commands/records.ts';
+import { addPull, addPush } from './commands/remote.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
 import type { AddCommand, Exits } from './commands/types.ts';
@@ -32,6 +33,8 @@ const COMMANDS: readonly AddCommand[] = [
   addPin,
   addUnpin,
   addGc,
+  addPush,
+  addPull,
   addDoctor,
   addSetup,
   addPlugins,
