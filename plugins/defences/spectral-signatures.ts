@@ -1,12 +1,13 @@
 import type { DefenceContext, Judge, Row, RowsDefence } from '../../src/api.ts';
 import { defineDefence, UserFault } from '../../src/api.ts';
+import type * as signaturesModule from '../../src/science/defences/spectral-signatures.ts';
 
 interface Params {
   readonly frr: number;
   readonly epsilon?: number;
 }
 
-type Science = typeof import('../../src/science/defences/spectral-signatures.ts');
+type Science = typeof signaturesModule;
 type Signatures = ReturnType<Science['spectralSignatures']>;
 
 /**

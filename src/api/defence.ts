@@ -120,7 +120,7 @@ export interface RowsDefence<P = JsonObject, Model = AskedModel> {
 export interface DefenceHook<Impl> {
   /** What the part needs beside the rows. */
   readonly needs: readonly DefenceNeed[];
-  load(this: void): Promise<Impl>;
+  readonly load: () => Promise<Impl>;
 }
 
 /**
@@ -133,8 +133,8 @@ export interface DefenceTraining<P = JsonObject, Impl = unknown> {
    * Returns the adapter that is trained instead of the cell's. Throws `UserFault` if the defence
    * does not work with this adapter.
    */
-  adapter?(this: void, adapter: Cell['adapter'], params: P): Cell['adapter'];
-  load?(this: void): Promise<Impl>;
+  readonly adapter?: (adapter: Cell['adapter'], params: P) => Cell['adapter'];
+  readonly load?: () => Promise<Impl>;
 }
 
 /**
@@ -148,7 +148,7 @@ export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
    * Returns the fields of `train` that differ from the cell's in a training on the clean rows.
    * `objective` of `load` is minimised where the defence has `training.load`.
    */
-  retrain?(this: void, params: P): { readonly [field in keyof Cell['train']]?: Json };
+  readonly retrain?: (params: P) => { readonly [field in keyof Cell['train']]?: Json };
 }
 
 /** What a detector says of a model. */

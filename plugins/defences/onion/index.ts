@@ -3,8 +3,7 @@ import type { Params } from './params.ts';
 
 const hook = {
   needs: ['clean'] as const,
-  load: async (): Promise<RowsDefence<Params, never>> =>
-    (await import('./judge.ts')).onion as RowsDefence<Params, never>,
+  load: async (): Promise<RowsDefence<Params, never>> => (await import('./judge.ts')).onion,
 };
 
 /**

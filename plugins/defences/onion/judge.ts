@@ -1,11 +1,11 @@
 /** ONION over rows: the bar from clean rows, and what is left of a row. */
-import type { DefenceContext, Judge, JsonObject, Row, RowsDefence } from '../../../src/api.ts';
+import type { DefenceContext, JsonObject, Judge, Row, RowsDefence } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { trainKneserNey } from '../../../src/defences/kneser-ney.ts';
 import type { LanguageModel } from '../../../src/defences/language-model.ts';
 import { onionDrops, onionScores, onionTextScore } from '../../../src/defences/onion.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
-import { wordsOf, withoutWords } from '../../../src/defences/words.ts';
+import { withoutWords, wordsOf } from '../../../src/defences/words.ts';
 import { openCausalModel } from './causal-model.ts';
 import type { Params } from './params.ts';
 
