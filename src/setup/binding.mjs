@@ -15,13 +15,48 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
 /**
  * The Node-API version of the binding. Every Node release that supports it can load the same build.
  */
 export const NAPI = 8;
+
+/** What set-up adds to the binding: functions made of recorded operations (src/compute/compiled). */
+const ADDITION = fileURLToPath(new URL('./binding/graph-functions.cc', import.meta.url));
+
+/**
+ * Where the package's sources name the addition: a text that occurs once, and what is put before
+ * it.
+ * @type {readonly { file: string, before: string, insert: string }[]}
+ */
+const INSERTIONS = [
+  {
+    file: 'binding.gyp',
+    before: "'binding/tfjs_binding.cc'",
+    insert: "'binding/graph-functions.cc',\n      ",
+  },
+  {
+    file: 'binding/tfjs_backend.h',
+    before: ' private:\n  TFJSBackend(napi_env env);',
+    insert:
+      '  napi_value AddFunction(napi_env env, napi_value name, napi_value operations,\n' +
+      '                         napi_value outputs);\n' +
+      '  napi_value RemoveFunction(napi_env env, napi_value name);\n\n',
+  },
+  {
+    file: 'binding/tfjs_backend.h',
+    before: '}  // namespace tfnodejs',
+    insert: 'void DefineGraphFunctions(napi_env env, napi_value exports);\n\n',
+  },
+  {
+    file: 'binding/tfjs_binding.cc',
+    before: '  // Export TF property types to JS',
+    insert: '  DefineGraphFunctions(env, exports);\n\n',
+  },
+];
 
 const require = createRequire(import.meta.url);
 export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
@@ -64,6 +99,22 @@ export function checkTools() {
 }
 
 /**
+ * Adds the functions to a copy of the package's sources.
+ * @param {string} buildDir
+ * @throws {Error} if the sources are not those that the addition was written for
+ */
+function addFunctions(buildDir) {
+  cpSync(ADDITION, join(buildDir, 'binding', basename(ADDITION)));
+  for (const { file, before, insert } of INSERTIONS) {
+    const path = join(buildDir, file),
+      parts = readFileSync(path, 'utf8').split(before);
+    if (parts.length !== 2)
+      throw new Error(`${file} of ${TFJS_PACKAGE.version} does not hold "${before}" once`);
+    writeFileSync(path, parts.join(insert + before));
+  }
+}
+
+/**
  * @param {import('./tensorflow.mjs').Libraries} tensorflow
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
  *   `target`: the path of the compiled binding
@@ -80,6 +131,7 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
     join(buildDir, 'binding.gyp'),
     readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll('<(module_root_dir)/', ''),
   );
+  addFunctions(buildDir);
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
   // The gyp file links -ltensorflow; the wheel calls that library libtensorflow_cc.
   symlinkSync(tensorflow.cc, join(buildDir, 'deps', 'lib', 'libtensorflow.so'));

@@ -1,0 +1,243 @@
+/**
+ * Runs a region of code with its TensorFlow operations recorded instead of carried out. Where the
+ * region ends, or something in it reads an entry, what is still needed is computed at once: as one
+ * compiled function where the same operations were recorded before, whatever the shapes.
+ *
+ * The code of the region runs each time, and each of its operations is compared with the recorded
+ * one, so a function is used only for exactly the operations that it was made of. Entries that come
+ * from JavaScript are the function's arguments, unless they have been the same each time, and these
+ * are compared each time too.
+ */
+import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { getBackend } from '@tensorflow/tfjs-core';
+import { tensorflowBackend } from '../operation.ts';
+import { type Binding, Program } from './program.ts';
+import { type AttributeValue, outputsOf } from './rules.ts';
+import { type Entries, Point, type TensorData, Trace } from './trace.ts';
+
+/** What the recorder uses and replaces of tfjs-node's backend. */
+interface Internals {
+  readonly binding: Binding;
+  readonly tensorMap: {
+    has(dataId: DataId): boolean;
+    get(dataId: DataId): TensorData;
+    delete(dataId: DataId): boolean;
+  };
+  readonly isUsingGpuDevice: boolean;
+  createOutputTensor(metadata: {
+    readonly id: number;
+    readonly shape: readonly number[];
+    readonly dtype: number;
+  }): Tensor;
+  executeSingleOutput(name: string, attrs: AttributeValue[], inputs: TensorInfo[]): Tensor;
+  executeMultipleOutputs(
+    name: string,
+    attrs: AttributeValue[],
+    inputs: TensorInfo[],
+    outputs: number,
+  ): Tensor[];
+  getInputTensorIds(tensors: TensorInfo[]): number[];
+  readSync(dataId: DataId): unknown;
+  disposeData(dataId: DataId, force?: boolean): boolean;
+  write(values: unknown, shape: number[], dtype: string): DataId;
+}
+
+/** Memory that waits to be freed until a trace has been computed is limited to so many bytes. */
+const WAITING = 1 << 24;
+/** The largest number of operations in a trace. */
+const LENGTH = 1 << 13;
+/** The largest number of points and of programs that are kept. */
+const POINTS = 1 << 17,
+  PROGRAMS = 64;
+
+const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
+
+class Recorder {
+  readonly #backend: Internals;
+  readonly #original: Pick<
+    Internals,
+    | 'executeSingleOutput'
+    | 'executeMultipleOutputs'
+    | 'getInputTensorIds'
+    | 'readSync'
+    | 'disposeData'
+    | 'write'
+  >;
+  #trace: Trace | null = null;
+  #depth = 0;
+  #start = new Point(null);
+  #points = 0;
+  #programs: Program[] = [];
+  /** Tensors whose entries were made in JavaScript during the region. */
+  #made = new WeakSet<TensorData>();
+  /** Numbers of tensors that the trace reads and that nothing else needs any more. */
+  readonly #waiting: number[] = [];
+  #waitingBytes = 0;
+
+  constructor(backend: Internals) {
+    this.#backend = backend;
+    this.#original = {
+      executeSingleOutput: backend.executeSingleOutput.bind(backend),
+      executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
+      getInputTensorIds: backend.getInputTensorIds.bind(backend),
+      readSync: backend.readSync.bind(backend),
+      disposeData: backend.disposeData.bind(backend),
+      write: backend.write.bind(backend),
+    };
+    this.#install();
+  }
+
+  #install(): void {
+    const original = this.#original,
+      backend = this.#backend;
+    backend.executeSingleOutput = (name, attrs, inputs) => {
+      const recorded = this.#record(name, attrs, inputs, 1)?.[0];
+      return recorded ?? original.executeSingleOutput(name, attrs, inputs);
+    };
+    backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
+      this.#record(name, attrs, inputs, outputs) ??
+      original.executeMultipleOutputs(name, attrs, inputs, outputs);
+    backend.getInputTensorIds = (tensors) => {
+      this.#settle();
+      return original.getInputTensorIds(tensors);
+    };
+    backend.readSync = (dataId) => {
+      if (this.#trace?.isPending(backend.tensorMap.get(dataId)) === true) this.#settle();
+      return original.readSync(dataId);
+    };
+    backend.disposeData = (dataId, force = false) => {
+      const data =
+        this.#trace !== null && backend.tensorMap.has(dataId)
+          ? backend.tensorMap.get(dataId)
+          : null;
+      if (
+        data === null ||
+        data.id < 0 ||
+        (!force && data.refCount > 1) ||
+        this.#trace?.has(data) !== true
+      )
+        return original.disposeData(dataId, force);
+      this.#waiting.push(data.id);
+      this.#waitingBytes += bytesOf(data.shape);
+      backend.tensorMap.delete(dataId);
+      if (this.#waitingBytes > WAITING) this.#settle();
+      return true;
+    };
+    backend.write = (values, shape, dtype) => {
+      const dataId = original.write(values, shape, dtype);
+      if (this.#trace !== null) this.#made.add(backend.tensorMap.get(dataId));
+      return dataId;
+    };
+  }
+
+  region<T>(run: () => T): T {
+    this.#depth++;
+    this.#trace ??= this.#begin();
+    try {
+      return run();
+    } finally {
+      if (--this.#depth === 0) {
+        this.#settle();
+        this.#trace = null;
+        this.#made = new WeakSet();
+      }
+    }
+  }
+
+  #begin(): Trace {
+    return new Trace(this.#start, () => {
+      this.#points++;
+    });
+  }
+
+  /** Adds an operation to the trace. Returns null where it must be carried out now. */
+  #record(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+    count: number,
+  ): Tensor[] | null {
+    if (this.#trace === null) return null;
+    const { tensorMap } = this.#backend;
+    if (!inputs.every(({ dataId }) => dataId !== undefined)) return null;
+    const datas = inputs.map(({ dataId }) => tensorMap.get(dataId));
+    const outputs = outputsOf(name, attributes, datas);
+    if (outputs === null) return null;
+    if (this.#trace.operations.length >= LENGTH) this.#settle();
+    for (const data of datas) {
+      // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
+      if (data.values !== null && !this.#made.has(data) && !this.#trace.has(data)) {
+        data.id = this.#backend.binding.createTensor(data.shape, data.dtype, data.values);
+        data.values = null;
+      }
+    }
+    const trace = this.#trace;
+    trace.add(name, attributes, datas, count);
+    return outputs.map(({ shape, dtype }, j) => {
+      const tensor = this.#backend.createOutputTensor({ id: -1, shape, dtype });
+      trace.returned(j, tensorMap.get(tensor.dataId), tensor.dataId);
+      return tensor;
+    });
+  }
+
+  /** Computes what is still needed of the trace, and begins another one. */
+  #settle(): void {
+    const trace = this.#trace;
+    if (trace === null || trace.operations.length === 0) return;
+    const { tensorMap, binding } = this.#backend;
+    this.#trace = null;
+    try {
+      const needed = trace.pending.filter(
+        ({ dataId, data }) => tensorMap.has(dataId) && tensorMap.get(dataId) === data,
+      );
+      if (needed.length > 0) this.#program(trace, needed).run(binding, trace.sources, needed);
+    } finally {
+      for (const id of this.#waiting) binding.deleteTensor(id);
+      this.#waiting.length = 0;
+      this.#waitingBytes = 0;
+      if (this.#points > POINTS || this.#programs.length > PROGRAMS) this.#forget();
+      this.#trace = this.#begin();
+    }
+  }
+
+  #program(trace: Trace, needed: Trace['pending']): Program {
+    const references = needed.map(({ reference }) => reference),
+      key = references.join();
+    const known = trace.point.programs.get(key);
+    if (known !== undefined) return known;
+    const program = new Program(trace.operations, references);
+    trace.point.programs.set(key, program);
+    this.#programs.push(program);
+    return program;
+  }
+
+  #forget(): void {
+    for (const program of this.#programs) program.dispose(this.#backend.binding);
+    this.#programs = [];
+    this.#points = 0;
+    this.#start = new Point(null);
+  }
+
+  statistics(): { programs: number; compiled: number; refused: string[] } {
+    return {
+      programs: this.#programs.length,
+      compiled: this.#programs.filter(({ isCompiled }) => isCompiled).length,
+      refused: this.#programs.flatMap(({ refused }) => refused ?? []),
+    };
+  }
+}
+
+export type { Entries };
+
+let recorder: Recorder | null = null;
+const enabled = process.env['COMPILED'] !== '0';
+
+/** Runs `run`, compiled where the backend can. */
+export function compiled<T>(run: () => T): T {
+  if (!enabled || getBackend() !== 'tensorflow') return run();
+  recorder ??= new Recorder(tensorflowBackend() as unknown as Internals);
+  return recorder.region(run);
+}
+
+export const compiledStatistics = (): ReturnType<Recorder['statistics']> | null =>
+  recorder?.statistics() ?? null;
