@@ -11,9 +11,10 @@
 import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
-import { type Binding, Program } from './program.ts';
+import { type Binding, execute, isReplaced } from './functions.ts';
+import { Program } from './program.ts';
 import { type AttributeValue, outputsOf } from './rules.ts';
-import { type Entries, Point, type TensorData, Trace } from './trace.ts';
+import { Point, type TensorData, Trace } from './trace.ts';
 
 /** What the recorder uses and replaces of tfjs-node's backend. */
 interface Internals {
@@ -29,14 +30,18 @@ interface Internals {
     readonly shape: readonly number[];
     readonly dtype: number;
   }): Tensor;
-  executeSingleOutput(name: string, attrs: AttributeValue[], inputs: TensorInfo[]): Tensor;
+  executeSingleOutput(
+    name: string,
+    attrs: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+  ): Tensor;
   executeMultipleOutputs(
     name: string,
-    attrs: AttributeValue[],
-    inputs: TensorInfo[],
+    attrs: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
     outputs: number,
   ): Tensor[];
-  getInputTensorIds(tensors: TensorInfo[]): number[];
+  getInputTensorIds(tensors: readonly TensorInfo[]): number[];
   readSync(dataId: DataId): unknown;
   disposeData(dataId: DataId, force?: boolean): boolean;
   write(values: unknown, shape: number[], dtype: string): DataId;
@@ -46,9 +51,14 @@ interface Internals {
 const WAITING = 1 << 24;
 /** The largest number of operations in a trace. */
 const LENGTH = 1 << 13;
-/** The largest number of points and of programs that are kept. */
-const POINTS = 1 << 17,
-  PROGRAMS = 64;
+/**
+ * The largest number of recorded operations that are kept, and of those in compiled functions, each
+ * of which takes about 20 kB.
+ */
+const POINTS = 1 << 16,
+  COMPILED = 1 << 13;
+/** How often a program is run operation by operation before it is compiled. */
+const SIGHTINGS = 2;
 
 const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
 
@@ -63,6 +73,7 @@ class Recorder {
     | 'disposeData'
     | 'write'
   >;
+  sightings = SIGHTINGS;
   #trace: Trace | null = null;
   #depth = 0;
   #start = new Point(null);
@@ -92,7 +103,13 @@ class Recorder {
       backend = this.#backend;
     backend.executeSingleOutput = (name, attrs, inputs) => {
       const recorded = this.#record(name, attrs, inputs, 1)?.[0];
-      return recorded ?? original.executeSingleOutput(name, attrs, inputs);
+      if (recorded !== undefined) return recorded;
+      if (!isReplaced(name)) return original.executeSingleOutput(name, attrs, inputs);
+      const types = inputs.map(({ dataId }) => backend.tensorMap.get(dataId).dtype);
+      const ids = backend.getInputTensorIds(inputs);
+      const [result] = execute(backend.binding, name, attrs, ids, types, 1);
+      if (result === undefined) throw new Error(`${name} returned nothing`);
+      return backend.createOutputTensor(result);
     };
     backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
       this.#record(name, attrs, inputs, outputs) ??
@@ -159,7 +176,8 @@ class Recorder {
   ): Tensor[] | null {
     if (this.#trace === null) return null;
     const { tensorMap } = this.#backend;
-    if (!inputs.every(({ dataId }) => dataId !== undefined)) return null;
+    // tfjs-node's stand-in for a 64-bit integer is not a tensor.
+    if (!inputs.every((input) => 'dataId' in input)) return null;
     const datas = inputs.map(({ dataId }) => tensorMap.get(dataId));
     const outputs = outputsOf(name, attributes, datas);
     if (outputs === null) return null;
@@ -190,12 +208,14 @@ class Recorder {
       const needed = trace.pending.filter(
         ({ dataId, data }) => tensorMap.has(dataId) && tensorMap.get(dataId) === data,
       );
-      if (needed.length > 0) this.#program(trace, needed).run(binding, trace.sources, needed);
+      if (needed.length > 0) {
+        this.#program(trace, needed).run(binding, trace.sources, needed, this.sightings);
+      }
     } finally {
       for (const id of this.#waiting) binding.deleteTensor(id);
       this.#waiting.length = 0;
       this.#waitingBytes = 0;
-      if (this.#points > POINTS || this.#programs.length > PROGRAMS) this.#forget();
+      if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
       this.#trace = this.#begin();
     }
   }
@@ -218,26 +238,58 @@ class Recorder {
     this.#start = new Point(null);
   }
 
-  statistics(): { programs: number; compiled: number; refused: string[] } {
+  /** The number of operations in compiled functions. */
+  #compiled(): number {
+    return this.#programs.reduce((sum, { compiled: own }) => sum + own, 0);
+  }
+
+  statistics(): CompiledStatistics {
+    const functions = this.#programs.filter(({ compiled: own }) => own > 0);
     return {
-      programs: this.#programs.length,
-      compiled: this.#programs.filter(({ isCompiled }) => isCompiled).length,
+      functions: functions.length,
+      operations: this.#compiled(),
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
     };
   }
 }
 
-export type { Entries };
+export interface CompiledStatistics {
+  readonly functions: number;
+  /** The number of operations that they replace. */
+  readonly operations: number;
+  /** What TensorFlow said where it did not accept a function. */
+  readonly refused: readonly string[];
+}
 
-let recorder: Recorder | null = null;
-const enabled = process.env['COMPILED'] !== '0';
+/** One recorder for the process, although each plugin's bundle contains its own copy of this. */
+const shared = globalThis as unknown as Record<symbol, Recorder | undefined>;
+const RECORDER = Symbol.for('dosimeter.recorder');
 
-/** Runs `run`, compiled where the backend can. */
+/**
+ * Prepares the loaded TensorFlow backend for `compiled`. On a GPU, operations are carried out one
+ * by one: functions have not been tried there.
+ * @param sightings how often the same operations are carried out one by one before they are
+ * compiled; Infinity for always
+ */
+export function prepareCompiling(sightings = SIGHTINGS): void {
+  const backend = tensorflowBackend() as unknown as Internals;
+  if (backend.isUsingGpuDevice) return;
+  (shared[RECORDER] ??= new Recorder(backend)).sightings = sightings;
+}
+
+/**
+ * Runs `run`, compiled where the backend can. Its results have the same bits as without. Tensors
+ * that it makes can be used like others afterwards.
+ */
 export function compiled<T>(run: () => T): T {
-  if (!enabled || getBackend() !== 'tensorflow') return run();
-  recorder ??= new Recorder(tensorflowBackend() as unknown as Internals);
+  const recorder = shared[RECORDER];
+  if (recorder === undefined || recorder.sightings === Infinity || getBackend() !== 'tensorflow')
+    return run();
   return recorder.region(run);
 }
 
-export const compiledStatistics = (): ReturnType<Recorder['statistics']> | null =>
-  recorder?.statistics() ?? null;
+/** What has been compiled so far; null where nothing is. */
+export function compiledStatistics(): CompiledStatistics | null {
+  const recorder = shared[RECORDER];
+  return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
+}

@@ -2,46 +2,17 @@
  * What a trace computes for what is still needed of it: run operation by operation the first times,
  * then as one function of TensorFlow.
  */
-import type { AttributeValue } from './rules.ts';
+import {
+  type Binding,
+  type Constant,
+  execute,
+  functionName,
+  type Node,
+  type Result,
+} from './functions.ts';
 import { listsOf } from './rules.ts';
 import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
 import { OUTPUTS, shapesDiffer } from './trace.ts';
-
-/** The part of the binding that programs use; set-up adds the last two functions. */
-export interface Binding {
-  createTensor(shape: readonly number[], dtype: number, values: Entries): number;
-  deleteTensor(id: number): void;
-  executeOp(
-    name: string,
-    attributes: readonly AttributeValue[],
-    inputs: readonly number[],
-    outputs: number,
-  ): { readonly id: number; readonly shape: number[]; readonly dtype: number }[];
-  addFunction(
-    name: string,
-    operations: readonly (Node | Constant)[],
-    outputs: readonly number[],
-  ): void;
-  removeFunction(name: string): void;
-  readonly TF_ATTR_TYPE: number;
-}
-
-interface Node {
-  readonly op: string;
-  readonly attrs: readonly AttributeValue[];
-  readonly inputs: readonly number[];
-  readonly lists: readonly number[];
-}
-
-interface Constant {
-  readonly op: 'Const';
-  readonly dtype: number;
-  readonly shape: readonly number[];
-  readonly values: Entries;
-}
-
-/** How often a program is run operation by operation before it is compiled. */
-const SIGHTINGS = 2;
 
 /** Entries made in JavaScript can be part of a function if there are at most so many of them. */
 const SMALL = 64;
@@ -53,6 +24,12 @@ const REVISIONS = 4;
 interface Fixed {
   readonly shape: readonly number[];
   readonly values: Entries;
+}
+
+/** A function of TensorFlow, and the sources that are its arguments. */
+interface Compiled {
+  readonly name: string;
+  readonly arguments: readonly number[];
 }
 
 const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
@@ -78,8 +55,6 @@ class Lent {
   }
 }
 
-let named = 0;
-
 export class Program {
   /** Operations that something needed depends on. */
   readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
@@ -89,7 +64,7 @@ export class Program {
   readonly #fixed = new Map<number, Fixed>();
   #sightings = 0;
   #revisions = 0;
-  #function: { readonly name: string; readonly arguments: readonly number[] } | null = null;
+  #function: Compiled | null = null;
   #refused: string | null = null;
 
   constructor(
@@ -116,8 +91,9 @@ export class Program {
     return this.#refused;
   }
 
-  get isCompiled(): boolean {
-    return this.#function !== null;
+  /** The number of operations of its function; 0 where it has none. */
+  get compiled(): number {
+    return this.#function === null ? 0 : this.#needed.length;
   }
 
   dispose(binding: Binding): void {
@@ -125,17 +101,27 @@ export class Program {
     this.#function = null;
   }
 
-  /** Computes the needed tensors, and hands them their numbers in the binding. */
-  run(binding: Binding, sources: readonly TensorData[], needed: readonly Pending[]): void {
+  /**
+   * Computes the needed tensors, and hands them their numbers in the binding.
+   * @param sightings how often the program is run operation by operation before it is compiled
+   */
+  run(
+    binding: Binding,
+    sources: readonly TensorData[],
+    needed: readonly Pending[],
+    sightings: number,
+  ): void {
     if (this.#compare(sources)) {
       this.dispose(binding);
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
     }
     this.#sightings++;
-    if (this.#function === null && this.#sightings > SIGHTINGS && this.#refused === null)
+    if (this.#function === null && this.#sightings > sightings && this.#refused === null)
       this.#compile(binding, sources);
     const results =
-      this.#function === null ? this.#eagerly(binding, sources) : this.#call(binding, sources);
+      this.#function === null
+        ? this.#eagerly(binding, sources)
+        : this.#call(binding, this.#function, sources);
     for (const [i, { data }] of needed.entries()) {
       const result = results[i];
       if (result === undefined || shapesDiffer(result, data))
@@ -198,7 +184,7 @@ export class Program {
       });
       places.set(at * OUTPUTS, nodes.length - 1);
     }
-    const name = `recorded_${named++}`;
+    const name = functionName();
     try {
       binding.addFunction(name, nodes, this.outputs.flatMap(place));
     } catch (error) {
@@ -208,24 +194,23 @@ export class Program {
     this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
   }
 
-  #call(binding: Binding, sources: readonly TensorData[]): ReturnType<Binding['executeOp']> {
-    const { name, arguments: taken } = this.#function as NonNullable<typeof this.#function>;
+  #call(binding: Binding, own: Compiled, sources: readonly TensorData[]): readonly Result[] {
     const lent = new Lent(binding);
     try {
-      const ids = taken.map((k) => lent.id(sources[k] as TensorData));
-      return binding.executeOp(name, [], ids, this.outputs.length);
+      const ids = own.arguments.map((k) => lent.id(sources[k] as TensorData));
+      return binding.executeOp(own.name, [], ids, this.outputs.length);
     } finally {
       lent.dispose();
     }
   }
 
   /** Runs one operation after the other. A tensor is freed after its last use. */
-  #eagerly(binding: Binding, sources: readonly TensorData[]): ReturnType<Binding['executeOp']> {
+  #eagerly(binding: Binding, sources: readonly TensorData[]): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)
       for (const input of operation.inputs) last.set(input, at);
     const kept = new Set(this.outputs),
-      results = new Map<Reference, ReturnType<Binding['executeOp']>[number]>(),
+      results = new Map<Reference, Result>(),
       lent = new Lent(binding),
       ids = new Map<Reference, number>();
     const idOf = (reference: Reference): number => {
@@ -237,8 +222,8 @@ export class Program {
     };
     try {
       for (const { at, operation } of this.#needed) {
-        const { name, attributes, inputs, outputs } = operation;
-        const made = binding.executeOp(name, attributes, inputs.map(idOf), outputs);
+        const { name, attributes, inputs, types, outputs } = operation;
+        const made = execute(binding, name, attributes, inputs.map(idOf), types, outputs);
         for (const [j, result] of made.entries()) {
           const reference = at * OUTPUTS + j;
           if (kept.has(reference) || last.has(reference)) results.set(reference, result);

@@ -38,6 +38,8 @@ const BOOL = 10;
 
 const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
+const valuesOf = (tensor: Value | undefined): ArrayLike<number> | null => tensor?.values ?? null;
+
 const first = (inputs: readonly Value[]): Value => {
   const [value] = inputs;
   if (value === undefined) throw new Error('an operation has no input');
@@ -64,7 +66,7 @@ const elementwise = (dtype?: number): Rule => ({
 
 /** The axes that a tensor of indices names, none of them negative; null where they are unknown. */
 const axesOf = (indices: Value | undefined, rank: number): number[] | null =>
-  indices?.values == null
+  indices === undefined || indices.values === null
     ? null
     : Array.from(indices.values, (axis) => (axis < 0 ? axis + rank : axis));
 
@@ -74,17 +76,16 @@ const reduction: Rule = {
     const axes = axesOf(indices, x.shape.length);
     if (axes === null) return null;
     const kept = attribute('keep_dims') === true;
-    const shape = x.shape.flatMap((extent, i) =>
-      !axes.includes(i) ? [extent] : kept ? [1] : [],
-    );
+    const shape = x.shape.flatMap((extent, i) => (!axes.includes(i) ? [extent] : kept ? [1] : []));
     return [{ shape, dtype: x.dtype }];
   },
 };
 
 /** A shape that a tensor holds, with at most one −1, which stands for what is left of `total`. */
 function shapeIn(tensor: Value | undefined, total?: number): number[] | null {
-  if (tensor?.values == null) return null;
-  const shape = Array.from(tensor.values),
+  const values = valuesOf(tensor);
+  if (values === null) return null;
+  const shape = Array.from(values),
     open = shape.indexOf(-1);
   if (open < 0) return shape;
   if (total === undefined) return null;
@@ -119,8 +120,8 @@ const gathered: Rule = {
 
 const padded: Rule = {
   outputs: ([x, paddings]) => {
-    const by = paddings?.values;
-    if (x === undefined || by == null) return null;
+    const by = valuesOf(paddings);
+    if (x === undefined || by === null) return null;
     const shape = x.shape.map((extent, i) => extent + (by[2 * i] ?? 0) + (by[2 * i + 1] ?? 0));
     return [{ shape, dtype: x.dtype }];
   },
@@ -140,9 +141,10 @@ const concat: Rule = {
 
 const split: Rule = {
   outputs: ([x, sizes, split]) => {
-    if (x === undefined || sizes?.values == null) return null;
+    const values = valuesOf(sizes);
+    if (x === undefined || values === null) return null;
     const [axis] = axesOf(split, x.shape.length) ?? [],
-      extents = Array.from(sizes.values);
+      extents = Array.from(values);
     if (axis === undefined || extents.includes(-1)) return null;
     return extents.map((extent) => ({
       shape: x.shape.map((own, i) => (i === axis ? extent : own)),
@@ -267,9 +269,10 @@ const RULES = new Map<string, Rule>([
     'Slice',
     {
       outputs: ([x, begin, extents]) => {
-        if (x === undefined || begin?.values == null || extents?.values == null) return null;
-        const from = begin.values;
-        const shape = Array.from(extents.values, (extent, i) =>
+        const from = valuesOf(begin),
+          sizes = valuesOf(extents);
+        if (x === undefined || from === null || sizes === null) return null;
+        const shape = Array.from(sizes, (extent, i) =>
           extent === -1 ? (x.shape[i] ?? 0) - (from[i] ?? 0) : extent,
         );
         return [{ shape, dtype: x.dtype }];
@@ -281,8 +284,8 @@ const RULES = new Map<string, Rule>([
     'Tile',
     {
       outputs: ([x, multiples]) => {
-        const by = multiples?.values;
-        if (x === undefined || by == null) return null;
+        const by = valuesOf(multiples);
+        if (x === undefined || by === null) return null;
         return [{ shape: x.shape.map((extent, i) => extent * (by[i] ?? 1)), dtype: x.dtype }];
       },
     },
@@ -291,8 +294,9 @@ const RULES = new Map<string, Rule>([
     'Transpose',
     {
       outputs: ([x, permutation]) => {
-        if (x === undefined || permutation?.values == null) return null;
-        const shape = Array.from(permutation.values, (axis) => x.shape[axis] ?? 0);
+        const order = valuesOf(permutation);
+        if (x === undefined || order === null) return null;
+        const shape = Array.from(order, (axis) => x.shape[axis] ?? 0);
         return [{ shape, dtype: x.dtype }];
       },
     },
@@ -331,7 +335,11 @@ export function outputsOf(
  * in the list.
  * @param count of tensors that the operation reads
  */
-export function listsOf(name: string, attributes: readonly AttributeValue[], count: number): number[] {
+export function listsOf(
+  name: string,
+  attributes: readonly AttributeValue[],
+  count: number,
+): number[] {
   const list = RULES.get(name)?.list;
   if (list === undefined) return new Array<number>(count).fill(-1);
   const length = attributes.find((attribute) => attribute.name === 'N')?.value;

@@ -56,10 +56,7 @@ function equalNumbers(a: readonly number[], b: readonly number[]): boolean {
   return true;
 }
 
-function equalAttributes(
-  a: readonly AttributeValue[],
-  b: readonly AttributeValue[],
-): boolean {
+function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValue[]): boolean {
   if (a.length !== b.length) return false;
   for (const [i, one] of a.entries()) {
     const other = b[i];
