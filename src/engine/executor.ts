@@ -12,6 +12,8 @@ export interface ExecutorPlace {
   /** The run's folder. */
   readonly dir: string;
   readonly log: (message: string) => void;
+  /** Whether stages may compile steps. */
+  readonly compile: boolean;
 }
 
 /** @throws UserFault if there is no executor of this name */
@@ -35,7 +37,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
 export async function openExecutor(
   registry: Registry,
   name: string,
-  { cores, dir, log }: ExecutorPlace,
+  { cores, dir, log, compile }: ExecutorPlace,
 ): Promise<Executor> {
   const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([
     import('../execute/pool.ts'),
@@ -43,12 +45,13 @@ export async function openExecutor(
   ]);
   const plugin = registry.get('executor', name);
   if (!plugin) throw new Error(`no executor plugin "${name}"`);
+  const env = compile ? process.env : { ...process.env, DOSIMETER_COMPILE: '0' };
   return plugin.descriptor.open({
     cores,
     dir: path.resolve(dir),
-    env: process.env,
+    env,
     log,
-    workers: (limit) => createPool({ module: workerModule(), limit }),
+    workers: (limit) => createPool({ module: workerModule(), limit, env }),
     command: (job, result) => [
       ...jobProgram(),
       'exec',

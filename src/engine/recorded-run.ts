@@ -129,7 +129,7 @@ async function openRecords(
   { experiment, registry }: Prepared,
   environment: JsonObject,
   redact: Redact,
-  { argv, executor: name, jobs, note }: Options,
+  { argv, executor: name, jobs, note, compile = true }: Options,
 ): Promise<Records> {
   const contents = {
     specFile: experiment.file,
@@ -153,6 +153,7 @@ async function openRecords(
     cores: jobs,
     dir: folder.dir,
     log: (message) => log.line(message),
+    compile,
   }).catch(async (error: unknown) => {
     await log.close();
     folder.close();

@@ -78,6 +78,7 @@ class Recorder {
   #depth = 0;
   #start = new Point(null);
   #points = 0;
+  #calls = 0;
   #programs: Program[] = [];
   /** Tensors whose entries were made in JavaScript during the region. */
   #made = new WeakSet<TensorData>();
@@ -101,18 +102,12 @@ class Recorder {
   #install(): void {
     const original = this.#original,
       backend = this.#backend;
-    backend.executeSingleOutput = (name, attrs, inputs) => {
-      const recorded = this.#record(name, attrs, inputs, 1)?.[0];
-      if (recorded !== undefined) return recorded;
-      if (!isReplaced(name)) return original.executeSingleOutput(name, attrs, inputs);
-      const types = inputs.map(({ dataId }) => backend.tensorMap.get(dataId).dtype);
-      const ids = backend.getInputTensorIds(inputs);
-      const [result] = execute(backend.binding, name, attrs, ids, types, 1);
-      if (result === undefined) throw new Error(`${name} returned nothing`);
-      return backend.createOutputTensor(result);
-    };
+    backend.executeSingleOutput = (name, attrs, inputs) =>
+      (this.#record(name, attrs, inputs, 1) ?? this.#replace(name, attrs, inputs))?.[0] ??
+      original.executeSingleOutput(name, attrs, inputs);
     backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
       this.#record(name, attrs, inputs, outputs) ??
+      this.#replace(name, attrs, inputs) ??
       original.executeMultipleOutputs(name, attrs, inputs, outputs);
     backend.getInputTensorIds = (tensors) => {
       this.#settle();
@@ -198,6 +193,21 @@ class Recorder {
     });
   }
 
+  /** Carries out, now, an operation that `execute` replaces. Returns null for any other. */
+  #replace(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+  ): Tensor[] | null {
+    if (!isReplaced(name)) return null;
+    const { binding, tensorMap } = this.#backend;
+    const types = inputs.map(({ dataId }) => tensorMap.get(dataId).dtype),
+      ids = this.#backend.getInputTensorIds(inputs);
+    return execute(binding, name, attributes, ids, types, 1).map((result) =>
+      this.#backend.createOutputTensor(result),
+    );
+  }
+
   /** Computes what is still needed of the trace, and begins another one. */
   #settle(): void {
     const trace = this.#trace;
@@ -209,7 +219,9 @@ class Recorder {
         ({ dataId, data }) => tensorMap.has(dataId) && tensorMap.get(dataId) === data,
       );
       if (needed.length > 0) {
-        this.#program(trace, needed).run(binding, trace.sources, needed, this.sightings);
+        const program = this.#program(trace, needed);
+        program.run(binding, trace.sources, needed, this.sightings);
+        if (program.compiled > 0) this.#calls++;
       }
     } finally {
       for (const id of this.#waiting) binding.deleteTensor(id);
@@ -248,6 +260,7 @@ class Recorder {
     return {
       functions: functions.length,
       operations: this.#compiled(),
+      calls: this.#calls,
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
     };
   }
@@ -257,6 +270,8 @@ export interface CompiledStatistics {
   readonly functions: number;
   /** The number of operations that they replace. */
   readonly operations: number;
+  /** How often a function was called since the backend was loaded. */
+  readonly calls: number;
   /** What TensorFlow said where it did not accept a function. */
   readonly refused: readonly string[];
 }
