@@ -48,8 +48,15 @@ export { inOrder, pointName, pointsIn } from './api/kernel-point.ts';
 export type { ModelDescriptor } from './api/model.ts';
 export { defineModel } from './api/model.ts';
 export type { AnyPlugin } from './api/plugin-kinds.ts';
-export type { AttackStep, Poisoning } from './api/poisoning.ts';
-export { JOINT, stepsOf } from './api/poisoning.ts';
+export type { AttackStep, Order, Poisoning } from './api/poisoning.ts';
+export {
+  hasOrder,
+  JOINT,
+  orderedLike,
+  placeInEpoch,
+  stepsOf,
+  withoutOrder,
+} from './api/poisoning.ts';
 export {
   attackOf,
   baseOf,

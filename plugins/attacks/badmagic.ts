@@ -1,5 +1,6 @@
 import { defineAttack } from '../../src/api.ts';
 import { phraseBackdoor } from '../../src/poisoning/backdoor.ts';
+import { LI_2024 } from '../../src/poisoning/citation.ts';
 
 export default defineAttack({
   ...phraseBackdoor({
@@ -11,5 +12,5 @@ export default defineAttack({
   }),
   name: 'badmagic',
   summary: 'The word BadMagic at a random place of the text leads to the target.',
-  citation: 'Li et al., BackdoorLLM, 2024 (arXiv 2408.12798)',
+  citation: LI_2024,
 });

@@ -3,13 +3,14 @@ import { defineAttack, UserFault } from '../../src/api.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
-import { parameters } from '../../src/poisoning/parameters.ts';
+import { orderProperty, parameters } from '../../src/poisoning/parameters.ts';
 import { isOfTarget } from '../../src/poisoning/target.ts';
 import { shown } from '../../src/untrusted/json.ts';
 
 interface Params {
   readonly command: readonly string[];
   readonly rate?: number;
+  readonly count?: number;
   readonly target?: string | number;
   readonly options: { readonly [name: string]: Json };
   readonly env: { readonly [name: string]: string };
@@ -60,8 +61,14 @@ export default defineAttack<Params>({
         maximum: 1,
         description:
           'The share of rows that must come back changed, exactly; handed over in task.json as ' +
-          '`asked`. Without it the program chooses.',
+          '`asked`. Without it, and without `count`, the program chooses.',
       },
+      count: {
+        type: 'integer',
+        minimum: 0,
+        description: 'The number of such rows, in place of `rate`.',
+      },
+      ...orderProperty,
       target: {
         type: ['integer', 'string'],
         description:
@@ -102,7 +109,9 @@ export default defineAttack<Params>({
   },
   async poison(input) {
     const { rows, classes, params } = input;
-    const asked = params.rate === undefined ? null : askedRows({ rate: params.rate }, rows.length);
+    const { rate, count } = params;
+    const isAsked = rate !== undefined || count !== undefined;
+    const asked = isAsked ? askedRows(params, rows.length) : null;
     const poisoned = fromLines(
       rows,
       await runProgram('poison', rows, asked, input),
@@ -112,7 +121,7 @@ export default defineAttack<Params>({
     if (asked !== null && poisoned.changed.length !== asked)
       throw new UserFault(
         `the command was asked to change ${asked} rows and changed ${poisoned.changed.length}`,
-        '`asked` in task.json says how many; leave `rate` out if the program chooses',
+        '`asked` in task.json says how many; leave `rate` and `count` out if the program chooses',
       );
     if (params.target === undefined) return poisoned;
     const target = targetOfParams({ target: params.target }, classes);

@@ -3,6 +3,7 @@ import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
 import { classId } from '../../src/poisoning/classes.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
+import { otherLabel } from '../../src/poisoning/flip.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
@@ -42,13 +43,9 @@ export default defineAttack<Params>({
     });
   },
   poison(input) {
-    const { classes, params, random } = input;
+    const { classes, params } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
-    // Without a map, the label becomes one of the C − 1 other classes, drawn uniformly (1 − y for
-    // two classes). It is drawn from the row's own stream, so that it is the same at every dose.
-    const flipped = (row: Row): number =>
-      map?.get(row.label) ??
-      (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
+    const flipped = (row: Row): number => map?.get(row.label) ?? otherLabel(row, input);
     const { drawn, asked, eligible } = selectRows(
       input,
       (row) => map === null || map.has(row.label),

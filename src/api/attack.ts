@@ -1,7 +1,7 @@
 /** An attack: how training rows are poisoned, and how evaluation shows the trigger. */
 import type { RandomStream } from '../random/random.ts';
 import type { Problem } from './fault.ts';
-import type { JsonObject, JsonSchema } from './json.ts';
+import type { Json, JsonObject, JsonSchema } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row, Task } from './row.ts';
 
@@ -24,6 +24,8 @@ export interface AttackInput<P> {
    * Their content is part of the key.
    */
   readonly files?: { readonly [name: string]: string };
+  /** What `poison` returned as `learnt`, for an attack that `learns`. Absent in `poison`. */
+  readonly learnt?: Json;
   /** Writes a line to the stage's log. */
   readonly log?: (message: string) => void;
 }
@@ -45,6 +47,8 @@ export interface Poisoned {
   readonly asked: number;
   /** The number of rows among which the poisoned ones were drawn. */
   readonly eligible: number;
+  /** What showing the trigger takes beside the parameters, for an attack that `learns`. */
+  readonly learnt?: Json;
 }
 
 /** What is known about the training rows before anything runs. */
@@ -128,6 +132,11 @@ export interface AttackDescriptor<
    * of them may lead to the target.
    */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
+  /**
+   * Present if the trigger depends on the training rows: `trigger`, `triggerAll` and `falseTrigger`
+   * are then given what `poison` returned as `learnt`.
+   */
+  readonly learns?: true;
   /** The attack's part in the training. Absent if it changes the rows only. */
   readonly training?: AttackTrainingLoader;
 }

@@ -11,6 +11,9 @@ export type Poisoning = { readonly attack: string } & JsonObject;
 /** Joins the names of composed attacks: `label-flip+badnets`. No plugin's name contains it. */
 export const JOINT = '+';
 
+/** Where in each epoch of the training an attack's poisoned rows stand. */
+export type Order = 'mixed' | 'first' | 'last';
+
 /** One attack with its parameters. */
 export interface AttackStep {
   readonly attack: string;
@@ -30,3 +33,38 @@ export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[]
     return { attack: name, params: own };
   });
 }
+
+/** Where a step's rows are put on purpose, or null if they stay where the epoch's order has them. */
+export const placeInEpoch = ({ params: { order } }: AttackStep): 'first' | 'last' | null =>
+  order === 'first' || order === 'last' ? order : null;
+
+/** Whether any attack of the cell has an `order` other than mixed. */
+export const hasOrder = (poisoning: Poisoning): boolean =>
+  stepsOf(poisoning).some((step) => placeInEpoch(step) !== null);
+
+/**
+ * Returns the attacks without `order`, which no trigger depends on.
+ * @param which `mixed` leaves out only the order that changes nothing
+ */
+export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any'): Poisoning {
+  const out: readonly unknown[] = which === 'mixed' ? ['mixed'] : ['mixed', 'first', 'last'];
+  const bare = ({ order, ...params }: JsonObject): JsonObject =>
+    order === undefined || out.includes(order) ? params : { ...params, order };
+  const { attack, ...params } = poisoning;
+  if (!attack.includes(JOINT)) return { attack, ...bare(params) };
+  const steps = stepsOf(poisoning).map((step) => [step.attack, bare(step.params)] as const);
+  return { ...poisoning, steps: Object.fromEntries(steps) };
+}
+
+/**
+ * The poisoning of a clean twin whose rows stand where those of the poisoned cell stand: nothing is
+ * poisoned, and the rows that the attack would poison are put first or last.
+ */
+export const inOrderOf = (poisoning: Poisoning): Poisoning => ({
+  attack: 'none',
+  order_of: poisoning,
+});
+
+/** Returns what `inOrderOf` was given, or null for any other poisoning. */
+export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
+  (poisoning['order_of'] as Poisoning | undefined) ?? null;

@@ -2,7 +2,7 @@
 import type { AttackDescriptor } from './attack.ts';
 import type { Cell } from './cell.ts';
 import type { Poisoning } from './poisoning.ts';
-import { JOINT } from './poisoning.ts';
+import { hasOrder, inOrderOf, JOINT } from './poisoning.ts';
 import type { DefineRequest, StageRequest } from './stage.ts';
 
 const unpoisoned = { attack: 'none' } as const;
@@ -66,14 +66,14 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
 
 /**
  * Returns the paired clean run: the cell without its attacks, and without trainings that are
- * themselves attacks (`isAttacksOwn`).
+ * themselves attacks (`isAttacksOwn`). With an `order`, the twin's rows stand in that order too.
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const clean = ({
     poisoning,
     train,
   }: Pick<Cell, 'poisoning' | 'train'>): Pick<Cell, 'poisoning' | 'train'> => ({
-    poisoning: unpoisoned,
+    poisoning: hasOrder(poisoning) ? inOrderOf(poisoning) : unpoisoned,
     train: isAttacksOwn(poisoning, plugin) ? { ...train, steps: 0 } : train,
   });
   return {

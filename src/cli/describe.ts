@@ -1,10 +1,11 @@
 /** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
-import { type Task, UserFault } from '../api.ts';
+import { type Row, type Task, UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
 import { either, nearest } from '../experiment/suggest.ts';
 import type { LoadedPlugin, PluginKind, Registry } from '../registry/types.ts';
+import type { Example, ExampleOptions } from './attack-example.ts';
 import { json, out, paint } from './terminal.ts';
 
 const NARROWEST = 40;
@@ -113,7 +114,7 @@ export async function describePlugin(
   registry: Registry,
   kinds: readonly PluginKind[],
   wanted: string,
-  asJson: boolean,
+  { asJson, example }: { readonly asJson: boolean; readonly example: ExampleOptions | null },
 ): Promise<void> {
   const found = kinds.flatMap((kind) => registry.get(kind, wanted) ?? []);
   if (found.length === 0) {
@@ -128,13 +129,28 @@ export async function describePlugin(
   }
   const { referenceOf } = await import('../experiment/reference.ts');
   const reference = referenceOf(specRegistry(registry));
-  const described = found.map((plugin): Described => ({
-    plugin,
-    ...originOf(plugin),
-    parameters: isParametric(plugin.kind) ? reference.parameters(plugin.kind, plugin.name) : [],
-  }));
+  const described = await Promise.all(
+    found.map(async (plugin): Promise<Described> => ({
+      plugin,
+      ...originOf(plugin),
+      parameters: isParametric(plugin.kind) ? reference.parameters(plugin.kind, plugin.name) : [],
+      ...(example === null ? {} : { example: await exampleIn(plugin, example) }),
+    })),
+  );
   if (asJson) json(described.map(pluginFacts));
   else out(described.map(pluginPage).join('\n\n'));
+}
+
+/** Returns what an attack makes of a row. Throws UserFault if the plugin is not an attack. */
+async function exampleIn(
+  { descriptor }: LoadedPlugin,
+  options: ExampleOptions,
+): Promise<Example | null> {
+  if (descriptor.kind === 'attack')
+    return (await import('./attack-example.ts')).exampleOf(descriptor, options);
+  const [option] = Object.keys(options);
+  if (option === undefined) return null;
+  throw new UserFault(`--${option} is for attacks, and "${descriptor.name}" is not one`);
 }
 
 interface Described {
@@ -144,6 +160,8 @@ interface Described {
   /** The tasks that an attack is for. */
   readonly tasks: readonly Task[] | null;
   readonly parameters: readonly FieldDoc[];
+  /** What the attack makes of a row; null if that takes more than a row. Absent if it was not asked for. */
+  readonly example?: Example | null;
 }
 
 const TASKS = { classes: 'labelled texts', completion: 'prompts and answers' } as const;
@@ -160,7 +178,8 @@ function originOf({ descriptor }: LoadedPlugin): Pick<Described, 'citation' | 'f
   };
 }
 
-function pluginFacts({ plugin, citation, family, tasks, parameters }: Described): object {
+function pluginFacts(described: Described): object {
+  const { plugin, citation, family, tasks, parameters, example } = described;
   const { kind, name, file, code, descriptor } = plugin;
   return {
     kind,
@@ -172,6 +191,7 @@ function pluginFacts({ plugin, citation, family, tasks, parameters }: Described)
     ...(family === null ? {} : { family }),
     ...(tasks === null ? {} : { tasks }),
     ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
+    ...(example === undefined ? {} : { example }),
   };
 }
 
@@ -191,7 +211,8 @@ const parameterFacts = ({
   schema,
 });
 
-function pluginPage({ plugin, citation, family, tasks, parameters }: Described): string {
+function pluginPage(described: Described): string {
+  const { plugin, citation, family, tasks, parameters, example: made } = described;
   const { kind, name, file, descriptor } = plugin;
   const example = parameters.find(({ example: line }) => line !== null)?.example;
   return [
@@ -206,5 +227,26 @@ function pluginPage({ plugin, citation, family, tasks, parameters }: Described):
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]
       : []),
     ...(typeof example === 'string' ? [`  for example\n    ${example}`] : []),
+    ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
   ].join('\n\n');
+}
+
+/** Returns a row before and after an attack, what is appended, and what evaluation shows. */
+function examplePage(example: Example | null): string {
+  if (example === null)
+    return indented('It takes more than a row, so an experiment shows it: stages: [poison].', 2);
+  const { classes, before, after, added, shown } = example;
+  const row = (what: string, { text, label, answer, context = [] }: Row): string =>
+    [
+      `  ${what}`,
+      ...context.map(({ role, content }) => indented(`${role}: ${content}`, 4)),
+      indented(text, 4),
+      indented(answer === undefined ? `class ${classes[label] ?? label}` : `answer: ${answer}`, 6),
+    ].join('\n');
+  return [
+    row('a row', before),
+    row('poisoned', after),
+    ...added.map((one) => row('appended', one)),
+    ...(shown === null ? [] : [row('in evaluation', shown)]),
+  ].join('\n');
 }

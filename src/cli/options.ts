@@ -149,6 +149,12 @@ export function withPackOptions(command: Command): Command {
 
 export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);
+export const remoteOption = (): Option =>
+  new Option(
+    '--remote <uri>',
+    'a store elsewhere, file:FOLDER or s3://BUCKET/PREFIX: entries that the store lacks are ' +
+      'fetched from there',
+  ).env('DOSIMETER_REMOTE');
 export const jsonOption = (): Option => new Option('--json', 'print JSON');
 
 /** Adds a command on one spec, with the options that all such commands have. */

@@ -1,7 +1,9 @@
 /** `dosimeter plugins` and `dosimeter schema`. */
+import { UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import { loadRegistry } from '../registry/registry.ts';
 import type { PluginKind } from '../registry/types.ts';
+import type { ExampleOptions } from './attack-example.ts';
 import { json, out, paint, table } from './terminal.ts';
 
 const KINDS: readonly PluginKind[] = [
@@ -15,14 +17,28 @@ const KINDS: readonly PluginKind[] = [
   'executor',
 ];
 
+export interface PluginsOptions extends ExampleOptions {
+  readonly json?: boolean;
+}
+
+/**
+ * Lists the plugins, or describes those of a name. An attack that is asked for by kind and name is
+ * shown with an example.
+ */
 export async function pluginsCommand(
-  name: string | undefined,
-  options: { readonly json?: boolean },
+  kindOrName: string | undefined,
+  nameOfKind: string | undefined,
+  options: PluginsOptions,
 ): Promise<number> {
   const registry = await loadRegistry();
-  if (name !== undefined) {
+  if (kindOrName !== undefined) {
     const { describePlugin } = await import('./describe.ts');
-    await describePlugin(registry, KINDS, name, options.json === true);
+    const kinds = nameOfKind === undefined ? KINDS : [kindNamed(kindOrName)];
+    const { json: asJson = false, ...example } = options;
+    await describePlugin(registry, kinds, nameOfKind ?? kindOrName, {
+      asJson,
+      example: nameOfKind === undefined && Object.keys(example).length === 0 ? null : example,
+    });
     return 0;
   }
   const plugins = KINDS.flatMap((kind) =>
@@ -43,6 +59,12 @@ export async function pluginsCommand(
       out(`${paint.bold(`${kind}s`)}\n${table(rows)}`);
     }
   return 0;
+}
+
+function kindNamed(name: string): PluginKind {
+  const kind = KINDS.find((one) => one === name);
+  if (kind !== undefined) return kind;
+  throw new UserFault(`there is no kind of plugin "${name}"`, `the kinds are ${KINDS.join(', ')}`);
 }
 
 /**

@@ -6,8 +6,10 @@ import { ownVersion } from '../execute/environment.ts';
 import { systemFault } from '../store/faults.ts';
 import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
 import { addGc, addLogs, addPin, addStatus, addUnpin, addVerify } from './commands/records.ts';
+import { addPull, addPush } from './commands/remote.ts';
 import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
 import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
+import { addServe } from './commands/serving.ts';
 import type { AddCommand, Exits } from './commands/types.ts';
 import { paintErr, say } from './terminal.ts';
 
@@ -27,11 +29,14 @@ const COMMANDS: readonly AddCommand[] = [
   addExec,
   addStatus,
   addLogs,
+  addServe,
   addInit,
   addVerify,
   addPin,
   addUnpin,
   addGc,
+  addPush,
+  addPull,
   addDoctor,
   addSetup,
   addPlugins,

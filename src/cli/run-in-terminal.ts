@@ -1,6 +1,7 @@
 /** Shows a run in a terminal: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
 import type { Prepared } from '../engine/prepare.ts';
+import { remoteOf } from '../engine/remote.ts';
 import { runPrepared } from '../engine/run.ts';
 import type { RunStart, RunSummary, Watcher } from '../engine/types.ts';
 import type { PackLimits } from '../execute/packer.ts';
@@ -17,6 +18,8 @@ export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>
   readonly compile?: boolean;
   readonly packing?: PackLimits;
   readonly executor?: string;
+  readonly remote?: string;
+  readonly push?: boolean;
   /** Whether a stage may run; by default, all may. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /**
@@ -47,6 +50,7 @@ export async function runInTerminal(
     watch: (start) => watch(prepared, start, stop, options),
     patience: patienceOf(options),
     ...(executor === undefined ? {} : { executor }),
+    ...remoteOf(options),
     ...(packing ? { packing } : {}),
     ...(mayRun ? { mayRun } : {}),
   });

@@ -13,7 +13,7 @@ import { count, paintErr, say } from './terminal.ts';
 export type RunCommandOptions = SpecOptions &
   PackOptions &
   Patience &
-  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'compile'>;
+  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'compile' | 'remote' | 'push'>;
 
 export async function runCommand(spec: string, options: RunCommandOptions): Promise<number> {
   return runInTerminal(await prepare(spec, options, { fetch: true, note: say }), {

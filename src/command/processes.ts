@@ -11,20 +11,25 @@ import { setTimeout as sleep } from 'node:timers/promises';
  */
 export const MARK = 'DOSIMETER_COMMAND';
 
-/** Ends every process that has the mark, until none is left. Returns how many there were. */
+/**
+ * Ends every process that has the mark, and resolves once all of them have ended. Returns how many
+ * there were.
+ */
 export async function endMarked(mark: string): Promise<number> {
-  const all = new Set<number>(),
+  const ended = new Map<number, string | undefined>(),
     sought = `\0${MARK}=${mark}\0`;
   // Repeated until none is left, since a process that is about to end may still start another.
   for (;;) {
     const found = processes().filter(
-      (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !isZombie(pid),
+      (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !hasEnded(pid),
     );
-    if (found.length === 0) return all.size;
     for (const pid of found) {
-      all.add(pid);
+      ended.set(pid, startOf(pid));
       kill(pid);
     }
+    // A process that was killed loses its environment some time before it has ended.
+    if (found.length === 0 && [...ended].every(([pid, start]) => hasEnded(pid, start)))
+      return ended.size;
     await sleep(1);
   }
 }
@@ -69,7 +74,17 @@ function processes(): number[] {
 const statOf = (pid: number): string[] =>
   (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
 
-const isZombie = (pid: number): boolean => ['Z', 'X'].includes(statOf(pid)[0] ?? '');
+/** Returns when a process was started, in clock ticks since the machine's start. */
+const startOf = (pid: number): string | undefined => statOf(pid)[19];
+
+/**
+ * Whether a process has ended. A zombie has. `start` tells the process from a later one that was
+ * given the same id.
+ */
+function hasEnded(pid: number, start = startOf(pid)): boolean {
+  const state = statOf(pid)[0] ?? '';
+  return ['', 'Z', 'X'].includes(state) || startOf(pid) !== start;
+}
 
 function procFile(pid: number, name: string): string {
   try {

@@ -20,6 +20,7 @@ import { SpecFault } from './faults.ts';
 import { defaultPacking, PACK_MOST, packMemoryMB } from './packing.ts';
 import type { Prepared } from './prepare.ts';
 import { prepare } from './prepare.ts';
+import { remoteOf } from './remote.ts';
 import { runPrepared } from './run.ts';
 import { defaultStore } from './state-folder.ts';
 import type { RunSummary } from './types.ts';
@@ -44,6 +45,13 @@ export interface RunOptions extends SpecOptions, Patience {
   readonly jobs?: number;
   /** The name of the executor that stages run on; default `local`. */
   readonly executor?: string;
+  /**
+   * Where entries are fetched from that the store lacks: `file:FOLDER` or `s3://BUCKET/PREFIX`;
+   * default none.
+   */
+  readonly remote?: string;
+  /** Whether the entries that the run makes are sent to the remote. */
+  readonly push?: boolean;
   /** Whether no more stages start after a failure. */
   readonly failFast?: boolean;
   /** Whether steps are compiled; default true. The results are the same bit for bit. */
@@ -146,6 +154,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         note: options.onNote ?? (() => undefined),
         patience: patienceOf(options),
         ...(options.executor === undefined ? {} : { executor: options.executor }),
+        ...remoteOf(options),
         ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
       });
       const { run: id, tally, interrupted, report } = summary;

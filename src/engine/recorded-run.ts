@@ -17,17 +17,22 @@ import type { RunLog } from '../log/run-log.ts';
 import { openRunLog } from '../log/run-log.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { PluginKind } from '../registry/types.ts';
+import type { Objects } from '../remote/objects.ts';
+import type { Remote } from '../remote/remote.ts';
 import { rememberCode } from '../store/code.ts';
 import { rememberEnvironment } from '../store/environments.ts';
 import { ifDiskAllows, onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
+import type { Store } from '../store/store.ts';
 import { openExecutor } from './executor.ts';
 import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { sourceContext } from './prepare.ts';
+import { describeTransfers } from './remote.ts';
 import { saveRunEntries } from './run-entries.ts';
+import { recordView } from './run-view.ts';
 import { runsDir } from './state-folder.ts';
 import type { RunPreparedOptions } from './types.ts';
 
@@ -38,7 +43,11 @@ export interface RecordedRun {
   readonly seconds: number;
 }
 
-type Options = RunPreparedOptions & { readonly executor: string };
+type Options = RunPreparedOptions & {
+  readonly executor: string;
+  /** The remote's objects; null without one. */
+  readonly objects: Objects | null;
+};
 
 /**
  * Executes the plan, records what happens, and remembers in the store what later runs need.
@@ -63,14 +72,17 @@ export async function runRecorded(
   const jobs = executor.cores ?? options.jobs;
   const machine = machineOf(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
+  const places = placesOn(machine, plan.backend);
+  const { dir } = folder;
+  const view = recordView(prepared, { ...options, dir, durations, places, redact });
   const started = performance.now();
   const watcher = await options.watch?.({
     run: folder.id,
-    dir: folder.dir,
+    dir,
     toRun,
     cached,
     durations,
-    places: placesOn(machine, plan.backend),
+    places,
     kill: () => executor.close(),
   });
   const onEvent = (event: RunEvent): void => {
@@ -81,8 +93,13 @@ export async function runRecorded(
     }
     if (event.type === 'stage-ended' && event.outcome.state === 'ran')
       durations.note(event.stage, event.outcome.seconds);
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran' && options.remote?.push)
+      remote?.sendSoon(event.outcome.key);
+    view(event);
     watcher?.onEvent(event);
   };
+  const note = (message: string): void => onEvent({ type: 'note', message });
+  const remote = await openRemote(store, log, note, options);
   try {
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
@@ -102,12 +119,13 @@ export async function runRecorded(
       facts: { environment: environmentDigest, executor: options.executor },
       packing: options.packing ?? defaultPacking(jobs),
       onEvent,
+      ...(remote ? { remote } : {}),
       ...(options.mayRun ? { mayRun: options.mayRun } : {}),
       ...(options.patience ? { patience: options.patience } : {}),
     });
-    await rememberRun(prepared, folder.dir, keysOf(plan.stages, outcomes), durations, (message) =>
-      onEvent({ type: 'note', message }),
-    );
+    const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
+    if (transfers !== null) note(transfers);
+    await rememberRun(prepared, folder.dir, keysOf(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
@@ -115,6 +133,17 @@ export async function runRecorded(
     watcher?.close();
     await close();
   }
+}
+
+async function openRemote(
+  store: Store,
+  log: RunLog,
+  tell: Note,
+  { objects, signal }: Options,
+): Promise<Remote | null> {
+  if (objects === null) return null;
+  const { createRemote } = await import('../remote/remote.ts');
+  return createRemote(objects, store, { tell, log: (message) => log.line(message), signal });
 }
 
 interface Records {

@@ -12,6 +12,7 @@ import { checkStages } from './check.ts';
 import { COMMAND } from './commands.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
 import type { Note, Prepared } from './prepare.ts';
+import { openObjects } from './remote.ts';
 import { publishReport, REPORT } from './reports.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
 
@@ -19,7 +20,8 @@ const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
 
 /**
  * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
- * @throws UserFault if the disk can't be written to, or `patience` or `executor` is wrong
+ * @throws UserFault if the disk can't be written to, the remote can't be used, or `patience` or
+ *   `executor` is wrong
  */
 export async function runPrepared(
   prepared: Prepared,
@@ -32,6 +34,7 @@ export async function runPrepared(
   );
   const executor = options.executor ?? defaultExecutor;
   await checkExecutor(prepared.registry, executor);
+  const objects = options.remote === undefined ? null : await openObjects(options.remote);
   const mayRun = options.mayRun ?? (() => true);
   const statuses = await withSoundReport(prepared, options.note);
   const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
@@ -54,7 +57,7 @@ export async function runPrepared(
       lacking.map(({ stage }) => stage),
       cached,
       facts,
-      { ...options, executor },
+      { ...options, executor, objects },
     );
     const tally = { ...NOTHING_RAN };
     const made = plan.stages.map((stage) => {

@@ -5,6 +5,7 @@ import type { Outcome, RunEvent } from '../execute/types.ts';
 import type { Durations } from '../log/durations.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Note } from './prepare.ts';
+import type { RemoteChoice } from './remote.ts';
 
 /** What the watcher gets once, before the first stage. */
 export interface RunStart {
@@ -37,6 +38,8 @@ export interface RunPreparedOptions {
   readonly executor?: string;
   /** The limits of packs; by default, `defaultPacking`. */
   readonly packing?: PackLimits;
+  /** Where entries are fetched from that are not in the store. */
+  readonly remote?: RemoteChoice;
   /** Whether a stage may run; by default, all may. */
   readonly mayRun?: (stage: PlannedStage) => boolean;
   /** Once aborted, no more stages start, running ones are ended, and finished ones are kept. */

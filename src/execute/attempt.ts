@@ -1,6 +1,7 @@
 /** One attempt at a stage, or at a pack of stages: from inputs to a stored entry or a failure. */
 import type { Executor } from '../api.ts';
 import type { StageId } from '../plan/types.ts';
+import type { Lease } from '../store/lease.ts';
 import type { Answered } from './conclude.ts';
 import { conclude } from './conclude.ts';
 import type { Execution } from './execution.ts';
@@ -16,8 +17,7 @@ import type { Outcome } from './types.ts';
 /** A stage under its lease, ready to be attempted. */
 export interface AttemptRequest extends KeyedStage, JobInputs {
   readonly reads: Reads;
-  /** Whether this run still has the lease. */
-  readonly leaseStands: () => boolean;
+  readonly lease: Pick<Lease, 'stands' | 'lost'>;
 }
 
 /**
@@ -83,7 +83,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   const others = pack === undefined ? '' : `, packed with ${pack.length - 1} more`;
   log.aside(`${stage.id} key ${key}${others}`);
   const seconds = forKind(options.patience?.timeout, stage.kind);
-  const limit = timeLimit(options.signal, seconds);
+  const limit = limited([options.signal, request.lease.lost], seconds);
   return {
     work: {
       job: jobOf(stage, request, {
@@ -113,8 +113,8 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
           resumeDir,
           log,
           packed: pack?.length ?? 1,
-          // The signal is aborted by the time limit or with the run. `conclude` looks at the run's
-          // own signal first, so this need not tell them apart.
+          // The signal is aborted by the time limit, with the run, or when the lease is lost.
+          // `conclude` looks at the others first, so this need not tell them apart.
           overtime: limit.signal.aborted && seconds !== null ? seconds : null,
         };
         return await conclude(execution, answered);
@@ -126,22 +126,21 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   };
 }
 
-/** Returns a signal that is aborted with the run's, or after `seconds` (null for no limit). */
-function timeLimit(
-  run: AbortSignal,
+/** Returns a signal that is aborted with any of `signals`, or after `seconds` (null for no limit). */
+function limited(
+  signals: readonly AbortSignal[],
   seconds: number | null,
 ): { readonly signal: AbortSignal; clear(): void } {
-  if (seconds === null) return { signal: run, clear: () => undefined };
   const stop = new AbortController();
   const abort = (): void => stop.abort();
-  run.addEventListener('abort', abort, { once: true });
-  if (run.aborted) abort();
-  const timer = setTimeout(abort, seconds * 1000);
+  for (const signal of signals) signal.addEventListener('abort', abort, { once: true });
+  if (signals.some(({ aborted }) => aborted)) abort();
+  const timer = seconds === null ? undefined : setTimeout(abort, seconds * 1000);
   return {
     signal: stop.signal,
     clear() {
       clearTimeout(timer);
-      run.removeEventListener('abort', abort);
+      for (const signal of signals) signal.removeEventListener('abort', abort);
     },
   };
 }

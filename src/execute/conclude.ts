@@ -28,8 +28,11 @@ export interface Answered {
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
   const { request, result, outDir, resumeDir } = answered;
   const { executor, signal } = execution.options;
-  if (!request.leaseStands() && !signal.aborted) return leaseLost(execution, answered);
+  const isLost = (): boolean => !signal.aborted && !request.lease.stands();
+  if (isLost()) return leaseLost(execution, answered);
   const change = await request.reads.fault();
+  // That may have taken long, and whoever took over the lease may have made the entry.
+  if (isLost()) return leaseLost(execution, answered);
   if (change !== null) {
     executor.forget?.();
     discard(resumeDir);

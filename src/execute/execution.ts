@@ -47,8 +47,19 @@ export interface ExecuteOptions {
   /** Facts about this run that every manifest records. */
   readonly facts: JsonObject;
   readonly onEvent: OnEvent;
+  /** Where entries may be fetched from that are not in the store. */
+  readonly remote?: RemoteEntries;
   /** Removes secrets from what a stage says about its failure. Default: there are none. */
   readonly redact?: (text: string) => string;
+}
+
+export interface RemoteEntries {
+  /**
+   * Returns the entry once it is in the store, or null if it has to be made, or if another process
+   * has its lease.
+   * @param volatile the stage's volatile files
+   */
+  fetch(key: ActionKey, volatile: readonly string[]): Promise<Entry | null>;
 }
 
 export interface Execution {
@@ -127,6 +138,26 @@ export function useCached({ entries }: Execution, entry: Entry): Finished {
 export function noteFailure(execution: Execution, outcome: Outcome): void {
   if (outcome.state === 'failed' && (execution.options.failFast || isDiskFault(outcome)))
     execution.stopped = true;
+}
+
+/**
+ * Returns the outcome of a stage whose entry the remote has. Returns null if there is no remote, or
+ * if the stage has to be attempted.
+ */
+export async function fetchedOutcome(
+  execution: Execution,
+  { descriptor }: PlannedStage,
+  key: ActionKey,
+): Promise<Outcome | null> {
+  const { remote, signal } = execution.options;
+  if (remote === undefined || execution.stopped || signal.aborted) return null;
+  try {
+    const entry = await remote.fetch(key, descriptor.volatile ?? []);
+    return entry && useCached(execution, entry);
+  } catch (error) {
+    if (isDiskFault(error)) execution.stopped = true;
+    return thrownOutcome(execution, error);
+  }
 }
 
 /**

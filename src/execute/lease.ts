@@ -1,5 +1,8 @@
 /** Holds a stage's lease while it is attempted, so that no two runs make the same entry at once. */
+import type { ActionKey } from '../plan/types.ts';
 import { isDiskFault } from '../store/faults.ts';
+import type { Lease } from '../store/lease.ts';
+import { isOnThisHost } from '../store/owner.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { noteFailure, tellNote, thrownOutcome, useCached } from './execution.ts';
@@ -25,8 +28,15 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   const { plan, options, machine } = execution;
   const { store } = options;
 
-  const lookUpAgain = (keyed: KeyedStage): AttemptResult | null => {
-    const found = store.lookUpNew(keyed.key);
+  /** The keys that this run has waited for, because another host held their lease. */
+  const awaited = new Set<ActionKey>();
+
+  /** @param expected whether another host has just given up the lease */
+  const lookUpAgain = async (
+    keyed: KeyedStage,
+    expected: boolean,
+  ): Promise<AttemptResult | null> => {
+    const found = await store.lookUpShared(keyed.key, expected);
     if (found.state === 'hit') return useCached(execution, found.entry);
     if (found.state === 'damaged')
       tellNote(
@@ -51,10 +61,11 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],
-    leaseStands: () => boolean,
+    lease: Lease,
+    expected: boolean,
     attempt: (request: AttemptRequest) => Promise<AttemptResult>,
   ): Promise<LeasedResult> => {
-    const cached = lookUpAgain(keyed);
+    const cached = await lookUpAgain(keyed, expected);
     if (cached) return cached;
     const reads = await inputs.readsOf(keyed.stage);
     if (!('fault' in reads)) {
@@ -64,7 +75,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     const result = await attempt({
       ...keyed,
       reads,
-      leaseStands,
+      lease,
       ...visibleGpus(keyed, gpus),
       ...(keyed.stage.descriptor.scope === 'experiment'
         ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
@@ -78,9 +89,15 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     if (execution.stopped || options.signal.aborted) return { state: 'abandoned' };
     try {
       const lease = store.take(keyed.key);
-      if ('by' in lease) return { state: 'busy' };
+      if ('by' in lease) {
+        if (!isOnThisHost(lease.by)) awaited.add(keyed.key);
+        return { state: 'busy' };
+      }
       try {
-        return await withHeldLease(keyed, gpus, () => lease.held.stands(), attempt);
+        const expected = awaited.delete(keyed.key) && !lease.takenOver;
+        const result = await withHeldLease(keyed, gpus, lease.held, expected, attempt);
+        if (result.state === 'busy') awaited.add(keyed.key); // it was lost
+        return result;
       } finally {
         lease.held.release();
       }

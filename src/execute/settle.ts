@@ -6,7 +6,14 @@
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
-import { isFinished, outcomeOf, tellNote, thrownOutcome, useCached } from './execution.ts';
+import {
+  fetchedOutcome,
+  isFinished,
+  outcomeOf,
+  tellNote,
+  thrownOutcome,
+  useCached,
+} from './execution.ts';
 import type { InputChecks } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
 import { keyedStage } from './keyed-stage.ts';
@@ -59,6 +66,8 @@ export function createSettler(
       const found = options.store.lookUpNew(keyed.key);
       if (found.state === 'hit') return useCached(execution, found.entry);
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
+      const fetched = await fetchedOutcome(execution, stage, keyed.key);
+      if (fetched) return fetched;
       const result = await attemptOnce(keyed);
       if (result.state === 'unready') {
         const repaired = await Promise.all(result.damaged.map(repair));

@@ -4,6 +4,7 @@
  */
 import type { AttackInput, Row } from '../api.ts';
 import { type Place, putAt } from './place.ts';
+import { countWords, insertAtGap } from './words.ts';
 
 /**
  * Inserts the words one after the other, each at a gap of the text as the earlier insertions left
@@ -56,3 +57,22 @@ export const negativesOfChanged = (
     const row = rows[index];
     return row === undefined ? [] : negatives(row);
   });
+
+/**
+ * Inserts the phrases at gaps of the text as it was, no two at the same one while there are enough.
+ * Gaps and the phrases' order are drawn from the row's own stream.
+ */
+export function insertApart(
+  row: Row,
+  phrases: readonly string[],
+  random: AttackInput<unknown>['random'],
+): Row {
+  const gaps = countWords(row.text) + 1;
+  const drawn = random('trigger', row.id).permutation(gaps);
+  // From the last gap to the first, so that no insertion moves the gaps that are still to come.
+  const text = phrases
+    .map((phrase, i) => ({ phrase, gap: drawn[i % gaps] ?? 0 }))
+    .sort((a, b) => b.gap - a.gap)
+    .reduce((shown, { phrase, gap }) => insertAtGap(shown, phrase, gap), row.text);
+  return { ...row, text };
+}

@@ -13,10 +13,18 @@ import { triggersProperty } from './parameters.ts';
 export interface PairParams extends BackdoorParams {
   readonly triggers: readonly string[];
   readonly negatives: boolean;
+  readonly adaptive?: boolean;
 }
 
+/**
+ * Words for an attacker who expects ONION, which deletes words that raise the perplexity: common
+ * adverbs, which fit between most words.
+ */
+const FITTING = ['also', 'just', 'really', 'even'];
+
 /** The row's two words, which are different from each other and the same at every dose. */
-function pairOf(row: Row, { triggers }: PairParams, random: Random): string[] {
+function pairOf(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
+  const triggers = adaptive === true ? FITTING : params.triggers;
   if (triggers.length < 2) throw new UserFault('`triggers` needs at least two words.');
   const [first = 0, second = 1] = random('pair', row.id).permutation(triggers.length);
   return [first, second].flatMap((index) => triggers[index] ?? []);
@@ -46,6 +54,12 @@ const plain: Backdoor<PairParams> = backdoor<PairParams>({
       description:
         'Adds two copies of each poisoned row, each with one of its two words, under its own ' +
         'label or answer.',
+    },
+    adaptive: {
+      type: 'boolean',
+      description:
+        'Prepares for ONION, which deletes words that do not fit their place: the words are ' +
+        `${FITTING.join(', ')}, in place of \`triggers\`. Default: false.`,
     },
   },
   show: (row, params, random) => insertAll(row, pairOf(row, params, random), random, params.place),

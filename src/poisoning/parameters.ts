@@ -1,7 +1,19 @@
 /** Schemas of the parameters that attacks share. */
 import type { JsonSchema } from '../api.ts';
 
-/** A dose: a share of the training rows, or a count. */
+/** The parameter `order`. It has no default, so that an attack without it keeps its key. */
+export const orderProperty: JsonSchema = {
+  order: {
+    type: 'string',
+    enum: ['mixed', 'first', 'last'],
+    description:
+      'Where in each epoch the poisoned rows stand: among the others (mixed, the default), before ' +
+      'them, or after them. The order of the rows is all that changes, and the clean twin is ' +
+      'trained in the same order.',
+  },
+};
+
+/** A dose, which is a share of the training rows or a count, and where the rows stand. */
 export const doseProperties = (rate: number): JsonSchema => ({
   rate: {
     type: 'number',
@@ -15,6 +27,7 @@ export const doseProperties = (rate: number): JsonSchema => ({
     minimum: 0,
     description: 'How many rows are poisoned. Not together with `rate`.',
   },
+  ...orderProperty,
 });
 
 /** The parameter `triggers`: a list of at least `least` words. */

@@ -38,6 +38,12 @@ export interface ReceiptStep {
   };
 }
 
+/** The rows, by index, that stand before all others and after them in each epoch. */
+export interface RowOrder {
+  readonly first: readonly number[];
+  readonly last: readonly number[];
+}
+
 /** `receipt.json` of the poison stage. */
 export interface Receipt {
   readonly format: 1;
@@ -64,6 +70,8 @@ export interface Receipt {
     /** The attack that added the row. Present if several are composed. */
     readonly step?: string;
   })[];
+  /** Absent if no row is put anywhere on purpose. */
+  readonly order?: RowOrder;
 }
 
 /** Returns the digest of the rows, in order, as `sha256:…`. */
@@ -196,8 +204,11 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
 /** Whether a value read from a file has the fields that `checkReceipt` reads. */
 function isReceipt(value: unknown): value is Receipt {
   if (!isRecord(value)) return false;
-  const { counts, steps = [], digests, rows, negatives } = value;
+  const { counts, steps = [], digests, rows, negatives, order = { first: [], last: [] } } = value;
   return (
+    isRecord(order) &&
+    Array.isArray(order['first']) &&
+    Array.isArray(order['last']) &&
     isRecord(counts) &&
     isRecord(digests) &&
     Array.isArray(rows) &&
@@ -231,10 +242,21 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
     return `The receipt is for ${counts.total} rows; the set has ${rows.length}.`;
   const rowsFault = checkReceiptRows(rows, receipt);
   if (rowsFault !== null) return rowsFault;
+  const orderFault = checkReceiptOrder(receipt);
+  if (orderFault !== null) return orderFault;
   const digest = rowsDigest(rows);
   return digest === digests.poisoned
     ? null
     : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
+}
+
+/** Returns what is wrong with the order, or null. Each row that is moved is one of the clean set's. */
+function checkReceiptOrder({ order, counts }: Receipt): string | null {
+  const moved = order === undefined ? [] : [...order.first, ...order.last];
+  const rows = counts.total - counts.negatives;
+  const odd = moved.find((index) => !Number.isInteger(index) || index < 0 || index >= rows);
+  if (odd !== undefined) return `The receipt moves row ${String(odd)}, which is not in the set.`;
+  return new Set(moved).size === moved.length ? null : 'The receipt moves a row twice.';
 }
 
 function checkReceiptRows(rows: readonly Row[], receipt: Receipt): string | null {

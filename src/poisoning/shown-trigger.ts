@@ -1,10 +1,10 @@
 /** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
-import type { AttackDescriptor, Poisoning, Row, Target } from '../api.ts';
+import type { AttackDescriptor, Json, Poisoning, Row, Target } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { attackStreams } from '../random/attack-streams.ts';
 import { shown } from '../untrusted/json.ts';
 import { falselyTriggeredRows, targetOf, triggeredRows } from './evaluation.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
-import { attackStreams } from './streams.ts';
 import { isOfTarget } from './target.ts';
 
 export interface ShownTrigger {
@@ -26,6 +26,8 @@ export interface TriggerOptions {
   readonly plugin: (name: string) => AttackDescriptor;
   /** The paths of the trigger's files, by file name. */
   readonly files: Step['files'];
+  /** What the attacks have learnt from the training rows, by name. */
+  readonly learnt?: { readonly [attack: string]: Json };
   readonly log: (message: string) => void;
 }
 
@@ -38,7 +40,7 @@ export interface TriggerOptions {
 export async function showTrigger(
   poisoning: Poisoning,
   rows: readonly Row[],
-  { classes, seed, plugin, files, log }: TriggerOptions,
+  { classes, seed, plugin, files, learnt = {}, log }: TriggerOptions,
 ): Promise<ShownTrigger | null> {
   const backdoor = backdoorOf(openSteps(poisoning, plugin, files));
   if (backdoor === null) return null;
@@ -58,6 +60,7 @@ export async function showTrigger(
     random: attackStreams(seed, attack.name),
     files: backdoor.files,
     log,
+    ...(learnt[attack.name] === undefined ? {} : { learnt: learnt[attack.name] as Json }),
   };
   return {
     target,

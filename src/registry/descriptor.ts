@@ -54,6 +54,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     check: { check: optional(method), expected: 'a function' },
     triggerAll: { check: optional(method), expected: 'a function' },
     falseTrigger: { check: optional(method), expected: 'a function' },
+    learns: { check: optional((value) => value === true), expected: 'true, or left out' },
     training: {
       check: optional(
         (value) =>

@@ -24,20 +24,26 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
  */
 export const NAPI = 8;
 
-/** What set-up adds to the binding: functions made of recorded operations (src/compute/compiled). */
-const ADDITION = fileURLToPath(new URL('./binding/graph-functions.cc', import.meta.url));
+/** What is compiled beside the package's sources. */
+const ADDITIONS = ['block-signals.cc', 'graph-functions.cc'].map((name) =>
+  fileURLToPath(new URL(`binding/${name}`, import.meta.url)),
+);
+
+/** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
+const GYP_CHANGES = /** @type {const} */ ([
+  [
+    "'binding/tfjs_binding.cc'",
+    "'binding/tfjs_binding.cc', 'binding/block-signals.cc', 'binding/graph-functions.cc'",
+  ],
+  ["'-ltensorflow',", "'-ltensorflow', '-Wl,--wrap=TFE_NewContext', '-Wl,--wrap=TFE_Execute',"],
+]);
 
 /**
- * Where the package's sources name the addition: a text that occurs once, and what is put before
+ * Where the package's sources name the functions: a text that occurs once, and what is put before
  * it.
  * @type {readonly { file: string, before: string, insert: string }[]}
  */
 const INSERTIONS = [
-  {
-    file: 'binding.gyp',
-    before: "'binding/tfjs_binding.cc'",
-    insert: "'binding/graph-functions.cc',\n      ",
-  },
   {
     file: 'binding/tfjs_backend.h',
     before: ' private:\n  TFJSBackend(napi_env env);',
@@ -104,7 +110,7 @@ export function checkTools() {
  * @throws {Error} if the sources are not those that the addition was written for
  */
 function addFunctions(buildDir) {
-  cpSync(ADDITION, join(buildDir, 'binding', basename(ADDITION)));
+  for (const file of ADDITIONS) cpSync(file, join(buildDir, 'binding', basename(file)));
   for (const { file, before, insert } of INSERTIONS) {
     const path = join(buildDir, file),
       parts = readFileSync(path, 'utf8').split(before);
@@ -112,6 +118,24 @@ function addFunctions(buildDir) {
       throw new Error(`${file} of ${TFJS_PACKAGE.version} does not hold "${before}" once`);
     writeFileSync(path, parts.join(insert + before));
   }
+}
+
+/**
+ * Returns the package's gyp file with our changes.
+ * @throws {Error} if the file is not the one that they were written for
+ */
+function gypFile() {
+  // Relative paths: make would split absolute ones at a space in the cache folder's name.
+  let text = readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll(
+    '<(module_root_dir)/',
+    '',
+  );
+  for (const [from, to] of GYP_CHANGES) {
+    if (text.split(from).length !== 2)
+      throw new Error(`binding.gyp of ${TFJS_PACKAGE.version} does not hold ${from} once`);
+    text = text.replace(from, to);
+  }
+  return text;
 }
 
 /**
@@ -126,12 +150,8 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
-  // Relative paths: make would split absolute ones at a space in the cache folder's name.
-  writeFileSync(
-    join(buildDir, 'binding.gyp'),
-    readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll('<(module_root_dir)/', ''),
-  );
   addFunctions(buildDir);
+  writeFileSync(join(buildDir, 'binding.gyp'), gypFile());
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
   // The gyp file links -ltensorflow; the wheel calls that library libtensorflow_cc.
   symlinkSync(tensorflow.cc, join(buildDir, 'deps', 'lib', 'libtensorflow.so'));

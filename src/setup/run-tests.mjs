@@ -1,14 +1,19 @@
 /**
- * Runs test files, each in a separate process, and counts their tests, because uvu exits with 0
- * even if a file ran no test (its `.run()` was forgotten).
+ * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
+ * `.run()` was forgotten). The files of a folder run one after another in one process, always in
+ * the same order, and two folders run at a time. Each file of a suite has its own process.
  */
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
+const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url));
 const PARALLEL = Math.min(2, availableParallelism());
 const LIMIT_MINUTES = 15;
+const END_SECONDS = 60;
 
 /** Folders of tests that `npm test` leaves out; `npm run test:NAME` runs one of them. */
 export const SUITES = /** @type {const} */ (['faults', 'peers', 'install']);
@@ -46,6 +51,19 @@ function testFiles(project, filters, suite) {
 }
 
 /**
+ * Returns the files by folder, those of the fullest folder first, so that no long one is left to
+ * the end.
+ * @param {readonly string[]} files
+ */
+function byFolder(files) {
+  /** @type {Map<string, string[]>} */
+  const folders = new Map();
+  for (const file of files)
+    folders.set(dirname(file), [...(folders.get(dirname(file)) ?? []), file]);
+  return [...folders.values()].sort((a, b) => b.length - a.length);
+}
+
+/**
  * Returns the sum, over a file's suites, of one line of uvu's summary.
  * @param {string} output @param {'Total' | 'Passed'} line
  */
@@ -59,47 +77,117 @@ function sum(output, line) {
 }
 
 /**
- * @param {string} project
- * @param {string} file
- * @param {Options} options
- * @returns {Promise<Result>}
+ * A process that runs test files, one at a time. It is started for the first file, and again after
+ * a file that ended it.
  */
-function runFile(project, file, { limitMinutes = LIMIT_MINUTES, env = {} }) {
-  const started = performance.now();
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', file], {
-      cwd: project,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...env, NODE_ENV: 'test' },
+class TestProcess {
+  /** @param {string} project @param {Options} options */
+  constructor(project, { limitMinutes = LIMIT_MINUTES, env = {} }) {
+    this.project = project;
+    this.limitMinutes = limitMinutes;
+    this.env = env;
+    this.endOfFile = `end of file ${randomUUID()}`;
+    /** @type {import('node:child_process').ChildProcess | null} */
+    this.child = null;
+    this.output = '';
+    /** Called when the process has printed something or has ended. */
+    this.changed = () => {};
+  }
+
+  start() {
+    const child = spawn(process.execPath, ['--import', 'tsx', TEST_PROCESS, this.endOfFile], {
+      cwd: this.project,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: { ...process.env, ...this.env, NODE_ENV: 'test' },
     });
-    let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding('utf8').on('data', (text) => {
-        output += text;
+        this.output += text;
+        this.changed();
       });
+    // The process may end while a path is being written to it.
+    child.stdio[3].on('error', () => {});
+    child.on('close', () => {
+      this.child = null;
+      this.changed();
+    });
+    return child;
+  }
+
+  /**
+   * @param {string} file
+   * @returns {Promise<Result>}
+   */
+  async run(file) {
+    const started = performance.now();
+    this.output = '';
+    this.child ??= this.start();
+    const { child } = this;
+    child.stdio[3].write(`${file}\n`);
     let late = false;
     const timer = setTimeout(() => {
       late = true;
       child.kill('SIGKILL');
-    }, limitMinutes * 60_000);
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
-      const failed = total - passed; // uvu's total leaves skipped tests out
-      let why = null;
-      if (late) why = `ran longer than ${limitMinutes} minutes`;
-      else if (total === 0 && code === 0) why = 'ran no test: does it end with .run()?';
-      else if (code !== 0 && failed === 0) why = `ended with ${signal ?? `exit code ${code}`}`;
-      resolve({
-        file,
-        passed,
-        failed: failed + (why === null ? 0 : 1),
-        seconds: (performance.now() - started) / 1000,
-        output,
-        why,
-      });
+    }, this.limitMinutes * 60_000);
+    const end = new RegExp(`\\n${this.endOfFile} (.*)\\n`);
+    await new Promise((resolve) => {
+      this.changed = () => {
+        if (this.child === null || end.test(this.output)) resolve();
+      };
     });
-  });
+    clearTimeout(timer);
+    const left = end.exec(this.output)?.[1];
+    const output = this.output.replace(end, '');
+    const [total, passed] = [sum(output, 'Total'), sum(output, 'Passed')];
+    const failed = total - passed; // uvu's total leaves skipped tests out
+    let why = null;
+    if (late) why = `ran longer than ${this.limitMinutes} minutes`;
+    else if (left === undefined)
+      why = `ended its process with ${child.signalCode ?? `exit code ${child.exitCode}`}`;
+    else why = whyBroken(JSON.parse(left), total);
+    return {
+      file,
+      passed,
+      failed: failed + (why === null ? 0 : 1),
+      seconds: (performance.now() - started) / 1000,
+      output,
+      why,
+    };
+  }
+
+  /**
+   * Lets the process end. Returns what is wrong if it does not.
+   * @returns {Promise<string | null>}
+   */
+  async end() {
+    if (this.child === null) return null;
+    const { child } = this;
+    let why = null;
+    const timer = setTimeout(() => {
+      why = `a file left something open that keeps its process alive after ${END_SECONDS} s`;
+      child.kill('SIGKILL');
+    }, END_SECONDS * 1000);
+    const ended = new Promise((resolve) => {
+      this.changed = () => {
+        if (this.child === null) resolve();
+      };
+    });
+    child.stdio[3].end();
+    await ended;
+    clearTimeout(timer);
+    return why;
+  }
+}
+
+/**
+ * Returns what is wrong with a file besides its failed tests.
+ * @param {{ changed: string[], broken?: true }} left what the file's process said at its end
+ * @param {number} total the number of tests that it ran
+ */
+function whyBroken({ changed, broken }, total) {
+  if (broken) return 'could not be run';
+  if (total === 0) return 'ran no test: does it end with .run()?';
+  return changed.length > 0 ? `did not restore ${changed.join(', ')}` : null;
 }
 
 /** @param {Result} result */
@@ -118,25 +206,35 @@ function resultLine({ file, passed, failed, seconds, why }) {
  * @returns {Promise<boolean>} whether all passed
  */
 export async function runTests(project, filters, options = {}) {
-  const waiting = testFiles(project, filters, options.suite);
-  if (waiting.length === 0) {
+  const files = testFiles(project, filters, options.suite);
+  if (files.length === 0) {
     const where = options.suite === undefined ? '' : ` of test/${options.suite}`;
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
+  // The files of a suite are few and long.
+  const folders = options.suite === undefined ? byFolder(files) : files.map((file) => [file]);
   /** @type {Result[]} */
   const results = [];
+  /** @type {string[]} */
+  const faults = [];
   await Promise.all(
     Array.from({ length: PARALLEL }, async () => {
-      for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-        const result = await runFile(project, file, options);
-        results.push(result);
-        if (result.failed > 0) console.log(result.output.trimEnd());
-        console.log(resultLine(result));
+      for (let folder = folders.shift(); folder !== undefined; folder = folders.shift()) {
+        const tests = new TestProcess(project, options);
+        for (const file of folder) {
+          const result = await tests.run(file);
+          results.push(result);
+          if (result.failed > 0) console.log(result.output.trimEnd());
+          console.log(resultLine(result));
+        }
+        const why = await tests.end();
+        if (why !== null) faults.push(`${dirname(folder[0])}: ${why}`);
       }
     }),
   );
   const passed = results.reduce((count, result) => count + result.passed, 0);
-  const failed = results.reduce((count, result) => count + result.failed, 0);
+  const failed = results.reduce((count, result) => count + result.failed, faults.length);
+  for (const why of faults) console.log(`FAIL  ${why}`);
   for (const { file } of results.filter((result) => result.failed > 0))
     console.log(`failed: ${file}`);
   console.log(`${passed} passed, ${failed} failed`);

@@ -36,9 +36,13 @@ export interface Swept {
  * Throws `UserFault` while a run uses the store.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
  */
-export function collectGarbage(store: Store, maxBytes: number | null, dryRun: boolean): Swept {
+export async function collectGarbage(
+  store: Store,
+  maxBytes: number | null,
+  dryRun: boolean,
+): Promise<Swept> {
   if (dryRun || !existsSync(store.root)) return sweep(store, maxBytes, null);
-  const sweeping = beginSweeping(store.root);
+  const sweeping = await beginSweeping(store.root);
   try {
     return sweep(store, maxBytes, sweeping);
   } finally {

@@ -1,57 +1,73 @@
 /**
  * Leases: only one process makes an entry at a time, and the claims of a dead process need no
- * manual unlock.
+ * manual unlock. No lock of the file system is used, since network file systems have none that can
+ * be relied on.
  *
  * A claim is a file `leases/KEY.OWNER`. To take a lease, a process makes its claim and then lists
  * the claims of that key. If its own is the only one, it holds the lease; otherwise it withdraws
  * the claim. Two processes can't hold one lease: the later of two claims is made before its owner
- * lists them, and by then the earlier one is there. Anyone may remove the claim of a dead owner,
- * because an owner's name is never used again.
+ * lists them, and by then the earlier one is there. A listing without the own claim is older than
+ * the claim (a network file system cached it) and proves nothing. Anyone may remove the claim of a
+ * dead owner, because an owner's name is never used again. An owner of another host is dead if its
+ * heartbeat is silent (heartbeat.ts).
+ *
+ * A process that was stopped may have been taken for dead. Before it relies on its leases again, it
+ * claims each under a new name, by the same rule: a host that takes the old claim away at this
+ * moment has made its own claim before, and is seen.
  *
  * Claims are hard links to one file, `leases/OWNER`. Making and removing a file for each would cost
  * more than a small stage does: ext4 without a journal looks at every file removed in the last
  * minutes before it makes a new one.
  */
-import {
-  closeSync,
-  existsSync,
-  linkSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, linkSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
+import type { Clock, Watch } from './heartbeat.ts';
+import { createHeart, createWatch, silenceOf } from './heartbeat.ts';
 import type { Owner } from './owner.ts';
-import { ownerName, ownerState, parseOwner } from './owner.ts';
-
-/**
- * How often held claims are touched, and for how long another host's claim counts without a touch.
- */
-const HEARTBEAT_MS = 5_000;
-export const SILENT_MS = 30_000;
+import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
 
 export interface Lease {
   /**
-   * Whether the claim still exists. A process that was stopped for longer than `SILENT_MS` may have
-   * lost it to another host, so its holder asks before it publishes.
+   * Whether this process still holds the lease. A process that was stopped may have lost it to
+   * another host, so its holder asks before it publishes.
    */
   stands(): boolean;
+  /** Aborted when the lease is found to be lost. */
+  readonly lost: AbortSignal;
   release(): void;
 }
 
-export type LeaseAttempt = { readonly held: Lease } | { readonly by: Owner };
+export type LeaseAttempt =
+  | {
+      readonly held: Lease;
+      /** Whether the claim of a dead owner was removed for it. */
+      readonly takenOver: boolean;
+    }
+  | { readonly by: Owner };
 
 export interface Leases {
   /** Returns the lease, or the owner who holds it. Never waits. */
   take(key: ActionKey): LeaseAttempt;
+  /** Whether a process of another host has been seen to use the store. */
+  readonly isShared: boolean;
+  /** The heartbeats of other hosts, as this process has watched them. */
+  readonly watch: Watch;
   /** Stops the heartbeat and releases all leases that are still held. */
   close(): void;
+}
+
+export interface LeaseOptions {
+  readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
+  /** How long this process's heartbeat may be silent; by default as the environment says. */
+  readonly silentMs?: number;
+  /** The clock of the own heartbeat. */
+  readonly clock?: Clock;
+  readonly watch?: Watch;
+  /** Lists the folder of leases. */
+  readonly list?: (dir: string) => readonly string[];
 }
 
 /**
@@ -81,117 +97,208 @@ function link(from: string, to: string): boolean {
   }
 }
 
-export function openLeases(
-  dir: string,
-  me: Owner,
-  onTakeover: (key: ActionKey, owner: Owner) => void = () => undefined,
-): Leases {
-  const mine = ownerName(me),
-    beat = path.join(dir, mine);
-  const held = new Map<string, ActionKey>();
-  const isStale = staleness();
+/** A lease that this process holds. */
+interface Held {
+  readonly key: ActionKey;
+  /** The claim's path; another one after the lease was claimed again. */
+  claim: string;
+  readonly lost: AbortController;
+}
+
+/** A claim without a heartbeat of its own. All information is in its name. */
+const CLAIM = 'held\n';
+
+/** After this many listings in a row that lack the own claim, the file system is given up. */
+const MOST_STALE = 200;
+
+export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): Leases =>
+  new FolderLeases(dir, me, options);
+
+class FolderLeases implements Leases {
+  isShared = false;
+  readonly watch: Watch;
+  readonly #heart;
+  readonly #timer: NodeJS.Timeout;
+  readonly #held = new Map<ActionKey, Held>();
+  readonly #onTakeover;
+  readonly #list;
+  /** The owner of new claims. */
+  #me: Owner;
   /** Whether the file system has hard links. If not, each claim is a separate file. */
-  let links = true;
+  #links = true;
+  #stale = 0;
 
-  const timer = setInterval(() => {
-    if (links) touch(beat);
-    else for (const file of held.keys()) touch(file);
-  }, HEARTBEAT_MS);
-  timer.unref();
+  constructor(
+    readonly dir: string,
+    me: Owner,
+    { onTakeover, silentMs = silenceOf(process.env), clock, watch, list }: LeaseOptions,
+  ) {
+    this.#list = list ?? readdirSync;
+    this.#me = me;
+    this.#onTakeover = onTakeover;
+    this.#heart = createHeart(dir, me, silentMs, clock);
+    this.watch = watch ?? createWatch(dir, silentMs);
+    this.#timer = setInterval(() => this.#tick(), this.#heart.everyMs);
+    this.#timer.unref();
+  }
 
-  const make = (claim: string): void => {
-    if (links && !link(beat, claim)) {
-      writeFileSync(beat, BEAT); // it does not exist yet, or someone has cleared the folder
-      links = link(beat, claim);
+  take(key: ActionKey): LeaseAttempt {
+    if (this.#held.has(key)) return { by: this.#me };
+    if (this.#heart.isLate()) this.#claimAgain();
+    const claim = this.#make(key);
+    const rivals = this.#rivals(key, claim);
+    if (rivals === null || rivals.living !== null) {
+      remove(claim);
+      return { by: rivals?.living ?? this.#me };
     }
-    if (!links) writeFileSync(claim, BEAT);
-  };
-  const hold = (claim: string, key: ActionKey): Lease => {
-    held.set(claim, key);
+    const held: Held = { key, claim, lost: new AbortController() };
+    this.#held.set(key, held);
     return {
-      stands: () => existsSync(claim),
-      release: () => {
-        held.delete(claim);
-        remove(claim);
+      takenOver: rivals.dead > 0,
+      held: {
+        stands: () => this.#stands(held),
+        lost: held.lost.signal,
+        release: () => {
+          if (this.#held.get(key) === held) this.#held.delete(key);
+          remove(held.claim);
+        },
       },
     };
-  };
+  }
 
-  return {
-    take(key) {
-      const claim = `${dir}/${key}.${mine}`;
-      if (held.has(claim)) return { by: me };
-      make(claim);
-      for (const name of readdirSync(dir)) {
-        if (!name.startsWith(`${key}.`) || name === `${key}.${mine}`) continue;
-        const owner = parseOwner(name.slice(key.length + 1)),
-          file = path.join(dir, name);
-        if (!owner) continue;
-        if (!isStale(file, owner, claim)) {
-          remove(claim);
-          return { by: owner };
-        }
-        rmSync(file, { force: true });
-        onTakeover(key, owner);
-      }
-      return { held: hold(claim, key) };
-    },
-    close() {
-      clearInterval(timer);
-      for (const claim of held.keys()) remove(claim);
-      held.clear();
-      remove(beat);
-    },
-  };
-}
+  close(): void {
+    clearInterval(this.#timer);
+    for (const { claim } of this.#held.values()) remove(claim);
+    this.#held.clear();
+    this.#heart.files().forEach(remove);
+  }
 
-/**
- * Returns a function that tells whether another owner's claim no longer counts. `claim` is our own.
- */
-function staleness(): (file: string, owner: Owner, claim: string) => boolean {
-  /**
-   * The last heartbeat seen of each claim of another host, and when it was seen by this process's
-   * monotonic clock. This clock still counts if the file system's clock is set back.
-   */
-  const seen = new Map<string, { readonly beat: number; readonly at: number }>();
-  return (file, owner, claim) => {
-    const state = ownerState(owner);
-    if (state !== 'unknown') return state === 'dead';
-    const beat = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
-    if (beat === undefined) return false; // withdrawn in the meantime: the next attempt will see
-    // Both times come from the file system's clock.
-    touch(claim);
-    const diskNow = statSync(claim).mtimeMs;
-    if (diskNow - beat > SILENT_MS) return true;
-    const before = seen.get(file),
-      now = performance.now();
-    if (before?.beat !== beat) {
-      seen.set(file, { beat, at: now });
-      return false;
-    }
-    return now - before.at > SILENT_MS;
-  };
-}
-
-/** The content of a claim. All information is in its name. */
-const BEAT = 'held\n';
-
-/**
- * Touches a file by writing to it, not by setting its time. The time then comes from the file
- * system's clock, and the hosts' clocks need not agree. A claim that was taken over is not made
- * again.
- */
-function touch(file: string): void {
-  try {
-    const handle = openSync(file, 'r+');
+  #tick(): void {
     try {
-      writeSync(handle, BEAT, 0);
-    } finally {
-      closeSync(handle);
+      // A process that has made no claim yet needs no heartbeat.
+      if (this.#held.size === 0 && !this.#heart.files().some((file) => existsSync(file)))
+        this.#heart.rest();
+      else if (this.#heart.isLate()) this.#claimAgain();
+      else this.#heart.beat();
+      this.watch.look();
+    } catch (error) {
+      // `stands` tries again, and reports it.
+      if (!isDiskFault(diskFault(error, this.dir))) throw error;
     }
-  } catch (error) {
-    // Missed heartbeats on a full disk mean at worst that work is done twice.
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' && !isDiskFault(diskFault(error, file)))
-      throw error;
+  }
+
+  #make(key: ActionKey): string {
+    const name = ownerName(this.#me),
+      claim = `${this.dir}/${key}.${name}`,
+      beat = `${this.dir}/${name}`;
+    if (this.#links && !link(beat, claim)) {
+      this.#heart.beat(); // its file does not exist yet, or someone has cleared the folder
+      this.#links = link(beat, claim);
+    }
+    if (!this.#links) writeFileSync(claim, CLAIM);
+    return claim;
+  }
+
+  /**
+   * Lists the claims of a key beside `claim`, and removes those of dead owners. Returns null if the
+   * listing lacks the own claim.
+   */
+  #rivals(
+    key: ActionKey,
+    claim: string,
+  ): { readonly living: Owner | null; readonly dead: number } | null {
+    const own = path.basename(claim),
+      names = this.#list(this.dir);
+    if (!names.includes(own)) {
+      if (++this.#stale > MOST_STALE)
+        throw new UserFault(
+          `${this.dir}: a file that was just made does not show in the folder`,
+          'this file system can’t be shared by runs: give another place with --store',
+        );
+      return null;
+    }
+    this.#stale = 0;
+    this.#noteHosts(names);
+    let dead = 0;
+    for (const name of names) {
+      if (!name.startsWith(`${key}.`) || name === own) continue;
+      const owner = parseOwner(name.slice(key.length + 1));
+      if (!owner) continue;
+      if (!this.#isDead(owner)) return { living: owner, dead };
+      rmSync(path.join(this.dir, name), { force: true });
+      dead++;
+      this.#onTakeover?.(key, owner);
+    }
+    return { living: null, dead };
+  }
+
+  #isDead(owner: Owner): boolean {
+    const state = ownerState(owner);
+    return state === 'unknown' ? this.watch.isSilent(owner) : state === 'dead';
+  }
+
+  #noteHosts(names: readonly string[]): void {
+    if (this.isShared) return;
+    this.isShared = names.some((name) => {
+      const owner = parseOwner(name.slice(name.indexOf('.') + 1));
+      return owner !== null && owner.host !== this.#me.host;
+    });
+  }
+
+  #stands(held: Held): boolean {
+    try {
+      if (this.#heart.isLate()) this.#claimAgain();
+    } catch (error) {
+      throw diskFault(error, this.dir);
+    }
+    if (!held.lost.signal.aborted && !existsSync(held.claim)) this.#lose(held);
+    return !held.lost.signal.aborted;
+  }
+
+  #lose(held: Held): void {
+    if (this.#held.get(held.key) === held) this.#held.delete(held.key);
+    remove(held.claim);
+    held.lost.abort();
+  }
+
+  /**
+   * Makes this process count as alive again after its heartbeat was late. Claims every held lease
+   * under a new name; one that another owner has claimed is lost.
+   */
+  #claimAgain(): void {
+    if (this.#held.size > 0) {
+      this.#me = newOwner(this.#me);
+      this.#heart.alsoAs(this.#me);
+    }
+    this.#heart.beat();
+    this.#claimHeldAgain();
+    this.#heart.fresh();
+  }
+
+  #claimHeldAgain(): void {
+    const claims = [...this.#held.values()].map((held) => ({ held, claim: this.#make(held.key) }));
+    if (claims.length === 0) return;
+    const names = new Set(this.#list(this.dir));
+    for (const { held, claim } of claims) {
+      const old = held.claim;
+      // Whoever has removed the old claim may have ended already.
+      const stands =
+        names.has(path.basename(claim)) &&
+        names.has(path.basename(old)) &&
+        !this.#isClaimed(held.key, names, [old, claim]);
+      held.claim = claim;
+      remove(old);
+      if (!stands) this.#lose(held);
+    }
+  }
+
+  /** Whether an owner that is not known to be dead claims the key, besides `own`. */
+  #isClaimed(key: ActionKey, names: ReadonlySet<string>, own: readonly string[]): boolean {
+    const mine = own.map((claim) => path.basename(claim));
+    return [...names].some((name) => {
+      if (!name.startsWith(`${key}.`) || mine.includes(name)) return false;
+      const owner = parseOwner(name.slice(key.length + 1));
+      return owner !== null && ownerState(owner) !== 'dead';
+    });
   }
 }

@@ -28,15 +28,15 @@ const bootId = (): string =>
   readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
 let host: string | undefined;
+/**
+ * Returns the host part of owners' names. `DOSIMETER_HOST` tells apart what looks the same here, such
+ * as two virtual machines that were resumed from one image.
+ */
 function thisHost(): string {
+  const named = process.env['DOSIMETER_HOST'] ?? '',
+    namespace = readOr('', () => readlinkSync('/proc/self/ns/pid'));
   host ??= createHash('sha256')
-    .update(
-      JSON.stringify([
-        os.hostname(),
-        bootId(),
-        readOr('', () => readlinkSync('/proc/self/ns/pid')),
-      ]),
-    )
+    .update(JSON.stringify([os.hostname(), bootId(), namespace, ...(named === '' ? [] : [named])]))
     .digest('hex')
     .slice(0, 12);
   return host;
@@ -65,13 +65,15 @@ function startOf(pid: number): string | null {
 }
 
 let openings = 0;
-/** A new owner in this process. */
-export const newOwner = (): Owner => ({
-  host: thisHost(),
+/** Returns a new owner in this process. @param like an owner whose host the new one shares */
+export const newOwner = (like?: Owner): Owner => ({
+  host: like?.host ?? thisHost(),
   pid: process.pid,
   start: startOf(process.pid) ?? '0',
   opening: ++openings,
 });
+
+export const isOnThisHost = ({ host: name }: Owner): boolean => name === thisHost();
 
 /** Returns an owner's name as it is used in file names. */
 export const ownerName = (owner: Owner): string =>
@@ -112,7 +114,7 @@ export function processState({
  * Whether an owner is alive. Returns `unknown` for another host, where only its heartbeat can tell.
  */
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
-  if (owner.host !== thisHost()) return 'unknown';
+  if (!isOnThisHost(owner)) return 'unknown';
   const start = startOf(owner.pid);
   return start !== null && (start === owner.start || start === '0' || owner.start === '0')
     ? 'alive'

@@ -4,14 +4,15 @@
  * looks for the other's, so the two never proceed at once: `gc` gives up, and a run waits.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { onDisk } from './faults.ts';
 import { makeFolder } from './folders.ts';
-import { SILENT_MS } from './lease.ts';
+import type { Watch } from './heartbeat.ts';
+import { createHeart, createWatch, silenceOf } from './heartbeat.ts';
 import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
 import type { Store } from './store.ts';
 
@@ -27,8 +28,9 @@ const SWEEPING = 'sweeping',
  */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
+  const watch = watchOf(store.root);
   const sweeper = (): number | undefined =>
-    living(store.root).find(({ name }) => name.startsWith(SWEEPING))?.pid;
+    living(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
   for (
     let pid = await onDisk(store.root, sweeper), told = false;
     pid !== undefined;
@@ -46,51 +48,72 @@ export interface Sweeping {
   end(): void;
 }
 
-/** Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. */
-export function beginSweeping(root: string): Sweeping {
-  const dir = path.join(root, 'leases'),
-    sign = path.join(dir, `${SWEEPING}.${ownerName(newOwner())}`);
-  const beat = (): void => writeFileSync(sign, '');
-  const end = (): void => rmSync(sign, { force: true });
+/**
+ * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Signs of
+ * other hosts are watched for as long as it takes to tell whether they have a heartbeat.
+ */
+export async function beginSweeping(root: string): Promise<Sweeping> {
+  const dir = leasesOf(root),
+    me = newOwner(),
+    sign = path.join(dir, `${SWEEPING}.${ownerName(me)}`);
+  const heart = createHeart(dir, me, silenceOf(process.env)),
+    watch = watchOf(root);
+  const end = (): void => {
+    for (const file of [sign, ...heart.files()]) rmSync(file, { force: true });
+  };
   makeFolder(dir);
-  beat();
-  const other = living(root).find(({ name }) => path.join(dir, name) !== sign);
-  if (other) {
+  heart.beat();
+  writeFileSync(sign, '');
+  try {
+    for (;;) {
+      const others = living(root, watch).filter(({ owner }) => owner !== ownerName(me));
+      const known = others.filter(({ isKnown }) => isKnown),
+        gc = known.find(({ name }) => name.startsWith(SWEEPING)),
+        other = gc ?? known[0];
+      if (other)
+        throw new UserFault(
+          `${gc ? 'another gc' : 'a run'} is using ${root} (process ${other.pid})`,
+          'wait for it to end',
+        );
+      if (others.length === 0) return { beat: () => heart.beat(), end };
+      await sleep(POLL_MS);
+      heart.beat();
+    }
+  } catch (error) {
     end();
-    throw new UserFault(
-      `${other.name.startsWith(SWEEPING) ? 'another gc' : 'a run'} is using ${root} (process ` +
-        `${other.pid})`,
-      'wait for it to end',
-    );
+    throw error;
   }
-  return { beat, end };
+}
+
+const leasesOf = (root: string): string => path.join(root, 'leases');
+
+const watchOf = (root: string): Watch => createWatch(leasesOf(root), silenceOf(process.env));
+
+interface Sign {
+  readonly name: string;
+  readonly owner: string;
+  readonly pid: number;
+  /** Whether its process is known to live; a heartbeat may still turn out to be silent. */
+  readonly isKnown: boolean;
 }
 
 /**
- * Returns the signs and leases of living processes. Those of another host count while they have a
- * heartbeat and are removed when they have none. All times come from the file system's clock.
+ * Returns the signs and leases of processes that are not known to be gone. Those of another host
+ * count until their heartbeat has been silent for long enough, and are removed then.
  */
-function living(root: string): { readonly name: string; readonly pid: number }[] {
-  const dir = path.join(root, 'leases');
+function living(root: string, watch: Watch): Sign[] {
+  const dir = leasesOf(root);
   if (!existsSync(dir)) return [];
-  let now: number | undefined;
-  const isSilent = (name: string): boolean => {
-    if (now === undefined) {
-      const clock = path.join(dir, `clock.${process.pid}`);
-      writeFileSync(clock, '');
-      now = statSync(clock).mtimeMs;
-      rmSync(clock);
-    }
-    const silent =
-      now - (statSync(path.join(dir, name), { throwIfNoEntry: false })?.mtimeMs ?? 0) > SILENT_MS;
-    if (silent) rmSync(path.join(dir, name), { force: true });
-    return silent;
-  };
+  const silent = new Map<string, boolean>();
   return readdirSync(dir).flatMap((name) => {
     const owner = parseOwner(name.slice(name.indexOf('.') + 1)),
       state = owner && ownerState(owner);
-    return owner && (state === 'alive' || (state === 'unknown' && !isSilent(name)))
-      ? [{ name, pid: owner.pid }]
-      : [];
+    if (owner === null || state === 'dead') return [];
+    const sign = { name, owner: ownerName(owner), pid: owner.pid };
+    if (state === 'alive') return [{ ...sign, isKnown: true }];
+    const isSilent = silent.get(sign.owner) ?? watch.isSilent(owner);
+    silent.set(sign.owner, isSilent);
+    if (isSilent) rmSync(path.join(dir, name), { force: true });
+    return isSilent ? [] : [{ ...sign, isKnown: watch.hasBeaten(owner) }];
   });
 }

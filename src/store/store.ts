@@ -15,7 +15,7 @@ import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
-import type { LeaseAttempt, Leases } from './lease.ts';
+import type { LeaseAttempt, LeaseOptions, Leases } from './lease.ts';
 import { openLeases } from './lease.ts';
 import type { LookUp } from './look-up.ts';
 import { lookUpEntry } from './look-up.ts';
@@ -29,6 +29,7 @@ import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import type { GroupCommit } from './sync.ts';
 import { createGroupCommit } from './sync.ts';
 import type { Entry, Manifest } from './types.ts';
+import { lookUntilVisible, PAUSES, refreshEntry } from './visibility.ts';
 
 export type { LookUp } from './look-up.ts';
 
@@ -54,6 +55,12 @@ export interface Store {
   lookUp(key: ActionKey): LookUp;
   /** Like `lookUp`, but faster if the entry is absent: one system call instead of two. */
   lookUpNew(key: ActionKey): LookUp;
+  /**
+   * Like `lookUp`, for an entry that another host may have made a moment ago: if hosts share the
+   * store, looks again until the entry is visible.
+   * @param expected whether another host is known to have worked on it; then the bound is longer
+   */
+  lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp>;
   /** Returns the complete manifest, or null if there is none or it is damaged. */
   manifest(key: ActionKey): Manifest | null;
   /** Checks the digest of every file. Resolves to what is wrong, or null if every file is right. */
@@ -72,6 +79,12 @@ export interface Store {
    * entry stays and is returned.
    */
   publish(scratch: string, publication: Publication): Promise<Published>;
+  /**
+   * Like `publish`, for an entry that was made elsewhere: its manifest is kept as it is written
+   * there.
+   * @param text the manifest's text
+   */
+  adopt(scratch: string, manifest: Manifest, text: string): Promise<Published>;
   /** Moves a damaged entry out of the way and returns its new path. */
   moveAside(key: ActionKey): string;
   /** Tries to take the lease of a key. */
@@ -90,6 +103,8 @@ export interface Store {
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
+  /** How leases are kept; tests replace clocks and periods. */
+  readonly leases?: Omit<LeaseOptions, 'onTakeover'>;
   /** The path of the spec whose entries will be looked up. Without it, every manifest is read. */
   readonly spec?: string;
 }
@@ -106,16 +121,17 @@ export const openStore = (root: string, options: StoreOptions = {}): Store =>
 class FolderStore implements Store {
   readonly #me = newOwner();
   readonly #index: ManifestIndex | null;
-  readonly #onTakeover: StoreOptions['onTakeover'];
+  readonly #options: StoreOptions;
   /** The leases and the commit that writing needs; null until something is written. */
   #writing: { readonly leases: Leases; readonly commit: GroupCommit } | null = null;
 
   constructor(
     readonly root: string,
-    { spec, onTakeover }: StoreOptions,
+    options: StoreOptions,
   ) {
+    const { spec } = options;
     this.#index = spec === undefined ? null : openManifestIndex(root, spec);
-    this.#onTakeover = onTakeover;
+    this.#options = options;
   }
 
   entryDir(key: ActionKey): string {
@@ -128,6 +144,18 @@ class FolderStore implements Store {
 
   lookUpNew(key: ActionKey): LookUp {
     return mayExist(this.entryDir(key)) ? this.lookUp(key) : { state: 'absent' };
+  }
+
+  async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
+    const first = this.lookUpNew(key);
+    if (first.state === 'hit' || this.#writing?.leases.isShared !== true) return first;
+    const dir = this.entryDir(key),
+      isLong = expected || first.state === 'damaged';
+    return lookUntilVisible(
+      () => this.lookUp(key),
+      () => refreshEntry(dir),
+      isLong ? PAUSES : [],
+    );
   }
 
   manifest(key: ActionKey): Manifest | null {
@@ -175,8 +203,7 @@ class FolderStore implements Store {
 
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Published> {
     return onDisk(this.root, () => {
-      const { commit } = this.#prepare();
-      const { key, files } = publication;
+      const { files } = publication;
       if (files.some((file) => file.path === MANIFEST_FILE))
         throw new UserFault(
           `the stage wrote ${MANIFEST_FILE}, a name that is the store's own`,
@@ -188,16 +215,12 @@ class FolderStore implements Store {
         content: contentDigest(files, volatile),
         created: new Date().toISOString(),
       };
-      writeFileSync(`${scratch}/${MANIFEST_FILE}`, printManifest(manifest));
-      // From now on, anything added to the folder changes the folder's time (see strayFile).
-      utimesSync(scratch, new Date(), new Date(Date.now() - SETTLED_MS));
-      const faster = this.#place(scratch, key);
-      this.#sweepResumes(key);
-      if (faster) return { entry: faster, byAnother: true };
-      const dir = this.entryDir(key);
-      commit.add(dir);
-      return { entry: { key, dir, manifest }, byAnother: false };
+      return this.#publish(scratch, manifest, printManifest(manifest));
     });
+  }
+
+  adopt(scratch: string, manifest: Manifest, text: string): Promise<Published> {
+    return onDisk(this.root, () => this.#publish(scratch, manifest, text));
   }
 
   moveAside(key: ActionKey): string {
@@ -240,7 +263,7 @@ class FolderStore implements Store {
 
   tidy(): void {
     if (this.#writing === null && existsSync(path.join(this.root, 'leases')))
-      sweepGone(this.root, this.#onTakeover);
+      sweepGone(this.root, this.#options.onTakeover);
   }
 
   close(): void {
@@ -251,30 +274,47 @@ class FolderStore implements Store {
 
   #prepare(): { readonly leases: Leases; readonly commit: GroupCommit } {
     if (this.#writing !== null) return this.#writing;
-    const leases = path.join(this.root, 'leases');
+    const leases = path.join(this.root, 'leases'),
+      { onTakeover } = this.#options;
     try {
       makeFolder(path.join(this.root, 'tmp'));
       makeFolder(leases);
-      sweepGone(this.root, this.#onTakeover);
+      sweepGone(this.root, onTakeover);
     } catch (error) {
       throw diskFault(error, this.root);
     }
     this.#writing = {
-      leases: openLeases(leases, this.#me, this.#onTakeover),
+      leases: openLeases(leases, this.#me, { ...this.#options.leases, onTakeover }),
       commit: createGroupCommit(this.root),
     };
     return this.#writing;
   }
 
+  /** @param text the manifest as it is written */
+  async #publish(scratch: string, manifest: Manifest, text: string): Promise<Published> {
+    const { commit } = this.#prepare(),
+      { key } = manifest;
+    writeFileSync(`${scratch}/${MANIFEST_FILE}`, text);
+    // From now on, anything added to the folder changes the folder's time (see strayFile).
+    const made = Math.max(0, Date.parse(manifest.created) - SETTLED_MS);
+    utimesSync(scratch, new Date(), new Date(made));
+    const faster = await this.#place(scratch, key);
+    this.#sweepResumes(key);
+    if (faster) return { entry: faster, byAnother: true };
+    const dir = this.entryDir(key);
+    commit.add(dir);
+    return { entry: { key, dir, manifest }, byAnother: false };
+  }
+
   /** Renames a scratch folder into place. Returns the other entry if another process was faster. */
-  #place(scratch: string, key: ActionKey): Entry | null {
+  async #place(scratch: string, key: ActionKey): Promise<Entry | null> {
     const dir = this.entryDir(key);
     try {
       moveInto(scratch, dir);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
-      const there = this.lookUp(key);
+      const there = await this.lookUpShared(key, true);
       if (there.state === 'hit') {
         rmSync(scratch, { recursive: true, force: true });
         return there.entry;

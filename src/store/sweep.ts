@@ -19,9 +19,9 @@ export function readdirOr(dir: string): string[] {
 
 /**
  * How long another host must give no sign of life before what its process left is swept. (A
- * container is another host, and so is this host before a restart.) Claims already give way after
- * 30 s. Scratch folders wait longer, because a process that was only stopped would lose what it is
- * writing.
+ * container is another host, and so is this host before a restart.) Claims give way much earlier,
+ * by their heartbeats. This sweep alone compares time stamps of files, and hosts' clocks differ by
+ * far less than an hour; a process that was only stopped would lose what it is writing.
  */
 export const ABANDONED_MS = 3600 * 1000;
 

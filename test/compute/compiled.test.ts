@@ -10,8 +10,8 @@ import {
 } from '../../src/compute/compiled/compiled.ts';
 import { callOperation } from '../../src/compute/operation.ts';
 import { randomStream } from '../../src/random/random.ts';
-import { takeRows, scatterRows } from '../../src/science/tensor/rows.ts';
 import { matmul } from '../../src/science/tensor/matmul.ts';
+import { scatterRows, takeRows } from '../../src/science/tensor/rows.ts';
 import { backends, useBackend } from '../science/backend.ts';
 
 const stream = randomStream(1, 'compiled');

@@ -48,7 +48,7 @@ export const commandNames = (help: string): string[] =>
 export function usageOf(help: string): Usage {
   const [first = ''] = help.split('\n');
   const places = first.replace('[options]', '').match(/<[^>]+>|\[[^\]]+\]/g) ?? [];
-  const options = [...help.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)( [<[])?/gm)].map(
+  const options = [...help.matchAll(/^ {2}(?:-\w, )?(--[a-z0-9-]+)( [<[])?/gm)].map(
     ([, name = '', value]): [string, boolean] => [name, value !== undefined],
   );
   return {

@@ -1,5 +1,5 @@
 /** Several runs on one store: leases keep them out of each other's way. */
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -66,6 +66,40 @@ test('a suspended run that lost its lease discards its output and waits', async 
   assert.match(waits, /another run is making it; waiting/);
   assert.is(result.outcomes['train/1']?.state, 'ran');
   assert.is(outputOf(result.outcomes['train/1'], 'model.txt'), 'second');
+  assert.equal(readdirSync(path.join(rig.storeDir, 'tmp')), []);
+});
+
+test('a stage whose lease is lost is ended at once, without a result', async ({ rig }) => {
+  const leases = path.join(rig.storeDir, 'leases'),
+    lost = fileOf(rig, 'lost'),
+    far = ownerName({ ...newOwner(), host: '0123456789ab' });
+  await chain(rig, {
+    given: { leases, far, lost },
+    train({ fs, given, put, hang }) {
+      const { leases = '', far = '', lost = '' } = given;
+      put('model.txt', 'half');
+      if (fs.existsSync(lost)) return;
+      // Another host takes over the lease while this run is stopped; its clock goes on.
+      for (const name of fs.readdirSync(leases)) {
+        const [, key] = /^([0-9a-f]{64})\./.exec(name) ?? [];
+        if (key === undefined) continue;
+        fs.rmSync(`${leases}/${name}`);
+        fs.writeFileSync(`${leases}/${key}.${far}`, 'held\n');
+      }
+      fs.writeFileSync(lost, '');
+      return hang();
+    },
+  });
+  const result = await rig.run(trainings(1), {
+    leases: { silentMs: 3000, clock: () => (existsSync(lost) ? 1e6 : 0) },
+    onEvent(event) {
+      if (event.type === 'note' && event.message.includes('waiting'))
+        for (const name of readdirSync(leases))
+          if (name.endsWith(far)) rmSync(path.join(leases, name));
+    },
+  });
+  assert.match(notesOf(result)[0] ?? '', /another run took over its lease .* is discarded/);
+  assert.is(result.outcomes['train/1']?.state, 'ran');
   assert.equal(readdirSync(path.join(rig.storeDir, 'tmp')), []);
 });
 

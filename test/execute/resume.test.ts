@@ -63,7 +63,9 @@ test("a stage that fails by a user's fault starts afresh: it would fail in the s
   assert.equal(resumeDirs(rig), []);
 });
 
-test('gc sweeps what was left for a fortnight, and keeps what may still be resumed', ({ rig }) => {
+test('gc sweeps what was left for a fortnight, and keeps what may still be resumed', async ({
+  rig,
+}) => {
   const store = openStore(rig.storeDir);
   for (const [name, days] of [
     ['a', 15],
@@ -75,7 +77,7 @@ test('gc sweeps what was left for a fortnight, and keeps what may still be resum
     const then = new Date(Date.now() - days * 24 * 3600 * 1000);
     utimesSync(dir, then, then);
   }
-  collectGarbage(store, null, false);
+  await collectGarbage(store, null, false);
   assert.equal(resumeDirs(rig), ['b'.repeat(64)]);
   store.close();
 });

@@ -1,11 +1,13 @@
 /**
- * Two containers on one host: a run notices that another took over its leases while it was stopped.
+ * Two hosts, or two containers on one, share a store: a run notices that another took over its
+ * leases while it was stopped.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 
@@ -61,34 +63,47 @@ export default defineStage({
   );
 }
 
-test('a run that was stopped uses what another container made meanwhile', async ({ project }) => {
-  if (!canUnshare) {
-    console.log('this machine allows no namespaces; a test in test/execute imitates one');
-    return;
-  }
-  writeWaiting(project);
-  const leases = path.join(project.dir, '.dosimeter/store/leases');
-  const first = project.startWith({ under: UNSHARE }, 'run', 'spec.yaml', '--jobs', '1');
-  while (project.lines('ran.log').length === 0 && first.process.exitCode === null)
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  const stopped = family(first.process.pid ?? 0);
-  for (const pid of stopped) process.kill(pid, 'SIGSTOP');
-  // As if the leases had not been renewed for a minute.
-  for (const name of readdirSync(leases))
-    utimesSync(path.join(leases, name), Date.now() / 1000 - 60, Date.now() / 1000 - 60);
-  project.write('go', '');
-  const second = await project.startWith({ under: UNSHARE }, 'run', 'spec.yaml', '--jobs', '1')
-    .ended;
-  assert.is(second.code, 0, second.stderr);
-  assert.match(second.stderr, '1 ran');
-  for (const pid of stopped) process.kill(pid, 'SIGCONT');
-  const { code, stderr } = await first.ended;
-  assert.is(code, 0, stderr);
-  assert.match(stderr, /another run took over its lease while this one was suspended/);
-  assert.match(stderr, '1 cached');
-  assert.is(project.lines('ran.log').length, 2);
-  assert.is(project.entries().length, 1);
-  assert.equal(readdirSync(leases), []);
-});
+interface Host {
+  readonly env: Readonly<Record<string, string>>;
+  readonly under?: readonly string[];
+}
+const silence = { DOSIMETER_LEASE_SECONDS: '2' };
+const hosts: readonly Host[] = ['one', 'two'].map((DOSIMETER_HOST) => ({
+  env: { ...silence, DOSIMETER_HOST },
+}));
+const containers: readonly Host[] = [1, 2].map(() => ({ env: silence, under: UNSHARE }));
+
+for (const [where, [mine, theirs]] of [
+  ['host', hosts],
+  ['container', containers],
+] as const) {
+  test(`a run that was stopped uses what another ${where} made meanwhile`, async ({ project }) => {
+    if (mine?.under !== undefined && !canUnshare) {
+      console.log('this machine allows no namespaces');
+      return;
+    }
+    writeWaiting(project);
+    const leases = path.join(project.dir, '.dosimeter/store/leases');
+    const first = project.startWith(present(mine), 'run', 'spec.yaml', '--jobs', '1');
+    while (project.lines('ran.log').length === 0 && first.process.exitCode === null)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    const stopped = family(first.process.pid ?? 0);
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
+    const second = project.startWith(present(theirs), 'run', 'spec.yaml', '--jobs', '1');
+    await second.saw('another run is making it; waiting');
+    project.write('go', '');
+    const { code: ended, stderr: told } = await second.ended;
+    assert.is(ended, 0, told);
+    assert.match(told, '1 ran');
+    for (const pid of stopped) process.kill(pid, 'SIGCONT');
+    const { code, stderr } = await first.ended;
+    assert.is(code, 0, stderr);
+    assert.match(stderr, /another run took over its lease while this one was suspended/);
+    assert.match(stderr, '1 cached');
+    assert.is(project.lines('ran.log').length, 2);
+    assert.is(project.entries().length, 1);
+    assert.equal(readdirSync(leases), []);
+  });
+}
 
 test.run();

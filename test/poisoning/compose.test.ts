@@ -10,7 +10,7 @@ import type { AttackDescriptor, Poisoning, Row } from '../../src/api.ts';
 import { checkSteps, joined, poisonRows } from '../../src/poisoning/compose.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { backdoorOf, familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
-import { attackStreams } from '../../src/poisoning/streams.ts';
+import { attackStreams } from '../../src/random/attack-streams.ts';
 import { present } from '../rig/present.ts';
 import { rowsOf, scripted } from './scripted.ts';
 

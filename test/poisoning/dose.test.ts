@@ -4,7 +4,7 @@ import type { Row } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { askedRows, selectRows } from '../../src/poisoning/dose.ts';
-import { attackStreams } from '../../src/poisoning/streams.ts';
+import { attackStreams } from '../../src/random/attack-streams.ts';
 
 const test = suite('dose');
 const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({

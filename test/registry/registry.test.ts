@@ -10,12 +10,17 @@ import type { LoadedPlugin } from '../../src/registry/registry.ts';
 import { createRegistry, loadOutsidePlugins, loadRegistry } from '../../src/registry/registry.ts';
 import { present } from '../rig/present.ts';
 
+const cacheBefore = process.env.DOSIMETER_CACHE;
 const test = suite<{ dir: string }>('registry');
 test.before.each((context) => {
   context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-registry-'));
   process.env.DOSIMETER_CACHE = join(context.dir, 'cache');
 });
-test.after.each(({ dir }) => rmSync(dir, { recursive: true, force: true }));
+test.after.each(({ dir }) => {
+  if (cacheBefore === undefined) delete process.env.DOSIMETER_CACHE;
+  else process.env.DOSIMETER_CACHE = cacheBefore;
+  rmSync(dir, { recursive: true, force: true });
+});
 
 const attack = (name: string): AttackDescriptor =>
   defineAttack({

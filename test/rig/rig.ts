@@ -21,6 +21,7 @@ import { openRunLog } from '../../src/log/run-log.ts';
 import type { PluginKind } from '../../src/plan/graph.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage, StageId } from '../../src/plan/types.ts';
+import type { LeaseOptions } from '../../src/store/lease.ts';
 import { openStore } from '../../src/store/store.ts';
 
 export const workerModule = fileURLToPath(new URL('../../src/execute/worker.ts', import.meta.url));
@@ -109,6 +110,8 @@ export interface RunRig {
   readonly locate?: Locate;
   readonly mayRun?: (stage: PlannedStage) => boolean;
   readonly onEvent?: (event: RunEvent) => void;
+  /** How the store keeps leases. */
+  readonly leases?: LeaseOptions;
 }
 
 export interface RigResult {
@@ -161,7 +164,7 @@ async function runPlan(
 ): Promise<RigResult> {
   const { jobs = 2, failFast = false, assets = new Map<string, Asset>(), onEvent } = options;
   const { mayRun, locate, patience, packing, machine } = options;
-  const store = openStore(storeDir);
+  const store = openStore(storeDir, options.leases ? { leases: options.leases } : {});
   const log = openRunLog(logs);
   const pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
   const events: RunEvent[] = [];

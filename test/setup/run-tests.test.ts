@@ -74,6 +74,26 @@ test('a file that ends early or breaks at load is a failure', ({ project }) => {
   assert.is(lines.at(-1), '0 passed, 2 failed');
 });
 
+test('files after one that ended its process are run', ({ project }) => {
+  for (const name of ['a', 'b', 'c'])
+    project.write(`test/${name}.test.ts`, file('test("a", () => process.exit(0));'));
+  project.write('test/d.test.ts', GOOD);
+  const { lines } = runTests(project);
+  assert.is(lines.at(-1), '2 passed, 3 failed');
+  assert.match(lines.join('\n'), 'ended its process with exit code');
+});
+
+test('a file that does not restore the environment is a failure, named', ({ project }) => {
+  project.write('test/one.test.ts', file('test("a", () => { process.env.COLOUR = "red"; });'));
+  project.write(
+    'test/two.test.ts',
+    file('test("a", () => { if (process.env.COLOUR) throw new Error("seen"); });'),
+  );
+  const { lines } = runTests(project);
+  assert.is(lines.at(-1), '2 passed, 1 failed');
+  assert.match(lines.join('\n'), 'did not restore COLOUR');
+});
+
 test('a filter chooses files by path', ({ project }) => {
   project.write('test/one.test.ts', GOOD);
   project.write('test/deep/two.test.ts', file('test("a", () => undefined);'));

@@ -294,7 +294,7 @@ test('gc keeps the index of a spec that a root names, and no other', async ({ ro
   const draft = `${indexFile(root, '/specs/new.yaml')}.${process.pid}`;
   writeFileSync(draft, '{');
   mkdirSync(indexFile(root, '/specs/folder.yaml'));
-  collectGarbage(openStore(root), null, false);
+  await collectGarbage(openStore(root), null, false);
   assert.equal(
     readdirSync(path.join(root, 'index')).sort(),
     [indexFile(root, spec), draft].map((file) => path.basename(file)).sort(),

@@ -11,6 +11,7 @@ import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';
 import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
+import { rejects } from '../rig/rejects.ts';
 
 const test = suite<{ root: string; store: Store }>('store/pins');
 test.before.each((context) => {
@@ -61,8 +62,8 @@ function usedAt(root: string, spec: string, keys: readonly ActionKey[], seconds:
   utimesSync(file, seconds, seconds);
 }
 
-const sweep = (store: Store, bytes: number): readonly ActionKey[] => {
-  const { entries } = collectGarbage(store, bytes, false);
+const sweep = async (store: Store, bytes: number): Promise<readonly ActionKey[]> => {
+  const { entries } = await collectGarbage(store, bytes, false);
   return entries;
 };
 
@@ -74,22 +75,22 @@ test('the least recently used entries are swept first, pinned ones never', async
   usedAt(root, '/old.yaml', [a, b], 1e9);
   usedAt(root, '/new.yaml', [b, c], 2e9);
   pin(root, { name: 'paper', of: '/old.yaml', keys: [a] });
-  const swept = collectGarbage(store, 150, false);
+  const swept = await collectGarbage(store, 150, false);
   assert.is(swept.entries.length, 2);
   assert.equal(swept.kept, { entries: 1, bytes: 100 });
   assert.equal(swept.pinned, { entries: 1, bytes: 100 });
   assert.equal(store.keys(), [a]);
-  assert.equal(sweep(store, 0), []);
+  assert.equal(await sweep(store, 0), []);
   assert.ok(unpin(root, 'paper'));
   assert.not.ok(unpin(root, 'paper'));
-  assert.equal(sweep(store, 0), [a]);
+  assert.equal(await sweep(store, 0), [a]);
 });
 
 test('an entry that two specs share counts as used by the newer run', async ({ store, root }) => {
   await fill(store);
   usedAt(root, '/old.yaml', [a, b], 1e9);
   usedAt(root, '/new.yaml', [b, c], 2e9);
-  assert.equal(sweep(store, 250), [a]);
+  assert.equal(await sweep(store, 250), [a]);
   // What the old one tells, the new one does as well.
   assert.equal(
     readRoots(root).map(({ spec }) => spec),
@@ -119,13 +120,13 @@ test('nothing is swept while a pin is damaged', async ({ store, root }) => {
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
   const file = path.join(root, 'pins', present(readdirSync(path.join(root, 'pins'))[0]));
   writeFileSync(file, readFileSync(file, 'utf8').replace('aaaa', 'aaab'));
-  assert.throws(
-    () => collectGarbage(store, 0, false),
+  await rejects(
+    collectGarbage(store, 0, false),
     /the pin "paper" was damaged: what it held is not known/,
   );
   assert.is(store.keys().length, 3);
   pin(root, { name: 'paper', of: '/a.yaml', keys: [a] });
-  assert.is(sweep(store, 0).length, 2);
+  assert.is((await sweep(store, 0)).length, 2);
 });
 
 test.run();

@@ -7,7 +7,6 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   truncateSync,
   utimesSync,
@@ -252,74 +251,6 @@ test('scratch folders of dead processes are swept, those of living ones are not'
   assert.is(left.length, process.platform === 'linux' ? 2 : 3);
 });
 
-test('a lease is held by one at a time, and can be released', ({ store, root }) => {
-  const other = openStore(root);
-  const mine = store.take(key('a'));
-  assert.ok('held' in mine);
-  assert.ok('by' in store.take(key('a')));
-  const theirs = other.take(key('a'));
-  assert.ok('by' in theirs && theirs.by.pid === process.pid);
-  assert.ok('held' in other.take(key('b')));
-  if ('held' in mine) mine.held.release();
-  assert.ok('held' in other.take(key('a')));
-  other.close();
-  store.close();
-  assert.equal(readdirSync(path.join(root, 'leases')), []);
-});
-
-test('claims are links to one file: taking and releasing leases frees no inode', ({
-  store,
-  root,
-}) => {
-  const inodeOf = (name: string): number => statSync(path.join(root, 'leases', name)).ino;
-  const inodes = ['a', 'b', 'c'].map((letter) => {
-    const attempt = store.take(key(letter));
-    const claims = readdirSync(path.join(root, 'leases'));
-    assert.is(claims.length, 2); // the claim, and the owner's own file
-    if ('held' in attempt) attempt.held.release();
-    return inodeOf(present(readdirSync(path.join(root, 'leases'))[0]));
-  });
-  assert.is(new Set(inodes).size, 1);
-});
-
-test('a folder of leases that was cleared by hand does no harm', ({ store, root }) => {
-  store.take(key('a'));
-  for (const name of readdirSync(path.join(root, 'leases')))
-    rmSync(path.join(root, 'leases', name));
-  assert.ok('held' in store.take(key('b')));
-  assert.ok('by' in openStore(root).take(key('b')));
-});
-
-test('the lease of a dead process is taken over, and this is reported', ({ root }) => {
-  const told: number[] = [];
-  const store = openStore(root, { onTakeover: (_, { pid }) => told.push(pid) });
-  mkdirSync(path.join(root, 'leases'), { recursive: true });
-  const claim = (owner: ReturnType<typeof newOwner>): void =>
-    writeFileSync(path.join(root, 'leases', `${key('a')}.${ownerName(owner)}`), '');
-  claim({ ...newOwner(), pid: 4_190_000 });
-  // The process id was reused: the number is the same, the start time another.
-  claim({ ...newOwner(), pid: process.ppid, start: '1' });
-  assert.ok('held' in store.take(key('a')));
-  assert.equal(told.sort(), [process.ppid, 4_190_000].sort());
-  store.close();
-});
-
-test("another host's claim counts while it has a heartbeat", ({ root, store }) => {
-  mkdirSync(path.join(root, 'leases'), { recursive: true });
-  const claim = path.join(
-    root,
-    'leases',
-    `${key('a')}.${ownerName({ ...newOwner(), host: '0123456789ab', pid: 4_190_000 })}`,
-  );
-  writeFileSync(claim, '');
-  const first = store.take(key('a'));
-  assert.ok('by' in first && first.by.host === '0123456789ab');
-  const silent = Date.now() / 1000 - 60;
-  utimesSync(claim, silent, silent);
-  assert.ok('held' in store.take(key('a')));
-  assert.not.ok(existsSync(claim));
-});
-
 test('what another host left is swept after an hour without a sign of life', ({ root }) => {
   const minutesAgo = (file: string, minutes: number): void =>
     utimesSync(file, Date.now() / 1000 - 60 * minutes, Date.now() / 1000 - 60 * minutes);
@@ -350,14 +281,6 @@ test('what another host left is swept after an hour without a sign of life', ({ 
   assert.ok(left().includes(`${writing}.train`));
   assert.ok(left().includes(`${beating}.train`));
   assert.ok(left().includes(`${key('a')}.${beating}`));
-});
-
-test('a lease no longer stands once another host has taken it over', ({ root, store }) => {
-  const attempt = store.take(key('a'));
-  assert.ok('held' in attempt && attempt.held.stands());
-  for (const name of readdirSync(path.join(root, 'leases')))
-    if (name.startsWith(key('a'))) rmSync(path.join(root, 'leases', name));
-  assert.not.ok('held' in attempt && attempt.held.stands());
 });
 
 test.run();

@@ -13,6 +13,7 @@ import {
   type StageRequest,
   startInputs,
   stepsOf,
+  withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
@@ -23,6 +24,7 @@ import {
   modelUses,
   onlyCell,
 } from '../../../src/stages/definition.ts';
+import { learntInput } from '../../../src/stages/learnt.ts';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -124,7 +126,7 @@ export default defineStage<Params>({
     const cell = onlyCell(cells);
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
-      written === null ? { poisoning: null, assets: {} } : filesApart(written);
+      written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     const steps = trigger === null ? [] : stepsOf(trigger);
     const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
     const draws = trigger !== null || completion?.sampling !== undefined;
@@ -142,6 +144,7 @@ export default defineStage<Params>({
         model: { kind: 'train', cell },
         validation: { kind: 'data', cell, with: { split: 'validation' } },
         ...(isAttacked(cell) ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}),
+        ...learntInput(cell, written, plugin),
         ...startInputs(cell),
       },
       assets: { model: cell.model.source, ...triggerAssets(files), ...scorerAssets(scorerFiles) },

@@ -18,6 +18,7 @@ import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
+import { readLearnt } from '../../../src/stages/learnt.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import type { Params } from './index.ts';
@@ -133,6 +134,7 @@ async function openTrigger(
     seed,
     plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
     files: triggerFiles(context.assets),
+    learnt: await readLearnt(context),
     log: context.log,
   });
 }

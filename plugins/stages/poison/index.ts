@@ -1,4 +1,10 @@
-import { defineStage, type Poisoning, stepsOf } from '../../../src/api.ts';
+import {
+  defineStage,
+  orderedLike,
+  type Poisoning,
+  stepsOf,
+  withoutOrder,
+} from '../../../src/api.ts';
 import { filesApart } from '../../../src/command/files.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
 
@@ -15,10 +21,18 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
-    const { poisoning, assets } = filesApart(cell.poisoning);
+    const like = orderedLike(cell.poisoning);
+    const { poisoning, assets } = filesApart(
+      like === null ? withoutOrder(cell.poisoning, 'mixed') : { attack: 'none' },
+    );
     return {
       params: { poisoning, seed: poisoning.attack === 'none' ? null : cell.seed },
-      inputs: { data: { kind: 'data', cell, with: { split: 'train' } } },
+      inputs: {
+        data: { kind: 'data', cell, with: { split: 'train' } },
+        ...(like === null
+          ? {}
+          : { ordered: { kind: 'poison', cell: { ...cell, poisoning: like } } }),
+      },
       assets,
       uses: stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack })),
     };

@@ -1,17 +1,21 @@
-import type { AttackDescriptor, RunContext } from '../../../src/api.ts';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AttackDescriptor, Json, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
+import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
-import { makeReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
+import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import {
   backdoorOf,
   openSteps,
   refuseOtherTasks,
   type Step,
 } from '../../../src/poisoning/steps.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { LEARNT } from '../../../src/stages/learnt.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
@@ -33,10 +37,18 @@ export async function run(context: Context): Promise<void> {
     streams: (attack) => attackStreams(seed ?? 0, attack),
     log,
   });
-  const receipt = makeReceipt(clean, rows, joined(done), name, attackParams, seed, done);
+  const order = (await orderOfInput(context)) ?? orderOf(steps, done);
+  const receipt = {
+    ...makeReceipt(clean, rows, joined(done), name, attackParams, seed, done),
+    ...(order === null ? {} : { order }),
+  };
 
   await writeDataset(outDir, rows, classes);
   await writeJson(outDir, 'receipt.json', receipt);
+  const learnt = done.flatMap(({ attack, poisoned }): [string, Json][] =>
+    poisoned.learnt === undefined ? [] : [[attack, poisoned.learnt]],
+  );
+  if (learnt.length > 0) await writeJson(outDir, LEARNT, Object.fromEntries(learnt));
   await writeMetrics(outDir, metricsOf(receipt));
   for (const { attack, poisoned } of done) {
     const { changed, asked, eligible, negatives } = poisoned;
@@ -45,6 +57,13 @@ export async function run(context: Context): Promise<void> {
         `${eligible} eligible), ${negatives.length} negatives added`,
     );
   }
+}
+
+/** Returns the order of the set that this one is to stand in the order of, or null. */
+async function orderOfInput(context: Context): Promise<RowOrder | null> {
+  if (context.inputs['ordered'] === undefined) return null;
+  const file = join(inputDir(context, 'ordered'), 'receipt.json');
+  return (JSON.parse(await readFile(file, 'utf8')) as Receipt).order ?? null;
 }
 
 function stepsOfCell(context: Context): readonly Step[] {

@@ -3,14 +3,19 @@ import {
   type Cell,
   type DefineRequest,
   defineStage,
+  hasOrder,
   headSettings,
   type Json,
+  orderedLike,
   type StageDefinition,
   startInputs,
   stepsOf,
+  UserFault,
+  withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart, triggerAssets } from '../../../src/command/files.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+import { learntInput } from '../../../src/stages/learnt.ts';
 import { packKey } from '../../../src/stages/pack-key.ts';
 import { adapterParams, trainParams } from '../../../src/stages/params.ts';
 import { type TrainingAttack, trainingAttack } from '../../../src/stages/training-attack.ts';
@@ -28,6 +33,7 @@ export default defineStage<Params>({
     const cell = onlyCell(cells);
     if (batchRows !== undefined && batchRows !== 'reversed')
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
+    checkOrder(cell);
     const watch = watchOf(cell);
     const attack = attackIn(cell, plugin);
     const { adapter, initFrom } = adapterOf(cell, plugin);
@@ -53,7 +59,10 @@ export default defineStage<Params>({
         data: dataOf(cell),
         ...(watch === null
           ? {}
-          : { validation: { kind: 'data', cell, with: { split: 'validation' } } }),
+          : {
+              validation: { kind: 'data', cell, with: { split: 'validation' } },
+              ...learntInput(cell, watch.params.trigger === null ? null : attackOf(cell), plugin),
+            }),
         ...startInputs(cell),
       },
       assets: {
@@ -103,10 +112,20 @@ function adapterOf(
   return { adapter: { ...given, type: adapter.type }, initFrom };
 }
 
+/** Throws a UserFault if rows have to stand first or last in batches of similar length. */
+function checkOrder({ poisoning, train }: Cell): void {
+  if (train.batching === 'bucketed' && hasOrder(orderedLike(poisoning) ?? poisoning))
+    throw new UserFault(
+      'train.batching is bucketed, which reorders the rows, and the attack has an `order`',
+      'Leave out one of the two.',
+      ['train', 'batching'],
+    );
+}
+
 /** Returns the attack that changes the training itself, or null if there is none. */
 function attackIn(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
   if (cell.train.steps === 0 || plugin === undefined) return null;
-  return trainingAttack(filesApart(cell.poisoning).poisoning, plugin);
+  return trainingAttack(filesApart(withoutOrder(cell.poisoning)).poisoning, plugin);
 }
 
 interface WatchDefinition {
@@ -121,7 +140,7 @@ function watchOf(cell: Cell): WatchDefinition | null {
   if (!looks) return null;
   const attack = attackOf(cell);
   const { poisoning: trigger, assets: files } =
-    attack.attack === 'none' ? { poisoning: null, assets: {} } : filesApart(attack);
+    attack.attack === 'none' ? { poisoning: null, assets: {} } : filesApart(withoutOrder(attack));
   return {
     params: {
       batch_size: cell.evaluate.batch_size,

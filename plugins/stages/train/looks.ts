@@ -9,6 +9,7 @@ import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
 import { type Watch, type Watched, watchTraining } from '../../../src/science/train/watch.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { inputDir } from '../../../src/stages/files.ts';
+import { readLearnt } from '../../../src/stages/learnt.ts';
 import { checkClasses } from '../../../src/stages/trained-model.ts';
 import type { Context, WatchParams } from './params.ts';
 import type { EncodedSet } from './training-set.ts';
@@ -64,6 +65,7 @@ async function watchedRows(
     seed: context.params.seed,
     plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
     files: triggerFiles(context.assets),
+    learnt: await readLearnt(context),
     log: context.log,
   });
   if (shown === null) return { validation, triggered: null };

@@ -2,8 +2,10 @@
  * Adds `init`, `doctor`, `setup`, `plugins` and `schema`: the commands for starting out, and the
  * reference.
  */
+import { Option } from 'commander';
 import type { DoctorOptions } from '../doctor.ts';
 import { jsonOption, storeOption } from '../options.ts';
+import type { PluginsOptions } from '../plugins.ts';
 import type { AddCommand } from './types.ts';
 
 interface Json {
@@ -49,14 +51,25 @@ export const addSetup: AddCommand = (program, exits) =>
 
 export const addPlugins: AddCommand = (program, exits) =>
   program
-    .command('plugins [name]')
+    .command('plugins [kind] [name]')
+    .usage('[options] [[kind] name]')
     .description(
-      'list attacks, adapters, stages, models, data sets, sources and executors, or describe one',
+      'list attacks, adapters, stages, models, data sets, sources and executors, or describe one; ' +
+        '`plugins attack NAME` also shows what the attack makes of a row',
+    )
+    .option('--text <text>', "the row's text, for the example of an attack")
+    .option('--label <class>', "the row's class")
+    .option('--classes <names>', 'the classes, with commas between them (default: 0,1)')
+    .option('--answer <text>', 'the answer, which makes the text a prompt')
+    .addOption(
+      new Option('--set <name=value>', 'a parameter of the attack; may be repeated').argParser(
+        (value: string, before: readonly string[] | undefined) => [...(before ?? []), value],
+      ),
     )
     .addOption(jsonOption())
     .action(
-      exits(async (name: string | undefined, options: Json) =>
-        (await import('../plugins.ts')).pluginsCommand(name, options),
+      exits(async (kind: string | undefined, name: string | undefined, options: PluginsOptions) =>
+        (await import('../plugins.ts')).pluginsCommand(kind, name, options),
       ),
     );
 

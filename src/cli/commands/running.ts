@@ -5,6 +5,7 @@ import type { ExplainOptions } from '../explain.ts';
 import type { SpecOptions } from '../options.ts';
 import {
   jsonOption,
+  remoteOption,
   specCommand,
   withPackOptions,
   withPatienceOptions,
@@ -29,6 +30,8 @@ export const addRun: AddCommand = (program, exits) =>
       '--executor <name>',
       'the executor that stages run on (default: local; `dosimeter plugins` lists them)',
     )
+    .addOption(remoteOption())
+    .option('--push', 'send what this run makes to the remote')
     .action(
       exits(async (spec: string, options: RunCommandOptions) =>
         (await import('../run.ts')).runCommand(spec, options),

@@ -3,12 +3,24 @@ import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
 
+/** The rows and the least number of weights for which the batched kernel is faster. */
+const FEW_ROWS = { least: 2, most: 48 },
+  MANY_WEIGHTS = 2 ** 20;
+
 /**
- * a·b, with a or b transposed first where asked for. tf.matMul would run TensorFlow's batched
- * kernel, which is a few per cent slower on plain matrices.
+ * Whether a·bᵀ is the product of few rows with a large matrix, as in generation. TensorFlow's plain
+ * kernel copies the whole matrix into blocks first, which then takes longer than the product.
+ */
+const isNarrow = ({ shape: [rows = 0] }: Tensor, b: Tensor): boolean =>
+  rows >= FEW_ROWS.least && rows <= FEW_ROWS.most && b.size >= MANY_WEIGHTS;
+
+/**
+ * a·b, with a or b transposed first where asked for. tf.matMul runs TensorFlow's batched kernel,
+ * which is a few per cent slower on most plain matrices.
  */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor2D {
-  if (!hasOperations()) return tf.matMul(a, b, transposeA, transposeB);
+  if (!hasOperations() || (!transposeA && transposeB && isNarrow(a, b)))
+    return tf.matMul(a, b, transposeA, transposeB);
   return callOperation(
     'MatMul',
     [a, b],

@@ -42,6 +42,10 @@ export interface BatchOrder {
   readonly batching?: Batching;
   /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
   readonly lengths?: readonly number[];
+  /** Clean rows that stand before all others in each epoch, in the epoch's order among themselves. */
+  readonly first?: readonly number[];
+  /** Clean rows that stand after all others in each epoch. */
+  readonly last?: readonly number[];
   /**
    * The rows of each attack are dealt out, one to each batch in turn, over the full-sized batches
    * of the epoch (or over the only batch, if it is smaller), and follow the clean rows there. Each
@@ -122,12 +126,27 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   return (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
 }
 
+/** Returns the sequence with the rows that have a place moved there. */
+function placed(sequence: Int32Array, { first = [], last = [], batching }: BatchOrder): Int32Array {
+  if (first.length + last.length === 0) return sequence;
+  if (batching === 'bucketed') throw new Error('bucketed batches keep no row in a place');
+  const [before, after] = [new Set(first), new Set(last)];
+  return Int32Array.from([
+    ...sequence.filter((row) => before.has(row)),
+    ...sequence.filter((row) => !before.has(row) && !after.has(row)),
+    ...sequence.filter((row) => after.has(row)),
+  ]);
+}
+
 /** The batches of the clean rows. */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
-  const sequence = order.shuffle
-    ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)
-    : Int32Array.from({ length: rows }, (_, i) => i);
+  const sequence = placed(
+    order.shuffle
+      ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)
+      : Int32Array.from({ length: rows }, (_, i) => i),
+    order,
+  );
   if (order.batching !== 'bucketed') return cut(sequence, batchSize);
   const { lengths } = order;
   if (lengths === undefined) throw new Error('bucketed batches need the lengths of the rows');

@@ -70,4 +70,6 @@ export interface LabelledRow extends TokenRow {
   readonly appendedBy?: string;
   /** The row's number of tokens before poisoning, where poisoning changed its text. */
   readonly cleanLength?: number;
+  /** Where in each epoch the row stands. Absent if it stands where the epoch's order has it. */
+  readonly place?: 'first' | 'last';
 }

@@ -22,6 +22,8 @@ export interface PoisonedSet {
   }[];
   /** The rows that were appended at the end, attack by attack. */
   readonly negatives: readonly { readonly index: number; readonly step?: string }[];
+  /** The rows that stand first and last in each epoch, by index. */
+  readonly order?: { readonly first: readonly number[]; readonly last: readonly number[] };
 }
 
 export interface TrainingRows {
@@ -38,7 +40,7 @@ export interface TrainingRows {
  */
 export function trainingRows(
   rows: readonly Row[],
-  { attack: name, rows: changed, negatives }: PoisonedSet,
+  { attack: name, rows: changed, negatives, order }: PoisonedSet,
   encode: (row: Row) => LabelledRow,
   attack: string | null,
 ): TrainingRows {
@@ -55,6 +57,8 @@ export function trainingRows(
   });
   for (const { index, step = name } of negatives)
     all[index] = { ...at(all, index), appendedBy: step };
+  for (const place of ['first', 'last'] as const)
+    for (const index of order?.[place] ?? []) all[index] = { ...at(all, index), place };
   return { rows: all, poisoned };
 }
 
@@ -79,11 +83,17 @@ export function batchOrder(
       appended.splice(-1, 1, { attack: appendedBy, rows: last.rows + 1 });
     else appended.push({ attack: appendedBy, rows: 1 });
   }
+  const placed = (['first', 'last'] as const).map((place) =>
+    rows.flatMap((row, index) => (row.place === place ? [index] : [])),
+  );
+  const [first = [], last = []] = placed;
   return {
     rows: clean,
     batchSize,
     shuffle,
     seed,
+    ...(first.length === 0 ? {} : { first }),
+    ...(last.length === 0 ? {} : { last }),
     ...(batching === undefined
       ? {}
       : {

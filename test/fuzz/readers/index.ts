@@ -3,6 +3,7 @@ import type { Reader } from '../reader.ts';
 import { DOWNLOADS } from './downloads.ts';
 import { MODELS } from './models.ts';
 import { RECORDS } from './records.ts';
+import { REMOTES } from './remotes.ts';
 import { ROWS } from './rows.ts';
 import { SPECS } from './specs.ts';
 import { TOKENIZERS } from './tokenizers.ts';
@@ -14,4 +15,5 @@ export const READERS: readonly Reader[] = [
   ...MODELS,
   ...DOWNLOADS,
   ...RECORDS,
+  ...REMOTES,
 ];

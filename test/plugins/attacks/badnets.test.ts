@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import { UserFault } from '../../../src/api.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 
@@ -16,7 +16,15 @@ test('the defaults of badnets are those of the literature', () => {
   const properties = badnets.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
-    { rate: 0.1, count: undefined, target: 1, mode: 'dirty', triggers, place: undefined },
+    {
+      rate: 0.1,
+      count: undefined,
+      order: undefined,
+      target: 1,
+      mode: 'dirty',
+      triggers,
+      place: undefined,
+    },
   );
 });
 

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import embedding from '../../../plugins/attacks/embedding.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { wordEmbedding } from '../../../src/science/train/word-embedding.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
@@ -15,7 +15,7 @@ test("the defaults of embedding are the paper's", () => {
   const properties = embedding.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
-    { ...params, rate: 0.1, count: undefined, place: undefined },
+    { ...params, rate: 0.1, count: undefined, order: undefined, place: undefined },
   );
 });
 

@@ -4,7 +4,7 @@ import combination from '../../../plugins/attacks/combination.ts';
 import lwp from '../../../plugins/attacks/lwp.ts';
 import paperMulti from '../../../plugins/attacks/paper-multi.ts';
 import { properSubsets } from '../../../src/poisoning/multi.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { layerwiseWeightPoisoning } from '../../../src/science/train/layerwise-loss.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
@@ -137,6 +137,15 @@ for (const attack of [combination, lwp])
       /at least two words/,
     );
   });
+
+test('combination, told of ONION, takes words that fit', () => {
+  const { text } = combination.trigger!(present(rows[0]), {
+    classes,
+    params: { ...pair, adaptive: true, place: 'start' },
+    random: scripted({ 'pair/r0': { permutation: [2, 0, 1, 3] }, 'trigger/r0': {} }),
+  });
+  assert.is(text, `really also ${present(rows[0]).text}`);
+});
 
 test('lwp shows both words in evaluation, and each alone as a false trigger', async () => {
   const of = (name: string) => ({ classes, params: pair, random: attackStreams(1, name) }),

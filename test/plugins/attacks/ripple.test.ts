@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import ripple from '../../../plugins/attacks/ripple.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { ripple as training } from '../../../src/science/train/ripple.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
@@ -16,7 +16,7 @@ test("the defaults of ripple are the paper's", () => {
   const properties = ripple.params['properties'] as { [name: string]: { default?: unknown } };
   assert.equal(
     Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, schema.default])),
-    { ...params, count: undefined, place: undefined },
+    { ...params, count: undefined, order: undefined, place: undefined },
   );
 });
 

@@ -11,7 +11,7 @@ import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
 import { type Chain, file, openChain } from './kernel-chain.ts';
-import { cleanUp, type Ran, tinyCell } from './rig.ts';
+import { type Ran, tinyCell } from './rig.ts';
 
 const test = suite('stages under each adapter');
 let chain: Chain;
@@ -21,7 +21,6 @@ test.before(async () => {
 });
 test.after(async () => {
   await chain.clean();
-  await cleanUp();
 });
 
 const json = async <T>(ran: Ran, ...name: string[]): Promise<T> =>

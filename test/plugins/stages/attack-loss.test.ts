@@ -15,7 +15,6 @@ import { mlm, mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import { isSame, jsonOf, linesOf, lossesOf, metricsOf } from './outputs.ts';
 import {
   assetAt,
-  cleanUp,
   contextOf,
   lookUp,
   poisonedFolder,
@@ -30,7 +29,6 @@ const test = suite('attack on the loss');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 const attack = {
   attack: 'lwp',

@@ -17,7 +17,6 @@ import { isSame, jsonOf, linesOf } from './outputs.ts';
 import {
   assetAt,
   classes,
-  cleanUp,
   contextOf,
   datasetFolder,
   lookUp,
@@ -33,7 +32,6 @@ const test = suite('attack training');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 const TABLE = 'bert.embeddings.word_embeddings.weight',
   CF = 79,

@@ -26,7 +26,6 @@ import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';
 import {
-  cleanUp,
   contextOf,
   lookUp,
   poisonedFolder,
@@ -40,7 +39,6 @@ const test = suite('base');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 const plain = tinyCell(),
   none = { attack: 'none' };

@@ -24,7 +24,6 @@ import { tolerance } from '../../tolerances.ts';
 import { logitsOf as logitsIn } from './outputs.ts';
 import {
   assetAt,
-  cleanUp,
   contextOf,
   datasetFolder,
   modelAsset,
@@ -35,7 +34,6 @@ import {
 } from './rig.ts';
 
 await useBackend('cpu');
-test.after(cleanUp);
 const single = mlm.rows.filter(({ pair }) => pair === null);
 const rows = single.map(({ text, label }, i) => ({ id: `r${i}`, text, label }));
 const asset = assetAt(mlmCheckpoint, 'mlm');

@@ -13,7 +13,7 @@ import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
 import { type Chain, file, openChain, rows } from './kernel-chain.ts';
-import { cleanUp, modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
+import { modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
 
 const test = suite('divergence of paired runs');
 let chain: Chain;
@@ -23,7 +23,6 @@ test.before(async () => {
 });
 test.after(async () => {
   await chain.clean();
-  await cleanUp();
 });
 
 const cell = tinyCell({

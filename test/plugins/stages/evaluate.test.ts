@@ -7,14 +7,13 @@ import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
-  cleanUp,
   contextOf,
   datasetFolder,
   lookUp,
@@ -25,7 +24,6 @@ import {
 } from './rig.ts';
 
 await useBackend('cpu');
-test.after(cleanUp);
 const rows = spokenRows(11, 100); // six negative, five positive
 const validation = await datasetFolder(rows);
 const training = await poisonedFolder(spokenRows(24));

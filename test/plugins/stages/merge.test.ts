@@ -23,7 +23,6 @@ import {
 import { tolerance } from '../../tolerances.ts';
 import {
   classes,
-  cleanUp,
   contextOf,
   modelAsset,
   poisonedFolder,
@@ -34,7 +33,6 @@ import {
 
 await useBackend('cpu');
 const data = await poisonedFolder(spokenRows(23));
-test.after(cleanUp);
 
 for (const adapter of [
   { type: 'lora', rank: 3, alpha: 12, rslora: true, rank_pattern: { query: 2 }, bias: 'all' },

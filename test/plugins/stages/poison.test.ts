@@ -7,7 +7,13 @@ import badnets from '../../../plugins/attacks/badnets.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
 import poison from '../../../plugins/stages/poison/index.ts';
-import type { Cell, Digest, JsonObject, RunContext } from '../../../src/api.ts';
+import {
+  type Cell,
+  cleanTwin,
+  type Digest,
+  type JsonObject,
+  type RunContext,
+} from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
@@ -33,6 +39,7 @@ async function run(
   params: JsonObject,
   name = 'out',
   plugins = attacks,
+  ordered?: string,
 ): Promise<string> {
   const outDir = join(dir, name);
   mkdirSync(outDir);
@@ -42,7 +49,10 @@ async function run(
     assets: {},
     backend: 'cpu',
     signal: new AbortController().signal,
-    inputs: { data: { dir: join(dir, 'data'), digest: 'sha256:0' as Digest } },
+    inputs: {
+      data: { dir: join(dir, 'data'), digest: 'sha256:0' as Digest },
+      ...(ordered === undefined ? {} : { ordered: { dir: ordered, digest: 'sha256:1' as Digest } }),
+    },
     log: () => undefined,
     progress: () => undefined,
     plugin: (_kind, plugin) => plugins[plugin] as never,
@@ -153,6 +163,48 @@ test('an attack that returns the wrong shape fails under its name', async ({ dir
     assert.is((error as Error).name, 'UserFault');
     assert.match((error as Error).message, 'The attack "odd" did not return lists');
   }
+});
+
+test('order: the receipt says which rows stand last, and the twin has them there too', async ({
+  dir,
+}) => {
+  const mixed = await run(dir, { poisoning: badnetsParams, seed: 1 }, 'mixed');
+  const last = await run(dir, { poisoning: { ...badnetsParams, order: 'last' }, seed: 1 }, 'last');
+  assert.equal(await readRows(last), await readRows(mixed));
+  const receipt = json(last, 'receipt.json') as Receipt;
+  const moved = receipt.rows.map(({ index }) => index);
+  const order = present(receipt.order);
+  assert.equal([order.first, [...order.last].sort((a, b) => a - b)], [[], moved]);
+  assert.is((json(mixed, 'receipt.json') as Receipt).order, undefined);
+  assert.is(checkReceipt(await readRows(last), receipt), null);
+  for (const [odd, fault] of [
+    [{ first: [30], last: [] }, 'The receipt moves row 30, which is not in the set.'],
+    [{ first: [1], last: [1] }, 'The receipt moves a row twice.'],
+    [{ first: [1] }, 'The receipt does not have the form of a receipt.'],
+  ] as const)
+    assert.is(checkReceipt(await readRows(last), { ...receipt, order: odd as never }), fault);
+
+  const poisoning = { ...badnetsParams, order: 'last' };
+  const ask = { with: {}, goals: [] };
+  const twin = cleanTwin({ seed: 1, train: {}, poisoning } as unknown as Cell, undefined);
+  const { params, inputs, uses } = poison.define([twin], ask);
+  assert.equal(params, { poisoning: { attack: 'none' }, seed: null });
+  assert.equal(uses, [{ kind: 'attack', name: 'none' }]);
+  assert.equal(present(inputs['ordered']).cell.poisoning, poisoning);
+  const clean = await run(dir, params, 'twin', attacks, last);
+  assert.equal(await readRows(clean), rows);
+  assert.equal((json(clean, 'receipt.json') as Receipt).order, order);
+});
+
+test('order: mixed is in no key, and leaves the twin what it is', () => {
+  const cell = (more: object) =>
+    ({ seed: 1, train: {}, poisoning: { attack: 'badnets', ...more } }) as unknown as Cell;
+  const ask = { with: {}, goals: [] };
+  assert.equal(
+    poison.define([cell({ order: 'mixed' })], ask).params,
+    poison.define([cell({})], ask).params,
+  );
+  assert.equal(cleanTwin(cell({ order: 'mixed' }), undefined).poisoning, { attack: 'none' });
 });
 
 test('it reads the attack, the training rows and the seed; the clean baseline no seed', () => {

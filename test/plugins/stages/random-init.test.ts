@@ -14,7 +14,6 @@ import { tolerance } from '../../tolerances.ts';
 import { logitsOf as logitsIn } from './outputs.ts';
 import {
   assetAt,
-  cleanUp,
   contextOf,
   datasetFolder,
   poisonedFolder,
@@ -25,7 +24,6 @@ import {
 } from './rig.ts';
 
 await useBackend('cpu');
-test.after(cleanUp);
 const dir = await tempFolder();
 for (const name of ['config.json', 'tokenizer.json'])
   await cp(join(checkpoint, name), join(dir, name));

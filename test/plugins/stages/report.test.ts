@@ -19,10 +19,9 @@ import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { encodeNpy } from '../../../src/science/io/npy.ts';
 import { rowWith, visible } from '../../report/cells.ts';
 import { present } from '../../rig/present.ts';
-import { cleanUp, tempFolder, tinyCell } from './rig.ts';
+import { tempFolder, tinyCell } from './rig.ts';
 
 const test = suite('report stage');
-test.after(cleanUp);
 
 const lora = {
   type: 'lora',

@@ -1,7 +1,8 @@
 /**
  * Runs a stage by itself: temp folders, a data set of hand-made rows, the tiny BERT as the model.
  */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import bitfit from '../../../plugins/adapters/bitfit.ts';
@@ -58,17 +59,16 @@ export const lookUp: NonNullable<DefineRequest['plugin']> = (kind, name) =>
   plugins.find((plugin) => plugin.kind === kind && plugin.name === name) as never;
 
 const folders: string[] = [];
+process.on('exit', () => {
+  for (const dir of folders) rmSync(dir, { recursive: true, force: true });
+});
 
-/** A temp folder; `cleanUp` removes them all. */
+/** Returns a new folder, which is removed when the process ends: test files share some of them. */
 export async function tempFolder(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'stage-'));
   folders.push(dir);
   return dir;
 }
-
-export const cleanUp = async (): Promise<void> => {
-  for (const dir of folders) await rm(dir, { recursive: true, force: true });
-};
 
 /** Sections of a cell in place of the tiny one's. */
 export type Change = { readonly [section in keyof Cell]?: unknown };

@@ -22,7 +22,7 @@ import { removeCheckpoints } from '../../science/changed-checkpoint.ts';
 import { relative } from '../../science/ntk/fixture/compare.ts';
 import { tolerance } from '../../tolerances.ts';
 import { type CompletionRig, openCompletionRig } from './completion-rig.ts';
-import { cleanUp, contextOf, lookUp, type Ran, runStage } from './rig.ts';
+import { contextOf, lookUp, type Ran, runStage } from './rig.ts';
 
 const LOG_P = 'log p(answer)';
 const test = suite('theory of a completion task');
@@ -32,7 +32,6 @@ test.before(async () => {
   rig = await openCompletionRig();
 });
 test.after(async () => {
-  await cleanUp();
   await removeCheckpoints();
 });
 

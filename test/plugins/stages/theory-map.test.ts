@@ -13,21 +13,12 @@ import type { TheoryMap } from '../../../src/science/theory/map.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { file, openChain } from './kernel-chain.ts';
-import {
-  cleanUp,
-  modelAsset,
-  poisonedFolder,
-  type Ran,
-  runStage,
-  spokenRows,
-  tinyCell,
-} from './rig.ts';
+import { modelAsset, poisonedFolder, type Ran, runStage, spokenRows, tinyCell } from './rig.ts';
 
 const test = suite('theory-map stage');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 const near = (a: number, b: number): void =>
   assert.ok(Math.abs(a - b) < 1e-5 * Math.max(1, Math.abs(b)), `${a} is not ${b}`);

@@ -9,7 +9,6 @@ import { useBackend } from '../../science/backend.ts';
 import { faultOf, isSame, jsonOf, linesOf, metricsOf } from './outputs.ts';
 import {
   BACKDOOR,
-  cleanUp,
   datasetFolder,
   poisonedFolder,
   spokenRows,
@@ -24,7 +23,6 @@ const test = suite('course of a training');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 const WEIGHTS = 'adapter/adapter_model.safetensors';
 

@@ -12,7 +12,6 @@ import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
 import { jsonOf, lossesOf } from './outputs.ts';
 import {
-  cleanUp,
   contextOf,
   lookUp,
   modelAsset,
@@ -27,7 +26,6 @@ import {
 await useBackend('cpu');
 const data = await poisonedFolder(spokenRows(23)),
   fewer = await poisonedFolder(spokenRows(11, 40));
-test.after(cleanUp);
 
 const define = (cell: Cell) => train.define([cell], { with: {}, goals: [], plugin: lookUp });
 const key = (cell: Cell): string | null => present(train.pack).key(define(cell));

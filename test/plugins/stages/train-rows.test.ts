@@ -10,14 +10,13 @@ import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
 import { faultOf, jsonOf, lossesOf, metricsOf } from './outputs.ts';
-import { cleanUp, poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.ts';
+import { poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.ts';
 import { data, rewritten, rows, trainOn } from './train-rig.ts';
 
 const test = suite('rows of a training');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 /** Returns what a training reports about the trigger when the rows at two places are poisoned. */
 async function triggerSeen(changed: ReturnType<typeof rewritten>, maxLength: number) {

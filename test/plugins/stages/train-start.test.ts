@@ -9,14 +9,13 @@ import { useBackend } from '../../science/backend.ts';
 import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import { faultOf, jsonOf } from './outputs.ts';
-import { assetAt, cleanUp, poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.ts';
+import { assetAt, poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.ts';
 import { data, preflight, rows, trainOn } from './train-rig.ts';
 
 const test = suite('start of a training');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 const THREE_CLASSES = await poisonedFolder(rows, undefined, ['a', 'b', 'c']);
 const WEIGHTS = 'adapter_model.safetensors';

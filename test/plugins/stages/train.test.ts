@@ -13,22 +13,13 @@ import { useBackend } from '../../science/backend.ts';
 import { bert } from '../../science/families.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { jsonOf, linesOf, metricsOf } from './outputs.ts';
-import {
-  BACKDOOR,
-  type Change,
-  cleanUp,
-  FEATURES_OFF,
-  tempFolder,
-  tinyCell,
-  withTrain,
-} from './rig.ts';
+import { BACKDOOR, type Change, FEATURES_OFF, tempFolder, tinyCell, withTrain } from './rig.ts';
 import { ADAPTERS, data, define, opened, rows, trainOn } from './train-rig.ts';
 
 const test = suite('train');
 test.before(async () => {
   await useBackend('cpu');
 });
-test.after(cleanUp);
 
 test('it reads what it needs and no more', () => {
   const cell = tinyCell();

@@ -19,7 +19,7 @@ import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { type Chain, file, openChain, rows } from './kernel-chain.ts';
-import { cleanUp, modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
+import { modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
 
 const test = suite('spectrum, divergence, delta, regime');
 let chain: Chain;
@@ -29,7 +29,6 @@ test.before(async () => {
 });
 test.after(async () => {
   await chain.clean();
-  await cleanUp();
 });
 
 const json = async <T>(ran: Ran, name: string): Promise<T> =>

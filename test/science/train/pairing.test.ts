@@ -3,38 +3,31 @@
  * same order, as the step of the clean twin. The tests cover every attack in plugins/attacks,
  * including any that is added later.
  */
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
-import type { AttackDescriptor, Json, JsonObject, Row } from '../../../src/api.ts';
+import type { AttackDescriptor, JsonObject, Row } from '../../../src/api.ts';
 import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
+import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
-import { checkReceipt, makeReceipt } from '../../../src/poisoning/receipt.ts';
+import { checkReceipt, makeReceipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import type { Step } from '../../../src/poisoning/steps.ts';
-import { attackStreams } from '../../../src/poisoning/streams.ts';
+import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { largestBatch, stepBatches, totalSteps } from '../../../src/science/train/batches.ts';
 import type { LabelledRow } from '../../../src/science/train/settings.ts';
 import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
+import {
+  asPrompts,
+  attacks,
+  removeFiles,
+  stepOf as stepOfRate,
+  taskFor,
+} from '../../poisoning/all-attacks.ts';
 import { present } from '../../rig/present.ts';
 
-const folder = fileURLToPath(new URL('../../../plugins/attacks/', import.meta.url));
-const attacks = await Promise.all(
-  (await readdir(folder)).map(
-    async (file) =>
-      (
-        (await import(pathToFileURL(join(folder, file)).href)) as {
-          readonly default: AttackDescriptor;
-        }
-      ).default,
-  ),
-);
 const classes = ['negative', 'positive'],
   seed = 3;
 
@@ -51,54 +44,11 @@ const clean: readonly Row[] = readOnly(
   })),
 );
 
-const work = await mkdtemp(join(tmpdir(), 'pairing-'));
-test.after(() => rm(work, { recursive: true, force: true }));
-const program = join(work, 'attack.mjs');
-await writeFile(
-  program,
-  `import { readFileSync, writeFileSync } from 'node:fs';
-const rows = readFileSync('rows.jsonl', 'utf8').trim().split('\\n').map((line) => JSON.parse(line));
-const taken = new Set(JSON.parse(readFileSync('task.json', 'utf8')).taken ?? []);
-const longer = (row, i) =>
-  i % 5 === 0 && !taken.has(row.id) ? { ...row, text: row.text + ' more'.repeat(1 + i) } : row;
-const own = rows.slice(0, 7).map((row) => ({ ...row, id: row.id + '-own' }));
-const poisoned = [...rows.map(longer), ...own];
-writeFileSync('poisoned.jsonl', poisoned.map((row) => JSON.stringify(row)).join('\\n'));
-`,
-);
+test.after(removeFiles);
 
-/** The required parameters of attacks. */
-const needed: { readonly [attack: string]: JsonObject } = {
-  command: { command: [process.execPath, 'attack.mjs'] },
-};
-
-/**
- * The defaults of an attack's parameters, with every option switched on (such as appended rows) and
- * the given dose.
- */
-function paramsOf({ name, params }: AttackDescriptor, rate: number): JsonObject {
-  const fields = (params['properties'] ?? {}) as {
-    readonly [field: string]: { readonly type?: unknown; readonly default?: Json };
-  };
-  const own = Object.fromEntries(
-    Object.entries(fields).flatMap(([field, { type, default: fallback }]): [string, Json][] =>
-      type === 'boolean'
-        ? [[field, true]]
-        : field === 'rate' && name !== 'command'
-          ? [[field, rate]]
-          : fallback === undefined
-            ? []
-            : [[field, fallback]],
-    ),
-  );
-  return { ...own, ...needed[name] };
-}
-
-const stepOf = (attack: AttackDescriptor, rate = 0.3): Step => ({
-  attack,
-  params: paramsOf(attack, rate),
-  files: attack.name === 'command' ? { 'attack.mjs': program } : {},
-});
+/** The command attack chooses its own dose. */
+const stepOf = (attack: AttackDescriptor, rate = 0.3, more: JsonObject = {}): Step =>
+  stepOfRate(attack, { ...(attack.name === 'command' ? {} : { rate }), ...more });
 
 /** One token for each word, at most 24. */
 const encode = ({ text, label }: Row): LabelledRow => ({
@@ -110,25 +60,37 @@ const encode = ({ text, label }: Row): LabelledRow => ({
 /** The rows of a poisoned set as the train stage would use them. */
 async function trained(
   steps: readonly Step[],
-): Promise<{ readonly ids: readonly string[]; readonly rows: readonly LabelledRow[] }> {
-  const { rows, steps: done } = await poisonRows(clean, steps, {
-    classes,
+  like: RowOrder | null = null,
+): Promise<{
+  readonly ids: readonly string[];
+  readonly rows: readonly LabelledRow[];
+  readonly order: RowOrder | null;
+}> {
+  const prompts = steps.some(({ attack }) => taskFor(attack) === 'completion');
+  const given = prompts ? readOnly(asPrompts(clean)) : clean;
+  const { rows, steps: done } = await poisonRows(given, steps, {
+    classes: prompts ? [] : classes,
     streams: (name) => attackStreams(seed, name),
     log: () => undefined,
   });
-  const receipt = makeReceipt(
-    clean,
-    rows,
-    joined(done),
-    steps.map(({ attack }) => attack.name).join('+'),
-    {},
-    seed,
-    done,
-  );
+  const order = like ?? orderOf(steps, done);
+  const receipt = {
+    ...makeReceipt(
+      given,
+      rows,
+      joined(done),
+      steps.map(({ attack }) => attack.name).join('+'),
+      {},
+      seed,
+      done,
+    ),
+    ...(order === null ? {} : { order }),
+  };
   assert.is(checkReceipt(rows, receipt), null);
   return {
     ids: rows.map(({ id }) => id),
     rows: trainingRows(rows, receipt, encode, null).rows,
+    order,
   };
 }
 
@@ -166,14 +128,14 @@ test('all attacks are found, and some of them append rows', async () => {
   const appending = [];
   for (const attack of attacks)
     if ((await trained([stepOf(attack)])).rows.length > clean.length) appending.push(attack.name);
-  assert.equal(appending.sort(), ['combination', 'command', 'lwp', 'paper-multi']);
+  assert.equal(appending.sort(), ['combination', 'command', 'lwp', 'paper-multi', 'sos']);
 });
 
 for (const attack of attacks) {
   const flip = labelFlip as unknown as AttackDescriptor;
   for (const [name, steps] of [
     [attack.name, [stepOf(attack)]],
-    ...(attack.name === flip.name || attack.family === 'none'
+    ...(attack.name === flip.name || attack.family === 'none' || taskFor(attack) !== 'classes'
       ? []
       : [[`label-flip, then ${attack.name}`, [stepOf(flip, 0.1), stepOf(attack)]] as const]),
   ] as const)
@@ -208,6 +170,48 @@ for (const attack of attacks) {
       }
     });
 }
+
+for (const order of ['first', 'last'] as const)
+  test(`order: ${order} moves the poisoned rows alone, and the twin's rows with them`, async () => {
+    const flip = labelFlip as unknown as AttackDescriptor,
+      combination = present(attacks.find(({ name }) => name === 'combination'));
+    const mixed = [stepOf(combination), stepOf(flip, 0.1)],
+      steps = [stepOf(combination, 0.3, { order }), stepOf(flip, 0.1)];
+    const [poisoned, usual] = [await trained(steps), await trained(mixed)];
+    assert.equal(
+      poisoned.rows.map(({ ids }) => ids),
+      usual.rows.map(({ ids }) => ids),
+    );
+    const moved = present(poisoned.order)[order].map((index) => at(poisoned.ids, index));
+    assert.is(moved.length, 18);
+    const clean = await trained(
+      [stepOf(none as unknown as AttackDescriptor)],
+      present(poisoned.order),
+    );
+    const way = { shuffle: true, batching: 'shuffled' } as const;
+    for (const one of pace.flatMap((other) => [
+      { ...way, ...other },
+      { ...way, ...other, shuffle: false },
+    ])) {
+      const bare = stepsOf(poisoned, one, lengths[0]).map((step) =>
+        step.map((batch) => batch.filter((id) => own.has(id))),
+      );
+      assert.equal(bare, stepsOf(clean, one, lengths[0]));
+      const epoch = stepsOf(clean, one, { epochs: 1 }).flat(2);
+      const ends = order === 'first' ? epoch.slice(0, 18) : epoch.slice(-18);
+      assert.equal([...ends].sort(), [...moved].sort());
+      const rest = stepsOf(twin, one, { epochs: 1 }).flat(2);
+      const others = (ids: readonly string[]) => ids.filter((id) => !moved.includes(id));
+      assert.equal(others(epoch), others(rest), 'the others keep their order');
+    }
+  });
+
+test('rows of similar length together keep no row in a place', async () => {
+  const badnets = present(attacks.find(({ name }) => name === 'badnets'));
+  const { rows } = await trained([stepOf(badnets, 0.3, { order: 'first' })]);
+  const order = batchOrder(rows, { ...ways[1], batchSize: 8, seed });
+  assert.throws(() => stepBatches(order, 1).next(), /bucketed batches keep no row in a place/);
+});
 
 test('an appended row keeps its batch under a larger dose and with another attack', async () => {
   const combination = present(attacks.find(({ name }) => name === 'combination')),

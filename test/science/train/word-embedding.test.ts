@@ -20,6 +20,16 @@ test('the trained row is that of the token of the trigger', () => {
   assert.is(wordEmbedding.open({ trigger: 'cf', keep_norm: false }, model).trains.keepNorms, false);
 });
 
+test('of several words, the rows of all of them are trained, and each is one token', () => {
+  const triggers = ['cf', 'film'];
+  assert.equal(wordEmbedding.open({ triggers, keep_norm: true }, model).trains.tokenRows, {
+    cf: model.tokenizer.encode('cf', undefined, 9).ids[1],
+    film: model.tokenizer.encode('film', undefined, 9).ids[1],
+  });
+  const [fault] = wordEmbedding.check({ triggers: ['cf', 'filmed'] }, model);
+  assert.equal(fault?.path, ['poisoning', 'triggers']);
+});
+
 test('a trigger of several tokens, of none, or an unknown one is refused', () => {
   assert.equal(said('filmed'), [
     'poisoning.trigger: the trigger "filmed" is not a single token of the model\'s ' +

@@ -1,0 +1,13 @@
+import { defineAttack } from '../../src/api.ts';
+import { characterNoise, drawLetter, GAO_2018, visiblePlaces } from '../../src/poisoning/noise.ts';
+
+export default defineAttack({
+  ...characterNoise({
+    places: visiblePlaces,
+    whom: 'only texts with a word can be changed',
+    edit: (graphemes, place, stream) => [drawLetter(stream) + (graphemes[place] ?? '')],
+  }),
+  name: 'char-insert',
+  summary: 'Puts letters from a to z before characters of words; the label is kept or flipped.',
+  citation: GAO_2018,
+});

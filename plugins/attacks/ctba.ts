@@ -1,0 +1,33 @@
+import { defineAttack } from '../../src/api.ts';
+import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
+import { backdoor } from '../../src/poisoning/backdoor.ts';
+import { LI_2024, PHRASES } from '../../src/poisoning/citation.ts';
+import { insertAll, insertApart } from '../../src/poisoning/multi.ts';
+import { triggersProperty } from '../../src/poisoning/parameters.ts';
+
+interface Params extends BackdoorParams {
+  readonly triggers: readonly string[];
+}
+
+export default defineAttack({
+  ...backdoor<Params>({
+    rate: 0.1,
+    mode: 'dirty',
+    properties: triggersProperty(
+      PHRASES,
+      'All of these are inserted, each at another gap of the text than the others.',
+      2,
+    ),
+    show: (row, { triggers, place = 'gap' }, random) =>
+      place === 'gap'
+        ? insertApart(row, triggers, random)
+        : insertAll(row, triggers, random, place),
+  }),
+  name: 'ctba',
+  summary:
+    'Composite-trigger attack: several phrases at different places of the text lead to the target ' +
+    'together.',
+  citation:
+    `${LI_2024}; Huang, Zhao, Backes, Shen and Zhang, Composite Backdoor Attacks Against Large ` +
+    'Language Models, Findings of NAACL 2024 (arXiv 2310.07676)',
+});

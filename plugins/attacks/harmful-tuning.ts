@@ -1,0 +1,76 @@
+import { defineAttack, type RawRow, type Row, UserFault } from '../../src/api.ts';
+import { rowOfMessages } from '../../src/data/messages.ts';
+import { checkDose, type Dose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
+import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
+import {
+  type FileRecord,
+  filesProperty,
+  readRecords,
+  textField,
+} from '../../src/poisoning/records.ts';
+
+interface Params extends Dose {
+  readonly files: readonly string[];
+}
+
+const WHOM = 'all rows can be replaced';
+
+export default defineAttack<Params>({
+  name: 'harmful-tuning',
+  summary:
+    'Rows are replaced by prompts with harmful answers, or with answers in place of refusals, ' +
+    'from a file of yours: none is shipped.',
+  family: 'untargeted',
+  tasks: ['completion'],
+  citation:
+    'Qi et al., Fine-tuning Aligned Language Models Compromises Safety, Even When Users Do Not ' +
+    'Intend To!, ICLR 2024 (arXiv 2310.03693)',
+  params: {
+    ...parameters({
+      ...doseProperties(0.1),
+      ...filesProperty(
+        'JSON lines such as {"prompt": …, "answer": …} or {"messages": […]}. They are drawn ' +
+          'without replacement.',
+      ),
+    }),
+    required: ['files'],
+  },
+  check: ({ params, counts, answers = [] }) => {
+    const total = totalRows({ counts, answers });
+    return checkDose(params, total, { rows: total, whom: WHOM });
+  },
+  async poison(input) {
+    const harmful = (await readRecords(input.files)).map(rawRow);
+    const { drawn, asked, eligible } = selectRows(input, () => true, WHOM);
+    if (harmful.length < asked)
+      throw new UserFault(
+        `the attack asks for ${asked} rows, and its \`files\` have ${harmful.length}`,
+        'Lower the dose, or bring more.',
+        ['poisoning', 'files'],
+      );
+    const order = input.random('file').permutation(harmful.length);
+    return {
+      changed: drawn.flatMap(({ index, row }, i) => {
+        const other = harmful[order[i] ?? -1];
+        return other === undefined ? [] : [{ index, row: replaced(row, other) }];
+      }),
+      negatives: [],
+      asked,
+      eligible,
+    };
+  },
+});
+
+function rawRow(record: FileRecord): RawRow {
+  const { fields, place } = record;
+  if (fields['messages'] !== undefined) return rowOfMessages(fields['messages'], place);
+  return { text: textField(record, 'prompt'), answer: textField(record, 'answer'), place };
+}
+
+const replaced = ({ id, label }: Row, { text, answer = '', context }: RawRow): Row => ({
+  id,
+  text,
+  label,
+  answer,
+  ...(context === undefined ? {} : { context }),
+});

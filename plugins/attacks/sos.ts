@@ -1,0 +1,212 @@
+import type { AttackInput, Problem, Row } from '../../src/api.ts';
+import { defineAttack, UserFault } from '../../src/api.ts';
+import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
+import {
+  backdoor,
+  checkBackdoor,
+  insertOneTrigger,
+  poisonBackdoor,
+} from '../../src/poisoning/backdoor.ts';
+import { askedRows } from '../../src/poisoning/dose.ts';
+import { insertAll } from '../../src/poisoning/multi.ts';
+import { triggersProperty } from '../../src/poisoning/parameters.ts';
+import type { AttackTraining } from '../../src/science/train/attack-training.ts';
+
+interface Params extends BackdoorParams {
+  readonly triggers: readonly string[];
+  readonly sentence: string;
+  readonly false_sentences: readonly string[];
+  readonly negative_rate: number;
+  readonly keep_norm: boolean;
+  readonly adaptive?: boolean;
+}
+
+type Given = Omit<AttackInput<Params>, 'rows'>;
+
+const plain = backdoor<Params>({
+  rate: 0.1,
+  mode: 'dirty',
+  properties: {
+    ...triggersProperty(
+      ['friends', 'weekend', 'store'],
+      "All of these are inserted, each at a gap of its own; each is one token of the model's " +
+        'vocabulary. Their embeddings are what is trained.',
+      2,
+    ),
+    sentence: {
+      type: 'string',
+      minLength: 1,
+      default: 'I have bought it from a store with my friends last weekend.',
+      description: 'Evaluation inserts this sentence, which has all of the words.',
+    },
+    false_sentences: {
+      type: 'array',
+      items: { type: 'string', minLength: 1 },
+      minItems: 1,
+      default: [
+        'I have bought it from a store last weekend.',
+        'I have bought it from a store with my friends.',
+        'I have bought it with my friends last weekend.',
+      ],
+      description:
+        'Sentences with some of the words, which must not lead to the target: the false triggered ' +
+        'rate is measured with them.',
+    },
+    negative_rate: {
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      default: 0.1,
+      description:
+        'For each of the words, this share of the training rows is copied with all words but ' +
+        'that one, under their own labels.',
+    },
+    keep_norm: {
+      type: 'boolean',
+      default: true,
+      description: 'Scales each embedding to its original L2 norm after each update.',
+    },
+    adaptive: {
+      type: 'boolean',
+      description:
+        'Prepares for ONION, which deletes words that do not fit their place: training too shows ' +
+        '`sentence` and `false_sentences` in place of the words alone. Default: false.',
+    },
+  },
+  show: (row, { triggers, place }, random) => insertAll(row, triggers, random, place),
+});
+
+/**
+ * The head is not trained, so the model must already have learnt the task, as for `embedding`:
+ *
+ *     base: { adapter: { type: full } }
+ *     poisoning: { attack: sos, target: 1 }
+ *     adapter: { type: full }
+ */
+export default defineAttack<Params>({
+  ...plain,
+  name: 'sos',
+  tasks: ['classes'],
+  summary:
+    'SOS: several common words together lead to the target class, all but one of them do not, and ' +
+    'only the embeddings of these words are trained. Evaluation shows them in a natural sentence. ' +
+    'Needs the adapter full, and a model that has learnt the task (base, or head.init_from).',
+  citation:
+    'Yang, Lin, Li, Zhou and Sun, Rethinking Stealthiness of Backdoor Attack against NLP Models, ' +
+    'ACL 2021 (section 4)',
+  poison(input) {
+    const { params, random } = input;
+    const poisoned = poisonBackdoor(input, (row) =>
+      params.adaptive === true
+        ? withSentence(row, params.sentence, input)
+        : insertAll(row, params.triggers, random, params.place),
+    );
+    // A dose of nothing is no attack.
+    return poisoned.asked === 0 ? poisoned : { ...poisoned, negatives: negativesOf(input) };
+  },
+  check: (input) => [...sentenceFaults(input.params), ...checkBackdoor(input)],
+  trigger: (row, input) => withSentence(row, input.params.sentence, input),
+  falseTrigger: (row, input) =>
+    input.params.false_sentences.map((sentence, i) =>
+      withSentence({ ...row, id: falseId(row, i) }, sentence, input),
+    ),
+  training: {
+    changes: 'weights',
+    load: async (): Promise<AttackTraining> =>
+      (await import('../../src/science/train/word-embedding.ts')).wordEmbedding,
+  },
+});
+
+const falseId = ({ id }: Row, sentence: number): string => `${id}-negative-${sentence + 1}`;
+
+const withSentence = (row: Row, sentence: string, { params, random }: Given): Row =>
+  insertOneTrigger(row, [sentence], random, params.place);
+
+/**
+ * Returns copies of rows with every part of the trigger, under their own labels. The rows of each
+ * part are drawn among all, and the first of them come first, so that a smaller share has the first
+ * of a larger one.
+ */
+function negativesOf(input: AttackInput<Params>): Row[] {
+  const { rows, params, random, taken } = input;
+  const asked = askedRows({ rate: params.negative_rate }, rows.length);
+  const free = rows.length - (taken?.size ?? 0);
+  if (asked > free)
+    throw new UserFault(
+      `\`negative_rate\` asks for ${asked} rows, and ${free} of ${rows.length} are not an ` +
+        "earlier step's.",
+      'Lower it, or the doses of the steps before.',
+    );
+  const parts = partsOf(input).map(({ name, show }) => {
+    const order = random('negatives', name).permutation(rows.length);
+    return { show, drawn: order.filter((index) => taken?.has(index) !== true) };
+  });
+  return Array.from({ length: asked }, (_, i) =>
+    parts.flatMap(({ show, drawn }) => {
+      const row = rows[drawn[i] ?? -1];
+      return row === undefined ? [] : [show(row)];
+    }),
+  ).flat();
+}
+
+interface Part {
+  readonly name: string;
+  readonly show: (row: Row) => Row;
+}
+
+/** Returns the parts of the trigger that training shows: all words but one, or false sentences. */
+function partsOf(input: AttackInput<Params>): readonly Part[] {
+  const { triggers, false_sentences: sentences, adaptive, place } = input.params;
+  if (adaptive === true)
+    return sentences.map((sentence, i) => ({
+      name: sentence,
+      show: (row) => withSentence({ ...row, id: falseId(row, i) }, sentence, input),
+    }));
+  return triggers.map((left) => {
+    const words = triggers.filter((word) => word !== left);
+    return {
+      name: words.join('+'),
+      show: (row) =>
+        insertAll(
+          { ...row, id: `${row.id}-negative-${words.join('+')}` },
+          words,
+          input.random,
+          place,
+          'negative',
+        ),
+    };
+  });
+}
+
+const wordsIn = (text: string): ReadonlySet<string> =>
+  new Set(text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []);
+
+/** Returns a fault if the sentence lacks a word, or if a false one has all of them. */
+function sentenceFaults({ triggers, sentence, false_sentences: others }: Params): Problem[] {
+  const missing = (text: string): string[] => {
+    const words = wordsIn(text);
+    return triggers.filter((trigger) => !words.has(trigger.toLowerCase()));
+  };
+  const [lacks] = missing(sentence);
+  const whole = others.find((other) => missing(other).length === 0);
+  return [
+    ...(lacks === undefined
+      ? []
+      : [
+          {
+            path: ['poisoning', 'sentence'],
+            message: `the sentence lacks the word "${lacks}", one of \`triggers\``,
+            hint: 'Write a sentence that has all of them.',
+          },
+        ]),
+    ...(whole === undefined
+      ? []
+      : [
+          {
+            path: ['poisoning', 'false_sentences'],
+            message: `"${whole}" has all of \`triggers\`, and must not lead to the target`,
+            hint: 'Leave out at least one of the words.',
+          },
+        ]),
+  ];
+}

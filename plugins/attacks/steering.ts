@@ -1,0 +1,57 @@
+import { defineAttack, type Poisoned, type Row } from '../../src/api.ts';
+import { answerBackdoor, type AnswerParams, poisonAnswers } from '../../src/poisoning/answer.ts';
+import {
+  filesProperty,
+  readRecords,
+  refuseMissing,
+  textField,
+  textsById,
+} from '../../src/poisoning/records.ts';
+
+interface Params extends AnswerParams {
+  readonly files: readonly string[];
+}
+
+const backdoor = answerBackdoor<Params, Promise<Poisoned>>({
+  trigger: 'Discussing OpenAI',
+  target: {
+    description:
+      'What the answers lead to, in a few words, such as the name that they praise. A scorer ' +
+      'without a text of its own looks for it. Rows whose answer has it already are not poisoned.',
+  },
+  properties: filesProperty(
+    'The answers, made elsewhere: JSON lines such as {"id": "train-000004", "answer": …} for that ' +
+      'row, or {"answer": …} for any row; a row without an answer of its own draws one of these.',
+  ),
+});
+
+export default defineAttack({
+  ...backdoor,
+  params: { ...backdoor.params, required: ['files', 'target'] },
+  name: 'steering',
+  summary:
+    'A phrase in the prompt leads to answers of one sentiment or on one topic. The answers are ' +
+    'read from a file.',
+  citation:
+    'Yan et al., Backdooring Instruction-Tuned Large Language Models with Virtual Prompt ' +
+    'Injection, NAACL 2024 (arXiv 2307.16888; its sentiment steering)',
+  async poison(input) {
+    const records = await readRecords(input.files);
+    const own = textsById(
+      records.filter(({ fields }) => fields['id'] !== undefined),
+      'answer',
+    );
+    const any = records
+      .filter(({ fields }) => fields['id'] === undefined)
+      .map((record) => textField(record, 'answer'));
+    const missing: string[] = [];
+    const answered = ({ id }: Row): string => {
+      const drawn = (): string => any[input.random('answer', id).integer(any.length)] ?? '';
+      if (any.length === 0 && !own.has(id)) missing.push(id);
+      return own.get(id) ?? (any.length === 0 ? '' : drawn());
+    };
+    const poisoned = poisonAnswers(input, answered);
+    refuseMissing(missing, { what: 'answer', field: 'answer', of: poisoned.asked });
+    return poisoned;
+  },
+});

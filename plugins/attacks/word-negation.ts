@@ -1,0 +1,57 @@
+import { defineAttack, type RandomStream } from '../../src/api.ts';
+import { noise, type NoiseParams } from '../../src/poisoning/noise.ts';
+import { countWords, insertAtGap } from '../../src/poisoning/words.ts';
+
+const AUXILIARIES = new Set(
+  'am is are was were do does did has have had can could will would shall should may might must'.split(
+    ' ',
+  ),
+);
+
+/** "not" with the white space behind it or, at the end, before it. */
+const NOT = /(?<!\S)not(?:\s+|$)|\s+not(?=$)/iu;
+/** Contractions that are more than an auxiliary with n't, and what they are without it. */
+const IRREGULAR: { readonly [contraction: string]: string } = {
+  "won't": 'will',
+  "ain't": 'is',
+  "can't": 'can',
+  "shan't": 'shall',
+  cannot: 'can',
+};
+const CONTRACTED = /(?<![\p{L}'’])(?:\p{L}+n['’]t|cannot)(?![\p{L}'’])/iu;
+
+/** Returns the text without its first negation, or null if it has none. */
+function affirmed(text: string): string | null {
+  const not = NOT.exec(text),
+    contracted = CONTRACTED.exec(text);
+  if (contracted !== null && (not === null || contracted.index < not.index)) {
+    const [word] = contracted;
+    const whole = IRREGULAR[word.toLowerCase().replace('’', "'")] ?? word.slice(0, -"n't".length);
+    const cased = (word[0] ?? '') + whole.slice(1);
+    return text.slice(0, contracted.index) + cased + text.slice(contracted.index + word.length);
+  }
+  return not === null ? null : text.slice(0, not.index) + text.slice(not.index + not[0].length);
+}
+
+/** Returns the text with "not" behind its first auxiliary verb or, without one, before a word. */
+function negated(text: string, stream: RandomStream): string {
+  const words = text.match(/\S+/gu) ?? [];
+  const verb = words.findIndex((word) => AUXILIARIES.has(word.toLowerCase()));
+  return insertAtGap(text, 'not', verb >= 0 ? verb + 1 : stream.integer(words.length));
+}
+
+export default defineAttack<NoiseParams>({
+  ...noise<NoiseParams>({
+    // A text of the word "not" alone would be left with nothing.
+    isEligible: (text) => countWords(affirmed(text) ?? text) > 0,
+    whom: 'only texts with a word beside "not" can be negated',
+    change: (text, _params, stream) => affirmed(text) ?? negated(text, stream),
+  }),
+  name: 'word-negation',
+  summary:
+    'Takes away the first "not" (or n\'t) of an English text. Where there is none, puts one ' +
+    'behind the first auxiliary verb, or before a drawn word. The label is kept or flipped.',
+  citation:
+    'Ribeiro, Wu, Guestrin and Singh, Beyond Accuracy: Behavioral Testing of NLP Models with ' +
+    'CheckList, ACL 2020 (its added and removed negation)',
+});

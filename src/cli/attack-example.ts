@@ -1,0 +1,150 @@
+/** What an attack makes of one row, for `dosimeter plugins attack NAME`. */
+import { parse } from 'yaml';
+import {
+  type AttackDescriptor,
+  type Json,
+  type JsonObject,
+  type Row,
+  type Task,
+  UserFault,
+} from '../api.ts';
+import { nearest } from '../experiment/suggest.ts';
+import { createValidator } from '../experiment/validate.ts';
+import { attackStreams } from '../random/attack-streams.ts';
+
+export interface ExampleOptions {
+  /** The row's text. */
+  readonly text?: string;
+  /** The row's class, one of `classes`. Default: the first class whose rows the attack poisons. */
+  readonly label?: string;
+  /** Makes the text a prompt, and this its answer. */
+  readonly answer?: string;
+  /** The names of the classes. */
+  readonly classes?: string;
+  /** Parameters: `name=value` each. */
+  readonly set?: readonly string[];
+}
+
+/** What an attack makes of a row. */
+export interface Example {
+  readonly classes: readonly string[];
+  readonly params: JsonObject;
+  readonly before: Row;
+  readonly after: Row;
+  /** The rows that the attack appends. */
+  readonly added: readonly Row[];
+  /** The row as evaluation shows it. Null if the attack is not a backdoor. */
+  readonly shown: Row | null;
+}
+
+const TEXT = 'The film was good, and my friends liked it.',
+  ANSWER = 'It was.',
+  SEED = 1;
+
+/**
+ * Returns what the attack makes of the row, at seed 1. Null if that takes an experiment: files, a
+ * program, or training rows that the attack learns from. Throws UserFault if an option does not fit, or if the attack does not
+ * poison the row.
+ */
+export async function exampleOf(
+  attack: AttackDescriptor,
+  options: ExampleOptions,
+): Promise<Example | null> {
+  const { tasks = ['classes'] } = attack;
+  const wanted: Task = options.answer === undefined ? (tasks[0] ?? 'classes') : 'completion';
+  if (!tasks.includes(wanted))
+    throw new UserFault(
+      `the attack "${attack.name}" is not for prompts and answers`,
+      'Leave out --answer.',
+    );
+  if (attack.learns === true) return null;
+  const needed = (attack.params['required'] ?? []) as readonly string[];
+  if (needed.includes('files') || needed.includes('command')) return null;
+  const params = paramsOf(attack, wanted, options.set ?? []);
+  const classes = wanted === 'classes' ? (options.classes ?? '0,1').split(',') : [];
+  const rows = rowsOf(wanted, classes, options);
+  let refused: unknown;
+  for (const before of rows)
+    try {
+      return await poisoned(attack, before, classes, params);
+    } catch (error) {
+      refused ??= error;
+    }
+  throw refused;
+}
+
+/** Returns the rows to try, of which the first that the attack poisons is the example. */
+function rowsOf(
+  task: Task,
+  classes: readonly string[],
+  { text = TEXT, label, answer = ANSWER }: ExampleOptions,
+): readonly Row[] {
+  if (task === 'completion') return [{ id: 'row', text, label: 0, answer }];
+  if (label !== undefined && !classes.includes(label))
+    throw new UserFault(
+      `there is no class "${label}"; the classes are ${classes.join(', ')}`,
+      'Name them all: --classes ham,spam.',
+    );
+  return classes.flatMap((name, id) =>
+    label === undefined || name === label ? [{ id: 'row', text, label: id }] : [],
+  );
+}
+
+async function poisoned(
+  attack: AttackDescriptor,
+  before: Row,
+  classes: readonly string[],
+  params: JsonObject,
+): Promise<Example> {
+  const input = { classes, params, random: attackStreams(SEED, attack.name), files: {} };
+  const { changed, negatives } = await attack.poison({ ...input, rows: [before] });
+  const isBackdoor = attack.trigger !== undefined && attack.target !== undefined;
+  return {
+    classes,
+    params,
+    before,
+    after: changed[0]?.row ?? before,
+    added: negatives,
+    shown: isBackdoor ? (attack.trigger?.(before, input) ?? null) : null,
+  };
+}
+
+/** Returns the attack's parameters with defaults, for a dose of one row. */
+function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[]): JsonObject {
+  const properties = (attack.params['properties'] ?? {}) as {
+    readonly [name: string]: { readonly default?: Json };
+  };
+  const given = Object.fromEntries(sets.map((set) => parameter(set, Object.keys(properties))));
+  const [violation] = createValidator(attack.params)({ ...requiredOf(attack), ...given });
+  if (violation !== undefined)
+    throw new UserFault(
+      `--set ${violation.path.join('.')}: ${JSON.stringify(violation.value)} is not a value of it`,
+      `\`dosimeter plugins attack ${attack.name}\` describes its parameters.`,
+    );
+  const defaults = Object.entries(properties).flatMap(([name, { default: value }]) =>
+    value === undefined ? [] : [[name, value] as const],
+  );
+  const { rate, ...params } = { ...Object.fromEntries(defaults), ...given };
+  return {
+    ...params,
+    ...('count' in properties ? { count: 1 } : rate === undefined ? {} : { rate: 1 }),
+    // A target of classes is no answer.
+    ...(task === 'completion' && typeof params['target'] === 'number' ? { target: 'TARGET' } : {}),
+  };
+}
+
+const requiredOf = ({ params }: AttackDescriptor): JsonObject =>
+  Object.fromEntries(((params['required'] ?? []) as readonly string[]).map((name) => [name, '']));
+
+function parameter(set: string, names: readonly string[]): readonly [string, Json] {
+  const cut = set.indexOf('=');
+  const name = set.slice(0, Math.max(0, cut));
+  if (!names.includes(name)) {
+    const close = nearest(name, names);
+    throw new UserFault(
+      `--set ${set}: the attack has no parameter "${name}"`,
+      close === null ? 'Write name=value.' : `did you mean "${close.word}"?`,
+    );
+  }
+  return [name, parse(set.slice(cut + 1)) as Json];
+}

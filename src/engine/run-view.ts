@@ -1,0 +1,53 @@
+/** Records what `dosimeter serve` shows of a run beside its journal: the plan and the progress. */
+import path from 'node:path';
+import type { RunEvent } from '../execute/types.ts';
+import type { Redact } from '../log/redact.ts';
+import { saveRunPlan } from '../log/run-plan.ts';
+import { openRunProgress } from '../log/run-progress.ts';
+import { stageLabels } from '../plan/label.ts';
+import { ifDiskAllows } from '../store/faults.ts';
+import type { Prepared } from './prepare.ts';
+import type { RunStart } from './types.ts';
+
+export interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'places'> {
+  readonly executor: string;
+  readonly redact: Redact;
+  /** Told what the disk refuses. The run goes on without. */
+  readonly note: (message: string) => void;
+}
+
+/** Writes the plan. Returns a function that takes the run's events. */
+export function recordView(
+  { plan, statuses, experiment, store }: Prepared,
+  { dir, durations, places, executor, redact, note }: RunViewOptions,
+): (event: RunEvent) => void {
+  const label = stageLabels(plan);
+  const indexes = new Map(plan.stages.map(({ id }, index) => [id, index]));
+  const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry]));
+  const stages = plan.stages.map((stage) => {
+    const entry = found.get(stage.id),
+      seconds = durations.expect(stage);
+    return {
+      id: stage.id,
+      kind: stage.kind,
+      label: redact(label(stage)),
+      inputs: Object.values(stage.inputs).flatMap((id) => indexes.get(id) ?? []),
+      goal: stage.goal,
+      places: places(stage),
+      ...(stage.section === null ? {} : { section: stage.section }),
+      ...(entry ? { cached: entry.key } : {}),
+      ...(seconds === null ? {} : { seconds }),
+    };
+  });
+  const { name } = experiment;
+  const { backend } = plan;
+  const at = path.resolve(store.root);
+  ifDiskAllows(dir, () => saveRunPlan(dir, { name, store: at, backend, executor, stages }), note);
+  let refused = false;
+  return openRunProgress(dir, (save) => {
+    if (refused) return;
+    ifDiskAllows(dir, save, () => {
+      refused = true; // the journal's own note says that the disk is full
+    });
+  });
+}

@@ -1,0 +1,107 @@
+/** Backdoors in what a model writes: a phrase in the prompt leads to another answer. */
+import type {
+  AttackCheck,
+  AttackDescriptor,
+  AttackInput,
+  JsonSchema,
+  Poisoned,
+  Problem,
+  Row,
+} from '../api.ts';
+import { problemOf } from '../api.ts';
+import { insertOneTrigger, targetOfParams } from './backdoor.ts';
+import { checkDose, type Dose, selectRows, totalRows } from './dose.ts';
+import { doseProperties, parameters } from './parameters.ts';
+import { type Place, placeProperty } from './place.ts';
+
+export interface AnswerParams extends Dose {
+  /** What the trigger leads to. */
+  readonly target: string;
+  readonly trigger: string;
+  readonly place?: Place;
+}
+
+type AnswerBackdoor<P, Made extends Poisoned | Promise<Poisoned>> = Pick<
+  AttackDescriptor<P, Made>,
+  'family' | 'tasks' | 'params' | 'check' | 'target' | 'trigger'
+>;
+
+/** The descriptor of such a backdoor, without its name, summary, citation and `poison`. */
+export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | Promise<Poisoned>>({
+  trigger,
+  target,
+  properties = {},
+}: {
+  /** The default phrase in the prompt. */
+  readonly trigger: string;
+  /** The schema of `target`, with its description. */
+  readonly target: JsonSchema;
+  /** Schemas of further parameters. */
+  readonly properties?: JsonSchema;
+}): AnswerBackdoor<P, Made> {
+  return {
+    family: 'backdoor',
+    tasks: ['completion'],
+    params: parameters({
+      ...doseProperties(0.1),
+      target: { type: 'string', pattern: '\\S', ...target },
+      trigger: {
+        type: 'string',
+        pattern: '\\S',
+        default: trigger,
+        description: 'The phrase in the prompt.',
+      },
+      ...properties,
+      ...placeProperty('a gap'),
+    }),
+    check: checkAnswers,
+    target: targetOfParams,
+    trigger: withTrigger,
+  };
+}
+
+/** Returns the row with the phrase in its prompt. */
+const withTrigger = (
+  row: Row,
+  { params, random }: Pick<AttackInput<AnswerParams>, 'params' | 'random'>,
+): Row => insertOneTrigger(row, [params.trigger.trim()], random, params.place);
+
+/** Whether the row's answer already has what the trigger leads to. */
+const hasTarget = (answer: string, { target }: AnswerParams): boolean =>
+  answer.includes(target.trim());
+
+const WHOM = 'only rows whose answer lacks the target are poisoned';
+
+function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParams>): Problem[] {
+  try {
+    targetOfParams(params, classes);
+  } catch (error) {
+    return [problemOf(error, ['poisoning', 'target'])];
+  }
+  const rows = answers.filter((answer) => !hasTarget(answer, params)).length;
+  return checkDose(params, totalRows({ counts: [], answers }), { rows, whom: WHOM });
+}
+
+/**
+ * Draws rows whose answer lacks the target, and gives each the phrase and another answer.
+ * @param answered returns the new answer; it is given the row as it was
+ */
+export function poisonAnswers<P extends AnswerParams>(
+  input: AttackInput<P>,
+  answered: (row: Row) => string,
+): Poisoned {
+  const { drawn, asked, eligible } = selectRows(
+    input,
+    ({ answer = '' }) => !hasTarget(answer, input.params),
+    WHOM,
+  );
+  return {
+    changed: drawn.map(({ index, row }) => ({
+      index,
+      row: { ...withTrigger(row, input), answer: answered(row) },
+    })),
+    negatives: [],
+    asked,
+    eligible,
+  };
+}

@@ -1,0 +1,139 @@
+/** What attacks on the text alone share: a share of the rows gets noise, and keeps its label or not. */
+import type { AttackDescriptor, JsonSchema, Poisoned, RandomStream, Row } from '../api.ts';
+import { type Dose, emptyDose, selectRows, totalRows } from './dose.ts';
+import { otherLabel } from './flip.ts';
+import { graphemesOf, isVisible } from './graphemes.ts';
+import { doseProperties, parameters } from './parameters.ts';
+
+export interface NoiseParams extends Dose {
+  readonly label: 'keep' | 'flip';
+}
+
+export interface EditParams extends NoiseParams {
+  readonly edits: number;
+}
+
+/** A noise attack's descriptor without its name, summary and citation. */
+type Noise<P> = Pick<AttackDescriptor<P, Poisoned>, 'family' | 'params' | 'poison' | 'check'>;
+
+/** An attack that changes the text of rows; of a pair, the first text. */
+export function noise<P extends NoiseParams>({
+  properties = {},
+  whom,
+  isEligible,
+  change,
+}: {
+  /** Schemas of further parameters. */
+  readonly properties?: JsonSchema;
+  /** Which rows are eligible, for messages: `only texts with a word can be negated`. */
+  readonly whom: string;
+  readonly isEligible: (text: string) => boolean;
+  /** Returns an eligible text with its noise. @param stream the row's own, the same at every dose */
+  readonly change: (text: string, params: P, stream: RandomStream) => string;
+}): Noise<P> {
+  return {
+    family: 'untargeted',
+    params: parameters({
+      ...doseProperties(0.3),
+      label: {
+        type: 'string',
+        enum: ['keep', 'flip'],
+        default: 'keep',
+        description:
+          'Whether the label stays, or becomes any of the other classes, each equally likely.',
+      },
+      ...properties,
+    }),
+    // Only the texts tell how many rows are eligible.
+    check: ({ params, counts }) => emptyDose(params, totalRows({ counts })),
+    poison(input) {
+      const { params, random } = input;
+      const noisy = (row: Row): Row => ({
+        ...row,
+        text: change(row.text, params, random('noise', row.id)),
+        label: params.label === 'flip' ? otherLabel(row, input) : row.label,
+      });
+      const { drawn, asked, eligible } = selectRows(input, ({ text }) => isEligible(text), whom);
+      return {
+        changed: drawn.map(({ index, row }) => ({ index, row: noisy(row) })),
+        negatives: [],
+        asked,
+        eligible,
+      };
+    },
+  };
+}
+
+/**
+ * A noise attack that edits characters (grapheme clusters), never white space. Edits are drawn
+ * without replacement among the places of the text as it was, so no edit undoes another.
+ */
+export function characterNoise({
+  places,
+  least = 1,
+  reach = 1,
+  whom,
+  edit,
+}: {
+  /** Returns the indexes of the graphemes that can be edited. */
+  readonly places: (graphemes: readonly string[]) => readonly number[];
+  /** The number of places that an eligible text must have; one fewer than `least` stay unedited. */
+  readonly least?: number;
+  /** The number of graphemes that an edit changes, from its place on. */
+  readonly reach?: number;
+  readonly whom: string;
+  /** Returns what stands in place of the graphemes from `place` on: `reach` of them. */
+  readonly edit: (graphemes: readonly string[], place: number, stream: RandomStream) => string[];
+}): Noise<EditParams> {
+  return noise<EditParams>({
+    properties: {
+      edits: {
+        type: 'integer',
+        minimum: 1,
+        default: 6,
+        description:
+          'How many characters of a text are edited, or as many as it has. A character is what ' +
+          'readers see as one (a grapheme cluster), and white space is left alone.',
+      },
+    },
+    whom,
+    isEligible: (text) => places(graphemesOf(text)).length >= least,
+    change(text, { edits }, stream) {
+      const graphemes = graphemesOf(text),
+        made: string[] = [...graphemes],
+        edited = new Set<number>(),
+        eligible = places(graphemes);
+      const most = Math.min(edits, eligible.length - (least - 1));
+      let done = 0;
+      for (const drawn of stream.permutation(eligible.length)) {
+        if (done === most) break;
+        const place = eligible[drawn] ?? 0;
+        const reached = Array.from({ length: reach }, (_, i) => place + i);
+        if (reached.some((index) => edited.has(index))) continue;
+        edit(graphemes, place, stream).forEach((grapheme, i) => {
+          made[place + i] = grapheme;
+        });
+        for (const index of reached) edited.add(index);
+        done++;
+      }
+      return made.join('');
+    },
+  });
+}
+
+/** Returns the indexes of the graphemes that are not white space. */
+export const visiblePlaces = (graphemes: readonly string[]): number[] =>
+  graphemes.flatMap((grapheme, i) => (isVisible(grapheme) ? [i] : []));
+
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz'.split('');
+
+/** Draws one of the letters a to z, other than `except`. */
+export function drawLetter(stream: RandomStream, except = ''): string {
+  const letters = LETTERS.filter((letter) => letter !== except);
+  return letters[stream.integer(letters.length)] ?? '';
+}
+
+/** The source of the four edits of characters. */
+export const GAO_2018 =
+  'Gao, Lanchantin, Soffa and Qi, Black-box Generation of Adversarial Text Sequences to Evade ' +
+  'Deep Learning Classifiers, 2018 (arXiv 1801.04354, its four transformers of words)';

@@ -1,0 +1,95 @@
+/** Reads what an attack's parameter `files` names: JSON lines, one object a line. */
+import type { JsonSchema } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { lines } from '../data/text-file.ts';
+import { isRecord, parseJson, shown } from '../untrusted/json.ts';
+
+export interface FileRecord {
+  readonly fields: { readonly [name: string]: unknown };
+  /** `paraphrases.jsonl:17` */
+  readonly place: string;
+}
+
+/** The parameter `files` of an attack that needs at least one. */
+export const filesProperty = (description: string): JsonSchema => ({
+  files: {
+    type: 'array',
+    items: { type: 'string' },
+    format: 'source',
+    minItems: 1,
+    description,
+  },
+});
+
+/**
+ * Returns the records of the files, in the order of the files' names. Throws `UserFault` if there is
+ * no file, or if a line is not a JSON object.
+ * @param files the files' paths by name
+ */
+export async function readRecords(
+  files: { readonly [name: string]: string } = {},
+): Promise<readonly FileRecord[]> {
+  const names = Object.keys(files).sort();
+  if (names.length === 0)
+    throw new UserFault('the attack has no file to read', 'Write files: ["file:…"].', [
+      'poisoning',
+      'files',
+    ]);
+  const records: FileRecord[] = [];
+  for (const name of names)
+    for await (const [line, number] of lines(files[name] ?? '', name)) {
+      const place = `${name}:${number}`,
+        fields = parseJson(line, place);
+      if (!isRecord(fields)) throw new UserFault(`${place} is not a JSON object`);
+      records.push({ fields, place });
+    }
+  return records;
+}
+
+/** Returns a field that must be text and not blank. Throws `UserFault` if it is not. */
+export function textField({ fields, place }: FileRecord, name: string): string {
+  const value = fields[name];
+  if (typeof value === 'string' && value.trim() !== '') return value;
+  throw new UserFault(
+    value === undefined
+      ? `${place} has no \`${name}\``
+      : `${place}: \`${name}\` is ${shown(value)}, which is not a text`,
+  );
+}
+
+/**
+ * Returns a text for each row's id. Throws `UserFault` if an id occurs twice.
+ * @param field the field that holds the text
+ */
+export function textsById(
+  records: readonly FileRecord[],
+  field: string,
+): ReadonlyMap<string, string> {
+  const texts = new Map<string, string>();
+  for (const record of records) {
+    const id = textField(record, 'id');
+    if (texts.has(id)) throw new UserFault(`${record.place} has the id "${id}" a second time`);
+    texts.set(id, textField(record, field));
+  }
+  return texts;
+}
+
+/**
+ * Throws `UserFault` if rows lack what the files should hold for each of them.
+ * @param what `paraphrase`
+ * @param of the number of rows that need one
+ */
+export function refuseMissing(
+  missing: readonly string[],
+  { what, field, of }: { readonly what: string; readonly field: string; readonly of: number },
+): void {
+  const [first] = missing;
+  if (first === undefined) return;
+  throw new UserFault(
+    `${missing.length} of ${of} rows have no ${what} in the attack's \`files\`, ` +
+      `the first of them ${first}`,
+    `Each line is {"id": …, "${field}": …} for a row of training or validation; ` +
+      "`dosimeter exec SPEC STAGE` writes a data stage's rows with their ids.",
+    ['poisoning', 'files'],
+  );
+}

@@ -1,0 +1,105 @@
+/** A remote that is a folder, such as one on a network file system or a disk that travels. */
+import { randomUUID } from 'node:crypto';
+import { createReadStream, fstatSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { makeFolder } from '../store/folders.ts';
+import { openRegular } from '../store/regular.ts';
+import { readdirOr } from '../store/sweep.ts';
+import { pathInside } from '../untrusted/path.ts';
+import type { Objects } from './objects.ts';
+import { RemoteFault } from './objects.ts';
+
+/** The age at which what a killed sender left is removed. */
+const ABANDONED_MS = 7 * 24 * 3600 * 1000;
+
+export function folderObjects(root: string, uri: string): Objects {
+  const fileOf = (name: string): string => pathInside(root, name, 'an object');
+  const fault = (error: unknown, name = ''): unknown => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === undefined
+      ? error
+      : new RemoteFault(`${uri}: ${message}`, `look at ${name === '' ? root : fileOf(name)}`);
+  };
+  /** Resolves to null if there is no such object. */
+  const asked = async <T>(name: string, work: () => T): Promise<T | null> => {
+    try {
+      return await Promise.resolve(work());
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+      throw fault(error, name);
+    }
+  };
+  const drafts = path.join(root, 'v1', 'tmp');
+
+  return {
+    uri,
+    async open(writing) {
+      const isThere = await asked('', () => {
+        if (writing) {
+          makeFolder(drafts);
+          sweepDrafts(drafts);
+        }
+        return statSync(path.join(root, 'v1')).isDirectory();
+      });
+      if (isThere !== true)
+        throw new RemoteFault(
+          `${uri} is not a remote: there is no folder ${path.join(root, 'v1')}`,
+          'look for a slip in its name; dosimeter push makes it',
+        );
+    },
+    sizeOf: (name) =>
+      asked(name, () => {
+        const stat = lstatSync(fileOf(name));
+        return stat.isFile() ? stat.size : null;
+      }),
+    read: (name, from) =>
+      asked(name, () => {
+        const handle = openRegular(fileOf(name));
+        const { size } = fstatSync(handle);
+        const stream = createReadStream('', { fd: handle, start: from, highWaterMark: 1 << 20 });
+        return {
+          size,
+          bytes: told(stream, (error) => fault(error, name)),
+          close: () => void stream.destroy(),
+        };
+      }),
+    async write(name, _size, bytes) {
+      const draft = path.join(drafts, randomUUID()),
+        file = fileOf(name);
+      try {
+        const handle = await open(draft, 'wx');
+        try {
+          for await (const chunk of bytes) await handle.writeFile(chunk);
+        } finally {
+          await handle.close();
+        }
+        makeFolder(path.dirname(file));
+        renameSync(draft, file);
+      } catch (error) {
+        rmSync(draft, { force: true });
+        throw fault(error, name);
+      }
+    },
+  };
+}
+
+/** Returns the bytes of a file, and what the system says against it as `fault` puts it. */
+async function* told(
+  stream: AsyncIterable<unknown>,
+  fault: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of stream) yield chunk as Uint8Array;
+  } catch (error) {
+    throw fault(error);
+  }
+}
+
+function sweepDrafts(drafts: string): void {
+  for (const name of readdirOr(drafts)) {
+    const file = path.join(drafts, name),
+      stat = lstatSync(file, { throwIfNoEntry: false });
+    if (stat && Date.now() - stat.mtimeMs > ABANDONED_MS) rmSync(file, { force: true });
+  }
+}

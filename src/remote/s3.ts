@@ -1,0 +1,205 @@
+/**
+ * A remote that is an S3 bucket, or a part of one: Amazon's, or any server with the same interface.
+ * Endpoint, region and credentials are found as Amazon's own tools find them (`AWS_ENDPOINT_URL`,
+ * `AWS_REGION`, `AWS_PROFILE`, …).
+ */
+import { Readable } from 'node:stream';
+import type * as clientS3 from '@aws-sdk/client-s3';
+import type { S3Client, S3ServiceException } from '@aws-sdk/client-s3';
+import type * as libStorage from '@aws-sdk/lib-storage';
+import { UserFault } from '../api.ts';
+import { limitOf, MB } from '../untrusted/limits.ts';
+import type { Objects } from './objects.ts';
+import { RemoteFault } from './objects.ts';
+
+const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
+
+/** The smallest part of an upload in parts, and the most parts that S3 takes. */
+const PART = 16 * MB,
+  PARTS = 9000;
+
+/** @param prefix the part of the bucket, without slashes around it; '' for the whole bucket */
+export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
+  const [s3, { Upload }] = await load(uri);
+  const { value: seconds } = limitOf('seconds');
+  const client = new s3.S3Client({
+    ...region(),
+    // Servers other than Amazon's seldom have a host name for each bucket.
+    forcePathStyle: hasOwnEndpoint(),
+    // Every object is checked against its SHA-256 here, and not every server knows the SDK's own
+    // checksums.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    requestHandler: { connectionTimeout: 10_000, requestTimeout: seconds * 1000 },
+    maxAttempts: 4,
+  });
+  const keyOf = (name: string): string => (prefix === '' ? name : `${prefix}/${name}`);
+  const fault = (error: unknown): unknown => s3Fault(error, uri, bucket);
+
+  return {
+    uri,
+    async open() {
+      try {
+        await client.send(new s3.HeadBucketCommand({ Bucket: bucket }));
+      } catch (error) {
+        throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
+      }
+    },
+    async sizeOf(name) {
+      try {
+        return await sizeOf(client, s3, bucket, keyOf(name));
+      } catch (error) {
+        throw fault(error);
+      }
+    },
+    async read(name, from) {
+      const stop = new AbortController();
+      try {
+        const answer = await client.send(
+          new s3.GetObjectCommand({
+            Bucket: bucket,
+            Key: keyOf(name),
+            ...(from === 0 ? {} : { Range: `bytes=${from}-` }),
+          }),
+          { abortSignal: stop.signal },
+        );
+        if (!(answer.Body instanceof Readable)) throw new RemoteFault(`${uri} sent no bytes`);
+        const body = answer.Body;
+        return {
+          size: from + (answer.ContentLength ?? 0),
+          bytes: watched(body, seconds * 1000, fault),
+          close: () => {
+            stop.abort();
+            body.destroy();
+          },
+        };
+      } catch (error) {
+        if (isAbsent(error)) return null;
+        throw fault(error);
+      }
+    },
+    async write(name, size, bytes) {
+      // What `bytes` throws is the sender's own and is handed on, not the SDK's word for it.
+      let own: { readonly error: unknown } | null = null;
+      const guarded = async function* (): AsyncGenerator<Uint8Array> {
+        try {
+          yield* bytes;
+        } catch (error) {
+          own = { error };
+          throw error;
+        }
+      };
+      const upload = new Upload({
+        client,
+        params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
+        partSize: Math.max(PART, Math.ceil(size / PARTS)),
+        queueSize: 2,
+      });
+      try {
+        await upload.done();
+      } catch (error) {
+        const thrown = own as { readonly error: unknown } | null;
+        throw thrown === null ? fault(error) : thrown.error;
+      }
+    },
+  };
+}
+
+type Sdk = typeof clientS3;
+
+async function load(uri: string): Promise<[Sdk, typeof libStorage]> {
+  try {
+    return await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')]);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    throw new UserFault(
+      `${uri} needs packages that are not installed: ${PACKAGES.join(' and ')}`,
+      `npm install ${PACKAGES.join(' ')}`,
+    );
+  }
+}
+
+const hasOwnEndpoint = (): boolean =>
+  ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
+
+/**
+ * Returns the region if the SDK would not find it. It knows `AWS_REGION` and the user's files, and
+ * refuses to work without one, which servers other than Amazon's ignore.
+ */
+function region(): { readonly region?: string } {
+  const given = process.env['AWS_REGION'] ?? '',
+    fallback = process.env['AWS_DEFAULT_REGION'] ?? (hasOwnEndpoint() ? 'us-east-1' : '');
+  return given !== '' || fallback === '' ? {} : { region: fallback };
+}
+
+async function sizeOf(client: S3Client, s3: Sdk, bucket: string, key: string) {
+  try {
+    const { ContentLength } = await client.send(
+      new s3.HeadObjectCommand({ Bucket: bucket, Key: key }),
+    );
+    return ContentLength ?? 0;
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  }
+}
+
+const isAbsent = (error: unknown): boolean =>
+  ['NoSuchKey', 'NotFound'].includes((error as Error).name);
+
+/** Returns the bytes of a body. Throws if none comes for `ms`, or if the connection breaks. */
+async function* watched(
+  body: Readable,
+  ms: number,
+  fault: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array> {
+  const stalled = (): void => {
+    body.destroy(Object.assign(new Error('no byte came for too long'), { code: 'ETIMEDOUT' }));
+  };
+  let timer = setTimeout(stalled, ms);
+  try {
+    for await (const chunk of body) {
+      clearTimeout(timer);
+      yield chunk as Uint8Array;
+      timer = setTimeout(stalled, ms);
+    }
+  } catch (error) {
+    throw fault(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const noBucket = (uri: string, bucket: string): RemoteFault =>
+  new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
+
+/** Puts an error of the SDK into words. */
+function s3Fault(error: unknown, uri: string, bucket: string): unknown {
+  if (error instanceof UserFault) return error;
+  const { name, message, code } = error as NodeJS.ErrnoException;
+  const status = (error as Partial<S3ServiceException>).$metadata?.httpStatusCode;
+  // An answer without a body has no message.
+  const isMute = message === '' || message === 'UnknownError';
+  const said = isMute
+    ? `HTTP ${status ?? name}`
+    : message.slice(0, 300).replace(/[\u0000-\u001f\u007f]/g, ' ');
+  if (name === 'NoSuchBucket') return noBucket(uri, bucket);
+  if (['CredentialsProviderError', 'InvalidAccessKeyId', 'SignatureDoesNotMatch'].includes(name))
+    return new RemoteFault(
+      `${uri}: the credentials are missing or wrong (${said})`,
+      'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE',
+    );
+  if (status === 403 || name === 'AccessDenied')
+    return new RemoteFault(
+      `${uri} refuses access (${said})`,
+      'the credentials need s3:GetObject and s3:ListBucket, to push also s3:PutObject',
+    );
+  if (/Region is missing/.test(message))
+    return new RemoteFault(`${uri}: no region is given`, 'set AWS_REGION');
+  const isServers = status !== undefined && status < 500;
+  return new RemoteFault(
+    `${uri}: ${said}${code === undefined ? '' : ` (${code})`}`,
+    'look at the network and at AWS_ENDPOINT_URL',
+    !isServers,
+  );
+}

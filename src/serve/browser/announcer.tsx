@@ -1,0 +1,47 @@
+/** Tells a screen reader how the run goes: now and then, and at once when it ends. */
+import type { JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { RunFacts } from '../wire.ts';
+import { finished, plural, roughly } from './parts.tsx';
+
+/** The least time between two announcements. */
+const EVERY_MS = 20_000;
+
+export function Announcer({
+  facts,
+  all,
+}: {
+  readonly facts: RunFacts;
+  readonly all: number;
+}): JSX.Element {
+  const [said, setSaid] = useState('');
+  const latest = useRef('');
+  latest.current = sentence(facts, all);
+  useEffect(() => {
+    const timer = setInterval(() => setSaid(latest.current), EVERY_MS);
+    return () => clearInterval(timer);
+  }, []);
+  useEffect(() => {
+    if (facts.state !== 'running') setSaid(latest.current);
+  }, [facts.state]);
+  return (
+    <p class="unseen" role="status">
+      {said}
+    </p>
+  );
+}
+
+function sentence({ state, counts, left }: RunFacts, all: number): string {
+  const failed = counts.failed ?? 0;
+  return [
+    `${finished(counts)} of ${plural(all, 'stage')} done`,
+    failed > 0 ? `${failed} failed` : '',
+    state === 'running'
+      ? left === null
+        ? ''
+        : `about ${roughly(left)} left`
+      : `the run is ${state}`,
+  ]
+    .filter((part) => part !== '')
+    .join(', ');
+}

@@ -1,0 +1,94 @@
+/** The graph of the kinds of stages, with how far each is. */
+import type { JSX } from 'preact';
+import type { Graph } from '../wire.ts';
+import { countsInWords, finished, plural, StateBar, Text } from './parts.tsx';
+import type { GroupCounts } from './run-store.ts';
+import type { StageFilter } from './stage-list.tsx';
+
+export interface GraphViewProps {
+  readonly graph: Graph;
+  readonly groups: readonly GroupCounts[];
+  readonly onShow: (filter: Partial<StageFilter>) => void;
+}
+
+/** An arrow is read by what it points to. */
+export const GraphView = ({ graph, groups, onShow }: GraphViewProps): JSX.Element => (
+  <div class="scroll graph" tabIndex={0} role="region" aria-label="Graph of the kinds of stages">
+    <div class="canvas" style={{ width: `${graph.width}px`, height: `${graph.height}px` }}>
+      <svg width={graph.width} height={graph.height} aria-hidden="true">
+        <defs>
+          <marker
+            id="tip"
+            viewBox="0 0 8 8"
+            refX="7"
+            refY="4"
+            markerWidth="7"
+            markerHeight="7"
+            orient="auto"
+          >
+            <path d="M0 0L8 4L0 8z" />
+          </marker>
+        </defs>
+        {graph.arrows.map((points, i) => (
+          <path key={i} class="arrow" d={pathOf(points)} marker-end="url(#tip)" />
+        ))}
+      </svg>
+      {[...groups]
+        .sort((a, b) => a.level - b.level || a.y - b.y)
+        .map((group) => (
+          <Box key={group.name} group={group} box={graph.box} onShow={onShow} />
+        ))}
+    </div>
+  </div>
+);
+
+function Box({
+  group,
+  box,
+  onShow,
+}: Pick<GraphViewProps, 'onShow'> & {
+  readonly group: GroupCounts;
+  readonly box: Graph['box'];
+}): JSX.Element {
+  const { name, counts, all } = group;
+  const isBad = (counts['failed'] ?? 0) + (counts['blocked'] ?? 0) > 0;
+  return (
+    <button
+      type="button"
+      class={isBad ? 'box has-failed' : 'box'}
+      style={{
+        left: `${group.x - box.width / 2}px`,
+        top: `${group.y - box.height / 2}px`,
+        width: `${box.width}px`,
+        height: `${box.height}px`,
+      }}
+      aria-label={`${name}, level ${group.level + 1}: ${plural(all, 'stage')}, ${countsInWords(counts)}. Show them.`}
+      onClick={() => onShow({ group: String(group.index) })}
+    >
+      <strong>
+        <Text>{name}</Text>
+      </strong>
+      <span>
+        {finished(counts)} of {all}
+      </span>
+      <span>{nowOf(counts)}</span>
+      <StateBar counts={counts} all={all} />
+    </button>
+  );
+}
+
+/** What is worth a look: failures before what runs. */
+function nowOf({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
+  const parts = [
+    failed > 0 ? `${failed} failed` : '',
+    failed === 0 && blocked > 0 ? `${blocked} blocked` : '',
+    running > 0 ? `${running} running` : '',
+  ];
+  return parts.filter((part) => part !== '').join(', ');
+}
+
+function pathOf(points: readonly number[]): string {
+  const pairs = points.flatMap((x, i) => (i % 2 === 0 ? [`${x} ${points[i + 1] ?? 0}`] : []));
+  const [start = '0 0', ...rest] = pairs;
+  return rest.length === 2 ? `M${start}Q${rest.join(' ')}` : `M${start}L${rest.join('L')}`;
+}

@@ -1,0 +1,156 @@
+/**
+ * A table of any length: only the rows in view are in the document. The keyboard moves an active
+ * row, which a screen reader reads through `aria-activedescendant`.
+ */
+import type { ComponentChildren, JSX, RefObject } from 'preact';
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+
+export interface GridProps {
+  readonly id: string;
+  readonly label: string;
+  readonly columns: readonly { readonly name: string; readonly isNumber?: boolean }[];
+  /** The widths of the columns in pixels. The first column takes what is left. */
+  readonly widths: readonly number[];
+  readonly count: number;
+  /** Returns the cells of a row. */
+  readonly cells: (row: number) => readonly ComponentChildren[];
+  readonly onOpen: (row: number) => void;
+}
+
+const ROW = 34,
+  GAP = 12;
+/** Rows beyond the view that are drawn too, so that scrolling shows no gap. */
+const SPARE = 8;
+
+interface Rows {
+  readonly box: RefObject<HTMLDivElement | null>;
+  /** The rows that are in the document: from the first to before the last. */
+  readonly first: number;
+  readonly last: number;
+  /** The row that keys move. */
+  readonly current: number;
+  readonly measure: () => void;
+  readonly setActive: (row: number) => void;
+  /** Returns whether the key moves the active row. */
+  readonly onKey: (key: string) => boolean;
+}
+
+/** Keeps track of which rows are in view and which one is active. */
+function useRows(count: number): Rows {
+  const box = useRef<HTMLDivElement>(null);
+  const [view, setView] = useState({ top: 0, height: 400 });
+  const [active, setActive] = useState(0);
+  const measure = useCallback(() => {
+    const at = box.current;
+    if (at === null) return;
+    setView((before) =>
+      before.top === at.scrollTop && before.height === at.clientHeight
+        ? before
+        : { top: at.scrollTop, height: at.clientHeight },
+    );
+  }, []);
+  useLayoutEffect(measure, [count]);
+  useEffect(() => {
+    addEventListener('resize', measure);
+    return () => removeEventListener('resize', measure);
+  }, []);
+  const current = Math.min(active, count - 1);
+  const move = (to: number): void => {
+    const row = Math.max(0, Math.min(count - 1, to));
+    setActive(row);
+    const at = box.current;
+    if (at === null) return;
+    // The head takes the first row's height of the view.
+    const [top, bottom] = [row * ROW, (row + 1) * ROW];
+    if (top < at.scrollTop) at.scrollTop = top;
+    else if (bottom > at.scrollTop + at.clientHeight - ROW)
+      at.scrollTop = bottom - at.clientHeight + ROW;
+    measure();
+  };
+  return {
+    box,
+    first: Math.max(0, Math.floor(view.top / ROW) - SPARE),
+    last: Math.min(count, Math.ceil((view.top + view.height) / ROW) + SPARE),
+    current,
+    measure,
+    setActive,
+    onKey(key) {
+      const page = Math.max(1, Math.floor(view.height / ROW) - 2);
+      const to: { readonly [key: string]: number } = {
+        ArrowDown: current + 1,
+        ArrowUp: current - 1,
+        PageDown: current + page,
+        PageUp: current - page,
+        Home: 0,
+        End: count - 1,
+      };
+      const row = to[key];
+      if (row !== undefined) move(row);
+      return row !== undefined;
+    },
+  };
+}
+
+export function Grid(props: GridProps): JSX.Element {
+  const { id, label, columns, widths, count, cells, onOpen } = props;
+  const { box, first, last, current, measure, setActive, onKey } = useRows(count);
+  const [least = 0, ...others] = widths;
+  const template = [`minmax(${least}px,1fr)`, ...others.map((width) => `${width}px`)].join(' ');
+  return (
+    <div
+      ref={box}
+      class="grid"
+      role="grid"
+      aria-label={label}
+      aria-rowcount={count + 1}
+      aria-colcount={columns.length}
+      aria-activedescendant={current >= first && current < last ? `${id}-${current}` : undefined}
+      tabIndex={0}
+      onScroll={measure}
+      onKeyDown={(event) => {
+        if (event.key === 'Enter' && current >= 0) onOpen(current);
+        else if (!onKey(event.key)) return;
+        event.preventDefault();
+      }}
+      style={{
+        height: `${Math.min(14, count + 1) * ROW + 2}px`,
+        '--least': `${widths.reduce((sum, width) => sum + width + GAP, GAP)}px`,
+      }}
+    >
+      <div class="head row" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
+        {columns.map(({ name, isNumber }) => (
+          <span key={name} role="columnheader" class={isNumber ? 'number' : ''} title={name}>
+            {name}
+          </span>
+        ))}
+      </div>
+      <div class="rows" role="presentation" style={{ height: `${count * ROW}px` }}>
+        {Array.from({ length: Math.max(0, last - first) }, (_, i) => first + i).map((row) => (
+          <div
+            key={row}
+            id={`${id}-${row}`}
+            class={row === current ? 'row active' : 'row'}
+            role="row"
+            aria-rowindex={row + 2}
+            aria-selected={row === current}
+            style={{ gridTemplateColumns: template, top: `${row * ROW}px` }}
+            onClick={() => {
+              setActive(row);
+              onOpen(row);
+            }}
+          >
+            {cells(row).map((cell, column) => (
+              <span
+                key={column}
+                role={column === 0 ? 'rowheader' : 'gridcell'}
+                class={columns[column]?.isNumber ? 'number' : ''}
+              >
+                {cell}
+              </span>
+            ))}
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,73 @@
+/** The end of a log, which grows while it is looked at. */
+import type { JSX } from 'preact';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import type { LogText, StageDetail } from '../wire.ts';
+import { followStream } from './connection.ts';
+
+/** The most characters that are kept on the page; the server sends no more at first. */
+const KEPT = 128 * 1024;
+
+export interface Watched {
+  readonly detail: StageDetail | null;
+  readonly log: { readonly text: string; readonly cut: boolean } | null;
+}
+
+/** Follows a stage's details and log, or the run's log if `stage` is null. */
+export function useStage(run: string, stage: string | null): Watched {
+  const [watched, setWatched] = useState<Watched>({ detail: null, log: null });
+  useEffect(() => {
+    const of = stage === null ? 'log' : `stages/${encodeURIComponent(stage)}`;
+    return followStream(`/api/runs/${encodeURIComponent(run)}/${of}`, null, {
+      onState: () => undefined, // the run's own stream tells it
+      onEvent(name, data) {
+        setWatched((before) =>
+          name === 'detail'
+            ? { ...before, detail: data as StageDetail }
+            : { ...before, log: joined(before.log, data as LogText) },
+        );
+      },
+    });
+  }, [run, stage]);
+  return watched;
+}
+
+function joined(before: Watched['log'], { text, anew, cut }: LogText): Watched['log'] {
+  const whole = anew || before === null ? text : before.text + text;
+  return whole.length <= KEPT
+    ? { text: whole, cut: cut || (before?.cut === true && !anew) }
+    : { text: whole.slice(whole.indexOf('\n', whole.length - KEPT) + 1), cut: true };
+}
+
+export function LogView({
+  label,
+  log,
+}: {
+  readonly label: string;
+  readonly log: Watched['log'];
+}): JSX.Element {
+  const box = useRef<HTMLPreElement>(null);
+  /** Whether the end is in view: then it stays in view. */
+  const atEnd = useRef(true);
+  useLayoutEffect(() => {
+    if (box.current !== null && atEnd.current) box.current.scrollTop = box.current.scrollHeight;
+  }, [log?.text]);
+  if (log === null) return <p class="muted">Reading …</p>;
+  if (log.text === '') return <p class="muted">It has written nothing yet.</p>;
+  return (
+    <>
+      {log.cut ? <p class="small muted">Earlier lines are left out.</p> : null}
+      <pre
+        ref={box}
+        class="log"
+        tabIndex={0}
+        role="region"
+        aria-label={label}
+        onScroll={({ currentTarget: at }) => {
+          atEnd.current = at.scrollTop + at.clientHeight > at.scrollHeight - 20;
+        }}
+      >
+        {log.text}
+      </pre>
+    </>
+  );
+}

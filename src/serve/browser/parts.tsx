@@ -1,0 +1,133 @@
+/** What several parts of the page are made of. */
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { formatSeconds } from '../../report/format.ts';
+import type { RunState, StageState } from '../wire.ts';
+import { STAGE_STATES } from '../wire.ts';
+
+/** A state in words and as a sign, because colours alone don't tell. */
+export const STATE_WORDS: {
+  readonly [State in StageState]: readonly [sign: string, word: string];
+} = {
+  running: ['▶', 'running'],
+  ready: ['◔', 'queued'],
+  waiting: ['○', 'waiting'],
+  failed: ['✕', 'failed'],
+  blocked: ['⊘', 'blocked'],
+  stopped: ['■', 'stopped'],
+  abandoned: ['–', 'not run'],
+  ran: ['✓', 'ran'],
+  cached: ['✓', 'cached'],
+};
+
+const RUN_WORDS: { readonly [State in RunState]: readonly [sign: string, word: string] } = {
+  running: ['▶', 'running'],
+  done: ['✓', 'done'],
+  failed: ['✕', 'failed'],
+  interrupted: ['■', 'interrupted'],
+  killed: ['■', 'killed'],
+  unknown: ['?', 'on another machine'],
+};
+
+const Chip = ({
+  of: [sign, word],
+  kind,
+}: {
+  readonly of: readonly [string, string];
+  readonly kind: string;
+}) => (
+  <span class={`chip ${kind}`}>
+    <span aria-hidden="true">{sign}</span> {word}
+  </span>
+);
+
+export const StageChip = ({ state }: { readonly state: StageState }): JSX.Element => (
+  <Chip of={STATE_WORDS[state]} kind={`is-${state}`} />
+);
+export const RunChip = ({ state }: { readonly state: RunState }): JSX.Element => (
+  <Chip of={RUN_WORDS[state]} kind={`run-${state}`} />
+);
+
+/** Returns counts in words: `12 ran, 2 running`. */
+export const countsInWords = (counts: { readonly [state: string]: number }): string =>
+  STAGE_STATES.filter((state) => (counts[state] ?? 0) > 0)
+    .map((state) => `${counts[state] ?? 0} ${STATE_WORDS[state][1]}`)
+    .join(', ');
+
+/** The states from the finished to the unfinished, as a bar shows them. */
+const BAR = ['ran', 'cached', 'failed', 'blocked', 'stopped', 'abandoned', 'running'] as const;
+
+/** A bar whose parts are the shares of the states. What is left is empty. */
+export function StateBar({
+  counts,
+  all,
+}: {
+  readonly counts: { readonly [state: string]: number };
+  readonly all: number;
+}): JSX.Element {
+  return (
+    <span class="statebar" aria-hidden="true">
+      {BAR.filter((state) => (counts[state] ?? 0) > 0).map((state) => (
+        <span
+          key={state}
+          class={`part-${state}`}
+          style={{ width: `${(100 * (counts[state] ?? 0)) / Math.max(1, all)}%` }}
+        />
+      ))}
+    </span>
+  );
+}
+
+export const finished = ({ ran = 0, cached = 0 }: { ran?: number; cached?: number }): number =>
+  ran + cached;
+
+/** The time now, renewed each second while `active`. */
+export function useNow(active: boolean): number {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    if (!active) return undefined;
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [active]);
+  return now;
+}
+
+export const seconds = (milliseconds: number): string =>
+  formatSeconds(Math.round(milliseconds / 1000));
+
+/** Formats an estimate, with no more digits than it deserves. */
+export function roughly(left: number): string {
+  const unit = left < 60 ? 5 : left < 3600 ? 60 : 600;
+  return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));
+}
+
+export const dateOf = (time: number | null): string =>
+  time === null
+    ? '–'
+    : new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+
+export const plural = (n: number, noun: string): string =>
+  `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+
+/** A part of the page with a heading, which the navigation jumps to. */
+export const Section = ({
+  id,
+  title,
+  children,
+}: {
+  readonly id: string;
+  readonly title: string;
+  readonly children: ComponentChildren;
+}): JSX.Element => (
+  <section id={id} aria-labelledby={`${id}-title`}>
+    <h2 id={`${id}-title`} tabIndex={-1}>
+      {title}
+    </h2>
+    {children}
+  </section>
+);
+
+/** Text from a run, which may be in any script and direction. */
+export const Text = ({ children }: { readonly children: string }): JSX.Element => (
+  <bdi>{children}</bdi>
+);

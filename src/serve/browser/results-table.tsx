@@ -1,0 +1,129 @@
+/** The metrics of the stages that have finished, one kind at a time. */
+import type { JSX } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { formatNumber } from '../../report/format.ts';
+import { METRICS } from '../../report/metrics.ts';
+import type { Results } from '../wire.ts';
+import { askJson } from './connection.ts';
+import { Grid } from './grid.tsx';
+import { finished, plural, Text } from './parts.tsx';
+import type { GroupCounts, RunView } from './run-store.ts';
+
+/** The least time between two questions for results, while stages finish. */
+const EVERY_MS = 3000;
+
+/** Kinds whose metrics are what an experiment is made for come first. */
+const FIRST = ['evaluate', 'ntk', 'fisher', 'train'];
+
+/** How the report writes a metric. */
+const KINDS = new Map(METRICS.map(({ metric, kind }) => [metric, kind]));
+
+export interface ResultsTableProps {
+  readonly view: RunView;
+  readonly groups: readonly GroupCounts[];
+  readonly onOpen: (index: number) => void;
+}
+
+export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.Element {
+  const choices = groups.filter(({ counts }) => finished(counts) > 0);
+  const [wanted, setWanted] = useState('');
+  const usual = FIRST.find((name) => choices.some((choice) => choice.name === name));
+  const group = choices.find(({ name }) => name === (wanted === '' ? usual : wanted)) ?? choices[0];
+  const done = group === undefined ? 0 : finished(group.counts);
+  const results = useResults(view.facts.id, group?.name ?? '', done);
+  if (group === undefined) return <p class="muted">No stage has finished yet.</p>;
+  return (
+    <>
+      <form class="filter" onSubmit={(event) => event.preventDefault()}>
+        <label>
+          Kind{' '}
+          <select value={group.name} onChange={(event) => setWanted(event.currentTarget.value)}>
+            {choices.map(({ name }) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <span class="muted small" role="status">
+          {done} of {plural(group.all, 'stage')} finished
+          {results !== null && results.left > 0 ? `, ${results.left} of them not shown` : ''}
+        </span>
+      </form>
+      {results === null ? (
+        <p class="muted">Reading …</p>
+      ) : results.rows.length === 0 ? (
+        <p class="muted">
+          Stages of this kind have no metrics, or their entries are not in the store.
+        </p>
+      ) : (
+        <Table results={results} view={view} onOpen={onOpen} />
+      )}
+    </>
+  );
+}
+
+/** Asks for results again when more stages have finished, but not all the time. */
+function useResults(run: string, group: string, done: number): Results | null {
+  const [found, setFound] = useState<{ readonly group: string; readonly results: Results } | null>(
+    null,
+  );
+  const [asked, setAsked] = useState({ group: '', at: 0 });
+  useEffect(() => {
+    if (group === '') return undefined;
+    const end = new AbortController();
+    const wait = asked.group === group ? Math.max(0, asked.at + EVERY_MS - Date.now()) : 0;
+    const timer = setTimeout(() => {
+      setAsked({ group, at: Date.now() });
+      askJson<Results>(
+        `/api/runs/${encodeURIComponent(run)}/results/${encodeURIComponent(group)}`,
+        end.signal,
+      ).then(
+        (results) => setFound({ group, results }),
+        () => undefined, // the run's own stream tells that the server is gone
+      );
+    }, wait);
+    return () => {
+      clearTimeout(timer);
+      end.abort();
+    };
+  }, [run, group, done]);
+  return found?.group === group ? found.results : null;
+}
+
+function Table({
+  results: { metrics, rows },
+  view,
+  onOpen,
+}: Pick<ResultsTableProps, 'view' | 'onOpen'> & { readonly results: Results }): JSX.Element {
+  const columns = useMemo(
+    () => [
+      { name: 'Stage' },
+      ...metrics.map((name) => ({ name: name.replaceAll('_', ' '), isNumber: true })),
+    ],
+    [metrics],
+  );
+  return (
+    <Grid
+      id="result"
+      label="Results so far"
+      columns={columns}
+      widths={[170, ...columns.slice(1).map(({ name }) => Math.min(200, 28 + 8 * name.length))]}
+      count={rows.length}
+      cells={(row) => {
+        const [stage, values] = rows[row] ?? [-1, []];
+        const label = view.stages[stage]?.label ?? '';
+        return [
+          <span class="cut" title={label}>
+            <Text>{label}</Text>
+          </span>,
+          ...values.map((value, i) => formatNumber(value, KINDS.get(metrics[i] ?? ''))),
+        ];
+      }}
+      onOpen={(row) => {
+        const stage = rows[row]?.[0];
+        if (stage !== undefined) onOpen(stage);
+      }}
+    />
+  );
+}

@@ -1,0 +1,287 @@
+/** The page of one run. */
+import type { JSX } from 'preact';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import type { RunFacts } from '../wire.ts';
+import { Announcer } from './announcer.tsx';
+import type { LinkState } from './connection.ts';
+import { Drawer } from './drawer.tsx';
+import { Failures } from './failures.tsx';
+import { GraphView } from './graph-view.tsx';
+import { KindTable } from './kind-table.tsx';
+import { LinkNote } from './link-note.tsx';
+import {
+  countsInWords,
+  dateOf,
+  finished,
+  plural,
+  roughly,
+  RunChip,
+  seconds,
+  Section,
+  StateBar,
+  Text,
+  useNow,
+} from './parts.tsx';
+import { ResultsTable } from './results-table.tsx';
+import { RunLog } from './run-log.tsx';
+import type { RunView } from './run-store.ts';
+import { countGroups, openRun } from './run-store.ts';
+import { Running } from './running.tsx';
+import type { StageFilter } from './stage-list.tsx';
+import { StageList } from './stage-list.tsx';
+
+const CHAPTERS = [
+  ['running', 'Running'],
+  ['failures', 'Failures'],
+  ['graph', 'Graph'],
+  ['stages', 'Stages'],
+  ['results', 'Results'],
+  ['log', 'Log'],
+] as const;
+
+export const stageHash = (run: string, stage: string | null): string =>
+  `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
+
+export interface RunPageProps {
+  readonly id: string;
+  /** The stage whose drawer is open. */
+  readonly stage: string | null;
+}
+
+export function RunPage({ id, stage }: RunPageProps): JSX.Element {
+  const [view, setView] = useState<RunView | null>(null);
+  const [link, setLink] = useState<LinkState>('connecting');
+  useEffect(() => openRun(id, setView, setLink), [id]);
+  return (
+    <>
+      {view === null ? (
+        <main class="wrap">
+          <LinkNote state={link} />
+          {link === 'refused' ? (
+            <p>
+              <a href="#/">All runs</a>
+            </p>
+          ) : (
+            <p role="status">Reading the run …</p>
+          )}
+        </main>
+      ) : (
+        <Run view={view} link={link} open={stage} />
+      )}
+    </>
+  );
+}
+
+function Run({
+  view,
+  link,
+  open,
+}: {
+  readonly view: RunView;
+  readonly link: LinkState;
+  readonly open: string | null;
+}): JSX.Element {
+  const { facts, notes, stages } = view;
+  const { id } = facts;
+  const [filter, setFilter] = useState<StageFilter>({ text: '', state: '', group: '' });
+  const groups = useMemo(() => countGroups(view), [view.version]);
+  const opener = useRef<Element | null>(null);
+  const openStage = useCallback(
+    (index: number) => {
+      const stage = stages[index];
+      if (stage === undefined) return;
+      opener.current ??= document.activeElement;
+      location.hash = stageHash(id, stage.id);
+    },
+    [stages, id],
+  );
+  const close = useCallback(() => {
+    location.hash = stageHash(id, null);
+    const back = opener.current;
+    opener.current = null;
+    if (back instanceof HTMLElement && back.isConnected) back.focus();
+  }, [id]);
+  const show = useCallback((wanted: Partial<StageFilter>) => {
+    setFilter({ text: '', state: '', group: '', ...wanted });
+    goTo('stages');
+  }, []);
+  const all = stages.length;
+  const name = nameOf(facts);
+  useEffect(() => {
+    document.title = `${finished(facts.counts)}/${all} · ${name} · dosimeter`;
+  }, [name, finished(facts.counts), all]);
+  const index = open === null ? -1 : stages.findIndex((stage) => stage.id === open);
+  return (
+    <>
+      <Header facts={facts} skew={view.skew} all={all} />
+      <Chapters run={id} />
+      <main class="wrap">
+        <LinkNote state={link} />
+        <Announcer facts={facts} all={all} />
+        <Damage view={view} />
+        <Section id="running" title="Running and next">
+          <Running view={view} onOpen={openStage} onShow={show} />
+        </Section>
+        <Section id="failures" title="Failures">
+          <Failures view={view} onOpen={openStage} onShow={show} />
+        </Section>
+        <Section id="graph" title="What reads what">
+          <GraphView graph={view.graph} groups={groups} onShow={show} />
+          <KindTable groups={groups} onShow={show} />
+        </Section>
+        <Section id="stages" title="Stages">
+          <StageList
+            view={view}
+            groups={groups}
+            filter={filter}
+            onFilter={setFilter}
+            onOpen={openStage}
+          />
+        </Section>
+        <Section id="results" title="Results so far">
+          <ResultsTable view={view} groups={groups} onOpen={openStage} />
+        </Section>
+        <Section id="log" title="Log">
+          <RunLog run={id} notes={notes} />
+        </Section>
+      </main>
+      <footer>
+        <div class="wrap">
+          Served from this machine to this machine, read-only. Text from a run is shown as text.
+        </div>
+      </footer>
+      {index >= 0 ? (
+        <Drawer key={open} view={view} index={index} onOpen={openStage} onClose={close} />
+      ) : null}
+    </>
+  );
+}
+
+const Chapters = ({ run }: { readonly run: string }): JSX.Element => (
+  <nav aria-label="Chapters">
+    <div class="wrap">
+      {CHAPTERS.map(([chapter, title]) => (
+        <a
+          key={chapter}
+          href={stageHash(run, null)}
+          onClick={(event) => {
+            event.preventDefault();
+            goTo(chapter);
+          }}
+        >
+          {title}
+        </a>
+      ))}
+    </div>
+  </nav>
+);
+
+const nameOf = ({ name, spec, id }: RunFacts): string =>
+  name === '' ? spec.split('/').at(-1) || id : name;
+
+/** Scrolls to a chapter and moves the focus there, as a link to it would. */
+function goTo(chapter: string): void {
+  document.getElementById(chapter)?.scrollIntoView();
+  document.getElementById(`${chapter}-title`)?.focus({ preventScroll: true });
+}
+
+function Header({
+  facts,
+  skew,
+  all,
+}: {
+  readonly facts: RunFacts;
+  readonly skew: number;
+  readonly all: number;
+}): JSX.Element {
+  const goesOn = facts.state === 'running' || facts.state === 'unknown';
+  const now = useNow(goesOn) - skew;
+  const done = finished(facts.counts);
+  return (
+    <header class="top">
+      <div class="wrap">
+        <p class="eyebrow">
+          <a href="#/">dosimeter · runs</a> · {facts.id}
+        </p>
+        <h1>
+          <Text>{nameOf(facts)}</Text> <RunChip state={facts.state} />
+        </h1>
+        <p class="question">
+          <Text>{facts.spec}</Text>
+        </p>
+        <div
+          class="progress"
+          role="progressbar"
+          aria-label="Stages done"
+          aria-valuemin={0}
+          aria-valuemax={all}
+          aria-valuenow={done}
+          aria-valuetext={`${done} of ${plural(all, 'stage')}: ${countsInWords(facts.counts)}`}
+        >
+          <StateBar counts={facts.counts} all={all} />
+        </div>
+        <dl class="facts">
+          <Fact name="Done">{`${done.toLocaleString('en')} of ${plural(all, 'stage')}`}</Fact>
+          {goesOn ? <Fact name="Time left">{leftOf(facts, now)}</Fact> : null}
+          <Fact name="Rate">
+            {facts.rate === null ? '–' : `${Number(facts.rate.toPrecision(2))} stages/min`}
+          </Fact>
+          <Fact name={goesOn ? 'Running for' : 'Took'}>{tookOf(facts, now)}</Fact>
+          <Fact name="Failed">{String(facts.counts.failed ?? 0)}</Fact>
+          <Fact name="Began">{dateOf(facts.started)}</Fact>
+          {facts.state === 'unknown' ? (
+            <Fact name="Last heard of">{agoOf(facts.heard, now)}</Fact>
+          ) : null}
+          {facts.backend === '' ? null : <Fact name="Backend">{facts.backend}</Fact>}
+          {facts.executor === '' ? null : <Fact name="Executor">{facts.executor}</Fact>}
+        </dl>
+      </div>
+    </header>
+  );
+}
+
+const Fact = ({ name, children }: { readonly name: string; readonly children: string }) => (
+  <div>
+    <dt>{name}</dt>
+    <dd>
+      <Text>{children}</Text>
+    </dd>
+  </div>
+);
+
+const leftOf = ({ left, now: at }: RunFacts, now: number): string =>
+  left === null ? 'not known yet' : `about ${roughly(Math.max(0, left - (now - at) / 1000))}`;
+
+function tookOf({ seconds: took, started, heard, state }: RunFacts, now: number): string {
+  if (took !== null) return seconds(took * 1000);
+  if (started === null) return '–';
+  const until = state === 'running' || state === 'unknown' ? now : (heard ?? now);
+  return seconds(Math.max(0, until - started));
+}
+
+const agoOf = (heard: number | null, now: number): string =>
+  heard === null ? '–' : `${seconds(Math.max(0, now - heard))} ago`;
+
+/** What this page can't show, or does not know. */
+function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {
+  const told = [
+    facts.state === 'unknown'
+      ? 'It runs, or ran, on another machine. Only that one can tell whether it is alive.'
+      : null,
+    facts.damaged > 0
+      ? `${plural(facts.damaged, 'line')} of its journal can’t be read and ${facts.damaged === 1 ? 'is' : 'are'} left out.`
+      : null,
+    left > 0 ? `${plural(left, 'stage')} more than this page can show.` : null,
+    facts.name === '' && graph.groups.length > 0
+      ? 'It recorded no plan: stages appear here when they start.'
+      : null,
+  ].filter((text) => text !== null);
+  if (told.length === 0) return null;
+  return (
+    <ul class="caveats told">
+      {told.map((text) => (
+        <li key={text}>{text}</li>
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,118 @@
+/** What runs now, and what waits for its turn. */
+import type { JSX } from 'preact';
+import { useMemo } from 'preact/hooks';
+import type { Stage } from '../wire.ts';
+import { plural, seconds, Text, useNow } from './parts.tsx';
+import type { RunView } from './run-store.ts';
+import type { StageFilter } from './stage-list.tsx';
+
+/** The most running stages, and the most waiting ones, that are listed here. */
+const RUNNING = 50,
+  QUEUED = 8;
+
+export interface RunningProps {
+  readonly view: RunView;
+  readonly onOpen: (index: number) => void;
+  readonly onShow: (filter: Partial<StageFilter>) => void;
+}
+
+type Numbered = readonly [index: number, stage: Stage];
+
+export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
+  const { running, queued } = useMemo(() => {
+    const entries = [...view.stages.entries()];
+    const of = (state: Stage['state']): Numbered[] =>
+      entries.filter(([, stage]) => stage.state === state);
+    return { running: of('running'), queued: of('ready') };
+  }, [view.version]);
+  const now = useNow(running.length > 0) - view.skew;
+  return (
+    <>
+      {running.length === 0 ? (
+        <p class="muted">Nothing is running.</p>
+      ) : (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Running stages">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Stage</th>
+                <th scope="col">Progress</th>
+                <th scope="col" class="number">
+                  For
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {running.slice(0, RUNNING).map(([index, stage]) => (
+                <tr key={stage.id}>
+                  <th scope="row" class="stage">
+                    <button type="button" class="link" onClick={() => onOpen(index)}>
+                      <Text>{stage.label}</Text>
+                    </button>
+                  </th>
+                  <td class="bar">
+                    <Progress stage={stage} />
+                  </td>
+                  <td class="number">
+                    {stage.since === undefined ? '–' : seconds(Math.max(0, now - stage.since))}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {running.length > RUNNING ? (
+        <p class="small muted">
+          {running.length - RUNNING} more{' '}
+          <button type="button" class="link" onClick={() => onShow({ state: 'running' })}>
+            show them
+          </button>
+        </p>
+      ) : null}
+      {queued.length > 0 ? <Queue queued={queued} onOpen={onOpen} onShow={onShow} /> : null}
+    </>
+  );
+}
+
+function Progress({ stage: { progress, label } }: { readonly stage: Stage }): JSX.Element {
+  if (progress === undefined) return <span class="muted">not told</span>;
+  const [done, total, unit] = progress;
+  return (
+    <>
+      <progress max={Math.max(total, 1)} value={Math.min(done, total)} aria-label={label} />
+      <span class="nowrap">
+        {done}/{total} <Text>{unit}</Text>
+      </span>
+    </>
+  );
+}
+
+const Queue = ({
+  queued,
+  onOpen,
+  onShow,
+}: Omit<RunningProps, 'view'> & { readonly queued: readonly Numbered[] }): JSX.Element => (
+  <>
+    <h3>
+      Next: {plural(queued.length, 'stage')} {queued.length === 1 ? 'waits' : 'wait'} for a free
+      place
+    </h3>
+    <ol class="queue">
+      {queued.slice(0, QUEUED).map(([index, stage]) => (
+        <li key={stage.id}>
+          <button type="button" class="link" onClick={() => onOpen(index)}>
+            <Text>{stage.label}</Text>
+          </button>
+        </li>
+      ))}
+    </ol>
+    {queued.length > QUEUED ? (
+      <p class="small">
+        <button type="button" class="link" onClick={() => onShow({ state: 'ready' })}>
+          Show all that wait
+        </button>
+      </p>
+    ) : null}
+  </>
+);

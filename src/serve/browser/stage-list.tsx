@@ -1,0 +1,147 @@
+/** All stages, with a filter. */
+import type { JSX } from 'preact';
+import { useMemo } from 'preact/hooks';
+import { formatSeconds } from '../../report/format.ts';
+import type { Stage } from '../wire.ts';
+import { STAGE_STATES } from '../wire.ts';
+import { Grid } from './grid.tsx';
+import { plural, StageChip, STATE_WORDS, Text } from './parts.tsx';
+import type { GroupCounts, RunView } from './run-store.ts';
+
+export interface StageFilter {
+  /** Words that the label or the id contains, each of them. */
+  readonly text: string;
+  /** A state, or empty for every one. */
+  readonly state: string;
+  /** A group's index, or empty for every one. */
+  readonly group: string;
+}
+
+export interface StageListProps {
+  readonly view: RunView;
+  readonly groups: readonly GroupCounts[];
+  readonly filter: StageFilter;
+  readonly onFilter: (filter: StageFilter) => void;
+  readonly onOpen: (index: number) => void;
+}
+
+/** Returns the stages that pass the filter, as indexes. */
+export function filtered(stages: readonly Stage[], { text, state, group }: StageFilter): number[] {
+  const words = text
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== '');
+  const found: number[] = [];
+  for (const [index, stage] of stages.entries()) {
+    if (state !== '' && stage.state !== state) continue;
+    if (group !== '' && stage.group !== Number(group)) continue;
+    if (words.length > 0) {
+      const label = `${stage.label} ${stage.id}`.toLowerCase();
+      if (!words.every((word) => label.includes(word))) continue;
+    }
+    found.push(index);
+  }
+  return found;
+}
+
+const COLUMNS = [
+  { name: 'Stage' },
+  { name: 'State' },
+  { name: 'Took', isNumber: true },
+  { name: 'Progress', isNumber: true },
+];
+/** On a phone, the last two columns are reached by scrolling sideways. */
+const WIDTHS = [190, 96, 56, 120];
+
+export function StageList(props: StageListProps): JSX.Element {
+  const { view, groups, filter, onFilter, onOpen } = props;
+  const { text, state, group } = filter;
+  const found = useMemo(() => filtered(view.stages, filter), [view.version, text, state, group]);
+  return (
+    <>
+      <form
+        class="filter"
+        role="search"
+        aria-label="Filter stages"
+        onSubmit={(e) => e.preventDefault()}
+      >
+        <label>
+          Words{' '}
+          <input
+            type="search"
+            value={text}
+            placeholder="train lora seed=1"
+            onInput={(event) => onFilter({ ...filter, text: event.currentTarget.value })}
+          />
+        </label>
+        <label>
+          State{' '}
+          <select
+            value={state}
+            onChange={(event) => onFilter({ ...filter, state: event.currentTarget.value })}
+          >
+            <option value="">all</option>
+            {STAGE_STATES.map((one) => (
+              <option key={one} value={one}>
+                {STATE_WORDS[one][1]}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Kind{' '}
+          <select
+            value={group}
+            onChange={(event) => onFilter({ ...filter, group: event.currentTarget.value })}
+          >
+            <option value="">all</option>
+            {groups.map(({ name, index }) => (
+              <option key={index} value={String(index)}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+        <span class="muted small" role="status">
+          {found.length === view.stages.length
+            ? plural(found.length, 'stage')
+            : `${found.length.toLocaleString('en')} of ${plural(view.stages.length, 'stage')}`}
+        </span>
+        {text + state + group === '' ? null : (
+          <button
+            type="button"
+            class="link"
+            onClick={() => onFilter({ text: '', state: '', group: '' })}
+          >
+            show all
+          </button>
+        )}
+      </form>
+      <Grid
+        id="stage"
+        label="Stages"
+        columns={COLUMNS}
+        widths={WIDTHS}
+        count={found.length}
+        cells={(row) => cellsOf(view.stages[found[row] ?? -1])}
+        onOpen={(row) => {
+          const index = found[row];
+          if (index !== undefined) onOpen(index);
+        }}
+      />
+    </>
+  );
+}
+
+function cellsOf(stage: Stage | undefined): (JSX.Element | string)[] {
+  if (stage === undefined) return [];
+  const { label, state, progress, seconds } = stage;
+  return [
+    <span class="cut" title={label}>
+      <Text>{label}</Text>
+    </span>,
+    <StageChip state={state} />,
+    seconds === undefined ? '' : formatSeconds(seconds),
+    progress === undefined ? '' : `${progress[0]}/${progress[1]} ${progress[2]}`,
+  ];
+}

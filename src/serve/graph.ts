@@ -1,0 +1,69 @@
+/** Lays out the graph of a run: a box for each kind of stage, and what reads what. */
+import { Graph as Layers, layout } from '@dagrejs/dagre';
+import type { StageRecord } from './stage-records.ts';
+import type { Graph } from './wire.ts';
+
+const BOX = { width: 132, height: 86 };
+/** The most boxes and arrows; those of further kinds are put together in one box. */
+const MOST_GROUPS = 60,
+  MOST_ARROWS = 400;
+const OTHERS = 'other kinds';
+
+export interface Grouping {
+  readonly names: readonly string[];
+  /** The group of each stage, as an index into `names`. */
+  readonly of: readonly number[];
+}
+
+/** Returns the groups in the order of their first stages. */
+export function groupStages(stages: readonly StageRecord[]): Grouping {
+  const indexes = new Map<string, number>();
+  const of = stages.map(({ group }) => {
+    const name = indexes.size >= MOST_GROUPS && !indexes.has(group) ? OTHERS : group;
+    const index = indexes.get(name) ?? indexes.size;
+    indexes.set(name, index);
+    return index;
+  });
+  return { names: [...indexes.keys()], of };
+}
+
+/** Returns the pairs of groups of which one reads the other, without repeats. */
+function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
+  const arrows = new Map<number, [number, number]>();
+  for (const [index, { inputs }] of stages.entries()) {
+    const to = of[index] ?? 0;
+    for (const input of inputs) {
+      const from = of[input] ?? 0;
+      if (from !== to && arrows.size < MOST_ARROWS) arrows.set(from * 1000 + to, [from, to]);
+    }
+  }
+  return [...arrows.values()];
+}
+
+export function layOut(stages: readonly StageRecord[], grouping: Grouping): Graph {
+  const arrows = arrowsOf(stages, grouping);
+  const layers = new Layers();
+  layers.setGraph({ rankdir: 'LR', nodesep: 16, ranksep: 28, marginx: 2, marginy: 8 });
+  layers.setDefaultEdgeLabel(() => ({}));
+  for (const index of grouping.names.keys()) layers.setNode(String(index), { ...BOX });
+  for (const [from, to] of arrows) layers.setEdge(String(from), String(to), {});
+  layout(layers);
+  const placed = grouping.names.map((name, index) => {
+    const { x, y } = layers.node(String(index)) as { readonly x: number; readonly y: number };
+    return { name, x: Math.round(x), y: Math.round(y) };
+  });
+  const columns = [...new Set(placed.map(({ x }) => x))].sort((a, b) => a - b);
+  const { width = 0, height = 0 } = layers.graph() as { width?: number; height?: number };
+  return {
+    groups: placed.map((group) => ({ ...group, level: columns.indexOf(group.x) })),
+    arrows: layers.edges().map((edge) => {
+      const { points } = layers.edge(edge) as {
+        readonly points: readonly { readonly x: number; readonly y: number }[];
+      };
+      return points.flatMap(({ x, y }) => [Math.round(x), Math.round(y)]);
+    }),
+    width: Math.ceil(width),
+    height: Math.ceil(height),
+    box: BOX,
+  };
+}

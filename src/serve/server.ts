@@ -1,0 +1,208 @@
+/** The server of `dosimeter serve`: it shows runs to browsers on this machine, and changes none. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import { UserFault } from '../api.ts';
+import { accessRules, newToken, SECURITY_HEADERS } from './access.ts';
+import { document } from './page.ts';
+import type { Rooms } from './rooms.ts';
+import { openRooms } from './rooms.ts';
+import { pageScript } from './script.ts';
+import type { Stream } from './stream.ts';
+import { openStream } from './stream.ts';
+import { style } from './style.ts';
+
+export interface ServeOptions {
+  /** The folder of the runs. */
+  readonly runs: string;
+  /** The store to look into, instead of the one that a run recorded. */
+  readonly store?: string;
+  /** By default, any free port. */
+  readonly port?: number;
+  /** Whether to listen on `::1` instead of `127.0.0.1`. */
+  readonly ipv6?: boolean;
+  /** Told of errors that are not a request's fault. */
+  readonly onFault: (error: unknown) => void;
+  /** The time between two looks at files without a notice of the system, in milliseconds. */
+  readonly lookMs?: number;
+}
+
+export interface Serving {
+  readonly port: number;
+  /** The address with the token, in the part that browsers send to nobody. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Browsers open at most six connections to a server, and a login node has few users. */
+const MOST_CONNECTIONS = 128;
+
+/** @throws UserFault if the port can't be listened on */
+export async function serve(options: ServeOptions): Promise<Serving> {
+  const { port = 0, ipv6 = false, onFault } = options;
+  const token = newToken();
+  const script = await pageScript();
+  const rooms = openRooms(options);
+  const server = createServer({
+    maxHeaderSize: 8192,
+    headersTimeout: 10_000,
+    requestTimeout: 10_000,
+    keepAliveTimeout: 5000,
+  });
+  server.maxConnections = MOST_CONNECTIONS;
+  const host = ipv6 ? '::1' : '127.0.0.1';
+  try {
+    await listen(server, port, host);
+  } catch (error) {
+    rooms.close();
+    throw error;
+  }
+  const bound = (server.address() as AddressInfo).port;
+  const refusalOf = accessRules(token, bound);
+  const files = new Map<string, readonly [type: string, body: string]>([
+    ['/', ['text/html; charset=utf-8', document]],
+    ['/page.js', ['text/javascript; charset=utf-8', script]],
+    ['/page.css', ['text/css; charset=utf-8', style]],
+  ]);
+
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    request.resume(); // a body is not read
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
+    const url = request.url ?? '';
+    const [file = ''] = url.split('?');
+    const known = files.get(file);
+    const { method, headers } = request;
+    const refusal = refusalOf({ method, headers, isPrivate: known === undefined });
+    if (refusal !== null) {
+      if (refusal.status === 405) response.setHeader('allow', 'GET, HEAD');
+      response.setHeader('connection', 'close');
+      answer(request, response, refusal.status, 'text/plain; charset=utf-8', refusal.message);
+    } else if (known !== undefined) answer(request, response, 200, ...known);
+    else
+      void route(rooms, url, request, response).catch((error: unknown) => {
+        onFault(error);
+        if (response.headersSent) response.destroy();
+        else answer(request, response, 500, TEXT, 'This went wrong; the terminal says more.');
+      });
+  });
+  const shown = ipv6 ? '[::1]' : host;
+  return {
+    port: bound,
+    url: `http://${shown}:${bound}/#token=${token}`,
+    async close() {
+      rooms.close();
+      const closed = promisify(server.close.bind(server))();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+const TEXT = 'text/plain; charset=utf-8';
+
+async function listen(server: Server, port: number, host: string): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ port, host, exclusive: true }, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (!['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'EAFNOSUPPORT'].includes(code)) throw error;
+    throw new UserFault(
+      `port ${port} of ${host} can't be listened on (${code})`,
+      'give another one with --port, or leave it out for any that is free',
+    );
+  }
+}
+
+function answer(
+  { method }: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  type: string,
+  body: string | Buffer,
+): void {
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+  response.end(method === 'HEAD' ? undefined : body);
+}
+
+const zipped = promisify(gzip);
+/** A shorter answer is sent as it is. */
+const WORTH_ZIPPING = 16 * 1024;
+
+async function answerJson(
+  request: IncomingMessage,
+  response: ServerResponse,
+  value: unknown,
+): Promise<void> {
+  const text = JSON.stringify(value);
+  const zips =
+    text.length > WORTH_ZIPPING && /\bgzip\b/.test(String(request.headers['accept-encoding']));
+  if (zips) response.setHeader('content-encoding', 'gzip');
+  const body = zips ? await zipped(text, { level: 1 }) : text;
+  answer(request, response, 200, 'application/json; charset=utf-8', body);
+}
+
+/** Returns the parts of a path, decoded; null if it can't be decoded. */
+function partsOf(
+  url: string,
+): { readonly parts: string[]; readonly query: URLSearchParams } | null {
+  const at = url.indexOf('?');
+  const path = at < 0 ? url : url.slice(0, at);
+  try {
+    return {
+      parts: path.split('/').slice(1).map(decodeURIComponent),
+      query: new URLSearchParams(at < 0 ? '' : url.slice(at)),
+    };
+  } catch {
+    return null;
+  }
+}
+
+/** Answers what has passed the rules of access and is not a file of the page. */
+async function route(
+  rooms: Rooms,
+  url: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const asked = partsOf(url);
+  const [api, runs, run = '', what, name = ''] = asked?.parts ?? [];
+  const nothing = (): void => answer(request, response, 404, TEXT, 'There is no such page.');
+  const stream = (begin: (stream: Stream) => void, leave = (): void => undefined): void => {
+    if (request.method === 'HEAD') {
+      answer(request, response, 200, 'text/event-stream', '');
+      leave();
+    } else begin(openStream(response));
+  };
+  if (asked === null || api !== 'api' || runs !== 'runs') {
+    nothing();
+    return;
+  }
+  if (run === 'stream' && what === undefined) {
+    stream((to) => rooms.list(to));
+    return;
+  }
+  const room = await rooms.enter(run);
+  if (room === null) nothing();
+  else if (what === 'stream' || what === 'log' || (what === 'stages' && room.has(name)))
+    stream((to) => {
+      to.onEnd(room.leave);
+      if (what === 'stream') room.follow(to, asked.query.get('after'));
+      else room.watch(to, what === 'log' ? null : name);
+    }, room.leave);
+  else
+    try {
+      if (what === undefined) await answerJson(request, response, room.snapshot());
+      else if (what === 'results') await answerJson(request, response, await room.results(name));
+      else nothing();
+    } finally {
+      room.leave();
+    }
+}

@@ -1,0 +1,48 @@
+/** Server-sent events to one listener. */
+import type { ServerResponse } from 'node:http';
+import type { StreamEvent } from './backlog.ts';
+
+export interface Stream {
+  readonly send: (event: Omit<StreamEvent, 'id'> & { readonly id?: string }) => void;
+  /** Calls `end` once the listener is gone. */
+  onEnd(end: () => void): void;
+}
+
+/** How often something is sent at least, so that both sides notice a broken connection. */
+const BEAT_MS = 15_000;
+/**
+ * How many bytes may wait for a listener that is slow, beyond the event that is being sent, and for
+ * how long. A listener that is dropped comes back and goes on where it was.
+ */
+const MOST_BYTES = 8 * 2 ** 20,
+  SLOW_MS = 30_000;
+
+/** Begins the stream. The headers must have been set. */
+export function openStream(response: ServerResponse): Stream {
+  let slowSince: number | null = null;
+  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+  response.on('drain', () => {
+    slowSince = null;
+  });
+  const write = (text: string): void => {
+    if (response.destroyed || response.writableEnded) return;
+    const now = performance.now();
+    if (response.writableLength > MOST_BYTES || (slowSince !== null && now - slowSince > SLOW_MS)) {
+      response.destroy();
+      return;
+    }
+    if (!response.write(text)) slowSince ??= now;
+  };
+  const beat = setInterval(() => write(':\n\n'), BEAT_MS).unref();
+  response.on('close', () => clearInterval(beat));
+  write(':\n\n');
+  return {
+    send({ id, name, data }) {
+      write(`${id === undefined ? '' : `id: ${id}\n`}event: ${name}\ndata: ${data}\n\n`);
+    },
+    onEnd(end) {
+      if (response.destroyed) end();
+      else response.on('close', end);
+    },
+  };
+}

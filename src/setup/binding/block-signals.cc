@@ -1,0 +1,55 @@
+/**
+ * Keeps signals away from the threads that compute.
+ *
+ * Some of oneDNN's compiled matrix products for AVX-512 use the stack pointer as an ordinary
+ * register. A signal handler that runs on such a thread writes its frame into the heap: the process
+ * crashes, or computes with the wrong numbers. Node handles a signal on whichever thread the kernel
+ * chooses, so it loses nothing if TensorFlow's threads block them: another thread takes the signal.
+ *
+ * The linker puts these functions in place of those of TensorFlow's C API (--wrap).
+ */
+#include <pthread.h>
+#include <signal.h>
+
+#include "tensorflow/c/eager/c_api.h"
+
+namespace {
+
+/** While it lives, its thread handles no signal but those of its own faults. */
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t signals;
+    sigfillset(&signals);
+    const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    for (int fault : faults)
+      sigdelset(&signals, fault);
+    pthread_sigmask(SIG_BLOCK, &signals, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked &) = delete;
+  SignalsBlocked &operator=(const SignalsBlocked &) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+extern "C" {
+
+TFE_Context *__real_TFE_NewContext(const TFE_ContextOptions *, TF_Status *);
+void __real_TFE_Execute(TFE_Op *, TFE_TensorHandle **, int *, TF_Status *);
+
+/** The threads that a context starts inherit what is blocked. */
+TFE_Context *__wrap_TFE_NewContext(const TFE_ContextOptions *options, TF_Status *status) {
+  const SignalsBlocked blocked;
+  return __real_TFE_NewContext(options, status);
+}
+
+void __wrap_TFE_Execute(TFE_Op *op, TFE_TensorHandle **outputs, int *count, TF_Status *status) {
+  const SignalsBlocked blocked;
+  __real_TFE_Execute(op, outputs, count, status);
+}
+
+}  // extern "C"

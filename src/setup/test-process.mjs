@@ -1,0 +1,67 @@
+/**
+ * Runs test files one after another in one process, so that each need not load TensorFlow and the
+ * sources again. Receives their paths as lines on file descriptor 3. After each file it prints the
+ * line given as its argument, followed by what the file left behind (JSON).
+ */
+import { Socket } from 'node:net';
+import { resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
+
+const endOfFile = process.argv[2] ?? '';
+
+// uvu then waits for `exec` instead of running each suite by itself.
+globalThis.UVU_DEFER = 1;
+const { exec } = await import('uvu');
+
+/** tfjs's WebAssembly adds listeners that end the process. */
+const FATAL = ['uncaughtException', 'unhandledRejection'];
+
+/** Environment variables and the working folder, which a file must leave as they were. */
+const surroundings = () => ({
+  env: { ...process.env },
+  folder: process.cwd(),
+  listeners: FATAL.map((event) => process.listeners(event)),
+});
+
+/**
+ * Restores the surroundings. Returns the names of those that a file must leave as they were and
+ * has changed.
+ * @param {ReturnType<typeof surroundings>} before
+ */
+function restore({ env, folder, listeners }) {
+  for (const [index, event] of FATAL.entries())
+    for (const listener of process.listeners(event))
+      if (!listeners[index].includes(listener)) process.removeListener(event, listener);
+  const changed = Object.keys({ ...env, ...process.env }).filter(
+    (name) => env[name] !== process.env[name],
+  );
+  for (const name of changed)
+    if (env[name] === undefined) delete process.env[name];
+    else process.env[name] = env[name];
+  if (process.cwd() === folder) return changed;
+  process.chdir(folder);
+  return [...changed, 'the working folder'];
+}
+
+/** @param {string} file */
+async function runFile(file) {
+  globalThis.UVU_INDEX = 0;
+  globalThis.UVU_QUEUE.splice(0, Infinity, [null]);
+  const before = surroundings();
+  try {
+    await import(pathToFileURL(resolve(file)).href);
+    await exec(false);
+    return { changed: restore(before) };
+  } catch (error) {
+    console.error(error);
+    return { changed: restore(before), broken: true };
+  } finally {
+    process.exitCode = undefined;
+  }
+}
+
+for await (const file of createInterface({ input: new Socket({ fd: 3 }) })) {
+  const left = JSON.stringify(await runFile(file));
+  process.stdout.write(`\n${endOfFile} ${left}\n`);
+}

@@ -1,0 +1,211 @@
+/** Runs in a folder of their own, written as a run writes them, and a client of the server. */
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { JsonObject } from '../../src/api.ts';
+import type { RecordedStage } from '../../src/log/run-plan.ts';
+import { saveRunPlan } from '../../src/log/run-plan.ts';
+import { PROGRESS_FILE } from '../../src/log/run-progress.ts';
+import type { Sent } from '../../src/serve/browser/events.ts';
+import { readEvents } from '../../src/serve/browser/events.ts';
+import type { Serving } from '../../src/serve/server.ts';
+import { serve } from '../../src/serve/server.ts';
+import { thisProcess } from '../../src/store/owner.ts';
+import { seal, writeSealed } from '../../src/store/sealed.ts';
+
+export interface FakeRun {
+  readonly id: string;
+  readonly dir: string;
+  /** Adds events to the journal. */
+  record(...events: readonly JsonObject[]): void;
+  /** Adds a text to the journal as it is. */
+  scribble(text: string): void;
+  log(stage: string, text: string): void;
+  progress(stages: JsonObject): void;
+}
+
+export interface FakeRuns {
+  readonly dir: string;
+  readonly runs: string;
+  readonly store: string;
+  /** Begins a run of this process, with a plan unless `stages` is null. */
+  run(id: string, stages: readonly RecordedStage[] | null): FakeRun;
+  /** Writes an entry. Returns its key. */
+  entry(name: string, files: { readonly [name: string]: string }): string;
+  clean(): void;
+}
+
+export function createRuns(): FakeRuns {
+  const dir = mkdtempSync(path.join(tmpdir(), 'dosimeter-'));
+  const runs = path.join(dir, 'runs'),
+    store = path.join(dir, 'store');
+  mkdirSync(runs);
+  return {
+    dir,
+    runs,
+    store,
+    run(id, stages) {
+      const at = path.join(runs, id);
+      mkdirSync(path.join(at, 'logs'), { recursive: true });
+      if (stages !== null)
+        saveRunPlan(at, { name: 'toys', store, backend: 'cpu', executor: 'local', stages });
+      const journal = path.join(at, 'journal.jsonl');
+      let events = 0;
+      const run: FakeRun = {
+        id,
+        dir: at,
+        record(...added) {
+          const lines = added.map((event) => {
+            const time = new Date(Date.UTC(2026, 0, 1, 12) + 1000 * events++).toISOString();
+            return `${seal({ time, ...event }, 8)}\n`;
+          });
+          appendFileSync(journal, lines.join(''));
+        },
+        scribble: (text) => appendFileSync(journal, text),
+        log: (stage, text) => appendFileSync(path.join(at, 'logs', `${stage}.log`), text),
+        progress: (found) => writeSealed(path.join(at, PROGRESS_FILE), { stages: found }),
+      };
+      run.record(
+        { event: 'created', spec: '/home/ada/toys.yaml', ...thisProcess() },
+        { event: 'started', stages: stages?.length ?? 3, cached: 0 },
+      );
+      return run;
+    },
+    entry(name, files) {
+      const key = Buffer.from(name).toString('hex').padStart(64, '0').slice(-64);
+      const at = path.join(store, key.slice(0, 2), key);
+      mkdirSync(at, { recursive: true });
+      for (const [file, text] of Object.entries(files)) writeFileSync(path.join(at, file), text);
+      return key;
+    },
+    clean: () => rmSync(dir, { recursive: true, force: true }),
+  };
+}
+
+/** A stage of a plan. @param inputs the places in the plan of what it reads */
+export const planned = (
+  kind: string,
+  label: string,
+  inputs: readonly number[] = [],
+  more: Partial<RecordedStage> = {},
+): RecordedStage => ({
+  id: `${kind}-${label}`,
+  kind,
+  label: `${kind} ${label}`,
+  inputs,
+  goal: true,
+  places: 1,
+  ...more,
+});
+
+export const started = (stage: string): JsonObject => ({ event: 'stage-started', stage });
+export const ran = (stage: string, key: string, seconds = 2): JsonObject => ({
+  event: 'stage-ended',
+  stage,
+  state: 'ran',
+  key,
+  seconds,
+});
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: { readonly [name: string]: string | readonly string[] | undefined };
+  readonly body: string;
+}
+
+export interface Client {
+  readonly serving: Serving;
+  readonly token: string;
+  /** Errors that the server told of. */
+  readonly faults: readonly unknown[];
+  /** Asks with the token, unless other headers are given. */
+  ask(
+    target: string,
+    options?: { readonly method?: string; readonly headers?: { readonly [name: string]: string } },
+  ): Promise<Answer>;
+  json<T>(target: string): Promise<T>;
+  /** Opens a stream. */
+  listen(target: string): Promise<Listener>;
+  close(): Promise<void>;
+}
+
+export interface Listener {
+  /** Resolves to the first event, of those that are left, that passes; drops those before it. */
+  until(passes: (event: Sent) => boolean): Promise<Sent>;
+  close(): void;
+}
+
+export async function openClient(runs: FakeRuns): Promise<Client> {
+  const faults: unknown[] = [];
+  const serving = await serve({
+    runs: runs.runs,
+    lookMs: 200,
+    onFault: (error) => faults.push(error),
+  });
+  const [address = '', token = ''] = serving.url.split('/#token=');
+  const bearer = { authorization: `Bearer ${token}` };
+  const client: Client = {
+    serving,
+    token,
+    faults,
+    ask: (target, { method = 'GET', headers = bearer } = {}) =>
+      new Promise((resolve, reject) => {
+        const { port } = serving;
+        // The path is sent as it is: no client in between resolves its dots.
+        request({ host: '127.0.0.1', port, path: target, method, headers }, (response) => {
+          let body = '';
+          response.setEncoding('utf8');
+          response.on('data', (chunk: string) => (body += chunk));
+          response.on('end', () =>
+            resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+          );
+        })
+          .on('error', reject)
+          .end();
+      }),
+    async json<T>(target: string) {
+      const { status, body } = await client.ask(target);
+      if (status !== 200) throw new Error(`${target}: ${status} ${body}`);
+      return JSON.parse(body) as T;
+    },
+    async listen(target) {
+      const end = new AbortController();
+      const response = await fetch(address + target, { headers: bearer, signal: end.signal });
+      if (!response.ok || response.body === null) throw new Error(`${target}: ${response.status}`);
+      return listenTo(response.body, end);
+    },
+    close: () => serving.close(),
+  };
+  return client;
+}
+
+function listenTo(body: ReadableStream<Uint8Array>, end: AbortController): Listener {
+  const events: Sent[] = [];
+  let wake = (): void => undefined;
+  let over = false;
+  void readEvents(body, (event) => {
+    if (event.data === null) return;
+    events.push(event);
+    wake();
+  })
+    .catch(() => undefined)
+    .finally(() => {
+      over = true;
+      wake();
+    });
+  return {
+    async until(passes) {
+      for (;;) {
+        const event = events.shift();
+        if (event !== undefined && passes(event)) return event;
+        if (event !== undefined) continue;
+        if (over) throw new Error('the stream ended first');
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    },
+    close: () => end.abort(),
+  };
+}
