@@ -17,6 +17,7 @@ import { count, duration, json, out, paintErr, say } from './terminal.ts';
 
 export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, Patience {
   readonly failFast?: boolean;
+  readonly compile?: boolean;
   readonly packing?: PackLimits;
   readonly executor?: string;
   readonly remote?: string;
@@ -39,11 +40,12 @@ export async function runInTerminal(
   prepared: Prepared,
   options: RunInTerminalOptions,
 ): Promise<number> {
-  const { jobs, failFast, executor, packing, mayRun } = options;
+  const { jobs, failFast, compile, executor, packing, mayRun } = options;
   const stop = new AbortController();
   const summary = await runPrepared(prepared, {
     jobs,
     failFast: failFast === true,
+    compile: compile !== false,
     signal: stop.signal,
     argv: process.argv.slice(2),
     note: (message) => say(paintErr.yellow(message)),

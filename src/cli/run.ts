@@ -13,7 +13,7 @@ import { count, paintErr, say } from './terminal.ts';
 export type RunCommandOptions = SpecOptions &
   PackOptions &
   Patience &
-  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'remote' | 'push'> & {
+  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'compile' | 'remote' | 'push'> & {
     readonly detach?: boolean;
     readonly coordinator?: 'process' | 'job';
   };

@@ -65,6 +65,9 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
           `TensorFlow ${binding.TF_Version} was loaded, but set-up was done for ${built ?? 'none'}`,
           'run `npx dosimeter setup`',
         );
+      const { prepareCompiling } = await import('./compiled/compiled.ts');
+      if (OFF.has(process.env['DOSIMETER_COMPILE'] ?? '')) prepareCompiling(Infinity);
+      else prepareCompiling();
       return {
         name,
         precision: 'float32',

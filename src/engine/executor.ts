@@ -17,6 +17,8 @@ export interface ExecutorPlace {
   readonly spec: string;
   /** The path of the store. */
   readonly store: string;
+  /** Whether stages may compile steps. */
+  readonly compile: boolean;
 }
 
 /** @throws UserFault if there is no executor of this name */
@@ -40,7 +42,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
 export async function openExecutor(
   registry: Registry,
   name: string,
-  { cores, dir, log, note, spec, store }: ExecutorPlace,
+  { cores, dir, log, note, spec, store, compile }: ExecutorPlace,
 ): Promise<Executor> {
   const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([
     import('../execute/pool.ts'),
@@ -48,15 +50,16 @@ export async function openExecutor(
   ]);
   const plugin = registry.get('executor', name);
   if (!plugin) throw new Error(`no executor plugin "${name}"`);
+  const env = compile ? process.env : { ...process.env, DOSIMETER_COMPILE: '0' };
   return plugin.descriptor.open({
     cores,
     dir: path.resolve(dir),
-    env: process.env,
+    env,
     log,
     note,
     spec: path.resolve(spec),
     spool: path.join(path.resolve(store), 'spool', name),
-    workers: (limit) => createPool({ module: workerModule(), limit }),
+    workers: (limit) => createPool({ module: workerModule(), limit, env }),
     command: (job, result) => [
       ...jobProgram(),
       'exec',

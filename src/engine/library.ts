@@ -54,6 +54,8 @@ export interface RunOptions extends SpecOptions, Patience {
   readonly push?: boolean;
   /** Whether no more stages start after a failure. */
   readonly failFast?: boolean;
+  /** Whether steps are compiled; default true. The results are the same bit for bit. */
+  readonly compile?: boolean;
   /**
    * How many stages may run as one job at most (adapters over one frozen base); default 8. With 1,
    * each runs alone.
@@ -146,6 +148,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         jobs,
         packing,
         failFast: options.failFast === true,
+        compile: options.compile !== false,
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
@@ -194,6 +197,7 @@ const OPTIONS: readonly string[] = [
     'jobs',
     'executor',
     'failFast',
+    'compile',
     'pack',
     'packMemory',
     'signal',

@@ -168,7 +168,7 @@ async function openRecords(
   { experiment, registry, store }: Prepared,
   environment: JsonObject,
   redact: Redact,
-  { argv, executor: name, jobs, note }: Options,
+  { argv, executor: name, jobs, note, compile = true }: Options,
 ): Promise<Records> {
   const contents = {
     specFile: experiment.file,
@@ -195,6 +195,7 @@ async function openRecords(
     note,
     spec: experiment.file,
     store: store.root,
+    compile,
   }).catch(async (error: unknown) => {
     await log.close();
     folder.close();

@@ -33,6 +33,8 @@ export interface RunPreparedOptions {
   /** The number of processor cores to use. */
   readonly jobs: number;
   readonly failFast?: boolean;
+  /** Whether recorded steps may be compiled (docs/decisions/0047); by default, they may. */
+  readonly compile?: boolean;
   readonly patience?: Patience;
   /** The executor that stages run on; by default, `local`. */
   readonly executor?: string;

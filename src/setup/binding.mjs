@@ -25,13 +25,44 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
 export const NAPI = 8;
 
 /** What is compiled beside the package's sources. */
-const BLOCK_SIGNALS = fileURLToPath(new URL('binding/block-signals.cc', import.meta.url));
+const ADDITIONS = ['block-signals.cc', 'graph-functions.cc'].map((name) =>
+  fileURLToPath(new URL(`binding/${name}`, import.meta.url)),
+);
 
 /** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
 const GYP_CHANGES = /** @type {const} */ ([
-  ["'binding/tfjs_binding.cc'", "'binding/tfjs_binding.cc', 'binding/block-signals.cc'"],
+  [
+    "'binding/tfjs_binding.cc'",
+    "'binding/tfjs_binding.cc', 'binding/block-signals.cc', 'binding/graph-functions.cc'",
+  ],
   ["'-ltensorflow',", "'-ltensorflow', '-Wl,--wrap=TFE_NewContext', '-Wl,--wrap=TFE_Execute',"],
 ]);
+
+/**
+ * Where the package's sources name the functions: a text that occurs once, and what is put before
+ * it.
+ * @type {readonly { file: string, before: string, insert: string }[]}
+ */
+const INSERTIONS = [
+  {
+    file: 'binding/tfjs_backend.h',
+    before: ' private:\n  TFJSBackend(napi_env env);',
+    insert:
+      '  napi_value AddFunction(napi_env env, napi_value name, napi_value operations,\n' +
+      '                         napi_value outputs);\n' +
+      '  napi_value RemoveFunction(napi_env env, napi_value name);\n\n',
+  },
+  {
+    file: 'binding/tfjs_backend.h',
+    before: '}  // namespace tfnodejs',
+    insert: 'void DefineGraphFunctions(napi_env env, napi_value exports);\n\n',
+  },
+  {
+    file: 'binding/tfjs_binding.cc',
+    before: '  // Export TF property types to JS',
+    insert: '  DefineGraphFunctions(env, exports);\n\n',
+  },
+];
 
 const require = createRequire(import.meta.url);
 export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
@@ -74,6 +105,22 @@ export function checkTools() {
 }
 
 /**
+ * Adds the functions to a copy of the package's sources.
+ * @param {string} buildDir
+ * @throws {Error} if the sources are not those that the addition was written for
+ */
+function addFunctions(buildDir) {
+  for (const file of ADDITIONS) cpSync(file, join(buildDir, 'binding', basename(file)));
+  for (const { file, before, insert } of INSERTIONS) {
+    const path = join(buildDir, file),
+      parts = readFileSync(path, 'utf8').split(before);
+    if (parts.length !== 2)
+      throw new Error(`${file} of ${TFJS_PACKAGE.version} does not hold "${before}" once`);
+    writeFileSync(path, parts.join(insert + before));
+  }
+}
+
+/**
  * Returns the package's gyp file with our changes.
  * @throws {Error} if the file is not the one that they were written for
  */
@@ -103,7 +150,7 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
-  cpSync(BLOCK_SIGNALS, join(buildDir, 'binding', basename(BLOCK_SIGNALS)));
+  addFunctions(buildDir);
   writeFileSync(join(buildDir, 'binding.gyp'), gypFile());
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
   // The gyp file links -ltensorflow; the wheel calls that library libtensorflow_cc.

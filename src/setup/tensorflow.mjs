@@ -48,7 +48,7 @@ const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
  * The number of the recipe. It must be raised when the way of building changes, so that old
  * bindings are rebuilt.
  */
-const RECIPE = 3;
+const RECIPE = 4;
 
 /** @returns {Stamp | null} null if there is none that can be read */
 function readStamp() {

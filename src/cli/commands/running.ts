@@ -25,6 +25,7 @@ export const addRun: AddCommand = (program, exits) =>
       ),
     ).option('--fail-fast', 'start no more stages after a failure'),
   )
+    .option('--no-compile', 'carry out each operation of a step by itself; same results, slower')
     .option(
       '--executor <name>',
       'the executor that stages run on (default: local; `dosimeter plugins` lists them)',

@@ -2,6 +2,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
@@ -21,7 +22,9 @@ export async function predict(
   const out = new Float32Array(rows.length * classes);
   let done = 0;
   for (const some of similarLengths(rows, batchSize)) {
-    const logits = tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync());
+    const logits = compiled(() =>
+      tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync()),
+    );
     some.forEach((row, i) =>
       out.set(logits.subarray(i * classes, (i + 1) * classes), row * classes),
     );

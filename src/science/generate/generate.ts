@@ -6,6 +6,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import type { RandomStream } from '../../random/random.ts';
 import { at } from '../lookup.ts';
 import { similarLengths } from '../model/similar-lengths.ts';
@@ -89,7 +90,9 @@ function continueBatch(
     for (let step = 0; step < maxNewTokens && live.length > 0; step++) {
       const current = batch,
         asked = live;
-      const ids = tf.tidy(() => choose(network.forward(current, undefined, { cache }), asked));
+      const ids = compiled(() =>
+        tf.tidy(() => choose(network.forward(current, undefined, { cache }), asked)),
+      );
       const going: number[] = [];
       ids.forEach((id, row) => {
         const text = at(out, at(asked, row));

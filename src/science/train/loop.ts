@@ -1,6 +1,7 @@
 /** The training loop. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import {
   randomStream,
   type ResumableStream,
@@ -269,7 +270,7 @@ export async function train(
       const batches = order
         .next()
         .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
-      const record = takeStep(plan, progress, batches, step);
+      const record = compiled(() => takeStep(plan, progress, batches, step));
       const all = batches.flat();
       await onStep?.(record, {
         rows: all.length,

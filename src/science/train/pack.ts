@@ -5,6 +5,7 @@
  * within rounding.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import { at } from '../lookup.ts';
 import type { Network } from '../nn/network.ts';
 import { packable } from '../nn/packed-network.ts';
@@ -169,7 +170,7 @@ async function takeStep(
 ): Promise<readonly Pack[]> {
   const { members, state } = pack;
   const started = performance.now();
-  const { losses, finite, gradients } = state.gradients(chosen);
+  const { losses, finite, gradients } = compiled(() => state.gradients(chosen));
   if (!finite && members.length > 1) {
     disposeAll(gradients);
     const parts: Pack[] = [];
@@ -197,9 +198,11 @@ async function takeStep(
     reject(lossFault(firstRecord, lastFinite, settings.learningRate));
     return [];
   }
-  state.update(gradients, step, {
-    learningRates: rates,
-    weightDecays: members.map(({ settings }) => settings.weightDecay),
+  compiled(() => {
+    state.update(gradients, step, {
+      learningRates: rates,
+      weightDecays: members.map(({ settings }) => settings.weightDecay),
+    });
   });
   const seconds = (performance.now() - started) / 1000;
   const steps = memberSteps(members, records, chosen, seconds);

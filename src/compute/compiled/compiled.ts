@@ -1,0 +1,310 @@
+/**
+ * Runs a region of code with its TensorFlow operations recorded instead of carried out. Where the
+ * region ends, or something in it reads an entry, what is still needed is computed at once: as one
+ * compiled function where the same operations were recorded before, whatever the shapes.
+ *
+ * The code of the region runs each time, and each of its operations is compared with the recorded
+ * one, so a function is used only for exactly the operations that it was made of. Entries that come
+ * from JavaScript are the function's arguments, unless they have been the same each time, and these
+ * are compared each time too.
+ */
+import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { getBackend } from '@tensorflow/tfjs-core';
+import { tensorflowBackend } from '../operation.ts';
+import { type Binding, execute, isReplaced } from './functions.ts';
+import { Program } from './program.ts';
+import { type AttributeValue, outputsOf } from './rules.ts';
+import { Point, type TensorData, Trace } from './trace.ts';
+
+/** What the recorder uses and replaces of tfjs-node's backend. */
+interface Internals {
+  readonly binding: Binding;
+  readonly tensorMap: {
+    has(dataId: DataId): boolean;
+    get(dataId: DataId): TensorData;
+    delete(dataId: DataId): boolean;
+  };
+  readonly isUsingGpuDevice: boolean;
+  createOutputTensor(metadata: {
+    readonly id: number;
+    readonly shape: readonly number[];
+    readonly dtype: number;
+  }): Tensor;
+  executeSingleOutput(
+    name: string,
+    attrs: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+  ): Tensor;
+  executeMultipleOutputs(
+    name: string,
+    attrs: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+    outputs: number,
+  ): Tensor[];
+  getInputTensorIds(tensors: readonly TensorInfo[]): number[];
+  readSync(dataId: DataId): unknown;
+  disposeData(dataId: DataId, force?: boolean): boolean;
+  write(values: unknown, shape: number[], dtype: string): DataId;
+}
+
+/** Memory that waits to be freed until a trace has been computed is limited to so many bytes. */
+const WAITING = 1 << 24;
+/** The largest number of operations in a trace. */
+const LENGTH = 1 << 13;
+/**
+ * The largest number of recorded operations that are kept, and of those in compiled functions, each
+ * of which takes about 20 kB.
+ */
+const POINTS = 1 << 16,
+  COMPILED = 1 << 13;
+/** How often a program is run operation by operation before it is compiled. */
+const SIGHTINGS = 2;
+
+const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
+
+class Recorder {
+  readonly #backend: Internals;
+  readonly #original: Pick<
+    Internals,
+    | 'executeSingleOutput'
+    | 'executeMultipleOutputs'
+    | 'getInputTensorIds'
+    | 'readSync'
+    | 'disposeData'
+    | 'write'
+  >;
+  sightings = SIGHTINGS;
+  #trace: Trace | null = null;
+  #depth = 0;
+  #start = new Point(null);
+  #points = 0;
+  #calls = 0;
+  #programs: Program[] = [];
+  /** Tensors whose entries were made in JavaScript during the region. */
+  #made = new WeakSet<TensorData>();
+  /** Numbers of tensors that the trace reads and that nothing else needs any more. */
+  readonly #waiting: number[] = [];
+  #waitingBytes = 0;
+
+  constructor(backend: Internals) {
+    this.#backend = backend;
+    this.#original = {
+      executeSingleOutput: backend.executeSingleOutput.bind(backend),
+      executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
+      getInputTensorIds: backend.getInputTensorIds.bind(backend),
+      readSync: backend.readSync.bind(backend),
+      disposeData: backend.disposeData.bind(backend),
+      write: backend.write.bind(backend),
+    };
+    this.#install();
+  }
+
+  #install(): void {
+    const original = this.#original,
+      backend = this.#backend;
+    backend.executeSingleOutput = (name, attrs, inputs) =>
+      (this.#record(name, attrs, inputs, 1) ?? this.#replace(name, attrs, inputs))?.[0] ??
+      original.executeSingleOutput(name, attrs, inputs);
+    backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
+      this.#record(name, attrs, inputs, outputs) ??
+      this.#replace(name, attrs, inputs) ??
+      original.executeMultipleOutputs(name, attrs, inputs, outputs);
+    backend.getInputTensorIds = (tensors) => {
+      this.#settle();
+      return original.getInputTensorIds(tensors);
+    };
+    backend.readSync = (dataId) => {
+      if (this.#trace?.isPending(backend.tensorMap.get(dataId)) === true) this.#settle();
+      return original.readSync(dataId);
+    };
+    backend.disposeData = (dataId, force = false) => {
+      const data =
+        this.#trace !== null && backend.tensorMap.has(dataId)
+          ? backend.tensorMap.get(dataId)
+          : null;
+      if (
+        data === null ||
+        data.id < 0 ||
+        (!force && data.refCount > 1) ||
+        this.#trace?.has(data) !== true
+      )
+        return original.disposeData(dataId, force);
+      this.#waiting.push(data.id);
+      this.#waitingBytes += bytesOf(data.shape);
+      backend.tensorMap.delete(dataId);
+      if (this.#waitingBytes > WAITING) this.#settle();
+      return true;
+    };
+    backend.write = (values, shape, dtype) => {
+      const dataId = original.write(values, shape, dtype);
+      if (this.#trace !== null) this.#made.add(backend.tensorMap.get(dataId));
+      return dataId;
+    };
+  }
+
+  region<T>(run: () => T): T {
+    this.#depth++;
+    this.#trace ??= this.#begin();
+    try {
+      return run();
+    } finally {
+      if (--this.#depth === 0) {
+        this.#settle();
+        this.#trace = null;
+        this.#made = new WeakSet();
+      }
+    }
+  }
+
+  #begin(): Trace {
+    return new Trace(this.#start, () => {
+      this.#points++;
+    });
+  }
+
+  /** Adds an operation to the trace. Returns null where it must be carried out now. */
+  #record(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+    count: number,
+  ): Tensor[] | null {
+    if (this.#trace === null) return null;
+    const { tensorMap } = this.#backend;
+    // tfjs-node's stand-in for a 64-bit integer is not a tensor.
+    if (!inputs.every((input) => 'dataId' in input)) return null;
+    const datas = inputs.map(({ dataId }) => tensorMap.get(dataId));
+    const outputs = outputsOf(name, attributes, datas);
+    if (outputs === null) return null;
+    if (this.#trace.operations.length >= LENGTH) this.#settle();
+    for (const data of datas) {
+      // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
+      if (data.values !== null && !this.#made.has(data) && !this.#trace.has(data)) {
+        data.id = this.#backend.binding.createTensor(data.shape, data.dtype, data.values);
+        data.values = null;
+      }
+    }
+    const trace = this.#trace;
+    trace.add(name, attributes, datas, count);
+    return outputs.map(({ shape, dtype }, j) => {
+      const tensor = this.#backend.createOutputTensor({ id: -1, shape, dtype });
+      trace.returned(j, tensorMap.get(tensor.dataId), tensor.dataId);
+      return tensor;
+    });
+  }
+
+  /** Carries out, now, an operation that `execute` replaces. Returns null for any other. */
+  #replace(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+  ): Tensor[] | null {
+    if (!isReplaced(name)) return null;
+    const { binding, tensorMap } = this.#backend;
+    const types = inputs.map(({ dataId }) => tensorMap.get(dataId).dtype),
+      ids = this.#backend.getInputTensorIds(inputs);
+    return execute(binding, name, attributes, ids, types, 1).map((result) =>
+      this.#backend.createOutputTensor(result),
+    );
+  }
+
+  /** Computes what is still needed of the trace, and begins another one. */
+  #settle(): void {
+    const trace = this.#trace;
+    if (trace === null || trace.operations.length === 0) return;
+    const { tensorMap, binding } = this.#backend;
+    this.#trace = null;
+    try {
+      const needed = trace.pending.filter(
+        ({ dataId, data }) => tensorMap.has(dataId) && tensorMap.get(dataId) === data,
+      );
+      if (needed.length > 0) {
+        const program = this.#program(trace, needed);
+        program.run(binding, trace.sources, needed, this.sightings);
+        if (program.compiled > 0) this.#calls++;
+      }
+    } finally {
+      for (const id of this.#waiting) binding.deleteTensor(id);
+      this.#waiting.length = 0;
+      this.#waitingBytes = 0;
+      if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
+      this.#trace = this.#begin();
+    }
+  }
+
+  #program(trace: Trace, needed: Trace['pending']): Program {
+    const references = needed.map(({ reference }) => reference),
+      key = references.join();
+    const known = trace.point.programs.get(key);
+    if (known !== undefined) return known;
+    const program = new Program(trace.operations, references);
+    trace.point.programs.set(key, program);
+    this.#programs.push(program);
+    return program;
+  }
+
+  #forget(): void {
+    for (const program of this.#programs) program.dispose(this.#backend.binding);
+    this.#programs = [];
+    this.#points = 0;
+    this.#start = new Point(null);
+  }
+
+  /** The number of operations in compiled functions. */
+  #compiled(): number {
+    return this.#programs.reduce((sum, { compiled: own }) => sum + own, 0);
+  }
+
+  statistics(): CompiledStatistics {
+    const functions = this.#programs.filter(({ compiled: own }) => own > 0);
+    return {
+      functions: functions.length,
+      operations: this.#compiled(),
+      calls: this.#calls,
+      refused: this.#programs.flatMap(({ refused }) => refused ?? []),
+    };
+  }
+}
+
+export interface CompiledStatistics {
+  readonly functions: number;
+  /** The number of operations that they replace. */
+  readonly operations: number;
+  /** How often a function was called since the backend was loaded. */
+  readonly calls: number;
+  /** What TensorFlow said where it did not accept a function. */
+  readonly refused: readonly string[];
+}
+
+/** One recorder for the process, although each plugin's bundle contains its own copy of this. */
+const shared = globalThis as unknown as Record<symbol, Recorder | undefined>;
+const RECORDER = Symbol.for('dosimeter.recorder');
+
+/**
+ * Prepares the loaded TensorFlow backend for `compiled`. On a GPU, operations are carried out one
+ * by one: functions have not been tried there.
+ * @param sightings how often the same operations are carried out one by one before they are
+ * compiled; Infinity for always
+ */
+export function prepareCompiling(sightings = SIGHTINGS): void {
+  const backend = tensorflowBackend() as unknown as Internals;
+  if (backend.isUsingGpuDevice) return;
+  (shared[RECORDER] ??= new Recorder(backend)).sightings = sightings;
+}
+
+/**
+ * Runs `run`, compiled where the backend can. Its results have the same bits as without. Tensors
+ * that it makes can be used like others afterwards.
+ */
+export function compiled<T>(run: () => T): T {
+  const recorder = shared[RECORDER];
+  if (recorder === undefined || recorder.sightings === Infinity || getBackend() !== 'tensorflow')
+    return run();
+  return recorder.region(run);
+}
+
+/** What has been compiled so far; null where nothing is. */
+export function compiledStatistics(): CompiledStatistics | null {
+  const recorder = shared[RECORDER];
+  return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
+}

@@ -1,0 +1,248 @@
+/**
+ * What a trace computes for what is still needed of it: run operation by operation the first times,
+ * then as one function of TensorFlow.
+ */
+import {
+  type Binding,
+  type Constant,
+  execute,
+  functionName,
+  type Node,
+  type Result,
+} from './functions.ts';
+import { listsOf } from './rules.ts';
+import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
+import { OUTPUTS, shapesDiffer } from './trace.ts';
+
+/** Entries made in JavaScript can be part of a function if there are at most so many of them. */
+const SMALL = 64;
+
+/** How often a function is made again because a value turned out to change. */
+const REVISIONS = 4;
+
+/** Entries made in JavaScript that were the same so far. */
+interface Fixed {
+  readonly shape: readonly number[];
+  readonly values: Entries;
+}
+
+/** A function of TensorFlow, and the sources that are its arguments. */
+interface Compiled {
+  readonly name: string;
+  readonly arguments: readonly number[];
+}
+
+const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return false;
+  return true;
+};
+
+/** Makes the tensors of sources whose entries are in JavaScript, and disposes of them. */
+class Lent {
+  readonly #ids: number[] = [];
+  constructor(private readonly binding: Binding) {}
+
+  id({ id, values, shape, dtype }: TensorData): number {
+    if (values === null) return id;
+    const made = this.binding.createTensor(shape, dtype, values);
+    this.#ids.push(made);
+    return made;
+  }
+
+  dispose(): void {
+    for (const id of this.#ids) this.binding.deleteTensor(id);
+  }
+}
+
+export class Program {
+  /** Operations that something needed depends on. */
+  readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
+  /** The sources that they read. */
+  readonly #read: readonly number[];
+  /** For each source whose entries never changed, those entries. */
+  readonly #fixed = new Map<number, Fixed>();
+  #sightings = 0;
+  #revisions = 0;
+  #function: Compiled | null = null;
+  #refused: string | null = null;
+
+  constructor(
+    operations: readonly Operation[],
+    private readonly outputs: readonly Reference[],
+  ) {
+    const wanted = new Set<number>(outputs.map((reference) => Math.floor(reference / OUTPUTS))),
+      read = new Set<number>();
+    for (let at = operations.length - 1; at >= 0; at--) {
+      const operation = operations[at];
+      if (operation === undefined || !wanted.has(at)) continue;
+      for (const input of operation.inputs)
+        if (input < 0) read.add(-1 - input);
+        else wanted.add(Math.floor(input / OUTPUTS));
+    }
+    this.#needed = operations.flatMap((operation, at) =>
+      wanted.has(at) ? [{ at, operation }] : [],
+    );
+    this.#read = [...read].sort((a, b) => a - b);
+  }
+
+  /** Why TensorFlow made no function of it; null where it made one, or was not asked to. */
+  get refused(): string | null {
+    return this.#refused;
+  }
+
+  /** The number of operations of its function; 0 where it has none. */
+  get compiled(): number {
+    return this.#function === null ? 0 : this.#needed.length;
+  }
+
+  dispose(binding: Binding): void {
+    if (this.#function !== null) binding.removeFunction(this.#function.name);
+    this.#function = null;
+  }
+
+  /**
+   * Computes the needed tensors, and hands them their numbers in the binding.
+   * @param sightings how often the program is run operation by operation before it is compiled
+   */
+  run(
+    binding: Binding,
+    sources: readonly TensorData[],
+    needed: readonly Pending[],
+    sightings: number,
+  ): void {
+    if (this.#compare(sources)) {
+      this.dispose(binding);
+      if (++this.#revisions > REVISIONS) this.#fixed.clear();
+    }
+    this.#sightings++;
+    if (this.#function === null && this.#sightings > sightings && this.#refused === null)
+      this.#compile(binding, sources);
+    const results =
+      this.#function === null
+        ? this.#eagerly(binding, sources)
+        : this.#call(binding, this.#function, sources);
+    for (const [i, { data }] of needed.entries()) {
+      const result = results[i];
+      if (result === undefined || shapesDiffer(result, data))
+        throw new Error(
+          `a recorded operation returned ${JSON.stringify(result)} for ${JSON.stringify(data)}`,
+        );
+      data.id = result.id;
+    }
+  }
+
+  /** Compares entries with those seen before. Returns whether some changed for the first time. */
+  #compare(sources: readonly TensorData[]): boolean {
+    if (this.#sightings === 0) {
+      for (const k of this.#read) {
+        const { values, shape } = sources[k] as TensorData;
+        if (values !== null && values.length <= SMALL)
+          this.#fixed.set(k, { shape: [...shape], values: values.slice() });
+      }
+      return false;
+    }
+    let changed = false;
+    for (const [k, { shape, values }] of this.#fixed) {
+      const now = sources[k] as TensorData;
+      if (now.values !== null && equal(now.values, values) && equal(now.shape, shape)) continue;
+      this.#fixed.delete(k);
+      changed = true;
+    }
+    return changed;
+  }
+
+  #compile(binding: Binding, sources: readonly TensorData[]): void {
+    const nodes: (Node | Constant)[] = [],
+      places = new Map<Reference, number>();
+    for (const k of this.#read) {
+      places.set(-1 - k, nodes.length);
+      const fixed = this.#fixed.get(k),
+        { dtype } = sources[k] as TensorData;
+      nodes.push(
+        fixed === undefined
+          ? {
+              op: 'Placeholder',
+              attrs: [{ name: 'dtype', type: binding.TF_ATTR_TYPE, value: dtype }],
+              inputs: [],
+              lists: [],
+            }
+          : { op: 'Const', dtype, ...fixed },
+      );
+    }
+    const place = (reference: Reference): [number, number] =>
+      reference < 0
+        ? [places.get(reference) ?? -1, 0]
+        : [places.get(Math.floor(reference / OUTPUTS) * OUTPUTS) ?? -1, reference % OUTPUTS];
+    for (const { at, operation } of this.#needed) {
+      const { name, attributes, inputs } = operation;
+      nodes.push({
+        op: name,
+        attrs: attributes,
+        inputs: inputs.flatMap(place),
+        lists: listsOf(name, attributes, inputs.length),
+      });
+      places.set(at * OUTPUTS, nodes.length - 1);
+    }
+    const name = functionName();
+    try {
+      binding.addFunction(name, nodes, this.outputs.flatMap(place));
+    } catch (error) {
+      this.#refused = (error as Error).message;
+      return;
+    }
+    this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
+  }
+
+  #call(binding: Binding, own: Compiled, sources: readonly TensorData[]): readonly Result[] {
+    const lent = new Lent(binding);
+    try {
+      const ids = own.arguments.map((k) => lent.id(sources[k] as TensorData));
+      return binding.executeOp(own.name, [], ids, this.outputs.length);
+    } finally {
+      lent.dispose();
+    }
+  }
+
+  /** Runs one operation after the other. A tensor is freed after its last use. */
+  #eagerly(binding: Binding, sources: readonly TensorData[]): readonly Result[] {
+    const last = new Map<Reference, number>();
+    for (const { at, operation } of this.#needed)
+      for (const input of operation.inputs) last.set(input, at);
+    const kept = new Set(this.outputs),
+      results = new Map<Reference, Result>(),
+      lent = new Lent(binding),
+      ids = new Map<Reference, number>();
+    const idOf = (reference: Reference): number => {
+      const known = results.get(reference)?.id ?? ids.get(reference);
+      if (known !== undefined) return known;
+      const id = lent.id(sources[-1 - reference] as TensorData);
+      ids.set(reference, id);
+      return id;
+    };
+    try {
+      for (const { at, operation } of this.#needed) {
+        const { name, attributes, inputs, types, outputs } = operation;
+        const made = execute(binding, name, attributes, inputs.map(idOf), types, outputs);
+        for (const [j, result] of made.entries()) {
+          const reference = at * OUTPUTS + j;
+          if (kept.has(reference) || last.has(reference)) results.set(reference, result);
+          else binding.deleteTensor(result.id);
+        }
+        for (const input of new Set(inputs)) {
+          const result = results.get(input);
+          if (result === undefined || last.get(input) !== at || kept.has(input)) continue;
+          binding.deleteTensor(result.id);
+          results.delete(input);
+        }
+      }
+    } finally {
+      lent.dispose();
+    }
+    return this.outputs.map((reference) => {
+      const result = results.get(reference);
+      if (result === undefined) throw new Error('a needed tensor was not computed');
+      return result;
+    });
+  }
+}

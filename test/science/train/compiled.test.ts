@@ -1,0 +1,178 @@
+/**
+ * Trainings, evaluations and texts have the same bits whether their steps are compiled or not.
+ */
+import { createHash } from 'node:crypto';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { JsonObject } from '../../../src/api.ts';
+import { compiledStatistics, prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
+import { predict } from '../../../src/science/evaluate/predict.ts';
+import { generate } from '../../../src/science/generate/generate.ts';
+import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
+import { bitfit } from '../../../src/science/nn/bitfit.ts';
+import { full } from '../../../src/science/nn/full.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
+import { trainTokenRows } from '../../../src/science/nn/token-rows.ts';
+import { vera } from '../../../src/science/nn/vera.ts';
+import { layerwiseLoss } from '../../../src/science/train/layerwise-loss.ts';
+import { type LabelledRow, train, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { trainPack } from '../../../src/science/train/pack.ts';
+import { restrictedInnerProduct } from '../../../src/science/train/ripple.ts';
+import { disposeAll } from '../../../src/science/train/trained-values.ts';
+import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
+import { openCase, openFamily } from '../family-cases.ts';
+import { plainTraining } from '../plain-training.ts';
+import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
+
+/** Batches of four and, at the end of an epoch, of three rows, all of different lengths. */
+const settings: TrainSettings = {
+  ...plainTraining,
+  steps: 6,
+  batchSize: 4,
+  learningRate: 1e-3,
+  weightDecay: 0.01,
+  schedule: 'linear',
+  warmup: 3,
+  shuffle: true,
+  seed: 3,
+};
+
+const open = async (
+  implementation: AdapterImplementation,
+  params: JsonObject = {},
+  seed = 1,
+): Promise<Network> =>
+  openNetwork({
+    architecture: bert,
+    model: { path: checkpoint, digest: 'tiny-bert' },
+    classes,
+    seed,
+    adapter: await implementation.create(params, shape),
+  });
+
+/** Each trained value as the digest of its bits. */
+function digests(trained: ReadonlyMap<string, Tensor>): string[] {
+  const found = [...trained].map(([name, tensor]) => {
+    const digest = createHash('sha256').update(tensor.dataSync().slice()).digest('hex');
+    return `${name} ${digest.slice(0, 12)}`;
+  });
+  disposeAll(trained);
+  return found;
+}
+
+/** The losses of a training, and what it ends with. */
+async function result(
+  network: Network,
+  changed: Partial<TrainSettings> = {},
+  trainingRows: readonly LabelledRow[] = rows,
+): Promise<unknown> {
+  const losses: number[] = [];
+  const trained = await train(
+    network,
+    trainingRows,
+    { ...settings, ...changed },
+    {
+      onStep: ({ loss }) => {
+        losses.push(loss);
+      },
+    },
+  );
+  return { losses, trained: digests(trained) };
+}
+
+/** Asserts that `run` returns the same without compiling, and compiled at the first chance. */
+async function assertSame(run: () => Promise<unknown>, what: string): Promise<void> {
+  prepareCompiling(Infinity);
+  const expected = await run();
+  prepareCompiling(1);
+  const before = compiledStatistics()?.calls ?? 0;
+  assert.equal(await run(), expected, what);
+  const { calls = 0, refused = [] } = compiledStatistics() ?? {};
+  assert.ok(calls > before, `${what}: nothing was compiled`);
+  assert.equal(refused, [], what);
+}
+
+const poisoned = rows.map((row, i) => ({ ...row, poisoned: i % 2 === 0 }));
+const trainings: Readonly<Record<string, () => Promise<unknown>>> = {
+  'LoRA, clipped, two batches a step': async () =>
+    result(await open(lora, { rank: 3 }), { clipNorm: 0.5, accumulate: 2 }),
+  'LoRA and DoRA with dropout': async () =>
+    result(await open(lora, { rank: 3, dropout: 0.2, dora: true }), { dropout: 0.1 }),
+  'full fine-tuning with class weights': async () =>
+    result(await open(full), { classWeights: [1, 2, 0.5] }),
+  'BitFit under SGD': async () => result(await open(bitfit), { optimizer: 'sgd' }),
+  VeRA: async () => result(await open(vera, { rank: 4 })),
+  "RIPPLe's loss": async () =>
+    result(
+      await open(full),
+      { objective: restrictedInnerProduct(0.1), wholeTable: true },
+      poisoned,
+    ),
+  "layerwise poisoning's loss": async () => result(await open(full), { objective: layerwiseLoss }),
+  "an embedding attack's rows": async () => {
+    const { network, atFirstNorms } = trainTokenRows(await open(full), [5, 6]);
+    return result(network, { project: atFirstNorms });
+  },
+};
+
+if (backends.includes('tensorflow')) {
+  for (const [what, run] of Object.entries(trainings))
+    test(`${what}: the same bits`, async () => {
+      await useBackend('tensorflow');
+      await assertSame(run, what);
+    });
+
+  for (const name of ['deberta-v3-classifier', 'gpt2-causal'])
+    test(`${name}: the same bits`, async () => {
+      await useBackend('tensorflow');
+      const family = await openCase(name);
+      const run = async (kind: 'full' | 'lora'): Promise<unknown> =>
+        result(await openFamily(family, kind), { batchSize: 2 }, family.rows);
+      await assertSame(() => run('lora'), `${name}, LoRA`);
+      await assertSame(() => run('full'), `${name}, full`);
+    });
+
+  test('a pack, of which one member ends early: the same bits', async () => {
+    await useBackend('tensorflow');
+    await assertSame(async () => {
+      const networks = [
+        await open(lora, { rank: 2 }),
+        await open(lora, { rank: 4 }, 2),
+        await open(lora, { rank: 4 }, 3),
+      ];
+      const losses: number[] = [];
+      const ended = trainPack(
+        networks.map((network, k) => ({
+          network,
+          rows,
+          settings: { ...settings, steps: k === 0 ? 4 : 6, seed: k, learningRate: 1e-3 * (k + 1) },
+          onStep: ({ loss }) => {
+            losses.push(loss);
+          },
+        })),
+      );
+      return { losses, trained: (await Promise.all(ended)).map(digests) };
+    }, 'a pack');
+  });
+
+  test('evaluation and generation: the same bits', async () => {
+    await useBackend('tensorflow');
+    await assertSame(async () => [...(await predict(await open(full), rows, 3))], 'logits');
+    const family = await openCase('llama-causal');
+    const network = await openFamily(family, 'full', true);
+    const prompts = family.rows.map(({ ids, typeIds }) => ({ ids, typeIds }));
+    await assertSame(
+      () => generate(network, prompts, { maxNewTokens: 6, stops: [], batchSize: 2 }),
+      'texts',
+    );
+  });
+}
+
+test.after(() => {
+  if (backends.includes('tensorflow')) prepareCompiling();
+});
+
+test.run();
