@@ -1,12 +1,6 @@
 /** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
-import {
-  DEFENCE_MOMENTS,
-  type DefenceMoment,
-  type Row,
-  type Task,
-  UserFault,
-} from '../api.ts';
+import { DEFENCE_MOMENTS, type DefenceMoment, type Row, type Task, UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
 import { either, nearest } from '../experiment/suggest.ts';
