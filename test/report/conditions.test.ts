@@ -112,6 +112,7 @@ test('other axes are the setting, and an axis that is drawn is not named', () =>
     attackLabel: 'no attack',
     adapterLabel: 'LoRA',
     setting: 'train.limit = 16',
+    defence: '',
   });
   assert.is(present(first).labelsWithout('data.train.limit').setting, '');
 });
