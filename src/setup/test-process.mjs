@@ -17,6 +17,9 @@ const { exec } = await import('uvu');
 /** tfjs's WebAssembly adds listeners that end the process. */
 const FATAL = ['uncaughtException', 'unhandledRejection'];
 
+/** Variables that are set once, when TensorFlow is loaded into the process. */
+const OF_TENSORFLOW = /^(TF|NVIDIA_TF32)_/;
+
 /** Environment variables and the working folder, which a file must leave as they were. */
 const surroundings = () => ({
   env: { ...process.env },
@@ -34,7 +37,7 @@ function restore({ env, folder, listeners }) {
     for (const listener of process.listeners(event))
       if (!listeners[index].includes(listener)) process.removeListener(event, listener);
   const changed = Object.keys({ ...env, ...process.env }).filter(
-    (name) => env[name] !== process.env[name],
+    (name) => env[name] !== process.env[name] && !OF_TENSORFLOW.test(name),
   );
   for (const name of changed)
     if (env[name] === undefined) delete process.env[name];
