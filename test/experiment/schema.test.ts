@@ -204,7 +204,8 @@ test('theorem.yaml varies all that a verdict needs and runs every theory stage',
 });
 
 /** A language server as an editor runs it. `|` in a text marks the cursor. */
-async function openEditor(schema: object) {
+async function openEditor(given: object) {
+  const schema = structuredClone(given); // the server notes in it where it is from
   const { getLanguageService } = await import('yaml-language-server');
   const { TextDocument } = await import('vscode-languageserver-textdocument');
   const service = getLanguageService({

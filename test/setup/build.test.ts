@@ -20,6 +20,7 @@ const API = [
   'src/api/adapter.ts',
   'src/api/attack.ts',
   'src/api/dataset.ts',
+  'src/api/defence.ts',
   'src/api/executor.ts',
   'src/api/fault.ts',
   'src/api/head.ts',
