@@ -295,12 +295,16 @@ test('a controller that forgets jobs and gives their ids away', async ({ cluster
   project.write('does.json', '{"1":"hold"}');
   const state = path.join(cluster.dir, 'state');
   await cluster.slurm('scontrol', 'reconfigure'); // writes the state
-  const kill = (): void => {
-    const file = path.join(cluster.dir, 'pid', 'slurmctld');
-    process.kill(Number(readFileSync(file, 'utf8')), 'SIGKILL');
+  const kill = async (): Promise<void> => {
+    const pid = Number(readFileSync(path.join(cluster.dir, 'pid', 'slurmctld'), 'utf8'));
+    process.kill(pid, 'SIGKILL');
+    // What has ended, and was not waited for, has no program.
+    await until('the controller has ended', () => !existsSync(`/proc/${pid}/exe`));
   };
   await until('the state is written', () => existsSync(path.join(state, 'job_state')));
+  await kill(); // it would replace the files while they are copied
   cpSync(state, `${state}.before`, { recursive: true });
+  cluster.start();
   const {
     dir,
     path: PATH,
@@ -310,7 +314,7 @@ test('a controller that forgets jobs and gives their ids away', async ({ cluster
   });
   const run = start(project, cluster, [], { PATH });
   await until('the training began', began(project, 1));
-  kill();
+  await kill();
   rmSync(state, { recursive: true });
   cpSync(`${state}.before`, state, { recursive: true });
   cluster.start();
