@@ -1,11 +1,11 @@
 import { defineDefence } from '../../src/api.ts';
+import {
+  CLEAN_TRAINING,
+  type CleanTraining,
+  cleanTraining,
+} from '../../src/defences/clean-training.ts';
 
-interface Params {
-  readonly epochs: number;
-  readonly learning_rate?: number;
-}
-
-export default defineDefence<Params>({
+export default defineDefence<CleanTraining>({
   name: 'clean-fine-tuning',
   summary: "The trained model is trained further on the defender's clean rows alone.",
   citation:
@@ -14,24 +14,9 @@ export default defineDefence<Params>({
   tasks: ['classes', 'completion'],
   params: {
     type: 'object',
-    properties: {
-      epochs: {
-        type: 'integer',
-        minimum: 1,
-        default: 3,
-        description: 'Passes over the clean rows.',
-      },
-      learning_rate: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        description: "Default: the cell's own.",
-      },
-    },
+    properties: CLEAN_TRAINING,
   },
   model: {
-    retrain: ({ epochs, learning_rate: rate }) => ({
-      epochs,
-      ...(rate === undefined ? {} : { learning_rate: rate }),
-    }),
+    retrain: cleanTraining,
   },
 });

@@ -1,11 +1,14 @@
 import { defineDefence } from '../../src/api.ts';
+import {
+  CLEAN_TRAINING,
+  type CleanTraining,
+  cleanTraining,
+} from '../../src/defences/clean-training.ts';
 
-interface Params {
+interface Params extends CleanTraining {
   readonly at: 'model' | 'training';
   readonly alpha: number;
   readonly epsilon: number;
-  readonly epochs: number;
-  readonly learning_rate?: number;
 }
 
 export default defineDefence<Params>({
@@ -40,25 +43,12 @@ export default defineDefence<Params>({
         default: 0.1,
         description: 'ε, how far the embeddings are perturbed.',
       },
-      epochs: {
-        type: 'integer',
-        minimum: 1,
-        default: 3,
-        description: 'Passes over the clean rows.',
-      },
-      learning_rate: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        description: "Of the training on clean rows. Default: the cell's own.",
-      },
+      ...CLEAN_TRAINING,
     },
   },
   acts: ({ at }) => [at],
   training: { load: async () => (await import('../../src/science/defences/crow.ts')).crow },
   model: {
-    retrain: ({ epochs, learning_rate: rate }) => ({
-      epochs,
-      ...(rate === undefined ? {} : { learning_rate: rate }),
-    }),
+    retrain: cleanTraining,
   },
 });

@@ -1,4 +1,5 @@
 import { defineDefence } from '../../../src/api.ts';
+import { CLEAN_TRAINING, cleanTraining } from '../../../src/defences/clean-training.ts';
 import type { Params } from './edit.ts';
 
 export default defineDefence<Params>({
@@ -29,17 +30,7 @@ export default defineDefence<Params>({
           'How many token embeddings return to their values before the training, those that ' +
           'changed most for how rare they are in the clean rows (E-PUR).',
       },
-      epochs: {
-        type: 'integer',
-        minimum: 1,
-        default: 3,
-        description: 'Passes over the clean rows.',
-      },
-      learning_rate: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        description: "Of the training on clean rows. Default: the cell's own.",
-      },
+      ...CLEAN_TRAINING,
     },
   },
   model: {
@@ -47,9 +38,6 @@ export default defineDefence<Params>({
       needs: ['clean'],
       load: async () => (await import('./edit.ts')).fineMixing,
     },
-    retrain: ({ epochs, learning_rate: rate }) => ({
-      epochs,
-      ...(rate === undefined ? {} : { learning_rate: rate }),
-    }),
+    retrain: cleanTraining,
   },
 });

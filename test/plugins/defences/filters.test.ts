@@ -14,30 +14,14 @@ import type {
   AskedModel,
   DefenceContext,
   DefenceHook,
-  JsonObject,
   Judge,
   Row,
   RowsDefence,
 } from '../../../src/api.ts';
-import { randomStream } from '../../../src/random/random.ts';
 import type { LinearLayer } from '../../../src/science/model/types.ts';
 import type { ModelEdit, WeightsContext } from '../../../src/science/weights/edit.ts';
 import { present } from '../../rig/present.ts';
-
-const contextOf = (params: JsonObject, more: Partial<DefenceContext> = {}): DefenceContext => ({
-  params,
-  classes: ['bad', 'good'],
-  clean: [],
-  assets: {},
-  plugin: (kind, name) => {
-    throw new Error(`no ${kind} ${name}`);
-  },
-  random: (purpose, name) => randomStream(1, purpose, name),
-  log: () => undefined,
-  progress: () => undefined,
-  signal: new AbortController().signal,
-  ...more,
-});
+import { contextOf } from './rig.ts';
 
 const fitted = async (
   hook: DefenceHook<RowsDefence<never, never>> | undefined,

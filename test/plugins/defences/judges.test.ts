@@ -35,25 +35,11 @@ import type {
 import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../../science/backend.ts';
 import { openTiny } from '../../science/tiny-bert.ts';
+import { contextOf } from './rig.ts';
 
 const test = suite('defences that ask a model');
 
 type Context = DefenceContext<JsonObject, OpenedModel>;
-
-const contextOf = (params: JsonObject, more: Partial<Context> = {}): Context => ({
-  params,
-  classes: ['bad', 'good'],
-  clean: [],
-  assets: {},
-  plugin: (kind, name) => {
-    throw new Error(`no ${kind} ${name}`);
-  },
-  random: (purpose, name) => randomStream(1, purpose, name),
-  log: () => undefined,
-  progress: () => undefined,
-  signal: new AbortController().signal,
-  ...more,
-});
 
 /** The parameters with the defaults of the defence's schema. */
 const withDefaults = (schema: JsonSchema, given: JsonObject = {}): JsonObject => ({

@@ -1,0 +1,28 @@
+/** What the defences share that train a model further on the defender's clean rows. */
+import type { JsonSchema } from '../api.ts';
+
+export interface CleanTraining {
+  readonly epochs: number;
+  readonly learning_rate?: number;
+}
+
+/** The fields of `CleanTraining` in a defence's schema. */
+export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]: JsonSchema } = {
+  epochs: {
+    type: 'integer',
+    minimum: 1,
+    default: 3,
+    description: 'Passes over the clean rows.',
+  },
+  learning_rate: {
+    type: 'number',
+    exclusiveMinimum: 0,
+    description: "Of the training on clean rows. Default: the cell's own.",
+  },
+};
+
+/** Returns the training's fields that differ from the cell's own. */
+export const cleanTraining = ({ epochs, learning_rate: rate }: CleanTraining): CleanTraining => ({
+  epochs,
+  ...(rate === undefined ? {} : { learning_rate: rate }),
+});
