@@ -98,11 +98,11 @@ export async function runRecorded(
       folder.record(entry);
       log.line(logLine(entry));
     }
-    if (event.type === 'stage-ended' && event.outcome.state === 'ran')
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran') {
       durations.note(event.stage, event.outcome.seconds);
+      if (options.remote?.push === true) remote?.sendSoon(event.outcome.key);
+    }
     view(event);
-    if (event.type === 'stage-ended' && event.outcome.state === 'ran' && options.remote?.push)
-      remote?.sendSoon(event.outcome.key);
     watcher?.onEvent(event);
   };
   told.note = (message) => onEvent({ type: 'note', message });

@@ -7,6 +7,7 @@ import { checkCommands, createClient } from './client.ts';
 import { loadProfile } from './profile.ts';
 import type { Request } from './request.ts';
 import { sbatchArguments } from './script.ts';
+import { linesOf, REQUEUE, waitFor } from './shell.ts';
 
 /** The stage kind whose settings in the profile are the coordinator's. */
 const KIND = 'coordinator';
@@ -20,19 +21,14 @@ const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
 shift
 exec >>"$log" 2>&1 </dev/null
-${setup.join('\n')}${setup.length > 0 ? '\n' : ''}requeue=
+${linesOf(setup)}requeue=
 "$@" &
 run=$!
 trap 'requeue=1; kill -TERM "$run"' USR1
 trap 'kill -TERM "$run"' TERM
-wait "$run"
-code=$?
-while kill -0 "$run" 2>/dev/null; do
-  wait "$run"
-  code=$?
-done
+${waitFor('run')}
 if [ -n "$requeue" ]; then
-  [ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && scontrol requeue "$SLURM_JOB_ID"
+  ${REQUEUE}
 fi
 exit "$code"
 `;

@@ -7,6 +7,7 @@ import { INTERRUPTED_TASK } from '../api.ts';
 import type { Settings } from './profile.ts';
 import type { Request } from './request.ts';
 import { minutesOf } from './request.ts';
+import { linesOf, REQUEUE, waitFor } from './shell.ts';
 
 /**
  * Returns the script. Its first argument is the submission's folder, the rest is the command that
@@ -23,7 +24,7 @@ shift
 index=\${SLURM_ARRAY_TASK_ID:-0}
 exec >>"$dir/$index.out" 2>&1 </dev/null
 rm -f "$dir/$index.signalled"
-${setup.join('\n')}${setup.length > 0 ? '\n' : ''}bad() {
+${linesOf(setup)}bad() {
   printf '%s\\n' "\${SLURMD_NODENAME:-}" "$1" >"$dir/.$index.bad" && mv "$dir/.$index.bad" "$dir/$index.bad"
   exit 1
 }
@@ -33,14 +34,9 @@ ${gpus > 0 ? "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n" : 
 task=$!
 trap 'requeue=1; : >"$dir/$index.signalled"; kill -TERM "$task"' USR1
 trap 'kill -TERM "$task"' TERM
-wait "$task"
-code=$?
-while kill -0 "$task" 2>/dev/null; do
-  wait "$task"
-  code=$?
-done
+${waitFor('task')}
 if [ -n "$requeue" ] && [ "$code" = ${INTERRUPTED_TASK} ]; then
-  [ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && scontrol requeue "$SLURM_JOB_ID"
+  ${REQUEUE}
 fi
 exit "$code"
 `;
