@@ -8,11 +8,12 @@ interface Params {
 export default defineDefence<Params>({
   name: 'magnitude-pruning',
   summary:
-    'Of what the training changed in each weight matrix, the entries smallest in absolute value ' +
-    'return to their values before the training.',
+    'Resets, in each weight matrix, the entries that the training changed least to their values ' +
+    'before the training.',
   citation:
     'Han, Pool, Tran and Dally, Learning both Weights and Connections for Efficient Neural ' +
-    'Networks, NeurIPS 2015; here of the change of a weight, whose start the defender trusts',
+    'Networks, NeurIPS 2015; here applied to the change of a weight, as the defender trusts the ' +
+    'weights before the training',
   tasks: ['classes', 'completion'],
   params: {
     type: 'object',
@@ -22,7 +23,7 @@ export default defineDefence<Params>({
         minimum: 0,
         maximum: 1,
         default: 0.5,
-        description: "The share of each matrix's entries that return.",
+        description: "The share of each matrix's entries that is reset.",
       },
     },
   },

@@ -8,11 +8,12 @@ interface Params {
 export default defineDefence<Params>({
   name: 'wanda',
   summary:
-    'Wanda: of what the training changed in each output of a layer, the entries of the smallest ' +
-    '|ΔW|·‖X‖, with X the clean rows’ input, return to their values before the training.',
+    'Wanda: resets, for each output of a layer, the entries with the smallest |ΔW|·‖X‖ to their ' +
+    'values before the training, with X the input of the layer on clean rows.',
   citation:
     'Sun, Liu, Bair and Kolter, A Simple and Effective Pruning Approach for Large Language Models, ' +
-    'ICLR 2024 (equation 1); here of the change of a weight, whose start the defender trusts',
+    'ICLR 2024 (equation 1); here applied to the change of a weight, as the defender trusts the ' +
+    'weights before the training',
   params: {
     type: 'object',
     properties: {
@@ -21,7 +22,7 @@ export default defineDefence<Params>({
         minimum: 0,
         maximum: 1,
         default: 0.5,
-        description: "The share of each output's entries that return.",
+        description: "The share of each output's entries that is reset.",
       },
     },
   },

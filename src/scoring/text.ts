@@ -1,4 +1,4 @@
-/** What scorers by text share: the text that they look for, and how texts are compared. */
+/** What scorers that compare texts share: the text to look for, and how texts are compared. */
 import type { JsonSchema, Problem, ScorerCheck } from '../api.ts';
 import { UserFault } from '../api.ts';
 
@@ -21,7 +21,7 @@ export const textProperties: JsonSchema = {
   ignore_case: {
     type: 'boolean',
     default: false,
-    description: 'Whether upper and lower case are the same.',
+    description: 'Whether upper and lower case count as the same.',
   },
 };
 
@@ -31,7 +31,7 @@ export function normalised(text: string, ignoreCase: boolean): string {
   return ignoreCase ? trimmed.toLowerCase() : trimmed;
 }
 
-/** Returns the fault of a scorer that has neither a text of its own nor a target, or of a blank. */
+/** Returns a fault if a scorer has neither a text of its own nor a target, or a blank text. */
 export function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Problem[] {
   const wanted = text ?? target;
   if (wanted === undefined)
