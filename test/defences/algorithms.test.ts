@@ -221,7 +221,7 @@ test('HDBSCAN takes identical points and refuses what it cannot cluster', () => 
   );
   const one = { values: [1, 2], count: 1, dimensions: 2 };
   assert.equal([...hdbscan(one, { minClusterSize: 2, minSamples: 1 }).labels], [-1]);
-  assert.throws(() => hdbscan(one, { minClusterSize: 5 }), /none has a neighbour number 5/);
+  assert.throws(() => hdbscan(one, { minClusterSize: 5 }), /minSamples is from 1 to the number of points, 1, not 5/);
   assert.throws(() => hdbscan(one, { minClusterSize: 1 }), /at least 2 points, not 1/);
   assert.throws(() => hdbscan({ ...one, values: [1, NaN] }, { minClusterSize: 2 }), /finite/);
 });
