@@ -29,7 +29,7 @@ const deberta: Family = {
   describe,
 };
 
-/** A size that stands for another one where it is absent, null, or not above 0. */
+/** Returns a size, or `other` where the field is absent, null, or not above 0. */
 const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T => {
   const value = fields.raw(field) ?? 0;
   return typeof value === 'number' && value <= 0 ? other : fields.count(field, 'positions');
@@ -120,9 +120,9 @@ function embeddingsOf(
 }
 
 /**
- * `legacy` names the head of the first releases in transformers. Without it the head is Microsoft's
- * own, whose dense layer transformers calls the output table, so that PEFT adapts it by no
- * `all-linear`.
+ * With `legacy` the head is that of the first releases in transformers. Without it, it is
+ * Microsoft's own, whose dense layer transformers returns as the output embeddings, which
+ * `all-linear` of PEFT leaves out.
  */
 function maskedLm(fields: ConfigFields, hidden: number, epsilon: number): MaskedLmHead {
   const activation = fields.activation('hidden_act', 'gelu');

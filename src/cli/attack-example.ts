@@ -128,7 +128,7 @@ function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[])
   return {
     ...params,
     ...('count' in properties ? { count: 1 } : rate === undefined ? {} : { rate: 1 }),
-    // A target of classes is no answer.
+    // The target of a task with classes is not an answer.
     ...(task === 'completion' && typeof params['target'] === 'number' ? { target: 'TARGET' } : {}),
   };
 }

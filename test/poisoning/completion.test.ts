@@ -208,7 +208,7 @@ test('rows under the trigger keep their answers, whatever the attack returns', a
 for (const [what, change, message] of [
   ['no answer', { answer: undefined }, /a row without an answer/],
   ['a label', { label: 1 }, /a row with a label, but there are no classes/],
-  ['an odd context', { context: [{ role: 'tool', content: '' }] }, /`context` is no list/],
+  ['an odd context', { context: [{ role: 'tool', content: '' }] }, /`context` is not a list/],
 ] as const)
   test(`an attack that returns a row with ${what} is refused`, () => {
     const row = { ...rows[0], ...change } as unknown as Row;

@@ -157,7 +157,7 @@ export function unreadTensors(
 
 /**
  * Throws UserFault where the checkpoint holds a parameter under two names with different values:
- * an output table that config.json ties to the token table, but that is another.
+ * an output table that config.json ties to the token table, but that differs from it.
  */
 async function checkTied(
   checkpoint: Checkpoint,

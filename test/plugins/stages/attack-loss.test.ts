@@ -154,7 +154,7 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
       runStage(train, cellOf(change), { data }, {}, {}, { ...context, resumeDir }),
     );
     const again = await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir });
-    assert.ok(again.log.includes('goes on after step 3'));
+    assert.ok(again.log.includes('resumes after step 3'));
     for (const name of ['history.jsonl', file]) assert.ok(await isSame(name, again.dir, dir), name);
     const ordinary = await runStage(
       train,

@@ -239,7 +239,7 @@ test('looks change nothing, and a stopped training ends in the same bits', async
   const resumeDir = join(await tempFolder(), 'resume');
   await stopAt(3, (context) => runStage(train, cell, inputs, {}, {}, { ...context, resumeDir }));
   const { dir, log } = await runStage(train, cell, inputs, {}, {}, { resumeDir });
-  assert.ok(log.includes('goes on after step 3'));
+  assert.ok(log.includes('resumes after step 3'));
   const WEIGHTS = 'model/model.safetensors';
   assert.ok(await isSame(WEIGHTS, plain, whole));
   for (const file of [WEIGHTS, `checkpoints/step-2/${WEIGHTS}`, `checkpoints/step-4/${WEIGHTS}`])
