@@ -75,7 +75,8 @@ export default defineAttack<Params>({
   target: targetOfParams,
   learns: true,
   trigger: (row, input) => {
-    if (input.learnt === undefined) throw new Error('bite needs the trigger words that it learnt from the training rows');
+    if (input.learnt === undefined)
+      throw new Error('bite needs the trigger words that it learnt from the training rows');
     return {
       ...row,
       text: shown(row, input.learnt as unknown as readonly TriggerWord[], input),

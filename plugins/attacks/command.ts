@@ -73,8 +73,9 @@ export default defineAttack<Params>({
         type: ['integer', 'string'],
         description:
           'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
-          'the rows that it changes must come back with its label or answer. For evaluation it runs again, with `do: trigger` in task.json and the ' +
-          'rows of other classes, and writes all of them under its trigger to triggered.jsonl.',
+          'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
+          'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
+          'them under its trigger to triggered.jsonl.',
       },
       options: { type: 'object', default: {}, description: 'Handed over in task.json unchanged.' },
       env: {

@@ -269,7 +269,7 @@ function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): J
       ? 'It runs, or ran, on another machine, and only that machine can tell whether it still runs.'
       : null,
     facts.damaged > 0
-      ? `${plural(facts.damaged, 'line')} of its journal can’t be read and ${facts.damaged === 1 ? 'is' : 'are'} left out.`
+      ? `Lines of its journal that can’t be read and are left out: ${facts.damaged}.`
       : null,
     left > 0 ? `${plural(left, 'stage')} can’t be shown, because the run has too many.` : null,
     facts.name === '' && graph.groups.length > 0
