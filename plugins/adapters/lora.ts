@@ -1,6 +1,12 @@
 import { defineAdapter } from '../../src/api.ts';
 import { ALPHA_OF_RANK } from '../../src/api/alpha.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import {
+  biasProperty,
+  dropoutProperty,
+  layerProperties,
+  rankProperty,
+} from '../../src/stages/adapter-parameters.ts';
 import { loraForm } from '../../src/stages/lora-form.ts';
 
 export default defineAdapter<AdapterImplementation>({
@@ -9,20 +15,11 @@ export default defineAdapter<AdapterImplementation>({
     'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; ' +
     'the head trained in full.',
   citation: 'Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, ICLR.',
-  // Fields that an adapter folder may hold have defaults only if there is no folder. With a folder,
-  // fields that are left out come from it, and a value that contradicts it can be told from one
-  // that nobody wrote.
   params: {
     type: 'object',
     additionalProperties: false,
     properties: {
-      rank: {
-        type: 'integer',
-        minimum: 1,
-        default: 8,
-        unless: 'init_from',
-        description: 'Rank r of the factors. Left out: 8, or that of `init_from`.',
-      },
+      ...rankProperty(8, 'the factors'),
       alpha: {
         anyOf: [
           { type: 'number', exclusiveMinimum: 0 },
@@ -49,64 +46,15 @@ export default defineAdapter<AdapterImplementation>({
         description:
           'α of layers that differ, as `rank_pattern`. Left out: none, or as in `init_from`.',
       },
-      targets: {
-        anyOf: [
-          { type: 'string', minLength: 1 },
-          {
-            type: 'array',
-            items: { type: 'string', minLength: 1 },
-            minItems: 1,
-            uniqueItems: true,
-          },
-        ],
-        default: 'all-linear',
-        unless: 'init_from',
-        description:
-          'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a ' +
-          'list of module names or dotted ends of names (`query`, `attention.output.dense`), ' +
-          'or a regular expression for the whole name (".*(query|value)"). Left out: ' +
-          'all-linear, or those of `init_from`.',
-      },
-      exclude: {
-        type: 'array',
-        items: { type: 'string', minLength: 1 },
-        minItems: 1,
-        uniqueItems: true,
-        description:
-          "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's " +
-          'exclude_modules). Left out: none, or as in `init_from`.',
-      },
-      layers: {
-        type: 'array',
-        items: { type: 'integer', minimum: 0 },
-        minItems: 1,
-        uniqueItems: true,
-        description:
-          "Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT's " +
-          'layers_to_transform). Left out: all, or as in `init_from`.',
-      },
+      ...layerProperties,
       rslora: {
         type: 'boolean',
         default: false,
         unless: 'init_from',
         description: 'Rank-stabilised scale s = α/√r. Left out: false, or as in `init_from`.',
       },
-      dropout: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
-        default: 0,
-        unless: 'init_from',
-        description: 'Dropout on the input of A while training. Left out: 0, or as in `init_from`.',
-      },
-      bias: {
-        enum: ['none', 'all', 'lora_only'],
-        default: 'none',
-        unless: 'init_from',
-        description:
-          'Biases that are trained beside the factors: none, all of the model, or those of the ' +
-          'adapted layers alone. Left out: none, or as in `init_from`.',
-      },
+      ...dropoutProperty,
+      ...biasProperty('lora_only', 'factors'),
       freeze_a: {
         type: 'boolean',
         default: false,

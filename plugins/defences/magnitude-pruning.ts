@@ -1,11 +1,8 @@
 import { defineDefence } from '../../src/api.ts';
+import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
 import type { ModelEdit } from '../../src/science/weights/edit.ts';
 
-interface Params {
-  readonly share: number;
-}
-
-export default defineDefence<Params>({
+export default defineDefence<PruningParams>({
   name: 'magnitude-pruning',
   summary:
     'Resets, in each weight matrix, the entries that the training changed least to their values ' +
@@ -17,20 +14,12 @@ export default defineDefence<Params>({
   tasks: ['classes', 'completion'],
   params: {
     type: 'object',
-    properties: {
-      share: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        default: 0.5,
-        description: "The share of each matrix's entries that is reset.",
-      },
-    },
+    properties: pruningProperties("each matrix's entries"),
   },
   model: {
     edit: {
       needs: [],
-      load: async (): Promise<ModelEdit<Params>> => {
+      load: async (): Promise<ModelEdit<PruningParams>> => {
         const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
         const { prunedByMagnitude } = await import('../../src/science/defences/prune.ts');
         return {

@@ -1,11 +1,8 @@
 import { defineDefence, UserFault } from '../../src/api.ts';
+import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
 import type { ModelEdit } from '../../src/science/weights/edit.ts';
 
-interface Params {
-  readonly share: number;
-}
-
-export default defineDefence<Params>({
+export default defineDefence<PruningParams>({
   name: 'wanda',
   summary:
     'Wanda: resets, for each output of a layer, the entries with the smallest |ΔW|·‖X‖ to their ' +
@@ -16,20 +13,12 @@ export default defineDefence<Params>({
     'weights before the training',
   params: {
     type: 'object',
-    properties: {
-      share: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        default: 0.5,
-        description: "The share of each output's entries that is reset.",
-      },
-    },
+    properties: pruningProperties("each output's entries"),
   },
   model: {
     edit: {
       needs: ['clean'],
-      load: async (): Promise<ModelEdit<Params>> => {
+      load: async (): Promise<ModelEdit<PruningParams>> => {
         const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
         const { named } = await import('../../src/science/lookup.ts');
         const { prunedByWanda } = await import('../../src/science/defences/prune.ts');

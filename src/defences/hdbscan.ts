@@ -124,7 +124,9 @@ export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
   if (!Number.isInteger(minClusterSize) || minClusterSize < 2)
     throw new RangeError(`minClusterSize is at least 2, not ${minClusterSize}`);
   if (!Number.isInteger(minSamples) || minSamples < 1 || minSamples > Math.max(1, count))
-    throw new RangeError(`minSamples is from 1 to the number of points, ${count}, not ${minSamples}`);
+    throw new RangeError(
+      `minSamples is from 1 to the number of points, ${count}, not ${minSamples}`,
+    );
   if (count < 2) return { labels: new Int32Array(count).fill(-1), count: 0 };
   const core = new Float64Array(count),
     distances = new Float64Array(count),

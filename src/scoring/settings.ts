@@ -7,7 +7,6 @@ import {
   type Json,
   type JsonObject,
   type Problem,
-  type RunContext,
   type ScoredOutput,
   type ScorerContext,
   type ScorerDescriptor,
@@ -38,23 +37,6 @@ export function scorerOf(
   const { names, assets } = namedFiles(files as readonly string[], "the scorer's `files`");
   return { settings: { ...settings, files: names }, files: assets };
 }
-
-/** The prefix of a scorer's files among a stage's assets. */
-const SCORER = 'scorer/';
-
-/** Returns a scorer's files (from `scorerOf`) as assets of a stage that scores. */
-export const scorerAssets = (files: {
-  readonly [name: string]: string;
-}): { readonly [name: string]: string } =>
-  Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${SCORER}${name}`, uri]));
-
-/** Returns the paths of the scorer's files by name, from the assets of a stage that runs. */
-export const scorerFiles = (assets: RunContext['assets']): ScorerContext['files'] =>
-  Object.fromEntries(
-    Object.entries(assets)
-      .filter(([name]) => name.startsWith(SCORER))
-      .map(([name, { path }]) => [name.slice(SCORER.length), path]),
-  );
 
 function defaultsOf(scorer: ScorerDescriptor | undefined): JsonObject {
   const properties = scorer?.params['properties'];

@@ -39,7 +39,10 @@ export function accessRules(token: string, port: number): (asking: Asking) => Re
           `To reach it over ssh, forward the same port: ssh -L ${port}:127.0.0.1:${port} HOST`,
       };
     if (origin !== undefined && origin !== `http://${host}`)
-      return { status: 403, message: 'This server does not answer requests from pages of other sites.' };
+      return {
+        status: 403,
+        message: 'This server does not answer requests from pages of other sites.',
+      };
     const site = headers['sec-fetch-site'];
     if (site !== undefined && site !== 'same-origin' && site !== 'none')
       return {

@@ -75,7 +75,11 @@ const MANIFESTS: readonly (readonly [string, (context: Context) => object, RegEx
   ['a path that is a number', (of) => files(of, { path: 7 }), /is not text/],
   ['the name of the manifest', (of) => files(of, { path: 'manifest.json' }), /names manifest.json/],
   ['one file twice', (of) => files(of, {}, {}), /names a\/model.bin twice/],
-  ['a file in a file', (of) => files(of, { path: 'a' }, {}), /a\/model.bin, whose folder is also a file/],
+  [
+    'a file in a file',
+    (of) => files(of, { path: 'a' }, {}),
+    /a\/model.bin, whose folder is also a file/,
+  ],
   ['a negative size', (of) => files(of, { size: -1 }), /an invalid size/],
   ['a broken size', (of) => files(of, { size: 0.5 }), /an invalid size/],
   ['a size above the bound', (of) => files(of, { size: 2 ** 50 }), /more than 200 GB/],

@@ -2,13 +2,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import refusal from '../../plugins/scorers/refusal.ts';
 import { defineScorer, type ScorerDescriptor, type UserFault } from '../../src/api.ts';
-import {
-  scored,
-  scorerAssets,
-  scorerFiles,
-  scorerOf,
-  scorerRecord,
-} from '../../src/scoring/settings.ts';
+import { scorerAssets, scorerFiles } from '../../src/command/files.ts';
+import { scored, scorerOf, scorerRecord } from '../../src/scoring/settings.ts';
 
 const test = suite('scorer settings');
 const own = (score: () => unknown): ScorerDescriptor =>

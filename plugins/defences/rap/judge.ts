@@ -104,7 +104,9 @@ async function fit(context: Context): Promise<Judge> {
     for (const [label, name] of classes.entries()) {
       const own = texts.filter(({ predicted }) => predicted === label);
       if (own.length === 0) {
-        log(`warning: no clean row is predicted as ${name}, so every text predicted so is accepted`);
+        log(
+          `warning: no clean row is predicted as ${name}, so every text predicted so is accepted`,
+        );
         record[name] = { clean_rows: 0 };
         continue;
       }

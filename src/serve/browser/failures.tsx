@@ -25,10 +25,7 @@ export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
           )}
           <p class="small">
             {plural(failure.count, 'stage')} failed with this
-            {failure.blocked > 0
-              ? `, which blocks ${plural(failure.blocked, 'stage')}`
-              : ''}
-            :
+            {failure.blocked > 0 ? `, which blocks ${plural(failure.blocked, 'stage')}` : ''}:
           </p>
           <Named stages={failure.stages.slice(0, NAMED)} view={view} onOpen={onOpen} />
           {failure.count > NAMED ? (

@@ -7,7 +7,9 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
   return (
     <div class="failed-note" role="alert">
       <p>
-        <strong>{state === 'lost' ? 'The connection is lost.' : 'The server refused the request.'}</strong>{' '}
+        <strong>
+          {state === 'lost' ? 'The connection is lost.' : 'The server refused the request.'}
+        </strong>{' '}
         {state === 'lost'
           ? 'This page may be out of date. It tries again by itself.'
           : 'There is no such run, or dosimeter serve was restarted: open the address that it printed.'}

@@ -210,7 +210,10 @@ test('bucketed batches refuse rows that are to stand first', async () => {
   const badnets = present(attacks.find(({ name }) => name === 'badnets'));
   const { rows } = await trained([stepOf(badnets, 0.3, { order: 'first' })]);
   const order = batchOrder(rows, { ...ways[1], batchSize: 8, seed });
-  assert.throws(() => stepBatches(order, 1).next(), /bucketed batches can't keep rows first or last/);
+  assert.throws(
+    () => stepBatches(order, 1).next(),
+    /bucketed batches can't keep rows first or last/,
+  );
 });
 
 test('an appended row keeps its batch under a larger dose and with another attack', async () => {
