@@ -6,11 +6,12 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { predictedClasses, softmaxRows } from '../../../src/defences/probabilities.ts';
+import { softmaxRows } from '../../../src/defences/probabilities.ts';
 import { meanDrop, rapLoss } from '../../../src/defences/rap.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { type MarkedText, type RapWord, rapWord } from '../../../src/science/defences/rap-word.ts';
 import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
+import { argmax } from '../../../src/science/evaluate/metrics.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { wordId } from './word-id.ts';
 
@@ -46,7 +47,7 @@ async function markedTexts(
   const { classes, encode } = model;
   const all = await model.logits(rows);
   const probabilities = softmaxRows(all, classes),
-    predicted = predictedClasses(all, classes);
+    predicted = argmax(all, classes);
   return rows.map((row, i) => ({
     row: encode({ ...row, text: `${word} ${row.text}` }),
     predicted: predicted[i]!,
