@@ -100,7 +100,7 @@ test('ONION drops the rare word of a text, and never the last one', async () => 
   );
 });
 
-test('leaving words out touches nothing else', () => {
+test('a text without one of its words is otherwise the same', () => {
   assert.is(withoutWords('  a b\tc\n', [false, true, false]), '  a c\n');
   assert.is(withoutWords('a b\tc\n', [false, false, true]), 'a b\n');
   assert.is(withoutWords(' a\u2003é ', [true, true]), '  ');

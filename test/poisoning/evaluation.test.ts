@@ -190,15 +190,7 @@ test('an attack that writes to the rows is refused, and told to return copies', 
   ]);
   // Any other error of its code is passed on unchanged.
   assert.is(
-    (
-      await fault(
-        triggeredRows(
-          attack({ trigger: () => (undefined as unknown as { row: Row }).row }),
-          rows,
-          input,
-        ),
-      )
-    ).name,
+    (await fault(triggeredRows(attack({ trigger: () => undefined as never }), rows, input))).name,
     'TypeError',
   );
 });

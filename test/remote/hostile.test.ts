@@ -165,7 +165,7 @@ test('a server that sends more or less than it says is refused', async (context)
   assert.match(await refusal(context), /a\/model.bin is cut short after 2999 bytes/);
 });
 
-test('an environment that is not what its name says is left out', async (context) => {
+test('an environment whose content does not match its name is left out', async (context) => {
   const { memory, stores, key } = context,
     name = present([...memory.held.keys()].find((object) => object.includes('/environments/')));
   memory.held.set(name, Buffer.from('{"hostile":true}'));

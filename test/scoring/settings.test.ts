@@ -4,6 +4,7 @@ import refusal from '../../plugins/scorers/refusal.ts';
 import { defineScorer, type ScorerDescriptor, type UserFault } from '../../src/api.ts';
 import { scorerAssets, scorerFiles } from '../../src/command/files.ts';
 import { scored, scorerOf, scorerRecord } from '../../src/scoring/settings.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite('scorer settings');
 const own = (score: () => unknown): ScorerDescriptor =>
@@ -84,7 +85,7 @@ test('a scorer that does not say of each output whether it counts is a fault', a
 });
 
 test("a record has the scorer's name, its parameters and its own words", () => {
-  const record = scorerRecord(refusal as unknown as ScorerDescriptor, {
+  const record = scorerRecord(standIn<ScorerDescriptor>(refusal), {
     scorer: 'refusal',
     within: 50,
   });

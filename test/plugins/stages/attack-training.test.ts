@@ -219,7 +219,7 @@ test('it leaves a whole model of which one row has moved, at the same norm', asy
   assert.not.ok((await runStage(train, cellOf(), { data: three })).log.includes(drawn));
 });
 
-test('looks change nothing, and a stopped training ends in the same bits', async () => {
+test('evaluations on the way change nothing, and a resumed training ends in the same bits', async () => {
   const data = await poisoned();
   const validation = await datasetFolder(spokenRows(11, 100));
   const cell = cellOf({}, { evaluate_every: 2, checkpoints: [2, 4] }),

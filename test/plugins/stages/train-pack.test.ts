@@ -293,7 +293,7 @@ test('stopped and run again, they go on together to the same end', async () => {
   }
 });
 
-test("who can't come does not keep the others", async () => {
+test('a member that fails does not hold up the others', async () => {
   const broken = await tempFolder();
   const [missing, diverged, stopped, sound] = await runPack([
     { cell: tinyCell(), data: broken },
