@@ -30,7 +30,7 @@ export default defineAdapter<AdapterImplementation>({
         unless: 'init_from',
         description:
           "α of the scale s = α/r: a number, or a multiple of the layer's rank (`r`, `2r`, " +
-          '`0.5r`, `r/2`); `r` keeps s at 1. Left out: r, or that of `init_from`.',
+          '`0.5r`, `r/2`); `r` keeps s at 1. Default: r, or that of `init_from`.',
       },
       rank_pattern: {
         type: 'object',
@@ -38,20 +38,20 @@ export default defineAdapter<AdapterImplementation>({
         description:
           'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or ' +
           'regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that ' +
-          'match, the first holds. Left out: none, or as in `init_from`.',
+          'match, the first holds. Default: none, or as in `init_from`.',
       },
       alpha_pattern: {
         type: 'object',
         additionalProperties: { type: 'number', exclusiveMinimum: 0 },
         description:
-          'α of layers that differ, as `rank_pattern`. Left out: none, or as in `init_from`.',
+          'α of layers that differ, as `rank_pattern`. Default: none, or as in `init_from`.',
       },
       ...layerProperties,
       rslora: {
         type: 'boolean',
         default: false,
         unless: 'init_from',
-        description: 'Rank-stabilised scale s = α/√r. Left out: false, or as in `init_from`.',
+        description: 'Rank-stabilised scale s = α/√r. Default: false, or as in `init_from`.',
       },
       ...dropoutProperty,
       ...biasProperty('lora_only', 'factors'),
@@ -66,7 +66,7 @@ export default defineAdapter<AdapterImplementation>({
         type: 'boolean',
         description:
           'DoRA (Liu et al. 2024, arXiv 2402.09353): W = m·V/‖V‖ with V = W0 + s·B·A, by rows; the ' +
-          'magnitudes m are trained too. Left out: false, or as in `init_from`.',
+          'magnitudes m are trained too. Default: false, or as in `init_from`.',
       },
       lora_plus_ratio: {
         type: 'number',
@@ -74,7 +74,7 @@ export default defineAdapter<AdapterImplementation>({
         description:
           'LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the learning rate of B, and of every ' +
           "trained vector (the head's bias, DoRA's magnitudes), as a multiple of the others', as " +
-          'in PEFT. Left out: 1.',
+          'in PEFT. Default: 1.',
       },
       init: {
         type: 'object',
@@ -99,7 +99,7 @@ export default defineAdapter<AdapterImplementation>({
             type: ['number', 'string'],
             description:
               "Variance of A's entries (not their standard deviation): a number, or k/d with " +
-              'd the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Left out: that of the ' +
+              'd the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Default: that of the ' +
               'preset; 1/(3d) for uniform and normal.',
           },
         },

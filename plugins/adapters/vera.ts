@@ -33,14 +33,14 @@ export default defineAdapter<AdapterImplementation>({
         unless: 'init_from',
         description:
           'Seed of A and B, which are those that PEFT draws from it on a CPU; the seed of the ' +
-          'training does not change them. Left out: 0, or that of `init_from`.',
+          'training does not change them. Default: 0, or that of `init_from`.',
       },
       save_projection: {
         type: 'boolean',
         default: true,
         unless: 'init_from',
         description:
-          "Whether the adapter's folder holds A and B, and not their seed alone. Left out: true, " +
+          "Whether the adapter's folder holds A and B, and not their seed alone. Default: true, " +
           'or as in `init_from`.',
       },
       ...dropoutProperty,

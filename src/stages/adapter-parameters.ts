@@ -24,7 +24,7 @@ export const layerProperties: JsonSchema = {
     description:
       'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of ' +
       'module names or dotted ends of names (`query`, `attention.output.dense`), or a regular ' +
-      'expression for the whole name (".*(query|value)"). Left out: all-linear, or those of ' +
+      'expression for the whole name (".*(query|value)"). Default: all-linear, or those of ' +
       '`init_from`.',
   },
   exclude: {
@@ -34,7 +34,7 @@ export const layerProperties: JsonSchema = {
     uniqueItems: true,
     description:
       "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's exclude_modules). " +
-      'Left out: none, or as in `init_from`.',
+      'Default: none, or as in `init_from`.',
   },
   layers: {
     type: 'array',
@@ -43,7 +43,7 @@ export const layerProperties: JsonSchema = {
     uniqueItems: true,
     description:
       "Numbers of the layers of the body that `targets` is restricted to, from 0 (PEFT's " +
-      'layers_to_transform). Left out: all, or as in `init_from`.',
+      'layers_to_transform). Default: all, or as in `init_from`.',
   },
 };
 
@@ -53,7 +53,7 @@ export const rankProperty = (rank: number, what: string): JsonSchema => ({
     minimum: 1,
     default: rank,
     ...UNLESS,
-    description: `Rank r of ${what}. Left out: ${rank}, or that of \`init_from\`.`,
+    description: `Rank r of ${what}. Default: ${rank}, or that of \`init_from\`.`,
   },
 });
 
@@ -64,7 +64,7 @@ export const dropoutProperty: JsonSchema = {
     exclusiveMaximum: 1,
     default: 0,
     ...UNLESS,
-    description: 'Dropout on the input of A while training. Left out: 0, or as in `init_from`.',
+    description: 'Dropout on the input of A while training. Default: 0, or as in `init_from`.',
   },
 };
 
@@ -76,6 +76,6 @@ export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): Js
     ...UNLESS,
     description:
       `Biases that are trained beside the ${beside}: none, all of the model, or those of the ` +
-      'adapted layers alone. Left out: none, or as in `init_from`.',
+      'adapted layers alone. Default: none, or as in `init_from`.',
   },
 });

@@ -303,7 +303,7 @@ export function compiled<T>(run: () => T): T {
   return recorder.region(run);
 }
 
-/** What has been compiled so far; null where nothing is. */
+/** Returns what has been compiled so far; null if nothing is recorded in this process. */
 export function compiledStatistics(): CompiledStatistics | null {
   const recorder = shared[RECORDER];
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
