@@ -25,7 +25,7 @@ export type {
   CompletionColumns,
   ResolvedSplit,
 } from './api/cell.ts';
-export type { DatasetDescriptor } from './api/dataset.ts';
+export type { DatasetDescriptor, KnownRows } from './api/dataset.ts';
 export { defineDataset } from './api/dataset.ts';
 export type {
   AskedModel,

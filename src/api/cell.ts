@@ -43,6 +43,8 @@ export interface ResolvedSplit extends Filled<
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
+  /** Set for a table that is known to have lines with a wrong number of fields. */
+  readonly ragged?: 'left out';
   /** Where the rows are: those of a completion task have no `text` and no `label`. */
   readonly columns: ClassColumns | CompletionColumns;
 }
@@ -51,7 +53,7 @@ export interface ResolvedSplit extends Filled<
  * A split of a cell. `header` is absent where the spec does not set it, and `columns` are as the
  * spec has them.
  */
-export type CellSplit = Omit<ResolvedSplit, 'header' | 'columns'> &
+export type CellSplit = Omit<ResolvedSplit, 'header' | 'ragged' | 'columns'> &
   Pick<SplitSpec, 'header'> & { readonly columns: Readonly<ColumnsSpec> };
 
 /**

@@ -7,7 +7,7 @@ import { type Metrics, readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
-import type { ResultRow } from '../report/results.ts';
+import type { CellMetrics, ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { thisMachine } from './machine.ts';
@@ -84,27 +84,36 @@ export interface Results extends Omit<Metrics, 'cells'> {
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
-  const scorers = scorersOf(plan);
+  const evaluated = evaluateParams(plan);
   return {
     rows: collectResults(
-      cells.map((cell, i) => {
-        const scorer = scorers[i];
-        return scorer === undefined ? cell : { ...cell, scorer };
-      }),
+      cells.map((cell, i) => ({ ...cell, ...scorerOf(evaluated[i]), ...taskOf(evaluated[i]) })),
     ),
     ...rest,
   };
 }
 
-/** Returns the scorer of each cell's evaluate stage; undefined where nothing is scored. */
-function scorersOf(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
+/** Returns the parameters of each cell's evaluate stage; undefined where there is none. */
+function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
-  return plan.cellStages.map(({ stages: { evaluate } }) => {
-    const completion =
-      evaluate === undefined ? undefined : byId.get(evaluate)?.params['completion'];
-    const scorer = isRecord(completion) ? completion['scorer'] : undefined;
-    return isRecord(scorer) ? scorer : undefined;
-  });
+  return plan.cellStages.map(({ stages: { evaluate } }) =>
+    evaluate === undefined ? undefined : byId.get(evaluate)?.params,
+  );
+}
+
+function scorerOf(params: JsonObject = {}): Pick<CellMetrics, 'scorer'> {
+  const completion = params['completion'];
+  const scorer = isRecord(completion) ? completion['scorer'] : undefined;
+  return isRecord(scorer) ? { scorer } : {};
+}
+
+function taskOf(params: JsonObject = {}): Pick<CellMetrics, 'task'> {
+  const task = params['task'];
+  if (!isRecord(task)) return {};
+  const { dataset, metrics } = task;
+  return typeof dataset === 'string' && Array.isArray(metrics)
+    ? { task: { dataset, metrics: metrics.map(String) } }
+    : {};
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

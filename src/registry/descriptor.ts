@@ -36,6 +36,17 @@ const TASKS: Field = {
   expected: 'a list of "classes" and "completion"',
 };
 
+/** The check of what a named data set knows of its rows. */
+const KNOWS: Field = {
+  check: optional(
+    (value) =>
+      object(value) &&
+      object((value as { columns?: unknown }).columns) &&
+      Array.isArray((value as { metrics?: unknown }).metrics),
+  ),
+  expected: 'an object with `columns` and `metrics` (a list of names)',
+};
+
 const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
   names.some((name) => method((value as { readonly [name: string]: unknown })[name]));
 const NEEDS = oneOf('clean', 'model', 'receipt');
@@ -111,7 +122,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     fetch: METHOD,
     peek: { check: optional(method), expected: 'a function' },
   },
-  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
+  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
   model: {
     load: METHOD,
     modelTypes: {

@@ -20,6 +20,8 @@ export interface MetricNote {
   readonly compared?: true;
   /** Whether only a cell with a defence has it. */
   readonly defended?: true;
+  /** Whether it is shown only for a data set that is scored by it. */
+  readonly ofTask?: true;
 }
 
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
@@ -188,6 +190,20 @@ export const METRICS: readonly MetricNote[] = [
     meaning:
       'F1 on untouched validation rows: that of the second class where there are two, ' +
       'else the mean over classes',
+  }),
+  evaluated({
+    metric: 'macro_f1',
+    ofTask: true,
+    table: 'task',
+    label: 'Macro F1',
+    meaning: 'mean over the classes of the F1 on untouched validation rows',
+  }),
+  evaluated({
+    metric: 'mcc',
+    ofTask: true,
+    table: 'task',
+    label: 'MCC',
+    meaning: "Matthews' correlation of classes and predictions on untouched validation rows",
   }),
   evaluated({
     metric: 'token_f1',

@@ -4,6 +4,7 @@ import type { SplitName } from '../../../src/data/load-split.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
+import { withKnownRows } from '../../../src/stages/known-rows.ts';
 import { checkPairs, checkParts } from './split-checks.ts';
 import { classesOf, labelParams, splitParams } from './split-params.ts';
 import { cellSplit, checkSameTask, checkTask } from './task-checks.ts';
@@ -18,8 +19,8 @@ export default defineStage<DataParams>({
   scope: 'cell',
   volatile: ['provenance.json'],
   parts: { field: 'split', values: ['train', 'validation'] },
-  define(cells, { with: options }) {
-    const cell = onlyCell(cells);
+  define(cells, { with: options, plugin }) {
+    const cell = withKnownRows(onlyCell(cells), plugin);
     const name = splitOf(options['split']);
     if (name === 'validation') {
       checkSameTask(cell);

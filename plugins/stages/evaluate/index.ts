@@ -35,6 +35,7 @@ import {
   modelUses,
   onlyCell,
 } from '../../../src/stages/definition.ts';
+import { knownRows } from '../../../src/stages/known-rows.ts';
 import { learntInput } from '../../../src/stages/learnt.ts';
 
 export type Params = ModelNames & {
@@ -50,7 +51,12 @@ export type Params = ModelNames & {
   readonly completion?: Completion;
   /** The defence, if it rejects or cleans what the model is asked. */
   readonly defence?: DefenceParams;
+  /** The named data set of the validation rows, if it has metrics of its own. */
+  readonly task?: NamedTask;
 };
+
+/** A named data set, and the metrics by which it is scored, the main one first. */
+export type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
 
 export type Completion = {
   readonly max_new_tokens: number;
@@ -145,6 +151,12 @@ function inputsDefence(
   return defenceParts(defence);
 }
 
+/** Returns the data set of the validation rows, or null if it has no metrics of its own. */
+function taskOf({ data: { validation } }: Cell, plugin: DefineRequest['plugin']): NamedTask | null {
+  const { metrics = [] } = knownRows(validation, plugin) ?? {};
+  return metrics.length === 0 ? null : { dataset: validation.format, metrics };
+}
+
 /**
  * Requests what a cell with a defence is compared with: the same cell without it, on the same rows,
  * and what the defence's own stages found.
@@ -181,6 +193,7 @@ export default defineStage<Params>({
     const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
+    const task = taskOf(cell, plugin);
     const draws = trigger !== null || completion?.sampling !== undefined || defence !== null;
     return {
       params: {
@@ -193,6 +206,7 @@ export default defineStage<Params>({
         seed: draws ? cell.seed : null,
         ...(completion === undefined ? {} : { completion }),
         ...(defence === null ? {} : { defence: defence.params }),
+        ...(task === null ? {} : { task }),
       },
       inputs: {
         model: judged.model,

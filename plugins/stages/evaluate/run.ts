@@ -18,7 +18,14 @@ import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts'
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
-import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
+import {
+  inputDir,
+  metricOf,
+  type Metrics,
+  readMetrics,
+  writeJson,
+  writeMetrics,
+} from '../../../src/stages/files.ts';
 import { readLearnt } from '../../../src/stages/learnt.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
@@ -70,6 +77,7 @@ export async function run(context: Context): Promise<void> {
           })
         : await evaluateClasses(opened);
     const all = { ...metrics, ...(await defendedMetrics(context, metrics, { rows, trigger })) };
+    await writeTask(context, all);
     await writeMetrics(context.outDir, all);
     context.log(logLine(all));
   } finally {
@@ -190,6 +198,16 @@ function scorer(
     before += rows.length;
     return logits;
   };
+}
+
+/**
+ * Writes `task.json`, the named data set and the metrics by which it is scored. Throws if one of
+ * them was not measured.
+ */
+async function writeTask({ params: { task }, outDir }: Context, metrics: Metrics): Promise<void> {
+  if (task === undefined) return;
+  for (const name of task.metrics) metricOf(metrics, name);
+  await writeJson(outDir, 'task.json', task);
 }
 
 /** Returns the metrics of an input, or null if the stage has no such input. */
