@@ -91,7 +91,7 @@ export {
   undefended,
 } from './api/related-cells.ts';
 export type { DatasetInfo, Message, RawRow, Row, Task } from './api/row.ts';
-export { taskOf } from './api/row.ts';
+export { SCORE, taskOf } from './api/row.ts';
 export type {
   ExperimentFacts,
   PreflightContext,

@@ -9,7 +9,7 @@ import type { Asset } from './source.ts';
 export interface KnownRows {
   /** What a row consists of. The names are the data set's own, whatever its files call them. */
   readonly columns: ClassColumns | CompletionColumns;
-  /** Class names by label id. Absent if the rows have no classes. */
+  /** Class names by label id; `SCORE` if labels are numbers. Absent if the rows have no labels. */
   readonly classes?: readonly string[];
   /**
    * The metrics of `evaluate` by which the task is scored where it was published, the main one

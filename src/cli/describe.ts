@@ -173,7 +173,11 @@ interface Described {
   readonly example?: Example | null;
 }
 
-const TASKS = { classes: 'labelled texts', completion: 'prompts and answers' } as const;
+const TASKS = {
+  classes: 'labelled texts',
+  regression: 'texts labelled with numbers',
+  completion: 'prompts and answers',
+} as const;
 
 function originOf({
   descriptor,

@@ -1,6 +1,6 @@
 /**
  * Makes a split's rows from its source, applying classes, order, balance, offset and limit. The rows
- * are labelled texts, or the prompts and answers of a completion task, which has no classes.
+ * are texts labelled with classes or numbers, or the prompts and answers of a completion task.
  */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { taskOf } from '../api.ts';
@@ -25,7 +25,10 @@ export interface SplitReading {
 
 export interface SplitRequest extends SplitReading {
   readonly name: SplitName;
-  /** Class names by label id. If null, the classes are the label values of the training file. */
+  /**
+   * Class names by label id; `SCORE` if labels are numbers. If null, the classes are the label values
+   * of the training file.
+   */
   readonly classes: readonly string[] | null;
   /**
    * The training split, whose label values are the classes. Set if `classes` is null and this is
@@ -77,7 +80,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 
 /**
  * Returns the classes, given or taken from the training file; none for a completion task. Throws if
- * labelled texts have fewer than two.
+ * the file has fewer than two.
  */
 async function classesOf(
   request: SplitRequest,
@@ -88,7 +91,7 @@ async function classesOf(
   const classes =
     request.classes ??
     (train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(train, request, raw)));
-  if (classes.length >= 2) return classes;
+  if (classes.length >= 2 || request.classes !== null) return classes;
   const fault = new SplitFault(
     ['columns', 'label'],
     `All rows of the training file have one label, ${JSON.stringify(classes[0])}; ` +
@@ -231,12 +234,13 @@ function labelled(
 ): Row[] {
   const ids = new Map(classes.map((label, id) => [label, id]));
   const cut = (words: string): string => firstWords(words, split.max_words);
+  const regresses = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
     const id = rowId(name, index);
     if (isCompletion(split.columns)) return answered(id, row, cut);
     const { text, text_pair, place } = row;
     const label = labelOf(row);
-    const classId = ids.get(label);
+    const classId = regresses ? numberIn(label, place) : ids.get(label);
     if (classId === undefined) {
       const near = nearest(label, classes);
       throw new SplitFault(
@@ -255,6 +259,19 @@ function labelled(
       label: classId,
     };
   });
+}
+
+const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+/** Returns the number that a label stands for. Throws `SplitFault` if it is none. */
+function numberIn(label: string, place: string): number {
+  const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
+  if (Number.isFinite(value)) return value;
+  throw new SplitFault(
+    ['columns', 'label'],
+    `${place}: the label ${JSON.stringify(label)} is not a number, which a regression head learns.`,
+    'Is this the column of the numbers? Classes are learnt by head.type: classifier.',
+  );
 }
 
 const rowId = (name: SplitName, index: number): string =>

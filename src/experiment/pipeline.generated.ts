@@ -470,9 +470,9 @@ export interface DefenceSpec {
  */
 export interface HeadSpec {
   /**
-   * `classifier`: a new linear layer over the pooled token, one logit for each class. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask. `causal-lm`: the checkpoint's next-token head, for a completion task; the loss is that of the answer's tokens.
+   * `classifier`: a new linear layer over the pooled token, one logit for each class. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask. `causal-lm`: the checkpoint's next-token head, for a completion task; the loss is that of the answer's tokens. `regression`: a new linear layer over the pooled token with one output, a number; the label column holds numbers, and the loss is their mean squared error.
    */
-  type?: "classifier" | "cloze" | "causal-lm";
+  type?: "classifier" | "regression" | "cloze" | "causal-lm";
   /**
    * What the model reads of a row. `cloze`: a text with {text}, {mask} and, for pairs, {text_pair}; each part is tokenised separately, and in a row longer than `max_length` the texts are cut, never the template. Default: `{text} It was {mask} .` `causal-lm`: a text with {prompt}, or `chat` (the tokenizer's chat template) or `alpaca` (Alpaca's prompt); the answer follows its end. Default: `{prompt}`.
    */
@@ -484,7 +484,7 @@ export interface HeadSpec {
     [k: string]: string;
   };
   /**
-   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Default: the classifier of `adapter.init_from`, or else that of the checkpoint if it has the same number of classes, or else weights from N(0, initializer_range²) and a bias of zero. A cloze head is always the checkpoint's.
+   * A PEFT adapter folder or a checkpoint folder that holds the classifier (or the regression head), relative to this spec. Default: the classifier of `adapter.init_from`, or else that of the checkpoint if it has the same number of classes, or else weights from N(0, initializer_range²) and a bias of zero. A cloze head is always the checkpoint's.
    */
   init_from?: string;
 }

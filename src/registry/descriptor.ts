@@ -32,8 +32,10 @@ const METHOD: Field = { check: method, expected: 'a function' };
 const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
 const OPTIONAL_METHOD: Field = { check: optional(method), expected: 'a function' };
 const TASKS: Field = {
-  check: optional((value) => Array.isArray(value) && value.every(oneOf('classes', 'completion'))),
-  expected: 'a list of "classes" and "completion"',
+  check: optional(
+    (value) => Array.isArray(value) && value.every(oneOf('classes', 'regression', 'completion')),
+  ),
+  expected: 'a list of "classes", "regression" and "completion"',
 };
 
 /** The check of what a named data set knows of its rows. */

@@ -206,6 +206,20 @@ export const METRICS: readonly MetricNote[] = [
     meaning: "Matthews' correlation of classes and predictions on untouched validation rows",
   }),
   evaluated({
+    metric: 'pearson',
+    compared: true,
+    table: 'task',
+    label: 'Pearson',
+    meaning:
+      "Pearson's correlation of the untouched validation rows' numbers and the predicted ones",
+  }),
+  evaluated({
+    metric: 'spearman',
+    table: 'task',
+    label: 'Spearman',
+    meaning: "Spearman's rank correlation of the same numbers",
+  }),
+  evaluated({
     metric: 'token_f1',
     table: 'task',
     label: 'Token F1',

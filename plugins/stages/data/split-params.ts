@@ -1,5 +1,5 @@
 /** A split of the spec as it appears in the data stage's parameters. */
-import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
+import { type Cell, type CellSplit, SCORE, UserFault } from '../../../src/api.ts';
 import { chooseFormat } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import type { SplitParams } from '../../../src/data/split-request.ts';
@@ -68,12 +68,13 @@ export const labelParams = (split: CellSplit): SplitParams => {
 
 /**
  * Returns `data.classes`, or the classes that either split gives, or null if none are given. If two
- * lists differ, `disagreement` says so.
+ * lists differ, `disagreement` says so. Under a regression head, labels are numbers.
  */
-export function classesOf({ data }: Cell): {
+export function classesOf({ data, head }: Cell): {
   classes: readonly string[] | null;
   disagreement: string | null;
 } {
+  if (head.type === 'regression') return { classes: SCORE, disagreement: null };
   const given = [data.classes, data.train.classes, data.validation.classes].flatMap((list) =>
     list === undefined ? [] : [list.map(String)],
   );

@@ -151,6 +151,12 @@ function inputsDefence(
   return defenceParts(defence);
 }
 
+const NO_SUCCESS = new UserFault(
+  "a backdoor's success is counted by classes or answers, and head.type is regression",
+  'Leave out the attack.',
+  ['poisoning', 'attack'],
+);
+
 /** Returns the data set of the validation rows, or null if it has no metrics of its own. */
 function taskOf({ data: { validation } }: Cell, plugin: DefineRequest['plugin']): NamedTask | null {
   const { metrics = [] } = knownRows(validation, plugin) ?? {};
@@ -189,6 +195,7 @@ export default defineStage<Params>({
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
+    if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
     const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
     const judged = judgedModel(cell, plugin);

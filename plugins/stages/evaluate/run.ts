@@ -14,6 +14,7 @@ import {
   openTrained,
 } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { isRegression } from '../../../src/science/nn/targets.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
@@ -39,6 +40,7 @@ import {
   writeGuard,
 } from './inputs-judge.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
+import { regressionMetrics } from './regression.ts';
 
 type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
@@ -75,7 +77,9 @@ export async function run(context: Context): Promise<void> {
             tokenizer: await openTokenizer(parts.model.path),
             seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
           })
-        : await evaluateClasses(opened);
+        : isRegression(network)
+          ? await evaluateNumbers(opened)
+          : await evaluateClasses(opened);
     const all = { ...metrics, ...(await defendedMetrics(context, metrics, { rows, trigger })) };
     await writeTask(context, all);
     await writeMetrics(context.outDir, all);
@@ -128,6 +132,16 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
   const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
   return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+}
+
+/** Returns the metrics of a regression head, and writes `predictions.csv`. */
+async function evaluateNumbers(opened: Opened): Promise<Metrics> {
+  const { context, rows, network, encode, twin } = opened;
+  const labels = labelsOf(rows);
+  const logits = await scorer(context, network, encode, rows.length)(rows);
+  const set = { ids: idsOf(rows), labels, logits, triggered: false };
+  await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv([set], 1));
+  return regressionMetrics(labels, [...logits], twin);
 }
 
 /** Opens the judge of what the model is asked. Null if the cell has no such defence. */
