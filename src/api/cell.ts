@@ -37,9 +37,10 @@ export type CompletionColumns =
 
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
-  Omit<SplitSpec, 'columns' | 'hold_out'>,
+  Omit<SplitSpec, 'columns' | 'sample' | 'hold_out'>,
   'classes' | 'limit' | 'max_words' | 'digest' | 'header'
 > {
+  readonly sample?: { readonly rows: number; readonly seed: number };
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
@@ -69,6 +70,8 @@ export interface Cell {
     readonly train: CellSplit;
     readonly validation: CellSplit;
     readonly clean?: CellSplit;
+    /** Rows that are evaluated beside the validation rows, and used for nothing else. */
+    readonly test?: CellSplit;
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
    * The training whose model this cell's training starts from. If absent, this cell's training

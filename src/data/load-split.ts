@@ -1,6 +1,7 @@
 /**
- * Makes a split's rows from its source, applying classes, order, balance, offset and limit. The rows
- * are texts labelled with classes or numbers, or the prompts and answers of a completion task.
+ * Makes a split's rows from its source, applying classes, order, sample, balance, offset and limit.
+ * The rows are texts labelled with classes or numbers, or the prompts and answers of a completion
+ * task.
  */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { taskOf } from '../api.ts';
@@ -13,8 +14,8 @@ import { nearest } from './nearest.ts';
 /** An estimate of the memory that a row takes beside its texts, in bytes. */
 const ROW_BYTES = 200;
 
-/** `clean` are the rows that a defender is given. */
-export type SplitName = 'train' | 'validation' | 'clean';
+/** `clean` are the rows that a defender is given, `test` those that nothing but `evaluate` reads. */
+export type SplitName = 'train' | 'validation' | 'clean' | 'test';
 
 /** A split, and what reads it. */
 export interface SplitReading {
@@ -52,7 +53,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { rows: raw, facts } = await readAll(dataset, asset, split);
   if (raw.length === 0) throw noRows(split);
   const classes = await classesOf(request, raw);
-  const ordered = labelled(name, inOrder(raw, dataset), classes, split);
+  const ordered = sampled(labelled(name, inOrder(raw, dataset), classes, split), split);
   const balanced = split.balance ? inTurn(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
   const rows = partOf(balanced.slice(split.offset, end), split.hold_out);
@@ -70,6 +71,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
+      ...(split.sample === undefined ? {} : { sample: split.sample }),
       ...(split.hold_out === undefined ? {} : { hold_out: split.hold_out }),
       ...(split.max_words === undefined ? {} : { max_words: split.max_words }),
       ...(empty === 0 ? {} : { empty_texts: empty }),
@@ -293,6 +295,22 @@ function answered(
 }
 
 /**
+ * Returns the rows of the sample, in their order. A smaller sample is part of a larger one. Throws
+ * `SplitFault` if there are fewer rows.
+ */
+function sampled(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
+  if (sample === undefined) return rows;
+  if (sample.rows > rows.length)
+    throw new SplitFault(
+      ['sample', 'rows'],
+      `\`sample.rows\` is ${sample.rows}, and ${source} has ${rows.length} rows.`,
+    );
+  const order = randomStream(sample.seed, 'data.sample', '').permutation(rows.length);
+  const drawn = new Set(order.slice(0, sample.rows));
+  return rows.filter((_, index) => drawn.has(index));
+}
+
+/**
  * Returns the rows that are held out, or the others, in their order. Which rows are held out
  * depends only on the number of rows, and is the same whichever part is asked for.
  */
@@ -309,7 +327,7 @@ function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): reado
  * Returns rows of each class in turn, by label id, until one class has no more. Classes without
  * rows are left out.
  */
-function inTurn(rows: readonly Row[], classes: number): Row[] {
+function inTurn(rows: readonly Row[], classes: number): readonly Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),
   ).filter((list) => list.length > 0);

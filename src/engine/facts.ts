@@ -1,6 +1,6 @@
 /** Describes a prepared plan in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
 import type { PackLimits } from '../execute/packer.ts';
 import { foreseePacks } from '../execute/packer.ts';
 import { type Metrics, readMetrics } from '../execute/results.ts';
@@ -9,6 +9,7 @@ import type { PlannedStage } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import type { CellMetrics, ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
+import type { TaskFacts } from '../report/types.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
@@ -87,7 +88,7 @@ export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const evaluated = evaluateParams(plan);
   return {
     rows: collectResults(
-      cells.map((cell, i) => ({ ...cell, ...scorerOf(evaluated[i]), ...taskOf(evaluated[i]) })),
+      cells.map((cell, i) => ({ ...cell, ...scorerOf(evaluated[i]), ...tasksOf(evaluated[i]) })),
     ),
     ...rest,
   };
@@ -107,13 +108,16 @@ function scorerOf(params: JsonObject = {}): Pick<CellMetrics, 'scorer'> {
   return isRecord(scorer) ? { scorer } : {};
 }
 
-function taskOf(params: JsonObject = {}): Pick<CellMetrics, 'task'> {
-  const task = params['task'];
-  if (!isRecord(task)) return {};
-  const { dataset, metrics } = task;
+function tasksOf(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
+  const tasks = params['tasks'];
+  return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
+}
+
+function taskIn(task: Json): readonly TaskFacts[] {
+  const { dataset, metrics } = isRecord(task) ? task : {};
   return typeof dataset === 'string' && Array.isArray(metrics)
-    ? { task: { dataset, metrics: metrics.map(String) } }
-    : {};
+    ? [{ dataset, metrics: metrics.map(String) }]
+    : [];
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

@@ -72,7 +72,10 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
         'that is held out',
       'give the test rows a file of their own, as data.validation.source',
     );
-  const axis = Object.entries(train).find(
+  const sample = Object.entries((train['sample'] ?? {}) as JsonObject).map(
+    ([name, value]) => [`sample.${name}`, value] as const,
+  );
+  const axis = [...Object.entries(train), ...sample].find(
     ([name, value]) => name !== 'classes' && Array.isArray(value),
   );
   if (axis !== undefined)

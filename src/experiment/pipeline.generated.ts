@@ -186,6 +186,7 @@ export interface DataSpec {
   train: SplitSpec;
   validation: SplitSpec;
   clean?: SplitSpec;
+  test?: SplitSpec;
   /**
    * The share of the validation rows that a defender is given as clean rows, where `data.clean` is left out. They are drawn by a random stream of its own that depends on neither seed nor cell, ⌊share·N⌋ of N rows, but at least one, and every cell with a defence is evaluated on the others. Default: 0.2.
    */
@@ -240,6 +241,7 @@ export interface SplitSpec {
    * The most rows to take, in the order of the file.
    */
   limit?: number;
+  sample?: SampleSpec;
   hold_out?: HoldOutSpec;
 }
 /**
@@ -284,7 +286,20 @@ export interface ColumnsSpec {
   output?: string | number;
 }
 /**
- * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Their `share` and the fields that select the rows (`format`, `header`, `columns`, `balance`, `offset`, `limit`) must be the same. Default: all rows.
+ * Takes some of the rows of the source, in its order, before `balance`, `offset`, `limit` and `hold_out`. They are drawn by a random stream of its own that depends on neither the experiment's seeds nor the cell: the rows of a smaller sample are among those of a larger one. Default: all rows.
+ */
+export interface SampleSpec {
+  /**
+   * The number of rows. A source with fewer is a fault.
+   */
+  rows: number;
+  /**
+   * The seed of the draw.
+   */
+  seed?: number;
+}
+/**
+ * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Their `share` and the fields that select the rows (`format`, `header`, `columns`, `sample`, `balance`, `offset`, `limit`) must be the same. Default: all rows.
  */
 export interface HoldOutSpec {
   /**
@@ -430,7 +445,7 @@ export interface TrainSpec {
    */
   evaluate_every?: number;
   /**
-   * Ends a training that no longer improves, judged at the evaluations of `evaluate_every`. Note that it is judged on the validation rows, on which `evaluate` measures as well.
+   * Ends a training that no longer improves, judged at the evaluations of `evaluate_every`. Note that it is judged on the validation rows, on which `evaluate` measures as well; it never sees those of `data.test`.
    */
   early_stopping?: {
     /**

@@ -20,7 +20,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
   if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
   const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
-    cells.flatMap(({ seed, metrics: byStage, task }) =>
+    cells.flatMap(({ seed, metrics: byStage, tasks }) =>
       Object.entries(byStage).flatMap(([stage, values]) =>
         Object.entries(values).map(([metric, value]) => ({
           attack: attackLabel,
@@ -30,7 +30,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
           stage,
           metric,
           value,
-          ...taskBeside(task, { stage, metric }),
+          ...taskBeside(tasks, { stage, metric }),
         })),
       ),
     ),

@@ -15,7 +15,7 @@ export interface MetricNote {
   /** The sentence in a completion task. Default: `meaning`. */
   readonly ofAnswers?: string;
   /** The table of the results chapter that shows it. */
-  readonly table: 'task' | 'attack' | 'check' | 'defence';
+  readonly table: 'task' | 'attack' | 'check' | 'defence' | 'test';
   /** Whether adapters are compared by it. */
   readonly compared?: true;
   /** Whether only a cell with a defence has it. */
@@ -175,8 +175,7 @@ export const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) 
   ),
 );
 
-/** The metrics in the order of the tables. A metric that no cell has is left out. */
-export const METRICS: readonly MetricNote[] = [
+const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
   MAJORITY,
   PREDICTED,
@@ -342,6 +341,23 @@ export const METRICS: readonly MetricNote[] = [
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
+
+/** The metrics of `evaluate` on the rows of `data.test`. Nothing is compared or claimed by them. */
+const OF_TEST = OF_VALIDATION.filter(
+  ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
+).map(({ compared: _compared, ...note }): MetricNote => {
+  const ofTest = (text: string): string => text.replaceAll('validation', 'test');
+  return {
+    ...note,
+    metric: `test_${note.metric}`,
+    table: 'test',
+    meaning: ofTest(note.meaning),
+    ...(note.ofAnswers === undefined ? {} : { ofAnswers: ofTest(note.ofAnswers) }),
+  };
+});
+
+/** The metrics in the order of the tables. A metric that no cell has is left out. */
+export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
 /** What a metric means for labelled texts, or for what a model writes. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>

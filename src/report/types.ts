@@ -204,8 +204,8 @@ export interface ReportCell {
   readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts;
-  /** The data set that is evaluated on, if it is known by name and has metrics of its own. */
-  readonly task?: TaskFacts;
+  /** The data sets that are evaluated on, of those that have metrics of their own. */
+  readonly tasks?: readonly TaskFacts[];
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */

@@ -4,6 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { allMetricsCsv } from '../../src/report/all-metrics.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { COMPARED } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.ts';
 import type { ReportInput, TaskFacts } from '../../src/report/types.ts';
 import { fixture } from './fixture.ts';
@@ -15,7 +16,7 @@ function evaluatedOn(task: TaskFacts | null): ReportInput {
   const input = fixture({ seeds: [1], rows: 8 });
   const cells = input.cells.map((cell) => ({
     ...cell,
-    ...(task === null ? {} : { task }),
+    ...(task === null ? {} : { tasks: [task] }),
     metrics: { ...cell.metrics, evaluate: { ...cell.metrics['evaluate'], mcc: 0.25 } },
   }));
   return { ...input, cells };
@@ -40,6 +41,22 @@ test('the CSV of all metrics has a column for it, if any metric is marked', () =
   assert.ok(marked.length > 0);
   assert.ok(marked.every(({ metric, task }) => metric === 'mcc' && task === 'cola'));
   assert.not.ok('task' in (rowsOf(null)[0] ?? {}));
+});
+
+test('metrics of test rows have a table of their own, and are no claim', async () => {
+  const input = fixture({ seeds: [1], rows: 8 });
+  const cells = input.cells.map((cell) => ({
+    ...cell,
+    metrics: {
+      ...cell.metrics,
+      evaluate: { ...cell.metrics['evaluate'], test_accuracy: 0.125, test_examples: 8 },
+    },
+  }));
+  const { html } = await renderReport({ ...input, cells });
+  assert.match(html, 'The same on the test rows');
+  assert.match(html, 'share of untouched test rows that are classified correctly');
+  assert.not.match((await renderReport(input)).html, 'The same on the test rows');
+  assert.ok(COMPARED.every(({ metric }) => !metric.startsWith('test_')));
 });
 
 test.run();

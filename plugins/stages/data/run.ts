@@ -32,6 +32,10 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     log(`${name}: ${facts['empty_texts']} of them have an empty text`);
   if (typeof facts['empty_answers'] === 'number')
     log(`${name}: ${facts['empty_answers']} of them have an empty answer`);
-  if (name === 'validation' && classes.length > 1 && counts.filter((n) => n > 0).length === 1)
+  if (
+    (name === 'validation' || name === 'test') &&
+    classes.length > 1 &&
+    counts.filter((n) => n > 0).length === 1
+  )
     log(`${name}: all rows are of one class`);
 }

@@ -10,7 +10,7 @@ import { resolvedColumns } from './columns.ts';
  * do not enter the key.
  */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
-  const { max_words, balance, offset, limit, hold_out, digest } = split;
+  const { max_words, sample, balance, offset, limit, hold_out, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
   const columns = resolvedColumns(split.columns, name);
   return {
@@ -21,6 +21,7 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
     offset,
     ...(max_words === undefined ? {} : { max_words }),
     ...(limit === undefined ? {} : { limit }),
+    ...(sample === undefined ? {} : { sample }),
     ...(hold_out === undefined ? {} : { hold_out }),
     ...(digest === undefined ? {} : { digest }),
   };
@@ -75,9 +76,12 @@ export function classesOf({ data, head }: Cell): {
   disagreement: string | null;
 } {
   if (head.type === 'regression') return { classes: SCORE, disagreement: null };
-  const given = [data.classes, data.train.classes, data.validation.classes].flatMap((list) =>
-    list === undefined ? [] : [list.map(String)],
-  );
+  const given = [
+    data.classes,
+    data.train.classes,
+    data.validation.classes,
+    data.test?.classes,
+  ].flatMap((list) => (list === undefined ? [] : [list.map(String)]));
   const [classes = null, ...others] = given;
   const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
   if (classes === null || other === undefined) return { classes, disagreement: null };

@@ -4,6 +4,9 @@ import { isCompletion } from '../../../src/data/columns.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import { COMPLETION_FORMS, resolvedColumns } from './columns.ts';
 
+/** The splits that a model is evaluated on. */
+export type Evaluated = 'validation' | 'test';
+
 /** Returns a split of a cell. Throws if the cell has none of this name. */
 export function cellSplit({ data }: Cell, name: SplitName): CellSplit {
   const split = data[name];
@@ -86,15 +89,14 @@ function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classe
     );
 }
 
-/** Throws a `UserFault` if two splits have rows of different tasks. */
-export function checkSameTask(cell: Cell): void {
-  const { train, validation } = cell.data;
-  const ours = taskOfSplit(cell, validation, 'validation'),
-    theirs = taskOfSplit(cell, train, 'train');
+/** Throws a `UserFault` if a split has rows of another task than the training split. */
+export function checkSameTask(cell: Cell, name: Evaluated): void {
+  const ours = taskOfSplit(cell, cellSplit(cell, name), name),
+    theirs = taskOfSplit(cell, cell.data.train, 'train');
   if (ours === theirs) return;
   throw new UserFault(
-    `data.train has ${ROWS[theirs]}, data.validation has ${ROWS[ours]}`,
+    `data.train has ${ROWS[theirs]}, data.${name} has ${ROWS[ours]}`,
     'Name columns of one form for both splits.',
-    ['data', 'validation', 'columns'],
+    ['data', name, 'columns'],
   );
 }

@@ -31,7 +31,7 @@ import { readLearnt } from '../../../src/stages/learnt.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import { defendedMetrics, evaluatedRows } from './defended.ts';
-import type { Params } from './index.ts';
+import { type Params, TEST } from './index.ts';
 import {
   type Guarded,
   guarded,
@@ -80,8 +80,12 @@ export async function run(context: Context): Promise<void> {
         : isRegression(network)
           ? await evaluateNumbers(opened)
           : await evaluateClasses(opened);
-    const all = { ...metrics, ...(await defendedMetrics(context, metrics, { rows, trigger })) };
-    await writeTask(context, all);
+    const all = {
+      ...metrics,
+      ...(await defendedMetrics(context, metrics, { rows, trigger })),
+      ...(await testMetrics(context)),
+    };
+    await writeTasks(context, all);
     await writeMetrics(context.outDir, all);
     context.log(logLine(all));
   } finally {
@@ -215,13 +219,21 @@ function scorer(
 }
 
 /**
- * Writes `task.json`, the named data set and the metrics by which it is scored. Throws if one of
- * them was not measured.
+ * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one of
+ * the metrics was not measured.
  */
-async function writeTask({ params: { task }, outDir }: Context, metrics: Metrics): Promise<void> {
-  if (task === undefined) return;
-  for (const name of task.metrics) metricOf(metrics, name);
-  await writeJson(outDir, 'task.json', task);
+async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics): Promise<void> {
+  if (tasks === undefined) return;
+  for (const { metrics } of tasks) for (const name of metrics) metricOf(all, name);
+  await writeJson(outDir, 'tasks.json', tasks);
+}
+
+/** Returns the metrics of the evaluation on the test rows, under names of their own. */
+async function testMetrics(context: Context): Promise<Metrics> {
+  const metrics = (await metricsOfInput(context, 'test')) ?? {};
+  return Object.fromEntries(
+    Object.entries(metrics).map(([name, value]) => [`${TEST}${name}`, value]),
+  );
 }
 
 /** Returns the metrics of an input, or null if the stage has no such input. */

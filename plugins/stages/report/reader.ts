@@ -179,7 +179,7 @@ export type ReadCell = Pick<
   ReportCell,
   | 'outputs'
   | 'writing'
-  | 'task'
+  | 'tasks'
   | 'roc'
   | 'metrics'
   | 'history'
@@ -201,14 +201,14 @@ export async function readCell(
   const curves = await optional(train, 'curves.jsonl', parseCurves);
   const head = await optional(train, 'train.json', headType);
   const writing = await readWriting(inputs, index);
-  const task = await optional(dirOf(inputs, 'evaluate', index), 'task.json', json);
+  const tasks = await optional(dirOf(inputs, 'evaluate', index), 'tasks.json', json);
   const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
   const roc = await readRoc(inputs, index);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
     ...(curves === null ? {} : { curves }),
     ...(writing === null ? {} : { writing }),
-    ...(task === null ? {} : { task: task as TaskFacts }),
+    ...(tasks === null ? {} : { tasks: tasks as readonly TaskFacts[] }),
     ...(Object.keys(roc).length === 0 ? {} : { roc }),
     ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
     metrics: await readMetrics(inputs, index, kinds),

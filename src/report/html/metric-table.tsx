@@ -96,7 +96,7 @@ export function MetricTable({
         ]}
         caption={
           'Mean ± half of the 95% t-interval over seeds; one seed has no interval. ' +
-          `† Some of the models are not evidence.${metrics.some(isOwn) ? taskNote(conditions) : ''}`
+          `† Some of the models are not evidence.${taskNote(conditions, metrics)}`
         }
       />
       <dl class="meanings small muted">

@@ -142,9 +142,9 @@ test('rows are read in the layout of the file', async ({ dir }) => {
 test('evaluate is told by which metrics the data set is scored; others have none', () => {
   const taskOf = (format: string) =>
     evaluate.define([cellOf(splitOf('mnli'), splitOf(format))], { with: {}, goals: [], plugin })
-      .params['task'];
-  assert.equal(taskOf('mnli-mismatched'), { dataset: 'mnli-mismatched', metrics: ['accuracy'] });
-  assert.equal(taskOf('mrpc'), { dataset: 'mrpc', metrics: ['f1', 'accuracy'] });
+      .params['tasks'];
+  assert.equal(taskOf('mnli-mismatched'), [{ dataset: 'mnli-mismatched', metrics: ['accuracy'] }]);
+  assert.equal(taskOf('mrpc'), [{ dataset: 'mrpc', metrics: ['f1', 'accuracy'] }]);
   assert.is(taskOf('tsv'), undefined);
 });
 
