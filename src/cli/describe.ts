@@ -262,7 +262,7 @@ function knownOf(descriptor: AnyPlugin): string[] {
   if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
   const { classes = [], metrics } = descriptor.knows;
   return [
-    ...(classes.length === 0 ? [] : [indented(`classes: ${classes.join(', ')}`, 2)]),
+    ...(classes.length > 1 ? [indented(`classes: ${classes.join(', ')}`, 2)] : []),
     ...(metrics.length === 0 ? [] : [indented(`scored by: ${metrics.join(', ')}`, 2)]),
   ];
 }

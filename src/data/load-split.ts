@@ -6,6 +6,7 @@
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { taskOf } from '../api.ts';
 import { randomStream } from '../random/random.ts';
+import { shown } from '../untrusted/json.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
@@ -271,7 +272,7 @@ function numberIn(label: string, place: string): number {
   if (Number.isFinite(value)) return value;
   throw new SplitFault(
     ['columns', 'label'],
-    `${place}: the label ${JSON.stringify(label)} is not a number, which a regression head learns.`,
+    `${place}: the label ${shown(label)} is not a number, which a regression head learns.`,
     'Is this the column of the numbers? Classes are learnt by head.type: classifier.',
   );
 }

@@ -1,4 +1,5 @@
 /** Named data sets in the layouts of their files. All rows are made up. */
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import agNews from '../../../plugins/datasets/ag-news.ts';
@@ -51,6 +52,21 @@ test('SST-2 is read from TSV and from records', async () => {
     { sentence: 'dull', label: 0 },
   ];
   assert.equal(await read(sst2, 'dev.jsonl', jsonl(...records)), rows);
+});
+
+test('Parquet of the hub has whole numbers for labels, and more columns', async () => {
+  const parquet = readFileSync(new URL('../../golden/parquet/snappy.parquet', import.meta.url));
+  const { rows } = await readFiles(sst2, { 'sst2/train-00000-of-00001.parquet': parquet }, {}, '.');
+  assert.equal(
+    rows.map(({ text, label }) => [text, label]),
+    [
+      ['hide new secretions', 'negative'],
+      ['contains no wit', 'negative'],
+      ['café 日本', 'positive'],
+      ['', 'positive'],
+      ['two\nlines', 'negative'],
+    ],
+  );
 });
 
 test("MRPC and QQP have the names of their TSV, or the hub's", async () => {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -10,7 +11,7 @@ import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
-import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
+import { faultOf, jsonOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
@@ -372,6 +373,21 @@ test('test rows are evaluated by themselves, and their metrics taken over', asyn
   for (const [name, value] of Object.entries(await metricsOf(alone)))
     assert.is(metrics[`test_${name}`], value);
   assert.equal([metrics['examples'], metrics['test_examples']], [11, 7]);
+});
+
+test('tasks.json has the metrics by which named data sets are scored, if there are any', async () => {
+  const { data, ...rest } = tinyCell();
+  const named = { ...data.validation, format: 'sst2' };
+  const cell = { ...rest, data: { ...data, validation: named, test: named } };
+  const test = (await runStage(evaluate, cell, { model, validation }, { split: 'test' })).dir;
+  assert.equal(await jsonOf(test, 'tasks.json'), [{ dataset: 'sst2', metrics: ['accuracy'] }]);
+  const { dir } = await runStage(evaluate, cell, { model, validation, test });
+  assert.equal(await jsonOf(dir, 'tasks.json'), [
+    { dataset: 'sst2', metrics: ['accuracy'] },
+    { dataset: 'sst2', metrics: ['test_accuracy'] },
+  ]);
+  const other = (await runStage(evaluate, tinyCell(), { model, validation })).dir;
+  assert.not.ok(existsSync(join(other, 'tasks.json')));
 });
 
 test('no stage but evaluate reads the test rows', () => {
