@@ -10,6 +10,7 @@ import { differences } from '../../src/store/explain.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite<{ project: Project }>('computed by');
 test.before.each((context) => {
@@ -18,7 +19,7 @@ test.before.each((context) => {
 test.after.each(({ project }) => project.clean());
 
 const stageOf = (compute: boolean): PlannedStage =>
-  ({
+  standIn<PlannedStage>({
     kind: 'train',
     code: {},
     params: {},
@@ -30,7 +31,7 @@ const stageOf = (compute: boolean): PlannedStage =>
       define: () => ({ params: {}, inputs: {} }),
       run: () => Promise.resolve(),
     }),
-  }) as unknown as PlannedStage;
+  });
 
 test('another release or build of TensorFlow changes only the keys of what it computes', () => {
   const under = (computedBy: string, compute: boolean) =>

@@ -1,7 +1,7 @@
 /**
- * Runs a region of code with its TensorFlow operations recorded instead of carried out. Where the
- * region ends, or something in it reads an entry, what is still needed is computed at once: as one
- * compiled function where the same operations were recorded before, whatever the shapes.
+ * Runs a region of code with its TensorFlow operations recorded instead of carried out. When the
+ * region ends, or something in it reads an entry, the tensors that are still in use are computed at
+ * once: by one compiled function if the same operations were recorded before, with any shapes.
  *
  * The code of the region runs each time, and each of its operations is compared with the recorded
  * one, so a function is used only for exactly the operations that it was made of. Entries that come
@@ -47,7 +47,7 @@ interface Internals {
   write(values: unknown, shape: number[], dtype: string): DataId;
 }
 
-/** Memory that waits to be freed until a trace has been computed is limited to so many bytes. */
+/** The limit, in bytes, on memory that is freed only once a trace has been computed. */
 const WAITING = 1 << 24;
 /** The largest number of operations in a trace. */
 const LENGTH = 1 << 13;
@@ -193,7 +193,7 @@ class Recorder {
     });
   }
 
-  /** Carries out, now, an operation that `execute` replaces. Returns null for any other. */
+  /** Carries out at once an operation that `execute` replaces. Returns null for any other. */
   #replace(
     name: string,
     attributes: readonly AttributeValue[],
@@ -208,7 +208,7 @@ class Recorder {
     );
   }
 
-  /** Computes what is still needed of the trace, and begins another one. */
+  /** Computes the tensors of the trace that are still in use, and begins another trace. */
   #settle(): void {
     const trace = this.#trace;
     if (trace === null || trace.operations.length === 0) return;
@@ -272,7 +272,7 @@ export interface CompiledStatistics {
   readonly operations: number;
   /** How often a function was called since the backend was loaded. */
   readonly calls: number;
-  /** What TensorFlow said where it did not accept a function. */
+  /** TensorFlow's error for each function that it did not accept. */
   readonly refused: readonly string[];
 }
 
@@ -303,7 +303,7 @@ export function compiled<T>(run: () => T): T {
   return recorder.region(run);
 }
 
-/** What has been compiled so far; null where nothing is. */
+/** Returns what has been compiled so far; null if nothing is recorded in this process. */
 export function compiledStatistics(): CompiledStatistics | null {
   const recorder = shared[RECORDER];
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();

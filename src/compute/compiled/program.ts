@@ -1,6 +1,6 @@
 /**
- * What a trace computes for what is still needed of it: run operation by operation the first times,
- * then as one function of TensorFlow.
+ * A program computes the tensors of a trace that are still in use: operation by operation the first
+ * times, then as one function of TensorFlow.
  */
 import {
   type Binding,
@@ -14,13 +14,13 @@ import { listsOf } from './rules.ts';
 import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
 import { OUTPUTS, shapesDiffer } from './trace.ts';
 
-/** Entries made in JavaScript can be part of a function if there are at most so many of them. */
+/** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How often a function is made again because a value turned out to change. */
+/** How often a function is made again because a value changed that had been the same so far. */
 const REVISIONS = 4;
 
-/** Entries made in JavaScript that were the same so far. */
+/** A tensor made in JavaScript whose entries have been the same so far. */
 interface Fixed {
   readonly shape: readonly number[];
   readonly values: Entries;

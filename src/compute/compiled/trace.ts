@@ -1,12 +1,12 @@
 /**
- * What a region of code computes, recorded operation by operation. Traces that begin alike share
- * their beginning, so a trace finds the program that an earlier one made while it is recorded.
+ * What a region of code computes, recorded operation by operation. Traces share their common
+ * prefixes, so that while a trace is recorded it finds the program that an earlier one made.
  */
 import type { DataId } from '@tensorflow/tfjs-core';
 import type { Program } from './program.ts';
 import type { AttributeValue, Output } from './rules.ts';
 
-/** What tfjs-node knows of a tensor's data. */
+/** A tensor's data as tfjs-node keeps it. */
 export interface TensorData {
   readonly shape: number[];
   /** TensorFlow's number of the type. */
@@ -71,7 +71,7 @@ function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValu
   return true;
 }
 
-/** A beginning of traces: the operations up to this one. */
+/** A prefix of traces: the operations up to this one. */
 export class Point {
   readonly next: Point[] = [];
   /** What was still needed where a trace ended here, and the program for it. */
@@ -79,7 +79,7 @@ export class Point {
 
   constructor(readonly operation: Operation | null) {}
 
-  /** The beginning that is longer by this operation. */
+  /** Returns the prefix that is longer by this operation. */
   follow(operation: Operation, made: () => void): Point {
     for (const point of this.next) {
       const known = point.operation;
@@ -161,7 +161,7 @@ export class Trace {
     this.#point = this.#point.follow(operation, this.made);
   }
 
-  /** Says that a tensor is output j of the operation that was added last. */
+  /** Records that a tensor is output j of the operation that was added last. */
   returned(j: number, data: TensorData, dataId: DataId): void {
     const reference = (this.operations.length - 1) * OUTPUTS + j;
     this.#references.set(data, reference);

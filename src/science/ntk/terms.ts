@@ -106,7 +106,7 @@ export function veraTerms({ h, deltas }: LayerTokens, { d, b, ...shared }: VeraV
 export const hasOwn = ({ lora, vera }: AdaptedLayer): boolean =>
   lora !== undefined || vera !== undefined;
 
-/** The terms of a layer's kernel over the adapter's own parameters; none where it has none. */
+/** The terms of a layer's kernel over the adapter's own parameters; empty if there are none. */
 export function ownTerms({ lora, vera }: AdaptedLayer, tokens: LayerTokens): OwnTerm[] {
   return [
     ...(lora === undefined ? [] : loraTerms(tokens, lora)),
