@@ -141,14 +141,16 @@ const axisPaths = (rows: readonly ResultRow[]): string[] => [
 /** Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
+  const isMixed = rows.some(({ precision }) => precision !== undefined);
   const lines = [
-    [...paths, 'seed', 'stage', 'metric', 'value'],
+    [...paths, 'seed', 'stage', 'metric', 'value', ...(isMixed ? ['precision'] : [])],
     ...rows.map((row) => [
       ...paths.map((path) => axisText(row, path)),
       row.seed,
       row.stage,
       row.metric,
       row.value,
+      ...(isMixed ? [row.precision ?? 'float32'] : []),
     ]),
   ];
   return lines.map(csvLine).join('\r\n');

@@ -16,6 +16,10 @@ export interface ResultRow {
    * numbers that a scorer makes.
    */
   readonly scorer?: JsonObject;
+  /**
+   * `bf16` if the number depends on a training whose matrix products were computed in bfloat16.
+   */
+  readonly precision?: 'bf16';
 }
 
 export interface CellMetrics {
@@ -26,6 +30,8 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   /** The scorer of a completion task with a trigger. */
   readonly scorer?: JsonObject;
+  /** The stages whose numbers depend on products in bfloat16. Default: none. */
+  readonly bf16?: ReadonlySet<string>;
 }
 
 /** The metrics of `evaluate` that are shares of what a scorer counts. */
@@ -36,7 +42,7 @@ const SCORED = /^(asr|trigger_rate|false_trigger_rate)/;
  * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics, scorer }) =>
+  return cells.flatMap(({ cell, also = [], seed, metrics, scorer, bf16 }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
@@ -50,6 +56,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
           ...(scorer !== undefined && stage === 'evaluate' && SCORED.test(metric)
             ? { scorer }
             : {}),
+          ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
         })),
     ),
   );

@@ -58,6 +58,7 @@ const preflight = (cell: Cell, split: string) => {
   return data.preflight!({
     params: definition.params,
     assets: assetsOf(definition),
+    backend: 'cpu',
     plugin,
   });
 };
@@ -368,6 +369,7 @@ test('a corpus of a package is not read in the preflight', async ({ dir }) => {
     await data.preflight!({
       params: definition.params,
       assets: assetsOf(definition),
+      backend: 'cpu',
       plugin: () => corpus as never,
     }),
     [],
