@@ -22,6 +22,11 @@ export interface TrainJob {
   readonly mode: 'lora' | 'full' | 'evaluate';
   readonly backend: 'tensorflow' | 'wasm';
   readonly threads: number;
+  /**
+   * If set, products are computed in bfloat16: on our side as under `train.precision: bf16`, on the
+   * peer's under torch.autocast.
+   */
+  readonly precision?: 'bf16';
   readonly batch_size: number;
   readonly learning_rate: number;
   /**
