@@ -8,7 +8,11 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { compiled, prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
+import {
+  compiled,
+  compiledStatistics,
+  prepareCompiling,
+} from '../../../src/compute/compiled/compiled.ts';
 import type { Precision } from '../../../src/compute/compiled/products.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { at, named } from '../../../src/science/lookup.ts';
@@ -144,7 +148,9 @@ if (backends.includes('tensorflow')) {
       const expected = await run(kind, own);
       assert.not.equal((await run(kind, resumed)).losses, expected.losses);
       prepareCompiling(1);
+      const kept = compiledStatistics()?.casts;
       assert.equal(await run(kind, own), expected);
+      assert.is(compiledStatistics()?.casts, kept, 'tensors left in bfloat16');
       const dir = await mkdtemp(join(tmpdir(), 'bf16-'));
       try {
         const states = (found: number[]) => everySecond(dir, found);
