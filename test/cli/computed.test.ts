@@ -126,4 +126,53 @@ export default defineStage({
   );
 });
 
+test('what a stage is computed in stands beside every number that depends on it', async ({
+  project,
+}) => {
+  project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
+  project.write('model/config.json', '{}');
+  project.write(
+    'spec.yaml',
+    `name: precision
+model: { source: "file:model" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+plugins: [./rough.mjs, ./reads.mjs, ./apart.mjs]
+stages: [rough, reads, apart]
+`,
+  );
+  const stage = (name: string, fields: string, inputs = ''): void => {
+    project.write(
+      `${name}.mjs`,
+      `import { writeFileSync } from 'node:fs';
+import { defineStage } from 'dosimeter';
+export default defineStage({
+  name: '${name}', summary: 'S.', scope: 'cell', ${fields},
+  define: ([cell]) => ({ params: {}, inputs: {${inputs}} }),
+  async run({ outDir }) { writeFileSync(outDir + '/metrics.json', '{"one":1}'); },
+});
+`,
+    );
+  };
+  stage('rough', "compute: true, precision: () => 'bf16'");
+  stage('reads', 'compute: false', "rough: { kind: 'rough', cell }");
+  stage('apart', 'compute: true, precision: () => null');
+  const options = ['spec.yaml', '--backend', 'cpu'];
+  await project.succeeds('run', ...options);
+  const { stdout, stderr } = await project.dosimeter('results', ...options, '--json');
+  const rows = JSON.parse(stdout) as { stage: string; precision?: string }[];
+  assert.equal(Object.fromEntries(rows.map(({ stage: kind, precision }) => [kind, precision])), {
+    rough: 'bf16',
+    reads: 'bf16',
+    apart: undefined,
+  });
+  assert.match(stderr, 'computed by cpu, float32 with products in bf16, on the CPU');
+  assert.match(stderr, 'computed by cpu, float32, on the CPU');
+  const csv = (await project.dosimeter('results', ...options, '--csv')).stdout.split('\r\n');
+  assert.match(csv[0] ?? '', /,stage,metric,value,precision$/);
+  assert.equal(
+    csv.slice(1).map((line) => line.split(',').slice(-4).join(' ').trim()),
+    ['rough one 1 bf16', 'reads one 1 bf16', 'apart one 1 float32'],
+  );
+});
+
 test.run();

@@ -87,6 +87,7 @@ const trainDefaults = {
   batching: 'shuffled',
   decay: 'all',
   clip_norm: 0,
+  precision: 'float32',
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,

@@ -325,7 +325,8 @@ test('what is wrong is found before anything runs', async ({ dir }) => {
   const upstream = { data: { params: {}, assets: {}, dir: data } };
   const faults = async (poisoning: JsonObject) => {
     const params = { poisoning, seed: 1 } as never;
-    const found = await poison.preflight!({ params, assets: {}, plugin, upstream });
+    const context = { params, assets: {}, plugin, upstream, backend: 'cpu' } as const;
+    const found = await poison.preflight!(context);
     return found.map(({ path, message, warning }: Problem) =>
       [path.join('.'), message, ...(warning ? ['warning'] : [])].join(': '),
     );

@@ -12,6 +12,7 @@ import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
 import { type Binding, execute, isReplaced } from './functions.ts';
+import { Casts, type Precision } from './products.ts';
 import { Program } from './program.ts';
 import { type AttributeValue, outputsOf } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
@@ -76,18 +77,21 @@ class Recorder {
   sightings = SIGHTINGS;
   #trace: Trace | null = null;
   #depth = 0;
+  #precision: Precision = 'float32';
   #start = new Point(null);
   #points = 0;
   #calls = 0;
   #programs: Program[] = [];
   /** Tensors whose entries were made in JavaScript during the region. */
   #made = new WeakSet<TensorData>();
-  /** Numbers of tensors that the trace reads and that nothing else needs any more. */
-  readonly #waiting: number[] = [];
+  readonly #casts: Casts;
+  /** Tensors that the trace reads and that nothing else needs any more. */
+  readonly #waiting: TensorData[] = [];
   #waitingBytes = 0;
 
   constructor(backend: Internals) {
     this.#backend = backend;
+    this.#casts = new Casts(backend.binding);
     this.#original = {
       executeSingleOutput: backend.executeSingleOutput.bind(backend),
       executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
@@ -119,17 +123,16 @@ class Recorder {
     };
     backend.disposeData = (dataId, force = false) => {
       const data =
-        this.#trace !== null && backend.tensorMap.has(dataId)
+        (this.#trace !== null || this.#casts.size > 0) && backend.tensorMap.has(dataId)
           ? backend.tensorMap.get(dataId)
           : null;
-      if (
-        data === null ||
-        data.id < 0 ||
-        (!force && data.refCount > 1) ||
-        this.#trace?.has(data) !== true
-      )
+      if (data === null || data.id < 0 || (!force && data.refCount > 1))
         return original.disposeData(dataId, force);
-      this.#waiting.push(data.id);
+      if (this.#trace?.has(data) !== true) {
+        this.#casts.drop(data);
+        return original.disposeData(dataId, force);
+      }
+      this.#waiting.push(data);
       this.#waitingBytes += bytesOf(data.shape);
       backend.tensorMap.delete(dataId);
       if (this.#waitingBytes > WAITING) this.#settle();
@@ -142,12 +145,20 @@ class Recorder {
     };
   }
 
-  region<T>(run: () => T): T {
+  /** Whether a region is running. */
+  get recording(): boolean {
+    return this.#depth > 0;
+  }
+
+  region<T>(run: () => T, precision: Precision): T {
+    const outer = this.#precision;
+    this.#precision = precision;
     this.#depth++;
     this.#trace ??= this.#begin();
     try {
       return run();
     } finally {
+      this.#precision = outer;
       if (--this.#depth === 0) {
         this.#settle();
         this.#trace = null;
@@ -185,7 +196,7 @@ class Recorder {
       }
     }
     const trace = this.#trace;
-    trace.add(name, attributes, datas, count);
+    trace.add(name, attributes, datas, count, this.#precision);
     return outputs.map(({ shape, dtype }, j) => {
       const tensor = this.#backend.createOutputTensor({ id: -1, shape, dtype });
       trace.returned(j, tensorMap.get(tensor.dataId), tensor.dataId);
@@ -220,11 +231,14 @@ class Recorder {
       );
       if (needed.length > 0) {
         const program = this.#program(trace, needed);
-        program.run(binding, trace.sources, needed, this.sightings);
+        program.run(binding, trace.sources, needed, this.sightings, (data) => this.#casts.of(data));
         if (program.compiled > 0) this.#calls++;
       }
     } finally {
-      for (const id of this.#waiting) binding.deleteTensor(id);
+      for (const data of this.#waiting) {
+        this.#casts.drop(data);
+        binding.deleteTensor(data.id);
+      }
       this.#waiting.length = 0;
       this.#waitingBytes = 0;
       if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
@@ -237,7 +251,7 @@ class Recorder {
       key = references.join();
     const known = trace.point.programs.get(key);
     if (known !== undefined) return known;
-    const program = new Program(trace.operations, references);
+    const program = new Program(trace.operations, references, trace.sources.length);
     trace.point.programs.set(key, program);
     this.#programs.push(program);
     return program;
@@ -261,6 +275,7 @@ class Recorder {
       functions: functions.length,
       operations: this.#compiled(),
       calls: this.#calls,
+      casts: this.#casts.size,
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
     };
   }
@@ -272,6 +287,8 @@ export interface CompiledStatistics {
   readonly operations: number;
   /** How often a function was called since the backend was loaded. */
   readonly calls: number;
+  /** The number of tensors that are kept in bfloat16 beside float32. */
+  readonly casts: number;
   /** TensorFlow's error for each function that it did not accept. */
   readonly refused: readonly string[];
 }
@@ -295,12 +312,24 @@ export function prepareCompiling(sightings = SIGHTINGS): void {
 /**
  * Runs `run`, compiled where the backend can. Its results have the same bits as without. Tensors
  * that it makes can be used like others afterwards.
+ * @param precision of the matrix products in `run`; those of a region inside have their own
+ * @throws if the precision is bf16 and the backend is not TensorFlow on a processor
  */
-export function compiled<T>(run: () => T): T {
+export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
   const recorder = shared[RECORDER];
-  if (recorder === undefined || recorder.sightings === Infinity || getBackend() !== 'tensorflow')
-    return run();
-  return recorder.region(run);
+  if (recorder === undefined || getBackend() !== 'tensorflow') {
+    if (precision === 'float32') return run();
+    throw new Error('products in bfloat16 need the TensorFlow backend on a processor');
+  }
+  // Without compiling, the operations of a region in bfloat16 are still recorded, and replaced.
+  const plain = precision === 'float32' && !recorder.recording;
+  return plain && recorder.sightings === Infinity ? run() : recorder.region(run, precision);
+}
+
+/** Runs `run` with its matrix products in float32, whatever those of the region around it are in. */
+export function inFloat32<T>(run: () => T): T {
+  const recorder = shared[RECORDER];
+  return recorder?.recording === true ? recorder.region(run, 'float32') : run();
 }
 
 /** Returns what has been compiled so far; null if nothing is recorded in this process. */

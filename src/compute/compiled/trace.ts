@@ -3,6 +3,7 @@
  * prefixes, so that while a trace is recorded it finds the program that an earlier one made.
  */
 import type { DataId } from '@tensorflow/tfjs-core';
+import type { Precision } from './products.ts';
 import type { Program } from './program.ts';
 import type { AttributeValue, Output } from './rules.ts';
 
@@ -38,6 +39,8 @@ export interface Operation {
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
+  /** What it is computed in, if it is a matrix product. */
+  readonly precision: Precision;
 }
 
 function equalValues(a: unknown, b: unknown): boolean {
@@ -87,6 +90,7 @@ export class Point {
         known !== null &&
         known.name === operation.name &&
         known.outputs === operation.outputs &&
+        known.precision === operation.precision &&
         equalNumbers(known.inputs, operation.inputs) &&
         equalNumbers(known.types, operation.types) &&
         equalAttributes(known.attributes, operation.attributes)
@@ -149,6 +153,7 @@ export class Trace {
     attributes: readonly AttributeValue[],
     inputs: readonly TensorData[],
     outputs: number,
+    precision: Precision,
   ): void {
     const operation: Operation = {
       name,
@@ -156,6 +161,7 @@ export class Trace {
       inputs: inputs.map((data) => this.#reference(data)),
       types: inputs.map(({ dtype, values }) => (values === null ? dtype : dtype | MADE)),
       outputs,
+      precision,
     };
     this.operations.push(operation);
     this.#point = this.#point.follow(operation, this.made);

@@ -71,7 +71,8 @@ test('rows are prompts with answers, in file order; only prompts are cut', async
   assert.equal(Object.keys(assets), ['data']);
   const plugin: RunContext['plugin'] = () => jsonl as never;
   const asset = assetAt(file, `file:${file}`);
-  assert.equal(await data.preflight!({ params, assets: { data: asset }, plugin }), []);
+  const context = { params, assets: { data: asset }, plugin, backend: 'cpu' } as const;
+  assert.equal(await data.preflight!(context), []);
   const log: string[] = [];
   const outDir = join(dir, 'out');
   mkdirSync(outDir);

@@ -59,6 +59,7 @@ const preflight = (cell: Cell, split: string) => {
   return data.preflight!({
     params: definition.params,
     assets: assetsOf(definition),
+    backend: 'cpu',
     plugin,
   });
 };
@@ -375,6 +376,7 @@ test('a corpus of a package is not read in the preflight', async ({ dir }) => {
     await data.preflight!({
       params: definition.params,
       assets: assetsOf(definition),
+      backend: 'cpu',
       plugin: () => corpus as never,
     }),
     [],

@@ -85,6 +85,7 @@ export const FEATURES_OFF = {
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
+  precision: 'float32',
   tensorboard: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };
