@@ -5,6 +5,7 @@
  */
 import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { takeRows } from '../tensor/rows.ts';
 import { addAt, type Contraction, type TermBlock } from './contraction.ts';
 
 /** Bytes of one slice of gradients. Two or three such arrays exist at once. */
@@ -32,7 +33,7 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
  * Returns the layout of a block's tokens as a rectangle (R · T): the index of the token at each
  * place, or S for padding. Null where the tokens already have this layout.
  */
-function rectangle({ example, rows }: TermBlock): Int32Array | null {
+export function rectangle({ example, rows }: TermBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
     counts[k]!++;
@@ -52,9 +53,9 @@ function rectangle({ example, rows }: TermBlock): Int32Array | null {
 }
 
 /** (S, k) → (R, T, k), zero at padding. */
-function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
+export function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
-  const filled = index === null ? x : tf.gather(tf.concat([x, tf.zeros([1, k])], 0), index);
+  const filled = index === null ? x : takeRows(tf.concat([x, tf.zeros<Rank.R2>([1, k])], 0), index);
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 

@@ -1,11 +1,20 @@
 /** One kernel of one layer: each of its terms is contracted in the cheapest way. */
 import * as tf from '@tensorflow/tfjs-core';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import type { AdaptedLayer } from '../model/types.ts';
 import type { Accumulator, TermBlock } from './contraction.ts';
 import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './cost.ts';
 import type { LayerBatch } from './layerwise.ts';
 import { project, type Projection } from './projection.ts';
-import { fullTerms, hasOwn, type OwnTerm, ownTerms, type Term } from './terms.ts';
+import {
+  fullTerms,
+  hasOwn,
+  type OwnTerm,
+  ownTerms,
+  type Term,
+  type ZeroTerms,
+  zeroTerms,
+} from './terms.ts';
 
 /** `full`: over the weights; `lora`: over the adapter's own parameters. */
 export type KernelKind = 'full' | 'lora';
@@ -36,7 +45,8 @@ export interface TermRecord {
   readonly kernel: KernelKind;
   /** The parameter that the term is a kernel over. */
   readonly parameter: 'W' | OwnTerm['parameter'];
-  readonly method: Method;
+  /** `zero`: not contracted, since another parameter of the layer is zero. */
+  readonly method: Method | 'zero';
   readonly projected: boolean;
   /**
    * The cost of each contraction, in the cost model's operations; for a projected term, of its
@@ -97,6 +107,17 @@ function contractProjected(
   return record!;
 }
 
+/** The parameters of the adapter whose terms are zero in this layer, as records. */
+const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
+  [...zero].map((parameter) => ({
+    layer: layer.name,
+    kernel: 'lora' as const,
+    parameter,
+    method: 'zero' as const,
+    projected: false,
+    operations: { explicit: 0, gram: 0 },
+  }));
+
 /**
  * Adds a layer's kernel to the sums; adds nothing to the adapter's where it does not adapt the
  * layer.
@@ -108,12 +129,13 @@ export function addLayer(
 ): TermRecord[] {
   const { layer, left, right, projection } = job;
   if (kernel === 'lora' && !hasOwn(layer)) return [];
+  const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
   const termsOf = ({ tokens }: LayerBatch): (Term & Pick<TermRecord, 'parameter'>)[] =>
     kernel === 'full'
       ? fullTerms(tokens).map((term) => ({ ...term, parameter: 'W' as const }))
-      : ownTerms(layer, tokens);
-  const records: TermRecord[] = [];
-  tf.tidy(() => {
+      : ownTerms(layer, tokens, zero);
+  const records = zeroRecords(layer, zero);
+  const contractAll = (): void => {
     const ofLeft = left.map(termsOf),
       ofRight = right?.map(termsOf) ?? null;
     ofLeft[0]!.forEach(({ a, b, parameter }, k) => {
@@ -133,6 +155,9 @@ export function addLayer(
           : contract(pair, job, exact)),
       });
     });
+  };
+  compiled(() => {
+    tf.tidy(contractAll);
   });
   return records;
 }

@@ -2,6 +2,7 @@
  * Visits a model's layers, each with its h and δ over all rows. Every measurement that goes layer
  * by layer (kernels, Δ_r) shares these forward and backward passes and their memory limits.
  */
+import { compiled } from '../../compute/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../model/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
 import { accumulator, kernelOrder, type KernelSum, type TermBlock, unfold } from './contraction.ts';
@@ -20,6 +21,9 @@ export interface WalkOptions {
   readonly signal?: AbortSignal;
 }
 
+/** The tokens of a forward pass where options do not say. */
+const BATCH_TOKENS = 1024;
+
 /** A layer's h and δ for one batch. */
 export interface LayerBatch {
   /** The positions of its rows among all rows of their set. */
@@ -34,6 +38,23 @@ export interface WalkPlan {
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
 }
 
+/** Returns the groups of layers over all rows of these sets. */
+function groupsOf(
+  model: AdaptedModel,
+  lengths: readonly number[],
+  { memoryMB = 1024 }: WalkOptions,
+): WalkPlan['groups'] {
+  const tokens = lengths.reduce((a, b) => a + b, 0);
+  return layerGroups(model.layers, tokens, model.outputs, memoryMB).map((layers) => ({
+    layers,
+    bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.outputs), 0),
+  }));
+}
+
+const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
+
+const NO_ROWS = 'there are no rows to walk the layers with';
+
 /**
  * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
  * @param sets rows as the model reads them, without padding
@@ -41,19 +62,31 @@ export interface WalkPlan {
 export function planWalk(
   model: AdaptedModel,
   sets: readonly (readonly TokenRow[])[],
-  { batchTokens = 1024, memoryMB = 1024 }: WalkOptions,
+  options: WalkOptions,
 ): WalkPlan {
-  if (sets.some((rows) => rows.length === 0))
-    throw new RangeError('there are no rows to walk the layers with');
-  const lengths = sets.map((rows) => rows.map(({ ids }) => ids.length));
-  const tokens = lengths.flat().reduce((a, b) => a + b, 0);
+  if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
+  const lengths = sets.map(lengthsOf);
   return {
-    parts: lengths.map((of) => batches(of, batchTokens)),
-    groups: layerGroups(model.layers, tokens, model.outputs, memoryMB).map((layers) => ({
-      layers,
-      bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.outputs), 0),
-    })),
+    parts: lengths.map((of) => batches(of, options.batchTokens ?? BATCH_TOKENS)),
+    groups: groupsOf(model, lengths.flat(), options),
   };
+}
+
+/**
+ * Plans a walk over two sets of as many rows, whose batches hold the same positions of both. Throws
+ * RangeError where they are empty.
+ */
+export function planPairs(
+  model: AdaptedModel,
+  left: readonly TokenRow[],
+  right: readonly TokenRow[],
+  options: WalkOptions,
+): WalkPlan {
+  if (left.length === 0) throw new RangeError(NO_ROWS);
+  const lengths = [lengthsOf(left), lengthsOf(right)];
+  const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
+  const parts = batches(longest, options.batchTokens ?? BATCH_TOKENS);
+  return { parts: [parts, parts], groups: groupsOf(model, lengths.flat(), options) };
 }
 
 export interface Visits {
@@ -152,12 +185,15 @@ export async function walkLayers(
   return logits!;
 }
 
-/** Adds one term, given batch by batch, to `sum` by the cheaper contraction. */
+/** Adds one term, given batch by batch, to each of `sums` by the cheaper contraction. */
 export function addTerm(
   seen: readonly LayerBatch[],
   terms: readonly Term[],
-  { rows, classes, data }: KernelSum,
+  sums: readonly KernelSum[],
 ): void {
+  const [like] = sums;
+  if (like === undefined) return;
+  const { rows, classes } = like;
   const blocks = terms.map(({ a, b }, k): TermBlock => ({
     a,
     b,
@@ -168,8 +204,9 @@ export function addTerm(
   const method = cheaper(
     costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]),
   );
-  contractions[method](blocks, null, terms[0]!.coefficient, found);
-  unfold(found, kernelOrder(blocks, classes), null).forEach((value, at) => {
-    data[at]! += value;
+  compiled(() => {
+    contractions[method](blocks, null, terms[0]!.coefficient, found);
   });
+  const values = unfold(found, kernelOrder(blocks, classes), null);
+  for (const { data } of sums) for (let k = 0; k < values.length; k++) data[k]! += values[k]!;
 }
