@@ -67,9 +67,11 @@ export class Program {
   #function: Compiled | null = null;
   #refused: string | null = null;
 
+  /** @param made told each function that is made: its operations, and the seconds it took */
   constructor(
     operations: readonly Operation[],
     private readonly outputs: readonly Reference[],
+    private readonly made: (operations: number, seconds: number) => void,
   ) {
     const wanted = new Set<number>(outputs.map((reference) => Math.floor(reference / OUTPUTS))),
       read = new Set<number>();
@@ -153,6 +155,7 @@ export class Program {
   }
 
   #compile(binding: Binding, sources: readonly TensorData[]): void {
+    const started = performance.now();
     const nodes: (Node | Constant)[] = [],
       places = new Map<Reference, number>();
     for (const k of this.#read) {
@@ -192,6 +195,7 @@ export class Program {
       return;
     }
     this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
+    this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
   #call(binding: Binding, own: Compiled, sources: readonly TensorData[]): readonly Result[] {
