@@ -39,9 +39,9 @@ interface Encoded {
 type Attributes = Readonly<Record<string, Attribute>>;
 
 /** Of attributes that were used before, so that constant ones are encoded once. */
-const encodings = new WeakMap<Attributes, readonly Encoded[]>();
+const encodings = new WeakMap<Attributes, Encoded[]>();
 
-function encode(backend: NodeJSKernelBackend, attributes: Attributes): readonly Encoded[] {
+function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[] {
   const { binding } = backend;
   const types = {
     int: binding.TF_ATTR_INT,

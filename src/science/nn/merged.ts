@@ -24,6 +24,9 @@ export interface MergedWeights {
 
 const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
 
+/** A new constant, which the caller disposes of. */
+const kept = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
+
 const column = (x: Tensor1D): Tensor2D => tf.reshape(x, [-1, 1]);
 
 /**
@@ -40,22 +43,26 @@ function mergedWeight(
     vectors = adapter.vectors?.(name) ?? null;
   if (factors !== null) {
     const products = productsOf(factors, parameter);
-    if (factors.magnitude !== undefined) {
-      const gain = tf.div(parameter(factors.magnitude), rowNorms(W, products)) as Tensor1D;
-      return tf.mul(adaptedWeight(W, products), column(gain));
-    }
-    return products.every(({ B }) => isZero(B)) ? W : adaptedWeight(W, products);
+    const { magnitude } = factors;
+    if (magnitude !== undefined)
+      return kept(() => {
+        const gain = tf.div<Tensor1D>(parameter(magnitude), rowNorms(W, products));
+        return tf.mul(adaptedWeight(W, products), column(gain));
+      });
+    return products.every(({ B }) => isZero(B)) ? W : kept(() => adaptedWeight(W, products));
   }
   if (vectors === null) return null;
   const b = parameter(vectors.b) as Tensor1D,
     d = parameter(vectors.d) as Tensor1D;
   if (isZero(b)) return W;
-  const { A, B } = sharedPart(
-    { A: parameter(vectors.A) as Tensor2D, B: parameter(vectors.B) as Tensor2D },
-    n,
-    m,
-  );
-  return tf.add(W, matmul(tf.mul(B, column(b)), tf.mul(A, column(d))));
+  return kept(() => {
+    const { A, B } = sharedPart(
+      { A: parameter(vectors.A) as Tensor2D, B: parameter(vectors.B) as Tensor2D },
+      n,
+      m,
+    );
+    return tf.add(W, matmul(tf.mul(B, column(b)), tf.mul(A, column(d))));
+  });
 }
 
 /** Merges the layers that the adapter targets, in forward order. */
@@ -70,15 +77,11 @@ export function mergedWeights(
   let bytes = 0;
   for (const layer of linears) {
     if (!adapter.targets.includes(layer.name) || bytes + 4 * layer.in * layer.out > limit) continue;
-    const W = parameter(`${layer.name}.weight`);
-    const merged = tf.tidy(() => {
-      const found = mergedWeight(adapter, layer, parameter);
-      return found === null || found === W ? found : tf.keep(found);
-    });
+    const merged = mergedWeight(adapter, layer, parameter);
     if (merged === null) continue;
     weights.set(layer.name, merged);
-    if (merged === W) continue;
-    made.push(markConstant(merged));
+    if (merged === parameter(`${layer.name}.weight`)) continue;
+    made.push(merged);
     bytes += 4 * merged.size;
   }
   return {
