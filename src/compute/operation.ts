@@ -33,7 +33,7 @@ export function tensorflowBackend(): NodeJSKernelBackend {
 interface Encoded {
   readonly name: string;
   readonly type: number;
-  readonly value: unknown;
+  readonly value: string | number | boolean | number[];
 }
 
 type Attributes = Readonly<Record<string, Attribute>>;

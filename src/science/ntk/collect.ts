@@ -24,6 +24,8 @@ export interface LayerTokens {
 export interface Collected {
   readonly logits: Float32Array; // (B, C)
   readonly layers: ReadonlyMap<string, LayerTokens>;
+  /** Disposes of a layer's h and δ. */
+  release(layer: string): void;
   dispose(): void;
 }
 
@@ -64,12 +66,12 @@ interface Passes {
   readonly gradients: readonly (readonly Tensor[])[]; // C × uses
 }
 
-/** Runs the passes. `keep` is told each tensor that must outlive them. */
+/** Runs the passes. `keep` is told each tensor that must outlive them, and of which layer it is. */
 function passes(
   model: AdaptedModel,
   batch: readonly TokenRow[],
   wanted: ReadonlySet<string>,
-  keep: <T extends Tensor>(tensor: T) => T,
+  keep: <T extends Tensor>(tensor: T, layer: string) => T,
 ): Passes {
   const engine = tf.engine();
   const uses = new Map<string, Use[]>();
@@ -81,13 +83,14 @@ function passes(
       // A separate tensor over y's data: δ is the derivative with respect to it.
       const output = tf.clone(y);
       const list = uses.get(layer) ?? [];
-      list.push({ h: keep(tf.clone(x)), y: output, example: tokens.example });
+      list.push({ h: keep(tf.clone(x), layer), y: output, example: tokens.example });
       uses.set(layer, list);
       return output;
     }); // (B, C)
     unrecorded(f, () => {
-      outputs = keep(tf.clone(f));
-      const ys = [...uses.values()].flat().map(({ y }) => y);
+      outputs = tf.keep(tf.clone(f));
+      const tapped = [...uses].flatMap(([layer, list]) => list.map(({ y }) => ({ layer, y })));
+      const ys = tapped.map(({ y }) => y);
       if (ys.length === 0) return;
       for (let c = 0; c < model.outputs; c++) {
         // The tape of the one forward pass serves every output.
@@ -98,7 +101,9 @@ function passes(
           true,
         );
         gradients.push(
-          ys.map((y, k) => keep(grads[k] === undefined ? tf.zerosLike(y) : tf.clone(grads[k]))),
+          tapped.map(({ y, layer }, k) =>
+            keep(grads[k] === undefined ? tf.zerosLike(y) : tf.clone(grads[k]), layer),
+          ),
         );
       }
     });
@@ -118,10 +123,13 @@ export function collect(
   batch: readonly TokenRow[],
   wanted: ReadonlySet<string>,
 ): Collected {
-  const kept: Tensor[] = [];
-  const keep = <T extends Tensor>(tensor: T): T => {
-    kept.push(tf.keep(tensor));
+  const kept = new Map([...wanted].map((layer): [string, Tensor[]] => [layer, []]));
+  const keep = <T extends Tensor>(tensor: T, layer: string): T => {
+    kept.get(layer)?.push(tf.keep(tensor));
     return tensor;
+  };
+  const release = (layer: string): void => {
+    kept.get(layer)?.forEach((tensor) => tensor.dispose());
   };
   const layers = new Map<string, LayerTokens>();
   const outputs = compiled(() => {
@@ -132,9 +140,9 @@ export function collect(
       // A layer that is applied more than once has one weight: all uses count as tokens of one sum,
       // with cross terms.
       layers.set(layer, {
-        h: keep(join(list.map(({ h }) => h))),
+        h: keep(join(list.map(({ h }) => h)), layer),
         deltas: gradients.map((byUse) =>
-          keep(join(list.map((_, k) => byUse[place + k] as Tensor2D))),
+          keep(join(list.map((_, k) => byUse[place + k] as Tensor2D)), layer),
         ),
         example: Int32Array.from(list.flatMap(({ example }) => [...example])),
       });
@@ -142,11 +150,14 @@ export function collect(
     }
     return f;
   });
+  const logits = outputs.dataSync<'float32'>().slice();
+  outputs.dispose();
   return {
-    logits: outputs.dataSync<'float32'>().slice(),
+    logits,
     layers,
+    release,
     dispose: () => {
-      kept.forEach((tensor) => tensor.dispose());
+      wanted.forEach(release);
     },
   };
 }

@@ -134,7 +134,8 @@ export async function kernelSet(
   const adapted = model.layers.some(hasOwn);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
   const sets = right === null ? [left] : [left, right];
-  const plan = planWalk(model, sets, options);
+  const ownAlone = projection === undefined && kinds.every((kind) => kind === 'lora');
+  const plan = planWalk(model, sets, options, ownAlone ? method : null);
   const shape = { height: left.length * classes, width: (right ?? left).length * classes };
   const orders = plan.parts.map((parts) =>
     kernelOrder(

@@ -5,10 +5,17 @@
 import { compiled } from '../../compute/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../model/types.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
-import { accumulator, kernelOrder, type KernelSum, type TermBlock, unfold } from './contraction.ts';
-import { cheaper, contractions, costs, shapeOf } from './cost.ts';
+import {
+  accumulator,
+  kernelOrder,
+  type KernelSum,
+  type TokenBlock,
+  unfold,
+} from './contraction.ts';
+import { type BlockShape, cheaper, contractions, costs, type Method, shapeOf } from './cost.ts';
 import { batches, layerBytes, layerGroups } from './passes.ts';
-import type { Term } from './terms.ts';
+import { type Reduction, reductionOf } from './reduce.ts';
+import type { GradientTerm, Term } from './terms.ts';
 
 export interface WalkOptions {
   /** Tokens of a forward pass, including padding to its longest row. */
@@ -29,6 +36,11 @@ export interface LayerBatch {
   /** The positions of its rows among all rows of their set. */
   readonly rows: Int32Array;
   readonly tokens: LayerTokens;
+  /**
+   * The terms of the adapter's kernel as gradients, where they took the place of h and δ, which are
+   * then disposed of; null elsewhere.
+   */
+  readonly own: readonly GradientTerm[] | null;
 }
 
 /** How rows are cut into batches and layers into groups. */
@@ -36,19 +48,44 @@ export interface WalkPlan {
   /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
+  /** What is kept of a batch; null where it is h and δ. */
+  readonly reduction: Reduction | null;
 }
 
-/** Returns the groups of layers over all rows of these sets. */
-function groupsOf(
-  model: AdaptedModel,
-  lengths: readonly number[],
+/** The shapes of batches of rows of these lengths. */
+const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
+  parts.map((part) => {
+    const own = Array.from(part, (i) => lengths[i]!);
+    return {
+      rows: part.length,
+      tokens: own.reduce((a, b) => a + b, 0),
+      width: Math.max(...own),
+    };
+  });
+
+/** Returns the plan of these batches. `ownAlone`: see `planWalk`. */
+function planOf(
+  { layers, outputs }: AdaptedModel,
+  parts: readonly (readonly Int32Array[])[],
+  lengths: readonly (readonly number[])[],
   { memoryMB = 1024 }: WalkOptions,
-): WalkPlan['groups'] {
-  const tokens = lengths.reduce((a, b) => a + b, 0);
-  return layerGroups(model.layers, tokens, model.outputs, memoryMB).map((layers) => ({
-    layers,
-    bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.outputs), 0),
+  ownAlone: 'auto' | Method | null = null,
+): WalkPlan {
+  const shapes = parts.map((of, s) => shapesOf(of, lengths[s]!));
+  const reduction =
+    ownAlone === null ? null : reductionOf(layers, { classes: outputs, method: ownAlone, shapes });
+  const bytesOf = (layer: AdaptedLayer): number =>
+    shapes
+      .flat()
+      .reduce(
+        (sum, shape) => sum + (reduction?.bytes(layer, shape) ?? layerBytes(layer, shape, outputs)),
+        0,
+      );
+  const groups = layerGroups(layers, bytesOf, memoryMB).map((of) => ({
+    layers: of,
+    bytes: of.reduce((sum, layer) => sum + bytesOf(layer), 0),
   }));
+  return { parts, groups, reduction };
 }
 
 const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
@@ -58,18 +95,19 @@ const NO_ROWS = 'there are no rows to walk the layers with';
 /**
  * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
  * @param sets rows as the model reads them, without padding
+ * @param ownAlone how the adapter's kernel is contracted where nothing else is asked of the walk, so
+ *   that gradients may take the place of h and δ; null elsewhere
  */
 export function planWalk(
   model: AdaptedModel,
   sets: readonly (readonly TokenRow[])[],
   options: WalkOptions,
+  ownAlone: 'auto' | Method | null = null,
 ): WalkPlan {
   if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
   const lengths = sets.map(lengthsOf);
-  return {
-    parts: lengths.map((of) => batches(of, options.batchTokens ?? BATCH_TOKENS)),
-    groups: groupsOf(model, lengths.flat(), options),
-  };
+  const parts = lengths.map((of) => batches(of, options.batchTokens ?? BATCH_TOKENS));
+  return planOf(model, parts, lengths, options, ownAlone);
 }
 
 /**
@@ -86,7 +124,7 @@ export function planPairs(
   const lengths = [lengthsOf(left), lengthsOf(right)];
   const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
   const parts = batches(longest, options.batchTokens ?? BATCH_TOKENS);
-  return { parts: [parts, parts], groups: groupsOf(model, lengths.flat(), options) };
+  return planOf(model, [parts, parts], lengths, options);
 }
 
 export interface Visits {
@@ -96,6 +134,36 @@ export interface Visits {
   readonly group?: (done: number) => Promise<void>;
 }
 
+/** What is kept of a batch of rows until its layers are visited. */
+interface KeptBatch {
+  readonly rows: Int32Array;
+  readonly of: Collected;
+  /** By layer, gradients in place of h and δ. */
+  readonly own: Map<string, readonly GradientTerm[]>;
+}
+
+function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
+  const tokens = of.layers.get(layer.name);
+  if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
+  return tokens;
+}
+
+function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch): void {
+  const { rows, of, own } = kept;
+  const terms = reduction.reduce(layer, { rows, tokens: tokensOf(of, layer) });
+  if (terms === null) return;
+  own.set(layer.name, terms);
+  of.release(layer.name);
+}
+
+/** Disposes of what is kept of a layer. */
+function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
+  of.release(name);
+  own.get(name)?.forEach(({ gradients }) => {
+    gradients.forEach((tensor) => tensor.dispose());
+  });
+}
+
 /**
  * Visits the layers of all groups from `start` on, of which there must be at least one. Returns the
  * logits of each set, (N, C).
@@ -103,7 +171,7 @@ export interface Visits {
 export async function walkSets(
   model: AdaptedModel,
   sets: readonly (readonly TokenRow[])[],
-  { parts, groups }: WalkPlan,
+  { parts, groups, reduction }: WalkPlan,
   start: number,
   visits: Visits,
   options: Pick<WalkOptions, 'progress' | 'signal'>,
@@ -123,7 +191,7 @@ export async function walkSets(
   for (const [g, { layers }] of groups.entries()) {
     if (g < start) continue;
     const wanted = new Set(layers.map(({ name }) => name));
-    const collected: { readonly rows: Int32Array; readonly of: Collected }[][] = sets.map(() => []);
+    const collected: KeptBatch[][] = sets.map(() => []);
     try {
       for (const [s, rows] of sets.entries()) {
         for (const part of parts[s]!) {
@@ -132,7 +200,9 @@ export async function walkSets(
             Array.from(part, (i) => rows[i]!),
             wanted,
           );
-          collected[s]!.push({ rows: part, of });
+          const kept: KeptBatch = { rows: part, of, own: new Map() };
+          collected[s]!.push(kept);
+          if (reduction !== null) for (const layer of layers) reduceLayer(reduction, layer, kept);
           part.forEach((row, k) => {
             logits[s]!.set(of.logits.subarray(k * classes, (k + 1) * classes), row * classes);
           });
@@ -143,19 +213,23 @@ export async function walkSets(
         visits.layer(
           layer,
           collected.map((batchesOf) =>
-            batchesOf.map(({ rows, of }) => {
-              const tokens = of.layers.get(layer.name);
-              if (tokens === undefined)
-                throw new Error(`the model never called its layer ${layer.name}`);
-              return { rows, tokens };
-            }),
+            batchesOf.map(({ rows, of, own }): LayerBatch => ({
+              rows,
+              tokens: tokensOf(of, layer),
+              own: own.get(layer.name) ?? null,
+            })),
           ),
         );
+        collected.flat().forEach((kept) => {
+          release(kept, layer);
+        });
         await step();
       }
     } finally {
-      collected.flat().forEach(({ of }) => {
-        of.dispose();
+      collected.flat().forEach((kept) => {
+        layers.forEach((layer) => {
+          release(kept, layer);
+        });
       });
     }
     if (g + 1 < groups.length) await visits.group?.(g + 1);
@@ -194,7 +268,7 @@ export function addTerm(
   const [like] = sums;
   if (like === undefined) return;
   const { rows, classes } = like;
-  const blocks = terms.map(({ a, b }, k): TermBlock => ({
+  const blocks = terms.map(({ a, b }, k): TokenBlock => ({
     a,
     b,
     example: seen[k]!.tokens.example,

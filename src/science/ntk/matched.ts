@@ -9,7 +9,7 @@
 import type { Tensor1D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../compute/compiled/compiled.ts';
-import type { TermBlock } from './contraction.ts';
+import type { TokenBlock } from './contraction.ts';
 import { rectangle, spread } from './explicit.ts';
 
 /** For each of the R rows of two blocks, the three sums. */
@@ -25,7 +25,7 @@ interface Rectangles {
   readonly b: Tensor3D; // (R, T, q)
 }
 
-function rectanglesOf(block: TermBlock): Rectangles {
+function rectanglesOf(block: TokenBlock): Rectangles {
   const index = rectangle(block),
     rows = block.rows.length;
   const layout = index === null ? null : tf.tensor1d(index, 'int32');
@@ -65,7 +65,7 @@ export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boo
   3 * T * (q + C * p) < 2 * C * p * q;
 
 /** The sums of one term over two blocks, whose rows are matched in order. */
-export function matched(left: TermBlock, right: TermBlock): Matched {
+export function matched(left: TokenBlock, right: TokenBlock): Matched {
   const [between, ofLeft, ofRight] = compiled(() =>
     tf.tidy(() => {
       const x = rectanglesOf(left),

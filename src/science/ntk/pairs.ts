@@ -7,7 +7,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../model/types.ts';
-import type { TermBlock } from './contraction.ts';
+import type { TokenBlock } from './contraction.ts';
 import type { KernelKind } from './layer.ts';
 import { type LayerBatch, planPairs, type WalkOptions, walkSets } from './layerwise.ts';
 import { matched } from './matched.ts';
@@ -56,7 +56,7 @@ function addLayer(
   const zero = kind === 'lora' ? zeroTerms(layer) : null;
   const termsOf = ({ tokens }: LayerBatch): readonly Term[] =>
     zero === null ? fullTerms(tokens) : ownTerms(layer, tokens, zero);
-  const block = ({ rows, tokens: { example } }: LayerBatch, { a, b }: Term): TermBlock => ({
+  const block = ({ rows, tokens: { example } }: LayerBatch, { a, b }: Term): TokenBlock => ({
     a,
     b,
     example,

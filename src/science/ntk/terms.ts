@@ -28,6 +28,13 @@ export interface OwnTerm extends Term {
   readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b';
 }
 
+/** A term over one batch of rows whose gradients were computed already, as `GradientBlock` has them. */
+export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'> {
+  readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
+  readonly p: number;
+  readonly q: number;
+}
+
 /** The parameters of a layer whose terms are zero. */
 export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
 const NONE: ZeroTerms = new Set();
@@ -141,6 +148,25 @@ export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): 
 /** Whether an adapter has parameters of its own at a layer. */
 export const hasOwn = ({ lora, vera }: AdaptedLayer): boolean =>
   lora !== undefined || vera !== undefined;
+
+/** The widths p and q of the terms that `ownTerms` returns. */
+export function ownWidths(
+  { in: n, out: m, lora, vera }: AdaptedLayer,
+  zero: ZeroTerms,
+): { readonly p: number; readonly q: number }[] {
+  const widths: { p: number; q: number }[] = [];
+  if (lora !== undefined) {
+    const [r] = lora.A.shape;
+    if (!zero.has('B')) widths.push({ p: m, q: r });
+    if (lora.freezeA !== true && !zero.has('A')) widths.push({ p: r, q: n });
+    if (lora.dora !== undefined) widths.push({ p: m, q: 1 });
+  }
+  if (vera !== undefined) {
+    if (!zero.has('b')) widths.push({ p: m, q: 1 });
+    if (!zero.has('d')) widths.push({ p: vera.d.size, q: 1 });
+  }
+  return widths;
+}
 
 /** The terms of a layer's kernel over the adapter's own parameters; none where it has none. */
 export function ownTerms(
