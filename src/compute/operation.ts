@@ -75,8 +75,8 @@ function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[]
  *     );
  *
  * @param inputs in the order of the operation's definition
- * @param attributes at least those for which the operation's definition has no default; an object that
- *   is used again must not have been changed
+ * @param attributes at least those for which the operation's definition has no default; an object
+ *   that is used again must not have been changed
  * @param outputs the number of tensors that the operation returns
  * @throws if the current backend is not TensorFlow, or if TensorFlow rejects the call
  */

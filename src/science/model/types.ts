@@ -69,8 +69,8 @@ export interface LinearLayer {
    */
   readonly relative?: boolean;
   /**
-   * Whether it is applied to one token of each text alone, as in the last layer of a model whose head
-   * reads one.
+   * Whether it is applied to one token of each text alone, as in the last layer of a model whose
+   * head reads one.
    */
   readonly onePerText?: boolean;
 }

@@ -119,8 +119,8 @@ function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
 }
 
 /**
- * A network as evaluation and kernels see it, at the values that it has now. Disposing of it disposes
- * of the network.
+ * A network as evaluation and kernels see it, at the values that it has now. Disposing of it
+ * disposes of the network.
  */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;

@@ -65,7 +65,8 @@ export interface Network {
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
   /**
-   * The layers' weights with what the adapter adds at its initial values. They belong to the network.
+   * The layers' weights with what the adapter adds at its initial values. They belong to the
+   * network.
    */
   merged(): ReadonlyMap<string, Tensor2D>;
   /**

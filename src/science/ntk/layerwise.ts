@@ -95,8 +95,8 @@ const NO_ROWS = 'there are no rows to walk the layers with';
 /**
  * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
  * @param sets rows as the model reads them, without padding
- * @param ownAlone how the adapter's kernel is contracted where nothing else is asked of the walk, so
- *   that gradients may take the place of h and δ; null elsewhere
+ * @param ownAlone how the adapter's kernel is contracted where nothing else is asked of the walk,
+ *   so that gradients may take the place of h and δ; null elsewhere
  */
 export function planWalk(
   model: AdaptedModel,

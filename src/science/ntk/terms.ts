@@ -28,7 +28,7 @@ export interface OwnTerm extends Term {
   readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b';
 }
 
-/** A term over one batch of rows whose gradients were computed already, as `GradientBlock` has them. */
+/** A term over a batch of rows whose gradients were computed already: see `GradientBlock`. */
 export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'> {
   readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
   readonly p: number;

@@ -36,7 +36,7 @@ for (const [name, open] of [
     (one) => [one, () => at(one)] as const,
   ),
 ] as const)
-  test(`${name}: the merged layers have the adapter's outputs, and belong to the network`, async () => {
+  test(`${name}: merged layers have the adapter's outputs, and belong to the network`, async () => {
     const before = tf.memory().numTensors;
     const network = await open();
     const error = relative(logits(network, true), logits(network, false));
@@ -50,7 +50,7 @@ for (const [name, implementation] of [
   ['LoRA', lora],
   ['VeRA', vera],
 ] as const)
-  test(`${name}: where training starts, the merged weight is the checkpoint's own tensor`, async () => {
+  test(`${name}: where training starts, the merged weight is the checkpoint's`, async () => {
     const network = await openAdapter(implementation, { params: { rank: 2 } }, true);
     for (const [layer, weight] of network.merged())
       assert.is(weight, network.frozen(`${layer}.weight`), layer);
