@@ -82,8 +82,9 @@ class Recorder {
   #points = 0;
   #calls = 0;
   #programs: Program[] = [];
+  readonly #made = { functions: 0, operations: 0, seconds: 0 };
   /** Tensors whose entries were made in JavaScript during the region. */
-  #made = new WeakSet<TensorData>();
+  #written = new WeakSet<TensorData>();
   readonly #casts: Casts;
   /** Tensors that the trace reads and that nothing else needs any more. */
   readonly #waiting: TensorData[] = [];
@@ -140,7 +141,7 @@ class Recorder {
     };
     backend.write = (values, shape, dtype) => {
       const dataId = original.write(values, shape, dtype);
-      if (this.#trace !== null) this.#made.add(backend.tensorMap.get(dataId));
+      if (this.#trace !== null) this.#written.add(backend.tensorMap.get(dataId));
       return dataId;
     };
   }
@@ -162,7 +163,7 @@ class Recorder {
       if (--this.#depth === 0) {
         this.#settle();
         this.#trace = null;
-        this.#made = new WeakSet();
+        this.#written = new WeakSet();
       }
     }
   }
@@ -190,7 +191,7 @@ class Recorder {
     if (this.#trace.operations.length >= LENGTH) this.#settle();
     for (const data of datas) {
       // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
-      if (data.values !== null && !this.#made.has(data) && !this.#trace.has(data)) {
+      if (data.values !== null && !this.#written.has(data) && !this.#trace.has(data)) {
         data.id = this.#backend.binding.createTensor(data.shape, data.dtype, data.values);
         data.values = null;
       }
@@ -251,7 +252,16 @@ class Recorder {
       key = references.join();
     const known = trace.point.programs.get(key);
     if (known !== undefined) return known;
-    const program = new Program(trace.operations, references, trace.sources.length);
+    const program = new Program(
+      trace.operations,
+      references,
+      trace.sources.length,
+      (operations, seconds) => {
+        this.#made.functions++;
+        this.#made.operations += operations;
+        this.#made.seconds += seconds;
+      },
+    );
     trace.point.programs.set(key, program);
     this.#programs.push(program);
     return program;
@@ -274,6 +284,7 @@ class Recorder {
     return {
       functions: functions.length,
       operations: this.#compiled(),
+      made: { ...this.#made },
       calls: this.#calls,
       casts: this.#casts.size,
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
@@ -281,10 +292,17 @@ class Recorder {
   }
 }
 
+/** What is compiled now, and what was since the backend was loaded. */
 export interface CompiledStatistics {
   readonly functions: number;
   /** The number of operations that they replace. */
   readonly operations: number;
+  /** All that were made since the backend was loaded, and the seconds that making them took. */
+  readonly made: {
+    readonly functions: number;
+    readonly operations: number;
+    readonly seconds: number;
+  };
   /** How often a function was called since the backend was loaded. */
   readonly calls: number;
   /** The number of tensors that are kept in bfloat16 beside float32. */

@@ -71,8 +71,16 @@ export class Program {
   #function: Compiled | null = null;
   #refused: string | null = null;
 
-  /** @param sources the number of tensors from outside */
-  constructor(recorded: readonly Operation[], needed: readonly Reference[], sources: number) {
+  /**
+   * @param sources the number of tensors from outside
+   * @param made told each function that is made: its operations, and the seconds it took
+   */
+  constructor(
+    recorded: readonly Operation[],
+    needed: readonly Reference[],
+    sources: number,
+    private readonly made: (operations: number, seconds: number) => void,
+  ) {
     const { operations, outputs, casts } = withBfloat16Products(recorded, needed, sources);
     const wanted = new Set<number>(outputs.map((reference) => Math.floor(reference / OUTPUTS))),
       read = new Set<number>();
@@ -162,6 +170,7 @@ export class Program {
   }
 
   #compile(binding: Binding, sources: readonly TensorData[]): void {
+    const started = performance.now();
     const nodes: (Node | Constant)[] = [],
       places = new Map<Reference, number>();
     for (const k of this.#read) {
@@ -201,6 +210,7 @@ export class Program {
       return;
     }
     this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
+    this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
   #call(binding: Binding, own: Compiled, sources: readonly TensorData[]): readonly Result[] {

@@ -60,10 +60,13 @@ function equalNumbers(a: readonly number[], b: readonly number[]): boolean {
 }
 
 function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValue[]): boolean {
+  if (a === b) return true;
   if (a.length !== b.length) return false;
-  for (const [i, one] of a.entries()) {
-    const other = b[i];
+  for (let i = 0; i < a.length; i++) {
+    const one = a[i],
+      other = b[i];
     if (
+      one === undefined ||
       other === undefined ||
       one.name !== other.name ||
       one.type !== other.type ||
@@ -74,6 +77,9 @@ function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValu
   return true;
 }
 
+/** The type of an input as `Operation.types` has it. */
+const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
+
 /** A prefix of traces: the operations up to this one. */
 export class Point {
   readonly next: Point[] = [];
@@ -81,27 +87,6 @@ export class Point {
   readonly programs = new Map<string, Program>();
 
   constructor(readonly operation: Operation | null) {}
-
-  /** Returns the prefix that is longer by this operation. */
-  follow(operation: Operation, made: () => void): Point {
-    for (const point of this.next) {
-      const known = point.operation;
-      if (
-        known !== null &&
-        known.name === operation.name &&
-        known.outputs === operation.outputs &&
-        known.precision === operation.precision &&
-        equalNumbers(known.inputs, operation.inputs) &&
-        equalNumbers(known.types, operation.types) &&
-        equalAttributes(known.attributes, operation.attributes)
-      )
-        return point;
-    }
-    const point = new Point(operation);
-    this.next.push(point);
-    made();
-    return point;
-  }
 }
 
 /** A tensor that an operation of the trace returned, without entries yet. */
@@ -155,16 +140,50 @@ export class Trace {
     outputs: number,
     precision: Precision,
   ): void {
-    const operation: Operation = {
-      name,
-      attributes,
-      inputs: inputs.map((data) => this.#reference(data)),
-      types: inputs.map(({ dtype, values }) => (values === null ? dtype : dtype | MADE)),
-      outputs,
-      precision,
-    };
-    this.operations.push(operation);
-    this.#point = this.#point.follow(operation, this.made);
+    const known = this.#point.next.find(
+      ({ operation }) =>
+        operation !== null &&
+        operation.precision === precision &&
+        this.#equals(operation, name, attributes, inputs, outputs),
+    );
+    const point =
+      known ??
+      new Point({
+        name,
+        attributes,
+        inputs: inputs.map((data) => this.#reference(data)),
+        types: inputs.map(typeOf),
+        outputs,
+        precision,
+      });
+    if (known === undefined) {
+      this.#point.next.push(point);
+      this.made();
+    }
+    if (point.operation !== null) this.operations.push(point.operation);
+    this.#point = point;
+  }
+
+  /** Whether a recorded operation is the same, and reads the same tensors of the trace. */
+  #equals(
+    known: Operation,
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorData[],
+    outputs: number,
+  ): boolean {
+    if (known.name !== name || known.outputs !== outputs || known.inputs.length !== inputs.length)
+      return false;
+    for (let i = 0; i < inputs.length; i++) {
+      const data = inputs[i];
+      if (
+        data === undefined ||
+        this.#reference(data) !== known.inputs[i] ||
+        typeOf(data) !== known.types[i]
+      )
+        return false;
+    }
+    return equalAttributes(known.attributes, attributes);
   }
 
   /** Records that a tensor is output j of the operation that was added last. */

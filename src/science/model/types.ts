@@ -68,6 +68,11 @@ export interface LinearLayer {
    * in each copy (`ForwardContext.copies`).
    */
   readonly relative?: boolean;
+  /**
+   * Whether it is applied to one token of each text alone, as in the last layer of a model whose
+   * head reads one.
+   */
+  readonly onePerText?: boolean;
 }
 
 /** For each of the S rows of an activation, the row of the batch that it belongs to. */

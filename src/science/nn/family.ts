@@ -88,7 +88,7 @@ export function family(
     initializerRange: ({ initializerRange }) => initializerRange,
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
-    linears: (config) => [...bodyLinears(config), ...config.part.linears],
+    linears: (config) => [...bodyLinears(config, config.part.readsOne), ...config.part.linears],
     parameters: (config) => [
       ...bodyParameters(config, tokenTable).map((spec) =>
         spec.name === tokenTable && config.part.tied.length > 0

@@ -15,6 +15,19 @@ const FEW_ROWS = { least: 2, most: 48 },
 const isNarrow = ({ shape: [rows = 0] }: Tensor, b: Tensor): boolean =>
   rows >= FEW_ROWS.least && rows <= FEW_ROWS.most && b.size >= MANY_WEIGHTS;
 
+const attributesOf = (transposeA: boolean, transposeB: boolean) =>
+  ({
+    transpose_a: { type: 'bool', value: transposeA },
+    transpose_b: { type: 'bool', value: transposeB },
+    T: { type: 'dtype', value: 'float32' },
+  }) as const;
+
+/** By whether a and b are transposed. */
+const ATTRIBUTES = [
+  [attributesOf(false, false), attributesOf(false, true)],
+  [attributesOf(true, false), attributesOf(true, true)],
+] as const;
+
 /**
  * a·b, with a or b transposed first where asked for. tf.matMul runs TensorFlow's batched kernel,
  * which is a few per cent slower on most plain matrices.
@@ -25,11 +38,7 @@ export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = fa
   return callOperation(
     'MatMul',
     [a, b],
-    {
-      transpose_a: { type: 'bool', value: transposeA },
-      transpose_b: { type: 'bool', value: transposeB },
-      T: { type: 'dtype', value: 'float32' },
-    },
+    ATTRIBUTES[transposeA ? 1 : 0][transposeB ? 1 : 0],
     1,
   )[0] as Tensor2D;
 }
