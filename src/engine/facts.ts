@@ -88,22 +88,24 @@ export function resultsOf({ plan, statuses, store }: Prepared): Results {
   return {
     rows: collectResults(
       cells.map((cell, i) => {
-        const scorer = scorers[i];
-        return scorer === undefined ? cell : { ...cell, scorer };
+        const own = scorers[i] ?? [];
+        return own.length === 0 ? cell : { ...cell, scorers: own };
       }),
     ),
     ...rest,
   };
 }
 
-/** Returns the scorer of each cell's evaluate stage; undefined where nothing is scored. */
-function scorersOf(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
+/** Returns the scorers of each cell's evaluate stage, `evaluate.scorer` first. */
+function scorersOf(plan: Prepared['plan']): readonly (readonly JsonObject[])[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   return plan.cellStages.map(({ stages: { evaluate } }) => {
     const completion =
       evaluate === undefined ? undefined : byId.get(evaluate)?.params['completion'];
-    const scorer = isRecord(completion) ? completion['scorer'] : undefined;
-    return isRecord(scorer) ? scorer : undefined;
+    if (!isRecord(completion)) return [];
+    const { scorer, scorers = [] } = completion;
+    const further: readonly unknown[] = Array.isArray(scorers) ? scorers : [];
+    return [scorer, ...further].filter((one): one is JsonObject => isRecord(one));
   });
 }
 

@@ -3,6 +3,7 @@
  * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
 import { codePoints, type NumberKind } from './format.ts';
+import { metricName } from './select.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -312,6 +313,22 @@ export const METRICS: readonly MetricNote[] = [
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
+
+const NOTES: ReadonlyMap<string, MetricNote> = new Map(
+  METRICS.map((note) => [metricName(note), note]),
+);
+
+/**
+ * Returns the note of a metric; undefined where it has none. That of a further scorer, such as
+ * `asr.refusal`, is the one of `asr` with the scorer in its label.
+ */
+export function noteOf(named: Pick<MetricNote, 'stage' | 'metric'>): MetricNote | undefined {
+  const own = NOTES.get(metricName(named));
+  if (own !== undefined || named.stage !== ASR.stage) return own;
+  const [metric = '', ...scorer] = named.metric.split('.');
+  const note = NOTES.get(metricName({ ...named, metric }));
+  return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
+}
 
 /** What a metric means for labelled texts, or for what a model writes. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>

@@ -72,13 +72,17 @@ test('a metric without words for answers keeps those for classes', () => {
 });
 
 test('results have the scorer beside the numbers that it makes, and no others', () => {
-  const scorer = { scorer: 'exact' };
+  const scorer = { scorer: 'exact' },
+    refusal = { scorer: 'refusal', within: 100 };
   const rows = collectResults([
     {
       cell: { a: 1 },
       seed: 1,
-      scorer,
-      metrics: { train: { asr: 1 }, evaluate: { accuracy: 1, asr: 1, trigger_rate: 0 } },
+      scorers: [scorer, refusal],
+      metrics: {
+        train: { asr: 1 },
+        evaluate: { accuracy: 1, asr: 1, trigger_rate: 0, 'asr_clean.refusal': 0 },
+      },
     },
   ]);
   assert.equal(
@@ -88,6 +92,7 @@ test('results have the scorer beside the numbers that it makes, and no others', 
       ['evaluate', 'accuracy', undefined],
       ['evaluate', 'asr', scorer],
       ['evaluate', 'trigger_rate', scorer],
+      ['evaluate', 'asr_clean.refusal', refusal],
     ],
   );
 });
