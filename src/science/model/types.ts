@@ -288,6 +288,11 @@ export interface AdaptedModel {
   /** The name of the layer's weight in the checkpoint's file. */
   weightName(layer: string): string;
   /**
+   * The number of logits that the head makes for a row, which bounds how many rows share a pass.
+   * Default: too few to count.
+   */
+  logits?(row: TokenRow): number;
+  /**
    * The rows' outputs, (B, O), differentiable in what `tap` adds. Must be called within tf.tidy,
    * which then frees the intermediate tensors. Throws where log p(answer) is asked of a row that
    * has no answer.

@@ -48,7 +48,13 @@ export function planWalk(
   const lengths = sets.map((rows) => rows.map(({ ids }) => ids.length));
   const tokens = lengths.flat().reduce((a, b) => a + b, 0);
   return {
-    parts: lengths.map((of) => batches(of, batchTokens)),
+    parts: lengths.map((of, s) =>
+      batches(
+        of,
+        batchTokens,
+        sets[s]!.map((row) => model.logits?.(row) ?? 0),
+      ),
+    ),
     groups: layerGroups(model.layers, tokens, model.outputs, memoryMB).map((layers) => ({
       layers,
       bytes: layers.reduce((sum, layer) => sum + layerBytes(layer, tokens, model.outputs), 0),
