@@ -93,6 +93,7 @@ export default defineStage<Params>({
   },
   resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  forecast: async (context) => (await import('./forecast.ts')).forecast(context),
   run: async (context) => (await import('./run.ts')).run(context),
   pack: {
     key: ({ params, assets, inputs }) =>
