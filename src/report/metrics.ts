@@ -330,6 +330,15 @@ export function noteOf(named: Pick<MetricNote, 'stage' | 'metric'>): MetricNote 
   return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
 }
 
+/** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
+export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
+  metrics.flatMap((metric) => {
+    const [name] = metric.split('.');
+    if (name === metric || ![ASR, ASR_CLEAN, ASR_UNTRIGGERED].some((one) => one.metric === name))
+      return [];
+    return noteOf({ stage: ASR.stage, metric }) ?? [];
+  });
+
 /** What a metric means for labelled texts, or for what a model writes. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>
   isOfAnswers ? (ofAnswers ?? meaning) : meaning;
