@@ -1,14 +1,15 @@
 /** Describes a prepared plan in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
 import type { PackLimits } from '../execute/packer.ts';
 import { foreseePacks } from '../execute/packer.ts';
 import { type Metrics, readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
-import type { ResultRow } from '../report/results.ts';
+import type { CellMetrics, ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
+import type { TaskFacts } from '../report/types.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
@@ -84,29 +85,42 @@ export interface Results extends Omit<Metrics, 'cells'> {
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
-  const scorers = scorersOf(plan);
+  const evaluated = evaluateParams(plan);
   return {
     rows: collectResults(
-      cells.map((cell, i) => {
-        const own = scorers[i] ?? [];
-        return own.length === 0 ? cell : { ...cell, scorers: own };
-      }),
+      cells.map((cell, i) => ({ ...cell, ...scorersOf(evaluated[i]), ...tasksOf(evaluated[i]) })),
     ),
     ...rest,
   };
 }
 
-/** Returns the scorers of each cell's evaluate stage, `evaluate.scorer` first. */
-function scorersOf(plan: Prepared['plan']): readonly (readonly JsonObject[])[] {
+/** Returns the parameters of each cell's evaluate stage; undefined where there is none. */
+function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
-  return plan.cellStages.map(({ stages: { evaluate } }) => {
-    const completion =
-      evaluate === undefined ? undefined : byId.get(evaluate)?.params['completion'];
-    if (!isRecord(completion)) return [];
-    const { scorer, scorers = [] } = completion;
-    const further: readonly unknown[] = Array.isArray(scorers) ? scorers : [];
-    return [scorer, ...further].filter((one): one is JsonObject => isRecord(one));
-  });
+  return plan.cellStages.map(({ stages: { evaluate } }) =>
+    evaluate === undefined ? undefined : byId.get(evaluate)?.params,
+  );
+}
+
+/** Returns the scorers of an evaluate stage, `evaluate.scorer` first. */
+function scorersOf(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
+  const completion = params['completion'];
+  if (!isRecord(completion)) return {};
+  const { scorer, scorers = [] } = completion;
+  const further: readonly unknown[] = Array.isArray(scorers) ? scorers : [];
+  return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
+}
+
+function tasksOf(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
+  const tasks = params['tasks'];
+  return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
+}
+
+function taskIn(task: Json): readonly TaskFacts[] {
+  const { dataset, metrics } = isRecord(task) ? task : {};
+  return typeof dataset === 'string' && Array.isArray(metrics)
+    ? [{ dataset, metrics: metrics.map(String) }]
+    : [];
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

@@ -1,6 +1,8 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { JsonObject } from '../api.ts';
 import { contentKey, groupBy } from './groups.ts';
+import { taskBeside } from './tasks.ts';
+import type { TaskFacts } from './types.ts';
 
 export interface ResultRow {
   /** Axis values by full path. */
@@ -16,6 +18,8 @@ export interface ResultRow {
    * numbers that a scorer makes.
    */
   readonly scorer?: JsonObject;
+  /** The named data set that is scored by this metric. */
+  readonly task?: string;
 }
 
 export interface CellMetrics {
@@ -26,13 +30,15 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   /** The scorers of a completion task with a trigger, that of `evaluate.scorer` first. */
   readonly scorers?: readonly JsonObject[];
+  /** The named data sets of the rows, with the metrics by which each is scored. */
+  readonly tasks?: readonly TaskFacts[];
 }
 
 /**
  * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or `asr_clean.NAME`
  * where it is a further one.
  */
-const SCORED = /^(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
+const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
 function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | undefined {
   const scored = SCORED.exec(metric);
@@ -46,7 +52,7 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
  * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics, scorers = [] }) =>
+  return cells.flatMap(({ cell, also = [], seed, metrics, scorers = [], tasks }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
@@ -60,6 +66,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             metric,
             value,
             ...(scorer === undefined ? {} : { scorer }),
+            ...taskBeside(tasks, { stage, metric }),
           };
         }),
     ),

@@ -1,6 +1,7 @@
 import type { Forecast, PreflightContext } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
+import { headWithoutTokens } from '../../../src/science/train/check.ts';
 import { stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
 import { modelSizes, packMemoryMB } from '../../../src/science/train/pack-memory.ts';
 import { assetOf } from '../../../src/stages/files.ts';
@@ -12,11 +13,9 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   const { params } = context,
     training = trainingOf(params);
   if (training === null) return null;
-  const { type: head } = params.head;
   // The classes, and the words of a verbalizer, are too few to count.
-  const architecture = (await loadArchitecture(context, params.architecture)).withHead(
-    head === 'cloze' ? { type: head, tokens: [0, 1] } : { type: head },
-  );
+  const family = await loadArchitecture(context, params.architecture),
+    architecture = family.withHead(headWithoutTokens(params.head));
   const modelDir = await findModelDir(assetOf(context, 'model').path);
   const config = architecture.parseConfig(await readConfig(modelDir), 2);
   const shape = {
@@ -38,7 +37,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
     stepOperations: stepOperations({ shape, adapter }, sizes, {
       rows: batch * accumulate,
       length,
-      vocabulary: head === 'causal-lm' ? sizes.vocabulary : 0,
+      vocabulary: params.head.type === 'causal-lm' ? sizes.vocabulary : 0,
     }),
   };
 }

@@ -23,6 +23,10 @@ const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
     ),
   );
 
+/** Whether a condition was evaluated on test rows. */
+const hasTest = ({ cells }: Condition): boolean =>
+  cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
+
 function MetricTables({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
@@ -53,6 +57,13 @@ function MetricTables({ conditions }: { readonly conditions: readonly Condition[
         label="Whether attacks were read and learnt"
         conditions={attacked}
         metrics={metricsOfTable('check')}
+        expects={expects}
+      />
+      {conditions.some(hasTest) && <h3>The same on the test rows</h3>}
+      <MetricTable
+        label="Results on the test rows"
+        conditions={conditions}
+        metrics={metricsOfTable('test')}
         expects={expects}
       />
     </>
