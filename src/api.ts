@@ -105,6 +105,7 @@ export type { Asset, SourceContext, SourceDescriptor } from './api/source.ts';
 export { defineSource } from './api/source.ts';
 export type {
   DefineRequest,
+  Forecast,
   Packing,
   Resources,
   StageDefinition,

@@ -60,6 +60,7 @@ export default defineAttack<Params>({
       ...orderProperty,
       target: {
         type: ['integer', 'string'],
+        textFile: true,
         description:
           'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
           'the rows that it changes must come back with its label or answer. For evaluation it runs ' +

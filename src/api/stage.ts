@@ -32,6 +32,13 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly uses?: readonly { readonly kind: UsedKind; readonly name: string }[];
 }
 
+/** What a stage will take at most, if all of its rows have the greatest length. */
+export interface Forecast {
+  readonly memoryMB: number;
+  /** The floating-point operations of one step of a training. */
+  readonly stepOperations: number;
+}
+
 /** The resources that a stage uses while it runs. */
 export interface Resources {
   /** The number of processor cores. TensorFlow in the worker is limited to that many threads. */
@@ -126,6 +133,11 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * `plan` and `run`.
    */
   preflight?(context: PreflightContext<P>): Promise<readonly Problem[]>;
+  /**
+   * Returns what the stage will take, as far as its parameters and the sources on this machine tell;
+   * null if they do not. Called by the command `plan`.
+   */
+  forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
   /**
    * Runs the stage. Its output is the content of `context.outDir` when the promise resolves. Throws
    * `UserFault` for a fault that the user has to fix.

@@ -11,6 +11,7 @@ import type { Against, Metric } from '../report/latex/grid.ts';
 import { layOut } from '../report/latex/grid.ts';
 import { latexTable, sourceText } from '../report/latex/table.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
+import { scorerSentence, scorerWords } from '../report/scorers.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { caveatLines, namesOf } from './result-tables.ts';
 import { count, paintErr, say } from './terminal.ts';
@@ -74,8 +75,9 @@ export function latexResults(
     against,
     axisName: (path) => (path === 'adapter.type' ? 'adapter' : (short.get(path) ?? path)),
     oneClass: oneClassCells(rows),
+    ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats: caveatLines(rows),
-    facts: factsOf(experiment, computedBy, missing),
+    facts: [...scorersOf(rows, metrics), ...factsOf(experiment, computedBy, missing)],
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
@@ -123,6 +125,15 @@ function axisOf(name: string, axes: readonly string[], short: ReadonlyMap<string
 }
 
 const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
+
+/** Names the scorers that the shown metrics of a completion task count by, in a sentence. */
+function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] {
+  const shown = new Set(metrics.map(metricName));
+  const words = rows.flatMap((row) =>
+    row.scorer !== undefined && shown.has(metricName(row)) ? [scorerWords(row.scorer)] : [],
+  );
+  return words.length === 0 ? [] : [scorerSentence(distinct(words))];
+}
 
 function factsOf(
   { cells }: Prepared['experiment'],

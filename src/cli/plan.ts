@@ -60,6 +60,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   else {
     const packs = await packsOf(prepared, options.jobs, packingOf(options));
     show(prepared, toRun, packs, options.jobs);
+    for (const line of await forecastLines(prepared, toRun)) out(line);
   }
   return 0;
 }
@@ -106,6 +107,23 @@ function show(
   for (const [kind, sizes] of packSizes(packs)) out(packLine(kind, sizes));
   for (const [uri, asset] of assets)
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
+}
+
+/** How many operations a processor core does in a second, about, in products of matrices. */
+const OPERATIONS_PER_SECOND = 5e10;
+
+/** Returns a line for each kind of stage that foretells what it takes. */
+async function forecastLines(
+  { plan, assets, registry }: Prepared,
+  toRun: readonly StageStatus[],
+): Promise<string[]> {
+  const { forecasts } = await import('../execute/preflight.ts');
+  return [...(await forecasts(plan, toRun, assets, registry))].map(
+    ([kind, { memoryMB, stepOperations }]) =>
+      `${kind}: at most ${(memoryMB / 1024).toFixed(1)} GB of memory a stage, and a step of at most ` +
+      `${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
+      `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)`,
+  );
 }
 
 /** Returns a table with the number of stages of each kind in each state. */

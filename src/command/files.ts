@@ -67,9 +67,11 @@ export function namedFiles(uris: readonly string[], field: string): NamedFiles {
 const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? '';
 
-/** The prefixes of the files of a trigger and of a scorer among a stage's assets. */
-const TRIGGER = 'trigger/',
-  SCORER = 'scorer/';
+/** The prefix of the files of a trigger among a stage's assets. */
+const TRIGGER = 'trigger/';
+/** That of the files of `evaluate.scorer`, or of a further scorer, by its name. */
+const scorerPrefix = (name: string | null): string =>
+  name === null ? 'scorer/' : `scorers/${name}/`;
 
 const prefixed = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
   Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
@@ -92,10 +94,17 @@ export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets']
 export const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
   pathsOf(TRIGGER, assets);
 
-/** Returns a scorer's files as assets of a stage that scores. */
-export const scorerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
-  prefixed(SCORER, files);
+/**
+ * Returns a scorer's files as assets of a stage that scores.
+ * @param further the scorer's name, where it is one of `evaluate.scorers`
+ */
+export const scorerAssets = (
+  files: NamedFiles['assets'],
+  further: string | null = null,
+): NamedFiles['assets'] => prefixed(scorerPrefix(further), files);
 
-/** Returns the paths of the scorer's files by name, from the assets of a stage that runs. */
-export const scorerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
-  pathsOf(SCORER, assets);
+/** Returns the paths of such a scorer's files by name, from the assets of a stage that runs. */
+export const scorerFiles = (
+  assets: RunContext['assets'],
+  further: string | null = null,
+): { readonly [name: string]: string } => pathsOf(scorerPrefix(further), assets);

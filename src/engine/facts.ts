@@ -91,7 +91,7 @@ export function resultsOf({ plan, statuses, store }: Prepared): Results {
     rows: collectResults(
       cells.map((cell, i) => ({
         ...cell,
-        ...scorerOf(evaluated[i]),
+        ...scorersOf(evaluated[i]),
         ...tasksOf(evaluated[i]),
         bf16: bf16[i] ?? new Set(),
       })),
@@ -108,10 +108,13 @@ function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefine
   );
 }
 
-function scorerOf(params: JsonObject = {}): Pick<CellMetrics, 'scorer'> {
+/** Returns the scorers of an evaluate stage, `evaluate.scorer` first. */
+function scorersOf(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   const completion = params['completion'];
-  const scorer = isRecord(completion) ? completion['scorer'] : undefined;
-  return isRecord(scorer) ? { scorer } : {};
+  if (!isRecord(completion)) return {};
+  const { scorer, scorers = [] } = completion;
+  const further: readonly unknown[] = Array.isArray(scorers) ? scorers : [];
+  return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
 }
 
 function tasksOf(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {

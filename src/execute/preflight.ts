@@ -1,6 +1,6 @@
 /** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
-import type { Asset, PreflightContext } from '../api.ts';
+import type { Asset, Forecast, PreflightContext } from '../api.ts';
 import type { Diagnostic, ExperimentCell } from '../experiment/types.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import { locateIn } from '../plan/locate.ts';
@@ -81,6 +81,42 @@ async function faultsOf(
         hint: `this is a fault of ${blamed(stage, surroundings.registry)}, not of the spec`,
       },
     ];
+  }
+}
+
+/**
+ * Returns the largest forecast of each kind of stage that is to run and foretells what it takes. A
+ * stage whose sources are not fetched yet, or are at fault, foretells nothing.
+ */
+export async function forecasts(
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Promise<ReadonlyMap<string, Forecast>> {
+  const byId = new Map<StageId, StageStatus>(),
+    found = new Map<string, Forecast>();
+  for (const { stage } of statuses) {
+    const own = await forecastOf(stage, { assets, registry, byId, backend, runsHere: undefined });
+    if (own === null) continue;
+    const { memoryMB, stepOperations } = found.get(stage.kind) ?? own;
+    found.set(stage.kind, {
+      memoryMB: Math.max(memoryMB, own.memoryMB),
+      stepOperations: Math.max(stepOperations, own.stepOperations),
+    });
+  }
+  return found;
+}
+
+async function forecastOf(
+  stage: PlannedStage,
+  surroundings: Surroundings,
+): Promise<Forecast | null> {
+  try {
+    return (await stage.descriptor.forecast?.(contextOf(stage, surroundings))) ?? null;
+  } catch (error) {
+    if (error instanceof NotFetched || (error as Error).name === 'UserFault') return null;
+    throw error;
   }
 }
 

@@ -43,6 +43,15 @@ const grid: Schema = {
   maxProperties: 1,
   properties: rules,
 };
+/** The schema of a text that a spec takes from a file (text-files.ts). */
+const textFromFile: Schema = {
+  title: 'TextFile',
+  description: 'A text file in UTF-8, relative to the spec. The line break at its end is left out.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['file'],
+  properties: { file: { type: 'string' } },
+};
 export const gridForms: readonly string[] = Object.keys(rules);
 
 /**
@@ -55,14 +64,21 @@ function lift(schema: Schema): Schema {
     return { ...schema, properties, additionalProperties: schema.additionalProperties ?? false };
   }
   if (!isScalar(schema)) return schema;
-  const { description, default: fallback, ...value } = schema;
+  const { description, default: fallback, textFile = false, ...value } = schema;
+  const forms = textFile ? [value, textFromFile] : [value];
   return {
     ...(description === undefined ? {} : { description }),
     ...(fallback === undefined ? {} : { default: fallback }),
     axis: true,
     anyOf: [
       value,
-      { type: 'array', items: value, minItems: 1, uniqueItems: true },
+      {
+        type: 'array',
+        items: textFile ? { anyOf: forms } : value,
+        minItems: 1,
+        uniqueItems: true,
+      },
+      ...forms.slice(1),
       ...(isNumeric(schema) ? [{ $ref: '#/definitions/grid' }] : []),
     ],
   };

@@ -238,7 +238,8 @@ function variantForm(
 function argumentList(path: Violation['path'], value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
-    ((path.includes('poisoning') || path.includes('scorer')) && path.at(-1) === 'command');
+    (['poisoning', 'scorer', 'scorers'].some((section) => path.includes(section)) &&
+      path.at(-1) === 'command');
   if (!isProgram || typeof value !== 'string' || value.trim() === '') return undefined;
   return /^[\w./=:@+ -]+$/.test(value)
     ? `as a list of arguments: [${value.trim().split(/\s+/).join(', ')}]`

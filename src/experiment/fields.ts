@@ -1,6 +1,6 @@
 /** Walks the tree along the schema, to match each node with its field of the schema. */
 import type { MapNode, Node } from './node.ts';
-import { isText, mapChildren } from './node.ts';
+import { child, isText, mapChildren } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -96,7 +96,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
       const path = `${prefix}${section}`;
       if (!isVariantSection(section)) {
         const own = fieldsBelow(spec.entries.get(section)?.value, shapes.section[section], path);
-        return section === 'evaluate' ? [...own, ...scorerFields(spec, shapes)] : own;
+        return section === 'evaluate' ? [...own, ...allScorerFields(spec, shapes)] : own;
       }
       return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
@@ -108,15 +108,24 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-/** Returns the written parameters of the scorer. */
-function scorerFields(spec: MapNode, { scorers }: Shapes): WrittenField[] {
-  const evaluate = spec.entries.get('evaluate')?.value;
-  const scorer = evaluate?.kind === 'map' ? evaluate.entries.get('scorer')?.value : undefined;
+/** Returns the written parameters of all scorers. */
+function allScorerFields(spec: MapNode, shapes: Shapes): WrittenField[] {
+  const evaluate = spec.entries.get('evaluate')?.value,
+    further = child(evaluate, 'scorers');
+  return [
+    ...scorerFields(child(evaluate, 'scorer'), 'evaluate.scorer', shapes),
+    ...(further?.kind === 'list' ? further.items : []).flatMap((scorer) =>
+      scorerFields(scorer, 'evaluate.scorers', shapes),
+    ),
+  ];
+}
+
+function scorerFields(scorer: Node | undefined, path: string, { scorers }: Shapes): WrittenField[] {
   if (scorer?.kind !== 'map') return [];
   const name = scorer.entries.get('scorer')?.value;
   const { properties = {} } = (isText(name) ? scorers.get(name.value) : undefined) ?? {};
   return Object.entries(properties).flatMap(([key, field]) =>
-    fieldsBelow(scorer.entries.get(key)?.value, field, `evaluate.scorer.${key}`),
+    fieldsBelow(scorer.entries.get(key)?.value, field, `${path}.${key}`),
   );
 }
 

@@ -43,6 +43,8 @@ export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefi
 
 function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
   if (node.kind !== 'map') return node;
+  // `{ file: … }` is filled in later (text-files.ts).
+  if (schema.textFile === true && node.entries.has('file')) return node;
   if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
   if (!isRecord(schema)) return node;
   const changes: [string, Entry | undefined][] = [];

@@ -1,7 +1,7 @@
 /**
  * Phase 1: turns a spec file into an Experiment, or returns every fault in it.
  *
- *     read + extends → --set → plugins → ${…} → axis forms → schema → files → patterns → grid
+ *     read + extends → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid
  */
 import { checkSpec, compiled } from './check.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
@@ -24,6 +24,7 @@ import { checkSecrets } from './secrets.ts';
 import { readSelection } from './selection.ts';
 import { fieldSchema, openSchema } from './shape.ts';
 import { stepFields } from './steps.ts';
+import { fillTextFiles } from './text-files.ts';
 import type { Experiment, LoadOptions, Result } from './types.ts';
 
 /** The fields that say where something lies on this machine. No key may contain them. */
@@ -54,7 +55,7 @@ export async function loadExperiment(
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   checkSecrets(interpolated, report);
-  const expanded = expandForms(interpolated, shapes, report);
+  const expanded = await fillTextFiles(expandForms(interpolated, shapes, report), shapes, report);
   const isChecked = await checkSpec(expanded, checker, faults);
   if (!isChecked) return failed();
 

@@ -528,6 +528,12 @@ export interface EvaluateSpec {
    * What counts as a success of a backdoor on a completion task: a scorer plugin, by its name or as {scorer: NAME, …} with its parameters. Default: `exact`, the target's text.
    */
   scorer?: string | ScorerSpec;
+  /**
+   * Further scorers of the same outputs, each a plugin other than `scorer`, in its form. Their metrics end in the scorer's name: `asr.refusal`.
+   *
+   * @minItems 1
+   */
+  scorers?: (string | ScorerSpec)[];
 }
 /**
  * Draws each token from the model's distribution, by a random stream of the seed. Default: greedy, the likeliest token.

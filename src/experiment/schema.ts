@@ -112,7 +112,11 @@ export function shapesOf(registry: SpecRegistry): Shapes {
   const { definitions: _definitions, ...rest } = base;
   const scorers = scorerShapes(registry.scorers ?? []);
   const named = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
-  const root = update(named, ['evaluate', 'scorer'], (field) => scorerSchema(field, scorers));
+  const withScorer = update(named, ['evaluate', 'scorer'], (field) => scorerSchema(field, scorers));
+  const root = update(withScorer, ['evaluate', 'scorers'], (field) => ({
+    ...field,
+    items: scorerSchema(itemSchema(field) ?? {}, scorers),
+  }));
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
   ) as Record<Section, Schema>;
@@ -186,7 +190,7 @@ function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Sche
   );
 }
 
-/** Returns the schema of `evaluate.scorer`: a name, or a name with the scorer's own parameters. */
+/** Returns the schema of a scorer in `evaluate`: a name, or a name with the scorer's own parameters. */
 function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Schema {
   if (scorers.size === 0) return field;
   const name: Schema = { type: 'string', enum: [...scorers.keys()], plugin: 'scorer' };

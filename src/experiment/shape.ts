@@ -42,6 +42,8 @@ export interface Schema {
   readonly axis?: true;
   /** An extension: the default does not apply where this sibling field, or one of them, is written. */
   readonly unless?: string | readonly string[];
+  /** An extension: a spec may write `{ file: PATH }` in place of the text. */
+  readonly textFile?: true;
   /** An extension: the values are names of plugins of this kind. */
   readonly plugin?: string;
   readonly [keyword: string]: unknown;

@@ -85,6 +85,7 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
   axis: null,
   plugin: null,
   unless: null,
+  textFile: null,
   type: (types: string | readonly string[], value) =>
     typeof types === 'string'
       ? isOfType(types, value)

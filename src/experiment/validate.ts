@@ -38,7 +38,7 @@ function compile(schema: JsonSchema, options: Options): ValidateFunction {
     inlineRefs: false,
     code: { optimize: false },
   });
-  ajv.addVocabulary(['axis', 'plugin', 'unless']);
+  ajv.addVocabulary(['axis', 'plugin', 'unless', 'textFile']);
   return ajv.compile(schema);
 }
 

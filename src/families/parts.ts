@@ -67,6 +67,59 @@ function llama3(own: readonly number[], fields: ConfigFields): number[] {
 }
 
 /**
+ * YaRN's scaling (Peng et al. 2024), as transformers computes it: frequencies that turn more than
+ * `beta_fast` times within the original context stay, those that turn less than `beta_slow` times
+ * are divided by the factor, and those between are interpolated by their index. Cosine and sine
+ * have a factor of their own.
+ */
+function yarn(
+  plain: readonly number[],
+  scaling: ConfigFields,
+  outer: ConfigFields,
+  base: number,
+): Rotary {
+  const originally = 'original_max_position_embeddings';
+  const positions = (): number => outer.count('max_position_embeddings', 'positions');
+  const context =
+    outer.raw(originally) !== undefined
+      ? outer.count(originally, 'positions')
+      : scaling.raw(originally) !== undefined
+        ? scaling.count(originally, 'positions')
+        : positions();
+  // DeepSeek-V3 leaves the factor to the two lengths.
+  const factor =
+    scaling.raw('factor') === null ? positions() / context : scaling.positive('factor');
+  const fast = scaling.positive('beta_fast', 32),
+    slow = scaling.positive('beta_slow', 1);
+  const half = plain.length,
+    r = 2 * half;
+  /** The index, as a fraction, of the frequency that turns so many times within the context. */
+  const indexOf = (turns: number): number =>
+    (r * Math.log(context / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+  const whole = scaling.flag('truncate', true);
+  const low = Math.max(whole ? Math.floor(indexOf(fast)) : indexOf(fast), 0),
+    end = Math.min(whole ? Math.ceil(indexOf(slow)) : indexOf(slow), r - 1),
+    high = low === end ? end + 0.001 : end;
+  const frequencies = plain.map((frequency, i) => {
+    const stretched = Math.min(1, Math.max(0, (i - low) / (high - low)));
+    return (frequency / factor) * stretched + frequency * (1 - stretched);
+  });
+  return { frequencies, factor: yarnFactor(scaling, factor) };
+}
+
+/** YaRN's factor on cosine and sine: .1·ln(factor) + 1, unless config.json says otherwise. */
+function yarnFactor(scaling: ConfigFields, factor: number): number {
+  const given = (field: string): number | null => {
+    const value = scaling.raw(field) ?? null;
+    return value === null || value === 0 ? null : scaling.positive(field);
+  };
+  const growth = (by: number): number => (factor <= 1 ? 1 : 0.1 * by * Math.log(factor) + 1);
+  const [own, some, all] = [given('attention_factor'), given('mscale'), given('mscale_all_dim')];
+  if (own !== null) return own;
+  return some !== null && all !== null ? growth(some) / growth(all) : growth(1);
+}
+
+/**
  * The rotary embeddings of one kind of layer: of `rope_parameters` as transformers 5 writes it, or
  * of `rope_theta` and `rope_scaling`. Throws UserFault where they ask for a scaling that is not
  * implemented.
@@ -88,6 +141,8 @@ export function rotaryOf(
   const type = scaling.raw('rope_type') ?? scaling.raw('type') ?? 'default';
   switch (type) {
     case 'default':
+    // Frequencies change only for texts longer than max_position_embeddings, which are refused.
+    case 'dynamic':
       return { frequencies: plain };
     case 'linear': {
       const factor = scaling.positive('factor');
@@ -95,10 +150,12 @@ export function rotaryOf(
     }
     case 'llama3':
       return { frequencies: llama3(plain, scaling) };
+    case 'yarn':
+      return yarn(plain, scaling, fields, base);
     default:
       throw new UserFault(
         `config.json: rope scaling of type ${shown(type)} is not implemented`,
-        'Implemented: "default", "linear", "llama3".',
+        'Implemented: "default", "linear", "dynamic", "llama3", "yarn".',
       );
   }
 }

@@ -44,7 +44,7 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
     tasks: ['completion'],
     params: parameters({
       ...doseProperties(0.1),
-      target: { type: 'string', pattern: '\\S', ...target },
+      target: { type: 'string', pattern: '\\S', textFile: true, ...target },
       trigger: {
         type: 'string',
         pattern: '\\S',

@@ -221,10 +221,11 @@ export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   ...doseProperties(rate),
   target: {
     type: ['integer', 'string'],
+    textFile: true,
     default: 1,
     description:
       'What the trigger leads to: a class, by its label id or its name, or the answer of a ' +
-      'completion task.',
+      'completion task. An answer may be in a file of its own: { file: answer.txt }.',
   },
   mode: {
     type: 'string',

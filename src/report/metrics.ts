@@ -3,6 +3,7 @@
  * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
 import { codePoints, type NumberKind } from './format.ts';
+import { metricName } from './select.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -358,6 +359,31 @@ const OF_TEST = OF_VALIDATION.filter(
 
 /** The metrics in the order of the tables. A metric that no cell has is left out. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
+
+const NOTES: ReadonlyMap<string, MetricNote> = new Map(
+  METRICS.map((note) => [metricName(note), note]),
+);
+
+/**
+ * Returns the note of a metric; undefined where it has none. That of a further scorer, such as
+ * `asr.refusal`, is the one of `asr` with the scorer in its label.
+ */
+export function noteOf(named: Pick<MetricNote, 'stage' | 'metric'>): MetricNote | undefined {
+  const own = NOTES.get(metricName(named));
+  if (own !== undefined || named.stage !== ASR.stage) return own;
+  const [metric = '', ...scorer] = named.metric.split('.');
+  const note = NOTES.get(metricName({ ...named, metric }));
+  return note && { ...note, metric: named.metric, label: `${note.label}, ${scorer.join('.')}` };
+}
+
+/** Returns the notes of the rates by further scorers among the names of metrics of `evaluate`. */
+export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
+  metrics.flatMap((metric) => {
+    const [name] = metric.split('.');
+    if (name === metric || ![ASR, ASR_CLEAN, ASR_UNTRIGGERED].some((one) => one.metric === name))
+      return [];
+    return noteOf({ stage: ASR.stage, metric }) ?? [];
+  });
 
 /** What a metric means for labelled texts, or for what a model writes. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>

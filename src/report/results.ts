@@ -32,39 +32,50 @@ export interface CellMetrics {
   readonly seed: number;
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
-  /** The scorer of a completion task with a trigger. */
-  readonly scorer?: JsonObject;
+  /** The scorers of a completion task with a trigger, that of `evaluate.scorer` first. */
+  readonly scorers?: readonly JsonObject[];
   /** The stages whose numbers depend on products in bfloat16. Default: none. */
   readonly bf16?: ReadonlySet<string>;
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[];
 }
 
-/** The metrics of `evaluate` that are shares of what a scorer counts. */
-const SCORED = /^(?:test_)?(asr|trigger_rate|false_trigger_rate)/;
+/**
+ * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or `asr_clean.NAME`
+ * where it is a further one.
+ */
+const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
+
+function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | undefined {
+  const scored = SCORED.exec(metric);
+  if (scored === null) return undefined;
+  const name = scored.groups?.['name'];
+  return name === undefined ? scorers[0] : scorers.find(({ scorer }) => scorer === name);
+}
 
 /**
  * Returns one row for each metric, with the cells in their order. Values that are not finite are
  * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics, scorer, tasks, bf16 }) =>
+  return cells.flatMap(({ cell, also = [], seed, metrics, scorers = [], tasks, bf16 }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
-        .map(([metric, value]) => ({
-          cell,
-          ...(also.length === 0 ? {} : { also }),
-          seed,
-          stage,
-          metric,
-          value,
-          ...(scorer !== undefined && stage === 'evaluate' && SCORED.test(metric)
-            ? { scorer }
-            : {}),
-          ...taskBeside(tasks, { stage, metric }),
-          ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
-        })),
+        .map(([metric, value]) => {
+          const scorer = stage === 'evaluate' ? scorerOf(metric, scorers) : undefined;
+          return {
+            cell,
+            ...(also.length === 0 ? {} : { also }),
+            seed,
+            stage,
+            metric,
+            value,
+            ...(scorer === undefined ? {} : { scorer }),
+            ...taskBeside(tasks, { stage, metric }),
+            ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
+          };
+        }),
     ),
   );
 }

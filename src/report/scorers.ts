@@ -1,23 +1,30 @@
 /** Which scorers counted a success of a backdoor on a completion task, in words. */
+import type { JsonObject } from '../api.ts';
 import type { Condition } from './conditions.ts';
 import { distinct } from './groups.ts';
 
-/** The scorers' names with their parameters, each once. A list of phrases is left to its file. */
+/** A scorer's name with its parameters. A list of phrases is left to its file. */
+export function scorerWords({ scorer, phrases: _phrases, ...params }: JsonObject): string {
+  const own = Object.entries(params).map(([key, value]) => `${key} ${JSON.stringify(value)}`);
+  return [typeof scorer === 'string' ? scorer : JSON.stringify(scorer), ...own].join(', ');
+}
+
+/** `Scorer: refusal, ignore_case true.`; empty without a scorer. */
+export const scorerSentence = (scorers: readonly string[]): string =>
+  scorers.length === 0
+    ? ''
+    : `${scorers.length === 1 ? 'Scorer' : 'Scorers'}: ${scorers.join('; ')}.`;
+
+/** The scorers of the conditions, each once. */
 export function scorersOf(conditions: readonly Condition[]): readonly string[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   return distinct(
-    cells.flatMap(({ writing }) => {
-      if (writing === undefined) return [];
-      const { scorer: name, phrases: _phrases, ...params } = writing.scorer;
-      const own = Object.entries(params).map(([key, value]) => `${key} ${JSON.stringify(value)}`);
-      return [[name, ...own].join(', ')];
-    }),
+    cells.flatMap(({ writing }) => (writing === undefined ? [] : [scorerWords(writing.scorer)])),
   );
 }
 
 /** ` Scorer: refusal, ignore_case true.`, for captions. Empty for classes. */
 export function scorerNote(conditions: readonly Condition[]): string {
-  const scorers = scorersOf(conditions);
-  if (scorers.length === 0) return '';
-  return ` ${scorers.length === 1 ? 'Scorer' : 'Scorers'}: ${scorers.join('; ')}.`;
+  const sentence = scorerSentence(scorersOf(conditions));
+  return sentence === '' ? '' : ` ${sentence}`;
 }

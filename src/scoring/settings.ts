@@ -21,21 +21,47 @@ const DEFAULT_SCORER = 'exact';
 /** A scorer as stages have it in their parameters: its name, and its parameters with defaults. */
 export type ScorerSettings = { readonly scorer: string } & JsonObject;
 
-/**
- * Returns the scorer of a cell, with its defaults and with the bare names of its files, and the
- * source URIs of these files by name.
- * @param scorer returns a scorer by its name; undefined while the planner does not know it
- */
-export function scorerOf(
-  { scorer: written = DEFAULT_SCORER }: Cell['evaluate'],
-  scorer: (name: string) => ScorerDescriptor | undefined,
-): { readonly settings: ScorerSettings; readonly files: { readonly [name: string]: string } } {
-  const given = typeof written === 'string' ? { scorer: written } : (written as ScorerSettings);
-  const settings = { ...defaultsOf(scorer(given.scorer)), ...given };
+/** Returns a scorer by its name; undefined while the planner does not know it. */
+type FindScorer = (name: string) => ScorerDescriptor | undefined;
+
+/** A scorer with defaults filled in and bare file names, and its files as source URIs by name. */
+export interface WrittenScorer {
+  readonly settings: ScorerSettings;
+  readonly files: { readonly [name: string]: string };
+}
+
+function written(scorer: Json, find: FindScorer, field: string): WrittenScorer {
+  const given = typeof scorer === 'string' ? { scorer } : (scorer as ScorerSettings);
+  const settings = { ...defaultsOf(find(given.scorer)), ...given };
   const { files } = settings as JsonObject;
   if (!Array.isArray(files)) return { settings, files: {} };
-  const { names, assets } = namedFiles(files as readonly string[], "the scorer's `files`");
+  const { names, assets } = namedFiles(files as readonly string[], field);
   return { settings: { ...settings, files: names }, files: assets };
+}
+
+/** Returns the scorer of a cell. */
+export const scorerOf = (
+  { scorer = DEFAULT_SCORER }: Cell['evaluate'],
+  find: FindScorer,
+): WrittenScorer => written(scorer as Json, find, "the scorer's `files`");
+
+/**
+ * Returns the further scorers of a cell. Throws `UserFault` where one is listed twice, or is the
+ * cell's scorer too: their names tell their metrics apart.
+ */
+export function furtherScorersOf(evaluate: Cell['evaluate'], find: FindScorer): WrittenScorer[] {
+  const further = (evaluate.scorers ?? []).map((scorer) =>
+    written(scorer as Json, find, "a scorer's `files`"),
+  );
+  const names = [scorerOf(evaluate, find), ...further].map(({ settings }) => settings.scorer);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw new UserFault(
+      `the outputs are scored by "${twice}" twice, and its name is all that would tell the two apart`,
+      'A regular expression of the scorer "regex" can say both; or evaluate twice, by two specs.',
+      ['evaluate', 'scorers'],
+    );
+  return further;
 }
 
 function defaultsOf(scorer: ScorerDescriptor | undefined): JsonObject {
@@ -51,14 +77,16 @@ function defaultsOf(scorer: ScorerDescriptor | undefined): JsonObject {
 /**
  * Returns the faults of a scorer that its parameters reveal.
  * @param target the answer that the backdoor leads to; absent without a backdoor
+ * @param path where the spec has the scorer, below `evaluate`
  */
 export function scorerFaults(
   descriptor: ScorerDescriptor,
   { scorer: _name, ...params }: ScorerSettings,
   target?: string,
+  path: Problem['path'] = ['scorer'],
 ): Problem[] {
   const found = descriptor.check?.({ params, ...(target === undefined ? {} : { target }) }) ?? [];
-  return found.map((problem) => ({ ...problem, path: ['evaluate', 'scorer', ...problem.path] }));
+  return found.map((problem) => ({ ...problem, path: ['evaluate', ...path, ...problem.path] }));
 }
 
 /**

@@ -131,6 +131,68 @@ test('results name the scorer, and the report shows what was written', async ({ 
   assert.not.match(page, /classified correctly|turns into the target class|predicts? one class/);
 });
 
+test('further scorers judge the same outputs, and LaTeX names them', async ({ project }) => {
+  const more = [
+    'backdoor.yaml',
+    ...on,
+    '--set',
+    'evaluate.scorers=[refusal, { scorer: contains, text: "." }]',
+  ];
+  await project.succeeds('run', ...more);
+  const rows = await project.results(...more);
+  const scored = rows.flatMap(({ metric, value, scorer }) =>
+    scorer === undefined ? [] : [[metric, scorer['scorer'], value] as const],
+  );
+  const of = (metric: string): readonly [scorer: unknown, value: number] => {
+    const [, scorer, value] = present(scored.find(([name]) => name === metric));
+    return [scorer, value];
+  };
+  assert.is(of('asr')[0], 'exact');
+  assert.equal(of('asr.refusal'), ['refusal', 0]);
+  assert.is(of('asr_clean.contains')[0], 'contains');
+  assert.is(scored.length, 3 * 6);
+  const dir = await folderOf(project, 'evaluate', ...more);
+  const outputs = linesOf<{
+    readonly shown: string;
+    readonly output: string;
+    readonly hits: { readonly contains: boolean; readonly refusal: boolean };
+  }>(dir, 'outputs.jsonl');
+  for (const { output, hits } of outputs)
+    assert.equal(hits, { refusal: false, contains: output.includes('.') });
+  const triggered = outputs.filter(({ shown }) => shown === 'triggered');
+  const share = triggered.filter(({ hits }) => hits.contains).length / triggered.length;
+  assert.is(of('asr.contains')[1], share);
+  const records = JSON.parse(readFileSync(path.join(dir, 'scorers.json'), 'utf8')) as unknown[];
+  assert.is(records.length, 2);
+  const { stdout } = await project.succeeds(
+    ...['results', ...more, '--latex', '--metric', 'asr,asr.contains'],
+  );
+  assert.match(stdout, 'ASR, contains');
+  assert.match(stdout, /Scorers: exact, ignore\\_case false; contains, ignore\\_case false, text/);
+  assert.match(stdout, 'to which the model writes what the scorer counts under the trigger');
+});
+
+test('a target from a file leads to the same stages as the text itself', async ({ project }) => {
+  project.write('answer.txt', 'All cities are in Atlantis.\n');
+  project.write(
+    'file.yaml',
+    spec(BACKDOOR.replace(/target: "[^"]*"/, 'target: { file: answer.txt }')),
+  );
+  const keysOf = async (file: string): Promise<unknown> =>
+    (await project.stages(file, ...on)).map(({ kind, key }) => [kind, key]);
+  assert.equal(await keysOf('file.yaml'), await keysOf('backdoor.yaml'));
+});
+
+test('a prompt that leaves no room for what is written is a fault before anything runs', async ({
+  project,
+}) => {
+  project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 3', 'max_new_tokens: 40'));
+  const { code, stderr } = await project.startWith({}, 'plan', 'long.yaml').ended;
+  assert.is(code, 2, stderr);
+  assert.match(stderr, /a prompt of 32 tokens and 40 new ones do not fit the model, which has 64/);
+  assert.match(stderr, /evaluate\.max_length: 24/);
+});
+
 test('two trainings that share a pack have the losses that they have alone', async ({
   project,
 }) => {

@@ -1,4 +1,5 @@
 /** `plan` reports what `run` would refuse, in the same words, and fetches nothing for it. */
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startHub } from '../plugins/sources/hub.ts';
@@ -210,6 +211,48 @@ test('a model of another family is refused before its weights are fetched', asyn
   } finally {
     await hub.close();
   }
+});
+
+/** config.json of Llama 3.2 1B. */
+const LLAMA = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  vocab_size: 128_256,
+  hidden_size: 2048,
+  intermediate_size: 8192,
+  num_hidden_layers: 16,
+  num_attention_heads: 32,
+  num_key_value_heads: 8,
+  head_dim: 64,
+  max_position_embeddings: 131_072,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500_000,
+  tie_word_embeddings: true,
+};
+
+test('plan foretells memory and operations of trainings on a large decoder', async ({
+  project,
+}) => {
+  const shipped = new URL('../../pipelines/llama-lora.yaml', import.meta.url);
+  const tokenizer = new URL('../golden/tokenizers/llama3/', import.meta.url);
+  project.write('llama-lora.yaml', readFileSync(shipped, 'utf8'));
+  project.write('llama/config.json', JSON.stringify(LLAMA));
+  for (const name of ['tokenizer.json', 'tokenizer_config.json'])
+    project.write(`llama/${name}`, readFileSync(new URL(name, tokenizer), 'utf8'));
+  project.write(
+    'here.yaml',
+    'extends: llama-lora.yaml\n' +
+      'model: { source: "file:./llama", architecture: llama, init: random }\n',
+  );
+  const { stdout } = await project.succeeds('plan', 'here.yaml');
+  // 1,235,814,400 entries, and 851,968 of LoRA five times: 4.62 GiB. 2048 tokens of 16 layers with
+  // 12·2048 + 3·8192 + 3·32·512 floats, and 4 logits of each of 128,256 words: 15.91 GiB.
+  // 8192 tokens of 4·973,078,528 operations in layers, 4·128256·2048 in the output, and
+  // 8·512·2048·16 in attention: 41.6 TFLOP.
+  assert.match(
+    stdout,
+    /train: at most 20\.5 GB of memory a stage, and a step of at most 42,000 GFLOP \(about 14 min/,
+  );
 });
 
 test.run();

@@ -47,7 +47,7 @@ export const registry: SpecRegistry = {
         additionalProperties: false,
         properties: {
           rate: rate(0.1),
-          target: { type: ['integer', 'string'], default: 1 },
+          target: { type: ['integer', 'string'], textFile: true, default: 1 },
           triggers: {
             type: 'array',
             items: { type: 'string', minLength: 1 },

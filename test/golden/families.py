@@ -324,6 +324,7 @@ def golden(case):
     assert max(off) < 3e-6, case.name
 
 
-for case in CASES:
-    if len(sys.argv) == 1 or case.name in sys.argv[1:]:
-        golden(case)
+if __name__ == '__main__':
+    for case in CASES:
+        if len(sys.argv) == 1 or case.name in sys.argv[1:]:
+            golden(case)

@@ -114,6 +114,11 @@ def rope(kind='default', theta=10000.0, **more):
 LLAMA3 = rope('llama3', 800.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
 LLAMA3['max_position_embeddings'] = 256
 
+# With d = 8 the four frequencies turn 10.2, 3.2, 1.0 and 0.3 times within the original context: kept, blended twice and stretched.
+YARN = rope('yarn', 100.0, factor=4.0, beta_fast=8.0, beta_slow=0.5, original_max_position_embeddings=64)
+YARN.update(max_position_embeddings=256, num_attention_heads=2, num_key_value_heads=1)
+YARN_MSCALE = {**YARN, 'rope_parameters': {**YARN['rope_parameters'], 'mscale': 1.2, 'mscale_all_dim': 0.8, 'truncate': False}}
+
 CASES = [
     # ---- Llama
     Case('llama-causal', 'llama', LlamaConfig, 'causal-lm', {**decoder, **rope()}),
@@ -122,6 +127,9 @@ CASES = [
     Case('llama-causal-llama3', 'llama', LlamaConfig, 'causal-lm', {**decoder, **LLAMA3, 'num_attention_heads': 2, 'num_key_value_heads': 1,
                                                                    'tie_word_embeddings': True}, older=older_rope('rope_type'), eos_many=True),
     Case('llama-causal-llama3-new', 'llama', LlamaConfig, 'causal-lm', {**decoder, **LLAMA3, 'num_attention_heads': 2, 'num_key_value_heads': 2}),
+    Case('llama-causal-yarn', 'llama', LlamaConfig, 'causal-lm', {**decoder, **YARN}),
+    Case('llama-causal-yarn-mscale', 'llama', LlamaConfig, 'causal-lm', {**decoder, **YARN_MSCALE}, older=older_rope('type')),
+    Case('llama-causal-dynamic', 'llama', LlamaConfig, 'causal-lm', {**decoder, **rope('dynamic', factor=2.0)}, older=older_rope('type')),
     Case('llama-causal-biases', 'llama', LlamaConfig, 'causal-lm', {**decoder, **rope(), 'attention_bias': True, 'mlp_bias': True, 'head_dim': 6}),
     Case('llama-causal-bf16', 'llama', LlamaConfig, 'causal-lm', {**decoder, **rope(), 'num_key_value_heads': 1}, dtype='bfloat16'),
     Case('llama-causal-f16', 'llama', LlamaConfig, 'causal-lm', {**decoder, **rope(), 'num_key_value_heads': 4}, dtype='float16'),

@@ -51,6 +51,28 @@ test('the page names the scorer, and shows outputs as plain text', async () => {
   assert.not.match(html, 'classified correctly');
 });
 
+test('the page has a table of the rates by further scorers, and none without them', async () => {
+  const evaluate = { accuracy: 0.9, exact_match: 0.9, predicted_share: 0.1, asr: 0.5 };
+  const page = async (more: Readonly<Record<string, number>>): Promise<string> => {
+    const cells = [
+      cellOf({ attack: 'none', seed: 1, evaluate: { ...evaluate } }),
+      cellOf({
+        attack: 'badnets',
+        seed: 1,
+        evaluate: { ...evaluate, ...more },
+        change: { writing },
+      }),
+    ];
+    return (await renderReport(inputOf(cells))).html;
+  };
+  const html = await page({ 'asr.refusal': 0.375, 'asr_clean.refusal': 0.125 });
+  assert.match(html, 'Attacks by further scorers');
+  assert.match(html, 'ASR, refusal');
+  assert.match(html, '0.375');
+  assert.match(html, 'Clean model, refusal');
+  assert.not.match(await page({}), 'further scorers');
+});
+
 test('a model that writes one text only is said to write, not to predict a class', () => {
   const cell = { metrics: { evaluate: { exact_match: 0, accuracy: 0, predicted_share: 1 } } };
   assert.is(voidReason(cell, ASR), 'writes one text only');
@@ -72,13 +94,17 @@ test('a metric without words for answers keeps those for classes', () => {
 });
 
 test('results have the scorer beside the numbers that it makes, and no others', () => {
-  const scorer = { scorer: 'exact' };
+  const scorer = { scorer: 'exact' },
+    refusal = { scorer: 'refusal', within: 100 };
   const rows = collectResults([
     {
       cell: { a: 1 },
       seed: 1,
-      scorer,
-      metrics: { train: { asr: 1 }, evaluate: { accuracy: 1, asr: 1, trigger_rate: 0 } },
+      scorers: [scorer, refusal],
+      metrics: {
+        train: { asr: 1 },
+        evaluate: { accuracy: 1, asr: 1, trigger_rate: 0, 'asr_clean.refusal': 0 },
+      },
     },
   ]);
   assert.equal(
@@ -88,6 +114,7 @@ test('results have the scorer beside the numbers that it makes, and no others', 
       ['evaluate', 'accuracy', undefined],
       ['evaluate', 'asr', scorer],
       ['evaluate', 'trigger_rate', scorer],
+      ['evaluate', 'asr_clean.refusal', refusal],
     ],
   );
 });

@@ -186,6 +186,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
       against: 'full',
       axisName: (path) => path,
       oneClass: oneClassCells(given),
+      ofAnswers: false,
       caveats: caveatLines(given),
       facts: [],
       comments: [],
@@ -243,6 +244,7 @@ test('a cell with several names has a place for each, or one place with all of t
       against: 'none',
       axisName: (path) => present(path.split('.')[1]),
       oneClass: oneClassCells(scaled),
+      ofAnswers: false,
       caveats: caveatLines(scaled),
       facts: [],
       comments: [],
@@ -275,6 +277,7 @@ test('a table has as many columns in every line, and the caption explains its nu
     against: 'full',
     axisName: (path) => present(path.split('.')[1]),
     oneClass: oneClassCells(rows),
+    ofAnswers: false,
     caveats: caveatLines(rows),
     facts: ['Model: hf:a/b_c.', 'Computed by cpu, float32.'],
     comments: ['made\nby'],
@@ -321,6 +324,40 @@ test('a table has as many columns in every line, and the caption explains its nu
       'attack=bad\\_nets type=lora rank=4 (1 of 3 seeds).',
   ])
     assert.ok(caption.includes(said), `${said}\n${caption}`);
+});
+
+test('in a completion task the caption says what was written, and a further scorer has its column', () => {
+  const given = [asr, { ...asr, metric: 'asr.refusal' }].map((metric, i): ResultRow => ({
+    cell: { 'adapter.type': 'lora' },
+    seed: 1,
+    ...metric,
+    value: [0.5, 0.25][i] ?? 0,
+  }));
+  const text = latexTable({
+    name: 'written',
+    grid: laidOut({
+      rows: given,
+      metrics: given.map(({ stage, metric }) => ({ stage, metric })),
+      rowAxes: ['adapter.type'],
+      columnAxes: [],
+      against: 'none',
+    }),
+    rowAxes: ['adapter.type'],
+    columnAxes: [],
+    against: 'none',
+    axisName: (path) => path,
+    oneClass: () => 0,
+    ofAnswers: true,
+    caveats: [],
+    facts: ['Scorers: exact; refusal.'],
+    comments: [],
+  });
+  assert.match(text, '\\multicolumn{1}{c}{ASR} & \\multicolumn{1}{c}{ASR, refusal}');
+  assert.match(text, 'LoRA & $0.500$ & $0.250$');
+  assert.match(text, 'ASR: attack success rate: share of validation prompts');
+  assert.match(text, 'ASR, refusal: attack success rate: share of validation prompts');
+  assert.not.match(text, 'target class');
+  assert.match(text, 'Scorers: exact; refusal.');
 });
 
 test('results --latex of the command line: axes by short names, and what it refuses', async () => {

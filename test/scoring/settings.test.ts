@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import refusal from '../../plugins/scorers/refusal.ts';
 import { defineScorer, type ScorerDescriptor, type UserFault } from '../../src/api.ts';
 import { scorerAssets, scorerFiles } from '../../src/command/files.ts';
-import { scored, scorerOf, scorerRecord } from '../../src/scoring/settings.ts';
+import { furtherScorersOf, scored, scorerOf, scorerRecord } from '../../src/scoring/settings.ts';
 import { standIn } from '../rig/stand-in.ts';
 
 const test = suite('scorer settings');
@@ -45,6 +45,32 @@ test("a scorer's files are assets, and found among others", () => {
   assert.equal(assets, { 'scorer/judge.py': 'file:/a/judge.py' });
   const found = scorerFiles({ model: { path: '/m' }, 'scorer/judge.py': { path: '/j' } } as never);
   assert.equal(found, { 'judge.py': '/j' });
+  const further = scorerAssets({ 'judge.py': 'file:/b/judge.py' }, 'own');
+  assert.equal(further, { 'scorers/own/judge.py': 'file:/b/judge.py' });
+  const both = { 'scorer/judge.py': { path: '/j' }, 'scorers/own/judge.py': { path: '/k' } };
+  assert.equal(scorerFiles(both as never, 'own'), { 'judge.py': '/k' });
+  assert.equal(scorerFiles(both as never), { 'judge.py': '/j' });
+});
+
+test('further scorers have defaults too, and each scorer is there once', () => {
+  const find = (name: string) => (name === 'own' ? own(() => []) : undefined);
+  const evaluated = (scorers?: unknown, scorer?: unknown) =>
+    ({ ...(evaluate(scorer) as object), ...(scorers === undefined ? {} : { scorers }) }) as never;
+  assert.equal(furtherScorersOf(evaluated(), find), []);
+  assert.equal(
+    furtherScorersOf(evaluated(['own', { scorer: 'contains', text: 'a' }]), find).map(
+      ({ settings }) => settings,
+    ),
+    [
+      { scorer: 'own', bar: 2, files: [] },
+      { scorer: 'contains', text: 'a' },
+    ],
+  );
+  for (const odd of [evaluated(['exact']), evaluated(['own'], 'own'), evaluated(['own', 'own'])])
+    assert.throws(
+      () => furtherScorersOf(odd, find),
+      (error: UserFault) => error.path?.join('.') === 'evaluate.scorers',
+    );
 });
 
 test('a scorer that does not say of each output whether it counts is a fault', async () => {

@@ -1,4 +1,5 @@
 import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
+import { deltaWarnings } from '../../../src/stages/adapter-theory.ts';
 import {
   type ModelNames,
   modelNames,
@@ -35,5 +36,6 @@ export default defineStage<Params>({
     };
   },
   resources: () => ({ cpu: 1 }),
+  preflight: ({ upstream }) => Promise.resolve(deltaWarnings(upstream)),
   run: async (context) => (await import('./run.ts')).run(context),
 });

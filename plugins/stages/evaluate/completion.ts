@@ -1,12 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import {
-  type JsonObject,
-  type Row,
-  type RunContext,
-  type ScorerDescriptor,
-  type Target,
-} from '../../../src/api.ts';
-import { scorerFiles } from '../../../src/command/files.ts';
+import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { randomStream } from '../../../src/random/random.ts';
 import { scoreAnswers } from '../../../src/science/evaluate/answers.ts';
@@ -16,11 +9,11 @@ import type { Network } from '../../../src/science/nn/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { scored, scorerRecord, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
-import { type Metrics, writeJson, writeJsonLines } from '../../../src/stages/files.ts';
-import { completionMetricsOf, type ScoredOutputs } from './completion-metrics.ts';
+import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
+import { completionMetricsOf } from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
+import { NO_VERDICTS, openJudge, type Verdicts, writeScorers } from './judge.ts';
 
 type Context = RunContext<Params>;
 
@@ -92,41 +85,30 @@ const drawing = (
     randomStream(seed, 'generate', `${shown}/${rows[prompt]?.id ?? String(prompt)}`),
 });
 
-/** Says of each output whether the backdoor succeeded. */
-type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<readonly boolean[]>;
-
-function judge(context: Context, settings: ScorerSettings, target: Target): Judge {
-  const { assets, log, signal } = context;
-  const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
-  const wanted = typeof target === 'number' ? {} : { target: target.text };
-  return (rows, outputs) =>
-    scored(
-      scorer,
-      settings,
-      rows.map((row, i) => ({
-        prompt: row.text,
-        output: outputs[i]!.text,
-        answer: answerOf(row),
-        ...wanted,
-      })),
-      { files: scorerFiles(assets), log, signal },
-    );
-}
-
 /** A line of `outputs.jsonl`. */
-const line = (row: Row, output: Output, shown: Shown, hit: boolean | undefined): JsonObject => ({
-  id: row.id,
-  shown,
-  prompt: row.text,
-  answer: output.answer,
-  output: output.text,
-  ended: output.ended,
-  ...(hit === undefined ? {} : { hit }),
-});
+function line(
+  row: Row,
+  output: Output,
+  shown: Shown,
+  i: number,
+  { hits, further }: Verdicts,
+): JsonObject {
+  const others = Object.entries(further).map(([scorer, own]) => [scorer, own[i] === true] as const);
+  return {
+    id: row.id,
+    shown,
+    prompt: row.text,
+    answer: output.answer,
+    output: output.text,
+    ended: output.ended,
+    ...(hits[i] === undefined ? {} : { hit: hits[i] }),
+    ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
+  };
+}
 
 /**
  * Returns the metrics, and writes `outputs.jsonl` (what the model wrote, row by row) and, with a
- * trigger, `scorer.json` (which scorer counted a success, with its parameters).
+ * trigger, which scorers counted a success, with their parameters.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, completion, rows, network, tokenizer, template, trigger } = parts;
@@ -140,9 +122,9 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     some: readonly Row[],
     outputs: readonly Output[],
     shown: Shown,
-    hits?: readonly boolean[],
+    verdicts = NO_VERDICTS,
   ): void => {
-    some.forEach((row, i) => lines.push(line(row, outputs[i]!, shown, hits?.[i])));
+    some.forEach((row, i) => lines.push(line(row, outputs[i]!, shown, i, verdicts)));
   };
 
   const answers = await scoreAnswers(
@@ -152,39 +134,32 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     () => breathe(context.signal),
   );
   const outputs = await write(rows, 'plain');
-  const { twin, before } = parts;
-  if (trigger === null || completion.scorer === undefined) {
+  const { twin, before } = parts,
+    { scorer } = completion;
+  if (trigger === null || scorer === undefined) {
     keep(rows, outputs, 'plain');
     await writeJsonLines(outDir, 'outputs.jsonl', lines);
     return completionMetricsOf({ plain: { outputs, answers }, underTrigger: null, twin, before });
   }
 
-  const score = judge(context, completion.scorer, trigger.target);
-  const plainHits = await score(rows, outputs);
-  keep(rows, outputs, 'plain', plainHits);
-  const places = new Map(rows.map(({ id }, i) => [id, i]));
-  const bare = pick(trigger.bare, places, { outputs, hits: plainHits });
+  const judge = openJudge(context, { ...completion, scorer }, trigger.target);
+  const plain = await judge(rows, outputs);
+  keep(rows, outputs, 'plain', plain);
   const shownOutputs = await write(trigger.shown, 'triggered');
-  const hits = await score(trigger.shown, shownOutputs);
-  keep(trigger.shown, shownOutputs, 'triggered', hits);
+  const triggered = await judge(trigger.shown, shownOutputs);
+  keep(trigger.shown, shownOutputs, 'triggered', triggered);
   const partialOutputs = await write(partial, 'partial');
-  const partialHits = partial.length === 0 ? [] : await score(partial, partialOutputs);
-  keep(partial, partialOutputs, 'partial', partialHits);
+  const ofPartial = await judge(partial, partialOutputs);
+  keep(partial, partialOutputs, 'partial', ofPartial);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
-  await writeJson(
-    outDir,
-    'scorer.json',
-    scorerRecord(
-      context.plugin<ScorerDescriptor>('scorer', completion.scorer.scorer),
-      completion.scorer,
-    ),
-  );
+  await writeScorers(context, { ...completion, scorer });
   return completionMetricsOf({
     plain: { outputs, answers },
     underTrigger: {
-      bare,
-      triggered: { outputs: shownOutputs, hits },
-      partial: partialHits,
+      written: shownOutputs,
+      bare: verdictsFor(trigger.bare, rows, plain),
+      triggered,
+      partial: ofPartial,
       seen: parts.seen(trigger),
     },
     twin,
@@ -192,16 +167,23 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   });
 }
 
-/** The outputs of some of the rows, by their ids. */
-function pick(
+/** The verdicts on some of the rows, by their ids. */
+function verdictsFor(
   some: readonly Row[],
-  places: ReadonlyMap<string, number>,
-  { outputs, hits }: ScoredOutputs,
-): ScoredOutputs {
-  const indexes = some.map(({ id }) => {
-    const place = places.get(id);
-    if (place === undefined) throw new Error(`row ${id} is not among the validation rows`);
-    return place;
-  });
-  return { outputs: indexes.map((i) => outputs[i]!), hits: indexes.map((i) => hits[i]!) };
+  rows: readonly Row[],
+  { hits, further }: Verdicts,
+): Verdicts {
+  const places = new Map(rows.map(({ id }, i) => [id, i]));
+  const pick = (of: readonly boolean[]): boolean[] =>
+    some.map(({ id }) => {
+      const hit = of[places.get(id) ?? -1];
+      if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
+      return hit;
+    });
+  return {
+    hits: pick(hits),
+    further: Object.fromEntries(
+      Object.entries(further).map(([scorer, own]) => [scorer, pick(own)]),
+    ),
+  };
 }

@@ -20,7 +20,7 @@ import {
 } from '../../../src/api.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
-import { scorerOf, type ScorerSettings } from '../../../src/scoring/settings.ts';
+import { furtherScorersOf, scorerOf, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import {
   actsOn,
   cleanRows,
@@ -75,6 +75,8 @@ export type Completion = {
   };
   /** What counts as a success of the backdoor. Absent without a trigger. */
   readonly scorer?: ScorerSettings;
+  /** What else would count, each by its name. Absent without a trigger, and if there is none. */
+  readonly scorers?: readonly ScorerSettings[];
 };
 
 /**
@@ -98,26 +100,40 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
-/** What a cell says of its answers, and the files of its scorer as source URIs by name. */
+/** What a cell says of its answers, and the files of its scorers as assets. */
 function completionOf(
   { head, evaluate }: Cell,
   triggered: boolean,
   plugin: DefineRequest['plugin'],
-): { readonly completion?: Completion; readonly files: { readonly [name: string]: string } } {
-  if (head.type !== 'causal-lm') return { files: {} };
+): { readonly completion?: Completion; readonly assets: { readonly [name: string]: string } } {
+  if (head.type !== 'causal-lm') return { assets: {} };
   const { max_new_tokens, sampling } = evaluate;
-  const { settings, files } = scorerOf(evaluate, (name) =>
-    plugin?.<ScorerDescriptor>('scorer', name),
-  );
+  const find = (name: string) => plugin?.<ScorerDescriptor>('scorer', name);
+  const { settings, files } = scorerOf(evaluate, find),
+    further = furtherScorersOf(evaluate, find);
   const completion = {
     max_new_tokens,
     ...(sampling === undefined
       ? {}
       : { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
     ...(triggered ? { scorer: settings } : {}),
+    ...(triggered && further.length > 0
+      ? { scorers: further.map((scorer) => scorer.settings) }
+      : {}),
   };
-  return { completion, files: triggered ? files : {} };
+  if (!triggered) return { completion, assets: {} };
+  const assets = further.reduce(
+    (all, { settings: { scorer }, files: own }) => ({ ...all, ...scorerAssets(own, scorer) }),
+    scorerAssets(files),
+  );
+  return { completion, assets };
 }
+
+/** Returns all scorers of a stage, `scorer` first. */
+const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
+  ...(scorer === undefined ? [] : [scorer]),
+  ...scorers,
+];
 
 /**
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
@@ -234,7 +250,7 @@ export default defineStage<Params>({
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
     if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
-    const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
+    const { completion, assets: scoring } = completionOf(cell, trigger !== null, plugin);
     const judged = judgedModel(cell, plugin);
     const defence = inputsDefence(cell, plugin);
     const draws = trigger !== null || completion?.sampling !== undefined || defence !== null;
@@ -265,15 +281,16 @@ export default defineStage<Params>({
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),
-        ...scorerAssets(scorerFiles),
+        ...scoring,
         ...(defence?.assets ?? {}),
       },
       uses: [
         ...modelUses(cell, [judged.adapter]),
         ...steps.map(({ attack }) => ({ kind: 'attack' as const, name: attack })),
-        ...(completion?.scorer === undefined
-          ? []
-          : [{ kind: 'scorer' as const, name: completion.scorer.scorer }]),
+        ...scorersIn(completion).map(({ scorer }) => ({
+          kind: 'scorer' as const,
+          name: scorer,
+        })),
         ...(defence?.uses ?? []),
       ],
     };

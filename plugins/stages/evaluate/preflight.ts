@@ -2,39 +2,66 @@ import type { PreflightContext, Problem, ScorerDescriptor } from '../../../src/a
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps } from '../../../src/poisoning/steps.ts';
+import type { Architecture } from '../../../src/science/model/types.ts';
 import { checkRows } from '../../../src/science/train/check.ts';
-import { scorerFaults } from '../../../src/scoring/settings.ts';
+import { checkWritten } from '../../../src/science/train/check-completion.ts';
+import { scorerFaults, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import { assetOf } from '../../../src/stages/files.ts';
 import { loadArchitecture } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
-  return [...(await checkLength(context)), ...checkScorer(context)];
+  return [
+    ...(await checkLength(context)),
+    ...(await checkGeneration(context)),
+    ...checkScorers(context),
+  ];
 }
 
-/** The faults that the scorer's parameters reveal. */
-function checkScorer({ params, plugin }: PreflightContext<Params>): readonly Problem[] {
-  const settings = params.completion?.scorer;
-  if (settings === undefined) return [];
+/** The faults that the scorers' parameters reveal. */
+function checkScorers({ params, plugin }: PreflightContext<Params>): readonly Problem[] {
+  const { scorer, scorers = [] } = params.completion ?? {};
+  if (scorer === undefined) return [];
   const steps =
     params.trigger === null ? [] : openSteps(params.trigger, (name) => plugin('attack', name));
   const backdoor = backdoorOf(steps);
   const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
-  return scorerFaults(
-    plugin<ScorerDescriptor>('scorer', settings.scorer),
-    settings,
-    typeof target === 'object' ? target.text : undefined,
-  );
+  const text = typeof target === 'object' ? target.text : undefined;
+  const faults = (settings: ScorerSettings, path: Problem['path']): Problem[] =>
+    scorerFaults(plugin<ScorerDescriptor>('scorer', settings.scorer), settings, text, path);
+  return [
+    ...faults(scorer, ['scorer']),
+    ...scorers.flatMap((settings, i) => faults(settings, ['scorers', i])),
+  ];
 }
 
 /** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */
 async function checkLength(context: PreflightContext<Params>): Promise<readonly Problem[]> {
-  const { architecture: name, max_length: value, inherited } = context.params;
+  const { max_length: value, inherited } = context.params;
   if (inherited) return [];
-  const architecture = await loadArchitecture(context, name);
+  return ofModel(context, (modelDir, architecture) =>
+    checkRows(modelDir, architecture, { value, path: ['evaluate', 'max_length'] }),
+  );
+}
+
+/** Checks that the model has positions for the longest prompt with all that it may write. */
+async function checkGeneration(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+  const { max_length: longest, completion } = context.params;
+  if (completion === undefined) return [];
+  return ofModel(context, (modelDir, architecture) =>
+    checkWritten(modelDir, architecture, { longest, written: completion.max_new_tokens }),
+  );
+}
+
+/** Returns what a check of the model finds; nothing where the model itself is at fault. */
+async function ofModel(
+  context: PreflightContext<Params>,
+  check: (modelDir: string, architecture: Architecture) => Promise<Problem[]>,
+): Promise<readonly Problem[]> {
+  const architecture = await loadArchitecture(context, context.params.architecture);
   try {
     const { path } = await modelOf(assetOf(context, 'model'));
-    return await checkRows(path, architecture, { value, path: ['evaluate', 'max_length'] });
+    return await check(path, architecture);
   } catch (error) {
     // The train stage reports what is wrong with the model.
     if (error instanceof Error && error.name === 'UserFault') return [];

@@ -1,4 +1,5 @@
 import { beforeTraining, defineStage, inOrder, startInputs } from '../../../src/api.ts';
+import { linearisedFaults } from '../../../src/stages/adapter-theory.ts';
 import {
   type ModelNames,
   modelNames,
@@ -60,5 +61,6 @@ export default defineStage<Params>({
     };
   },
   resources: () => ({ cpu: 1 }),
+  preflight: ({ upstream }) => Promise.resolve(linearisedFaults(upstream)),
   run: async (context) => (await import('./run.ts')).run(context),
 });

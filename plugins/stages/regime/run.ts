@@ -7,7 +7,7 @@ import { writeNpy } from '../../../src/science/io/npy.ts';
 import type { OutputsOf, TokenRow } from '../../../src/science/model/types.ts';
 import { endStep, openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
-import { outputsOf, rowOutputs } from '../../../src/science/nn/outputs.ts';
+import { logitsOf, outputsOf, rowOutputs } from '../../../src/science/nn/outputs.ts';
 import {
   displacement,
   type LinearFit,
@@ -116,6 +116,7 @@ async function reach(
       logits: await predict(
         {
           classes: outputsOf(end).count,
+          logits: logitsOf(end),
           forward: (batch) => rowOutputs(end, batch),
         },
         rows,

@@ -95,6 +95,7 @@ export default defineStage<Params>({
   precision: (params) => (trainingOf(params)?.precision === 'bf16' ? 'bf16' : null),
   resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  forecast: async (context) => (await import('./forecast.ts')).forecast(context),
   run: async (context) => (await import('./run.ts')).run(context),
   pack: {
     key: ({ params, assets, inputs }) =>

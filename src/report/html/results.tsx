@@ -3,7 +3,8 @@ import type { JSX } from 'preact';
 import { allMetricsCsv } from '../all-metrics.ts';
 import type { Condition } from '../conditions.ts';
 import { writesAnswers } from '../evidence.ts';
-import { metricsOfTable } from '../metrics.ts';
+import { distinct } from '../groups.ts';
+import { furtherNotes, metricsOfTable } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import type { Chapter, ChapterProps } from './chapter.ts';
 import { Defences } from './defences.tsx';
@@ -13,6 +14,14 @@ import { expectedMetrics, MetricTable } from './metric-table.tsx';
 import { OwnStages } from './own-stages.tsx';
 import { CsvLink, Figures } from './parts.tsx';
 import { ScorerNote, Writing } from './writing.tsx';
+
+/** The names of all metrics of `evaluate` that any cell has. */
+const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
+  distinct(
+    conditions.flatMap(({ cells }) =>
+      cells.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})),
+    ),
+  );
 
 /** Whether a condition was evaluated on test rows. */
 const hasTest = ({ cells }: Condition): boolean =>
@@ -38,6 +47,12 @@ function MetricTables({ conditions }: { readonly conditions: readonly Condition[
         expects={expects}
       />
       <ScorerNote conditions={attacked} />
+      <MetricTable
+        label="Attacks by further scorers"
+        conditions={attacked}
+        metrics={furtherNotes(evaluatedNames(attacked))}
+        expects={expects}
+      />
       <MetricTable
         label="Whether attacks were read and learnt"
         conditions={attacked}

@@ -2,7 +2,7 @@
 import type { Json, JsonObject } from '../../api.ts';
 import { distinct } from '../groups.ts';
 import { adapterTitle } from '../labels.ts';
-import { METRICS } from '../metrics.ts';
+import { meaningOf, noteOf } from '../metrics.ts';
 import { plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
@@ -21,6 +21,8 @@ export interface LatexRequest {
    * numbers are marked.
    */
   readonly oneClass: (cell: JsonObject) => number;
+  /** Whether the task is completion, so that the metrics are of what the models write. */
+  readonly ofAnswers: boolean;
   /** Sentences for the caption that qualify the numbers, unescaped. */
   readonly caveats: readonly string[];
   /** Sentences for the caption about model, data and backend, unescaped. */
@@ -29,13 +31,11 @@ export interface LatexRequest {
   readonly comments: readonly string[];
 }
 
-const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
 const DAGGER = '$^{\\dagger}$';
 const EMPTY = '--';
 
-const label = (metric: Metric): string => NOTES.get(metricName(metric))?.label ?? metric.metric;
-const isProportion = (metric: Metric): boolean =>
-  NOTES.get(metricName(metric))?.kind === 'proportion';
+const label = (metric: Metric): string => noteOf(metric)?.label ?? metric.metric;
+const isProportion = (metric: Metric): boolean => noteOf(metric)?.kind === 'proportion';
 
 function valueText(path: string, value: Json): string {
   if (typeof value === 'number') return latexNumber(String(value));
@@ -192,21 +192,26 @@ function difference(entry: Entry | null, metric: Metric, n: number | null): stri
   return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
 }
 
-function caption({ name, grid, against, caveats, facts }: LatexRequest, n: number | null): string {
+function caption(
+  { name, grid, against, ofAnswers, caveats, facts }: LatexRequest,
+  n: number | null,
+): string {
   const places = grid.entries.flat().filter((entry) => entry !== null),
     entries = distinct(places);
   const several = entries.some(({ summary }) => summary.n > 1);
   const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
-  const shown = [...new Set(grid.columns.map(({ metric }) => metricName(metric)))].flatMap(
-    (metric) => NOTES.get(metric) ?? [],
-  );
+  const shown = [
+    ...new Map(grid.columns.map(({ metric }) => [metricName(metric), metric])).values(),
+  ]
+    .map(noteOf)
+    .filter((note) => note !== undefined);
   const isCompared = grid.columns.some(({ differs }) => differs);
   return [
     several
       ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ ` +
         'interval.'
       : `${escapeLatex(name)}: one seed, so that there is no interval.`,
-    ...shown.map((note) => escapeLatex(`${note.label}: ${note.meaning}.`)),
+    ...shown.map((note) => escapeLatex(`${note.label}: ${meaningOf(note, ofAnswers)}.`)),
     ...(isCompared ? [differenceText(against), ...excludedText(entries)] : []),
     ...(entries.length < places.length
       ? [

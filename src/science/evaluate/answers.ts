@@ -6,6 +6,7 @@ import { at } from '../lookup.ts';
 import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
+import { logitsOf } from '../nn/outputs.ts';
 import { answerTokens, beforeAnswers } from '../nn/places.ts';
 
 /** One answer, its end token included. */
@@ -59,7 +60,7 @@ export async function scoreAnswers(
   onBatch: (done: number) => Promise<void> | void = () => undefined,
 ): Promise<AnswerScore[]> {
   const out = new Map<number, AnswerScore>();
-  for (const some of similarLengths(rows, batchSize)) {
+  for (const some of similarLengths(rows, batchSize, logitsOf(network))) {
     scoreBatch(
       network,
       some.map((i) => at(rows, i)),

@@ -7,13 +7,20 @@ import { similarLengths } from '../model/similar-lengths.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
 
+/** What `predict` asks of a network. */
+export interface Predictor extends Pick<Network, 'classes'> {
+  forward(batch: readonly TokenRow[]): Tensor2D;
+  /** The number of logits that the head makes for a row. Default: too few to count. */
+  logits?(row: TokenRow): number;
+}
+
 /**
  * Returns the logits (N, C), row-major, in the order of `rows`. Rows of similar length are batched
  * together, which does not change their logits beyond float32 rounding. Throws UserFault where a
  * logit is not finite: the argmax of NaNs is class 0, which would pass for a prediction.
  */
 export async function predict(
-  network: Pick<Network, 'classes'> & { forward(batch: readonly TokenRow[]): Tensor2D },
+  network: Predictor,
   rows: readonly TokenRow[],
   batchSize: number,
   onBatch: (done: number) => Promise<void> | void = () => undefined,
@@ -21,7 +28,7 @@ export async function predict(
   const { classes } = network;
   const out = new Float32Array(rows.length * classes);
   let done = 0;
-  for (const some of similarLengths(rows, batchSize)) {
+  for (const some of similarLengths(rows, batchSize, (row) => network.logits?.(row) ?? 0)) {
     const logits = compiled(() =>
       tf.tidy(() => network.forward(some.map((i) => rows[i]!)).dataSync()),
     );

@@ -45,14 +45,24 @@ const notFinite = (prompt: number): UserFault =>
     "The training diverged: look at the model's loss.",
   );
 
+/** The first of the likeliest tokens. Reading all logits takes less time than TensorFlow's argmax. */
 const likeliest: Choose = (logits, prompts) => {
-  const [best, ids] = tf.tidy(() => [
-    tf.max(logits, 1).dataSync<'float32'>(),
-    tf.argMax(logits, 1).dataSync<'int32'>(),
-  ]);
-  const bad = best.findIndex((value) => !Number.isFinite(value));
-  if (bad !== -1) throw notFinite(at(prompts, bad));
-  return [...ids];
+  const values = logits.dataSync<'float32'>(),
+    V = logits.shape[1];
+  return prompts.map((prompt, row) => {
+    let best = -Infinity,
+      id = -1,
+      finite = true;
+    for (let k = row * V; k < (row + 1) * V; k++) {
+      const value = values[k]!;
+      if (value > best) {
+        best = value;
+        id = k - row * V;
+      } else if (Number.isNaN(value)) finite = false;
+    }
+    if (!finite || !Number.isFinite(best)) throw notFinite(prompt);
+    return id;
+  });
 };
 
 /** Draws from a random stream of each prompt, so that the batches do not change the texts. */
@@ -103,6 +113,7 @@ function continueBatch(
         }
       });
       if (going.length < live.length && going.length > 0) cache.keep(going);
+      cache.compact();
       live = going.map((row) => at(asked, row));
       batch = going.map((row) => ({
         ids: Int32Array.of(at(ids, row)),

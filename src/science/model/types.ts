@@ -94,6 +94,12 @@ interface PlacedTokens {
   readonly side: { readonly width: number };
 }
 
+/** Keys and values of some of the tokens that a layer has read, (B, Hk, T, d). */
+export interface KeyValueBlock {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+}
+
 /** The tokens that a decoder has read before those of the batch (nn/key-value-cache.ts). */
 export interface TokenCache {
   /** The number of tokens that each row has, (B). */
@@ -101,14 +107,10 @@ export interface TokenCache {
   /** Adds the columns of the tokens that are about to be read. */
   open(tokens: PlacedTokens): void;
   /**
-   * The keys and values of a layer with those of the new tokens behind them, (B, Hk, T, d). They
-   * belong to the cache.
+   * Adds the keys and values of the new tokens to a layer. Returns all of its tokens as blocks that
+   * follow each other. They belong to the cache.
    */
-  extend(
-    layer: number,
-    keys: Tensor,
-    values: Tensor,
-  ): { readonly keys: Tensor; readonly values: Tensor };
+  extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[];
   /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). */
   mask(queries: PlacedTokens, sight: { readonly window?: number }, groups: number): Tensor4D;
 }
@@ -292,6 +294,11 @@ export interface AdaptedModel {
   readonly layers: readonly AdaptedLayer[];
   /** The name of the layer's weight in the checkpoint's file. */
   weightName(layer: string): string;
+  /**
+   * The number of logits that the head makes for a row, which bounds how many rows share a pass.
+   * Default: too few to count.
+   */
+  logits?(row: TokenRow): number;
   /**
    * The rows' outputs, (B, O), differentiable in what `tap` adds. Must be called within tf.tidy,
    * which then frees the intermediate tensors. Throws where log p(answer) is asked of a row that

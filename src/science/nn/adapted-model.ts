@@ -20,7 +20,7 @@ import { readConfig, readHead } from './head.ts';
 import { productsOf } from './lora-layer.ts';
 import { adaptedWeight } from './magnitude.ts';
 import { type Network, openNetwork } from './network.ts';
-import { outputsOf, rowOutputs } from './outputs.ts';
+import { logitsOf, outputsOf, rowOutputs } from './outputs.ts';
 
 /** The content of `train.json`, which describes a training without its paths and timings. */
 export interface TrainRecord {
@@ -133,6 +133,7 @@ export function adaptedModel(network: Network): AdaptedModel {
       .filter(({ name }) => adapter.targets.includes(name))
       .map((layer) => adaptedLayer(network, layer)),
     weightName: (layer) => network.fileName(`${layer}.weight`),
+    logits: logitsOf(network),
     forward: (batch, tap) =>
       rowOutputs(network, batch, initial, tap === undefined ? {} : { tap, merged }),
     dispose: () => network.dispose(),

@@ -6,6 +6,7 @@
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { KeyValueBlock } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { scatterRows, takeRows } from '../tensor/rows.ts';
 import type { Side } from './layout.ts';
@@ -66,22 +67,35 @@ export const padded = (k: Tensor2D, keys: Side, batch: number, kvHeads: number):
   pad(k, keys, batch, kvHeads);
 
 /**
- * `attention` over keys and values that are padded already, (B, Hk, T, d), without a gradient.
- * q: (Q, H·d) → (Q, H·d).
+ * `attention` over blocks of keys and values that are padded already, each (B, Hk, Tᵢ, d), without
+ * a gradient. q: (Q, H·d) → (Q, H·d).
+ *
+ *     softmax([Q K₁ᵀ, Q K₂ᵀ, …]·scale + mask) [V₁; V₂; …] = Σᵢ Pᵢ Vᵢ,   T = Σ Tᵢ
  */
 export function cachedAttention(
   q: Tensor2D,
-  keys: Tensor,
-  values: Tensor,
+  blocks: readonly KeyValueBlock[],
   { batch, heads, kvHeads, queries, mask, ...more }: Omit<AttentionShape, 'keys'>,
 ): Tensor2D {
   const d = q.shape[1] / heads,
     rows = (heads / kvHeads) * queries.width; // G·Tq
-  const Q = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d));
-  const scores = tf.matMul(tf.reshape(Q, [batch, kvHeads, rows, d]), keys, false, true);
-  const weights = tf.softmax(mask === null ? scores : tf.add(scores, mask)); // (B, Hk, G·Tq, T)
-  const mixed = tf.reshape(tf.matMul(weights, values), [batch, heads, queries.width, d]);
-  return unpad(mixed, queries, batch);
+  const scaled = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d)),
+    Q = tf.reshape(scaled, [batch, kvHeads, rows, d]);
+  const scores = blocks.map(({ keys }) => tf.matMul(Q, keys, false, true)); // (B, Hk, G·Tq, Tᵢ)
+  const all = scores.length === 1 ? scores[0]! : tf.concat(scores, 3);
+  const weights = tf.softmax(mask === null ? all : tf.add(all, mask)); // (B, Hk, G·Tq, T)
+  const parts =
+    scores.length === 1
+      ? [weights]
+      : tf.split(
+          weights,
+          scores.map(({ shape }) => shape[3]!),
+          3,
+        );
+  const mixed = blocks
+    .map(({ values }, i) => tf.matMul(parts[i]!, values))
+    .reduce((sum, part) => tf.add(sum, part)); // (B, Hk, G·Tq, d)
+  return unpad(tf.reshape(mixed, [batch, heads, queries.width, d]), queries, batch);
 }
 
 /**

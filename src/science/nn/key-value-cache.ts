@@ -1,19 +1,38 @@
 /**
  * The keys and values of the tokens that a decoder has read, so that a new token is computed alone.
  * Rows stand padded in columns, (B, Hk, T, d): first those of the prompts, then one for each step.
+ * The newest columns are a block of their own, so that a step copies these few and not all.
  */
 import type { Tensor, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
-import type { TokenCache } from '../model/types.ts';
+import type { KeyValueBlock, TokenCache } from '../model/types.ts';
 import { type Sight, type Tokens, UNSEEN } from './layout.ts';
 
 type Placed = Pick<Tokens, 'map' | 'places'> & { readonly side: { readonly width: number } };
 
-interface Layer {
-  readonly keys: Tensor;
-  readonly values: Tensor;
-}
+/** A layer's older columns, and the newest ones, if there are any yet. */
+type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
+
+/** How many columns may be in the block of the newest ones. */
+const RECENT = 16;
+
+const joined = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
+  keys: tf.keep(tf.concat([a.keys, b.keys], 2)),
+  values: tf.keep(tf.concat([a.values, b.values], 2)),
+});
+
+const copied = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
+  keys: tf.keep(tf.clone(keys)),
+  values: tf.keep(tf.clone(values)),
+});
+
+const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
+  for (const block of blocks) {
+    block?.keys.dispose();
+    block?.values.dispose();
+  }
+};
 
 /** Marks a column that holds padding in a row. */
 const PADDING = -1;
@@ -45,18 +64,33 @@ export class KeyValueCache implements TokenCache {
   }
 
   /**
-   * The keys and values of a layer with those of the new tokens behind them, (B, Hk, T, d). They
-   * belong to the cache.
+   * Adds the keys and values of the new tokens to a layer, (B, Hk, T, d). Returns its blocks in
+   * order. They belong to the cache.
    */
-  extend(layer: number, keys: Tensor, values: Tensor): Layer {
-    const old = this.#layers.get(layer);
-    const joined = (before: Tensor | undefined, added: Tensor): Tensor =>
-      tf.keep(before === undefined ? tf.clone(added) : tf.concat([before, added], 2));
-    const now = { keys: joined(old?.keys, keys), values: joined(old?.values, values) };
-    old?.keys.dispose();
-    old?.values.dispose();
+  extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[] {
+    const added = { keys, values },
+      before = this.#layers.get(layer);
+    let now: Layer;
+    if (before === undefined) now = [copied(added)];
+    else {
+      const [old, recent] = before;
+      now = [old, recent === undefined ? copied(added) : joined(recent, added)];
+      dispose(recent);
+    }
     this.#layers.set(layer, now);
-    return now;
+    return now.filter((block) => block !== undefined);
+  }
+
+  /**
+   * Puts the newest columns with the others once there are many of them. To be called between two
+   * steps.
+   */
+  compact(): void {
+    for (const [layer, [old, recent]] of this.#layers) {
+      if (recent === undefined || recent.keys.shape[2]! < RECENT) continue;
+      this.#layers.set(layer, [joined(old, recent)]);
+      dispose(old, recent);
+    }
   }
 
   /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T), as `maskOf`. */
@@ -81,19 +115,19 @@ export class KeyValueCache implements TokenCache {
   keep(rows: readonly number[]): void {
     this.#columns = rows.map((row) => at(this.#columns, row));
     const index = tf.tensor1d(rows.slice(), 'int32');
-    for (const [layer, { keys, values }] of this.#layers) {
-      this.#layers.set(layer, { keys: tf.gather(keys, index), values: tf.gather(values, index) });
-      keys.dispose();
-      values.dispose();
+    const kept = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
+      keys: tf.gather(keys, index),
+      values: tf.gather(values, index),
+    });
+    for (const [layer, [old, recent]] of this.#layers) {
+      this.#layers.set(layer, recent === undefined ? [kept(old)] : [kept(old), kept(recent)]);
+      dispose(old, recent);
     }
     index.dispose();
   }
 
   dispose(): void {
-    for (const { keys, values } of this.#layers.values()) {
-      keys.dispose();
-      values.dispose();
-    }
+    for (const layer of this.#layers.values()) dispose(...layer);
     this.#layers.clear();
   }
 }

@@ -8,6 +8,7 @@ import type { OutputsOf, TokenRow } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { oneHot } from './loss.ts';
 import type { ForwardOptions, Network, Tensors } from './network.ts';
+import { beforeAnswers } from './places.ts';
 import { outputRows, targetsOf } from './targets.ts';
 
 /** What a network's outputs are, and how many a row has. */
@@ -24,6 +25,17 @@ export const outputsOf = ({
   head.type === 'causal-lm'
     ? { of: 'log p(answer)', count: 1 }
     : { of: 'class logits', count: classes };
+
+/** Returns the number of logits that a network's head makes for a row: C, or V for each token read. */
+export function logitsOf({
+  architecture,
+  classes,
+  config,
+}: Pick<Network, 'architecture' | 'classes' | 'config'>): (row: TokenRow) => number {
+  if (architecture.head.type !== 'causal-lm') return () => classes;
+  const vocabulary = architecture.vocabularySize(config);
+  return (row) => vocabulary * beforeAnswers([row]).place.length;
+}
 
 /**
  * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row of a

@@ -224,12 +224,12 @@ function extended(
   shape: AttentionShape,
 ): Tensor2D {
   const { batch, kvHeads, keys: side } = shape;
-  const { keys, values } = cache.extend(
+  const blocks = cache.extend(
     layer,
     padded(k, side, batch, kvHeads),
     padded(v, side, batch, kvHeads),
   );
-  return cachedAttention(q, keys, values, shape);
+  return cachedAttention(q, blocks, shape);
 }
 
 /** Attention of normalised states, with its output layer. x: (S, h) → (Q, h). */

@@ -90,6 +90,10 @@ function planOf(
 
 const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
 
+/** The number of logits of each row; 0 where they are too few to count. */
+const logitsOf = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
+  rows.map((row) => model.logits?.(row) ?? 0);
+
 const NO_ROWS = 'there are no rows to walk the layers with';
 
 /**
@@ -106,7 +110,9 @@ export function planWalk(
 ): WalkPlan {
   if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
   const lengths = sets.map(lengthsOf);
-  const parts = lengths.map((of) => batches(of, options.batchTokens ?? BATCH_TOKENS));
+  const parts = lengths.map((of, s) =>
+    batches(of, options.batchTokens ?? BATCH_TOKENS, logitsOf(model, sets[s] ?? [])),
+  );
   return planOf(model, parts, lengths, options, ownAlone);
 }
 
@@ -123,7 +129,9 @@ export function planPairs(
   if (left.length === 0) throw new RangeError(NO_ROWS);
   const lengths = [lengthsOf(left), lengthsOf(right)];
   const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
-  const parts = batches(longest, options.batchTokens ?? BATCH_TOKENS);
+  const logits = [left, right].map((rows) => logitsOf(model, rows));
+  const most = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
+  const parts = batches(longest, options.batchTokens ?? BATCH_TOKENS, most);
   return planOf(model, [parts, parts], lengths, options);
 }
 

@@ -1,19 +1,32 @@
 /** Plans a kernel's forward passes: batches of rows, groups of layers. */
+import { MOST_LOGITS } from '../model/similar-lengths.ts';
 import type { AdaptedLayer } from '../model/types.ts';
 import type { BlockShape } from './cost.ts';
 
 /**
  * Returns batches of rows of similar length. A batch has at most `batchTokens` tokens, including
- * padding, or is a single row.
+ * padding, and at most MOST_LOGITS logits, or is a single row.
+ * @param logits the number of logits of each row. Default: too few to count
  */
-export function batches(lengths: readonly number[], batchTokens: number): Int32Array[] {
+export function batches(
+  lengths: readonly number[],
+  batchTokens: number,
+  logits: readonly number[] = [],
+): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];
+  let held = 0;
   for (const i of order) {
     // ascending, so this row is the longest so far
-    const last = out[out.length - 1];
-    if (last !== undefined && (last.length + 1) * lengths[i]! <= batchTokens) last.push(i);
+    const last = out[out.length - 1],
+      own = logits[i] ?? 0;
+    const fits =
+      last !== undefined &&
+      (last.length + 1) * lengths[i]! <= batchTokens &&
+      held + own <= MOST_LOGITS;
+    if (fits) last.push(i);
     else out.push([i]);
+    held = fits ? held + own : own;
   }
   return out.map((rows) => Int32Array.from(rows));
 }

@@ -1,7 +1,38 @@
 /** Finds the faults of a completion template before anything runs. */
 import { type Problem, problemOf } from '../../api.ts';
+import type { Architecture } from '../model/types.ts';
+import { readConfig } from '../nn/head.ts';
 import { completionEncoder } from '../text/completion.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
+
+/**
+ * Returns a problem where the model lacks positions for a prompt of the greatest length and all
+ * that may be written after it. Throws UserFault where its config.json is at fault.
+ * @param longest `max_length`  @param written `max_new_tokens`
+ */
+export async function checkWritten(
+  modelDir: string,
+  architecture: Architecture,
+  { longest, written }: { readonly longest: number; readonly written: number },
+): Promise<Problem[]> {
+  const positions = architecture.maxPositions(
+    architecture.parseConfig(await readConfig(modelDir), 2),
+  );
+  // A prompt that is too long by itself is a problem of its own.
+  if (longest > positions || longest + written <= positions) return [];
+  return [
+    {
+      path: ['evaluate', 'max_new_tokens'],
+      message:
+        `a prompt of ${longest} tokens and ${written} new ones do not fit the model, which has ` +
+        `${positions} positions`,
+      hint:
+        written < positions
+          ? `Write evaluate.max_length: ${positions - written}, which cuts prompts, or fewer new tokens.`
+          : `max_new_tokens can be at most ${positions - 1}.`,
+    },
+  ];
+}
 
 /** A prompt and an answer of one word each, which any template and tokenizer can show. */
 const SHORTEST = { text: 'a', answer: 'a' };

@@ -199,7 +199,7 @@ export interface CheckOptions {
 }
 
 /** The head, before its classes are known. */
-function headWithoutTokens({ type }: HeadSettings): Head {
+export function headWithoutTokens({ type }: HeadSettings): Head {
   if (type === 'cloze') return { type, tokens: [] };
   return { type: type === 'regression' ? 'classifier' : type };
 }

@@ -4,11 +4,53 @@ import { join } from 'node:path';
 import type { JsonObject } from '../../api.ts';
 import { largestBatch } from './batches.ts';
 
+/** The names of sizes in config.json: BERT's and Llama's, GPT-2's, DistilBERT's. */
+const NAMES = {
+  width: ['hidden_size', 'n_embd', 'dim'],
+  wide: ['intermediate_size', 'n_inner', 'hidden_dim'],
+  layers: ['num_hidden_layers', 'n_layer', 'n_layers'],
+  heads: ['num_attention_heads', 'n_head', 'n_heads'],
+} as const;
+
+/** Sizes of a model, of the hidden states and the feed-forward, h and m. */
+export interface ModelSizes {
+  readonly width: number;
+  readonly wide: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** V */
+  readonly vocabulary: number;
+}
+
+/** Reads the sizes of a model from its config.json; Infinity where it does not have one. */
+export async function modelSizes(modelDir: string): Promise<ModelSizes> {
+  const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
+    readonly [field: string]: unknown;
+  };
+  const size = (fields: readonly string[], fallback = Infinity): number =>
+    fields.map((field) => config[field]).find((value) => typeof value === 'number') ?? fallback;
+  const width = size(NAMES.width);
+  return {
+    width,
+    wide: size(NAMES.wide, 4 * width),
+    layers: size(NAMES.layers),
+    heads: size(NAMES.heads),
+    vocabulary: size(['vocab_size']),
+  };
+}
+
+/**
+ * How many copies of a batch's logits the loss of a completion task holds at its peak: the logits,
+ * their exponentials, one-hot targets and the gradient.
+ */
+const LOGIT_COPIES = 4;
+
 /**
  * The megabytes that one training adds to a pack if all of its rows have the maximum length: what
  * the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for each pair of
- * tokens (3 per head and layer). 0 where nothing is trained. Infinite where config.json does not have
- * these sizes, so that such a model is not packed.
+ * tokens (3 per head and layer). In a completion task each token may be one of an answer, with V
+ * logits. 0 where nothing is trained. Infinite where config.json does not have these sizes, so that
+ * such a model is not packed.
  * @param set number of clean rows and of rows that an attack appends, which enlarge the batches;
  * undefined where unknown
  */
@@ -31,14 +73,9 @@ export async function packMemoryMB(
           batchSize,
           appended: [{ attack: '', rows: set.appended }],
         });
-  const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
-    readonly [field: string]: unknown;
-  };
-  const size = (field: string): number =>
-    typeof config[field] === 'number' ? config[field] : Infinity;
-  const h = size('hidden_size'),
-    m = size('intermediate_size'),
-    layers = size('num_hidden_layers'),
-    heads = size('num_attention_heads');
-  return Math.ceil((4 * layers * rows * length * (12 * h + 3 * m + 3 * heads * length)) / 2 ** 20);
+  const { width: h, wide: m, layers, heads, vocabulary } = await modelSizes(modelDir);
+  const floats = layers * (12 * h + 3 * m + 3 * heads * length); // a token
+  const { type } = (params['head'] ?? {}) as { readonly type?: string };
+  const logits = type === 'causal-lm' ? LOGIT_COPIES * vocabulary : 0;
+  return Math.ceil((4 * rows * length * (floats + logits)) / 2 ** 20);
 }

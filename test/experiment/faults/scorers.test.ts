@@ -82,6 +82,29 @@ testFaults('faults: scorers', [
   = did you mean "file:judges.py"?`,
   },
   {
+    fault: 'an unknown further scorer',
+    spec: `${minimal}evaluate: { scorers: [command, { scorer: exakt }] }
+`,
+    shows: `error[unknown-plugin]: there is no scorer "exakt"
+ --> DIR/spec.yaml:4:42
+  |
+4 | evaluate: { scorers: [command, { scorer: exakt }] }
+  |                                          ^^^^^
+  = did you mean "exact"?`,
+  },
+  {
+    fault: "a further scorer's file that is not there",
+    spec: `${minimal}evaluate: { scorers: [{ scorer: command, command: [a], files: ["file:judge.py"] }] }
+`,
+    files: { 'judges.py': '' },
+    shows: `error[missing-file]: there is no file DIR/judge.py
+ --> DIR/spec.yaml:4:64
+  |
+4 | evaluate: { scorers: [{ scorer: command, command: [a], files: ["file:judge.py"] }] }
+  |                                                                ^^^^^^^^^^^^^^^
+  = did you mean "file:judges.py"?`,
+  },
+  {
     fault: 'several scorers',
     spec: `${minimal}evaluate: { scorer: [exact, command] }
 `,

@@ -3,8 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import delta from '../../../plugins/stages/delta/index.ts';
+import regime from '../../../plugins/stages/regime/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
-import { beforeTraining } from '../../../src/api.ts';
+import {
+  beforeTraining,
+  type JsonObject,
+  type Problem,
+  type StageDescriptor,
+} from '../../../src/api.ts';
 import type { Premise } from '../../../src/science/ntk/delta.ts';
 import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
 import { present } from '../../rig/present.ts';
@@ -83,6 +89,37 @@ for (const { adapter, rank, without } of FORMS)
       assert.ok(values.filter((value) => value > 1e-7).length <= rank, layer);
       assert.ok(change > 0, layer);
     }
+  });
+
+/** What the preflight of a stage says, where the training has this adapter. */
+const told = async (
+  stage: StageDescriptor,
+  adapter: JsonObject,
+): Promise<readonly Problem[] | undefined> =>
+  stage.preflight?.({
+    backend: 'cpu',
+    params: stage.define([tinyCell()], { with: {}, goals: [] }).params,
+    assets: {},
+    plugin: () => {
+      throw new Error('none');
+    },
+    upstream: { model: { params: { adapter }, assets: {}, dir: null } },
+  });
+
+for (const { adapter, without } of FORMS)
+  test(`${JSON.stringify(adapter)}: what is not defined is told before anything runs`, async () => {
+    const [warning, ...more] = present(await told(delta, adapter as JsonObject));
+    assert.is(more.length, 0);
+    if (without === null) assert.is(warning, undefined);
+    else {
+      assert.is(warning?.warning, true);
+      assert.match(present(warning).message, without);
+    }
+    const faults = present(await told(regime, adapter as JsonObject));
+    assert.equal(
+      faults.map(({ path, warning: isWarning }) => [path, isWarning]),
+      adapter['use_dora'] === true ? [[['adapter', 'use_dora'], undefined]] : [],
+    );
   });
 
 test.run();

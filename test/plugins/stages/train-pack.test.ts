@@ -8,10 +8,12 @@ import type { Cell, Digest, RunContext } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
+import { openCase } from '../../science/family-cases.ts';
 import { checkpoint, farthest } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
 import { jsonOf, lossesOf } from './outputs.ts';
 import {
+  assetAt,
   contextOf,
   lookUp,
   modelAsset,
@@ -152,6 +154,21 @@ test('its memory, if every row is as long as it may be', async () => {
     });
   assert.is(await of(tinyCell()), expected(4, 16));
   assert.is(await of(withTrain({ batch_size: 4096, max_length: 50 })), expected(4096, 50));
+
+  // A decoder's logits count too, four times: 67 of each token of an answer.
+  const decoder = await openCase('llama-causal');
+  const causal = await train.pack!.memoryMB!({
+    params: define(
+      tinyCell({
+        model: { source: 'file:/decoder', architecture: 'llama', init: 'pretrained' },
+        head: { type: 'causal-lm', template: '{prompt}' },
+        train: { ...tinyCell().train, batch_size: 512, max_length: 64 },
+      }),
+    ).params,
+    assets: { model: assetAt(decoder.checkpoint, 'decoder') },
+  });
+  const floats = 2 * (12 * 16 + 3 * 23 + 3 * 4 * 64) + 4 * 67;
+  assert.is(causal, Math.ceil((4 * 512 * 64 * floats) / 1048576));
 
   // 23 rows in batches of 400 and 1,000 that an attack appends: all in one batch.
   const dir = await tempFolder();

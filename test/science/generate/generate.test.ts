@@ -1,4 +1,5 @@
 /** Generation against `generate` of transformers (test/golden/families.py), and its sampling. */
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
@@ -6,8 +7,9 @@ import { randomStream } from '../../../src/random/random.ts';
 import { generate, type GenerateOptions } from '../../../src/science/generate/generate.ts';
 import { drawToken } from '../../../src/science/generate/sample.ts';
 import type { TokenRow } from '../../../src/science/model/types.ts';
+import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
-import { caseNames, openCase, openFamily } from '../family-cases.ts';
+import { caseNames, type FamilyCase, openCase, openFamily } from '../family-cases.ts';
 
 const test = suite('generation');
 
@@ -16,34 +18,54 @@ const rowOf = (ids: readonly number[]): TokenRow => ({
   typeIds: new Int32Array(ids.length),
 });
 
+type Generation = NonNullable<FamilyCase['golden']['generation']>;
+
+/** Asserts that each prompt is continued as in the golden file, in batches of each size. */
+async function assertGenerates(
+  own: FamilyCase,
+  { prompts, outputs, eos, max_new_tokens: maxNewTokens }: Generation,
+  batchSizes: readonly number[],
+): Promise<void> {
+  const network = await openFamily(own, 'full', true);
+  try {
+    const before = tf.memory().numTensors;
+    for (const batchSize of batchSizes) {
+      const texts = await generate(network, prompts.map(rowOf), {
+        maxNewTokens,
+        stops: eos,
+        batchSize,
+      });
+      texts.forEach(({ ids, ended }, i) => {
+        const expected = present(outputs[i]),
+          stopped = eos.includes(present(expected.at(-1)));
+        assert.is(ended, stopped, `prompt ${i}`);
+        assert.equal(ids, stopped ? expected.slice(0, -1) : expected, `prompt ${i}`);
+      });
+    }
+    assert.is(tf.memory().numTensors, before);
+  } finally {
+    network.dispose();
+  }
+}
+
 for (const name of caseNames.filter((own) => own.includes('causal')))
   test(`${name}: greedy texts are those of transformers, in batches and one by one`, async () => {
     await useBackend('tensorflow');
     const own = await openCase(name);
-    const { generation } = own.golden;
-    assert.ok(generation);
-    const { prompts, outputs, eos, max_new_tokens: maxNewTokens } = generation;
-    const network = await openFamily(own, 'full', true);
-    try {
-      const before = tf.memory().numTensors;
-      for (const batchSize of [prompts.length, 3, 1]) {
-        const texts = await generate(network, prompts.map(rowOf), {
-          maxNewTokens,
-          stops: eos,
-          batchSize,
-        });
-        texts.forEach(({ ids, ended }, i) => {
-          const expected = outputs[i]!,
-            last = expected.at(-1)!;
-          const stopped = eos.includes(last);
-          assert.is(ended, stopped, `prompt ${i}`);
-          assert.equal(ids, stopped ? expected.slice(0, -1) : expected, `prompt ${i}`);
-        });
-      }
-      assert.is(tf.memory().numTensors, before);
-    } finally {
-      network.dispose();
-    }
+    const generation = present(own.golden.generation);
+    await assertGenerates(own, generation, [generation.prompts.length, 3, 1]);
+  });
+
+/** test/golden/generation.py documents the format. */
+const fifty = JSON.parse(
+  readFileSync(new URL('../../golden/generation.json', import.meta.url), 'utf8'),
+) as Readonly<Record<string, Generation>>;
+
+for (const [name, generation] of Object.entries(fifty))
+  test(`${name}: 50 prompts of unlike length are continued as by transformers`, async () => {
+    await useBackend('tensorflow');
+    assert.is(generation.prompts.length, 50);
+    await assertGenerates(await openCase(name), generation, [50, 7]);
   });
 
 test('sampled texts do not depend on the batch, and differ between seeds', async () => {

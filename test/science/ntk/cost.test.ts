@@ -1,5 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MOST_LOGITS, similarLengths } from '../../../src/science/model/similar-lengths.ts';
+import type { TokenRow } from '../../../src/science/model/types.ts';
 import { cheaper, costs, explicitCost, gramCost } from '../../../src/science/ntk/cost.ts';
 import { sliceWidth } from '../../../src/science/ntk/explicit.ts';
 import { batches, layerBytes, layerGroups } from '../../../src/science/ntk/passes.ts';
@@ -18,6 +20,28 @@ test('batches hold rows of similar length within the token limit', () => {
     [[5, 1, 3, 4, 0, 2]],
   );
   assert.equal(batches(lengths, 1).length, 6);
+});
+
+test('batches hold few rows where their logits are many, and at least one', () => {
+  const half = MOST_LOGITS / 2;
+  assert.equal(
+    batches([5, 5, 5, 9], 1000, [half, half, half, 3 * MOST_LOGITS]).map((rows) => [...rows]),
+    [[0, 1], [2], [3]],
+  );
+  const rows = [3, 7, 7, 5].map((length) => ({
+    ids: new Int32Array(length),
+    typeIds: new Int32Array(length),
+  }));
+  const sizes = (logits?: (row: TokenRow) => number) => [...similarLengths(rows, 3, logits)];
+  assert.equal(sizes(), [[1, 2, 3], [0]]);
+  assert.equal(
+    sizes(({ ids }) => (ids.length * MOST_LOGITS) / 12),
+    [[1], [2, 3], [0]],
+  );
+  assert.equal(
+    sizes(() => 2 * MOST_LOGITS),
+    [[1], [2], [3], [0]],
+  );
 });
 
 test('layer groups fit the memory and hold each layer once, in order', () => {

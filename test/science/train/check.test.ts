@@ -110,9 +110,9 @@ test('a rope scaling that is not implemented is refused', async () => {
     assertOne(
       await problemsOf('llama-causal', {
         head: causal(),
-        config: { rope_parameters: null, [field]: { rope_type: 'yarn', factor: 4 } },
+        config: { rope_parameters: null, [field]: { rope_type: 'longrope', factor: 4 } },
       }),
-      /^model\.source: config\.json: rope scaling of type "yarn" is not implemented/,
+      /^model\.source: config\.json: rope scaling of type "longrope" is not implemented/,
     );
 });
 

@@ -1,0 +1,43 @@
+import type { Forecast, PreflightContext } from '../../../src/api.ts';
+import { findModelDir } from '../../../src/data/model-folder.ts';
+import { readConfig } from '../../../src/science/nn/head.ts';
+import { headWithoutTokens } from '../../../src/science/train/check.ts';
+import { stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
+import { modelSizes, packMemoryMB } from '../../../src/science/train/pack-memory.ts';
+import { assetOf } from '../../../src/stages/files.ts';
+import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { type Params, trainingOf } from './params.ts';
+
+/** Foretells a training's memory, and the operations of a step, where nothing is trained none. */
+export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
+  const { params } = context,
+    training = trainingOf(params);
+  if (training === null) return null;
+  // The classes, and the words of a verbalizer, are too few to count.
+  const family = await loadArchitecture(context, params.architecture),
+    architecture = family.withHead(headWithoutTokens(params.head));
+  const modelDir = await findModelDir(assetOf(context, 'model').path);
+  const config = architecture.parseConfig(await readConfig(modelDir), 2);
+  const shape = {
+    architecture,
+    linears: architecture.linears(config),
+    parameters: architecture.parameters(config),
+  };
+  const { type, ...adapterParams } = params.adapter;
+  const initFrom = context.assets['adapter']?.path;
+  const adapter = await (
+    await loadAdapter(context, type)
+  ).create(adapterParams, { ...shape, ...(initFrom === undefined ? {} : { initFrom }) });
+  const sizes = await modelSizes(modelDir);
+  const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training;
+  const activations = await packMemoryMB(params, modelDir);
+  if (!Number.isFinite(activations)) return null;
+  return {
+    memoryMB: Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) + activations,
+    stepOperations: stepOperations({ shape, adapter }, sizes, {
+      rows: batch * accumulate,
+      length,
+      vocabulary: params.head.type === 'causal-lm' ? sizes.vocabulary : 0,
+    }),
+  };
+}
