@@ -1,12 +1,13 @@
 /**
- * What a region of code computes, recorded operation by operation. Traces that begin alike share
- * their beginning, so a trace finds the program that an earlier one made while it is recorded.
+ * What a region of code computes, recorded operation by operation. Traces share their common
+ * prefixes, so that while a trace is recorded it finds the program that an earlier one made.
  */
 import type { DataId } from '@tensorflow/tfjs-core';
+import type { Precision } from './products.ts';
 import type { Program } from './program.ts';
 import type { AttributeValue, Output } from './rules.ts';
 
-/** What tfjs-node knows of a tensor's data. */
+/** A tensor's data as tfjs-node keeps it. */
 export interface TensorData {
   readonly shape: number[];
   /** TensorFlow's number of the type. */
@@ -38,6 +39,8 @@ export interface Operation {
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
+  /** What it is computed in, if it is a matrix product. */
+  readonly precision: Precision;
 }
 
 function equalValues(a: unknown, b: unknown): boolean {
@@ -77,7 +80,7 @@ function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValu
 /** The type of an input as `Operation.types` has it. */
 const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
 
-/** A beginning of traces: the operations up to this one. */
+/** A prefix of traces: the operations up to this one. */
 export class Point {
   readonly next: Point[] = [];
   /** What was still needed where a trace ended here, and the program for it. */
@@ -135,10 +138,13 @@ export class Trace {
     attributes: readonly AttributeValue[],
     inputs: readonly TensorData[],
     outputs: number,
+    precision: Precision,
   ): void {
     const known = this.#point.next.find(
       ({ operation }) =>
-        operation !== null && this.#equals(operation, name, attributes, inputs, outputs),
+        operation !== null &&
+        operation.precision === precision &&
+        this.#equals(operation, name, attributes, inputs, outputs),
     );
     const point =
       known ??
@@ -148,6 +154,7 @@ export class Trace {
         inputs: inputs.map((data) => this.#reference(data)),
         types: inputs.map(typeOf),
         outputs,
+        precision,
       });
     if (known === undefined) {
       this.#point.next.push(point);
@@ -179,7 +186,7 @@ export class Trace {
     return equalAttributes(known.attributes, attributes);
   }
 
-  /** Says that a tensor is output j of the operation that was added last. */
+  /** Records that a tensor is output j of the operation that was added last. */
   returned(j: number, data: TensorData, dataId: DataId): void {
     const reference = (this.operations.length - 1) * OUTPUTS + j;
     this.#references.set(data, reference);

@@ -275,7 +275,7 @@ export interface AdaptedLayer extends LinearLayer {
 }
 
 /**
- * What the outputs of a row are that kernels are taken of: the logits of the C classes or, in a
+ * The outputs of a row from which kernels are computed: the logits of the C classes or, in a
  * completion task, log p(answer | prompt), a single number.
  */
 export type OutputsOf = 'class logits' | 'log p(answer)';

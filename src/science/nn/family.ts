@@ -1,4 +1,4 @@
-/** Makes an architecture of a family's description: one core for all transformers. */
+/** Makes an architecture from a family's description: one core for all transformers. */
 import { UserFault } from '../../api.ts';
 import { BERT } from '../../families/bert-like.ts';
 import type { ConfigFields, Family, HeadNames, Transformer } from '../../families/description.ts';

@@ -19,7 +19,7 @@ import type {
   TokenRow,
 } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
-import { matmul } from '../tensor/matmul.ts';
+import { rowSums } from '../tensor/matmul.ts';
 import { activationNamed } from './activation.ts';
 import { dropout } from './dropout.ts';
 import { allTokens } from './layout.ts';
@@ -53,8 +53,8 @@ function meanOfRows(x: Tensor2D, { batch, example }: TokenMap): Tensor2D {
   });
   const shares = tf.tensor2d(values, [batch, example.length]); // (B, Q)
   return differentiable([x], {
-    forward: () => ({ value: matmul(shares, x), saved: [shares] }),
-    backward: (dy, [share]) => [matmul(share, dy, true, false)],
+    forward: () => ({ value: rowSums(shares, x), saved: [shares] }),
+    backward: (dy, [share]) => [rowSums(share, dy, true)],
   });
 }
 

@@ -168,7 +168,7 @@ export function ownWidths(
   return widths;
 }
 
-/** The terms of a layer's kernel over the adapter's own parameters; none where it has none. */
+/** The terms of a layer's kernel over the adapter's own parameters; empty if there are none. */
 export function ownTerms(
   { lora, vera }: AdaptedLayer,
   tokens: LayerTokens,

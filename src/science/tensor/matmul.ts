@@ -1,6 +1,7 @@
 /** Products of two matrices, without a gradient: for use inside operations that bring their own. */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { inFloat32 } from '../../compute/compiled/compiled.ts';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
 
 /** The rows and the least number of weights for which the batched kernel is faster. */
@@ -41,3 +42,10 @@ export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = fa
     1,
   )[0] as Tensor2D;
 }
+
+/**
+ * Weighted sums of the rows of x, computed as a product, but in float32 in every training, as other
+ * sums are. shares: (m, n), x: (n, w) → (m, w); with `transpose`, shares: (n, m).
+ */
+export const rowSums = (shares: Tensor, x: Tensor, transpose = false): Tensor2D =>
+  inFloat32(() => matmul(shares, x, transpose));
