@@ -39,6 +39,9 @@ export function pairKernel({ between, originals, poisoned }: PairTraces): PairKe
   return { raw, cosine };
 }
 
+const isFinite = ({ between, originals, poisoned }: PairTraces): boolean =>
+  [between, originals, poisoned].every((values) => values.every(Number.isFinite));
+
 const emptyTraces = (pairs: number): PairTraces => ({
   between: new Float64Array(pairs),
   originals: new Float64Array(pairs),
@@ -108,7 +111,7 @@ export async function pairKernels(
     options,
   );
   for (const traces of [full, ...(lora === null ? [] : [lora])])
-    if (!Object.values(traces).every((values) => values.every(Number.isFinite)))
+    if (!isFinite(traces))
       throw new UserFault(
         'The kernel between the rows and their poisoned versions is not finite.',
         "The training diverged: look at the model's loss.",

@@ -63,15 +63,15 @@ test('layers beyond the limit of memory are left to the adapter', async () => {
     network.adapter.targets.includes(name),
   );
   const { in: n, out: m } = present(first);
-  const { weights, dispose } = mergedWeights(
+  const merged = mergedWeights(
     network.adapter,
     network.linears,
     (name) => network.frozen(name),
     4 * n * m,
   );
-  assert.equal([...weights.keys()], [present(first).name]);
-  assert.is(weights.has(present(second).name), false);
-  dispose();
+  assert.equal([...merged.weights.keys()], [present(first).name]);
+  assert.is(merged.weights.has(present(second).name), false);
+  merged.dispose();
   network.dispose();
 });
 
