@@ -13,6 +13,7 @@ import {
   LONGEST_TEXT,
   MOST_STAGES,
   numberOf,
+  placeOf,
   plannedStages,
   progressOf,
   textOf,
@@ -30,20 +31,24 @@ interface Stages {
   readonly left: () => number;
   readonly start: (event: JsonObject) => void;
   readonly end: (event: JsonObject) => void;
-  /** Takes the content of progress.json. */
+  /** Takes `stages` of progress.json. */
   readonly progress: (found: unknown) => void;
+  /** Takes `places` of progress.json. */
+  readonly places: (found: unknown) => void;
   /** Returns the stages whose status has changed since the last call, as indexes. */
   readonly takeChanged: () => number[];
 }
 
 export interface RunRecord extends Pick<
   Stages,
-  'stages' | 'indexOf' | 'left' | 'progress' | 'takeChanged'
+  'stages' | 'indexOf' | 'left' | 'progress' | 'places' | 'takeChanged'
 > {
   readonly plan: RunPlan | null;
   readonly notes: readonly Note[];
   readonly spec: string;
   readonly process: Partial<Process>;
+  /** What the heartbeat says of a process on another machine; null if it can't be told yet. */
+  pulse: 'beating' | 'silent' | null;
   readonly created: number | null;
   readonly heard: number | null;
   readonly end: { readonly interrupted: boolean; readonly seconds: number | null } | null;
@@ -97,6 +102,7 @@ function createStages(plan: RunPlan | null): Stages {
       stage.since = timeOf(event['time']);
       stage.attempts++;
       stage.progress = null;
+      stage.place = null;
       stage.failure = null;
       stage.by = null;
     },
@@ -109,6 +115,7 @@ function createStages(plan: RunPlan | null): Stages {
       stage.seconds = numberOf(event['seconds']);
       stage.key = typeof event['key'] === 'string' ? event['key'] : null;
       stage.progress = null;
+      stage.place = null;
       stage.by = textOf(event['by']);
       stage.failure = state === 'failed' ? failureOf(event) : null;
     },
@@ -121,6 +128,18 @@ function createStages(plan: RunPlan | null): Stages {
         if (stage?.state !== 'running' || progress === null) continue;
         if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) continue;
         stage.progress = progress;
+        changed.add(index);
+      }
+    },
+    places(found) {
+      if (typeof found !== 'object' || found === null) return;
+      for (const [id, value] of Object.entries(found)) {
+        const index = indexes.get(id) ?? -1;
+        const stage = stages[index];
+        const place = placeOf(value);
+        if (stage?.state !== 'running' || place === null) continue;
+        if (JSON.stringify(place) === JSON.stringify(stage.place)) continue;
+        stage.place = place;
         changed.add(index);
       }
     },
@@ -148,6 +167,7 @@ export function createRecord(plan: RunPlan | null): RunRecord {
     notes,
     spec: '',
     process: {},
+    pulse: null,
     created: null,
     heard: null,
     end: null,
