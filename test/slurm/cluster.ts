@@ -1,6 +1,6 @@
 /** A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are installed. */
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,8 @@ export interface Cluster {
   readonly dir: string;
   /** The environment of Slurm's commands. */
   readonly env: Readonly<Record<string, string>>;
+  /** Whether jobs are held to their memory, by cgroups. */
+  readonly limitsMemory: boolean;
   /** Runs one of Slurm's commands; returns what it prints. */
   slurm(program: string, ...args: readonly string[]): Promise<string>;
   /** The states of all jobs whose name begins with `dosimeter-KIND-`, by name and index. */
@@ -48,6 +50,7 @@ export function startCluster(): Cluster {
   return {
     dir,
     env: ours,
+    limitsMemory: readFileSync(path.join(dir, 'cgroup.conf'), 'utf8').includes('RAMSpace=yes'),
     slurm,
     async jobs(kind) {
       const lines = (await slurm('squeue', '-h', '-r', '-t', 'all', '-o', '%j/%K %T')).split('\n');

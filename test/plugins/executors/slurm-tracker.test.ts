@@ -1,10 +1,10 @@
 /** What the Slurm executor concludes from what Slurm says, by a scripted Slurm and clock. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Job, JobResult, ScheduledTask } from '../../../src/api.ts';
+import type { Job, JobResult, Place, ScheduledTask } from '../../../src/api.ts';
 import { execTask } from '../../../src/engine/exec-task.ts';
 import type { SlurmClient } from '../../../src/slurm/client.ts';
 import type { Row } from '../../../src/slurm/parse.ts';
@@ -45,6 +45,8 @@ interface Scene {
   results: JobResult[];
   cancelled: (readonly [string, readonly string[]])[];
   excluded: Set<string>;
+  /** Where the stage was told that its job is. */
+  places: (Place | string)[];
   tracker: Tracker;
   work: Work;
 }
@@ -81,6 +83,7 @@ test.before.each((scene) => {
     results: [],
     cancelled: [],
     excluded: new Set(),
+    places: [],
   });
   const client: SlurmClient = {
     submit: () => Promise.reject(new Error('not here')),
@@ -98,14 +101,22 @@ test.before.each((scene) => {
   scene.tracker = new Tracker({
     spool,
     client,
-    profile: parseProfile('poll: 1s\nmax_requeues: 2', 'slurm.yaml'),
+    profile: parseProfile(
+      'poll: 1s\nmax_requeues: 2\nkinds: { eats: { memory_retries: 1 } }',
+      'slurm.yaml',
+    ),
     excluded: scene.excluded,
     note: (message) => scene.notes.push(message),
     again: (work) => scene.again.push(work),
     settled: (_, result) => scene.results.push(result),
     now: () => scene.now,
   });
-  const hooks = { onOutput: () => undefined, onLog: () => undefined, onProgress: () => undefined };
+  const hooks = {
+    onOutput: () => undefined,
+    onLog: () => undefined,
+    onProgress: () => undefined,
+    onPlace: (place: Place) => scene.places.push(place),
+  };
   scene.work = newWork('train', [
     { job, key: KEY, hooks, signal: new AbortController().signal, settle: () => undefined },
   ]);
@@ -209,6 +220,50 @@ test('a time limit asks for more time, a lack of memory fails', async (scene) =>
   await poll(scene, 2);
   const [result] = scene.results;
   assert.match(result?.type === 'fault' ? (result.hint ?? '') : '', /memory_mb/);
+});
+
+test('what Slurm has killed for its memory may have more, as often as the profile says', async (scene) => {
+  const { spool } = scene;
+  const killed = { type: 'exit', code: null, signal: 'SIGKILL' };
+  const member = [...scene.work.members];
+  scene.tracker.remove(scene.work);
+  const eats = newWork('eats', member);
+  for (const more of [1, 1]) {
+    eats.task = newTask(spool, { submission: NAME, task: 0 }, '7', [KEY]);
+    scene.tracker.add(eats);
+    // The task outlived its worker for a moment, and wrote how that ended.
+    mkdirSync(spool.stageDir(KEY), { recursive: true });
+    writeFileSync(path.join(spool.stageDir(KEY), 'result.json'), JSON.stringify(killed));
+    scene.queue = [row('OUT_OF_MEMORY')];
+    await poll(scene, 2);
+    assert.is(eats.more, more);
+  }
+  assert.is(scene.again.length, 1);
+  assert.match(scene.notes[0] ?? '', /^Slurm job 7 ran out of memory and gets twice as much; its/);
+  const [result] = scene.results;
+  assert.is(result?.type === 'fault' && result.message, 'Slurm job 7 ran out of memory');
+  assert.is(scene.results.length, 1);
+});
+
+test('a process killed when Slurm cut its job off is not to blame', async (scene) => {
+  const result = path.join(scene.spool.stageDir(KEY), 'result.json');
+  writeFileSync(result, JSON.stringify({ type: 'exit', code: null, signal: 'SIGKILL' }));
+  scene.queue = [row('TIMEOUT')];
+  await poll(scene, 2);
+  assert.equal(scene.results, []);
+  assert.is(scene.again.length, 1);
+  assert.not(existsSync(result), 'the next job would take it for its own');
+});
+
+test('stages are told where their job is, whenever that changes', async (scene) => {
+  scene.queue = [row('PENDING', { reason: 'Resources', nodes: '' })];
+  await poll(scene, 3);
+  scene.queue = [row('RUNNING', { id: '7_0', nodes: 'n2' })];
+  await poll(scene, 3);
+  assert.equal(scene.places, [
+    { job: 'Slurm job 7', node: null, waits: 'Resources' },
+    { job: 'Slurm job 7_0', node: 'n2', waits: null },
+  ]);
 });
 
 test('a job that ended without a result fails with where to look; a bad node is left out', async (scene) => {
