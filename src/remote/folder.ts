@@ -1,6 +1,15 @@
 /** A remote that is a folder, such as one on a network file system or a disk that travels. */
 import { randomUUID } from 'node:crypto';
-import { createReadStream, fstatSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  createReadStream,
+  fstatSync,
+  lstatSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { makeFolder } from '../store/folders.ts';
@@ -12,6 +21,8 @@ import { RemoteFault } from './objects.ts';
 
 /** The age at which what a killed sender left is removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
+
+const LISTING = { recursive: true, withFileTypes: true } as const;
 
 export function folderObjects(root: string, uri: string): Objects {
   const fileOf = (name: string): string => pathInside(root, name, 'an object');
@@ -80,6 +91,20 @@ export function folderObjects(root: string, uri: string): Objects {
         rmSync(draft, { force: true });
         throw fault(error, name);
       }
+    },
+    async *list(folder) {
+      const at = `v1/${folder}`;
+      const found = await asked(at, () => readdirSync(fileOf(at), LISTING));
+      for (const file of found ?? []) {
+        if (!file.isFile()) continue;
+        const full = path.join(file.parentPath, file.name);
+        const stat = lstatSync(full, { throwIfNoEntry: false });
+        const name = path.relative(root, full).split(path.sep).join('/');
+        if (stat) yield { name, size: stat.size, modified: stat.mtimeMs };
+      }
+    },
+    async remove(name) {
+      await asked(name, () => unlinkSync(fileOf(name)));
     },
   };
 }

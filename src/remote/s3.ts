@@ -102,6 +102,28 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
         throw thrown === null ? fault(error) : thrown.error;
       }
     },
+    async *list(folder) {
+      const start = keyOf('');
+      try {
+        for await (const page of s3.paginateListObjectsV2(
+          { client },
+          { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) },
+        ))
+          for (const { Key: key = '', Size: size = 0, LastModified: modified } of page.Contents ??
+            [])
+            if (key.startsWith(start) && modified !== undefined)
+              yield { name: key.slice(start.length), size, modified: modified.getTime() };
+      } catch (error) {
+        throw fault(error);
+      }
+    },
+    async remove(name) {
+      try {
+        await client.send(new s3.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) }));
+      } catch (error) {
+        throw fault(error);
+      }
+    },
   };
 }
 
@@ -192,7 +214,8 @@ function s3Fault(error: unknown, uri: string, bucket: string): unknown {
   if (status === 403 || name === 'AccessDenied')
     return new RemoteFault(
       `${uri} refuses access (${said})`,
-      'the credentials need s3:GetObject and s3:ListBucket, to push also s3:PutObject',
+      'the credentials need s3:GetObject and s3:ListBucket, to push also s3:PutObject and ' +
+        's3:DeleteObject',
     );
   if (/Region is missing/.test(message))
     return new RemoteFault(`${uri}: no region is given`, 'set AWS_REGION');
