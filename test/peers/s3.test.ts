@@ -90,6 +90,31 @@ test('an entry goes to the bucket and comes back, a large file in parts', async 
   assert.equal(found.entry.manifest, entry.manifest);
 });
 
+test('gc of a bucket removes what no entry needs, and leaves other prefixes alone', async ({
+  client,
+  stores,
+}) => {
+  const objects = await objectsAt(`s3://${BUCKET}/gc`);
+  const from = stores.open('from'),
+    to = stores.open('to');
+  const entry = await putEntry(from, { 'model.bin': 'kept'.repeat(1000) }, 77);
+  await pushEntries(objects, from, [entry.key], false);
+  const orphan = blobObject('e'.repeat(64)),
+    other = 'other/file';
+  for (const Key of [`gc/${orphan}`, other])
+    await client.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'left' }));
+  const options = { maxBytes: null, graceMs: 3600_000, dryRun: false };
+  assert.is((await sweepRemote(objects, options)).young, 1);
+  assert.is(await objects.sizeOf(orphan), 4);
+  await sleep(1_100); // S3 tells whole seconds
+  const swept = await sweepRemote(objects, { ...options, graceMs: 0 });
+  assert.equal([swept.objects, swept.bytes], [1, 4]);
+  assert.is(await objects.sizeOf(orphan), null);
+  const elsewhere = await objectsAt(`s3://${BUCKET}`);
+  assert.is(await elsewhere.sizeOf(other), 4);
+  assert.is((await receiveEntry(objects, to, entry.key, VOLATILE)).state, 'received');
+});
+
 test('an object is read from an offset, and an absent one is none', async ({ objects }) => {
   await objects.write('v1/object', 20 * MB, bytesOf(MB, 20));
   assert.is(await objects.sizeOf('v1/object'), 20 * MB);
@@ -182,31 +207,6 @@ test('a server that dies in the middle of a transfer is a fault, and nothing sta
   };
   await rejects(receiveEntry(dying, to, entry.key, VOLATILE), new RegExp(`^${URI}: `));
   assert.equal(to.keys(), []);
-});
-
-test('gc of a bucket removes what no entry needs, and leaves other prefixes alone', async ({
-  client,
-  stores,
-}) => {
-  const objects = await objectsAt(`s3://${BUCKET}/gc`);
-  const from = stores.open('from'),
-    to = stores.open('to');
-  const entry = await putEntry(from, { 'model.bin': 'kept'.repeat(1000) }, 77);
-  await pushEntries(objects, from, [entry.key], false);
-  const orphan = blobObject('e'.repeat(64)),
-    other = 'other/file';
-  for (const Key of [`gc/${orphan}`, other])
-    await client.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'left' }));
-  const options = { maxBytes: null, graceMs: 3600_000, dryRun: false };
-  assert.is((await sweepRemote(objects, options)).young, 1);
-  assert.is(await objects.sizeOf(orphan), 4);
-  await sleep(1_100); // S3 tells whole seconds
-  const swept = await sweepRemote(objects, { ...options, graceMs: 0 });
-  assert.equal([swept.objects, swept.bytes], [1, 4]);
-  assert.is(await objects.sizeOf(orphan), null);
-  const elsewhere = await objectsAt(`s3://${BUCKET}`);
-  assert.is(await elsewhere.sizeOf(other), 4);
-  assert.is((await receiveEntry(objects, to, entry.key, VOLATILE)).state, 'received');
 });
 
 test.run();
