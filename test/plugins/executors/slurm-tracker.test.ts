@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Job, JobResult, Place, ScheduledTask } from '../../../src/api.ts';
@@ -318,6 +319,46 @@ export default { kind: 'stage', name: 'train', run: async ({ outDir }) => {
   assert.match(printed.join(''), /another task is performing it; waiting/);
   const result = present(spool.result(KEY));
   assert.equal(result.type === 'done' && result.files.map((file) => file.path), ['a.txt']);
+});
+
+test('a SIGTERM to every process of a task lets its stage save its state', async ({
+  root,
+  spool,
+}) => {
+  const module = path.join(root, 'stage.mjs'),
+    pidFile = path.join(root, 'pid');
+  writeFileSync(
+    module,
+    `import { mkdirSync, writeFileSync } from 'node:fs';
+export default { kind: 'stage', name: 'train', run: async ({ resumeDir, signal }) => {
+  writeFileSync(${JSON.stringify(pidFile)}, String(process.pid));
+  while (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 10));
+  mkdirSync(resumeDir, { recursive: true });
+  writeFileSync(resumeDir + '/state', 'half');
+  throw new Error('stopped');
+} };`,
+  );
+  const resumeDir = path.join(root, 'resume');
+  const dir = spool.stageDir(KEY);
+  const task: ScheduledTask = {
+    members: [{ job: { ...job, resumeDir, stage: { ...job.stage, module } }, dir }],
+    leases: path.join(root, 'leases'),
+    events: path.join(root, 'events'),
+    graceSeconds: 10,
+  };
+  writeFileSync(path.join(root, 'task.json'), JSON.stringify(task));
+  const stop = new AbortController();
+  const ended = execTask(path.join(root, 'task.json'), {
+    print: () => undefined,
+    signal: stop.signal,
+  });
+  while (!existsSync(pidFile) || readFileSync(pidFile, 'utf8') === '') await sleep(10);
+  process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGTERM'); // its worker is signalled first
+  await sleep(200);
+  stop.abort();
+  assert.is(await ended, 'saved');
+  assert.is(readFileSync(path.join(resumeDir, 'state'), 'utf8'), 'half');
+  assert.not(existsSync(path.join(dir, 'result.json')), 'it has neither failed nor finished');
 });
 
 test.run();
