@@ -1,5 +1,6 @@
 /** A remote that is a folder, such as one on a network file system or a disk that travels. */
 import { randomUUID } from 'node:crypto';
+import type { Dirent } from 'node:fs';
 import {
   createReadStream,
   fstatSync,
@@ -16,7 +17,7 @@ import { makeFolder } from '../store/folders.ts';
 import { openRegular } from '../store/regular.ts';
 import { readdirOr } from '../store/sweep.ts';
 import { pathInside } from '../untrusted/path.ts';
-import type { Objects } from './objects.ts';
+import type { Listed, Objects } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
 /** The age at which what a killed sender left is removed. */
@@ -94,14 +95,7 @@ export function folderObjects(root: string, uri: string): Objects {
     },
     async *list(folder) {
       const at = `v1/${folder}`;
-      const found = await asked(at, () => readdirSync(fileOf(at), LISTING));
-      for (const file of found ?? []) {
-        if (!file.isFile()) continue;
-        const full = path.join(file.parentPath, file.name);
-        const stat = lstatSync(full, { throwIfNoEntry: false });
-        const name = path.relative(root, full).split(path.sep).join('/');
-        if (stat) yield { name, size: stat.size, modified: stat.mtimeMs };
-      }
+      yield* listed(root, (await asked(at, () => readdirSync(fileOf(at), LISTING))) ?? []);
     },
     async remove(name) {
       await asked(name, () => unlinkSync(fileOf(name)));
@@ -118,6 +112,16 @@ async function* told(
     for await (const chunk of stream) yield chunk as Uint8Array;
   } catch (error) {
     throw fault(error);
+  }
+}
+
+function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
+  for (const file of found) {
+    if (!file.isFile()) continue;
+    const full = path.join(file.parentPath, file.name);
+    const stat = lstatSync(full, { throwIfNoEntry: false });
+    const name = path.relative(root, full).split(path.sep).join('/');
+    if (stat) yield { name, size: stat.size, modified: stat.mtimeMs };
   }
 }
 

@@ -9,7 +9,7 @@ import type { S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import type * as libStorage from '@aws-sdk/lib-storage';
 import { UserFault } from '../api.ts';
 import { limitOf, MB } from '../untrusted/limits.ts';
-import type { Objects } from './objects.ts';
+import type { Listed, Objects } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
 const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
@@ -103,16 +103,8 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
       }
     },
     async *list(folder) {
-      const start = keyOf('');
       try {
-        for await (const page of s3.paginateListObjectsV2(
-          { client },
-          { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) },
-        ))
-          for (const { Key: key = '', Size: size = 0, LastModified: modified } of page.Contents ??
-            [])
-            if (key.startsWith(start) && modified !== undefined)
-              yield { name: key.slice(start.length), size, modified: modified.getTime() };
+        yield* listed(client, s3, { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) }, keyOf(''));
       } catch (error) {
         throw fault(error);
       }
@@ -164,6 +156,19 @@ async function sizeOf(client: S3Client, s3: Sdk, bucket: string, key: string) {
     if (isAbsent(error)) return null;
     throw error;
   }
+}
+
+/** @param start what all keys of the remote begin with, which is no part of objects' names */
+async function* listed(
+  client: S3Client,
+  s3: Sdk,
+  asked: { readonly Bucket: string; readonly Prefix: string },
+  start: string,
+): AsyncGenerator<Listed> {
+  for await (const { Contents: found = [] } of s3.paginateListObjectsV2({ client }, asked))
+    for (const { Key: key = '', Size: size = 0, LastModified: modified } of found)
+      if (key.startsWith(start) && modified !== undefined)
+        yield { name: key.slice(start.length), size, modified: modified.getTime() };
 }
 
 const isAbsent = (error: unknown): boolean =>

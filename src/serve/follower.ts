@@ -94,12 +94,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
     shown.record.progress(found?.['stages']);
     shown.record.places(found?.['places']);
   };
-  const pulse = createPulse();
-  const readBeat = async (): Promise<void> => {
-    const { end, process } = shown.record;
-    if (end !== null || processState(process) !== 'unknown') return;
-    shown.record.pulse = pulse.look(await readInside(inside(BEAT_FILE), BEAT_BYTES));
-  };
+  const readBeat = beatReader(inside(BEAT_FILE));
   const watching = watchFolders({
     dirs: [path.join(runs, id)],
     onFault,
@@ -108,7 +103,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       await readPlan();
       await tail.read();
       await readProgress();
-      await readBeat();
+      await readBeat(shown.record);
       const event = shown.publish();
       if (event !== null) for (const listener of listeners) listener(event);
     },
@@ -132,5 +127,14 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       watching.close();
       listeners.clear();
     },
+  };
+}
+
+/** Returns a function that notes in a record what the heartbeat of another machine's run says. */
+function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
+  const pulse = createPulse();
+  return async (record) => {
+    if (record.end !== null || processState(record.process) !== 'unknown') return;
+    record.pulse = pulse.look(await readInside(file, BEAT_BYTES));
   };
 }

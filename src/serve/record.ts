@@ -119,34 +119,47 @@ function createStages(plan: RunPlan | null): Stages {
       stage.by = textOf(event['by']);
       stage.failure = state === 'failed' ? failureOf(event) : null;
     },
-    progress(found) {
-      if (typeof found !== 'object' || found === null) return;
-      for (const [id, value] of Object.entries(found)) {
-        const index = indexes.get(id) ?? -1;
-        const stage = stages[index];
-        const progress = progressOf(value);
-        if (stage?.state !== 'running' || progress === null) continue;
-        if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) continue;
-        stage.progress = progress;
-        changed.add(index);
-      }
-    },
-    places(found) {
-      if (typeof found !== 'object' || found === null) return;
-      for (const [id, value] of Object.entries(found)) {
-        const index = indexes.get(id) ?? -1;
-        const stage = stages[index];
-        const place = placeOf(value);
-        if (stage?.state !== 'running' || place === null) continue;
-        if (JSON.stringify(place) === JSON.stringify(stage.place)) continue;
-        stage.place = place;
-        changed.add(index);
-      }
-    },
+    ...createMarks(stages, indexes, changed),
     takeChanged() {
       const taken = [...changed];
       changed.clear();
       return taken;
+    },
+  };
+}
+
+/** Takes what progress.json says of the stages that are running. */
+function createMarks(
+  stages: readonly StageRecord[],
+  indexes: ReadonlyMap<string, number>,
+  changed: Set<number>,
+): Pick<Stages, 'progress' | 'places'> {
+  /** Calls `mark` for each running stage that is named. It returns whether it changed the stage. */
+  const markAll = (found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void => {
+    if (typeof found !== 'object' || found === null) return;
+    for (const [id, value] of Object.entries(found)) {
+      const index = indexes.get(id) ?? -1;
+      const stage = stages[index];
+      if (stage?.state === 'running' && mark(stage, value)) changed.add(index);
+    }
+  };
+  return {
+    progress(found) {
+      markAll(found, (stage, value) => {
+        const progress = progressOf(value);
+        if (progress === null) return false;
+        if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
+        stage.progress = progress;
+        return true;
+      });
+    },
+    places(found) {
+      markAll(found, (stage, value) => {
+        const place = placeOf(value);
+        if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
+        stage.place = place;
+        return true;
+      });
     },
   };
 }

@@ -24,7 +24,10 @@ export interface Cluster {
   start(): void;
 }
 
-/** Two nodes with 16 declared cores each, and no accounting. */
+/**
+ * Two nodes with 16 declared cores each, no accounting, and a partition `urgent` whose jobs preempt
+ * those of the usual one.
+ */
 export function startCluster(): Cluster {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
   chmodSync(dir, 0o755);
