@@ -27,6 +27,7 @@ import { Spool } from '../../../src/slurm/spool.ts';
 import { batchesOf, submitBatch } from '../../../src/slurm/submit.ts';
 import { newWork } from '../../../src/slurm/work.ts';
 import { present } from '../../rig/present.ts';
+import { times } from '../../rig/times.ts';
 
 interface Scene {
   root: string;
@@ -96,7 +97,7 @@ function nothingDone(root: string): void {
   }
 }
 
-const RUNS = { numRuns: 40 };
+const RUNS = { numRuns: times(15, 200) };
 
 /** Profiles that are accepted: whatever a setting takes of what is tried. */
 const accepted = (text: string): Profile | null => {
@@ -188,6 +189,7 @@ test('a stage reaches its job as it is, whatever its strings, its kind and its p
 
 test('a value of the profile is one argument of sbatch, or is refused', async ({ root, env }) => {
   const client = createClient({ env, callSeconds: 30, log: () => undefined });
+  const profiles = times(40, 400);
   let taken = 0;
   const sound = fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]{0,20}$/);
   await fc.assert(
@@ -220,9 +222,9 @@ test('a value of the profile is one argument of sbatch, or is refused', async ({
         assert.is(args.filter((one) => one === `--nice=${option}`).length, 1);
       },
     ),
-    { numRuns: 80 },
+    { numRuns: profiles },
   );
-  assert.ok(taken > 10, `${taken} of 80 profiles were sound`);
+  assert.ok(taken > profiles / 10, `${taken} of ${profiles} profiles were sound`);
   nothingDone(root);
 });
 
