@@ -24,6 +24,11 @@ export interface TrainJob {
   readonly threads: number;
   /** Whether our side compiles its steps, as `dosimeter run` does without `--no-compile`. */
   readonly compile: boolean;
+  /**
+   * If set, products are computed in bfloat16: on our side as under `train.precision: bf16`, on the
+   * peer's under torch.autocast.
+   */
+  readonly precision?: 'bf16';
   readonly batch_size: number;
   readonly learning_rate: number;
   /**

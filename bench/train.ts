@@ -12,6 +12,7 @@ import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { type Claim, makeClaim, median } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
 import { benchDir, buildOwn, openPlayer, peerPython, type Player } from './processes.ts';
+import { bf16Claims } from './train-bf16.ts';
 import {
   type CellPlan,
   cellRows,
@@ -40,9 +41,9 @@ const cases: readonly Case[] = [
   { mode: 'lora', batch: 8, threads: 1, backend: 'wasm' },
 ];
 
-const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
+export const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
 /** Two ranks, two variances, two poison rates, each with its own seed. */
-const grid: readonly CellPlan[] = [0, 0.1]
+export const grid: readonly CellPlan[] = [0, 0.1]
   .flatMap((poison) =>
     [4, 16].flatMap((rank) =>
       ['1/(3d)', '1/d'].map((variance): CellPlan => ({
@@ -56,7 +57,7 @@ const grid: readonly CellPlan[] = [0, 0.1]
   )
   .map((plan, seed) => ({ ...plan, seed }));
 
-type Side = readonly Player<TrainTurn, TrainResult>[];
+export type Side = readonly Player<TrainTurn, TrainResult>[];
 
 /** The environment of a worker of `dosimeter run`. */
 const ownEnv = ({ threads, compile }: TrainJob): Record<string, string> => ({
@@ -67,7 +68,7 @@ const ownEnv = ({ threads, compile }: TrainJob): Record<string, string> => ({
   MALLOC_ARENA_MAX: '1',
   TF_CPP_MIN_LOG_LEVEL: '1',
 });
-const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
+export const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
   const script = await buildOwn('train.ts');
   return Promise.all(
     jobs.map((job) =>
@@ -75,7 +76,7 @@ const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
     ),
   );
 };
-const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
+export const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
   const python = peerPython();
   return Promise.all(
     jobs.map((job) =>
@@ -86,7 +87,7 @@ const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
   );
 };
 
-interface Outcome {
+export interface Outcome {
   /** Median over the turns. */
   readonly rate: number;
   readonly results: readonly TrainResult[];
@@ -96,7 +97,7 @@ interface Outcome {
  * The sides take turns, so that a drift of the machine's speed affects all alike; the processes of
  * one side work at the same time.
  */
-async function contest(
+export async function contest(
   sides: readonly Side[],
   { rounds }: TrainJob,
   examples: number,
@@ -181,7 +182,7 @@ function peakClaims(
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-interface Inputs {
+export interface Inputs {
   readonly base: Pick<TrainJob, 'model' | 'texts' | 'head' | 'warmup' | 'rounds'>;
   /** @param shuffled by the cell's own seed; otherwise the rows are in file order */
   readonly cell: (plan: CellPlan, shuffled: boolean) => Promise<TrainCell>;
@@ -367,6 +368,7 @@ export async function* bench({
   try {
     yield* await gridClaims(inputs, quick);
     for (const one of cases) yield* await soloClaims(one, inputs, quick);
+    yield* bf16Claims(inputs, quick);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -170,6 +170,7 @@ const settings: TrainSettings = {
   shuffle: false,
   dropout: 0,
   seed: 0,
+  ...(job.precision === undefined ? {} : { precision: job.precision }),
 };
 if (job.mode === 'evaluate') {
   const rows = rowsOf(job.cells[0]!);

@@ -97,8 +97,13 @@ export interface ExperimentFacts {
  */
 export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
   RunContext<P>,
-  'params' | 'assets' | 'plugin'
+  'params' | 'assets' | 'plugin' | 'backend'
 > {
+  /**
+   * Whether the stage will run on this machine. Absent if that is not known, as in a plan for no
+   * particular executor.
+   */
+  readonly runsHere?: boolean;
   readonly upstream?: {
     readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
       /** The folder of its output; null if it is not in the store yet. */

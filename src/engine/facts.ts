@@ -5,7 +5,7 @@ import type { PackLimits } from '../execute/packer.ts';
 import { foreseePacks } from '../execute/packer.ts';
 import { type Metrics, readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
-import type { PlannedStage } from '../plan/types.ts';
+import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import type { CellMetrics, ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
@@ -85,10 +85,16 @@ export interface Results extends Omit<Metrics, 'cells'> {
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
-  const evaluated = evaluateParams(plan);
+  const evaluated = evaluateParams(plan),
+    bf16 = bf16Kinds(plan);
   return {
     rows: collectResults(
-      cells.map((cell, i) => ({ ...cell, ...scorerOf(evaluated[i]), ...tasksOf(evaluated[i]) })),
+      cells.map((cell, i) => ({
+        ...cell,
+        ...scorerOf(evaluated[i]),
+        ...tasksOf(evaluated[i]),
+        bf16: bf16[i] ?? new Set(),
+      })),
     ),
     ...rest,
   };
@@ -118,6 +124,27 @@ function taskIn(task: Json): readonly TaskFacts[] {
   return typeof dataset === 'string' && Array.isArray(metrics)
     ? [{ dataset, metrics: metrics.map(String) }]
     : [];
+}
+
+/** Returns, for each cell, the stages that are, or read, a stage with products in bfloat16. */
+function bf16Kinds(plan: Prepared['plan']): readonly ReadonlySet<string>[] {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const known = new Map<string, boolean>();
+  const depends = (id: StageId): boolean => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const stage = byId.get(id);
+    const own =
+      stage !== undefined &&
+      (stage.descriptor.precision?.(stage.params) === 'bf16' ||
+        Object.values(stage.inputs).some(depends));
+    known.set(id, own);
+    return own;
+  };
+  return plan.cellStages.map(
+    ({ stages }) =>
+      new Set(Object.entries(stages).flatMap(([kind, id]) => (depends(id) ? [kind] : []))),
+  );
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

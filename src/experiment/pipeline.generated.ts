@@ -429,6 +429,10 @@ export interface TrainSpec {
    */
   shuffle?: boolean;
   /**
+   * What the matrix products of a training step are computed in. `bf16`: forward and backward, both factors and the result are rounded to bfloat16 (8 bits of significand), and sums are in float32; weights, norms, softmax, loss and optimiser stay in float32, as do all evaluations and kernels. Needs TensorFlow and a processor with avx512_bf16 or amx_bf16.
+   */
+  precision?: "float32" | "bf16";
+  /**
    * The dropout rate of the model in training, in place of the one in config.json.
    */
   dropout?: number;

@@ -108,7 +108,7 @@ function rowFault(row: unknown, classes: readonly string[]): string {
   if (taskOf(classes) === 'completion') {
     if (typeof answer !== 'string') return 'a row without an answer';
     if (context !== undefined && !isContext(context))
-      return 'a row whose `context` is no list of messages';
+      return 'a row whose `context` is not a list of messages';
     return label === 0 ? '' : 'a row with a label, but there are no classes';
   }
   if (answer !== undefined || context !== undefined) return 'a row with an answer or a context';

@@ -18,6 +18,10 @@ export interface ResultRow {
    * numbers that a scorer makes.
    */
   readonly scorer?: JsonObject;
+  /**
+   * `bf16` if the number depends on a training whose matrix products were computed in bfloat16.
+   */
+  readonly precision?: 'bf16';
   /** The named data set that is scored by this metric. */
   readonly task?: string;
 }
@@ -30,6 +34,8 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   /** The scorer of a completion task with a trigger. */
   readonly scorer?: JsonObject;
+  /** The stages whose numbers depend on products in bfloat16. Default: none. */
+  readonly bf16?: ReadonlySet<string>;
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[];
 }
@@ -42,7 +48,7 @@ const SCORED = /^(?:test_)?(asr|trigger_rate|false_trigger_rate)/;
  * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics, scorer, tasks }) =>
+  return cells.flatMap(({ cell, also = [], seed, metrics, scorer, tasks, bf16 }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
@@ -57,6 +63,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             ? { scorer }
             : {}),
           ...taskBeside(tasks, { stage, metric }),
+          ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
         })),
     ),
   );

@@ -192,6 +192,8 @@ export interface ReportCell {
   readonly family: AttackFamily;
   /** Set if the attack is on the base that the cell's own, clean training starts from. */
   readonly ofBase?: true;
+  /** Set if the cell's training, or its base's, took its products in bfloat16. */
+  readonly bf16?: true;
   /** Set in a completion task, where kernels are of one number a row. */
   readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */

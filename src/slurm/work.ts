@@ -1,4 +1,4 @@
-/** A job of Slurm from the coordinator's side: the stages in it, and what is known of it. */
+/** A Slurm job as the coordinator sees it: the stages in it, and what is known about it. */
 import type { JobResult, PackedJob, TaskEvent } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
 import type { Load } from './request.ts';
@@ -21,11 +21,11 @@ export interface Work {
   longer: number;
   /** How often its memory is to be doubled. */
   more: number;
-  /** The task that it is; null while it waits to be submitted. */
+  /** Its submitted task; null while it waits to be submitted. */
   task: Task | null;
 }
 
-/** What is known of a task that was submitted, or may have been. */
+/** What is known about a task that was submitted, or may have been. */
 export interface Task {
   readonly claim: Claim;
   /** Slurm's id of the whole submission; null until it is known. */
@@ -43,7 +43,7 @@ export interface Task {
   toldReason: string;
   /** Where the stages were told that the job is, as JSON. */
   toldPlace: string;
-  /** Results that say that the process was killed: they wait for Slurm's word on why. */
+  /** Results that say that the process was killed: they wait until Slurm says why. */
   readonly killed: Map<Member, JobResult>;
   readonly relay: Relay;
 }
@@ -89,7 +89,7 @@ export function newTask(
   };
 }
 
-/** Passes on what a task prints and logs to its stages. */
+/** Passes on to the stages what their task prints and logs. */
 export class Relay {
   constructor(
     readonly output: Tail,
@@ -97,7 +97,7 @@ export class Relay {
     readonly keys: readonly string[],
   ) {}
 
-  /** Whether the task said at last that it was stopped before its end. */
+  /** Whether the task's last event says that it was stopped before its end. */
   interrupted = false;
 
   pass(members: ReadonlySet<Member>): void {
@@ -125,7 +125,7 @@ function eventOf(line: string): TaskEvent | null {
   try {
     value = JSON.parse(line);
   } catch {
-    return null; // torn by a kill
+    return null; // cut short when the task was killed
   }
   if (!isRecord(value)) return null;
   if (value['begun'] === true) return { begun: true };

@@ -21,6 +21,7 @@ const PACKED_TRAIN = [
   'warmup',
   'shuffle',
   'dropout',
+  'precision',
 ];
 const PACKED_ADAPTER = [
   'type',
@@ -78,7 +79,8 @@ export function packKey(params: JsonObject, model: Json): string | null {
   if (!isKnown || !isPlain) return null;
   if (train['steps'] === 0 || train['dropout'] !== 0) return null;
   if ((params['head'] as JsonObject | undefined)?.['type'] === 'regression') return null;
-  const { optimizer = null, beta1 = null, beta2 = null, epsilon = null } = train;
+  const { optimizer = null, beta1 = null, beta2 = null, epsilon = null } = train,
+    { precision = 'float32' } = train;
   const { architecture = null, head = null, seed = null } = params;
   // Random weights differ from seed to seed.
   const drawnBy = params['init'] === 'random' ? seed : null;
@@ -94,6 +96,7 @@ export function packKey(params: JsonObject, model: Json): string | null {
     beta1,
     beta2,
     epsilon,
+    precision,
     ...(isVera ? [{ rank, drawn, targets, exclude, layers }] : []),
   ]);
 }

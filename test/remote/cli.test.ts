@@ -156,7 +156,7 @@ test('gc of a remote says what it would sweep, and sweeps it', async ({ project 
   assert.is(own.code, 0, own.stderr);
 });
 
-test('a remote that is none is a fault that says so', async ({ project }) => {
+test('a URI that is not a remote is a fault that says so', async ({ project }) => {
   for (const [args, fault] of [
     [['run', 'spec.yaml', '--remote', 'file:nowhere'], /file:nowhere is not a remote: there is no/],
     [['pull', 'spec.yaml'], /no remote is named\n {2}name it: --remote URI/],

@@ -33,6 +33,25 @@ test('a cell with two names is one row with both', () => {
   assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
 });
 
+test('numbers that depend on products in bfloat16 say so', () => {
+  const rows = collectResults([
+    {
+      cell,
+      seed: 1,
+      metrics: { data: { rows: 9 }, evaluate: { asr: 1 } },
+      bf16: new Set(['train', 'evaluate']),
+    },
+  ]);
+  assert.equal(
+    rows.map(({ stage, precision }) => [stage, precision]),
+    [
+      ['data', undefined],
+      ['evaluate', 'bf16'],
+    ],
+  );
+  assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
+});
+
 test('the schema refuses what is no result', () => {
   const row = { cell, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 };
   for (const wrong of [

@@ -17,7 +17,7 @@ export default defineStage<Params>({
   name: 'delta',
   summary:
     "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's " +
-    "premise, M_Δ's eigenvalues, and what the identity leaves.",
+    "premise, M_Δ's eigenvalues, and the residual of the identity.",
   compute: true,
   scope: 'cell',
   define(cells) {

@@ -27,7 +27,7 @@ import { learntInput } from '../../../src/stages/learnt.ts';
 import { packKey } from '../../../src/stages/pack-key.ts';
 import { adapterParams, trainParams } from '../../../src/stages/params.ts';
 import { type TrainingAttack, trainingAttack } from '../../../src/stages/training-attack.ts';
-import type { Params, WatchParams } from './params.ts';
+import { type Params, trainingOf, type WatchParams } from './params.ts';
 
 export default defineStage<Params>({
   name: 'train',
@@ -92,6 +92,7 @@ export default defineStage<Params>({
       ],
     };
   },
+  precision: (params) => (trainingOf(params)?.precision === 'bf16' ? 'bf16' : null),
   resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),

@@ -5,6 +5,7 @@ import {
   type Problem,
   problemOf,
 } from '../../../src/api.ts';
+import { bf16Fault } from '../../../src/compute/backend.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/train/check.ts';
 import type { OpenedAttack } from '../../../src/science/train/checked-attack.ts';
@@ -13,7 +14,7 @@ import { assetOf } from '../../../src/stages/files.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { adapterFault } from '../../../src/stages/training-attack.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { type Params, trainingOf } from './params.ts';
+import { BF16_PRODUCTS, type Params, trainingOf } from './params.ts';
 
 type Context = PreflightContext<Params>;
 
@@ -60,7 +61,12 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
     ...(attack === null ? {} : { attack }),
     based,
   });
-  if (training !== null) problems.push(...keptFaults(training), ...classFaults(params, training));
+  if (training !== null)
+    problems.push(
+      ...keptFaults(training),
+      ...classFaults(params, training),
+      ...(await precisionFaults(context, training)),
+    );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   return attack === null || !poisoning?.attack.includes(JOINT)
     ? problems
@@ -91,6 +97,27 @@ function classFaults({ head }: Params, training: TrainParams): Problem[] {
             hint: 'Leave out train.evaluate_every.',
           },
         ]),
+  ];
+}
+
+/**
+ * Returns a fault if the training takes its products in bfloat16 where they are not offered. What
+ * this machine lacks is a warning if the stage may run elsewhere, and nothing if it does: `run`
+ * checks the machine that it is on.
+ */
+async function precisionFaults(
+  { backend, runsHere }: Context,
+  { precision }: TrainParams,
+): Promise<Problem[]> {
+  const fault = precision === 'bf16' ? await bf16Fault(backend) : null;
+  if (fault === null || (fault.ofMachine === true && runsHere === false)) return [];
+  return [
+    {
+      path: ['train', 'precision'],
+      message: `${BF16_PRODUCTS} ${fault.message}`,
+      hint: fault.hint,
+      ...(fault.ofMachine === true && runsHere === undefined ? { warning: true } : {}),
+    },
   ];
 }
 

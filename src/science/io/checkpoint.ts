@@ -166,7 +166,7 @@ const TOKENIZER_FILES = [
   'chat_template.jinja',
   'vocab.txt',
 ];
-/** How a decoder generates where nothing else is said, which is copied too. */
+/** A decoder's default settings of generation. The file is copied with the model. */
 const GENERATION = 'generation_config.json';
 
 /**

@@ -16,6 +16,7 @@ import type {
 } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
 
 const test = suite<{ dir: string }>('data stage');
@@ -36,14 +37,14 @@ function cellOf(
 ): Cell {
   const split = (file: string, change: Partial<ResolvedSplit>) =>
     splitOf({ source: `file:${join(dir, file)}`, columns: sst, ...change });
-  return {
+  return standIn<Cell>({
     data: {
       train: split('train.tsv', train),
       validation: split('dev.csv', validation),
       ...(classes === undefined ? {} : { classes }),
     },
     head: { type: 'classifier' },
-  } as unknown as Cell;
+  });
 }
 const define = (cell: Cell, split: string) => data.define([cell], { with: { split }, goals: [] });
 const assetsOf = (definition: ReturnType<typeof define>): { [name: string]: Asset } =>
@@ -58,6 +59,7 @@ const preflight = (cell: Cell, split: string) => {
   return data.preflight!({
     params: definition.params,
     assets: assetsOf(definition),
+    backend: 'cpu',
     plugin,
   });
 };
@@ -374,6 +376,7 @@ test('a corpus of a package is not read in the preflight', async ({ dir }) => {
     await data.preflight!({
       params: definition.params,
       assets: assetsOf(definition),
+      backend: 'cpu',
       plugin: () => corpus as never,
     }),
     [],

@@ -36,9 +36,10 @@ import type {
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [
+const plugins = standIn<AnyPlugin[]>([
   badnets,
   combination,
   embedding,
@@ -54,7 +55,7 @@ const plugins = [
   vera,
   bert,
   llama,
-] as unknown as AnyPlugin[];
+]);
 
 /** A descriptor as the planner hands it to `define`. */
 export const lookUp: NonNullable<DefineRequest['plugin']> = (kind, name) =>
@@ -84,6 +85,7 @@ export const FEATURES_OFF = {
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
+  precision: 'float32',
   tensorboard: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };
@@ -98,7 +100,7 @@ export function tinyCell(change: Change = {}): Cell {
     balance: false,
     offset: 0,
   };
-  return {
+  return standIn<Cell>({
     name: 'tiny',
     seed: 1,
     model: { source: `file:${checkpoint}`, architecture: 'bert', init: 'pretrained' },
@@ -146,7 +148,7 @@ export function tinyCell(change: Change = {}): Cell {
       masked_rows: 9,
     },
     ...change,
-  } as unknown as Cell;
+  });
 }
 
 /** The tiny cell with some fields of its `train` changed. */
