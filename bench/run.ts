@@ -19,6 +19,7 @@ const benches: Readonly<
 > = {
   decoder: () => import('./decoder.ts'),
   engine: () => import('./engine.ts'),
+  slurm: () => import('./slurm.ts'),
   train: () => import('./train.ts'),
   theory: () => import('./theory.ts'),
 };

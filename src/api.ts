@@ -54,6 +54,7 @@ export type {
   JobResult,
   OutputFile,
   PackedJob,
+  Place,
   Queues,
   ScheduledTask,
   TaskEvent,

@@ -107,6 +107,16 @@ export type JobResult =
   | { readonly type: 'error'; readonly message: string; readonly stack: string }
   | { readonly type: 'exit'; readonly code: number | null; readonly signal: string | null };
 
+/** Where a job is that was handed to a scheduler. */
+export interface Place {
+  /** The scheduler's name of the job, such as `Slurm job 123_4`. */
+  readonly job: string;
+  /** The node that it runs on; null while it waits, or if there is no single one. */
+  readonly node: string | null;
+  /** Why it waits, in the scheduler's word, such as `Resources`; null once it no longer does. */
+  readonly waits: string | null;
+}
+
 /** What an executor passes on while a job runs. */
 export interface JobHooks {
   /** Text that the job's process wrote to stdout or stderr. */
@@ -114,6 +124,8 @@ export interface JobHooks {
   /** A line of the stage's log. */
   onLog(message: string): void;
   onProgress(done: number, total: number, unit: string): void;
+  /** Called by an executor with `queues` whenever the job's place has changed. */
+  onPlace?(place: Place): void;
 }
 
 /** A job of a pack. */

@@ -9,6 +9,7 @@ import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { prepare } from '../engine/prepare.ts';
+import { foreseeFetches, openObjects, remoteOf } from '../engine/remote.ts';
 import { placesOn } from '../execute/resources.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { estimate, openDurations } from '../log/durations.ts';
@@ -31,6 +32,7 @@ import {
 } from './terminal.ts';
 
 export interface PlanOptions extends SpecOptions, PackOptions {
+  readonly remote?: string;
   readonly mermaid?: boolean;
   readonly dot?: boolean;
   readonly executor?: string;
@@ -38,7 +40,7 @@ export interface PlanOptions extends SpecOptions, PackOptions {
 }
 
 export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
-  const prepared = await prepare(spec, options, { fetch: false, note: say });
+  const { prepared, fetches } = await foreseen(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   const { executor, dryRun } = options;
   await checkStages(prepared, toRun, runsHere(executor), (message) =>
@@ -55,14 +57,42 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   } else if (dryRun !== undefined)
     throw new UserFault('--dry-run writes batch scripts', 'add --executor slurm');
   else if (options.json)
-    json({ stages: await plannedStages(prepared, options.jobs, packingOf(options)) });
+    json({
+      stages: (await plannedStages(prepared, options.jobs, packingOf(options))).map((stage) =>
+        fetches?.bytes.has(stage.id) === true
+          ? { ...stage, state: 'remote', outputs: null }
+          : stage,
+      ),
+    });
   else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
   else {
     const packs = await packsOf(prepared, options.jobs, packingOf(options));
-    show(prepared, toRun, packs, options.jobs);
+    show(prepared, toRun, packs, options.jobs, fetches);
     for (const line of await forecastLines(prepared, toRun)) out(line);
   }
   return 0;
+}
+
+/** What would be fetched, and from where. */
+interface Fetches {
+  readonly uri: string;
+  readonly bytes: ReadonlyMap<string, number>;
+}
+
+/**
+ * Returns the plan and, with `--remote`, what would be fetched: those stages then count as cached.
+ */
+async function foreseen(
+  spec: string,
+  options: PlanOptions,
+): Promise<{ readonly prepared: Prepared; readonly fetches: Fetches | null }> {
+  const prepared = await prepare(spec, options, { fetch: false, note: say });
+  const { remote } = remoteOf(options);
+  if (remote === undefined) return { prepared, fetches: null };
+  const objects = await openObjects(remote);
+  const note = (message: string): void => say(paintErr.yellow(message));
+  const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, note);
+  return { prepared: seen, fetches: { uri: objects.uri, bytes } };
 }
 
 async function draw({ plan, statuses, experiment }: Prepared, asMermaid: boolean): Promise<void> {
@@ -82,6 +112,7 @@ function show(
   toRun: readonly StageStatus[],
   packs: readonly (readonly PlannedStage[])[],
   jobs: number,
+  fetches: Fetches | null,
 ): void {
   const { plan, statuses, store, experiment, backend, assets, gpu } = prepared;
   const seconds = estimate(
@@ -96,13 +127,16 @@ function show(
       `${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} ` +
       '(a stage that cells share counts once)',
   );
-  const cached = `${statuses.length - toRun.length} cached`;
+  const there = fetches?.bytes.size ?? 0;
+  const cached =
+    `${statuses.length - toRun.length - there} cached` +
+    (fetches === null ? '' : `, ${there} to fetch from ${fetches.uri} (${sizeOf(fetches)})`);
   out(
     toRun.length === 0
       ? `${cached}, nothing to run (${backend})`
       : `${cached}, ${toRun.length} to run: ${time} (${backend})`,
   );
-  out(kindTable(statuses));
+  out(kindTable(statuses, fetches));
   if (toRun.length > 0) out(paint.dim(wrap(STATES, proseWidth())));
   for (const [kind, sizes] of packSizes(packs)) out(packLine(kind, sizes));
   for (const [uri, asset] of assets)
@@ -126,15 +160,19 @@ async function forecastLines(
   );
 }
 
+const sizeOf = ({ bytes }: Fetches): string =>
+  `${([...bytes.values()].reduce((sum, one) => sum + one, 0) / 1e6).toFixed(1)} MB`;
+
 /** Returns a table with the number of stages of each kind in each state. */
-function kindTable(statuses: readonly StageStatus[]): string {
-  const kinds = new Map<string, StageStatus['state'][]>();
+function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
+  const kinds = new Map<string, string[]>();
   for (const { stage, state } of statuses) {
+    const told = fetches?.bytes.has(stage.id) === true ? 'to fetch' : state;
     const states = kinds.get(stage.kind);
-    if (states) states.push(state);
-    else kinds.set(stage.kind, [state]);
+    if (states) states.push(told);
+    else kinds.set(stage.kind, [told]);
   }
-  const columns = ['cached', 'ready', 'pending'] as const;
+  const columns = ['cached', ...(fetches === null ? [] : ['to fetch']), 'ready', 'pending'];
   return table([
     ['stage', 'all', ...columns],
     ...[...kinds].map(([kind, states]) => [

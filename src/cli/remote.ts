@@ -58,7 +58,7 @@ export async function pushCommand(given: readonly string[], options: PushOptions
     );
   const objects = await openRemote(options, true);
   const pushed = await onDisk(store.root, () =>
-    pushEntries(objects, store, keys, options.force === true),
+    pushEntries(objects, store, keys, options.force === true, say),
   );
   if ('run' in what) await sendRun(objects, what.run, keys);
   if (options.json) json({ remote: objects.uri, ...pushed, lacking });

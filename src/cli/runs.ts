@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { RunStatus } from '../engine/run-status.ts';
-import { runStatus } from '../engine/run-status.ts';
+import { watchedStatuses } from '../engine/run-status.ts';
 import { runsDir } from '../engine/state-folder.ts';
 import { listRuns, readJournal } from '../log/run-folder.ts';
 import { readRegular } from '../store/regular.ts';
@@ -50,19 +50,20 @@ const LISTED = 10;
  * Prints the status of a run. Without an id, prints a list of runs or, with `--json`, the latest
  * one.
  */
-export function statusCommand(
+export async function statusCommand(
   run: string | undefined,
   options: { readonly json?: boolean; readonly all?: boolean },
-): number {
+): Promise<number> {
+  const onWatch = (): void => say(paintErr.dim('watching heartbeats of other machines …'));
   if (run !== undefined || (options.json === true && options.all !== true)) {
-    const status = runStatus(chooseRun(run));
-    if (options.json) json(status);
-    else showRun(status);
+    for (const status of await watchedStatuses([chooseRun(run)], onWatch))
+      if (options.json) json(status);
+      else showRun(status);
     return 0;
   }
   const { id } = chooseRun();
   const runs = listRuns(runsDir());
-  const listed = (options.all ? runs : runs.slice(0, LISTED)).map(runStatus);
+  const listed = await watchedStatuses(options.all ? runs : runs.slice(0, LISTED), onWatch);
   if (options.json) json(listed);
   else {
     out(runTable(listed));
@@ -113,10 +114,14 @@ function tellDamage(runs: readonly RunStatus[]): void {
 
 export function showRun(status: RunStatus): void {
   out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
-  if (status.state === 'unknown')
+  const { host, heard } = status;
+  if (status.state === 'running' && host !== null) out(`  on ${host}`);
+  if (status.state === 'silent')
     say(
       paintErr.yellow(
-        'it has not ended; only the machine that it was started on can tell whether it still runs',
+        `it has not ended, but its process${host === null ? '' : ` on ${host}`} gives no sign of ` +
+          `life${heard === null ? '' : ` (last event: ${timeText(heard)} UTC)`}; ` +
+          'dosimeter attach goes on with it',
       ),
     );
   out(
@@ -129,6 +134,9 @@ export function showRun(status: RunStatus): void {
   for (const stage of status.running) out(`  running ${stage}`);
   for (const { stage, error } of status.failed) out(paint.red(`  failed ${stage}: ${error}`));
 }
+
+/** Shortens `2026-01-31T12:00:00.000Z` to `2026-01-31 12:00:00`. */
+const timeText = (time: string): string => time.slice(0, 19).replace('T', ' ');
 
 export function logsCommand(
   stage: string | undefined,

@@ -53,6 +53,8 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
 }
 
 export interface GcOptions extends StoreOptions {
+  readonly remote?: string;
+  readonly grace?: string;
   readonly maxSize?: string;
   readonly dryRun?: boolean;
   readonly runs?: boolean;
@@ -61,6 +63,9 @@ export interface GcOptions extends StoreOptions {
 }
 
 export async function gcCommand(options: GcOptions): Promise<number> {
+  if (options.remote !== undefined) return remoteGc(options.remote, options);
+  if (options.grace !== undefined)
+    throw new UserFault('--grace needs --remote', 'dosimeter gc --remote URI --grace 7d');
   if (options.runs !== true && (options.keepRuns ?? options.keepDays) !== undefined)
     throw new UserFault('--keep-runs and --keep-days need --runs', 'dosimeter gc --runs');
   const store = openExisting(options.store);
@@ -88,6 +93,35 @@ export async function gcCommand(options: GcOptions): Promise<number> {
     out(`${verb} ${sweptEntries(swept)}`);
     if (runs !== null) out(`${verb} ${sweptRunFolders(runs)}`);
   }
+  return 0;
+}
+
+/** How long what no entry needs stays in a remote. */
+const GRACE = '7d';
+
+async function remoteGc(uri: string, options: GcOptions): Promise<number> {
+  if (options.runs === true || (options.keepRuns ?? options.keepDays) !== undefined)
+    throw new UserFault('--runs is of this folder', 'run gc once with --remote and once without');
+  const [{ objectsAt }, { parseGrace, sweepRemote }] = await Promise.all([
+    import('../remote/uri.ts'),
+    import('../remote/gc.ts'),
+  ]);
+  const graceMs = parseGrace(options.grace ?? GRACE);
+  const maxBytes = options.maxSize === undefined ? null : parseSize(options.maxSize);
+  const dryRun = options.dryRun === true;
+  const objects = await objectsAt(uri);
+  await objects.open(false); // a folder that is no remote is not made one
+  if (!dryRun) await objects.open(true);
+  const swept = await sweepRemote(objects, { maxBytes, graceMs, dryRun });
+  if (options.json) json({ remote: objects.uri, ...swept });
+  else
+    out(
+      `${dryRun ? 'would sweep' : 'swept'} ${entries(swept.entries.length)}, ` +
+        `${count(swept.damaged, 'damaged manifest')} and ` +
+        `${count(swept.objects, 'object')} that no entry needs (${megabytes(swept.bytes)}) ` +
+        `from ${objects.uri}; ${swept.kept.entries} left (${megabytes(swept.kept.bytes)})` +
+        (swept.young === 0 ? '' : `; ${count(swept.young, 'object')} within the grace period`),
+    );
   return 0;
 }
 

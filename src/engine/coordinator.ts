@@ -2,17 +2,22 @@
  * What other processes know of a run and ask of it, by files in its folder alone: `beat.json` shows
  * that it lives, `cancel` asks it to stop.
  */
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BEAT_FILE } from '../log/run-folder.ts';
 
-const BEAT = 'beat.json',
-  CANCEL = 'cancel';
+const CANCEL = 'cancel';
 
 /** How often a run shows that it lives, and looks whether it is asked to stop. */
 const BEAT_MS = 2_000;
 /** How long a run may be silent before others take it for dead. */
 const SILENT_MS = 20_000;
+/**
+ * A heartbeat whose file is older than this is not watched. Hosts' clocks differ by far less, which
+ * is all that time stamps of files are trusted with.
+ */
+const LONG_AGO_MS = 3600_000;
 
 export interface Coordinator {
   /** Aborted once another process asks the run to stop. */
@@ -22,13 +27,15 @@ export interface Coordinator {
 
 export function openCoordinator(dir: string): Coordinator {
   const cancelled = new AbortController();
-  const beat = path.join(dir, BEAT);
+  const beat = path.join(dir, BEAT_FILE);
   let count = 0;
   const tick = (): void => {
     if (existsSync(path.join(dir, CANCEL))) cancelled.abort();
     try {
-      writeFileSync(`${beat}.tmp`, JSON.stringify({ count: ++count }));
-      renameSync(`${beat}.tmp`, beat);
+      // Written in place and never cut short: a network file system shows other hosts a replaced
+      // file late.
+      const text = `${JSON.stringify({ count: ++count }).padEnd(40)}\n`;
+      writeFileSync(beat, text, { flag: existsSync(beat) ? 'r+' : 'w' });
     } catch {
       // The disk is full, or the folder is gone: the run goes on, and seems to be silent.
     }
@@ -44,19 +51,30 @@ export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CAN
 
 function beatOf(dir: string): string | null {
   try {
-    return readFileSync(path.join(dir, BEAT), 'utf8');
+    return readFileSync(path.join(dir, BEAT_FILE), 'utf8');
   } catch {
     return null;
   }
 }
 
+function isLongAgo(dir: string): boolean {
+  const beat = lstatSync(path.join(dir, BEAT_FILE), { throwIfNoEntry: false });
+  return beat !== undefined && Date.now() - beat.mtimeMs > LONG_AGO_MS;
+}
+
 /**
  * Whether the process of a run lives, by its heartbeat, on whatever host. No two hosts' clocks are
- * compared: the file has to change while it is watched, which takes up to 20 s.
+ * compared: the file has to change while it is watched.
+ * @param forMs how long it is watched if it does not change
  */
-export async function isBeating(dir: string, ended: () => boolean): Promise<boolean> {
+export async function isBeating(
+  dir: string,
+  ended: () => boolean,
+  forMs = SILENT_MS,
+): Promise<boolean> {
+  if (isLongAgo(dir)) return false;
   const before = beatOf(dir),
-    until = performance.now() + SILENT_MS;
+    until = performance.now() + forMs;
   while (before !== null && performance.now() < until && !ended()) {
     await sleep(250);
     if (beatOf(dir) !== before) return true;

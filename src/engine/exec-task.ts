@@ -27,6 +27,7 @@ import type {
 } from '../api.ts';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { fullDiskFault } from '../store/faults.ts';
 import type { Lease, Leases } from '../store/lease.ts';
 import { openLeases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
@@ -55,7 +56,14 @@ export async function execTask(
   const task = readTask(file);
   const events = openSync(task.events, 'a');
   const leases = openLeases(task.leases, newOwner());
-  const tell = (event: TaskEvent): void => void writeSync(events, `${JSON.stringify(event)}\n`);
+  const tell = (event: TaskEvent): void => {
+    try {
+      writeSync(events, `${JSON.stringify(event)}\n`);
+    } catch (error) {
+      // On a full disk, the result says so.
+      if (!(fullDiskFault(error, task.events) instanceof UserFault)) throw error;
+    }
+  };
   try {
     tell({ begun: true });
     const held: Held[] = [];
@@ -162,7 +170,7 @@ async function performHeld(
         if (signal.aborted && result.type !== 'done') return;
         if (!lease.stands())
           print(`${job.id}: its lease was taken over; its result is discarded\n`);
-        else writeResult(dir, { ...result, folder });
+        else writeOutcome(dir, { ...result, folder });
       }),
     );
   } finally {
@@ -183,17 +191,38 @@ const hooksOf = (
   onProgress: (done, total, unit) => tell({ member, done, total, unit }),
 });
 
+/**
+ * Writes a result, unless there is one. What a failed stage leaves is removed first, which makes
+ * room on a full disk. If there is no room for a success either, the stage has failed.
+ */
+function writeOutcome(dir: string, result: JobResult & { readonly folder: string }): void {
+  const { folder } = result;
+  const outDir = path.join(dir, folder);
+  const discard = (): void => rmSync(outDir, { recursive: true, force: true });
+  if (result.type !== 'done') discard();
+  try {
+    writeResult(dir, result);
+  } catch (error) {
+    const fault = fullDiskFault(error, dir);
+    if (!(fault instanceof UserFault)) throw error;
+    discard();
+    const { message, hint } = fault;
+    const full = { type: 'fault', message, cutOff: true, folder } as const;
+    writeResult(dir, hint === undefined ? full : { ...full, hint });
+  }
+}
+
 /** Writes a result, unless there is one. It appears whole. */
 function writeResult(dir: string, result: JobResult & { readonly folder: string }): void {
   const draft = path.join(dir, `.${RESULT}.${randomUUID()}`);
-  const handle = openSync(draft, 'wx');
   try {
-    writeSync(handle, JSON.stringify(result));
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
-  try {
+    const handle = openSync(draft, 'wx');
+    try {
+      writeSync(handle, JSON.stringify(result));
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
     linkSync(draft, path.join(dir, RESULT));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

@@ -3,12 +3,17 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { survey } from '../execute/survey.ts';
-import type { ActionKey } from '../plan/types.ts';
+import type { ActionKey, StageId } from '../plan/types.ts';
 import type { Objects } from '../remote/objects.ts';
 import type { Counts, Pulled, Remote } from '../remote/remote.ts';
 import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
+import type { Store } from '../store/store.ts';
+import type { Manifest } from '../store/types.ts';
 import type { Note, Prepared } from './prepare.ts';
+
+/** How many manifests are asked for at once. */
+const MANIFESTS = 16;
 
 /** The remote of a run. */
 export interface RemoteChoice {
@@ -57,6 +62,63 @@ export function describeTransfers({ fetched, sent, failed }: Counts, uri: string
   const failures = failed > 0 ? `${failed} not transferred (see above)` : '';
   if (parts.length === 0) return failures === '' ? null : `${uri}: ${failures}`;
   return `entries: ${parts.join(', ')} ${uri}${failures === '' ? '' : `; ${failures}`}`;
+}
+
+/** What a run would fetch. */
+export interface ForeseenFetches {
+  /** The plan, with those stages as cached that the remote has. */
+  readonly prepared: Prepared;
+  /** The bytes of the files of each stage that would be fetched. */
+  readonly bytes: ReadonlyMap<StageId, number>;
+}
+
+/**
+ * Returns what a run with this remote would fetch, as far as its manifests tell: nothing else is
+ * read, so that an entry may still be refused when it arrives. A stage's key is known once the
+ * manifests of its inputs are, so the grid is looked through again after each round.
+ * @throws RemoteFault if the remote does not answer
+ */
+export async function foreseeFetches(
+  prepared: Prepared,
+  objects: Objects,
+  note: Note,
+): Promise<ForeseenFetches> {
+  const [{ receiveManifest, bytesOf }, { default: PQueue }] = await Promise.all([
+    import('../remote/receive.ts'),
+    import('p-queue'),
+  ]);
+  const { plan, assets, store } = prepared;
+  const manifests = new Map<ActionKey, Manifest>();
+  const asked = new Set<ActionKey>();
+  const queue = new PQueue({ concurrency: MANIFESTS });
+  const lookUp: Store['lookUp'] = (key) => {
+    const here = store.lookUp(key),
+      manifest = manifests.get(key);
+    if (here.state === 'hit' || manifest === undefined) return here;
+    return { state: 'hit', entry: { key, dir: store.entryDir(key), manifest } };
+  };
+  let { statuses } = prepared;
+  for (;;) {
+    const wanted = unasked(statuses, asked);
+    if (wanted.length === 0) break;
+    await queue.addAll(
+      wanted.map(({ key, volatile }) => async () => {
+        const described = await receiveManifest(objects, key, volatile);
+        if (described.state === 'known') manifests.set(key, described.manifest);
+        if (described.state === 'refused')
+          note(`${key.slice(0, 10)}: what ${objects.uri} holds is refused: ${described.why}`);
+      }),
+    );
+    statuses = survey(plan, assets, { lookUp });
+  }
+  const bytes = new Map<StageId, number>();
+  const told = statuses.map((status): StageStatus => {
+    const manifest = status.key === null ? undefined : manifests.get(status.key);
+    if (status.state !== 'cached' || manifest === undefined) return status;
+    bytes.set(status.stage.id, bytesOf(manifest));
+    return { ...status, reason: `in ${objects.uri} since ${manifest.created.slice(0, 10)}` };
+  });
+  return { prepared: { ...prepared, statuses: told }, bytes };
 }
 
 /** The entries of a spec after `pull`. */

@@ -2,17 +2,23 @@
 import type { JsonObject } from '../api.ts';
 import { readJournal } from '../log/run-folder.ts';
 import { processState } from '../store/owner.ts';
+import { isBeating } from './coordinator.ts';
 
 export interface RunStatus {
   readonly run: string;
   /**
-   * The state of the run. `unknown` means that it has not ended, and that this machine can't tell
-   * whether its process is alive.
+   * The state of the run. `unknown` means that it has not ended, and that its process is on another
+   * machine, where only its heartbeat shows whether it is alive; `silent`, that its heartbeat was
+   * watched and has stopped.
    */
-  readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
+  readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'silent' | 'unknown';
   readonly spec: string;
   /** The time at which it was started; null if its journal does not say. */
   readonly started: string | null;
+  /** The machine that its process is on, or was on; null if its journal does not say. */
+  readonly host: string | null;
+  /** The time of the last event of its journal, by the clock of that machine. */
+  readonly heard: string | null;
   /** How many seconds it took; null while it runs, and if it was killed. */
   readonly seconds: number | null;
   /** How many stages were to run, and how many ended in each state. */
@@ -36,12 +42,43 @@ export function runStatus({ id, dir }: { readonly id: string; readonly dir: stri
     state,
     spec: textOr(created?.['spec'], ''),
     started: textOr(created?.['time'], null),
+    host: textOr(created?.['hostname'], null),
+    heard: textOr(events.at(-1)?.['time'], null),
     seconds: typeof ended?.['seconds'] === 'number' ? ended['seconds'] : null,
     stages,
     running: state === 'running' || state === 'unknown' ? running : [],
     failed,
     damaged,
   };
+}
+
+/**
+ * How long the heartbeat of a run of another machine is watched. It beats every two seconds, unless
+ * its machine or the file system is very slow.
+ */
+const WATCH_MS = 10_000;
+
+/**
+ * Like `runStatus`, for several runs, and watches the heartbeats of those on other machines. Takes
+ * up to 10 s if one of them is silent.
+ * @param onWatch called before it watches
+ */
+export async function watchedStatuses(
+  runs: readonly { readonly id: string; readonly dir: string }[],
+  onWatch: () => void,
+): Promise<readonly RunStatus[]> {
+  const found = runs.map((run) => ({ run, status: runStatus(run) }));
+  if (found.some(({ status }) => status.state === 'unknown')) onWatch();
+  return Promise.all(
+    found.map(async ({ run, status }) => {
+      if (status.state !== 'unknown') return status;
+      const hasEnded = (): boolean => runStatus(run).state !== 'unknown';
+      const beats = await isBeating(run.dir, hasEnded, WATCH_MS);
+      const now = runStatus(run);
+      if (now.state !== 'unknown') return now;
+      return beats ? { ...now, state: 'running' } : { ...now, state: 'silent', running: [] };
+    }),
+  );
 }
 
 const textOr = <T>(value: unknown, other: T): string | T =>

@@ -102,6 +102,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
         onLog: (message) => log.said(message),
         onProgress: (done, total, unit) =>
           onEvent({ type: 'stage-progress', stage, done, total, unit }),
+        onPlace: (place) => onEvent({ type: 'stage-place', stage, place }),
       },
       signal: limit.signal,
     },

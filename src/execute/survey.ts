@@ -45,7 +45,7 @@ export function keyComponents(
 }
 
 /** Returns the status of every stage, in the plan's order. */
-export function survey(plan: Plan, assets: Assets, store: Store): StageStatus[] {
+export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
   for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
   return [...statuses.values()];

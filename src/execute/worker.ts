@@ -209,8 +209,10 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   });
 }
 
-// Ctrl-C in a terminal reaches the whole process group, but only the scheduler ends workers.
-process.on('SIGINT', () => undefined);
+// Ctrl-C in a terminal reaches the whole process group, and SIGTERM before a preemption every
+// process of a Slurm job. But only the process that has started a worker ends it: a stage that is
+// asked to stop saves its state first.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => {
   endMarked(new Set([process.env[MARK] ?? '']));
   try {

@@ -2,7 +2,7 @@
  * The outcome of each stage of a run, and the events on the way there. The scheduler sends them;
  * journal, logs and progress read them.
  */
-import type { BackendName, Digest } from '../api.ts';
+import type { BackendName, Digest, Place } from '../api.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 
 export interface Finished {
@@ -60,6 +60,12 @@ export type RunEvent =
       readonly done: number;
       readonly total: number;
       readonly unit: string;
+    }
+  | {
+      /** Where a scheduler has the stage's job. */
+      readonly type: 'stage-place';
+      readonly stage: PlannedStage;
+      readonly place: Place;
     }
   | { readonly type: 'stage-ended'; readonly stage: PlannedStage; readonly outcome: Outcome }
   | { readonly type: 'note'; readonly message: string }

@@ -21,7 +21,7 @@ function outcomeEntry(outcome: Outcome): JsonObject {
   }
 }
 
-/** Returns the entry of an event, or null if it is not kept (progress within a stage). */
+/** Returns the entry of an event, or null if it is not kept (progress and place of a stage). */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
     case 'run-started':
@@ -35,6 +35,7 @@ export function journalEntry(event: RunEvent): JsonObject | null {
         seed: event.stage.seed,
       };
     case 'stage-progress':
+    case 'stage-place':
       return null;
     case 'stage-ended':
       return { event: 'stage-ended', stage: event.stage.id, ...outcomeEntry(event.outcome) };

@@ -86,6 +86,8 @@ export function createProgress(options: ProgressOptions): {
         case 'stage-progress':
           units.progress(event.stage, `${event.done}/${event.total} ${event.unit}`);
           return; // drawn by the next tick
+        case 'stage-place':
+          return;
         case 'stage-ended': {
           const { stage, outcome } = event;
           const unit = units.end(stage, outcome);

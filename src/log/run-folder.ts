@@ -12,6 +12,9 @@ import { isUnreadable, readRegularText } from '../store/regular.ts';
 import { seal, unseal } from '../store/sealed.ts';
 import { readdirOr } from '../store/sweep.ts';
 
+/** The file by which the process of a run shows that it lives: its content changes. */
+export const BEAT_FILE = 'beat.json';
+
 export interface RunFolder {
   readonly id: string;
   readonly dir: string;

@@ -134,8 +134,22 @@ interface LogFile {
   readonly close: () => Promise<void>;
 }
 
+/** Opens a log to append to. Someone may have removed its folder, which is then made again. */
+function openToAppend(file: string): number {
+  try {
+    return openSync(file, 'a');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    makeFolder(path.dirname(file));
+    return openSync(file, 'a');
+  }
+}
+
 function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile {
-  const target: Target = { handle: ifPossible(() => openSync(file, 'a')), closed: () => undefined };
+  const target: Target = {
+    handle: ifPossible(() => openToAppend(file)),
+    closed: () => undefined,
+  };
   return {
     line: (message, time = now()) => {
       logger.log({ level: 'info', message: redact(message), time, target });

@@ -1,17 +1,29 @@
 /** A remote that is a folder, such as one on a network file system or a portable disk. */
 import { randomUUID } from 'node:crypto';
-import { createReadStream, fstatSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
+import type { Dirent } from 'node:fs';
+import {
+  createReadStream,
+  fstatSync,
+  lstatSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { makeFolder } from '../store/folders.ts';
 import { openRegular } from '../store/regular.ts';
 import { readdirOr } from '../store/sweep.ts';
 import { pathInside } from '../untrusted/path.ts';
-import type { Objects } from './objects.ts';
+import type { Listed, Objects } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
 /** The age at which the drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
+
+const LISTING = { recursive: true, withFileTypes: true } as const;
 
 export function folderObjects(root: string, uri: string): Objects {
   const fileOf = (name: string): string => pathInside(root, name, 'an object');
@@ -81,6 +93,13 @@ export function folderObjects(root: string, uri: string): Objects {
         throw fault(error, name);
       }
     },
+    async *list(folder) {
+      const at = `v1/${folder}`;
+      yield* listed(root, (await asked(at, () => readdirSync(fileOf(at), LISTING))) ?? []);
+    },
+    async remove(name) {
+      await asked(name, () => unlinkSync(fileOf(name)));
+    },
   };
 }
 
@@ -93,6 +112,16 @@ async function* told(
     for await (const chunk of stream) yield chunk as Uint8Array;
   } catch (error) {
     throw fault(error);
+  }
+}
+
+function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
+  for (const file of found) {
+    if (!file.isFile()) continue;
+    const full = path.join(file.parentPath, file.name);
+    const stat = lstatSync(full, { throwIfNoEntry: false });
+    const name = path.relative(root, full).split(path.sep).join('/');
+    if (stat) yield { name, size: stat.size, modified: stat.mtimeMs };
   }
 }
 

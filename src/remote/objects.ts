@@ -6,6 +6,7 @@
  *     v1/blobs/aa/SHA256            the content of a file
  *     v1/environments/SHA256.json   the environment that entries ran in
  *     v1/runs/ID.json               the keys of a run
+ *     v1/signs/KIND-UUID            that a push or a gc is under way
  */
 import { UserFault } from '../api.ts';
 
@@ -16,6 +17,14 @@ export interface Reading {
   readonly bytes: AsyncIterable<Uint8Array>;
   /** Ends the transfer, if the bytes are not read to their end. */
   close(): void;
+}
+
+/** An object as a listing shows it. */
+export interface Listed {
+  readonly name: string;
+  readonly size: number;
+  /** When it was written last, in milliseconds since 1970 by the remote's own clock. */
+  readonly modified: number;
 }
 
 export interface Objects {
@@ -34,6 +43,10 @@ export interface Objects {
    * throws.
    */
   write(name: string, size: number, bytes: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Lists the objects whose name begins with `v1/FOLDER/`, in any order. Throws `RemoteFault`. */
+  list(folder: string): AsyncIterable<Listed>;
+  /** Removes an object, if there is one. Throws `RemoteFault`. */
+  remove(name: string): Promise<void>;
 }
 
 /** A remote can't be reached, refuses a request, or breaks off a transfer. */

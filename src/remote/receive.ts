@@ -30,6 +30,12 @@ import {
   RemoteFault,
 } from './objects.ts';
 
+/** The manifest that a remote has of an entry. */
+export type Described =
+  | { readonly state: 'known'; readonly manifest: Manifest; readonly text: string }
+  | { readonly state: 'absent' }
+  | { readonly state: 'refused'; readonly why: string };
+
 export type Received =
   | { readonly state: 'received'; readonly entry: Entry; readonly bytes: number }
   | { readonly state: 'absent' }
@@ -46,6 +52,34 @@ const PAUSES: readonly number[] = [200, 1000];
 const ENVIRONMENT_BYTES = MB;
 
 /**
+ * Receives the manifest of `key`, and nothing else.
+ * @param volatile the stage's volatile files; null if the stage is not known
+ * @throws RemoteFault if the remote does not answer
+ */
+export async function receiveManifest(
+  objects: Objects,
+  key: ActionKey,
+  volatile: readonly string[] | null,
+): Promise<Described> {
+  try {
+    const { value: most } = limitOf('list');
+    const text = await receiveText(objects, entryObject(key), most, 'its manifest');
+    if (text === null) return { state: 'absent' };
+    const checked = checkedManifest(text, key, volatile);
+    return 'fault' in checked
+      ? { state: 'refused', why: checked.fault }
+      : { state: 'known', manifest: checked.manifest, text };
+  } catch (error) {
+    if (error instanceof Refusal) return { state: 'refused', why: error.message };
+    throw error;
+  }
+}
+
+/** The bytes of an entry's files. */
+export const bytesOf = ({ files }: Manifest): number =>
+  files.reduce((sum, { size }) => sum + size, 0);
+
+/**
  * Receives the entry of `key` into the store. The caller holds its lease.
  * @param volatile the stage's volatile files; null if the stage is not known
  * @throws RemoteFault if the remote does not answer
@@ -59,17 +93,10 @@ export async function receiveEntry(
 ): Promise<Received> {
   let scratch: string | null = null;
   try {
-    const text = await receiveText(
-      objects,
-      entryObject(key),
-      limitOf('list').value,
-      'its manifest',
-    );
-    if (text === null) return { state: 'absent' };
-    const checked = checkedManifest(text, key, volatile);
-    if ('fault' in checked) return { state: 'refused', why: checked.fault };
-    const { manifest } = checked;
-    const bytes = manifest.files.reduce((sum, { size }) => sum + size, 0);
+    const described = await receiveManifest(objects, key, volatile);
+    if (described.state !== 'known') return described;
+    const { manifest, text } = described;
+    const bytes = bytesOf(manifest);
     scratch = store.scratch(`remote-${key.slice(0, 16)}`);
     checkRoom(scratch, bytes);
     for (const file of manifest.files) await receiveFile(objects, scratch, file);

@@ -12,6 +12,8 @@ import { interruptible, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';
 import type { Sent } from './send.ts';
 import { sendEntry } from './send.ts';
+import type { Sign } from './signs.ts';
+import { beginPush } from './signs.ts';
 
 /** How many entries are transferred at once. */
 const TRANSFERS = 6;
@@ -105,8 +107,9 @@ export function createRemote(given: Objects, store: Store, options: RemoteOption
     }
   };
 
+  const sending = createSending(objects, store, tell);
   const send = async (key: ActionKey): Promise<void> => {
-    const sent = await attempt(key, () => sendEntry(objects, store, key));
+    const sent = await attempt(key, () => sending.send(key, false));
     if (sent?.state === 'unsound') {
       counts.failed++;
       tell(`${short(key)} was not sent: ${sent.why}`);
@@ -137,7 +140,42 @@ export function createRemote(given: Objects, store: Store, options: RemoteOption
     },
     async settled() {
       await queue.onIdle();
+      await sending.end();
       return counts;
+    },
+  };
+}
+
+interface Sending {
+  /** Throws `RemoteFault` if the remote does not take the entry. */
+  send(key: ActionKey, force: boolean): Promise<Sent>;
+  /** Gives up the sign. It is made again by the next `send`. */
+  end(): Promise<void>;
+}
+
+/** Sends entries under a sign that no `gc` sweeps the remote meanwhile. */
+function createSending(objects: Objects, store: Store, tell: (message: string) => void): Sending {
+  let sign: Promise<Sign> | null = null;
+  const end = async (): Promise<void> => {
+    const before = sign;
+    sign = null;
+    // A sign that can't be removed counts for a quarter of an hour, and does no other harm.
+    await before?.then((one) => one.end()).catch(() => undefined);
+  };
+  return {
+    end,
+    async send(key, force) {
+      for (;;) {
+        const held = (sign ??= beginPush(objects, tell));
+        const raised = await held.catch((error: unknown) => {
+          if (sign === held) sign = null;
+          throw error;
+        });
+        const sent = await sendEntry(objects, store, key, force);
+        if (raised.stands()) return sent;
+        // This process was stopped for long: a gc may have removed what it had found.
+        if (sign === held) await end();
+      }
     },
   };
 }
@@ -188,20 +226,27 @@ export interface Pushed {
   readonly unsound: readonly { readonly key: ActionKey; readonly why: string }[];
 }
 
-/** Sends entries. Throws `RemoteFault` if the remote does not take one. */
+/**
+ * Sends entries. Throws `RemoteFault` if the remote does not take one.
+ * @param tell called if it has to wait for a `gc` of the remote
+ */
 export async function pushEntries(
   objects: Objects,
   store: Store,
   keys: readonly ActionKey[],
   force: boolean,
+  tell: (message: string) => void = () => undefined,
 ): Promise<Pushed> {
   const queue = new PQueue({ concurrency: TRANSFERS });
-  const results = await queue.addAll(
-    keys.map((key) => async (): Promise<readonly [ActionKey, Sent]> => [
-      key,
-      await sendEntry(objects, store, key, force),
-    ]),
-  );
+  const sending = createSending(objects, store, tell);
+  const results = await queue
+    .addAll(
+      keys.map((key) => async (): Promise<readonly [ActionKey, Sent]> => [
+        key,
+        await sending.send(key, force),
+      ]),
+    )
+    .finally(() => sending.end());
   const sent = results.flatMap(([, one]) => (one.state === 'sent' ? [one.bytes] : []));
   return {
     sent: sent.length,

@@ -9,7 +9,7 @@ import type { S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import type * as libStorage from '@aws-sdk/lib-storage';
 import { UserFault } from '../api.ts';
 import { limitOf, MB } from '../untrusted/limits.ts';
-import type { Objects } from './objects.ts';
+import type { Listed, Objects } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
 const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
@@ -102,6 +102,20 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
         throw thrown === null ? fault(error) : thrown.error;
       }
     },
+    async *list(folder) {
+      try {
+        yield* listed(client, s3, { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) }, keyOf(''));
+      } catch (error) {
+        throw fault(error);
+      }
+    },
+    async remove(name) {
+      try {
+        await client.send(new s3.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) }));
+      } catch (error) {
+        throw fault(error);
+      }
+    },
   };
 }
 
@@ -142,6 +156,19 @@ async function sizeOf(client: S3Client, s3: Sdk, bucket: string, key: string) {
     if (isAbsent(error)) return null;
     throw error;
   }
+}
+
+/** @param start what all keys of the remote begin with, which is no part of objects' names */
+async function* listed(
+  client: S3Client,
+  s3: Sdk,
+  asked: { readonly Bucket: string; readonly Prefix: string },
+  start: string,
+): AsyncGenerator<Listed> {
+  for await (const { Contents: found = [] } of s3.paginateListObjectsV2({ client }, asked))
+    for (const { Key: key = '', Size: size = 0, LastModified: modified } of found)
+      if (key.startsWith(start) && modified !== undefined)
+        yield { name: key.slice(start.length), size, modified: modified.getTime() };
 }
 
 const isAbsent = (error: unknown): boolean =>
@@ -192,7 +219,8 @@ function s3Fault(error: unknown, uri: string, bucket: string): unknown {
   if (status === 403 || name === 'AccessDenied')
     return new RemoteFault(
       `${uri} refuses access (${said})`,
-      'the credentials need s3:GetObject and s3:ListBucket, to push also s3:PutObject',
+      'the credentials need s3:GetObject and s3:ListBucket, to push also s3:PutObject and ' +
+        's3:DeleteObject',
     );
   if (/Region is missing/.test(message))
     return new RemoteFault(`${uri}: no region is given`, 'set AWS_REGION');

@@ -9,12 +9,11 @@ import { MANIFEST_FILE } from '../store/manifest.ts';
 import { isUnreadable, openRegular, readRegularText } from '../store/regular.ts';
 import type { Store } from '../store/store.ts';
 import type { ManifestFile } from '../store/types.ts';
-import { limitOf } from '../untrusted/limits.ts';
 import { pathInside } from '../untrusted/path.ts';
 import { checkedManifest } from './manifest.ts';
 import type { Objects } from './objects.ts';
 import { blobObject, entryObject, environmentName, environmentObject } from './objects.ts';
-import { receiveText, refusalOf } from './receive.ts';
+import { receiveManifest } from './receive.ts';
 
 export type Sent =
   | { readonly state: 'sent'; readonly bytes: number }
@@ -60,18 +59,11 @@ export async function sendEntry(
 }
 
 async function isPresent(objects: Objects, key: ActionKey): Promise<boolean> {
-  try {
-    const { value: most } = limitOf('list');
-    const text = await receiveText(objects, entryObject(key), most, 'its manifest');
-    const checked = text === null ? null : checkedManifest(text, key, null);
-    if (checked === null || 'fault' in checked) return false;
-    for (const { size, sha256 } of checked.manifest.files)
-      if ((await objects.sizeOf(blobObject(sha256))) !== size) return false;
-    return true;
-  } catch (error) {
-    if (refusalOf(error) !== null) return false;
-    throw error;
-  }
+  const described = await receiveManifest(objects, key, null);
+  if (described.state !== 'known') return false;
+  for (const { size, sha256 } of described.manifest.files)
+    if ((await objects.sizeOf(blobObject(sha256))) !== size) return false;
+  return true;
 }
 
 /** Returns how many bytes were sent. */

@@ -1,12 +1,15 @@
 /** Follows one run by its files, and sends what has changed to any number of listeners. */
 import path from 'node:path';
+import { BEAT_FILE } from '../log/run-folder.ts';
 import { parseRunPlan, PLAN_FILE } from '../log/run-plan.ts';
 import { PROGRESS_FILE } from '../log/run-progress.ts';
+import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
 import type { StreamEvent } from './backlog.ts';
 import type { Inside } from './inside.ts';
 import { readInside } from './inside.ts';
 import { createProjection } from './projection.ts';
+import { createPulse } from './pulse.ts';
 import type { RunRecord } from './record.ts';
 import { createRecord } from './record.ts';
 import { MOST_STAGES } from './stage-records.ts';
@@ -19,6 +22,7 @@ const MB = 2 ** 20;
 const PLAN_BYTES = 128 * MB,
   PROGRESS_BYTES = 8 * MB,
   JOURNAL_BYTES = 512 * MB,
+  BEAT_BYTES = 1024,
   LINE_BYTES = MB;
 
 export interface Follower {
@@ -86,8 +90,11 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
   const readProgress = async (): Promise<void> => {
     if (!shown.record.stages.some(({ state }) => state === 'running')) return;
     const text = await readInside(inside(PROGRESS_FILE), PROGRESS_BYTES);
-    if (text !== null) shown.record.progress(unseal(text.trimEnd())?.['stages']);
+    const found = text === null ? null : unseal(text.trimEnd());
+    shown.record.progress(found?.['stages']);
+    shown.record.places(found?.['places']);
   };
+  const readBeat = beatReader(inside(BEAT_FILE));
   const watching = watchFolders({
     dirs: [path.join(runs, id)],
     onFault,
@@ -96,6 +103,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       await readPlan();
       await tail.read();
       await readProgress();
+      await readBeat(shown.record);
       const event = shown.publish();
       if (event !== null) for (const listener of listeners) listener(event);
     },
@@ -119,5 +127,14 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       watching.close();
       listeners.clear();
     },
+  };
+}
+
+/** Returns a function that notes in a record what the heartbeat of another machine's run says. */
+function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
+  const pulse = createPulse();
+  return async (record) => {
+    if (record.end !== null || processState(record.process) !== 'unknown') return;
+    record.pulse = pulse.look(await readInside(file, BEAT_BYTES));
   };
 }

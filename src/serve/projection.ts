@@ -19,6 +19,7 @@ import type {
   StageState,
   StageStatus,
 } from './wire.ts';
+import { mayGoOn } from './wire.ts';
 
 export interface Projection {
   readonly record: RunRecord;
@@ -31,10 +32,12 @@ export interface Projection {
   publish(): StreamEvent | null;
 }
 
-const UNENDED = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
-
-function stateOf({ end, process, stages }: RunRecord): RunState {
-  if (end === null) return UNENDED[processState(process)];
+function stateOf({ end, process, pulse, stages }: RunRecord): RunState {
+  if (end === null) {
+    const state = processState(process);
+    if (state === 'unknown') return pulse === 'beating' ? 'running' : (pulse ?? 'unknown');
+    return state === 'alive' ? 'running' : 'killed';
+  }
   if (end.interrupted) return 'interrupted';
   return stages.some(({ state }) => state === 'failed') ? 'failed' : 'done';
 }
@@ -51,6 +54,7 @@ const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   ...(stage.since === null ? {} : { since: stage.since }),
   ...(stage.seconds === null ? {} : { seconds: stage.seconds }),
   ...(stage.progress === null ? {} : { progress: stage.progress }),
+  ...(stage.place === null || over ? {} : { place: stage.place }),
 });
 
 /** Returns how many stages ran per minute. */
@@ -74,6 +78,7 @@ function factsOf(id: string, record: RunRecord, damaged: number, over: boolean):
     spec: record.spec,
     backend: plan?.backend.slice(0, 100) ?? '',
     executor: plan?.executor.slice(0, 100) ?? '',
+    host: record.process.hostname?.slice(0, 100) ?? '',
     started: created,
     heard,
     seconds: end?.seconds ?? null,
@@ -117,7 +122,7 @@ export function createProjection(id: string, record: RunRecord): Projection {
   const takeChanged = (): readonly number[] => {
     const changed = new Set(record.takeChanged());
     const state = stateOf(record);
-    const isOver = state !== 'running' && state !== 'unknown';
+    const isOver = !mayGoOn(state);
     if (isOver !== over) {
       over = isOver;
       for (const [index, stage] of record.stages.entries())

@@ -13,6 +13,7 @@ import {
   LONGEST_TEXT,
   MOST_STAGES,
   numberOf,
+  placeOf,
   plannedStages,
   progressOf,
   textOf,
@@ -30,20 +31,24 @@ interface Stages {
   readonly left: () => number;
   readonly start: (event: JsonObject) => void;
   readonly end: (event: JsonObject) => void;
-  /** Applies the content of progress.json. */
+  /** Applies `stages` of progress.json. */
   readonly progress: (found: unknown) => void;
+  /** Takes `places` of progress.json. */
+  readonly places: (found: unknown) => void;
   /** Returns the stages whose status has changed since the last call, as indexes. */
   readonly takeChanged: () => number[];
 }
 
 export interface RunRecord extends Pick<
   Stages,
-  'stages' | 'indexOf' | 'left' | 'progress' | 'takeChanged'
+  'stages' | 'indexOf' | 'left' | 'progress' | 'places' | 'takeChanged'
 > {
   readonly plan: RunPlan | null;
   readonly notes: readonly Note[];
   readonly spec: string;
   readonly process: Partial<Process>;
+  /** What the heartbeat says of a process on another machine; null if it can't be told yet. */
+  pulse: 'beating' | 'silent' | null;
   readonly created: number | null;
   readonly heard: number | null;
   readonly end: { readonly interrupted: boolean; readonly seconds: number | null } | null;
@@ -97,6 +102,7 @@ function createStages(plan: RunPlan | null): Stages {
       stage.since = timeOf(event['time']);
       stage.attempts++;
       stage.progress = null;
+      stage.place = null;
       stage.failure = null;
       stage.by = null;
     },
@@ -109,25 +115,51 @@ function createStages(plan: RunPlan | null): Stages {
       stage.seconds = numberOf(event['seconds']);
       stage.key = typeof event['key'] === 'string' ? event['key'] : null;
       stage.progress = null;
+      stage.place = null;
       stage.by = textOf(event['by']);
       stage.failure = state === 'failed' ? failureOf(event) : null;
     },
-    progress(found) {
-      if (typeof found !== 'object' || found === null) return;
-      for (const [id, value] of Object.entries(found)) {
-        const index = indexes.get(id) ?? -1;
-        const stage = stages[index];
-        const progress = progressOf(value);
-        if (stage?.state !== 'running' || progress === null) continue;
-        if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) continue;
-        stage.progress = progress;
-        changed.add(index);
-      }
-    },
+    ...createMarks(stages, indexes, changed),
     takeChanged() {
       const taken = [...changed];
       changed.clear();
       return taken;
+    },
+  };
+}
+
+/** Takes what progress.json says of the stages that are running. */
+function createMarks(
+  stages: readonly StageRecord[],
+  indexes: ReadonlyMap<string, number>,
+  changed: Set<number>,
+): Pick<Stages, 'progress' | 'places'> {
+  /** Calls `mark` for each running stage that is named. It returns whether it changed the stage. */
+  const markAll = (found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void => {
+    if (typeof found !== 'object' || found === null) return;
+    for (const [id, value] of Object.entries(found)) {
+      const index = indexes.get(id) ?? -1;
+      const stage = stages[index];
+      if (stage?.state === 'running' && mark(stage, value)) changed.add(index);
+    }
+  };
+  return {
+    progress(found) {
+      markAll(found, (stage, value) => {
+        const progress = progressOf(value);
+        if (progress === null) return false;
+        if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
+        stage.progress = progress;
+        return true;
+      });
+    },
+    places(found) {
+      markAll(found, (stage, value) => {
+        const place = placeOf(value);
+        if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
+        stage.place = place;
+        return true;
+      });
     },
   };
 }
@@ -148,6 +180,7 @@ export function createRecord(plan: RunPlan | null): RunRecord {
     notes,
     spec: '',
     process: {},
+    pulse: null,
     created: null,
     heard: null,
     end: null,

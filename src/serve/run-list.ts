@@ -7,6 +7,7 @@ import { isFolderInside } from './inside.ts';
 import type { Held, Shared } from './shared.ts';
 import { watchFolders } from './watch.ts';
 import type { RunLine, RunList } from './wire.ts';
+import { mayGoOn } from './wire.ts';
 
 /** The number of runs that are listed. */
 const LISTED = 50;
@@ -158,5 +159,5 @@ function lineOf(follower: Follower): RunLine {
 
 function goesOn(follower: Follower): boolean {
   const { state, heard, now } = follower.facts();
-  return state === 'running' || (state === 'unknown' && now - (heard ?? 0) < SILENT_MS);
+  return state === 'running' || (mayGoOn(state) && now - (heard ?? 0) < SILENT_MS);
 }

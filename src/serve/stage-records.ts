@@ -1,7 +1,7 @@
 /** The stages of a run in their first state: those of its plan, and those that only events name. */
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../log/run-plan.ts';
-import type { StageState } from './wire.ts';
+import type { Place, StageState } from './wire.ts';
 
 /** How many stages of a run are followed at most. */
 export const MOST_STAGES = 100_000;
@@ -27,6 +27,7 @@ export interface StageRecord {
   seconds: number | null;
   attempts: number;
   progress: readonly [done: number, total: number, unit: string] | null;
+  place: Place | null;
   key: string | null;
   failure: {
     readonly error: string;
@@ -69,6 +70,14 @@ export function progressOf(value: unknown): StageRecord['progress'] {
   return isDone === null || isTotal === null ? null : [isDone, isTotal, textOf(unit, 40) ?? ''];
 }
 
+export function placeOf(value: unknown): Place | null {
+  if (!Array.isArray(value)) return null;
+  const [job, node, waits] = (value as unknown[]).map((text) => textOf(text, 100));
+  return job === null || job === undefined
+    ? null
+    : { job, node: node ?? null, waits: waits ?? null };
+}
+
 export function plannedStages(plan: RunPlan): StageRecord[] {
   const stages = plan.stages.slice(0, MOST_STAGES).map((stage): StageRecord => {
     const { id, kind, section, goal, inputs, cached, seconds, places } = stage;
@@ -88,6 +97,7 @@ export function plannedStages(plan: RunPlan): StageRecord[] {
       seconds: null,
       attempts: 0,
       progress: null,
+      place: null,
       key: cached ?? null,
       failure: null,
       by: null,
@@ -130,6 +140,7 @@ export function unplannedStage(id: string, { kind, cell, seed }: JsonObject): St
     seconds: null,
     attempts: 0,
     progress: null,
+    place: null,
     key: null,
     failure: null,
     by: null,

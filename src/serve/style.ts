@@ -101,4 +101,24 @@ pre.log{max-height:380px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhe
   .trim()
   .replaceAll('\n  ', '');
 
-export const style = `${reportStyle}\n${own}\n`;
+/** For browsers that prefer dark pages. The report itself is for paper too, and stays light. */
+const dark = `@media(prefers-color-scheme:dark){
+:root{--ink:#e6eaf0;--muted:#a7b2c0;--line:#37414d;--soft:#1b222c;--accent:#62b6e7;--held:#62d3ae;
+  --refuted:#f2a679;--bad:#ff9389;color-scheme:dark}
+body,.drawer,.caveats li,.card,figure,nav{background:#12171e}
+.scroll{background:#12171e}
+input,select,.close{background:#1b222c;border-color:#667382}
+.chip{background:#2a333f;color:#c3ccd7}
+.chip.is-ran,.chip.is-cached,.chip.run-done{background:#12392f;color:var(--held)}
+.chip.is-running,.chip.run-running{background:#123448;color:#8fcdf2}
+.chip.is-failed,.chip.is-blocked,.chip.run-failed,.chip.run-killed,.failed-note,.box.has-failed,
+  .caveats li.severe{background:#43201e}
+.statebar{background:#37414d}
+.box{background:#1b222c;border-color:#4a5665}
+.grid .head,thead th{background:#1b222c}
+.curve .rule{stroke:#37414d}
+.line-0{stroke:#62b6e7}.dot-0{fill:#62b6e7}.key-0{color:#62b6e7}
+.part-running{background:#3a9bd5}.part-failed{background:#e5534b}.part-stopped{background:#8793a1}
+}`.replaceAll('\n  ', '');
+
+export const style = `${reportStyle}\n${own}\n${dark}\n`;

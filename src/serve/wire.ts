@@ -17,8 +17,16 @@ export const STAGE_STATES = [
 ] as const;
 export type StageState = (typeof STAGE_STATES)[number];
 
-/** `unknown`: it has not ended, and only another machine can tell whether it still runs. */
-export type RunState = 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
+/**
+ * `unknown`: it has not ended, its process is on another machine, and its heartbeat has not been
+ * watched for long enough. `silent`: it was watched, and has stopped.
+ */
+export type RunState =
+  'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'silent' | 'unknown';
+
+/** Whether a run in this state may still go on. */
+export const mayGoOn = (state: RunState): boolean =>
+  state === 'running' || state === 'silent' || state === 'unknown';
 
 export type Counts = { readonly [State in StageState]?: number };
 
@@ -32,6 +40,8 @@ export interface RunFacts {
   readonly spec: string;
   readonly backend: string;
   readonly executor: string;
+  /** The machine that its process is on, or was on; empty if its journal does not say. */
+  readonly host: string;
   readonly started: number | null;
   /** The time of the last event of its journal. */
   readonly heard: number | null;
@@ -76,6 +86,16 @@ export interface StageStatus {
   /** How long it took. */
   readonly seconds?: number;
   readonly progress?: readonly [done: number, total: number, unit: string];
+  /** Where a scheduler has its job, while it is running: a node, or a queue that it waits in. */
+  readonly place?: Place;
+}
+
+export interface Place {
+  /** The scheduler's name of the job. */
+  readonly job: string;
+  readonly node: string | null;
+  /** Why it waits; null once it no longer does. */
+  readonly waits: string | null;
 }
 
 export interface Stage extends StageStatus {

@@ -26,8 +26,11 @@ export interface Called {
 
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
-  /** A limit on the number of submitted jobs leaves no room for it at present. */
-  | { readonly type: 'full'; readonly words: string }
+  /**
+   * A limit on the number of submitted jobs leaves no room for it at present. `waited` means that
+   * sbatch itself has tried again until its time-out.
+   */
+  | { readonly type: 'full'; readonly words: string; readonly waited: boolean }
   /** It may have been submitted: its name in the queue tells. */
   | { readonly type: 'uncertain'; readonly words: string }
   | { readonly type: 'refused'; readonly words: string };
@@ -124,8 +127,10 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
       const id = called.code === 0 ? parseSubmission(called.stdout) : null;
       if (id !== null) return { type: 'submitted', id };
       if (called.error !== null) return { type: 'refused', words };
+      const refusal = refusalOf(called.stderr);
+      if (refusal === 'full') return { type: 'full', words: saidBy(called), waited: called.late };
       if (called.late || called.code === 0) return { type: 'uncertain', words };
-      return { type: refusalOf(called.stderr), words };
+      return { type: refusal, words };
     },
     async queue() {
       const called = await run('squeue', [
@@ -167,9 +172,13 @@ function slurmTime(time: Date): string {
   return local.toISOString().slice(0, 19);
 }
 
-function wordsOf({ code, stderr, stdout, late, error }: Called, seconds: number): string {
+function wordsOf(called: Called, seconds: number): string {
+  const { late, error } = called;
   if (error !== null) return error === 'ENOENT' ? 'it is not on the PATH' : error;
-  if (late) return `no answer within ${seconds} s`;
+  return late ? `no answer within ${seconds} s` : saidBy(called);
+}
+
+function saidBy({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
 }

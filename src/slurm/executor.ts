@@ -127,7 +127,7 @@ class SlurmExecutor implements Executor {
       known.members.add(member);
       return true;
     }
-    const work = newWork(kind, [member], intent.tries, intent.longer);
+    const work = newWork(kind, [member], intent);
     const id = spool.submitted(claim.submission);
     work.task = newTask(spool, claim, id, keys);
     this.#tracker.add(work);
@@ -241,9 +241,26 @@ class SlurmExecutor implements Executor {
     for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
       const works = batch.works.filter(({ members }) => members.size > 0);
       if (works.length === 0) continue;
-      if (this.#hasRoom()) waiting.unshift(...(await this.#submit({ ...batch, works })));
-      else this.#queued.push(...works);
+      if (!this.#hasRoom()) this.#queued.push(...works);
+      else
+        try {
+          waiting.unshift(...(await this.#submit({ ...batch, works })));
+        } catch (error) {
+          this.#failUnwritten(works, error as Error);
+        }
     }
+  }
+
+  /** What a job reads can't be written, as on a full disk. Jobs in flight are not touched. */
+  #failUnwritten(works: readonly Work[], error: Error): void {
+    this.context.log(error.stack ?? error.message);
+    for (const member of works.flatMap(({ members }) => [...members]))
+      this.#settled(member, {
+        type: 'fault',
+        message: `its job can't be written: ${error.message}`,
+        hint: `free some space in ${this.context.spool} or mend what it says, and run it again`,
+        cutOff: true,
+      });
   }
 
   /** Whether a submission may find room: the last one did, a job has ended, or time has passed. */
@@ -289,7 +306,7 @@ class SlurmExecutor implements Executor {
           });
         return [];
       case 'full': {
-        if (works.length > 1) {
+        if (works.length > 1 && !outcome.waited) {
           const half = Math.ceil(works.length / 2);
           return [works.slice(0, half), works.slice(half)].map((part) => ({
             request,

@@ -19,6 +19,7 @@ interface GivenSettings {
   readonly gpus?: number;
   readonly cpus?: number;
   readonly memory_mb?: number;
+  readonly memory_retries?: number;
   readonly time?: string;
   readonly min_time?: string;
   readonly max_time?: string;
@@ -50,6 +51,8 @@ export interface Settings {
   readonly gpus?: number;
   readonly cpus?: number;
   readonly memoryMB: number;
+  /** How often a job that ran out of memory is submitted again, with twice as much each time. */
+  readonly memoryRetries: number;
   readonly time: number;
   readonly minTime: number;
   readonly maxTime: number;
@@ -194,6 +197,7 @@ function settingsOf(given: GivenSettings): Settings {
     ...(cpus === undefined ? {} : { cpus }),
     gres: given.gres ?? 'gpu',
     memoryMB: given.memory_mb ?? 4000,
+    memoryRetries: given.memory_retries ?? 0,
     time: secondsOf(given.time ?? '4h'),
     minTime: secondsOf(given.min_time ?? '10m'),
     maxTime: secondsOf(given.max_time ?? '24h'),

@@ -39,19 +39,21 @@ const timeStep = (seconds: number): number =>
  * Returns the request of a job.
  * @param load the stages of the job: more than one for a pack
  * @param longer doubles the time limit this many times, for a job that has reached it before
+ * @param more doubles the memory this many times, for a job that ran out of it before
  */
 export function requestOf(
   profile: Profile,
   kind: string,
   load: readonly Load[],
   longer = 0,
+  more = 0,
 ): Request {
   const settings = profile.settings(kind);
   const memory = load.reduce((sum, { demand }) => sum + (demand.memoryMB ?? 0), settings.memoryMB);
   return {
     kind,
     seconds: timeLimit(settings, expectedSeconds(load), longer),
-    memoryMB: roundedUp(memory, MEMORY_STEP),
+    memoryMB: roundedUp(memory, MEMORY_STEP) * 2 ** more,
     cpus: settings.cpus ?? Math.max(1, ...load.map(({ cpu }) => cpu)),
     gpus: settings.gpus ?? Math.max(0, ...load.map(({ demand }) => demand.gpu)),
   };

@@ -47,6 +47,8 @@ export interface Intent {
   readonly tries: number;
   /** How often their time limit has been doubled. */
   readonly longer: number;
+  /** How often their memory has been doubled. */
+  readonly more: number;
 }
 
 /** What a task is made of; the spool adds the paths. */
@@ -177,13 +179,17 @@ export class Spool {
 
   intent(name: string): Intent | null {
     const found = jsonOr(path.join(this.submissionDir(name), 'intent.json'));
-    return found?.['name'] === name && isRecord(found['request'])
-      ? (found as unknown as Intent)
-      : null;
+    if (found?.['name'] !== name || !isRecord(found['request'])) return null;
+    return { more: 0, ...(found as unknown as Omit<Intent, 'more'>) };
   }
 
+  /** The jobs are found by their name too, so it does no harm if the id can't be written. */
   setSubmitted(name: string, id: string): void {
-    replace(path.join(this.submissionDir(name), 'submitted.json'), { id });
+    try {
+      replace(path.join(this.submissionDir(name), 'submitted.json'), { id });
+    } catch {
+      // The disk is full, or the submission's folder was removed.
+    }
   }
 
   /** The id that sbatch gave, or null if it is not known that the submission went through. */

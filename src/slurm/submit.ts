@@ -34,7 +34,7 @@ export function batchesOf(
 ): readonly Batch[] {
   const groups = new Map<string, { readonly request: Request; readonly works: Work[] }>();
   for (const work of queued) {
-    const request = requestOf(profile, work.kind, loadOf(work), work.longer);
+    const request = requestOf(profile, work.kind, loadOf(work), work.longer, work.more);
     const id = JSON.stringify(request);
     const group = groups.get(id) ?? { request, works: [] };
     groups.set(id, group);
@@ -109,6 +109,7 @@ export async function submitBatch(
     arguments: args,
     tries: Math.max(...works.map(({ tries }) => tries)),
     longer: Math.max(...works.map(({ longer }) => longer)),
+    more: Math.max(...works.map(({ more }) => more)),
   });
   works.forEach((work, index) => {
     const claim = { submission: name, task: index };

@@ -127,6 +127,7 @@ export class Tracker {
     task.missed = 0;
     task.element = row.id;
     task.state = row.state;
+    tellPlace(work, task, row);
     if (task.id === null) {
       task.id = row.id.split('_')[0] ?? row.id;
       spool.setSubmitted(task.claim.submission, task.id);
@@ -178,10 +179,16 @@ export class Tracker {
    * @param row null if Slurm does not know the job any more
    */
   #conclude(work: Work, task: Task, row: Row | null): void {
+    const { spool } = this.#options;
     this.#read(work);
     const phase = row === null ? 'lost' : phaseOf(row.state);
-    for (const [member, result] of task.killed)
-      if (work.members.has(member) && phase !== 'memory') this.#settle(work, member, result);
+    // A process that Slurm has killed, for its memory or to end the job, is not to blame.
+    const isSlurms = phase === 'memory' || phase === 'cut';
+    for (const [member, result] of task.killed) {
+      if (!work.members.has(member)) continue;
+      if (isSlurms) spool.forget(member.key);
+      else this.#settle(work, member, result);
+    }
     if (work.members.size === 0) return;
     const id = task.element ?? task.id;
     const job = `Slurm job ${id ?? task.claim.submission}`;
@@ -192,13 +199,26 @@ export class Tracker {
       this.#resubmit(work, `${job} was ended by Slurm (${row.state})`);
     } else if (phase === 'cancelled')
       this.#fail(work, `${job} was cancelled`, 'run it again to submit it anew');
-    else if (phase === 'memory')
+    else if (phase === 'memory') this.#outOfMemory(work, job);
+    else this.#endedWithout(work, task, row, job);
+  }
+
+  /** Fails the stages, unless the profile allows another job with more memory. */
+  #outOfMemory(work: Work, job: string): void {
+    const { profile, spool } = this.#options;
+    const asked = spool.intent(taskOf(work).claim.submission)?.request.memoryMB;
+    const had = `${job} ran out of memory${asked === undefined ? '' : ` (${asked} MB)`}`;
+    if (work.more >= profile.settings(work.kind).memoryRetries) {
       this.#fail(
         work,
-        `${job} ran out of memory`,
-        'raise `memory_mb` of its stage kind in slurm.yaml, or pack fewer stages (--pack)',
+        had,
+        'raise `memory_mb` or `memory_retries` of its stage kind in slurm.yaml, ' +
+          'or pack fewer stages (--pack)',
       );
-    else this.#endedWithout(work, task, row, job);
+      return;
+    }
+    work.more++;
+    this.#resubmit(work, `${had} and gets twice as much`);
   }
 
   /** The job has ended by itself, and has no result. */
@@ -267,6 +287,16 @@ export class Tracker {
 function taskOf({ task }: Work): Task {
   if (task === null) throw new Error('work in flight has no task');
   return task;
+}
+
+/** Tells the stages where their job is, if that has changed. */
+function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: Row): void {
+  const waits = state === 'PENDING' ? reason : null;
+  const place = { job: `Slurm job ${id}`, node: waits === null ? nodeName(nodes) : null, waits };
+  const text = JSON.stringify(place);
+  if (text === task.toldPlace) return;
+  task.toldPlace = text;
+  for (const { hooks } of members) hooks.onPlace?.(place);
 }
 
 /**

@@ -19,6 +19,8 @@ export interface Work {
   tries: number;
   /** How often its time limit is to be doubled. */
   longer: number;
+  /** How often its memory is to be doubled. */
+  more: number;
   /** Its submitted task; null while it waits to be submitted. */
   task: Task | null;
 }
@@ -39,6 +41,8 @@ export interface Task {
   missedSince: number;
   /** The reason for waiting that the user has been told. */
   toldReason: string;
+  /** Where the stages were told that the job is, as JSON. */
+  toldPlace: string;
   /** Results that say that the process was killed: they wait until Slurm says why. */
   readonly killed: Map<Member, JobResult>;
   readonly relay: Relay;
@@ -47,11 +51,19 @@ export interface Task {
 export const loadOf = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
   [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
 
-export const newWork = (kind: string, members: Iterable<Member>, tries = 0, longer = 0): Work => ({
+/** What a job has been through that the next one of its stages takes over. */
+export type History = Pick<Work, 'tries' | 'longer' | 'more'>;
+
+export const newWork = (
+  kind: string,
+  members: Iterable<Member>,
+  { tries, longer, more }: History = { tries: 0, longer: 0, more: 0 },
+): Work => ({
   kind,
   members: new Set(members),
   tries,
   longer,
+  more,
   task: null,
 });
 
@@ -71,6 +83,7 @@ export function newTask(
     missed: 0,
     missedSince: 0,
     toldReason: '',
+    toldPlace: '',
     killed: new Map(),
     relay: new Relay(new Tail(spool.logFile(claim)), new Tail(spool.eventsFile(claim)), keys),
   };

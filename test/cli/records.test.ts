@@ -1,5 +1,5 @@
 /** What runs leave behind: logs, journals, entries and pins, whole or damaged. */
-import { lstatSync, readFileSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -97,7 +97,26 @@ test('status knows a run by its process, and not by a process id that may be reu
       hostname: 'another',
       boot: 'another',
     })),
-    'unknown',
+    'silent',
+  );
+  // Its heartbeat, as another machine writes it.
+  const beat = (count: number): void =>
+    project.write(`.dosimeter/runs/${id}-x/beat.json`, JSON.stringify({ count }));
+  let count = 0;
+  const beating = setInterval(() => beat(++count), 20);
+  const living = await project.json<{ state: string; host: string; heard: string }>(
+    ...['status', `${id}-x`, '--json'],
+  );
+  clearInterval(beating);
+  assert.equal([living.state, living.host], ['running', 'another']);
+  assert.match(living.heard, /^\d{4}-\d\d-\d\dT/);
+  const longAgo = new Date(Date.now() - 2 * 3600_000);
+  utimesSync(path.join(project.dir, `.dosimeter/runs/${id}-x/beat.json`), longAgo, longAgo);
+  const silent = await project.succeeds('status', `${id}-x`);
+  assert.match(silent.stdout, /^\S+ silent {2}/);
+  assert.match(
+    silent.stderr,
+    /its process on another gives no sign of life \(last event: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)/,
   );
 });
 

@@ -1,9 +1,11 @@
 /** Remotes in an S3 bucket, on a real server. */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { sweepRemote } from '../../src/remote/gc.ts';
 import type { Objects } from '../../src/remote/objects.ts';
 import { blobObject } from '../../src/remote/objects.ts';
 import { receiveEntry } from '../../src/remote/receive.ts';
@@ -86,6 +88,31 @@ test('an entry goes to the bucket and comes back, a large file in parts', async 
   if (found.state !== 'hit') throw new Error(found.state);
   assert.is(await to.check(found.entry), null);
   assert.equal(found.entry.manifest, entry.manifest);
+});
+
+test('gc of a bucket removes what no entry needs, and leaves other prefixes alone', async ({
+  client,
+  stores,
+}) => {
+  const objects = await objectsAt(`s3://${BUCKET}/gc`);
+  const from = stores.open('from'),
+    to = stores.open('to');
+  const entry = await putEntry(from, { 'model.bin': 'kept'.repeat(1000) }, 77);
+  await pushEntries(objects, from, [entry.key], false);
+  const orphan = blobObject('e'.repeat(64)),
+    other = 'other/file';
+  for (const Key of [`gc/${orphan}`, other])
+    await client.send(new PutObjectCommand({ Bucket: BUCKET, Key, Body: 'left' }));
+  const options = { maxBytes: null, graceMs: 3600_000, dryRun: false };
+  assert.is((await sweepRemote(objects, options)).young, 1);
+  assert.is(await objects.sizeOf(orphan), 4);
+  await sleep(1_100); // S3 tells whole seconds
+  const swept = await sweepRemote(objects, { ...options, graceMs: 0 });
+  assert.equal([swept.objects, swept.bytes], [1, 4]);
+  assert.is(await objects.sizeOf(orphan), null);
+  const elsewhere = await objectsAt(`s3://${BUCKET}`);
+  assert.is(await elsewhere.sizeOf(other), 4);
+  assert.is((await receiveEntry(objects, to, entry.key, VOLATILE)).state, 'received');
 });
 
 test('an object is read from an offset, and an absent one is none', async ({ objects }) => {

@@ -1,10 +1,10 @@
 /** `--remote`, `dosimeter push` and `dosimeter pull`, with a folder as the remote. */
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
-import type { Project } from '../rig/project.ts';
+import type { Project, StageJson } from '../rig/project.ts';
 import { createProject, lastLine, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('remote on the command line');
@@ -105,6 +105,55 @@ test('a spec, a run or keys are pulled and pushed by name', async ({ project }) 
   const ofSpec = await pull('spec.yaml', ...REMOTE, '--only', 'seed=1');
   assert.equal({ ...ofSpec, bytes: 0 }, { ...counted, fetched: 6, bytes: 0, lacking: 1 });
   assert.equal(project.lines('ran.log'), []);
+});
+
+test('plan says what would be fetched, and fetches nothing but manifests', async ({ project }) => {
+  forget(project);
+  const planned = await project.succeeds('plan', 'spec.yaml', ...REMOTE);
+  assert.match(
+    planned.stdout,
+    /0 cached, 13 to fetch from file:shared \(\d+\.\d MB\), nothing to run/,
+  );
+  assert.match(planned.stdout, /stage +all +cached +to fetch +ready +pending\n/);
+  const { stages } = await project.json<{ stages: readonly StageJson[] }>(
+    ...['plan', 'spec.yaml', ...REMOTE, '--json'],
+  );
+  assert.equal(
+    stages.map(({ state, outputs, key }) => [state, outputs, key?.length]),
+    stages.map(() => ['remote', null, 64]),
+  );
+  assert.equal(project.entries(), []);
+  // What the remote lacks would run, and what waits for it.
+  const lost = present(stages.find(({ kind }) => kind === 'toy-train')?.key);
+  const manifest = path.join(project.dir, `shared/v1/entries/${lost.slice(0, 2)}/${lost}.json`);
+  const text = readFileSync(manifest, 'utf8');
+  rmSync(manifest);
+  const less = await project.succeeds('plan', 'spec.yaml', ...REMOTE);
+  assert.match(less.stdout, /10 to fetch from file:shared/);
+  assert.match(less.stdout, /3 to run/);
+  writeFileSync(manifest, text);
+});
+
+test('gc of a remote says what it would sweep, and sweeps it', async ({ project }) => {
+  const gc = (...args: readonly string[]) => project.succeeds('gc', ...REMOTE, ...args);
+  const dry = await gc('--max-size', '0', '--grace', '0m', '--dry-run');
+  assert.match(dry.stdout, /^would sweep 13 entries, .* from file:shared; 0 left \(0\.0 MB\)\n$/);
+  assert.match((await gc('--max-size', '0')).stdout, /^swept 0 entries, .*; 13 left/);
+  assert.match((await gc()).stdout, /^swept 0 entries, 0 damaged manifests and 0 objects/);
+  for (const [args, fault] of [
+    [['--grace', '7d'], /--grace needs --remote/],
+    [[...REMOTE, '--grace', 'soon'], /--grace takes a time such as 12h or 7d/],
+    [[...REMOTE, '--runs'], /--runs is of this folder/],
+    [['--remote', 'file:nowhere'], /file:nowhere is not a remote/],
+  ] as const) {
+    const { code, stderr } = await project.dosimeter('gc', ...args);
+    assert.match(stderr, fault);
+    assert.is(code, 2, stderr);
+  }
+  assert.not(existsSync(path.join(project.dir, 'nowhere')));
+  // The variable that names the remote of runs is not for gc, which would then sweep another store.
+  const own = await project.startWith({ env: { DOSIMETER_REMOTE: 'file:nowhere' } }, 'gc').ended;
+  assert.is(own.code, 0, own.stderr);
 });
 
 test('a URI that is not a remote is a fault that says so', async ({ project }) => {

@@ -19,6 +19,9 @@ export interface MemoryObjects extends Objects {
   readonly reads: string[];
   /** After how many bytes each reading breaks off; null for one that does not. */
   readonly breaks: (number | null)[];
+  /** The remote's clock, and when each object was written by it. */
+  now: number;
+  readonly times: Map<string, number>;
   /** The size that is said instead of the true one. */
   said: number | null;
 }
@@ -30,6 +33,8 @@ export function memoryObjects(): MemoryObjects {
     held: new Map(),
     reads: [],
     breaks: [],
+    now: 0,
+    times: new Map(),
     said: null,
     open: () => Promise.resolve(),
     sizeOf: (name) => Promise.resolve(objects.held.get(name)?.length ?? null),
@@ -54,6 +59,20 @@ export function memoryObjects(): MemoryObjects {
       const chunks: Uint8Array[] = [];
       for await (const chunk of bytes) chunks.push(chunk);
       objects.held.set(name, Buffer.concat(chunks));
+      objects.times.set(name, objects.now);
+    },
+    async *list(folder) {
+      for (const [name, bytes] of [...objects.held])
+        if (name.startsWith(`v1/${folder}/`))
+          yield await Promise.resolve({
+            name,
+            size: bytes.length,
+            modified: objects.times.get(name) ?? 0,
+          });
+    },
+    remove(name) {
+      objects.held.delete(name);
+      return Promise.resolve();
     },
   };
   return objects;

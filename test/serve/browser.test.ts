@@ -2,20 +2,15 @@
  * The page of `dosimeter serve` in a browser. Without a Chromium on this machine the tests are
  * skipped.
  */
-import { existsSync } from 'node:fs';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { RecordedStage } from '../../src/log/run-plan.ts';
+import { executablePath, launch, watchPage } from './chromium.ts';
 import type { Client, FakeRun, FakeRuns } from './runs.ts';
 import { createRuns, openClient, planned, ran, started } from './runs.ts';
 
-const executablePath = [
-  process.env['CHROMIUM'],
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-].find((path) => path !== undefined && existsSync(path));
 const test = suite('serve in a browser');
 const check = (name: string, run: () => Promise<void>): void => {
   if (executablePath === undefined) test.skip(name, run);
@@ -49,12 +44,12 @@ test.before(async () => {
   const key = runs.entry('evaluated', { 'metrics.json': '{"accuracy":0.9375,"asr":1}' });
   for (let i = 0; i < 40; i++) run.record(started(idOf(i)), ran(idOf(i), key));
   run.record(started(idOf(41)));
-  run.progress({ [idOf(41)]: [3, 10, 'steps'] });
+  run.progress(
+    { [idOf(41)]: [3, 10, 'steps'] },
+    { [idOf(41)]: ['Slurm job 7_1', `n1${HOSTILE}`, null] },
+  );
   run.log(idOf(41), 'T step 1 of 10: loss 0.7, learning rate 0.001\n');
-  browser = await chromium.launch({
-    executablePath,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run'],
-  });
+  browser = await launch();
 });
 test.after(async () => {
   await (browser as Browser | undefined)?.close();
@@ -71,16 +66,7 @@ interface Opened {
 /** Opens the address that was printed and, through its link, the run. */
 async function openRun(width: number): Promise<Opened> {
   const page = await browser.newPage({ viewport: { width, height: 900 } });
-  const told: string[] = [];
-  const origin = new URL(client.serving.url).origin;
-  page.on('console', (message) => told.push(message.text()));
-  page.on('pageerror', (error) => told.push(error.message));
-  page.on('dialog', (dialog) => told.push(dialog.message()));
-  page.on('request', (request) => {
-    if (!request.url().startsWith(`${origin}/`) && !request.url().startsWith('data:'))
-      told.push(request.url());
-    if (request.url().includes(client.token)) told.push('the token is in an address');
-  });
+  const told = watchPage(page, client.serving.url);
   await page.goto(client.serving.url);
   await page.getByRole('link', { name: 'toys' }).click();
   await page.locator('#results .grid').waitFor();
@@ -176,6 +162,55 @@ check('the keyboard reaches everything, and every place has a name', async () =>
   await page.keyboard.press('Escape');
   await drawer.waitFor({ state: 'detached' });
   assert.is(await page.evaluate('document.activeElement.getAttribute("role")'), 'grid');
+  assert.equal(told, []);
+  await page.close();
+});
+
+/** Texts whose colour stands out from what is behind them by less than 4.5 to 1 (WCAG 2.2, AA). */
+const FAINT = `(() => {
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map((value) => value / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (at) => {
+    if (at === null) return [255, 255, 255];
+    const [r, g, b, alpha = 1] = numbers(getComputedStyle(at).backgroundColor);
+    if (alpha === 1) return [r, g, b];
+    return behind(at.parentElement).map((value, i) => value * (1 - alpha) + [r, g, b][i] * alpha);
+  };
+  const faint = [];
+  for (const at of document.querySelectorAll('body *')) {
+    const text = [...at.childNodes].filter((node) => node.nodeType === 3)
+      .map((node) => node.data.trim()).join('');
+    if (text === '' || !at.checkVisibility()) continue;
+    const [a, b] = [luminance(numbers(getComputedStyle(at).color)), luminance(behind(at))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faint.push(text.slice(0, 40) + ' ' + ratio.toFixed(2));
+  }
+  return faint;
+})()`;
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  check(`every text can be read on a ${colorScheme} page`, async () => {
+    const { page, told } = await openRun(1440);
+    await page.emulateMedia({ colorScheme });
+    const background = await page.evaluate('getComputedStyle(document.body).backgroundColor');
+    assert.is(background, colorScheme === 'dark' ? 'rgb(18, 23, 30)' : 'rgb(255, 255, 255)');
+    await page.locator('#running button.link').first().click();
+    await page.getByRole('dialog').getByRole('img').first().waitFor();
+    assert.equal(await page.evaluate(FAINT), []);
+    assert.equal(told, []);
+    await page.close();
+  });
+}
+
+check('a page that nothing happens to asks for nothing', async () => {
+  const { page, told } = await openRun(1440);
+  await page.locator('#running').getByText(`Slurm job 7_1 on n1${HOSTILE}`).waitFor();
+  const asked: string[] = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await sleep(6_000);
+  assert.equal(asked, []);
   assert.equal(told, []);
   await page.close();
 });

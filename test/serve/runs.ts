@@ -22,30 +22,34 @@ export interface FakeRun {
   /** Adds a text to the journal as it is. */
   scribble(text: string): void;
   log(stage: string, text: string): void;
-  progress(stages: JsonObject): void;
+  /** @param places where a scheduler has the jobs of stages */
+  progress(stages: JsonObject, places?: JsonObject): void;
 }
 
 export interface FakeRuns {
   readonly dir: string;
   readonly runs: string;
   readonly store: string;
-  /** Begins a run of this process, with a plan unless `stages` is null. */
-  run(id: string, stages: readonly RecordedStage[] | null): FakeRun;
+  /**
+   * Begins a run of this process, with a plan unless `stages` is null.
+   * @param host the name of another machine that it is on
+   */
+  run(id: string, stages: readonly RecordedStage[] | null, host?: string): FakeRun;
   /** Writes an entry. Returns its key. */
   entry(name: string, files: { readonly [name: string]: string }): string;
   clean(): void;
 }
 
-export function createRuns(): FakeRuns {
-  const dir = mkdtempSync(path.join(tmpdir(), 'dosimeter-'));
+/** @param dir the folder of the runs and the store; by default, a new one */
+export function createRuns(dir = mkdtempSync(path.join(tmpdir(), 'dosimeter-'))): FakeRuns {
   const runs = path.join(dir, 'runs'),
     store = path.join(dir, 'store');
-  mkdirSync(runs);
+  mkdirSync(runs, { recursive: true });
   return {
     dir,
     runs,
     store,
-    run(id, stages) {
+    run(id, stages, host) {
       const at = path.join(runs, id);
       mkdirSync(path.join(at, 'logs'), { recursive: true });
       if (stages !== null)
@@ -64,10 +68,16 @@ export function createRuns(): FakeRuns {
         },
         scribble: (text) => appendFileSync(journal, text),
         log: (stage, text) => appendFileSync(path.join(at, 'logs', `${stage}.log`), text),
-        progress: (found) => writeSealed(path.join(at, PROGRESS_FILE), { stages: found }),
+        progress: (found, places = {}) =>
+          writeSealed(path.join(at, PROGRESS_FILE), { stages: found, places }),
       };
       run.record(
-        { event: 'created', spec: '/home/ada/toys.yaml', ...thisProcess() },
+        {
+          event: 'created',
+          spec: '/home/ada/toys.yaml',
+          ...thisProcess(),
+          ...(host === undefined ? {} : { hostname: host, owner: '0123456789ab-7-7-1' }),
+        },
         { event: 'started', stages: stages?.length ?? 3, cached: 0 },
       );
       return run;
@@ -98,6 +108,15 @@ export const planned = (
   places: 1,
   ...more,
 });
+
+/** The plan of a small run. */
+export const TOY_STAGES: readonly RecordedStage[] = [
+  planned('data', 'rows'),
+  planned('train', 'lora seed=1', [0], { seconds: 10 }),
+  planned('train', 'lora seed=2', [0], { seconds: 10 }),
+  planned('evaluate', 'lora seed=1', [1], { seconds: 4 }),
+  planned('evaluate', 'lora seed=2', [2]),
+];
 
 export const started = (stage: string): JsonObject => ({ event: 'stage-started', stage });
 export const ran = (stage: string, key: string, seconds = 2): JsonObject => ({

@@ -1,6 +1,6 @@
 /** A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are installed. */
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,8 @@ export interface Cluster {
   readonly dir: string;
   /** The environment of Slurm's commands. */
   readonly env: Readonly<Record<string, string>>;
+  /** Whether jobs are held to their memory, by cgroups. */
+  readonly limitsMemory: boolean;
   /** Runs one of Slurm's commands; returns what it prints. */
   slurm(program: string, ...args: readonly string[]): Promise<string>;
   /** The states of all jobs whose name begins with `dosimeter-KIND-`, by name and index. */
@@ -22,7 +24,10 @@ export interface Cluster {
   start(): void;
 }
 
-/** Two nodes with 16 declared cores each, and no accounting. */
+/**
+ * Two nodes with 16 declared cores each, no accounting, and a partition `urgent` whose jobs preempt
+ * those of the usual one.
+ */
 export function startCluster(): Cluster {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
   chmodSync(dir, 0o755);
@@ -48,6 +53,7 @@ export function startCluster(): Cluster {
   return {
     dir,
     env: ours,
+    limitsMemory: readFileSync(path.join(dir, 'cgroup.conf'), 'utf8').includes('RAMSpace=yes'),
     slurm,
     async jobs(kind) {
       const lines = (await slurm('squeue', '-h', '-r', '-t', 'all', '-o', '%j/%K %T')).split('\n');

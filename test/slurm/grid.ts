@@ -7,7 +7,7 @@ import { createProject } from '../rig/project.ts';
 
 /**
  * What a training does, by its name `SEED` or `SEED/RATE`, in `does.json`: `hold` waits for the file
- * `go`, `save` saves its state when it is asked to stop and goes on from there.
+ * `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes 700 MB, `fill` writes more than a small disk holds.
  */
 const TRAIN = (dir: string): string => `\
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync,
@@ -16,7 +16,12 @@ import { defineStage } from 'dosimeter';
 const dir = ${JSON.stringify(dir)};
 const note = (file, text) => appendFileSync(dir + '/' + file, text + '\\n');
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const lives = (pid) => { try { process.kill(pid, 0); return true; } catch { return false; } };
+// A process that was killed, and that its new parent has not waited for, is dead.
+const lives = (pid) => {
+  try {
+    return !/\\) [ZX] /.test(readFileSync('/proc/' + pid + '/stat', 'utf8'));
+  } catch { return false; }
+};
 const lock = (name) => {
   const file = dir + '/lock-' + name;
   if (existsSync(file) && lives(Number(readFileSync(file, 'utf8')))) note('twice.log', name);
@@ -45,6 +50,11 @@ const train = async ({ params: { seed, rate }, outDir, resumeDir, signal, log, p
   }
   if (does_ === 'hold')
     while (!existsSync(dir + '/go') && !signal.aborted) await sleep(20);
+  if (does_ === 'eat') Buffer.alloc(700 * 2 ** 20, 1);
+  if (does_ === 'fill')
+    try {
+      writeFileSync(outDir + '/large.bin', Buffer.alloc(16 * 2 ** 20));
+    } catch (error) { unlock(); throw error; }
   if (signal.aborted) { unlock(); throw new Error('stopped'); }
   if (does_ === 'fault') { unlock(); throw Object.assign(new Error('no'), { name: 'UserFault' }); }
   writeFileSync(outDir + '/model.txt', name);
@@ -76,15 +86,31 @@ export default defineStage({
 });
 `;
 
+const COMMAND = (input: string): string =>
+  `{ run: [sh, probe.sh], files: ["file:probe.sh"], inputs: [${input}], ` +
+  'fields: [seed, poisoning.rate], outputs: [metrics.json] }';
+
+const COMMANDS = `commands:
+  probe: ${COMMAND('s-evaluate')}
+  again: ${COMMAND('probe')}
+stages: [s-train, s-evaluate, probe, again]`;
+
+const PROBE = `set -e
+bytes=$(cat inputs/*/metrics.json | wc -c)
+echo "{\\"bytes\\": $bytes}" >metrics.json
+`;
+
 export interface GridOptions {
   readonly seeds?: readonly number[];
   readonly rates?: readonly number[];
   /** Lines of the profile, in place of the usual ones. */
   readonly profile?: readonly string[];
+  /** Whether two programs follow each evaluation: `probe`, and `again`, which reads the first. */
+  readonly commands?: boolean;
 }
 
 /** What every profile of the tests begins with: no waiting. */
-export const QUICK: readonly string[] = ['poll: 1s', 'memory_mb: 256', 'time: 10m'];
+export const QUICK: readonly string[] = ['poll: 1s', 'memory_mb: 512', 'time: 10m'];
 
 /**
  * A project with two stages for each cell: s-train and s-evaluate. They add their names to
@@ -94,6 +120,7 @@ export function createSlurmGrid({
   seeds = [1, 2],
   rates = [0.1],
   profile = QUICK,
+  commands = false,
 }: GridOptions = {}): Project {
   const project = createProject();
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
@@ -110,9 +137,10 @@ data:
   validation: { source: "file:rows.tsv" }
 poisoning: { attack: label-flip, rate: [${rates.join(', ')}] }
 plugins: [./s-train.mjs, ./s-evaluate.mjs]
-stages: [s-train, s-evaluate]
+${commands ? COMMANDS : 'stages: [s-train, s-evaluate]'}
 `,
   );
+  if (commands) project.write('probe.sh', PROBE);
   project.write('s-train.mjs', TRAIN(project.dir));
   project.write('s-evaluate.mjs', EVALUATE(project.dir));
   return project;

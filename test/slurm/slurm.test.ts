@@ -1,79 +1,32 @@
 /** Runs on a real Slurm: the results of `local`, and what is left after each fault. */
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { contentsOf } from '../faults/grid.ts';
 import { present } from '../rig/present.ts';
-import type { Project, Said, Started } from '../rig/project.ts';
 import { lastLine } from '../rig/project.ts';
 import type { Cluster } from './cluster.ts';
 import { fakes, startCluster } from './cluster.ts';
-import type { GridOptions } from './grid.ts';
-import { createSlurmGrid, QUICK } from './grid.ts';
+import { QUICK } from './grid.ts';
+import {
+  began,
+  cleanUp,
+  grid,
+  known,
+  ranOnce,
+  start,
+  submissions,
+  succeeds,
+  until,
+} from './rig.ts';
 
-const test = suite<{ cluster: Cluster; project: Project }>('slurm');
-const projects: Project[] = [];
-
+const test = suite<{ cluster: Cluster }>('slurm');
 test.before((context) => {
   context.cluster = startCluster();
 });
-test.after.each(() => {
-  for (const project of projects.splice(0)) project.clean();
-});
+test.after.each(cleanUp);
 test.after(({ cluster }) => cluster.stop());
-
-function grid(options?: GridOptions): Project {
-  const project = createSlurmGrid(options);
-  projects.push(project);
-  return project;
-}
-
-/** Starts a run on Slurm in which every training is a job. */
-const start = (
-  project: Project,
-  { env }: Cluster,
-  args: readonly string[] = [],
-  more: Readonly<Record<string, string>> = {},
-): Started =>
-  project.startWith(
-    { env: { ...env, ...more } },
-    ...['run', 'spec.yaml', '--executor', 'slurm', '--pack', '1', ...args],
-  );
-
-/** Runs on Slurm, and asserts that it ends well. */
-async function succeeds(project: Project, cluster: Cluster): Promise<Said> {
-  const said = await start(project, cluster).ended;
-  assert.is(said.code, 0, said.stderr);
-  return said;
-}
-
-/** Waits until something holds; fails after two minutes. */
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 120_000;
-  while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`waited in vain for: ${what}`);
-    await sleep(50);
-  }
-}
-
-const began = (project: Project, n: number) => () => project.lines('began.log').length >= n;
-
-/** Asserts that each stage ran once, never twice at the same time. */
-function ranOnce(project: Project, stages: number): void {
-  const ran = project.lines('ran.log');
-  assert.is(new Set(ran).size, stages, ran.join(', '));
-  assert.is(ran.length, stages, ran.join(', '));
-  assert.equal(project.lines('twice.log'), [], 'performed by two processes at once');
-}
-
-/** How often jobs of this project's trainings were submitted, by Slurm's own list. */
-const submissions = async (cluster: Cluster, before: ReadonlySet<string>): Promise<string[]> =>
-  [...(await cluster.jobs('s-train')).keys()].filter((name) => !before.has(name));
-
-const known = async (cluster: Cluster): Promise<ReadonlySet<string>> =>
-  new Set((await cluster.jobs('s-train')).keys());
 
 test('keys and results are those of local, alone and in packs', async ({ cluster }) => {
   const project = grid({ seeds: [1, 2, 3], rates: [0.1, 0.2] });
@@ -216,7 +169,7 @@ test('scancel fails its stage alone, and a rerun submits that one anew', async (
 test('before its time limit a job saves its state, and goes on from there', async ({ cluster }) => {
   const project = grid({
     seeds: [1],
-    profile: ['poll: 1s', 'memory_mb: 256', 'time: 1m', 'min_time: 1m', 'signal: 50s'],
+    profile: ['poll: 1s', 'memory_mb: 512', 'time: 1m', 'min_time: 1m', 'signal: 50s'],
   });
   project.write('does.json', '{"1":"save"}');
   await succeeds(project, cluster);

@@ -97,6 +97,15 @@ export const addGc: AddCommand = (program, exits) =>
     )
     .addOption(storeOption())
     .option(
+      '--remote <uri>',
+      'sweep this remote instead: what none of its entries needs and, with --max-size, the entries ' +
+        'that were sent longest ago',
+    )
+    .option(
+      '--grace <time>',
+      'with --remote: keep what was written within this time, such as 12h or 7d (default: 7d)',
+    )
+    .option(
       '--max-size <size>',
       'remove entries until the store has at most this size, such as 5GB',
     )

@@ -58,6 +58,7 @@ export const addPlan: AddCommand = (program, exits) =>
       '--dry-run [dir]',
       'with --executor: also write the batch scripts (default: .dosimeter/NAME)',
     )
+    .addOption(remoteOption())
     .addOption(new Option('--dot', 'print them as a Graphviz digraph').conflicts(['json']))
     .action(
       exits(async (spec: string, options: PlanOptions) =>

@@ -6,7 +6,7 @@ import type { Stage, StageDetail, StageLinks } from '../wire.ts';
 import { Curves } from './curve.tsx';
 import { Named } from './failures.tsx';
 import { LogView, useStage } from './log-view.tsx';
-import { dateOf, plural, seconds, StageChip, Text, useNow } from './parts.tsx';
+import { dateOf, placeText, plural, seconds, StageChip, Text, useNow } from './parts.tsx';
 import type { RunView } from './run-store.ts';
 
 export interface DrawerProps {
@@ -93,7 +93,7 @@ function StageFacts({
   readonly detail: StageDetail | null;
   readonly skew: number;
 }): JSX.Element {
-  const { id, state, since, progress } = stage;
+  const { id, state, since, progress, place } = stage;
   const now = useNow(state === 'running') - skew;
   const facts: (readonly [string, string])[] = [
     ['Id', id],
@@ -105,6 +105,7 @@ function StageFacts({
     ...(progress === undefined
       ? []
       : ([['Progress', `${progress[0]} of ${progress[1]} ${progress[2]}`]] as const)),
+    ...(place === undefined ? [] : ([['Where', placeText(place)]] as const)),
     ...((detail?.attempts ?? 0) > 1 ? ([['Attempts', String(detail?.attempts)]] as const) : []),
     ...(detail?.key ? ([['Key', detail.key]] as const) : []),
   ];

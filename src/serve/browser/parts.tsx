@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { formatSeconds } from '../../report/format.ts';
-import type { RunState, StageState } from '../wire.ts';
+import type { Place, RunState, StageState } from '../wire.ts';
 import { STAGE_STATES } from '../wire.ts';
 
 /** Each state as a word and a sign, so that colour is not the only mark. */
@@ -26,6 +26,7 @@ const RUN_WORDS: { readonly [State in RunState]: readonly [sign: string, word: s
   failed: ['✕', 'failed'],
   interrupted: ['■', 'interrupted'],
   killed: ['■', 'killed'],
+  silent: ['?', 'silent'],
   unknown: ['?', 'on another machine'],
 };
 
@@ -126,6 +127,10 @@ export const Section = ({
     {children}
   </section>
 );
+
+/** Says where a scheduler has a job: `Slurm job 12 on n1`, or `Slurm job 12 queued: Resources`. */
+export const placeText = ({ job, node, waits }: Place): string =>
+  waits !== null ? `${job} queued: ${waits}` : node === null ? job : `${job} on ${node}`;
 
 /** Text from a run, which may be in any script and direction. */
 export const Text = ({ children }: { readonly children: string }): JSX.Element => (

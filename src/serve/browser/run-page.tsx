@@ -2,6 +2,7 @@
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RunFacts } from '../wire.ts';
+import { mayGoOn } from '../wire.ts';
 import { Announcer } from './announcer.tsx';
 import type { LinkState } from './connection.ts';
 import { Drawer } from './drawer.tsx';
@@ -194,7 +195,7 @@ function Header({
   readonly skew: number;
   readonly all: number;
 }): JSX.Element {
-  const goesOn = facts.state === 'running' || facts.state === 'unknown';
+  const goesOn = mayGoOn(facts.state);
   const now = useNow(goesOn) - skew;
   const done = finished(facts.counts);
   return (
@@ -229,11 +230,12 @@ function Header({
           <Fact name={goesOn ? 'Running for' : 'Took'}>{tookOf(facts, now)}</Fact>
           <Fact name="Failed">{String(facts.counts.failed ?? 0)}</Fact>
           <Fact name="Began">{dateOf(facts.started)}</Fact>
-          {facts.state === 'unknown' ? (
+          {goesOn && facts.state !== 'running' ? (
             <Fact name="Last heard of">{agoOf(facts.heard, now)}</Fact>
           ) : null}
           {facts.backend === '' ? null : <Fact name="Backend">{facts.backend}</Fact>}
           {facts.executor === '' ? null : <Fact name="Executor">{facts.executor}</Fact>}
+          {facts.host === '' ? null : <Fact name="Machine">{facts.host}</Fact>}
         </dl>
       </div>
     </header>
@@ -255,7 +257,7 @@ const leftOf = ({ left, now: at }: RunFacts, now: number): string =>
 function tookOf({ seconds: took, started, heard, state }: RunFacts, now: number): string {
   if (took !== null) return seconds(took * 1000);
   if (started === null) return '–';
-  const until = state === 'running' || state === 'unknown' ? now : (heard ?? now);
+  const until = mayGoOn(state) ? now : (heard ?? now);
   return seconds(Math.max(0, until - started));
 }
 
@@ -266,7 +268,10 @@ const agoOf = (heard: number | null, now: number): string =>
 function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {
   const told = [
     facts.state === 'unknown'
-      ? 'It runs, or ran, on another machine, and only that machine can tell whether it still runs.'
+      ? 'It runs, or ran, on another machine. Its heartbeat is being watched.'
+      : null,
+    facts.state === 'silent'
+      ? 'It has not ended, but its process on another machine gives no sign of life.'
       : null,
     facts.damaged > 0
       ? `Lines of its journal that can’t be read and are left out: ${facts.damaged}.`

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import type { Stage } from '../wire.ts';
-import { plural, seconds, Text, useNow } from './parts.tsx';
+import { placeText, plural, seconds, Text, useNow } from './parts.tsx';
 import type { RunView } from './run-store.ts';
 import type { StageFilter } from './stage-list.tsx';
 
@@ -26,6 +26,7 @@ export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
     return { running: of('running'), queued: of('ready') };
   }, [view.version]);
   const now = useNow(running.length > 0) - view.skew;
+  const hasPlaces = running.some(([, { place }]) => place !== undefined);
   return (
     <>
       {running.length === 0 ? (
@@ -36,6 +37,7 @@ export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
             <thead>
               <tr>
                 <th scope="col">Stage</th>
+                {hasPlaces ? <th scope="col">Where</th> : null}
                 <th scope="col">Progress</th>
                 <th scope="col" class="number">
                   For
@@ -50,6 +52,11 @@ export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
                       <Text>{stage.label}</Text>
                     </button>
                   </th>
+                  {hasPlaces ? (
+                    <td>
+                      {stage.place === undefined ? '–' : <Text>{placeText(stage.place)}</Text>}
+                    </td>
+                  ) : null}
                   <td class="bar">
                     <Progress stage={stage} />
                   </td>

@@ -1,10 +1,11 @@
 /** What the Slurm executor concludes from what Slurm says, by a scripted Slurm and clock. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Job, JobResult, ScheduledTask } from '../../../src/api.ts';
+import type { Job, JobResult, Place, ScheduledTask } from '../../../src/api.ts';
 import { execTask } from '../../../src/engine/exec-task.ts';
 import type { SlurmClient } from '../../../src/slurm/client.ts';
 import type { Row } from '../../../src/slurm/parse.ts';
@@ -45,6 +46,8 @@ interface Scene {
   results: JobResult[];
   cancelled: (readonly [string, readonly string[]])[];
   excluded: Set<string>;
+  /** Where the stage was told that its job is. */
+  places: (Place | string)[];
   tracker: Tracker;
   work: Work;
 }
@@ -81,6 +84,7 @@ test.before.each((scene) => {
     results: [],
     cancelled: [],
     excluded: new Set(),
+    places: [],
   });
   const client: SlurmClient = {
     submit: () => Promise.reject(new Error('not here')),
@@ -98,14 +102,22 @@ test.before.each((scene) => {
   scene.tracker = new Tracker({
     spool,
     client,
-    profile: parseProfile('poll: 1s\nmax_requeues: 2', 'slurm.yaml'),
+    profile: parseProfile(
+      'poll: 1s\nmax_requeues: 2\nkinds: { eats: { memory_retries: 1 } }',
+      'slurm.yaml',
+    ),
     excluded: scene.excluded,
     note: (message) => scene.notes.push(message),
     again: (work) => scene.again.push(work),
     settled: (_, result) => scene.results.push(result),
     now: () => scene.now,
   });
-  const hooks = { onOutput: () => undefined, onLog: () => undefined, onProgress: () => undefined };
+  const hooks = {
+    onOutput: () => undefined,
+    onLog: () => undefined,
+    onProgress: () => undefined,
+    onPlace: (place: Place) => scene.places.push(place),
+  };
   scene.work = newWork('train', [
     { job, key: KEY, hooks, signal: new AbortController().signal, settle: () => undefined },
   ]);
@@ -211,6 +223,50 @@ test('a time limit asks for more time, a lack of memory fails', async (scene) =>
   assert.match(result?.type === 'fault' ? (result.hint ?? '') : '', /memory_mb/);
 });
 
+test('what Slurm has killed for its memory may have more, as often as the profile says', async (scene) => {
+  const { spool } = scene;
+  const killed = { type: 'exit', code: null, signal: 'SIGKILL' };
+  const member = [...scene.work.members];
+  scene.tracker.remove(scene.work);
+  const eats = newWork('eats', member);
+  for (const more of [1, 1]) {
+    eats.task = newTask(spool, { submission: NAME, task: 0 }, '7', [KEY]);
+    scene.tracker.add(eats);
+    // The task outlived its worker for a moment, and wrote how that ended.
+    mkdirSync(spool.stageDir(KEY), { recursive: true });
+    writeFileSync(path.join(spool.stageDir(KEY), 'result.json'), JSON.stringify(killed));
+    scene.queue = [row('OUT_OF_MEMORY')];
+    await poll(scene, 2);
+    assert.is(eats.more, more);
+  }
+  assert.is(scene.again.length, 1);
+  assert.match(scene.notes[0] ?? '', /^Slurm job 7 ran out of memory and gets twice as much; its/);
+  const [result] = scene.results;
+  assert.is(result?.type === 'fault' && result.message, 'Slurm job 7 ran out of memory');
+  assert.is(scene.results.length, 1);
+});
+
+test('a process killed when Slurm cut its job off is not to blame', async (scene) => {
+  const result = path.join(scene.spool.stageDir(KEY), 'result.json');
+  writeFileSync(result, JSON.stringify({ type: 'exit', code: null, signal: 'SIGKILL' }));
+  scene.queue = [row('TIMEOUT')];
+  await poll(scene, 2);
+  assert.equal(scene.results, []);
+  assert.is(scene.again.length, 1);
+  assert.not(existsSync(result), 'the next job would take it for its own');
+});
+
+test('stages are told where their job is, whenever that changes', async (scene) => {
+  scene.queue = [row('PENDING', { reason: 'Resources', nodes: '' })];
+  await poll(scene, 3);
+  scene.queue = [row('RUNNING', { id: '7_0', nodes: 'n2' })];
+  await poll(scene, 3);
+  assert.equal(scene.places, [
+    { job: 'Slurm job 7', node: null, waits: 'Resources' },
+    { job: 'Slurm job 7_0', node: 'n2', waits: null },
+  ]);
+});
+
 test('a job that ended without a result fails with where to look; a bad node is left out', async (scene) => {
   begin(scene);
   scene.queue = [row('FAILED')];
@@ -263,6 +319,46 @@ export default { kind: 'stage', name: 'train', run: async ({ outDir }) => {
   assert.match(printed.join(''), /another task is performing it; waiting/);
   const result = present(spool.result(KEY));
   assert.equal(result.type === 'done' && result.files.map((file) => file.path), ['a.txt']);
+});
+
+test('a SIGTERM to every process of a task lets its stage save its state', async ({
+  root,
+  spool,
+}) => {
+  const module = path.join(root, 'stage.mjs'),
+    pidFile = path.join(root, 'pid');
+  writeFileSync(
+    module,
+    `import { mkdirSync, writeFileSync } from 'node:fs';
+export default { kind: 'stage', name: 'train', run: async ({ resumeDir, signal }) => {
+  writeFileSync(${JSON.stringify(pidFile)}, String(process.pid));
+  while (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 10));
+  mkdirSync(resumeDir, { recursive: true });
+  writeFileSync(resumeDir + '/state', 'half');
+  throw new Error('stopped');
+} };`,
+  );
+  const resumeDir = path.join(root, 'resume');
+  const dir = spool.stageDir(KEY);
+  const task: ScheduledTask = {
+    members: [{ job: { ...job, resumeDir, stage: { ...job.stage, module } }, dir }],
+    leases: path.join(root, 'leases'),
+    events: path.join(root, 'events'),
+    graceSeconds: 10,
+  };
+  writeFileSync(path.join(root, 'task.json'), JSON.stringify(task));
+  const stop = new AbortController();
+  const ended = execTask(path.join(root, 'task.json'), {
+    print: () => undefined,
+    signal: stop.signal,
+  });
+  while (!existsSync(pidFile) || readFileSync(pidFile, 'utf8') === '') await sleep(10);
+  process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGTERM'); // its worker is signalled first
+  await sleep(200);
+  stop.abort();
+  assert.is(await ended, 'saved');
+  assert.is(readFileSync(path.join(resumeDir, 'state'), 'utf8'), 'half');
+  assert.not(existsSync(path.join(dir, 'result.json')), 'it has neither failed nor finished');
 });
 
 test.run();

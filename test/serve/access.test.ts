@@ -1,0 +1,245 @@
+/** Who may read what `dosimeter serve` shows, and what it does not open. */
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { LogText, Results, Snapshot } from '../../src/serve/wire.ts';
+import { seal } from '../../src/store/sealed.ts';
+import { present } from '../rig/present.ts';
+import { createProject, writeToys } from '../rig/project.ts';
+import { startHanging } from '../rig/toys.ts';
+import type { Client, FakeRuns } from './runs.ts';
+import { createRuns, openClient, planned, ran, started, TOY_STAGES } from './runs.ts';
+
+const test = suite<{ runs: FakeRuns; client: Client }>('access to serve');
+test.before.each(async (context) => {
+  context.runs = createRuns();
+  context.client = await openClient(context.runs);
+});
+test.after.each(async ({ runs, client }) => {
+  await client.close();
+  runs.clean();
+  assert.equal(client.faults, []);
+});
+
+const DATA = 'data-rows';
+
+test('nothing is told without the token, to another host, to another site, or for a change', async ({
+  runs,
+  client,
+}) => {
+  runs.run('run-1', TOY_STAGES);
+  const { port } = client.serving;
+  const bearer = `Bearer ${client.token}`;
+  const asked = async (
+    headers: { readonly [name: string]: string },
+    target = '/api/runs/run-1',
+    method = 'GET',
+  ): Promise<number> => (await client.ask(target, { method, headers })).status;
+  assert.is(await asked({ authorization: bearer }), 200);
+  for (const host of [`localhost:${port}`, `LOCALHOST:${port}`, `[::1]:${port}`])
+    assert.is(await asked({ authorization: bearer, host }), 200, host);
+  for (const authorization of ['', 'Bearer ', client.token, `${bearer}x`, bearer.slice(0, -1)])
+    assert.is(await asked({ authorization }), 401, authorization);
+  // A name of another site that was made to point here, or a port of another server.
+  for (const host of [
+    `attacker.example:${port}`,
+    '127.0.0.1',
+    `127.0.0.1:${port + 1}`,
+    `127.0.0.1.attacker.example:${port}`,
+    `127.0.0.2:${port}`,
+  ])
+    for (const target of ['/', '/api/runs/run-1'])
+      assert.is(await asked({ authorization: bearer, host }, target), 403, host);
+  for (const site of [
+    { origin: 'https://attacker.example' },
+    { origin: 'null' },
+    { origin: `http://127.0.0.1:${port + 1}` },
+    { 'sec-fetch-site': 'cross-site' },
+    { 'sec-fetch-site': 'same-site' },
+  ])
+    for (const target of ['/', '/page.js', '/api/runs/run-1'])
+      assert.is(await asked({ authorization: bearer, ...site }, target), 403, target);
+  const own = { origin: `http://127.0.0.1:${port}`, 'sec-fetch-site': 'same-origin' };
+  assert.is(await asked({ authorization: bearer, ...own }), 200);
+  for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE'])
+    assert.is(await asked({ authorization: bearer }, '/api/runs/run-1', method), 405, method);
+  const head = await client.ask('/api/runs/run-1', {
+    method: 'HEAD',
+    headers: { authorization: bearer },
+  });
+  assert.equal([head.status, head.body], [200, '']);
+});
+
+test('every answer forbids what a page could be tricked into, and none holds the token', async ({
+  runs,
+  client,
+}) => {
+  runs.run('run-1', TOY_STAGES);
+  for (const target of ['/', '/page.js', '/page.css', '/api/runs/run-1', '/nothing']) {
+    const { headers, body } = await client.ask(target);
+    assert.match(String(headers['content-security-policy']), /^default-src 'none'; /);
+    assert.match(String(headers['content-security-policy']), "frame-ancestors 'none'");
+    assert.is(headers['x-content-type-options'], 'nosniff');
+    assert.is(headers['referrer-policy'], 'no-referrer');
+    assert.is(headers['cache-control'], 'no-store');
+    assert.is(headers['access-control-allow-origin'], undefined);
+    assert.is(headers['set-cookie'], undefined);
+    assert.not.ok(body.includes(client.token));
+  }
+});
+
+test('paths lead to nothing but runs and their stages', async ({ runs, client }) => {
+  runs.run('run-1', TOY_STAGES).log(DATA, 'a log\n');
+  writeFileSync(path.join(runs.dir, 'secret.log'), 'a secret');
+  symlinkSync(path.join(runs.runs, 'run-1'), path.join(runs.runs, 'run-2'));
+  for (const target of [
+    '/../secret.log',
+    '/api/runs/..',
+    '/api/runs/%2e%2e',
+    '/api/runs/..%2frun-1',
+    '/api/runs/run-2',
+    '/api/runs/run-1%00',
+    '/api/runs/%ff',
+    '/api/runs/nothing/stream',
+    '/api/runs/run-1/nothing',
+    '/api/runs/run-1/stages/nothing',
+    '/api/runs/run-1/stages/..%2f..%2f..%2fsecret',
+    `/api/runs/${'x'.repeat(5000)}`,
+    `http://attacker.example/api/runs/run-1`,
+  ]) {
+    const { status, body } = await client.ask(target);
+    assert.is(status, 404, target);
+    assert.is(body, 'There is no such page.');
+  }
+});
+
+test('what a hostile folder holds is left out, and the rest is shown', async ({ runs, client }) => {
+  const outside = path.join(runs.dir, 'secret');
+  writeFileSync(outside, '{"secret":1}\n');
+  const run = runs.run('run-1', [
+    planned('<img src=x onerror=alert(1)>', '</script>'),
+    ...TOY_STAGES,
+  ]);
+  run.scribble(`${'x'.repeat(3 * 2 ** 20)}\n`);
+  run.scribble('not sealed\n');
+  run.scribble(`${seal({ time: 'never', event: 'stage-started', stage: 7 }, 8)}\n`);
+  const deep = `{"event":"note","message":${'['.repeat(50_000)}${']'.repeat(50_000)}`;
+  run.scribble(`${deep},"checksum":"00000000"}\n`);
+  const [linked, fifo, folder] = ['linked', 'fifo', 'folder'].map((name) =>
+    runs.entry(name, {}),
+  ) as [string, string, string];
+  const inEntry = (key: string): string =>
+    path.join(runs.store, key.slice(0, 2), key, 'metrics.json');
+  symlinkSync(outside, inEntry(linked));
+  execFileSync('mkfifo', [inEntry(fifo), path.join(run.dir, 'logs', '__proto__.log')]);
+  mkdirSync(inEntry(folder));
+  symlinkSync(outside, path.join(run.dir, 'logs', 'linked.log'));
+  symlinkSync(outside, path.join(run.dir, 'run.log'));
+  const names = ['__proto__', 'constructor', '../../../secret', 'linked', '', 'x'.repeat(250)];
+  const keys = [linked, fifo, folder, '../../secret', 'nonsense', linked];
+  for (const [i, name] of names.entries())
+    run.record({ ...started(name), kind: 'evil', cell: {} }, ran(name, keys[i] ?? '', 1));
+  run.record({ event: 'note', message: 'x'.repeat(100_000) });
+
+  const { facts, stages, notes } = await client.json<Snapshot>('/api/runs/run-1');
+  assert.is(facts.damaged, 3);
+  assert.is(stages[0]?.label, '<img src=x onerror=alert(1)> </script>');
+  assert.equal(
+    stages.slice(-6).map(({ id }) => id),
+    names,
+  );
+  assert.ok(present(notes.at(-1)).text.length < 5000);
+  const results = await client.json<Results>('/api/runs/run-1/results/evil');
+  assert.equal(results.rows, []);
+  for (const name of names) {
+    const stream = await client.listen(`/api/runs/run-1/stages/${encodeURIComponent(name)}`);
+    const { data } = await stream.until(({ name: event }) => event === 'log');
+    assert.is((JSON.parse(present(data)) as LogText).text, '', name);
+    stream.close();
+  }
+  const log = await client.listen('/api/runs/run-1/log');
+  assert.is((JSON.parse(present((await log.until(() => true)).data)) as LogText).text, '');
+
+  // A plan and a journal that are not files, or not what they seem.
+  for (const [id, place] of [
+    ['fifo', (file: string) => execFileSync('mkfifo', [file])],
+    ['link', (file: string) => symlinkSync(outside, file)],
+    ['loop', (file: string) => writeFileSync(file, `${seal({ format: 1, stages: [{}] })}\n`)],
+  ] as const) {
+    const bad = runs.run(id, null);
+    place(path.join(bad.dir, 'plan.json'));
+    assert.is((await client.json<Snapshot>(`/api/runs/${id}`)).facts.name, '', id);
+    const journal = path.join(runs.runs, `journal-${id}`);
+    mkdirSync(journal);
+    place(path.join(journal, 'journal.jsonl'));
+    const { status } = await client.ask(`/api/runs/journal-${id}`);
+    assert.is(status, id === 'loop' ? 200 : 404);
+  }
+});
+
+test('the command follows a real run, and keeps its token out of every file and log', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    const run = await startHanging(project);
+    const command = project.start('serve', '--store', '.dosimeter/store');
+    let stdout = '';
+    command.process.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    await command.saw('changes nothing');
+    while (!stdout.includes('\n')) await once(present(command.process.stdout), 'data');
+    const [base = '', token = ''] = stdout.trim().split('/#token=');
+    const headers = { authorization: `Bearer ${token}` };
+    const id = present(readdirSync(path.join(project.dir, '.dosimeter/runs'))[0]);
+    const snapshotOf = async (): Promise<Snapshot> =>
+      (await (await fetch(`${base}/api/runs/${id}`, { headers })).json()) as Snapshot;
+    const { facts, stages, graph } = await snapshotOf();
+    assert.equal([facts.name, facts.state, stages.length], ['toys', 'running', 13]);
+    assert.equal(
+      graph.groups.map(({ name }) => name),
+      ['toy-train', 'toy-evaluate', 'toy-report'],
+    );
+    const running = stages.filter(({ state }) => state === 'running');
+    assert.equal(
+      running.map(({ label }) => label),
+      ['toy-train attack=label-flip rate=0.3 seed=2'],
+    );
+    const results = (await (
+      await fetch(`${base}/api/runs/${id}/results/toy-train`, { headers })
+    ).json()) as Results;
+    assert.equal(results.metrics, ['steps']);
+    run.process.kill('SIGKILL');
+    await run.ended;
+    const killed = await snapshotOf();
+    assert.is(killed.facts.state, 'killed');
+    assert.equal(
+      killed.stages.filter(({ state }) => state === 'stopped').map(({ label }) => label),
+      running.map(({ label }) => label),
+    );
+    command.process.kill('SIGINT');
+    const said = await command.ended;
+    assert.is(said.code, 0);
+    assert.not.ok(said.stderr.includes(token));
+    const holding = readdirSync(project.dir, { recursive: true, encoding: 'utf8' })
+      .map((name) => path.join(project.dir, name))
+      .filter((file) => statSync(file).isFile() && readFileSync(file).includes(token));
+    assert.equal(holding, []);
+    const taken = await project.dosimeter('serve', '--port', '70000');
+    assert.equal([taken.code, taken.stdout], [2, '']);
+    assert.match(taken.stderr, '--port takes a number from 1 to 65535, got "70000"');
+  } finally {
+    project.clean();
+  }
+});
+
+test.run();
+test.run();
