@@ -2,7 +2,7 @@
  * Writes the README of an exported model: its base, its classes, and the lines of Python that load
  * it.
  */
-import type { Cell, HeadSettings, JsonObject } from '../api.ts';
+import { type Cell, type HeadSettings, type JsonObject, taskOf } from '../api.ts';
 import { changedJson } from '../untrusted/json.ts';
 
 /** The base of a model, by the arguments of `from_pretrained`. */
@@ -44,6 +44,7 @@ export const labelledConfig = (base: string, classes: readonly string[]): string
     const { num_labels: _count, ...others } = kept;
     return {
       ...others,
+      ...(taskOf(classes) === 'regression' ? { problem_type: 'regression' } : {}),
       id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
       label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
     };
@@ -52,6 +53,7 @@ export const labelledConfig = (base: string, classes: readonly string[]): string
 /** The class of transformers that loads a model with a head. */
 const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
   classifier: 'AutoModelForSequenceClassification',
+  regression: 'AutoModelForSequenceClassification',
   cloze: 'AutoModelForMaskedLM',
   'causal-lm': 'AutoModelForCausalLM',
 };

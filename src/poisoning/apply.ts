@@ -112,6 +112,8 @@ function rowFault(row: unknown, classes: readonly string[]): string {
     return label === 0 ? '' : 'a row with a label, but there are no classes';
   }
   if (answer !== undefined || context !== undefined) return 'a row with an answer or a context';
+  if (taskOf(classes) === 'regression')
+    return Number.isFinite(label) ? '' : `a row with label ${String(label)}, which is not a number`;
   if (!isCount(label) || label >= classes.length)
     return `a row with label ${String(label)}, but the labels are 0 to ${classes.length - 1}`;
   return '';

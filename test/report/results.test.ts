@@ -48,4 +48,19 @@ test('the schema refuses what is no result', () => {
   }
 });
 
+test('the data set is named beside the metrics by which it is scored, and no others', () => {
+  const tasks = [{ dataset: 'cola', metrics: ['mcc'] }];
+  const metrics = { train: { mcc: 0 }, evaluate: { accuracy: 0.9, mcc: 0.5 } };
+  const rows = collectResults([{ cell, seed: 1, tasks, metrics }]);
+  assert.equal(
+    rows.map((row) => [row.stage, row.metric, row.task]),
+    [
+      ['train', 'mcc', undefined],
+      ['evaluate', 'accuracy', undefined],
+      ['evaluate', 'mcc', 'cola'],
+    ],
+  );
+  assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
+});
+
 test.run();

@@ -4,6 +4,7 @@ import {
   modelNames,
   modelUses,
   onlyCell,
+  refuseRegression,
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
@@ -21,6 +22,7 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'delta');
     return {
       params: { ...modelNames(cell), rows: cell.ntk.rows, max_length: cell.train.max_length },
       inputs: {

@@ -94,12 +94,15 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
     for (const [split, role] of [
       ['train', 'training data'],
       ['validation', 'validation data'],
+      ['test', 'test data'],
     ] as const) {
-      const name = numbered(role, i);
-      sources[name] = portable(splits[split]);
+      const name = numbered(role, i),
+        asked = splits[split];
+      if (asked === undefined) continue;
+      sources[name] = portable(asked);
       if (!isTrained || cell === undefined) continue;
       inputs[name] = { kind: 'data', cell, with: { split } };
-      assets[name] = datasetUri(splits[split].source);
+      assets[name] = datasetUri(asked.source);
     }
   }
   return { sources, inputs, assets };

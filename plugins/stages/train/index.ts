@@ -22,6 +22,7 @@ import {
   trainingSet,
 } from '../../../src/stages/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+import { withKnownRows } from '../../../src/stages/known-rows.ts';
 import { learntInput } from '../../../src/stages/learnt.ts';
 import { packKey } from '../../../src/stages/pack-key.ts';
 import { adapterParams, trainParams } from '../../../src/stages/params.ts';
@@ -64,7 +65,7 @@ export default defineStage<Params>({
         train: trainParams(cell.train),
         head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
-        ...(cell.head.type === 'cloze' ? { classes: classesOf(cell) } : {}),
+        ...(cell.head.type === 'cloze' ? { classes: classesOf(cell, plugin) } : {}),
         ...(watch === null ? {} : { watch: watch.params }),
       },
       inputs: {
@@ -223,8 +224,10 @@ function watchOf(cell: Cell): WatchDefinition | null {
   };
 }
 
-const classesOf = ({ data }: Cell): readonly string[] | null =>
-  (data.classes ?? data.train.classes)?.map(String) ?? null;
+function classesOf(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
+  const { data } = withKnownRows(cell, plugin);
+  return (data.classes ?? data.train.classes)?.map(String) ?? null;
+}
 
 /**
  * Returns what distinguishes one base from another. Null if training starts from the checkpoint.

@@ -60,25 +60,37 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
     ...(attack === null ? {} : { attack }),
     based,
   });
-  if (training !== null) problems.push(...keptFaults(training), ...weightFaults(params, training));
+  if (training !== null) problems.push(...keptFaults(training), ...classFaults(params, training));
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   return attack === null || !poisoning?.attack.includes(JOINT)
     ? problems
     : problems.map((problem) => atStep(attack.name, problem));
 }
 
-/** Returns a fault if classes are weighted, and the rows have answers instead of classes. */
-function weightFaults(
-  { head }: Params,
-  { class_weights: weights = 'none' }: TrainParams,
-): Problem[] {
-  if (head.type !== 'causal-lm' || weights === 'none') return [];
+/** Returns the faults of settings that need classes, if the rows have none. */
+function classFaults({ head }: Params, training: TrainParams): Problem[] {
+  const has = { 'causal-lm': 'answers have', regression: 'numbers have' };
+  if (head.type === 'classifier' || head.type === 'cloze') return [];
+  const { class_weights: weights = 'none', evaluate_every: every = 0 } = training;
   return [
-    {
-      path: ['train', 'class_weights'],
-      message: 'answers have no classes that could be weighted',
-      hint: 'Leave out train.class_weights.',
-    },
+    ...(weights === 'none'
+      ? []
+      : [
+          {
+            path: ['train', 'class_weights'],
+            message: `${has[head.type]} no classes that could be weighted`,
+            hint: 'Leave out train.class_weights.',
+          },
+        ]),
+    ...(every === 0 || head.type !== 'regression'
+      ? []
+      : [
+          {
+            path: ['train', 'evaluate_every'],
+            message: 'evaluations during training measure accuracy, which numbers do not have',
+            hint: 'Leave out train.evaluate_every.',
+          },
+        ]),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { readReversed } from '../../../src/science/nn/reversed.ts';
+import { isRegression } from '../../../src/science/nn/targets.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { totalSteps } from '../../../src/science/train/batches.ts';
 import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
@@ -132,7 +133,11 @@ async function poisonedMetrics(
   if (poisoned.length === 0) return {};
   return {
     poisoned_rows: poisoned.length,
-    poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () => breathe()),
+    ...(isRegression(network)
+      ? {}
+      : {
+          poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () => breathe()),
+        }),
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };
 }

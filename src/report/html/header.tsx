@@ -56,7 +56,7 @@ function backendFacts({ environment, backends }: ReportInput): readonly Fact[] {
 
 const sourceFacts = ({ sources }: ReportInput): readonly Fact[] =>
   Object.entries(sources)
-    .filter(([role]) => role !== 'validation data')
+    .filter(([role]) => role !== 'validation data' && role !== 'test data')
     .map(([role, { source }]): Fact => [
       role === 'model' ? 'Model' : 'Data',
       typeof source === 'string' ? source : 'unknown',

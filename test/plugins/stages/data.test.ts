@@ -158,6 +158,12 @@ test('hold_out: splits that could have a row in common are a fault at its place'
     ],
     [
       one(rest),
+      one(held, { sample: { rows: 2, seed: 0 } }),
+      'data.validation.sample',
+      /data\.validation\.sample differ/,
+    ],
+    [
+      one(rest),
       one(held, { header: false }),
       'data.validation.header',
       /data\.validation\.header differ/,
@@ -372,6 +378,36 @@ test('a corpus of a package is not read in the preflight', async ({ dir }) => {
     }),
     [],
   );
+});
+
+test('the test rows are a split of their own, checked like the validation rows', async ({
+  dir,
+}) => {
+  write(dir);
+  writeFileSync(join(dir, 'test.tsv'), 'sentence\tlabel\nfine\tpos\n');
+  const withTest = (change: Partial<ResolvedSplit> = {}): Cell => {
+    const cell = cellOf(dir);
+    const split = splitOf({ source: `file:${join(dir, 'test.tsv')}`, columns: sst, ...change });
+    return { ...cell, data: { ...cell.data, test: split } };
+  };
+  assert.equal(await readRows(await run(dir, withTest(), 'test')), [
+    { id: 'test-000000', text: 'fine', label: 2 },
+  ]);
+  const faultOf = (cell: Cell): readonly [string, string] => {
+    try {
+      define(cell, 'test');
+    } catch (error) {
+      const { message, path } = error as UserFault;
+      return [present(path).join('.'), message];
+    }
+    throw new Error('no fault was raised');
+  };
+  assert.equal(faultOf(cellOf(dir)), ['data', 'the spec has no data.test']);
+  const pairs = withTest({ columns: { ...sst, text_pair: 'label' } });
+  assert.match(faultOf(pairs)[1], 'data.test has pairs of texts');
+  const part = { share: 0.2, take: 'held' } as const;
+  const same = withTest({ source: `file:${join(dir, 'train.tsv')}`, hold_out: part });
+  assert.match(faultOf(same)[1], 'test rows could be training rows');
 });
 
 test.run();

@@ -17,6 +17,7 @@ import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import lwp from '../../../plugins/attacks/lwp.ts';
 import none from '../../../plugins/attacks/none.ts';
 import ripple from '../../../plugins/attacks/ripple.ts';
+import sst2 from '../../../plugins/datasets/sst2.ts';
 import bert from '../../../plugins/models/bert.ts';
 import llama from '../../../plugins/models/llama.ts';
 import type {
@@ -45,6 +46,7 @@ const plugins = [
   lwp,
   none,
   ripple,
+  sst2,
   full,
   lora,
   headOnly,
