@@ -2,6 +2,7 @@
 import type { BackendName } from '../../src/api.ts';
 import { loadBackend } from '../../src/compute/load.ts';
 import { probe } from '../../src/compute/probe.ts';
+import { at } from '../../src/science/lookup.ts';
 
 export const useBackend = (name: BackendName): Promise<unknown> =>
   loadBackend(name, { threads: 1 });
@@ -9,3 +10,9 @@ export const useBackend = (name: BackendName): Promise<unknown> =>
 export const backends: readonly BackendName[] = (await probe())
   .filter(({ available }) => available)
   .map(({ name }) => name);
+
+/**
+ * The one that is used unless another is asked for. What does not depend on how an operation is
+ * carried out is tested on it alone.
+ */
+export const best: BackendName = at(backends, 0);

@@ -19,7 +19,7 @@ import {
 } from '../../../src/science/train/gradients.ts';
 import { train } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
-import { backends, useBackend } from '../backend.ts';
+import { backends, best, useBackend } from '../backend.ts';
 import {
   caseNames,
   checksum,
@@ -98,55 +98,58 @@ for (const backend of backends) {
         network.dispose();
       });
     }
-
-    test(`${name}: the loss of each of 20 steps (${backend})`, async () => {
-      await useBackend(backend);
-      const own = await openCase(name),
-        network = await openFamily(own, 'full'),
-        losses: number[] = [];
-      const { lr: learningRate, steps, losses: expected } = own.golden.training;
-      const trained = await train(
-        network,
-        own.rows,
-        {
-          ...plainTraining,
-          steps,
-          learningRate,
-          batchSize: own.rows.length,
-          weightDecay: 0,
-          ...(own.golden.head === 'causal-lm' ? { objective: ofAnswers } : {}),
-        },
-        {
-          onStep: ({ loss }) => {
-            losses.push(loss);
-          },
-        },
-      );
-      near(losses, expected, tolerance.family.loss, 'losses');
-      tf.dispose([...trained.values()]);
-      network.dispose();
-    });
-
-    test(`${name}: the kernels of its outputs (${backend})`, async () => {
-      await useBackend(backend);
-      const own = await openCase(name);
-      const { rows, outputs, layers, full, lora } = own.golden.kernel;
-      for (const kind of ['full', 'lora'] as const) {
-        const model = adaptedModel(await openFamily(own, kind, true));
-        assert.is(model.outputsOf, outputs);
-        const found = await kernels(model, own.rows.slice(0, rows), {});
-        assert.equal(
-          found.layers
-            .map(({ layer }) => goldenName({ architecture: own.architecture }, `${layer}.weight`))
-            .sort(),
-          layers.map((layer) => `${layer}.weight`).sort(),
-        );
-        const error = relative(found[kind] ?? [], (kind === 'full' ? full : lora).flat());
-        assert.ok(error <= tolerance.family.kernel, `${kind} kernel: ${error}`);
-        model.dispose();
-      }
-    });
   }
+}
+
+// A training and a kernel consist of the operations that the tests above compare on each backend.
+for (const name of caseNames) {
+  test(`${name}: the loss of each of 20 steps`, async () => {
+    await useBackend(best);
+    const own = await openCase(name),
+      network = await openFamily(own, 'full'),
+      losses: number[] = [];
+    const { lr: learningRate, steps, losses: expected } = own.golden.training;
+    const trained = await train(
+      network,
+      own.rows,
+      {
+        ...plainTraining,
+        steps,
+        learningRate,
+        batchSize: own.rows.length,
+        weightDecay: 0,
+        ...(own.golden.head === 'causal-lm' ? { objective: ofAnswers } : {}),
+      },
+      {
+        onStep: ({ loss }) => {
+          losses.push(loss);
+        },
+      },
+    );
+    near(losses, expected, tolerance.family.loss, 'losses');
+    tf.dispose([...trained.values()]);
+    network.dispose();
+  });
+
+  test(`${name}: the kernels of its outputs`, async () => {
+    await useBackend(best);
+    const own = await openCase(name);
+    const { rows, outputs, layers, full, lora } = own.golden.kernel;
+    for (const kind of ['full', 'lora'] as const) {
+      const model = adaptedModel(await openFamily(own, kind, true));
+      assert.is(model.outputsOf, outputs);
+      const found = await kernels(model, own.rows.slice(0, rows), {});
+      assert.equal(
+        found.layers
+          .map(({ layer }) => goldenName({ architecture: own.architecture }, `${layer}.weight`))
+          .sort(),
+        layers.map((layer) => `${layer}.weight`).sort(),
+      );
+      const error = relative(found[kind] ?? [], (kind === 'full' ? full : lora).flat());
+      assert.ok(error <= tolerance.family.kernel, `${kind} kernel: ${error}`);
+      model.dispose();
+    }
+  });
 }
 
 test.run();
