@@ -98,6 +98,7 @@ export type {
   RunContext,
   StageFacts,
   StageInput,
+  UpstreamStage,
 } from './api/run-context.ts';
 export type { ScoredOutput, ScorerCheck, ScorerContext, ScorerDescriptor } from './api/scorer.ts';
 export { defineScorer } from './api/scorer.ts';

@@ -1,10 +1,4 @@
-import {
-  JOINT,
-  type Poisoning,
-  type PreflightContext,
-  type Problem,
-  problemOf,
-} from '../../../src/api.ts';
+import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/train/check.ts';
 import type { OpenedAttack } from '../../../src/science/train/checked-attack.ts';
@@ -13,11 +7,10 @@ import { assetOf } from '../../../src/stages/files.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { adapterFault } from '../../../src/stages/training-attack.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { type Params, trainingOf } from './params.ts';
+import { type Params, type Preflight, trainingOf } from './params.ts';
+import { unreadProblems } from './unread.ts';
 
-type Context = PreflightContext<Params>;
-
-export async function preflight(context: Context): Promise<readonly Problem[]> {
+export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
   let model: CheckOptions['model'];
   try {
@@ -62,9 +55,11 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
   });
   if (training !== null) problems.push(...keptFaults(training), ...weightFaults(params, training));
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
-  return attack === null || !poisoning?.attack.includes(JOINT)
-    ? problems
-    : problems.map((problem) => atStep(attack.name, problem));
+  const own =
+    attack === null || !poisoning?.attack.includes(JOINT)
+      ? problems
+      : problems.map((problem) => atStep(attack.name, problem));
+  return training === null ? own : [...own, ...(await unreadProblems(context, training))];
 }
 
 /** Returns a fault if classes are weighted, and the rows have answers instead of classes. */
