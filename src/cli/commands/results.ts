@@ -77,6 +77,12 @@ export const addExport: AddCommand = (program, exits) =>
   )
     .requiredOption('--out <dir>', 'the folder that the models go to, each in its own folder')
     .option('--merge', 'write whole checkpoints for transformers, with the adapters merged in')
+    .addOption(
+      new Option(
+        '--zoo',
+        'write clean and poisoned models in pairs, with a manifest (zoo.json) and a card each',
+      ).conflicts('merge'),
+    )
     .option('--force', 'replace other models that are already there')
     .action(
       exits(async (spec: string, options: ExportOptions) =>
