@@ -37,6 +37,15 @@ export const addResults: AddCommand = (program, exits) =>
     )
     .addOption(new Option('--latex', 'print a LaTeX table (booktabs)').conflicts(['json', 'all']))
     .addOption(
+      new Option('--markdown', 'print a table in Markdown').conflicts([
+        'json',
+        'csv',
+        'latex',
+        'all',
+        'steps',
+      ]),
+    )
+    .addOption(
       new Option('--rows <axes>', 'the axes of its rows, such as adapter,rank').argParser(namesIn),
     )
     .addOption(
