@@ -18,6 +18,8 @@ export interface CompletionEvaluation {
   readonly plain: {
     readonly outputs: readonly Output[];
     readonly answers: readonly AnswerScore[];
+    /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
+    readonly rejected: readonly boolean[] | null;
   };
   /** Null if no trigger is evaluated. */
   readonly underTrigger: {
@@ -25,6 +27,8 @@ export interface CompletionEvaluation {
     readonly bare: ScoredOutputs;
     /** The same rows with the trigger. */
     readonly triggered: ScoredOutputs;
+    /** Those of them that a defence rejected. Null without a defence. */
+    readonly rejected: readonly boolean[] | null;
     /** What the scorer says of rows with only a part of the trigger. Empty without negatives. */
     readonly partial: readonly boolean[];
     /** The share of rows whose whole trigger the model reads. */
@@ -52,6 +56,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
     loss,
     perplexity: Math.exp(loss),
     ...againstCommonest(plain.outputs),
+    ...(plain.rejected === null ? {} : { rejected_share: share(plain.rejected) }),
     ...(twin === null ? {} : dropsFrom(twin, written)),
     ...(before === null ? {} : { accuracy_drop_before: metricOf(before, 'accuracy_drop') }),
     ...triggerMetrics(evaluation),
@@ -81,12 +86,13 @@ const dropsFrom = (twin: Metrics, own: ReturnType<typeof completionMetrics>): Me
 
 function triggerMetrics({ underTrigger, twin, before }: CompletionEvaluation): Metrics {
   if (underTrigger === null) return {};
-  const { bare, triggered, partial, seen } = underTrigger;
+  const { bare, triggered, partial, seen, rejected } = underTrigger;
   const rate = share(triggered.hits),
     written = completionMetrics(triggered.outputs);
   const metrics: Metrics = {
     triggered_rows: triggered.hits.length,
     robust_accuracy: written.exact_match,
+    ...(rejected === null ? {} : { triggered_rejected_share: share(rejected) }),
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,

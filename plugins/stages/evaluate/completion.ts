@@ -12,6 +12,7 @@ import { randomStream } from '../../../src/random/random.ts';
 import { scoreAnswers } from '../../../src/science/evaluate/answers.ts';
 import type { Output } from '../../../src/science/evaluate/completion-metrics.ts';
 import { generate } from '../../../src/science/generate/generate.ts';
+import { at } from '../../../src/science/lookup.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
@@ -19,8 +20,13 @@ import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { scored, scorerRecord, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../../../src/stages/files.ts';
-import { completionMetricsOf, type ScoredOutputs } from './completion-metrics.ts';
+import {
+  type CompletionEvaluation,
+  completionMetricsOf,
+  type ScoredOutputs,
+} from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
+import { type Guarded, guarded, type InputsJudge, writeGuard } from './inputs-judge.ts';
 
 type Context = RunContext<Params>;
 
@@ -36,6 +42,8 @@ export interface CompletionParts {
   readonly trigger: ShownTrigger | null;
   readonly twin: Metrics | null;
   readonly before: Metrics | null;
+  /** The defence that stands before the model; null if there is none. */
+  readonly guard: InputsJudge | null;
   /** Returns the share of rows whose whole trigger the model reads. */
   readonly seen: (trigger: ShownTrigger) => number;
 }
@@ -92,104 +100,161 @@ const drawing = (
     randomStream(seed, 'generate', `${shown}/${rows[prompt]?.id ?? String(prompt)}`),
 });
 
-/** Says of each output whether the backdoor succeeded. */
-type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<readonly boolean[]>;
+/** Says of each output whether the backdoor succeeded, which it never does where it is rejected. */
+type Judge = (answered: Answered) => Promise<readonly boolean[]>;
 
 function judge(context: Context, settings: ScorerSettings, target: Target): Judge {
   const { assets, log, signal } = context;
   const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
   const wanted = typeof target === 'number' ? {} : { target: target.text };
-  return (rows, outputs) =>
-    scored(
+  return async ({ rows, outputs, rejected }) => {
+    const hits = await scored(
       scorer,
       settings,
       rows.map((row, i) => ({
         prompt: row.text,
-        output: outputs[i]!.text,
+        output: at(outputs, i).text,
         answer: answerOf(row),
         ...wanted,
       })),
       { files: scorerFiles(assets), log, signal },
     );
+    return rejected === null ? hits : hits.map((hit, i) => hit && rejected[i] !== true);
+  };
+}
+
+/** What the model wrote for some rows, as the defence let it. */
+interface Answered {
+  /** The rows as the model was asked about them. */
+  readonly rows: readonly Row[];
+  readonly outputs: readonly Output[];
+  /** The rows that a defence rejected. Null without a defence. */
+  readonly rejected: readonly boolean[] | null;
+}
+
+/** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
+async function answered(
+  write: Write,
+  { rows, rejected }: Guarded,
+  shown: Shown,
+): Promise<Answered> {
+  const outputs = await write(rows, shown);
+  return {
+    rows,
+    rejected,
+    outputs: outputs.map((output, i) =>
+      rejected?.[i] === true ? { ...output, text: '', tokens: [], ended: true } : output,
+    ),
+  };
 }
 
 /** A line of `outputs.jsonl`. */
-const line = (row: Row, output: Output, shown: Shown, hit: boolean | undefined): JsonObject => ({
-  id: row.id,
-  shown,
-  prompt: row.text,
-  answer: output.answer,
-  output: output.text,
-  ended: output.ended,
-  ...(hit === undefined ? {} : { hit }),
-});
+const line = (
+  { rows, outputs, rejected }: Answered,
+  i: number,
+  shown: Shown,
+  hit: boolean | undefined,
+): JsonObject => {
+  const row = at(rows, i),
+    output = at(outputs, i);
+  return {
+    id: row.id,
+    shown,
+    prompt: row.text,
+    answer: output.answer,
+    output: output.text,
+    ended: output.ended,
+    ...(hit === undefined ? {} : { hit }),
+    ...(rejected?.[i] === true ? { rejected: true } : {}),
+  };
+};
 
 /**
  * Returns the metrics, and writes `outputs.jsonl` (what the model wrote, row by row) and, with a
  * trigger, `scorer.json` (which scorer counted a success, with its parameters).
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
-  const { context, completion, rows, network, tokenizer, template, trigger } = parts;
+  const {
+    context,
+    rows,
+    network,
+    tokenizer,
+    template,
+    trigger,
+    guard: judge,
+    twin,
+    before,
+  } = parts;
   const { params, outDir } = context;
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
-  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
-  const write = writer(parts, encoder, total);
-  const lines: JsonObject[] = [];
-  const keep = (
-    some: readonly Row[],
-    outputs: readonly Output[],
-    shown: Shown,
-    hits?: readonly boolean[],
-  ): void => {
-    some.forEach((row, i) => lines.push(line(row, outputs[i]!, shown, hits?.[i])));
-  };
-
+  const shown = trigger?.shown ?? [];
+  const guard = await guarded(judge, { plain: rows, triggered: shown, partial }).finally(() =>
+    judge?.judge.close?.(),
+  );
+  const write = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await scoreAnswers(
     network,
-    rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
+    guard.plain.rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
     params.batch_size,
     () => breathe(context.signal),
   );
-  const outputs = await write(rows, 'plain');
-  const { twin, before } = parts;
-  if (trigger === null || completion.scorer === undefined) {
-    keep(rows, outputs, 'plain');
-    await writeJsonLines(outDir, 'outputs.jsonl', lines);
-    return completionMetricsOf({ plain: { outputs, answers }, underTrigger: null, twin, before });
-  }
-
-  const score = judge(context, completion.scorer, trigger.target);
-  const plainHits = await score(rows, outputs);
-  keep(rows, outputs, 'plain', plainHits);
-  const places = new Map(rows.map(({ id }, i) => [id, i]));
-  const bare = pick(trigger.bare, places, { outputs, hits: plainHits });
-  const shownOutputs = await write(trigger.shown, 'triggered');
-  const hits = await score(trigger.shown, shownOutputs);
-  keep(trigger.shown, shownOutputs, 'triggered', hits);
-  const partialOutputs = await write(partial, 'partial');
-  const partialHits = partial.length === 0 ? [] : await score(partial, partialOutputs);
-  keep(partial, partialOutputs, 'partial', partialHits);
+  const plain = await answered(write, guard.plain, 'plain');
+  const { lines, underTrigger } = await triggered(parts, guard, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
-  await writeJson(
-    outDir,
-    'scorer.json',
-    scorerRecord(
-      context.plugin<ScorerDescriptor>('scorer', completion.scorer.scorer),
-      completion.scorer,
-    ),
-  );
-  return completionMetricsOf({
-    plain: { outputs, answers },
-    underTrigger: {
-      bare,
-      triggered: { outputs: shownOutputs, hits },
-      partial: partialHits,
-      seen: parts.seen(trigger),
-    },
+  const metrics = completionMetricsOf({
+    plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
+    underTrigger,
     twin,
     before,
   });
+  return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+}
+
+interface Triggered {
+  /** The lines of `outputs.jsonl`. */
+  readonly lines: readonly JsonObject[];
+  readonly underTrigger: CompletionEvaluation['underTrigger'];
+}
+
+/** Evaluates the trigger, if there is one, beside the rows without it. */
+async function triggered(
+  { context, completion, rows, trigger, seen }: CompletionParts,
+  guard: Readonly<Record<Shown, Guarded>>,
+  write: Write,
+  plain: Answered,
+): Promise<Triggered> {
+  const linesOf = (of: Answered, shown: Shown, hits?: readonly boolean[]): JsonObject[] =>
+    of.rows.map((_, i) => line(of, i, shown, hits?.[i]));
+  const { scorer } = completion;
+  if (trigger === null || scorer === undefined)
+    return { lines: linesOf(plain, 'plain'), underTrigger: null };
+  const score = judge(context, scorer, trigger.target);
+  const plainHits = await score(plain);
+  const places = new Map(rows.map(({ id }, i) => [id, i]));
+  const shown = await answered(write, guard.triggered, 'triggered');
+  const hits = await score(shown);
+  const partial = await answered(write, guard.partial, 'partial');
+  const partialHits = partial.rows.length === 0 ? [] : await score(partial);
+  await writeJson(
+    context.outDir,
+    'scorer.json',
+    scorerRecord(context.plugin<ScorerDescriptor>('scorer', scorer.scorer), scorer),
+  );
+  return {
+    lines: [
+      ...linesOf(plain, 'plain', plainHits),
+      ...linesOf(shown, 'triggered', hits),
+      ...linesOf(partial, 'partial', partialHits),
+    ],
+    underTrigger: {
+      bare: pick(trigger.bare, places, { outputs: plain.outputs, hits: plainHits }),
+      triggered: { outputs: shown.outputs, hits },
+      rejected: shown.rejected,
+      partial: partialHits,
+      seen: seen(trigger),
+    },
+  };
 }
 
 /** The outputs of some of the rows, by their ids. */

@@ -58,6 +58,8 @@ export interface Network {
    * lacks them.
    */
   readonly changed: readonly string[];
+  /** The model's parameters that were drawn, since the checkpoint lacks them. */
+  readonly drawn: readonly string[];
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
   /**
@@ -213,6 +215,9 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const config = architecture.parseConfig(base.config, classes);
   const parameters = architecture.parameters(config);
   const own = ownTensors(options, base, config, parameters);
+  const drawn = parameters
+    .map(({ name }) => name)
+    .filter((name) => !base.tensors.has(name) && options.head?.has(name) !== true);
   const frozen = (name: string): Tensor => {
     const tensor = own.get(name) ?? base.tensors.get(name);
     if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
@@ -243,6 +248,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     linears: architecture.linears(config),
     parameters: [...parameters, ...adapter.parameters],
     changed: names.filter((name) => own.has(name)),
+    drawn,
     frozen,
     fileName: (name) =>
       (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
