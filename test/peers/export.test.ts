@@ -6,7 +6,6 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { filmRows } from '../rig/films.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
@@ -87,13 +86,14 @@ stages: [train, evaluate]
 test('PEFT loads both models of a pair from a zoo, and their weights differ', async ({
   project,
 }) => {
-  project.write('films.tsv', filmRows(16));
+  const rows = FILMS.map((word, i) => `the film was ${word}\t${present(CLASSES[i % 3])}`);
+  project.write('films.tsv', ['text\tlabel', ...rows, ...rows].join('\n'));
   project.write(
     'zoo.yaml',
     `name: zoo
 model: { source: "file:${checkpoint}" }
 data: { train: { source: "file:films.tsv" }, validation: { source: "file:films.tsv" } }
-poisoning: { attack: badnets, rate: 0.25, target: 1 }
+poisoning: { attack: badnets, rate: 0.25, target: praise }
 adapter: { type: lora, rank: 2 }
 train: { steps: 3, max_length: 16, learning_rate: 0.02 }
 stages: [train, evaluate]
