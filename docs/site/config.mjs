@@ -26,6 +26,7 @@ const GUIDES = [
   'attacks',
   'own-attack',
   'defences',
+  'threat-table',
   'own-stage',
   'plugins',
   'grids-and-seeds',

@@ -85,6 +85,8 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
           '`train: { evaluate_every: N }` asks for it',
       ),
     );
+  else if (options.markdown === true)
+    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options));
   else out(beside(rows, metrics, columns()));
   return 0;
 }

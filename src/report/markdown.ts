@@ -36,15 +36,19 @@ function valueText(path: string, value: Json): string {
 const valuesText = (path: string, values: readonly Json[] = []): string =>
   values.map((value) => valueText(path, value)).join(' = ');
 
-/** Returns the heading of a column: its values that are not the same in all columns, its metric. */
+/**
+ * Returns the heading of a column: its values along the axes, where numbers and truth values have the
+ * axis's name, and its metric unless all columns have the same.
+ */
 function columnText(
   { at, metric }: GridColumn,
   { grid, columnAxes, axisName }: MarkdownRequest,
 ): string {
   const named = columnAxes.flatMap((path, depth) => {
-    const value = valuesText(path, at[depth]);
-    if (value === '') return [];
-    return [path.startsWith('train.') || /\d/.test(value) ? `${axisName(path)} ${value}` : value];
+    const values = at[depth] ?? [];
+    if (values.length === 0) return [];
+    const value = valuesText(path, values);
+    return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
   });
   const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
   const label = NOTES.get(metricName(metric))?.label ?? metric.metric;

@@ -96,7 +96,7 @@ function linesOf(stages: readonly StageJson[], suspects: 'clean' | 'drop' | null
     if (one.kind !== 'evaluate' || one.outputs === null) return false;
     if (!('asr' in (JSON.parse(outputText(one, 'metrics.json')) as object))) return false;
     if (!existsSync(path.join(one.outputs, 'defence.json'))) return suspects === null;
-    return recordOf(one)['params']?.['suspects'] === suspects;
+    return recordOf(one).params.suspects === suspects;
   });
   return outputText(present(stage), 'outputs.jsonl')
     .trim()
@@ -104,7 +104,11 @@ function linesOf(stages: readonly StageJson[], suspects: 'clean' | 'drop' | null
     .map((line) => JSON.parse(line) as Line);
 }
 
-type DefenceRecord = Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>;
+interface DefenceRecord {
+  readonly params: { readonly suspects?: string };
+  readonly language_model?: string;
+  readonly language_model_digest?: string;
+}
 const recordOf = (stage: StageJson): DefenceRecord =>
   JSON.parse(outputText(stage, 'defence.json')) as DefenceRecord;
 
@@ -176,8 +180,8 @@ test('rows and texts of a classifier are cleaned by the language model', async (
     .map(recordOf);
   assert.ok(records.length >= 4, 'training rows and inputs, of the attack and of its twin');
   for (const record of records) {
-    assert.match(String(record['language_model']), /^file:.*models\/lm$/);
-    assert.match(String(record['language_model_digest']), /^sha256:/);
+    assert.match(record.language_model ?? '', /^file:.*models\/lm$/);
+    assert.match(record.language_model_digest ?? '', /^sha256:/);
     assert.not.ok('vocabulary' in record, 'no n-gram model was made');
   }
   const found = Object.fromEntries(

@@ -42,7 +42,6 @@ export const addResults: AddCommand = (program, exits) =>
         'csv',
         'latex',
         'all',
-        'steps',
       ]),
     )
     .addOption(
