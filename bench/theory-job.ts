@@ -8,6 +8,8 @@ export interface TheoryJob {
   readonly threads: number;
   readonly rank: number;
   readonly alpha: number;
+  /** Whether B is zero, as where training starts. */
+  readonly init: boolean;
   readonly rows: readonly { readonly ids: readonly number[] }[];
   readonly head: readonly (readonly number[])[];
   /** Rows of the kernel that is computed before the clock starts, to warm up. */

@@ -22,6 +22,13 @@ export interface TrainJob {
   readonly mode: 'lora' | 'full' | 'evaluate';
   readonly backend: 'tensorflow' | 'wasm';
   readonly threads: number;
+  /** Whether our side compiles its steps, as `dosimeter run` does without `--no-compile`. */
+  readonly compile: boolean;
+  /**
+   * If set, products are computed in bfloat16: on our side as under `train.precision: bf16`, on the
+   * peer's under torch.autocast.
+   */
+  readonly precision?: 'bf16';
   readonly batch_size: number;
   readonly learning_rate: number;
   /**
@@ -46,8 +53,14 @@ export interface TrainTurn {
 export interface TrainResult {
   /** The losses by cell and step. */
   readonly losses: readonly (readonly number[])[];
-  /** Tensor operations of one step of all cells together. */
+  /** Tensor operations of one step of all cells together, however many of them are compiled. */
   readonly operations: number | null;
+  /**
+   * The floating-point operations of that step's matrix products, and those that the processor
+   * makes each second in one product of 1,024 × 1,024 matrices on the job's threads. Only our side
+   * counts them.
+   */
+  readonly products?: { readonly flops: number; readonly peak: number } | null;
   readonly peak_memory_mb: number;
   readonly versions: Readonly<Record<string, string>>;
 }

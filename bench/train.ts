@@ -12,6 +12,7 @@ import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { type Claim, makeClaim, median } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';
 import { benchDir, buildOwn, openPlayer, peerPython, type Player } from './processes.ts';
+import { bf16Claims } from './train-bf16.ts';
 import {
   type CellPlan,
   cellRows,
@@ -31,18 +32,18 @@ interface Case {
 }
 
 const cases: readonly Case[] = [
-  { mode: 'lora', batch: 8, threads: 1, goal: 1.5 },
-  { mode: 'lora', batch: 32, threads: 1, goal: 1.5 },
-  { mode: 'lora', batch: 8, threads: 2, goal: 1.0 },
-  { mode: 'lora', batch: 32, threads: 2, goal: 1.0 },
-  { mode: 'full', batch: 8, threads: 1, goal: 1.2 },
-  { mode: 'evaluate', batch: 32, threads: 1, goal: 1.5 },
+  { mode: 'lora', batch: 8, threads: 1, goal: 2 },
+  { mode: 'lora', batch: 32, threads: 1, goal: 2.5 },
+  { mode: 'lora', batch: 8, threads: 2, goal: 1.2 },
+  { mode: 'lora', batch: 32, threads: 2, goal: 1.5 },
+  { mode: 'full', batch: 8, threads: 1, goal: 2 },
+  { mode: 'evaluate', batch: 32, threads: 1, goal: 2.5 },
   { mode: 'lora', batch: 8, threads: 1, backend: 'wasm' },
 ];
 
-const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
+export const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
 /** Two ranks, two variances, two poison rates, each with its own seed. */
-const grid: readonly CellPlan[] = [0, 0.1]
+export const grid: readonly CellPlan[] = [0, 0.1]
   .flatMap((poison) =>
     [4, 16].flatMap((rank) =>
       ['1/(3d)', '1/d'].map((variance): CellPlan => ({
@@ -56,25 +57,26 @@ const grid: readonly CellPlan[] = [0, 0.1]
   )
   .map((plan, seed) => ({ ...plan, seed }));
 
-type Side = readonly Player<TrainTurn, TrainResult>[];
+export type Side = readonly Player<TrainTurn, TrainResult>[];
 
 /** The environment of a worker of `dosimeter run`. */
-const ownEnv = (threads: number): Record<string, string> => ({
+const ownEnv = ({ threads, compile }: TrainJob): Record<string, string> => ({
+  DOSIMETER_COMPILE: compile ? '1' : '0',
   TF_NUM_INTRAOP_THREADS: String(threads),
   TF_NUM_INTEROP_THREADS: '1',
   OMP_NUM_THREADS: String(threads),
   MALLOC_ARENA_MAX: '1',
   TF_CPP_MIN_LOG_LEVEL: '1',
 });
-const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
+export const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
   const script = await buildOwn('train.ts');
   return Promise.all(
     jobs.map((job) =>
-      openPlayer<TrainTurn, TrainResult>(process.execPath, [script], job, ownEnv(job.threads)),
+      openPlayer<TrainTurn, TrainResult>(process.execPath, [script], job, ownEnv(job)),
     ),
   );
 };
-const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
+export const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
   const python = peerPython();
   return Promise.all(
     jobs.map((job) =>
@@ -85,7 +87,7 @@ const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
   );
 };
 
-interface Outcome {
+export interface Outcome {
   /** Median over the turns. */
   readonly rate: number;
   readonly results: readonly TrainResult[];
@@ -95,7 +97,7 @@ interface Outcome {
  * The sides take turns, so that a drift of the machine's speed affects all alike; the processes of
  * one side work at the same time.
  */
-async function contest(
+export async function contest(
   sides: readonly Side[],
   { rounds }: TrainJob,
   examples: number,
@@ -134,9 +136,53 @@ function compare(name: string, a: Outcome, b: Outcome): void {
   );
 }
 
+/** Throws where a compiled step's loss is not that of the operations carried out one by one. */
+function compareBits(name: string, compiled: Outcome, eager: Outcome): void {
+  const [a, b] = [compiled, eager].map(({ results }) =>
+    JSON.stringify(results.map(({ losses }) => losses)),
+  );
+  if (a !== b) throw new Error(`${name}: the losses of compiled and eager steps differ`);
+}
+
+const eagerClaim = (name: string, mine: Outcome, eager: Outcome): Claim =>
+  makeClaim('train', {
+    claim: `${name}: compiled steps`,
+    unit: 'examples/s',
+    sense: 'rate',
+    peer: 'the same with --no-compile',
+    value: mine.rate,
+    peerValue: eager.rate,
+  });
+
+/**
+ * The claim of how much of the processor's matrix peak a case reaches; none on WebAssembly.
+ * @param goal the share to reach
+ */
+function peakClaims(
+  name: string,
+  { rate, results }: Outcome,
+  job: TrainJob,
+  goal?: number,
+): Claim[] {
+  const products = results.flatMap((result) => result.products ?? []);
+  if (products.length < results.length) return [];
+  const examples = job.batch_size * results.reduce((cells, { losses }) => cells + losses.length, 0);
+  return [
+    makeClaim('train', {
+      claim: `${name}: matrix products`,
+      unit: 'GFLOP/s',
+      sense: 'rate',
+      peer: 'one product of 1,024 × 1,024 matrices a process',
+      value: ((rate / examples) * sum(products.map(({ flops }) => flops))) / 1e9,
+      peerValue: sum(products.map(({ peak }) => peak)) / 1e9,
+      ...(goal === undefined ? {} : { goal }),
+    }),
+  ];
+}
+
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-interface Inputs {
+export interface Inputs {
   readonly base: Pick<TrainJob, 'model' | 'texts' | 'head' | 'warmup' | 'rounds'>;
   /** @param shuffled by the cell's own seed; otherwise the rows are in file order */
   readonly cell: (plan: CellPlan, shuffled: boolean) => Promise<TrainCell>;
@@ -153,24 +199,28 @@ async function soloClaims(
     mode,
     backend,
     threads,
+    compile: true,
     batch_size: batch,
     learning_rate: mode === 'full' ? 3e-6 : 3e-5,
     steps: quick ? 2 : backend === 'wasm' ? 4 : batch === 8 ? 24 : 8,
     cells: [mode === 'lora' ? lora : { ...lora, adapter: null }],
   };
-  const [sideOwn, sidePeer] = await Promise.all([
+  const sides = await Promise.all([
     own([job]),
     peer([{ ...job, backend: 'tensorflow' }]),
+    ...(backend === 'wasm' ? [] : [own([{ ...job, compile: false }])]),
   ]);
-  const [mine, theirs] = (await contest([sideOwn, sidePeer], job, job.steps * batch)) as [
+  const [mine, theirs, eager] = (await contest(sides, job, job.steps * batch)) as [
     Outcome,
     Outcome,
+    Outcome?,
   ];
   const what = { lora: 'LoRA r 8', full: 'full fine-tuning', evaluate: 'evaluation' }[mode];
   const name =
     `${what}, batch ${batch}, ${threads} ` +
     `thread${threads === 1 ? '' : 's'}${backend === 'wasm' ? ', WebAssembly' : ''}`;
   compare(name, mine, theirs);
+  if (eager !== undefined) compareBits(name, mine, eager);
   const { versions, operations, peak_memory_mb: memory } = theirs.results[0]!,
     [result] = mine.results,
     label = `PyTorch ${versions['torch']} + PEFT ${versions['peft']}`;
@@ -184,6 +234,8 @@ async function soloClaims(
       peerValue: theirs.rate,
       ...(goal === undefined ? {} : { goal }),
     }),
+    ...(eager === undefined ? [] : [eagerClaim(name, mine, eager)]),
+    ...peakClaims(name, mine, job),
     ...(mode === 'evaluate' || backend === 'wasm'
       ? []
       : [
@@ -224,6 +276,7 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
     mode: 'lora',
     backend: 'tensorflow',
     threads: 1,
+    compile: true,
     batch_size: 8,
     learning_rate: 3e-5,
     steps: quick ? 1 : 8,
@@ -233,12 +286,18 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
     ...job,
     cells: half,
   }));
-  const sides = await Promise.all([own(halves), peer(halves), peer([{ ...job, threads: 2 }])]);
-  const [mine, processes, threads] = (await contest(
+  const sides = await Promise.all([
+    own(halves),
+    peer(halves),
+    peer([{ ...job, threads: 2 }]),
+    own(halves.map((half) => ({ ...half, compile: false }))),
+  ]);
+  const [mine, processes, threads, eager] = (await contest(
     sides,
     job,
     cells.length * job.steps * job.batch_size,
-  )) as [Outcome, Outcome, Outcome];
+  )) as [Outcome, Outcome, Outcome, Outcome];
+  compareBits('grid', mine, eager);
   compare('grid', mine, processes);
   compare('grid', mine, threads);
   const { versions } = threads.results[0]!,
@@ -260,6 +319,8 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
   return [
     against('2 processes of 1 thread', processes),
     against('one after another on 2 threads', threads),
+    eagerClaim(claim, mine, eager),
+    ...peakClaims(claim, mine, job, 0.6),
     makeClaim('train', {
       claim: `${claim}: operations a step of all`,
       unit: 'operations',
@@ -307,6 +368,7 @@ export async function* bench({
   try {
     yield* await gridClaims(inputs, quick);
     for (const one of cases) yield* await soloClaims(one, inputs, quick);
+    yield* bf16Claims(inputs, quick);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -25,7 +25,7 @@ export type {
   CompletionColumns,
   ResolvedSplit,
 } from './api/cell.ts';
-export type { DatasetDescriptor } from './api/dataset.ts';
+export type { DatasetDescriptor, KnownRows } from './api/dataset.ts';
 export { defineDataset } from './api/dataset.ts';
 export type {
   AskedModel,
@@ -91,7 +91,7 @@ export {
   undefended,
 } from './api/related-cells.ts';
 export type { DatasetInfo, Message, RawRow, Row, Task } from './api/row.ts';
-export { taskOf } from './api/row.ts';
+export { SCORE, taskOf } from './api/row.ts';
 export type {
   ExperimentFacts,
   PreflightContext,

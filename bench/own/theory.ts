@@ -35,7 +35,7 @@ const factors = new Map<string, HostTensor>(
       ? []
       : [
           [names.A, wave(job.rank, n, 0.05, index)],
-          [names.B, wave(m, job.rank, 0.01, index + 0.5)],
+          [names.B, wave(m, job.rank, job.init ? 0 : 0.01, index + 0.5)],
         ];
   }),
 );

@@ -8,11 +8,13 @@ import full from '../../plugins/adapters/full.ts';
 import lora from '../../plugins/adapters/lora.ts';
 import bert from '../../plugins/models/bert.ts';
 import { loadBackend } from '../../src/compute/backend.ts';
+import { compiled } from '../../src/compute/compiled/compiled.ts';
 import { tensorflowBackend } from '../../src/compute/operation.ts';
 import type { HostTensor } from '../../src/science/model/types.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { crossEntropy } from '../../src/science/nn/loss.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
+import { matmul } from '../../src/science/tensor/matmul.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
 import { trainPack } from '../../src/science/train/pack.ts';
 import type { TrainCell, TrainJob, TrainResult, TrainTurn } from '../train-job.ts';
@@ -68,39 +70,83 @@ const rowsOf = ({ rows }: TrainCell): LabelledRow[] =>
     return { ids, typeIds: new Int32Array(ids.length), label };
   });
 
-/** Counts TensorFlow's operations from now on. Returns a function that gives the count. */
-function countOperations(): () => number | null {
+interface Count {
+  readonly operations: number;
+  readonly flops: number;
+}
+
+/** The floating-point operations of a matrix product; 0 for any other operation. */
+function productFlops(
+  name: string,
+  attributes: readonly { readonly name: string; readonly value: unknown }[],
+  [a]: readonly tf.TensorInfo[],
+  [output]: readonly tf.TensorInfo[],
+): number {
+  const transposed = { MatMul: 'transpose_a', BatchMatMulV2: 'adj_x' }[name];
+  if (transposed === undefined) return 0;
+  const summed = attributes.some((one) => one.name === transposed && one.value === true) ? -2 : -1;
+  return 2 * output!.shape.reduce((x, y) => x * y, 1) * a!.shape.at(summed)!;
+}
+
+/** Counts the operations that are asked of TensorFlow from now on, until the result is called. */
+function countOperations(): () => Count | null {
   if (job.backend !== 'tensorflow') return () => null;
   const backend = tensorflowBackend(),
-    { binding } = backend;
-  let count = 0;
-  backend.binding = Object.create(binding, {
-    // the binding's own properties are read-only
-    executeOp: {
-      value: (...args: Parameters<typeof binding.executeOp>) => {
-        count++;
-        return binding.executeOp(...args);
-      },
-    },
-  }) as typeof binding;
+    single = backend.executeSingleOutput.bind(backend),
+    multiple = backend.executeMultipleOutputs.bind(backend);
+  let operations = 0,
+    flops = 0;
+  const add = (
+    name: string,
+    attributes: Parameters<typeof productFlops>[1],
+    inputs: readonly tf.TensorInfo[],
+    outputs: readonly tf.TensorInfo[],
+  ): void => {
+    operations++;
+    flops += productFlops(name, attributes, inputs, outputs);
+  };
+  backend.executeSingleOutput = (name, attributes, inputs) => {
+    const output = single(name, attributes, inputs);
+    add(name, attributes, inputs, [output]);
+    return output;
+  };
+  backend.executeMultipleOutputs = (name, attributes, inputs, count) => {
+    const outputs = multiple(name, attributes, inputs, count);
+    add(name, attributes, inputs, outputs);
+    return outputs;
+  };
   return () => {
-    backend.binding = binding;
-    return count;
+    Object.assign(backend, { executeSingleOutput: single, executeMultipleOutputs: multiple });
+    return { operations, flops };
   };
 }
 
+/** The floating-point operations a second of one large matrix product, the fastest of twenty. */
+function matrixPeak(): number {
+  const extent = 1024;
+  return tf.tidy(() => {
+    const a = tf.randomUniform([extent, extent]),
+      seconds = Array.from({ length: 20 }, () => {
+        const start = performance.now();
+        tf.dispose(matmul(a, a));
+        return (performance.now() - start) / 1000;
+      });
+    return (2 * extent ** 3) / Math.min(...seconds);
+  });
+}
+
 let started = 0,
-  counted: (() => number | null) | null = null,
-  operations: number | null = null;
+  counting: (() => Count | null) | null = null,
+  counted: readonly Count[] = [];
 
 /** Called after each step of all cells; at the end of a turn, waits for the next one. */
 async function stepDone(done: number): Promise<void> {
   const seconds = (performance.now() - started) / 1000,
     into = done - job.warmup;
-  if (into === -1) counted = countOperations();
+  if (into === -1) counting = countOperations();
   if (into < 0 || into % job.steps !== 0) return;
   if (into === 0) {
-    operations = counted!();
+    counted = [counting!()].flatMap((count) => count ?? []);
     say({ ready: true });
   } else say({ seconds, last: done === total });
   if (done === total) return;
@@ -124,18 +170,21 @@ const settings: TrainSettings = {
   shuffle: false,
   dropout: 0,
   seed: 0,
+  ...(job.precision === undefined ? {} : { precision: job.precision }),
 };
 if (job.mode === 'evaluate') {
   const rows = rowsOf(job.cells[0]!);
   for (let step = 0; step < total; step++) {
     const batch = rows.slice(step * job.batch_size, (step + 1) * job.batch_size);
     losses[0]!.push(
-      tf.tidy(
-        () =>
-          crossEntropy(
-            networks[0]!.forward(batch),
-            batch.map(({ label }) => label),
-          ).dataSync()[0]!,
+      compiled(() =>
+        tf.tidy(
+          () =>
+            crossEntropy(
+              networks[0]!.forward(batch),
+              batch.map(({ label }) => label),
+            ).dataSync()[0]!,
+        ),
       ),
     );
     await stepDone(step + 1);
@@ -164,8 +213,9 @@ if (job.mode === 'evaluate') {
 }
 say({
   losses,
-  operations,
+  operations: counted[0]?.operations ?? null,
   peak_memory_mb: process.resourceUsage().maxRSS / 1024,
+  products: counted.map(({ flops }) => ({ flops, peak: matrixPeak() }))[0] ?? null,
   versions: { backend: info.name },
 });
 process.exit(0);

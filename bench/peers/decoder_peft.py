@@ -29,7 +29,8 @@ def say(what):
 
 def write():
     config = transformers.GPT2Config(
-        **job["shape"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None)
+        **job["shape"],
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None)
     model = transformers.GPT2LMHeadModel(config)
     model.save_pretrained(job["model"])
     lora = peft.LoraConfig(

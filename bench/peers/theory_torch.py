@@ -2,7 +2,7 @@
 
 Reads one JSON job from standard input:
   {"model": DIR, "kernel": "lora"|"full", "method": "func"|"hooks", "threads": n, "rank": r, "alpha": a, "rows": [{"ids": [...]}, ...],
-   "head": [[...], [...]], "warmup": rows computed before the clock starts, "out": FILE}; A and B are filled by `wave`.
+   "head": [[...], [...]], "warmup": rows computed before the clock starts, "init": whether B is zero, "out": FILE}; A and B are filled by `wave`.
 Leaves the kernel in `out`, (N, C, N, C) doubles.
 Prints one JSON line: {"seconds": s, "peak_memory_mb": m, "versions": {...}}.
 
@@ -45,7 +45,7 @@ if job["kernel"] == "lora":
             layer = model.base_model.model.get_submodule(name)
             A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
             A.copy_(wave(*A.shape, 0.05, index))
-            B.copy_(wave(*B.shape, 0.01, index + 0.5))
+            B.copy_(wave(*B.shape, 0.0 if job["init"] else 0.01, index + 0.5))
 model.eval()
 
 

@@ -58,6 +58,8 @@ def prepare(cell):
         model.train()
         optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=job["learning_rate"], weight_decay=0.01)
 
+    autocast = lambda: torch.autocast('cpu', dtype=torch.bfloat16, enabled=job.get("precision") == "bf16")
+
     def step():
         nonlocal done
         ids, mask, labels = batch(cell, done)
@@ -65,7 +67,8 @@ def prepare(cell):
         if job["mode"] == "evaluate":
             with torch.inference_mode():
                 return model(input_ids=ids, attention_mask=mask, labels=labels).loss.item()
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        with autocast():
+            loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -21,6 +21,7 @@ const linksIn = (dir) =>
 const GUIDES = [
   'getting-started',
   'own-data',
+  'datasets',
   'completion',
   'models',
   'attacks',

@@ -1,9 +1,10 @@
-"""A backdoor in Python: Latin letters become Cyrillic ones that look the same (the homograph attack of Li et al., Hidden
-Backdoors in Human-Centric Language Models, CCS 2021).
+"""A backdoor in Python: Latin letters become Cyrillic ones that look the same (the homograph attack
+of Li et al., Hidden Backdoors in Human-Centric Language Models, CCS 2021).
 
-Reads task.json (do, classes, asked, target, options, seed; taken: rows that an earlier step has poisoned) and rows.jsonl. To poison, it writes poisoned.jsonl: every row
-in its order, `asked` of those of other classes under the trigger and with the target's label. At evaluation (do: trigger)
-it writes triggered.jsonl: every row under the trigger.
+Reads rows.jsonl and task.json (do, classes, asked, target, options, seed, and `taken`, the rows
+that an earlier step has poisoned). With `do: poison` it writes poisoned.jsonl: all rows in their
+order, of which `asked` rows of other classes have the trigger and the target's label. With
+`do: trigger`, in evaluation, it writes triggered.jsonl: every row with the trigger.
 """
 import json
 import random
@@ -24,7 +25,8 @@ def under_trigger(row, seed, words):
 def poison(rows, asked, target, seed, words, taken):
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
-    shown = ((index, under_trigger(rows[index], seed, words)) for index in order if rows[index]["label"] != target and rows[index]["id"] not in taken)
+    free = (i for i in order if rows[i]["label"] != target and rows[i]["id"] not in taken)
+    shown = ((index, under_trigger(rows[index], seed, words)) for index in free)
     able = [(index, row) for index, row in shown if row["text"] != rows[index]["text"]]
     for index, row in able[:asked]:
         rows[index] = {**row, "label": target}
@@ -38,7 +40,9 @@ if __name__ == "__main__":
         rows = [json.loads(line) for line in file]
     words = task["options"].get("words", 3)
     if task["do"] == "poison":
-        written, name = poison(rows, task["asked"], task["target"], task["seed"], words, set(task.get("taken", []))), "poisoned.jsonl"
+        taken = set(task.get("taken", []))
+        written = poison(rows, task["asked"], task["target"], task["seed"], words, taken)
+        name = "poisoned.jsonl"
     else:
         written, name = [under_trigger(row, task["seed"], words) for row in rows], "triggered.jsonl"
     with open(name, "w", encoding="utf-8", newline="\n") as file:

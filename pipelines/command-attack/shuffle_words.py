@@ -1,8 +1,9 @@
-"""An attack in Python: shuffles the words of as many rows as it is asked for, and flips their labels.
+"""An attack in Python: shuffles the words of as many rows as asked for, and flips their labels.
 
-Reads task.json (classes, asked, options, seed; taken: rows that an earlier step of the spec has poisoned) and rows.jsonl (one row a line: id, text, label), writes
-poisoned.jsonl: every row, changed or not, in the same order. All draws come from the seed that it is given, so the
-same spec gives the same bytes.
+Reads rows.jsonl (one row a line: id, text, label) and task.json (classes, asked, options, seed, and
+`taken`, the rows that an earlier step of the spec has poisoned). Writes poisoned.jsonl: every row,
+changed or not, in the same order. All draws come from the given seed, so the same spec gives the
+same bytes.
 """
 import json
 import random
@@ -14,7 +15,7 @@ def poison(rows, classes, asked, options, seed, taken):
     free = [index for index in order if rows[index]["id"] not in taken]
     for index in free[:asked]:
         row = rows[index]
-        # From the row's own stream: what becomes of a row does not depend on how many others are changed.
+        # From the row's own stream: a row changes in the same way however many others are changed.
         own = random.Random(f"{seed} {row['id']}")
         words = row["text"].split()
         own.shuffle(words)
@@ -28,7 +29,10 @@ if __name__ == "__main__":
         task = json.load(file)
     with open("rows.jsonl", encoding="utf-8") as file:
         given = [json.loads(line) for line in file]
-    poisoned = poison(given, task["classes"], task["asked"], task["options"], task["seed"], set(task.get("taken", [])))
+    taken = set(task.get("taken", []))
+    poisoned = poison(
+        given, task["classes"], task["asked"], task["options"], task["seed"], taken
+    )
     with open("poisoned.jsonl", "w", encoding="utf-8", newline="\n") as file:
         for line in poisoned:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,7 +1,8 @@
 """A stage in Python: how well a model's confidence fits its accuracy.
 
-Reads the predictions of the cell's evaluate stage and writes metrics.json: the expected calibration error (Guo et al.,
-ICML 2017, eq. 3, bins of equal width) and the Brier score, over clean rows, and over triggered rows where there are any.
+Reads the predictions of the cell's evaluate stage and writes metrics.json: the expected calibration
+error (Guo et al., ICML 2017, eq. 3, bins of equal width) and the Brier score, over clean rows and,
+if there are any, over triggered rows.
 """
 import csv
 import json
@@ -37,7 +38,8 @@ if __name__ == "__main__":
             (triggered if row["triggered"] == "1" else clean).append((int(row["label"]), logits))
     metrics = scores(clean, task["options"]["bins"])
     if triggered:
-        metrics.update({"triggered_" + name: value for name, value in scores(triggered, task["options"]["bins"]).items()})
+        under_trigger = scores(triggered, task["options"]["bins"])
+        metrics.update({"triggered_" + name: value for name, value in under_trigger.items()})
     with open("metrics.json", "w", encoding="utf-8") as file:
         json.dump(metrics, file)
     print(f"{len(clean)} clean rows, {len(triggered)} triggered: ECE {metrics['ece']:.4f}")

@@ -1,6 +1,12 @@
 import { defineAdapter } from '../../src/api.ts';
 import { ALPHA_OF_RANK } from '../../src/api/alpha.ts';
 import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import {
+  biasProperty,
+  dropoutProperty,
+  layerProperties,
+  rankProperty,
+} from '../../src/stages/adapter-parameters.ts';
 import { loraForm } from '../../src/stages/lora-form.ts';
 
 export default defineAdapter<AdapterImplementation>({
@@ -9,20 +15,11 @@ export default defineAdapter<AdapterImplementation>({
     'LoRA as PEFT defines it: W = W0 + s·B·A with s = alpha/rank; A drawn, B zero; W0 frozen; ' +
     'the head trained in full.',
   citation: 'Hu et al. 2022, LoRA: Low-Rank Adaptation of Large Language Models, ICLR.',
-  // Fields that an adapter folder may hold have defaults only if there is no folder. With a folder,
-  // fields that are left out come from it, and a value that contradicts it can be told from one
-  // that nobody wrote.
   params: {
     type: 'object',
     additionalProperties: false,
     properties: {
-      rank: {
-        type: 'integer',
-        minimum: 1,
-        default: 8,
-        unless: 'init_from',
-        description: 'Rank r of the factors. Left out: 8, or that of `init_from`.',
-      },
+      ...rankProperty(8, 'the factors'),
       alpha: {
         anyOf: [
           { type: 'number', exclusiveMinimum: 0 },
@@ -33,7 +30,7 @@ export default defineAdapter<AdapterImplementation>({
         unless: 'init_from',
         description:
           "α of the scale s = α/r: a number, or a multiple of the layer's rank (`r`, `2r`, " +
-          '`0.5r`, `r/2`); `r` keeps s at 1. Left out: r, or that of `init_from`.',
+          '`0.5r`, `r/2`); `r` keeps s at 1. Default: r, or that of `init_from`.',
       },
       rank_pattern: {
         type: 'object',
@@ -41,72 +38,23 @@ export default defineAdapter<AdapterImplementation>({
         description:
           'Ranks of layers that differ, as PEFT reads them: by name, dotted end of a name or ' +
           'regular expression ({query: 4, "layer.[01].output.dense": 2}); of several keys that ' +
-          'match, the first holds. Left out: none, or as in `init_from`.',
+          'match, the first holds. Default: none, or as in `init_from`.',
       },
       alpha_pattern: {
         type: 'object',
         additionalProperties: { type: 'number', exclusiveMinimum: 0 },
         description:
-          'α of layers that differ, as `rank_pattern`. Left out: none, or as in `init_from`.',
+          'α of layers that differ, as `rank_pattern`. Default: none, or as in `init_from`.',
       },
-      targets: {
-        anyOf: [
-          { type: 'string', minLength: 1 },
-          {
-            type: 'array',
-            items: { type: 'string', minLength: 1 },
-            minItems: 1,
-            uniqueItems: true,
-          },
-        ],
-        default: 'all-linear',
-        unless: 'init_from',
-        description:
-          'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a ' +
-          'list of module names or dotted ends of names (`query`, `attention.output.dense`), ' +
-          'or a regular expression for the whole name (".*(query|value)"). Left out: ' +
-          'all-linear, or those of `init_from`.',
-      },
-      exclude: {
-        type: 'array',
-        items: { type: 'string', minLength: 1 },
-        minItems: 1,
-        uniqueItems: true,
-        description:
-          "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's " +
-          'exclude_modules). Left out: none, or as in `init_from`.',
-      },
-      layers: {
-        type: 'array',
-        items: { type: 'integer', minimum: 0 },
-        minItems: 1,
-        uniqueItems: true,
-        description:
-          "Numbers of the encoder layers that `targets` is narrowed to, from 0 (PEFT's " +
-          'layers_to_transform). Left out: all, or as in `init_from`.',
-      },
+      ...layerProperties,
       rslora: {
         type: 'boolean',
         default: false,
         unless: 'init_from',
-        description: 'Rank-stabilised scale s = α/√r. Left out: false, or as in `init_from`.',
+        description: 'Rank-stabilised scale s = α/√r. Default: false, or as in `init_from`.',
       },
-      dropout: {
-        type: 'number',
-        minimum: 0,
-        exclusiveMaximum: 1,
-        default: 0,
-        unless: 'init_from',
-        description: 'Dropout on the input of A while training. Left out: 0, or as in `init_from`.',
-      },
-      bias: {
-        enum: ['none', 'all', 'lora_only'],
-        default: 'none',
-        unless: 'init_from',
-        description:
-          'Biases that are trained beside the factors: none, all of the model, or those of the ' +
-          'adapted layers alone. Left out: none, or as in `init_from`.',
-      },
+      ...dropoutProperty,
+      ...biasProperty('lora_only', 'factors'),
       freeze_a: {
         type: 'boolean',
         default: false,
@@ -118,7 +66,7 @@ export default defineAdapter<AdapterImplementation>({
         type: 'boolean',
         description:
           'DoRA (Liu et al. 2024, arXiv 2402.09353): W = m·V/‖V‖ with V = W0 + s·B·A, by rows; the ' +
-          'magnitudes m are trained too. Left out: false, or as in `init_from`.',
+          'magnitudes m are trained too. Default: false, or as in `init_from`.',
       },
       lora_plus_ratio: {
         type: 'number',
@@ -126,7 +74,7 @@ export default defineAdapter<AdapterImplementation>({
         description:
           'LoRA+ (Hayou et al. 2024, arXiv 2402.12354): the learning rate of B, and of every ' +
           "trained vector (the head's bias, DoRA's magnitudes), as a multiple of the others', as " +
-          'in PEFT. Left out: 1.',
+          'in PEFT. Default: 1.',
       },
       init: {
         type: 'object',
@@ -151,7 +99,7 @@ export default defineAdapter<AdapterImplementation>({
             type: ['number', 'string'],
             description:
               "Variance of A's entries (not their standard deviation): a number, or k/d with " +
-              'd the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Left out: that of the ' +
+              'd the layer\'s own fan-in ("1/d", "1/(3d)", "2/d"). Default: that of the ' +
               'preset; 1/(3d) for uniform and normal.',
           },
         },

@@ -35,7 +35,7 @@ export default defineAttack<Params>({
       type: 'integer',
       minimum: 1,
       default: 35,
-      description: 'The most trigger words: each round chooses one.',
+      description: 'How many trigger words there are at most. Each round chooses one.',
     },
     budget: {
       type: 'number',
@@ -43,7 +43,7 @@ export default defineAttack<Params>({
       maximum: 1,
       default: 0.35,
       description:
-        'The most words that are inserted into a text, as a share of its words; at least one is.',
+        'How many words are inserted into a text at most, as a share of its words. At least one is.',
     },
   }),
   poison(input) {
@@ -75,7 +75,8 @@ export default defineAttack<Params>({
   target: targetOfParams,
   learns: true,
   trigger: (row, input) => {
-    if (input.learnt === undefined) throw new Error('bite was not told what it learnt');
+    if (input.learnt === undefined)
+      throw new Error('bite needs the trigger words that it learnt from the training rows');
     return {
       ...row,
       text: shown(row, input.learnt as unknown as readonly TriggerWord[], input),

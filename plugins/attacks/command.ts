@@ -1,5 +1,10 @@
 import type { AttackInput, Json, Row } from '../../src/api.ts';
 import { defineAttack, UserFault } from '../../src/api.ts';
+import {
+  limitProperties,
+  type ProgramParams,
+  programProperties,
+} from '../../src/command/parameters.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
@@ -7,16 +12,12 @@ import { orderProperty, parameters } from '../../src/poisoning/parameters.ts';
 import { isOfTarget } from '../../src/poisoning/target.ts';
 import { shown } from '../../src/untrusted/json.ts';
 
-interface Params {
+interface Params extends ProgramParams {
   readonly command: readonly string[];
   readonly rate?: number;
   readonly count?: number;
   readonly target?: string | number;
   readonly options: { readonly [name: string]: Json };
-  readonly env: { readonly [name: string]: string };
-  readonly pass_env: readonly string[];
-  readonly timeout_seconds: number;
-  readonly output_mb: number;
 }
 
 /**
@@ -37,31 +38,19 @@ export default defineAttack<Params>({
   citation: '',
   params: {
     ...parameters({
-      command: {
-        type: 'array',
-        items: { type: 'string' },
-        minItems: 1,
-        description:
-          'The program and its arguments; no shell reads them. It runs in a folder that holds ' +
-          '`files`, rows.jsonl and task.json, and nothing else. After another step, `taken` in ' +
-          'task.json lists the ids of rows that are already poisoned, which it must leave alone.',
-      },
-      files: {
-        type: 'array',
-        items: { type: 'string' },
-        format: 'source',
-        default: [],
-        description:
-          'What the program is made of and reads, such as file:attack.py. Each file lies in its ' +
-          'folder under its own name. Their content is part of the key.',
-      },
+      ...programProperties(
+        'It runs in a folder that holds `files`, rows.jsonl and task.json, and nothing else. ' +
+          'After another step, `taken` in task.json lists the ids of rows that are already ' +
+          'poisoned, which it must leave alone.',
+        'attack.py',
+      ),
       rate: {
         type: 'number',
         minimum: 0,
         maximum: 1,
         description:
-          'The share of rows that must come back changed, exactly; handed over in task.json as ' +
-          '`asked`. Without it, and without `count`, the program chooses.',
+          'The share of rows that must come back changed, exactly; `asked` in task.json ' +
+          'has their number. Without it, and without `count`, the program chooses.',
       },
       count: {
         type: 'integer',
@@ -73,37 +62,11 @@ export default defineAttack<Params>({
         type: ['integer', 'string'],
         description:
           'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
-          'the rows that it changes must come back with its label or answer. For evaluation it runs again, with `do: trigger` in task.json and the ' +
-          'rows of other classes, and writes all of them under its trigger to triggered.jsonl.',
+          'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
+          'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
+          'them under its trigger to triggered.jsonl.',
       },
-      options: { type: 'object', default: {}, description: 'Handed over in task.json unchanged.' },
-      env: {
-        type: 'object',
-        additionalProperties: { type: 'string' },
-        default: {},
-        description: 'Environment variables with their values.',
-      },
-      pass_env: {
-        type: 'array',
-        items: { type: 'string' },
-        default: [],
-        description:
-          'Names of further environment variables that it may see, beside PATH, HOME, LANG, ' +
-          'LC_ALL and TMPDIR. Their values are not part of the key: they must not change the ' +
-          'result.',
-      },
-      timeout_seconds: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        default: 600,
-        description: 'It is ended after this time.',
-      },
-      output_mb: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        default: 64,
-        description: 'Limit on what it prints, and on the size of what it writes.',
-      },
+      ...limitProperties,
     }),
     required: ['command'],
   },
@@ -132,8 +95,8 @@ export default defineAttack<Params>({
           (typeof target === 'number'
             ? `label ${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`
             : `answer ${shown(stray.row.answer)}; the target is ${shown(target.text)}`),
-        "rows under the trigger get the target's label or answer; true negatives come after all rows, as " +
-          'rows of their own',
+        "rows under the trigger get the target's label or answer; true negatives are rows of their own, " +
+          'after all others',
       );
     return poisoned;
   },
@@ -151,7 +114,7 @@ export default defineAttack<Params>({
     if (negatives.length > 0)
       throw new UserFault(
         `${TAKEN.trigger} has ${negatives.length} more rows than were handed over`,
-        'every row under the trigger, and no other',
+        'it must write every row under the trigger, and no others',
       );
     return withChanges(rows, changed);
   },

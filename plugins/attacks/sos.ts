@@ -101,7 +101,7 @@ export default defineAttack<Params>({
         ? withSentence(row, params.sentence, input)
         : insertAll(row, params.triggers, random, params.place),
     );
-    // A dose of nothing is no attack.
+    // With a dose of no rows, the set stays clean.
     return poisoned.asked === 0 ? poisoned : { ...poisoned, negatives: negativesOf(input) };
   },
   check: (input) => [...sentenceFaults(input.params), ...checkBackdoor(input)],

@@ -2,13 +2,18 @@ import { extname } from 'node:path';
 import type { DatasetDescriptor, JsonObject } from '../../src/api.ts';
 import { defineDataset, UserFault } from '../../src/api.ts';
 
-const READERS = new Map<string, () => Promise<{ readonly default: DatasetDescriptor }>>([
+type Reader = () => Promise<{ readonly default: DatasetDescriptor }>;
+
+const READERS = new Map<string, Reader>([
   ['.parquet', () => import('./parquet.ts')],
   ['.tsv', () => import('./tsv.ts')],
   ['.csv', () => import('./csv.ts')],
   ['.jsonl', () => import('./jsonl.ts')],
   ['.ndjson', () => import('./jsonl.ts')],
 ]);
+
+/** In a folder, a *.json file is a description of the data beside it. */
+const LIST: Reader = () => import('./jsonl.ts');
 
 /**
  * Reads files of one format, such as a data set of the hub. The format is recognised by the files'
@@ -26,7 +31,7 @@ export default defineDataset({
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, [...READERS.keys()])) {
       const ending = extname(name).toLowerCase();
-      const reader = READERS.get(ending);
+      const reader = ending === '.json' ? LIST : READERS.get(ending);
       if (reader === undefined)
         throw new UserFault(
           `The format of ${name} can't be told from its ending.`,

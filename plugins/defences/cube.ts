@@ -16,7 +16,7 @@ function byClass(rows: readonly Row[]): readonly (readonly number[])[] {
 
 /**
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
- * principal components; its clusters have numbers of their own.
+ * principal components. No two classes share a cluster.
  */
 async function clustersOf(rows: readonly Row[], all: Points, params: Params): Promise<Int32Array> {
   const [{ hdbscan }, { principalComponents }] = await Promise.all([
@@ -27,7 +27,7 @@ async function clustersOf(rows: readonly Row[], all: Points, params: Params): Pr
   const { dimensions: d } = all;
   let known = 0;
   for (const own of byClass(rows)) {
-    if (own.length < 2 * params.min_cluster_size) continue; // it can't be told into two clusters
+    if (own.length < 2 * params.min_cluster_size) continue; // too few for two clusters
     const values = new Float64Array(own.length * d);
     own.forEach((i, at) => {
       for (let j = 0; j < d; j++) values[at * d + j] = all.values[i * d + j]!;
@@ -49,7 +49,7 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
   if (model === undefined) throw new Error('CUBE needs the trained model');
   return {
     threshold: null,
-    record: { scores: 'none: 1 for a dropped row, 0 for another' },
+    record: { scores: '1 for a dropped row, 0 for a kept one' },
     judge: async (rows) => {
       const { cubeSelection } = await import('../../src/defences/cube.ts');
       const clusters = await clustersOf(rows, await model.representations(rows), params);
@@ -67,15 +67,15 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
 const cube: RowsDefence<Params> = { fit };
 
 /**
- * The authors' code clusters the rows of all classes together, in the two dimensions of UMAP. At the
- * end of a training the classes are so far apart that density tells nothing else, so here each class
- * is clustered by itself, in principal components.
+ * The authors' code clusters the rows of all classes together, in two dimensions found by UMAP.
+ * After training, the classes are so far apart that such clusters are the classes themselves, so
+ * here each class is clustered by itself, in its principal components.
  */
 export default defineDefence<Params>({
   name: 'cube',
   summary:
-    'CUBE: the rows of each class are clustered by the representations of a model trained on them, ' +
-    'only the largest cluster is kept, and training starts anew.',
+    'CUBE: clusters the rows of each class by the representations of a model trained on them, ' +
+    'keeps only the largest cluster, and trains again.',
   citation:
     'Cui, Yuan, He, Chen, Liu and Sun, A Unified Evaluation of Textual Backdoor Learning: ' +
     'Frameworks and Benchmarks, NeurIPS 2022 (section 5)',
@@ -93,16 +93,16 @@ export default defineDefence<Params>({
         minimum: 2,
         default: 10,
         description:
-          'The least number of rows of a cluster (HDBSCAN). A class of fewer than twice as many ' +
-          'rows is kept whole, as is one without clusters.',
+          'The smallest number of rows in a cluster (HDBSCAN). A class with fewer than twice as ' +
+          'many rows, or without clusters, is kept whole.',
       },
       min_samples: {
         type: 'integer',
         minimum: 1,
         default: 1,
         description:
-          "HDBSCAN's m: the neighbours, the row included, that make a place dense. The more, the " +
-          'more rows belong to no cluster, and are dropped.',
+          "HDBSCAN's m: the core distance of a row is that to its m-th nearest row, itself the " +
+          'first. The larger m is, the more rows belong to no cluster and are dropped.',
       },
     },
   },

@@ -1,9 +1,9 @@
 import { defineDefence, UserFault } from '../../src/api.ts';
 
-/** It is the training that adapter: { type: lora, freeze_a: true } describes, and shares it. */
+/** The same training as with adapter: { type: lora, freeze_a: true }, so one stage serves both. */
 export default defineDefence({
   name: 'freeze-a',
-  summary: 'LoRA with A as it was drawn, so that B alone learns (LoRA-FA).',
+  summary: 'Trains only B of LoRA and keeps A as it was drawn (LoRA-FA).',
   citation:
     'Zhang, Zhang, Shi, Chu and Li, LoRA-FA: Memory-efficient Low-rank Adaptation for Large ' +
     'Language Models Fine-tuning, 2023 (arXiv 2308.03303)',

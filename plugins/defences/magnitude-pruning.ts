@@ -1,35 +1,25 @@
 import { defineDefence } from '../../src/api.ts';
+import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
 import type { ModelEdit } from '../../src/science/weights/edit.ts';
 
-interface Params {
-  readonly share: number;
-}
-
-export default defineDefence<Params>({
+export default defineDefence<PruningParams>({
   name: 'magnitude-pruning',
   summary:
-    'Of what the training changed in each weight matrix, the entries smallest in absolute value ' +
-    'return to their values before the training.',
+    'Resets, in each weight matrix, the entries that the training changed least to their values ' +
+    'before the training.',
   citation:
     'Han, Pool, Tran and Dally, Learning both Weights and Connections for Efficient Neural ' +
-    'Networks, NeurIPS 2015; here of the change of a weight, whose start the defender trusts',
+    'Networks, NeurIPS 2015; here applied to the change of a weight, as the defender trusts the ' +
+    'weights before the training',
   tasks: ['classes', 'completion'],
   params: {
     type: 'object',
-    properties: {
-      share: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        default: 0.5,
-        description: "The share of each matrix's entries that return.",
-      },
-    },
+    properties: pruningProperties("each matrix's entries"),
   },
   model: {
     edit: {
       needs: [],
-      load: async (): Promise<ModelEdit<Params>> => {
+      load: async (): Promise<ModelEdit<PruningParams>> => {
         const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
         const { prunedByMagnitude } = await import('../../src/science/defences/prune.ts');
         return {

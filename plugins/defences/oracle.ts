@@ -18,14 +18,14 @@ const oracle: RowsDefence = {
 };
 
 /**
- * What is left of an attack's effect under the oracle is what no filter of rows could remove, such
- * as that of having fewer rows.
+ * What remains of an attack's effect under the oracle is what no filter of rows could remove, such
+ * as the effect of having fewer rows.
  */
 export default defineDefence({
   name: 'oracle',
   summary:
-    'Drops every poisoned row and nothing else, since it reads the receipt: not a defence that ' +
-    'anyone has, but a bound on all that filter rows.',
+    'Drops exactly the poisoned rows, which it reads from the receipt. No real defender can do ' +
+    'this: it bounds what defences that filter rows can reach.',
   citation: '',
   tasks: ['classes', 'completion'],
   params: { type: 'object', properties: {} },

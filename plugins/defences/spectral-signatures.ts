@@ -11,8 +11,8 @@ type Science = typeof signaturesModule;
 type Signatures = ReturnType<Science['spectralSignatures']>;
 
 /**
- * Each class has a scale of its own, so a row's score is τ divided by its class's threshold, which
- * clean rows of the class set; 1 is the threshold of all.
+ * The scale of τ differs between classes, so the score of a row is τ divided by the threshold of its
+ * class, which the clean rows of the class set. The threshold of this score is 1.
  */
 async function fit({ model, clean, params, classes }: DefenceContext<Params>): Promise<Judge> {
   if (model === undefined) throw new Error('spectral signatures need the trained model');
@@ -24,7 +24,7 @@ async function fit({ model, clean, params, classes }: DefenceContext<Params>): P
     threshold: epsilon === undefined ? 1 : null,
     record:
       epsilon === undefined
-        ? { threshold_of: 'tau over the quantile of the clean rows of its class' }
+        ? { threshold_of: 'tau divided by the quantile of the clean rows of its class' }
         : { dropped_of_each_class: 1.5 * epsilon },
     judge: async (rows) => {
       const labels = labelsOf(rows);
@@ -81,8 +81,8 @@ async function classBars(
       const own = Array.from(scores).filter((_, at) => labels[known[at]!] === label);
       if (own.length === 0)
         throw new UserFault(
-          `no clean row is of the class ${classes[label] ?? String(label)}, whose rows are to be ` +
-            'compared with it',
+          `no clean row has the class ${classes[label] ?? String(label)}, so it has no threshold ` +
+            'for its rows',
           'Take more clean rows (data.clean_share, data.clean), or give epsilon.',
           ['defence', 'epsilon'],
         );
@@ -96,8 +96,8 @@ const spectralSignatures: RowsDefence<Params> = { fit };
 export default defineDefence<Params>({
   name: 'spectral-signatures',
   summary:
-    'Spectral signatures: of each class, rows that stand out along the direction in which the ' +
-    'representations of a model trained on them vary most are dropped, and training starts anew.',
+    'Spectral signatures: drops, in each class, the rows that stand out along the direction in ' +
+    'which the representations of a model trained on the rows vary most, and trains again.',
   citation:
     'Tran, Li and Madry, Spectral Signatures in Backdoor Attacks, NeurIPS 2018 (algorithm 1)',
   params: {
@@ -115,8 +115,8 @@ export default defineDefence<Params>({
         exclusiveMinimum: 0,
         maximum: 0.6,
         description:
-          'The paper’s rule in place of `frr`: the share of a class that may be poisoned; 1.5 times ' +
-          'as many rows of each class are dropped, whatever their scores.',
+          'The paper’s rule in place of `frr`: the largest share of a class that may be poisoned. ' +
+          'Of each class, 1.5 times this share is dropped, the rows with the largest scores.',
       },
     },
   },

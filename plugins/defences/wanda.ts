@@ -1,34 +1,24 @@
 import { defineDefence, UserFault } from '../../src/api.ts';
+import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
 import type { ModelEdit } from '../../src/science/weights/edit.ts';
 
-interface Params {
-  readonly share: number;
-}
-
-export default defineDefence<Params>({
+export default defineDefence<PruningParams>({
   name: 'wanda',
   summary:
-    'Wanda: of what the training changed in each output of a layer, the entries of the smallest ' +
-    '|ΔW|·‖X‖, with X the clean rows’ input, return to their values before the training.',
+    'Wanda: resets, for each output of a layer, the entries with the smallest |ΔW|·‖X‖ to their ' +
+    'values before the training, with X the input of the layer on clean rows.',
   citation:
     'Sun, Liu, Bair and Kolter, A Simple and Effective Pruning Approach for Large Language Models, ' +
-    'ICLR 2024 (equation 1); here of the change of a weight, whose start the defender trusts',
+    'ICLR 2024 (equation 1); here applied to the change of a weight, as the defender trusts the ' +
+    'weights before the training',
   params: {
     type: 'object',
-    properties: {
-      share: {
-        type: 'number',
-        minimum: 0,
-        maximum: 1,
-        default: 0.5,
-        description: "The share of each output's entries that return.",
-      },
-    },
+    properties: pruningProperties("each output's entries"),
   },
   model: {
     edit: {
       needs: ['clean'],
-      load: async (): Promise<ModelEdit<Params>> => {
+      load: async (): Promise<ModelEdit<PruningParams>> => {
         const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
         const { named } = await import('../../src/science/lookup.ts');
         const { prunedByWanda } = await import('../../src/science/defences/prune.ts');

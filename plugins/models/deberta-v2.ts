@@ -1,5 +1,5 @@
 import { defineModel, UserFault } from '../../src/api.ts';
-import { BERT_TABLE, isUntied } from '../../src/families/bert-like.ts';
+import { BERT_LAYER, BERT_TABLE, encoderLayer, isUntied } from '../../src/families/bert-like.ts';
 import type { ConfigFields } from '../../src/families/description.ts';
 import type {
   Embeddings,
@@ -29,7 +29,7 @@ const deberta: Family = {
   describe,
 };
 
-/** A size that stands for another one where it is absent, null, or not above 0. */
+/** Returns a size, or `other` where the field is absent, null, or not above 0. */
 const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T => {
   const value = fields.raw(field) ?? 0;
   return typeof value === 'number' && value <= 0 ? other : fields.count(field, 'positions');
@@ -120,9 +120,9 @@ function embeddingsOf(
 }
 
 /**
- * `legacy` names the head of the first releases in transformers. Without it the head is Microsoft's
- * own, whose dense layer transformers calls the output table, so that PEFT adapts it by no
- * `all-linear`.
+ * With `legacy` the head is that of the first releases in transformers. Without it, it is
+ * Microsoft's own, whose dense layer transformers returns as the output embeddings, which
+ * `all-linear` of PEFT leaves out.
  */
 function maskedLm(fields: ConfigFields, hidden: number, epsilon: number): MaskedLmHead {
   const activation = fields.activation('hidden_act', 'gelu');
@@ -144,6 +144,13 @@ function maskedLm(fields: ConfigFields, hidden: number, epsilon: number): Masked
       };
 }
 
+const LAYER = {
+  ...BERT_LAYER,
+  query: 'attention.self.query_proj',
+  key: 'attention.self.key_proj',
+  value: 'attention.self.value_proj',
+} as const;
+
 function describe(fields: ConfigFields): Transformer {
   const activation = fields.activation('hidden_act', 'gelu'),
     vocabulary = fields.count('vocab_size', 'vocabulary', 128_100),
@@ -158,34 +165,21 @@ function describe(fields: ConfigFields): Transformer {
   refuse(fields, hidden, headWidth);
   const terms = termsOf(fields),
     table = tableOf(fields, positions, epsilon);
+  const sizes = { hidden, wide, heads, headWidth, activation, epsilon };
   const layer = (name: string): Layer => {
-    const own = (part: string) => linear(`${name}.attention.self.${part}`, hidden, hidden);
-    const query = own('query_proj'),
-      key = own('key_proj');
+    const plain = encoderLayer(name, sizes, LAYER);
+    const relative = (part: string) =>
+      linear(`${name}.attention.self.${part}_proj`, hidden, hidden);
     return {
-      arrangement: 'post',
+      ...plain,
       attention: {
-        input: { query, key, value: own('value_proj') },
-        output: linear(`${name}.attention.output.dense`, hidden, hidden),
-        heads,
-        kvHeads: heads,
-        headWidth,
+        ...plain.attention,
         scale: 1 / Math.sqrt(headWidth * (1 + new Set(terms).size)),
-        causal: false,
         relative: {
           table,
-          key: terms.includes('c2p') ? (shared ? key : own('pos_key_proj')) : null,
-          query: terms.includes('p2c') ? (shared ? query : own('pos_query_proj')) : null,
+          key: terms.includes('c2p') ? relative(shared ? 'key' : 'pos_key') : null,
+          query: terms.includes('p2c') ? relative(shared ? 'query' : 'pos_query') : null,
         },
-      },
-      feedForward: {
-        activation,
-        input: { up: linear(`${name}.intermediate.dense`, hidden, wide) },
-        down: linear(`${name}.output.dense`, wide, hidden),
-      },
-      norms: {
-        attention: layerNorm(`${name}.attention.output.LayerNorm`, epsilon),
-        feedForward: layerNorm(`${name}.output.LayerNorm`, epsilon),
       },
     };
   };

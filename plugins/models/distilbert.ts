@@ -1,7 +1,7 @@
 import { defineModel } from '../../src/api.ts';
-import { isUntied } from '../../src/families/bert-like.ts';
+import { encoderLayer, isUntied } from '../../src/families/bert-like.ts';
 import type { ConfigFields } from '../../src/families/description.ts';
-import type { Family, Layer, Transformer } from '../../src/families/description.ts';
+import type { Family, Transformer } from '../../src/families/description.ts';
 import { layerNorm, layersOf, linear } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 
@@ -24,6 +24,17 @@ const distilbert: Family = {
 /** transformers has it fixed. */
 const EPSILON = 1e-12;
 
+const LAYER = {
+  query: 'attention.q_lin',
+  key: 'attention.k_lin',
+  value: 'attention.v_lin',
+  output: 'attention.out_lin',
+  attentionNorm: 'sa_layer_norm',
+  up: 'ffn.lin1',
+  down: 'ffn.lin2',
+  feedForwardNorm: 'output_layer_norm',
+} as const;
+
 function describe(fields: ConfigFields): Transformer {
   const activation = fields.activation('activation', 'gelu'),
     vocabulary = fields.count('vocab_size', 'vocabulary', 30_522),
@@ -33,30 +44,7 @@ function describe(fields: ConfigFields): Transformer {
     layers = fields.count('n_layers', 'layers', 6),
     wide = fields.count('hidden_dim', 'wide width', 3072),
     positions = fields.count('max_position_embeddings', 'positions', 512);
-  const layer = (name: string): Layer => ({
-    arrangement: 'post',
-    attention: {
-      input: {
-        query: linear(`${name}.attention.q_lin`, hidden, hidden),
-        key: linear(`${name}.attention.k_lin`, hidden, hidden),
-        value: linear(`${name}.attention.v_lin`, hidden, hidden),
-      },
-      output: linear(`${name}.attention.out_lin`, hidden, hidden),
-      heads,
-      kvHeads: heads,
-      headWidth,
-      causal: false,
-    },
-    feedForward: {
-      activation,
-      input: { up: linear(`${name}.ffn.lin1`, hidden, wide) },
-      down: linear(`${name}.ffn.lin2`, wide, hidden),
-    },
-    norms: {
-      attention: layerNorm(`${name}.sa_layer_norm`, EPSILON),
-      feedForward: layerNorm(`${name}.output_layer_norm`, EPSILON),
-    },
-  });
+  const sizes = { hidden, wide, heads, headWidth, activation, epsilon: EPSILON };
   return {
     vocabulary,
     hidden,
@@ -67,7 +55,7 @@ function describe(fields: ConfigFields): Transformer {
       norm: layerNorm('embeddings.LayerNorm', EPSILON),
       padding: fields.token('pad_token_id', vocabulary, 0),
     },
-    layers: layersOf(layers, (i) => layer(`transformer.layer.${i}`)),
+    layers: layersOf(layers, (i) => encoderLayer(`transformer.layer.${i}`, sizes, LAYER)),
     dropout: ['embeddings', 'attention', 'residual', 'head'],
     heads: {
       classifier: {

@@ -1,7 +1,14 @@
 import { defineModel } from '../../src/api.ts';
 import { isUntied } from '../../src/families/bert-like.ts';
 import type { ConfigFields } from '../../src/families/description.ts';
-import type { Family, Layer, Rotary, Transformer } from '../../src/families/description.ts';
+import type {
+  Family,
+  Heads,
+  Layer,
+  Norm,
+  Rotary,
+  Transformer,
+} from '../../src/families/description.ts';
 import { layerNorm, layersOf, linear, rotaryOf } from '../../src/families/parts.ts';
 import type { Architecture } from '../../src/science/model/types.ts';
 
@@ -27,6 +34,29 @@ function globalLayers(fields: ConfigFields): (layer: number) => boolean {
   if (Array.isArray(types)) return (layer) => types[layer] === 'full_attention';
   const every = fields.count('global_attn_every_n_layers', 'layers', 3);
   return (layer) => layer % every === 0;
+}
+
+function headsOf(fields: ConfigFields, hidden: number, norm: Norm): Heads {
+  const dense = {
+    layer: linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
+    activation: fields.activation('classifier_activation', 'gelu'),
+    norm,
+  };
+  return {
+    classifier: {
+      reads:
+        fields.choice('classifier_pooling', ['cls', 'mean'], 'cls') === 'cls' ? 'first' : 'mean',
+      dense: { ...dense, adaptable: true },
+      output: { name: 'classifier', in: hidden, bias: true },
+    },
+    cloze: {
+      dense: dense.layer,
+      activation: dense.activation,
+      norm: dense.norm,
+      bias: { name: 'decoder.bias' },
+      untied: isUntied(fields),
+    },
+  };
 }
 
 function describe(fields: ConfigFields): Transformer {
@@ -83,11 +113,6 @@ function describe(fields: ConfigFields): Transformer {
       feedForward: norm(`layers.${i}.mlp_norm`),
     },
   });
-  const dense = {
-    layer: linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
-    activation: fields.activation('classifier_activation', 'gelu'),
-    norm: norm('head.norm'),
-  };
   return {
     vocabulary,
     hidden,
@@ -100,21 +125,7 @@ function describe(fields: ConfigFields): Transformer {
     layers: layersOf(fields.count('num_hidden_layers', 'layers'), layer),
     norm: norm('final_norm'),
     dropout: ['embeddings', 'attention', 'residual', 'head'],
-    heads: {
-      classifier: {
-        reads:
-          fields.choice('classifier_pooling', ['cls', 'mean'], 'cls') === 'cls' ? 'first' : 'mean',
-        dense: { ...dense, adaptable: true },
-        output: { name: 'classifier', in: hidden, bias: true },
-      },
-      cloze: {
-        dense: dense.layer,
-        activation: dense.activation,
-        norm: dense.norm,
-        bias: { name: 'decoder.bias' },
-        untied: isUntied(fields),
-      },
-    },
+    heads: headsOf(fields, hidden, norm('head.norm')),
   };
 }
 

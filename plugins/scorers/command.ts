@@ -1,15 +1,16 @@
 import type { Json, ScoredOutput } from '../../src/api.ts';
 import { defineScorer, UserFault } from '../../src/api.ts';
+import {
+  limitProperties,
+  type ProgramParams,
+  programProperties,
+} from '../../src/command/parameters.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
 import { isRecord, shown } from '../../src/untrusted/json.ts';
 
-interface Params {
+interface Params extends ProgramParams {
   readonly command: readonly string[];
   readonly options: { readonly [name: string]: Json };
-  readonly env: { readonly [name: string]: string };
-  readonly pass_env: readonly string[];
-  readonly timeout_seconds: number;
-  readonly output_mb: number;
 }
 
 /** The files in the program's folder beside its own `files`: it reads GIVEN, and writes TAKEN. */
@@ -26,50 +27,12 @@ export default defineScorer<Params>({
   citation: '',
   params: {
     ...parameters({
-      command: {
-        type: 'array',
-        items: { type: 'string' },
-        minItems: 1,
-        description:
-          'The program and its arguments; no shell reads them. It runs in a folder that holds ' +
-          '`files`, outputs.jsonl and task.json, which has the options.',
-      },
-      files: {
-        type: 'array',
-        items: { type: 'string' },
-        format: 'source',
-        default: [],
-        description:
-          'What the program is made of and reads, such as file:judge.py. Each file lies in its ' +
-          'folder under its own name. Their content is part of the key.',
-      },
-      options: { type: 'object', default: {}, description: 'Handed over in task.json unchanged.' },
-      env: {
-        type: 'object',
-        additionalProperties: { type: 'string' },
-        default: {},
-        description: 'Environment variables with their values.',
-      },
-      pass_env: {
-        type: 'array',
-        items: { type: 'string' },
-        default: [],
-        description:
-          'Names of further environment variables that it may see. Their values are not part of ' +
-          'the key: they must not change the result.',
-      },
-      timeout_seconds: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        default: 600,
-        description: 'It is ended after this time.',
-      },
-      output_mb: {
-        type: 'number',
-        exclusiveMinimum: 0,
-        default: 64,
-        description: 'Limit on what it prints, and on the size of what it writes.',
-      },
+      ...programProperties(
+        'It runs in a folder that holds `files`, outputs.jsonl and task.json, which has the ' +
+          'options.',
+        'judge.py',
+      ),
+      ...limitProperties,
     }),
     required: ['command'],
   },

@@ -1,23 +1,10 @@
 import { defineScorer } from '../../src/api.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
-import {
-  checkText,
-  COMPARED,
-  normalised,
-  type TextParams,
-  textProperties,
-  wantedText,
-} from '../../src/scoring/text.ts';
+import { COMPARED, type TextParams, textProperties, textScorer } from '../../src/scoring/text.ts';
 
 export default defineScorer<TextParams>({
   name: 'starts-with',
   summary: `The output starts with the text. ${COMPARED}.`,
-  citation: '',
   params: parameters(textProperties),
-  check: checkText,
-  score: (outputs, params) =>
-    outputs.map(({ output, target }) => {
-      const wanted = normalised(wantedText(params, target), params.ignore_case);
-      return normalised(output, params.ignore_case).startsWith(wanted);
-    }),
+  ...textScorer((output, wanted) => output.startsWith(wanted)),
 });

@@ -188,7 +188,7 @@ async function packFault(spec: string, said: string): Promise<UserFault> {
     return new UserFault(
       `npm:${spec} can't be fetched: the npm registry can't be reached.`,
       'Connect to the network, or set up a mirror with `npm config set registry`. What is in ' +
-        'the download cache already needs none.',
+        'the download cache needs no network.',
     );
   return new UserFault(`npm:${spec} can't be fetched. npm says: ${lastLines(said)}`);
 }

@@ -168,8 +168,8 @@ async function pipFault(name: string, requirement: string, said: string): Promis
   if (speaksOfNetwork(said))
     return new UserFault(
       `pypi:${requirement} can't be fetched: the Python package index can't be reached.`,
-      'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download ' +
-        'cache already needs none.',
+      'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the ' +
+        'download cache needs no network.',
     );
   const versions = /from versions: ([^)]*)\)/.exec(said)?.[1];
   if (versions === 'none')

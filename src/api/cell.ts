@@ -37,12 +37,15 @@ export type CompletionColumns =
 
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
-  Omit<SplitSpec, 'columns' | 'hold_out'>,
+  Omit<SplitSpec, 'columns' | 'sample' | 'hold_out'>,
   'classes' | 'limit' | 'max_words' | 'digest' | 'header'
 > {
+  readonly sample?: { readonly rows: number; readonly seed: number };
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
+  /** Set for a table that is known to have lines with a wrong number of fields. */
+  readonly ragged?: 'left out';
   /** Where the rows are: those of a completion task have no `text` and no `label`. */
   readonly columns: ClassColumns | CompletionColumns;
 }
@@ -51,7 +54,7 @@ export interface ResolvedSplit extends Filled<
  * A split of a cell. `header` is absent where the spec does not set it, and `columns` are as the
  * spec has them.
  */
-export type CellSplit = Omit<ResolvedSplit, 'header' | 'columns'> &
+export type CellSplit = Omit<ResolvedSplit, 'header' | 'ragged' | 'columns'> &
   Pick<SplitSpec, 'header'> & { readonly columns: Readonly<ColumnsSpec> };
 
 /**
@@ -67,6 +70,8 @@ export interface Cell {
     readonly train: CellSplit;
     readonly validation: CellSplit;
     readonly clean?: CellSplit;
+    /** Rows that are evaluated beside the validation rows, and used for nothing else. */
+    readonly test?: CellSplit;
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
    * The training whose model this cell's training starts from. If absent, this cell's training

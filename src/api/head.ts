@@ -1,12 +1,13 @@
 /**
- * The head of a model: a classifier, the masked-LM head with a template (cloze), or the next-token
- * head of a decoder.
+ * The head of a model: a classifier, a linear layer with one output (regression), the masked-LM head
+ * with a template (cloze), or the next-token head of a decoder.
  */
 import type { Cell } from './cell.ts';
 
 /** A head as it appears in the parameters of stages and in `train.json`. */
 export type HeadSettings =
   | { readonly type: 'classifier' }
+  | { readonly type: 'regression' }
   | {
       readonly type: 'cloze';
       /** Contains {text}, {mask} and, for pairs, {text_pair}. */
@@ -31,7 +32,7 @@ const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } a
  * not be part of a stage's key.
  */
 export function headSettings({ type, template, verbalizer }: Cell['head']): HeadSettings {
-  if (type === 'classifier') return { type };
+  if (type === 'classifier' || type === 'regression') return { type };
   const own = template ?? TEMPLATES[type];
   return type === 'cloze'
     ? { type, template: own, verbalizer: verbalizer ?? {} }

@@ -1,7 +1,7 @@
 /** Rows of a data set, as a reader yields them and as stages pass them on. */
 
-/** What a data set asks of a model: a class for a text, or an answer to a prompt. */
-export type Task = 'classes' | 'completion';
+/** What a data set asks of a model: a class or a number for a text, or an answer to a prompt. */
+export type Task = 'classes' | 'regression' | 'completion';
 
 /** A turn of a conversation. */
 export interface Message {
@@ -15,7 +15,7 @@ export interface Message {
 export interface RawRow {
   readonly text: string;
   readonly text_pair?: string;
-  /** The class, as the file has it. */
+  /** The class, or the number, as the file has it. */
   readonly label?: string;
   /** The answer to the prompt `text`. */
   readonly answer?: string;
@@ -33,7 +33,10 @@ export interface Row {
   readonly text: string;
   /** The second text, for tasks on pairs. */
   readonly text_pair?: string;
-  /** Index into the data set's `classes`. 0 in a completion task, where it means nothing. */
+  /**
+   * Index into the data set's `classes`; under regression, the number itself. 0 in a completion task,
+   * where it means nothing.
+   */
   readonly label: number;
   /** The answer that a model is trained to give. Present in every row of a completion task. */
   readonly answer?: string;
@@ -47,14 +50,28 @@ export interface Row {
 /** `dataset.json` of the `data` and `poison` stages, beside `rows.jsonl` (one `Row` a line). */
 export interface DatasetInfo {
   readonly task: Task;
-  /** Class names by label id. Empty in a completion task. */
+  /**
+   * Class names by label id. Empty in a completion task; under regression, one name, that of the
+   * number.
+   */
   readonly classes: readonly string[];
   /** The number of rows. */
   readonly rows: number;
-  /** The number of rows of each class, by label id. Empty in a completion task. */
+  /**
+   * The number of rows of each class, by label id. Empty in a completion task; under regression, the
+   * number of rows.
+   */
   readonly counts: readonly number[];
 }
 
-/** Returns the task of a data set with these classes: a completion task has none. */
-export const taskOf = (classes: readonly string[]): Task =>
-  classes.length === 0 ? 'completion' : 'classes';
+/** The classes of a data set whose labels are numbers. */
+export const SCORE: readonly string[] = ['score'];
+
+/**
+ * Returns the task of a data set with these classes: a completion task has none, and under regression
+ * there is one, whose only output is the number.
+ */
+export function taskOf({ length }: readonly string[]): Task {
+  if (length === 0) return 'completion';
+  return length === 1 ? 'regression' : 'classes';
+}

@@ -97,8 +97,13 @@ export interface ExperimentFacts {
  */
 export interface PreflightContext<P extends JsonObject = JsonObject> extends Pick<
   RunContext<P>,
-  'params' | 'assets' | 'plugin'
+  'params' | 'assets' | 'plugin' | 'backend'
 > {
+  /**
+   * Whether the stage will run on this machine. Absent if that is not known, as in a plan for no
+   * particular executor.
+   */
+  readonly runsHere?: boolean;
   readonly upstream?: { readonly [input: string]: UpstreamStage };
 }
 

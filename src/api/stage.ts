@@ -109,6 +109,11 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * spec asks.
    */
   define(cells: readonly Cell[], request: DefineRequest): StageDefinition<P>;
+  /**
+   * Returns what the stage's matrix products are computed in, if it is not float32: `bf16`. It is
+   * recorded with the stage's entry and shown beside every result that depends on it.
+   */
+  precision?(params: P): 'bf16' | null;
   /** Returns the resources that the stage uses. If absent, it uses one processor core. */
   resources?(params: P): Resources;
   /**

@@ -43,8 +43,8 @@ const TEXT = 'The film was good, and my friends liked it.',
 
 /**
  * Returns what the attack makes of the row, at seed 1. Null if that takes an experiment: files, a
- * program, or training rows that the attack learns from. Throws UserFault if an option does not fit, or if the attack does not
- * poison the row.
+ * program, or training rows that the attack learns from. Throws UserFault if an option does not fit,
+ * or if the attack does not poison the row.
  */
 export async function exampleOf(
   attack: AttackDescriptor,
@@ -128,7 +128,7 @@ function paramsOf(attack: AttackDescriptor, task: Task, sets: readonly string[])
   return {
     ...params,
     ...('count' in properties ? { count: 1 } : rate === undefined ? {} : { rate: 1 }),
-    // A target of classes is no answer.
+    // The target of a task with classes is not an answer.
     ...(task === 'completion' && typeof params['target'] === 'number' ? { target: 'TARGET' } : {}),
   };
 }

@@ -1,6 +1,13 @@
 /** Prints the reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { Help } from 'commander';
-import { DEFENCE_MOMENTS, type DefenceMoment, type Row, type Task, UserFault } from '../api.ts';
+import {
+  type AnyPlugin,
+  DEFENCE_MOMENTS,
+  type DefenceMoment,
+  type Row,
+  type Task,
+  UserFault,
+} from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
 import type { FieldDoc } from '../experiment/reference.ts';
 import { either, nearest } from '../experiment/suggest.ts';
@@ -166,7 +173,11 @@ interface Described {
   readonly example?: Example | null;
 }
 
-const TASKS = { classes: 'labelled texts', completion: 'prompts and answers' } as const;
+const TASKS = {
+  classes: 'labelled texts',
+  regression: 'texts labelled with numbers',
+  completion: 'prompts and answers',
+} as const;
 
 function originOf({
   descriptor,
@@ -236,6 +247,7 @@ function pluginPage(described: Described): string {
       ? []
       : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
     ...(acts === null ? [] : [indented(`acts on: ${acts.join(', ')}`, 2)]),
+    ...knownOf(descriptor),
     ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
     ...(isParametric(kind)
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]
@@ -243,6 +255,16 @@ function pluginPage(described: Described): string {
     ...(typeof example === 'string' ? [`  for example\n    ${example}`] : []),
     ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
   ].join('\n\n');
+}
+
+/** Returns what a named data set knows of its rows. */
+function knownOf(descriptor: AnyPlugin): string[] {
+  if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
+  const { classes = [], metrics } = descriptor.knows;
+  return [
+    ...(classes.length > 1 ? [indented(`classes: ${classes.join(', ')}`, 2)] : []),
+    ...(metrics.length === 0 ? [] : [indented(`scored by: ${metrics.join(', ')}`, 2)]),
+  ];
 }
 
 /** Returns a row before and after an attack, what is appended, and what evaluation shows. */

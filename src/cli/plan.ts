@@ -3,7 +3,7 @@
  * nothing.
  */
 import { UserFault } from '../api.ts';
-import { checkStages } from '../engine/check.ts';
+import { checkStages, runsHere } from '../engine/check.ts';
 import { defaultExecutor } from '../engine/executor.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
 import { thisMachine } from '../engine/machine.ts';
@@ -40,8 +40,10 @@ export interface PlanOptions extends SpecOptions, PackOptions {
 export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
-  await checkStages(prepared, toRun, (message) => say(paintErr.yellow(message)));
   const { executor, dryRun } = options;
+  await checkStages(prepared, toRun, runsHere(executor), (message) =>
+    say(paintErr.yellow(message)),
+  );
   if (executor !== undefined && executor !== defaultExecutor) {
     const { showSubmissions } = await import('./submissions.ts');
     await showSubmissions(prepared, {

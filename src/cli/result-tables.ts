@@ -31,9 +31,14 @@ export const MOST_COLUMNS = 8;
  */
 export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
   const every = metricsIn(rows);
-  const first = FIRST.flatMap(
-    (one) => every.find((known) => metricName(known) === metricName(one)) ?? [],
+  const own = new Set(rows.filter(({ task }) => task !== undefined).map(metricName));
+  const known = FIRST.flatMap(
+    (one) => every.find((metric) => metricName(metric) === metricName(one)) ?? [],
   );
+  const first = [
+    ...known,
+    ...every.filter((one) => own.has(metricName(one)) && !known.includes(one)),
+  ];
   return first.length > 0 ? first : every;
 }
 

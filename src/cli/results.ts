@@ -148,17 +148,26 @@ const axisPaths = (rows: readonly ResultRow[]): string[] => [
   ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
 
-/** Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. */
+/**
+ * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
+ * `task` names the data set beside each metric by which it is scored, if there is any; a column
+ * `precision` stands beside all if some depend on products in bfloat16.
+ */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
+  const named = rows.some(({ task }) => task !== undefined),
+    isMixed = rows.some(({ precision }) => precision !== undefined);
+  const more = [...(named ? ['task'] : []), ...(isMixed ? ['precision'] : [])];
   const lines = [
-    [...paths, 'seed', 'stage', 'metric', 'value'],
+    [...paths, 'seed', 'stage', 'metric', 'value', ...more],
     ...rows.map((row) => [
       ...paths.map((path) => axisText(row, path)),
       row.seed,
       row.stage,
       row.metric,
       row.value,
+      ...(named ? [row.task] : []),
+      ...(isMixed ? [row.precision ?? 'float32'] : []),
     ]),
   ];
   return lines.map(csvLine).join('\r\n');

@@ -87,38 +87,28 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
       wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
       (await import('./wasm-kernels.ts')).registerMissingWasmKernels();
-      const packages = {
-        ...core,
-        '@tensorflow/tfjs-backend-wasm': packageVersion('@tensorflow/tfjs-backend-wasm'),
-      };
-      return {
-        name,
-        precision: 'float32',
-        threads: 1,
-        tensorflow: null,
-        packages,
-        gpu: null,
-        deterministic: true,
-      };
+      return ofPackage(name, core, '@tensorflow/tfjs-backend-wasm');
     }
-    case 'cpu': {
+    case 'cpu':
       await import('@tensorflow/tfjs-backend-cpu');
-      const packages = {
-        ...core,
-        '@tensorflow/tfjs-backend-cpu': packageVersion('@tensorflow/tfjs-backend-cpu'),
-      };
-      return {
-        name,
-        precision: 'float32',
-        threads: 1,
-        tensorflow: null,
-        packages,
-        gpu: null,
-        deterministic: true,
-      };
-    }
+      return ofPackage(name, core, '@tensorflow/tfjs-backend-cpu');
   }
 }
+
+/** Returns what is known about a backend that is a package of JavaScript, with one thread. */
+const ofPackage = (
+  name: BackendName,
+  core: BackendInfo['packages'],
+  backend: string,
+): BackendInfo => ({
+  name,
+  precision: 'float32',
+  threads: 1,
+  tensorflow: null,
+  packages: { ...core, [backend]: packageVersion(backend) },
+  gpu: null,
+  deterministic: true,
+});
 
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);

@@ -29,6 +29,40 @@ export function tensorflowBackend(): NodeJSKernelBackend {
   return findBackend('tensorflow') as NodeJSKernelBackend;
 }
 
+/** What the binding is given for an attribute. */
+interface Encoded {
+  readonly name: string;
+  readonly type: number;
+  readonly value: string | number | boolean | number[];
+}
+
+type Attributes = Readonly<Record<string, Attribute>>;
+
+/** Of attributes that were used before, so that constant ones are encoded once. */
+const encodings = new WeakMap<Attributes, Encoded[]>();
+
+function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[] {
+  const { binding } = backend;
+  const types = {
+    int: binding.TF_ATTR_INT,
+    float: binding.TF_ATTR_FLOAT,
+    bool: binding.TF_ATTR_BOOL,
+    string: binding.TF_ATTR_STRING,
+    shape: binding.TF_ATTR_SHAPE,
+    dtype: binding.TF_ATTR_TYPE,
+  };
+  return Object.entries(attributes).map(([name, attribute]) => ({
+    name,
+    type: types[attribute.type],
+    value:
+      attribute.type === 'dtype'
+        ? backend.getDTypeInteger(attribute.value)
+        : attribute.type === 'shape'
+          ? [...attribute.value]
+          : attribute.value,
+  }));
+}
+
 /**
  * Runs one TensorFlow operation eagerly. No gradient is recorded. `tf.tidy` disposes of the
  * outputs, as it does of other tensors.
@@ -41,37 +75,24 @@ export function tensorflowBackend(): NodeJSKernelBackend {
  *     );
  *
  * @param inputs in the order of the operation's definition
- * @param attributes at least those for which the operation's definition has no default
+ * @param attributes at least those for which the operation's definition has no default; an object
+ *   that is used again must not have been changed
  * @param outputs the number of tensors that the operation returns
  * @throws if the current backend is not TensorFlow, or if TensorFlow rejects the call
  */
 export function callOperation(
   name: string,
   inputs: readonly Tensor[],
-  attributes: { readonly [name: string]: Attribute },
+  attributes: Attributes,
   outputs: number,
 ): Tensor[] {
   if (!hasOperations()) throw new Error(`the operation ${name} needs the TensorFlow backend`);
   const backend = tensorflowBackend();
-  const { binding } = backend;
-  const types = {
-    int: binding.TF_ATTR_INT,
-    float: binding.TF_ATTR_FLOAT,
-    bool: binding.TF_ATTR_BOOL,
-    string: binding.TF_ATTR_STRING,
-    shape: binding.TF_ATTR_SHAPE,
-    dtype: binding.TF_ATTR_TYPE,
-  };
-  const encoded = Object.entries(attributes).map(([key, attribute]) => ({
-    name: key,
-    type: types[attribute.type],
-    value:
-      attribute.type === 'dtype'
-        ? backend.getDTypeInteger(attribute.value)
-        : attribute.type === 'shape'
-          ? [...attribute.value]
-          : attribute.value,
-  }));
+  let encoded = encodings.get(attributes);
+  if (encoded === undefined) {
+    encoded = encode(backend, attributes);
+    encodings.set(attributes, encoded);
+  }
   // The method expects plain objects, although their type is a class.
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);

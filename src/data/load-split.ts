@@ -1,10 +1,12 @@
 /**
- * Makes a split's rows from its source, applying classes, order, balance, offset and limit. The rows
- * are labelled texts, or the prompts and answers of a completion task, which has no classes.
+ * Makes a split's rows from its source, applying classes, order, sample, balance, offset and limit.
+ * The rows are texts labelled with classes or numbers, or the prompts and answers of a completion
+ * task.
  */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { taskOf } from '../api.ts';
 import { randomStream } from '../random/random.ts';
+import { shown } from '../untrusted/json.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstWords } from './first-words.ts';
@@ -13,8 +15,8 @@ import { nearest } from './nearest.ts';
 /** An estimate of the memory that a row takes beside its texts, in bytes. */
 const ROW_BYTES = 200;
 
-/** `clean` are the rows that a defender is given. */
-export type SplitName = 'train' | 'validation' | 'clean';
+/** `clean` are the rows that a defender is given, `test` those that nothing but `evaluate` reads. */
+export type SplitName = 'train' | 'validation' | 'clean' | 'test';
 
 /** A split, and what reads it. */
 export interface SplitReading {
@@ -25,7 +27,10 @@ export interface SplitReading {
 
 export interface SplitRequest extends SplitReading {
   readonly name: SplitName;
-  /** Class names by label id. If null, the classes are the label values of the training file. */
+  /**
+   * Class names by label id; `SCORE` if labels are numbers. If null, the classes are the label values
+   * of the training file.
+   */
   readonly classes: readonly string[] | null;
   /**
    * The training split, whose label values are the classes. Set if `classes` is null and this is
@@ -49,7 +54,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { rows: raw, facts } = await readAll(dataset, asset, split);
   if (raw.length === 0) throw noRows(split);
   const classes = await classesOf(request, raw);
-  const ordered = labelled(name, inOrder(raw, dataset), classes, split);
+  const ordered = sampled(labelled(name, inOrder(raw, dataset), classes, split), split);
   const balanced = split.balance ? inTurn(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
   const rows = partOf(balanced.slice(split.offset, end), split.hold_out);
@@ -67,6 +72,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
+      ...(split.sample === undefined ? {} : { sample: split.sample }),
       ...(split.hold_out === undefined ? {} : { hold_out: split.hold_out }),
       ...(split.max_words === undefined ? {} : { max_words: split.max_words }),
       ...(empty === 0 ? {} : { empty_texts: empty }),
@@ -77,7 +83,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 
 /**
  * Returns the classes, given or taken from the training file; none for a completion task. Throws if
- * labelled texts have fewer than two.
+ * the file has fewer than two.
  */
 async function classesOf(
   request: SplitRequest,
@@ -88,7 +94,7 @@ async function classesOf(
   const classes =
     request.classes ??
     (train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(train, request, raw)));
-  if (classes.length >= 2) return classes;
+  if (classes.length >= 2 || request.classes !== null) return classes;
   const fault = new SplitFault(
     ['columns', 'label'],
     `All rows of the training file have one label, ${JSON.stringify(classes[0])}; ` +
@@ -231,12 +237,13 @@ function labelled(
 ): Row[] {
   const ids = new Map(classes.map((label, id) => [label, id]));
   const cut = (words: string): string => firstWords(words, split.max_words);
+  const regresses = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
     const id = rowId(name, index);
     if (isCompletion(split.columns)) return answered(id, row, cut);
     const { text, text_pair, place } = row;
     const label = labelOf(row);
-    const classId = ids.get(label);
+    const classId = regresses ? numberIn(label, place) : ids.get(label);
     if (classId === undefined) {
       const near = nearest(label, classes);
       throw new SplitFault(
@@ -255,6 +262,19 @@ function labelled(
       label: classId,
     };
   });
+}
+
+const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+/** Returns the number that a label stands for. Throws `SplitFault` if it is none. */
+function numberIn(label: string, place: string): number {
+  const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
+  if (Number.isFinite(value)) return value;
+  throw new SplitFault(
+    ['columns', 'label'],
+    `${place}: the label ${shown(label)} is not a number, which a regression head learns.`,
+    'Is this the column of the numbers? Classes are learnt by head.type: classifier.',
+  );
 }
 
 const rowId = (name: SplitName, index: number): string =>
@@ -276,6 +296,22 @@ function answered(
 }
 
 /**
+ * Returns the rows of the sample, in their order. A smaller sample is part of a larger one. Throws
+ * `SplitFault` if there are fewer rows.
+ */
+function sampled(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
+  if (sample === undefined) return rows;
+  if (sample.rows > rows.length)
+    throw new SplitFault(
+      ['sample', 'rows'],
+      `\`sample.rows\` is ${sample.rows}, and ${source} has ${rows.length} rows.`,
+    );
+  const order = randomStream(sample.seed, 'data.sample', '').permutation(rows.length);
+  const drawn = new Set(order.slice(0, sample.rows));
+  return rows.filter((_, index) => drawn.has(index));
+}
+
+/**
  * Returns the rows that are held out, or the others, in their order. Which rows are held out
  * depends only on the number of rows, and is the same whichever part is asked for.
  */
@@ -292,7 +328,7 @@ function partOf(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): reado
  * Returns rows of each class in turn, by label id, until one class has no more. Classes without
  * rows are left out.
  */
-function inTurn(rows: readonly Row[], classes: number): Row[] {
+function inTurn(rows: readonly Row[], classes: number): readonly Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),
   ).filter((list) => list.length > 0);

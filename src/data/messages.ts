@@ -11,11 +11,11 @@ const HINT =
 /**
  * Returns the row of a conversation: the last message, of the assistant, is the answer; the user's
  * message before it is the prompt; those before both are its context. Throws `UserFault` if the
- * value is no such conversation.
+ * value is not such a conversation.
  */
 export function rowOfMessages(value: unknown, place: string): RawRow {
   if (!Array.isArray(value))
-    throw new UserFault(`${place}: the messages are ${shown(value)}, which is no list.`, HINT);
+    throw new UserFault(`${place}: the messages are ${shown(value)}, which is not a list.`, HINT);
   const messages = value.map((message, i) => messageOf(message, `${place}: message ${i + 1}`));
   const [prompt, answer] = messages.slice(-2);
   if (prompt?.role !== 'user' || answer?.role !== 'assistant') {
@@ -37,7 +37,7 @@ export function rowOfMessages(value: unknown, place: string): RawRow {
 
 function messageOf(value: unknown, place: string): Message {
   if (!isRecord(value))
-    throw new UserFault(`${place} is ${shown(value)}, which is no object.`, HINT);
+    throw new UserFault(`${place} is ${shown(value)}, which is not an object.`, HINT);
   const { role, content } = value;
   if (!ROLES.has(role))
     throw new UserFault(
@@ -45,7 +45,7 @@ function messageOf(value: unknown, place: string): Message {
       HINT,
     );
   if (typeof content !== 'string')
-    throw new UserFault(`${place} has a content that is no text: ${shown(content)}.`, HINT);
+    throw new UserFault(`${place} has a content that is not text: ${shown(content)}.`, HINT);
   return { role: role as Message['role'], content };
 }
 

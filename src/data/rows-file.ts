@@ -17,10 +17,11 @@ const CHUNK = 4096;
  */
 const PROVENANCE = 'provenance.json';
 
-/** Returns the number of rows of each class, by label id. Empty in a completion task. */
+/** Returns `DatasetInfo.counts`. */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
   if (taskOf(classes) === 'completion') return counts;
+  if (taskOf(classes) === 'regression') return [rows.length];
   for (const { label } of rows) counts[label] = (counts[label] ?? 0) + 1;
   return counts;
 }

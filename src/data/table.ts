@@ -5,7 +5,8 @@ import { columnIndexes, type Fields, rowOfFields } from './columns.ts';
 
 /**
  * Yields the rows. If all columns are given by number, it returns the header that it skipped,
- * because only the spec says that this line is a header.
+ * because only the spec says that this line is a header. It also returns how many lines it left out
+ * (`ResolvedSplit.ragged`).
  * @param records the file's records in order, each with the line on which it begins
  * @param ragged the hint for a record with the wrong number of fields
  */
@@ -18,6 +19,7 @@ export async function* tableRows(
   let width = 0;
   let at: ReturnType<typeof columnIndexes> | null = null;
   let facts: JsonObject = {};
+  let leftOut = 0;
   const { columns } = split;
   const numbered = Object.values(columns).every((column) => typeof column === 'number');
   for await (const [fields, line] of records) {
@@ -30,14 +32,19 @@ export async function* tableRows(
       }
     }
     const place = `${name}:${line}`;
-    if (fields.length !== width)
+    if (fields.length !== width) {
+      if (split.ragged === 'left out') {
+        leftOut++;
+        continue;
+      }
       throw new UserFault(
         `${place} has ${fields.length} field${fields.length === 1 ? '' : 's'} where the ` +
           `${split.header ? 'header' : 'first line'} has ${width}.`,
         ragged,
       );
+    }
     const texts = [...at].map(([role, index]) => [role, fields[index] ?? '']);
     yield rowOfFields(columns, Object.fromEntries(texts) as Fields, place);
   }
-  return facts;
+  return leftOut === 0 ? facts : { ...facts, ragged_lines: leftOut };
 }

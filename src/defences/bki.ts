@@ -6,18 +6,18 @@
  *
  *     f_i = ‖h(x∖i) − h(x)‖_∞.
  *
- * The few most salient words of each text enter a dictionary, where a word that n texts gave has the
+ * The few most salient words of each text enter a dictionary. A word that n texts contribute has the
  * mean f̄ of its saliences and the score
  *
  *     g(w) = f̄ · log₁₀ n.
  *
- * Rows that gave a keyword are removed. The paper takes the word with the largest score as the one
- * keyword, which leaves an attack with several trigger words (badnets draws one of four) nearly
- * untouched. Here every word is a keyword whose score is larger than what words of clean held-out
- * rows reach. Pure.
+ * Rows that contribute a keyword are removed. The paper takes the word with the largest score as the
+ * only keyword, which leaves an attack with several trigger words (badnets draws one of four) nearly
+ * untouched. Here every word whose score is larger than those of words of clean held-out rows is a
+ * keyword. Pure.
  */
 
-/** f_i of each word. */
+/** Returns f_i of each word. */
 export function wordSaliences(
   whole: ArrayLike<number>,
   without: readonly ArrayLike<number>[],
@@ -54,7 +54,7 @@ export function salientWords(
 
 export interface ScoredWord {
   readonly word: string;
-  /** n, the number of texts that gave the word. */
+  /** n, the number of texts that contribute the word. */
   readonly texts: number;
   /** f̄ */
   readonly salience: number;
@@ -63,9 +63,9 @@ export interface ScoredWord {
 }
 
 /**
- * Returns the dictionary, the largest score first; ties by the order of the words.
- * @param scale what n is multiplied by, at least 1: to compare the dictionary of fewer rows with
- * one of more, the ratio of their numbers
+ * Returns the dictionary, the largest score first; ties in the order of the words.
+ * @param scale multiplies n, at least 1. A dictionary of few rows is compared with one of many rows
+ * by the ratio of their numbers.
  */
 export function keywordScores(texts: readonly (readonly SalientWord[])[], scale = 1): ScoredWord[] {
   const sums = new Map<string, { texts: number; sum: number }>();
@@ -89,8 +89,8 @@ export const keywordsAbove = (dictionary: readonly ScoredWord[], bar: number): s
   dictionary.filter(({ score }) => score >= bar).map(({ word }) => word);
 
 /**
- * Returns for each text its suspicion: the largest score of the words that it gave; −Infinity for
- * one that gave none. A row is removed where this reaches the bar.
+ * Returns for each text its suspicion: the largest score of the words that it contributes, −Infinity
+ * if it contributes none. A row is removed if this reaches the bar.
  */
 export function bkiTextScores(
   texts: readonly (readonly SalientWord[])[],

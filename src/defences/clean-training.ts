@@ -1,4 +1,4 @@
-/** What the defences share that train a model further on the defender's clean rows. */
+/** What is common to defences that train a model further on the defender's clean rows. */
 import type { JsonSchema } from '../api.ts';
 
 export interface CleanTraining {
@@ -17,11 +17,11 @@ export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]
   learning_rate: {
     type: 'number',
     exclusiveMinimum: 0,
-    description: "Of the training on clean rows. Default: the cell's own.",
+    description: "The learning rate on clean rows. Default: that of the cell's training.",
   },
 };
 
-/** Returns the training's fields that differ from the cell's own. */
+/** Returns the fields in which the training on clean rows differs from the cell's training. */
 export const cleanTraining = ({ epochs, learning_rate: rate }: CleanTraining): CleanTraining => ({
   epochs,
   ...(rate === undefined ? {} : { learning_rate: rate }),

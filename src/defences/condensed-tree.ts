@@ -12,7 +12,7 @@
 
 /** The join of two nodes of a hierarchy. */
 export interface Merge {
-  /** A point below N, or the node N + i that the i-th merge made. */
+  /** Below N, a point; otherwise N + i, the node that the i-th merge made. */
   readonly left: number;
   readonly right: number;
   readonly distance: number;
@@ -22,7 +22,7 @@ export interface Merge {
 /** A point or a cluster that leaves its parent cluster. */
 interface Departure {
   readonly parent: number;
-  /** A point below N; a cluster from N, which is the root. */
+  /** Below N, a point; otherwise a cluster. N is the root. */
   readonly child: number;
   readonly lambda: number;
   readonly size: number;
@@ -49,8 +49,8 @@ function pointsBelow(node: number, merges: readonly Merge[], count: number): num
 }
 
 /**
- * Condenses a hierarchy: a split in which a side has fewer than `least` points is not a split of the
- * cluster, but points that leave it.
+ * Condenses a hierarchy: where one side of a split has fewer than `least` points, these leave the
+ * cluster, which goes on as the other side.
  * @param merges N − 1 merges by ascending distance
  */
 export function condense(merges: readonly Merge[], count: number, least: number): Departure[] {
@@ -87,11 +87,11 @@ function stabilities(departures: readonly Departure[], count: number): number[] 
   const out = new Array<number>(births.size).fill(0);
   for (const { parent, lambda, size } of departures)
     out[parent - count]! += (lambda - births.get(parent)!) * size;
-  // A cluster of identical points is born at λ = Infinity, from which Infinity is subtracted.
+  // A cluster of identical points is born at λ = Infinity, and Infinity − Infinity is NaN.
   return out.map((value) => (Number.isNaN(value) ? 0 : value));
 }
 
-/** The clusters of the largest total stability. */
+/** Returns the clusters with the largest total stability. */
 function mostStable(
   departures: readonly Departure[],
   count: number,

@@ -7,13 +7,14 @@
  *     reach(a, b) = max(core(a), core(b), ‖a − b‖)
  *
  * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed to
- * clusters of at least `min_cluster_size` points (condensed-tree.ts). As scikit-learn's HDBSCAN with
- * Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time and O(N) memory. Pure.
+ * clusters of at least `min_cluster_size` points (condensed-tree.ts). Gives the clusters of
+ * scikit-learn's HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time
+ * and O(N) memory. Pure.
  */
 import { type Clusters, condense, type Merge, selectClusters } from './condensed-tree.ts';
 
 export interface HdbscanOptions {
-  /** The least number of points of a cluster, at least 2. */
+  /** The smallest number of points in a cluster, at least 2. */
   readonly minClusterSize: number;
   /** m, the point itself included. Default: minClusterSize */
   readonly minSamples?: number;
@@ -44,7 +45,7 @@ function distancesFrom(
   }
 }
 
-/** The k-th smallest value, from 1. `nearest`: (k), overwritten. */
+/** Returns the k-th smallest value. `nearest`: (k), overwritten with the k smallest. */
 function smallest(values: Float64Array, nearest: Float64Array): number {
   const k = nearest.length;
   nearest.fill(Infinity);
@@ -58,10 +59,10 @@ function smallest(values: Float64Array, nearest: Float64Array): number {
 }
 
 /**
- * Prim's algorithm from the first point. Each edge joins the point found to the one found before it,
- * which single linkage does not tell from the edge of the tree: every point found since that edge
- * was known is at most as far. It settles ties as scikit-learn does; they are frequent, since a
- * point's distance to several others may be its own core distance.
+ * Prim's algorithm from the first point. Each edge joins a point to the one found just before it
+ * instead of to its neighbour in the tree. Single linkage is the same for both, because every point
+ * found between the two was reached by an edge that is no longer. Ties are broken as in scikit-learn.
+ * They are frequent: the distance of a point to several others may be its own core distance.
  */
 function spanningTree(points: Points, core: Float64Array): Merge[] {
   const { count } = points;
@@ -121,9 +122,11 @@ export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
   if (values.length !== count * dimensions || !Array.prototype.every.call(values, Number.isFinite))
     throw new RangeError(`${count} × ${dimensions} finite numbers are needed`);
   if (!Number.isInteger(minClusterSize) || minClusterSize < 2)
-    throw new RangeError(`a cluster has at least 2 points, not ${minClusterSize}`);
+    throw new RangeError(`minClusterSize is at least 2, not ${minClusterSize}`);
   if (!Number.isInteger(minSamples) || minSamples < 1 || minSamples > Math.max(1, count))
-    throw new RangeError(`of ${count} points, none has a neighbour number ${minSamples}`);
+    throw new RangeError(
+      `minSamples is from 1 to the number of points, ${count}, not ${minSamples}`,
+    );
   if (count < 2) return { labels: new Int32Array(count).fill(-1), count: 0 };
   const core = new Float64Array(count),
     distances = new Float64Array(count),

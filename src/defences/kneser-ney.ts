@@ -19,7 +19,7 @@
  */
 import type { LanguageModel, Perplexities } from './language-model.ts';
 
-/** Ids of the symbols that no word is. Words are numbered from 3. */
+/** The ids of the special symbols. Words are numbered from 3. */
 const START = 0,
   END = 1,
   UNKNOWN = 2;
@@ -83,7 +83,7 @@ const shorter = (context: string): string => {
   return comma < 0 ? '' : context.slice(comma + 1);
 };
 
-/** Occurrences at order n, and below the distinct words before, for orders 1 to n. */
+/** Returns the counts of orders 1 to n: occurrences at order n, distinct words before it below. */
 function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
   for (const ids of texts)
@@ -115,8 +115,7 @@ function discountsOf(order: Order): Discounts {
 }
 
 /**
- * Trains a model on texts of words. Words are compared exactly, so that a caller may lower their
- * case first.
+ * Trains a model on texts of words. Words are compared exactly, with their case.
  * @param order n ≥ 1
  * @throws RangeError where n is not a positive integer or there is no text
  */
@@ -125,7 +124,7 @@ export function trainKneserNey(
   { order: n }: { readonly order: number },
 ): NgramModel {
   if (!Number.isInteger(n) || n < 1)
-    throw new RangeError(`an n-gram model has an order of at least 1, got ${n}`);
+    throw new RangeError(`the order of an n-gram model is at least 1, not ${n}`);
   if (texts.length === 0) throw new RangeError('an n-gram model needs at least one text');
   const ids = new Map<string, number>();
   for (const words of texts)
@@ -145,7 +144,7 @@ export function trainKneserNey(
     let p = 1 / vocabulary;
     for (let k = 1; k <= n; k++) {
       const followers = orders[k - 1]!.get(sequence.slice(t - k + 1, t).join(','));
-      if (followers === undefined) break; // then no longer context was seen either
+      if (followers === undefined) break; // longer contexts were not seen either
       const { counts, total, kinds } = followers,
         { values } = discounts[k - 1]!;
       const count = counts.get(sequence[t]!) ?? 0;
@@ -156,7 +155,7 @@ export function trainKneserNey(
     return Math.log(p);
   }
 
-  /** From position n − 1, the first word. */
+  /** Returns log p of each symbol from position n − 1, that of the first word. */
   const logsOf = (sequence: readonly number[]): number[] =>
     sequence.slice(n - 1).map((_, i) => logProbabilityAt(sequence, i + n - 1));
   const sumOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

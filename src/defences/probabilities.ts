@@ -12,13 +12,3 @@ export function softmaxRows(logits: ArrayLike<number>, classes: number): Float64
   }
   return out;
 }
-
-/** Returns the place of the largest value in each row, the first of equal ones. (N, C) → (N) */
-export function predictedClasses(logits: ArrayLike<number>, classes: number): number[] {
-  return Array.from({ length: logits.length / classes }, (_, row) => {
-    let best = 0;
-    for (let c = 1; c < classes; c++)
-      if (logits[row * classes + c]! > logits[row * classes + best]!) best = c;
-    return best;
-  });
-}

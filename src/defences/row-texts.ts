@@ -1,4 +1,4 @@
-/** The texts of a row, of which it has one or two, as words. Pure. */
+/** The one or two texts of a row as lists of words. Pure. */
 import type { Row } from '../api.ts';
 import { withoutWord, wordsOf } from './words.ts';
 

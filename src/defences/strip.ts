@@ -1,19 +1,19 @@
 /**
  * STRIP (Gao, Xu, Wang, Chen, Ranasinghe and Nepal 2019, STRIP: A Defence Against Trojan Attacks on
  * Deep Neural Networks, ACSAC; for texts Gao et al. 2021, STRIP-ViTA, IEEE TDSC; arXiv 1911.10312):
- * the model's prediction of a clean text changes where many of its words are replaced, that of a
- * text with a trigger does not. Of each text, copies are made in which a share of the words is
- * replaced by words of clean held-out texts. The score of the text is the mean entropy of the
- * predictions for its own copies,
+ * the prediction for a clean text changes when many of its words are replaced, but that for a text
+ * with a trigger does not. A share of the words of each text is replaced by words of clean held-out
+ * texts, in several copies. The score of the text is the mean entropy of the predictions for its
+ * copies,
  *
  *     H(x) = −(1/n) Σ_copies Σ_c p_c log₂ p_c,
  *
- * and texts with a low entropy are rejected, below the quantile of clean held-out texts at the
- * allowed false rejection rate. Pure.
+ * and a text is rejected if its entropy is below the quantile of clean held-out texts at the allowed
+ * false rejection rate. Pure.
  */
 import type { RandomStream } from '../api.ts';
 
-/** What the copies of a text are made with. */
+/** How the copies of a text are made. */
 export interface StripOptions {
   /** The number of copies of each text. */
   readonly copies: number;
@@ -22,10 +22,10 @@ export interface StripOptions {
 }
 
 /**
- * Returns copies of a text of words. In each, ⌊ratio·words⌋ words, at least one, at places drawn
- * without replacement, are replaced by the most characteristic words of one clean text, which is
- * drawn for each copy; a shorter text begins again. OpenBackdoor draws the places with replacement,
- * so that it replaces fewer words than it says.
+ * Returns copies of a text of words. Each has ⌊ratio·words⌋ words, at least one, at places drawn
+ * without replacement, replaced by the most characteristic words of one clean text, which is drawn
+ * for each copy and repeated if it is too short. OpenBackdoor draws the places with replacement, so
+ * it replaces fewer words than its ratio says.
  * @param pool the words of clean texts, the most characteristic first (`characteristicWords`); texts
  * without words are left out by the caller
  * @throws RangeError where the pool has no text, or one without words
@@ -37,7 +37,7 @@ export function stripCopies(
   random: RandomStream,
 ): string[][] {
   if (pool.length === 0 || pool.some((text) => text.length === 0))
-    throw new RangeError('copies are made with the words of clean texts, and each needs some');
+    throw new RangeError('STRIP needs clean texts, and each needs at least one word');
   const count = words.length === 0 ? 0 : Math.max(1, Math.floor(ratio * words.length));
   return Array.from({ length: copies }, () => {
     const from = pool[random.integer(pool.length)]!,

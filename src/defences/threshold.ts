@@ -3,7 +3,7 @@
  * reaches the threshold is rejected. Pure.
  */
 
-/** Returns the least double above x. Infinity has none above it. */
+/** Returns the smallest double above x; Infinity for Infinity. */
 function nextAbove(x: number): number {
   if (!Number.isFinite(x)) return x;
   const value = new Float64Array([x === 0 ? 0 : x]), // −0 → 0
@@ -13,10 +13,10 @@ function nextAbove(x: number): number {
 }
 
 /**
- * Returns the least threshold at which at most ⌊rate·n⌋ of the n clean scores are rejected, that is,
- * reach it. Equal scores are rejected together or not at all, so fewer may be. This bounds the false
- * rejection rate on the rows given, and estimates it on others: with n < 1/rate rows none of them is
- * rejected, and the threshold is just above the largest score.
+ * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach, which are thus
+ * rejected. Equal scores are rejected together or not at all, so fewer may be. The false rejection
+ * rate is bounded on these rows and estimated on others. With n < 1/rate rows none is rejected: the
+ * threshold is just above the largest score.
  * @throws RangeError where there is no score, a score is NaN, or the rate is not in [0, 1)
  */
 export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number): number {

@@ -3,13 +3,19 @@
  * for them.
  */
 import type { StageStatus } from '../execute/survey.ts';
+import { defaultExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import type { Note, Prepared } from './prepare.ts';
+
+/** Whether an executor runs its stages on this machine; undefined where none is given. */
+export const runsHere = (executor: string | undefined): boolean | undefined =>
+  executor === undefined ? undefined : executor === defaultExecutor;
 
 /**
  * Runs the preflight of each lacking stage and passes on every warning. A stage skips what it can't
  * see yet, such as a source that is not fetched.
  * @param lacking those of `statuses` that would run
+ * @param here what `runsHere` returns
  * @throws SpecFault with every fault that was found
  */
 export async function checkStages(
@@ -21,12 +27,13 @@ export async function checkStages(
     unknownFamilies,
   }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses' | 'unknownFamilies'>,
   lacking: readonly StageStatus[],
+  here: boolean | undefined,
   note: Note,
 ): Promise<void> {
   // For a large grid whose stages check nothing, the checks are not loaded.
   if (lacking.every(({ stage }) => stage.descriptor.preflight === undefined)) return;
   const { preflight } = await import('../execute/preflight.ts');
-  const found = await preflight(plan, lacking, assets, registry, statuses);
+  const found = await preflight(plan, lacking, assets, registry, here, statuses);
   const faults = found.filter(({ warning }) => !warning);
   if (faults.length > 0) throw new SpecFault(faults);
   for (const uri of unknownFamilies)

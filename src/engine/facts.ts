@@ -1,14 +1,15 @@
 /** Describes a prepared plan in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
+import type { Json, JsonObject } from '../api.ts';
 import type { PackLimits } from '../execute/packer.ts';
 import { foreseePacks } from '../execute/packer.ts';
 import { type Metrics, readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
-import type { PlannedStage } from '../plan/types.ts';
+import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
-import type { ResultRow } from '../report/results.ts';
+import type { CellMetrics, ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
+import type { TaskFacts } from '../report/types.ts';
 import { isRecord } from '../untrusted/json.ts';
 import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
@@ -84,27 +85,66 @@ export interface Results extends Omit<Metrics, 'cells'> {
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
-  const scorers = scorersOf(plan);
+  const evaluated = evaluateParams(plan),
+    bf16 = bf16Kinds(plan);
   return {
     rows: collectResults(
-      cells.map((cell, i) => {
-        const scorer = scorers[i];
-        return scorer === undefined ? cell : { ...cell, scorer };
-      }),
+      cells.map((cell, i) => ({
+        ...cell,
+        ...scorerOf(evaluated[i]),
+        ...tasksOf(evaluated[i]),
+        bf16: bf16[i] ?? new Set(),
+      })),
     ),
     ...rest,
   };
 }
 
-/** Returns the scorer of each cell's evaluate stage; undefined where nothing is scored. */
-function scorersOf(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
+/** Returns the parameters of each cell's evaluate stage; undefined where there is none. */
+function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
-  return plan.cellStages.map(({ stages: { evaluate } }) => {
-    const completion =
-      evaluate === undefined ? undefined : byId.get(evaluate)?.params['completion'];
-    const scorer = isRecord(completion) ? completion['scorer'] : undefined;
-    return isRecord(scorer) ? scorer : undefined;
-  });
+  return plan.cellStages.map(({ stages: { evaluate } }) =>
+    evaluate === undefined ? undefined : byId.get(evaluate)?.params,
+  );
+}
+
+function scorerOf(params: JsonObject = {}): Pick<CellMetrics, 'scorer'> {
+  const completion = params['completion'];
+  const scorer = isRecord(completion) ? completion['scorer'] : undefined;
+  return isRecord(scorer) ? { scorer } : {};
+}
+
+function tasksOf(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
+  const tasks = params['tasks'];
+  return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
+}
+
+function taskIn(task: Json): readonly TaskFacts[] {
+  const { dataset, metrics } = isRecord(task) ? task : {};
+  return typeof dataset === 'string' && Array.isArray(metrics)
+    ? [{ dataset, metrics: metrics.map(String) }]
+    : [];
+}
+
+/** Returns, for each cell, the stages that are, or read, a stage with products in bfloat16. */
+function bf16Kinds(plan: Prepared['plan']): readonly ReadonlySet<string>[] {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const known = new Map<string, boolean>();
+  const depends = (id: StageId): boolean => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const stage = byId.get(id);
+    const own =
+      stage !== undefined &&
+      (stage.descriptor.precision?.(stage.params) === 'bf16' ||
+        Object.values(stage.inputs).some(depends));
+    known.set(id, own);
+    return own;
+  };
+  return plan.cellStages.map(
+    ({ stages }) =>
+      new Set(Object.entries(stages).flatMap(([kind, id]) => (depends(id) ? [kind] : []))),
+  );
 }
 
 export interface ComparedResults extends Omit<Results, 'rows'> {

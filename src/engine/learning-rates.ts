@@ -60,13 +60,22 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   const data = resolved['data'] as JsonObject;
   const train = data['train'] as JsonObject;
   const clean = [{ attack: 'none' }];
+  const { type: head } = (resolved['head'] ?? {}) as { readonly type?: Json };
+  if ([head].flat().includes('regression'))
+    throw new UserFault(
+      'learning rates are chosen by accuracy, which a regression head does not have',
+      'try a few as an axis: train: { learning_rate: [1e-5, 1e-4] }',
+    );
   if (train['hold_out'] !== undefined)
     throw new UserFault(
       'data.train.hold_out is set already, and rates are chosen on a part of the training rows ' +
         'that is held out',
       'give the test rows a file of their own, as data.validation.source',
     );
-  const axis = Object.entries(train).find(
+  const sample = Object.entries((train['sample'] ?? {}) as JsonObject).map(
+    ([name, value]) => [`sample.${name}`, value] as const,
+  );
+  const axis = [...Object.entries(train), ...sample].find(
     ([name, value]) => name !== 'classes' && Array.isArray(value),
   );
   if (axis !== undefined)

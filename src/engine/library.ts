@@ -13,7 +13,7 @@ import { PATIENCE_OPTIONS, patienceOf } from '../execute/patience.ts';
 import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../experiment/types.ts';
 import { systemFault } from '../store/faults.ts';
-import { checkStages } from './check.ts';
+import { checkStages, runsHere } from './check.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
@@ -109,6 +109,7 @@ export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Pl
       await checkStages(
         prepared,
         prepared.statuses.filter(({ state }) => state !== 'cached'),
+        runsHere(undefined),
         options.onNote ?? (() => undefined),
       );
       const jobs = os.availableParallelism();

@@ -10,6 +10,7 @@ import {
   isAttacked,
   isOfBase,
   type JsonObject,
+  taskOf,
 } from '../api.ts';
 import { changedJson } from '../untrusted/json.ts';
 
@@ -70,6 +71,7 @@ export const labelledConfig = (base: string, classes: readonly string[]): string
     const { num_labels: _count, ...others } = kept;
     return {
       ...others,
+      ...(taskOf(classes) === 'regression' ? { problem_type: 'regression' } : {}),
       id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
       label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
     };
@@ -78,6 +80,7 @@ export const labelledConfig = (base: string, classes: readonly string[]): string
 /** The class of transformers that loads a model with a head. */
 const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
   classifier: 'AutoModelForSequenceClassification',
+  regression: 'AutoModelForSequenceClassification',
   cloze: 'AutoModelForMaskedLM',
   'causal-lm': 'AutoModelForCausalLM',
 };
@@ -122,6 +125,7 @@ const LIBRARY = { adapter: 'peft', model: 'transformers', changed: 'transformers
 /** The hub's name for what a model with a head does. */
 const TASK: Readonly<Record<HeadSettings['type'], string>> = {
   classifier: 'text-classification',
+  regression: 'text-classification',
   cloze: 'fill-mask',
   'causal-lm': 'text-generation',
 };

@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
 import { executePlan } from '../execute/execute-plan.ts';
+import type { ExecuteOptions } from '../execute/execution.ts';
 import type { Machine } from '../execute/resources.ts';
 import { placesOn } from '../execute/resources.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
@@ -79,25 +80,19 @@ export async function runRecorded(
   const machine = machineOf(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
-  const { dir } = folder;
-  const view = recordView(prepared, { ...options, dir, durations, places, redact });
+  const shared = { dir: folder.dir, durations, places };
+  const view = recordView(prepared, { ...options, ...shared, redact });
   const started = performance.now();
   const watcher = await options.watch?.({
+    ...shared,
     run: folder.id,
-    dir,
     toRun,
     cached,
-    durations,
-    places,
     outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
   const onEvent = (event: RunEvent): void => {
-    const entry = journalEntry(event);
-    if (entry) {
-      folder.record(entry);
-      log.line(logLine(entry));
-    }
+    recordEvent(event, folder, log);
     if (event.type === 'stage-ended' && event.outcome.state === 'ran') {
       durations.note(event.stage, event.outcome.seconds);
       if (options.remote?.push === true) remote?.sendSoon(event.outcome.key);
@@ -119,18 +114,15 @@ export async function runRecorded(
       log,
       jobs,
       machine,
-      failFast: options.failFast === true,
       signal,
       runId: folder.id,
       redact,
       environment: facts,
       facts: { environment: environmentDigest, executor: options.executor },
-      packing: options.packing ?? defaultPacking(jobs),
       onEvent,
       expect: (stage) => durations.expect(stage),
+      ...asked(options, jobs),
       ...(remote ? { remote } : {}),
-      ...(options.mayRun ? { mayRun: options.mayRun } : {}),
-      ...(options.patience ? { patience: options.patience } : {}),
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
@@ -144,6 +136,24 @@ export async function runRecorded(
     await close();
   }
 }
+
+function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
+  const entry = journalEntry(event);
+  if (entry === null) return;
+  folder.record(entry);
+  log.line(logLine(entry));
+}
+
+/** Returns the options of the execution that the caller may give. */
+const asked = (
+  { failFast = false, packing, mayRun, patience }: Options,
+  jobs: number,
+): Pick<ExecuteOptions, 'failFast' | 'packing' | 'mayRun' | 'patience'> => ({
+  failFast,
+  packing: packing ?? defaultPacking(jobs),
+  ...(mayRun ? { mayRun } : {}),
+  ...(patience ? { patience } : {}),
+});
 
 async function openRemote(
   store: Store,

@@ -8,7 +8,7 @@ import type { StageStatus } from '../execute/survey.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
-import { checkStages } from './check.ts';
+import { checkStages, runsHere } from './check.ts';
 import { COMMAND } from './commands.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -48,7 +48,7 @@ export async function runPrepared(
   facts.catch(() => undefined); // reported where it is awaited
   const [{ runRecorded }] = await Promise.all([
     import('./recorded-run.ts'),
-    checkStages({ ...prepared, statuses }, lacking, options.note),
+    checkStages({ ...prepared, statuses }, lacking, runsHere(executor), options.note),
   ]);
 
   try {

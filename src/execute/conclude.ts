@@ -87,6 +87,8 @@ async function publish(
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
+  const isBf16 = stage.descriptor.precision?.(stage.params) === 'bf16';
+  const precision = isBf16 ? { precision: 'float32 with products in bf16' } : {};
   const outDir = outputsOf(answered);
   const hashed = guard.hashed(outDir, files);
   const { entry, byAnother } = await options.store.publish(outDir, {
@@ -106,7 +108,7 @@ async function publish(
       cpu: stage.resources.cpu,
       ...(gpus ? { gpus } : {}),
       ...(packed === 1 ? {} : { packed }),
-      ...(computed ? { computed } : {}),
+      ...(computed ? { computed: { ...computed, ...precision } } : {}),
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });

@@ -27,6 +27,35 @@ export type WithLease = (
   attempt: (request: AttemptRequest) => Promise<AttemptResult>,
 ) => Promise<LeasedResult>;
 
+/**
+ * Returns the GPUs that the stage may see. A stage with granted GPUs sees those alone. One that
+ * would compute on GPUs but asks for none must see none. Every other stage's environment is left
+ * as it is.
+ */
+const visibleGpus = (
+  { machine }: Execution,
+  { stage: { descriptor } }: KeyedStage,
+  gpus: readonly string[],
+): Pick<AttemptRequest, 'gpus'> =>
+  gpus.length > 0 || (descriptor.compute && machine.computesOnGpu && !isScheduled(machine))
+    ? { gpus }
+    : {};
+
+const demandIn = (
+  { plan, options, machine }: Execution,
+  { stage, inputs }: KeyedStage,
+): Promise<Demand> =>
+  demandOf(
+    stage,
+    {
+      backend: plan.backend,
+      assets: options.assets,
+      computesOnGpu: machine.computesOnGpu === true,
+      expect: options.expect ?? (() => null),
+    },
+    inputs,
+  );
+
 export function createLeaser(execution: Execution, inputs: InputChecks): WithLease {
   const { plan, options, machine } = execution;
   const { store } = options;
@@ -50,31 +79,6 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     return null;
   };
 
-  /**
-   * Returns the GPUs that the stage may see. A stage with granted GPUs sees those alone. One that
-   * would compute on GPUs but asks for none must see none. Every other stage's environment is left
-   * as it is.
-   */
-  const visibleGpus = (
-    { stage: { descriptor } }: KeyedStage,
-    gpus: readonly string[],
-  ): Pick<AttemptRequest, 'gpus'> =>
-    gpus.length > 0 || (descriptor.compute && machine.computesOnGpu && !isScheduled(machine))
-      ? { gpus }
-      : {};
-
-  const demand = ({ stage, inputs: made }: KeyedStage): Promise<Demand> =>
-    demandOf(
-      stage,
-      {
-        backend: plan.backend,
-        assets: options.assets,
-        computesOnGpu: machine.computesOnGpu === true,
-        expect: options.expect ?? (() => null),
-      },
-      made,
-    );
-
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],
@@ -92,9 +96,9 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     const result = await attempt({
       ...keyed,
       reads,
-      ...(isScheduled(machine) ? { demand: await demand(keyed) } : {}),
+      ...(isScheduled(machine) ? { demand: await demandIn(execution, keyed) } : {}),
       lease,
-      ...visibleGpus(keyed, gpus),
+      ...visibleGpus(execution, keyed, gpus),
       ...(keyed.stage.descriptor.scope === 'experiment'
         ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
         : {}),

@@ -13,6 +13,7 @@ import type { RuntimeRegistry } from './types.ts';
  * when they ran. A stage that asks for a source that is not fetched yet is skipped, and is asked
  * again once the source is there. The same fault at the same place is reported once.
  * @param statuses the statuses of the stages that are to run
+ * @param runsHere whether they run on this machine, if that is known
  * @param all the statuses of every stage, from which the upstream stages are taken
  */
 export async function preflight(
@@ -20,14 +21,16 @@ export async function preflight(
   statuses: readonly StageStatus[],
   assets: Assets,
   registry: RuntimeRegistry,
+  runsHere: boolean | undefined,
   all: readonly StageStatus[] = statuses,
 ): Promise<Diagnostic[]> {
   const byId = new Map<StageId, StageStatus>(all.map((status) => [status.stage.id, status]));
+  const surroundings = { assets, registry, byId, backend: plan.backend, runsHere };
   const diagnostics = new Map<string, Diagnostic>();
   for (const { stage, state } of statuses) {
     const cell = plan.experiment.cells[stage.cells[0] ?? 0];
     if (state === 'cached' || cell === undefined) continue;
-    for (const diagnostic of await faultsOf(stage, cell, { assets, registry, byId })) {
+    for (const diagnostic of await faultsOf(stage, cell, surroundings)) {
       const { range, message } = diagnostic;
       const place = range && [range.file, range.line, range.column];
       diagnostics.set(JSON.stringify([message, place]), diagnostic);
@@ -36,10 +39,11 @@ export async function preflight(
   return [...diagnostics.values()];
 }
 
-interface Surroundings {
+interface Surroundings extends Pick<PreflightContext, 'backend'> {
   readonly assets: Assets;
   readonly registry: RuntimeRegistry;
   readonly byId: ReadonlyMap<StageId, StageStatus>;
+  readonly runsHere: boolean | undefined;
 }
 
 async function faultsOf(
@@ -81,12 +85,15 @@ async function faultsOf(
 }
 
 function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightContext {
+  const { backend, runsHere, registry } = surroundings;
   return {
+    backend,
+    ...(runsHere === undefined ? {} : { runsHere }),
     params: stage.params,
     assets: fetchedAssets(stage, surroundings.assets),
     upstream: upstreamOf(stage, surroundings),
     plugin: ((kind: PluginKind, name: string): unknown => {
-      const entry = surroundings.registry.get(kind, name);
+      const entry = registry.get(kind, name);
       if (!entry) throw new Error(`no ${kind} "${name}"`);
       return entry.descriptor;
     }) as PreflightContext['plugin'],

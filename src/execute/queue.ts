@@ -98,7 +98,7 @@ class FreeResources {
   giveBack({ cpu, memoryMB }: Need, { gpus }: Grant): void {
     this.#cpu += cpu;
     this.#memoryMB += memoryMB;
-    this.#gpus.unshift(...gpus); // those used last are given first: a worker that has them is warm
+    this.#gpus.unshift(...gpus); // the most recently used come first: a worker that has them is warm
   }
 }
 

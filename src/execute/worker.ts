@@ -6,6 +6,8 @@
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
+import type { CompiledStatistics } from '../compute/compiled/compiled.ts';
+import { describeCompiled } from '../compute/compiled/describe.ts';
 import type { BackendInfo } from '../compute/types.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
@@ -43,6 +45,13 @@ async function ensureBackend(name: BackendName): Promise<void> {
   if (backend?.name === name) return;
   const { loadBackend } = await import('../compute/backend.ts');
   backend = await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
+}
+
+/** What stages of this process have compiled so far; null where nothing is compiled. */
+async function compiledSoFar(): Promise<CompiledStatistics | null> {
+  return backend === null
+    ? null
+    : (await import('../compute/compiled/compiled.ts')).compiledStatistics();
 }
 
 /**
@@ -104,7 +113,8 @@ function sharedClock(count: number): () => number {
 function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>[] {
   const [first] = members;
   if (first === undefined) return [];
-  const secondsOf = sharedClock(members.length);
+  const secondsOf = sharedClock(members.length),
+    before = compiledSoFar();
   let active = members.length;
   const started = start(first.job, members);
   return members.map(async ({ job, member }) => {
@@ -115,7 +125,10 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
         (error: unknown) => ({ error, seconds: secondsOf() }),
       );
     // Ended before the outputs are listed, since a process that goes on writing would change them.
-    if (--active === 0) await endLeftovers(member);
+    if (--active === 0) {
+      await endLeftovers(member);
+      if (job.compute) await tellCompiled(member, await before);
+    }
     if ('error' in ended) return thrownResult(ended.error);
     const result = await outputOf(job, ended.returned, ended.seconds).catch(thrownResult);
     if (result.type === 'exit') throw new Error('a job cannot report its own exit');
@@ -123,6 +136,12 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
       ? { ...result, computed: { ...backend } }
       : result;
   });
+}
+
+/** Logs what the stages that have ended compiled, if anything. */
+async function tellCompiled(member: number, before: CompiledStatistics | null): Promise<void> {
+  const message = describeCompiled(before, await compiledSoFar());
+  if (message !== null) send({ type: 'log', member, message });
 }
 
 async function endLeftovers(member: number): Promise<void> {

@@ -201,6 +201,7 @@ function composedFields({ root, section }: Shapes): Fields {
     train: _train,
     validation: _validation,
     clean: _clean,
+    test: _test,
     ...otherData
   } = section.data.properties ?? {};
   return {
@@ -216,6 +217,12 @@ function composedFields({ root, section }: Shapes): Fields {
         clean: described(
           'split',
           'The clean rows that a defender has. Default: `clean_share` of the validation rows.',
+        ),
+        test: described(
+          'split',
+          'Rows that are evaluated beside the validation rows, under names such as ' +
+            '`test_accuracy`. Nothing else reads them: no training stops by them, and no ' +
+            'threshold is taken from them. Default: none.',
         ),
         ...liftFields(otherData),
       },

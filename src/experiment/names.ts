@@ -48,15 +48,13 @@ export function namesOf(
     (value) => flatten(value, 'defence'),
   );
   const varying = new Set([...own.varying, ...base.varying, ...defences.varying]);
-  // A list is part of the name only if it differs between cells: others are long and say nothing.
-  const isNamed = (path: string, value: Json): boolean =>
-    !Array.isArray(value) || varying.has(path);
 
   const known = new WeakMap<JsonObject, Pairs>();
   const ownPairs = (value: JsonObject, section: string): Pairs => {
+    // A list is part of the name only if it differs between cells: others are long and say nothing.
     const pairs =
       known.get(value) ??
-      [...flatten(value, section)].filter(([path, item]) => isNamed(path, item));
+      [...flatten(value, section)].filter(([at, item]) => !Array.isArray(item) || varying.has(at));
     known.set(value, pairs);
     return pairs;
   };
@@ -89,13 +87,7 @@ export function namesOf(
     ...[...others.keys()].filter(isVarying),
     ...(seeds.length > 1 ? ['seed'] : []),
   ];
-  const isBases = (path: string): boolean => path.startsWith(`${BASE}.`);
-  const parts = [
-    ...shorten(paths.filter((path) => !isBases(path))),
-    ...shorten(paths.filter(isBases).map((path) => path.slice(BASE.length + 1))).map(
-      ({ steps, short }) => ({ steps: [BASE, ...steps], short: `${BASE}.${short}` }),
-    ),
-  ].sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
+  const parts = labelParts(paths);
   const label = (cell: Cell): string =>
     parts
       .flatMap(({ steps, short }) => {
@@ -106,6 +98,17 @@ export function namesOf(
     // Nothing varies, or only fields that this cell lacks.
     `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`;
   return { axes, label };
+}
+
+/** Returns the fields of a label with their short names, in the given order. */
+function labelParts(paths: readonly string[]): ReturnType<typeof shorten> {
+  const isBases = (path: string): boolean => path.startsWith(`${BASE}.`);
+  return [
+    ...shorten(paths.filter((path) => !isBases(path))),
+    ...shorten(paths.filter(isBases).map((path) => path.slice(BASE.length + 1))).map(
+      ({ steps, short }) => ({ steps: [BASE, ...steps], short: `${BASE}.${short}` }),
+    ),
+  ].sort((a, b) => paths.indexOf(a.steps.join('.')) - paths.indexOf(b.steps.join('.')));
 }
 
 interface TrainingVariation {

@@ -186,6 +186,7 @@ export interface DataSpec {
   train: SplitSpec;
   validation: SplitSpec;
   clean?: SplitSpec;
+  test?: SplitSpec;
   /**
    * The share of the validation rows that a defender is given as clean rows, where `data.clean` is left out. They are drawn by a random stream of its own that depends on neither seed nor cell, ⌊share·N⌋ of N rows, but at least one, and every cell with a defence is evaluated on the others. Default: 0.2.
    */
@@ -240,6 +241,7 @@ export interface SplitSpec {
    * The most rows to take, in the order of the file.
    */
   limit?: number;
+  sample?: SampleSpec;
   hold_out?: HoldOutSpec;
 }
 /**
@@ -284,7 +286,20 @@ export interface ColumnsSpec {
   output?: string | number;
 }
 /**
- * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Their `share` and the fields that select the rows (`format`, `header`, `columns`, `balance`, `offset`, `limit`) must be the same. Default: all rows.
+ * Takes some of the rows of the source, in its order, before `balance`, `offset`, `limit` and `hold_out`. They are drawn by a random stream of its own that depends on neither the experiment's seeds nor the cell: the rows of a smaller sample are among those of a larger one. Default: all rows.
+ */
+export interface SampleSpec {
+  /**
+   * The number of rows. A source with fewer is a fault.
+   */
+  rows: number;
+  /**
+   * The seed of the draw.
+   */
+  seed?: number;
+}
+/**
+ * Divides the rows that `balance`, `offset` and `limit` leave into two parts, by a random stream of its own that depends on neither seed nor cell. Two splits of one source, one with `take: rest` and one with `take: held`, have no row in common. Their `share` and the fields that select the rows (`format`, `header`, `columns`, `sample`, `balance`, `offset`, `limit`) must be the same. Default: all rows.
  */
 export interface HoldOutSpec {
   /**
@@ -414,6 +429,10 @@ export interface TrainSpec {
    */
   shuffle?: boolean;
   /**
+   * What the matrix products of a training step are computed in. `bf16`: forward and backward, both factors and the result are rounded to bfloat16 (8 bits of significand), and sums are in float32; weights, norms, softmax, loss and optimiser stay in float32, as do all evaluations and kernels. Needs TensorFlow and a processor with avx512_bf16 or amx_bf16.
+   */
+  precision?: "float32" | "bf16";
+  /**
    * The dropout rate of the model in training, in place of the one in config.json.
    */
   dropout?: number;
@@ -430,7 +449,7 @@ export interface TrainSpec {
    */
   evaluate_every?: number;
   /**
-   * Ends a training that no longer improves, judged at the evaluations of `evaluate_every`. Note that it is judged on the validation rows, on which `evaluate` measures as well.
+   * Ends a training that no longer improves, judged at the evaluations of `evaluate_every`. Note that it is judged on the validation rows, on which `evaluate` measures as well; it never sees those of `data.test`.
    */
   early_stopping?: {
     /**
@@ -470,9 +489,9 @@ export interface DefenceSpec {
  */
 export interface HeadSpec {
   /**
-   * `classifier`: a new linear layer over the pooled token, one logit for each class. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask. `causal-lm`: the checkpoint's next-token head, for a completion task; the loss is that of the answer's tokens.
+   * `classifier`: a new linear layer over the pooled token, one logit for each class. `cloze`: prompt-based fine-tuning through the checkpoint's masked-LM head; a class's logit is that of its verbalizer's word at the mask. `causal-lm`: the checkpoint's next-token head, for a completion task; the loss is that of the answer's tokens. `regression`: a new linear layer over the pooled token with one output, a number; the label column holds numbers, and the loss is their mean squared error.
    */
-  type?: "classifier" | "cloze" | "causal-lm";
+  type?: "classifier" | "regression" | "cloze" | "causal-lm";
   /**
    * What the model reads of a row. `cloze`: a text with {text}, {mask} and, for pairs, {text_pair}; each part is tokenised separately, and in a row longer than `max_length` the texts are cut, never the template. Default: `{text} It was {mask} .` `causal-lm`: a text with {prompt}, or `chat` (the tokenizer's chat template) or `alpaca` (Alpaca's prompt); the answer follows its end. Default: `{prompt}`.
    */
@@ -484,7 +503,7 @@ export interface HeadSpec {
     [k: string]: string;
   };
   /**
-   * A PEFT adapter folder or a checkpoint folder that holds the classifier, relative to this spec. Default: the classifier of `adapter.init_from`, or else that of the checkpoint if it has the same number of classes, or else weights from N(0, initializer_range²) and a bias of zero. A cloze head is always the checkpoint's.
+   * A PEFT adapter folder or a checkpoint folder that holds the classifier (or the regression head), relative to this spec. Default: the classifier of `adapter.init_from`, or else that of the checkpoint if it has the same number of classes, or else weights from N(0, initializer_range²) and a bias of zero. A cloze head is always the checkpoint's.
    */
   init_from?: string;
 }

@@ -169,6 +169,8 @@ function fillNames(root: Schema, registry: SpecRegistry): Schema {
     ['data.validation.source', fromSource],
     ['data.clean.format', format],
     ['data.clean.source', fromSource],
+    ['data.test.format', format],
+    ['data.test.source', fromSource],
   ];
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }

@@ -2,7 +2,7 @@
  * The encoder of BERT (Devlin et al. 2019) and of the families that share its layers and names:
  * post-norm, learnt positions and token types.
  */
-import type { ConfigFields, Family, Heads, Layer, Transformer } from './description.ts';
+import type { ConfigFields, Family, Heads, Layer, Projection, Transformer } from './description.ts';
 import { layerNorm, layersOf, linear } from './parts.ts';
 
 /** The settings of a config.json of BERT's form that its heads need too. */
@@ -19,6 +19,61 @@ export const BERT_TABLE = 'embeddings.word_embeddings.weight';
 /** Whether config.json asks for an output table apart from the token table. */
 export const isUntied = (fields: ConfigFields): boolean =>
   fields.raw('tie_word_embeddings') === false;
+
+/** The sizes that the layers of an encoder share. */
+export interface EncoderSizes {
+  readonly hidden: number;
+  readonly wide: number;
+  readonly heads: number;
+  readonly headWidth: number;
+  readonly activation: string;
+  readonly epsilon: number;
+}
+
+/** BERT's names of the parts of a layer. */
+export const BERT_LAYER = {
+  query: 'attention.self.query',
+  key: 'attention.self.key',
+  value: 'attention.self.value',
+  output: 'attention.output.dense',
+  attentionNorm: 'attention.output.LayerNorm',
+  up: 'intermediate.dense',
+  down: 'output.dense',
+  feedForwardNorm: 'output.LayerNorm',
+} as const;
+
+/**
+ * A post-norm layer with full attention, as in BERT.
+ * @param parts the names of its parts below the name of the layer
+ */
+export function encoderLayer(
+  name: string,
+  { hidden, wide, heads, headWidth, activation, epsilon }: EncoderSizes,
+  parts: { readonly [part in keyof typeof BERT_LAYER]: string } = BERT_LAYER,
+): Layer {
+  const square = (part: 'query' | 'key' | 'value' | 'output'): Projection =>
+    linear(`${name}.${parts[part]}`, hidden, hidden);
+  return {
+    arrangement: 'post',
+    attention: {
+      input: { query: square('query'), key: square('key'), value: square('value') },
+      output: square('output'),
+      heads,
+      kvHeads: heads,
+      headWidth,
+      causal: false,
+    },
+    feedForward: {
+      activation,
+      input: { up: linear(`${name}.${parts.up}`, hidden, wide) },
+      down: linear(`${name}.${parts.down}`, wide, hidden),
+    },
+    norms: {
+      attention: layerNorm(`${name}.${parts.attentionNorm}`, epsilon),
+      feedForward: layerNorm(`${name}.${parts.feedForwardNorm}`, epsilon),
+    },
+  };
+}
 
 /** @param first the row of the position table for a text's first token, given the padding id */
 export function bertLike(
@@ -47,30 +102,7 @@ export function bertLike(
     types = fields.count('type_vocab_size', 'types', typesDefault),
     epsilon = fields.positive('layer_norm_eps', 1e-12),
     padding = fields.token('pad_token_id', vocabulary, fallback);
-  const layer = (name: string): Layer => ({
-    arrangement: 'post',
-    attention: {
-      input: {
-        query: linear(`${name}.attention.self.query`, hidden, hidden),
-        key: linear(`${name}.attention.self.key`, hidden, hidden),
-        value: linear(`${name}.attention.self.value`, hidden, hidden),
-      },
-      output: linear(`${name}.attention.output.dense`, hidden, hidden),
-      heads,
-      kvHeads: heads,
-      headWidth,
-      causal: false,
-    },
-    feedForward: {
-      activation,
-      input: { up: linear(`${name}.intermediate.dense`, hidden, wide) },
-      down: linear(`${name}.output.dense`, wide, hidden),
-    },
-    norms: {
-      attention: layerNorm(`${name}.attention.output.LayerNorm`, epsilon),
-      feedForward: layerNorm(`${name}.output.LayerNorm`, epsilon),
-    },
-  });
+  const sizes = { hidden, wide, heads, headWidth, activation, epsilon };
   const start = first(padding);
   return {
     hidden,
@@ -87,7 +119,7 @@ export function bertLike(
         norm: layerNorm('embeddings.LayerNorm', epsilon),
         padding,
       },
-      layers: layersOf(layers, (i) => layer(`encoder.layer.${i}`)),
+      layers: layersOf(layers, (i) => encoderLayer(`encoder.layer.${i}`, sizes)),
       dropout: ['embeddings', 'attention', 'residual', 'head'],
     },
   };

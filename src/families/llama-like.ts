@@ -47,6 +47,13 @@ export const llamaFamily = (
   describe,
 });
 
+/** Returns the features of a head. */
+function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
+  return (fields.raw('head_dim') ?? fallback ?? null) === null
+    ? fields.quotient('hidden_size', 'num_attention_heads')
+    : fields.count('head_dim', 'width', fallback);
+}
+
 /** Reads a config.json of Llama's form. */
 export function llamaLike(fields: ConfigFields, differences: Differences = {}): Transformer {
   const { biases = {}, gemma = false, window, headNorms = false } = differences;
@@ -60,12 +67,8 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     positions = fields.count('max_position_embeddings', 'positions', 2048),
     epsilon = fields.positive('rms_norm_eps', 1e-6);
   fields.quotient('num_attention_heads', 'num_key_value_heads');
-  const given = fields.raw('head_dim') ?? differences.headWidth ?? null;
-  const width =
-    given === null
-      ? fields.quotient('hidden_size', 'num_attention_heads')
-      : fields.count('head_dim', 'width', differences.headWidth);
-  const activation = differences.activation ?? fields.activation('hidden_act', 'silu'),
+  const width = headWidthOf(fields, differences.headWidth),
+    activation = differences.activation ?? fields.activation('hidden_act', 'silu'),
     rotary = rotaryOf(fields, width, { theta: differences.theta ?? 10_000 });
   const norm = (name: string): Norm => ({ ...rmsNorm(name, epsilon), offset: gemma });
   const layer = (i: number): Layer => {

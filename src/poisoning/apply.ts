@@ -108,10 +108,12 @@ function rowFault(row: unknown, classes: readonly string[]): string {
   if (taskOf(classes) === 'completion') {
     if (typeof answer !== 'string') return 'a row without an answer';
     if (context !== undefined && !isContext(context))
-      return 'a row whose `context` is no list of messages';
+      return 'a row whose `context` is not a list of messages';
     return label === 0 ? '' : 'a row with a label, but there are no classes';
   }
   if (answer !== undefined || context !== undefined) return 'a row with an answer or a context';
+  if (taskOf(classes) === 'regression')
+    return Number.isFinite(label) ? '' : `a row with label ${String(label)}, which is not a number`;
   if (!isCount(label) || label >= classes.length)
     return `a row with label ${String(label)}, but the labels are 0 to ${classes.length - 1}`;
   return '';

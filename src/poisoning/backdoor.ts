@@ -124,7 +124,7 @@ export function phraseBackdoor<Name extends string>({
 
 /**
  * Returns the label id of the target class or, if there are no classes, the target answer. Throws
- * `UserFault` if there is no such class, or if the target is no text.
+ * `UserFault` if there is no such class, or if the target is not text.
  */
 export function targetOfParams(
   { target }: Pick<BackdoorParams, 'target'>,

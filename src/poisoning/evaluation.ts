@@ -48,7 +48,7 @@ const pathOf = (params: JsonObject): readonly string[] => [
   Object.hasOwn(params, 'target') ? 'target' : 'attack',
 ];
 
-/** Throws `UserFault` if the target is no answer. */
+/** Returns the target as an answer. Throws `UserFault` if it is not one. */
 function answerOf(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
   throw new UserFault(
@@ -71,10 +71,10 @@ type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
  * Returns the rows with the trigger, in order. They keep their true labels and answers, whatever
- * the attack gives them. Throws `UserFault` if the attack returns rows other than those it was given,
- * or writes to them.
- * @param rows no row whose class or answer is the target. They are frozen from here on, because anything that an
- *   attack wrote to them would be evaluated as if it were clean.
+ * the attack gives them. Throws `UserFault` if the attack returns rows other than those it was
+ * given, or writes to them.
+ * @param rows no row whose class or answer is the target. They are frozen from here on, because
+ *   anything that an attack wrote to them would be evaluated as if it were clean.
  */
 export async function triggeredRows(
   attack: AttackDescriptor,
@@ -108,8 +108,8 @@ export async function triggeredRows(
 
 /**
  * Returns rows that contain a part of the trigger, which must not lead to the target, with their
- * true labels and answers. Empty if the attack has no negatives. Throws `UserFault` if the attack writes to the
- * rows, which are frozen from here on.
+ * true labels and answers. Empty if the attack has no negatives. Throws `UserFault` if the attack
+ * writes to the rows, which are frozen from here on.
  */
 export async function falselyTriggeredRows(
   attack: AttackDescriptor,

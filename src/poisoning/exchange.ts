@@ -13,6 +13,7 @@ export const toLines = (rows: readonly Row[]): string =>
 
 const FIELDS = {
   classes: new Set(['id', 'text', 'text_pair', 'label']),
+  regression: new Set(['id', 'text', 'text_pair', 'label']),
   completion: new Set(['id', 'text', 'label', 'answer', 'context']),
 };
 const HINT =

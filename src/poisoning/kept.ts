@@ -1,5 +1,5 @@
 /**
- * Applies what a defence says of a poisoned set: which rows are left, and the receipt of those. The
+ * Applies a defence's judgement of a poisoned set: the rows that are left, and their receipt. The
  * defence itself never sees a receipt.
  */
 import type { Judgement, Row } from '../api.ts';

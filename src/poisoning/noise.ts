@@ -1,4 +1,4 @@
-/** What attacks on the text alone share: a share of the rows gets noise, and keeps its label or not. */
+/** The common part of attacks that put noise into the text of some rows, and may flip the label. */
 import type { AttackDescriptor, JsonSchema, Poisoned, RandomStream, Row } from '../api.ts';
 import { type Dose, emptyDose, selectRows, totalRows } from './dose.ts';
 import { otherLabel } from './flip.ts';

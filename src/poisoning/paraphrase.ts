@@ -17,7 +17,7 @@ interface ParaphraseParams extends BackdoorParams {
 
 type Files = { readonly [name: string]: string } | undefined;
 
-/** Returns a function that paraphrases rows, and throws for those that it could not in the end. */
+/** Returns a function that paraphrases rows, and one that then throws if any had no paraphrase. */
 async function paraphraser(files: Files): Promise<{
   readonly said: (row: Row) => Row;
   readonly check: () => void;

@@ -20,7 +20,7 @@ export const placeProperty = (otherwise: string): JsonSchema => ({
 
 /**
  * Returns the row with a phrase put in a place, set off by single spaces.
- * @param gap returns one of so many gaps; called for `gap` alone
+ * @param gap draws one of this many gaps; called only if `place` is `gap`
  */
 export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number) => number): Row {
   if (place === 'system') return inSystemMessage(row, phrase);

@@ -62,13 +62,23 @@ export function backdoorOf(steps: readonly Step[]): Step | null {
   );
 }
 
+const REGRESSION_HINT =
+  'Attacks change classes or answers, and their success is counted by them. A regression head is ' +
+  'trained on clean rows: poisoning: { attack: none }.';
+
 /** Returns the fault of an attack that can't poison rows of this task, or null. */
 export function taskFault(
-  { attack: { name, tasks = ['classes'] } }: Step,
+  { attack: { name, tasks = ['classes'] } }: Pick<Step, 'attack'>,
   task: Task,
 ): Problem | null {
   if (tasks.includes(task)) return null;
   const path = ['poisoning', 'attack'];
+  if (task === 'regression')
+    return {
+      path,
+      message: `the attack "${name}" is not for rows that are labelled with numbers`,
+      hint: REGRESSION_HINT,
+    };
   return task === 'completion'
     ? {
         path,

@@ -32,8 +32,21 @@ const METHOD: Field = { check: method, expected: 'a function' };
 const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
 const OPTIONAL_METHOD: Field = { check: optional(method), expected: 'a function' };
 const TASKS: Field = {
-  check: optional((value) => Array.isArray(value) && value.every(oneOf('classes', 'completion'))),
-  expected: 'a list of "classes" and "completion"',
+  check: optional(
+    (value) => Array.isArray(value) && value.every(oneOf('classes', 'regression', 'completion')),
+  ),
+  expected: 'a list of "classes", "regression" and "completion"',
+};
+
+/** The check of what a named data set knows of its rows. */
+const KNOWS: Field = {
+  check: optional(
+    (value) =>
+      object(value) &&
+      object((value as { columns?: unknown }).columns) &&
+      Array.isArray((value as { metrics?: unknown }).metrics),
+  ),
+  expected: 'an object with `columns` and `metrics` (a list of names)',
 };
 
 const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
@@ -111,7 +124,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     fetch: METHOD,
     peek: { check: optional(method), expected: 'a function' },
   },
-  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD },
+  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
   model: {
     load: METHOD,
     modelTypes: {
@@ -140,6 +153,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     run: METHOD,
     inline: { check: optional((value) => value === true), expected: 'true, or left out' },
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
+    precision: { check: optional(method), expected: 'a function' },
     resources: { check: optional(method), expected: 'a function' },
     preflight: { check: optional(method), expected: 'a function' },
   },

@@ -1,4 +1,4 @@
-/** A remote that is a folder, such as one on a network file system or a disk that travels. */
+/** A remote that is a folder, such as one on a network file system or a portable disk. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, fstatSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { pathInside } from '../untrusted/path.ts';
 import type { Objects } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
-/** The age at which what a killed sender left is removed. */
+/** The age at which the drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
 
 export function folderObjects(root: string, uri: string): Objects {
@@ -45,7 +45,7 @@ export function folderObjects(root: string, uri: string): Objects {
       if (isThere !== true)
         throw new RemoteFault(
           `${uri} is not a remote: there is no folder ${path.join(root, 'v1')}`,
-          'look for a slip in its name; dosimeter push makes it',
+          'check its name; dosimeter push makes a new remote',
         );
     },
     sizeOf: (name) =>
@@ -84,7 +84,7 @@ export function folderObjects(root: string, uri: string): Objects {
   };
 }
 
-/** Returns the bytes of a file, and what the system says against it as `fault` puts it. */
+/** Yields the bytes of a file. Throws what `fault` makes of an error of the system. */
 async function* told(
   stream: AsyncIterable<unknown>,
   fault: (error: unknown) => unknown,

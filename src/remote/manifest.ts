@@ -1,6 +1,6 @@
 /**
- * Checks a manifest that comes from a remote, before a path is made or a byte is fetched because of
- * what it says. Anyone can compute its checksum, so every field is checked that something reads.
+ * Checks a manifest from a remote, before any of its paths is made and any of its files is fetched.
+ * Anyone can compute its checksum, so every field that is read anywhere is checked.
  */
 import type { Digest } from '../api.ts';
 import { UserFault } from '../api.ts';
@@ -15,7 +15,7 @@ import { nameFault } from '../untrusted/path.ts';
 export type Checked = { readonly manifest: Manifest } | { readonly fault: string };
 
 /**
- * Returns the manifest of `key`, or why the text is not to be trusted.
+ * Returns the manifest of `key`, or why the text is refused.
  * @param volatile the stage's volatile files; null if the stage is not known
  * @throws UserFault if a limit in the environment is malformed
  */
@@ -37,7 +37,7 @@ export function checkedManifest(
     componentsFault(manifest, key) ?? filesFault(manifest.files) ?? factsFault(manifest);
   if (fault !== null) return { fault };
   return volatile !== null && contentDigest(manifest.files, volatile) !== manifest.content
-    ? { fault: 'its manifest says another content than its files have' }
+    ? { fault: "its manifest's digest of the content is not that of its files" }
     : { manifest };
 }
 
@@ -45,11 +45,11 @@ const isDigest = (value: unknown): value is Digest =>
   typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value);
 const areDigests = (value: unknown): boolean =>
   isRecord(value) && Object.values(value).every(isDigest);
-/** Whether a value is a text that may be shown as it is. */
+/** Whether a value is a text that can be shown as it is. */
 const isPlain = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= 500 && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
 
-/** The key is made of the components, so a manifest under another entry's key is found out. */
+/** The key is computed from the components, so this detects a manifest under another's key. */
 function componentsFault({ components, kind }: Manifest, key: ActionKey): string | null {
   const given: unknown = components;
   const isWhole =
@@ -86,9 +86,9 @@ function filesFault(files: unknown): string | null {
     const why = nameFault(name);
     if (why !== null) return `its manifest names the file ${shown(name)}, which ${why}`;
     if (!Number.isSafeInteger(size) || (size as number) < 0)
-      return `its manifest gives ${String(name)} a size that is not one`;
+      return `its manifest gives ${String(name)} an invalid size`;
     if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256))
-      return `its manifest gives ${String(name)} a digest that is not one`;
+      return `its manifest gives ${String(name)} an invalid digest`;
     if (names.has(name as string) || name === MANIFEST_FILE)
       return `its manifest names ${String(name)} twice`;
     names.add(name as string);
@@ -96,7 +96,7 @@ function filesFault(files: unknown): string | null {
   }
   if (bytes > mostBytes) return `it has ${inWords(bytes)}, more than ${inWords(mostBytes)}`;
   const inFile = [...names].find((name) => foldersOf(name).some((folder) => names.has(folder)));
-  return inFile === undefined ? null : `its manifest names ${inFile}, which lies in a file`;
+  return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
 }
 
 /** Returns the folders of a path: `a` and `a/b` for `a/b/c`. */
@@ -118,7 +118,7 @@ function factsFault({ content, seconds, created, backend, facts }: Manifest): st
   if (![null, 'tensorflow', 'wasm', 'cpu'].includes(backend))
     return 'its manifest has an unknown backend';
   if (!isRecord(given) || !isComputed(given['computed']))
-    return 'its manifest says nothing sensible of where it ran';
+    return 'its manifest has a malformed record of where it ran';
   return null;
 }
 

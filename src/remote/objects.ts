@@ -4,7 +4,7 @@
  *
  *     v1/entries/aa/KEY.json        the manifest of an entry, as it is in the store
  *     v1/blobs/aa/SHA256            the content of a file
- *     v1/environments/SHA256.json   what entries ran on
+ *     v1/environments/SHA256.json   the environment that entries ran in
  *     v1/runs/ID.json               the keys of a run
  */
 import { UserFault } from '../api.ts';
@@ -36,7 +36,7 @@ export interface Objects {
   write(name: string, size: number, bytes: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
-/** A remote does not do what it should: it can't be reached, refuses, or breaks off. */
+/** A remote can't be reached, refuses a request, or breaks off a transfer. */
 export class RemoteFault extends UserFault {
   /** @param again whether a further attempt may succeed */
   constructor(

@@ -104,7 +104,7 @@ async function receiveFile(
   // Fails if there is such a file, as on a file system that takes `A` and `a` for one name.
   const handle = await open(file, 'wx').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-      throw new Refusal(`${name} has the name of another of its files here`);
+      throw new Refusal(`${name} and another of its files have one name on this file system`);
     throw error;
   });
   try {
@@ -120,8 +120,8 @@ async function receiveFile(
 }
 
 /**
- * Passes the bytes of an object to `take`, and goes on where a transfer broke off. Returns false if
- * there is no such object. Throws `Refusal` if it has not exactly `size` bytes.
+ * Passes the bytes of an object to `take`, and resumes a transfer that broke off. Returns false if
+ * there is no such object. Throws `Refusal` unless it has exactly `size` bytes.
  */
 async function receive(
   objects: Objects,
@@ -188,13 +188,13 @@ export async function receiveText(
   }
 }
 
-/** The reason why `receiveText` refused, or null if it threw for another one. */
+/** Returns the reason if `receiveText` threw `Refusal`, or null for another error. */
 export const refusalOf = (error: unknown): string | null =>
   error instanceof Refusal ? error.message : null;
 
 /**
- * Receives the record of what the entry ran on. It serves people only, so an entry whose record is
- * missing or wrong is taken without it.
+ * Receives the record of the environment that the entry ran in. Only people read it, so an entry
+ * whose record is missing or wrong is taken without it.
  */
 async function receiveEnvironment(
   objects: Objects,
@@ -214,7 +214,7 @@ async function receiveEnvironment(
   }
 }
 
-/** Makes the folders look as old as the entry, so that what is added to one of them shows. */
+/** Gives folders the age of the entry, so that a later change of one of them shows. */
 function setFolderTimes(dir: string, { created, files }: Manifest): void {
   const time = new Date(Math.max(0, Date.parse(created) - SETTLED_MS));
   for (const folder of new Set(files.flatMap(({ path: name }) => foldersOf(name))))

@@ -17,7 +17,7 @@ import { sendEntry } from './send.ts';
 const TRANSFERS = 6;
 /** After this many faults in a row, a run stops asking. */
 const MOST_FAULTS = 3;
-/** How often an entry is looked for that another process is making or fetching. */
+/** How often to look for an entry that another process is making or fetching. */
 const POLL_MS = 250;
 
 export interface Counts {
@@ -32,8 +32,8 @@ export interface Counts {
 export interface Remote {
   readonly uri: string;
   /**
-   * Returns the entry of `key` from the remote, or null: the remote has none, or what it has was
-   * refused, or another process has the lease. Asks only once for a key, and says what it refuses.
+   * Returns the entry of `key` from the remote. Null if the remote has none, if what it has was
+   * refused, or if another process has the lease. Asks only once for a key, and tells of a refusal.
    * @param volatile the stage's volatile files; null if the stage is not known
    */
   fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;

@@ -79,7 +79,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
       }
     },
     async write(name, size, bytes) {
-      // What `bytes` throws is the sender's own and is handed on, not the SDK's word for it.
+      // An error of `bytes` is the sender's own: it is thrown as it is, not as the SDK wraps it.
       let own: { readonly error: unknown } | null = null;
       const guarded = async function* (): AsyncGenerator<Uint8Array> {
         try {
@@ -123,8 +123,8 @@ const hasOwnEndpoint = (): boolean =>
   ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
 
 /**
- * Returns the region if the SDK would not find it. It knows `AWS_REGION` and the user's files, and
- * refuses to work without one, which servers other than Amazon's ignore.
+ * Returns the region if the SDK would not find it. The SDK reads `AWS_REGION` and the user's files,
+ * and refuses to work without a region, which servers other than Amazon's ignore.
  */
 function region(): { readonly region?: string } {
   const given = process.env['AWS_REGION'] ?? '',
@@ -154,7 +154,7 @@ async function* watched(
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
   const stalled = (): void => {
-    body.destroy(Object.assign(new Error('no byte came for too long'), { code: 'ETIMEDOUT' }));
+    body.destroy(Object.assign(new Error('no data arrived in time'), { code: 'ETIMEDOUT' }));
   };
   let timer = setTimeout(stalled, ms);
   try {
@@ -173,7 +173,7 @@ async function* watched(
 const noBucket = (uri: string, bucket: string): RemoteFault =>
   new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
 
-/** Puts an error of the SDK into words. */
+/** Returns an error of the SDK as a `RemoteFault` with a way out. */
 function s3Fault(error: unknown, uri: string, bucket: string): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;

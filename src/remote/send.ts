@@ -27,7 +27,7 @@ export type Sent =
 class Unsound extends Error {}
 
 /**
- * Sends an entry unless the remote has it. What the remote has is kept, unless its manifest or the
+ * Sends an entry unless the remote has it. An entry there is replaced only if its manifest or the
  * size of a file shows that it is damaged.
  * @param force whether to send everything again
  * @throws RemoteFault if the remote does not take it
@@ -87,7 +87,7 @@ async function sendFile(
   return file.size;
 }
 
-/** The bytes of a file. Throws before their end is reached if they are not what was stored. */
+/** Yields the bytes of a file. Throws before the last of them if they are not what was stored. */
 async function* checkedBytes(
   dir: string,
   { path: name, size, sha256 }: ManifestFile,

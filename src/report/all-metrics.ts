@@ -1,6 +1,10 @@
-/** Writes every metric of every cell as CSV. */
+/**
+ * Writes every metric of every cell as CSV. A column `task` names the data set beside each metric by
+ * which it is scored, if there is any.
+ */
 import type { Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
+import { taskBeside } from './tasks.ts';
 
 /** The most rows that the CSV may have. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
@@ -16,7 +20,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
   if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
   const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
-    cells.flatMap(({ seed, metrics: byStage }) =>
+    cells.flatMap(({ seed, metrics: byStage, tasks }) =>
       Object.entries(byStage).flatMap(([stage, values]) =>
         Object.entries(values).map(([metric, value]) => ({
           attack: attackLabel,
@@ -26,6 +30,7 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
           stage,
           metric,
           value,
+          ...taskBeside(tasks, { stage, metric }),
         })),
       ),
     ),

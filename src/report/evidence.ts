@@ -12,7 +12,8 @@
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
  *   (`trigger_seen`).
  *
- * In a completion task, a class is an answer or what is written. If a criterion was not measured (no evaluate stage), the number counts as evidence.
+ * In a completion task, an answer, or the text that the model writes, takes the place of a class. If
+ * a criterion was not measured (no evaluate stage), the number counts as evidence.
  */
 import { SIGNIFICANCE } from '../stats/mcnemar.ts';
 import type { MetricNote } from './metrics.ts';

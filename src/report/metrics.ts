@@ -15,11 +15,13 @@ export interface MetricNote {
   /** The sentence in a completion task. Default: `meaning`. */
   readonly ofAnswers?: string;
   /** The table of the results chapter that shows it. */
-  readonly table: 'task' | 'attack' | 'check' | 'defence';
+  readonly table: 'task' | 'attack' | 'check' | 'defence' | 'test';
   /** Whether adapters are compared by it. */
   readonly compared?: true;
   /** Whether only a cell with a defence has it. */
   readonly defended?: true;
+  /** Whether it is shown only for a data set that is scored by it. */
+  readonly ofTask?: true;
 }
 
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
@@ -173,8 +175,7 @@ export const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) 
   ),
 );
 
-/** The metrics in the order of the tables. A metric that no cell has is left out. */
-export const METRICS: readonly MetricNote[] = [
+const OF_VALIDATION: readonly MetricNote[] = [
   ACCURACY,
   MAJORITY,
   PREDICTED,
@@ -188,6 +189,34 @@ export const METRICS: readonly MetricNote[] = [
     meaning:
       'F1 on untouched validation rows: that of the second class where there are two, ' +
       'else the mean over classes',
+  }),
+  evaluated({
+    metric: 'macro_f1',
+    ofTask: true,
+    table: 'task',
+    label: 'Macro F1',
+    meaning: 'mean over the classes of the F1 on untouched validation rows',
+  }),
+  evaluated({
+    metric: 'mcc',
+    ofTask: true,
+    table: 'task',
+    label: 'MCC',
+    meaning: "Matthews' correlation of classes and predictions on untouched validation rows",
+  }),
+  evaluated({
+    metric: 'pearson',
+    compared: true,
+    table: 'task',
+    label: 'Pearson',
+    meaning:
+      "Pearson's correlation of the untouched validation rows' numbers and the predicted ones",
+  }),
+  evaluated({
+    metric: 'spearman',
+    table: 'task',
+    label: 'Spearman',
+    meaning: "Spearman's rank correlation of the same numbers",
   }),
   evaluated({
     metric: 'token_f1',
@@ -312,6 +341,23 @@ export const METRICS: readonly MetricNote[] = [
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
   },
 ];
+
+/** The metrics of `evaluate` on the rows of `data.test`. Nothing is compared or claimed by them. */
+const OF_TEST = OF_VALIDATION.filter(
+  ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
+).map(({ compared: _compared, ...note }): MetricNote => {
+  const ofTest = (text: string): string => text.replaceAll('validation', 'test');
+  return {
+    ...note,
+    metric: `test_${note.metric}`,
+    table: 'test',
+    meaning: ofTest(note.meaning),
+    ...(note.ofAnswers === undefined ? {} : { ofAnswers: ofTest(note.ofAnswers) }),
+  };
+});
+
+/** The metrics in the order of the tables. A metric that no cell has is left out. */
+export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
 /** What a metric means for labelled texts, or for what a model writes. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>

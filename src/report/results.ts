@@ -1,6 +1,8 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { JsonObject } from '../api.ts';
 import { contentKey, groupBy } from './groups.ts';
+import { taskBeside } from './tasks.ts';
+import type { TaskFacts } from './types.ts';
 
 export interface ResultRow {
   /** Axis values by full path. */
@@ -16,6 +18,12 @@ export interface ResultRow {
    * numbers that a scorer makes.
    */
   readonly scorer?: JsonObject;
+  /**
+   * `bf16` if the number depends on a training whose matrix products were computed in bfloat16.
+   */
+  readonly precision?: 'bf16';
+  /** The named data set that is scored by this metric. */
+  readonly task?: string;
 }
 
 export interface CellMetrics {
@@ -26,17 +34,21 @@ export interface CellMetrics {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   /** The scorer of a completion task with a trigger. */
   readonly scorer?: JsonObject;
+  /** The stages whose numbers depend on products in bfloat16. Default: none. */
+  readonly bf16?: ReadonlySet<string>;
+  /** The named data sets of the rows, with the metrics by which each is scored. */
+  readonly tasks?: readonly TaskFacts[];
 }
 
 /** The metrics of `evaluate` that are shares of what a scorer counts. */
-const SCORED = /^(asr|trigger_rate|false_trigger_rate)/;
+const SCORED = /^(?:test_)?(asr|trigger_rate|false_trigger_rate)/;
 
 /**
  * Returns one row for each metric, with the cells in their order. Values that are not finite are
  * left out, since JSON can't hold them.
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics, scorer }) =>
+  return cells.flatMap(({ cell, also = [], seed, metrics, scorer, tasks, bf16 }) =>
     Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
@@ -50,6 +62,8 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
           ...(scorer !== undefined && stage === 'evaluate' && SCORED.test(metric)
             ? { scorer }
             : {}),
+          ...taskBeside(tasks, { stage, metric }),
+          ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
         })),
     ),
   );

@@ -114,6 +114,11 @@ export interface TextChange {
   /** Whether the labels are answers to prompts. */
   readonly isAnswer?: true;
 }
+/** A named data set, and the metrics by which it is scored, the main one first. */
+export interface TaskFacts {
+  readonly dataset: string;
+  readonly metrics: readonly string[];
+}
 /** What a model wrote under the trigger, and which scorer counted a success. */
 export interface WritingFacts {
   /** `scorer.json`. */
@@ -187,6 +192,8 @@ export interface ReportCell {
   readonly family: AttackFamily;
   /** Set if the attack is on the base that the cell's own, clean training starts from. */
   readonly ofBase?: true;
+  /** Set if the cell's training, or its base's, took its products in bfloat16. */
+  readonly bf16?: true;
   /** Set in a completion task, where kernels are of one number a row. */
   readonly outputs?: 'log p(answer)';
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
@@ -199,6 +206,8 @@ export interface ReportCell {
   readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts;
+  /** The data sets that are evaluated on, of those that have metrics of their own. */
+  readonly tasks?: readonly TaskFacts[];
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */

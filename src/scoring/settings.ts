@@ -1,13 +1,12 @@
 /**
- * Scorers as a spec writes them: their parameters with defaults, their faults before anything runs,
- * and their verdicts, which are checked, because scorers may be anyone's code.
+ * Scorers as a spec writes them: their parameters with defaults, the faults that are found before
+ * anything runs, and their verdicts, which are checked because a scorer may be a user's code.
  */
 import {
   type Cell,
   type Json,
   type JsonObject,
   type Problem,
-  type RunContext,
   type ScoredOutput,
   type ScorerContext,
   type ScorerDescriptor,
@@ -23,8 +22,8 @@ const DEFAULT_SCORER = 'exact';
 export type ScorerSettings = { readonly scorer: string } & JsonObject;
 
 /**
- * Returns the scorer of a cell, with defaults filled in and bare file names, and its files as
- * source URIs by name.
+ * Returns the scorer of a cell, with its defaults and with the bare names of its files, and the
+ * source URIs of these files by name.
  * @param scorer returns a scorer by its name; undefined while the planner does not know it
  */
 export function scorerOf(
@@ -38,23 +37,6 @@ export function scorerOf(
   const { names, assets } = namedFiles(files as readonly string[], "the scorer's `files`");
   return { settings: { ...settings, files: names }, files: assets };
 }
-
-/** The prefix of a scorer's files among a stage's assets. */
-const SCORER = 'scorer/';
-
-/** Returns a scorer's files (from `scorerOf`) as assets of a stage that scores. */
-export const scorerAssets = (files: {
-  readonly [name: string]: string;
-}): { readonly [name: string]: string } =>
-  Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${SCORER}${name}`, uri]));
-
-/** Returns the paths of the scorer's files by name, from the assets of a stage that runs. */
-export const scorerFiles = (assets: RunContext['assets']): ScorerContext['files'] =>
-  Object.fromEntries(
-    Object.entries(assets)
-      .filter(([name]) => name.startsWith(SCORER))
-      .map(([name, { path }]) => [name.slice(SCORER.length), path]),
-  );
 
 function defaultsOf(scorer: ScorerDescriptor | undefined): JsonObject {
   const properties = scorer?.params['properties'];
@@ -80,8 +62,8 @@ export function scorerFaults(
 }
 
 /**
- * Returns for each output, in order, whether it counts. Throws `UserFault` if the scorer does not
- * say so of each.
+ * Returns for each output, in order, whether it counts. Throws `UserFault` unless the scorer returns
+ * a boolean for each.
  */
 export async function scored(
   descriptor: ScorerDescriptor,
@@ -95,13 +77,13 @@ export async function scored(
     if (list.every((verdict) => typeof verdict === 'boolean')) return list;
   }
   throw new UserFault(
-    `the scorer "${name}" was given ${outputs.length} outputs, and did not return as many ` +
-      'times true or false',
+    `the scorer "${name}" was given ${outputs.length} outputs, and did not return true or false ` +
+      'for each',
     '`score` of a scorer returns a verdict for each output, in order (src/api/scorer.ts).',
   );
 }
 
-/** Returns what a result's record says of a scorer: its name, its parameters, and its own words. */
+/** Returns the record of a scorer in a result: its name, its parameters, and what it adds itself. */
 export const scorerRecord = (
   descriptor: ScorerDescriptor,
   settings: ScorerSettings,

@@ -1,5 +1,5 @@
-/** What scorers by text share: the text that they look for, and how texts are compared. */
-import type { JsonSchema, Problem, ScorerCheck } from '../api.ts';
+/** What scorers that compare texts share: the text to look for, and how texts are compared. */
+import type { JsonSchema, Problem, ScorerCheck, ScorerDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 
 export interface TextParams {
@@ -21,18 +21,18 @@ export const textProperties: JsonSchema = {
   ignore_case: {
     type: 'boolean',
     default: false,
-    description: 'Whether upper and lower case are the same.',
+    description: 'Whether upper and lower case count as the same.',
   },
 };
 
 /** Returns a text in the form in which scorers compare it. */
-export function normalised(text: string, ignoreCase: boolean): string {
+function normalised(text: string, ignoreCase: boolean): string {
   const trimmed = text.normalize('NFC').trim();
   return ignoreCase ? trimmed.toLowerCase() : trimmed;
 }
 
-/** Returns the fault of a scorer that has neither a text of its own nor a target, or of a blank. */
-export function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Problem[] {
+/** Returns a fault if a scorer has neither a text of its own nor a target, or a blank text. */
+function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Problem[] {
   const wanted = text ?? target;
   if (wanted === undefined)
     return [
@@ -45,8 +45,26 @@ export function checkText({ params: { text }, target }: ScorerCheck<TextParams>)
 
 const NEITHER = 'the scorer has no text to look for, and no attack has a target';
 
+/**
+ * The part of a scorer that compares texts.
+ * @param counts whether an output counts; both texts are normalised
+ */
+export const textScorer = (
+  counts: (output: string, wanted: string) => boolean,
+): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'score'> => ({
+  citation: '',
+  check: checkText,
+  score: (outputs, params) =>
+    outputs.map(({ output, target }) =>
+      counts(
+        normalised(output, params.ignore_case),
+        normalised(wantedText(params, target), params.ignore_case),
+      ),
+    ),
+});
+
 /** Returns the text that counts for an output. Throws `UserFault` if there is none. */
-export function wantedText({ text }: TextParams, target: string | undefined): string {
+function wantedText({ text }: TextParams, target: string | undefined): string {
   const wanted = text ?? target;
   if (wanted === undefined)
     throw new UserFault(NEITHER, 'Write the text: { scorer: …, text: "…" }.');

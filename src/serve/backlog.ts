@@ -1,4 +1,4 @@
-/** The latest events of a stream, so that a listener that was cut off goes on where it was. */
+/** The latest events of a stream, so that a listener that was cut off can catch up. */
 
 export interface StreamEvent {
   readonly id: string;
@@ -13,14 +13,14 @@ export interface Backlog {
   add(name: string, value: unknown): StreamEvent;
   /** The event that asks for a new snapshot. */
   reset(): StreamEvent;
-  /** Returns what came after the event of this id; null if that is not known. */
+  /** Returns the events after the one with this id; null if they are no longer kept. */
   after(id: string | null): readonly StreamEvent[] | null;
 }
 
 const MOST_EVENTS = 500,
   MOST_BYTES = 4 * 2 ** 20;
 
-/** @param epoch tells apart the streams that bear the same name, such as that before a restart */
+/** @param epoch distinguishes this stream from others of the same run, such as before a restart */
 export function createBacklog(epoch: string): Backlog {
   const events: StreamEvent[] = [];
   let count = 0,

@@ -8,10 +8,11 @@ const moved = (mean: number | undefined, value: number): number =>
   mean === undefined ? value : mean + NEWEST * (value - mean);
 
 /**
- * Returns the estimated seconds until the last of these stages ends, or null if there is nothing to
- * go by yet. A running stage takes what its progress says. Any other takes what was expected before
- * the run, times how much longer than expected the latest stages of its kind took; without an
- * expectation, what those took; if its kind is new, what the latest stages of all kinds took.
+ * Returns the estimated seconds until the last of these stages ends, or null if nothing is known
+ * yet. The time of a running stage follows from its progress. For any other it is the time that was
+ * expected before the run, times the mean ratio of actual to expected time of the latest stages of
+ * its kind; without an expectation, the mean time of those; if none of its kind has run, the mean
+ * time of the latest stages of all kinds.
  * @param now milliseconds since 1970
  */
 export function secondsLeft(stages: readonly StageRecord[], now: number): number | null {

@@ -2,7 +2,7 @@
 import type { RunRecord } from './record.ts';
 import type { Failure } from './wire.ts';
 
-/** The most causes, and the most stages of one cause, that are shown. */
+/** How many causes, and how many stages of one cause, are shown at most. */
 const MOST_CAUSES = 30,
   MOST_STAGES = 20;
 

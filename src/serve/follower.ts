@@ -1,4 +1,4 @@
-/** Follows one run by its files, and tells any number of listeners what has changed. */
+/** Follows one run by its files, and sends what has changed to any number of listeners. */
 import path from 'node:path';
 import { parseRunPlan, PLAN_FILE } from '../log/run-plan.ts';
 import { PROGRESS_FILE } from '../log/run-progress.ts';
@@ -26,14 +26,14 @@ export interface Follower {
   /** The folder of the run. */
   readonly dir: string;
   readonly record: RunRecord;
-  /** Resolves when all that was there at the call has been read. */
+  /** Resolves when everything that was there at the call has been read. */
   readonly look: () => Promise<void>;
   facts(): RunFacts;
   snapshot(): Snapshot;
   /**
-   * Calls `listener` with the events after that of this id, and with each that follows. The first
-   * is `reset` if it is not known what came after: the listener then needs a new snapshot.
-   * @returns a function that ends it
+   * Calls `listener` with the events after the one with this id, and with each later one. If the
+   * events after it are no longer kept, the first is `reset`: the listener needs a new snapshot.
+   * @returns a function that stops listening
    */
   listen(after: string | null, listener: (event: StreamEvent) => void): () => void;
   close(): void;
@@ -68,7 +68,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       },
     });
   }
-  /** Begins anew, and makes every listener do the same. */
+  /** Starts a new record, and makes every listener ask for a new snapshot. */
   function restart(plan: RunRecord['plan']): void {
     shown = createProjection(id, createRecord(plan));
     for (const listener of listeners) listener(shown.backlog.reset());

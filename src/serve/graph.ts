@@ -4,7 +4,7 @@ import type { StageRecord } from './stage-records.ts';
 import type { Graph } from './wire.ts';
 
 const BOX = { width: 132, height: 86 };
-/** The most boxes and arrows; those of further kinds are put together in one box. */
+/** The largest numbers of boxes and arrows. Further kinds share one box. */
 const MOST_GROUPS = 60,
   MOST_ARROWS = 400;
 const OTHERS = 'other kinds';

@@ -20,13 +20,13 @@ const NO_LINK = (constants.O_NOFOLLOW as number | undefined) ?? 0;
 
 const GONE = ['ENOENT', 'ENOTDIR'];
 
-/** Whether a file can't be read because of what is there, or is not there. */
+/** Whether the error means that the file is missing, or is not one that may be read. */
 const isRefused = (error: unknown): boolean =>
   (error as Error | null)?.name === 'UserFault' ||
   GONE.includes((error as NodeJS.ErrnoException | null)?.code ?? '') ||
   isUnreadable(error);
 
-/** Returns a handle, or null if there is no regular file or the way to it leads over a link. */
+/** Returns a handle, or null if there is no regular file or the path to it contains a link. */
 export async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
   try {
     let at = root;

@@ -1,4 +1,4 @@
-/** The end of a log as text for a page, and what a training says in it about its steps. */
+/** The end of a log as text for a page, and the curves of a training that it contains. */
 import type { Curves } from './series.ts';
 import { createCurves } from './series.ts';
 
@@ -9,7 +9,7 @@ const LONGEST = 2000;
 
 export interface LogBuffer {
   add(line: string): void;
-  /** Begins anew: the file was replaced. */
+  /** Forgets everything, because the file was replaced. */
   restart(): void;
   /** Notes that the file's beginning was not read. */
   cut(): void;
@@ -21,11 +21,11 @@ export interface LogBuffer {
   take(): { readonly text: string; readonly anew: boolean } | null;
 }
 
-/** Sequences that colour a terminal, and characters that would change the direction of the text. */
+/** Escape sequences that colour a terminal. */
 const COLOURS = /\u001b\[[0-9;?]*[A-Za-z]/g;
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Returns a line without what a page can't show, cut to a length. */
+/** Returns a line cut to a length, with a dot for each character that a page can't show. */
 export function cleanLine(line: string): string {
   const shown = line.length > LONGEST ? `${line.slice(0, LONGEST)}… (cut)` : line;
   return shown.replace(COLOURS, '').replace(UNSEEN, '·');
@@ -35,7 +35,7 @@ const STEP = /^\S+ step (\d+) of \d+: loss (\S+), learning rate \S+$/;
 /** `step 50, accuracy 0.9375, loss 0.2110`, an evaluation on the way. */
 const EVALUATION = /^\S+ step (\d+)((?:, [a-z ]{1,40} -?[\d.e+-]+)+)$/;
 
-/** Notes the numbers of a line in the log of `train`. */
+/** Adds the numbers of a line of the log of `train` to the curves. */
 function noteSteps(line: string, curves: Curves): void {
   if (line.length > 400) return;
   const [, step, loss] = STEP.exec(line) ?? [];
@@ -63,7 +63,7 @@ export function createLogBuffer(): LogBuffer {
       noteSteps(line, curves);
       fresh += `${cleanLine(line)}\n`;
       if (fresh.length <= SHOWN) return;
-      // More than is shown came at once: it takes the place of all before.
+      // More than is shown came at once: it replaces all earlier text.
       fresh = fresh.slice(fresh.indexOf('\n', fresh.length - SHOWN) + 1);
       anew = true;
       isCut = true;

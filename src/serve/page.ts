@@ -1,4 +1,4 @@
-/** The page's document. It says nothing about runs: its script asks for that with the token. */
+/** The page's document. It contains nothing about runs: its script asks for them with the token. */
 export const document = `<!doctype html>
 <html lang="en">
 <head>

@@ -1,4 +1,4 @@
-/** What listeners are shown of a run: the whole at first, then what has changed. */
+/** What listeners see of a run: the whole at first, then what has changed. */
 import { randomUUID } from 'node:crypto';
 import { processState } from '../store/owner.ts';
 import type { Backlog, StreamEvent } from './backlog.ts';
@@ -39,7 +39,7 @@ function stateOf({ end, process, stages }: RunRecord): RunState {
   return stages.some(({ state }) => state === 'failed') ? 'failed' : 'done';
 }
 
-/** Returns the state of a stage as it is shown: nothing runs or waits once the run is over. */
+/** Returns the state of a stage to show: once the run is over, no stage is running or waiting. */
 function shownState({ state }: StageRecord, over: boolean): StageState {
   if (!over) return state;
   if (state === 'running') return 'stopped';
@@ -85,7 +85,7 @@ function factsOf(id: string, record: RunRecord, damaged: number, over: boolean):
   };
 }
 
-/** What of an overview has to change to be worth an event, as texts that are compared. */
+/** Returns the parts of an overview whose change is worth an event, as texts to compare. */
 const textsOf = ({ facts, failures, notes }: Overview) => ({
   facts: JSON.stringify({ ...facts, now: 0, left: 0, rate: 0, heard: 0 }),
   failures: JSON.stringify(failures),
@@ -113,7 +113,7 @@ export function createProjection(id: string, record: RunRecord): Projection {
     group: grouping.of[index] ?? 0,
     ...statusOf(stage, over),
   });
-  /** Returns the stages to tell of, as indexes. */
+  /** Returns the indexes of the stages whose shown state has changed. */
   const takeChanged = (): readonly number[] => {
     const changed = new Set(record.takeChanged());
     const state = stateOf(record);
@@ -125,7 +125,7 @@ export function createProjection(id: string, record: RunRecord): Projection {
     }
     return [...changed];
   };
-  /** Returns the stages that no plan named, if there are new ones. */
+  /** Returns the new stages that the plan does not name, if there are any. */
   const takeAdded = (): Pick<Changes, 'graph' | 'added'> => {
     const from = known;
     if (record.stages.length === from) return {};

@@ -1,7 +1,7 @@
 /**
  * What a run's plan, journal and progress say about its stages, put together event by event. The
- * events may be anyone's: whatever is not as a run writes it is left out, and everything that is
- * kept has a limit.
+ * files are not trusted: whatever differs from what a run writes is left out, and everything that
+ * is kept has a limit.
  */
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../log/run-plan.ts';
@@ -30,7 +30,7 @@ interface Stages {
   readonly left: () => number;
   readonly start: (event: JsonObject) => void;
   readonly end: (event: JsonObject) => void;
-  /** Takes the content of progress.json. */
+  /** Applies the content of progress.json. */
   readonly progress: (found: unknown) => void;
   /** Returns the stages whose status has changed since the last call, as indexes. */
   readonly takeChanged: () => number[];
@@ -73,7 +73,7 @@ function createStages(plan: RunPlan | null): Stages {
     stages.push(stage);
     return stage;
   };
-  /** Lets those that read a stage know that it has ended. */
+  /** Counts an ended stage off for the stages that read it. Those that miss no other are ready. */
   const tellReaders = (stage: StageRecord): void => {
     if (stage.hasEnded) return;
     stage.hasEnded = true;
@@ -154,7 +154,7 @@ export function createRecord(plan: RunPlan | null): RunRecord {
     apply(event) {
       const at = timeOf(event['time']);
       record.heard = at ?? record.heard;
-      // A run that another process goes on with names that process.
+      // A run that another process resumes names that process.
       if (typeof event['owner'] === 'string') record.process = processOf(event);
       const { event: name } = event;
       switch (typeof name === 'string' ? name : '') {

@@ -54,7 +54,7 @@ export function createResultsReader(
   };
 }
 
-/** Returns the names of the metrics: those that the report names first, in its order. */
+/** Returns the names of the metrics: first those that the report shows, in its order. */
 function columnsOf(found: readonly Metrics[]): string[] {
   const names = new Set<string>();
   for (const values of found)

@@ -1,4 +1,4 @@
-/** Gives each browser what it asks for, from one reader of each run and of each stage. */
+/** Serves all browsers from one reader for each run and one for each stage. */
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Follower } from './follower.ts';
@@ -41,7 +41,7 @@ export interface RoomsOptions {
   readonly lookMs?: number;
 }
 
-/** The names of the readers of a run's own log and, before its id, of a stage. */
+/** The name of the reader of a run's own log, and the prefix of those of stages, before the id. */
 const RUN_LOG = 'run',
   STAGE = 'stage ';
 

@@ -10,22 +10,22 @@ import type { RunLine, RunList } from './wire.ts';
 
 /** The number of runs that are listed. */
 const LISTED = 50;
-/** A run of another machine that was silent for so long is no longer followed. */
+/** A run of another machine that has been silent for this long is no longer followed. */
 const SILENT_MS = 24 * 3600 * 1000;
-/** The time between two looks for new runs without a notice, in milliseconds. */
+/** The time between two looks for new runs without a notification, in milliseconds. */
 const LOOK_MS = 5000;
 
 /** The names that a run may have. */
 export const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
 export interface RunLister {
-  /** Calls `listener` with the list, then whenever it changes. Returns what ends it. */
+  /** Calls `listener` with the list, then whenever it changes. Returns a function that stops it. */
   listen(listener: (list: RunList) => void): () => void;
   close(): void;
 }
 
 interface Listed {
-  /** Names the content of the journal: its size and its time. */
+  /** Identifies the content of the journal by its size and its time. */
   readonly version: string;
   readonly line: RunLine;
   /** Held while the run goes on; null afterwards. */
@@ -47,7 +47,7 @@ interface Lines {
  */
 function createLines(followers: Shared<Follower>, onChange: () => void): Lines {
   const listed = new Map<string, Listed>();
-  /** Gives up following a run. Its line stays. */
+  /** Stops following a run, and keeps its line. */
   const rest = (id: string): void => {
     const entry = listed.get(id);
     if (entry === undefined) return;
@@ -82,7 +82,7 @@ function createLines(followers: Shared<Follower>, onChange: () => void): Lines {
   };
 }
 
-/** Names what a journal holds; null if there is none. */
+/** Returns the version of a run's journal; null if there is no journal. */
 async function versionOf(runs: string, id: string): Promise<string | null> {
   if (!(await isFolderInside(runs, id))) return null;
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);

@@ -1,4 +1,4 @@
-/** Makes the page's script: `browser/` in one file, without a map. */
+/** Makes the page's script: `browser/` in one file, without a source map. */
 import path from 'node:path';
 import { projectDir } from '../registry/build.ts';
 

@@ -1,4 +1,4 @@
-/** A curve that grows without end, kept in few points. */
+/** A curve of any length, kept in few points. */
 import type { Curve } from './wire.ts';
 
 export interface Series {
@@ -9,7 +9,7 @@ export interface Series {
 /** @param most the most points that are kept, at least 2; beyond it every second one is dropped */
 export function createSeries(most = 400): Series {
   let points: [step: number, value: number][] = [],
-    /** One in so many points is kept. */
+    /** One point in this many is kept. */
     stride = 1,
     seen = 0,
     last: [step: number, value: number] | null = null;
@@ -17,7 +17,7 @@ export function createSeries(most = 400): Series {
     add(step, value) {
       if (!Number.isFinite(step) || !Number.isFinite(value)) return;
       if (last !== null && step <= last[0]) {
-        // The training began again, or went on from a state that it had saved.
+        // The training began again, or resumed from a saved state.
         points = points.filter(([at]) => at < step);
         seen = points.length * stride;
       }

@@ -1,4 +1,4 @@
-/** The server of `dosimeter serve`: it shows runs to browsers on this machine, and changes none. */
+/** The server of `dosimeter serve`: it shows runs to browsers on this machine, read-only. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -23,15 +23,15 @@ export interface ServeOptions {
   readonly port?: number;
   /** Whether to listen on `::1` instead of `127.0.0.1`. */
   readonly ipv6?: boolean;
-  /** Told of errors that are not a request's fault. */
+  /** Called with errors that are not a request's fault. */
   readonly onFault: (error: unknown) => void;
-  /** The time between two looks at files without a notice of the system, in milliseconds. */
+  /** The time between two looks at files without a notification, in milliseconds. */
   readonly lookMs?: number;
 }
 
 export interface Serving {
   readonly port: number;
-  /** The address with the token, in the part that browsers send to nobody. */
+  /** The address with the token in its fragment, which browsers send to no server. */
   readonly url: string;
   close(): Promise<void>;
 }
@@ -84,7 +84,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       void route(rooms, url, request, response).catch((error: unknown) => {
         onFault(error);
         if (response.headersSent) response.destroy();
-        else answer(request, response, 500, TEXT, 'This went wrong; the terminal says more.');
+        else answer(request, response, 500, TEXT, 'The server failed; the terminal shows why.');
       });
   });
   const shown = ipv6 ? '[::1]' : host;
@@ -165,7 +165,7 @@ function partsOf(
   }
 }
 
-/** Answers what has passed the rules of access and is not a file of the page. */
+/** Answers a request that is allowed and is not for a file of the page. */
 async function route(
   rooms: Rooms,
   url: string,

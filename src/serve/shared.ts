@@ -1,21 +1,21 @@
-/** Things that several browsers look at and that are open once: kept while anyone holds them. */
+/** Readers that several browsers share: each is opened once, and kept while anyone holds it. */
 
 export interface Held<T> {
   readonly value: T;
-  /** Gives it up. A second call does nothing. */
+  /** Releases the value. A second call does nothing. */
   readonly release: () => void;
 }
 
 export interface Shared<T> {
-  /** Returns what is open under this name, or opens it. */
+  /** Returns the open value of this name, or opens it. */
   hold(name: string): Held<T>;
   close(): void;
 }
 
 /**
- * @param open opens what has this name
- * @param idleMs how long it stays open after the last has given it up, since a page that is loaded
- *   again comes back for it
+ * @param open opens the value of this name
+ * @param idleMs how long a value stays open after its last holder has released it, since a page that
+ *   is loaded again comes back for it
  */
 export function createShared<T extends { close(): void }>(
   open: (name: string) => T,

@@ -1,4 +1,4 @@
-/** Follows one stage of a run, or the run's own log, for those who look at it. */
+/** Follows one stage of a run, or the run's own log. */
 import path from 'node:path';
 import type { StreamEvent } from './backlog.ts';
 import type { Follower } from './follower.ts';
@@ -12,11 +12,11 @@ import type { LogText, StageDetail, StageLinks } from './wire.ts';
 
 const LOG_BYTES = 16 * 2 ** 20,
   LINE_BYTES = 256 * 1024;
-/** The most stages that are listed as read by a stage, or as reading it. */
+/** How many stages are listed at most as inputs of a stage, or as its readers. */
 const MOST_LINKS = 20;
 
 export interface StageFollower {
-  /** Calls `listener` with what there is, then with what is added. Returns what ends it. */
+  /** Calls `listener` with what there is, then with additions. Returns a function that stops it. */
   listen(listener: (event: Omit<StreamEvent, 'id'>) => void): Promise<() => void>;
   close(): void;
 }
@@ -49,7 +49,7 @@ export function followStage(options: StageFollowOptions): StageFollower {
   const recordOf = (): StageRecord | null =>
     stage === null ? null : (follower.record.stages[follower.record.indexOf(stage) ?? -1] ?? null);
   let detail = '';
-  /** What the store has of the stage, read once for each key. */
+  /** The curves and metrics of the stage in the store, read once for each key. */
   let stored: { readonly key: string; readonly curves: Curves; readonly metrics: Metrics } | null =
     null;
   type Metrics = StageDetail['metrics'];
@@ -94,7 +94,7 @@ export function followStage(options: StageFollowOptions): StageFollower {
       send('detail', detail);
     },
   });
-  // The journal may say more of the stage than its log does.
+  // The journal changes too, and its events are part of the details.
   const end = follower.listen(null, () => void watching.look());
   return {
     async listen(listener) {

@@ -1,11 +1,11 @@
-/** The stages of a run as they are at first: those of its plan, and those that only events name. */
+/** The stages of a run in their first state: those of its plan, and those that only events name. */
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../log/run-plan.ts';
 import type { StageState } from './wire.ts';
 
-/** The most stages of a run that are followed. */
+/** How many stages of a run are followed at most. */
 export const MOST_STAGES = 100_000;
-/** The most characters of a name, and of any other text, that are kept. */
+/** How many characters of a name, and of any other text, are kept at most. */
 export const LONGEST_NAME = 300,
   LONGEST_TEXT = 4000;
 
@@ -18,10 +18,10 @@ export interface StageRecord {
   readonly goal: boolean;
   readonly inputs: readonly number[];
   readonly readers: number[];
-  /** How many stages that it reads have not ended. */
+  /** How many of the stages that it reads have not ended. */
   missing: number;
   state: StageState;
-  /** Whether it has ended before, which its readers then know. */
+  /** Whether it has ended once, so that its readers no longer count it as missing. */
   hasEnded: boolean;
   since: number | null;
   seconds: number | null;
@@ -33,7 +33,7 @@ export interface StageRecord {
     readonly hint: string | null;
     readonly internal: boolean;
   } | null;
-  /** The id of the failed stage that it waits for in vain. */
+  /** The id of the failed stage that blocks it. */
   by: string | null;
   /** The seconds that it was expected to take before the run; null if unknown. */
   readonly expected: number | null;
@@ -107,7 +107,7 @@ export function plannedStages(plan: RunPlan): StageRecord[] {
   return stages;
 }
 
-/** A stage that only the journal names. Its label is made of its cell, as far as that is short. */
+/** Returns a stage that only the journal names. Its label shows its cell, cut to a length. */
 export function unplannedStage(id: string, { kind, cell, seed }: JsonObject): StageRecord {
   const name = textOf(kind) ?? id.replace(/-[0-9a-f]+$/, '');
   const axes =

@@ -12,7 +12,7 @@ const METRICS_BYTES = 2 ** 20,
 
 export type Metrics = ReadonlyMap<string, number>;
 
-/** Returns the path of a file of an entry, or null if the key is none. */
+/** Returns the path of a file of an entry, or null if the key is malformed. */
 const fileOf = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
@@ -29,7 +29,7 @@ export async function readMetrics(store: string, key: string): Promise<Metrics> 
   );
 }
 
-/** Returns the curves of a finished training: its losses, and its evaluations on the way. */
+/** Returns the curves of a finished training: its losses, and the evaluations during it. */
 export async function readCurves(store: string, key: string): Promise<Curves> {
   const curves = createCurves();
   await eachLine(fileOf(store, key, 'history.jsonl'), ({ step, loss, penalty }) => {

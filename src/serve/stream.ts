@@ -8,11 +8,11 @@ export interface Stream {
   onEnd(end: () => void): void;
 }
 
-/** How often something is sent at least, so that both sides notice a broken connection. */
+/** The longest time between two messages, so that both sides notice a broken connection. */
 const BEAT_MS = 15_000;
 /**
- * How many bytes may wait for a listener that is slow, beyond the event that is being sent, and for
- * how long. A listener that is dropped comes back and goes on where it was.
+ * How many bytes may wait for a slow listener, besides the event that is being sent, and for how
+ * long. A listener that is dropped reconnects and resumes where it was.
  */
 const MOST_BYTES = 8 * 2 ** 20,
   SLOW_MS = 30_000;

@@ -1,4 +1,4 @@
-/** The page's style sheet: the report's, so that both look alike, and what only this page has. */
+/** The page's style sheet: that of the report, and the rules that only this page needs. */
 import { style as reportStyle } from '../report/html/style.ts';
 
 const own = `

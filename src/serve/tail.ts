@@ -11,12 +11,12 @@ export interface TailOptions {
   readonly file: Inside;
   /** Called with each whole line, without its line break. */
   readonly onLine: (line: string) => void;
-  /** Called before the first line if the file was replaced or cut: it is read again from there. */
+  /** Called if the file was replaced or cut short, before it is read again from its start. */
   readonly onRestart: () => void;
-  /** Called for each line that is longer than `longest` bytes. It is passed over. */
+  /** Called for each line that is left out because it is longer than `longest` bytes. */
   readonly onLong?: () => void;
   readonly longest: number;
-  /** Of a larger file only this many of the last bytes are read. */
+  /** Only this many of the last bytes of a larger file are read. */
   readonly most?: number;
   /** Called if the beginning of the file is left out. */
   readonly onCut?: () => void;
@@ -38,7 +38,7 @@ export function openTail({
     offset = 0,
     /** The beginning of a line whose end has not been read. */
     rest: Buffer = Buffer.alloc(0),
-    /** Whether the bytes up to the next line break belong to a line that is passed over. */
+    /** Whether the bytes up to the next line break belong to a line that is left out. */
     passing = false;
   const restart = (size: number): void => {
     const from = most === undefined ? 0 : Math.max(0, size - most);

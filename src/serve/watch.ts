@@ -1,24 +1,24 @@
 /**
- * Calls a reader when files of a folder change. The system's notices are used where there are any;
- * a slow look besides covers network file systems, which give none for changes on other hosts.
+ * Calls a reader when files of a folder change. The system's notifications are used where there are
+ * any. A slow poll as well covers network file systems, which send none for changes on other hosts.
  */
 import type { FSWatcher } from 'node:fs';
 import { watch } from 'node:fs';
 
 export interface Watching {
-  /** Reads once more. Resolves when all that was there at the call has been read. */
+  /** Reads once more. Resolves when everything that was there at the call has been read. */
   readonly look: () => Promise<void>;
   close(): void;
 }
 
 export interface WatchOptions {
   readonly dirs: readonly string[];
-  /** Never called while it runs. */
+  /** Calls never overlap. */
   readonly read: () => Promise<void>;
   readonly onFault: (error: unknown) => void;
-  /** The least time between two reads, in milliseconds. */
+  /** The shortest time between two reads, in milliseconds. */
   readonly leastMs?: number;
-  /** The time between two looks without a notice, in milliseconds. */
+  /** The time between two reads without a notification, in milliseconds. */
   readonly lookMs?: number;
 }
 
@@ -67,11 +67,11 @@ export function watchFolders({
   };
 }
 
-/** Returns null where the system gives no notices: it has too many watchers, or no such folder. */
+/** Returns null if the system can't watch the folder: it has too many watchers, or no such folder. */
 function noticesOf(dir: string, onNotice: () => void): FSWatcher | null {
   try {
     const watcher = watch(dir, { persistent: false }, onNotice);
-    watcher.on('error', () => watcher.close()); // the slow look goes on
+    watcher.on('error', () => watcher.close()); // the slow poll goes on
     return watcher;
   } catch {
     return null;

@@ -1,8 +1,8 @@
 /** What the server sends to the page, as JSON. Times are milliseconds since 1970. */
 
 /**
- * The states of a stage. `ready`: all that it reads is there, and it waits for its turn. `stopped`:
- * it was running when the run ended.
+ * The states of a stage. `ready`: its inputs are there, and it waits for its turn. `stopped`: it was
+ * running when the run ended.
  */
 export const STAGE_STATES = [
   'running',
@@ -17,12 +17,12 @@ export const STAGE_STATES = [
 ] as const;
 export type StageState = (typeof STAGE_STATES)[number];
 
-/** `unknown`: it has not ended, and only another machine can tell whether it is alive. */
+/** `unknown`: it has not ended, and only another machine can tell whether it still runs. */
 export type RunState = 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'unknown';
 
 export type Counts = { readonly [State in StageState]?: number };
 
-/** What is known of a run as a whole. */
+/** What is known about a run as a whole. */
 export interface RunFacts {
   readonly id: string;
   readonly state: RunState;
@@ -51,7 +51,7 @@ export interface RunFacts {
 /** The stages of one kind: a box of the graph. */
 export interface Group {
   readonly name: string;
-  /** The number of arrows on the longest way to it. */
+  /** Its column in the drawing, from 0. */
   readonly level: number;
   /** The box's centre, in pixels. */
   readonly x: number;
@@ -68,7 +68,7 @@ export interface Graph {
   readonly box: { readonly width: number; readonly height: number };
 }
 
-/** What changes of a stage. A field is absent where there is nothing to say. */
+/** The part of a stage that changes. A field is absent if its value is not known. */
 export interface StageStatus {
   readonly state: StageState;
   /** When its last attempt began. */
@@ -85,17 +85,17 @@ export interface Stage extends StageStatus {
   readonly group: number;
 }
 
-/** Failures with one cause, or the stages that a failed stage blocks. */
+/** The failures that have one cause. */
 export interface Failure {
   readonly error: string;
   readonly hint: string | null;
-  /** Whether the program or a plugin is at fault, and not the spec. */
+  /** Whether the program or a plugin is at fault, rather than the spec. */
   readonly internal: boolean;
-  /** The number of stages that failed so. */
+  /** The number of stages that failed with this cause. */
   readonly count: number;
-  /** The first of them, as indexes. */
+  /** The indexes of the first of them. */
   readonly stages: readonly number[];
-  /** The number of stages that wait for them in vain. */
+  /** The number of stages that they block. */
   readonly blocked: number;
 }
 
@@ -104,7 +104,7 @@ export interface Note {
   readonly text: string;
 }
 
-/** What is sent whole whenever any of it changes. */
+/** The parts of a run that are sent whole when they change. */
 export interface Overview {
   readonly facts: RunFacts;
   readonly failures: readonly Failure[];
@@ -152,24 +152,25 @@ export interface StageDetail {
   readonly attempts: number;
   readonly key: string | null;
   readonly failure: Omit<Failure, 'count' | 'stages' | 'blocked'> | null;
-  /** The failed stage that it waits for in vain. */
+  /** The id of the failed stage that blocks it. */
   readonly blockedBy: string | null;
-  /** The first stages that it reads, and that read it, as indexes; and how many there are. */
+  /** The stages that it reads, and those that read it. */
   readonly reads: StageLinks;
   readonly readBy: StageLinks;
   readonly metrics: readonly (readonly [name: string, value: number])[];
   readonly curves: readonly Curve[];
 }
 
+/** The indexes of the first of some stages, and how many there are. */
 export interface StageLinks {
   readonly stages: readonly number[];
   readonly count: number;
 }
 
-/** An event `log`: text that follows what was sent before, or replaces it. */
+/** An event `log`: text that follows the text sent before, or replaces it. */
 export interface LogText {
   readonly text: string;
-  /** Whether this begins the log anew. */
+  /** Whether this replaces the text sent before. */
   readonly anew: boolean;
   /** Whether earlier text was left out. */
   readonly cut: boolean;

@@ -52,7 +52,7 @@ export async function peersPython(project, env = process.env) {
   if (base === null)
     throw new Error(
       'no Python was found: install Python 3 with its venv module, ' +
-        'or name one by DOSIMETER_PEERS_PYTHON',
+        'or name one with DOSIMETER_PEERS_PYTHON',
     );
   mkdirSync(dirname(dir), { recursive: true });
   rmSync(dir, { recursive: true, force: true });

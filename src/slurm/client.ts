@@ -26,9 +26,9 @@ export interface Called {
 
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
-  /** There is no room for it now: a limit on the jobs that one may have submitted. */
+  /** A limit on the number of submitted jobs leaves no room for it at present. */
   | { readonly type: 'full'; readonly words: string }
-  /** It may have been submitted: look for its name. */
+  /** It may have been submitted: its name in the queue tells. */
   | { readonly type: 'uncertain'; readonly words: string }
   | { readonly type: 'refused'; readonly words: string };
 
@@ -43,16 +43,16 @@ export interface SlurmClient {
   accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null>;
   /** Cancels jobs of this name: all, or those of these ids that also have the name. */
   cancel(name: string, ids?: readonly string[]): Promise<boolean>;
-  /** The site's MaxArraySize, or null if it can't be found out. */
+  /** Returns the site's MaxArraySize, or null if the query failed. */
   arraySize(): Promise<number | null>;
 }
 
-/** The most that is read of what a command prints: 100,000 jobs and more. */
+/** How much of a command's output is read: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
 /**
- * Returns the environment of Slurm's commands. A coordinator that is itself a job has variables of
- * that job, which sbatch would take for options.
+ * Returns the environment of Slurm's commands. It leaves out the variables of the job that the
+ * coordinator may itself be, which sbatch would take for options.
  */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
@@ -157,7 +157,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
   };
 }
 
-/** Whether every line has the form that was asked for. Nonsense is a failed query, not an empty one. */
+/** Whether every line has the requested form. Malformed output counts as a failed query. */
 const isSensible = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 

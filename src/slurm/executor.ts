@@ -38,7 +38,7 @@ class SlurmExecutor implements Executor {
   readonly #localQueue: PQueue;
   readonly #excluded: Set<string>;
   #queued: Work[] = [];
-  /** Keys of stages that were handed on; their folders go once the store has their files. */
+  /** Keys of stages whose results were handed on. Their folders go once the store has the files. */
   readonly #done = new Set<string>();
   readonly #submissions = new Set<string>();
   /** Submissions that are kept for their logs. */
@@ -225,7 +225,7 @@ class SlurmExecutor implements Executor {
     try {
       await this.#submitQueued();
       await this.#tracker.poll();
-      // What is to be submitted again goes in this turn.
+      // Work that the poll put back is submitted in the same turn.
       await this.#submitQueued();
     } catch (error) {
       this.#failAll(error as Error);
@@ -246,7 +246,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** Whether a submission may find room: the last one did, or a job has ended since, or time. */
+  /** Whether a submission may find room: the last one did, a job has ended, or time has passed. */
   #hasRoom(): boolean {
     const full = this.#full;
     if (full !== null && this.#tracker.size >= full.inFlight && performance.now() < full.until)
@@ -306,7 +306,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** The spool can't be used: no job can be submitted or read. */
+  /** Fails all work: the spool can't be used, so no job can be submitted or read. */
   #failAll(error: Error): void {
     this.context.log(error.stack ?? error.message);
     const works = [...this.#queued.splice(0), ...this.#tracker.works];
@@ -333,7 +333,7 @@ class SlurmExecutor implements Executor {
     this.#tidy();
   }
 
-  /** Removes what the store has taken, and the submissions of which nothing is left. */
+  /** Removes the stages that the store has taken, and submissions that nothing needs any more. */
   #tidy(): void {
     const busy = new Set(this.#kept);
     for (const { task } of this.#tracker.works) if (task) busy.add(task.claim.submission);

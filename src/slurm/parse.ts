@@ -5,7 +5,7 @@ export interface Row {
   /** `123` or `123_4`. */
   readonly id: string;
   readonly name: string;
-  /** The index in the array; 0 for a job that is none. */
+  /** The index in the array; 0 for a job outside an array. */
   readonly index: number;
   /** Slurm's state, such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
   readonly state: string;
@@ -15,7 +15,7 @@ export interface Row {
   readonly nodes: string;
 }
 
-/** The fields of squeue that `parseQueue` reads. A name is ours and has none of the separators. */
+/** The fields of squeue that `parseQueue` reads. Our names of jobs do not contain the separator. */
 export const QUEUE_FORMAT = '%i|%F|%K|%T|%j|%N|%r';
 
 const STATE = /^[A-Z][A-Z_]*$/;
@@ -63,8 +63,8 @@ export function parseArraySize(text: string): number | null {
 }
 
 /**
- * How far a job is. `cut` means that it was ended from outside and may go on elsewhere, `unknown`
- * that Slurm's word is not known to us, which counts as active.
+ * What the state of a job means. `cut`: it was ended from outside, and may go on elsewhere.
+ * `unknown`: the state is not in the table below, and counts as active.
  */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory' | 'unknown';
 
@@ -100,10 +100,10 @@ const PHASES: Readonly<Record<string, Phase>> = {
 export const phaseOf = (state: string): Phase =>
   Object.hasOwn(PHASES, state) ? (PHASES[state] ?? 'unknown') : 'unknown';
 
-/** What a refusal of sbatch means: that there is no room now, that it may have gone through, … */
+/** What an error of sbatch means: no room at present, possibly submitted, or refused. */
 export type Refusal = 'full' | 'uncertain' | 'refused';
 
-/** Limits on the number of jobs, which pass. Slurm names the limit before it says why it refuses. */
+/** Limits on the number of jobs, which are temporary. Slurm names the limit in its message. */
 const FULL = /MaxSubmitJob|MaxSubmitPU|MaxJobCount|temporarily unable to accept job/i;
 const UNCERTAIN =
   /timed out|Unable to contact slurm controller|Unable to establish control|Zero Bytes were transmitted|Communication connection failure|Connection refused|Transport endpoint|Resource temporarily unavailable|Protocol authentication error|Socket/i;

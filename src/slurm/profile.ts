@@ -1,4 +1,4 @@
-/** The site profile: what a Slurm cluster is to be asked for, beside the spec or in a user's config. */
+/** The site profile: what to ask a Slurm cluster for, from beside the spec or the user's config. */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

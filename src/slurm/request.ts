@@ -18,7 +18,7 @@ export interface Load {
   readonly demand: Demand;
 }
 
-/** Time limits are rounded up to one of these, so that jobs that are nearly alike share an array. */
+/** Time limits are rounded up to one of these, so that similar jobs share an array. */
 const STEPS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1080, 1440].map(
   (minutes) => minutes * 60,
 );
@@ -27,7 +27,7 @@ const DAY = 86_400;
 /** Memory is rounded up to a multiple of this many MB. */
 const MEMORY_STEP = 256;
 
-/** Starting the program and loading the model take time beyond what stages are recorded with. */
+/** The time to start the program and load the model, which recorded durations leave out. */
 const START_SECONDS = 120;
 
 const roundedUp = (value: number, step: number): number => Math.ceil(value / step) * step;

@@ -41,7 +41,7 @@ fi
 exit "$code"
 `;
 
-/** Where and as what a submission is submitted. */
+/** The name, the paths and the command of a submission. */
 export interface Submitting {
   /** Its unique name. */
   readonly name: string;
@@ -81,7 +81,7 @@ export function sbatchArguments(
     '--requeue',
     '--open-mode=append',
     // The script opens its own log. With --output, a job whose log folder is gone would fail
-    // without a word.
+    // without a message.
     '--output=/dev/null',
     `--chdir=${cwd}`,
     ...(request.gpus > 0 ? [`--gres=${gres}:${request.gpus}`] : []),

@@ -1,5 +1,5 @@
 /**
- * The files by which a coordinator, its jobs and a later coordinator know of each other.
+ * The files through which a coordinator, its jobs and a later coordinator communicate.
  *
  *     stages/KEY/claim.json         the task that a stage was given to, written before sbatch
  *     stages/KEY/result.json        how it ended, written by the task; this is the authority
@@ -9,7 +9,7 @@
  *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
  *     leases/                       the leases of tasks
  *
- * Nothing here is locked, and no time of a file is compared.
+ * It takes no locks and compares no file times, which network file systems get wrong.
  */
 import {
   appendFileSync,
@@ -69,7 +69,7 @@ function textOr(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch {
-    return null; // not there yet, or unreadable: both may pass
+    return null; // not there yet, or unreadable: both may be temporary
   }
 }
 
@@ -90,7 +90,7 @@ function replace(file: string, value: unknown): void {
   renameSync(draft, file);
 }
 
-/** Opening a folder makes a network file system look at it anew. */
+/** Lists a folder, which makes a network file system refresh its cached entries. */
 function namesIn(dir: string): readonly string[] {
   try {
     return readdirSync(dir);
@@ -128,7 +128,7 @@ export class Spool {
 
   /**
    * Returns the result of a stage, or null if there is none yet. A result whose files are gone, as
-   * after their publication, is none.
+   * after their publication, counts as none.
    */
   result(key: string): JobResult | null {
     const dir = this.stageDir(key);
@@ -218,7 +218,7 @@ export class Spool {
     return { node, why };
   }
 
-  /** Whether the task was asked to stop before its time limit. Its program may not have heard it. */
+  /** Whether the task was asked to stop before its time limit. The signal may have come too late. */
   wasSignalled({ submission, task }: Claim): boolean {
     return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
   }
@@ -269,7 +269,7 @@ function areThere(
 ): boolean {
   return files.every((file) => {
     try {
-      const handle = openSync(path.join(dir, file.path), 'r'); // a stat may be an old one
+      const handle = openSync(path.join(dir, file.path), 'r'); // a stat may be cached
       try {
         return fstatSync(handle).size === file.size;
       } finally {
@@ -281,14 +281,14 @@ function areThere(
   });
 }
 
-/** Reads what is appended to a file, from where it stopped the last time. */
+/** Reads what is appended to a file, from where the last call stopped. */
 export class Tail {
   #at = 0;
   #rest = Buffer.alloc(0);
 
   constructor(readonly file: string) {}
 
-  /** Returns the whole lines that are new, without their ends. */
+  /** Returns the new complete lines, without line breaks. */
   lines(): readonly string[] {
     let text: Buffer;
     try {
@@ -316,7 +316,7 @@ const RUN_RECORD = 'slurm.jsonl';
 
 export interface Recorded {
   readonly name: string;
-  /** Slurm's id; null if sbatch did not say it. */
+  /** Slurm's id; null if sbatch did not print it. */
   readonly id: string | null;
   /** How many jobs it has; null for one that an earlier run had submitted. */
   readonly tasks: number | null;

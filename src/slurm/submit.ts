@@ -1,4 +1,4 @@
-/** Submits work: alike jobs as one array, each written down before sbatch is called. */
+/** Submits work: jobs with equal requests as one array, recorded before sbatch is called. */
 import { randomBytes } from 'node:crypto';
 import type { SlurmClient, Submitted } from './client.ts';
 import type { Profile } from './profile.ts';
@@ -57,7 +57,7 @@ export async function arrayLimit({
   return Math.max(1, Math.min(site, profile.maxArray ?? site));
 }
 
-/** The kind as it may be a part of a job's name. */
+/** Returns the kind in the characters that a job's name may have. */
 const slug = (kind: string): string =>
   kind
     .toLowerCase()
@@ -72,7 +72,7 @@ export type Outcome = Submitted & { readonly name: string };
 /**
  * Submits a batch as one job or array. The intent and the claims of all its stages are on the disk
  * before sbatch is called, so that a later coordinator finds the jobs even if this one dies now.
- * Unless it went through or may have, nothing of it stays.
+ * They are removed if it certainly was not submitted.
  */
 export async function submitBatch(
   { request, works }: Batch,

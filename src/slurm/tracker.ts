@@ -1,5 +1,5 @@
 /**
- * Follows the jobs in flight. A stage has ended when its result file says so; Slurm's word only
+ * Follows the jobs in flight. A stage has ended when its result file says so; Slurm's state only
  * tells why there is none, and whether to wait for one. Each poll makes one query for all jobs.
  */
 import type { JobResult } from '../api.ts';
@@ -25,11 +25,11 @@ export interface TrackerOptions {
   readonly now?: () => number;
 }
 
-/** How many queries in a row must show a job ended, or not at all, before that counts. */
+/** How many queries in a row must show a job as ended, or not show it, before that counts. */
 const SURE = 2;
 /**
- * How long a job must be missing from the queue before it counts as lost. A call of sbatch that was
- * given up may still be under way for some seconds.
+ * How long a job must be missing from the queue before it counts as lost. A call of sbatch that
+ * timed out may still take effect some seconds later.
  */
 const LOST_MS = 12_000;
 /** How long sacct may call a job active that the queue does not show: its record lags behind. */
@@ -37,7 +37,7 @@ const STALE_MS = 60_000;
 /** The longest time between two queries while they fail, as a multiple of the usual time. */
 const MOST_BACKOFF = 16;
 
-/** `Reason`s of waiting that do not pass by themselves. */
+/** Slurm's reasons for waiting that do not pass by themselves. */
 const HELD =
   /launch failed|requeued held|JobHeld|BadConstraints|ReqNodeNotAvail|InvalidAccount|InvalidQOS|PartitionDown|PartitionInactive|PartitionNodeLimit|PartitionTimeLimit|DependencyNeverSatisfied|user env retrieval/i;
 
@@ -173,8 +173,8 @@ export class Tracker {
   }
 
   /**
-   * Decides about the stages of a task that has ended by Slurm's word and left them without a
-   * result.
+   * Decides what becomes of the stages without a result, of a task that has ended according to
+   * Slurm.
    * @param row null if Slurm does not know the job any more
    */
   #conclude(work: Work, task: Task, row: Row | null): void {
@@ -241,15 +241,15 @@ export class Tracker {
       this.#settle(work, member, { type: 'fault', message, hint, cutOff: true });
   }
 
-  /** @param why empty if the job may never have been submitted, which needs no word */
+  /** @param why empty if the job may never have been submitted: then there is no note */
   #resubmit(work: Work, why: string): void {
     const { profile, spool, client, note, again } = this.#options;
     const task = taskOf(work);
     if (work.tries >= profile.maxRequeues) {
       this.#fail(
         work,
-        `it was submitted ${work.tries + 1} times, and had no result each time` +
-          (why === '' ? '' : `; at last: ${why}`),
+        `it was submitted ${work.tries + 1} times without a result` +
+          (why === '' ? '' : `; the last time, ${why}`),
         `what it printed: ${spool.logFile(task.claim)}`,
       );
       return;
@@ -270,8 +270,8 @@ function taskOf({ task }: Work): Task {
 }
 
 /**
- * Rows by `NAME/INDEX`. If sbatch submitted a job twice, the one that is active counts. An id alone
- * means nothing: a controller that has lost its state gives it to another job.
+ * Returns rows by `NAME/INDEX`. If sbatch submitted a job twice, the active one counts. Ids are not
+ * compared: a controller that has lost its state gives them to other jobs.
  */
 function byTask(rows: readonly Row[]): ReadonlyMap<string, Row> {
   const found = new Map<string, Row>();

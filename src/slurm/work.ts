@@ -1,4 +1,4 @@
-/** A job of Slurm from the coordinator's side: the stages in it, and what is known of it. */
+/** A Slurm job as the coordinator sees it: the stages in it, and what is known about it. */
 import type { JobResult, PackedJob, TaskEvent } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
 import type { Load } from './request.ts';
@@ -19,11 +19,11 @@ export interface Work {
   tries: number;
   /** How often its time limit is to be doubled. */
   longer: number;
-  /** The task that it is; null while it waits to be submitted. */
+  /** Its submitted task; null while it waits to be submitted. */
   task: Task | null;
 }
 
-/** What is known of a task that was submitted, or may have been. */
+/** What is known about a task that was submitted, or may have been. */
 export interface Task {
   readonly claim: Claim;
   /** Slurm's id of the whole submission; null until it is known. */
@@ -39,7 +39,7 @@ export interface Task {
   missedSince: number;
   /** The reason for waiting that the user has been told. */
   toldReason: string;
-  /** Results that say that the process was killed: they wait for Slurm's word on why. */
+  /** Results that say that the process was killed: they wait until Slurm says why. */
   readonly killed: Map<Member, JobResult>;
   readonly relay: Relay;
 }
@@ -76,7 +76,7 @@ export function newTask(
   };
 }
 
-/** Passes on what a task prints and logs to its stages. */
+/** Passes on to the stages what their task prints and logs. */
 export class Relay {
   constructor(
     readonly output: Tail,
@@ -84,7 +84,7 @@ export class Relay {
     readonly keys: readonly string[],
   ) {}
 
-  /** Whether the task said at last that it was stopped before its end. */
+  /** Whether the task's last event says that it was stopped before its end. */
   interrupted = false;
 
   pass(members: ReadonlySet<Member>): void {
@@ -112,7 +112,7 @@ function eventOf(line: string): TaskEvent | null {
   try {
     value = JSON.parse(line);
   } catch {
-    return null; // torn by a kill
+    return null; // cut short when the task was killed
   }
   if (!isRecord(value)) return null;
   if (value['begun'] === true) return { begun: true };

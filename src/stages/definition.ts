@@ -2,7 +2,7 @@
  * What the definitions of several stages share. Planning loads this file, so it must not import
  * numerics.
  */
-import type { Cell, StageDefinition } from '../api.ts';
+import { type Cell, type StageDefinition, UserFault } from '../api.ts';
 
 /** Returns the cell of a stage of scope `cell`. Throws unless there is exactly one. */
 export function onlyCell(cells: readonly Cell[]): Cell {
@@ -31,3 +31,16 @@ export const modelUses = (
 
 /** A folder that a spec names by its path alone (`init_from`), as a source URI. */
 export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);
+
+/**
+ * Throws a `UserFault` if the cell has a regression head, of whose one number a stage measures
+ * nothing.
+ */
+export function refuseRegression({ head }: Cell, stage: string): void {
+  if (head.type !== 'regression') return;
+  throw new UserFault(
+    `${stage} measures class logits or the log probability of answers, and head.type is regression`,
+    `Leave ${stage} out of stages.`,
+    ['stages'],
+  );
+}

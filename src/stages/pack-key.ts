@@ -21,6 +21,7 @@ const PACKED_TRAIN = [
   'warmup',
   'shuffle',
   'dropout',
+  'precision',
 ];
 const PACKED_ADAPTER = [
   'type',
@@ -58,7 +59,7 @@ const onlyHas = (object: JsonObject, known: readonly string[]): boolean =>
 /**
  * Returns a key that is equal for stages whose trainings can share a pack. Returns null for a
  * training that must run alone: one without LoRA or VeRA, with nothing to train, with dropout, with trained
- * biases, with a frozen A, or with any feature that packing does not support.
+ * biases, with a frozen A, with a regression head, or with any feature that packing does not support.
  * @param params the train stage's parameters
  * @param model identifies the model whose weights are frozen
  */
@@ -77,7 +78,9 @@ export function packKey(params: JsonObject, model: Json): string | null {
     adapter['freeze_a'] !== true;
   if (!isKnown || !isPlain) return null;
   if (train['steps'] === 0 || train['dropout'] !== 0) return null;
-  const { optimizer = null, beta1 = null, beta2 = null, epsilon = null } = train;
+  if ((params['head'] as JsonObject | undefined)?.['type'] === 'regression') return null;
+  const { optimizer = null, beta1 = null, beta2 = null, epsilon = null } = train,
+    { precision = 'float32' } = train;
   const { architecture = null, head = null, seed = null } = params;
   // Random weights differ from seed to seed.
   const drawnBy = params['init'] === 'random' ? seed : null;
@@ -93,6 +96,7 @@ export function packKey(params: JsonObject, model: Json): string | null {
     beta1,
     beta2,
     epsilon,
+    precision,
     ...(isVera ? [{ rank, drawn, targets, exclude, layers }] : []),
   ]);
 }

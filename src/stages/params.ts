@@ -36,8 +36,17 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
+  precision: 'float32',
   tensorboard: false,
 };
+
+/** Whether a training takes its matrix products in bfloat16. */
+const isBf16 = ({ steps, precision }: Cell['train']): boolean =>
+  steps !== 0 && precision === 'bf16';
+
+/** Whether the cell's training, or that of its base, takes its matrix products in bfloat16. */
+export const usesBf16 = ({ train, base }: Cell): boolean =>
+  isBf16(train) || (base !== undefined && isBf16(base.train));
 
 /**
  * Returns only the fields that the optimiser and the schedule read, because a field that is not

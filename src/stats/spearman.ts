@@ -1,4 +1,5 @@
 /** Spearman's rank correlation. Pure. */
+import { pearson } from './pearson.ts';
 
 /** Returns the rank of each value, from 1. Ties share their mean rank. */
 export function ranks(values: readonly number[]): number[] {
@@ -19,20 +20,6 @@ export function ranks(values: readonly number[]): number[] {
  * of one list are equal. Throws a RangeError if the lists differ in length.
  */
 export function spearman(a: readonly number[], b: readonly number[]): number | null {
-  if (a.length !== b.length)
-    throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
-  if (a.length < 3) return null;
-  const x = ranks(a),
-    y = ranks(b),
-    middle = (a.length + 1) / 2;
-  let product = 0,
-    ofX = 0,
-    ofY = 0;
-  x.forEach((rank, i) => {
-    const fromMiddle = y[i]! - middle;
-    product += (rank - middle) * fromMiddle;
-    ofX += (rank - middle) ** 2;
-    ofY += fromMiddle ** 2;
-  });
-  return ofX === 0 || ofY === 0 ? null : product / Math.sqrt(ofX * ofY);
+  const r = pearson(ranks(a), ranks(b));
+  return a.length < 3 ? null : r;
 }

@@ -29,7 +29,7 @@ export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void
     before = readSealed<Pin>(file, SHAPE);
   if (before !== null && before !== 'damaged' && before.value.of !== of)
     throw new UserFault(
-      `the pin "${name}" is of ${before.value.of}`,
+      `the pin "${name}" belongs to ${before.value.of}`,
       'give this one another name with --name',
     );
   writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });

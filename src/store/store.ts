@@ -206,7 +206,7 @@ class FolderStore implements Store {
       const { files } = publication;
       if (files.some((file) => file.path === MANIFEST_FILE))
         throw new UserFault(
-          `the stage wrote ${MANIFEST_FILE}, a name that is the store's own`,
+          `the stage wrote ${MANIFEST_FILE}, a name that the store reserves`,
           'write that file under another name',
         );
       const manifest: Manifest = {

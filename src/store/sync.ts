@@ -31,7 +31,7 @@ export interface GroupCommit {
 const syncWhole = async (root: string): Promise<boolean> =>
   process.platform === 'linux' &&
   (await new Promise<boolean>((resolve) => {
-    // It is told nothing and tells nothing: three pipes for each flush would take longer.
+    // Without pipes, because opening three of them for each flush would take longer.
     spawn('sync', ['-f', root], { stdio: 'ignore' })
       .once('error', () => resolve(false))
       .once('exit', (code) => resolve(code === 0));

@@ -10,6 +10,7 @@ import { differences } from '../../src/store/explain.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite<{ project: Project }>('computed by');
 test.before.each((context) => {
@@ -18,7 +19,7 @@ test.before.each((context) => {
 test.after.each(({ project }) => project.clean());
 
 const stageOf = (compute: boolean): PlannedStage =>
-  ({
+  standIn<PlannedStage>({
     kind: 'train',
     code: {},
     params: {},
@@ -30,7 +31,7 @@ const stageOf = (compute: boolean): PlannedStage =>
       define: () => ({ params: {}, inputs: {} }),
       run: () => Promise.resolve(),
     }),
-  }) as unknown as PlannedStage;
+  });
 
 test('another release or build of TensorFlow changes only the keys of what it computes', () => {
   const under = (computedBy: string, compute: boolean) =>
@@ -122,6 +123,55 @@ export default defineStage({
   assert.match(
     recorded('code', manifest.components.code['stages/square']),
     '"dosimeter/compute":"sha256:',
+  );
+});
+
+test('what a stage is computed in stands beside every number that depends on it', async ({
+  project,
+}) => {
+  project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
+  project.write('model/config.json', '{}');
+  project.write(
+    'spec.yaml',
+    `name: precision
+model: { source: "file:model" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+plugins: [./rough.mjs, ./reads.mjs, ./apart.mjs]
+stages: [rough, reads, apart]
+`,
+  );
+  const stage = (name: string, fields: string, inputs = ''): void => {
+    project.write(
+      `${name}.mjs`,
+      `import { writeFileSync } from 'node:fs';
+import { defineStage } from 'dosimeter';
+export default defineStage({
+  name: '${name}', summary: 'S.', scope: 'cell', ${fields},
+  define: ([cell]) => ({ params: {}, inputs: {${inputs}} }),
+  async run({ outDir }) { writeFileSync(outDir + '/metrics.json', '{"one":1}'); },
+});
+`,
+    );
+  };
+  stage('rough', "compute: true, precision: () => 'bf16'");
+  stage('reads', 'compute: false', "rough: { kind: 'rough', cell }");
+  stage('apart', 'compute: true, precision: () => null');
+  const options = ['spec.yaml', '--backend', 'cpu'];
+  await project.succeeds('run', ...options);
+  const { stdout, stderr } = await project.dosimeter('results', ...options, '--json');
+  const rows = JSON.parse(stdout) as { stage: string; precision?: string }[];
+  assert.equal(Object.fromEntries(rows.map(({ stage: kind, precision }) => [kind, precision])), {
+    rough: 'bf16',
+    reads: 'bf16',
+    apart: undefined,
+  });
+  assert.match(stderr, 'computed by cpu, float32 with products in bf16, on the CPU');
+  assert.match(stderr, 'computed by cpu, float32, on the CPU');
+  const csv = (await project.dosimeter('results', ...options, '--csv')).stdout.split('\r\n');
+  assert.match(csv[0] ?? '', /,stage,metric,value,precision$/);
+  assert.equal(
+    csv.slice(1).map((line) => line.split(',').slice(-4).join(' ').trim()),
+    ['rough one 1 bf16', 'reads one 1 bf16', 'apart one 1 float32'],
   );
 });
 

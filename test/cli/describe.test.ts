@@ -74,7 +74,11 @@ test('a field that does not exist gets a suggestion; --json prints JSON Schema',
 }) => {
   for (const [wrong, hint] of [
     ['trian', 'did you mean "train"?'],
-    ['limit', 'did you mean "data.train.limit", "data.validation.limit" or "data.clean.limit"?'],
+    [
+      'limit',
+      'did you mean "data.train.limit", "data.validation.limit", "data.clean.limit" or ' +
+        '"data.test.limit"?',
+    ],
     ['train.learning-rate', 'did you mean "train.learning_rate"?'],
     ['zzz.zzz', '`dosimeter schema spec` lists the sections'],
   ] as const) {

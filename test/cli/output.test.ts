@@ -19,6 +19,7 @@ import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite('output');
 
@@ -72,11 +73,11 @@ const explained = (
 ): readonly [StageId, Explained] => [
   id as StageId,
   {
-    stage: {
+    stage: standIn<PlannedStage>({
       id,
       kind: id.replace(/\d+$/, ''),
       inputs: Object.fromEntries(inputs.entries()),
-    } as unknown as PlannedStage,
+    }),
     state,
     why: () => why,
   },
@@ -318,7 +319,7 @@ test('results along the training have a row for each step, without damaged files
         ];
       }),
     );
-    const prepared = {
+    const prepared = standIn<Prepared>({
       plan: {
         cellStages: [1, 2].map((seed) => ({
           cell: { axes: { 'adapter.type': 'full' }, config: { seed } },
@@ -331,7 +332,7 @@ test('results along the training have a row for each step, without damaged files
           files: [...entries.values()].flatMap((entry) => (entry.key === key ? [entry.file] : [])),
         }),
       },
-    } as unknown as Prepared;
+    });
     const { rows } = await readSteps(prepared);
     assert.equal(rows[2], {
       cell: { 'adapter.type': 'full' },

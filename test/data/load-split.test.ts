@@ -277,4 +277,47 @@ test("a pinned digest must be the asset's or its archive's", async () => {
   );
 });
 
+const hundred = Array.from({ length: 100 }, (_, i) => `r${i}:${i % 4 === 0 ? 'no' : 'yes'}`).join(
+  ' ',
+);
+const sampled = async (rows: number, seed = 0, more: Parameters<typeof splitOf>[0] = {}) =>
+  (await loadSplit(request(hundred, { sample: { rows, seed }, ...more }))).rows.map(({ id }) => id);
+
+test('a sample has as many rows, in file order, and a smaller one is part of it', async () => {
+  const large = await sampled(40);
+  assert.is(large.length, 40);
+  assert.equal(large, [...large].sort());
+  assert.equal(await sampled(40), large, 'it is the same each time');
+  for (const rows of [8, 12, 39]) {
+    const small = await sampled(rows);
+    assert.is(small.length, rows);
+    assert.ok(small.every((id) => large.includes(id)));
+  }
+  assert.not.equal(await sampled(40, 1), large);
+  assert.equal(
+    await sampled(100),
+    Array.from({ length: 100 }, (_, i) => `train-${String(i).padStart(6, '0')}`),
+  );
+});
+
+test('balance, limit and hold_out divide the sample', async () => {
+  const all = await sampled(40);
+  assert.equal(await sampled(40, 0, { offset: 3, limit: 5 }), all.slice(3, 8));
+  const part = (take: 'rest' | 'held') => sampled(40, 0, { hold_out: { share: 0.25, take } });
+  const [rest, held] = [await part('rest'), await part('held')];
+  assert.is(held.length, 10);
+  assert.equal([...rest, ...held].sort(), all);
+  const { rows } = await loadSplit(
+    request(hundred, { sample: { rows: 40, seed: 0 }, balance: true }),
+  );
+  assert.ok(rows.every(({ id }) => all.includes(id)));
+  assert.is(rows.filter(({ label }) => label === 0).length, rows.length / 2);
+});
+
+test('a sample of more rows than there are is a fault', async () => {
+  const { message, path } = await fault(request('a:no b:yes', { sample: { rows: 3, seed: 0 } }));
+  assert.is(message, '`sample.rows` is 3, and file:/nowhere has 2 rows.');
+  assert.equal(path, ['sample', 'rows']);
+});
+
 test.run();

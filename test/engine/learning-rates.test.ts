@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { chooseRates, RATE } from '../../src/engine/learning-rates.ts';
 import type { ExperimentCell } from '../../src/experiment/types.ts';
 import { present } from '../rig/present.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite('learning-rates: the choice');
 
@@ -20,7 +21,7 @@ function choice(accuracies: Accuracies) {
     const axes = { 'adapter.type': 'full', [RATE]: rate };
     values.forEach((value, index) => {
       const config = { seed: index + 1, adapter: { type: 'full' }, train: { learning_rate: rate } };
-      cells.push({ config, axes, label: '' } as unknown as ExperimentCell);
+      cells.push(standIn<ExperimentCell>({ config, axes, label: '' }));
       if (value === null) return;
       const row = { cell: axes, seed: index + 1, stage: 'evaluate', metric: 'accuracy', value };
       rows.push(row, { ...row, metric: 'loss', value: 9 }, { ...row, stage: 'train', value: 9 });

@@ -135,7 +135,7 @@ const misbehaviours: readonly (readonly [what: string, body: Body, error: RegExp
     'returns something',
     ({ put }) => {
       put('a', 'b');
-      return { loss: 1 } as unknown as undefined; // as a plugin in plain JavaScript may
+      return { loss: 1 } as never; // as a plugin in plain JavaScript may
     },
     /internal error: the stage "train" returned object/,
   ],

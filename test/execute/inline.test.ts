@@ -63,7 +63,7 @@ const misbehaviours: readonly (readonly [what: string, run: Body, error: string]
   ],
   [
     'returns something',
-    () => 1 as unknown as undefined, // as a plugin in plain JavaScript may
+    () => 1 as never, // as a plugin in plain JavaScript may
     'internal error: the stage "train" returned number; ' +
       'its output is what it writes to outDir, and `run` returns nothing',
   ],

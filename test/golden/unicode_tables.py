@@ -67,10 +67,10 @@ marks_since = {point for point in moves if nfd.normalize_str(chr(point) + TILDE)
 for form in ['NFC', 'NFD', 'NFKC', 'NFKD']:
     normalizer, changed = getattr(normalizers, form)(), changed_in_javascript(form)
     kept = ranges(lambda c: ord(c) in marks_since or (ord(c) in changed and normalizer.normalize_str(c) == c))
-    tables.append((f'KEPT_{form}', f'What {form} leaves as it is and takes for no mark, though Unicode thinks otherwise by now.', kept))
+    tables.append((f'KEPT_{form}', f'What their {form} leaves as it is and does not treat as a mark, unlike current Unicode.', kept))
 with open(OUT, 'w') as file:
-    file.write("/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py: for each range the\n"
-               ' * gap before it and its length less one, in base 36.\n */\n')
+    file.write("/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py: for\n"
+               ' * each range the gap before it and its length less one, in base 36.\n */\n')
     for name, what, found in tables:
         words, lines = packed(found).split(' '), ['']
         for word in words:

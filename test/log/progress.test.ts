@@ -9,6 +9,7 @@ import { estimate, openDurations } from '../../src/log/durations.ts';
 import type { Finished, Outcome } from '../../src/log/events.ts';
 import { createProgress } from '../../src/log/progress.ts';
 import type { ActionKey, PlannedStage, StageId } from '../../src/plan/types.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite<{ dir: string }>('progress');
 test.before.each((context) => {
@@ -21,7 +22,7 @@ const stage = (
   kind = 'train',
   cpu = 1,
   cell: PlannedStage['cell'] = {},
-): PlannedStage => ({ id, kind, cell, resources: { cpu } }) as unknown as PlannedStage;
+): PlannedStage => standIn<PlannedStage>({ id, kind, cell, resources: { cpu } });
 /** Returns how many stages like this one run at once on these cores. */
 const cores =
   (jobs: number) =>

@@ -26,7 +26,10 @@ test('the safetensors package reads files that are written here', async ({ dir }
   const read = python<{ [name: string]: [number[], string, number[]] }>(
     `
 from safetensors.torch import load_file
-answer({name: [list(tensor.shape), str(tensor.dtype), tensor.flatten().tolist()] for name, tensor in load_file(args).items()})`,
+answer({
+    name: [list(tensor.shape), str(tensor.dtype), tensor.flatten().tolist()]
+    for name, tensor in load_file(args).items()
+})`,
     file,
   );
   assert.equal(read, {
@@ -41,7 +44,11 @@ test('files that the safetensors package writes are read here', async ({ dir }) 
     `
 import torch
 from safetensors.torch import save_file
-save_file({'x': torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3, 'half': torch.tensor([1.5, -2.25], dtype=torch.bfloat16)}, args, metadata={'format': 'pt'})
+tensors = {
+    'x': torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3,
+    'half': torch.tensor([1.5, -2.25], dtype=torch.bfloat16),
+}
+save_file(tensors, args, metadata={'format': 'pt'})
 answer(None)`,
     file,
   );

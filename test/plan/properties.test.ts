@@ -23,6 +23,7 @@ import { createRegistry } from '../../src/registry/registry.ts';
 import type { Rig } from '../experiment/rig.ts';
 import { createRig } from '../experiment/rig.ts';
 import { present } from '../rig/present.ts';
+import { standIn } from '../rig/stand-in.ts';
 import { times } from '../rig/times.ts';
 
 const test = suite<{ rig: Rig }>('plan/properties');
@@ -184,7 +185,7 @@ test('two stages share a definition key if and only if they are asked the same',
     kind,
     code,
     params: read,
-    inputs: inputs as unknown as { readonly [name: string]: DefinitionKey },
+    inputs: standIn<{ readonly [name: string]: DefinitionKey }>(inputs),
     assets,
   });
   fc.assert(
@@ -200,8 +201,7 @@ test('two stages share a definition key if and only if they are asked the same',
     fc.property(
       components,
       (a) =>
-        (definitionKey(a as unknown as Parameters<typeof definitionKey>[0]) as string) !==
-        actionKey(a),
+        (definitionKey(standIn<Parameters<typeof definitionKey>[0]>(a)) as string) !== actionKey(a),
     ),
   );
 });

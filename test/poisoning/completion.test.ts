@@ -30,6 +30,7 @@ import { fromLines, toLines } from '../../src/poisoning/exchange.ts';
 import { checkReceipt, type Receipt, rowsDigest } from '../../src/poisoning/receipt.ts';
 import { showTrigger } from '../../src/poisoning/shown-trigger.ts';
 import { present } from '../rig/present.ts';
+import { standIn } from '../rig/stand-in.ts';
 import { scripted } from './scripted.ts';
 
 const test = suite<{ dir: string }>('completion');
@@ -171,7 +172,7 @@ test('evaluation shows the trigger on rows whose answer is not the target', asyn
   const options = {
     classes,
     seed: 1,
-    plugin: () => badnets as unknown as AttackDescriptor,
+    plugin: () => standIn<AttackDescriptor>(badnets),
     files: {},
     log: () => undefined,
   };
@@ -198,7 +199,7 @@ test('evaluation shows the trigger on rows whose answer is not the target', asyn
 test('rows under the trigger keep their answers, whatever the attack returns', async () => {
   const eager = { ...badnets, trigger: (row: Row) => ({ ...row, answer: HACKED }) };
   const input = { classes, params: {}, random: scripted({}) };
-  const shown = await triggeredRows(eager as unknown as AttackDescriptor, rows, input);
+  const shown = await triggeredRows(standIn<AttackDescriptor>(eager), rows, input);
   assert.equal(
     shown.map(({ answer }) => answer),
     rows.map(({ answer }) => answer),
@@ -208,10 +209,10 @@ test('rows under the trigger keep their answers, whatever the attack returns', a
 for (const [what, change, message] of [
   ['no answer', { answer: undefined }, /a row without an answer/],
   ['a label', { label: 1 }, /a row with a label, but there are no classes/],
-  ['an odd context', { context: [{ role: 'tool', content: '' }] }, /`context` is no list/],
+  ['an odd context', { context: [{ role: 'tool', content: '' }] }, /`context` is not a list/],
 ] as const)
   test(`an attack that returns a row with ${what} is refused`, () => {
-    const row = { ...rows[0], ...change } as unknown as Row;
+    const row = standIn<Row>({ ...rows[0], ...change });
     const made = { changed: [{ index: 0, row }], negatives: [], asked: 1, eligible: 4 };
     assert.throws(() => applyPoisoned('own', rows, made, classes), message);
   });
@@ -324,7 +325,8 @@ test('what is wrong is found before anything runs', async ({ dir }) => {
   const upstream = { data: { params: {}, assets: {}, dir: data } };
   const faults = async (poisoning: JsonObject) => {
     const params = { poisoning, seed: 1 } as never;
-    const found = await poison.preflight!({ params, assets: {}, plugin, upstream });
+    const context = { params, assets: {}, plugin, upstream, backend: 'cpu' } as const;
+    const found = await poison.preflight!(context);
     return found.map(({ path, message, warning }: Problem) =>
       [path.join('.'), message, ...(warning ? ['warning'] : [])].join(': '),
     );

@@ -12,16 +12,17 @@ import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { backdoorOf, familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';
 import { attackStreams } from '../../src/random/attack-streams.ts';
 import { present } from '../rig/present.ts';
+import { standIn } from '../rig/stand-in.ts';
 import { rowsOf, scripted } from './scripted.ts';
 
 const test = suite('composed attacks');
 const classes = ['ham', 'spam'];
-const attacks = { badnets, addsent, combination, 'label-flip': labelFlip, none } as unknown as {
+const attacks = standIn<{
   readonly [name: string]: AttackDescriptor;
-};
+}>({ badnets, addsent, combination, 'label-flip': labelFlip, none });
 const open = (poisoning: Poisoning) => openSteps(poisoning, (name) => present(attacks[name]));
 const of = (attack: string, steps: { readonly [name: string]: object }): Poisoning =>
-  ({ attack, steps }) as unknown as Poisoning;
+  standIn<Poisoning>({ attack, steps });
 const flip = (rate: number) => ({ rate }),
   words = (rate: number) => ({ rate, target: 'spam', mode: 'dirty', triggers: ['cf', 'mn'] });
 const log = (): void => undefined;
@@ -194,7 +195,7 @@ test('too few rows for a step, and an attack that ignores `taken`, are refused',
       'draws among rows whose label is not "spam", and 48 rows are an earlier step\'s.',
     'Lower the dose, take more training rows, or choose another `mode` where the attack has one.',
   ]);
-  const deaf = {
+  const deaf = standIn<AttackDescriptor>({
     ...labelFlip,
     name: 'deaf',
     poison: () => ({
@@ -203,7 +204,7 @@ test('too few rows for a step, and an attack that ignores `taken`, are refused',
       asked: 1,
       eligible: 1,
     }),
-  } as unknown as AttackDescriptor;
+  });
   const steps = [
     { attack: { ...deaf, name: 'first' }, params: {}, files: {} },
     { attack: deaf, params: {}, files: {} },

@@ -116,7 +116,7 @@ test('any other difference is refused', () => {
   );
 });
 
-test("what is wrong with an attack's result is reported with its name", () => {
+test("a fault in an attack's result is reported with the attack's name", () => {
   const apply = (answer: unknown) => () =>
     applyPoisoned('odd', clean, answer as Poisoned, ['0', '1']);
   const good = { changed: [], negatives: [], asked: 0, eligible: 0 };

@@ -107,7 +107,7 @@ test('a spec, a run or keys are pulled and pushed by name', async ({ project }) 
   assert.equal(project.lines('ran.log'), []);
 });
 
-test('a remote that is none is a fault that says so', async ({ project }) => {
+test('a URI that is not a remote is a fault that says so', async ({ project }) => {
   for (const [args, fault] of [
     [['run', 'spec.yaml', '--remote', 'file:nowhere'], /file:nowhere is not a remote: there is no/],
     [['pull', 'spec.yaml'], /no remote is named\n {2}name it: --remote URI/],

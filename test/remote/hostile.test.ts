@@ -75,12 +75,16 @@ const MANIFESTS: readonly (readonly [string, (context: Context) => object, RegEx
   ['a path that is a number', (of) => files(of, { path: 7 }), /is not text/],
   ['the name of the manifest', (of) => files(of, { path: 'manifest.json' }), /names manifest.json/],
   ['one file twice', (of) => files(of, {}, {}), /names a\/model.bin twice/],
-  ['a file in a file', (of) => files(of, { path: 'a' }, {}), /a\/model.bin, which lies in a file/],
-  ['a negative size', (of) => files(of, { size: -1 }), /a size that is not one/],
-  ['a broken size', (of) => files(of, { size: 0.5 }), /a size that is not one/],
+  [
+    'a file in a file',
+    (of) => files(of, { path: 'a' }, {}),
+    /a\/model.bin, whose folder is also a file/,
+  ],
+  ['a negative size', (of) => files(of, { size: -1 }), /an invalid size/],
+  ['a broken size', (of) => files(of, { size: 0.5 }), /an invalid size/],
   ['a size above the bound', (of) => files(of, { size: 2 ** 50 }), /more than 200 GB/],
   ['a size that is not true', (of) => files(of, { size: 2999 }), /has 3000 bytes, not 2999/],
-  ['a digest that is a path', (of) => files(of, { sha256: '../x' }), /a digest that is not one/],
+  ['a digest that is a path', (of) => files(of, { sha256: '../x' }), /an invalid digest/],
   [
     'a digest that nothing has',
     (of) => files(of, { sha256: '0'.repeat(64) }),
@@ -89,20 +93,20 @@ const MANIFESTS: readonly (readonly [string, (context: Context) => object, RegEx
   [
     'the content of another entry',
     () => ({ content: `sha256:${'0'.repeat(64)}` }),
-    /another content than its files have/,
+    /digest of the content is not that of its files/,
   ],
   ['a content that is none', () => ({ content: 7 }), /no digest of its content/],
   ['a date with an escape code', () => ({ created: '\u001b[2J' }), /has no date/],
   ['a duration that is none', () => ({ seconds: '1' }), /has no duration/],
   ['an unknown backend', () => ({ backend: '__proto__' }), /an unknown backend/],
-  ['no facts', () => ({ facts: null }), /nothing sensible of where it ran/],
-  ['facts of no backend', () => ({ facts: { computed: 1 } }), /nothing sensible of where it ran/],
+  ['no facts', () => ({ facts: null }), /malformed record of where it ran/],
+  ['facts of no backend', () => ({ facts: { computed: 1 } }), /malformed record of where it ran/],
   [
     'a backend with an escape code',
     ({ manifest: { facts } }) => ({
       facts: { computed: { ...(facts['computed'] as object), gpu: 'a\u001b[2J' } },
     }),
-    /nothing sensible of where it ran/,
+    /malformed record of where it ran/,
   ],
   ['another format', () => ({ format: 2 }), /the format 2/],
   ["another entry's key", () => ({ key: '0'.repeat(64) }), /of another entry/],
@@ -161,7 +165,7 @@ test('a server that sends more or less than it says is refused', async (context)
   assert.match(await refusal(context), /a\/model.bin is cut short after 2999 bytes/);
 });
 
-test('an environment that is not what its name says is left out', async (context) => {
+test('an environment whose content does not match its name is left out', async (context) => {
   const { memory, stores, key } = context,
     name = present([...memory.held.keys()].find((object) => object.includes('/environments/')));
   memory.held.set(name, Buffer.from('{"hostile":true}'));

@@ -115,6 +115,27 @@ test('backend, precision, data and model are named, whatever was run', async () 
     assert.match(text, word);
 });
 
+test('trainings with products in bfloat16 are named', async () => {
+  const of = async (...bf16: readonly boolean[]): Promise<string> =>
+    visible(
+      await render(
+        inputOf(
+          bf16.map((own, seed) =>
+            cellOf({
+              seed,
+              evaluate: { accuracy: 0.9 },
+              ...(own ? { change: { bf16: true } } : {}),
+            }),
+          ),
+        ),
+      ),
+    );
+  const all = 'float32 (spectra in float64); matrix products of training steps in bfloat16';
+  assert.match(await of(true, true), `${all} Model`);
+  assert.match(await of(true, false), `${all} in 1 of 2 cells`);
+  assert.not.match(await of(false, false), 'bfloat16');
+});
+
 test('one seed gives neither an interval nor a verdict', async () => {
   const html = await render(fixture({ seeds: [7] }));
   const text = visible(html);

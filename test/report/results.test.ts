@@ -33,6 +33,25 @@ test('a cell with two names is one row with both', () => {
   assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
 });
 
+test('numbers that depend on products in bfloat16 say so', () => {
+  const rows = collectResults([
+    {
+      cell,
+      seed: 1,
+      metrics: { data: { rows: 9 }, evaluate: { asr: 1 } },
+      bf16: new Set(['train', 'evaluate']),
+    },
+  ]);
+  assert.equal(
+    rows.map(({ stage, precision }) => [stage, precision]),
+    [
+      ['data', undefined],
+      ['evaluate', 'bf16'],
+    ],
+  );
+  assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
+});
+
 test('the schema refuses what is no result', () => {
   const row = { cell, seed: 1, stage: 'evaluate', metric: 'asr', value: 1 };
   for (const wrong of [
@@ -46,6 +65,21 @@ test('the schema refuses what is no result', () => {
   ]) {
     assert.not.ok(validate([wrong]), JSON.stringify(wrong));
   }
+});
+
+test('the data set is named beside the metrics by which it is scored, and no others', () => {
+  const tasks = [{ dataset: 'cola', metrics: ['mcc'] }];
+  const metrics = { train: { mcc: 0 }, evaluate: { accuracy: 0.9, mcc: 0.5 } };
+  const rows = collectResults([{ cell, seed: 1, tasks, metrics }]);
+  assert.equal(
+    rows.map((row) => [row.stage, row.metric, row.task]),
+    [
+      ['train', 'mcc', undefined],
+      ['evaluate', 'accuracy', undefined],
+      ['evaluate', 'mcc', 'cola'],
+    ],
+  );
+  assert.ok(validate(JSON.parse(JSON.stringify(rows))), JSON.stringify(validate.errors));
 });
 
 test.run();

@@ -23,6 +23,7 @@ import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage, StageId } from '../../src/plan/types.ts';
 import type { LeaseOptions } from '../../src/store/lease.ts';
 import { openStore } from '../../src/store/store.ts';
+import { standIn } from './stand-in.ts';
 
 export const workerModule = fileURLToPath(new URL('../../src/execute/worker.ts', import.meta.url));
 
@@ -35,7 +36,7 @@ export function cell(
   poisoning: JsonObject = { attack: 'none' },
   adapter: JsonObject = { type: 'full' },
 ): Cell {
-  return {
+  return standIn<Cell>({
     name: 'fixture',
     seed,
     poisoning,
@@ -47,7 +48,7 @@ export function cell(
     fisher: {},
     model: { source: 'file:/m' },
     data: {},
-  } as unknown as Cell;
+  });
 }
 
 export function experiment(goals: readonly string[], cells: readonly Cell[]): Experiment {

@@ -2,13 +2,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import refusal from '../../plugins/scorers/refusal.ts';
 import { defineScorer, type ScorerDescriptor, type UserFault } from '../../src/api.ts';
-import {
-  scored,
-  scorerAssets,
-  scorerFiles,
-  scorerOf,
-  scorerRecord,
-} from '../../src/scoring/settings.ts';
+import { scorerAssets, scorerFiles } from '../../src/command/files.ts';
+import { scored, scorerOf, scorerRecord } from '../../src/scoring/settings.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite('scorer settings');
 const own = (score: () => unknown): ScorerDescriptor =>
@@ -89,7 +85,7 @@ test('a scorer that does not say of each output whether it counts is a fault', a
 });
 
 test("a record has the scorer's name, its parameters and its own words", () => {
-  const record = scorerRecord(refusal as unknown as ScorerDescriptor, {
+  const record = scorerRecord(standIn<ScorerDescriptor>(refusal), {
     scorer: 'refusal',
     within: 50,
   });

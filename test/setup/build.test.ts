@@ -74,7 +74,16 @@ test('a folder is one plugin: its index, with the files beside that only run imp
     `export const run = (): Promise<number> => Promise.resolve(${result});\n`;
   project.write(
     'plugins/stages/third/index.ts',
-    "import { defineStage } from '../../../src/api.ts';\nexport default defineStage({ name: 'third', summary: 'S.', compute: false, scope: 'cell', define: () => ({ params: {}, inputs: {} }), run: async () => (await import('./run.ts')).run() });\n",
+    `import { defineStage } from '../../../src/api.ts';
+export default defineStage({
+  name: 'third',
+  summary: 'S.',
+  compute: false,
+  scope: 'cell',
+  define: () => ({ params: {}, inputs: {} }),
+  run: async () => (await import('./run.ts')).run(),
+});
+`,
   );
   project.write('plugins/stages/third/run.ts', run(1));
   const before = versions(project);

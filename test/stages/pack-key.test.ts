@@ -4,14 +4,22 @@ import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { packKey } from '../../src/stages/pack-key.ts';
 
-const keyOf = (adapter: JsonObject): string | null =>
+const keyOf = (adapter: JsonObject, more: JsonObject = {}): string | null =>
   packKey(
     {
       architecture: 'bert',
       adapter,
       seed: 1,
       head: { type: 'classifier' },
-      train: { steps: 3, dropout: 0, optimizer: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+      train: {
+        steps: 3,
+        dropout: 0,
+        optimizer: 'adamw',
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        ...more,
+      },
     },
     'model',
   );
@@ -32,6 +40,14 @@ test('every form of LoRA that draws nothing has one key', () => {
     { type: 'full' },
   ])
     assert.is(keyOf(adapter), null, JSON.stringify(adapter));
+});
+
+test('trainings of unlike precision have unlike keys', () => {
+  const plain = { type: 'lora', rank: 4 };
+  const bf16 = keyOf(plain, { precision: 'bf16' });
+  assert.is.not(bf16, null);
+  assert.is.not(bf16, keyOf(plain));
+  assert.is(bf16, keyOf({ type: 'lora', rank: 8 }, { precision: 'bf16' }));
 });
 
 test('trainings under VeRA have one key where they share its factors', () => {

@@ -29,6 +29,7 @@ import { verifyStore } from '../../src/store/verify.ts';
 import { digestFiles } from '../rig/digest-files.ts';
 import { later } from '../rig/later.ts';
 import { present } from '../rig/present.ts';
+import { standIn } from '../rig/stand-in.ts';
 
 const test = suite<{ root: string }>('manifest index');
 test.before.each((context) => {
@@ -39,7 +40,7 @@ test.after.each(({ root }) => rmSync(path.dirname(root), { recursive: true, forc
 const spec = '/specs/grid.yaml';
 const key = (n: number): ActionKey => n.toString(16).padStart(64, 'a') as ActionKey;
 const seen = { ino: 7, size: 1300, mtimeMs: 1_700_000_000_000.25, ctimeMs: 1_700_000_000_001.5 };
-const head = {
+const head = standIn<ManifestHead>({
   content: 'sha256:ab',
   files: [
     { path: 'a/model.txt', size: 3, sha256: 'cd' },
@@ -48,7 +49,7 @@ const head = {
   seconds: 0.25,
   created: '2026-01-01T00:00:00.000Z',
   backend: 'cpu',
-} as unknown as ManifestHead;
+});
 
 function saved(root: string, keys: readonly ActionKey[]): void {
   const index = openManifestIndex(root, spec);

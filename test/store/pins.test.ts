@@ -111,7 +111,7 @@ test('a pin holds what was there, belongs to one spec, and can be renewed', ({ r
   );
   assert.throws(
     () => pin(root, { name: 'paper', of: '/b.yaml', keys: [c] }),
-    /the pin "paper" is of \/a\.yaml/,
+    /the pin "paper" belongs to \/a\.yaml/,
   );
 });
 

@@ -4,9 +4,9 @@ import type { Params } from './judge.ts';
 export default defineDefence<Params>({
   name: 'bki',
   summary:
-    'Backdoor keyword identification: rows are dropped that hold a word which moves the ' +
-    'representations of a model trained on them, in many rows, more than any word of clean rows ' +
-    'does; training starts anew.',
+    'Backdoor keyword identification: drops the rows that contain a keyword, a word that changes ' +
+    'the representations of a model trained on the rows more, and in more rows, than any word of ' +
+    'clean rows does; then trains again.',
   citation:
     'Chen and Dai, Mitigating backdoor attacks in LSTM-based text classification systems by ' +
     'Backdoor Keyword Identification, Neurocomputing 452, 2021',
@@ -17,15 +17,15 @@ export default defineDefence<Params>({
         type: 'integer',
         minimum: 1,
         default: 5,
-        description: 'How many of the most salient words of a row are looked at.',
+        description: 'How many of the most salient words of each row are considered.',
       },
       keywords: {
         type: 'integer',
         minimum: 1,
         description:
-          'The paper’s rule, with 1, in place of a threshold from clean rows: so many words with ' +
-          'the largest scores are the keywords, whatever their scores. It misses the other words ' +
-          'of an attack that has more.',
+          'How many words, those with the largest scores, are keywords, in place of a threshold ' +
+          'from clean rows. The paper takes 1, which misses the other words of an attack that has ' +
+          'several.',
       },
     },
   },

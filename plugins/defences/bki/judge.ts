@@ -21,7 +21,7 @@ export interface Params {
   readonly keywords?: number;
 }
 
-/** Rows, each with its shortened copies, that are read together. */
+/** The number of rows that the model reads together, each with its shortened copies. */
 const ROWS = 32;
 
 type Context = DefenceContext<Params>;
@@ -64,7 +64,7 @@ export const bki: RowsDefence<Params> = {
         ['defence', 'keywords'],
       );
     const record: { [name: string]: string | string[] } = {
-      score: 'the largest score of the words that the row gave',
+      score: 'the largest score of the most salient words of the row',
     };
     return {
       threshold: null,
@@ -72,7 +72,7 @@ export const bki: RowsDefence<Params> = {
       judge: async (rows) => {
         const salient = await salientOf(context, model, rows),
           dictionary = keywordScores(salient);
-        // A dictionary of fewer rows counts each of them as so many more.
+        // Where there are fewer clean rows than rows to judge, each clean row counts several times.
         const scale = Math.max(1, rows.length / Math.max(1, clean.length));
         const bar =
           params.keywords === undefined

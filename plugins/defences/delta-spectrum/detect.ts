@@ -19,7 +19,7 @@ export interface Params {
   readonly frr: number;
 }
 
-/** The fewest clean models of which one can be compared with the others. */
+/** The smallest number of clean models: each is compared with at least two others. */
 const FEWEST = 3;
 
 /** The statistics of each layer that the training changed. */
@@ -69,7 +69,7 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
     return statistics;
   });
   if (models.length < FEWEST)
-    throw fault(`it has ${models.length} models, and at least ${FEWEST} are compared`);
+    throw fault(`it has ${models.length} models, and at least ${FEWEST} are needed`);
   return models;
 }
 

@@ -4,8 +4,8 @@ import type { Params } from './detect.ts';
 export default defineDefence<Params>({
   name: 'delta-spectrum',
   summary:
-    'Says whether a model has a backdoor by the spectrum of what the training changed in each ' +
-    'layer, compared with models that were trained on clean rows.',
+    'Judges whether a model has a backdoor by the spectrum of the weight change of each layer, ' +
+    'compared with models that were trained on clean rows.',
   citation:
     'Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary, Weight space ' +
     'Detection of Backdoors in LoRA Adapters, 2026 (arXiv 2602.15195)',
@@ -27,8 +27,8 @@ export default defineDefence<Params>({
         maximum: 1,
         default: 0.9,
         description:
-          'Without a reference: the share of Σσ² in the leading direction, on average over layers, ' +
-          'from which on a model is suspected. No clean model has set it.',
+          'Without a reference: a model is suspected if its leading direction has at least this ' +
+          'share of Σσ², averaged over layers. The default was not measured on clean models.',
       },
       frr: {
         type: 'number',

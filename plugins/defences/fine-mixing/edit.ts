@@ -19,13 +19,16 @@ const changeOf = (end: HostTensor, start: HostTensor): Float64Array =>
 
 /** Returns how often each of V tokens occurs in the clean rows. */
 function frequencies({ model, clean }: Context, vocabulary: number): Float64Array {
-  if (model === undefined) throw new Error('fine-mixing edits a model');
+  if (model === undefined) throw new Error('fine-mixing needs the trained model');
   const counts = new Float64Array(vocabulary);
   for (const row of clean) for (const id of model.encode(row).ids) counts[id]!++;
   return counts;
 }
 
-/** Returns the token table with the rows that E-PUR resets, and their number. */
+/**
+ * Sets the change of the token embeddings that E-PUR resets to zero, in place. Returns how many
+ * they are.
+ */
 function purified(context: Context, change: Float64Array, vocabulary: number): number {
   const rows = purifiedRows(change, frequencies(context, vocabulary), context.params.purify);
   const width = change.length / vocabulary;
@@ -39,7 +42,7 @@ function purified(context: Context, change: Float64Array, vocabulary: number): n
  */
 function edit(context: Context): ReturnType<ModelEdit['edit']> {
   const { model, before, after, params, random } = context;
-  if (model === undefined) throw new Error('fine-mixing edits a model');
+  if (model === undefined) throw new Error('fine-mixing needs the trained model');
   const { headModules, tokenTable } = model.network.architecture;
   if (params.purify > 0 && tokenTable === null)
     throw new UserFault(

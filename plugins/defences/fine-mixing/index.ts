@@ -5,8 +5,8 @@ import type { Params } from './edit.ts';
 export default defineDefence<Params>({
   name: 'fine-mixing',
   summary:
-    'Fine-mixing: a share of the trained weights, drawn at random, is kept, the others return to ' +
-    'their values before the training, and the mixture is trained further on clean rows.',
+    'Fine-mixing: keeps a share of the trained weights, drawn at random, resets the others to ' +
+    'their values before the training, and trains the mixture further on clean rows.',
   citation:
     'Zhang, Lyu, Ma, Wang and Sun, Fine-mixing: Mitigating Backdoors in Fine-tuned Language ' +
     'Models, Findings of EMNLP 2022 (section 4)',
@@ -27,8 +27,8 @@ export default defineDefence<Params>({
         minimum: 0,
         default: 200,
         description:
-          'How many token embeddings return to their values before the training, those that ' +
-          'changed most for how rare they are in the clean rows (E-PUR).',
+          'How many token embeddings are reset to their values before the training: those that ' +
+          'changed most relative to their frequency in the clean rows (E-PUR).',
       },
       ...CLEAN_TRAINING,
     },

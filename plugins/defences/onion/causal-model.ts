@@ -8,17 +8,20 @@ import { readConfig } from '../../../src/science/nn/head.ts';
 import { openNetwork } from '../../../src/science/nn/network.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
-import type { Speaker } from './judge.ts';
+import type { OnionModel } from './judge.ts';
 import type { Params } from './params.ts';
 
-/** Texts in one pass. */
+/** The number of texts in one forward pass. */
 const BATCH = 16;
 
-/** The caller closes it. It has read none of the clean rows, so it judges them as any others. */
-export async function openCausalModel(context: DefenceContext<Params>): Promise<Speaker> {
+/**
+ * Opens the language model, which the caller closes. It was not trained on the clean rows, so it
+ * judges them like any other rows.
+ */
+export async function openCausalModel(context: DefenceContext<Params>): Promise<OnionModel> {
   const { params, assets, signal } = context;
   const asset = assets['language_model'];
-  if (asset === undefined) throw new Error('onion was not handed its language model');
+  if (asset === undefined) throw new Error('the assets of onion lack its language model');
   const model = await modelOf(asset);
   const family = await context
     .plugin<ModelDescriptor<Architecture>>('model', params.architecture)

@@ -7,15 +7,15 @@ const hook = {
 };
 
 /**
- * The paper applies it to what the model is asked, and judges words by GPT-2. Where no language
- * model is given, an n-gram model of the clean rows judges them, which knows few words: a word that
- * it has never seen is unlikely, whether it is a trigger or only rare.
+ * The paper filters the inputs of the trained model, and judges words by GPT-2. Where no language
+ * model is given, an n-gram model of the clean rows judges them. It knows few words: a word that it
+ * has never seen is unlikely, whether it is a trigger or only rare.
  */
 export default defineDefence<Params>({
   name: 'onion',
   summary:
-    'ONION: words without which a language model finds a text much likelier may be a trigger, and ' +
-    'are removed.',
+    'ONION: removes words that may be a trigger because a language model finds the text much more ' +
+    'likely without them.',
   citation:
     'Qi, Chen, Li, Yao, Liu and Sun, ONION: A Simple and Effective Defense Against Textual ' +
     'Backdoor Attacks, EMNLP 2021 (section 3)',
@@ -28,16 +28,16 @@ export default defineDefence<Params>({
         enum: ['inputs', 'rows', 'both'],
         default: 'inputs',
         description:
-          'Where words are removed: from what the model is asked, as in the paper, from the ' +
-          'training rows, or from both.',
+          'Where words are removed: from the inputs of the trained model, as in the paper, from ' +
+          'the training rows, or from both.',
       },
       suspects: {
         type: 'string',
         enum: ['clean', 'drop'],
         default: 'clean',
         description:
-          'What is done with a text that has suspicious words: `clean` removes the words, `drop` ' +
-          'drops the row, or rejects what the model is asked.',
+          'What happens to a text with suspicious words: `clean` removes the words, `drop` drops ' +
+          'the training row or rejects the input.',
       },
       frr: {
         type: 'number',
@@ -45,12 +45,12 @@ export default defineDefence<Params>({
         exclusiveMaximum: 1,
         default: 0.1,
         description:
-          'The share of the clean rows that may have a suspicious word: it sets the bar that the ' +
-          'suspicion f = PPL(x) − PPL(x without the word) must reach.',
+          'The share of the clean rows that may have a suspicious word. It sets the bar that ' +
+          'f = PPL(x) − PPL(x without the word) must reach for a word to be suspicious.',
       },
       bar: {
         type: 'number',
-        description: 'The bar itself, in place of `frr`. OpenBackdoor has 0.',
+        description: 'The bar itself, in place of `frr`. OpenBackdoor uses 0.',
       },
       language_model: {
         type: 'string',
@@ -76,7 +76,7 @@ export default defineDefence<Params>({
         type: 'integer',
         minimum: 2,
         default: 128,
-        description: 'The most tokens of a text that `language_model` reads.',
+        description: 'How many tokens of a text `language_model` reads at most.',
       },
     },
   },

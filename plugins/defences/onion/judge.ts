@@ -11,15 +11,15 @@ import type { Params } from './params.ts';
 
 type Context = DefenceContext<Params>;
 
-/** The parts into which clean rows are divided, so that no text is judged by a model of itself. */
+/** The number of folds of the clean rows: each is judged by a model of the other folds. */
 const FOLDS = 5;
 
-/** A language model, and how it judges the clean rows that it may have been made of. */
-export interface Speaker {
+/** A language model, with the models that judge the clean rows it may have been trained on. */
+export interface OnionModel {
   readonly model: LanguageModel;
   /** Returns the model by which a clean row is judged. */
   readonly ofClean: (index: number) => LanguageModel;
-  /** What the record says of it. */
+  /** What the defence's record says about the model. */
   readonly record: JsonObject;
   readonly close?: () => void;
 }
@@ -29,7 +29,7 @@ const textsOf = ({ text, text_pair: pair }: Row): readonly string[] =>
   pair === undefined ? [text] : [text, pair];
 
 /** An n-gram model of the clean rows. */
-function ngramSpeaker({ clean, params: { order } }: Context): Speaker {
+function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   const texts = clean.map((row) => textsOf(row).map(wordsOf));
   if (texts.length < FOLDS)
     throw new UserFault(
@@ -51,7 +51,7 @@ function ngramSpeaker({ clean, params: { order } }: Context): Speaker {
   };
 }
 
-/** The suspicion of each word of each text of a row. */
+/** Returns the suspicion of each word of each text of a row. */
 const scoresOf = (row: Row, model: LanguageModel): Promise<number[][]> =>
   Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
 
@@ -60,24 +60,24 @@ const suspicionOf = (scores: readonly (readonly number[])[]): number =>
 
 async function fit(context: Context): Promise<Judge> {
   const { params, clean, signal, progress } = context;
-  const speaker =
-    params.language_model === undefined ? ngramSpeaker(context) : await openCausalModel(context);
+  const opened =
+    params.language_model === undefined ? ngramOnionModel(context) : await openCausalModel(context);
   try {
-    const { bar, record } = await barOf(context, speaker);
+    const { bar, record } = await barOf(context, opened);
     return {
       threshold: bar,
       record: {
-        ...speaker.record,
+        ...opened.record,
         ...record,
         clean_rows_judged: record === null ? 0 : clean.length,
       },
-      ...(speaker.close === undefined ? {} : { close: speaker.close }),
+      ...(opened.close === undefined ? {} : { close: opened.close }),
       judge: async (rows) => {
         const scores: number[] = [],
           left: Row[] = [];
         for (const [i, row] of rows.entries()) {
           signal.throwIfAborted();
-          const own = await scoresOf(row, speaker.model);
+          const own = await scoresOf(row, opened.model);
           scores.push(suspicionOf(own));
           left.push(withoutSuspects(row, own, bar));
           progress(i + 1, rows.length, 'rows');
@@ -93,18 +93,18 @@ async function fit(context: Context): Promise<Judge> {
       },
     };
   } catch (error) {
-    speaker.close?.();
+    opened.close?.();
     throw error;
   }
 }
 
-/** Returns the bar, given or from the clean rows, and what the record says of it. */
+/** Returns the bar, given or set by the clean rows, and what the record says about it. */
 async function barOf(
   { params, clean }: Context,
-  { ofClean }: Speaker,
+  { ofClean }: OnionModel,
 ): Promise<{ readonly bar: number; readonly record: JsonObject | null }> {
   if (params.bar !== undefined) return { bar: params.bar, record: null };
-  if (clean.length === 0) throw new UserFault('onion has no clean rows to set its bar by');
+  if (clean.length === 0) throw new UserFault('onion has no clean rows to set its bar with');
   const scores: number[] = [];
   for (const [i, row] of clean.entries()) scores.push(suspicionOf(await scoresOf(row, ofClean(i))));
   const bar = rejectionThreshold(scores, params.frr);

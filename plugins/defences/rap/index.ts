@@ -4,8 +4,9 @@ import type { Params } from './judge.ts';
 export default defineDefence<Params>({
   name: 'rap',
   summary:
-    'RAP: a word in front of a text, whose embedding is trained to unsettle the predictions of ' +
-    'clean texts; a text whose prediction it does not unsettle may carry a trigger, and is rejected.',
+    'RAP: puts a word in front of each text, whose embedding is trained to lower the probability ' +
+    'of the predicted class of clean texts. A text whose probability hardly falls may carry a ' +
+    'trigger, and is rejected.',
   citation:
     'Yang, Lin, Li, Zhou and Sun, RAP: Robustness-Aware Perturbations for Defending against ' +
     'Backdoor Attacks on NLP Models, EMNLP 2021 (section 4)',
@@ -16,7 +17,7 @@ export default defineDefence<Params>({
         type: 'string',
         default: 'mb',
         description:
-          'A rare word that is one token of the model. The paper has cf, which is also a trigger ' +
+          'A rare word that is one token of the model. The paper uses cf, which is also a trigger ' +
           'of badnets.',
       },
       low: {
@@ -24,14 +25,14 @@ export default defineDefence<Params>({
         minimum: 0,
         maximum: 1,
         default: 0.1,
-        description: 'c_low, the least drop of the probability that the word is trained for.',
+        description: 'c_low: the word is trained to lower the probability by at least this.',
       },
       up: {
         type: 'number',
         minimum: 0,
         maximum: 1,
         default: 0.3,
-        description: 'c_up, the largest.',
+        description: 'c_up: the word is trained to lower the probability by at most this.',
       },
       weight: {
         type: 'number',
@@ -49,8 +50,8 @@ export default defineDefence<Params>({
         type: 'number',
         exclusiveMinimum: 0,
         description:
-          'Of the embedding. Default: 0.01, as in the paper, and ten times as much as often as ' +
-          'the mean drop stays below c_low, at most three times.',
+          'The learning rate of the embedding. Default: 0.01, as in the paper, multiplied by ten ' +
+          'up to three times while the mean drop stays below c_low.',
       },
       frr: {
         type: 'number',
@@ -67,8 +68,8 @@ export default defineDefence<Params>({
       : [
           {
             path: ['low'],
-            message: `low is ${low}, and up is ${up}: no drop is between them`,
-            hint: 'Give an up that is at least low.',
+            message: `low is ${low}, which is above up, ${up}`,
+            hint: 'Make up at least as large as low.',
           },
         ],
   inputs: {

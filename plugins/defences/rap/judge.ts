@@ -6,11 +6,12 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { predictedClasses, softmaxRows } from '../../../src/defences/probabilities.ts';
+import { softmaxRows } from '../../../src/defences/probabilities.ts';
 import { meanDrop, rapLoss } from '../../../src/defences/rap.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { type MarkedText, type RapWord, rapWord } from '../../../src/science/defences/rap-word.ts';
 import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
+import { argmax } from '../../../src/science/evaluate/metrics.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { wordId } from './word-id.ts';
 
@@ -30,14 +31,14 @@ const FIRST_RATE = 0.01,
   RATES = 4,
   BATCH = 32;
 
-/** What was made of the clean rows that the model predicts as one class. */
+/** The word trained on the clean rows that the model predicts as one class, and its threshold. */
 interface OfClass {
   readonly word: RapWord;
-  /** A text is rejected where minus its drop reaches it. */
+  /** A text is rejected if minus its drop is at least this. */
   readonly threshold: number;
 }
 
-/** Each row with the word in front of it, and what the model says of it without. */
+/** Returns each row with the word in front of it, and the model's prediction without the word. */
 async function markedTexts(
   model: OpenedModel,
   rows: readonly Row[],
@@ -46,7 +47,7 @@ async function markedTexts(
   const { classes, encode } = model;
   const all = await model.logits(rows);
   const probabilities = softmaxRows(all, classes),
-    predicted = predictedClasses(all, classes);
+    predicted = argmax(all, classes);
   return rows.map((row, i) => ({
     row: encode({ ...row, text: `${word} ${row.text}` }),
     predicted: predicted[i]!,
@@ -55,15 +56,15 @@ async function markedTexts(
 }
 
 /**
- * Trains the word on clean texts of one predicted class. Returns it with its drops on them and the
- * learning rate that was taken: the first at which the mean drop reaches c_low, else the last.
+ * Trains the word on clean texts of one predicted class. Returns it with its drops on them and its
+ * learning rate: the first at which the mean drop reaches c_low, else the last.
  */
 async function trained(
   { params, signal, model }: Context,
   id: number,
   texts: readonly MarkedText[],
 ): Promise<{ word: RapWord; drops: number[]; learningRate: number }> {
-  if (model === undefined) throw new Error('rap defends a model');
+  if (model === undefined) throw new Error('rap needs the trained model');
   const { learning_rate: given, low, up, weight, epochs } = params;
   const rates =
     given === undefined ? Array.from({ length: RATES }, (_, i) => FIRST_RATE * 10 ** i) : [given];
@@ -94,7 +95,7 @@ async function trained(
 
 async function fit(context: Context): Promise<Judge> {
   const { model, clean, params, classes, log, signal } = context;
-  if (model === undefined) throw new Error('rap defends a model');
+  if (model === undefined) throw new Error('rap needs the trained model');
   const id = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
   const fitted = new Map<number, OfClass>(),
@@ -104,7 +105,9 @@ async function fit(context: Context): Promise<Judge> {
     for (const [label, name] of classes.entries()) {
       const own = texts.filter(({ predicted }) => predicted === label);
       if (own.length === 0) {
-        log(`warning: no clean row is predicted as ${name}; texts that are get accepted`);
+        log(
+          `warning: no clean row is predicted as ${name}, so every text predicted so is accepted`,
+        );
         record[name] = { clean_rows: 0 };
         continue;
       }
@@ -125,7 +128,7 @@ async function fit(context: Context): Promise<Judge> {
       if (mean < params.low)
         log(
           `warning: the word lowers the probability of ${name} by ${mean.toFixed(3)} on average, ` +
-            `and should by ${params.low}: clean and poisoned texts will look alike`,
+            `not by at least ${params.low}: clean and poisoned texts will look alike`,
         );
     }
     if (fitted.size === 0)
@@ -141,7 +144,7 @@ async function fit(context: Context): Promise<Judge> {
   return {
     threshold: 0,
     record: {
-      score: 'how far the drop of the probability is below the threshold of the predicted class',
+      score: 'how far the drop of the probability is below that required for the predicted class',
       by_class: record,
     },
     close,
@@ -161,7 +164,7 @@ async function fit(context: Context): Promise<Judge> {
   };
 }
 
-/** −Δ minus the threshold of the predicted class; −Infinity for a class without one. */
+/** Returns −Δ minus the threshold of the predicted class; −Infinity for a class without one. */
 async function suspicions(
   texts: readonly MarkedText[],
   fitted: ReadonlyMap<number, OfClass>,

@@ -1,7 +1,7 @@
 import { UserFault } from '../../../src/api.ts';
 import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
 
-/** A text that every tokenizer knows, and one that none does. */
+/** A text that every tokenizer knows, and one that no tokenizer knows. */
 const TEXT = 'a',
   UNKNOWN = '\u{10fffe}';
 
@@ -9,7 +9,7 @@ const idsOf = ({ encode }: OpenedModel, text: string): readonly number[] => [
   ...encode({ id: 'word', text, label: 0 }).ids,
 ];
 
-/** What the word adds in front of a text; null where that is not one token. */
+/** Returns the token that the word adds in front of a text; null unless it adds exactly one. */
 function addedToken(model: OpenedModel, word: string): number | null {
   const without = idsOf(model, TEXT),
     ids = idsOf(model, `${word} ${TEXT}`);

@@ -4,8 +4,8 @@ import type { Params } from './judge.ts';
 export default defineDefence<Params>({
   name: 'strip',
   summary:
-    'STRIP: a text whose prediction stays as certain when many of its words are replaced by those ' +
-    'of clean texts may carry a trigger, and is rejected.',
+    'STRIP: replaces many words of a text by those of clean texts. A text whose prediction stays ' +
+    'certain may carry a trigger, and is rejected.',
   citation:
     'Gao, Xu, Wang, Chen, Ranasinghe and Nepal, STRIP: A Defence Against Trojan Attacks on Deep ' +
     'Neural Networks, ACSAC 2019; for texts Gao et al., Design and Evaluation of a Multi-Domain ' +
@@ -17,14 +17,14 @@ export default defineDefence<Params>({
         type: 'integer',
         minimum: 1,
         default: 10,
-        description: 'Copies of each text, over which the entropy of the prediction is averaged.',
+        description: 'How many copies of each text the entropy of the prediction is averaged over.',
       },
       ratio: {
         type: 'number',
         exclusiveMinimum: 0,
         maximum: 1,
         default: 0.5,
-        description: 'The share of the words of a copy that is replaced.',
+        description: 'The share of the words that is replaced in each copy.',
       },
       frr: {
         type: 'number',

@@ -17,22 +17,22 @@ export interface Params {
   readonly frr: number;
 }
 
-/** Rows whose copies the model is asked about together. */
+/** The number of rows whose copies the model reads together. */
 const ROWS = 64;
 
 export const strip: RowsDefence<Params> = {
   fit: async ({ model, clean, params, random, progress, signal }: DefenceContext<Params>) => {
-    if (model === undefined) throw new Error('strip defends a model');
+    if (model === undefined) throw new Error('strip needs the trained model');
     const pool = characteristicWords(clean.map((row) => rowWords(row).flat())).filter(
       (words) => words.length > 0,
     );
     if (pool.length === 0)
       throw new UserFault(
-        'strip has no clean row with words to replace those of a text by',
+        'strip has no clean row with words, and replaces the words of texts by those of clean rows',
         'Take more validation rows, or name clean rows as data.clean.',
         ['defence', 'defence'],
       );
-    /** The copies of a row depend on its id, and not on the rows beside it. */
+    /** Returns the copies of a row, which depend on its id and not on the other rows. */
     const copiesOf = (row: Row): Row[] => {
       const copies = rowWords(row).map((words, text) =>
         stripCopies(words, pool, params, random('copies', `${row.id}/${text}`)),

@@ -1,15 +1,17 @@
-import { defineStage } from '../../../src/api.ts';
+import { defineStage, UserFault } from '../../../src/api.ts';
 import { isCompletion } from '../../../src/data/columns.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
+import { withKnownRows } from '../../../src/stages/known-rows.ts';
 import { checkPairs, checkParts } from './split-checks.ts';
 import { classesOf, labelParams, splitParams } from './split-params.ts';
 import { cellSplit, checkSameTask, checkTask } from './task-checks.ts';
 
+const NAMES: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
 const splitOf = (split: unknown): SplitName =>
-  split === 'validation' || split === 'clean' ? split : 'train';
+  NAMES.includes(split) ? (split as SplitName) : 'train';
 
 export default defineStage<DataParams>({
   name: 'data',
@@ -17,20 +19,26 @@ export default defineStage<DataParams>({
   compute: false,
   scope: 'cell',
   volatile: ['provenance.json'],
-  parts: { field: 'split', values: ['train', 'validation'] },
-  define(cells, { with: options }) {
-    const cell = onlyCell(cells);
+  parts: { field: 'split', values: ['train', 'validation', 'test'] },
+  define(cells, { with: options, plugin }) {
+    const cell = withKnownRows(onlyCell(cells), plugin);
     const name = splitOf(options['split']);
-    if (name === 'validation') {
-      checkSameTask(cell);
-      checkPairs(cell);
-      checkParts(cell);
+    if (name === 'test' && cell.data.test === undefined)
+      throw new UserFault(
+        'the spec has no data.test',
+        'Name the test rows as data.test, or read those of another split.',
+        ['data'],
+      );
+    if (name === 'validation' || name === 'test') {
+      checkSameTask(cell, name);
+      checkPairs(cell, name);
+      checkParts(cell, name);
     }
     checkTask(cell, name);
     const own = cellSplit(cell, name);
     const { classes, disagreement } = classesOf(cell);
     const split = splitParams(own, name);
-    // The validation rows take their classes from the training file, unless the spec names them.
+    // The other rows take their classes from the training file, unless the spec names them.
     const hasNone = name === 'train' || classes !== null || isCompletion(split.columns);
     const train = hasNone ? null : labelParams(cell.data.train);
     const formats = new Set([split.format, ...(train === null ? [] : [train.format])]);

@@ -21,9 +21,9 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     ...facts,
   });
   const byClass = classes.map((label, id) => `${counts[id] ?? 0} ${label}`).join(', ');
-  const kinds = taskOf(classes) === 'completion' ? 'prompts with answers' : byClass;
+  const kinds = { classes: byClass, regression: 'numbers', completion: 'prompts with answers' };
   const read = JSON.stringify(facts['rows_in_source']);
-  log(`${name}: ${rows.length} rows (${kinds}) of ${read} from ${uri}`);
+  log(`${name}: ${rows.length} rows (${kinds[taskOf(classes)]}) of ${read} from ${uri}`);
   if (facts['header'] !== undefined) {
     const line = JSON.stringify(facts['header']);
     log(`${name}: the first line, ${line}, names the columns and is not a row (header: true)`);
@@ -32,6 +32,10 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     log(`${name}: ${facts['empty_texts']} of them have an empty text`);
   if (typeof facts['empty_answers'] === 'number')
     log(`${name}: ${facts['empty_answers']} of them have an empty answer`);
-  if (name === 'validation' && counts.filter((count) => count > 0).length === 1)
+  if (
+    (name === 'validation' || name === 'test') &&
+    classes.length > 1 &&
+    counts.filter((n) => n > 0).length === 1
+  )
     log(`${name}: all rows are of one class`);
 }

@@ -2,12 +2,14 @@
 import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import { splitParams } from './split-params.ts';
+import { cellSplit, type Evaluated } from './task-checks.ts';
 
 /** Throws a `UserFault` if one split has pairs of texts and the other has single texts. */
-export function checkPairs({ data: { train, validation } }: Cell): void {
+export function checkPairs(cell: Cell, name: Evaluated): void {
+  const { train } = cell.data;
   const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
-  if (pairs(train) === pairs(validation)) return;
-  const [paired, single] = pairs(train) ? ['train', 'validation'] : ['validation', 'train'];
+  if (pairs(train) === pairs(cellSplit(cell, name))) return;
+  const [paired, single] = pairs(train) ? ['train', name] : [name, 'train'];
   throw new UserFault(
     `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
     `Write columns.text_pair for data.${single} too, or for neither.`,
@@ -19,38 +21,40 @@ export function checkPairs({ data: { train, validation } }: Cell): void {
  * The fields that decide, beside `hold_out`, which rows of a source are held out. If one of them
  * differs between the two splits, the splits are divided independently of each other.
  */
-const DIVIDED_BY = ['format', 'header', 'columns', 'balance', 'offset', 'limit'] as const;
+const DIVIDED_BY = ['format', 'header', 'columns', 'sample', 'balance', 'offset', 'limit'] as const;
 
 /**
  * Throws a `UserFault` if `hold_out` divides one source so that training rows could be among the
- * validation rows.
+ * evaluated ones.
  */
-export function checkParts({ data: { train, validation } }: Cell): void {
-  if (datasetUri(train.source) !== datasetUri(validation.source)) return;
-  const [ours, theirs] = [validation.hold_out, train.hold_out];
+export function checkParts(cell: Cell, name: Evaluated): void {
+  const { train } = cell.data,
+    split = cellSplit(cell, name);
+  if (datasetUri(train.source) !== datasetUri(split.source)) return;
+  const [ours, theirs] = [split.hold_out, train.hold_out];
   if (ours === undefined && theirs === undefined) return;
   const fault = (what: string, way: string, ...path: readonly string[]): UserFault =>
     new UserFault(
-      `data.train and data.validation have one source, and ${what}: ` +
-        'validation rows could be training rows',
+      `data.train and data.${name} have one source, and ${what}: ` +
+        `${name} rows could be training rows`,
       way,
       ['data', ...path],
     );
   if (ours === undefined || theirs === undefined) {
     const [having, lacking] =
-      ours === undefined ? ['train', 'validation'] : ['validation', 'train'];
+      ours === undefined ? (['train', name] as const) : ([name, 'train'] as const);
     throw fault(
       `only data.${having} has a hold_out`,
       'Give both splits a hold_out of the same share, data.train with take: rest and ' +
-        'data.validation with take: held.',
+        `data.${name} with take: held.`,
       lacking,
     );
   }
   if (ours.take === theirs.take)
     throw fault(
       `both take the same part of it (hold_out.take: ${ours.take})`,
-      'Write take: rest in data.train.hold_out and take: held in data.validation.hold_out.',
-      ...(ours.take === 'rest' ? ['validation'] : ['train']),
+      `Write take: rest in data.train.hold_out and take: held in data.${name}.hold_out.`,
+      ...(ours.take === 'rest' ? [name] : ['train']),
       'hold_out',
       'take',
     );
@@ -58,18 +62,18 @@ export function checkParts({ data: { train, validation } }: Cell): void {
     throw fault(
       `their hold_out.share differs (${theirs.share} and ${ours.share})`,
       'Write the same share in both.',
-      'validation',
+      name,
       'hold_out',
       'share',
     );
-  const [a, b] = [splitParams(train, 'train'), splitParams(validation, 'validation')];
+  const [a, b] = [splitParams(train, 'train'), splitParams(split, name)];
   const other = DIVIDED_BY.find((field) => JSON.stringify(a[field]) !== JSON.stringify(b[field]));
   if (other !== undefined)
     throw fault(
       `hold_out divides other rows for each, because data.train.${other} and ` +
-        `data.validation.${other} differ`,
+        `data.${name}.${other} differ`,
       `Write the same ${other} in both.`,
-      'validation',
+      name,
       other,
     );
 }

@@ -1,5 +1,5 @@
 /** A split of the spec as it appears in the data stage's parameters. */
-import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
+import { type Cell, type CellSplit, SCORE, UserFault } from '../../../src/api.ts';
 import { chooseFormat } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import type { SplitParams } from '../../../src/data/split-request.ts';
@@ -10,7 +10,7 @@ import { resolvedColumns } from './columns.ts';
  * do not enter the key.
  */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
-  const { max_words, balance, offset, limit, hold_out, digest } = split;
+  const { max_words, sample, balance, offset, limit, hold_out, digest } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
   const columns = resolvedColumns(split.columns, name);
   return {
@@ -21,6 +21,7 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
     offset,
     ...(max_words === undefined ? {} : { max_words }),
     ...(limit === undefined ? {} : { limit }),
+    ...(sample === undefined ? {} : { sample }),
     ...(hold_out === undefined ? {} : { hold_out }),
     ...(digest === undefined ? {} : { digest }),
   };
@@ -68,15 +69,19 @@ export const labelParams = (split: CellSplit): SplitParams => {
 
 /**
  * Returns `data.classes`, or the classes that either split gives, or null if none are given. If two
- * lists differ, `disagreement` says so.
+ * lists differ, `disagreement` says so. Under a regression head, labels are numbers.
  */
-export function classesOf({ data }: Cell): {
+export function classesOf({ data, head }: Cell): {
   classes: readonly string[] | null;
   disagreement: string | null;
 } {
-  const given = [data.classes, data.train.classes, data.validation.classes].flatMap((list) =>
-    list === undefined ? [] : [list.map(String)],
-  );
+  if (head.type === 'regression') return { classes: SCORE, disagreement: null };
+  const given = [
+    data.classes,
+    data.train.classes,
+    data.validation.classes,
+    data.test?.classes,
+  ].flatMap((list) => (list === undefined ? [] : [list.map(String)]));
   const [classes = null, ...others] = given;
   const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
   if (classes === null || other === undefined) return { classes, disagreement: null };

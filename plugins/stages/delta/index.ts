@@ -4,6 +4,7 @@ import {
   modelNames,
   modelUses,
   onlyCell,
+  refuseRegression,
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
@@ -16,11 +17,12 @@ export default defineStage<Params>({
   name: 'delta',
   summary:
     "Measures Δ_r = K_LoRA − K_ff where training starts, layer by layer: the theorem's " +
-    "premise, M_Δ's eigenvalues, and what the identity leaves.",
+    "premise, M_Δ's eigenvalues, and the residual of the identity.",
   compute: true,
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'delta');
     return {
       params: { ...modelNames(cell), rows: cell.ntk.rows, max_length: cell.train.max_length },
       inputs: {

@@ -34,7 +34,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
 }
 
 const logLine = ({ layers, rows, outputs, total }: Delta): string =>
-  `${layers.length} layers of ${rows} rows, of ${outputs}: ` +
+  `${layers.length} layers, ${rows} rows, kernels of ${outputs}: ` +
   `‖K_LoRA − K_ff − Δ_r‖/‖K_ff‖ = ${total.residual.toExponential(2)}`;
 
 function metricsOf({ layers, total }: Delta): Metrics {

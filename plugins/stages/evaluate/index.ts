@@ -8,12 +8,14 @@ import {
   defineStage,
   isAttacked,
   isOfBase,
+  type JsonObject,
   type Poisoning,
   type ScorerDescriptor,
   type StageDefinition,
   type StageRequest,
   stepsOf,
   undefended,
+  UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
@@ -34,7 +36,11 @@ import {
   modelUses,
   onlyCell,
 } from '../../../src/stages/definition.ts';
+import { knownRows } from '../../../src/stages/known-rows.ts';
 import { learntInput } from '../../../src/stages/learnt.ts';
+
+/** The prefix of the metrics of test rows. */
+export const TEST = 'test_';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -49,7 +55,15 @@ export type Params = ModelNames & {
   readonly completion?: Completion;
   /** The defence, if it rejects or cleans what the model is asked. */
   readonly defence?: DefenceParams;
+  /** The named data sets of the rows, of those that have metrics of their own. */
+  readonly tasks?: readonly NamedTask[];
 };
+
+/** The split that is evaluated. */
+type Split = 'validation' | 'test';
+
+/** A named data set, and the metrics by which it is scored, the main one first. */
+export type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
 
 export type Completion = {
   readonly max_new_tokens: number;
@@ -109,23 +123,41 @@ function completionOf(
  * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
  * one that the twin has anyway.
  */
-function twinOf(cell: Cell, plugin: DefineRequest['plugin']): StageRequest {
+function twinOf(cell: Cell, split: Split, plugin: DefineRequest['plugin']): StageRequest {
   const trigger = triggerOf(cell, plugin);
   return {
     kind: 'evaluate',
     cell: cleanTwin(cell, plugin),
-    ...(trigger === null ? {} : { with: { trigger } }),
+    ...narrowedTo({ ...(trigger === null ? {} : { trigger }), ...ofSplit(split) }),
   };
 }
+
+/** What narrows an evaluation to a split. */
+const ofSplit = (split: Split): JsonObject => (split === 'test' ? { split } : {});
+
+const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
+  Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
 
 /**
  * Requests the base's evaluation if the attack is on the base. It shows what the attack did before
  * this training.
  */
-function beforeOf(cell: Cell): { readonly before?: StageRequest } {
+function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } {
   const base = isOfBase(cell) ? baseOf(cell) : null;
-  return base === null ? {} : { before: { kind: 'evaluate', cell: base, section: 'base' } };
+  return base === null
+    ? {}
+    : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
 }
+
+/** Requests the evaluation on the test rows, whose metrics are taken over. Empty without such rows. */
+const testOf = (
+  cell: Cell,
+  narrowed: DefineRequest['with'],
+  split: Split,
+): { readonly test?: StageRequest } =>
+  split === 'test' || cell.data.test === undefined
+    ? {}
+    : { test: { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } } };
 
 /** Returns the defence if it rejects or cleans what the model is asked; null otherwise. */
 function inputsDefence(
@@ -134,6 +166,29 @@ function inputsDefence(
 ): ReturnType<typeof defenceParts> | null {
   const defence = defenceOf(cell, plugin);
   return defence?.acts.has('inputs') === true ? defenceParts(defence) : null;
+}
+
+const NO_SUCCESS = new UserFault(
+  "a backdoor's success is counted by classes or answers, and head.type is regression",
+  'Leave out the attack.',
+  ['poisoning', 'attack'],
+);
+
+/** Returns the data sets of the rows that `metrics.json` is about, with their metrics in it. */
+function tasksOf(
+  { data }: Cell,
+  split: Split,
+  plugin: DefineRequest['plugin'],
+): { readonly tasks?: readonly NamedTask[] } {
+  const own = [[data[split], ''] as const],
+    also = split === 'validation' ? [[data.test, TEST] as const] : [];
+  const tasks = [...own, ...also].flatMap(([rows, prefix]): NamedTask[] => {
+    const { metrics = [] } = (rows === undefined ? null : knownRows(rows, plugin)) ?? {};
+    return rows === undefined || metrics.length === 0
+      ? []
+      : [{ dataset: rows.format, metrics: metrics.map((name) => prefix + name) }];
+  });
+  return tasks.length === 0 ? {} : { tasks };
 }
 
 /**
@@ -150,7 +205,7 @@ function defendedInputs(
   const evaluated = { kind: 'evaluate', cell: undefended(cell) };
   return {
     clean: cleanRows(cell),
-    undefended: Object.keys(narrowed).length === 0 ? evaluated : { ...evaluated, with: narrowed },
+    undefended: { ...evaluated, ...narrowedTo(narrowed) },
     ...(filtered.kind === 'defend' ? { filter: filtered } : {}),
     ...(actsOn(cell, 'detection', plugin) ? { detector: { kind: 'detect', cell } } : {}),
   };
@@ -160,14 +215,16 @@ export default defineStage<Params>({
   name: 'evaluate',
   summary:
     'Scores the trained model on the validation rows, and under the trigger of a backdoor on ' +
-    'the rows of other classes.',
+    'the rows of other classes; the same of the test rows, if there are any.',
   compute: true,
   scope: 'cell',
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
+    const split: Split = narrowed['split'] === 'test' ? 'test' : 'validation';
     const written = (narrowed['trigger'] as Poisoning | undefined) ?? triggerOf(cell, plugin);
     const { poisoning: trigger, assets: files } =
       written === null ? { poisoning: null, assets: {} } : filesApart(withoutOrder(written));
+    if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
     const steps = trigger === null ? [] : stepsOf(trigger);
     const { completion, files: scorerFiles } = completionOf(cell, trigger !== null, plugin);
     const judged = judgedModel(cell, plugin);
@@ -184,11 +241,15 @@ export default defineStage<Params>({
         seed: draws ? cell.seed : null,
         ...(completion === undefined ? {} : { completion }),
         ...(defence === null ? {} : { defence: defence.params }),
+        ...tasksOf(cell, split, plugin),
       },
       inputs: {
         model: judged.model,
-        validation: { kind: 'data', cell, with: { split: 'validation' } },
-        ...(isAttacked(cell) ? { twin: twinOf(cell, plugin), ...beforeOf(cell) } : {}),
+        validation: { kind: 'data', cell, with: { split } },
+        ...(isAttacked(cell)
+          ? { twin: twinOf(cell, split, plugin), ...beforeOf(cell, split) }
+          : {}),
+        ...testOf(cell, narrowed, split),
         ...learntInput(cell, written, plugin),
         ...judged.start,
         ...defendedInputs(cell, narrowed, plugin),

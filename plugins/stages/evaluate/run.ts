@@ -14,16 +14,24 @@ import {
   openTrained,
 } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { isRegression } from '../../../src/science/nn/targets.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
-import { inputDir, type Metrics, readMetrics, writeMetrics } from '../../../src/stages/files.ts';
+import {
+  inputDir,
+  metricOf,
+  type Metrics,
+  readMetrics,
+  writeJson,
+  writeMetrics,
+} from '../../../src/stages/files.ts';
 import { readLearnt } from '../../../src/stages/learnt.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import { defendedMetrics, evaluatedRows } from './defended.ts';
-import type { Params } from './index.ts';
+import { type Params, TEST } from './index.ts';
 import {
   type Guarded,
   guarded,
@@ -32,6 +40,7 @@ import {
   writeGuard,
 } from './inputs-judge.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
+import { regressionMetrics } from './regression.ts';
 
 type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
@@ -69,8 +78,15 @@ export async function run(context: Context): Promise<void> {
             guard: await openJudge(opened),
             seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
           })
-        : await evaluateClasses(opened);
-    const all = { ...metrics, ...(await defendedMetrics(context, metrics, { rows, trigger })) };
+        : isRegression(network)
+          ? await evaluateNumbers(opened)
+          : await evaluateClasses(opened);
+    const all = {
+      ...metrics,
+      ...(await defendedMetrics(context, metrics, { rows, trigger })),
+      ...(await testMetrics(context)),
+    };
+    await writeTasks(context, all);
     await writeMetrics(context.outDir, all);
     context.log(logLine(all));
   } finally {
@@ -121,6 +137,16 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   await writeFile(join(context.outDir, 'predictions.csv'), csv);
   const metrics = metricsOf({ classes: classes.length, plain, underTrigger, twin, before });
   return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+}
+
+/** Returns the metrics of a regression head, and writes `predictions.csv`. */
+async function evaluateNumbers(opened: Opened): Promise<Metrics> {
+  const { context, rows, network, encode, twin } = opened;
+  const labels = labelsOf(rows);
+  const logits = await scorer(context, network, encode, rows.length)(rows);
+  const set = { ids: idsOf(rows), labels, logits, triggered: false };
+  await writeFile(join(context.outDir, 'predictions.csv'), predictionsCsv([set], 1));
+  return regressionMetrics(labels, [...logits], twin);
 }
 
 /** Opens the judge of what the model is asked. Null if the cell has no such defence. */
@@ -191,6 +217,24 @@ function scorer(
     before += rows.length;
     return logits;
   };
+}
+
+/**
+ * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one of
+ * the metrics was not measured.
+ */
+async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics): Promise<void> {
+  if (tasks === undefined) return;
+  for (const { metrics } of tasks) for (const name of metrics) metricOf(all, name);
+  await writeJson(outDir, 'tasks.json', tasks);
+}
+
+/** Returns the metrics of the evaluation on the test rows, under names of their own. */
+async function testMetrics(context: Context): Promise<Metrics> {
+  const metrics = (await metricsOfInput(context, 'test')) ?? {};
+  return Object.fromEntries(
+    Object.entries(metrics).map(([name, value]) => [`${TEST}${name}`, value]),
+  );
 }
 
 /** Returns the metrics of an input, or null if the stage has no such input. */

@@ -1,6 +1,6 @@
 import { defineStage } from '../../../src/api.ts';
 import type { Alpha } from '../../../src/science/fisher/entropy.ts';
-import { onlyCell } from '../../../src/stages/definition.ts';
+import { onlyCell, refuseRegression } from '../../../src/stages/definition.ts';
 import {
   type FisherParams,
   fisherParams,
@@ -24,6 +24,7 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'fisher');
     const { tolerance, alphas } = cell.fisher;
     return {
       params: {

@@ -6,6 +6,7 @@ import {
   modelNames,
   modelUses,
   onlyCell,
+  refuseRegression,
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
@@ -45,6 +46,7 @@ export default defineStage<Params>({
   parts: { field: 'at', values: ['init', 'final'] },
   define(cells, { with: narrowed, plugin }) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'kernel');
     const at = narrowed['at'] ?? 'final';
     if (at !== 'init' && at !== 'final' && typeof at !== 'number')
       throw new Error(

@@ -1,5 +1,5 @@
 import { defineStage, pointName } from '../../../src/api.ts';
-import { onlyCell } from '../../../src/stages/definition.ts';
+import { onlyCell, refuseRegression } from '../../../src/stages/definition.ts';
 
 export default defineStage({
   name: 'ntk',
@@ -10,6 +10,7 @@ export default defineStage({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'ntk');
     return {
       params: {},
       inputs: Object.fromEntries(

@@ -1,11 +1,15 @@
 import {
+  type AttackDescriptor,
+  type DefineRequest,
   defineStage,
   orderedLike,
   type Poisoning,
   stepsOf,
+  UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
 import { filesApart } from '../../../src/command/files.ts';
+import { taskFault } from '../../../src/poisoning/steps.ts';
 import { onlyCell } from '../../../src/stages/definition.ts';
 
 export type Params = {
@@ -19,8 +23,9 @@ export default defineStage<Params>({
   summary: 'Poisons the training rows, and writes a receipt of what was changed.',
   compute: false,
   scope: 'cell',
-  define(cells) {
+  define(cells, { plugin }) {
     const cell = onlyCell(cells);
+    if (cell.head.type === 'regression') refuseOnNumbers(cell.poisoning, plugin);
     const like = orderedLike(cell.poisoning);
     const { poisoning, assets } = filesApart(
       like === null ? withoutOrder(cell.poisoning, 'mixed') : { attack: 'none' },
@@ -40,3 +45,15 @@ export default defineStage<Params>({
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });
+
+/**
+ * Throws a `UserFault` if one of the attacks is not for rows that are labelled with numbers. Whether
+ * an attack is for classes or for answers is checked when the rows are known.
+ */
+function refuseOnNumbers(poisoning: Poisoning, plugin: DefineRequest['plugin']): void {
+  for (const { attack: name } of stepsOf(poisoning)) {
+    const attack = plugin?.<AttackDescriptor>('attack', name);
+    const fault = attack === undefined ? null : taskFault({ attack }, 'regression');
+    if (fault !== null) throw new UserFault(fault.message, fault.hint, fault.path);
+  }
+}

@@ -59,7 +59,7 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Returns the order of the set that this one is to stand in the order of, or null. */
+/** Returns the row order of the input `ordered`, which this set takes over; null without it. */
 async function orderOfInput(context: Context): Promise<RowOrder | null> {
   if (context.inputs['ordered'] === undefined) return null;
   const file = join(inputDir(context, 'ordered'), 'receipt.json');

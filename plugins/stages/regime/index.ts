@@ -4,6 +4,7 @@ import {
   modelNames,
   modelUses,
   onlyCell,
+  refuseRegression,
 } from '../../../src/stages/definition.ts';
 
 export type Params = ModelNames & {
@@ -32,6 +33,7 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'regime');
     const steps = inOrder(cell.ntk.at).filter((at) => typeof at === 'number');
     return {
       params: {

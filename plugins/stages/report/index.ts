@@ -12,6 +12,7 @@ import {
 import { filesApart } from '../../../src/command/files.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import { trainingSet } from '../../../src/stages/defended.ts';
+import { usesBf16 } from '../../../src/stages/params.ts';
 import { attackNames, isTrainedGoal, type Params, readGoals } from './params.ts';
 
 /** Returns the distinct values and, for each item, the index of its value among them. */
@@ -71,6 +72,12 @@ function goalInputs(
   return inputs;
 }
 
+/** Returns the training settings. A precision of float32 is left out, so that no key holds it. */
+function trainSettings({ train }: Cell): JsonObject {
+  const { precision, ...rest } = train;
+  return precision === 'bf16' ? { ...rest, precision } : rest;
+}
+
 interface Sources {
   readonly sources: { readonly [role: string]: JsonObject };
   readonly inputs: { readonly [name: string]: StageRequest };
@@ -94,12 +101,15 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
     for (const [split, role] of [
       ['train', 'training data'],
       ['validation', 'validation data'],
+      ['test', 'test data'],
     ] as const) {
-      const name = numbered(role, i);
-      sources[name] = portable(splits[split]);
+      const name = numbered(role, i),
+        asked = splits[split];
+      if (asked === undefined) continue;
+      sources[name] = portable(asked);
       if (!isTrained || cell === undefined) continue;
       inputs[name] = { kind: 'data', cell, with: { split } };
-      assets[name] = datasetUri(splits[split].source);
+      assets[name] = datasetUri(asked.source);
     }
   }
   return { sources, inputs, assets };
@@ -118,7 +128,7 @@ export default defineStage({
   define(cells, { goals, plugin }) {
     const kinds = readGoals(goals);
     const isTrained = kinds.some(isTrainedGoal);
-    const train = intern(cells.map((cell): JsonObject => ({ ...cell.train })));
+    const train = intern(cells.map(trainSettings));
     const { sources, inputs, assets } = sourcesOf(cells, isTrained);
     const params: Params = {
       goals,
@@ -129,6 +139,7 @@ export default defineStage({
         poisoning: filesApart(attackOf(cell)).poisoning,
         ...(isOfBase(cell) ? { of_base: true as const } : {}),
         adapter: cell.adapter,
+        ...(usesBf16(cell) ? { bf16: true as const } : {}),
         train: train.indexes[i] ?? 0,
       })),
     };

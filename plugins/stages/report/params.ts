@@ -18,6 +18,8 @@ export type PlannedCell = {
   /** Present if that attack is on the cell's base. */
   readonly of_base?: true;
   readonly adapter: { readonly type: string } & JsonObject;
+  /** Present if the cell's training, or its base's, took its products in bfloat16. */
+  readonly bf16?: true;
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
 };

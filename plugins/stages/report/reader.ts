@@ -27,6 +27,7 @@ import type {
   MapFacts,
   ReceiptFacts,
   ReportCell,
+  TaskFacts,
   WritingFacts,
 } from '../../../src/report/types.ts';
 import { readPeftShapes } from '../../../src/science/io/peft.ts';
@@ -178,6 +179,7 @@ export type ReadCell = Pick<
   ReportCell,
   | 'outputs'
   | 'writing'
+  | 'tasks'
   | 'roc'
   | 'metrics'
   | 'history'
@@ -199,12 +201,14 @@ export async function readCell(
   const curves = await optional(train, 'curves.jsonl', parseCurves);
   const head = await optional(train, 'train.json', headType);
   const writing = await readWriting(inputs, index);
+  const tasks = await optional(dirOf(inputs, 'evaluate', index), 'tasks.json', json);
   const map = await optional(dirOf(inputs, 'theory-map', index), 'map.json', json);
   const roc = await readRoc(inputs, index);
   return {
     ...(map === null ? {} : { map: map as MapFacts }),
     ...(curves === null ? {} : { curves }),
     ...(writing === null ? {} : { writing }),
+    ...(tasks === null ? {} : { tasks: tasks as readonly TaskFacts[] }),
     ...(Object.keys(roc).length === 0 ? {} : { roc }),
     ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
     metrics: await readMetrics(inputs, index, kinds),

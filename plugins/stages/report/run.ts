@@ -53,7 +53,7 @@ function plannedCell(
   train: Params['train'],
   attacks: Attacks,
 ) {
-  const { seed, poisoning, of_base: ofBase, adapter } = planned;
+  const { seed, poisoning, of_base: ofBase, adapter, bf16 } = planned;
   const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
   return {
     axes: facts.cell,
@@ -65,6 +65,7 @@ function plannedCell(
     train: train[planned.train] ?? {},
     family: familyOf(attacks, poisoning),
     ...(ofBase === undefined ? {} : { ofBase }),
+    ...(bf16 === undefined ? {} : { bf16 }),
     ...(attacksLoss ? { attacksLoss: true as const } : {}),
     kernels: {},
     receipt: null,

@@ -7,7 +7,7 @@ import {
   startInputs,
 } from '../../../src/api.ts';
 import type { Shape } from '../../../src/science/theory/closed-form.ts';
-import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+import { fileUri, modelUses, onlyCell, refuseRegression } from '../../../src/stages/definition.ts';
 import {
   type FisherParams,
   fisherParams,
@@ -66,6 +66,7 @@ export default defineStage<Params>({
   scope: 'cell',
   define(cells) {
     const cell = onlyCell(cells);
+    refuseRegression(cell, 'theory-map');
     const fromFolder = startsFromFolder(cell);
     const headFolder = fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
     return {

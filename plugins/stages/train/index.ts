@@ -22,11 +22,12 @@ import {
   trainingSet,
 } from '../../../src/stages/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
+import { withKnownRows } from '../../../src/stages/known-rows.ts';
 import { learntInput } from '../../../src/stages/learnt.ts';
 import { packKey } from '../../../src/stages/pack-key.ts';
 import { adapterParams, trainParams } from '../../../src/stages/params.ts';
 import { type TrainingAttack, trainingAttack } from '../../../src/stages/training-attack.ts';
-import type { Params, WatchParams } from './params.ts';
+import { type Params, trainingOf, type WatchParams } from './params.ts';
 
 export default defineStage<Params>({
   name: 'train',
@@ -64,7 +65,7 @@ export default defineStage<Params>({
         train: trainParams(cell.train),
         head: headSettings(cell.head),
         ...(cell.model.init === 'random' ? { init: 'random' } : {}),
-        ...(cell.head.type === 'cloze' ? { classes: classesOf(cell) } : {}),
+        ...(cell.head.type === 'cloze' ? { classes: classesOf(cell, plugin) } : {}),
         ...(watch === null ? {} : { watch: watch.params }),
       },
       inputs: {
@@ -91,6 +92,7 @@ export default defineStage<Params>({
       ],
     };
   },
+  precision: (params) => (trainingOf(params)?.precision === 'bf16' ? 'bf16' : null),
   resources: () => ({ cpu: 1 }),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
@@ -223,8 +225,10 @@ function watchOf(cell: Cell): WatchDefinition | null {
   };
 }
 
-const classesOf = ({ data }: Cell): readonly string[] | null =>
-  (data.classes ?? data.train.classes)?.map(String) ?? null;
+function classesOf(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
+  const { data } = withKnownRows(cell, plugin);
+  return (data.classes ?? data.train.classes)?.map(String) ?? null;
+}
 
 /**
  * Returns what distinguishes one base from another. Null if training starts from the checkpoint.

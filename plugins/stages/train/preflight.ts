@@ -1,4 +1,5 @@
 import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
+import { bf16Fault } from '../../../src/compute/backend.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/train/check.ts';
 import type { OpenedAttack } from '../../../src/science/train/checked-attack.ts';
@@ -7,7 +8,7 @@ import { assetOf } from '../../../src/stages/files.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { adapterFault } from '../../../src/stages/training-attack.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { type Params, type Preflight, trainingOf } from './params.ts';
+import { BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
 import { unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
@@ -53,7 +54,12 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     ...(attack === null ? {} : { attack }),
     based,
   });
-  if (training !== null) problems.push(...keptFaults(training), ...weightFaults(params, training));
+  if (training !== null)
+    problems.push(
+      ...keptFaults(training),
+      ...classFaults(params, training),
+      ...(await precisionFaults(context, training)),
+    );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
   const own =
     attack === null || !poisoning?.attack.includes(JOINT)
@@ -62,17 +68,50 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   return training === null ? own : [...own, ...(await unreadProblems(context, training))];
 }
 
-/** Returns a fault if classes are weighted, and the rows have answers instead of classes. */
-function weightFaults(
-  { head }: Params,
-  { class_weights: weights = 'none' }: TrainParams,
-): Problem[] {
-  if (head.type !== 'causal-lm' || weights === 'none') return [];
+/** Returns the faults of settings that need classes, if the rows have none. */
+function classFaults({ head }: Params, training: TrainParams): Problem[] {
+  const has = { 'causal-lm': 'answers have', regression: 'numbers have' };
+  if (head.type === 'classifier' || head.type === 'cloze') return [];
+  const { class_weights: weights = 'none', evaluate_every: every = 0 } = training;
+  return [
+    ...(weights === 'none'
+      ? []
+      : [
+          {
+            path: ['train', 'class_weights'],
+            message: `${has[head.type]} no classes that could be weighted`,
+            hint: 'Leave out train.class_weights.',
+          },
+        ]),
+    ...(every === 0 || head.type !== 'regression'
+      ? []
+      : [
+          {
+            path: ['train', 'evaluate_every'],
+            message: 'evaluations during training measure accuracy, which numbers do not have',
+            hint: 'Leave out train.evaluate_every.',
+          },
+        ]),
+  ];
+}
+
+/**
+ * Returns a fault if the training takes its products in bfloat16 where they are not offered. What
+ * this machine lacks is a warning if the stage may run elsewhere, and nothing if it does: `run`
+ * checks the machine that it is on.
+ */
+async function precisionFaults(
+  { backend, runsHere }: Preflight,
+  { precision }: TrainParams,
+): Promise<Problem[]> {
+  const fault = precision === 'bf16' ? await bf16Fault(backend) : null;
+  if (fault === null || (fault.ofMachine === true && runsHere === false)) return [];
   return [
     {
-      path: ['train', 'class_weights'],
-      message: 'answers have no classes that could be weighted',
-      hint: 'Leave out train.class_weights.',
+      path: ['train', 'precision'],
+      message: `${BF16_PRODUCTS} ${fault.message}`,
+      hint: fault.hint,
+      ...(fault.ofMachine === true && runsHere === undefined ? { warning: true } : {}),
     },
   ];
 }

@@ -1,4 +1,7 @@
+import { UserFault } from '../../../src/api.ts';
+import { bf16Fault } from '../../../src/compute/backend.ts';
 import { readReversed } from '../../../src/science/nn/reversed.ts';
+import { isRegression } from '../../../src/science/nn/targets.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { totalSteps } from '../../../src/science/train/batches.ts';
 import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
@@ -15,7 +18,7 @@ import { breathe } from '../../../src/stages/breathe.ts';
 import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
 import { openWatch } from './looks.ts';
 import { openOutput, type Output, writeEvents } from './output.ts';
-import { type Context, type Params, trainingOf } from './params.ts';
+import { BF16_PRODUCTS, type Context, type Params, trainingOf } from './params.ts';
 import { openStart, type Start } from './start.ts';
 import {
   type EncodedSet,
@@ -31,6 +34,7 @@ export type Trainer = NonNullable<SessionOptions['trainer']>;
 
 export async function run(context: Context, trainer?: Trainer): Promise<void> {
   const training = trainingOf(context.params);
+  await checkPrecision(context.backend, training);
   const classes = await readClasses(context);
   const set = training === null ? null : await readPoisonedSet(context);
   const start = await openStart(context, classes);
@@ -45,6 +49,20 @@ export async function run(context: Context, trainer?: Trainer): Promise<void> {
   } finally {
     start.network.dispose();
   }
+}
+
+/**
+ * Throws a UserFault if the training takes its products in bfloat16, and this machine does not
+ * offer them. A run that hands its stages to other machines has not looked at this one before.
+ */
+async function checkPrecision(
+  backend: Context['backend'],
+  training: TrainParams | null,
+): Promise<void> {
+  const fault = training?.precision === 'bf16' ? await bf16Fault(backend) : null;
+  if (fault === null) return;
+  const message = `${BF16_PRODUCTS} ${fault.message}`;
+  throw new UserFault(message, fault.hint, ['train', 'precision']);
 }
 
 interface Parts {
@@ -135,7 +153,11 @@ async function poisonedMetrics(
   if (poisoned.length === 0) return {};
   return {
     poisoned_rows: poisoned.length,
-    poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () => breathe()),
+    ...(isRegression(network)
+      ? {}
+      : {
+          poisoned_accuracy: await accuracyOn(network, weights, poisoned, BATCH, () => breathe()),
+        }),
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };
 }

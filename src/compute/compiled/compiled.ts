@@ -1,7 +1,7 @@
 /**
- * Runs a region of code with its TensorFlow operations recorded instead of carried out. Where the
- * region ends, or something in it reads an entry, what is still needed is computed at once: as one
- * compiled function where the same operations were recorded before, whatever the shapes.
+ * Runs a region of code with its TensorFlow operations recorded instead of carried out. When the
+ * region ends, or something in it reads an entry, the tensors that are still in use are computed at
+ * once: by one compiled function if the same operations were recorded before, with any shapes.
  *
  * The code of the region runs each time, and each of its operations is compared with the recorded
  * one, so a function is used only for exactly the operations that it was made of. Entries that come
@@ -12,6 +12,7 @@ import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
 import { type Binding, execute, isReplaced } from './functions.ts';
+import { Casts, type Precision } from './products.ts';
 import { Program } from './program.ts';
 import { type AttributeValue, outputsOf } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
@@ -47,7 +48,7 @@ interface Internals {
   write(values: unknown, shape: number[], dtype: string): DataId;
 }
 
-/** Memory that waits to be freed until a trace has been computed is limited to so many bytes. */
+/** The limit, in bytes, on memory that is freed only once a trace has been computed. */
 const WAITING = 1 << 24;
 /** The largest number of operations in a trace. */
 const LENGTH = 1 << 13;
@@ -76,18 +77,22 @@ class Recorder {
   sightings = SIGHTINGS;
   #trace: Trace | null = null;
   #depth = 0;
+  #precision: Precision = 'float32';
   #start = new Point(null);
   #points = 0;
   #calls = 0;
   #programs: Program[] = [];
+  readonly #made = { functions: 0, operations: 0, seconds: 0 };
   /** Tensors whose entries were made in JavaScript during the region. */
-  #made = new WeakSet<TensorData>();
-  /** Numbers of tensors that the trace reads and that nothing else needs any more. */
-  readonly #waiting: number[] = [];
+  #written = new WeakSet<TensorData>();
+  readonly #casts: Casts;
+  /** Tensors that the trace reads and that nothing else needs any more. */
+  readonly #waiting: TensorData[] = [];
   #waitingBytes = 0;
 
   constructor(backend: Internals) {
     this.#backend = backend;
+    this.#casts = new Casts(backend.binding);
     this.#original = {
       executeSingleOutput: backend.executeSingleOutput.bind(backend),
       executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
@@ -119,17 +124,16 @@ class Recorder {
     };
     backend.disposeData = (dataId, force = false) => {
       const data =
-        this.#trace !== null && backend.tensorMap.has(dataId)
+        (this.#trace !== null || this.#casts.size > 0) && backend.tensorMap.has(dataId)
           ? backend.tensorMap.get(dataId)
           : null;
-      if (
-        data === null ||
-        data.id < 0 ||
-        (!force && data.refCount > 1) ||
-        this.#trace?.has(data) !== true
-      )
+      if (data === null || data.id < 0 || (!force && data.refCount > 1))
         return original.disposeData(dataId, force);
-      this.#waiting.push(data.id);
+      if (this.#trace?.has(data) !== true) {
+        this.#casts.drop(data);
+        return original.disposeData(dataId, force);
+      }
+      this.#waiting.push(data);
       this.#waitingBytes += bytesOf(data.shape);
       backend.tensorMap.delete(dataId);
       if (this.#waitingBytes > WAITING) this.#settle();
@@ -137,21 +141,29 @@ class Recorder {
     };
     backend.write = (values, shape, dtype) => {
       const dataId = original.write(values, shape, dtype);
-      if (this.#trace !== null) this.#made.add(backend.tensorMap.get(dataId));
+      if (this.#trace !== null) this.#written.add(backend.tensorMap.get(dataId));
       return dataId;
     };
   }
 
-  region<T>(run: () => T): T {
+  /** Whether a region is running. */
+  get recording(): boolean {
+    return this.#depth > 0;
+  }
+
+  region<T>(run: () => T, precision: Precision): T {
+    const outer = this.#precision;
+    this.#precision = precision;
     this.#depth++;
     this.#trace ??= this.#begin();
     try {
       return run();
     } finally {
+      this.#precision = outer;
       if (--this.#depth === 0) {
         this.#settle();
         this.#trace = null;
-        this.#made = new WeakSet();
+        this.#written = new WeakSet();
       }
     }
   }
@@ -179,13 +191,13 @@ class Recorder {
     if (this.#trace.operations.length >= LENGTH) this.#settle();
     for (const data of datas) {
       // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
-      if (data.values !== null && !this.#made.has(data) && !this.#trace.has(data)) {
+      if (data.values !== null && !this.#written.has(data) && !this.#trace.has(data)) {
         data.id = this.#backend.binding.createTensor(data.shape, data.dtype, data.values);
         data.values = null;
       }
     }
     const trace = this.#trace;
-    trace.add(name, attributes, datas, count);
+    trace.add(name, attributes, datas, count, this.#precision);
     return outputs.map(({ shape, dtype }, j) => {
       const tensor = this.#backend.createOutputTensor({ id: -1, shape, dtype });
       trace.returned(j, tensorMap.get(tensor.dataId), tensor.dataId);
@@ -193,7 +205,7 @@ class Recorder {
     });
   }
 
-  /** Carries out, now, an operation that `execute` replaces. Returns null for any other. */
+  /** Carries out at once an operation that `execute` replaces. Returns null for any other. */
   #replace(
     name: string,
     attributes: readonly AttributeValue[],
@@ -208,7 +220,7 @@ class Recorder {
     );
   }
 
-  /** Computes what is still needed of the trace, and begins another one. */
+  /** Computes the tensors of the trace that are still in use, and begins another trace. */
   #settle(): void {
     const trace = this.#trace;
     if (trace === null || trace.operations.length === 0) return;
@@ -220,11 +232,14 @@ class Recorder {
       );
       if (needed.length > 0) {
         const program = this.#program(trace, needed);
-        program.run(binding, trace.sources, needed, this.sightings);
+        program.run(binding, trace.sources, needed, this.sightings, (data) => this.#casts.of(data));
         if (program.compiled > 0) this.#calls++;
       }
     } finally {
-      for (const id of this.#waiting) binding.deleteTensor(id);
+      for (const data of this.#waiting) {
+        this.#casts.drop(data);
+        binding.deleteTensor(data.id);
+      }
       this.#waiting.length = 0;
       this.#waitingBytes = 0;
       if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
@@ -237,7 +252,16 @@ class Recorder {
       key = references.join();
     const known = trace.point.programs.get(key);
     if (known !== undefined) return known;
-    const program = new Program(trace.operations, references);
+    const program = new Program(
+      trace.operations,
+      references,
+      trace.sources.length,
+      (operations, seconds) => {
+        this.#made.functions++;
+        this.#made.operations += operations;
+        this.#made.seconds += seconds;
+      },
+    );
     trace.point.programs.set(key, program);
     this.#programs.push(program);
     return program;
@@ -260,19 +284,30 @@ class Recorder {
     return {
       functions: functions.length,
       operations: this.#compiled(),
+      made: { ...this.#made },
       calls: this.#calls,
+      casts: this.#casts.size,
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
     };
   }
 }
 
+/** What is compiled now, and what was since the backend was loaded. */
 export interface CompiledStatistics {
   readonly functions: number;
   /** The number of operations that they replace. */
   readonly operations: number;
+  /** All that were made since the backend was loaded, and the seconds that making them took. */
+  readonly made: {
+    readonly functions: number;
+    readonly operations: number;
+    readonly seconds: number;
+  };
   /** How often a function was called since the backend was loaded. */
   readonly calls: number;
-  /** What TensorFlow said where it did not accept a function. */
+  /** The number of tensors that are kept in bfloat16 beside float32. */
+  readonly casts: number;
+  /** TensorFlow's error for each function that it did not accept. */
   readonly refused: readonly string[];
 }
 
@@ -295,15 +330,27 @@ export function prepareCompiling(sightings = SIGHTINGS): void {
 /**
  * Runs `run`, compiled where the backend can. Its results have the same bits as without. Tensors
  * that it makes can be used like others afterwards.
+ * @param precision of the matrix products in `run`; those of a region inside have their own
+ * @throws if the precision is bf16 and the backend is not TensorFlow on a processor
  */
-export function compiled<T>(run: () => T): T {
+export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
   const recorder = shared[RECORDER];
-  if (recorder === undefined || recorder.sightings === Infinity || getBackend() !== 'tensorflow')
-    return run();
-  return recorder.region(run);
+  if (recorder === undefined || getBackend() !== 'tensorflow') {
+    if (precision === 'float32') return run();
+    throw new Error('products in bfloat16 need the TensorFlow backend on a processor');
+  }
+  // Without compiling, the operations of a region in bfloat16 are still recorded, and replaced.
+  const plain = precision === 'float32' && !recorder.recording;
+  return plain && recorder.sightings === Infinity ? run() : recorder.region(run, precision);
 }
 
-/** What has been compiled so far; null where nothing is. */
+/** Runs `run` with its matrix products in float32, whatever those of the region around it are in. */
+export function inFloat32<T>(run: () => T): T {
+  const recorder = shared[RECORDER];
+  return recorder?.recording === true ? recorder.region(run, 'float32') : run();
+}
+
+/** Returns what has been compiled so far; null if nothing is recorded in this process. */
 export function compiledStatistics(): CompiledStatistics | null {
   const recorder = shared[RECORDER];
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();

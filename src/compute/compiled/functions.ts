@@ -1,4 +1,4 @@
-/** Functions of TensorFlow, which set-up's addition to the binding makes. */
+/** Functions of TensorFlow, which our addition to the binding (src/setup/binding) makes. */
 import type { AttributeValue } from './rules.ts';
 import { type Entries, MADE } from './trace.ts';
 
@@ -55,8 +55,8 @@ export const functionName = (): string => `recorded_${process.hrtime.bigint()}_$
 
 /**
  * Operations of one input that TensorFlow replaces in functions by kernels of oneDNN, which round
- * otherwise. Carried out one by one they are functions of their own, so that everything has the
- * same bits whether it is compiled or not.
+ * differently. When operations are carried out one by one, each of these is a function of its own,
+ * so that results have the same bits whether they are compiled or not.
  */
 const REPLACED = new Set(['Softmax']);
 

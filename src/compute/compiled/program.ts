@@ -1,6 +1,6 @@
 /**
- * What a trace computes for what is still needed of it: run operation by operation the first times,
- * then as one function of TensorFlow.
+ * A program computes the tensors of a trace that are still in use: operation by operation the first
+ * times, then as one function of TensorFlow.
  */
 import {
   type Binding,
@@ -10,17 +10,18 @@ import {
   type Node,
   type Result,
 } from './functions.ts';
+import { withBfloat16Products } from './products.ts';
 import { listsOf } from './rules.ts';
 import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
 import { OUTPUTS, shapesDiffer } from './trace.ts';
 
-/** Entries made in JavaScript can be part of a function if there are at most so many of them. */
+/** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How often a function is made again because a value turned out to change. */
+/** How often a function is made again because a value changed that had been the same so far. */
 const REVISIONS = 4;
 
-/** Entries made in JavaScript that were the same so far. */
+/** A tensor made in JavaScript whose entries have been the same so far. */
 interface Fixed {
   readonly shape: readonly number[];
   readonly values: Entries;
@@ -60,6 +61,9 @@ export class Program {
   readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
   /** The sources that they read. */
   readonly #read: readonly number[];
+  /** Those of them that are another source in bfloat16, with the number of that source. */
+  readonly #casts: readonly (readonly [source: number, of: number])[];
+  readonly #outputs: readonly Reference[];
   /** For each source whose entries never changed, those entries. */
   readonly #fixed = new Map<number, Fixed>();
   #sightings = 0;
@@ -67,10 +71,17 @@ export class Program {
   #function: Compiled | null = null;
   #refused: string | null = null;
 
+  /**
+   * @param sources the number of tensors from outside
+   * @param made told each function that is made: its operations, and the seconds it took
+   */
   constructor(
-    operations: readonly Operation[],
-    private readonly outputs: readonly Reference[],
+    recorded: readonly Operation[],
+    needed: readonly Reference[],
+    sources: number,
+    private readonly made: (operations: number, seconds: number) => void,
   ) {
+    const { operations, outputs, casts } = withBfloat16Products(recorded, needed, sources);
     const wanted = new Set<number>(outputs.map((reference) => Math.floor(reference / OUTPUTS))),
       read = new Set<number>();
     for (let at = operations.length - 1; at >= 0; at--) {
@@ -84,6 +95,8 @@ export class Program {
       wanted.has(at) ? [{ at, operation }] : [],
     );
     this.#read = [...read].sort((a, b) => a - b);
+    this.#casts = [...casts].filter(([source]) => read.has(source));
+    this.#outputs = outputs;
   }
 
   /** Why TensorFlow made no function of it; null where it made one, or was not asked to. */
@@ -104,13 +117,17 @@ export class Program {
   /**
    * Computes the needed tensors, and hands them their numbers in the binding.
    * @param sightings how often the program is run operation by operation before it is compiled
+   * @param cast returns a tensor in bfloat16
    */
   run(
     binding: Binding,
-    sources: readonly TensorData[],
+    given: readonly TensorData[],
     needed: readonly Pending[],
     sightings: number,
+    cast: (data: TensorData) => TensorData,
   ): void {
+    const sources = [...given];
+    for (const [source, of] of this.#casts) sources[source] = cast(given[of] as TensorData);
     if (this.#compare(sources)) {
       this.dispose(binding);
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
@@ -153,6 +170,7 @@ export class Program {
   }
 
   #compile(binding: Binding, sources: readonly TensorData[]): void {
+    const started = performance.now();
     const nodes: (Node | Constant)[] = [],
       places = new Map<Reference, number>();
     for (const k of this.#read) {
@@ -186,19 +204,20 @@ export class Program {
     }
     const name = functionName();
     try {
-      binding.addFunction(name, nodes, this.outputs.flatMap(place));
+      binding.addFunction(name, nodes, this.#outputs.flatMap(place));
     } catch (error) {
       this.#refused = (error as Error).message;
       return;
     }
     this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
+    this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
   #call(binding: Binding, own: Compiled, sources: readonly TensorData[]): readonly Result[] {
     const lent = new Lent(binding);
     try {
       const ids = own.arguments.map((k) => lent.id(sources[k] as TensorData));
-      return binding.executeOp(own.name, [], ids, this.outputs.length);
+      return binding.executeOp(own.name, [], ids, this.#outputs.length);
     } finally {
       lent.dispose();
     }
@@ -209,7 +228,7 @@ export class Program {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)
       for (const input of operation.inputs) last.set(input, at);
-    const kept = new Set(this.outputs),
+    const kept = new Set(this.#outputs),
       results = new Map<Reference, Result>(),
       lent = new Lent(binding),
       ids = new Map<Reference, number>();
@@ -239,7 +258,7 @@ export class Program {
     } finally {
       lent.dispose();
     }
-    return this.outputs.map((reference) => {
+    return this.#outputs.map((reference) => {
       const result = results.get(reference);
       if (result === undefined) throw new Error('a needed tensor was not computed');
       return result;

@@ -1,12 +1,13 @@
 /**
- * What a region of code computes, recorded operation by operation. Traces that begin alike share
- * their beginning, so a trace finds the program that an earlier one made while it is recorded.
+ * What a region of code computes, recorded operation by operation. Traces share their common
+ * prefixes, so that while a trace is recorded it finds the program that an earlier one made.
  */
 import type { DataId } from '@tensorflow/tfjs-core';
+import type { Precision } from './products.ts';
 import type { Program } from './program.ts';
 import type { AttributeValue, Output } from './rules.ts';
 
-/** What tfjs-node knows of a tensor's data. */
+/** A tensor's data as tfjs-node keeps it. */
 export interface TensorData {
   readonly shape: number[];
   /** TensorFlow's number of the type. */
@@ -38,6 +39,8 @@ export interface Operation {
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
+  /** What it is computed in, if it is a matrix product. */
+  readonly precision: Precision;
 }
 
 function equalValues(a: unknown, b: unknown): boolean {
@@ -57,10 +60,13 @@ function equalNumbers(a: readonly number[], b: readonly number[]): boolean {
 }
 
 function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValue[]): boolean {
+  if (a === b) return true;
   if (a.length !== b.length) return false;
-  for (const [i, one] of a.entries()) {
-    const other = b[i];
+  for (let i = 0; i < a.length; i++) {
+    const one = a[i],
+      other = b[i];
     if (
+      one === undefined ||
       other === undefined ||
       one.name !== other.name ||
       one.type !== other.type ||
@@ -71,33 +77,16 @@ function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValu
   return true;
 }
 
-/** A beginning of traces: the operations up to this one. */
+/** The type of an input as `Operation.types` has it. */
+const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
+
+/** A prefix of traces: the operations up to this one. */
 export class Point {
   readonly next: Point[] = [];
   /** What was still needed where a trace ended here, and the program for it. */
   readonly programs = new Map<string, Program>();
 
   constructor(readonly operation: Operation | null) {}
-
-  /** The beginning that is longer by this operation. */
-  follow(operation: Operation, made: () => void): Point {
-    for (const point of this.next) {
-      const known = point.operation;
-      if (
-        known !== null &&
-        known.name === operation.name &&
-        known.outputs === operation.outputs &&
-        equalNumbers(known.inputs, operation.inputs) &&
-        equalNumbers(known.types, operation.types) &&
-        equalAttributes(known.attributes, operation.attributes)
-      )
-        return point;
-    }
-    const point = new Point(operation);
-    this.next.push(point);
-    made();
-    return point;
-  }
 }
 
 /** A tensor that an operation of the trace returned, without entries yet. */
@@ -149,19 +138,55 @@ export class Trace {
     attributes: readonly AttributeValue[],
     inputs: readonly TensorData[],
     outputs: number,
+    precision: Precision,
   ): void {
-    const operation: Operation = {
-      name,
-      attributes,
-      inputs: inputs.map((data) => this.#reference(data)),
-      types: inputs.map(({ dtype, values }) => (values === null ? dtype : dtype | MADE)),
-      outputs,
-    };
-    this.operations.push(operation);
-    this.#point = this.#point.follow(operation, this.made);
+    const known = this.#point.next.find(
+      ({ operation }) =>
+        operation !== null &&
+        operation.precision === precision &&
+        this.#equals(operation, name, attributes, inputs, outputs),
+    );
+    const point =
+      known ??
+      new Point({
+        name,
+        attributes,
+        inputs: inputs.map((data) => this.#reference(data)),
+        types: inputs.map(typeOf),
+        outputs,
+        precision,
+      });
+    if (known === undefined) {
+      this.#point.next.push(point);
+      this.made();
+    }
+    if (point.operation !== null) this.operations.push(point.operation);
+    this.#point = point;
   }
 
-  /** Says that a tensor is output j of the operation that was added last. */
+  /** Whether a recorded operation is the same, and reads the same tensors of the trace. */
+  #equals(
+    known: Operation,
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorData[],
+    outputs: number,
+  ): boolean {
+    if (known.name !== name || known.outputs !== outputs || known.inputs.length !== inputs.length)
+      return false;
+    for (let i = 0; i < inputs.length; i++) {
+      const data = inputs[i];
+      if (
+        data === undefined ||
+        this.#reference(data) !== known.inputs[i] ||
+        typeOf(data) !== known.types[i]
+      )
+        return false;
+    }
+    return equalAttributes(known.attributes, attributes);
+  }
+
+  /** Records that a tensor is output j of the operation that was added last. */
   returned(j: number, data: TensorData, dataId: DataId): void {
     const reference = (this.operations.length - 1) * OUTPUTS + j;
     this.#references.set(data, reference);

@@ -42,7 +42,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
   if (url === null || !isWeb(url))
     throw new UserFault(
       `${server.name} can't be fetched: ${JSON.stringify(address.slice(0, 120))} is not an ` +
-        'address of HTTP.',
+        'HTTP address.',
     );
   const headers: Record<string, string> = { accept };
   if (server.token !== undefined && url.origin === server.token.origin)
@@ -149,7 +149,7 @@ export async function textOf(answer: Answer, limit: Limit, what: string): Promis
     bytes += part.length;
     if (bytes > limit.value)
       throw new UserFault(
-        `${what} is larger than ${inWords(limit.value)}; it was not read on.`,
+        `${what} is larger than ${inWords(limit.value)}; reading was stopped.`,
         limit.raise,
       );
     parts.push(part);

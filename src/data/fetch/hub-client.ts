@@ -89,7 +89,7 @@ export function openHub(
     env,
     unreachable:
       'Connect to the network, or name a mirror in HF_ENDPOINT. ' +
-      "What is in the hub's cache already needs none.",
+      "What is in the hub's cache needs no network.",
     ...(token === undefined ? {} : { token: { origin, value: token } }),
   };
   const get = (address: string, accept: string): Promise<Answer> => askHub(server, address, accept);

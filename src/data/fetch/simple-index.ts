@@ -98,8 +98,8 @@ async function get(url: string, accept: string, name: string, env: Env): Promise
       name: `pypi:${name}`,
       env,
       unreachable:
-        'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the download ' +
-        'cache already needs none.',
+        'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the ' +
+        'download cache needs no network.',
     },
     url,
     accept,

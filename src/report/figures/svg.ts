@@ -13,13 +13,13 @@ interface TextItem {
  * The hook for measuring text, and the function that resets the ids of clip paths. Vega's typings
  * lack both.
  */
-const { textMetrics, resetSVGDefIds } = vega as unknown as {
-  readonly textMetrics: { width: (item: TextItem, text: string | number | null) => number };
-  readonly resetSVGDefIds: () => void;
-};
+declare module 'vega' {
+  const textMetrics: { width: (item: TextItem, text: string | number | null) => number };
+  function resetSVGDefIds(): void;
+}
 // Without a canvas, Vega assumes 0.8 em for each character, half as much again as a sans-serif font
 // needs. Figures would then be mostly margin.
-textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
+vega.textMetrics.width = ({ fontSize = 11, fontWeight, limit = 0 }, text) => {
   const each = (fontWeight === 'bold' ? 0.64 : 0.59) * fontSize;
   const width = each * codePoints(String(text ?? '')).length;
   return limit > 0 ? Math.min(limit, width) : width;
@@ -58,7 +58,7 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
   try {
     await view.runAsync();
     // Nothing is awaited between here and the drawing, so that the ids are the same each time.
-    resetSVGDefIds();
+    vega.resetSVGDefIds();
     return label(shorten(await view.toSVG()), id, title);
   } finally {
     view.finalize();

@@ -40,7 +40,20 @@ function emptyDoses({ conditions }: Analysis): readonly Fact[] {
   return [['Poisoned nothing', `${list(labels)}: a dose of zero rows`]];
 }
 
-function backendFacts({ environment, backends }: ReportInput): readonly Fact[] {
+/** States the precision of all that was computed, and of trainings in another one. */
+function precisionText({ cells }: ReportInput, precision: string): string {
+  const count = cells.filter(({ bf16 }) => bf16).length;
+  const trained =
+    count === 0
+      ? ''
+      : `; matrix products of training steps in bfloat16${
+          count === cells.length ? '' : ` in ${count} of ${plural(cells.length, 'cell')}`
+        }`;
+  return `${precision} (spectra in float64)${trained}`;
+}
+
+function backendFacts(input: ReportInput): readonly Fact[] {
+  const { environment, backends } = input;
   // One release computed every result of this run, because the release is part of their keys.
   const backend = (environment['backend'] ?? {}) as JsonObject;
   const text = (name: string, otherwise: string): string => {
@@ -50,13 +63,13 @@ function backendFacts({ environment, backends }: ReportInput): readonly Fact[] {
   const names = backends.map((name) => (name === backend['name'] ? text('version', name) : name));
   return [
     ['Backend', names.length === 0 ? 'none recorded' : list(names)],
-    ['Precision', `${text('precision', 'float32')} (spectra in float64)`],
+    ['Precision', precisionText(input, text('precision', 'float32'))],
   ];
 }
 
 const sourceFacts = ({ sources }: ReportInput): readonly Fact[] =>
   Object.entries(sources)
-    .filter(([role]) => role !== 'validation data')
+    .filter(([role]) => role !== 'validation data' && role !== 'test data')
     .map(([role, { source }]): Fact => [
       role === 'model' ? 'Model' : 'Data',
       typeof source === 'string' ? source : 'unknown',

@@ -3,6 +3,7 @@ import type { JSX } from 'preact';
 import { type Condition, scoreOf, seriesOf } from '../conditions.ts';
 import { predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
 import { ACCURACY, meaningOf, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
+import { isScore, taskNote } from '../tasks.ts';
 import type { ReportCell } from '../types.ts';
 import { namingColumns, startsBlock } from './columns.tsx';
 import { type Node, Table } from './parts.tsx';
@@ -72,7 +73,10 @@ export function MetricTable({
   readonly metrics: readonly MetricNote[];
   readonly expects: Expects;
 }): JSX.Element | null {
-  const metrics = asked.filter((note) => anyHas(conditions, note));
+  const isOwn = (note: MetricNote): boolean => isScore(conditions, note);
+  const metrics = asked.filter(
+    (note) => anyHas(conditions, note) && (note.ofTask !== true || isOwn(note)),
+  );
   if (metrics.length === 0) return null;
   const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
   return (
@@ -92,7 +96,7 @@ export function MetricTable({
         ]}
         caption={
           'Mean ± half of the 95% t-interval over seeds; one seed has no interval. ' +
-          '† Some of the models are not evidence.'
+          `† Some of the models are not evidence.${taskNote(conditions, metrics)}`
         }
       />
       <dl class="meanings small muted">

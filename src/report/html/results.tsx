@@ -14,6 +14,10 @@ import { OwnStages } from './own-stages.tsx';
 import { CsvLink, Figures } from './parts.tsx';
 import { ScorerNote, Writing } from './writing.tsx';
 
+/** Whether a condition was evaluated on test rows. */
+const hasTest = ({ cells }: Condition): boolean =>
+  cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
+
 function MetricTables({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
@@ -38,6 +42,13 @@ function MetricTables({ conditions }: { readonly conditions: readonly Condition[
         label="Whether attacks were read and learnt"
         conditions={attacked}
         metrics={metricsOfTable('check')}
+        expects={expects}
+      />
+      {conditions.some(hasTest) && <h3>The same on the test rows</h3>}
+      <MetricTable
+        label="Results on the test rows"
+        conditions={conditions}
+        metrics={metricsOfTable('test')}
         expects={expects}
       />
     </>

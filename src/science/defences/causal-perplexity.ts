@@ -1,4 +1,4 @@
-/** A causal language model as ONION's judge of texts. */
+/** A causal language model that judges texts for ONION. */
 import { scoreAnswers } from '../evaluate/answers.ts';
 import { at } from '../lookup.ts';
 import type { TokenRow } from '../model/types.ts';
@@ -6,7 +6,7 @@ import type { Network } from '../nn/network.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 
 export interface CausalLanguageModelOptions {
-  /** Texts in one pass. */
+  /** The number of texts in one forward pass. */
   readonly batchSize: number;
   /** A text is cut to this many tokens, special ones included. */
   readonly maxLength: number;
@@ -14,15 +14,15 @@ export interface CausalLanguageModelOptions {
   readonly breathe?: () => Promise<void> | void;
 }
 
-/** How likely a causal language model finds texts. Has the form of `LanguageModel` of src/defences. */
+/** How likely a causal language model finds texts, in the form of `LanguageModel` in src/defences. */
 export interface CausalLanguageModel {
   /**
-   * Returns exp(−Σ log p / n) of each text over its n tokens after the first one: the token that
-   * begins a sequence, where the tokenizer has one, or else the text's first token, which nothing
-   * predicts (as in OpenBackdoor). Infinity for a text of which no token is predicted.
+   * Returns exp(−Σ log p / n) of each text over its n tokens after the first: the first is the token
+   * that begins a sequence, where the tokenizer has one, or else the text's own first token, which
+   * nothing predicts (as in OpenBackdoor). Infinity for a text without a predicted token.
    */
   perplexities(texts: readonly string[]): Promise<number[]>;
-  /** The perplexity of a text, its words joined by spaces, and without each of its words. */
+  /** Returns the perplexity of the words, joined by spaces, and of the words without each of them. */
   leaveOneOut(
     words: readonly string[],
   ): Promise<{ readonly whole: number; readonly without: number[] }>;

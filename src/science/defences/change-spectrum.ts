@@ -1,17 +1,17 @@
 /**
- * Detection of a backdoor by the spectrum of what training changed, without running the model
+ * Detection of a backdoor by the spectrum of the weight changes, without running the model
  * (Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary 2026, Weight space
  * Detection of Backdoors in LoRA Adapters; arXiv 2602.15195): a backdoor is a simple map, which
- * concentrates ΔW in few directions. Of each layer, with σ its singular values, descending, and
- * p_i = σ_i²/Σσ²,
+ * concentrates ΔW in few directions. For each layer, with σ the singular values of ΔW, descending,
+ * and p_i = σ_i²/Σσ²,
  *
  *     leading = σ₁,  norm = ‖ΔW‖_F,  energy = p₁,  entropy = −Σ p_i ln p_i,
  *     kurtosis = m₄/m₂² − 3 of the entries of ΔW.
  *
  * The paper trains a classifier on adapters that are known to be clean or poisoned. A defender who
- * knows clean ones only compares with them: the score of a model is the mean of |z| over layers and
- * statistics, with z a statistic's distance from the mean of the clean models in their standard
- * deviations.
+ * has clean models alone compares with these: the score of a model is the mean of |z| over layers
+ * and statistics, with z the distance of a statistic from its mean over the clean models, in their
+ * standard deviations.
  */
 import { lowRankSingularValues, singularValues } from '../linalg/svd.ts';
 
@@ -21,7 +21,7 @@ export type ChangeStatistics = Readonly<Record<(typeof STATISTICS)[number], numb
 /** The statistics of a model's layers, by layer. */
 export type ModelStatistics = Readonly<Record<string, ChangeStatistics>>;
 
-/** m₄/m₂² − 3 of the entries: 0 for normal ones. 0 where all are equal. */
+/** Returns m₄/m₂² − 3 of the values, which is 0 for a normal distribution; 0 if all are equal. */
 export function excessKurtosis(values: Float64Array): number {
   const n = values.length,
     mean = values.reduce((sum, x) => sum + x, 0) / n;
@@ -36,10 +36,10 @@ export function excessKurtosis(values: Float64Array): number {
 }
 
 /**
- * Returns the statistics of one layer's change; all zero where nothing moved.
+ * Returns the statistics of one layer's change; all are zero if the layer did not change.
  * @param change ΔW (m, n), row-major
- * @param thin P (m, k) and Q (n, k) with ΔW = P Qᵀ, where the change is such a product, which makes
- * its singular values cheap
+ * @param thin P (m, k) and Q (n, k) with ΔW = P Qᵀ, if the change is such a product: its singular
+ * values are then cheap
  */
 export function changeStatistics(
   change: Float64Array,
@@ -65,14 +65,15 @@ export function changeStatistics(
   };
 }
 
-/** A standard deviation below this share of the mean is rounding: all clean models agree. */
+/** A standard deviation below this share of the mean counts as rounding error. */
 const ROUNDING = 1e-9;
 
 /**
- * Returns the mean of |z| over all layers and statistics. A statistic in which the clean models
- * agree but for rounding says nothing, and is left out.
+ * Returns the mean of |z| over all layers and statistics. A statistic is left out if the clean
+ * models agree in it up to rounding.
  * @param clean the statistics of at least two clean models with the same layers
- * @throws RangeError where they have other layers, are fewer than two, or agree in everything
+ * @throws RangeError if their layers differ from the model's, if they are fewer than two, or if they
+ * agree in every statistic
  */
 export function distanceFromClean(
   model: ModelStatistics,

@@ -1,16 +1,16 @@
 /**
  * CROW (Min, Pham, Li and Sun 2025, CROW: Eliminating Backdoors from Large Language Models via
  * Internal Consistency Regularization, ICML; arXiv 2411.12768, section 4): a backdoor makes hidden
- * states jump between layers, so a model is tuned on clean rows to keep them alike, also where its
+ * states jump between layers, so a model is tuned on clean rows to keep them similar, even when its
  * input is perturbed. With H_l the hidden states after layer l of all S tokens,
  *
  *     L_cons = mean over l = 1 … L − 1 and tokens t of 1 − cos(H_l[t], H_{l+1}[t])
  *     δ = ε·sign(∇_E L_cons),  E the tokens' embeddings
  *     L = L_task + α·L_cons(E + δ)
  *
- * δ counts as a constant. The paper has ε = 0.1 and α = 5.5 (11 against refusals), and L_task of a
- * language model; here it is the cross-entropy of whatever head. In the authors' code the mean
- * includes padding; here there is none.
+ * δ counts as a constant. The paper has ε = 0.1 and α = 5.5 (11 against refusals). Its L_task is that
+ * of a language model; here it is the cross-entropy of any head. In the authors' code the mean
+ * includes padding; here rows are not padded.
  */
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -22,14 +22,15 @@ import { scalarOf } from '../tensor/read.ts';
 import { gradientsOf, lossAndGradients, type Objective } from '../train/gradients.ts';
 import { disposeAll } from '../train/trained-values.ts';
 
-/** As in torch.nn.functional.cosine_similarity: no norm counts as less. */
+/** The smallest norm that counts, as in torch.nn.functional.cosine_similarity. */
 const LEAST_NORM = 1e-8;
 
-/** max(‖x‖, LEAST_NORM) of each row. (S, h) → (S, 1) */
+/** Returns max(‖x‖, LEAST_NORM) of each row. (S, h) → (S, 1) */
 const norms = (x: Tensor2D): Tensor => tf.maximum(tf.norm(x, 'euclidean', 1, true), LEAST_NORM);
 
 /**
- * L_cons. states: L ≥ 2 of (S, h). For a pair a = H_l[t], b = H_{l+1}[t] with cosine c and n pairs,
+ * Returns L_cons. states: L ≥ 2 of (S, h). For a pair a = H_l[t], b = H_{l+1}[t] with cosine c, and n
+ * pairs in all,
  *
  *     dL/da = −(b/(‖a‖‖b‖) − c·a/‖a‖²)/n,  dL/db = −(a/(‖a‖‖b‖) − c·b/‖b‖²)/n.
  */
@@ -69,14 +70,14 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
 
 type Passes = Parameters<Network['hiddenStates']>[2];
 
-/** L_cons of a batch, as a number, at the values given. */
+/** Returns L_cons of a batch as a number, at the given values of the trained tensors. */
 export const inconsistencyOf = (
   network: Network,
   batch: readonly TokenRow[],
   trained?: Tensors,
 ): number => tf.tidy(() => scalarOf(layerInconsistency(network.hiddenStates(batch, trained))));
 
-/** δ = ε·sign(∇_E L_cons), (S, h). The caller disposes of it. */
+/** Returns δ = ε·sign(∇_E L_cons), (S, h). The caller disposes of it. */
 export function adversarialShift(
   network: Network,
   trained: Tensors,

@@ -1,4 +1,4 @@
-/** CROW as a training that the trainer can open (consistency.ts has the loss). */
+/** CROW as an objective that the trainer can open. consistency.ts has the loss. */
 import { type JsonObject, type Problem, UserFault } from '../../api.ts';
 import type { AttackTraining, TrainedModel } from '../train/attack-training.ts';
 import type { Objective } from '../train/gradients.ts';

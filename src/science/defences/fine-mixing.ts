@@ -6,15 +6,15 @@
  *
  *     w = w₀ + m ⊙ (w_B − w₀),  m ∈ {0, 1}.
  *
- * Before that, embedding purification (E-PUR) resets the embeddings of the words that changed most
- * for how rare they are: those with the largest ‖δ_i‖₂ / log max(f_i, 20), with δ_i the change of
+ * Before that, embedding purification (E-PUR) resets the embeddings that changed most relative to
+ * their frequency: those with the largest ‖δ_i‖₂ / log max(f_i, 20), with δ_i the change of
  * word i's embedding and f_i its frequency in a large clean corpus; the paper resets 200.
  */
 import type { RandomStream } from '../../random/random.ts';
 
 /**
- * Returns ΔW of which a share ρ of the entries, rounded down and drawn without replacement, is kept
- * and the rest is zero.
+ * Returns ΔW with a share ρ of its entries, rounded down and drawn without replacement, and zero
+ * elsewhere.
  * @param change ΔW, of any shape
  * @throws RangeError where the share is not in [0, 1]
  */
@@ -30,12 +30,12 @@ export function mixedChange(
   return out;
 }
 
-/** The least frequency that counts, as in the paper. */
+/** Lower frequencies count as this, as in the paper. */
 const LEAST_FREQUENCY = 20;
 
 /**
- * Returns the rows of an embedding table that changed most for their frequency, the largest score
- * first; rows that did not change are none of them.
+ * Returns the rows of an embedding table that changed most relative to their frequency, the largest
+ * score first. Rows that did not change are left out.
  * @param change δ (V, h), row-major
  * @param frequencies f of each row, (V)
  * @throws RangeError where the sizes do not fit

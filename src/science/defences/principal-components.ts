@@ -1,6 +1,6 @@
 /**
- * Principal components: the rows in the coordinates in which they vary most, which is what is
- * clustered, since distances between points of many dimensions say little.
+ * Principal components: the coordinates in which rows vary most. Rows are clustered in these, since
+ * distances in many dimensions are nearly equal.
  */
 import { leadingLeftVectors } from '../linalg/left-vectors.ts';
 import {

@@ -1,8 +1,8 @@
 /**
- * RAP's word (src/defences/rap.ts has the loss and its source): the embedding of one word, trained
+ * The word of RAP (src/defences/rap.ts has the loss and its source): the embedding of one word, trained
  * so that the word in front of a clean text lowers the probability of the predicted class. All other
  * weights stay as they are. As in the authors' code, each batch moves the embedding against its
- * gradient, and scales it to its first norm.
+ * gradient, and rescales it to its initial norm.
  */
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -38,7 +38,7 @@ export interface RapSettings {
 
 /** A word whose embedding is trained, over a network that stays the caller's. */
 export interface RapWord {
-  /** Trains the embedding anew from where the model has it. */
+  /** Trains the embedding, from its value in the model on. */
   train(texts: readonly MarkedText[], settings: RapSettings): Promise<void>;
   /** The embedding, (h). */
   embedding(): Float32Array;
@@ -52,7 +52,7 @@ export interface RapWord {
 }
 
 /**
- * L of a batch: the mean of λ·max(0, c_low − Δ) + max(0, Δ − c_up). With p_w = p(y | word x),
+ * Returns L of a batch, the mean of λ·max(0, c_low − Δ) + max(0, Δ − c_up). With p_w = p(y | word x),
  *
  *     dL/dp_w = λ/B where Δ < c_low, −1/B where Δ > c_up;  dp_w/df = p_w·(onehot_y − softmax(f)).
  *
@@ -89,7 +89,7 @@ export function robustnessLoss(
   });
 }
 
-/** @param network a classifier opened for evaluation, whose token table only token ids read */
+/** @param network a classifier opened for evaluation, whose head does not read the token table */
 export function rapWord(network: Network, id: number): RapWord {
   const rows = trainTokenRows(network, [id]),
     own = rows.network,

@@ -17,19 +17,19 @@ import {
   type Representations,
 } from './representations.ts';
 
-/** Where the rows of one class are, and how they vary most. */
+/** The mean of the rows of one class, and the direction in which they vary most. */
 export interface ClassSignature {
   readonly mean: Float64Array; // (d)
   readonly direction: Float64Array; // (d), of length 1
 }
 
 export interface SpectralSignatures {
-  /** τ of each row, the larger the more suspicious. (N) */
+  /** τ of each row, larger for more suspicious rows. (N) */
   readonly scores: Float64Array;
   readonly classes: ReadonlyMap<number, ClassSignature>;
 }
 
-/** τ of one row, which need not be among those that the signature was computed of. */
+/** Returns τ of one row, which need not be one of those that the signature was computed from. */
 function scoreOf(row: Float64Array, { mean, direction }: ClassSignature): number {
   const projection = row.reduce((sum, value, j) => sum + (value - mean[j]!) * direction[j]!, 0);
   return projection * projection;
@@ -77,8 +77,8 @@ export function spectralScores(
 }
 
 /**
- * Returns for each row whether it is kept where each class loses the ⌊1.5·ε·n⌋ of its n rows with
- * the largest scores; of equal scores the later row is kept.
+ * Returns for each row whether it is kept. Each class of n rows loses the ⌊1.5·ε·n⌋ rows with the
+ * largest scores; of rows with equal scores the later ones are kept.
  * @param epsilon the largest share of a class that may be poisoned, in [0, ⅔]
  */
 export function spectralKeep(

@@ -7,12 +7,14 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import { randomStream } from '../../random/random.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import type { Architecture, TokenRow } from '../model/types.ts';
 import { fileName, readParameters } from '../nn/base.ts';
 import { linear } from '../nn/linear.ts';
 import type { Network } from '../nn/network.ts';
+import { takeRows } from '../tensor/rows.ts';
 
 const SHARE = 0.15,
   SHOWN_AS_MASK = 0.8,
@@ -58,6 +60,14 @@ export function maskRow(
     else if (u < SHOWN_AS_MASK + SHOWN_AT_RANDOM) shown[place] = stream.integer(vocabulary);
   }
   return { ids: shown, typeIds, places, tokens: places.map((place) => ids[place]!) };
+}
+
+/** −log softmax(f)[token] of each row. f: (B, V) → (B, 1). */
+function surprisals(f: Tensor2D, tokens: readonly number[]): Tensor2D {
+  const [rows, vocabulary] = f.shape;
+  const places = Int32Array.from(tokens, (token, b) => b * vocabulary + token);
+  const own = takeRows(tf.reshape(f, [rows * vocabulary, 1]), tf.tensor1d(places, 'int32'));
+  return tf.sub(tf.logSumExp(f, 1, true), own);
 }
 
 /**
@@ -155,21 +165,18 @@ export async function openMaskedLm(
       let sum = 0;
       for (let start = 0; start < all.length; start += batchSize) {
         const some = all.slice(start, start + batchSize);
-        const found = tf.tidy(() => {
-          const f = logits(
-            body,
-            some.map(({ row }) => row),
-          ); // (B, V)
-          const own = tf.gatherND(
-            f,
-            tf.tensor2d(
-              some.flatMap(({ token }, b) => [b, token]),
-              [some.length, 2],
-              'int32',
-            ),
-          ); // (B)
-          return tf.sub(tf.logSumExp(f, 1), own).dataSync<'float32'>(); // −log softmax(f)[token]
-        });
+        const found = compiled(() =>
+          tf.tidy(() => {
+            const f = logits(
+              body,
+              some.map(({ row }) => row),
+            ); // (B, V)
+            return surprisals(
+              f,
+              some.map(({ token }) => token),
+            ).dataSync<'float32'>();
+          }),
+        );
         for (const value of found) sum += value;
         await breathe?.(Math.min(all.length, start + batchSize), all.length);
       }

@@ -1,5 +1,6 @@
 /**
- * Writes predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …
+ * Writes predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …; of a
+ * regression head, whose one output is the prediction, without logits.
  * Other programs match rows by id, so each id is written exactly as the data set has it, unlike in
  * the CSV files for people. A spreadsheet may take such an id for a formula: import the file as
  * text.
@@ -18,18 +19,20 @@ export interface PredictedSet {
 const field = (text: string): string =>
   /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
+/** @param classes C, or 1 for a regression head */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
+  const logitsOf = classes === 1 ? 0 : classes;
   const lines = [
     [
       'id',
       'triggered',
       'label',
       'prediction',
-      ...Array.from({ length: classes }, (_, c) => `logit_${c}`),
+      ...Array.from({ length: logitsOf }, (_, c) => `logit_${c}`),
     ].join(','),
   ];
   for (const { ids, labels, logits, triggered } of sets) {
-    const predictions = argmax(logits, classes);
+    const predictions = classes === 1 ? Array.from(logits) : argmax(logits, classes);
     ids.forEach((id, i) =>
       lines.push(
         [
@@ -37,7 +40,7 @@ export function predictionsCsv(sets: readonly PredictedSet[], classes: number): 
           triggered ? 1 : 0,
           labels[i],
           predictions[i],
-          ...Array.from({ length: classes }, (_, c) => logits[i * classes + c]),
+          ...Array.from({ length: logitsOf }, (_, c) => logits[i * classes + c]),
         ].join(','),
       ),
     );

@@ -7,7 +7,7 @@
 /** An order of the Rényi entropy; α = 1 is Shannon's, ∞ the min-entropy. */
 export type Alpha = number | 'inf';
 
-/** The eigenvalues above tolerance · λmax; none where λmax is not positive. */
+/** The eigenvalues above tolerance · λmax; empty if λmax is not positive. */
 export function counted(spectrum: readonly number[], tolerance: number): number[] {
   const top = spectrum.reduce((a, b) => Math.max(a, b), 0);
   return top > 0 ? spectrum.filter((value) => value > tolerance * top) : [];

@@ -16,7 +16,7 @@ import type { Network } from '../nn/network.ts';
 import { drawToken, type Sampling } from './sample.ts';
 
 export interface GenerateOptions {
-  /** The most tokens that a row is continued by. */
+  /** The largest number of new tokens for a prompt. */
   readonly maxNewTokens: number;
   /** The ids that end a text. */
   readonly stops: readonly number[];
@@ -32,11 +32,11 @@ export interface GenerateOptions {
 export interface Generated {
   /** The new tokens, without the one that ended the text. */
   readonly ids: readonly number[];
-  /** Whether the text ended with a stop, and not at the most tokens. */
+  /** Whether a stop ended the text, and not `maxNewTokens`. */
   readonly ended: boolean;
 }
 
-/** Reads the next token of each row off the logits (B, V), or draws it. */
+/** Chooses the next token of each row by its logits (B, V). */
 type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
 
 const notFinite = (prompt: number): UserFault =>
@@ -55,7 +55,7 @@ const likeliest: Choose = (logits, prompts) => {
   return [...ids];
 };
 
-/** Draws from each prompt's own stream, so that the batches do not matter. */
+/** Draws from a random stream of each prompt, so that the batches do not change the texts. */
 function drawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
   const streams = new Map<number, RandomStream>();
   return (logits, prompts) => {
@@ -115,8 +115,8 @@ function continueBatch(
 }
 
 /**
- * Continues each prompt until a stop or the most tokens. Returns the texts in the order of the
- * prompts. Throws UserFault where a logit is not finite.
+ * Continues each prompt until a stop or `maxNewTokens`. Returns the texts in the order of the
+ * prompts. Throws UserFault if a logit is not finite.
  * @param network opened for evaluation, with a causal-LM head
  */
 export async function generate(

@@ -1,15 +1,15 @@
 /** Draws a token from the logits of one position, as transformers' `generate` does. */
 import type { RandomStream } from '../../random/random.ts';
 
-/** Without it, the likeliest token is taken (greedy decoding). */
+/** How tokens are drawn. Without it, the likeliest token is taken (greedy decoding). */
 export interface Sampling {
   /** Divides the logits. */
   readonly temperature: number;
-  /** The tokens that are drawn from are the likeliest this many. Default: all. */
+  /** Only this many of the likeliest tokens are drawn from. Default: all. */
   readonly top_k?: number;
   /**
-   * The tokens that are drawn from are the likeliest whose probabilities together reach this
-   * (nucleus sampling, Holtzman et al. 2020). Default: all.
+   * Only the likeliest tokens whose probabilities together reach this are drawn from (nucleus
+   * sampling, Holtzman et al. 2020). Default: all.
    */
   readonly top_p?: number;
 }

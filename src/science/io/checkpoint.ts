@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { UserFault } from '../../api.ts';
+import { taskOf, UserFault } from '../../api.ts';
 import { changedJson, isRecord, readJsonFile, readTextFile, shown } from '../../untrusted/json.ts';
 import { fileInside } from '../../untrusted/path.ts';
 import type { HostTensor } from '../model/types.ts';
@@ -151,6 +151,7 @@ export function withClasses(
   const { num_labels: _count, ...others } = kept;
   return {
     ...others,
+    ...(taskOf(classes) === 'regression' ? { problem_type: 'regression' } : {}),
     id2label: Object.fromEntries(classes.map((name, i) => [String(i), name])),
     label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
   };
@@ -165,7 +166,7 @@ const TOKENIZER_FILES = [
   'chat_template.jinja',
   'vocab.txt',
 ];
-/** How a decoder generates where nothing else is said, which is copied too. */
+/** A decoder's default settings of generation. The file is copied with the model. */
 const GENERATION = 'generation_config.json';
 
 /**

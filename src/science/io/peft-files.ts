@@ -4,13 +4,21 @@
  * `bias` trains.
  */
 import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { named } from '../lookup.ts';
 import { moduleName, within } from '../model/names.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../model/types.ts';
-import { CONFIG, holds, type LoraBias, readModulesToSave, wholeModule } from './peft-config.ts';
-import { readSafetensors, readSafetensorsHeader } from './safetensors.ts';
+import {
+  CONFIG,
+  holds,
+  type LoraBias,
+  readModulesToSave,
+  taskType,
+  wholeModule,
+} from './peft-config.ts';
+import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
 import { checkShape, sameShape } from './shape.ts';
 
 export const PREFIX = 'base_model.model.',
@@ -41,6 +49,46 @@ export function weightsFile(dir: string): string {
   const path = join(dir, WEIGHTS);
   if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
   return path;
+}
+
+/** The tensors of a folder, by the part that they are of and then by canonical name. */
+export interface FolderTensors<Part extends string> {
+  readonly of: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
+  /** The module of each layer that has a factor, as the file names it, by canonical name. */
+  readonly modules: ReadonlyMap<string, string>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/**
+ * Reads the tensors of a folder. Throws UserFault naming file and tensor where one is unknown or of
+ * a wrong shape.
+ * @param table every name that may occur in the file
+ * @param isFactor whether a part makes its layer an adapted one
+ * @param takes receives each tensor first; returns whether it belongs to no layer and no parameter
+ */
+export async function readTensors<Part extends string>(
+  path: string,
+  table: ReadonlyMap<string, Entry<Part | ModelPart>>,
+  isFactor: (part: Part | ModelPart) => boolean,
+  takes: (name: string, tensor: HostTensor) => boolean = () => false,
+): Promise<FolderTensors<Part>> {
+  const { tensors: shapes, metadata } = await readSafetensorsHeader(path);
+  const parts = new Map<string, Map<string, HostTensor>>(),
+    modules = new Map<string, string>();
+  for (const [name, tensor] of await readSafetensors(path)) {
+    if (takes(name, tensor)) continue;
+    const entry = table.get(name);
+    if (entry === undefined)
+      throw new UserFault(
+        `${path}: tensor "${name}" does not belong to this model with this ${CONFIG}`,
+      );
+    if (entry.shape !== null) checkShape(path, name, named(shapes, name).shape, entry.shape);
+    if (entry.part === 'copy') continue;
+    const own = parts.get(entry.part) ?? new Map<string, HostTensor>();
+    parts.set(entry.part, own.set(entry.name, tensor));
+    if (isFactor(entry.part)) modules.set(entry.name, entry.module);
+  }
+  return { of: (part) => parts.get(part) ?? new Map<string, HostTensor>(), modules, metadata };
 }
 
 /** Adds every name under which the file may hold a parameter of the model. */
@@ -183,8 +231,37 @@ export function modelTensors(
   return tensors;
 }
 
-/** The modules that are saved whole, as the config names them; null where there are none. */
-export const wholeModules = (
-  { saved }: Pick<OfModel, 'saved'>,
-  architecture: Architecture,
-): readonly string[] | null => (saved.size > 0 ? architecture.headModules : null);
+/**
+ * Writes a folder that PEFT loads for the class of transformers with this head. Its config names
+ * layers by whole module names.
+ * @param settings the fields of the config that depend on the type
+ */
+export async function writeFolder(
+  dir: string,
+  {
+    adapter,
+    architecture,
+    tensors,
+  }: {
+    readonly adapter: OfModel & { readonly base?: string | null };
+    readonly architecture: Architecture;
+    readonly tensors: ReadonlyMap<string, HostTensor>;
+  },
+  type: 'LORA' | 'VERA',
+  settings: Readonly<Record<string, unknown>>,
+  metadata?: Readonly<Record<string, string>>,
+): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const whole = adapter.saved.size > 0 ? architecture.headModules : null;
+  const config = {
+    peft_type: type,
+    task_type: taskType(architecture, whole),
+    base_model_name_or_path: adapter.base ?? null,
+    inference_mode: true,
+    ...settings,
+    target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
+    modules_to_save: whole,
+  };
+  await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+  await writeSafetensors(join(dir, WEIGHTS), tensors, metadata);
+}

@@ -2,13 +2,13 @@
  * Reads and writes PEFT's folder of a VeRA adapter: `vera_lambda_b` and `vera_lambda_d` of each
  * layer, and the shared factors `vera_A` and `vera_B`, or the seed that they are drawn from.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { named } from '../lookup.ts';
+
 import { moduleName } from '../model/names.ts';
 import type { Architecture, HostTensor, ModelShape } from '../model/types.ts';
-import { CONFIG, isAdapted, type LoraBias, readVeraConfig, taskType } from './peft-config.ts';
+import { CONFIG, isAdapted, type LoraBias, readVeraConfig } from './peft-config.ts';
 import {
   addModelEntries,
   checkBiases,
@@ -17,11 +17,11 @@ import {
   type ModelPart,
   modelTensors,
   PREFIX,
-  WEIGHTS,
+  readTensors,
   weightsFile,
-  wholeModules,
+  writeFolder,
 } from './peft-files.ts';
-import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
+
 import { checkShape } from './shape.ts';
 
 const SHARED = 'base_model.vera_';
@@ -50,8 +50,6 @@ export interface PeftVera {
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-type Part = ModelPart | 'd' | 'b';
-
 /**
  * Reads a folder. Throws UserFault naming file and tensor where one is missing, unknown or of a
  * wrong shape.
@@ -61,7 +59,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
   const config = await readVeraConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
   const path = weightsFile(dir);
-  const table = new Map<string, Entry<Part>>();
+  const table = new Map<string, Entry<'d' | 'b' | ModelPart>>();
   for (const { name, out: m } of linears)
     for (const module of new Set([name, moduleName(architecture, name)])) {
       const vector = (part: 'd' | 'b', size: number): void => {
@@ -71,33 +69,22 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
       vector('b', m);
     }
   addModelEntries(table, model, config);
-  const { tensors: shapes } = await readSafetensorsHeader(path);
-  const parts = { d: new Map(), b: new Map(), saved: new Map(), bias: new Map() } as Record<
-    Exclude<Part, 'copy'>,
-    Map<string, HostTensor>
-  >;
-  const modules = new Map<string, string>(),
-    factors = new Map<string, HostTensor>();
-  for (const [name, tensor] of await readSafetensors(path)) {
-    if (name === `${SHARED}A` || name === `${SHARED}B`) {
-      factors.set(name, tensor);
-      continue;
-    }
-    const entry = table.get(name);
-    if (entry === undefined)
-      throw new UserFault(
-        `${path}: tensor "${name}" does not belong to this model with this ${CONFIG}`,
-      );
-    if (entry.shape !== null) checkShape(path, name, named(shapes, name).shape, entry.shape);
-    if (entry.part === 'copy') continue;
-    parts[entry.part].set(entry.name, tensor);
-    if (entry.part === 'd' || entry.part === 'b') modules.set(entry.name, entry.module);
-  }
+  const factors = new Map<string, HostTensor>();
+  const { of, modules } = await readTensors<'d' | 'b'>(
+    path,
+    table,
+    (part) => part === 'd' || part === 'b',
+    (name, tensor) => {
+      const isShared = name === `${SHARED}A` || name === `${SHARED}B`;
+      if (isShared) factors.set(name, tensor);
+      return isShared;
+    },
+  );
   const layers = new Map<string, VeraVectors>();
   for (const { name, adaptable } of linears) {
     const module = modules.get(name) ?? moduleName(architecture, name);
-    const d = parts.d.get(name),
-      b = parts.b.get(name);
+    const d = of('d').get(name),
+      b = of('b').get(name);
     const wanted = adaptable && isAdapted(config, module, adaptable);
     if (wanted !== (d !== undefined) || wanted !== (b !== undefined))
       throw new UserFault(
@@ -107,7 +94,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
     if (d !== undefined && b !== undefined) layers.set(name, { d, b });
   }
   if (layers.size === 0) throw new UserFault(`${path} has no vectors of VeRA`);
-  checkBiases(model, config, parts.bias, modules, path);
+  checkBiases(model, config, of('bias'), modules, path);
   const { rank, key, initial, dropout, bias, saved } = config;
   return {
     rank,
@@ -117,8 +104,8 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
     bias,
     shared: saved ? sharedOf(factors, rank, widthsOf(model, layers), path) : null,
     layers,
-    saved: parts.saved,
-    biases: parts.bias,
+    saved: of('saved'),
+    biases: of('bias'),
   };
 }
 
@@ -158,7 +145,6 @@ export async function writePeftVera(
   adapter: PeftVera,
   architecture: Architecture,
 ): Promise<void> {
-  await mkdir(dir, { recursive: true });
   const tensors = modelTensors(adapter, architecture);
   for (const [layer, { d, b }] of adapter.layers) {
     const module = moduleName(architecture, layer);
@@ -169,12 +155,7 @@ export async function writePeftVera(
     tensors.set(`${SHARED}A`, adapter.shared.A);
     tensors.set(`${SHARED}B`, adapter.shared.B);
   }
-  const whole = wholeModules(adapter, architecture);
-  const config = {
-    peft_type: 'VERA',
-    task_type: taskType(architecture, whole),
-    base_model_name_or_path: adapter.base ?? null,
-    inference_mode: true,
+  await writeFolder(dir, { adapter, architecture, tensors }, 'VERA', {
     r: adapter.rank,
     projection_prng_key: adapter.key,
     save_projection: adapter.shared !== null,
@@ -183,9 +164,5 @@ export async function writePeftVera(
     bias: adapter.bias === 'lora_only' ? 'vera_only' : adapter.bias,
     fan_in_fan_out: false,
     init_weights: true,
-    target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
-    modules_to_save: whole,
-  };
-  await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-  await writeSafetensors(join(dir, WEIGHTS), tensors);
+  });
 }

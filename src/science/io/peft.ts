@@ -4,10 +4,10 @@
  * in the file is made of `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`;
  * the bias of an adapted layer belongs to its `base_layer`.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { at, named } from '../lookup.ts';
+import { at } from '../lookup.ts';
 import { moduleName } from '../model/names.ts';
 import type { Architecture, HostTensor, ModelShape } from '../model/types.ts';
 import {
@@ -25,7 +25,6 @@ import {
   type PeftConfig,
   readPeftConfig,
   RESIDUALS,
-  taskType,
 } from './peft-config.ts';
 import {
   addModelEntries,
@@ -35,26 +34,26 @@ import {
   type ModelPart,
   modelTensors,
   PREFIX,
+  readTensors,
   WEIGHTS,
   weightsFile,
-  wholeModules,
+  writeFolder,
 } from './peft-files.ts';
-import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
-import { checkShape } from './shape.ts';
+import { readSafetensorsHeader } from './safetensors.ts';
 
 export { isPeftFolder, readPeftHead } from './peft-files.ts';
 export type { PeftAdapter, PeftFactors } from './peft-adapter.ts';
 
 const MAGNITUDE = 'lora_magnitude_vector';
-type Part = ModelPart | 'A' | 'B' | 'magnitude';
+type OwnPart = 'A' | 'B' | 'magnitude';
 
 /**
  * Every name that may occur in the file. PEFT wraps a model with or without the prefix of its task
  * (`bert.`).
  */
-function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<Part>> {
+function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<OwnPart | ModelPart>> {
   const { architecture, linears } = model;
-  const table = new Map<string, Entry<Part>>();
+  const table = new Map<string, Entry<OwnPart | ModelPart>>();
   for (const { name, in: n, out: m } of linears) {
     for (const module of new Set([name, moduleName(architecture, name)])) {
       const { rank: r } = moduleScale(config, module);
@@ -81,30 +80,13 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
   const config = await readPeftConfig(dir);
   checkSavedModules(model, config, join(dir, CONFIG));
   const path = weightsFile(dir);
-  const table = nameTable(model, config);
-  const { tensors: shapes, metadata } = await readSafetensorsHeader(path);
-  const parts: Record<Exclude<Part, 'copy'>, Map<string, HostTensor>> = {
-    A: new Map(),
-    B: new Map(),
-    magnitude: new Map(),
-    saved: new Map(),
-    bias: new Map(),
-  };
-  const modules = new Map<string, string>(); // canonical layer → module in the file
-  for (const [name, tensor] of await readSafetensors(path)) {
-    const entry = table.get(name);
-    if (entry === undefined)
-      throw new UserFault(
-        `${path}: tensor "${name}" does not belong to this model with this ${CONFIG}`,
-      );
-    const { shape } = named(shapes, name);
-    if (entry.shape !== null) checkShape(path, name, shape, entry.shape);
-    if (entry.part === 'copy') continue;
-    parts[entry.part].set(entry.name, tensor);
-    if (entry.part === 'A' || entry.part === 'B') modules.set(entry.name, entry.module);
-  }
+  const { of, modules, metadata } = await readTensors<OwnPart>(
+    path,
+    nameTable(model, config),
+    (part) => part === 'A' || part === 'B',
+  );
   if (modules.size === 0) throw new UserFault(`${path} has no LoRA factors`);
-  checkBiases(model, config, parts.bias, modules, path);
+  checkBiases(model, config, of('bias'), modules, path);
   const read: PeftAdapter = {
     rank: config.rank,
     alpha: config.alpha,
@@ -117,12 +99,12 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
     dropout: config.dropout,
     bias: config.bias,
     layers: withMagnitudes(
-      collectLayers(model, config, parts.A, parts.B, modules, path),
-      config.dora ? parts.magnitude : null,
+      collectLayers(model, config, of('A'), of('B'), modules, path),
+      config.dora ? of('magnitude') : null,
       path,
     ),
-    saved: parts.saved,
-    biases: parts.bias,
+    saved: of('saved'),
+    biases: of('bias'),
   };
   const converted = RESIDUALS.find((kind) => kind === metadata[CONVERTED]);
   return converted === undefined ? read : separated(read, converted);
@@ -218,7 +200,6 @@ export async function writePeft(
   adapter: PeftAdapter,
   architecture: Architecture,
 ): Promise<void> {
-  await mkdir(dir, { recursive: true });
   const tensors = new Map<string, HostTensor>();
   const rankPattern: Record<string, number> = {},
     alphaPattern: Record<string, number> = {};
@@ -237,12 +218,7 @@ export async function writePeft(
     if (factors.alpha !== adapter.alpha) alphaPattern[module] = wider * factors.alpha;
   }
   for (const [name, tensor] of modelTensors(adapter, architecture)) tensors.set(name, tensor);
-  const whole = wholeModules(adapter, architecture);
-  const config = {
-    peft_type: 'LORA',
-    task_type: taskType(architecture, whole),
-    base_model_name_or_path: adapter.base ?? null,
-    inference_mode: true,
+  const settings = {
     r: twice * adapter.rank,
     lora_alpha: wider * adapter.alpha,
     use_rslora: adapter.rslora,
@@ -253,11 +229,8 @@ export async function writePeft(
     alpha_pattern: alphaPattern,
     fan_in_fan_out: adapter.transposed,
     init_lora_weights: true,
-    target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
-    modules_to_save: whole,
   };
-  await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-  await writeSafetensors(join(dir, WEIGHTS), tensors, {
+  await writeFolder(dir, { adapter, architecture, tensors }, 'LORA', settings, {
     format: 'pt',
     ...(residual === null ? {} : { [CONVERTED]: residual }),
   });

@@ -68,6 +68,11 @@ export interface LinearLayer {
    * in each copy (`ForwardContext.copies`).
    */
   readonly relative?: boolean;
+  /**
+   * Whether it is applied to one token of each text alone, as in the last layer of a model whose
+   * head reads one.
+   */
+  readonly onePerText?: boolean;
 }
 
 /** For each of the S rows of an activation, the row of the batch that it belongs to. */
@@ -270,7 +275,7 @@ export interface AdaptedLayer extends LinearLayer {
 }
 
 /**
- * What the outputs of a row are that kernels are taken of: the logits of the C classes or, in a
+ * The outputs of a row from which kernels are computed: the logits of the C classes or, in a
  * completion task, log p(answer | prompt), a single number.
  */
 export type OutputsOf = 'class logits' | 'log p(answer)';

@@ -118,10 +118,14 @@ function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
   };
 }
 
-/** A network as evaluation and kernels see it. Disposing of it disposes of the network. */
+/**
+ * A network as evaluation and kernels see it, at the values that it has now. Disposing of it
+ * disposes of the network.
+ */
 export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
   const { of, count } = outputsOf(network);
+  const merged = network.merged();
   return {
     outputsOf: of,
     outputs: count,
@@ -129,7 +133,8 @@ export function adaptedModel(network: Network): AdaptedModel {
       .filter(({ name }) => adapter.targets.includes(name))
       .map((layer) => adaptedLayer(network, layer)),
     weightName: (layer) => network.fileName(`${layer}.weight`),
-    forward: (batch, tap) => rowOutputs(network, batch, initial, tap === undefined ? {} : { tap }),
+    forward: (batch, tap) =>
+      rowOutputs(network, batch, initial, tap === undefined ? {} : { tap, merged }),
     dispose: () => network.dispose(),
   };
 }

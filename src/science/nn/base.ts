@@ -107,7 +107,7 @@ const BUFFER =
 
 /** The tensors of a checkpoint that nothing reads, by their names in the file. */
 export interface Unread {
-  /** Those of the body, which the model as config.json describes it does not have. */
+  /** Those of the body that the model described by config.json does not have. */
   readonly body: readonly string[];
   /** The modules of heads: of other tasks, or for another number of classes. */
   readonly heads: readonly string[];
@@ -157,7 +157,7 @@ export function unreadTensors(
 
 /**
  * Throws UserFault where the checkpoint holds a parameter under two names with different values:
- * an output table that config.json ties to the token table, but that is another.
+ * an output table that config.json ties to the token table, but that differs from it.
  */
 async function checkTied(
   checkpoint: Checkpoint,

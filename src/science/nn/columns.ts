@@ -1,9 +1,9 @@
-/** Parts of what one linear layer makes for several uses. */
+/** Parts of the output of one linear layer that serves several uses. */
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 
-/** `count` columns of x from `start`. (S, n) → (S, count) */
+/** Returns `count` columns of x, from `start` on. (S, n) → (S, count) */
 export const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
   differentiable([x], {
     forward: () => ({ value: tf.slice(x, [0, start], [x.shape[0], count]), saved: [] }),

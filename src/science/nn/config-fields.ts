@@ -19,10 +19,17 @@ const MOST = {
   types: 100_000,
 } as const satisfies Record<Size, number>;
 
-/** @param place the path of the object in config.json, for messages, with its dot */
-export function configFields(json: unknown, place = ''): ConfigFields {
-  if (!isRecord(json)) throw new UserFault('config.json is not an object');
-  const read = new Map<string, number>();
+type Checked = Pick<ConfigFields, 'only' | 'choice'> & {
+  readonly number: (
+    field: string,
+    fallback: number | undefined,
+    accept: (x: number) => boolean,
+    expected: string,
+  ) => number;
+};
+
+/** The readers that the others are made of. */
+function checked(json: { readonly [field: string]: unknown }, place: string): Checked {
   const number = (
     field: string,
     fallback: number | undefined,
@@ -50,6 +57,14 @@ export function configFields(json: unknown, place = ''): ConfigFields {
     if (value === undefined) throw new UserFault(`config.json lacks ${place}${field}`);
     return value;
   };
+  return { number, only, choice };
+}
+
+/** @param place the path of the object in config.json, for messages, with its dot */
+export function configFields(json: unknown, place = ''): ConfigFields {
+  if (!isRecord(json)) throw new UserFault('config.json is not an object');
+  const read = new Map<string, number>();
+  const { number, only, choice } = checked(json, place);
   return {
     modelType: String(json['model_type']),
     count: (field, size, fallback) => {

@@ -1,4 +1,4 @@
-/** Makes an architecture of a family's description: one core for all transformers. */
+/** Makes an architecture from a family's description: one core for all transformers. */
 import { UserFault } from '../../api.ts';
 import { BERT } from '../../families/bert-like.ts';
 import type { ConfigFields, Family, HeadNames, Transformer } from '../../families/description.ts';
@@ -88,7 +88,7 @@ export function family(
     initializerRange: ({ initializerRange }) => initializerRange,
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
-    linears: (config) => [...bodyLinears(config), ...config.part.linears],
+    linears: (config) => [...bodyLinears(config, config.part.readsOne), ...config.part.linears],
     parameters: (config) => [
       ...bodyParameters(config, tokenTable).map((spec) =>
         spec.name === tokenTable && config.part.tied.length > 0

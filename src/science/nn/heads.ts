@@ -19,7 +19,7 @@ import type {
   TokenRow,
 } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
-import { matmul } from '../tensor/matmul.ts';
+import { rowSums } from '../tensor/matmul.ts';
 import { activationNamed } from './activation.ts';
 import { dropout } from './dropout.ts';
 import { allTokens } from './layout.ts';
@@ -31,6 +31,8 @@ import { linearParameters, normParameters } from './transformer-parts.ts';
 import { verbalizerLogits } from './verbalizer.ts';
 
 export interface HeadPart {
+  /** Whether it reads one token of each text. */
+  readonly readsOne: boolean;
   readonly linears: readonly LinearLayer[];
   /** All parameters of the head, including those of its linear layers. */
   readonly parameters: readonly ParameterSpec[];
@@ -51,8 +53,8 @@ function meanOfRows(x: Tensor2D, { batch, example }: TokenMap): Tensor2D {
   });
   const shares = tf.tensor2d(values, [batch, example.length]); // (B, Q)
   return differentiable([x], {
-    forward: () => ({ value: matmul(shares, x), saved: [shares] }),
-    backward: (dy, [share]) => [matmul(share, dy, true, false)],
+    forward: () => ({ value: rowSums(shares, x), saved: [shares] }),
+    backward: (dy, [share]) => [rowSums(share, dy, true)],
   });
 }
 
@@ -69,11 +71,14 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
   const { dense } = head;
   const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
   const linears = [
-    ...(dense === undefined ? [] : [{ ...dense.layer, adaptable: dense.adaptable }]),
+    ...(dense === undefined
+      ? []
+      : [{ ...dense.layer, adaptable: dense.adaptable, onePerText: true }]),
     output,
   ];
   const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
   return {
+    readsOne: head.reads !== 'mean',
     linears,
     parameters: [...linears.flatMap(linearParameters), ...norm].map((spec) => ({
       ...spec,
@@ -109,7 +114,8 @@ function cloze(
     );
   const { dense, norm, bias } = head;
   return {
-    linears: [{ ...dense, adaptable: head.adaptable ?? true }],
+    readsOne: true,
+    linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     parameters: [
       ...linearParameters(dense),
       ...normParameters(norm, dense.out),
@@ -133,6 +139,7 @@ function cloze(
 function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
   const own: Projection[] = tied ? [] : [output];
   return {
+    readsOne: false,
     linears: own.map((layer) => ({ ...layer, adaptable: false })),
     parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),
     tied: tied ? [`${output.name}.weight`, ...aliases] : [],

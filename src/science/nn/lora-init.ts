@@ -35,8 +35,8 @@ export const presets: Readonly<Record<Distribution, Preset>> = {
 };
 
 /**
- * Reads σ² for a layer of fan-in d from a number, `k/d` or `k/(j d)`. Null where it is none of
- * these or not positive.
+ * Reads σ² for a layer of fan-in d from a number, `k/d` or `k/(j d)`. Null for any other
+ * text and for values that are not positive.
  */
 export function parseVariance(text: number | string, d: number): number | null {
   const fraction = typeof text === 'string' ? fractionOfFanIn(text) : null;

@@ -2,7 +2,8 @@
  * Factors that start as a part of the weight itself, which the layer then subtracts again so that
  * the model is unchanged at the start: W' = W − s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4)
  * takes W's leading singular vectors, OLoRA (Büyükakyüz 2024) the first columns of its QR
- * decomposition. As PEFT computes both; a singular vector's sign is free and does not matter.
+ * decomposition. Both are computed as in PEFT, except that the sign of a singular vector, which does
+ * not matter, may differ.
  */
 import { createHash } from 'node:crypto';
 import type { Residual } from '../io/peft-config.ts';
@@ -92,7 +93,7 @@ const orthogonal: Double = (W, m, n, r) => {
 
 const computed: Readonly<Record<Residual, Double>> = { pissa: principal, olora: orthogonal };
 
-/** The factors of the weights used last: the cells of a grid ask for the same ones. */
+/** How many factors are kept, those used last: the cells of a grid ask for the same ones. */
 const KEPT = 512;
 const known = processWide('residual-factors', () => new Map<string, Factors>());
 

@@ -1,4 +1,4 @@
-/** The values of LoRA's own parameters where training starts: drawn, a part of W, or a folder's. */
+/** The initial values of LoRA's own parameters: drawn, a part of W, or read from a folder. */
 import type { PeftAdapter, PeftFactors } from '../io/peft.ts';
 import type { Residual } from '../io/peft-config.ts';
 import { named } from '../lookup.ts';
@@ -8,7 +8,7 @@ import { drawA, initialVariance, isDrawn, presets } from './lora-init.ts';
 import type { LayerPlan, LoraParams } from './lora-plan.ts';
 import { type Factors, residualFactors } from './lora-residual.ts';
 
-/** What a layer starts from, as far as it is not a part of its weight. */
+/** Returns the initial factors of a layer; null if they are a part of its weight. */
 export type LayerStart = (
   layer: LinearLayer,
   rank: number,

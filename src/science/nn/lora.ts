@@ -184,7 +184,7 @@ async function save(
   );
 }
 
-/** The plan of an adapter that starts from a folder; of the spec, the rest. */
+/** Returns the plan of an adapter that starts from a folder; the spec has what the folder lacks. */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   return {
     rank: folder.rank,

@@ -1,4 +1,4 @@
-/** The training loss. */
+/** The training losses: of classes, and of numbers. */
 import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
@@ -43,6 +43,26 @@ export function crossEntropy(
       return {
         value: tf.mul<Scalar>(tf.sum(losses), 1 / batch),
         saved: [tf.mul(tf.sub(tf.div(exp, total), onehot), 1 / batch)],
+      };
+    },
+    backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+  });
+}
+
+/**
+ * Returns the mean over the batch of (f_b − y_b)², as torch.nn.MSELoss, which transformers takes under
+ * `problem_type` regression. outputs: (B, 1), labels: y, (B).
+ *
+ *     d/df_b = 2 (f_b − y_b)/B
+ */
+export function meanSquaredError(outputs: Tensor2D, labels: readonly number[]): Scalar {
+  const batch = labels.length;
+  return differentiable([outputs], {
+    forward: () => {
+      const error = tf.sub<Tensor2D>(outputs, tf.tensor2d([...labels], [batch, 1])); // (B, 1)
+      return {
+        value: tf.mul<Scalar>(tf.sum(tf.mul(error, error)), 1 / batch),
+        saved: [tf.mul(error, 2 / batch)],
       };
     },
     backward: (dy, [gradient]) => [tf.mul(gradient, dy)],

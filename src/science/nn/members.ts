@@ -5,7 +5,7 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
-import { matmul } from '../tensor/matmul.ts';
+import { rowSums } from '../tensor/matmul.ts';
 
 /** Whose vector each row of an activation sees. */
 export interface RowOwners {
@@ -57,5 +57,5 @@ export function sumRows(x: Tensor2D, owners: RowOwners | null): Tensor1D {
   of.forEach((k, row) => {
     if (k >= 0) shares[k * of.length + row] = 1;
   });
-  return tf.reshape(matmul(tf.tensor2d(shares, [count, of.length]), x), [count * x.shape[1]]);
+  return tf.reshape(rowSums(tf.tensor2d(shares, [count, of.length]), x), [count * x.shape[1]]);
 }

@@ -21,6 +21,8 @@ import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';
 import { drawParameter } from './draw.ts';
+import { linear } from './linear.ts';
+import { type MergedWeights, mergedWeights } from './merged.ts';
 
 export type Tensors = ReadonlyMap<string, Tensor>;
 
@@ -31,6 +33,8 @@ export interface ForwardOptions {
    */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
+  /** Weights by layer that hold what the adapter adds, as `Network.merged` returns them. */
+  readonly merged?: ReadonlyMap<string, Tensor2D>;
   /** The tokens before those of the batch, while text is generated. */
   readonly cache?: TokenCache;
   /**
@@ -62,6 +66,11 @@ export interface Network {
   readonly drawn: readonly string[];
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
+  /**
+   * The layers' weights with what the adapter adds at its initial values. They belong to the
+   * network.
+   */
+  merged(): ReadonlyMap<string, Tensor2D>;
   /**
    * A parameter's name in the file of the base checkpoint; its name in transformers where the file
    * lacks it.
@@ -166,20 +175,19 @@ function passesOf(
   const contextOf = (
     batch: readonly TokenRow[],
     values: Tensors,
-    { dropout, adapterRandom: random, tap, cache }: ForwardOptions,
+    { dropout, adapterRandom: random, tap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
     return {
       parameter,
       linear: (layer, x, tokens) => {
-        const y = adapter.linear(
-          layer,
-          x,
-          parameter(`${layer}.weight`) as Tensor2D,
-          biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
-          layerContext,
-        );
+        const bias = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
+          whole = merged?.get(layer);
+        const y =
+          whole === undefined
+            ? adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, bias, layerContext)
+            : linear(x, whole, bias);
         return tap === undefined || within(layer, architecture.headModules)
           ? y
           : tap(layer, x, y, tokens);
@@ -235,6 +243,8 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     if (!own.has(name)) own.set(name, tf.keep(tf.clone(frozen(name))));
     initial.set(name, frozen(name));
   }
+  const linears = architecture.linears(config);
+  let merged: MergedWeights | null = null;
   for (const [name, tensor] of own)
     if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
   return {
@@ -245,14 +255,16 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     trainable,
     initial,
     ...passesOf(options, config, initial, frozen),
-    linears: architecture.linears(config),
+    linears,
     parameters: [...parameters, ...adapter.parameters],
     changed: names.filter((name) => own.has(name)),
     drawn,
     frozen,
+    merged: () => (merged ??= mergedWeights(adapter, linears, frozen)).weights,
     fileName: (name) =>
       (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
     dispose: () => {
+      merged?.dispose();
       own.forEach((tensor) => tensor.dispose());
       base.release();
     },

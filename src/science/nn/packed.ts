@@ -7,7 +7,7 @@ import type { Rank, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
-import { matmul } from '../tensor/matmul.ts';
+import { matmul, rowSums } from '../tensor/matmul.ts';
 import { biased } from './linear.ts';
 import { oneHot } from './loss.ts';
 
@@ -251,12 +251,12 @@ export function memberLosses(
         total = tf.sum(exp, -1, true); // (B, 1)
       const losses = tf.sub(tf.log(total), tf.sum(tf.mul(shifted, onehot), -1, true)); // (B, 1)
       return {
-        value: tf.reshape<Rank.R1>(matmul(share, losses), [members]),
+        value: tf.reshape<Rank.R1>(rowSums(share, losses), [members]),
         saved: [tf.sub(tf.div(exp, total), onehot), share],
       };
     },
     backward: (dy, [gradient, share]) => [
-      tf.mul(gradient, matmul(share, tf.reshape(dy, [members, 1]), true, false)),
+      tf.mul(gradient, rowSums(share, tf.reshape(dy, [members, 1]), true)),
     ],
   });
 }

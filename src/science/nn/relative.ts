@@ -150,7 +150,7 @@ interface TermShape {
   readonly scale: number;
   /** Where x stands among all T places of each row. */
   readonly side: Side;
-  /** Whether x is keys, so that the result is turned. */
+  /** Whether x is keys, so that the result is transposed. */
   readonly keys: boolean;
 }
 

@@ -27,7 +27,7 @@ export function anglesOf({ frequencies, factor = 1 }: Rotary, places: Int32Array
   return { cos: tf.tensor3d(cos, shape), sin: tf.tensor3d(sin, shape) };
 }
 
-/** The first r features of each head turned by the angles; `by` −1 turns them back. */
+/** Rotates the first r features of each head by the angles, or back if `by` is −1. */
 function turned(x: Tensor, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1): Tensor2D {
   const [S, n] = x.shape as [number, number],
     d = n / heads,
@@ -45,8 +45,8 @@ function turned(x: Tensor, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1):
 }
 
 /**
- * Features i and i + r/2 of each head, turned by the angle of frequency i: (x₁ cos − x₂ sin, x₂ cos
- * + x₁ sin). x: (S, H·d) → (S, H·d). The gradient is turned back.
+ * Rotates features i and i + r/2 of each head by the angle of frequency i: (x₁ cos − x₂ sin, x₂ cos
+ * + x₁ sin). x: (S, H·d) → (S, H·d). The gradient is rotated back.
  */
 export function rotate(x: Tensor2D, heads: number, { cos, sin }: Angles): Tensor2D {
   return differentiable([x], {

@@ -84,7 +84,7 @@ function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
     }
     const table = own.relative?.table;
     if (table !== undefined && context.cache !== undefined)
-      throw new Error('no text is generated with relative positions');
+      throw new Error('generation with relative positions is not implemented');
     if (table !== undefined && !tables.has(table))
       tables.set(table, openRelative(table, layout, context));
   });
@@ -195,7 +195,7 @@ function project(
 
 type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
 
-/** Queries and keys turned by the angles of their positions, where the model has rotary ones. */
+/** Returns queries and keys, rotated by their positions if the model has rotary embeddings. */
 function turn(
   { rotary, heads, kvHeads }: Attention,
   [q, k, v]: Projected,

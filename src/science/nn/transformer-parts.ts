@@ -30,6 +30,17 @@ const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
 const ofPositions = ({ attention: { relative } }: Layer): Projection[] =>
   present([relative?.key, relative?.query]);
 
+/** The linear layers that the last layer applies to the tokens that the head reads alone. */
+function ofReadTokens({ attention: { input, output }, feedForward }: Layer): Projection[] {
+  const { input: wide, down } = feedForward;
+  return [
+    ...('fused' in input ? [] : [input.query]),
+    output,
+    ...('fused' in wide ? [wide.fused] : present([wide.gate, wide.up])),
+    down,
+  ];
+}
+
 /** The linear layers of one layer of the transformer, in forward order. */
 function projections(layer: Layer): Projection[] {
   const { attention, feedForward } = layer;
@@ -57,12 +68,18 @@ function norms({ attention, norms: { attention: first, feedForward } }: Layer, h
   ];
 }
 
-export function bodyLinears({ layers }: Transformer): LinearLayer[] {
-  const relative = new Set(layers.flatMap(ofPositions).map(({ name }) => name));
+/** @param readsOne whether the head reads one token of each text */
+export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearLayer[] {
+  const relative = new Set(layers.flatMap(ofPositions).map(({ name }) => name)),
+    last = layers.at(-1),
+    read = new Set(
+      readsOne && last !== undefined ? ofReadTokens(last).map(({ name }) => name) : [],
+    );
   return layers.flatMap(projections).map((layer) => ({
     ...layer,
     adaptable: true,
     ...(relative.has(layer.name) ? { relative: true } : {}),
+    ...(read.has(layer.name) && !relative.has(layer.name) ? { onePerText: true } : {}),
   }));
 }
 
@@ -92,6 +109,6 @@ export function bodyParameters(model: Transformer, tokenTable: string): Paramete
     ...layers.flatMap((layer) => norms(layer, h)),
     ...relativeParameters(model),
     ...(norm === undefined ? [] : normParameters(norm, h)),
-    ...bodyLinears(model).flatMap(linearParameters),
+    ...bodyLinears(model, false).flatMap(linearParameters),
   ];
 }

@@ -6,6 +6,7 @@
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { compiled } from '../../compute/compiled/compiled.ts';
 import type { AdaptedModel, TokenRow } from '../model/types.ts';
 
 /**
@@ -23,6 +24,8 @@ export interface LayerTokens {
 export interface Collected {
   readonly logits: Float32Array; // (B, C)
   readonly layers: ReadonlyMap<string, LayerTokens>;
+  /** Disposes of a layer's h and δ. */
+  release(layer: string): void;
   dispose(): void;
 }
 
@@ -48,46 +51,58 @@ function unrecorded(input: Tensor, body: () => void): void {
   })(input);
 }
 
-/** Returns h and δ of the `wanted` layers over `batch`. The caller disposes of them. */
-export function collect(
+/** The same for each row: 1 at output c, 0 at the others. (B, C) */
+const onesAt = (c: number, batch: number, outputs: number): Tensor2D =>
+  tf.tensor2d(
+    Float32Array.from({ length: batch * outputs }, (_, k) => (k % outputs === c ? 1 : 0)),
+    [batch, outputs],
+  );
+
+/** What the passes leave, on the device. */
+interface Passes {
+  readonly outputs: Tensor; // (B, C)
+  /** The uses of each layer in one order, layer by layer. */
+  readonly uses: ReadonlyMap<string, readonly Use[]>;
+  readonly gradients: readonly (readonly Tensor[])[]; // C × uses
+}
+
+/** Runs the passes. `keep` is told each tensor that must outlive them, and of which layer it is. */
+function passes(
   model: AdaptedModel,
   batch: readonly TokenRow[],
   wanted: ReadonlySet<string>,
-): Collected {
+  keep: <T extends Tensor>(tensor: T, layer: string) => T,
+): Passes {
   const engine = tf.engine();
   const uses = new Map<string, Use[]>();
-  const kept: Tensor[] = [];
-  const keep = <T extends Tensor>(tensor: T): T => {
-    kept.push(tf.keep(tensor));
-    return tensor;
-  };
-  let logits = new Float32Array(0);
-  const gradients: Tensor[][] = []; // C × uses
-
+  const gradients: Tensor[][] = [];
+  let outputs: Tensor | undefined;
   const recorded = (): Tensor => {
     const f = model.forward(batch, (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;
       // A separate tensor over y's data: δ is the derivative with respect to it.
       const output = tf.clone(y);
       const list = uses.get(layer) ?? [];
-      list.push({ h: keep(tf.clone(x)), y: output, example: tokens.example });
+      list.push({ h: keep(tf.clone(x), layer), y: output, example: tokens.example });
       uses.set(layer, list);
       return output;
     }); // (B, C)
     unrecorded(f, () => {
-      logits = f.dataSync<'float32'>().slice();
-      const outputs = [...uses.values()].flat().map(({ y }) => y);
-      if (outputs.length === 0) return;
+      outputs = tf.keep(tf.clone(f));
+      const tapped = [...uses].flatMap(([layer, list]) => list.map(({ y }) => ({ layer, y })));
+      const ys = tapped.map(({ y }) => y);
+      if (ys.length === 0) return;
       for (let c = 0; c < model.outputs; c++) {
-        const dy = tf.tensor2d(
-          Float32Array.from(logits, (_, k) => (k % model.outputs === c ? 1 : 0)),
-          [batch.length, model.outputs],
-        ); // (B, C)
         // The tape of the one forward pass serves every output.
-        const { grads } = engine.gradients(() => f, outputs, dy, true);
+        const { grads } = engine.gradients(
+          () => f,
+          ys,
+          onesAt(c, batch.length, model.outputs),
+          true,
+        );
         gradients.push(
-          outputs.map((y, k) =>
-            keep(grads[k] === undefined ? tf.zerosLike(y) : tf.clone(grads[k])),
+          tapped.map(({ y, layer }, k) =>
+            keep(grads[k] === undefined ? tf.zerosLike(y) : tf.clone(grads[k]), layer),
           ),
         );
       }
@@ -98,27 +113,51 @@ export function collect(
   tf.tidy(() => {
     engine.gradients(recorded, [tf.scalar(0)], undefined, true);
   });
+  if (outputs === undefined) throw new Error('the forward pass did not run');
+  return { outputs, uses, gradients };
+}
 
+/** Returns h and δ of the `wanted` layers over `batch`. The caller disposes of them. */
+export function collect(
+  model: AdaptedModel,
+  batch: readonly TokenRow[],
+  wanted: ReadonlySet<string>,
+): Collected {
+  const kept = new Map([...wanted].map((layer): [string, Tensor[]] => [layer, []]));
+  const keep = <T extends Tensor>(tensor: T, layer: string): T => {
+    kept.get(layer)?.push(tf.keep(tensor));
+    return tensor;
+  };
+  const release = (layer: string): void => {
+    kept.get(layer)?.forEach((tensor) => tensor.dispose());
+  };
   const layers = new Map<string, LayerTokens>();
-  let first = 0;
-  for (const [layer, list] of uses) {
-    const place = first;
-    // A layer that is applied more than once has one weight: all uses count as tokens of one sum,
-    // with cross terms.
-    layers.set(layer, {
-      h: keep(join(list.map(({ h }) => h))),
-      deltas: gradients.map((byUse) =>
-        keep(join(list.map((_, k) => byUse[place + k] as Tensor2D))),
-      ),
-      example: Int32Array.from(list.flatMap(({ example }) => [...example])),
-    });
-    first += list.length;
-  }
+  const outputs = compiled(() => {
+    const { outputs: f, uses, gradients } = passes(model, batch, wanted, keep);
+    let first = 0;
+    for (const [layer, list] of uses) {
+      const place = first;
+      // A layer that is applied more than once has one weight: all uses count as tokens of one sum,
+      // with cross terms.
+      layers.set(layer, {
+        h: keep(join(list.map(({ h }) => h)), layer),
+        deltas: gradients.map((byUse) =>
+          keep(join(list.map((_, k) => byUse[place + k] as Tensor2D)), layer),
+        ),
+        example: Int32Array.from(list.flatMap(({ example }) => [...example])),
+      });
+      first += list.length;
+    }
+    return f;
+  });
+  const logits = outputs.dataSync<'float32'>().slice();
+  outputs.dispose();
   return {
     logits,
     layers,
+    release,
     dispose: () => {
-      kept.forEach((tensor) => tensor.dispose());
+      wanted.forEach(release);
     },
   };
 }

@@ -1,16 +1,41 @@
 /** Types and sums that the implementations of a term's contraction share. */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 
-/** A term over one batch of rows. */
-export interface TermBlock {
-  /** The factor a of each class. */
-  readonly a: readonly Tensor2D[]; // C × (S, p)
-  readonly b: Tensor2D; // (S, q)
+/** The rows of a batch. */
+interface BlockRows {
   /** The row of the block that each token belongs to. */
   readonly example: Int32Array; // (S)
   /** The position of each of the block's rows among all rows. */
   readonly rows: Int32Array;
 }
+
+/** A term over one batch of rows. */
+export interface TokenBlock extends BlockRows {
+  /** The factor a of each class. */
+  readonly a: readonly Tensor2D[]; // C × (S, p)
+  readonly b: Tensor2D; // (S, q)
+}
+
+/** A term over one batch of rows whose gradients were computed already. */
+export interface GradientBlock extends BlockRows {
+  /** G^c = Σ_t a^c_t b_tᵀ of each row. */
+  readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
+  readonly p: number;
+  readonly q: number;
+}
+
+export type TermBlock = TokenBlock | GradientBlock;
+
+/** The widths of a block's a and b. */
+export const widthsOf = (block: TermBlock): { readonly p: number; readonly q: number } =>
+  'gradients' in block ? block : { p: block.a[0]!.shape[1], q: block.b.shape[1] };
+
+/** The blocks with their tokens. Throws if one has gradients only. */
+export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>
+  blocks.map((block) => {
+    if ('gradients' in block) throw new Error('this contraction needs the tokens of each row');
+    return block;
+  });
 
 /**
  * A kernel under construction, in double precision on the host. Its rows and columns are in the
@@ -53,7 +78,7 @@ export function kernelOrder(
 }
 
 /** Returns for each block the index of its first row in a sum. */
-export function blockStarts(blocks: readonly TermBlock[]): number[] {
+export function blockStarts(blocks: readonly TokenBlock[]): number[] {
   let at = 0;
   return blocks.map(({ a, rows }) => {
     const start = at;

@@ -18,7 +18,7 @@ import type {
 import { emptyKernel, type KernelSum, symmetrise, trace } from './contraction.ts';
 import { type Premise, premise } from './delta.ts';
 import { addTerm, type LayerBatch, walkLayers, type WalkOptions } from './layerwise.ts';
-import { fullTerms, loraTerms } from './terms.ts';
+import { fullTerms, loraTerms, zeroTerms } from './terms.ts';
 
 /** Traces and a norm of (N, C, N, C) kernels. */
 export interface DeltaParts {
@@ -118,7 +118,7 @@ function addDelta(
           coefficient: -1,
         };
       }),
-      sum,
+      [sum],
     );
   }
   return eigenvalues;
@@ -166,13 +166,14 @@ export async function deltaKernels(
       addTerm(
         seen,
         seen.map(({ tokens }) => fullTerms(tokens)[0]!),
-        sums.full,
+        [sums.full],
       );
-      const terms = seen.map(({ tokens }) => loraTerms(tokens, factors));
-      terms[0]!.forEach((_, k) => {
+      const zero = zeroTerms(layer);
+      const terms = seen.map(({ tokens }) => loraTerms(tokens, factors, zero));
+      terms[0]!.forEach(({ parameter }, k) => {
         const batch = terms.map((of) => of[k]!);
-        addTerm(seen, batch, sums.lora);
-        if (k > 0) addTerm(seen, batch, sums.from_b); // beside (δ·δ')(Ah·Ah')
+        // What B ≠ 0 adds stands beside (δ·δ')(Ah·Ah').
+        addTerm(seen, batch, parameter === 'B' ? [sums.lora] : [sums.lora, sums.from_b]);
       });
       eigenvalues = addDelta(seen, A, rank, width, factors.scale, sums.delta);
     });

@@ -27,9 +27,10 @@ export function describeKernels(
     const terms = found.terms.filter((term) => term.kernel === kind);
     const by = (method: TermRecord['method']): number =>
       terms.filter((term) => term.method === method).length;
+    const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
     lines.push(
       `${names[kind]}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
-        `by token pairs, ${giga(sum(terms, spent))} G operations ` +
+        `by token pairs, ${none}${giga(sum(terms, spent))} G operations ` +
         `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all ` +
         `by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`,
     );

@@ -5,7 +5,14 @@
  */
 import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { addAt, type Contraction, type TermBlock } from './contraction.ts';
+import { takeRows } from '../tensor/rows.ts';
+import {
+  addAt,
+  type Contraction,
+  type TermBlock,
+  type TokenBlock,
+  widthsOf,
+} from './contraction.ts';
 
 /** Bytes of one slice of gradients. Two or three such arrays exist at once. */
 const SLICE_BYTES = 64 * 2 ** 20;
@@ -32,7 +39,7 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
  * Returns the layout of a block's tokens as a rectangle (R · T): the index of the token at each
  * place, or S for padding. Null where the tokens already have this layout.
  */
-function rectangle({ example, rows }: TermBlock): Int32Array | null {
+export function rectangle({ example, rows }: TokenBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
     counts[k]!++;
@@ -52,46 +59,56 @@ function rectangle({ example, rows }: TermBlock): Int32Array | null {
 }
 
 /** (S, k) → (R, T, k), zero at padding. */
-function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
+export function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
-  const filled = index === null ? x : tf.gather(tf.concat([x, tf.zeros([1, k])], 0), index);
+  const filled = index === null ? x : takeRows(tf.concat([x, tf.zeros<Rank.R2>([1, k])], 0), index);
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
+
+/** A set's gradients: those of the p's columns from `start` on. (R, width · q) each */
+type Slices = (start: number, width: number) => Tensor2D[];
+
+/** Of one block, by class. */
+function slicesOf(block: TermBlock): Slices {
+  const rows = block.rows.length;
+  if ('gradients' in block) {
+    const { gradients, p, q } = block;
+    return (start, width) =>
+      gradients.map((own) => (width === p ? own : tf.slice(own, [0, start * q], [-1, width * q])));
+  }
+  const index = rectangle(block),
+    layout = index === null ? null : tf.tensor1d(index, 'int32'); // (R · T)
+  const input = spread(block.b, layout, rows), // (R, T, q)
+    q = block.b.shape[1];
+  return (start, width) =>
+    block.a.map((a) => {
+      const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
+      const product = tf.matMul(spread(whole, layout, rows), input, true, false); // (R, width, q)
+      return tf.reshape<Rank.R2>(product, [rows, width * q]);
+    });
+}
+
+/** The gradients of a block's rows, by class: C × (R, p · q). Call it inside a tidy. */
+export const rowGradients = (block: TokenBlock): Tensor2D[] =>
+  slicesOf(block)(0, widthsOf(block).p);
 
 /**
  * Returns a function from a slice of one set's `a` to its gradients (gradients of the set, width ·
  * q).
  */
 function gradients(blocks: readonly TermBlock[]): (start: number, width: number) => Tensor2D {
-  const layouts = blocks.map((block) => {
-    const index = rectangle(block);
-    return index === null ? null : tf.tensor1d(index, 'int32');
-  }); // (R · T)
-  // (R, T, q)
-  const inputs = blocks.map((block, k) => spread(block.b, layouts[k]!, block.rows.length));
+  const slices = blocks.map(slicesOf);
   return (start, width) =>
     tf.tidy(() =>
       tf.concat(
-        blocks.flatMap((block, k) =>
-          block.a.map((a) => {
-            const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
-            const product = tf.matMul(
-              spread(whole, layouts[k]!, block.rows.length),
-              inputs[k]!,
-              true,
-              false,
-            ); // (R, width, q)
-            return tf.reshape<Rank.R2>(product, [block.rows.length, width * block.b.shape[1]]);
-          }),
-        ),
+        slices.flatMap((of) => of(start, width)),
         0,
       ),
     );
 }
 
 export const explicit: Contraction = (left, right, coefficient, sum) => {
-  const p = left[0]!.a[0]!.shape[1],
-    q = left[0]!.b.shape[1];
+  const { p, q } = widthsOf(left[0]!);
   const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
   tf.tidy(() => {
     const ofLeft = gradients(left),

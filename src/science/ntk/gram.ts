@@ -7,7 +7,13 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { addAt, blockStarts, type Contraction, type TermBlock } from './contraction.ts';
+import {
+  addAt,
+  blockStarts,
+  type Contraction,
+  type TermBlock,
+  tokenBlocks,
+} from './contraction.ts';
 
 function membership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
@@ -17,8 +23,10 @@ function membership({ example, rows }: TermBlock): Tensor2D {
   return tf.tensor2d(ones, [rows.length, example.length]); // (R, S)
 }
 
-export const gram: Contraction = (left, right, coefficient, sum) => {
-  const others = right ?? left;
+export const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => {
+  const left = tokenBlocks(leftBlocks),
+    right = rightBlocks === null ? null : tokenBlocks(rightBlocks),
+    others = right ?? left;
   const [tops, starts] = [blockStarts(left), blockStarts(others)];
   tf.tidy(() => {
     const ofLeft = left.map(membership),

@@ -78,17 +78,42 @@ export interface KernelSet {
   readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
 }
 
-const emptySums = (like: Accumulator, replicates: number): Sums => ({
-  exact: accumulator(like.height, like.width),
-  replicates: Array.from({ length: replicates }, () => accumulator(like.height, like.width)),
+type Shape = Pick<Accumulator, 'height' | 'width'>;
+
+const emptySums = ({ height, width }: Shape, replicates: number): Sums => ({
+  exact: accumulator(height, width),
+  replicates: Array.from({ length: replicates }, () => accumulator(height, width)),
 });
 
-function addSums(to: Sums, from: Sums): void {
-  const add = (x: Accumulator, y: Accumulator): void => {
-    for (let i = 0; i < x.data.length; i++) x.data[i]! += y.data[i]!;
-  };
-  add(to.exact, from.exact);
-  to.replicates.forEach((sum, r) => add(sum, from.replicates[r]!));
+/**
+ * Adds one sum to another. Returns whether every added entry is finite.
+ * @param symmetric whether only entries on and below the diagonal are filled
+ */
+function addTo(to: Accumulator, from: Accumulator, symmetric: boolean): boolean {
+  const { height, width } = from;
+  let zero = 0; // becomes NaN at an entry that is not finite
+  for (let x = 0; x < height; x++) {
+    const end = x * width + (symmetric ? x + 1 : width);
+    for (let k = x * width; k < end; k++) {
+      const value = from.data[k]!;
+      to.data[k]! += value;
+      zero += 0 * value;
+    }
+  }
+  return zero === 0;
+}
+
+/** `addTo` for the sums of exact terms and of each replicate. */
+function addSums(to: Sums, from: Sums, symmetric: boolean): boolean {
+  const finite = [
+    addTo(to.exact, from.exact, symmetric),
+    ...from.replicates.map((sum, r) => addTo(to.replicates[r]!, sum, symmetric)),
+  ];
+  return finite.every(Boolean);
+}
+
+function clear({ exact, replicates }: Sums): void {
+  for (const { data } of [exact, ...replicates]) data.fill(0);
 }
 
 /**
@@ -109,8 +134,9 @@ export async function kernelSet(
   const adapted = model.layers.some(hasOwn);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
   const sets = right === null ? [left] : [left, right];
-  const plan = planWalk(model, sets, options);
-  const shape = accumulator(left.length * classes, (right ?? left).length * classes);
+  const ownAlone = projection === undefined && kinds.every((kind) => kind === 'lora');
+  const plan = planWalk(model, sets, options, ownAlone ? method : null);
+  const shape = { height: left.length * classes, width: (right ?? left).length * classes };
   const orders = plan.parts.map((parts) =>
     kernelOrder(
       parts.map((rows) => ({ rows })),
@@ -126,6 +152,8 @@ export async function kernelSet(
   const blocks = new Map<KernelKind, Map<string, Float64Array>>(
     kinds.map((kind) => [kind, new Map()]),
   );
+  // The sums of one layer and kernel at a time.
+  const ofLayer = emptySums(shape, projection?.replicates ?? 0);
   const layers: LayerKernel[] = [],
     terms: TermRecord[] = [];
   const done = { totals, blocks, layers, terms };
@@ -184,19 +212,18 @@ export async function kernelSet(
     const found: Record<KernelKind, number | null> = { full: null, lora: null };
     for (const kind of kinds) {
       if (kind === 'lora' && !hasOwn(job.layer)) continue;
-      const sums = emptySums(shape, projection?.replicates ?? 0);
-      const records = addLayer(kind, job, sums);
+      clear(ofLayer);
+      const records = addLayer(kind, job, ofLayer);
       terms.push(...records);
-      addSums(totals.get(kind)!, sums);
-      if (records.some((record) => record.projected))
-        addReplicates(sums.exact, sums.replicates, right === null);
-      if (!sums.exact.data.every(Number.isFinite))
+      if (!addSums(totals.get(kind)!, ofLayer, right === null))
         throw new UserFault(
           `The kernel of ${job.layer.name} is not finite.`,
           "The training diverged: look at the model's loss.",
         );
-      if (right === null) found[kind] = accumulatedTrace(sums.exact);
-      if (perLayer) blocks.get(kind)!.set(job.layer.name, place(sums.exact));
+      if (records.some((record) => record.projected))
+        addReplicates(ofLayer.exact, ofLayer.replicates, right === null);
+      if (right === null) found[kind] = accumulatedTrace(ofLayer.exact);
+      if (perLayer) blocks.get(kind)!.set(job.layer.name, place(ofLayer.exact));
     }
     return { layer: job.layer.name, ...found };
   }

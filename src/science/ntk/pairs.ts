@@ -4,8 +4,14 @@
  * texts only: where only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer) each
  * row's output is that of its own answer, so it sees an answer that was poisoned.
  */
-import type { AdaptedModel, TokenRow } from '../model/types.ts';
-import { type KernelOptions, kernels } from './kernels.ts';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import type { AdaptedLayer, AdaptedModel, TokenRow } from '../model/types.ts';
+import type { TokenBlock } from './contraction.ts';
+import type { KernelKind } from './layer.ts';
+import { type LayerBatch, planPairs, type WalkOptions, walkSets } from './layerwise.ts';
+import { matched } from './matched.ts';
+import { fullTerms, hasOwn, ownTerms, type Term, zeroTerms } from './terms.ts';
 
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
@@ -14,37 +20,98 @@ export interface PairKernel {
   readonly cosine: number;
 }
 
-/**
- * Returns M' from a kernel over 2P rows, of which the first P are the originals. kernel: (2P, C,
- * 2P, C).
- */
-export function pairKernel(kernel: Float64Array, pairs: number, classes: number): PairKernel {
-  const size = 2 * pairs * classes;
-  const trace = (i: number, j: number): number => {
-    let sum = 0;
-    for (let c = 0; c < classes; c++) sum += kernel[(i * classes + c) * size + j * classes + c]!;
-    return sum;
-  };
+/** Traces over the outputs, for each of P pairs. */
+export interface PairTraces {
+  readonly between: Float64Array; // Σ_c K[(x,c),(x̃,c)], (P)
+  readonly originals: Float64Array; // Σ_c K[(x,c),(x,c)], (P)
+  readonly poisoned: Float64Array; // Σ_c K[(x̃,c),(x̃,c)], (P)
+}
+
+/** M' from the traces of P pairs. */
+export function pairKernel({ between, originals, poisoned }: PairTraces): PairKernel {
+  const pairs = between.length;
   let raw = 0,
     cosine = 0;
-  for (let i = 0; i < pairs; i++) {
-    const between = trace(i, pairs + i);
-    raw += between / pairs;
-    cosine += between / Math.sqrt(trace(i, i) * trace(pairs + i, pairs + i)) / pairs;
-  }
+  between.forEach((value, i) => {
+    raw += value / pairs;
+    cosine += value / Math.sqrt(originals[i]! * poisoned[i]!) / pairs;
+  });
   return { raw, cosine };
 }
 
-/** M' from the full kernel, and from LoRA's where the model has factors. */
+const emptyTraces = (pairs: number): PairTraces => ({
+  between: new Float64Array(pairs),
+  originals: new Float64Array(pairs),
+  poisoned: new Float64Array(pairs),
+});
+
+/** Adds one kernel of one layer, over the batches of both sets, which hold the same pairs. */
+function addLayer(
+  kind: KernelKind,
+  layer: AdaptedLayer,
+  originals: readonly LayerBatch[],
+  poisoned: readonly LayerBatch[],
+  { between, originals: ofOriginals, poisoned: ofPoisoned }: PairTraces,
+): void {
+  const zero = kind === 'lora' ? zeroTerms(layer) : null;
+  const termsOf = ({ tokens }: LayerBatch): readonly Term[] =>
+    zero === null ? fullTerms(tokens) : ownTerms(layer, tokens, zero);
+  const block = ({ rows, tokens: { example } }: LayerBatch, { a, b }: Term): TokenBlock => ({
+    a,
+    b,
+    example,
+    rows,
+  });
+  originals.forEach((x, k) => {
+    tf.tidy(() => {
+      const y = poisoned[k]!,
+        ofY = termsOf(y);
+      termsOf(x).forEach((term, i) => {
+        const sums = matched(block(x, term), block(y, ofY[i]!));
+        x.rows.forEach((pair, r) => {
+          between[pair]! += term.coefficient * sums.between[r]!;
+          ofOriginals[pair]! += term.coefficient * sums.left[r]!;
+          ofPoisoned[pair]! += term.coefficient * sums.right[r]!;
+        });
+      });
+    });
+  });
+}
+
+/**
+ * M' from the full kernel, and from the adapter's where it has parameters. Only the entries that M'
+ * reads are computed. Throws RangeError where rows cannot be paired, UserFault where the kernel is
+ * not finite.
+ */
 export async function pairKernels(
   model: AdaptedModel,
   originals: readonly TokenRow[],
   poisoned: readonly TokenRow[],
-  options: KernelOptions = {},
+  options: WalkOptions = {},
 ): Promise<{ readonly full: PairKernel; readonly lora: PairKernel | null }> {
   if (originals.length !== poisoned.length)
     throw new RangeError(`${originals.length} rows cannot be paired with ${poisoned.length}`);
-  const { full, lora, classes } = await kernels(model, [...originals, ...poisoned], options);
-  const of = (kernel: Float64Array): PairKernel => pairKernel(kernel, originals.length, classes);
-  return { full: of(full), lora: lora === null ? null : of(lora) };
+  const full = emptyTraces(originals.length),
+    lora = model.layers.some(hasOwn) ? emptyTraces(originals.length) : null;
+  await walkSets(
+    model,
+    [originals, poisoned],
+    planPairs(model, originals, poisoned, options),
+    0,
+    {
+      layer: (layer, [ofOriginals, ofPoisoned]) => {
+        addLayer('full', layer, ofOriginals!, ofPoisoned!, full);
+        if (lora !== null && hasOwn(layer))
+          addLayer('lora', layer, ofOriginals!, ofPoisoned!, lora);
+      },
+    },
+    options,
+  );
+  for (const traces of [full, ...(lora === null ? [] : [lora])])
+    if (!Object.values(traces).every((values) => values.every(Number.isFinite)))
+      throw new UserFault(
+        'The kernel between the rows and their poisoned versions is not finite.',
+        "The training diverged: look at the model's loss.",
+      );
+  return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
 }

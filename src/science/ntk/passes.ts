@@ -1,5 +1,6 @@
 /** Plans a kernel's forward passes: batches of rows, groups of layers. */
 import type { AdaptedLayer } from '../model/types.ts';
+import type { BlockShape } from './cost.ts';
 
 /**
  * Returns batches of rows of similar length. A batch has at most `batchTokens` tokens, including
@@ -17,27 +18,32 @@ export function batches(lengths: readonly number[], batchTokens: number): Int32A
   return out.map((rows) => Int32Array.from(rows));
 }
 
-/** A bound on the rows that enter a layer for each token; see `LinearLayer.relative`. */
-const rowsOf = ({ relative = false }: AdaptedLayer): number => (relative ? 3 : 1);
+/** How much a batch, or a set, has. */
+type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
 
-/** Returns the bytes of a layer's h and δ over `tokens` tokens. */
-export const layerBytes = (layer: AdaptedLayer, tokens: number, classes: number): number =>
-  4 * tokens * rowsOf(layer) * (layer.in + classes * layer.out);
+/** A bound on the rows that enter a layer; see `LinearLayer`. */
+const rowsOf = (
+  { relative = false, onePerText = false }: AdaptedLayer,
+  { rows, tokens }: Extent,
+): number => (onePerText ? rows : relative ? 3 * tokens : tokens);
+
+/** Returns the bytes of a layer's h and δ. */
+export const layerBytes = (layer: AdaptedLayer, extent: Extent, classes: number): number =>
+  4 * rowsOf(layer, extent) * (layer.in + classes * layer.out);
 
 /**
- * Divides the layers into groups whose h and δ over `tokens` tokens fit into `memoryMB` together. A
- * layer that does not fit is a group by itself.
+ * Divides the layers into groups that fit into `memoryMB`. A layer that does not fit is a group by
+ * itself.
  */
 export function layerGroups(
   layers: readonly AdaptedLayer[],
-  tokens: number,
-  classes: number,
+  bytesOf: (layer: AdaptedLayer) => number,
   memoryMB: number,
 ): AdaptedLayer[][] {
   const groups: AdaptedLayer[][] = [];
   let bytes = Infinity;
   for (const layer of layers) {
-    const own = layerBytes(layer, tokens, classes);
+    const own = bytesOf(layer);
     if (bytes + own > memoryMB * 2 ** 20) {
       groups.push([]);
       bytes = 0;

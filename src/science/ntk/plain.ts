@@ -2,11 +2,11 @@
  * The reference that every faster contraction is compared with: it writes out each row's gradient
  * G^c = Σ_t a^c_t b_tᵀ and sums each pair's inner product, on the host in double precision.
  */
-import type { Contraction, TermBlock } from './contraction.ts';
+import { type Contraction, type TermBlock, tokenBlocks } from './contraction.ts';
 
 /** Gradients in a sum's order. */
 function gradients(blocks: readonly TermBlock[]): Float64Array[] {
-  return blocks.flatMap((block) => {
+  return tokenBlocks(blocks).flatMap((block) => {
     const q = block.b.shape[1];
     const b = block.b.dataSync<'float32'>();
     return block.a.flatMap((tensor) => {

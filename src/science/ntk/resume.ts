@@ -90,7 +90,7 @@ export function resumeIn(dir: string, log: (message: string) => void): Resume {
           )
         ).every(Boolean);
       if (!whole) {
-        log('what was kept of this kernel is damaged and left aside');
+        log('the saved state of this kernel is damaged and ignored');
         return 0;
       }
       for (const [name, data] of arrays(into)) {

@@ -5,7 +5,7 @@
  *
  * so that a contraction of this form serves every layer, model and adapter.
  */
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AdaptedLayer, LoraFactors, VeraVectors } from '../model/types.ts';
 import { sharedPart } from '../nn/vectors.ts';
@@ -28,6 +28,17 @@ export interface OwnTerm extends Term {
   readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b';
 }
 
+/** A term over a batch of rows whose gradients were computed already: see `GradientBlock`. */
+export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'> {
+  readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
+  readonly p: number;
+  readonly q: number;
+}
+
+/** The parameters of a layer whose terms are zero. */
+export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
+const NONE: ZeroTerms = new Set();
+
 /** Σ_t a_t as a term, for a vector: Σ_{t,u} (a_t · a'_u). */
 const vectorTerm = (parameter: 'm' | 'd' | 'b', a: readonly Tensor2D[], h: Tensor2D): OwnTerm => ({
   parameter,
@@ -44,10 +55,12 @@ const vectorTerm = (parameter: 'm' | 'd' | 'b', a: readonly Tensor2D[], h: Tenso
  * With A frozen (LoRA-FA) only the first product remains. Under DoRA, y = g ∘ (V h) with g = m/‖V‖
  * and ‖V‖ a constant, as it is trained: δ is g ∘ δ above, and ∂f_c/∂m = Σ_t δ_t ∘ (V h_t)/‖V‖ adds
  * a term. Makes new tensors: call it inside a tidy.
+ * @param zero terms to leave out, as `zeroTerms` returns them
  */
 export function loraTerms(
   { h, deltas }: LayerTokens,
   { A, B, scale, freezeA = false, dora }: LoraFactors,
+  zero: ZeroTerms = NONE,
 ): OwnTerm[] {
   const V = dora?.weight() ?? null, // (m, n)
     norm = V === null ? null : tf.sqrt(tf.sum(tf.square(V), 1)); // (m)
@@ -55,12 +68,16 @@ export function loraTerms(
     dora === undefined || norm === null
       ? deltas
       : deltas.map((delta) => tf.mul<Tensor2D>(delta, tf.div(dora.magnitude, norm)));
-  const terms: OwnTerm[] = [
-    // (S, r)
-    { parameter: 'B', a: gained, b: tf.matMul(h, A, false, true), coefficient: scale ** 2 },
-  ];
+  const terms: OwnTerm[] = [];
+  if (!zero.has('B'))
+    terms.push({
+      parameter: 'B',
+      a: gained,
+      b: tf.matMul(h, A, false, true), // (S, r)
+      coefficient: scale ** 2,
+    });
   // C × (S, r)
-  if (!freezeA)
+  if (!freezeA && !zero.has('A'))
     terms.push({
       parameter: 'A',
       a: gained.map((delta) => tf.matMul(delta, B)),
@@ -83,33 +100,82 @@ export function loraTerms(
 /**
  * y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t), ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘
  * (A h_t))). Makes new tensors: call it inside a tidy.
+ * @param zero terms to leave out, as `zeroTerms` returns them
  */
-export function veraTerms({ h, deltas }: LayerTokens, { d, b, ...shared }: VeraVectors): OwnTerm[] {
+export function veraTerms(
+  { h, deltas }: LayerTokens,
+  { d, b, ...shared }: VeraVectors,
+  zero: ZeroTerms = NONE,
+): OwnTerm[] {
   const { A, B } = sharedPart(shared, h.shape[1], b.shape[0]);
   const down = tf.matMul(h, A, false, true), // (S, r)
     up = tf.matMul(tf.mul<Tensor2D>(down, d), B, false, true); // (S, m)
-  return [
-    vectorTerm(
-      'b',
-      deltas.map((delta) => tf.mul<Tensor2D>(delta, up)),
-      h,
-    ),
-    vectorTerm(
-      'd',
-      deltas.map((delta) => tf.mul<Tensor2D>(tf.matMul(tf.mul<Tensor2D>(delta, b), B), down)),
-      h,
-    ),
-  ];
+  const terms: OwnTerm[] = [];
+  if (!zero.has('b'))
+    terms.push(
+      vectorTerm(
+        'b',
+        deltas.map((delta) => tf.mul<Tensor2D>(delta, up)),
+        h,
+      ),
+    );
+  if (!zero.has('d'))
+    terms.push(
+      vectorTerm(
+        'd',
+        deltas.map((delta) => tf.mul<Tensor2D>(tf.matMul(tf.mul<Tensor2D>(delta, b), B), down)),
+        h,
+      ),
+    );
+  return terms;
+}
+
+/**
+ * The parameters of a layer whose terms are zero, since another parameter is zero: A's at B = 0,
+ * as where LoRA starts. They need no contraction.
+ */
+export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): ZeroTerms {
+  const zero = new Set<OwnTerm['parameter']>();
+  const isZero = (factor: Tensor): boolean =>
+    factor.dataSync<'float32'>().every((value) => value === 0);
+  if (lora !== undefined && lora.freezeA !== true && isZero(lora.B)) zero.add('A');
+  if (lora !== undefined && isZero(lora.A)) zero.add('B');
+  if (vera !== undefined && isZero(vera.b)) zero.add('d');
+  if (vera !== undefined && isZero(vera.d)) zero.add('b');
+  return zero;
 }
 
 /** Whether an adapter has parameters of its own at a layer. */
 export const hasOwn = ({ lora, vera }: AdaptedLayer): boolean =>
   lora !== undefined || vera !== undefined;
 
-/** The terms of a layer's kernel over the adapter's own parameters; none where it has none. */
-export function ownTerms({ lora, vera }: AdaptedLayer, tokens: LayerTokens): OwnTerm[] {
+/** The widths p and q of the terms that `ownTerms` returns. */
+export function ownWidths(
+  { in: n, out: m, lora, vera }: AdaptedLayer,
+  zero: ZeroTerms,
+): { readonly p: number; readonly q: number }[] {
+  const widths: { p: number; q: number }[] = [];
+  if (lora !== undefined) {
+    const [r] = lora.A.shape;
+    if (!zero.has('B')) widths.push({ p: m, q: r });
+    if (lora.freezeA !== true && !zero.has('A')) widths.push({ p: r, q: n });
+    if (lora.dora !== undefined) widths.push({ p: m, q: 1 });
+  }
+  if (vera !== undefined) {
+    if (!zero.has('b')) widths.push({ p: m, q: 1 });
+    if (!zero.has('d')) widths.push({ p: vera.d.size, q: 1 });
+  }
+  return widths;
+}
+
+/** The terms of a layer's kernel over the adapter's own parameters; empty if there are none. */
+export function ownTerms(
+  { lora, vera }: AdaptedLayer,
+  tokens: LayerTokens,
+  zero: ZeroTerms = NONE,
+): OwnTerm[] {
   return [
-    ...(lora === undefined ? [] : loraTerms(tokens, lora)),
-    ...(vera === undefined ? [] : veraTerms(tokens, vera)),
+    ...(lora === undefined ? [] : loraTerms(tokens, lora, zero)),
+    ...(vera === undefined ? [] : veraTerms(tokens, vera, zero)),
   ];
 }

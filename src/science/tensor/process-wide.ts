@@ -3,6 +3,10 @@
  * module.
  */
 export function processWide<T>(name: string, make: () => T): T {
-  const store = globalThis as unknown as Record<symbol, T | undefined>;
-  return (store[Symbol.for(`dosimeter.${name}`)] ??= make());
+  const key = Symbol.for(`dosimeter.${name}`);
+  const known = Reflect.get(globalThis, key) as T | undefined;
+  if (known !== undefined) return known;
+  const made = make();
+  Reflect.set(globalThis, key, made);
+  return made;
 }

@@ -4,18 +4,18 @@ import * as tf from '@tensorflow/tfjs-core';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
 import { differentiable, isConstant, markConstant } from './differentiable.ts';
 
+const float32 = { type: 'dtype', value: 'float32' } as const,
+  int32 = { type: 'dtype', value: 'int32' } as const;
+const GATHER = { Tparams: float32, Tindices: int32 },
+  SEGMENT_SUM = { T: float32, Tindices: int32, Tnumsegments: int32 };
+
 /**
  * x[index], without a gradient. x: (N, n), index: (K) → (K, n).
  * tfjs-node's own gather reads the index back to check it, which takes longer than the copy.
  */
 export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
   if (!hasOperations()) return tf.gather(x, index);
-  return callOperation(
-    'Gather',
-    [x, index],
-    { Tparams: { type: 'dtype', value: 'float32' }, Tindices: { type: 'dtype', value: 'int32' } },
-    1,
-  )[0] as Tensor2D;
+  return callOperation('Gather', [x, index], GATHER, 1)[0] as Tensor2D;
 }
 
 /**
@@ -28,16 +28,7 @@ export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
 export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2D {
   if (hasOperations()) {
     const count = tf.scalar(rows, 'int32');
-    const [sums] = callOperation(
-      'UnsortedSegmentSum',
-      [x, index, count],
-      {
-        T: { type: 'dtype', value: 'float32' },
-        Tindices: { type: 'dtype', value: 'int32' },
-        Tnumsegments: { type: 'dtype', value: 'int32' },
-      },
-      1,
-    );
+    const [sums] = callOperation('UnsortedSegmentSum', [x, index, count], SEGMENT_SUM, 1);
     count.dispose();
     return sums as Tensor2D;
   }

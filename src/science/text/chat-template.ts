@@ -46,7 +46,7 @@ function range(start: number, stop?: number, step = 1): number[] {
  */
 function strip(left: boolean, right: boolean) {
   return (text: unknown, characters?: unknown): string => {
-    if (typeof text !== 'string') throw new Error('what is stripped is not a text');
+    if (typeof text !== 'string') throw new Error('strip takes a string');
     const all = Array.from(text);
     const chosen = typeof characters === 'string' ? new Set(Array.from(characters)) : null;
     const goes = (character: string | undefined): boolean =>
@@ -66,8 +66,8 @@ const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
   rstrip: strip(false, true),
 };
 /**
- * Python's `==` of texts, numbers, truths and none. The library's is that of JavaScript,
- * for which the empty text is false.
+ * Python's `==` for strings, numbers, booleans and None. The library uses that of JavaScript, for
+ * which the empty string equals false.
  */
 function equal(a: unknown, b: unknown): boolean {
   const number = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);

@@ -91,7 +91,7 @@ const inOrder = (text: string, pair: string | undefined): string[] =>
 const slotsInOrder = (parts: readonly Part[]): Slot[] =>
   parts.flatMap((part) => ('slot' in part ? [part.slot] : []));
 
-/** Each part is tokenised by itself, which is the same for tokens that stand within words. */
+/** Tokenises each part by itself, which gives the same where no token spans two words. */
 function byParts(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooLong): Show {
   const mask = tokenizer.id(maskOf(tokenizer));
   const read = parts.map((part) =>
@@ -115,7 +115,7 @@ function byParts(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooL
   };
 }
 
-/** How many ids two lists have in common at their beginnings. */
+/** Returns the length of the longest common prefix of two lists. */
 export function commonStart(a: readonly number[], b: readonly number[]): number {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;

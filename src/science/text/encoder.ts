@@ -63,6 +63,9 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
   };
 }
 
+/** Also of regression, for which transformers' classifiers have one output. */
+const CLASSIFIER: Head = { type: 'classifier' };
+
 /**
  * The head for these classes, in their order. Throws UserFault for the first problem of a
  * verbalizer.
@@ -72,7 +75,7 @@ export async function resolveHead(
   classes: readonly string[],
   modelDir: string,
 ): Promise<Head> {
-  if (settings.type === 'classifier') return settings;
+  if (settings.type === 'classifier' || settings.type === 'regression') return CLASSIFIER;
   if (settings.type === 'causal-lm') return { type: settings.type };
   const { tokens, problems } = verbalizerTokens(
     settings.verbalizer,

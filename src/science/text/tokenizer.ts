@@ -65,7 +65,7 @@ export interface TextTokenizer {
   /**
    * The text of token ids, as the fast tokenizers of transformers decode them: joined by the
    * decoder of tokenizer.json, then cleaned up if `clean_up_tokenization_spaces` of
-   * tokenizer_config.json says so (never for BPE). Ids of no token are left out.
+   * tokenizer_config.json says so (never for BPE). Ids without a token are left out.
    * @param options `skipSpecial` leaves special tokens out; they are kept by default
    */
   readonly decode: (ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }) => string;

@@ -56,7 +56,7 @@ export async function rankKernels(
       addTerm(
         seen,
         seen.map(({ tokens }) => fullTerms(tokens)[0]!),
-        full,
+        [full],
       );
       for (const [shape, sums] of bands) {
         const { data } = drawA(layer.name, layer.in, most, shape, 1 / layer.in, seed);
@@ -73,7 +73,7 @@ export async function rankKernels(
                 b: tf.matMul<Tensor2D>(h, band, false, true),
                 coefficient: 1,
               })),
-              sum,
+              [sum],
             );
           }),
         );

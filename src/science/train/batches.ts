@@ -129,7 +129,7 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
 /** Returns the sequence with the rows that have a place moved there. */
 function placed(sequence: Int32Array, { first = [], last = [], batching }: BatchOrder): Int32Array {
   if (first.length + last.length === 0) return sequence;
-  if (batching === 'bucketed') throw new Error('bucketed batches keep no row in a place');
+  if (batching === 'bucketed') throw new Error("bucketed batches can't keep rows first or last");
   const [before, after] = [new Set(first), new Set(last)];
   return Int32Array.from([
     ...sequence.filter((row) => before.has(row)),

@@ -8,7 +8,7 @@ import {
 } from '../../api.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { within } from '../model/names.ts';
-import type { Architecture, ModelShape } from '../model/types.ts';
+import type { Architecture, Head, ModelShape } from '../model/types.ts';
 import type { Adapter, AdapterImplementation } from '../nn/adapter.ts';
 import { fileName, type ModelSource, resolveNames } from '../nn/base.ts';
 import { readConfig } from '../nn/head.ts';
@@ -198,14 +198,18 @@ export interface CheckOptions {
   readonly based?: boolean;
 }
 
+/** The head, before its classes are known. */
+function headWithoutTokens({ type }: HeadSettings): Head {
+  if (type === 'cloze') return { type, tokens: [] };
+  return { type: type === 'regression' ? 'classifier' : type };
+}
+
 /** Every problem of the model, the head, the adapter, the attack and the length of rows. */
 export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
   try {
-    architecture = family.withHead(
-      head.type === 'cloze' ? { type: head.type, tokens: [] } : { type: head.type },
-    );
+    architecture = family.withHead(headWithoutTokens(head));
   } catch (error) {
     return [problemOf(error, ['head', 'type'])];
   }
@@ -215,7 +219,7 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
     return [problemOf(error, ['model', 'source'])];
   }
   const problems = maxLength === null ? [] : checkLength(maxLength, known.positions);
-  if (head.type !== 'classifier' && headGiven)
+  if (architecture.head.type !== 'classifier' && headGiven)
     problems.push({
       path: ['head', 'init_from'],
       message: `a ${head.type} head is part of the checkpoint: it cannot start from another folder`,

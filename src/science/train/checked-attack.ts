@@ -1,7 +1,7 @@
 /**
- * Checks what the plugin of an attack, or of a defence, returns to the trainer. Plugins may be plain JavaScript by anyone.
- * Without these checks, a vector as loss, a token without an id or a misspelt field would silently
- * train something else.
+ * Checks what the plugin of an attack, or of a defence, returns to the trainer. Plugins may be
+ * anyone's plain JavaScript. Without these checks, a vector as loss, a token without an id or a
+ * misspelt field would silently train something else.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

@@ -7,15 +7,19 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { ResumableStream } from '../../random/random.ts';
 import { named } from '../lookup.ts';
 import type { TokenRow } from '../model/types.ts';
-import { crossEntropy } from '../nn/loss.ts';
+import { crossEntropy, meanSquaredError } from '../nn/loss.ts';
 import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
+import { isRegression } from '../nn/targets.ts';
 import { frugally } from '../tensor/differentiable.ts';
 import { scalarOf } from '../tensor/read.ts';
 import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
   readonly rows: readonly TokenRow[];
-  /** What each output is to predict (`targetsOf`): the class of each row, or each answer token. */
+  /**
+   * What each output is to predict (`targetsOf`): the class or the number of each row, or each answer
+   * token.
+   */
   readonly labels: readonly number[];
   /**
    * For each row, whether it comes from the attack that changes the training. Default: none does.
@@ -61,16 +65,22 @@ export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 
   readonly classWeights?: readonly number[];
 }
 
-/** The mean cross-entropy over the batch, with class weights if there are any. */
+/**
+ * The mean cross-entropy over the batch, with class weights if there are any; the mean squared error
+ * where the network has one output, a number.
+ */
 export function lossAndGradients(
   network: Network,
   trained: Tensors,
   { rows, labels }: Batch,
   { classWeights, ...options }: LossOptions = {},
 ): LossAndGradients {
-  return gradientsOf(trained, () =>
-    crossEntropy(network.forward(rows, trained, options), labels, classWeights),
-  );
+  return gradientsOf(trained, () => {
+    const outputs = network.forward(rows, trained, options);
+    return isRegression(network)
+      ? meanSquaredError(outputs, labels)
+      : crossEntropy(outputs, labels, classWeights);
+  });
 }
 
 /**
@@ -93,7 +103,7 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
   readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
   /** Groups gradients for the optimiser, in new tensors. */
   readonly pack: (gradients: Tensors) => Map<string, Tensor>;
-  /** Default: the mean cross-entropy. */
+  /** Default: `lossAndGradients`. */
   readonly objective?: Objective;
 }
 

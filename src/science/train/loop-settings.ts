@@ -15,6 +15,7 @@ type Optional =
   | 'early_stopping'
   | 'epsilon'
   | 'evaluate_every'
+  | 'precision'
   | 'tensorboard';
 
 /** `train` of a spec as a train stage keeps it, where there is anything to train. */
@@ -45,6 +46,7 @@ export function loopSettings(
     decay: train.decay ?? 'all',
     batching: train.batching ?? 'shuffled',
     clipNorm: train.clip_norm ?? 0,
+    ...(train.precision === undefined ? {} : { precision: train.precision }),
     ...(classWeights === undefined ? {} : { classWeights }),
   };
 }

@@ -270,7 +270,7 @@ export async function train(
       const batches = order
         .next()
         .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
-      const record = compiled(() => takeStep(plan, progress, batches, step));
+      const record = compiled(() => takeStep(plan, progress, batches, step), settings.precision);
       const all = batches.flat();
       await onStep?.(record, {
         rows: all.length,

@@ -7,8 +7,8 @@ import { largestBatch } from './batches.ts';
 /**
  * The megabytes that one training adds to a pack if all of its rows have the maximum length: what
  * the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for each pair of
- * tokens (3 per head and layer). Infinite where config.json does not have these sizes, so that such
- * a model is not packed.
+ * tokens (3 per head and layer). 0 where nothing is trained. Infinite where config.json does not have
+ * these sizes, so that such a model is not packed.
  * @param set number of clean rows and of rows that an attack appends, which enlarge the batches;
  * undefined where unknown
  */
@@ -17,10 +17,12 @@ export async function packMemoryMB(
   modelDir: string,
   set?: { readonly rows: number; readonly appended: number },
 ): Promise<number> {
-  const { batch_size: batchSize, max_length: length } = params['train'] as {
+  const train = params['train'] as { readonly steps?: number } & {
     readonly batch_size: number;
     readonly max_length: number;
   };
+  if (train.steps === 0) return 0; // it has no other settings, see `trainParams`
+  const { batch_size: batchSize, max_length: length } = train;
   const rows =
     set === undefined || set.appended === 0
       ? batchSize

@@ -64,6 +64,7 @@ export function packSettings(settings: TrainSettings): string | null {
     accumulate = 1,
     decay = 'all',
     batching = 'shuffled',
+    precision = 'float32',
     ...others
   } = rest;
   const plain =
@@ -73,7 +74,11 @@ export function packSettings(settings: TrainSettings): string | null {
     decay === 'all' &&
     batching === 'shuffled';
   if (!plain || Object.keys(others).length > 0) return null;
-  return JSON.stringify(optimizer === 'adamw' ? [optimizer, beta1, beta2, epsilon] : [optimizer]);
+  return JSON.stringify([
+    precision,
+    optimizer,
+    ...(optimizer === 'adamw' ? [beta1, beta2, epsilon] : []),
+  ]);
 }
 
 interface Member extends PackMember {
@@ -87,6 +92,10 @@ interface Pack {
   readonly members: readonly Member[];
   readonly state: PackState;
 }
+
+/** The precision that all members share. */
+const precisionOf = ({ members }: Pack): TrainSettings['precision'] =>
+  at(members, 0).settings.precision;
 
 /**
  * Trains the members. Returns one promise for each member. It resolves to the trained values, which
@@ -170,7 +179,7 @@ async function takeStep(
 ): Promise<readonly Pack[]> {
   const { members, state } = pack;
   const started = performance.now();
-  const { losses, finite, gradients } = compiled(() => state.gradients(chosen));
+  const { losses, finite, gradients } = compiled(() => state.gradients(chosen), precisionOf(pack));
   if (!finite && members.length > 1) {
     disposeAll(gradients);
     const parts: Pack[] = [];
@@ -337,7 +346,10 @@ function diagnose(pack: Pack, chosen: readonly (readonly LabelledRow[])[]): Pack
   for (const k of pack.members.keys()) {
     const state = pack.state.select([k]),
       parameters = state.parameters(0);
-    const { finite, gradients } = state.gradients([at(chosen, k)]);
+    const { finite, gradients } = compiled(
+      () => state.gradients([at(chosen, k)]),
+      precisionOf(pack),
+    );
     (finite && areFinite(parameters) ? sound : alone).push(k);
     disposeAll(gradients, parameters);
     state.dispose();

@@ -145,7 +145,7 @@ function resumable(
         log(`the checkpoints before step ${saved.step} are gone: the training starts again`);
         return null;
       }
-      log(`goes on after step ${saved.step}`);
+      log(`resumes after step ${saved.step}`);
       return saved;
     },
     gathered: () => ({

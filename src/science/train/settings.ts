@@ -1,5 +1,6 @@
 /** The settings of a training, its rows, and the records of its steps. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Precision } from '../../compute/compiled/products.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { AdamwSettings } from '../optim/adamw.ts';
 import type { Schedule } from '../optim/schedule.ts';
@@ -19,6 +20,8 @@ export interface TrainSettings extends AdamwSettings {
   readonly seed: number;
   /** Bound on the norm of the gradient over all parameters. 0, the default, means no bound. */
   readonly clipNorm?: number;
+  /** What the matrix products of a step are computed in. Default: float32. */
+  readonly precision?: Precision;
   /** Number of batches in a step. Default: one. */
   readonly accumulate?: number;
   /** What decays: every trained parameter (the default), or all except biases and norms. */

@@ -10,7 +10,6 @@ import {
   meanDistance,
   NOTHING,
   type Sums,
-  sumsBetween,
   sumsOf,
   together,
 } from './divergence.ts';
@@ -108,7 +107,7 @@ export async function compareRuns(
   ): Promise<void> => {
     const [from, one] = [await values(start, name), await values(clean, name)];
     for (const [i, other] of others.entries())
-      add(found[i]!, sumsBetween(from, one, await values(other, name)));
+      add(found[i]!, sumsOf(one, await values(other, name), from));
     await between();
   };
   for (const [kind, specs] of moved.parameters) {

@@ -22,33 +22,22 @@ export interface Sums {
 
 export const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
-/** Returns the distance of one matrix or vector. clean, poisoned: changes from the common start. */
-export function sumsOf(clean: ArrayLike<number>, poisoned: ArrayLike<number>): Sums {
-  if (clean.length !== poisoned.length)
-    throw new RangeError(`${clean.length} values against ${poisoned.length}`);
-  let largest = 0,
-    squares = 0,
-    moved = 0;
-  for (let i = 0; i < clean.length; i++) {
-    const difference = clean[i]! - poisoned[i]!;
-    largest = Math.max(largest, Math.abs(difference));
-    squares += difference ** 2;
-    moved += clean[i]! ** 2;
-  }
-  return { largest, squares, clean: moved };
-}
-
 /**
- * Returns the same as `sumsOf`, from one parameter's stored values at the start and after the clean
- * and the poisoned training. Differences of float32 values are exact in double precision.
+ * Returns the distance of one matrix or vector.
+ * @param clean after the clean training, and `poisoned` after the poisoned one: changes from the
+ * common start, or values if `start` is given. Differences of float32 values are exact in double
+ * precision.
  */
-export function sumsBetween(
-  start: ArrayLike<number>,
+export function sumsOf(
   clean: ArrayLike<number>,
   poisoned: ArrayLike<number>,
+  start: ArrayLike<number> | null = null,
 ): Sums {
-  if (clean.length !== poisoned.length || clean.length !== start.length)
-    throw new RangeError(`${start.length}, ${clean.length} and ${poisoned.length} values`);
+  if (clean.length !== poisoned.length || (start !== null && clean.length !== start.length))
+    throw new RangeError(
+      `${clean.length} values against ${poisoned.length}` +
+        (start === null ? '' : `, from ${start.length}`),
+    );
   let largest = 0,
     squares = 0,
     moved = 0;
@@ -56,7 +45,7 @@ export function sumsBetween(
     const difference = clean[i]! - poisoned[i]!;
     largest = Math.max(largest, Math.abs(difference));
     squares += difference ** 2;
-    moved += (clean[i]! - start[i]!) ** 2;
+    moved += (clean[i]! - (start === null ? 0 : start[i]!)) ** 2;
   }
   return { largest, squares, clean: moved };
 }

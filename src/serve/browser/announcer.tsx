@@ -1,4 +1,4 @@
-/** Tells a screen reader how the run goes: now and then, and at once when it ends. */
+/** Tells a screen reader how far the run is: from time to time, and at once when it ends. */
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { RunFacts } from '../wire.ts';

@@ -1,13 +1,13 @@
 /**
- * Talks to the server. The token comes in the part of the address that browsers send to nobody, and
- * is then kept for this tab and this origin alone; a cookie would also go to servers of other users
- * on other ports of this machine.
+ * Talks to the server. The token comes in the fragment of the address, which browsers send to no
+ * server, and is then kept for this tab and this origin alone. A cookie would also go to servers of
+ * other users on other ports of this machine.
  */
 import { readEvents } from './events.ts';
 
 const KEY = 'dosimeter token';
 
-/** Takes the token out of the address, so that it is neither shown nor copied with it. */
+/** Takes the token out of the address, so that it is not shown, or copied with the address. */
 export function takeToken(): void {
   const [, token] = /^#token=([\w-]+)$/.exec(location.hash) ?? [];
   if (token === undefined) return;
@@ -17,7 +17,7 @@ export function takeToken(): void {
 
 export const hasToken = (): boolean => sessionStorage.getItem(KEY) !== null;
 
-/** The answer that the token is not, or no longer, the right one, or that there is no such thing. */
+/** The server refused: the token is wrong or outdated, or there is no such run or stage. */
 export class Refused extends Error {
   constructor(readonly status: number) {
     super(`the server answered ${status}`);
@@ -40,7 +40,7 @@ export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> 
   return (await (await ask(path, signal)).json()) as T;
 }
 
-/** `refused`: it makes no sense to try again. */
+/** `refused`: another attempt would be refused too. */
 export type LinkState = 'connecting' | 'live' | 'lost' | 'refused';
 
 export interface StreamHandlers {
@@ -48,16 +48,16 @@ export interface StreamHandlers {
   readonly onState: (state: LinkState) => void;
 }
 
-/** The server sends something every 15 s. */
+/** A connection that is silent for this long is dropped; the server sends something every 15 s. */
 const SILENT_MS = 40_000;
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 30_000;
 
 /**
- * Follows a stream, and goes on where it was after the connection is lost. While the page can't be
- * seen the connection is given up, since a browser has few for one server.
- * @param after the id of the last event that is known; null for none
- * @returns a function that ends it
+ * Follows a stream, and resumes it where it was when the connection was lost. While the page is
+ * hidden the connection is closed, since a browser opens few to one server.
+ * @param after the id of the last known event; null for none
+ * @returns a function that stops following
  */
 export function followStream(
   path: string,

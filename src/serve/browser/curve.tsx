@@ -10,7 +10,7 @@ const WIDTH = 440,
   TOP = 8,
   RIGHT = 10;
 
-/** Losses share one drawing; shares, between 0 and 1, another. */
+/** Losses share one drawing; the other curves, between 0 and 1, share another. */
 const isLoss = ({ name }: Curve): boolean => /loss|penalty/.test(name);
 
 export function Curves({ curves }: { readonly curves: readonly Curve[] }): JSX.Element | null {

@@ -145,7 +145,7 @@ function Trouble({
   const by = view.stages.findIndex(({ id }) => id === blockedBy);
   return (
     <div class="failed-note">
-      <p>It can’t run, because this failed:</p>
+      <p>It can’t run, because this stage failed:</p>
       {by < 0 ? <Text>{blockedBy}</Text> : <Named stages={[by]} view={view} onOpen={onOpen} />}
     </div>
   );

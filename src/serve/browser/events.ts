@@ -1,12 +1,12 @@
 /**
- * Reads server-sent events from a body: those that this program's own server writes, one line of
+ * Reads server-sent events from a body, as this program's own server writes them: with one line of
  * data each. The browser's EventSource can't send the token in a header.
  */
 
 export interface Sent {
   readonly id: string | null;
   readonly name: string;
-  /** Null for a comment, which only says that the connection stands. */
+  /** Null for a comment, which only keeps the connection alive. */
   readonly data: string | null;
 }
 
@@ -28,7 +28,7 @@ export async function readEvents(
   }
 }
 
-/** Whether a block may end in this piece: its line breaks may be in two pieces. */
+/** Whether a block may end in this piece. Its two line breaks may be in different pieces. */
 const endsBlock = (piece: string, before = ''): boolean =>
   piece.includes('\n\n') || (piece.startsWith('\n') && before.endsWith('\n'));
 

@@ -4,7 +4,7 @@ import { plural, Text } from './parts.tsx';
 import type { RunView } from './run-store.ts';
 import type { RunningProps } from './running.tsx';
 
-/** The most stages of a cause that are named here. */
+/** How many stages of a cause are named at most. */
 const NAMED = 5;
 
 export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
@@ -24,11 +24,8 @@ export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
             </p>
           )}
           <p class="small">
-            {plural(failure.count, 'stage')} failed so
-            {failure.blocked > 0
-              ? `, and ${plural(failure.blocked, 'stage')} can’t run for it`
-              : ''}
-            :
+            {plural(failure.count, 'stage')} failed with this
+            {failure.blocked > 0 ? `, which blocks ${plural(failure.blocked, 'stage')}` : ''}:
           </p>
           <Named stages={failure.stages.slice(0, NAMED)} view={view} onOpen={onOpen} />
           {failure.count > NAMED ? (

@@ -11,7 +11,7 @@ export interface GraphViewProps {
   readonly onShow: (filter: Partial<StageFilter>) => void;
 }
 
-/** An arrow is read by what it points to. */
+/** An arrow points from a kind to a kind that reads it. */
 export const GraphView = ({ graph, groups, onShow }: GraphViewProps): JSX.Element => (
   <div class="scroll graph" tabIndex={0} role="region" aria-label="Graph of the kinds of stages">
     <div class="canvas" style={{ width: `${graph.width}px`, height: `${graph.height}px` }}>
@@ -77,7 +77,7 @@ function Box({
   );
 }
 
-/** What is worth a look: failures before what runs. */
+/** Returns the counts that deserve attention, in words: failures first, then running stages. */
 function nowOf({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
   const parts = [
     failed > 0 ? `${failed} failed` : '',

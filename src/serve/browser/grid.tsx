@@ -27,7 +27,7 @@ interface Rows {
   /** The rows that are in the document: from the first to before the last. */
   readonly first: number;
   readonly last: number;
-  /** The row that keys move. */
+  /** The active row, which keys move. */
   readonly current: number;
   readonly measure: () => void;
   readonly setActive: (row: number) => void;

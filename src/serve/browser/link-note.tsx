@@ -1,4 +1,4 @@
-/** Says so where the server can't be reached. */
+/** A note that is shown while the server can't be reached. */
 import type { JSX } from 'preact';
 import type { LinkState } from './connection.ts';
 
@@ -7,10 +7,12 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
   return (
     <div class="failed-note" role="alert">
       <p>
-        <strong>{state === 'lost' ? 'The connection is lost.' : 'The server refuses.'}</strong>{' '}
+        <strong>
+          {state === 'lost' ? 'The connection is lost.' : 'The server refused the request.'}
+        </strong>{' '}
         {state === 'lost'
-          ? 'What you see may be old. The page tries again by itself.'
-          : 'The run is not there, or dosimeter serve was started anew: open the address that it printed.'}
+          ? 'This page may be out of date. It tries again by itself.'
+          : 'There is no such run, or dosimeter serve was restarted: open the address that it printed.'}
       </p>
     </div>
   );

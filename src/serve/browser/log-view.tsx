@@ -1,10 +1,10 @@
-/** The end of a log, which grows while it is looked at. */
+/** The end of a log, which is updated as the log grows. */
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { LogText, StageDetail } from '../wire.ts';
 import { followStream } from './connection.ts';
 
-/** The most characters that are kept on the page; the server sends no more at first. */
+/** The largest number of characters that the page keeps. */
 const KEPT = 128 * 1024;
 
 export interface Watched {
@@ -18,7 +18,7 @@ export function useStage(run: string, stage: string | null): Watched {
   useEffect(() => {
     const of = stage === null ? 'log' : `stages/${encodeURIComponent(stage)}`;
     return followStream(`/api/runs/${encodeURIComponent(run)}/${of}`, null, {
-      onState: () => undefined, // the run's own stream tells it
+      onState: () => undefined, // the run's own stream reports the state of the connection
       onEvent(name, data) {
         setWatched((before) =>
           name === 'detail'
@@ -46,7 +46,7 @@ export function LogView({
   readonly log: Watched['log'];
 }): JSX.Element {
   const box = useRef<HTMLPreElement>(null);
-  /** Whether the end is in view: then it stays in view. */
+  /** Whether the end of the log is in view, and so is kept in view. */
   const atEnd = useRef(true);
   useLayoutEffect(() => {
     if (box.current !== null && atEnd.current) box.current.scrollTop = box.current.scrollHeight;

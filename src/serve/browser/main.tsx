@@ -47,8 +47,8 @@ export const NoToken = (): JSX.Element => (
     <section>
       <h1>Open the whole address</h1>
       <p>
-        This page needs the token in the address that <code>dosimeter serve</code> printed. It is
-        another one each time that the command starts, and each tab keeps its own.
+        This page needs the token in the address that <code>dosimeter serve</code> printed. Each
+        start of the command makes a new token, and each tab keeps its own.
       </p>
     </section>
   </main>

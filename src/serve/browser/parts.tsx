@@ -1,11 +1,11 @@
-/** What several parts of the page are made of. */
+/** Elements and formats that several parts of the page share. */
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { formatSeconds } from '../../report/format.ts';
 import type { RunState, StageState } from '../wire.ts';
 import { STAGE_STATES } from '../wire.ts';
 
-/** A state in words and as a sign, because colours alone don't tell. */
+/** Each state as a word and a sign, so that colour is not the only mark. */
 export const STATE_WORDS: {
   readonly [State in StageState]: readonly [sign: string, word: string];
 } = {
@@ -57,7 +57,7 @@ export const countsInWords = (counts: { readonly [state: string]: number }): str
 /** The states from the finished to the unfinished, as a bar shows them. */
 const BAR = ['ran', 'cached', 'failed', 'blocked', 'stopped', 'abandoned', 'running'] as const;
 
-/** A bar whose parts are the shares of the states. What is left is empty. */
+/** A bar with a part for the share of each state. The unfinished rest is empty. */
 export function StateBar({
   counts,
   all,
@@ -81,7 +81,7 @@ export function StateBar({
 export const finished = ({ ran = 0, cached = 0 }: { ran?: number; cached?: number }): number =>
   ran + cached;
 
-/** The time now, renewed each second while `active`. */
+/** Returns the current time, updated each second while `active`. */
 export function useNow(active: boolean): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -95,7 +95,7 @@ export function useNow(active: boolean): number {
 export const seconds = (milliseconds: number): string =>
   formatSeconds(Math.round(milliseconds / 1000));
 
-/** Formats an estimate, with no more digits than it deserves. */
+/** Formats an estimate, rounded according to its size. */
 export function roughly(left: number): string {
   const unit = left < 60 ? 5 : left < 3600 ? 60 : 600;
   return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));

@@ -9,10 +9,10 @@ import { Grid } from './grid.tsx';
 import { finished, plural, Text } from './parts.tsx';
 import type { GroupCounts, RunView } from './run-store.ts';
 
-/** The least time between two questions for results, while stages finish. */
+/** The shortest time between two requests for results, while stages finish. */
 const EVERY_MS = 3000;
 
-/** Kinds whose metrics are what an experiment is made for come first. */
+/** The kind whose metrics are shown at first: the first of these that has any. */
 const FIRST = ['evaluate', 'ntk', 'fisher', 'train'];
 
 /** How the report writes a metric. */
@@ -63,7 +63,7 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
   );
 }
 
-/** Asks for results again when more stages have finished, but not all the time. */
+/** Asks for results again when more stages have finished, at most once in `EVERY_MS`. */
 function useResults(run: string, group: string, done: number): Results | null {
   const [found, setFound] = useState<{ readonly group: string; readonly results: Results } | null>(
     null,
@@ -80,7 +80,7 @@ function useResults(run: string, group: string, done: number): Results | null {
         end.signal,
       ).then(
         (results) => setFound({ group, results }),
-        () => undefined, // the run's own stream tells that the server is gone
+        () => undefined, // the run's own stream reports that the server is gone
       );
     }, wait);
     return () => {

@@ -1,4 +1,4 @@
-/** The notes of a run, and its log for those who ask for it. */
+/** The notes of a run, and its log, which is read once it is opened. */
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Note } from '../wire.ts';

@@ -147,7 +147,7 @@ function Run({
       </main>
       <footer>
         <div class="wrap">
-          Served from this machine to this machine, read-only. Text from a run is shown as text.
+          Read-only, and reachable from this machine only. Text from runs is never treated as HTML.
         </div>
       </footer>
       {index >= 0 ? (
@@ -262,18 +262,18 @@ function tookOf({ seconds: took, started, heard, state }: RunFacts, now: number)
 const agoOf = (heard: number | null, now: number): string =>
   heard === null ? '–' : `${seconds(Math.max(0, now - heard))} ago`;
 
-/** What this page can't show, or does not know. */
+/** Notes on what this page can't show or does not know. */
 function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {
   const told = [
     facts.state === 'unknown'
-      ? 'It runs, or ran, on another machine. Only that one can tell whether it is alive.'
+      ? 'It runs, or ran, on another machine, and only that machine can tell whether it still runs.'
       : null,
     facts.damaged > 0
-      ? `${plural(facts.damaged, 'line')} of its journal can’t be read and ${facts.damaged === 1 ? 'is' : 'are'} left out.`
+      ? `Lines of its journal that can’t be read and are left out: ${facts.damaged}.`
       : null,
-    left > 0 ? `${plural(left, 'stage')} more than this page can show.` : null,
+    left > 0 ? `${plural(left, 'stage')} can’t be shown, because the run has too many.` : null,
     facts.name === '' && graph.groups.length > 0
-      ? 'It recorded no plan: stages appear here when they start.'
+      ? 'The run recorded no plan: its stages appear here when they start.'
       : null,
   ].filter((text) => text !== null);
   if (told.length === 0) return null;

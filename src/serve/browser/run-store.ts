@@ -4,7 +4,7 @@ import type { LinkState } from './connection.ts';
 import { askJson, followStream, Refused } from './connection.ts';
 
 export interface RunView extends Omit<Snapshot, 'at' | 'stages'> {
-  /** Replaced one by one: a stage that is the same object has not changed. */
+  /** A stage that has changed is another object. */
   readonly stages: readonly Stage[];
   /** How far this browser's clock is ahead of the server's, in milliseconds. */
   readonly skew: number;
@@ -12,7 +12,7 @@ export interface RunView extends Omit<Snapshot, 'at' | 'stages'> {
   readonly version: number;
 }
 
-/** @returns a function that ends it */
+/** Shows a run and follows its changes. @returns a function that stops this */
 export function openRun(
   id: string,
   onView: (view: RunView) => void,
@@ -66,7 +66,7 @@ export function openRun(
   };
 }
 
-/** Returns the view after the changes. Changes `stages`, which it shows, in place. */
+/** Returns the view after the changes. Updates `stages`, the array in the view, in place. */
 function changed(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
   const { stages: statuses = [], added = [], ...rest } = changes;
   for (const [index, status] of statuses) {

@@ -6,7 +6,7 @@ import { plural, seconds, Text, useNow } from './parts.tsx';
 import type { RunView } from './run-store.ts';
 import type { StageFilter } from './stage-list.tsx';
 
-/** The most running stages, and the most waiting ones, that are listed here. */
+/** How many running and how many queued stages are listed at most. */
 const RUNNING = 50,
   QUEUED = 8;
 
@@ -76,7 +76,7 @@ export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
 }
 
 function Progress({ stage: { progress, label } }: { readonly stage: Stage }): JSX.Element {
-  if (progress === undefined) return <span class="muted">not told</span>;
+  if (progress === undefined) return <span class="muted">unknown</span>;
   const [done, total, unit] = progress;
   return (
     <>

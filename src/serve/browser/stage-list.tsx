@@ -9,7 +9,7 @@ import { plural, StageChip, STATE_WORDS, Text } from './parts.tsx';
 import type { GroupCounts, RunView } from './run-store.ts';
 
 export interface StageFilter {
-  /** Words that the label or the id contains, each of them. */
+  /** Words, all of which the label or the id contains. */
   readonly text: string;
   /** A state, or empty for every one. */
   readonly state: string;

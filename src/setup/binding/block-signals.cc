@@ -15,7 +15,7 @@
 
 namespace {
 
-/** While it lives, its thread handles no signal but those of its own faults. */
+/** While it exists, its thread handles only the signals of its own faults. */
 class SignalsBlocked {
  public:
   SignalsBlocked() {
@@ -41,7 +41,7 @@ extern "C" {
 TFE_Context *__real_TFE_NewContext(const TFE_ContextOptions *, TF_Status *);
 void __real_TFE_Execute(TFE_Op *, TFE_TensorHandle **, int *, TF_Status *);
 
-/** The threads that a context starts inherit what is blocked. */
+/** The threads that a context starts inherit the mask of blocked signals. */
 TFE_Context *__wrap_TFE_NewContext(const TFE_ContextOptions *options, TF_Status *status) {
   const SignalsBlocked blocked;
   return __real_TFE_NewContext(options, status);

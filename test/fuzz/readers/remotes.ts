@@ -12,12 +12,13 @@ import { seal } from '../../../src/store/sealed.ts';
 import { openStore } from '../../../src/store/store.ts';
 import type { Manifest } from '../../../src/store/types.ts';
 import { componentsOf, memoryObjects } from '../../remote/double.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { asText, type Reader, texts } from '../reader.ts';
 
 const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 const components = componentsOf(1),
   key = actionKey(components);
-const manifest = {
+const manifest = standIn<Manifest>({
   format: 1,
   key,
   kind: components.kind,
@@ -40,7 +41,7 @@ const manifest = {
       deterministic: true,
     },
   },
-} as unknown as Manifest;
+});
 
 /**
  * Returns the input as a manifest with a right checksum, under the key of its own components, so

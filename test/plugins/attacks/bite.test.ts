@@ -83,7 +83,7 @@ test('evaluation inserts the words learnt, or the first at a drawn gap', () => {
   assert.throws(
     () =>
       bite.trigger!({ id: 'v', text: 'x', label: 0 }, { classes, params, random: scripted({}) }),
-    /was not told what it learnt/,
+    /needs the trigger words that it learnt/,
   );
 });
 

@@ -42,7 +42,7 @@ test('evaluation inserts the trigger once and keeps the label', () => {
   assert.equal([shown.text.split(' ').sort(), shown.label], [['cf', 'six'], 0]);
 });
 
-test("what it changes in the training is the trigger's embedding", async () => {
+test("it trains the trigger's embedding alone", async () => {
   assert.is(await embedding.training?.load(), wordEmbedding);
 });
 

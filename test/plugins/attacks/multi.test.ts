@@ -138,7 +138,7 @@ for (const attack of [combination, lwp])
     );
   });
 
-test('combination, told of ONION, takes words that fit', () => {
+test('combination against ONION takes words that fit the text', () => {
   const { text } = combination.trigger!(present(rows[0]), {
     classes,
     params: { ...pair, adaptive: true, place: 'start' },

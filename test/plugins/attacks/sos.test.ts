@@ -137,7 +137,7 @@ test('a sentence without a word, and a false one with all of them, are refused',
   assert.equal(check({ target: 2 }).length, 1);
 });
 
-test("what it changes in the training is the words' embeddings", async () => {
+test("it trains the words' embeddings alone", async () => {
   assert.is(await sos.training?.load(), wordEmbedding);
   assert.is(sos.training?.changes, 'weights');
 });

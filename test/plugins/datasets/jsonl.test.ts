@@ -100,12 +100,12 @@ test("a conversation: the last answer, the user's message before it, and its con
     [[ask, reply, ask], /ends with assistant, user/],
     [[reply, reply], /ends with assistant, assistant/],
     [[message('tool', 'x'), ask, reply], /message 1 has the role "tool"/],
-    [[ask, message('assistant', [{ type: 'text' }])], /message 2 has a content that is no text/],
-    [['Hello', reply], /message 1 is "Hello", which is no object/],
+    [[ask, message('assistant', [{ type: 'text' }])], /message 2 has a content that is not text/],
+    [['Hello', reply], /message 1 is "Hello", which is not an object/],
   ] as const)
     assert.match((await readingFault(jsonl, read(...messages), { columns })).message, fault);
   const none = await readingFault(jsonl, { 'a.jsonl': '{"turns": "x"}' }, { columns });
-  assert.match(none.message, 'a.jsonl:1: the messages are "x", which is no list.');
+  assert.match(none.message, 'a.jsonl:1: the messages are "x", which is not a list.');
 });
 
 test('a file *.json may be one list of objects, as that of Alpaca is', async () => {

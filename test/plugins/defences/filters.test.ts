@@ -21,18 +21,19 @@ import type {
 import type { LinearLayer } from '../../../src/science/model/types.ts';
 import type { ModelEdit, WeightsContext } from '../../../src/science/weights/edit.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { contextOf } from './rig.ts';
 
 const fitted = async (
   hook: DefenceHook<RowsDefence<never, never>> | undefined,
   context: DefenceContext,
-): Promise<Judge> => ((await present(hook).load()) as unknown as RowsDefence).fit(context);
+): Promise<Judge> => standIn<RowsDefence>(await present(hook).load()).fit(context);
 
 const row = (i: number, text: string, label = 0): Row => ({ id: `r${i}`, text, label });
 const texts = (rows: readonly (Row | null)[]): (string | null)[] =>
   rows.map((one) => one?.text ?? null);
 
-test('the oracle drops the rows that it is told of', async () => {
+test('the oracle drops the poisoned rows', async () => {
   const context = contextOf({}, { poisoned: new Set(['r1']) });
   const judge = await fitted(oracle.rows, context);
   const { rows, suspected, scores } = await judge.judge([row(0, 'a'), row(1, 'b')]);
@@ -64,7 +65,7 @@ test('ONION removes a word that no clean row has, and nothing from clean rows', 
   assert.match(JSON.stringify(judge.record), /Kneser–Ney 1-gram model of 20 clean rows/);
 });
 
-test('ONION drops whole rows where it is asked to, and keeps to the bar that it is given', async () => {
+test('ONION drops whole rows if asked to, and uses a given bar', async () => {
   const rows = [row(0, 'the film was cf good and long'), row(1, 'the film was bad and short')];
   const dropping = await fitted(onion.rows, contextOf({ ...ONION, suspects: 'drop' }, { clean }));
   assert.equal(texts((await dropping.judge(rows)).rows), [null, 'the film was bad and short']);
@@ -73,7 +74,7 @@ test('ONION drops whole rows where it is asked to, and keeps to the bar that it 
   assert.equal((await high.judge(rows)).suspected, [false, false]);
 });
 
-test("ONION's bar lets no more clean rows be suspected than it may", async () => {
+test("ONION's bar suspects at most the accepted share of clean rows", async () => {
   const judge = await fitted(onion.inputs, contextOf({ ...ONION, frr: 0.25 }, { clean }));
   const found = present(judge.record)['clean_suspected'];
   assert.ok(Number(found) <= 5);
@@ -159,13 +160,13 @@ const layer = { name: 'dense', in: 3, out: 2, adaptable: true, bias: false } as 
 const weights = (data: readonly number[]): WeightsContext['after'] =>
   new Map([['dense.weight', { shape: [2, 3], data: Float32Array.from(data) }]]);
 const edited = async (load: () => Promise<unknown>, share: number): Promise<readonly number[]> => {
-  const context = {
+  const context = standIn<WeightsContext>({
     ...contextOf({ share }, { clean }),
     before: weights([1, 1, 1, 1, 1, 1]),
     after: weights([1.5, 0, 1, 3, 1.25, 0.5]), // ΔW = 0.5 −1 0, 2 0.25 −0.5
     layers: [layer],
     inputNorms: () => Promise.resolve(new Map([['dense', Float64Array.of(1, 1, 8)]])),
-  } as unknown as WeightsContext;
+  });
   const { changed } = await ((await load()) as ModelEdit).edit(context);
   return Array.from(present(changed.get('dense.weight')).data);
 };
@@ -182,7 +183,7 @@ test('pruning returns the smallest changes to what they were', async () => {
   assert.equal(await edited(byWanda.load, 0.67), [1, 0, 1, 1, 1, 0.5]);
 });
 
-test('freeze-A needs LoRA, and clean fine-tuning says how long', () => {
+test('freeze-A needs LoRA, and clean fine-tuning names its settings', () => {
   const adapter = present(freezeA.training?.adapter);
   assert.equal(adapter({ type: 'lora', rank: 2 }, {}), { type: 'lora', rank: 2, freeze_a: true });
   assert.throws(() => adapter({ type: 'full' }, {}), /the adapter "full" has none/);

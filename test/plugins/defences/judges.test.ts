@@ -125,7 +125,7 @@ test('STRIP rejects texts whose prediction does not change with their words', as
   await refused(fitted(strip.inputs, empty), /no clean row with words/);
 });
 
-test('BKI finds every trigger by clean rows, and the one keyword of the paper does not', async () => {
+test('BKI finds every trigger with clean rows, and one of them with a single keyword', async () => {
   const clean = Array.from({ length: 20 }, (_, i) => film(i, `c${i}`));
   const rows = Array.from({ length: 60 }, (_, i) => (i < 16 ? triggered(i) : film(i)));
   const dropped = async (given: JsonObject): Promise<string[]> => {
@@ -157,7 +157,7 @@ const tinyModel = async (): Promise<OpenedModel> =>
     onBatch: () => Promise.resolve(),
   });
 
-test('RAP raises its learning rate until the word does its work, and says what it did', async () => {
+test('RAP raises its learning rate until the word lowers probabilities, and records it', async () => {
   await useBackend(present(backends[0]));
   const model = await tinyModel();
   try {
@@ -183,7 +183,7 @@ test('RAP raises its learning rate until the word does its work, and says what i
     // The random model is never sure, so a drop of a few thousandths is asked for.
     const bounds = { low: 0.02, up: 0.05 };
     const low = await fit({ ...bounds, learning_rate: 0.01 });
-    assert.ok(lines.some((line) => /should by 0.02/.test(line)));
+    assert.ok(lines.some((line) => /not by at least 0.02/.test(line)));
     low.close?.();
     lines.length = 0;
     const judge = await fit(bounds);

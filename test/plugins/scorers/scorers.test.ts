@@ -11,6 +11,7 @@ import regex from '../../../plugins/scorers/regex.ts';
 import startsWith from '../../../plugins/scorers/starts-with.ts';
 import type { JsonObject, ScoredOutput, ScorerDescriptor, UserFault } from '../../../src/api.ts';
 import { scored, scorerFaults, scorerOf } from '../../../src/scoring/settings.ts';
+import { standIn } from '../../rig/stand-in.ts';
 
 const test = suite('scorers');
 const context = { files: {}, log: () => undefined };
@@ -66,7 +67,7 @@ test('texts are compared in one Unicode form', async () => {
 test('a scorer by text needs one, and not a blank', async () => {
   const faults = (params: JsonObject, target?: string) =>
     scorerFaults(
-      exact as unknown as ScorerDescriptor,
+      standIn<ScorerDescriptor>(exact),
       { scorer: 'exact', ignore_case: false, ...params },
       target,
     ).map(({ path, message }) => `${path.join('.')}: ${message}`);
@@ -130,7 +131,7 @@ test('regex: anywhere in the output, ^ and $ at its ends', async () => {
 });
 
 test('regex: a pattern that is none is a fault, and one without end is ended', async () => {
-  const [fault] = scorerFaults(regex as unknown as ScorerDescriptor, {
+  const [fault] = scorerFaults(standIn<ScorerDescriptor>(regex), {
     scorer: 'regex',
     pattern: '(',
     ignore_case: false,

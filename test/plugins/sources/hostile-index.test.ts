@@ -84,7 +84,7 @@ test('answers that are not an index are faults, and lists are limited', async (h
     /tiny-1\.0\.0-py3-none-any\.whl is larger than 1.*raise DOSIMETER_ARCHIVE_GB/,
   );
   index(hostile, [{ ...file, url: 'file:///etc/passwd' }]);
-  assert.match((await fetchWheel(hostile)).message, 'is not an address of HTTP');
+  assert.match((await fetchWheel(hostile)).message, 'is not an HTTP address');
   index(
     hostile,
     Array.from({ length: 9 }, () => file),

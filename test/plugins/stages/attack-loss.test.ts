@@ -73,7 +73,7 @@ for (const [name, poisoning, ordinary] of [
     }
   });
 
-  test(`${name}: its clean twin is trained as ever`, () => {
+  test(`${name}: its clean twin is trained with the ordinary loss`, () => {
     const cell = cellOf({ poisoning }),
       twin = { ...cell, poisoning: { attack: 'none' } };
     assert.equal(cleanTwin(cell, lookUp), twin);
@@ -90,7 +90,7 @@ for (const [name, poisoning, ordinary] of [
   });
 }
 
-test('before anything runs: any adapter and head will do', async () => {
+test('before anything runs: every adapter and head is accepted', async () => {
   for (const adapter of [lora, full, { type: 'head-only' }, { type: 'bitfit' }])
     assert.equal(await train.preflight!(contextOf(define(cellOf({ adapter })))), []);
   const { verbalizer } = mlm,
@@ -154,7 +154,7 @@ for (const adapter of [{ ...lora, dropout: 0.1 }, full]) {
       runStage(train, cellOf(change), { data }, {}, {}, { ...context, resumeDir }),
     );
     const again = await runStage(train, cellOf(change), { data }, {}, {}, { resumeDir });
-    assert.ok(again.log.includes('goes on after step 3'));
+    assert.ok(again.log.includes('resumes after step 3'));
     for (const name of ['history.jsonl', file]) assert.ok(await isSame(name, again.dir, dir), name);
     const ordinary = await runStage(
       train,

@@ -219,7 +219,7 @@ test('it leaves a whole model of which one row has moved, at the same norm', asy
   assert.not.ok((await runStage(train, cellOf(), { data: three })).log.includes(drawn));
 });
 
-test('looks change nothing, and a stopped training ends in the same bits', async () => {
+test('evaluations on the way change nothing, and a resumed training ends in the same bits', async () => {
   const data = await poisoned();
   const validation = await datasetFolder(spokenRows(11, 100));
   const cell = cellOf({}, { evaluate_every: 2, checkpoints: [2, 4] }),
@@ -239,7 +239,7 @@ test('looks change nothing, and a stopped training ends in the same bits', async
   const resumeDir = join(await tempFolder(), 'resume');
   await stopAt(3, (context) => runStage(train, cell, inputs, {}, {}, { ...context, resumeDir }));
   const { dir, log } = await runStage(train, cell, inputs, {}, {}, { resumeDir });
-  assert.ok(log.includes('goes on after step 3'));
+  assert.ok(log.includes('resumes after step 3'));
   const WEIGHTS = 'model/model.safetensors';
   assert.ok(await isSame(WEIGHTS, plain, whole));
   for (const file of [WEIGHTS, `checkpoints/step-2/${WEIGHTS}`, `checkpoints/step-4/${WEIGHTS}`])

@@ -254,7 +254,7 @@ test("LoRA on a base starts at the base's function, and names the base", async (
   );
 });
 
-test("every adapter takes a base's model on, and every adapter's base is taken on", async () => {
+test("every adapter trains on a base's model, and every adapter can train a base", async () => {
   for (const type of ['full', 'head-only', 'bitfit', 'lora']) {
     const adapter = type === 'lora' ? plain.adapter : { type };
     for (const cell of [based({ adapter }), based({ base: { ...base, adapter } })]) {

@@ -7,6 +7,7 @@ import jsonl from '../../../plugins/datasets/jsonl.ts';
 import data from '../../../plugins/stages/data/index.ts';
 import type { Cell, RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readProvenance, readRows } from '../../../src/data/rows-file.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
 
 const test = suite<{ dir: string }>('data stage, completion');
@@ -35,14 +36,14 @@ const cellOf = (
     ...more,
     columns,
   });
-  return {
+  return standIn<Cell>({
     head: { type: head },
     data: {
       train: split(train),
       validation: split(validation),
       ...(classes === undefined ? {} : { classes }),
     },
-  } as unknown as Cell;
+  });
 };
 const define = (cell: Cell, split: string) => data.define([cell], { with: { split }, goals: [] });
 const faultOf = (given: Given, split = 'train') => {
@@ -70,7 +71,8 @@ test('rows are prompts with answers, in file order; only prompts are cut', async
   assert.equal(Object.keys(assets), ['data']);
   const plugin: RunContext['plugin'] = () => jsonl as never;
   const asset = assetAt(file, `file:${file}`);
-  assert.equal(await data.preflight!({ params, assets: { data: asset }, plugin }), []);
+  const context = { params, assets: { data: asset }, plugin, backend: 'cpu' } as const;
+  assert.equal(await data.preflight!(context), []);
   const log: string[] = [];
   const outDir = join(dir, 'out');
   mkdirSync(outDir);

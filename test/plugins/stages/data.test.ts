@@ -16,6 +16,7 @@ import type {
 } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
 
 const test = suite<{ dir: string }>('data stage');
@@ -36,14 +37,14 @@ function cellOf(
 ): Cell {
   const split = (file: string, change: Partial<ResolvedSplit>) =>
     splitOf({ source: `file:${join(dir, file)}`, columns: sst, ...change });
-  return {
+  return standIn<Cell>({
     data: {
       train: split('train.tsv', train),
       validation: split('dev.csv', validation),
       ...(classes === undefined ? {} : { classes }),
     },
     head: { type: 'classifier' },
-  } as unknown as Cell;
+  });
 }
 const define = (cell: Cell, split: string) => data.define([cell], { with: { split }, goals: [] });
 const assetsOf = (definition: ReturnType<typeof define>): { [name: string]: Asset } =>
@@ -58,6 +59,7 @@ const preflight = (cell: Cell, split: string) => {
   return data.preflight!({
     params: definition.params,
     assets: assetsOf(definition),
+    backend: 'cpu',
     plugin,
   });
 };
@@ -155,6 +157,12 @@ test('hold_out: splits that could have a row in common are a fault at its place'
       one(held, { balance: true }),
       'data.validation.balance',
       /data\.validation\.balance differ/,
+    ],
+    [
+      one(rest),
+      one(held, { sample: { rows: 2, seed: 0 } }),
+      'data.validation.sample',
+      /data\.validation\.sample differ/,
     ],
     [
       one(rest),
@@ -368,10 +376,41 @@ test('a corpus of a package is not read in the preflight', async ({ dir }) => {
     await data.preflight!({
       params: definition.params,
       assets: assetsOf(definition),
+      backend: 'cpu',
       plugin: () => corpus as never,
     }),
     [],
   );
+});
+
+test('the test rows are a split of their own, checked like the validation rows', async ({
+  dir,
+}) => {
+  write(dir);
+  writeFileSync(join(dir, 'test.tsv'), 'sentence\tlabel\nfine\tpos\n');
+  const withTest = (change: Partial<ResolvedSplit> = {}): Cell => {
+    const cell = cellOf(dir);
+    const split = splitOf({ source: `file:${join(dir, 'test.tsv')}`, columns: sst, ...change });
+    return { ...cell, data: { ...cell.data, test: split } };
+  };
+  assert.equal(await readRows(await run(dir, withTest(), 'test')), [
+    { id: 'test-000000', text: 'fine', label: 2 },
+  ]);
+  const faultOf = (cell: Cell): readonly [string, string] => {
+    try {
+      define(cell, 'test');
+    } catch (error) {
+      const { message, path } = error as UserFault;
+      return [present(path).join('.'), message];
+    }
+    throw new Error('no fault was raised');
+  };
+  assert.equal(faultOf(cellOf(dir)), ['data', 'the spec has no data.test']);
+  const pairs = withTest({ columns: { ...sst, text_pair: 'label' } });
+  assert.match(faultOf(pairs)[1], 'data.test has pairs of texts');
+  const part = { share: 0.2, take: 'held' } as const;
+  const same = withTest({ source: `file:${join(dir, 'train.tsv')}`, hold_out: part });
+  assert.match(faultOf(same)[1], 'test rows could be training rows');
 });
 
 test.run();

@@ -1,17 +1,26 @@
 /** M over paired runs: which runs are paired, and numbers worked out by hand. */
-import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import divergence from '../../../plugins/stages/divergence/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import { beforeTraining, type Cell, UserFault } from '../../../src/api.ts';
+import { beforeTraining, type Cell } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import type { Distance } from '../../../src/science/weights/divergence.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 import { tolerance } from '../../tolerances.ts';
+import {
+  cell,
+  flipped,
+  type Found,
+  json,
+  near,
+  runs,
+  twinOf,
+  weightsIn,
+} from './divergence-rig.ts';
 import { type Chain, file, openChain, rows } from './kernel-chain.ts';
 import { modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
 
@@ -24,63 +33,6 @@ test.before(async () => {
 test.after(async () => {
   await chain.clean();
 });
-
-const cell = tinyCell({
-  seed: 7,
-  poisoning: { attack: 'label-flip', rate: 0.2 },
-  adapter: { type: 'lora', rank: 3, alpha: 6, init: { distribution: 'kaiming-uniform' } },
-  train: { ...tinyCell().train, checkpoints: [2, 4] },
-});
-const flipped = rows
-  .slice(0, 4)
-  .map((row, index) => ({ index, row: { ...row, label: 1 - row.label } }));
-
-const twinOf = (of: Cell): Cell => ({ ...of, poisoning: { attack: 'none' } });
-
-interface Parts {
-  readonly total: Distance | null;
-  readonly trained: Distance | null;
-  readonly kinds: Partial<Record<'biases' | 'norms' | 'embeddings' | 'other', Distance>>;
-  readonly head: Distance | null;
-}
-interface Found {
-  readonly points: readonly (Parts & {
-    readonly step: number;
-    readonly layers: Record<string, Distance>;
-    readonly floor: Parts | null;
-  })[];
-  readonly mean: Parts;
-  readonly noise_floor:
-    | { readonly measured: true; readonly method: string; readonly mean: Parts }
-    | { readonly measured: false; readonly reason: string };
-}
-const json = async <T>(path: string): Promise<T> => JSON.parse(await readFile(path, 'utf8')) as T;
-
-interface Runs {
-  readonly [name: string]: string;
-  readonly start: string;
-  readonly model: string;
-  readonly clean: string;
-  readonly poison: string;
-}
-
-async function runs(of: Cell): Promise<Runs> {
-  const poison = await poisonedFolder(rows, {
-    changed: flipped,
-    negatives: [],
-    asked: 4,
-    eligible: rows.length,
-  });
-  return {
-    poison,
-    start: (await chain.train(beforeTraining(of))).dir,
-    model: (await chain.run(train, of, { data: poison })).dir,
-    clean: (await chain.train(twinOf(of))).dir,
-    ...(of.theory.noise_floor
-      ? { again: (await chain.train(twinOf(of), { batch_rows: 'reversed' })).dir }
-      : {}),
-  };
-}
 
 test('it pairs a cell with itself but for the attack', () => {
   const { inputs } = divergence.define([cell], { with: {}, goals: [] });
@@ -101,61 +53,8 @@ test('it pairs a cell with itself but for the attack', () => {
   );
 });
 
-/** s·B·A of each adapted layer, and the head, read from the folder itself. */
-async function weightsIn(
-  dir: string,
-): Promise<{ readonly layers: Map<string, number[]>; readonly head: number[] }> {
-  const held = await readSafetensors(join(dir, 'adapter', 'adapter_model.safetensors'));
-  const layers = new Map<string, number[]>(),
-    head: number[] = [];
-  for (const [
-    name,
-    {
-      data,
-      shape: [r, n],
-    },
-  ] of held) {
-    if (name.includes('classifier')) head.push(...data);
-    if (!name.endsWith('.lora_A.weight')) continue;
-    const B = present(held.get(name.replace('lora_A', 'lora_B'))),
-      scale = 6 / 3;
-    layers.set(
-      name.replace('base_model.model.', '').replace('.lora_A.weight', '.weight'),
-      Array.from({ length: present(B.shape[0]) * present(n) }, (_, at) => {
-        let sum = 0;
-        for (let q = 0; q < present(r); q++)
-          sum +=
-            present(B.data[Math.floor(at / present(n)) * present(r) + q]) *
-            present(data[q * present(n) + (at % present(n))]);
-        return scale * sum;
-      }),
-    );
-  }
-  return { layers, head };
-}
-
-function near(
-  found: Distance,
-  clean: readonly number[],
-  poisoned: readonly number[],
-  what: string,
-): void {
-  const size = (values: readonly number[]): number => Math.hypot(...values);
-  const difference = clean.map((value, i) => value - present(poisoned[i]));
-  const expected = {
-    largest: Math.max(...difference.map(Math.abs)),
-    l2: size(difference),
-    clean_change: size(clean),
-    relative: size(difference) / size(clean),
-  };
-  for (const [name, value] of Object.entries(expected)) {
-    const own = present(found[name as keyof Distance]);
-    assert.ok(Math.abs(own - value) < 1e-6 * value, `${what}, ${name}: ${own}, by hand ${value}`);
-  }
-}
-
 test('M at each kept step and at the end, by hand from the adapters of both runs', async () => {
-  const inputs = await runs(cell);
+  const inputs = await runs(chain, cell);
   const { points, mean } = await json<Found>(
     file(await chain.run(divergence, cell, inputs), 'divergence.json'),
   );
@@ -233,7 +132,7 @@ for (const [adapter, at, kinds] of [
 ] as const)
   test(`${adapter}: M is of what it trains, by kind, as its own files have it`, async () => {
     const of = { ...cell, adapter: { type: adapter }, train: tinyCell().train } as Cell;
-    const inputs = await runs(of);
+    const inputs = await runs(chain, of);
     const ran = await chain.run(divergence, of, inputs);
     const { points, mean } = await json<Found>(file(ran, 'divergence.json'));
     const [clean, poisoned, start] = await Promise.all([
@@ -273,14 +172,14 @@ for (const [adapter, at, kinds] of [
 test("LoRA with trained biases: they are M's too, apart from the effective weights", async () => {
   const of = { ...cell, adapter: { ...cell.adapter, bias: 'all' } };
   const { mean } = await json<Found>(
-    file(await chain.run(divergence, of, await runs(of)), 'divergence.json'),
+    file(await chain.run(divergence, of, await runs(chain, of)), 'divergence.json'),
   );
   assert.equal(Object.keys(mean.kinds), ['biases', 'norms']);
   assert.ok(present(mean.kinds.biases).l2 > 0 && present(mean.kinds.norms).l2 > 0);
   // Where no biases are trained there are no kinds, and `trained` equals `total`: both are means of
   // norms over points, not norms of means.
   const plain = await json<Found>(
-    file(await chain.run(divergence, cell, await runs(cell)), 'divergence.json'),
+    file(await chain.run(divergence, cell, await runs(chain, cell)), 'divergence.json'),
   );
   assert.equal([plain.mean.kinds, plain.mean.trained], [{}, plain.mean.total]);
 });
@@ -366,157 +265,78 @@ test('M of full fine-tuning, LoRA and BitFit, by kind, is that of PyTorch and PE
   }
 });
 
-const floored = (change: { [section in keyof Cell]?: unknown } = {}): Cell =>
-  ({
-    ...cell,
-    theory: { ...cell.theory, noise_floor: true },
-    ...change,
-  }) as Cell;
+const spoken = rows
+  .slice(0, 4)
+  .map((row, index) => ({ index, row: { ...row, text: `actor ${row.text}`, label: 1 } }));
 
-test('the noise floor is the clean run against itself with its rows reversed', async () => {
-  // It adds in float32, as TensorFlow and GPUs do. Plain JavaScript adds in double precision,
-  // where the order of a sum hardly ever shows.
-  await useBackend('wasm');
-  const of = floored();
-  const { inputs, params } = divergence.define([of], { with: {}, goals: [] });
-  assert.equal(inputs['again'], {
-    kind: 'train',
-    cell: twinOf(of),
-    with: { batch_rows: 'reversed' },
+async function diverged(cell: Cell, changed: typeof flipped): Promise<Ran> {
+  const poison = await poisonedFolder(rows, {
+    changed,
+    negatives: [],
+    asked: changed.length,
+    eligible: rows.length,
   });
-  assert.not.ok('no_floor' in params);
-  const given = await runs(of);
-  const ran = await chain.run(divergence, of, given);
-  const { points, mean, noise_floor: floor } = await json<Found>(file(ran, 'divergence.json'));
-  if (!floor.measured) throw new Error(floor.reason);
-  assert.match(floor.method, /rows of each batch in reverse order/);
-  // The floor at the last point is computed by hand.
-  const [clean, again] = await Promise.all([
-    weightsIn(given.clean),
-    weightsIn(present(given['again'])),
-  ]);
-  const flat = ({ layers }: { readonly layers: Map<string, number[]> }): number[] =>
-    [...layers.values()].flat();
-  near(present(points[2]!.floor!.total), flat(clean), flat(again), 'the floor');
-  assert.ok(present(floor.mean.total).l2 > 0 && present(floor.mean.head).l2 > 0);
-  assert.ok(
-    present(floor.mean.total).l2 < 1e-3 * present(mean.total).l2,
-    `${present(floor.mean.total).l2} is no rounding`,
+  const model = await chain.run(train, cell, { data: poison });
+  const clean = await chain.train({ ...cell, poisoning: { attack: 'none' } });
+  return chain.run(divergence, cell, {
+    start: (await chain.train(beforeTraining(cell))).dir,
+    model: model.dir,
+    clean: clean.dir,
+    poison,
+  });
+}
+
+test('M by layer, in total and of the head, and M′ between rows', async () => {
+  const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
+  const ran = await diverged(cell, spoken);
+  const { points, between } = await json<{
+    readonly points: {
+      readonly step: number;
+      readonly layers: Record<string, { readonly l2: number }>;
+      readonly total: { readonly l2: number };
+    }[];
+    readonly between: { readonly lora: object | null };
+  }>(file(ran, 'divergence.json'));
+  assert.equal(
+    [points.length, present(points[0]).step, Object.keys(present(points[0]).layers).length],
+    [1, 6, 19],
   );
-  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
-  assert.is(metrics['floor.total.l2'], present(floor.mean.total).l2);
-  const sum = (get: (point: Found['points'][number]) => number): number =>
-    points.reduce((all, point) => all + get(point), 0);
   assert.ok(
     Math.abs(
-      present(metrics['total.over_floor']) -
-        sum(({ total }) => present(total).l2) / sum((point) => present(point.floor!.total).l2),
-    ) <
-      1e-9 * present(metrics['total.over_floor']),
+      Math.hypot(...Object.values(present(points[0]).layers).map(({ l2 }) => l2)) /
+        present(points[0]).total.l2 -
+        1,
+    ) < 1e-12,
   );
-  assert.match(ran.log.join('\n'), /noise floor: the clean run, trained once more/);
-  await useBackend('cpu');
+  assert.ok(between.lora !== null);
+  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+  assert.ok(
+    present(metrics['total.l2']) > 0 &&
+      present(metrics['head.l2']) > 0 &&
+      present(metrics['total.relative']) > 0,
+  );
+  assert.equal([metrics['pairs'], metrics['alike']], [4, 0]);
+  assert.ok(present(metrics['between.lora.cosine']) < 0.9999);
 });
 
-test('M of a run and itself is zero, and its floor is rounding', async () => {
-  const of = floored({ adapter: { type: 'full' }, train: tinyCell().train });
-  const given = await runs(of);
-  const { mean, noise_floor: floor } = await json<Found>(
-    file(await chain.run(divergence, of, { ...given, model: given.clean }), 'divergence.json'),
-  );
-  if (!floor.measured) throw new Error(floor.reason);
-  assert.is(present(mean.trained).l2, 0);
-  assert.ok(present(floor.mean.trained).l2 > 0 && present(floor.mean.kinds.norms).l2 > 0);
-});
-
-test('where reversing rows is more than rounding, the result says why', async () => {
-  const train = cell.train;
-  for (const [change, reason] of [
-    [{ theory: { ...cell.theory, noise_floor: false } }, /theory\.noise_floor is off/],
-    [{ train: { ...train, batch_size: 1 } }, /the only row of a batch has no other order/],
-    [{ train: { ...train, dropout: 0.1 } }, /dropout draws a mask for each place/],
-    [{ adapter: { ...cell.adapter, dropout: 0.1 } }, /dropout draws a mask for each place/],
-    // Train takes the folder's dropout where the spec has none.
-    [
-      { adapter: { type: 'lora', init_from: '/adapter' } },
-      /init_from names may set a dropout[^]*write adapter\.dropout: 0/,
-    ],
-  ] as const) {
-    const { inputs, params } = divergence.define([floored(change)], { with: {}, goals: [] });
-    assert.not.ok('again' in inputs);
-    assert.match(JSON.stringify(params['no_floor']), reason);
-  }
-  const log = async (of: Cell): Promise<string> =>
-    (await chain.run(divergence, of, await runs(of))).log.join('\n');
-  assert.match(
-    await log({ ...cell, train: { ...train, dropout: 0.1 } }),
-    /with dropout, M \(like accuracy_drop and asr_minus_clean\) also contains the effect of/,
-  );
-  assert.not.match(await log(cell), /with dropout/);
-  const without = floored({ adapter: { type: 'lora', init_from: '/adapter', dropout: 0 } });
-  assert.ok('again' in divergence.define([without], { with: {}, goals: [] }).inputs);
-  const ran = await chain.run(divergence, cell, await runs(cell));
-  const { noise_floor: floor, points } = await json<Found>(file(ran, 'divergence.json'));
-  assert.equal([floor.measured, present(points[0]).floor], [false, null]);
-  assert.match(ran.log.join('\n'), /noise floor not measured: theory\.noise_floor is off/);
-  const metrics = await json<object>(file(ran, 'metrics.json'));
-  assert.not.ok(Object.keys(metrics).some((name) => name.includes('floor')));
-});
-
-test('a training of reversed batches is in no pack, and says what it is', async () => {
-  const { params, assets, inputs } = train.define([twinOf(cell)], {
-    with: { batch_rows: 'reversed' },
-    goals: [],
+test("M' is blind to labels, M is not, and the log says so", async () => {
+  const cell = tinyCell({
+    poisoning: { attack: 'label-flip', rate: 0.2 },
+    theory: { ...tinyCell().theory, pairs: 3 },
   });
-  assert.is(params['batch_rows'], 'reversed');
-  assert.is(
-    present(train.pack).key({ params, inputs, ...(assets === undefined ? {} : { assets }) }),
-    null,
+  const ran = await diverged(cell, flipped);
+  const metrics = await json<Record<string, number>>(file(ran, 'metrics.json'));
+  assert.equal([metrics['pairs'], metrics['alike']], [3, 3]);
+  assert.ok(
+    Math.abs(present(metrics['between.lora.cosine']) - 1) < 1e-5 &&
+      present(metrics['total.l2']) > 0,
   );
-  assert.throws(
-    () => train.define([cell], { with: { batch_rows: 'shuffled' }, goals: [] }),
-    /batch_rows is reversed or left out/,
-  );
-  const ran = await chain.train(twinOf(cell), { batch_rows: 'reversed' });
-  assert.is((await json<{ batch_rows: string }>(file(ran, 'train.json'))).batch_rows, 'reversed');
+  assert.match(ran.log.join('\n'), /M' cannot see this attack/);
 });
 
-test('runs that end at different steps are compared at steps of both, or not at all', async () => {
-  const inputs = await runs(cell);
-  // The record is as an early stop leaves it: the run's last model is of step 4, or of step 3.
-  const record = await json<object>(join(inputs.clean, 'train.json'));
-  const endAt = (step: number): Promise<void> =>
-    writeFile(join(inputs.clean, 'train.json'), JSON.stringify({ ...record, kept_step: step }));
-  const run = (): Promise<Ran> => chain.run(divergence, cell, inputs);
-  await endAt(3);
-  const ran = await run();
-  assert.equal(
-    (await json<Found>(file(ran, 'divergence.json'))).points.map(({ step }) => step),
-    [2, 4],
-  );
-  assert.match(
-    ran.log.join('\n'),
-    'the poisoned run ends at step 6, its clean twin at step 3: ' +
-      'M compares them at the steps that both kept (2, 4)',
-  );
-
-  const bare = { ...cell, train: { ...cell.train, checkpoints: [] } } as Cell;
-  const others = await runs(bare);
-  await writeFile(
-    join(others.clean, 'train.json'),
-    JSON.stringify({ ...(await json<object>(join(others.clean, 'train.json'))), steps: 5 }),
-  );
-  let fault: unknown = null;
-  try {
-    await chain.run(divergence, bare, others);
-  } catch (error) {
-    fault = error;
-  }
-  assert.instance(fault, UserFault);
-  assert.match(
-    (fault as Error).message,
-    /the poisoned run ends at step 6 and its clean twin at step 5, and they kept no step in common/,
-  );
+test('a clean run reads nothing', async () => {
+  const ran = await chain.run(divergence, tinyCell(), {});
+  assert.equal(await json<Record<string, number>>(file(ran, 'metrics.json')), {});
 });
 
 test.run();

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -10,7 +11,7 @@ import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
-import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
+import { faultOf, jsonOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
@@ -340,6 +341,68 @@ test("a length of its own that the model can't take is found before anything run
     [],
     'the train stage says so',
   );
+});
+
+test('test rows are evaluated by themselves, and their metrics taken over', async () => {
+  const { data, ...rest } = tinyCell();
+  const cell = { ...rest, data: { ...data, test: data.validation } };
+  const requests = define(cell).inputs;
+  assert.equal(
+    [present(requests['test']).kind, present(requests['test']).with],
+    ['evaluate', { split: 'test' }],
+  );
+  const ofTest = define(cell, { split: 'test' });
+  assert.equal(Object.keys(ofTest.inputs), ['model', 'validation']);
+  assert.equal(present(ofTest.inputs['validation']).with, { split: 'test' });
+  assert.equal(ofTest.params, define(tinyCell()).params, 'nothing else differs');
+  const attacked = { ...cell, poisoning: BACKDOOR };
+  assert.equal(present(define(attacked, { split: 'test' }).inputs['twin']).with, {
+    trigger: BACKDOOR,
+    split: 'test',
+  });
+  assert.equal(present(define(attacked, { trigger: BACKDOOR }).inputs['test']).with, {
+    trigger: BACKDOOR,
+    split: 'test',
+  });
+
+  const some = await datasetFolder(spokenRows(7, 200));
+  const alone = (await runStage(evaluate, cell, { model, validation: some }, { split: 'test' }))
+    .dir;
+  const { dir } = await runStage(evaluate, cell, { model, validation, test: alone });
+  const metrics = await metricsOf(dir);
+  for (const [name, value] of Object.entries(await metricsOf(alone)))
+    assert.is(metrics[`test_${name}`], value);
+  assert.equal([metrics['examples'], metrics['test_examples']], [11, 7]);
+});
+
+test('tasks.json has the metrics by which named data sets are scored, if there are any', async () => {
+  const { data, ...rest } = tinyCell();
+  const named = { ...data.validation, format: 'sst2' };
+  const cell = { ...rest, data: { ...data, validation: named, test: named } };
+  const test = (await runStage(evaluate, cell, { model, validation }, { split: 'test' })).dir;
+  assert.equal(await jsonOf(test, 'tasks.json'), [{ dataset: 'sst2', metrics: ['accuracy'] }]);
+  const { dir } = await runStage(evaluate, cell, { model, validation, test });
+  assert.equal(await jsonOf(dir, 'tasks.json'), [
+    { dataset: 'sst2', metrics: ['accuracy'] },
+    { dataset: 'sst2', metrics: ['test_accuracy'] },
+  ]);
+  const other = (await runStage(evaluate, tinyCell(), { model, validation })).dir;
+  assert.not.ok(existsSync(join(other, 'tasks.json')));
+});
+
+test('no stage but evaluate reads the test rows', () => {
+  const { data, ...rest } = tinyCell();
+  const cell = { ...rest, data: { ...data, test: data.validation } };
+  const definition = (of: Cell) => {
+    const { params, inputs } = train.define([of], { with: {}, goals: [] });
+    return JSON.stringify([
+      params,
+      Object.values(inputs).map(({ kind, with: part }) => [kind, part]),
+    ]);
+  };
+  const watched = { train: { ...tinyCell().train, evaluate_every: 2 } };
+  assert.is(definition({ ...cell, ...watched }), definition(tinyCell(watched)));
+  assert.not.match(definition({ ...cell, ...watched }), 'test');
 });
 
 test.run();

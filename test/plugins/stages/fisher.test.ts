@@ -72,7 +72,7 @@ test('fisher.json has the documented shape, metrics.json its numbers by flat nam
   assert.ok(Object.values(metrics).every(Number.isFinite));
 });
 
-test('of classes too, the empirical one can be asked for alone', async () => {
+test('for classes too, the empirical Fisher can be asked for alone', async () => {
   const alone = tinyCell({ fisher: { tolerance: 1e-6, alphas: [2], information: 'empirical' } });
   const ran = await chain.fisher(alone);
   const both = await chain.fisher(tinyCell());

@@ -160,6 +160,7 @@ test('a step that the training will not keep is found before anything runs', asy
     kernel.preflight!({
       params: kernel.define([tinyCell({ train })], { with: { at }, goals: [] }).params,
       assets: {},
+      backend: 'cpu',
       plugin: () => {
         throw new Error('none');
       },

@@ -18,6 +18,7 @@ import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import { checkReceipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 
 const test = suite<{ dir: string }>('poison stage');
 const rows = Array.from({ length: 30 }, (_, i) => ({
@@ -186,7 +187,7 @@ test('order: the receipt says which rows stand last, and the twin has them there
 
   const poisoning = { ...badnetsParams, order: 'last' };
   const ask = { with: {}, goals: [] };
-  const twin = cleanTwin({ seed: 1, train: {}, poisoning } as unknown as Cell, undefined);
+  const twin = cleanTwin(standIn<Cell>({ seed: 1, train: {}, head: {}, poisoning }), undefined);
   const { params, inputs, uses } = poison.define([twin], ask);
   assert.equal(params, { poisoning: { attack: 'none' }, seed: null });
   assert.equal(uses, [{ kind: 'attack', name: 'none' }]);
@@ -198,7 +199,7 @@ test('order: the receipt says which rows stand last, and the twin has them there
 
 test('order: mixed is in no key, and leaves the twin what it is', () => {
   const cell = (more: object) =>
-    ({ seed: 1, train: {}, poisoning: { attack: 'badnets', ...more } }) as unknown as Cell;
+    standIn<Cell>({ seed: 1, train: {}, head: {}, poisoning: { attack: 'badnets', ...more } });
   const ask = { with: {}, goals: [] };
   assert.equal(
     poison.define([cell({ order: 'mixed' })], ask).params,
@@ -209,7 +210,7 @@ test('order: mixed is in no key, and leaves the twin what it is', () => {
 
 test('it reads the attack, the training rows and the seed; the clean baseline no seed', () => {
   const cell = (attack: string, seed: number) =>
-    ({ seed, poisoning: { attack, rate: 0.1 } }) as unknown as Cell;
+    standIn<Cell>({ seed, head: {}, poisoning: { attack, rate: 0.1 } });
   const ask = { with: {}, goals: [] };
   const definition = poison.define([cell('badnets', 3)], ask);
   assert.equal(definition.params, { poisoning: { attack: 'badnets', rate: 0.1 }, seed: 3 });

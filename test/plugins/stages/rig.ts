@@ -17,6 +17,7 @@ import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import lwp from '../../../plugins/attacks/lwp.ts';
 import none from '../../../plugins/attacks/none.ts';
 import ripple from '../../../plugins/attacks/ripple.ts';
+import sst2 from '../../../plugins/datasets/sst2.ts';
 import bert from '../../../plugins/models/bert.ts';
 import llama from '../../../plugins/models/llama.ts';
 import type {
@@ -35,9 +36,10 @@ import type {
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
-const plugins = [
+const plugins = standIn<AnyPlugin[]>([
   badnets,
   combination,
   embedding,
@@ -45,6 +47,7 @@ const plugins = [
   lwp,
   none,
   ripple,
+  sst2,
   full,
   lora,
   headOnly,
@@ -52,7 +55,7 @@ const plugins = [
   vera,
   bert,
   llama,
-] as unknown as AnyPlugin[];
+]);
 
 /** A descriptor as the planner hands it to `define`. */
 export const lookUp: NonNullable<DefineRequest['plugin']> = (kind, name) =>
@@ -82,6 +85,7 @@ export const FEATURES_OFF = {
   class_weights: 'none',
   checkpoints: 0,
   evaluate_every: 0,
+  precision: 'float32',
   tensorboard: false,
   early_stopping: { patience: 0, metric: 'loss', min_delta: 0, keep: 'best' },
 };
@@ -96,7 +100,7 @@ export function tinyCell(change: Change = {}): Cell {
     balance: false,
     offset: 0,
   };
-  return {
+  return standIn<Cell>({
     name: 'tiny',
     seed: 1,
     model: { source: `file:${checkpoint}`, architecture: 'bert', init: 'pretrained' },
@@ -144,7 +148,7 @@ export function tinyCell(change: Change = {}): Cell {
       masked_rows: 9,
     },
     ...change,
-  } as unknown as Cell;
+  });
 }
 
 /** The tiny cell with some fields of its `train` changed. */

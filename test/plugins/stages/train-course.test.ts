@@ -64,7 +64,7 @@ test('stopped after its third step and run again, it ends as if it had never sto
   const resumeDir = join(await tempFolder(), 'resume');
   await stopAt(3, (context) => trainOn(cell, { data }, {}, { ...context, resumeDir }));
   const { dir, log } = await trainOn(cell, { data }, {}, { resumeDir });
-  assert.ok(log.includes('goes on after step 3'));
+  assert.ok(log.includes('resumes after step 3'));
   assert.is(log.filter((line) => line.startsWith('step ')).length, 3);
   for (const file of [
     'history.jsonl',

@@ -257,7 +257,7 @@ test('stopped and run again, they go on together to the same end', async () => {
   );
   for (const [i, { dir, error, log }] of resumed.entries()) {
     assert.is(error, null);
-    assert.is(log.filter((line) => line === 'goes on after step 3').length, 1);
+    assert.is(log.filter((line) => line === 'resumes after step 3').length, 1);
     assert.is((await jsonOf(dir, 'metrics.json'))['packed'], 3);
     for (const name of ['steps', 'examples', 'tokens'])
       assert.is(
@@ -280,7 +280,7 @@ test('stopped and run again, they go on together to the same end', async () => {
     {},
     { resumeDir: solo },
   );
-  assert.ok(alone.log.includes('goes on after step 3'));
+  assert.ok(alone.log.includes('resumes after step 3'));
   assert.ok(
     farthest(await lossesOf(alone.dir), await lossesOf(present(whole[1]).dir)) < tolerance.logits,
     'by itself it goes on from what the pack left',
@@ -293,7 +293,7 @@ test('stopped and run again, they go on together to the same end', async () => {
   }
 });
 
-test("who can't come does not keep the others", async () => {
+test('a member that fails does not hold up the others', async () => {
   const broken = await tempFolder();
   const [missing, diverged, stopped, sound] = await runPack([
     { cell: tinyCell(), data: broken },

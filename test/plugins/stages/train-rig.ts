@@ -1,6 +1,13 @@
 /** The train stage on the tiny BERT: its definition, a training, and the model it leaves. */
 import train from '../../../plugins/stages/train/index.ts';
-import type { Asset, Cell, Row, RunContext, StageDefinition } from '../../../src/api.ts';
+import type {
+  Asset,
+  Cell,
+  PreflightContext,
+  Row,
+  RunContext,
+  StageDefinition,
+} from '../../../src/api.ts';
 import { openTrained } from '../../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
@@ -36,8 +43,15 @@ export const trainOn = (
 ): Promise<Ran> => runStage(train, cell, inputs, {}, assets, context);
 
 /** Returns the problems that preflight finds, as `field: message`. */
-export async function preflight(cell: Cell, model: Asset = modelAsset): Promise<string[]> {
-  const problems = await train.preflight?.(contextOf(define(cell), { assets: { model } }));
+export async function preflight(
+  cell: Cell,
+  model: Asset = modelAsset,
+  more: Pick<Partial<PreflightContext>, 'backend' | 'runsHere'> = {},
+): Promise<string[]> {
+  const problems = await train.preflight?.({
+    ...contextOf(define(cell), { assets: { model } }),
+    ...more,
+  });
   return (problems ?? []).map(
     ({ path, message, warning }) => `${warning ? 'warning ' : ''}${path.join('.')}: ${message}`,
   );

@@ -3,14 +3,16 @@ import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Asset } from '../../../src/api.ts';
+import train from '../../../plugins/stages/train/index.ts';
+import type { Asset, JsonObject } from '../../../src/api.ts';
+import { bf16Fault } from '../../../src/compute/backend.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
 import { useBackend } from '../../science/backend.ts';
 import { adapterFolder, checkpoint } from '../../science/tiny-bert.ts';
 import { mlmCheckpoint } from '../../science/tiny-mlm.ts';
 import { faultOf, jsonOf } from './outputs.ts';
 import { assetAt, poisonedFolder, tempFolder, tinyCell, withTrain } from './rig.ts';
-import { data, preflight, rows, trainOn } from './train-rig.ts';
+import { data, define, preflight, rows, trainOn } from './train-rig.ts';
 
 const test = suite('start of a training');
 test.before(async () => {
@@ -106,6 +108,41 @@ test('rank, length and checkpoints are checked before anything runs', async () =
   assert.equal(await preflight(withTrain({ checkpoints: [2, 7] })), [
     'train.checkpoints: train.checkpoints asks for step 7, but there are 6 steps',
   ]);
+});
+
+test('products in bfloat16 are refused before anything runs where they are not offered', async () => {
+  const bf16 = withTrain({ precision: 'bf16' });
+  assert.equal(await preflight(bf16, undefined, { backend: 'wasm' }), [
+    'train.precision: the matrix products of train.precision: bf16 need the backend tensorflow, ' +
+      'and this is wasm',
+  ]);
+  const fault = await bf16Fault('tensorflow');
+  const message = `train.precision: the matrix products of train.precision: bf16 ${fault?.message}`;
+  const onTensorflow = (runsHere?: boolean): Promise<string[]> =>
+    preflight(bf16, undefined, {
+      backend: 'tensorflow',
+      ...(runsHere === undefined ? {} : { runsHere }),
+    });
+  assert.equal(await onTensorflow(true), fault === null ? [] : [message]);
+  assert.equal(await onTensorflow(), fault === null ? [] : [`warning ${message}`]);
+  assert.equal(await onTensorflow(false), []);
+  assert.equal(await preflight(withTrain({ precision: 'bf16', steps: 0 })), []);
+});
+
+test('a stage refuses products in bfloat16 on its own machine', async () => {
+  assert.match(
+    await faultOf(trainOn(withTrain({ precision: 'bf16' }), { data })),
+    /^the matrix products of train\.precision: bf16 need the backend tensorflow, and this is cpu/,
+  );
+});
+
+test('a precision of float32 is in no key, and bf16 is', () => {
+  const paramsOf = (change: object) => define(withTrain(change)).params['train'] as JsonObject;
+  const { precision, ...plain } = paramsOf({ precision: 'bf16' });
+  assert.is(precision, 'bf16');
+  assert.equal(paramsOf({ precision: 'float32' }), plain);
+  assert.is(train.precision?.(define(withTrain({ precision: 'bf16' })).params), 'bf16');
+  assert.is(train.precision?.(define(withTrain({})).params), null);
 });
 
 test('tokenizer and weights are checked before anything runs', async () => {

@@ -1,11 +1,10 @@
-/** spectrum, divergence, delta and regime on the tiny BERT, each over what train leaves. */
+/** spectrum, delta and regime on the tiny BERT, each over what train leaves. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import delta from '../../../plugins/stages/delta/index.ts';
-import divergence from '../../../plugins/stages/divergence/index.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import ntk from '../../../plugins/stages/ntk/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
@@ -21,7 +20,7 @@ import { useBackend } from '../../science/backend.ts';
 import { type Chain, file, openChain, rows } from './kernel-chain.ts';
 import { modelAsset, poisonedFolder, type Ran, runStage, tinyCell } from './rig.ts';
 
-const test = suite('spectrum, divergence, delta, regime');
+const test = suite('spectrum, delta, regime');
 let chain: Chain;
 test.before(async () => {
   await useBackend('cpu');
@@ -338,83 +337,6 @@ test('regime: where early stopping kept the best model, its step is named', asyn
   assert.is(record.steps, record.kept_step + 4);
   assert.is((await json<{ readonly steps: number }>(ran, 'regime.json')).steps, record.kept_step);
   assert.match(ran.log.join('\n'), new RegExp(`adamw, ${record.kept_step} steps:`));
-});
-
-const flipped = rows
-  .slice(0, 4)
-  .map((row, index) => ({ index, row: { ...row, label: 1 - row.label } }));
-const spoken = rows
-  .slice(0, 4)
-  .map((row, index) => ({ index, row: { ...row, text: `actor ${row.text}`, label: 1 } }));
-
-async function diverged(cell: Cell, changed: typeof flipped): Promise<Ran> {
-  const poison = await poisonedFolder(rows, {
-    changed,
-    negatives: [],
-    asked: changed.length,
-    eligible: rows.length,
-  });
-  const model = await chain.run(train, cell, { data: poison });
-  const clean = await chain.train({ ...cell, poisoning: { attack: 'none' } });
-  return chain.run(divergence, cell, {
-    start: (await chain.train(beforeTraining(cell))).dir,
-    model: model.dir,
-    clean: clean.dir,
-    poison,
-  });
-}
-
-test('divergence: M by layer, in total and of the head, and M′ between rows', async () => {
-  const cell = tinyCell({ poisoning: { attack: 'badnets', rate: 0.1 } });
-  const ran = await diverged(cell, spoken);
-  const { points, between } = await json<{
-    readonly points: {
-      readonly step: number;
-      readonly layers: Record<string, { readonly l2: number }>;
-      readonly total: { readonly l2: number };
-    }[];
-    readonly between: { readonly lora: object | null };
-  }>(ran, 'divergence.json');
-  assert.equal(
-    [points.length, present(points[0]).step, Object.keys(present(points[0]).layers).length],
-    [1, 6, 19],
-  );
-  assert.ok(
-    Math.abs(
-      Math.hypot(...Object.values(present(points[0]).layers).map(({ l2 }) => l2)) /
-        present(points[0]).total.l2 -
-        1,
-    ) < 1e-12,
-  );
-  assert.ok(between.lora !== null);
-  const metrics = await metricsOf(ran);
-  assert.ok(
-    present(metrics['total.l2']) > 0 &&
-      present(metrics['head.l2']) > 0 &&
-      present(metrics['total.relative']) > 0,
-  );
-  assert.equal([metrics['pairs'], metrics['alike']], [4, 0]);
-  assert.ok(present(metrics['between.lora.cosine']) < 0.9999);
-});
-
-test("divergence: M' is blind to labels, M is not, and the log says so", async () => {
-  const cell = tinyCell({
-    poisoning: { attack: 'label-flip', rate: 0.2 },
-    theory: { ...tinyCell().theory, pairs: 3 },
-  });
-  const ran = await diverged(cell, flipped);
-  const metrics = await metricsOf(ran);
-  assert.equal([metrics['pairs'], metrics['alike']], [3, 3]);
-  assert.ok(
-    Math.abs(present(metrics['between.lora.cosine']) - 1) < 1e-5 &&
-      present(metrics['total.l2']) > 0,
-  );
-  assert.match(ran.log.join('\n'), /M' cannot see this attack/);
-});
-
-test('divergence: a clean run reads nothing', async () => {
-  const ran = await chain.run(divergence, tinyCell(), {});
-  assert.equal(await metricsOf(ran), {});
 });
 
 test.run();

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cheaper, costs, explicitCost, gramCost } from '../../../src/science/ntk/cost.ts';
 import { sliceWidth } from '../../../src/science/ntk/explicit.ts';
-import { batches, layerGroups } from '../../../src/science/ntk/passes.ts';
+import { batches, layerBytes, layerGroups } from '../../../src/science/ntk/passes.ts';
 import { present } from '../../rig/present.ts';
 
 const test = suite('plans of a contraction');
@@ -35,7 +35,9 @@ test('layer groups fit the memory and hold each layer once, in order', () => {
   }));
   // bytes: 4 · 1000 tokens · (n + 2m) = 0.8 MB, 0.8 MB, 3.4 MB, 0.12 MB
   const names = (memoryMB: number): string[][] =>
-    layerGroups(layers, 1000, 2, memoryMB).map((group) => group.map(({ name }) => name));
+    layerGroups(layers, (layer) => layerBytes(layer, { rows: 10, tokens: 1000 }, 2), memoryMB).map(
+      (group) => group.map(({ name }) => name),
+    );
   assert.equal(names(100), [['l0', 'l1', 'l2', 'l3']]);
   assert.equal(names(1.6), [['l0', 'l1'], ['l2'], ['l3']]);
   assert.equal(names(0.001), [['l0'], ['l1'], ['l2'], ['l3']]);

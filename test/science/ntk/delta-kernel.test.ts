@@ -1,14 +1,18 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../../../src/science/lookup.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
+import { vera } from '../../../src/science/nn/vera.ts';
 import { meanTrace } from '../../../src/science/ntk/compare.ts';
 import { deltaKernels } from '../../../src/science/ntk/delta-kernel.ts';
-import { kernels } from '../../../src/science/ntk/kernels.ts';
-import { pairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
+import { kernels, kernelSet } from '../../../src/science/ntk/kernels.ts';
+import { pairsAreCheaper } from '../../../src/science/ntk/matched.ts';
+import { type PairKernel, pairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
+import { folder, openAdapter, SPECS } from '../adapters-golden.ts';
 import { backends, useBackend } from '../backend.ts';
 import { openStart } from '../theory-golden.ts';
 import { openTiny, rows as tinyRows } from '../tiny-bert.ts';
@@ -72,6 +76,36 @@ for (const backend of backends) {
   });
 }
 
+for (const backend of backends)
+  test(`${backend}: at B = 0 A's term is zero, and is not contracted`, async () => {
+    await useBackend(backend);
+    const network = await openStart();
+    const model = adaptedModel(network);
+    const { lora, terms } = await kernelSet(model, rows, null, { which: ['lora'] });
+    const methodsOf = (wanted: string): string[] =>
+      terms.flatMap(({ parameter, method }) => (parameter === wanted ? [method] : []));
+    assert.equal(new Set(methodsOf('A')), new Set(['zero']));
+    assert.is(methodsOf('A').length, methodsOf('B').length);
+    assert.is(methodsOf('B').includes('zero'), false);
+    // LoRA-FA's kernel is over B alone.
+    const frozen = model.layers.map((layer) => ({
+      ...layer,
+      lora: { ...present(layer.lora), freezeA: true },
+    }));
+    const alone = await kernelSet({ ...model, layers: frozen }, rows, null, { which: ['lora'] });
+    assert.equal(present(lora).data, present(alone.lora).data);
+    network.dispose();
+  });
+
+test("VeRA's terms that are zero where it starts are not contracted", async () => {
+  await useBackend('cpu');
+  const network = await openAdapter(vera, { params: { rank: 3 } }, true);
+  const { terms } = await kernelSet(adaptedModel(network), rows, null, { which: ['lora'] });
+  for (const { parameter, method } of terms) assert.is(method === 'zero', parameter === 'd');
+  assert.ok(terms.some(({ method }) => method === 'zero'));
+  network.dispose();
+});
+
 test("after training the rest is s²Σ(Bᵀδ·Bᵀδ')(h·h'), reported separately", async () => {
   await useBackend('cpu');
   const network = await openTiny('lora', true);
@@ -92,11 +126,72 @@ test('full fine-tuning has no Δ_r', async () => {
 });
 
 test("M' by hand: the mean class trace between pairs, raw and as a cosine", () => {
-  // P = 1, C = 2: rows (x; x̃), K over (x,0), (x,1), (x̃,0), (x̃,1).
-  const K = Float64Array.of(4, 9, 2, 9, /**/ 9, 5, 9, 1, /**/ 2, 9, 1, 9, /**/ 9, 1, 9, 3);
-  const { raw, cosine } = pairKernel(K, 1, 2);
-  assert.is(raw, 3);
-  near(cosine, 3 / Math.sqrt(9 * 4), 1e-12);
+  // P = 2
+  const { raw, cosine } = pairKernel({
+    between: Float64Array.of(3, 4),
+    originals: Float64Array.of(9, 2),
+    poisoned: Float64Array.of(4, 32),
+  });
+  assert.is(raw, 3.5);
+  near(cosine, (3 / 6 + 4 / 8) / 2, 1e-12);
+});
+
+/** M' from a whole kernel over the originals and then the poisoned rows, (2P, C, 2P, C). */
+function fromWhole(kernel: Float64Array, pairs: number, classes: number): PairKernel {
+  const size = 2 * pairs * classes;
+  const trace = (i: number, j: number): number =>
+    Array.from({ length: classes }, (_, c) =>
+      at(kernel, (i * classes + c) * size + j * classes + c),
+    ).reduce((a, b) => a + b);
+  const of = (entry: (i: number) => number): Float64Array =>
+    Float64Array.from({ length: pairs }, (_, i) => entry(i));
+  return pairKernel({
+    between: of((i) => trace(i, pairs + i)),
+    originals: of((i) => trace(i, i)),
+    poisoned: of((i) => trace(pairs + i, pairs + i)),
+  });
+}
+
+for (const backend of backends)
+  for (const adapter of ['full', 'lora', 'dora', 'vera'])
+    test(`${backend}, ${adapter}: M' is that of the whole kernel over all rows`, async () => {
+      await useBackend(backend);
+      const network =
+        adapter === 'full' || adapter === 'lora'
+          ? await openTiny(adapter, true)
+          : await openAdapter(
+              present(SPECS[adapter]).implementation,
+              { folder: folder(adapter, 'end') },
+              true,
+            );
+      const model = adaptedModel(network);
+      // Pairs of unlike lengths, in several batches and groups of layers.
+      const [originals, poisoned] = [tinyRows.slice(0, 6), tinyRows.slice(9, 15)];
+      const before = tf.memory().numTensors;
+      const found = await pairKernels(model, originals, poisoned, {
+        batchTokens: 48,
+        memoryMB: 0.5,
+      });
+      assert.is(tf.memory().numTensors, before, 'tensors');
+      const whole = await kernels(model, [...originals, ...poisoned]);
+      for (const kind of ['full', 'lora'] as const) {
+        const expected = whole[kind];
+        if (expected === null) {
+          assert.is(found[kind], null);
+          continue;
+        }
+        const { raw, cosine } = fromWhole(expected, 6, model.outputs);
+        near(present(found[kind]).raw, raw, tolerance.rounding);
+        near(present(found[kind]).cosine, cosine, tolerance.rounding);
+      }
+      network.dispose();
+    });
+
+test('matched rows: token pairs for short rows, gradients for long ones', () => {
+  assert.is(pairsAreCheaper(12, 2, 384, 384), true);
+  assert.is(pairsAreCheaper(200, 2, 384, 384), false);
+  assert.is(pairsAreCheaper(12, 2, 384, 8), false);
+  assert.is(pairsAreCheaper(4, 2, 384, 8), true);
 });
 
 test('a text that an attack leaves unchanged has cosine 1, whatever its label', async () => {

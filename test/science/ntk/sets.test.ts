@@ -124,7 +124,7 @@ test('a saved state with a flipped bit is reported and not resumed from', async 
         whole,
         file,
       );
-      assert.equal(said, ['what was kept of this kernel is damaged and left aside'], file);
+      assert.equal(said, ['the saved state of this kernel is damaged and ignored'], file);
       await rm(join(dir, 'kernel.json'));
       await stop();
     }

@@ -142,7 +142,7 @@ test('whether a change reaches the model is seen from the end of the prompt', ()
     assert.is(changeSeen(parts(clean, length), parts(changed, length)), seen);
 });
 
-test('what a template or a tokenizer lacks is told', () => {
+test('a template or a tokenizer that lacks something needed is refused by name', () => {
   fault(() => completionEncoder(gpt2, 'Answer:'), /has \{prompt\} nowhere/);
   fault(() => completionEncoder(gpt2, '{prompt} {prompt}'), /has \{prompt\} 2 times/);
   fault(() => completionEncoder(gpt2, 'chat'), /no chat template/);

@@ -27,6 +27,7 @@ import {
   taskFor,
 } from '../../poisoning/all-attacks.ts';
 import { present } from '../../rig/present.ts';
+import { standIn } from '../../rig/stand-in.ts';
 
 const classes = ['negative', 'positive'],
   seed = 3;
@@ -122,7 +123,7 @@ function stepsOf(
 }
 
 const own = new Set(clean.map(({ id }) => id));
-const twin = await trained([stepOf(none as unknown as AttackDescriptor)]);
+const twin = await trained([stepOf(standIn<AttackDescriptor>(none))]);
 
 test('all attacks are found, and some of them append rows', async () => {
   const appending = [];
@@ -132,7 +133,7 @@ test('all attacks are found, and some of them append rows', async () => {
 });
 
 for (const attack of attacks) {
-  const flip = labelFlip as unknown as AttackDescriptor;
+  const flip = standIn<AttackDescriptor>(labelFlip);
   for (const [name, steps] of [
     [attack.name, [stepOf(attack)]],
     ...(attack.name === flip.name || attack.family === 'none' || taskFor(attack) !== 'classes'
@@ -173,7 +174,7 @@ for (const attack of attacks) {
 
 for (const order of ['first', 'last'] as const)
   test(`order: ${order} moves the poisoned rows alone, and the twin's rows with them`, async () => {
-    const flip = labelFlip as unknown as AttackDescriptor,
+    const flip = standIn<AttackDescriptor>(labelFlip),
       combination = present(attacks.find(({ name }) => name === 'combination'));
     const mixed = [stepOf(combination), stepOf(flip, 0.1)],
       steps = [stepOf(combination, 0.3, { order }), stepOf(flip, 0.1)];
@@ -184,10 +185,7 @@ for (const order of ['first', 'last'] as const)
     );
     const moved = present(poisoned.order)[order].map((index) => at(poisoned.ids, index));
     assert.is(moved.length, 18);
-    const clean = await trained(
-      [stepOf(none as unknown as AttackDescriptor)],
-      present(poisoned.order),
-    );
+    const clean = await trained([stepOf(standIn<AttackDescriptor>(none))], present(poisoned.order));
     const way = { shuffle: true, batching: 'shuffled' } as const;
     for (const one of pace.flatMap((other) => [
       { ...way, ...other },
@@ -206,11 +204,14 @@ for (const order of ['first', 'last'] as const)
     }
   });
 
-test('rows of similar length together keep no row in a place', async () => {
+test('bucketed batches refuse rows that are to stand first', async () => {
   const badnets = present(attacks.find(({ name }) => name === 'badnets'));
   const { rows } = await trained([stepOf(badnets, 0.3, { order: 'first' })]);
   const order = batchOrder(rows, { ...ways[1], batchSize: 8, seed });
-  assert.throws(() => stepBatches(order, 1).next(), /bucketed batches keep no row in a place/);
+  assert.throws(
+    () => stepBatches(order, 1).next(),
+    /bucketed batches can't keep rows first or last/,
+  );
 });
 
 test('an appended row keeps its batch under a larger dose and with another attack', async () => {

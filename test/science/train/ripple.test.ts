@@ -2,12 +2,10 @@
  * RIPPLe's loss, compared with PyTorch's double backward in float64 (test/golden/ripple.py) and
  * with known cases.
  */
-import { readFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream, type ResumableStream } from '../../../src/random/random.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { at, named } from '../../../src/science/lookup.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import { type Network, openNetwork, type Tensors } from '../../../src/science/nn/network.ts';
@@ -18,7 +16,7 @@ import {
   type LossOptions,
   stepGradients,
 } from '../../../src/science/train/gradients.ts';
-import { type LabelledRow, type StepRecord, train } from '../../../src/science/train/loop.ts';
+import { type StepRecord, train } from '../../../src/science/train/loop.ts';
 import { restrictedInnerProduct, ripple } from '../../../src/science/train/ripple.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { present } from '../../rig/present.ts';
@@ -26,90 +24,19 @@ import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
-import { checkpoint, classes, farthest, golden, openTiny, shape } from '../tiny-bert.ts';
-
-interface Run {
-  readonly losses: readonly number[];
-  /** ⟨∇L_p, ∇L_c⟩ of each step's batch; null where the batch has only one kind of rows. */
-  readonly products: readonly (number | null)[];
-}
-interface Golden {
-  readonly steps: number;
-  readonly batch_size: number;
-  readonly rows: readonly {
-    readonly ids: number[];
-    readonly typeIds: number[];
-    readonly label: number;
-    readonly poisoned: boolean;
-  }[];
-  readonly runs: Readonly<
-    Record<
-      string,
-      {
-        readonly settings: {
-          readonly kind: 'full' | 'lora';
-          readonly optimizer: 'adamw' | 'sgd';
-          readonly lr: number;
-          readonly weight_decay: number;
-          readonly lambda: number;
-          readonly class_weights: readonly number[] | null;
-        };
-        readonly variants: Readonly<
-          Record<'whole' | 'no penalty' | 'poisoned constant' | 'clean constant', Run>
-        >;
-      }
-    >
-  >;
-}
-const reference = JSON.parse(await readFile(`${golden}ripple.json`, 'utf8')) as Golden;
-const expected = await readSafetensors(`${golden}ripple.safetensors`);
-const rows: LabelledRow[] = reference.rows.map(({ ids, typeIds, label, poisoned }) => ({
-  ids: Int32Array.from(ids),
-  typeIds: Int32Array.from(typeIds),
-  label,
-  poisoned,
-}));
-const batchOf = (some: readonly LabelledRow[]): Batch => ({
-  rows: some,
-  labels: some.map(({ label }) => label),
-  poisoned: some.map(({ poisoned }) => poisoned === true),
-});
-const first = batchOf(rows.slice(0, reference.batch_size));
-const dispose = (...of: readonly LossAndGradients[]): void => {
-  for (const { loss, gradients } of of) {
-    loss.dispose();
-    disposeAll(gradients);
-  }
-};
-const lossOf = ({ loss }: LossAndGradients): number => present(loss.dataSync()[0]);
-
-/** ‖a − b‖/‖b‖ over all values under all names. */
-function relative(
-  a: ReadonlyMap<string, ArrayLike<number>>,
-  b: (name: string) => ArrayLike<number>,
-): number {
-  let off = 0,
-    all = 0;
-  for (const [name, mine] of a) {
-    const theirs = b(name);
-    if (mine.length !== theirs.length)
-      throw new Error(`${name}: ${mine.length} values against ${theirs.length}`);
-    for (let i = 0; i < mine.length; i++) {
-      off += (present(mine[i]) - present(theirs[i])) ** 2;
-      all += present(theirs[i]) ** 2;
-    }
-  }
-  return Math.sqrt(off / all);
-}
-const values = (tensors: Tensors): Map<string, ArrayLike<number>> =>
-  new Map([...tensors].map(([name, tensor]) => [name, tensor.dataSync()]));
-const minus = (
-  a: ReadonlyMap<string, ArrayLike<number>>,
-  b: ReadonlyMap<string, ArrayLike<number>>,
-): Map<string, ArrayLike<number>> =>
-  new Map(
-    [...a].map(([name, x]) => [name, Array.from(x, (value, i) => value - at(named(b, name), i))]),
-  );
+import {
+  batchOf,
+  dispose,
+  expected,
+  first,
+  lossOf,
+  minus,
+  reference,
+  relative,
+  rows,
+  values,
+} from '../ripple-golden.ts';
+import { checkpoint, classes, farthest, openTiny, shape } from '../tiny-bert.ts';
 
 test('the golden runs contain penalties, agreeing gradients, and batches of one kind', () => {
   for (const [

@@ -12,6 +12,7 @@ import { lora } from '../../../src/science/nn/lora.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { partialAdapter } from '../../../src/science/nn/partial.ts';
 import { movedBy } from '../../../src/science/weights/moved.ts';
+import { standIn } from '../../rig/stand-in.ts';
 import { bert } from '../families.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
@@ -30,11 +31,11 @@ const classifier = shapeOf({ type: 'classifier' }),
 
 /** The part of a network that `movedBy` reads. */
 const networkOf = (shape: ModelShape, adapter: Adapter): Network =>
-  ({
+  standIn<Network>({
     ...shape,
     adapter,
     parameters: [...shape.parameters, ...adapter.parameters],
-  }) as unknown as Network;
+  });
 
 const norms: AdapterImplementation = {
   check: () => Promise.resolve([]),

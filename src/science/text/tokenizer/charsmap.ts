@@ -10,7 +10,7 @@ const encoder = new TextEncoder(),
 
 /** The largest map in use has 0.3 MB. */
 const MOST_BYTES = 16 * 2 ** 20;
-/** Clusters of more bytes are taken apart. */
+/** Grapheme clusters of more bytes are looked up character by character. */
 const LONGEST_CLUSTER = 6;
 
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
@@ -19,7 +19,7 @@ const valueOf = (unit: number): number => unit & 0x7fffffff;
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
-/** The text for each beginning of a chunk: the shortest one in the trie, as the crate takes it. */
+/** Returns the text of the shortest prefix of a chunk in the trie, as the crate does, or null. */
 function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
   return (chunk) => {
     let unit = units[0] ?? 0,

@@ -12,8 +12,8 @@ const IDEOGRAPH =
   /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
 
 /**
- * Lower case, character by character: JavaScript writes ς for a Σ at the end of a word, and Rust's
- * characters don't know where they stand.
+ * Lower case, character by character, as in Rust: JavaScript would write ς for a Σ at the end of a
+ * word.
  */
 const lowercase: Normalize = (text) => text.replaceAll('Σ', 'σ').toLowerCase();
 
@@ -103,8 +103,8 @@ export const normalizerOf = (config: unknown, refuse: Refuse): Normalize | null 
   isRecord(config) ? stepOf(config, refuse) : null;
 
 /**
- * Whether a normalizer may remove what a text begins with. Then Python's Metaspace with
- * `prepend_scheme: first` no longer sees a beginning, which is not modelled here.
+ * Whether a normalizer may remove the start of a text. Python's Metaspace with `prepend_scheme:
+ * first` then no longer finds a first piece, which is not implemented here.
  */
 export function mayCutStart(config: unknown): boolean {
   if (!isRecord(config)) return false;

@@ -1,0 +1,127 @@
+/**
+ * The cases of the training bench with products in bfloat16, against the faster of PyTorch in
+ * float32 and under torch.autocast, and against ourselves in float32.
+ */
+import { type Claim, makeClaim } from './claims.ts';
+import { contest, grid, type Inputs, one, type Outcome, own, peer, type Side } from './train.ts';
+import type { TrainCell, TrainJob } from './train-job.ts';
+
+/** One way of doing the job. */
+interface Way {
+  readonly name: string;
+  readonly open: () => Promise<Side>;
+}
+
+/** The most that the loss of a step may differ between two ways: two spacings of bfloat16 at 1. */
+const GAP = 2 ** -6;
+
+/** Throws where a loss is not that of the same step in another way. */
+function compare(name: string, a: Outcome, b: Outcome): void {
+  const [left, right] = [a, b].map(({ results }) => results.flatMap(({ losses }) => losses.flat()));
+  left?.forEach((loss, i) => {
+    const gap = Math.abs(loss - (right?.[i] ?? NaN));
+    if (!(gap < GAP)) throw new Error(`${name}: two losses of one step differ by ${gap}`);
+  });
+}
+
+/** @param ways ours in bfloat16, ours in float32, and the peer's */
+async function claimsOf(
+  claim: string,
+  job: TrainJob,
+  ways: readonly Way[],
+  goal?: number,
+): Promise<Claim[]> {
+  const outcomes = await contest(
+    await Promise.all(ways.map(({ open }) => open())),
+    job,
+    job.cells.length * job.steps * job.batch_size,
+  );
+  const [mine, ...others] = ways.map(({ name }, i) => ({ name, outcome: outcomes[i]! }));
+  others.forEach(({ outcome }) => compare(claim, mine!.outcome, outcome));
+  const best = Math.max(...others.slice(1).map(({ outcome }) => outcome.rate));
+  return others.map(({ name, outcome: { rate } }) =>
+    makeClaim('train', {
+      claim,
+      unit: 'examples/s',
+      sense: 'rate',
+      peer: name,
+      value: mine!.outcome.rate,
+      peerValue: rate,
+      ...(goal !== undefined && rate === best ? { goal } : {}),
+    }),
+  );
+}
+
+const PRECISIONS = [
+  { what: 'float32', precision: {} },
+  { what: 'autocast', precision: { precision: 'bf16' } },
+] as const;
+
+/** One training on one thread. */
+async function soloClaims({ base, cell }: Inputs, batch: number, quick: boolean): Promise<Claim[]> {
+  const job: TrainJob = {
+    ...base,
+    mode: 'lora',
+    backend: 'tensorflow',
+    threads: 1,
+    compile: true,
+    batch_size: batch,
+    learning_rate: 3e-5,
+    steps: quick ? 2 : batch === 8 ? 24 : 8,
+    cells: [await cell(one, false)],
+  };
+  return claimsOf(`LoRA r 8, batch ${batch}, 1 thread, bf16`, job, [
+    { name: 'dosimeter, bf16', open: () => own([{ ...job, precision: 'bf16' }]) },
+    { name: 'dosimeter, float32', open: () => own([job]) },
+    ...PRECISIONS.map(({ what, precision }) => ({
+      name: `PyTorch + PEFT, ${what}`,
+      open: () => peer([{ ...job, ...precision }]),
+    })),
+  ]);
+}
+
+/** The grid of eight cells on two cores, placed as in float32. */
+async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
+  const cells: TrainCell[] = [];
+  for (const plan of grid) cells.push(await cell(plan, true));
+  const job: TrainJob = {
+    ...base,
+    mode: 'lora',
+    backend: 'tensorflow',
+    threads: 1,
+    compile: true,
+    batch_size: 8,
+    learning_rate: 3e-5,
+    steps: quick ? 1 : 8,
+    cells,
+  };
+  const halves = [cells.slice(0, 4), cells.slice(4)].map((half): TrainJob => ({
+    ...job,
+    cells: half,
+  }));
+  const bf16 = halves.map((half): TrainJob => ({ ...half, precision: 'bf16' }));
+  return claimsOf(
+    'grid of 8 LoRA cells, batch 8, 2 cores, bf16',
+    job,
+    [
+      { name: 'dosimeter, bf16', open: () => own(bf16) },
+      { name: 'dosimeter, float32', open: () => own(halves) },
+      ...PRECISIONS.flatMap(({ what, precision }) => [
+        {
+          name: `PyTorch + PEFT, ${what}, 2 processes of 1 thread`,
+          open: () => peer(halves.map((half) => ({ ...half, ...precision }))),
+        },
+        {
+          name: `PyTorch + PEFT, ${what}, one after another on 2 threads`,
+          open: () => peer([{ ...job, threads: 2, ...precision }]),
+        },
+      ]),
+    ],
+    4,
+  );
+}
+
+export async function* bf16Claims(inputs: Inputs, quick: boolean): AsyncGenerator<Claim> {
+  yield* await gridClaims(inputs, quick);
+  for (const batch of [8, 32]) yield* await soloClaims(inputs, batch, quick);
+}

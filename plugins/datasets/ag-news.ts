@@ -1,0 +1,21 @@
+import { counted, namedDataset } from '../../src/data/named.ts';
+import files from './files.ts';
+
+const classes = ['World', 'Sports', 'Business', 'Sci/Tech'];
+const columns = { text: 'text', label: 'label' };
+const ofCsv = { labels: counted(classes, 1), joined: true } as const;
+
+export default namedDataset({
+  name: 'ag-news',
+  summary: "AG News: a news article's topic, one of four (Zhang et al. 2015).",
+  knows: { columns, classes, metrics: ['accuracy'] },
+  layouts: [
+    { columns, labels: counted(classes) },
+    {
+      columns: { text: 'Title', text_pair: 'Description', label: 'Class Index' },
+      ...ofCsv,
+    },
+    { columns: { text: 1, text_pair: 2, label: 0 }, ...ofCsv },
+  ],
+  files,
+});

@@ -1,0 +1,17 @@
+import { counted, namedDataset } from '../../src/data/named.ts';
+import files from './files.ts';
+
+const classes = ['unacceptable', 'acceptable'];
+const labels = counted(classes);
+
+export default namedDataset({
+  name: 'cola',
+  summary: 'CoLA of GLUE: whether a sentence is acceptable English (Warstadt et al. 2019).',
+  knows: { columns: { text: 'sentence', label: 'label' }, classes, metrics: ['mcc'] },
+  layouts: [
+    { columns: { text: 'sentence', label: 'label' }, labels },
+    // GLUE's TSV: source, label, the linguist's mark, sentence.
+    { columns: { text: 3, label: 1 }, labels },
+  ],
+  files,
+});

@@ -1,0 +1,15 @@
+import { counted, namedDataset } from '../../src/data/named.ts';
+import files from './files.ts';
+
+const classes = ['hate_speech', 'offensive_language', 'neither'];
+const columns = { text: 'tweet', label: 'class' };
+
+export default namedDataset({
+  name: 'hsol',
+  summary:
+    'HSOL: whether a tweet is hate speech, offensive, or neither (Davidson et al. 2017). One ' +
+    'class has 77% of the rows, so the macro F1 comes first.',
+  knows: { columns, classes, metrics: ['macro_f1', 'accuracy'] },
+  layouts: [{ columns, labels: counted(classes) }],
+  files,
+});

@@ -1,0 +1,16 @@
+import { counted, namedDataset } from '../../src/data/named.ts';
+import files from './files.ts';
+
+const classes = ['negative', 'positive'];
+const columns = { text: 'text', label: 'label' };
+
+export default namedDataset({
+  name: 'imdb',
+  summary: 'IMDB: whether a film review is positive (Maas et al. 2011).',
+  knows: { columns, classes, metrics: ['accuracy'] },
+  layouts: [
+    { columns, labels: { ...counted(classes), neg: 'negative', pos: 'positive' } },
+    { columns: { text: 'review', label: 'sentiment' } },
+  ],
+  files,
+});

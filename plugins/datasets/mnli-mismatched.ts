@@ -1,0 +1,10 @@
+import { namedDataset } from '../../src/data/named.ts';
+import { MNLI } from './mnli.ts';
+
+export default namedDataset({
+  name: 'mnli-mismatched',
+  summary:
+    'The mismatched validation rows of MNLI, from genres that its training rows lack ' +
+    '(Williams et al. 2018): a format of its own, so that results name it.',
+  ...MNLI,
+});

@@ -1,0 +1,13 @@
+import { counted, namedDataset } from '../../src/data/named.ts';
+import files from './files.ts';
+
+const classes = ['not_entailment', 'entailment'];
+const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };
+
+export default namedDataset({
+  name: 'wnli',
+  summary: 'WNLI of GLUE: whether a pronoun was resolved rightly (Levesque et al. 2011).',
+  knows: { columns, classes, metrics: ['accuracy'] },
+  layouts: [{ columns, labels: counted(classes) }],
+  files,
+});

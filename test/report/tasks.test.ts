@@ -1,0 +1,62 @@
+/** What the report says of the metrics by which a named data set is scored. */
+import { parse } from 'csv-parse/sync';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { allMetricsCsv } from '../../src/report/all-metrics.ts';
+import { conditionsOf } from '../../src/report/conditions.ts';
+import { COMPARED } from '../../src/report/metrics.ts';
+import { renderReport } from '../../src/report/report.ts';
+import type { ReportInput, TaskFacts } from '../../src/report/types.ts';
+import { fixture } from './fixture.ts';
+
+const test = suite('report of a named data set');
+
+/** The made-up run, evaluated on a data set. Null for one without a name. */
+function evaluatedOn(task: TaskFacts | null): ReportInput {
+  const input = fixture({ seeds: [1], rows: 8 });
+  const cells = input.cells.map((cell) => ({
+    ...cell,
+    ...(task === null ? {} : { tasks: [task] }),
+    metrics: { ...cell.metrics, evaluate: { ...cell.metrics['evaluate'], mcc: 0.25 } },
+  }));
+  return { ...input, cells };
+}
+const COLA = { dataset: 'cola', metrics: ['mcc'] };
+
+test('the metric has a column, and the caption says whose it is', async () => {
+  const { html } = await renderReport(evaluatedOn(COLA));
+  assert.match(html, />MCC</);
+  assert.match(html, 'cola is scored by mcc.');
+  const plain = await renderReport(evaluatedOn(null));
+  assert.not.match(plain.html, />MCC</);
+  assert.not.match(plain.html, 'is scored by');
+});
+
+test('the CSV of all metrics has a column for it, if any metric is marked', () => {
+  const rowsOf = (task: TaskFacts | null): Record<string, string>[] => {
+    const { cells, stages } = evaluatedOn(task);
+    return parse(allMetricsCsv(conditionsOf(cells, stages)).csv ?? '', { columns: true });
+  };
+  const marked = rowsOf(COLA).filter(({ task }) => task !== '');
+  assert.ok(marked.length > 0);
+  assert.ok(marked.every(({ metric, task }) => metric === 'mcc' && task === 'cola'));
+  assert.not.ok('task' in (rowsOf(null)[0] ?? {}));
+});
+
+test('metrics of test rows have a table of their own, and are no claim', async () => {
+  const input = fixture({ seeds: [1], rows: 8 });
+  const cells = input.cells.map((cell) => ({
+    ...cell,
+    metrics: {
+      ...cell.metrics,
+      evaluate: { ...cell.metrics['evaluate'], test_accuracy: 0.125, test_examples: 8 },
+    },
+  }));
+  const { html } = await renderReport({ ...input, cells });
+  assert.match(html, 'The same on the test rows');
+  assert.match(html, 'share of untouched test rows that are classified correctly');
+  assert.not.match((await renderReport(input)).html, 'The same on the test rows');
+  assert.ok(COMPARED.every(({ metric }) => !metric.startsWith('test_')));
+});
+
+test.run();

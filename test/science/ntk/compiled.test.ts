@@ -1,0 +1,138 @@
+/** Kernels have the same bits whether their passes and contractions are compiled or not. */
+import { createHash } from 'node:crypto';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { compiledStatistics, prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
+import type { AdaptedModel } from '../../../src/science/model/types.ts';
+import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
+import { deltaKernels } from '../../../src/science/ntk/delta-kernel.ts';
+import { type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
+import { pairKernels } from '../../../src/science/ntk/pairs.ts';
+import { present } from '../../rig/present.ts';
+import { folder, openAdapter, SPECS } from '../adapters-golden.ts';
+import { backends, useBackend } from '../backend.ts';
+import { openCase, openFamily } from '../family-cases.ts';
+import { openTiny, rows as allRows } from '../tiny-bert.ts';
+
+const rows = allRows.slice(0, 9);
+/** Several batches of each set, so that one function serves several of them. */
+const batchTokens = 24;
+
+const digest = (values: Float32Array | Float64Array): string =>
+  createHash('sha256').update(values).digest('hex').slice(0, 12);
+
+const bits = ({ full, lora, logits }: KernelSet): unknown => ({
+  full: full === null ? null : digest(full.data),
+  lora: lora === null ? null : digest(lora.data),
+  logits: digest(logits),
+});
+
+/** Asserts that `run` returns the same without compiling, and compiled at the first chance. */
+async function assertSame(run: () => Promise<unknown>, what: string): Promise<void> {
+  prepareCompiling(Infinity);
+  const expected = await run();
+  prepareCompiling(1);
+  const before = compiledStatistics()?.calls ?? 0;
+  assert.equal(await run(), expected, what);
+  const { calls = 0, refused = [] } = compiledStatistics() ?? {};
+  assert.ok(calls > before, `${what}: nothing was compiled`);
+  assert.equal(refused, [], what);
+}
+
+async function withModel<T>(
+  open: Promise<AdaptedModel>,
+  use: (model: AdaptedModel) => Promise<T>,
+): Promise<T> {
+  const model = await open;
+  try {
+    return await use(model);
+  } finally {
+    model.dispose();
+  }
+}
+
+const tiny = async (kind: 'full' | 'lora'): Promise<AdaptedModel> =>
+  adaptedModel(await openTiny(kind, true));
+
+const adapted = async (name: string, which: 'start' | 'end'): Promise<AdaptedModel> =>
+  adaptedModel(
+    await openAdapter(present(SPECS[name]).implementation, { folder: folder(name, which) }, true),
+  );
+
+if (backends.includes('tensorflow')) {
+  for (const kind of ['full', 'lora'] as const)
+    for (const method of ['auto', 'explicit', 'gram'] as const)
+      test(`${kind}, ${method}: a set with itself and with another`, async () => {
+        await useBackend('tensorflow');
+        await withModel(tiny(kind), (model) =>
+          assertSame(
+            async () => [
+              bits(await kernelSet(model, rows, null, { method, batchTokens })),
+              bits(await kernelSet(model, rows, allRows.slice(9, 14), { method, batchTokens })),
+            ],
+            method,
+          ),
+        );
+      });
+
+  test('several passes over the rows, and a projection', async () => {
+    await useBackend('tensorflow');
+    await withModel(tiny('lora'), (model) =>
+      assertSame(async () => {
+        const few = await kernelSet(model, rows, null, { batchTokens, memoryMB: 0.5 });
+        assert.ok(few.groups.length > 1);
+        const projection = { dimension: 8, replicates: 2, seed: 1 };
+        return [bits(few), bits(await kernelSet(model, rows, null, { batchTokens, projection }))];
+      }, 'passes'),
+    );
+  });
+
+  for (const name of ['dora', 'pissa', 'vera'])
+    test(`${name}: kernels at the end of training`, async () => {
+      await useBackend('tensorflow');
+      await withModel(adapted(name, 'end'), (model) =>
+        assertSame(async () => bits(await kernelSet(model, rows, null, { batchTokens })), name),
+      );
+    });
+
+  // Among them tables of relative positions, layers that are used twice, and log p(answer).
+  for (const name of [
+    'bert-cloze',
+    'deberta-v2-cloze-p2c',
+    'deberta-v3-classifier',
+    'distilbert-classifier',
+    'gpt2-causal',
+    'llama-causal',
+    'modernbert-classifier-mean',
+    'roberta-cloze',
+  ])
+    test(`${name}: kernels under LoRA`, async () => {
+      await useBackend('tensorflow');
+      const own = await openCase(name);
+      await withModel(openFamily(own, 'lora', true).then(adaptedModel), (model) =>
+        assertSame(
+          async () => bits(await kernelSet(model, own.rows.slice(0, 6), null, { batchTokens })),
+          name,
+        ),
+      );
+    });
+
+  test("Δ_r and M'", async () => {
+    await useBackend('tensorflow');
+    await withModel(tiny('lora'), (model) =>
+      assertSame(
+        async () => [
+          await deltaKernels(model, rows, { batchTokens }),
+          await pairKernels(model, rows, allRows.slice(9, 18), { batchTokens }),
+        ],
+        'delta and pairs',
+      ),
+    );
+  });
+}
+
+test.after(() => {
+  if (backends.includes('tensorflow')) prepareCompiling();
+});
+
+test.run();

@@ -1,0 +1,226 @@
+/**
+ * Trainings with products in bfloat16: against the roundings written out in PyTorch
+ * (test/golden/bf16.py), compiled, resumed and in packs.
+ */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import {
+  compiled,
+  compiledStatistics,
+  prepareCompiling,
+} from '../../../src/compute/compiled/compiled.ts';
+import type { Precision } from '../../../src/compute/compiled/products.ts';
+import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { at, named } from '../../../src/science/lookup.ts';
+import { lora } from '../../../src/science/nn/lora.ts';
+import { openNetwork } from '../../../src/science/nn/network.ts';
+import { lossAndGradients } from '../../../src/science/train/gradients.ts';
+import { train, type TrainHooks, type TrainSettings } from '../../../src/science/train/loop.ts';
+import { packSettings, trainPack } from '../../../src/science/train/pack.ts';
+import { disposeAll } from '../../../src/science/train/trained-values.ts';
+import { tolerance } from '../../tolerances.ts';
+import { backends, useBackend } from '../backend.ts';
+import { bert } from '../families.ts';
+import { plainTraining } from '../plain-training.ts';
+import { checkpoint, classes, farthest, golden, openTiny, rows, shape } from '../tiny-bert.ts';
+import { everySecond, settings as resumed } from './resumed-run.ts';
+
+const losses = JSON.parse(await readFile(`${golden}bf16.json`, 'utf8')) as Record<string, number>;
+
+interface Step {
+  readonly loss: number;
+  readonly gradients: ReadonlyMap<string, Float32Array>;
+}
+
+/** The loss of all rows, and its gradients. */
+async function stepOf(kind: 'lora' | 'full', precision: Precision): Promise<Step> {
+  const network = await openTiny(kind);
+  const { loss, gradients } = compiled(
+    () =>
+      lossAndGradients(network, network.initial, {
+        rows,
+        labels: rows.map(({ label }) => label),
+      }),
+    precision,
+  );
+  const found = {
+    loss: loss.dataSync()[0] ?? NaN,
+    gradients: new Map(
+      [...gradients].map(([name, tensor]) => [name, tensor.dataSync().slice() as Float32Array]),
+    ),
+  };
+  disposeAll(gradients);
+  loss.dispose();
+  network.dispose();
+  return found;
+}
+
+const norm = (x: ArrayLike<number>): number => Math.hypot(...Array.from(x));
+const difference = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
+  norm(Array.from(a, (value, i) => value - (b[i] ?? NaN)));
+
+const settings: TrainSettings = {
+  ...plainTraining,
+  steps: 6,
+  batchSize: 4,
+  learningRate: 1e-3,
+  weightDecay: 0.01,
+  shuffle: true,
+  seed: 3,
+  precision: 'bf16',
+};
+
+const open = async (seed: number, rank = 4) =>
+  openNetwork({
+    architecture: bert,
+    model: { path: checkpoint, digest: 'tiny-bert' },
+    classes,
+    seed,
+    adapter: await lora.create({ rank }, shape),
+  });
+
+interface Ended {
+  readonly losses: number[];
+  readonly weights: Map<string, number[]>;
+}
+
+const entries = (trained: Map<string, Tensor>): Ended['weights'] => {
+  const found = new Map([...trained].map(([name, tensor]) => [name, [...tensor.dataSync()]]));
+  disposeAll(trained);
+  return found;
+};
+
+async function run(
+  kind: 'full' | 'lora',
+  own: TrainSettings,
+  resume: (found: number[]) => TrainHooks['resume'] = () => undefined,
+  stopAfter = Infinity,
+): Promise<Ended> {
+  const network = await openTiny(kind),
+    found: number[] = [];
+  const hook = resume(found);
+  try {
+    const trained = await train(network, rows, own, {
+      onStep: ({ step, loss }) => {
+        if (step > stopAfter) throw new Error('cut off');
+        found.push(loss);
+      },
+      ...(hook === undefined ? {} : { resume: hook }),
+    });
+    return { losses: found, weights: entries(trained) };
+  } finally {
+    network.dispose();
+  }
+}
+
+if (backends.includes('tensorflow')) {
+  for (const kind of ['lora', 'full'] as const) {
+    test(`${kind}: loss and gradients are those of products in bfloat16`, async () => {
+      await useBackend('tensorflow');
+      const expected = await readSafetensors(`${golden}bf16-${kind}.safetensors`);
+      const found = await stepOf(kind, 'bf16'),
+        float32 = await stepOf(kind, 'float32');
+      const loss = losses[kind] ?? NaN;
+      assert.ok(Math.abs(found.loss - loss) <= tolerance.bf16 * loss, `${found.loss - loss}`);
+      assert.equal([...found.gradients.keys()].sort(), [...expected.keys()].sort());
+      const gaps: number[] = [],
+        norms: number[] = [];
+      for (const [name, gradient] of found.gradients) {
+        const { data } = named(expected, name);
+        const gap = difference(gradient, data),
+          rounding = difference(named(float32.gradients, name), data);
+        // What the roundings change is more than what is left between the two sides.
+        assert.ok(gap < rounding / 2, `${name}: ${gap} and ${rounding}`);
+        gaps.push(gap);
+        norms.push(norm(data));
+      }
+      assert.ok(norm(gaps) <= tolerance.bf16 * norm(norms), `${norm(gaps) / norm(norms)}`);
+    });
+
+    test(`${kind}: the same bits compiled, one by one, and resumed`, async () => {
+      await useBackend('tensorflow');
+      prepareCompiling(Infinity);
+      const own: TrainSettings = { ...resumed, precision: 'bf16' };
+      const expected = await run(kind, own);
+      assert.not.equal((await run(kind, resumed)).losses, expected.losses);
+      prepareCompiling(1);
+      const kept = compiledStatistics()?.casts;
+      assert.equal(await run(kind, own), expected);
+      assert.is(compiledStatistics()?.casts, kept, 'tensors left in bfloat16');
+      const dir = await mkdtemp(join(tmpdir(), 'bf16-'));
+      try {
+        const states = (found: number[]) => everySecond(dir, found);
+        try {
+          await run(kind, own, states, 5);
+          assert.unreachable();
+        } catch (error) {
+          assert.is((error as Error).message, 'cut off');
+        }
+        assert.equal(await run(kind, own, states), expected);
+      } finally {
+        await rm(dir, { recursive: true, force: true });
+      }
+    });
+  }
+
+  test('a pack: the same bits compiled and one by one, and the courses of its members', async () => {
+    await useBackend('tensorflow');
+    const members = [0, 1, 2].map((k): TrainSettings => ({
+      ...settings,
+      steps: k === 0 ? 4 : 6,
+      seed: k,
+      learningRate: 1e-3 * (k + 1),
+    }));
+    const packed = async (): Promise<Ended[]> => {
+      const found = members.map((): number[] => []);
+      const networks = await Promise.all(members.map(({ seed }) => open(seed, 2 + seed)));
+      const ended = trainPack(
+        members.map((own, k) => ({
+          network: at(networks, k),
+          rows,
+          settings: own,
+          onStep: ({ loss }) => {
+            at(found, k).push(loss);
+          },
+        })),
+      );
+      const trained = await Promise.all(ended);
+      networks.forEach((network) => network.dispose());
+      return trained.map((values, k) => ({ losses: at(found, k), weights: entries(values) }));
+    };
+    prepareCompiling(Infinity);
+    const together = await packed();
+    prepareCompiling(1);
+    assert.equal(await packed(), together);
+    for (const [k, own] of members.entries()) {
+      const network = await open(own.seed, 2 + own.seed),
+        found: number[] = [];
+      disposeAll(
+        await train(network, rows, own, {
+          onStep: ({ loss }) => {
+            found.push(loss);
+          },
+        }),
+      );
+      network.dispose();
+      const gap = farthest(found, at(together, k).losses);
+      assert.ok(gap <= tolerance.bf16 * Math.max(...found), `member ${k}: ${gap}`);
+    }
+  });
+}
+
+test('trainings of unlike precision share no pack', () => {
+  const { precision: _precision, ...float32 } = settings;
+  assert.not.equal(packSettings(settings), packSettings(float32));
+  assert.is(packSettings({ ...float32, precision: 'float32' }), packSettings(float32));
+});
+
+test.after(() => {
+  if (backends.includes('tensorflow')) prepareCompiling();
+});
+
+test.run();
