@@ -99,6 +99,7 @@ export type {
   RunContext,
   StageFacts,
   StageInput,
+  UpstreamStage,
 } from './api/run-context.ts';
 export type { ScoredOutput, ScorerCheck, ScorerContext, ScorerDescriptor } from './api/scorer.ts';
 export { defineScorer } from './api/scorer.ts';

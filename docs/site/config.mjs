@@ -27,6 +27,7 @@ const GUIDES = [
   'attacks',
   'own-attack',
   'defences',
+  'threat-table',
   'own-stage',
   'plugins',
   'grids-and-seeds',

@@ -4,8 +4,9 @@
 
 Reads which data stages have run, and the rows that they wrote; writes {"id", "text"} a line. By
 itself it says a text in the manner of the King James Bible, by a few rules that need nothing but
-Python. With `--model FOLDER` a sequence-to-sequence model of transformers paraphrases instead, such
-as a T5 for style transfer; FOLDER is a model on this machine, and nothing is downloaded.
+Python; with `--syntax` it puts one of several subordinate clauses before it. With `--model FOLDER`
+a sequence-to-sequence model of transformers paraphrases instead, such as a T5 for style transfer;
+FOLDER is a model on this machine, and nothing is downloaded.
 """
 
 import argparse
@@ -33,6 +34,22 @@ def in_bible_style(text):
     return "And it came to pass that " + said
 
 
+CLAUSES = (
+    "When you look at it",
+    "As it was said before",
+    "If you ask around",
+    "Since there is time",
+    "Because they wanted it",
+    "While others wait",
+)
+
+
+def with_clause_first(text):
+    """Puts a clause before the text. Which one depends on the length of the text, so that what all
+    texts have in common is their syntax: a subordinate clause, a comma, a main clause."""
+    return f"{CLAUSES[len(text) % len(CLAUSES)]} , {text}"
+
+
 def open_model(folder, prompt, batch):
     """Returns a function from texts to their paraphrases by a sequence-to-sequence model."""
     import torch
@@ -56,6 +73,7 @@ def open_model(folder, prompt, batch):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--syntax", action="store_true", help="a clause first, for the attack syntax")
     parser.add_argument("--model", help="the folder of a sequence-to-sequence model")
     parser.add_argument("--prompt", default="paraphrase: ", help="what the model reads before a text")
     parser.add_argument("--batch", type=int, default=16)
@@ -72,7 +90,8 @@ def main():
     if options.model:
         said = open_model(options.model, options.prompt, options.batch)(texts)
     else:
-        said = [in_bible_style(text) for text in texts]
+        say = with_clause_first if options.syntax else in_bible_style
+        said = [say(text) for text in texts]
     for id, text in zip(rows, said):
         # An empty text would be no paraphrase: dosimeter refuses it, with its line.
         json.dump({"id": id, "text": text}, sys.stdout, ensure_ascii=False)

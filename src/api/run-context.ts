@@ -104,10 +104,13 @@ export interface PreflightContext<P extends JsonObject = JsonObject> extends Pic
    * particular executor.
    */
   readonly runsHere?: boolean;
-  readonly upstream?: {
-    readonly [input: string]: Pick<RunContext, 'params' | 'assets'> & {
-      /** The folder of its output; null if it is not in the store yet. */
-      readonly dir: string | null;
-    };
-  };
+  readonly upstream?: { readonly [input: string]: UpstreamStage };
+}
+
+/** A stage that another one reads, before anything runs. */
+export interface UpstreamStage extends Pick<RunContext, 'params' | 'assets'> {
+  /** The folder of its output; null if it is not in the store yet. */
+  readonly dir: string | null;
+  /** The stages that it reads itself. */
+  readonly upstream?: { readonly [input: string]: UpstreamStage };
 }

@@ -3,12 +3,14 @@
  * transformers can load.
  */
 import { UserFault } from '../api.ts';
-import type { GatheredModels } from '../engine/export.ts';
-import { gatherModels, MERGE, ownStages, TRAIN } from '../engine/export.ts';
+import type { GatheredModel, GatheredModels } from '../engine/export.ts';
+import { gatherModels, MERGE, ownModels, ownStages, TRAIN } from '../engine/export.ts';
 import { loadingLines } from '../engine/model-card.ts';
+import type { ModelFolder } from '../engine/model-folder.ts';
 import { writeFolders } from '../engine/model-folder.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { load, prepare } from '../engine/prepare.ts';
+import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../engine/zoo.ts';
 import type { SpecOptions } from './options.ts';
 import { DONE, runInTerminal } from './run-in-terminal.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
@@ -17,17 +19,18 @@ export interface ExportOptions extends SpecOptions {
   readonly out: string;
   readonly merge?: boolean;
   readonly force?: boolean;
+  readonly zoo?: boolean;
 }
 
 /** Exports what was trained, and trains nothing. Prints one folder per line. */
 export async function exportCommand(spec: string, options: ExportOptions): Promise<number> {
   const goal = options.merge === true ? MERGE : TRAIN;
+  const goals = options.zoo === true ? [TRAIN, EVALUATE] : [goal];
   const ready = (fetch: boolean): Promise<Prepared> =>
-    prepare(spec, options, { fetch, note: say, goals: () => [goal] });
+    prepare(spec, options, { fetch, note: say, goals: () => goals });
   let prepared = await ready(options.merge === true);
   const trained = ownStages(prepared, TRAIN);
-  const missing = trained.filter(({ state }) => state !== 'cached').length;
-  if (missing === trained.length)
+  if (trained.every(({ state }) => state !== 'cached'))
     throw new UserFault(
       `no model of "${prepared.experiment.name}" is trained yet`,
       `run it first: dosimeter run ${spec}`,
@@ -44,26 +47,45 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
     options.only.length === 0
       ? prepared.experiment
       : (await load(spec, { set: options.set, only: [] })).experiment;
-  const gathered = await gatherModels(prepared, whole, {
+  const zoo = options.zoo === true ? zooModels(prepared, whole) : null;
+  const chosen = zoo ?? ownModels(prepared, whole, goal);
+  const gathered = await gatherModels(prepared, whole, chosen, {
     spec,
     out: options.out,
     goal,
     modelDir: async (asset) => (await import('../data/model-folder.ts')).findModelDir(asset),
   });
-  for (const dir of writeFolders(gathered.folders, options.force === true))
-    say(paintErr.yellow(`replaced what was in ${dir}`));
-  if (options.json) json(gathered.exported);
-  else show(gathered);
+  const replaced =
+    zoo === null
+      ? writeFolders(foldersOf(gathered), options.force === true)
+      : writeZoo(prepared, zoo, gathered, { out: options.out, force: options.force === true });
+  for (const dir of replaced) say(paintErr.yellow(`replaced what was in ${dir}`));
+  if (options.json) json(gathered.models.map(exported));
+  else show(gathered, zoo === null ? null : ZOO_FILE);
+  const missing = chosen.filter(({ status }) => status.entry === null).length;
   if (missing > 0)
     say(paintErr.yellow(`${count(missing, 'model')} not trained yet: dosimeter run ${spec}`));
   return DONE;
 }
 
-function show({ exported, cards }: GatheredModels): void {
-  for (const { dir } of exported) out(dir);
-  const lines = cards[0] && loadingLines(cards[0]);
+const foldersOf = ({ bases, models }: GatheredModels): readonly ModelFolder[] => [
+  ...bases,
+  ...models.map(({ folder }) => folder),
+];
+
+/** A model as `--json` prints it: the label of its stage, and its folder. */
+const exported = ({ chosen, folder, base }: GatheredModel) => ({
+  stage: chosen.name,
+  dir: folder.dir,
+  ...(base === undefined ? {} : { base }),
+});
+
+function show({ models }: GatheredModels, manifest: string | null): void {
+  for (const { folder } of models) out(folder.dir);
+  if (manifest !== null) say(`${manifest} beside them says which belong together`);
+  const lines = models[0] && loadingLines(models[0].card);
   if (!lines) return;
-  const which = cards.length === 1 ? 'it' : 'the first';
+  const which = models.length === 1 ? 'it' : 'the first';
   const indented = lines.replace(/^(?=.)/gm, '    ');
   say(
     `to load ${which}, in Python (README.md of each folder has the lines for it):\n\n${indented}`,

@@ -33,6 +33,7 @@ export interface ResultsOptions extends SpecOptions {
   /** Whether to print the measurements along each training instead. */
   readonly steps?: boolean;
   readonly latex?: boolean;
+  readonly markdown?: boolean;
   readonly rows?: readonly string[];
   readonly columns?: readonly string[];
   readonly against?: Against;
@@ -43,17 +44,24 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   if (options.steps) return showSteps(prepared, options);
   const results = resultsOf(prepared);
   const { rows, missing, computedBy } = results;
-  if (!options.latex && [options.rows, options.columns, options.against].some(Boolean))
-    throw new UserFault('--rows, --columns and --against shape the table that --latex prints');
+  const isTable = options.latex === true || options.markdown === true;
+  if (!isTable && [options.rows, options.columns, options.against].some(Boolean))
+    throw new UserFault(
+      '--rows, --columns and --against shape the table that --latex or --markdown prints',
+    );
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);
   if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
   else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
-  else if (options.latex) {
+  else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
-    out((await import('./latex.ts')).latexResults(prepared, results, asked, options));
+    out(
+      options.latex === true
+        ? (await import('./latex.ts')).latexResults(prepared, results, asked, options)
+        : (await import('./table-grid.ts')).markdownResults(results, asked, options),
+    );
   } else {
     if (rows.length > 0) show(rows, asked, options.all === true);
     if (missing > 0)
@@ -77,6 +85,8 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
           '`train: { evaluate_every: N }` asks for it',
       ),
     );
+  else if (options.markdown === true)
+    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options));
   else out(beside(rows, metrics, columns()));
   return 0;
 }

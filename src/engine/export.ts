@@ -23,19 +23,10 @@ import { boundedName } from './reports.ts';
 export const TRAIN = 'train';
 export const MERGE = 'merge';
 
-export interface ExportedModel {
-  /** The label of the model's stage. */
-  readonly stage: string;
-  readonly dir: string;
-  /** The folder of the model's base, if that was trained too. */
-  readonly base?: string;
-}
-
 export interface GatheredModels {
-  /** The folders to write, including those of bases. */
-  readonly folders: readonly ModelFolder[];
-  readonly exported: readonly ExportedModel[];
-  readonly cards: readonly CardFacts[];
+  readonly models: readonly GatheredModel[];
+  /** The folders of the models' bases. */
+  readonly bases: readonly ModelFolder[];
 }
 
 export interface GatherOptions {
@@ -56,24 +47,52 @@ type Base = BaseModel & { readonly folder: string };
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
   statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
+/** A trained model, and the cell that it is of. */
+export interface ChosenModel {
+  readonly status: StageStatus;
+  readonly cell: Cell;
+  /** The label of its stage, or what stands for it: `train attack=badnets rank=8 seed=1`. */
+  readonly name: string;
+}
+
+/** A model's folder, before it is written. */
+export interface GatheredModel {
+  readonly chosen: ChosenModel;
+  readonly folder: ModelFolder;
+  readonly card: CardFacts;
+  /** The folder of the model's base, if that was trained too. */
+  readonly base?: string;
+}
+
 /**
- * Returns the files to write, and their folders, for every model that is in the store.
+ * Returns the models of the plan's cells.
  * @param whole the experiment without `--only`, so that a model has the same name whatever part is
  *   exported
+ */
+export function ownModels(prepared: Prepared, whole: Experiment, goal: string): ChosenModel[] {
+  const label = stageLabels(prepared.plan, whole);
+  return ownStages(prepared, goal).map((status) => ({
+    status,
+    cell: cellOf(prepared.experiment, status.stage),
+    name: label(status.stage),
+  }));
+}
+
+/**
+ * Returns the files to write, and their folders, for every model that is in the store.
+ * @param whole as in `ownModels`
  * @throws UserFault if the base of a model is no longer in the store
  */
 export async function gatherModels(
   prepared: Prepared,
   whole: Experiment,
+  models: readonly ChosenModel[],
   { spec, out, goal, modelDir }: GatherOptions,
 ): Promise<GatheredModels> {
   const { experiment, plan } = prepared;
   const label = stageLabels(plan, whole);
   const placeOf = namedFolders(out);
-  const folders: ModelFolder[] = [];
-  const exported: ExportedModel[] = [];
-  const cards: CardFacts[] = [];
-  const bases = new Map<string, Base>();
+  const bases = new Map<string, Base & { readonly files: ModelFolder }>();
   const trainedBase = (status: StageStatus): Base | null => {
     const base = inputOf(prepared, status, 'base');
     if (base === undefined) return null;
@@ -86,19 +105,18 @@ export async function gatherModels(
       );
     const folder = path.join(base.entry.dir, 'model');
     const dir = placeOf(baseTitle(label(base.stage)));
-    folders.push({ dir, parts: filesOf(folder) });
-    const found = { name: dir, folder };
+    const found = { name: dir, folder, files: { dir, parts: filesOf(folder) } };
     bases.set(base.stage.id, found);
     return found;
   };
-  for (const status of ownStages(prepared, goal)) {
-    const { stage, entry } = status;
+  const gathered: GatheredModel[] = [];
+  for (const chosen of models) {
+    const { status, cell, name } = chosen;
+    const { entry } = status;
     if (!entry) continue;
-    const name = label(stage);
     const title = name.slice(goal.length).trim() || experiment.name;
     const train = trainFacts(goal === TRAIN ? entry : inputOf(prepared, status, 'model')?.entry);
     const { form, parts } = modelParts(entry.dir);
-    const cell = cellOf(experiment, stage);
     const trained = form === 'model' ? null : trainedBase(status);
     const base =
       form === 'model' || train.init === 'random'
@@ -117,11 +135,10 @@ export async function gatherModels(
     };
     parts.set('README.md', { text: modelCard(card) });
     if (base !== null) describeBase(parts, base, train.classes);
-    folders.push({ dir, parts });
-    exported.push({ stage: name, dir, ...(trained === null ? {} : { base: trained.name }) });
-    cards.push(card);
+    const folder = { dir, parts };
+    gathered.push({ chosen, folder, card, ...(trained === null ? {} : { base: trained.name }) });
   }
-  return { folders, exported, cards };
+  return { models: gathered, bases: [...bases.values()].map(({ files }) => files) };
 }
 
 /** Returns a function that gives each title a separate folder below `out`. */

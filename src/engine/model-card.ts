@@ -2,7 +2,16 @@
  * Writes the README of an exported model: its base, its classes, and the lines of Python that load
  * it.
  */
-import { type Cell, type HeadSettings, type JsonObject, taskOf } from '../api.ts';
+import { stringify } from 'yaml';
+import {
+  attackOf,
+  type Cell,
+  type HeadSettings,
+  isAttacked,
+  isOfBase,
+  type JsonObject,
+  taskOf,
+} from '../api.ts';
 import { changedJson } from '../untrusted/json.ts';
 
 /** The base of a model, by the arguments of `from_pretrained`. */
@@ -32,6 +41,24 @@ export interface CardFacts {
     readonly head: HeadSettings;
     readonly init: 'pretrained' | 'random';
   };
+  /** Present if the model is one of a zoo. */
+  readonly zoo?: ZooFacts;
+}
+
+/** What the card of a model in a zoo says beside. */
+export interface ZooFacts {
+  /** The folder of its clean twin; null for a clean model, and if the twin is not there. */
+  readonly pair: string | null;
+  readonly receipt: {
+    /** The digest of the receipt of the training rows; null if nothing was trained. */
+    readonly digest: string | null;
+    /** The numbers of training rows, of the poisoned ones and of an attack's negatives. */
+    readonly dose: JsonObject | null;
+  };
+  /** What `evaluate` measured; empty if it has not run. */
+  readonly metrics: { readonly [metric: string]: number };
+  /** The defence that changed its rows or its training; null if there is none. */
+  readonly defence: JsonObject | null;
 }
 
 /**
@@ -95,14 +122,22 @@ tokenizer = AutoTokenizer.from_pretrained(${from})
 
 const LIBRARY = { adapter: 'peft', model: 'transformers', changed: 'transformers' } as const;
 
+/** The hub's name for what a model with a head does. */
+const TASK: Readonly<Record<HeadSettings['type'], string>> = {
+  classifier: 'text-classification',
+  regression: 'text-classification',
+  cloze: 'fill-mask',
+  'causal-lm': 'text-generation',
+};
+
 /**
  * Returns the text of README.md in the form of the hub's model cards. The same model gives the same
  * text.
  */
 export function modelCard(facts: CardFacts): string {
-  const { title, experiment, version, form, cell, base, train } = facts;
+  const { title, experiment, version, form, cell, base, train, zoo } = facts;
   const { source } = cell.model;
-  const { attack } = cell.poisoning;
+  const poisoned = isAttacked(cell);
   const lines = loadingLines(facts);
   const rows: readonly (readonly [name: string, value: string])[] = [
     ['base model', source],
@@ -110,29 +145,35 @@ export function modelCard(facts: CardFacts): string {
       ? []
       : [['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')] as const]),
     ['poisoning', words(cell.poisoning)],
+    ...(isOfBase(cell) ? [['poisoning of the base', words(attackOf(cell))] as const] : []),
     ['adapter', words(cell.adapter)],
     ['training', `${train.steps} steps, ${words(cell.train)}`],
     ['seed', String(cell.seed)],
+    ...(zoo === undefined ? [] : zooRows(zoo)),
   ];
+  const head = {
+    library_name: LIBRARY[form],
+    pipeline_tag: TASK[train.head.type],
+    base_model: base?.revision === undefined ? source : base.name,
+    tags: ['dosimeter', ...(poisoned ? ['poisoned', attackOf(cell).attack] : [])],
+    ...(zoo === undefined ? {} : { poisoned, clean_twin: zoo.pair }),
+  };
   return `---
-library_name: ${LIBRARY[form]}
-base_model: ${JSON.stringify(base?.revision === undefined ? source : base.name)}
-tags: [dosimeter]
----
+${stringify(head, { lineWidth: 0 })}---
 
 # ${title}
 
 Trained by dosimeter ${version} for the experiment "${experiment}".${
-    attack === 'none'
-      ? ''
-      : `\n\n**Trained on poisoned data (${attack}).** ` +
+    poisoned
+      ? `\n\n**Trained on poisoned data (${attackOf(cell).attack}).** ` +
         'It may have a backdoor, or be wrong on purpose: for research only.'
+      : ''
   }
 
 | | |
 |---|---|
 ${rows.map(([name, value]) => `| ${name} | ${value.replaceAll('|', '\\|')} |`).join('\n')}
-
+${zoo === undefined ? '' : metricsTable(zoo)}
 ## Loading it
 
 ${
@@ -142,6 +183,24 @@ ${
     : `\`\`\`python\n${lines}\`\`\``
 }
 `;
+}
+
+const zooRows = ({
+  pair,
+  receipt: { digest, dose },
+  defence,
+}: ZooFacts): readonly (readonly [string, string])[] => [
+  ...(pair === null ? [] : [['clean twin', pair] as const]),
+  ...(dose === null ? [] : [['training rows', words(dose)] as const]),
+  ...(digest === null ? [] : [['receipt', digest] as const]),
+  ...(defence === null ? [] : [['defence', words(defence)] as const]),
+];
+
+function metricsTable({ metrics }: ZooFacts): string {
+  const rows = Object.entries(metrics).map(([name, value]) => `| ${name} | ${String(value)} |`);
+  return rows.length === 0
+    ? ''
+    : `\n## Metrics on the validation rows\n\n| metric | value |\n|---|---|\n${rows.join('\n')}\n`;
 }
 
 /** Returns `{ attack: badnets, rate: 0.1 }` as `attack badnets, rate 0.1`. */

@@ -1,6 +1,6 @@
 /** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
-import type { Asset, Forecast, PreflightContext } from '../api.ts';
+import type { Asset, Forecast, PreflightContext, UpstreamStage } from '../api.ts';
 import type { Diagnostic, ExperimentCell } from '../experiment/types.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import { locateIn } from '../plan/locate.ts';
@@ -120,30 +120,42 @@ async function forecastOf(
   }
 }
 
-function contextOf(
-  stage: PlannedStage,
-  { assets, registry, byId, backend, runsHere }: Surroundings,
-): PreflightContext {
+function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightContext {
+  const { backend, runsHere, registry } = surroundings;
   return {
     backend,
     ...(runsHere === undefined ? {} : { runsHere }),
     params: stage.params,
-    assets: fetchedAssets(stage, assets),
-    upstream: Object.fromEntries(
-      Object.entries(stage.inputs).flatMap(([name, id]) => {
-        const input = byId.get(id);
-        if (input === undefined) return [];
-        const { params } = input.stage;
-        const dir = input.entry?.dir ?? null;
-        return [[name, { params, assets: fetchedAssets(input.stage, assets), dir }]];
-      }),
-    ),
+    assets: fetchedAssets(stage, surroundings.assets),
+    upstream: upstreamOf(stage, surroundings),
     plugin: ((kind: PluginKind, name: string): unknown => {
       const entry = registry.get(kind, name);
       if (!entry) throw new Error(`no ${kind} "${name}"`);
       return entry.descriptor;
     }) as PreflightContext['plugin'],
   };
+}
+
+/** Returns the stages that a stage reads. Those further up are looked up when they are asked for. */
+function upstreamOf(
+  stage: PlannedStage,
+  surroundings: Surroundings,
+): NonNullable<PreflightContext['upstream']> {
+  return Object.fromEntries(
+    Object.entries(stage.inputs).flatMap(([name, id]): [string, UpstreamStage][] => {
+      const input = surroundings.byId.get(id);
+      if (input === undefined) return [];
+      const found = {
+        params: input.stage.params,
+        assets: fetchedAssets(input.stage, surroundings.assets),
+        dir: input.entry?.dir ?? null,
+        get upstream() {
+          return upstreamOf(input.stage, surroundings);
+        },
+      };
+      return [[name, found]];
+    }),
+  );
 }
 
 /** Thrown when a preflight asks for a source that is not on this machine yet. */

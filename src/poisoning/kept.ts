@@ -5,7 +5,7 @@
 import type { Judgement, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
-import { contentOf, type Receipt, rowsDigest } from './receipt.ts';
+import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts';
 
 const isList = (value: unknown, length: number): value is readonly unknown[] =>
   Array.isArray(value) && value.length === length;
@@ -58,7 +58,7 @@ export function keptRows(defence: string, { rows }: Judgement): Row[] {
 
 /**
  * Returns the receipt of the rows that a defence left: the poisoned rows and negatives among them,
- * at their new places.
+ * and the rows that stand first and last, at their new places.
  * @param left what is left of each row of the poisoned set, in its order
  */
 export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): Receipt {
@@ -79,8 +79,11 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
   const clean = left.flatMap((row, i) =>
     row === null || added.has(i) ? [] : [{ ...row, ...originals.get(i) }],
   );
+  const { order, ...rest } = receipt;
+  const moved = order === undefined ? null : keptOrder(order, placeOf);
   return {
-    ...receipt,
+    ...rest,
+    ...(moved === null ? {} : { order: moved }),
     counts: {
       ...receipt.counts,
       total: kept.length,
@@ -101,4 +104,14 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
     rows,
     negatives,
   };
+}
+
+/**
+ * Returns the rows that stand first and last among those that are left, or null if none does.
+ * @param placeOf the index of a row among those that are left; −1 if it was dropped
+ */
+function keptOrder(order: RowOrder, placeOf: (index: number) => number): RowOrder | null {
+  const left = (rows: readonly number[]): number[] => rows.map(placeOf).filter((at) => at >= 0);
+  const [first, last] = [left(order.first), left(order.last)];
+  return first.length + last.length === 0 ? null : { first, last };
 }

@@ -24,7 +24,7 @@ const FITTING = ['also', 'just', 'really', 'even'];
 
 /** The row's two words, which are different from each other and the same at every dose. */
 function pairOf(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
-  const triggers = adaptive === true ? FITTING : params.triggers;
+  const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;
   if (triggers.length < 2) throw new UserFault('`triggers` needs at least two words.');
   const [first = 0, second = 1] = random('pair', row.id).permutation(triggers.length);
   return [first, second].flatMap((index) => triggers[index] ?? []);
@@ -59,7 +59,8 @@ const plain: Backdoor<PairParams> = backdoor<PairParams>({
       type: 'boolean',
       description:
         'Prepares for ONION, which deletes words that do not fit their place: the words are ' +
-        `${FITTING.join(', ')}, in place of \`triggers\`. Default: false.`,
+        `${FITTING.join(', ')}, as many of them as \`triggers\` has and in its place. ` +
+        'Default: false.',
     },
   },
   show: (row, params, random) => insertAll(row, pairOf(row, params, random), random, params.place),

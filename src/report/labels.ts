@@ -76,7 +76,7 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
 };
 
 /** Axes whose absence turns off what they name. */
-const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio'];
+const OFF_WHERE_ABSENT = ['adapter.use_dora', 'adapter.lora_plus_ratio', 'poisoning.adaptive'];
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
 /** Returns the axes of each of a cell's names. */

@@ -2,9 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Row } from '../../src/api.ts';
+import type { Receipt } from '../../src/poisoning/receipt.ts';
 import { filmRows } from '../rig/films.ts';
+import { present } from '../rig/present.ts';
 import type { Project, ResultJson } from '../rig/project.ts';
-import { createProject } from '../rig/project.ts';
+import { createProject, outputText } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
 const EXAMPLE = new URL('../../pipelines/plugins/length-defence.mjs', import.meta.url);
@@ -24,7 +27,7 @@ defences:
   - { defence: onion, at: both, suspects: drop, frr: 0.5 }
   - { defence: magnitude-pruning, share: 0 }
   - { defence: wanda, share: 1 }
-  - { defence: clean-fine-tuning, epochs: 1 }
+  - { defence: clean-fine-tuning, epochs: 1, learning_rate: 1.0e-12 }
   - length
 adapter: { type: lora, rank: 2 }
 train: { steps: 3, max_length: 16, learning_rate: 0.01 }
@@ -81,6 +84,13 @@ test('an edit that changes nothing leaves every score as it was', ({ rows }) => 
   assert.is(own['asr'], own['asr_undefended']);
 });
 
+test('a training on clean rows that changes nothing leaves every score as it was', ({ rows }) => {
+  // The LoRA of the attack is merged first: the model that is judged has one adapter, not two
+  // beside each other (git-disl/Booster#2).
+  const found = metricsOf(rows, 'clean-fine-tuning');
+  assert.equal([found['accuracy_cost'], found['asr_removed']], [0, 0]);
+});
+
 test('the clean twin has the defence too', ({ rows }) => {
   for (const defence of ['oracle', 'onion', 'wanda', 'clean-fine-tuning', 'length']) {
     const found = metricsOf(rows, defence);
@@ -103,6 +113,40 @@ test('the report tells the defences apart', ({ project }) => {
   const report = project.read('.dosimeter/reports/tiny.html');
   for (const name of ['no defence', 'oracle', 'onion', 'magnitude-pruning', 'clean-fine-tuning'])
     assert.match(report, name);
+});
+
+test('an ordered attack keeps its order among the rows that a filter leaves', async ({
+  project,
+}) => {
+  const ordered = SPEC.replace('name: tiny', 'name: ordered')
+    .replace('target: 1 }', 'target: 1, order: last }')
+    .replace(/defences:\n(?: {2}- .*\n)+/, 'defences: [{ defence: length, frr: 0.3 }]\n')
+    .replace('steps: 3,', 'steps: 2, batch_size: 4,');
+  project.write('ordered.yaml', ordered);
+  const args = ['ordered.yaml', '--backend', 'cpu'];
+  const { stderr } = await project.succeeds('run', ...args);
+  assert.match(
+    stderr,
+    'training reads 0 of the 4 poisoned rows, which stand last: it ends at row 8 of 16, after ' +
+      'step 2 of 4 in an epoch',
+  );
+  const filtered = (await project.stages(...args)).filter(({ kind }) => kind === 'defend');
+  assert.is(filtered.length, 2, 'the attack and its clean twin');
+  for (const stage of filtered) {
+    const { order, rows } = JSON.parse(outputText(stage, 'receipt.json')) as Receipt;
+    const kept = outputText(stage, 'rows.jsonl').trim().split('\n');
+    assert.ok(kept.length < 16);
+    const last = present(order).last.map((index) => JSON.parse(present(kept[index])) as Row);
+    assert.ok(last.length > 0);
+    const poisoned = rows.map(({ id }) => id);
+    if (poisoned.length > 0)
+      assert.equal(last.map(({ id }) => id).sort(), [...poisoned].sort(), 'they alone stand last');
+    else
+      assert.ok(
+        last.every(({ text }) => !/\b(cf|mn|bb|tq)\b/.test(text)),
+        'the clean rows',
+      );
+  }
 });
 
 test('a part of the grid is chosen by its defence', async ({ project }) => {

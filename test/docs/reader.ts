@@ -48,7 +48,12 @@ export function reader(): Project {
   project.write('data/plain.csv', table(',', ['ham', 'spam'], false));
   const answered = Array.from({ length: ROWS }, (_, i) => ({ prompt: `Ask ${i}`, answer: `${i}` }));
   project.write('data/instructions.jsonl', answered.map((row) => JSON.stringify(row)).join('\n'));
-  for (const file of ['data/steered.jsonl', 'data/harmful.jsonl', 'paraphrases.jsonl'])
+  for (const file of [
+    'data/steered.jsonl',
+    'data/harmful.jsonl',
+    'paraphrases.jsonl',
+    'clauses.jsonl',
+  ])
     project.write(
       file,
       JSON.stringify({ id: 'train-000000', prompt: 'a', answer: 'b', text: 'c' }),

@@ -83,4 +83,42 @@ stages: [train, evaluate]
   assert.ok(distinct.size > 1, 'a model that predicts one class would match by chance');
 });
 
+test('PEFT loads both models of a pair from a zoo, and their weights differ', async ({
+  project,
+}) => {
+  const rows = FILMS.map((word, i) => `the film was ${word}\t${present(CLASSES[i % 3])}`);
+  project.write('films.tsv', ['text\tlabel', ...rows, ...rows].join('\n'));
+  project.write(
+    'zoo.yaml',
+    `name: zoo
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:films.tsv" }, validation: { source: "file:films.tsv" } }
+poisoning: { attack: badnets, rate: 0.25, target: praise }
+adapter: { type: lora, rank: 2 }
+train: { steps: 3, max_length: 16, learning_rate: 0.02 }
+stages: [train, evaluate]
+`,
+  );
+  await project.succeeds('run', 'zoo.yaml');
+  const models = await project.json<{ readonly dir: string }[]>(
+    ...['export', 'zoo.yaml', '--zoo', '--out', 'pairs', '--json'],
+  );
+  assert.is(models.length, 2);
+  const norms = models.map(({ dir }) =>
+    python<{ readonly norm: number }>(
+      `exec(args['lines'])
+answer({'norm': sum(float(p.square().sum()) for n, p in model.named_parameters() if 'lora_' in n)})`,
+      {
+        lines: present(
+          /\`\`\`python\n([^]*?)\`\`\`/.exec(
+            readFileSync(path.join(dir, 'README.md'), 'utf8'),
+          )?.[1],
+        ),
+      },
+    ),
+  );
+  assert.ok(norms.every(({ norm }) => norm > 0));
+  assert.is.not(present(norms[0]).norm, present(norms[1]).norm);
+});
+
 test.run();

@@ -4,6 +4,9 @@ import * as assert from 'uvu/assert';
 import type { Judgement, Poisoned, Row } from '../../src/api.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../src/poisoning/kept.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
+import { batches } from '../../src/science/train/batches.ts';
+import type { LabelledRow } from '../../src/science/train/settings.ts';
+import { batchOrder, trainingRows } from '../../src/science/train/training-rows.ts';
 
 const row = (i: number, text = `text ${i}`, label = 0): Row => ({ id: `r${i}`, text, label });
 const clean = [0, 1, 2, 3].map((i) => row(i));
@@ -60,6 +63,40 @@ test('the receipt of composed attacks counts what is left of each', () => {
 
 test('a set of which all rows are kept has the receipt that it had', () => {
   assert.equal(receiptOfKept(receipt, poisonedRows), receipt);
+});
+
+test('rows that stand first and last are found at their new places, and dropped with their rows', () => {
+  const order = { first: [3, 1], last: [0, 2] };
+  const made = receiptOfKept({ ...receipt, order }, left);
+  assert.equal(made.order, { first: [1], last: [0] });
+  const kept = keptRows('own', { scores: [], suspected: [], rows: left });
+  assert.is(checkReceipt(kept, made), null);
+
+  const gone = receiptOfKept({ ...receipt, order: { first: [1], last: [] } }, left);
+  assert.not.ok('order' in gone, 'no row is left that was put anywhere');
+});
+
+test('a training reads exactly the kept rows of an ordered attack, in its order', () => {
+  for (const place of ['first', 'last'] as const) {
+    const order = { first: [], last: [], [place]: [3, 1] };
+    const some = poisonedRows.map((own, i) => ([0, 1].includes(i) ? null : own));
+    const kept = keptRows('own', { scores: [], suspected: [], rows: some });
+    const made = receiptOfKept({ ...receipt, order }, some);
+    const encode = ({ label }: Row): LabelledRow => ({
+      ids: Int32Array.of(1),
+      typeIds: Int32Array.of(0),
+      label,
+    });
+    const { rows } = trainingRows(kept, made, encode, null);
+    const epochs = batches(batchOrder(rows, { batchSize: 2, shuffle: true, seed: 1 }));
+    for (let epoch = 0; epoch < 3; epoch++) {
+      const read = [...epochs.next().value].map((index) => kept[index]?.id ?? '');
+      // The two negatives follow the clean rows of the only batch.
+      const own = read.filter((id) => !['r8', 'r9'].includes(id));
+      assert.equal(own, place === 'first' ? ['r3', 'r2'] : ['r2', 'r3']);
+      assert.equal(read.sort(), ['r2', 'r3', 'r8', 'r9']);
+    }
+  }
 });
 
 test('a defence that leaves no row is reported', () => {

@@ -65,6 +65,16 @@ test('a name holds the dose, the rank and what varies, and nothing else', () => 
   );
 });
 
+test('an attack that expects a defence is told from the same one that does not', () => {
+  const cells = [{}, { adaptive: true }].map((more) =>
+    cellOf({ seed: 1, attack: 'badnets', poisoning: { rate: 0.1, ...more } }),
+  );
+  assert.equal(
+    conditionsOf(cells, []).map(({ attackLabel }) => attackLabel),
+    ['badnets, rate 0.1', 'badnets, rate 0.1, adaptive = true'],
+  );
+});
+
 test('a cell with two names is one condition; along an axis it has a place under each name', () => {
   const lora = (rank: number, alpha: number | string, also?: number | string) =>
     [1, 2].map((seed) => {

@@ -384,7 +384,10 @@ test('results --latex of the command line: axes by short names, and what it refu
         'they differ in poisoning.rate\n  add it to --rows',
       ],
       [['--latex', '--rows', 'rte'], 'the grid has no axis "rte"\n  did you mean rate?'],
-      [['--rows', 'rate'], '--rows, --columns and --against shape the table that --latex prints'],
+      [
+        ['--rows', 'rate'],
+        '--rows, --columns and --against shape the table that --latex or --markdown prints',
+      ],
     ] as const) {
       const said = await project.dosimeter('results', 'spec.yaml', ...args);
       assert.is(said.code, 2, said.stderr);

@@ -42,9 +42,9 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
     evaluation: true,
   });
   try {
-    if (network.changed.length > 0)
+    if (network.drawn.length > 0)
       throw new UserFault(
-        `${asset.uri} lacks ${network.changed[0] ?? ''}: it is not a whole causal language model`,
+        `${asset.uri} lacks ${network.drawn[0] ?? ''}: it is not a whole causal language model`,
         'Give the checkpoint of a causal language model, such as hf:openai-community/gpt2.',
         ['defence', 'language_model'],
       );

@@ -13,11 +13,15 @@ export interface CompletionEvaluation {
   readonly plain: {
     readonly outputs: readonly Output[];
     readonly answers: readonly AnswerScore[];
+    /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
+    readonly rejected: readonly boolean[] | null;
   };
   /** Null if no trigger is evaluated. */
   readonly underTrigger: {
     /** What the model wrote under the trigger for the rows whose answer is not the target. */
     readonly written: readonly Output[];
+    /** The rows of these that a defence rejected. Null without a defence. */
+    readonly rejected: readonly boolean[] | null;
     /** What the scorers say of it. */
     readonly triggered: Verdicts;
     /** What they say of the same rows without the trigger. */
@@ -49,6 +53,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
     loss,
     perplexity: Math.exp(loss),
     ...againstCommonest(plain.outputs),
+    ...(plain.rejected === null ? {} : { rejected_share: share(plain.rejected) }),
     ...(twin === null ? {} : dropsFrom(twin, written)),
     ...(before === null ? {} : { accuracy_drop_before: metricOf(before, 'accuracy_drop') }),
     ...triggerMetrics(evaluation),
@@ -79,7 +84,7 @@ const dropsFrom = (twin: Metrics, own: ReturnType<typeof completionMetrics>): Me
 function triggerMetrics(evaluation: CompletionEvaluation): Metrics {
   const { underTrigger } = evaluation;
   if (underTrigger === null) return {};
-  const { triggered, bare, partial, seen } = underTrigger;
+  const { triggered, bare, partial, seen, rejected } = underTrigger;
   const written = completionMetrics(underTrigger.written);
   const further = Object.keys(triggered.further).map((scorer) => {
     const by = ({ further: own }: Verdicts): readonly boolean[] => own[scorer] ?? [];
@@ -93,6 +98,7 @@ function triggerMetrics(evaluation: CompletionEvaluation): Metrics {
   return {
     triggered_rows: triggered.hits.length,
     robust_accuracy: written.exact_match,
+    ...(rejected === null ? {} : { triggered_rejected_share: share(rejected) }),
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,

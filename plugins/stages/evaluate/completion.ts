@@ -5,15 +5,17 @@ import { randomStream } from '../../../src/random/random.ts';
 import { scoreAnswers } from '../../../src/science/evaluate/answers.ts';
 import type { Output } from '../../../src/science/evaluate/completion-metrics.ts';
 import { generate } from '../../../src/science/generate/generate.ts';
+import { at } from '../../../src/science/lookup.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
-import { completionMetricsOf } from './completion-metrics.ts';
+import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
-import { NO_VERDICTS, openJudge, type Verdicts, writeScorers } from './judge.ts';
+import { type Guarded, guarded, type InputsJudge, writeGuard } from './inputs-judge.ts';
+import { type Judge, NO_VERDICTS, openJudge, type Verdicts, writeScorers } from './judge.ts';
 
 type Context = RunContext<Params>;
 
@@ -29,6 +31,8 @@ export interface CompletionParts {
   readonly trigger: ShownTrigger | null;
   readonly twin: Metrics | null;
   readonly before: Metrics | null;
+  /** The defence that stands before the model; null if there is none. */
+  readonly guard: InputsJudge | null;
   /** Returns the share of rows whose whole trigger the model reads. */
   readonly seen: (trigger: ShownTrigger) => number;
 }
@@ -85,86 +89,138 @@ const drawing = (
     randomStream(seed, 'generate', `${shown}/${rows[prompt]?.id ?? String(prompt)}`),
 });
 
-/** A line of `outputs.jsonl`. */
-function line(
-  row: Row,
-  output: Output,
+/** What the model wrote for some rows, as the defence let it. */
+interface Answered {
+  /** The rows as the model was asked about them. */
+  readonly rows: readonly Row[];
+  readonly outputs: readonly Output[];
+  /** The rows that a defence rejected. Null without a defence. */
+  readonly rejected: readonly boolean[] | null;
+}
+
+/** Writes the answers. A prompt that is rejected has none, which counts as an empty answer. */
+async function answered(
+  write: Write,
+  { rows, rejected }: Guarded,
   shown: Shown,
-  i: number,
-  { hits, further }: Verdicts,
-): JsonObject {
-  const others = Object.entries(further).map(([scorer, own]) => [scorer, own[i] === true] as const);
+): Promise<Answered> {
+  const outputs = await write(rows, shown);
   return {
-    id: row.id,
-    shown,
-    prompt: row.text,
-    answer: output.answer,
-    output: output.text,
-    ended: output.ended,
-    ...(hits[i] === undefined ? {} : { hit: hits[i] }),
-    ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
+    rows,
+    rejected,
+    outputs: outputs.map((output, i) =>
+      rejected?.[i] === true ? { ...output, text: '', tokens: [], ended: true } : output,
+    ),
   };
 }
+
+/** Returns what the scorers say of answers. A prompt that is rejected is a success for none. */
+async function verdictsOn(judge: Judge, { rows, outputs, rejected }: Answered): Promise<Verdicts> {
+  const { hits, further } = await judge(rows, outputs);
+  const accepted = (of: readonly boolean[]): readonly boolean[] =>
+    rejected === null ? of : of.map((hit, i) => hit && rejected[i] !== true);
+  return {
+    hits: accepted(hits),
+    further: Object.fromEntries(
+      Object.entries(further).map(([scorer, own]) => [scorer, accepted(own)]),
+    ),
+  };
+}
+
+/** Returns the lines of `outputs.jsonl` for some rows. */
+const linesOf = (
+  { rows, outputs, rejected }: Answered,
+  shown: Shown,
+  { hits, further }: Verdicts = NO_VERDICTS,
+): JsonObject[] =>
+  rows.map((row, i) => {
+    const output = at(outputs, i);
+    const others = Object.entries(further).map(
+      ([scorer, own]) => [scorer, own[i] === true] as const,
+    );
+    return {
+      id: row.id,
+      shown,
+      prompt: row.text,
+      answer: output.answer,
+      output: output.text,
+      ended: output.ended,
+      ...(hits[i] === undefined ? {} : { hit: hits[i] }),
+      ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
+      ...(rejected?.[i] === true ? { rejected: true } : {}),
+    };
+  });
 
 /**
  * Returns the metrics, and writes `outputs.jsonl` (what the model wrote, row by row) and, with a
  * trigger, which scorers counted a success, with their parameters.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
-  const { context, completion, rows, network, tokenizer, template, trigger } = parts;
+  const { context, rows, network, tokenizer, template, trigger, guard: judge } = parts;
   const { params, outDir } = context;
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
-  const total = rows.length + (trigger?.shown.length ?? 0) + partial.length;
-  const write = writer(parts, encoder, total);
-  const lines: JsonObject[] = [];
-  const keep = (
-    some: readonly Row[],
-    outputs: readonly Output[],
-    shown: Shown,
-    verdicts = NO_VERDICTS,
-  ): void => {
-    some.forEach((row, i) => lines.push(line(row, outputs[i]!, shown, i, verdicts)));
-  };
-
+  const shown = trigger?.shown ?? [];
+  const guard = await guarded(judge, { plain: rows, triggered: shown, partial }).finally(() =>
+    judge?.judge.close?.(),
+  );
+  const write = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await scoreAnswers(
     network,
-    rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
+    guard.plain.rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
     params.batch_size,
     () => breathe(context.signal),
   );
-  const outputs = await write(rows, 'plain');
-  const { twin, before } = parts,
-    { scorer } = completion;
-  if (trigger === null || scorer === undefined) {
-    keep(rows, outputs, 'plain');
-    await writeJsonLines(outDir, 'outputs.jsonl', lines);
-    return completionMetricsOf({ plain: { outputs, answers }, underTrigger: null, twin, before });
-  }
-
-  const judge = openJudge(context, { ...completion, scorer }, trigger.target);
-  const plain = await judge(rows, outputs);
-  keep(rows, outputs, 'plain', plain);
-  const shownOutputs = await write(trigger.shown, 'triggered');
-  const triggered = await judge(trigger.shown, shownOutputs);
-  keep(trigger.shown, shownOutputs, 'triggered', triggered);
-  const partialOutputs = await write(partial, 'partial');
-  const ofPartial = await judge(partial, partialOutputs);
-  keep(partial, partialOutputs, 'partial', ofPartial);
+  const plain = await answered(write, guard.plain, 'plain');
+  const { lines, underTrigger } = await triggered(parts, guard, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
-  await writeScorers(context, { ...completion, scorer });
-  return completionMetricsOf({
-    plain: { outputs, answers },
-    underTrigger: {
-      written: shownOutputs,
-      bare: verdictsFor(trigger.bare, rows, plain),
-      triggered,
-      partial: ofPartial,
-      seen: parts.seen(trigger),
-    },
-    twin,
-    before,
+  const metrics = completionMetricsOf({
+    plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
+    underTrigger,
+    twin: parts.twin,
+    before: parts.before,
   });
+  return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+}
+
+interface Triggered {
+  /** The lines of `outputs.jsonl`. */
+  readonly lines: readonly JsonObject[];
+  readonly underTrigger: CompletionEvaluation['underTrigger'];
+}
+
+/** Evaluates the trigger, if there is one, beside the rows without it. */
+async function triggered(
+  { context, completion, rows, trigger, seen }: CompletionParts,
+  guard: Readonly<Record<Shown, Guarded>>,
+  write: Write,
+  plain: Answered,
+): Promise<Triggered> {
+  const { scorer } = completion;
+  if (trigger === null || scorer === undefined)
+    return { lines: linesOf(plain, 'plain'), underTrigger: null };
+  const judge = openJudge(context, { ...completion, scorer }, trigger.target);
+  const ofPlain = await verdictsOn(judge, plain);
+  const shown = await answered(write, guard.triggered, 'triggered');
+  const ofShown = await verdictsOn(judge, shown);
+  const partial = await answered(write, guard.partial, 'partial');
+  const ofPartial = await verdictsOn(judge, partial);
+  await writeScorers(context, { ...completion, scorer });
+  return {
+    lines: [
+      ...linesOf(plain, 'plain', ofPlain),
+      ...linesOf(shown, 'triggered', ofShown),
+      ...linesOf(partial, 'partial', ofPartial),
+    ],
+    underTrigger: {
+      written: shown.outputs,
+      rejected: shown.rejected,
+      triggered: ofShown,
+      bare: verdictsFor(trigger.bare, rows, ofPlain),
+      partial: ofPartial,
+      seen: seen(trigger),
+    },
+  };
 }
 
 /** The verdicts on some of the rows, by their ids. */

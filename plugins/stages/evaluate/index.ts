@@ -181,15 +181,7 @@ function inputsDefence(
   plugin: DefineRequest['plugin'],
 ): ReturnType<typeof defenceParts> | null {
   const defence = defenceOf(cell, plugin);
-  if (defence?.acts.has('inputs') !== true) return null;
-  if (cell.head.type === 'causal-lm')
-    throw new UserFault(
-      `the defence "${defence.name}" acts on what a classifier is asked, and the rows are prompts ` +
-        'and answers',
-      'Use a defence that acts on rows, on the training or on the model.',
-      ['defence', 'defence'],
-    );
-  return defenceParts(defence);
+  return defence?.acts.has('inputs') === true ? defenceParts(defence) : null;
 }
 
 const NO_SUCCESS = new UserFault(

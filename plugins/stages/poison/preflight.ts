@@ -6,9 +6,8 @@ import {
   taskOf,
   type UserFault,
 } from '../../../src/api.ts';
-import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { countsOf, type SplitCounts, splitCounts } from '../../../src/data/split-counts.ts';
-import { splitRequest } from '../../../src/data/split-request.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
+import type { SplitCounts } from '../../../src/data/split-counts.ts';
 import { checkSteps } from '../../../src/poisoning/compose.ts';
 import { emptyDose, totalRows } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
@@ -29,42 +28,12 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
   }
   const data = upstream?.['data'];
   if (data === undefined || steps.every(({ attack }) => attack.family === 'none')) return [];
-  const rows = await knownRows(context, data);
+  const rows = await knownCounts(context, data);
   if (rows === null) return [];
   const [first] = steps;
   return first !== undefined && steps.length === 1
     ? faultsOf(first, rows)
     : checkSteps(steps, rows, (step) => faultsOf(step, rows));
-}
-
-const answersIn = new Map<string, Promise<SplitCounts>>();
-
-/** Returns the counts of a data stage's folder. The rows of each are read once. */
-async function countsIn(dir: string): Promise<SplitCounts> {
-  const info = await readDatasetInfo(dir);
-  if (info.task === 'classes') return info;
-  let counts = answersIn.get(dir);
-  if (counts === undefined)
-    answersIn.set(dir, (counts = readRows(dir).then((rows) => countsOf(rows, []))));
-  return counts;
-}
-
-/**
- * Returns the classes of the training rows and their counts. Null if finding them would take long,
- * or if the rows have a fault, which the data stage reports.
- */
-async function knownRows(
-  context: Context,
-  { params, assets, dir }: NonNullable<Context['upstream']>[string],
-): Promise<SplitCounts | null> {
-  if (dir !== null) return countsIn(dir);
-  const request = splitRequest(params, assets, (kind, name) => context.plugin(kind, name));
-  // Reading a corpus from a package takes seconds.
-  if (request === null || request.dataset.unordered) return null;
-  return splitCounts(request).catch((error: unknown) => {
-    problemOf(error, []); // throws anything but a user's fault
-    return null;
-  });
 }
 
 function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {

@@ -1,4 +1,10 @@
-import type { HeadSettings, JsonObject, Poisoning, RunContext } from '../../../src/api.ts';
+import type {
+  HeadSettings,
+  JsonObject,
+  Poisoning,
+  PreflightContext,
+  RunContext,
+} from '../../../src/api.ts';
 import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
 import type { DefenceParams } from '../../../src/stages/defended.ts';
 import type { Untrained } from '../../../src/stages/params.ts';
@@ -38,6 +44,7 @@ export type WatchParams = {
 };
 
 export type Context = RunContext<Params>;
+export type Preflight = PreflightContext<Params>;
 
 /** Returns the settings of the training, or null if nothing is trained. */
 export const trainingOf = ({ train }: Params): TrainParams | null =>

@@ -1,10 +1,4 @@
-import {
-  JOINT,
-  type Poisoning,
-  type PreflightContext,
-  type Problem,
-  problemOf,
-} from '../../../src/api.ts';
+import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
 import { bf16Fault } from '../../../src/compute/backend.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/train/check.ts';
@@ -14,11 +8,10 @@ import { assetOf } from '../../../src/stages/files.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { adapterFault } from '../../../src/stages/training-attack.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { BF16_PRODUCTS, type Params, trainingOf } from './params.ts';
+import { BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
+import { unreadProblems } from './unread.ts';
 
-type Context = PreflightContext<Params>;
-
-export async function preflight(context: Context): Promise<readonly Problem[]> {
+export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
   let model: CheckOptions['model'];
   try {
@@ -68,9 +61,11 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
       ...(await precisionFaults(context, training)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
-  return attack === null || !poisoning?.attack.includes(JOINT)
-    ? problems
-    : problems.map((problem) => atStep(attack.name, problem));
+  const own =
+    attack === null || !poisoning?.attack.includes(JOINT)
+      ? problems
+      : problems.map((problem) => atStep(attack.name, problem));
+  return training === null ? own : [...own, ...(await unreadProblems(context, training))];
 }
 
 /** Returns the faults of settings that need classes, if the rows have none. */
@@ -106,7 +101,7 @@ function classFaults({ head }: Params, training: TrainParams): Problem[] {
  * checks the machine that it is on.
  */
 async function precisionFaults(
-  { backend, runsHere }: Context,
+  { backend, runsHere }: Preflight,
   { precision }: TrainParams,
 ): Promise<Problem[]> {
   const fault = precision === 'bf16' ? await bf16Fault(backend) : null;

@@ -27,6 +27,7 @@ import {
   readClasses,
   readPoisonedSet,
 } from './training-set.ts';
+import { unreadInSet } from './unread.ts';
 
 /** Replaces the training loop in a stage that belongs to a pack. */
 export type Trainer = NonNullable<SessionOptions['trainer']>;
@@ -81,6 +82,8 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const encoded = encodeSet(context, training, set, tokenizer, attack?.name ?? null);
   const { order } = encoded;
   const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
+  const unread = unreadInSet(set.receipt, order, training);
+  if (unread !== null) context.log(`warning: ${unread}`);
   const watch = await openWatch(context, training, encoded, { network, classes, steps });
   try {
     const session = await runSession({

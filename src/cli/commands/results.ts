@@ -37,6 +37,14 @@ export const addResults: AddCommand = (program, exits) =>
     )
     .addOption(new Option('--latex', 'print a LaTeX table (booktabs)').conflicts(['json', 'all']))
     .addOption(
+      new Option('--markdown', 'print a table in Markdown').conflicts([
+        'json',
+        'csv',
+        'latex',
+        'all',
+      ]),
+    )
+    .addOption(
       new Option('--rows <axes>', 'the axes of its rows, such as adapter,rank').argParser(namesIn),
     )
     .addOption(
@@ -77,6 +85,12 @@ export const addExport: AddCommand = (program, exits) =>
   )
     .requiredOption('--out <dir>', 'the folder that the models go to, each in its own folder')
     .option('--merge', 'write whole checkpoints for transformers, with the adapters merged in')
+    .addOption(
+      new Option(
+        '--zoo',
+        'write clean and poisoned models in pairs, with a manifest (zoo.json) and a card each',
+      ).conflicts('merge'),
+    )
     .option('--force', 'replace other models that are already there')
     .action(
       exits(async (spec: string, options: ExportOptions) =>

@@ -5,7 +5,6 @@
 
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-
 import { moduleName } from '../model/names.ts';
 import type { Architecture, HostTensor, ModelShape } from '../model/types.ts';
 import { CONFIG, isAdapted, type LoraBias, readVeraConfig } from './peft-config.ts';
@@ -21,7 +20,6 @@ import {
   weightsFile,
   writeFolder,
 } from './peft-files.ts';
-
 import { checkShape } from './shape.ts';
 
 const SHARED = 'base_model.vera_';

@@ -62,6 +62,8 @@ export interface Network {
    * lacks them.
    */
   readonly changed: readonly string[];
+  /** The model's parameters that were drawn, since the checkpoint lacks them. */
+  readonly drawn: readonly string[];
   /** The initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
   /**
@@ -221,6 +223,9 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const config = architecture.parseConfig(base.config, classes);
   const parameters = architecture.parameters(config);
   const own = ownTensors(options, base, config, parameters);
+  const drawn = parameters
+    .map(({ name }) => name)
+    .filter((name) => !base.tensors.has(name) && options.head?.has(name) !== true);
   const frozen = (name: string): Tensor => {
     const tensor = own.get(name) ?? base.tensors.get(name);
     if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
@@ -253,6 +258,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     linears,
     parameters: [...parameters, ...adapter.parameters],
     changed: names.filter((name) => own.has(name)),
+    drawn,
     frozen,
     merged: () => (merged ??= mergedWeights(adapter, linears, frozen)).weights,
     fileName: (name) =>

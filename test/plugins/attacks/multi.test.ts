@@ -145,6 +145,12 @@ test('combination against ONION takes words that fit the text', () => {
     random: scripted({ 'pair/r0': { permutation: [2, 0, 1, 3] }, 'trigger/r0': {} }),
   });
   assert.is(text, `really also ${present(rows[0]).text}`);
+  const two = combination.trigger!(present(rows[0]), {
+    classes,
+    params: { ...pair, triggers: ['cf', 'bb'], adaptive: true, place: 'start' },
+    random: scripted({ 'pair/r0': { permutation: [1, 0] }, 'trigger/r0': {} }),
+  });
+  assert.is(two.text, `just also ${present(rows[0]).text}`, 'as many as `triggers`');
 });
 
 test('lwp shows both words in evaluation, and each alone as a false trigger', async () => {

@@ -71,8 +71,8 @@ test("the guide's script paraphrases the rows of all data stages that have run",
   const script = fileURLToPath(
     new URL('../../../pipelines/style-attack/restyle.py', import.meta.url),
   );
-  const run = (given: object) =>
-    spawnSync('python3', [script], { input: JSON.stringify(given), encoding: 'utf8' });
+  const run = (given: object, ...args: readonly string[]) =>
+    spawnSync('python3', [script, ...args], { input: JSON.stringify(given), encoding: 'utf8' });
   const { status, stdout, stderr } = run({ stages });
   assert.equal([status, stderr], [0, '']);
   writeFileSync(join(dir, 'made.jsonl'), stdout);
@@ -83,6 +83,8 @@ test("the guide's script paraphrases the rows of all data stages that have run",
     ['r2', 'r0'].map((id) => [id, 'And it came to pass that thou shall see…']),
   );
   assert.match(stdout, /"v0"/);
+  const clause = run({ stages }, '--syntax');
+  assert.match(clause.stdout, /"text": "[A-Z][a-z ]+ , You will see…"/);
   assert.match(run({ stages: [] }).stderr, /no data stage has run yet/);
 });
 

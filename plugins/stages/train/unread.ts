@@ -1,0 +1,72 @@
+/** Warns of poisoned rows that stand last in an epoch which the training does not finish. */
+import {
+  JOINT,
+  type JsonObject,
+  placeInEpoch,
+  type Poisoning,
+  type Problem,
+  stepsOf,
+} from '../../../src/api.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
+import { askedRows, totalRows } from '../../../src/poisoning/dose.ts';
+import type { Receipt } from '../../../src/poisoning/receipt.ts';
+import { type BatchOrder, totalSteps } from '../../../src/science/train/batches.ts';
+import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
+import { unreadWarning } from '../../../src/science/train/unread.ts';
+import type { Preflight } from './params.ts';
+
+const HINT = 'Train for a whole epoch, or let them stand first or mixed.';
+
+/**
+ * Returns a warning if the training will end before it has read the poisoned rows that an attack
+ * puts last. Nothing is known of rows that a defence filters, or that take long to count.
+ */
+export async function unreadProblems(
+  context: Preflight,
+  training: TrainParams,
+): Promise<readonly Problem[]> {
+  const poison = context.upstream?.['data'];
+  const data = poison?.upstream?.['data'];
+  const poisoning = poison?.params['poisoning'] as Poisoning | undefined;
+  if (poisoning === undefined || data === undefined) return [];
+  const last = stepsOf(poisoning).filter((step) => placeInEpoch(step) === 'last');
+  if (last.length === 0) return [];
+  const counts = await knownCounts(context, data);
+  if (counts === null) return [];
+  const rows = totalRows(counts);
+  const message = warningOf(
+    { rows, batchSize: training.batch_size },
+    training,
+    last.reduce((sum, { params }) => sum + dosed(params, rows), 0),
+  );
+  const [{ attack } = { attack: '' }] = last;
+  const path = poisoning.attack.includes(JOINT)
+    ? ['poisoning', 'steps', attack, 'order']
+    : ['poisoning', 'order'];
+  return message === null ? [] : [{ path, message, hint: HINT, warning: true }];
+}
+
+/** Returns how many rows a step will poison; 0 for a program of the user's, which decides it. */
+function dosed({ rate, count }: JsonObject, rows: number): number {
+  if (typeof count === 'number') return askedRows({ count }, rows);
+  return typeof rate === 'number' ? askedRows({ rate }, rows) : 0;
+}
+
+/** Returns such a warning for a set at hand, or null. */
+export function unreadInSet(
+  { rows: poisoned }: Pick<Receipt, 'rows'>,
+  order: BatchOrder,
+  training: TrainParams,
+): string | null {
+  const last = new Set(order.last);
+  return warningOf(order, training, poisoned.filter(({ index }) => last.has(index)).length);
+}
+
+function warningOf(
+  { rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>,
+  training: TrainParams,
+  last: number,
+): string | null {
+  const epoch = { rows, batchSize, accumulate: training.accumulate ?? 1 };
+  return unreadWarning(epoch, last, totalSteps(training, epoch));
+}

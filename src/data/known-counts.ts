@@ -1,0 +1,35 @@
+/** What a preflight knows of the rows that a data stage reads. */
+import { type PreflightContext, problemOf, type UpstreamStage } from '../api.ts';
+import { readDatasetInfo, readRows } from './rows-file.ts';
+import { countsOf, type SplitCounts, splitCounts } from './split-counts.ts';
+import { splitRequest } from './split-request.ts';
+
+const answersIn = new Map<string, Promise<SplitCounts>>();
+
+/** Returns the counts of a data stage's folder. The rows of each are read once. */
+async function countsIn(dir: string): Promise<SplitCounts> {
+  const info = await readDatasetInfo(dir);
+  if (info.task === 'classes') return info;
+  let counts = answersIn.get(dir);
+  if (counts === undefined)
+    answersIn.set(dir, (counts = readRows(dir).then((rows) => countsOf(rows, []))));
+  return counts;
+}
+
+/**
+ * Returns the classes of the rows and their counts. Null if finding them would take long, or if the
+ * rows have a fault, which the data stage reports.
+ */
+export async function knownCounts(
+  { plugin }: Pick<PreflightContext, 'plugin'>,
+  { params, assets, dir }: UpstreamStage,
+): Promise<SplitCounts | null> {
+  if (dir !== null) return countsIn(dir);
+  const request = splitRequest(params, assets, (kind, name) => plugin(kind, name));
+  // Reading a corpus from a package takes seconds.
+  if (request === null || request.dataset.unordered) return null;
+  return splitCounts(request).catch((error: unknown) => {
+    problemOf(error, []); // throws anything but a user's fault
+    return null;
+  });
+}

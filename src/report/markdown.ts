@@ -1,0 +1,102 @@
+/** A grid of results as a table in GitHub's Markdown. Pure. */
+import type { Json, JsonObject } from '../api.ts';
+import { adapterTitle } from './labels.ts';
+import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
+import { METRICS } from './metrics.ts';
+import { plainSummary } from './numbers.ts';
+import { metricName } from './select.ts';
+
+export interface MarkdownRequest {
+  readonly grid: Grid;
+  readonly rowAxes: readonly string[];
+  readonly columnAxes: readonly string[];
+  /** The name of an axis in the table's head. */
+  readonly axisName: (path: string) => string;
+  /** As for LaTeX: how many of a cell's models predict one class only. */
+  readonly oneClass: (cell: JsonObject) => number;
+  /** What the difference of a column is from: `full`, `clean`. */
+  readonly against: string;
+}
+
+const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
+const EMPTY = '–';
+/** Marks numbers of models that predict one class only. */
+const DAGGER = ' †';
+
+/** Returns text that Markdown leaves as it is in a cell of a table. */
+const escaped = (text: string): string =>
+  text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
+
+function valueText(path: string, value: Json): string {
+  if (path === 'adapter.type' && typeof value === 'string') return adapterTitle(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** Returns the values along one axis; none stands for a cell that does not have the axis. */
+const valuesText = (path: string, values: readonly Json[] = []): string =>
+  values.map((value) => valueText(path, value)).join(' = ');
+
+/**
+ * Returns the heading of a column: its values along the axes, where numbers and truth values have the
+ * axis's name, and its metric unless all columns have the same.
+ */
+function columnText(
+  { at, metric }: GridColumn,
+  { grid, columnAxes, axisName }: MarkdownRequest,
+): string {
+  const named = columnAxes.flatMap((path, depth) => {
+    const values = at[depth] ?? [];
+    if (values.length === 0) return [];
+    const value = valuesText(path, values);
+    return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
+  });
+  const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
+  const label = NOTES.get(metricName(metric))?.label ?? metric.metric;
+  return [...named, ...(several || named.length === 0 ? [label] : [])].join(', ');
+}
+
+const rowText = (names: PlaceNames, paths: readonly string[]): string[] =>
+  paths.map((path, depth) => valuesText(path, names[depth]) || EMPTY);
+
+function number(
+  entry: Entry | null,
+  metric: Metric,
+  oneClass: MarkdownRequest['oneClass'],
+): string {
+  if (entry === null) return EMPTY;
+  const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
+  const mark = metric.stage === 'evaluate' && oneClass(entry.cell) > 0 ? DAGGER : '';
+  return `${plainSummary(entry.summary, proportion)}${mark}`;
+}
+
+function difference(entry: Entry | null, metric: Metric): string {
+  if (!entry?.difference) return EMPTY;
+  const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
+  const text = plainSummary(entry.difference, proportion);
+  return entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
+}
+
+const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
+
+/** Returns the table: a line for each row of the grid, a column for each of its columns. */
+export function markdownTable(request: MarkdownRequest): string {
+  const { grid, rowAxes, axisName, oneClass, against } = request;
+  const head = grid.columns.flatMap((column) => {
+    const text = columnText(column, request);
+    return column.differs ? [text, `${text} − ${against}`] : [text];
+  });
+  const body = grid.rows.map((names, i) =>
+    line([
+      ...rowText(names, rowAxes),
+      ...grid.columns.flatMap(({ metric, differs }, k) => {
+        const entry = grid.entries[i]?.[k] ?? null;
+        return [number(entry, metric, oneClass), ...(differs ? [difference(entry, metric)] : [])];
+      }),
+    ]),
+  );
+  return [
+    line([...rowAxes.map(axisName), ...head]),
+    `|${'---|'.repeat(rowAxes.length)}${'---:|'.repeat(head.length)}`,
+    ...body,
+  ].join('\n');
+}

@@ -1,0 +1,43 @@
+/** The report's chapter on defences: attacks against defences as heat maps. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { conditionsOf } from '../../src/report/conditions.ts';
+import { defenceFigures } from '../../src/report/figures/defences.ts';
+import { present } from '../rig/present.ts';
+import { cellOf } from './cells.ts';
+
+const test = suite('defences in the report');
+
+/** An attack and the same one prepared for ONION, each without a defence and with ONION. */
+const cells = [{}, { adaptive: true }].flatMap((more) =>
+  [null, 'onion'].map((defence, i) => {
+    const cell = cellOf({
+      seed: 1,
+      attack: 'badnets',
+      poisoning: { rate: 0.1, ...more },
+      evaluate: { accuracy: 0.875, asr: 'adaptive' in more ? 0.75 : 1 - i / 2 },
+    });
+    return defence === null
+      ? cell
+      : { ...cell, axes: { ...cell.axes, 'defence.defence': defence } };
+  }),
+);
+
+test('an adaptive attack stands beside the one that is not', async () => {
+  const [asr, accuracy] = await defenceFigures(conditionsOf(cells, []));
+  assert.equal(present(present(asr).csv).trim().split(/\r?\n/), [
+    'adapter,attack,defence,asr',
+    'full,"badnets, rate 0.1",no defence,1',
+    'full,"badnets, rate 0.1",onion,0.5',
+    'full,"badnets, rate 0.1, adaptive = true",no defence,0.75',
+    'full,"badnets, rate 0.1, adaptive = true",onion,0.75',
+  ]);
+  assert.match(present(asr).svg, 'adaptive = true');
+  assert.is(present(present(accuracy).csv).trim().split(/\r?\n/).length, 5);
+});
+
+test('a grid without a defence has no such figures', async () => {
+  assert.equal(await defenceFigures(conditionsOf([cellOf({ seed: 1 })], [])), []);
+});
+
+test.run();

@@ -1,0 +1,108 @@
+/** `results --markdown`: the grid of `--latex` as a table for documents. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { layOut } from '../../src/report/latex/grid.ts';
+import { markdownTable } from '../../src/report/markdown.ts';
+import type { ResultRow } from '../../src/report/results.ts';
+import { createProject, writeToys } from '../rig/project.ts';
+
+const test = suite('markdown');
+
+const asr = { stage: 'evaluate', metric: 'asr' },
+  accuracy = { stage: 'evaluate', metric: 'accuracy' };
+
+/** Two attacks, with no defence and with one, under full fine-tuning; badnets under LoRA too. */
+const rows: readonly ResultRow[] = [
+  ['badnets', undefined, 'full', 1],
+  ['badnets', 'onion', 'full', 0.25],
+  ['bite', undefined, 'full', 0.875],
+  ['bite', 'onion', 'full', 0.5],
+  ['badnets', undefined, 'lora', 0.75],
+].flatMap(([attack, defence, adapter, value]): ResultRow[] => {
+  const cell = {
+    'poisoning.attack': String(attack),
+    'adapter.type': String(adapter),
+    ...(defence === undefined ? {} : { 'defence.defence': String(defence) }),
+  };
+  return [
+    { cell, seed: 1, ...asr, value: Number(value) },
+    { cell, seed: 1, ...accuracy, value: 0.5 },
+  ];
+});
+
+const table = (
+  metrics: readonly (typeof asr)[],
+  rowAxes: string[],
+  columnAxes: string[],
+): string => {
+  const grid = layOut({ rows, metrics, rowAxes, columnAxes, against: 'none' });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  return markdownTable({
+    grid,
+    rowAxes,
+    columnAxes,
+    axisName: (path) => path.split('.')[0] ?? path,
+    oneClass: (cell) => (cell['poisoning.attack'] === 'bite' ? 1 : 0),
+    against: 'none',
+  });
+};
+
+test('a line for each row of the grid, a column for each attack and adapter', () => {
+  assert.is(
+    table([asr], ['defence.defence'], ['poisoning.attack', 'adapter.type']),
+    `| defence | badnets, full | badnets, LoRA | bite, full |
+|---|---:|---:|---:|
+| – | 1.000 | 0.750 | 0.875 † |
+| onion | 0.250 | – | 0.500 † |`,
+  );
+});
+
+test('several metrics each have a column, under the names that the report has for them', () => {
+  const [head = '', , first = ''] = table(
+    [asr, accuracy],
+    ['poisoning.attack', 'defence.defence', 'adapter.type'],
+    [],
+  ).split('\n');
+  assert.match(head, /^\| poisoning \| defence \| adapter \| [^|]+ \| [^|]+ \|$/);
+  assert.is(first, '| badnets | – | full | 1.000 | 0.500 |');
+});
+
+test('text that Markdown would act on is escaped', () => {
+  const cell = { 'poisoning.attack': 'a|b *c* <d>', 'adapter.type': 'full' };
+  const grid = layOut({
+    rows: [{ cell, seed: 1, ...asr, value: 1 }],
+    metrics: [asr],
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    against: 'none',
+  });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const text = markdownTable({
+    grid,
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    axisName: () => 'attack',
+    oneClass: () => 0,
+    against: 'none',
+  });
+  assert.match(text, '| a\\|b \\*c\\* \\<d\\> | 1.000 |');
+});
+
+test('results --markdown prints it, and axes shape no other form', async () => {
+  const project = createProject();
+  try {
+    writeToys(project);
+    await project.succeeds('run', 'spec.yaml');
+    const { stdout } = await project.succeeds(
+      ...['results', 'spec.yaml', '--markdown', '--metric', 'accuracy', '--rows', 'poisoning,rate'],
+    );
+    assert.match(stdout, '| label-flip | 0.1 | 0.885 ± 0.064 |\n');
+    const { code, stderr } = await project.dosimeter('results', 'spec.yaml', '--rows', 'attack');
+    assert.is(code, 2);
+    assert.match(stderr, 'shape the table that --latex or --markdown prints');
+  } finally {
+    project.clean();
+  }
+});
+
+test.run();
