@@ -61,7 +61,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   },
   'src/data/fetch/within.ts': { inside: 'normalised, and refused where it begins with ..' },
   'src/data/model-folder.ts': { name: LISTED, 'entry.name': LISTED },
-  'src/remote/folder.ts': { 'randomUUID()': OWN, name: LISTED },
+  'src/remote/folder.ts': { 'randomUUID()': OWN, 'file.name': LISTED, name: LISTED },
   'src/remote/send.ts': { template: 'a digest' },
   'src/science/io/checkpoint.ts': { file: OWN },
   'src/science/text/tokenizer.ts': { file: OWN },
