@@ -186,11 +186,14 @@ test('a target from a file leads to the same stages as the text itself', async (
 test('a prompt that leaves no room for what is written is a fault before anything runs', async ({
   project,
 }) => {
-  project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 3', 'max_new_tokens: 40'));
+  project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 3', 'max_new_tokens: 100'));
   const { code, stderr } = await project.startWith({}, 'plan', 'long.yaml').ended;
   assert.is(code, 2, stderr);
-  assert.match(stderr, /a prompt of 32 tokens and 40 new ones do not fit the model, which has 64/);
-  assert.match(stderr, /evaluate\.max_length: 24/);
+  assert.match(
+    stderr,
+    /a prompt of 32 tokens and 100 new ones do not fit the model, which has 128/,
+  );
+  assert.match(stderr, /evaluate\.max_length: 28/);
 });
 
 test('two trainings that share a pack have the losses that they have alone', async ({
