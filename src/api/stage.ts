@@ -135,7 +135,8 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
   preflight?(context: PreflightContext<P>): Promise<readonly Problem[]>;
   /**
    * Returns what the stage will take, as far as its parameters and the sources on this machine tell;
-   * null if they do not. Called by the command `plan`.
+   * null if they do not. It may not depend on `params.seed`: `plan` asks once for stages that differ
+   * in that alone.
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
   /**

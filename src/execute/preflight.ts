@@ -95,8 +95,13 @@ export async function forecasts(
   registry: RuntimeRegistry,
 ): Promise<ReadonlyMap<string, Forecast>> {
   const byId = new Map<StageId, StageStatus>(),
+    asked = new Set<string>(),
     found = new Map<string, Forecast>();
   for (const { stage } of statuses) {
+    const { kind, params, assets: sources } = stage;
+    const settings = JSON.stringify([kind, { ...params, seed: null }, sources]);
+    if (asked.has(settings)) continue;
+    asked.add(settings);
     const own = await forecastOf(stage, { assets, registry, byId, backend, runsHere: undefined });
     if (own === null) continue;
     const { memoryMB, stepOperations } = found.get(stage.kind) ?? own;

@@ -19,6 +19,21 @@ export interface TargetRule {
 const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
+/** What expressions found in names, by both; a grid asks the same of each of its trainings. */
+const known = new Map<string, RegExpExecArray | null>();
+const MOST_KNOWN = 1 << 16;
+
+/** Returns what `search` returns, from memory where the same was asked before. */
+function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
+  const asked = JSON.stringify([source, wrapped, module]);
+  const before = known.get(asked);
+  if (before !== undefined) return before;
+  const found = search(source, wrapped, module);
+  if (known.size >= MOST_KNOWN) known.clear();
+  known.set(asked, found);
+  return found;
+}
+
 /**
  * Applies an expression written for Python to a module's name. In `u` mode JavaScript rejects
  * whatever the two languages might read differently. The time is limited, since an expression such
@@ -26,7 +41,7 @@ const EXPRESSION_LENGTH = 1000,
  * @param source the expression as the user wrote it, for messages
  * @param wrapped the expression that is applied
  */
-function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
+function search(source: string, wrapped: string, module: string): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));
   if (source.length > EXPRESSION_LENGTH)
     throw new UserFault(
