@@ -3,8 +3,17 @@
  * float32 and under torch.autocast, and against ourselves in float32.
  */
 import { type Claim, makeClaim } from './claims.ts';
-import { contest, grid, type Inputs, one, type Outcome, own, peer, type Side } from './train.ts';
-import type { TrainCell, TrainJob } from './train-job.ts';
+import {
+  contest,
+  gridJobs,
+  type Inputs,
+  one,
+  type Outcome,
+  own,
+  peer,
+  type Side,
+} from './train.ts';
+import type { TrainJob } from './train-job.ts';
 
 /** One way of doing the job. */
 interface Way {
@@ -81,24 +90,8 @@ async function soloClaims({ base, cell }: Inputs, batch: number, quick: boolean)
 }
 
 /** The grid of eight cells on two cores, placed as in float32. */
-async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
-  const cells: TrainCell[] = [];
-  for (const plan of grid) cells.push(await cell(plan, true));
-  const job: TrainJob = {
-    ...base,
-    mode: 'lora',
-    backend: 'tensorflow',
-    threads: 1,
-    compile: true,
-    batch_size: 8,
-    learning_rate: 3e-5,
-    steps: quick ? 1 : 8,
-    cells,
-  };
-  const halves = [cells.slice(0, 4), cells.slice(4)].map((half): TrainJob => ({
-    ...job,
-    cells: half,
-  }));
+async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
+  const { job, halves } = await gridJobs(inputs, quick);
   const bf16 = halves.map((half): TrainJob => ({ ...half, precision: 'bf16' }));
   return claimsOf(
     'grid of 8 LoRA cells, batch 8, 2 cores, bf16',

@@ -43,7 +43,7 @@ const cases: readonly Case[] = [
 
 export const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
 /** Two ranks, two variances, two poison rates, each with its own seed. */
-export const grid: readonly CellPlan[] = [0, 0.1]
+const grid: readonly CellPlan[] = [0, 0.1]
   .flatMap((poison) =>
     [4, 16].flatMap((rank) =>
       ['1/(3d)', '1/d'].map((variance): CellPlan => ({
@@ -264,11 +264,11 @@ async function soloClaims(
   ];
 }
 
-/**
- * Eight cells on two cores: two workers of ours with a pack of four each, as `dosimeter run` places
- * them.
- */
-async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim[]> {
+/** The job of the grid's eight cells together, and those of its halves. */
+export async function gridJobs(
+  { base, cell }: Inputs,
+  quick: boolean,
+): Promise<{ readonly job: TrainJob; readonly halves: readonly TrainJob[] }> {
   const cells: TrainCell[] = [];
   for (const plan of grid) cells.push(await cell(plan, true));
   const job: TrainJob = {
@@ -286,6 +286,15 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
     ...job,
     cells: half,
   }));
+  return { job, halves };
+}
+
+/**
+ * Eight cells on two cores: two workers of ours with a pack of four each, as `dosimeter run` places
+ * them.
+ */
+async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
+  const { job, halves } = await gridJobs(inputs, quick);
   const sides = await Promise.all([
     own(halves),
     peer(halves),
@@ -295,7 +304,7 @@ async function gridClaims({ base, cell }: Inputs, quick: boolean): Promise<Claim
   const [mine, processes, threads, eager] = (await contest(
     sides,
     job,
-    cells.length * job.steps * job.batch_size,
+    job.cells.length * job.steps * job.batch_size,
   )) as [Outcome, Outcome, Outcome, Outcome];
   compareBits('grid', mine, eager);
   compare('grid', mine, processes);

@@ -20,6 +20,7 @@ import { ownVersion } from '../execute/environment.ts';
 import { METRICS, type MetricValues, parseMetrics } from '../execute/metrics.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Experiment } from '../experiment/types.ts';
+import { at } from '../plan/at.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import type { ChosenModel, GatheredModel, GatheredModels } from './export.ts';
@@ -98,12 +99,6 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
 }
 
 const NONE = '' as StageId;
-
-function at<T>(list: readonly T[], index: number): T {
-  const found = list[index];
-  if (found === undefined) throw new RangeError(`there is no cell ${index}`);
-  return found;
-}
 
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;

@@ -10,26 +10,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LogText, Results, Snapshot } from '../../src/serve/wire.ts';
 import { seal } from '../../src/store/sealed.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { startHanging } from '../rig/toys.ts';
-import type { Client, FakeRuns } from './runs.ts';
-import { createRuns, openClient, planned, ran, started, TOY_STAGES } from './runs.ts';
+import { planned, ran, serveSuite, started, TOY_STAGES } from './runs.ts';
 
-const test = suite<{ runs: FakeRuns; client: Client }>('access to serve');
-test.before.each(async (context) => {
-  context.runs = createRuns();
-  context.client = await openClient(context.runs);
-});
-test.after.each(async ({ runs, client }) => {
-  await client.close();
-  runs.clean();
-  assert.equal(client.faults, []);
-});
+const test = serveSuite('access to serve');
 
 const DATA = 'data-rows';
 

@@ -3,7 +3,6 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createBacklog } from '../../src/serve/backlog.ts';
 import { secondsLeft } from '../../src/serve/estimate.ts';
@@ -22,19 +21,9 @@ import type {
 } from '../../src/serve/wire.ts';
 import { seal } from '../../src/store/sealed.ts';
 import { present } from '../rig/present.ts';
-import type { Client, FakeRuns } from './runs.ts';
-import { createRuns, openClient, planned, ran, started, TOY_STAGES } from './runs.ts';
+import { planned, ran, serveSuite, started, TOY_STAGES } from './runs.ts';
 
-const test = suite<{ runs: FakeRuns; client: Client }>('serve');
-test.before.each(async (context) => {
-  context.runs = createRuns();
-  context.client = await openClient(context.runs);
-});
-test.after.each(async ({ runs, client }) => {
-  await client.close();
-  runs.clean();
-  assert.equal(client.faults, []);
-});
+const test = serveSuite('serve');
 
 const DATA = 'data-rows',
   TRAIN_1 = 'train-lora seed=1';

@@ -3,6 +3,9 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'n
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type * as uvu from 'uvu';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { RecordedStage } from '../../src/log/run-plan.ts';
 import { saveRunPlan } from '../../src/log/run-plan.ts';
@@ -227,4 +230,19 @@ function listenTo(body: ReadableStream<Uint8Array>, end: AbortController): Liste
     },
     close: () => end.abort(),
   };
+}
+
+/** A suite whose tests each have a folder of runs, and a client of a server that shows it. */
+export function serveSuite(name: string): uvu.Test<{ runs: FakeRuns; client: Client }> {
+  const test = suite<{ runs: FakeRuns; client: Client }>(name);
+  test.before.each(async (context) => {
+    context.runs = createRuns();
+    context.client = await openClient(context.runs);
+  });
+  test.after.each(async ({ runs, client }) => {
+    await client.close();
+    runs.clean();
+    assert.equal(client.faults, []);
+  });
+  return test;
 }

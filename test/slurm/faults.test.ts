@@ -5,33 +5,23 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project } from '../rig/project.ts';
-import type { Cluster } from './cluster.ts';
-import { fakes, startCluster } from './cluster.ts';
+import { fakes } from './cluster.ts';
 import { QUICK } from './grid.ts';
 import {
   began,
-  cleanUp,
   grid,
   known,
   ranOnce,
+  slurmSuite,
   start,
   submissions,
   succeeds,
   until,
 } from './rig.ts';
 
-const test = suite<{ cluster: Cluster }>('slurm/faults');
-test.before((context) => {
-  context.cluster = startCluster();
-});
-test.after.each(async ({ cluster }) => {
-  await cluster.slurm('scancel', '--me'); // what a test that failed has left
-  cleanUp();
-});
-test.after(({ cluster }) => cluster.stop());
+const test = slurmSuite('slurm/faults');
 
 const spoolOf = (project: Project): string =>
   path.join(project.dir, '.dosimeter/store/spool/slurm');

@@ -7,7 +7,8 @@ import { createProject } from '../rig/project.ts';
 
 /**
  * What a training does, by its name `SEED` or `SEED/RATE`, in `does.json`: `hold` waits for the file
- * `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes 700 MB, `fill` writes more than a small disk holds.
+ * `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes 700 MB,
+ * `fill` writes more than a small disk holds.
  */
 const TRAIN = (dir: string): string => `\
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync,

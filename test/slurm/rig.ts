@@ -1,15 +1,18 @@
 /** What the tests of this folder share: projects, runs on Slurm, and what must hold after each. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type * as uvu from 'uvu';
+import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said, Started } from '../rig/project.ts';
 import type { Cluster } from './cluster.ts';
+import { startCluster } from './cluster.ts';
 import type { GridOptions } from './grid.ts';
 import { createSlurmGrid } from './grid.ts';
 
 const projects: Project[] = [];
 
 /** Removes the projects that `grid` has made. */
-export function cleanUp(): void {
+function cleanUp(): void {
   for (const project of projects.splice(0)) project.clean();
 }
 
@@ -66,3 +69,17 @@ export const submissions = async (
 
 export const known = async (cluster: Cluster): Promise<ReadonlySet<string>> =>
   new Set((await cluster.jobs('s-train')).keys());
+
+/** A suite with a cluster of its own. After each test its jobs are cancelled and its projects removed. */
+export function slurmSuite(name: string): uvu.Test<{ cluster: Cluster }> {
+  const test = suite<{ cluster: Cluster }>(name);
+  test.before((context) => {
+    context.cluster = startCluster();
+  });
+  test.after.each(async ({ cluster }) => {
+    await cluster.slurm('scancel', '--me'); // what a test that failed has left
+    cleanUp();
+  });
+  test.after(({ cluster }) => cluster.stop());
+  return test;
+}

@@ -2,24 +2,17 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { contentsOf } from '../faults/grid.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { lastLine } from '../rig/project.ts';
 import { openBrowser } from '../serve/chromium.ts';
-import type { Cluster } from './cluster.ts';
-import { fakes, startCluster } from './cluster.ts';
+import { fakes } from './cluster.ts';
 import { QUICK } from './grid.ts';
-import { began, cleanUp, grid, known, ranOnce, start, until } from './rig.ts';
+import { began, grid, known, ranOnce, slurmSuite, start, until } from './rig.ts';
 
-const test = suite<{ cluster: Cluster }>('slurm/scale');
-test.before((context) => {
-  context.cluster = startCluster();
-});
-test.after.each(cleanUp);
-test.after(({ cluster }) => cluster.stop());
+const test = slurmSuite('slurm/scale');
 
 test('a grid of 300 stages has the keys and results of local', async ({ cluster }) => {
   const project = grid({

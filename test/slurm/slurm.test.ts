@@ -1,32 +1,25 @@
 /** Runs on a real Slurm: the results of `local`, and what is left after each fault. */
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { contentsOf } from '../faults/grid.ts';
 import { present } from '../rig/present.ts';
 import { lastLine } from '../rig/project.ts';
-import type { Cluster } from './cluster.ts';
-import { fakes, startCluster } from './cluster.ts';
+import { fakes } from './cluster.ts';
 import { QUICK } from './grid.ts';
 import {
   began,
-  cleanUp,
   grid,
   known,
   ranOnce,
+  slurmSuite,
   start,
   submissions,
   succeeds,
   until,
 } from './rig.ts';
 
-const test = suite<{ cluster: Cluster }>('slurm');
-test.before((context) => {
-  context.cluster = startCluster();
-});
-test.after.each(cleanUp);
-test.after(({ cluster }) => cluster.stop());
+const test = slurmSuite('slurm');
 
 test('keys and results are those of local, alone and in packs', async ({ cluster }) => {
   const project = grid({ seeds: [1, 2, 3], rates: [0.1, 0.2] });

@@ -49,9 +49,9 @@ export interface Lowered {
 }
 
 /**
- * Returns the operations with those products in bfloat16 that are to be so. Each factor is cast once, however many
- * products read it. A source that TensorFlow holds is not cast here, but becomes a further source:
- * a frozen weight then stays in bfloat16 from one step to the next (`Casts`).
+ * Returns the operations with those products in bfloat16 that are to be so. Each factor is cast once,
+ * however many products read it. A source that TensorFlow holds is not cast here, but becomes a
+ * further source: a frozen weight then stays in bfloat16 from one step to the next (`Casts`).
  * @param sources the number of tensors from outside
  */
 export function withBfloat16Products(
