@@ -27,12 +27,9 @@ export async function loadBackend(
   name: BackendName,
   { threads = availableParallelism() }: LoadOptions = {},
 ): Promise<BackendInfo> {
-  const tf = await import('@tensorflow/tfjs-core');
+  const tf = await import('./core.ts');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
-  // In Node, tfjs-core comes without gradients. The union package registers them (and tfjs-node
-  // requires it anyway).
-  await import('@tensorflow/tfjs');
   let info = loaded.get(name);
   if (info === undefined) {
     info = load(name, threads);
@@ -54,7 +51,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
   switch (name) {
     case 'tensorflow': {
       prepareTensorflow(threads);
-      await import('@tensorflow/tfjs-node-gpu');
+      (await import('./tensorflow.ts')).registerTensorflow();
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
       const dir = packageDir('@tensorflow/tfjs-node-gpu'),
         stamp = dir === null ? null : readSetupStamp(dir),
@@ -93,11 +90,11 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       };
     }
     case 'wasm': {
-      const wasm = await import('@tensorflow/tfjs-backend-wasm');
+      const wasm = await import('./wasm-kernels.ts');
       const dir = packageDir('@tensorflow/tfjs-backend-wasm');
       if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
       wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
-      (await import('./wasm-kernels.ts')).registerMissingWasmKernels();
+      wasm.registerMissingWasmKernels();
       return ofPackage(name, core, '@tensorflow/tfjs-backend-wasm');
     }
     case 'cpu':
