@@ -40,6 +40,8 @@ test('another release or build of TensorFlow changes only the keys of what it co
     'tensorflow 2.21.0 (cpu)',
     'tensorflow 2.20.0 (cpu)',
     'tensorflow 2.21.0 (cuda)',
+    'tensorflow 2.21.0 (cpu, fused 1a2b3c4d)',
+    'tensorflow 2.21.0 (cpu, fused 5e6f7a8b)',
     'wasm',
   ];
   assert.is(

@@ -42,6 +42,11 @@ test('counts are never rounded, and means have the digits that their interval ju
   assert.is(of([0.8, 0.9, 1]), '0.90 ± 0.25');
   assert.is(of([1000, 1100, 1200]), '1100 ± 248');
   assert.is(of([0.5, 0.5000001], true), '0.500 ± <0.001');
+  // Of two seeds, both values stand in place of an interval of one degree of freedom.
+  assert.is(of([0.9, 0.6], true), '0.750 (0.600, 0.900)');
+  assert.is(of([5, 4]), '4.5 (4, 5)');
+  assert.is(of([0.12345, 0.12347]), '0.12346 (0.12345, 0.12347)');
+  assert.is(of([22713986, 22713990]), '22713988 (22713986, 22713990)');
 });
 
 test('a table that is too wide is cut into several, each with the columns that name a row', () => {
@@ -136,9 +141,9 @@ const resultRows: readonly ResultRow[] = [
 test('results shows the first metrics in columns, and says how many seeds have one', () => {
   assert.is(
     beside(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY),
-    `rate  n  accuracy       asr
-0.1   2  0.885 ± 0.064  0.150 ± 0.635
-0.3   2  0.685 ± 0.064  0.300 (n = 1)`,
+    `rate  n  accuracy              asr
+0.1   2  0.885 (0.880, 0.890)  0.150 (0.100, 0.200)
+0.3   2  0.685 (0.680, 0.690)  0.300 (n = 1)`,
   );
   const collapsed = resultRows.flatMap((row) => [
     row,
@@ -148,7 +153,7 @@ test('results shows the first metrics in columns, and says how many seeds have o
   ]);
   assert.match(
     beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY),
-    /^0\.1 +2 +0\.885 ± 0\.064 † +0\.150 ± 0\.635\n0\.3 +2 +0\.685 ± 0\.064 +0\.300/m,
+    /^0\.1 +2 +0\.885 \(0\.880, 0\.890\) † +0\.150 \(0\.100, 0\.200\)\n0\.3 +2 +0\.685 \(0\.680, 0\.690\) +0\.300/m,
   );
   assert.match(
     caveatLines(collapsed).join(),
@@ -178,8 +183,8 @@ test('results shows the first metrics in columns, and says how many seeds have o
 0.3   2  22713986
 
 rate  n  train.seconds  evaluate.seconds
-0.1   2  4.5 ± 6.4      1
-0.3   2  4.5 ± 6.4      1`,
+0.1   2  4.5 (4, 5)     1
+0.3   2  4.5 (4, 5)     1`,
   );
   assert.is(lines(resultRows, Number.POSITIVE_INFINITY).split('\n').length, 1 + 2 * 5);
   assert.match(
@@ -215,9 +220,9 @@ test('results takes --metric, --all and --json', async () => {
     assert.is(
       named.stdout,
       `attack      rate  n  accuracy
-none              2  0.985 ± 0.064
-label-flip  0.1   2  0.885 ± 0.064
-label-flip  0.3   2  0.685 ± 0.064
+none              2  0.985 (0.980, 0.990)
+label-flip  0.1   2  0.885 (0.880, 0.890)
+label-flip  0.3   2  0.685 (0.680, 0.690)
 `,
     );
     const all = await project.dosimeter('results', 'spec.yaml', '--all');
@@ -342,9 +347,9 @@ test('results along the training have a row for each step, without damaged files
     const results = asResults(rows);
     assert.is(
       beside(results, metricsIn(results), 80),
-      `step  n  accuracy       loss
-0     2  0.503 ± 0.013  1
-10    2  0.603 ± 0.013  1`,
+      `step  n  accuracy              loss
+0     2  0.503 (0.502, 0.504)  1
+10    2  0.603 (0.602, 0.604)  1`,
     );
     project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
     const { rows: whole, damaged } = await readSteps(prepared);
