@@ -1,7 +1,8 @@
 /** Numbers, intervals and durations in readable form. */
 import prettyMilliseconds from 'pretty-ms';
 import type { Json } from '../api.ts';
-import { bothValues, type Summary } from '../stats/summary.ts';
+import { bothValues } from '../stats/both-values.ts';
+import type { Summary } from '../stats/summary.ts';
 
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';

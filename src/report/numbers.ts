@@ -2,7 +2,8 @@
  * Numbers in plain characters, for terminals and LaTeX. Counts are never rounded; measured values
  * are written to as many digits as their interval supports.
  */
-import { bothValues, type Summary } from '../stats/summary.ts';
+import { bothValues } from '../stats/both-values.ts';
+import type { Summary } from '../stats/summary.ts';
 
 /**
  * Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits.

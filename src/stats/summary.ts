@@ -12,17 +12,6 @@ export interface Summary {
 }
 
 /**
- * Returns the two values behind a summary of two seeds, the smaller first, or null for any other
- * number. Tables show these instead of the t interval, which has one degree of freedom and is 12.7
- * times as wide as the two lie apart.
- */
-export function bothValues({ n, mean, std }: Summary): readonly [number, number] | null {
-  if (n !== 2 || std === null) return null;
-  const half = std / Math.SQRT2;
-  return [mean - half, mean + half];
-}
-
-/**
  * Summarises values. Throws a RangeError if there are none.
  * @param level the confidence level of the interval
  */

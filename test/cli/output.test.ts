@@ -1,12 +1,9 @@
-/**
- * What results, explain, plan and status print for people: short, with what people ask for first.
- */
+/** What results, explain, plan and status print for people: what they ask for, first and short. */
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Explained } from '../../src/cli/causes.ts';
-import { causesOf } from '../../src/cli/causes.ts';
+import { causesOf, type Explained } from '../../src/cli/causes.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
 import { table, wrap } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
@@ -370,10 +367,8 @@ test('status lists the latest runs, and plan explains its words', async () => {
     const plan = await project.dosimeter('plan', 'spec.yaml');
     assert.match(
       plan.stdout,
-      inLines(
-        /^toys: 3 cells × 2 seeds, 13 stages \(a stage that cells share counts once\)/,
-        /0 cached, 13 to run: no estimate yet/,
-      ),
+      'toys: 3 cells × 2 seeds, 13 stages (a stage that cells share counts once)\n' +
+        '0 cached, 13 to run: no estimate yet',
     );
     assert.match(plan.stdout, /cached: its result is in the store; ready: .*; pending: /s);
     project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));

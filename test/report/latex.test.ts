@@ -1,7 +1,4 @@
-/**
- * `results --latex`: structure, differences, escaping. The output was once compiled by hand with
- * pdfTeX (TeX Live).
- */
+/** `results --latex`: structure, differences, escaping. pdfTeX has compiled the output, by hand. */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -100,7 +100,7 @@ for (const backend of backends)
     network.dispose();
   });
 
-test("VeRA's terms that are zero where it starts are not contracted", async () => {
+test("VeRA's terms that are zero before training are not contracted", async () => {
   await useBackend('cpu');
   const network = await openAdapter(vera, { params: { rank: 3 } }, true);
   const { terms } = await kernelSet(adaptedModel(network), rows, null, { which: ['lora'] });
