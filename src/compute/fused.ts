@@ -33,15 +33,15 @@ export function withoutFused<T>(run: () => T): T {
 
 const NONE: Readonly<Record<string, Attribute>> = {};
 
-const single = <T extends Tensor>(name: string, inputs: readonly Tensor[]): T =>
-  callOperation(name, inputs, NONE, 1)[0] as T;
+const single = (name: string, inputs: readonly Tensor[]): Tensor =>
+  callOperation(name, inputs, NONE, 1)[0] as Tensor;
 
 /** u·Φ(u), entry by entry. */
-export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u]);
+export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u]) as T;
 
 /** dy·(Φ(u) + u·φ(u)). */
 export const fusedGeluGradient = <T extends Tensor>(dy: T, u: T): T =>
-  single('FusedGeluGrad', [dy, u]);
+  single('FusedGeluGrad', [dy, u]) as T;
 
 /** Attributes by ε, since `callOperation` keeps what it makes of an object. */
 const epsilons = new Map<number, Readonly<Record<string, Attribute>>>();
@@ -80,7 +80,9 @@ export const fusedNormGradient = (
 
 /** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
 export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>
-  b === null ? single('FusedAddBias', [a, bias]) : single('FusedAddBoth', [a, b, bias]);
+  (b === null
+    ? single('FusedAddBias', [a, bias])
+    : single('FusedAddBoth', [a, b, bias])) as Tensor2D;
 
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.

@@ -199,9 +199,7 @@ if (available.includes('tensorflow')) {
     assert.match(info.fused ?? '00000000', /^[0-9a-f]{8}$/);
     assert.match(
       (await chooseBackend('tensorflow')).version,
-      new RegExp(
-        `^tensorflow ${present(info.tensorflow).replaceAll('.', '\\.')} \\(${fused}\\)$`,
-      ),
+      new RegExp(`^tensorflow ${present(info.tensorflow).replaceAll('.', '\\.')} \\(${fused}\\)$`),
     );
     try {
       await loadBackend('tensorflow', { threads: 7 });

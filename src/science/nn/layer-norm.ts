@@ -74,9 +74,7 @@ export function addLayerNorm(
 export function layerNorm(x: Tensor2D, gamma: Tensor1D, beta: Tensor1D, epsilon: number): Tensor2D {
   return differentiable([x, gamma, beta], {
     forward: () =>
-      hasFused()
-        ? fused(x, null, gamma, beta, epsilon)
-        : normalise(x, gamma, beta, epsilon),
+      hasFused() ? fused(x, null, gamma, beta, epsilon) : normalise(x, gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => [
       needs[0] ? gradientOfInput(dy, normed, inverse, scale) : null,
       needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,

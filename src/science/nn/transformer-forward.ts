@@ -5,6 +5,7 @@
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { type FusedRows, hasFused } from '../../compute/fused.ts';
 import type {
   Attention,
   FeedForward,
@@ -14,7 +15,6 @@ import type {
   Rotary,
   Transformer,
 } from '../../families/description.ts';
-import { type FusedRows, hasFused } from '../../compute/fused.ts';
 import { at, named } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenCache, TokenMap, TokenRow } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
