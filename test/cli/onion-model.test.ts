@@ -66,7 +66,7 @@ train: { steps: 2, max_length: 16 }
 stages: [train, evaluate]
 `;
 
-const on = ['--backend', 'cpu'];
+const on = ['--backend', 'wasm'];
 
 const test = suite<{ project: Project }>('onion with a language model');
 test.before(async (context) => {

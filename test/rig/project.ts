@@ -71,7 +71,7 @@ export interface Project {
     how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] },
     ...args: readonly string[]
   ): Started;
-  /** Performs a command to its end, in a process that stays for the next one. */
+  /** Performs a command to its end, in a process that stays for the next one unless it must not. */
   dosimeter(...args: readonly string[]): Promise<Said>;
   /** Runs a command that must end with exit code 0. */
   succeeds(...args: readonly string[]): Promise<Said>;
@@ -85,7 +85,11 @@ export interface Project {
   clean(): void;
 }
 
-export function createProject(): Project {
+/**
+ * @param options `warm`: whether `dosimeter` may be performed in a process that stays. A test in
+ *   which it matters that the process has ended needs false.
+ */
+export function createProject({ warm = true }: { readonly warm?: boolean } = {}): Project {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
   const file = (name: string): string => path.join(dir, name);
   const environment = (): NodeJS.ProcessEnv => ({
@@ -119,6 +123,7 @@ export function createProject(): Project {
       );
     },
     async dosimeter(...args) {
+      if (!warm) return project.start(...args).ended;
       const said = await warmCommand({ dir, env: environment(), args });
       return { ...said, signal: null };
     },
