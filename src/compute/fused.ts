@@ -5,11 +5,9 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { type Attribute, callOperation } from './operation.ts';
+import { processWide } from './process-wide.ts';
 
-/** One state for the process, although each plugin's bundle contains its own copy of this. */
-const shared = globalThis as unknown as Record<symbol, { on: boolean } | undefined>;
-const FUSED = Symbol.for('dosimeter.fused');
-const state = (shared[FUSED] ??= { on: false });
+const state = processWide('fused', () => ({ on: false }));
 
 /** Says that the loaded binding has the operations, and that they are to be used. */
 export function useFused(): void {
@@ -19,8 +17,7 @@ export function useFused(): void {
 /** Whether the operations can be called: the backend is TensorFlow, on a processor. */
 export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
 
-/** Runs `run` without them: the operations of TensorFlow that they replace are what they are tested
- * against. */
+/** Runs `run` without them, on the operations of TensorFlow that they are tested against. */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
   state.on = false;
@@ -33,15 +30,15 @@ export function withoutFused<T>(run: () => T): T {
 
 const NONE: Readonly<Record<string, Attribute>> = {};
 
-const single = <T extends Tensor>(name: string, inputs: readonly Tensor[]): T =>
-  callOperation(name, inputs, NONE, 1)[0] as T;
+const single = (name: string, inputs: readonly Tensor[]): Tensor =>
+  callOperation(name, inputs, NONE, 1)[0] as Tensor;
 
 /** u·Φ(u), entry by entry. */
-export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u]);
+export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u]) as T;
 
 /** dy·(Φ(u) + u·φ(u)). */
 export const fusedGeluGradient = <T extends Tensor>(dy: T, u: T): T =>
-  single('FusedGeluGrad', [dy, u]);
+  single('FusedGeluGrad', [dy, u]) as T;
 
 /** Attributes by ε, since `callOperation` keeps what it makes of an object. */
 const epsilons = new Map<number, Readonly<Record<string, Attribute>>>();
@@ -80,7 +77,9 @@ export const fusedNormGradient = (
 
 /** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
 export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>
-  b === null ? single('FusedAddBias', [a, bias]) : single('FusedAddBoth', [a, b, bias]);
+  (b === null
+    ? single('FusedAddBias', [a, bias])
+    : single('FusedAddBoth', [a, b, bias])) as Tensor2D;
 
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
