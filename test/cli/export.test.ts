@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { inLines } from '../rig/in-lines.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -115,7 +116,10 @@ test('another model is replaced only with --force; the same one is left alone', 
   assert.equal([refused.code, refused.stdout, weights() === before], [2, '', true]);
   assert.match(
     refused.stderr,
-    /type=full holds another model; nothing was written\n {2}Name another folder as --out, or replace what is there with --force\./,
+    inLines(
+      /type=full holds another model; nothing was written/,
+      / {2}Name another folder as --out, or replace what is there with --force\./,
+    ),
   );
   const forced = await project.dosimeter(...other, '--force');
   assert.is(forced.code, 0, forced.stderr);

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compiledStatistics, prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
+import { prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
 import type { AdaptedModel } from '../../../src/science/model/types.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import { deltaKernels } from '../../../src/science/ntk/delta-kernel.ts';
@@ -11,6 +11,7 @@ import { pairKernels } from '../../../src/science/ntk/pairs.ts';
 import { present } from '../../rig/present.ts';
 import { folder, openAdapter, SPECS } from '../adapters-golden.ts';
 import { backends, useBackend } from '../backend.ts';
+import { assertSame } from '../compiled-same.ts';
 import { openCase, openFamily } from '../family-cases.ts';
 import { openTiny, rows as allRows } from '../tiny-bert.ts';
 
@@ -26,18 +27,6 @@ const bits = ({ full, lora, logits }: KernelSet): unknown => ({
   lora: lora === null ? null : digest(lora.data),
   logits: digest(logits),
 });
-
-/** Asserts that `run` returns the same without compiling, and compiled at the first chance. */
-async function assertSame(run: () => Promise<unknown>, what: string): Promise<void> {
-  prepareCompiling(Infinity);
-  const expected = await run();
-  prepareCompiling(1);
-  const before = compiledStatistics()?.calls ?? 0;
-  assert.equal(await run(), expected, what);
-  const { calls = 0, refused = [] } = compiledStatistics() ?? {};
-  assert.ok(calls > before, `${what}: nothing was compiled`);
-  assert.equal(refused, [], what);
-}
 
 async function withModel<T>(
   open: Promise<AdaptedModel>,
