@@ -9,7 +9,7 @@ families_cases.py has the cases. families/NAME holds
   adapter/      a PEFT folder: LoRA, rank 2, alpha 3, of all linear layers; A and B non-zero; a classifier's head saved with it
   golden.json
     family, head      plugin's name, 'classifier' | 'cloze' | 'causal-lm'
-    rows              {ids, typeIds (bert), mask (cloze), answer (causal-lm: where the answer begins), label (else)}, not padded
+    rows              {ids, typeIds (where the model has two), mask (cloze), answer (causal-lm: where the answer begins), label (else)}, not padded
     tokens            cloze: the chosen tokens, a class each
     reads             causal-lm: [row, place] for each row's places answer−1 … length−2, in this order
     logits            classifier, cloze: (rows, classes); causal-lm: (reads, vocabulary)
@@ -134,7 +134,7 @@ def make_rows(case):
         if case.head == 'cloze':
             row['mask'] = 1 + draw(0, length - 2, 1)[0]
             ids[row['mask']] = 4
-        if case.family == 'bert' and i % 2 == 1:
+        if case.config(**case.settings).to_dict().get('type_vocab_size', 0) == 2 and i % 2 == 1:
             row['typeIds'] = [0] * (length // 2) + [1] * (length - length // 2)
         if case.head != 'causal-lm':
             row['label'] = draw(0, CLASSES, 1)[0]
@@ -147,7 +147,7 @@ def batch(case, model, rows):
     pad_id = model.config.pad_token_id or 0
     pad = lambda values, fill: values + [fill] * (longest - len(values))
     inputs = {'input_ids': torch.tensor([pad(row['ids'], pad_id) for row in rows]), 'attention_mask': torch.tensor([pad([1] * len(row['ids']), 0) for row in rows])}
-    if case.family == 'bert':
+    if any('typeIds' in row for row in rows) or case.family == 'bert':
         inputs['token_type_ids'] = torch.tensor([pad(row.get('typeIds', [0] * len(row['ids'])), 0) for row in rows])
     return inputs
 

@@ -64,6 +64,12 @@ def older_neox(saved):
     return older_dtype(saved)
 
 
+def older_window(saved):
+    """As Qwen2 files that do not list the kinds of layers."""
+    saved.pop('layer_types')
+    return older_rope('type')(saved)
+
+
 def older_deberta(saved):
     """As microsoft/deberta-v3-*: one string."""
     return older_dtype({**saved, 'pos_att_type': '|'.join(saved['pos_att_type'])})
@@ -138,6 +144,7 @@ CASES = [
     # ---- GPT-2
     Case('gpt2-causal', 'gpt2', GPT2Config, 'causal-lm', gpt2),
     Case('gpt2-causal-bare', 'gpt2', GPT2Config, 'causal-lm', {**gpt2, 'n_inner': 23}, older=older_dtype, tensors=bare_gpt2),
+    Case('gpt2-causal-untied', 'gpt2', GPT2Config, 'causal-lm', {**gpt2, 'tie_word_embeddings': False, 'activation_function': 'gelu'}),
     Case('gpt2-classifier', 'gpt2', GPT2Config, 'classifier', {**gpt2, **PAD}),
     # The usual setting, since GPT-2 has no padding token: a row that ends in eos is read at the token before it.
     Case('gpt2-classifier-pad-is-eos', 'gpt2', GPT2Config, 'classifier', {**gpt2, 'eos_token_id': 66, 'pad_token_id': 66}),
@@ -148,20 +155,28 @@ CASES = [
     Case('roberta-classifier', 'roberta', RobertaConfig, 'classifier', roberta),
     Case('roberta-cloze', 'roberta', RobertaConfig, 'cloze', roberta, older=older_dtype),
     Case('distilbert-classifier', 'distilbert', DistilBertConfig, 'classifier', distil),
+    Case('distilbert-classifier-relu', 'distilbert', DistilBertConfig, 'classifier', {**distil, 'activation': 'relu'}),
     Case('distilbert-cloze', 'distilbert', DistilBertConfig, 'cloze', distil),
     # ---- Qwen
     Case('qwen2-causal', 'qwen2', Qwen2Config, 'causal-lm', {**decoder, **rope(theta=1000000.0), 'tie_word_embeddings': True}, older=older_rope('type')),
+    # The second layer alone has a window, as in files that state max_window_layers.
+    Case('qwen2-causal-window', 'qwen2', Qwen2Config, 'causal-lm', {**decoder, **rope(), 'use_sliding_window': True, 'sliding_window': 4, 'max_window_layers': 1}, older=older_window),
     Case('qwen2-classifier', 'qwen2', Qwen2Config, 'classifier', {**decoder, **rope(), **PAD}),
     Case('qwen3-causal', 'qwen3', Qwen3Config, 'causal-lm', {**decoder, **rope(theta=1000000.0), 'head_dim': 8, 'tie_word_embeddings': True}, older=older_rope('rope_type')),
     Case('qwen3-causal-ungrouped', 'qwen3', Qwen3Config, 'causal-lm', {**decoder, **rope(), 'head_dim': 6, 'num_key_value_heads': 4}),
+    Case('qwen3-causal-biases', 'qwen3', Qwen3Config, 'causal-lm', {**decoder, **rope(), 'head_dim': 8, 'attention_bias': True, 'use_sliding_window': True, 'sliding_window': 5,
+                                                                'layer_types': ['sliding_attention', 'full_attention']}),
     Case('qwen3-classifier', 'qwen3', Qwen3Config, 'classifier', {**decoder, **rope(), **PAD, 'head_dim': 8}),
     # ---- ModernBERT
     Case('modernbert-classifier-cls', 'modernbert', ModernBertConfig, 'classifier', {**modern, 'classifier_pooling': 'cls'}),
     Case('modernbert-classifier-mean', 'modernbert', ModernBertConfig, 'classifier', {**modern, 'classifier_pooling': 'mean'}, older=older_modernbert),
+    Case('modernbert-classifier-biases', 'modernbert', ModernBertConfig, 'classifier',
+         {**modern, 'norm_bias': True, 'attention_bias': True, 'mlp_bias': True, 'classifier_bias': True, 'hidden_activation': 'silu', 'classifier_activation': 'relu'}),
     Case('modernbert-cloze', 'modernbert', ModernBertConfig, 'cloze', modern, older=older_modernbert),
     # ---- GPT-NeoX (Pythia)
     Case('gpt-neox-causal', 'gpt_neox', GPTNeoXConfig, 'causal-lm', {**neox, **rope(partial_rotary_factor=0.5), 'use_parallel_residual': True}, older=older_neox),
     Case('gpt-neox-causal-serial', 'gpt_neox', GPTNeoXConfig, 'causal-lm', {**neox, **rope(partial_rotary_factor=0.25), 'use_parallel_residual': False}),
+    Case('gpt-neox-causal-tied', 'gpt_neox', GPTNeoXConfig, 'causal-lm', {**neox, **rope(partial_rotary_factor=1.0), 'attention_bias': False, 'tie_word_embeddings': True}),
     Case('gpt-neox-classifier', 'gpt_neox', GPTNeoXConfig, 'classifier', {**neox, **rope(partial_rotary_factor=0.5), **PAD}),
     # ---- DeBERTa-v3
     Case('deberta-v3-classifier', 'deberta-v2', DebertaV2Config, 'classifier', deberta, older=older_deberta),
