@@ -1,9 +1,9 @@
 /**
  * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md,
  * The empirical neural tangent kernel): over their weights at the effective W, and over the
- * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors). Pure in
- * (model, rows): neither the order of the rows, nor their batches, nor chunking changes an entry
- * beyond float32 rounding.
+ * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors, the biases and
+ * norms' scales that it trains). Pure in (model, rows): neither the order of the rows, nor their
+ * batches, nor chunking changes an entry beyond float32 rounding.
  */
 import { UserFault } from '../../api.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../model/types.ts';
@@ -15,11 +15,11 @@ import {
   unfold,
 } from './contraction.ts';
 import type { Method } from './cost.ts';
-import { addLayer, type KernelKind, type LayerJob, type Sums, type TermRecord } from './layer.ts';
+import { addLayer, type LayerJob, type Sums, type TermRecord } from './layer.ts';
 import { planWalk, type WalkOptions, walkSets } from './layerwise.ts';
 import { addReplicates, type Projection } from './projection.ts';
 import type { Resume } from './resume.ts';
-import { hasOwn } from './terms.ts';
+import { hasKernel, hasOwn, type KernelKind } from './terms.ts';
 
 export interface KernelOptions extends WalkOptions {
   /**
@@ -42,7 +42,7 @@ export interface LayerKernel {
   readonly layer: string;
   /**
    * Trace of the layer's block in K_ff; null where that kernel was not asked for, or is between two
-   * sets.
+   * sets, or the layer's weight is not among its parameters.
    */
   readonly full: number | null;
   /** The same in the adapter's kernel; also null where it does not adapt the layer. */
@@ -124,15 +124,22 @@ function clear({ exact, replicates }: Sums): void {
  * UserFault where the numbers are not finite.
  */
 export async function kernelSet(
-  model: AdaptedModel,
+  whole: AdaptedModel,
   left: readonly TokenRow[],
   right: readonly TokenRow[] | null,
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection, perLayer = false } = options;
-  const { outputs: classes } = model;
-  const adapted = model.layers.some(hasOwn);
+  const { outputs: classes } = whole;
+  const adapted = whole.layers.some(hasOwn);
   const kinds = (options.which ?? ['full', 'lora']).filter((kind) => kind === 'full' || adapted);
+  const model = {
+    ...whole,
+    // Without a kernel, the logits are still asked for.
+    layers: whole.layers.filter(
+      (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
+    ),
+  };
   const sets = right === null ? [left] : [left, right];
   const ownAlone = projection === undefined && kinds.every((kind) => kind === 'lora');
   const plan = planWalk(model, sets, options, ownAlone ? method : null);
@@ -211,7 +218,7 @@ export async function kernelSet(
   function oneLayer(job: LayerJob): LayerKernel {
     const found: Record<KernelKind, number | null> = { full: null, lora: null };
     for (const kind of kinds) {
-      if (kind === 'lora' && !hasOwn(job.layer)) continue;
+      if (!hasKernel(kind, job.layer)) continue;
       clear(ofLayer);
       const records = addLayer(kind, job, ofLayer);
       terms.push(...records);

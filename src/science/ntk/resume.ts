@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { sha256OfFile } from '../io/large.ts';
 import { readNpy, writeNpy } from '../io/npy.ts';
 import type { LayerKernel } from './kernels.ts';
-import type { KernelKind, Sums, TermRecord } from './layer.ts';
+import type { Sums, TermRecord } from './layer.ts';
+import type { KernelKind } from './terms.ts';
 
 /** The state of a kernel computation. */
 export interface Partial {
