@@ -9,7 +9,7 @@ import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora.ts';
-import normTuning from '../../../plugins/adapters/norm-tuning.ts';
+import lnTuning from '../../../plugins/adapters/ln-tuning.ts';
 import vera from '../../../plugins/adapters/vera.ts';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import combination from '../../../plugins/attacks/combination.ts';
@@ -53,7 +53,7 @@ const plugins = standIn<AnyPlugin[]>([
   lora,
   headOnly,
   bitfit,
-  normTuning,
+  lnTuning,
   vera,
   bert,
   llama,

@@ -178,7 +178,7 @@ test('every variant of LoRA has a Δ_r; all but head-only have both kernels', as
     { rank: 2, bias: 'all' },
     { rank: 2, targets: ['query', 'value'] },
   ].map((params) => ({ type: 'lora', init: { distribution: 'kaiming-uniform' }, ...params }));
-  const baselines = ['bitfit', 'norm-tuning', 'head-only'].map((type) => ({ type }));
+  const baselines = ['bitfit', 'ln-tuning', 'head-only'].map((type) => ({ type }));
   for (const adapter of [...variants, ...baselines]) {
     const cell = tinyCell({
         adapter,

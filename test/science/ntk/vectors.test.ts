@@ -1,5 +1,5 @@
 /**
- * The kernels of adapters over vectors of the model (BitFit, norm tuning, LoRA with biases): against
+ * The kernels of adapters over vectors of the model (BitFit, LN tuning, LoRA with biases): against
  * PyTorch in double precision (test/golden/vector_kernels.py), and K = J Jᵀ with J by automatic
  * differentiation of the network's own parameters.
  */
@@ -17,7 +17,7 @@ import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
-import { normTuning } from '../../../src/science/nn/norm-tuning.ts';
+import { lnTuning } from '../../../src/science/nn/ln-tuning.ts';
 import { outputsOf, rowOutputs } from '../../../src/science/nn/outputs.ts';
 import { partialAdapter } from '../../../src/science/nn/partial.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
@@ -36,7 +36,7 @@ type Golden = Readonly<Record<string, { readonly [of in 'bias' | 'norms']: numbe
 const golden = JSON.parse(
   await readFile(new URL('../../golden/vector-kernels.json', import.meta.url), 'utf8'),
 ) as Golden;
-const ADAPTERS = { bias: bitfit, norms: normTuning } as const;
+const ADAPTERS = { bias: bitfit, norms: lnTuning } as const;
 
 const near = (
   found: ArrayLike<number> | undefined,
@@ -112,10 +112,10 @@ const gramOf = (left: readonly Float64Array[], right = left): Float64Array =>
 const CASES: Readonly<Record<string, readonly [AdapterImplementation, object]>> = {
   'bert-classifier': [bitfit, {}],
   'bert-cloze': [bitfit, {}],
-  'roberta-cloze': [normTuning, {}],
-  'deberta-v3-classifier': [normTuning, {}],
-  'modernbert-classifier-mean': [normTuning, {}],
-  'qwen3-causal': [normTuning, {}],
+  'roberta-cloze': [lnTuning, {}],
+  'deberta-v3-classifier': [lnTuning, {}],
+  'modernbert-classifier-mean': [lnTuning, {}],
+  'qwen3-causal': [lnTuning, {}],
   'gpt2-classifier': [bitfit, {}],
   'gpt-neox-causal': [bitfit, {}],
 };

@@ -3,7 +3,7 @@ import { vectorAdapter } from './vector-adapter.ts';
 
 const WEIGHT = '.weight';
 
-export const normTuning = vectorAdapter('norm-tuning', 'norms', (parameters) => {
+export const lnTuning = vectorAdapter('ln-tuning', 'norms', (parameters) => {
   // The weight of a norm alone is a vector.
   const norms = parameters.flatMap(({ name, shape }) =>
     shape.length === 1 && name.endsWith(WEIGHT) ? [name.slice(0, -WEIGHT.length)] : [],
