@@ -9,7 +9,6 @@ import type {
   Attention,
   FeedForward,
   Layer,
-  Norm,
   RelativeTable,
   Rotary,
   Transformer,

@@ -196,6 +196,15 @@ test('every variant of LoRA has a Δ_r; all but head-only have both kernels', as
         what,
       );
     else assert.equal(of, {}, what);
+    const { change, effective_rank: rank } = await metricsOf(
+      await chain.run(spectrum, cell, { start, model, rows: chain.data }),
+    );
+    // Vectors and the head are in no layer's ΔW.
+    assert.equal(
+      [present(change) > 0, present(rank) > 0],
+      [adapter.type === 'lora', adapter.type === 'lora'],
+      what,
+    );
     const kernels = await chain.ntk(cell);
     const found = await metricsOf(kernels);
     const hasOwn = adapter.type !== 'head-only';

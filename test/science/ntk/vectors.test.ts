@@ -15,9 +15,10 @@ import type { TokenRow } from '../../../src/science/model/types.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
+import { headOnly } from '../../../src/science/nn/head-only.ts';
+import { lnTuning } from '../../../src/science/nn/ln-tuning.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
-import { lnTuning } from '../../../src/science/nn/ln-tuning.ts';
 import { outputsOf, rowOutputs } from '../../../src/science/nn/outputs.ts';
 import { partialAdapter } from '../../../src/science/nn/partial.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
@@ -176,21 +177,17 @@ test('the full kernel is over the same weights as without trained vectors', asyn
   await useBackend(best);
   const own = await openCase('bert-classifier'),
     rows = own.rows.slice(0, 4);
-  const [with_, without] = await Promise.all(
-    [bitfit, { check: bitfit.check, create: bareAdapter }].map(async (implementation) => {
-      const model = adaptedModel(await openUnder(own, implementation, { params: {} }, true));
-      const found = await kernelSet(model, rows, null);
-      model.dispose();
-      return found;
-    }),
-  );
-  assert.equal(present(with_).full?.data, present(without).full?.data);
-  assert.is(present(without).lora, null);
+  const of = async (implementation: AdapterImplementation) => {
+    const model = adaptedModel(await openUnder(own, implementation, { params: {} }, true));
+    const found = await kernelSet(model, rows, null);
+    model.dispose();
+    return found;
+  };
+  const beside = await of(bitfit),
+    alone = await of(headOnly);
+  assert.equal(beside.full?.data, alone.full?.data);
+  assert.is(alone.lora, null);
 });
-
-/** An adapter that trains nothing below the head. */
-const bareAdapter: AdapterImplementation['create'] = (_params, context) =>
-  Promise.resolve(partialAdapter(context, () => false));
 
 test('layers and terms say what they are: norms and biases by their names in the file', async () => {
   await useBackend(best);
