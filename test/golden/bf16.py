@@ -1,10 +1,14 @@
-"""Makes test/golden/tiny-bert/bf16.json and bf16-*.safetensors: the loss and the gradients of one step with products in bfloat16.
+"""Makes test/golden/tiny-bert/bf16.json and bf16-*.safetensors: the loss and the gradients of one
+step with products in bfloat16.
 
-    python test/golden/bf16.py      (after tiny_bert.py; torch, transformers, peft, safetensors; CPU, one thread)
+    python test/golden/bf16.py      (after tiny_bert.py; torch, transformers, peft, safetensors;
+    CPU, one thread)
 
-Each product, forward and backward, takes both factors rounded to bfloat16 and rounds its result to bfloat16, as under
-torch.autocast(dtype=torch.bfloat16). All else, the sums of the products included, is in double precision.
+Each product, forward and backward, takes both factors rounded to bfloat16 and rounds its result to
+bfloat16, as under torch.autocast(dtype=torch.bfloat16). All else, the sums of the products
+included, is in double precision.
 """
+
 import json
 import os
 
@@ -65,12 +69,24 @@ peft.tuners.lora.layer.Linear.forward = lora_linear
 
 
 def step(kind):
-    base = BertForSequenceClassification.from_pretrained(os.path.join(HERE, 'checkpoint'), attn_implementation='eager')
-    net = base if kind == 'full' else PeftModel.from_pretrained(base, os.path.join(HERE, 'adapter'), is_trainable=True)
+    base = BertForSequenceClassification.from_pretrained(
+        os.path.join(HERE, 'checkpoint'), attn_implementation='eager'
+    )
+    net = (
+        base
+        if kind == 'full'
+        else PeftModel.from_pretrained(base, os.path.join(HERE, 'adapter'), is_trainable=True)
+    )
     net = net.double().eval()
-    loss = torch.nn.functional.cross_entropy(net(**batch(rows)).logits, torch.tensor([row['label'] for row in rows]))
+    loss = torch.nn.functional.cross_entropy(
+        net(**batch(rows)).logits, torch.tensor([row['label'] for row in rows])
+    )
     loss.backward()
-    gradients = {name_here(n): p.grad.float().contiguous() for n, p in net.named_parameters() if p.requires_grad}
+    gradients = {
+        name_here(n): p.grad.float().contiguous()
+        for n, p in net.named_parameters()
+        if p.requires_grad
+    }
     return loss.item(), gradients
 
 

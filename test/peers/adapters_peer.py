@@ -1,4 +1,5 @@
 """What PEFT and transformers make of adapters of every family; called by adapters.test.ts."""
+
 import json
 import os
 
@@ -21,7 +22,11 @@ def under(model, folder):
     model = PeftModel.from_pretrained(model, adapter).eval()
     result = set_peft_model_state_dict(model, load_peft_weights(adapter))
     assert result.unexpected_keys == [], result.unexpected_keys
-    own = [key for key in result.missing_keys if any(part in key for part in ('lora_', 'vera_lambda', 'modules_to_save'))]
+    own = [
+        key
+        for key in result.missing_keys
+        if any(part in key for part in ('lora_', 'vera_lambda', 'modules_to_save'))
+    ]
     assert own == [], own
     return model
 
@@ -32,11 +37,18 @@ def asked_of(case):
 
 def read(cases):
     """Logits of each case's checkpoint under the folder that was written here."""
-    return {name: logits_of(under(load(case['checkpoint'], case['head']), case['folder']), *asked_of(case)) for name, case in cases.items()}
+    return {
+        name: logits_of(
+            under(load(case['checkpoint'], case['head']), case['folder']), *asked_of(case)
+        )
+        for name, case in cases.items()
+    }
 
 
 def make(cases):
-    """An adapter of each config on the layers of the adapter `like`, everything that it trains moved at random, saved; its logits."""
+    """An adapter of each config on the layers of the adapter `like`, everything that it trains
+    moved at random, saved; its logits.
+    """
     answer = {}
     torch.manual_seed(31)
     for name, case in cases.items():

@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import type { Project } from '../rig/project.ts';
 import { fakes } from './cluster.ts';
 import { QUICK } from './grid.ts';
+import { outgrowsItsMemory } from './memory.ts';
 import {
   began,
   grid,
@@ -40,24 +41,7 @@ function printed(project: Project): string {
 test('a job out of memory is told as such, and gets more only if the profile says so', async ({
   cluster,
 }) => {
-  if (!cluster.limitsMemory) {
-    console.log('no memory cgroups on this machine: slurm-tracker.test.ts plays it instead');
-    return;
-  }
-  const project = grid({ seeds: [1] });
-  project.write('does.json', '{"1":"eat"}');
-  const said = await start(project, cluster).ended;
-  assert.is(said.code, 1, said.stderr);
-  assert.match(said.stderr, /Slurm job \d+ ran out of memory \(512 MB\)/);
-  assert.match(said.stderr, /raise `memory_mb` or `memory_retries` of its stage kind/);
-  assert.not.match(said.stderr, /submitted again/);
-  project.write('slurm.yaml', [...QUICK, 'memory_retries: 2'].join('\n'));
-  const again = await succeeds(project, cluster);
-  assert.match(
-    again.stderr,
-    /ran out of memory \(512 MB\) and gets twice as much; its stages are submitted again/,
-  );
-  ranOnce(project, 2);
+  await outgrowsItsMemory(cluster);
 });
 
 test('a preempted job saves its state, is requeued, and goes on from there', async ({
