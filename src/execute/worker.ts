@@ -162,7 +162,7 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
   const before = compiledSoFar();
   let active = members.length;
   const started = start(first.job, members);
-  return members.map(async ({ job, member }) => {
+  return members.map(async ({ job, member }): Promise<WorkerResult> => {
     const ended = await started
       .then(({ promises }) => promises[member])
       .then(

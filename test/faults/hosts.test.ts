@@ -10,7 +10,16 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import type { Project, Started } from '../rig/project.ts';
-import { fresh, gridSuite, published, ranAgain, settle, STAGES, times } from './grid.ts';
+import {
+  contentsOf,
+  fresh,
+  gridSuite,
+  published,
+  ranAgain,
+  settle,
+  STAGES,
+  times,
+} from './grid.ts';
 
 const test = gridSuite('faults/hosts');
 
@@ -90,7 +99,10 @@ test('a host that is gone is replaced once it has been silent, although its pid 
   const { code, stderr } = await second.ended;
   assert.is(code, 0, stderr);
   assert.equal(ranAgain(project, before, ran), []);
-  await settle(project, expected);
+  // What the other host was writing is swept after an hour, so the store is not as `settle` wants it.
+  const contents = contentsOf(project);
+  for (const [file, digest] of Object.entries(expected)) assert.is(contents[file], digest, file);
+  assert.is((await project.dosimeter('verify')).code, 0);
 });
 
 test.run();

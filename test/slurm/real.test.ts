@@ -23,8 +23,8 @@ local: [data, poison, report]
 `;
 
 interface Finished {
-  /** Each stage with its key and the digest of its output. */
-  readonly stages: readonly (readonly [id: string, key: string | null, content: string])[];
+  /** Each stage with its key and the digest of its output, except the report's, which has times. */
+  readonly stages: readonly (readonly [id: string, key: string | null, content: string | null])[];
   readonly results: unknown;
 }
 
@@ -41,7 +41,11 @@ interface Facts {
 async function finished(project: Project): Promise<Finished & { readonly facts: Facts[] }> {
   const stages = await project.stages(...SPEC);
   return {
-    stages: stages.map((stage) => [stage.id, stage.key, manifestOf(stage).content]),
+    stages: stages.map((stage) => [
+      stage.id,
+      stage.key,
+      stage.kind === 'report' ? null : manifestOf(stage).content,
+    ]),
     results: await project.results(...SPEC),
     facts: stages.filter(({ kind }) => kind === 'train').map((stage) => manifestOf(stage).facts),
   };
