@@ -17,6 +17,7 @@ import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import { matmul } from '../../src/science/tensor/matmul.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
 import type { TrainCell, TrainJob, TrainResult, TrainTurn } from '../train-job.ts';
+import { PLAIN } from './settings.ts';
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = (what: TrainTurn | TrainResult | { readonly ready: true }): void => {
@@ -169,19 +170,10 @@ function deferred(): Deferred {
 const losses: number[][] = job.cells.map(() => []);
 const networks = await Promise.all(job.cells.map(open));
 const settings: TrainSettings = {
+  ...PLAIN,
   steps: total,
   batchSize: job.batch_size,
-  optimizer: 'adamw',
   learningRate: job.learning_rate,
-  weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'constant',
-  warmup: 0,
-  shuffle: false,
-  dropout: 0,
-  seed: 0,
   ...(job.precision === undefined ? {} : { precision: job.precision }),
 };
 if (job.mode === 'evaluate') {

@@ -2,7 +2,8 @@
 import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
-import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote, PROPORTION_MARGIN } from './metrics.ts';
+import { PROPORTION_MARGIN } from './margins.ts';
+import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
 import { cellsBySeed, type Comparison, pairBySeed } from './pairs.ts';
 import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
 

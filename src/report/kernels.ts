@@ -9,7 +9,7 @@ import {
   INFORMATION,
   withLora,
 } from './fisher.ts';
-import { RELATIVE_MARGIN } from './metrics.ts';
+import { RELATIVE_MARGIN } from './margins.ts';
 import { cellsBySeed, type Comparison, pairBySeed } from './pairs.ts';
 import type { Checkpoint, Parametrisation } from './types.ts';
 import { judge } from './verdict.ts';

@@ -1,7 +1,9 @@
 /**
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
  * `.run()` was forgotten). The files of a folder run one after another in one process, always in
- * the same order, and two folders run at a time. Each file of a suite has its own process.
+ * the same order, and one folder more than there are processors runs at a time, because tests also
+ * wait. Once every folder has begun, the last files of those that have several left run in processes
+ * of their own. Each file of a suite has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -11,7 +13,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url));
-const PARALLEL = Math.min(2, availableParallelism());
+const CORES = Math.min(2, availableParallelism());
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
@@ -61,6 +63,24 @@ function byFolder(files) {
   for (const file of files)
     folders.set(dirname(file), [...(folders.get(dirname(file)) ?? []), file]);
   return [...folders.values()].sort((a, b) => b.length - a.length);
+}
+
+/**
+ * Hands out lists of files: folder by folder and then, once every folder has been handed out, half
+ * of what is left of the longest list. A file leaves its list when it is run.
+ * @param {string[][]} folders
+ * @returns {() => string[] | undefined} undefined if no file is left
+ */
+function sharing(folders) {
+  /** @type {string[][]} */
+  const begun = [];
+  return () => {
+    const longest = begun.reduce((most, list) => (list.length > most.length ? list : most), []);
+    const list = folders.shift() ?? longest.splice(Math.floor(longest.length / 2));
+    if (list.length === 0) return undefined;
+    begun.push(list);
+    return list;
+  };
 }
 
 /**
@@ -212,23 +232,24 @@ export async function runTests(project, filters, options = {}) {
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
   // The files of a suite are few and long.
-  const folders = options.suite === undefined ? byFolder(files) : files.map((file) => [file]);
+  const next = sharing(options.suite === undefined ? byFolder(files) : files.map((file) => [file]));
   /** @type {Result[]} */
   const results = [];
   /** @type {string[]} */
   const faults = [];
   await Promise.all(
-    Array.from({ length: PARALLEL }, async () => {
-      for (let folder = folders.shift(); folder !== undefined; folder = folders.shift()) {
+    Array.from({ length: options.suite === undefined ? CORES + 1 : CORES }, async () => {
+      for (let list = next(); list !== undefined; list = next()) {
         const tests = new TestProcess(project, options);
-        for (const file of folder) {
+        const folder = dirname(list[0]);
+        for (let file = list.shift(); file !== undefined; file = list.shift()) {
           const result = await tests.run(file);
           results.push(result);
           if (result.failed > 0) console.log(result.output.trimEnd());
           console.log(resultLine(result));
         }
         const why = await tests.end();
-        if (why !== null) faults.push(`${dirname(folder[0])}: ${why}`);
+        if (why !== null) faults.push(`${folder}: ${why}`);
       }
     }),
   );

@@ -5,7 +5,7 @@
 import type { JobResult } from '../api.ts';
 import type { SlurmClient } from './client.ts';
 import type { Phase, Row } from './parse.ts';
-import { nodeName, phaseOf } from './parse.ts';
+import { anyOf, nodeName, phaseOf } from './parse.ts';
 import type { Profile } from './profile.ts';
 import type { Spool } from './spool.ts';
 import type { Member, Task, Work } from './work.ts';
@@ -38,8 +38,21 @@ const STALE_MS = 60_000;
 const MOST_BACKOFF = 16;
 
 /** Slurm's reasons for waiting that do not pass by themselves. */
-const HELD =
-  /launch failed|requeued held|JobHeld|BadConstraints|ReqNodeNotAvail|InvalidAccount|InvalidQOS|PartitionDown|PartitionInactive|PartitionNodeLimit|PartitionTimeLimit|DependencyNeverSatisfied|user env retrieval/i;
+const HELD = anyOf([
+  'launch failed',
+  'requeued held',
+  'JobHeld',
+  'BadConstraints',
+  'ReqNodeNotAvail',
+  'InvalidAccount',
+  'InvalidQOS',
+  'PartitionDown',
+  'PartitionInactive',
+  'PartitionNodeLimit',
+  'PartitionTimeLimit',
+  'DependencyNeverSatisfied',
+  'user env retrieval',
+]);
 
 export class Tracker {
   readonly #options: Required<TrackerOptions>;

@@ -47,7 +47,7 @@ test.after(({ project }) => project.clean());
 
 const sha = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 
-const on = ['--backend', 'cpu'];
+const on = ['--backend', 'wasm'];
 
 /** Returns the folder of the only stage of a kind that belongs to the attacked cells. */
 async function folderOf(

@@ -123,7 +123,7 @@ for (const [where, env, more, message] of [
     'as a field of the grid',
     '',
     'train: { optimizer: "${env.SERVICE_KEY}" }\n',
-    /spec\.yaml:3:21[^]*the secret SERVICE_KEY is used where a run would record its value|the secret SERVICE_KEY is used where a run would record its value[^]*spec\.yaml:3:21/,
+    /the secret SERVICE_KEY is used where a run would record its value[^]*spec\.yaml:3:21/,
   ],
   [
     'with a default',

@@ -13,7 +13,7 @@ import { createProject } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/namespaces');
 test.before.each((context) => {
-  context.project = createProject();
+  context.project = createProject({ warm: false });
 });
 test.after.each(({ project }) => project.clean());
 

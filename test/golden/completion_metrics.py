@@ -1,10 +1,13 @@
-"""Makes test/golden/completion-metrics.json: how outputs compare with answers, by the reference programs.
+"""Makes test/golden/completion-metrics.json: how outputs compare with answers, by the reference
+programs.
 
     python test/golden/completion_metrics.py      (rouge-score, torchmetrics, torch)
 
-`f1` is the SQuAD script's token F1 as torchmetrics has it, `rouge_l` the F-measure of Google's rouge-score without a stemmer,
-`repetition` seq-rep-4 of the words (Welleck et al. 2020). Beside written pairs, random ones of few words have many ties.
+`f1` is the SQuAD script's token F1 as torchmetrics has it, `rouge_l` the F-measure of Google's
+rouge-score without a stemmer, `repetition` seq-rep-4 of the words (Welleck et al. 2020). Beside
+written pairs, random ones of few words have many ties.
 """
+
 import json
 import os
 import random
@@ -42,7 +45,9 @@ rng = random.Random(7)
 
 
 def sentence():
-    return " ".join(rng.choice("the a cat dog sat, ran. On on mat!".split()) for _ in range(rng.randint(0, 14)))
+    return " ".join(
+        rng.choice("the a cat dog sat, ran. On on mat!".split()) for _ in range(rng.randint(0, 14))
+    )
 
 
 def repetition(text, n=4):
@@ -65,7 +70,10 @@ pairs = WRITTEN + [(sentence(), sentence()) for _ in range(60)]
 with open(os.path.join(HERE, "completion-metrics.json"), "w", encoding="utf8") as file:
     json.dump(
         {
-            "made_by": {"rouge-score": version("rouge-score"), "torchmetrics": torchmetrics.__version__},
+            "made_by": {
+                "rouge-score": version("rouge-score"),
+                "torchmetrics": torchmetrics.__version__,
+            },
             "pairs": [compared(*pair) for pair in pairs],
         },
         file,

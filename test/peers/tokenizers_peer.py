@@ -1,4 +1,5 @@
 """What transformers' fast tokenizers make of texts."""
+
 import os
 import tempfile
 
@@ -8,7 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 def opened(json, config, template=None):
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in [('tokenizer.json', json), ('tokenizer_config.json', config), ('chat_template.jinja', template)]:
+        for name, text in [
+            ('tokenizer.json', json),
+            ('tokenizer_config.json', config),
+            ('chat_template.jinja', template),
+        ]:
             if text is not None:
                 with open(os.path.join(folder, name), 'w', encoding='utf-8', newline='') as file:
                     file.write(text)
@@ -19,7 +24,9 @@ def encode(json, config, texts):
     """The ids of each text, and their text with and without special tokens."""
     tokenizer = opened(json, config)
     ids = tokenizer(texts)['input_ids']
-    return [[row, tokenizer.decode(row), tokenizer.decode(row, skip_special_tokens=True)] for row in ids]
+    return [
+        [row, tokenizer.decode(row), tokenizer.decode(row, skip_special_tokens=True)] for row in ids
+    ]
 
 
 def classes():
@@ -28,17 +35,23 @@ def classes():
     for name in ['L', 'N', 'M']:
         split = pre_tokenizers.Split(Regex(f'\\p{{{name}}}'), 'isolated')
         points = [point for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
-        found[name] = [point for point in points if len(split.pre_tokenize_str(f'-{chr(point)}-')) == 3]
+        found[name] = [
+            point for point in points if len(split.pre_tokenize_str(f'-{chr(point)}-')) == 3
+        ]
     return found
 
 
 def chat(json, config, template, conversations):
-    """Each conversation rendered, with and without the beginning of an answer; null where the template raises."""
+    """Each conversation rendered, with and without the beginning of an answer; null where the
+    template raises.
+    """
     tokenizer = opened(json, config, template)
 
     def rendered(messages, generation):
         try:
-            return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+            return tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation
+            )
         except Exception as error:
             assert type(error).__name__ in ('TemplateError', 'UndefinedError'), error
             return None

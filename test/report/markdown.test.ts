@@ -53,7 +53,9 @@ test('a line for each row of the grid, a column for each attack and adapter', ()
     `| defence | badnets, full | badnets, LoRA | bite, full |
 |---|---:|---:|---:|
 | – | 1.000 | 0.750 | 0.875 † |
-| onion | 0.250 | – | 0.500 † |`,
+| onion | 0.250 | – | 0.500 † |
+
+† A model behind this number predicts one class only.`,
   );
 });
 
@@ -96,7 +98,7 @@ test('results --markdown prints it, and axes shape no other form', async () => {
     const { stdout } = await project.succeeds(
       ...['results', 'spec.yaml', '--markdown', '--metric', 'accuracy', '--rows', 'poisoning,rate'],
     );
-    assert.match(stdout, '| label-flip | 0.1 | 0.885 ± 0.064 |\n');
+    assert.match(stdout, '| label-flip | 0.1 | 0.885 (0.88, 0.89) |\n');
     const { code, stderr } = await project.dosimeter('results', 'spec.yaml', '--rows', 'attack');
     assert.is(code, 2);
     assert.match(stderr, 'shape the table that --latex or --markdown prints');

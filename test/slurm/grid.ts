@@ -127,7 +127,7 @@ export function createSlurmGrid({
   profile = QUICK,
   commands = false,
 }: GridOptions = {}): Project {
-  const project = createProject();
+  const project = createProject({ warm: false });
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
   project.write('does.json', '{}');

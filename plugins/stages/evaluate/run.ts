@@ -75,7 +75,7 @@ export async function run(context: Context): Promise<void> {
             completion,
             template: record.head.template,
             tokenizer: await openTokenizer(parts.model.path),
-            guard: await openJudge(opened),
+            defence: await openJudge(opened),
             seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
           })
         : isRegression(network)

@@ -1,6 +1,7 @@
 /** Norms over the last axis: layer norm, with or without a residual added before it, and RMS norm. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedNorm, fusedNormGradient, hasFused } from '../../compute/fused.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
 /** The norm's value, with what its gradient uses: ẑ, 1/√(var z + ε) and γ. */
@@ -20,8 +21,21 @@ function normalise(
   };
 }
 
+/** `normalise` of x + residual by one operation. */
+function fused(
+  x: Tensor2D,
+  residual: Tensor2D | null,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  epsilon: number,
+): ReturnType<typeof normalise> {
+  const [value, normed, inverse] = fusedNorm(x, residual, gamma, beta, epsilon);
+  return { value, saved: [normed, inverse, gamma] };
+}
+
 /** dz = (g − mean g − ẑ · mean(g·ẑ)) / √(var z + ε),  g = γ·dy. */
 function gradientOfInput(dy: Tensor, normed: Tensor, inverse: Tensor, gamma: Tensor): Tensor {
+  if (hasFused()) return fusedNormGradient(dy, normed, inverse, gamma);
   const g = tf.mul(dy, gamma);
   const along = tf.mul(normed, tf.mean(tf.mul(g, normed), -1, true));
   return tf.mul(tf.sub(tf.sub(g, tf.mean(g, -1, true)), along), inverse);
@@ -39,7 +53,10 @@ export function addLayerNorm(
   epsilon: number,
 ): Tensor2D {
   return differentiable([x, residual, gamma, beta], {
-    forward: () => normalise(tf.add(x, residual), gamma, beta, epsilon),
+    forward: () =>
+      hasFused()
+        ? fused(x, residual, gamma, beta, epsilon)
+        : normalise(tf.add(x, residual), gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => {
       const dz = needs[0] || needs[1] ? gradientOfInput(dy, normed, inverse, scale) : null;
       // Both inputs have the same gradient, and each must own its tensor.
@@ -56,7 +73,10 @@ export function addLayerNorm(
 /** `addLayerNorm` without a residual: z = x. */
 export function layerNorm(x: Tensor2D, gamma: Tensor1D, beta: Tensor1D, epsilon: number): Tensor2D {
   return differentiable([x, gamma, beta], {
-    forward: () => normalise(x, gamma, beta, epsilon),
+    forward: () =>
+      hasFused()
+        ? fused(x, null, gamma, beta, epsilon)
+        : normalise(x, gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => [
       needs[0] ? gradientOfInput(dy, normed, inverse, scale) : null,
       needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,

@@ -198,7 +198,7 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   });
 }
 
-/** The queries of a side among all T places. x: (B, H, T, n) → (B, H, Tq, n). */
+/** The rows of a side's queries, taken from those of all T places. x: (B, H, T, n) → (B, H, Tq, n). */
 const rowsAt = (x: Tensor4D, from: Side, to: Side): Tensor4D => {
   const [batch, heads] = x.shape;
   return differentiable([x], {

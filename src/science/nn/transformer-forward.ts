@@ -14,16 +14,23 @@ import type {
   Rotary,
   Transformer,
 } from '../../families/description.ts';
+import { type FusedRows, hasFused } from '../../compute/fused.ts';
 import { at, named } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenCache, TokenMap, TokenRow } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
-import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
+import {
+  attention,
+  attentionOfRows,
+  type AttentionShape,
+  cachedAttention,
+  padded,
+} from './attention.ts';
 import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
 import { gated, scaled } from './elementwise.ts';
-import { allTokens, type Layout, layOut, maskOf, type Tokens } from './layout.ts';
+import { allTokens, type Layout, layOut, maskOf, rowsOf, type Tokens } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
@@ -47,6 +54,8 @@ interface Pass {
   readonly layout: Layout;
   /** The masks by kind of attention, of all tokens and of those that the head reads. */
   readonly masks: ReadonlyMap<string, Tensor4D | null>;
+  /** Where the tokens stand for those layers whose attention is one operation, by `last`. */
+  readonly rows: ReadonlyMap<boolean, FusedRows>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
   readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
   /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
@@ -58,19 +67,35 @@ const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): 
 
 const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
+const droppedAt = (
+  { model }: Body,
+  { dropout: dropped }: ForwardContext,
+  place: Transformer['dropout'][number],
+): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
+
+/** Whether the attention of a layer is computed by one operation: it only scales and masks. */
+const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
+  hasFused() &&
+  context.cache === undefined &&
+  relative === undefined &&
+  droppedAt(body, context, 'attention') === undefined;
+
 /** Makes the tensors that layers share, which must outlive the scope of a layer. */
 function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
   const { model, tokenTable } = body;
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
     angles = new Map<Rotary, { all: Angles; read: Angles }>(),
-    tables = new Map<RelativeTable, RelativeRows>();
+    tables = new Map<RelativeTable, RelativeRows>(),
+    rows = new Map<boolean, FusedRows>();
   model.layers.forEach(({ attention: own }, i) => {
     const last = isLast(body, i),
       key = maskKey(own, last);
     const queries = last ? layout.read : layout.all,
       groups = own.heads / own.kvHeads;
-    if (!masks.has(key))
+    if (isFused(body, context, own)) {
+      if (!rows.has(last)) rows.set(last, rowsOf(layout, queries));
+    } else if (!masks.has(key))
       masks.set(
         key,
         context.cache === undefined
@@ -94,9 +119,10 @@ function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
     context,
     layout,
     masks,
+    rows,
     angles,
     tables,
-    dropping: (place) => (model.dropout.includes(place) ? context.dropout : undefined),
+    dropping: (place) => droppedAt(body, context, place),
   };
 }
 
@@ -244,13 +270,20 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     last ? 'read' : 'all',
     pass,
   );
-  const { heads, kvHeads, scale, relative } = own,
+  const output = (mixed: Tensor2D): Tensor2D =>
+    dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
+  const { heads, kvHeads, scale = 1 / Math.sqrt(own.headWidth), relative } = own,
     batch = layout.lengths.length;
+  if (isFused(pass, context, own)) {
+    const { causal, window = Infinity } = own;
+    const rows = named(pass.rows, last);
+    return output(attentionOfRows(q, k, v, rows, { heads, kvHeads, scale, causal, window }));
+  }
   const shape = {
     batch,
     heads,
     kvHeads,
-    ...(scale === undefined ? {} : { scale }),
+    scale,
     queries: queries.side,
     keys: layout.all.side,
     mask: named(pass.masks, maskKey(own, last)),
@@ -261,7 +294,7 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
       relative,
       [q, k],
       named(pass.tables, relative.table),
-      { batch, heads, scale: scale ?? 1 / Math.sqrt(own.headWidth), layout, last },
+      { batch, heads, scale, layout, last },
       context,
       dropping('embeddings'),
     ); // (B, H, Tq, T)
@@ -269,7 +302,7 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     context.cache === undefined
       ? attention(q, k, v, shape, { ...(bias && { bias }), ...kept(shape, dropping('attention')) })
       : extended(context.cache, i, [q, k, v], shape); // (Q, H·d)
-  return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
+  return output(mixed);
 }
 
 /** x: (S, h) → (S, h). */

@@ -129,7 +129,7 @@ test('a row whose answer leaves no room is refused', () => {
   fault(() => encode.promptOnly(long, own), /does not fit/);
 });
 
-test('whether a change reaches the model is seen from the end of the prompt', () => {
+test('a change of a prompt that is cut at its start is seen if it is near the end', () => {
   const { parts } = completionEncoder(gpt2, '{prompt}');
   const clean = { text: 'the film was good and the plot was bad', answer: 'x' };
   const early = { ...clean, text: `cf ${clean.text}` },

@@ -20,7 +20,7 @@ import {
 import { type PackMember, packSettings, trainPack } from '../../../src/science/train/pack.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
-import { backends, best, useBackend } from '../backend.ts';
+import { backends, best, quick, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { openCase, openFamily } from '../family-cases.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -177,7 +177,7 @@ function equal(a: Course, b: Course): void {
 }
 
 test('a member whose attack appends rows has the same batches as alone', async () => {
-  await useBackend('cpu');
+  await useBackend(quick);
   const trial: Trial = { ...present(trials[0]), rows: appending };
   const [together] = await packed([trial, at(trials, 1)]);
   equal(present(together), await solo(trial));
@@ -237,7 +237,7 @@ const FORMS: Readonly<Record<string, readonly Pick<Trial, 'adapter' | 'implement
 for (const [name, forms] of Object.entries(FORMS)) {
   for (const optimizer of ['adamw', 'sgd'] as const) {
     test(`${name} in one pack has the same results as alone: ${optimizer}`, async () => {
-      await useBackend('cpu');
+      await useBackend(quick);
       const some = forms.map((form, k): Trial => {
         const trial = at(trials, k);
         return { ...trial, ...form, settings: { ...trial.settings, optimizer } };
@@ -249,7 +249,7 @@ for (const [name, forms] of Object.entries(FORMS)) {
 }
 
 test('networks of unlike kinds of adapters, or of unlike shared factors, share no pack', async () => {
-  await useBackend('cpu');
+  await useBackend(quick);
   const networks = await Promise.all(
     [
       { adapter: { rank: 5 } },
@@ -327,7 +327,7 @@ for (const backend of backends) {
 }
 
 test('a member whose last step leaves weights that are not finite fails', async () => {
-  await useBackend('cpu');
+  await useBackend(quick);
   const last: Trial = {
     ...present(trials[0]),
     settings: { ...settings, steps: 1, learningRate: Number.MAX_VALUE },
