@@ -2,12 +2,13 @@
  * Registers TensorFlow with tfjs-core, as the entry of tfjs-node does. Left out are saved models,
  * images and TensorBoard, which nothing here uses.
  */
-import '@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js';
 import { createRequire } from 'node:module';
 import { registerBackend } from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { TFJSBinding } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
 import { bindingFile, packageDir } from './installation.ts';
+
+import '@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js';
 
 const PACKAGE = '@tensorflow/tfjs-node-gpu';
 

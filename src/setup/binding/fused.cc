@@ -29,7 +29,16 @@ namespace {
 
 typedef float Vector __attribute__((vector_size(64)));
 typedef float Half __attribute__((vector_size(32)));
+typedef float Quad __attribute__((vector_size(16)));
 typedef int32_t Integers __attribute__((vector_size(64)));
+typedef int32_t FourIntegers __attribute__((vector_size(16)));
+
+/** The entries i, j, k and l of those of a, then those of b. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, FourIntegers{i, j, k, l})
+#endif
 
 constexpr int64_t LANES = 16;
 constexpr Integers LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
