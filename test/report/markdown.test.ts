@@ -88,6 +88,31 @@ test('text that Markdown would act on is escaped', () => {
   assert.match(text, '| a\\|b \\*c\\* \\<d\\> | 1.000 |');
 });
 
+test('a mean over seeds stands beside its interval, or beside the range of its values', () => {
+  const cell = { 'poisoning.attack': 'badnets' };
+  const several = [0.5, 0.75].map((value, i) => ({ cell, seed: i + 1, ...asr, value }));
+  const grid = layOut({
+    rows: [...several, ...several.map((row) => ({ ...row, ...accuracy, value: 0.9 }))],
+    metrics: [asr, accuracy],
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    against: 'none',
+  });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const request = {
+    grid,
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    axisName: () => 'attack',
+    oneClass: () => 0,
+    against: 'none',
+  };
+  // t(0.975; 1) = 12.706 times the standard error, 0.125
+  assert.match(markdownTable(request), '| badnets | 0.625 ± 1.588 | 0.900 ± 0 |');
+  const ranges = markdownTable({ ...request, spread: 'range' });
+  assert.match(ranges, '| badnets | 0.625 (0.50–0.75) | 0.900 |');
+});
+
 test('results --markdown prints it, and axes shape no other form', async () => {
   const project = createProject();
   try {
