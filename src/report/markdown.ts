@@ -2,6 +2,7 @@
 import type { Json, JsonObject } from '../api.ts';
 import { adapterTitle } from './labels.ts';
 import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
+import { sourceText } from './latex/table.ts';
 import { METRICS } from './metrics.ts';
 import { plainRange, plainSummary } from './numbers.ts';
 import { metricName } from './select.ts';
@@ -32,9 +33,16 @@ const DAGGER = ' †';
 const escaped = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
+/** Returns a value without the folders of its files, which are those of one machine. */
+function withoutFolders(value: Json): Json {
+  if (typeof value === 'string') return sourceText(value);
+  return Array.isArray(value) ? value.map(withoutFolders) : value;
+}
+
 function valueText(path: string, value: Json): string {
   if (path === 'adapter.type' && typeof value === 'string') return adapterTitle(value);
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  const shown = withoutFolders(value);
+  return typeof shown === 'string' ? shown : JSON.stringify(shown);
 }
 
 /** Returns the values along one axis; none stands for a cell that does not have the axis. */
