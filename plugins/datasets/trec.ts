@@ -1,4 +1,4 @@
-import type { Asset, JsonObject, RawRow, ResolvedSplit } from '../../src/api.ts';
+import type { Asset, DatasetDescriptor, RawRow } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
@@ -15,18 +15,14 @@ const FIRST_ORDER = ['DESC', 'ENTY', 'ABBR', 'HUM', 'NUM', 'LOC'];
 const PUBLISHED = '.label';
 
 /** Reads the hub's files, and the published ones, which end in `.label`. */
-function read(
-  asset: Asset,
-  split: ResolvedSplit,
-): AsyncGenerator<RawRow, JsonObject | undefined | void> {
-  return asset.path.toLowerCase().endsWith(PUBLISHED) ? published(asset) : files.read(asset, split);
-}
+const read: DatasetDescriptor['read'] = (asset, split) =>
+  asset.path.toLowerCase().endsWith(PUBLISHED) ? published(asset) : files.read(asset, split);
 
 /**
  * Reads `train_5500.label` or `TREC_10.label` of Li and Roth: `CLASS:subclass question` on each
  * line. One byte of the training file, 0xF0, is no text; it becomes a space, as in the hub's files.
  */
-async function* published(asset: Asset): AsyncGenerator<RawRow, undefined> {
+async function* published(asset: Asset): AsyncGenerator<RawRow, void> {
   const [{ createReadStream }, { createInterface }, { basename }] = await Promise.all([
     import('node:fs'),
     import('node:readline'),
@@ -47,7 +43,6 @@ async function* published(asset: Asset): AsyncGenerator<RawRow, undefined> {
       );
     yield { text, label, place };
   }
-  return undefined;
 }
 
 export default namedDataset({

@@ -192,11 +192,11 @@ ${
 
 /** Says how many poisoned rows a defence left, if it chose the rows. */
 function leftBy(zoo: ZooFacts | undefined): string {
-  const { defence, receipt } = zoo ?? { defence: null };
-  const left = receipt?.dose?.['poisoned'];
-  return defence === null || left === undefined
-    ? ''
-    : ` The defence ${String(defence['defence'])} left ${String(left)} poisoned rows of it.`;
+  const name = zoo?.defence?.['defence'],
+    left = zoo?.receipt.dose?.['poisoned'];
+  return typeof name === 'string' && typeof left === 'number'
+    ? ` The defence ${name} left ${left} poisoned rows of it.`
+    : '';
 }
 
 const zooRows = ({
