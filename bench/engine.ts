@@ -126,6 +126,53 @@ function* start(often: number): Generator<Claim> {
   });
 }
 
+/**
+ * Times each tool on the same grid, in its folder. Throws if a report does not have a line for each
+ * cell.
+ */
+function timed(
+  cells: number,
+  dirs: ReadonlyMap<Tool, string>,
+  often: number,
+): (tool: Tool) => Times {
+  const cold = new Map<Tool, number[]>(),
+    nothing = new Map<Tool, number[]>(),
+    changed = new Map<Tool, number[]>();
+  const note = (into: Map<Tool, number[]>, tool: Tool, dir: string): void => {
+    into.set(tool, [...(into.get(tool) ?? []), time(tool.run(dir), dir)]);
+  };
+  const least = (of: Map<Tool, number[]>, tool: Tool): number => Math.min(...(of.get(tool) ?? []));
+  const isLong = (tool: Tool): boolean => least(cold, tool) > LONG;
+  for (const [tool, dir] of dirs) {
+    tool.write(dir, cells);
+    commitAll(dir);
+  }
+  // In turn, so that a drift of the machine's speed affects all alike.
+  for (let round = 0; round < Math.min(3, often); round++) {
+    for (const [tool, dir] of dirs) {
+      if (round > 0 && isLong(tool)) continue;
+      if (round > 0) tool.clean(dir);
+      note(cold, tool, dir);
+      const lines = tool.report(dir).trim().split('\n').length;
+      if (lines !== cells)
+        throw new Error(`${tool.name}'s report has ${lines} lines, not ${cells}`);
+    }
+  }
+  for (let round = 0; round < often; round++)
+    for (const [tool, dir] of dirs) if (round < 3 || !isLong(tool)) note(nothing, tool, dir);
+  for (let round = 0; round < Math.min(3, often); round++) {
+    for (const [tool, dir] of dirs) {
+      tool.change(dir, cells, round + 1);
+      note(changed, tool, dir);
+    }
+  }
+  return (tool) => ({
+    cold: least(cold, tool),
+    nothing: least(nothing, tool),
+    changed: least(changed, tool),
+  });
+}
+
 function* compare(
   cells: number,
   tools: readonly Tool[],
@@ -133,41 +180,7 @@ function* compare(
   place: string,
 ): Generator<Claim> {
   const dirs = new Map(tools.map((tool) => [tool, mkdtempSync(join(place, `${tool.name}-`))]));
-  const cold = new Map<Tool, number[]>(),
-    nothing = new Map<Tool, number[]>(),
-    changed = new Map<Tool, number[]>();
-  const note = (into: Map<Tool, number[]>, tool: Tool): void => {
-    into.set(tool, [...(into.get(tool) ?? []), time(tool.run(dirs.get(tool)!), dirs.get(tool)!)]);
-  };
-  const isLong = (tool: Tool): boolean => Math.min(...cold.get(tool)!) > LONG;
-  for (const tool of tools) {
-    tool.write(dirs.get(tool)!, cells);
-    commitAll(dirs.get(tool)!);
-  }
-  // In turn, so that a drift of the machine's speed affects all alike.
-  for (let round = 0; round < Math.min(3, often); round++) {
-    for (const tool of tools) {
-      if (round > 0 && isLong(tool)) continue;
-      if (round > 0) tool.clean(dirs.get(tool)!);
-      note(cold, tool);
-      const lines = tool.report(dirs.get(tool)!).trim().split('\n').length;
-      if (lines !== cells)
-        throw new Error(`${tool.name}'s report has ${lines} lines, not ${cells}`);
-    }
-  }
-  for (let round = 0; round < often; round++)
-    for (const tool of tools) if (round < 3 || !isLong(tool)) note(nothing, tool);
-  for (let round = 0; round < Math.min(3, often); round++) {
-    for (const tool of tools) {
-      tool.change(dirs.get(tool)!, cells, round + 1);
-      note(changed, tool);
-    }
-  }
-  const timesOf = (tool: Tool): Times => ({
-    cold: Math.min(...cold.get(tool)!),
-    nothing: Math.min(...nothing.get(tool)!),
-    changed: Math.min(...changed.get(tool)!),
-  });
+  const timesOf = timed(cells, dirs, often);
   const ours = timesOf(own),
     stages = stagesOf(cells);
   for (const peer of tools.filter((tool) => tool !== own)) {

@@ -290,8 +290,8 @@ export async function gridJobs(
 }
 
 /**
- * Eight cells on two cores: two workers of ours with a pack of four each, as `dosimeter run` places
- * them.
+ * Eight cells on two cores: two workers of ours with four cells each, one after another, as
+ * `dosimeter run` trains them.
  */
 async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
   const { job, halves } = await gridJobs(inputs, quick);

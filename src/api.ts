@@ -41,7 +41,7 @@ export type {
   RowsDefence,
   Verdict,
 } from './api/defence.ts';
-export { DEFENCE_MOMENTS, defineDefence } from './api/defence.ts';
+export { DEFENCE_MOMENTS, defineDefence, momentsOf, partsOf } from './api/defence.ts';
 export type {
   Demand,
   Executor,

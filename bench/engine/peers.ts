@@ -124,7 +124,12 @@ def join(names, targets):
 def task_cells():
     for stage, previous in ${JSON.stringify(STAGES.map((stage) => [stage, PREVIOUS[stage]]))}:
         for i in range(${cells}):
-            yield {'name': f'{stage}-{i}', 'file_dep': [f'{previous}/{i}.txt'], 'targets': [f'{stage}/{i}.txt'], 'actions': [${actions === 'functions' ? 'copy' : "f'cp {previous}/{i}.txt {stage}/{i}.txt'"}]}
+            yield {
+                'name': f'{stage}-{i}',
+                'file_dep': [f'{previous}/{i}.txt'],
+                'targets': [f'{stage}/{i}.txt'],
+                'actions': [${actions === 'functions' ? 'copy' : "f'cp {previous}/{i}.txt {stage}/{i}.txt'"}],
+            }
 
 def task_report():
     names = [f'evaluate/{i}.txt' for i in range(${cells})]

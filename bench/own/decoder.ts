@@ -10,6 +10,7 @@ import { readConfig } from '../../src/science/nn/head.ts';
 import { openNetwork } from '../../src/science/nn/network.ts';
 import { train } from '../../src/science/train/loop.ts';
 import type { DecoderJob, DecoderResult, DecoderTurn } from '../decoder-job.ts';
+import { PLAIN } from './settings.ts';
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = (what: DecoderTurn | DecoderResult | { readonly ready: true }): void => {
@@ -61,19 +62,10 @@ if (trains) {
     network,
     job.rows.map(({ ids: own, answer }) => ({ ...rowOf(own), answer, label: 0 })),
     {
+      ...PLAIN,
       steps: total,
       batchSize: job.batch_size,
-      optimizer: 'adamw',
       learningRate: job.learning_rate,
-      weightDecay: 0.01,
-      beta1: 0.9,
-      beta2: 0.999,
-      epsilon: 1e-8,
-      schedule: 'constant',
-      warmup: 0,
-      shuffle: false,
-      dropout: 0,
-      seed: 0,
     },
     {
       onStep: async ({ step, loss }) => {

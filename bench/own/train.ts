@@ -1,6 +1,6 @@
 /**
- * Our side of the training bench: the same job as bench/peers/train_peft.py. Several cells form
- * one pack.
+ * Our side of the training bench: the same job as bench/peers/train_peft.py. Several cells take
+ * turns.
  */
 import { createInterface } from 'node:readline';
 import * as tf from '@tensorflow/tfjs-core';
@@ -16,8 +16,8 @@ import { crossEntropy } from '../../src/science/nn/loss.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import { matmul } from '../../src/science/tensor/matmul.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
-import { trainPack } from '../../src/science/train/pack.ts';
 import type { TrainCell, TrainJob, TrainResult, TrainTurn } from '../train-job.ts';
+import { PLAIN } from './settings.ts';
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const say = (what: TrainTurn | TrainResult | { readonly ready: true }): void => {
@@ -154,22 +154,26 @@ async function stepDone(done: number): Promise<void> {
   started = performance.now();
 }
 
+interface Deferred {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+}
+
+function deferred(): Deferred {
+  let resolve = (): void => undefined;
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
 const losses: number[][] = job.cells.map(() => []);
 const networks = await Promise.all(job.cells.map(open));
 const settings: TrainSettings = {
+  ...PLAIN,
   steps: total,
   batchSize: job.batch_size,
-  optimizer: 'adamw',
   learningRate: job.learning_rate,
-  weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'constant',
-  warmup: 0,
-  shuffle: false,
-  dropout: 0,
-  seed: 0,
   ...(job.precision === undefined ? {} : { precision: job.precision }),
 };
 if (job.mode === 'evaluate') {
@@ -189,26 +193,29 @@ if (job.mode === 'evaluate') {
     );
     await stepDone(step + 1);
   }
-} else if (job.cells.length === 1) {
-  await train(networks[0]!, rowsOf(job.cells[0]!), settings, {
-    onStep: async ({ step, loss }) => {
-      losses[0]!.push(loss);
-      await stepDone(step);
-    },
-  });
 } else {
+  // One cell works and the others wait: for one step until all are warm, then for a turn's steps.
+  const batons = job.cells.map(deferred);
+  const waitFor = async (k: number): Promise<void> => {
+    await batons[k]!.promise;
+    batons[k] = deferred();
+  };
+  batons[0]!.resolve();
   await Promise.all(
-    trainPack(
-      job.cells.map((cell, k) => ({
-        network: networks[k]!,
-        rows: rowsOf(cell),
-        settings,
+    job.cells.map(async (cell, k) => {
+      await waitFor(k);
+      await train(networks[k]!, rowsOf(cell), settings, {
         onStep: async ({ step, loss }) => {
           losses[k]!.push(loss);
-          if (k === job.cells.length - 1) await stepDone(step);
+          const isLast = k === job.cells.length - 1,
+            into = step - job.warmup;
+          if (isLast) await stepDone(step);
+          if (into > 0 && into % job.steps !== 0) return;
+          batons[isLast ? 0 : k + 1]!.resolve();
+          if (step < total) await waitFor(k);
         },
-      })),
-    ),
+      });
+    }),
   );
 }
 say({

@@ -1,14 +1,19 @@
-"""The peer of `npm run bench -- decoder`: PyTorch, transformers and PEFT, as their users train and generate.
+"""The peer of `npm run bench -- decoder`: PyTorch, transformers and PEFT, as their users train and
+generate.
 
 Reads one JSON job from the first line of standard input (DecoderJob of bench/decoder-job.ts).
 
-- `write`: writes a GPT-2 with random weights and a PEFT folder on its c_attn layers, for both sides, and ends.
-- `train`: LoRA steps on batches padded on the right to their own longest row, with the loss on the answers.
+- `write`: writes a GPT-2 with random weights and a PEFT folder on its c_attn layers, for both
+  sides, and ends.
+- `train`: LoRA steps on batches padded on the right to their own longest row, with the loss on the
+  answers.
 - `generate`: greedy, with transformers' cache, the prompts padded on the left.
 
-Warms up, prints a line, then takes a turn for each further line and prints {"seconds": s, "last": bool}. At the end
-prints {"losses": by step, "ids": new tokens by prompt, "peak_memory_mb": m, "versions": {...}}.
+Warms up, prints a line, then takes a turn for each further line and prints {"seconds": s, "last":
+bool}. At the end prints {"losses": by step, "ids": new tokens by prompt, "peak_memory_mb": m,
+"versions": {...}}.
 """
+
 import json, os, resource, sys, time
 
 job = json.loads(sys.stdin.readline())
@@ -30,11 +35,22 @@ def say(what):
 def write():
     config = transformers.GPT2Config(
         **job["shape"],
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None)
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     model = transformers.GPT2LMHeadModel(config)
     model.save_pretrained(job["model"])
     lora = peft.LoraConfig(
-        task_type="CAUSAL_LM", r=8, lora_alpha=16, lora_dropout=0.0, target_modules=["c_attn"], fan_in_fan_out=True)
+        task_type="CAUSAL_LM",
+        r=8,
+        lora_alpha=16,
+        lora_dropout=0.0,
+        target_modules=["c_attn"],
+        fan_in_fan_out=True,
+    )
     peft.get_peft_model(model, lora).save_pretrained(job["adapter"])
     say({"ready": True})
 
@@ -93,7 +109,13 @@ def generator():
     def advance(tokens):
         with torch.inference_mode():
             out = model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, use_cache=True, pad_token_id=0)
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=tokens,
+                do_sample=False,
+                use_cache=True,
+                pad_token_id=0,
+            )
         texts[:] = out[:, longest:].tolist()
 
     return advance, job["new_tokens"]
@@ -109,10 +131,18 @@ def play():
         start = time.perf_counter()
         advance(amount)
         say({"seconds": time.perf_counter() - start, "last": turn == job["rounds"] - 1})
-    say({
-        "losses": losses, "ids": texts, "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
-    })
+    say(
+        {
+            "losses": losses,
+            "ids": texts,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "versions": {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "peft": peft.__version__,
+            },
+        }
+    )
 
 
 write() if job["mode"] == "write" else play()

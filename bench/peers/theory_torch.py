@@ -1,15 +1,20 @@
-"""The peers of `npm run bench -- theory`: the empirical NTK of MiniLM's logits by PyTorch, over unpadded examples or exact masks.
+"""The peers of `npm run bench -- theory`: the empirical NTK of MiniLM's logits by PyTorch, over
+unpadded examples or exact masks.
 
 Reads one JSON job from standard input:
-  {"model": DIR, "kernel": "lora"|"full", "method": "func"|"hooks", "threads": n, "rank": r, "alpha": a, "rows": [{"ids": [...]}, ...],
-   "head": [[...], [...]], "warmup": rows computed before the clock starts, "init": whether B is zero, "out": FILE}; A and B are filled by `wave`.
-Leaves the kernel in `out`, (N, C, N, C) doubles.
+  {"model": DIR, "kernel": "lora"|"full", "method": "func"|"hooks", "threads": n, "rank": r,
+   "alpha": a, "rows": [{"ids": [...]}, ...], "head": [[...], [...]],
+   "warmup": rows computed before the clock starts, "init": whether B is zero, "out": FILE}
+A and B are filled by `wave`. Leaves the kernel in `out`, (N, C, N, C) doubles.
 Prints one JSON line: {"seconds": s, "peak_memory_mb": m, "versions": {...}}.
 
-func:  torch.func.jacrev of one example at a time, then the contraction of the Jacobians, layer by layer.
-hooks: batches of examples of like length in one forward pass, one backward pass a class, hooks that keep every layer's input h
-       and δ = ∂f_c/∂output; from them per-example gradients (LoRA) or token-pair products (full), contracted layer by layer.
+func:  torch.func.jacrev of one example at a time, then the contraction of the Jacobians, layer by
+       layer.
+hooks: batches of examples of like length in one forward pass, one backward pass a class, hooks that
+       keep every layer's input h and δ = ∂f_c/∂output; from them per-example gradients (LoRA) or
+       token-pair products (full), contracted layer by layer.
 """
+
 import json, math, os, resource, sys, time
 
 job = json.load(sys.stdin)
@@ -24,12 +29,21 @@ transformers.utils.logging.disable_progress_bar()
 
 CLASSES = 2
 rows = [torch.tensor(row["ids"]) for row in job["rows"]]
-# torch.func has no batching rule for the fused attention's backward pass: written out it is an eighth faster there.
-model = transformers.BertForSequenceClassification.from_pretrained(job["model"], num_labels=CLASSES, attn_implementation="eager" if job["method"] == "func" else "sdpa")
+# torch.func has no batching rule for the fused attention's backward pass: written out it is an
+# eighth faster there.
+model = transformers.BertForSequenceClassification.from_pretrained(
+    job["model"],
+    num_labels=CLASSES,
+    attn_implementation="eager" if job["method"] == "func" else "sdpa",
+)
 with torch.no_grad():
     model.classifier.weight.copy_(torch.tensor(job["head"]))
     model.classifier.bias.zero_()
-names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and "classifier" not in name]
+names = [
+    name
+    for name, module in model.named_modules()
+    if isinstance(module, torch.nn.Linear) and "classifier" not in name
+]
 
 
 def wave(height, width, scale, phase):
@@ -39,7 +53,12 @@ def wave(height, width, scale, phase):
 
 scale = job["alpha"] / job["rank"]
 if job["kernel"] == "lora":
-    model = peft.get_peft_model(model, peft.LoraConfig(r=job["rank"], lora_alpha=job["alpha"], lora_dropout=0.0, target_modules=names))
+    model = peft.get_peft_model(
+        model,
+        peft.LoraConfig(
+            r=job["rank"], lora_alpha=job["alpha"], lora_dropout=0.0, target_modules=names
+        ),
+    )
     with torch.no_grad():
         for index, name in enumerate(names):
             layer = model.base_model.model.get_submodule(name)
@@ -59,8 +78,10 @@ def by_func(examples):
     wanted = {n: p.detach() for n, p in parameters().items()}
     jacobians = []
     for ids in examples:
+
         def f(p, ids=ids):
             return functional_call(model, p, (), {"input_ids": ids[None]}).logits[0]
+
         jacobians.append(jacrev(f)(wanted))
     size = len(examples) * CLASSES
     K = torch.zeros(size, size)
@@ -73,11 +94,17 @@ def by_func(examples):
 def by_hooks(examples):
     for p in model.parameters():
         p.requires_grad_(False)
-    model.get_input_embeddings().weight.requires_grad_(True)  # so that the graph exists; its own gradient is never asked for
+    # So that the graph exists; its own gradient is never asked for.
+    model.get_input_embeddings().weight.requires_grad_(True)
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]))
     groups = [order[i : i + 32] for i in range(0, len(order), 32)]
     where = torch.tensor([i for group in groups for i in group])
-    modules = {n: model.base_model.model.get_submodule(n) if job["kernel"] == "lora" else model.get_submodule(n) for n in names}
+    modules = {
+        n: model.base_model.model.get_submodule(n)
+        if job["kernel"] == "lora"
+        else model.get_submodule(n)
+        for n in names
+    }
     seen = {n: [] for n in names}
     for group in groups:
         longest = max(len(examples[i]) for i in group)
@@ -91,13 +118,19 @@ def by_hooks(examples):
         def hook(name):
             def keep(module, args, output):
                 inputs[name], outputs[name] = args[0].detach(), output
+
             return keep
 
         handles = [module.register_forward_hook(hook(n)) for n, module in modules.items()]
         logits = model(input_ids=ids, attention_mask=mask).logits
         for handle in handles:
             handle.remove()
-        deltas = [torch.autograd.grad(logits[:, c].sum(), [outputs[n] for n in names], retain_graph=c + 1 < CLASSES) for c in range(CLASSES)]
+        deltas = [
+            torch.autograd.grad(
+                logits[:, c].sum(), [outputs[n] for n in names], retain_graph=c + 1 < CLASSES
+            )
+            for c in range(CLASSES)
+        ]
         for k, n in enumerate(names):
             h, ds = inputs[n], [d[k] for d in deltas]
             if h.dim() == 2:
@@ -134,9 +167,17 @@ def by_hooks(examples):
                     for c in range(CLASSES):
                         for d in range(CLASSES):
                             products = (ds[c].flatten(0, 1) @ es[d].flatten(0, 1).T) * similarity
-                            sums = products.reshape(h.shape[0], h.shape[1], g.shape[0], g.shape[1]).sum((1, 3))
-                            block[c * N + starts[x] : c * N + starts[x + 1], d * N + starts[y] : d * N + starts[y + 1]] = sums
-                            block[d * N + starts[y] : d * N + starts[y + 1], c * N + starts[x] : c * N + starts[x + 1]] = sums.T
+                            sums = products.reshape(
+                                h.shape[0], h.shape[1], g.shape[0], g.shape[1]
+                            ).sum((1, 3))
+                            block[
+                                c * N + starts[x] : c * N + starts[x + 1],
+                                d * N + starts[y] : d * N + starts[y + 1],
+                            ] = sums
+                            block[
+                                d * N + starts[y] : d * N + starts[y + 1],
+                                c * N + starts[x] : c * N + starts[x + 1],
+                            ] = sums.T
         K[at[:, None], at[None]] += block
     return K
 
@@ -149,7 +190,16 @@ K = compute(rows)
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 K.detach().double().numpy().tofile(job["out"])
-print(json.dumps({
-    "seconds": seconds, "peak_memory_mb": peak,
-    "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
-}))
+print(
+    json.dumps(
+        {
+            "seconds": seconds,
+            "peak_memory_mb": peak,
+            "versions": {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "peft": peft.__version__,
+            },
+        }
+    )
+)

@@ -1,10 +1,12 @@
-"""The peer of `npm run bench -- train`: PyTorch + PEFT, the same rows in the same order, each batch padded to its own longest row.
+"""The peer of `npm run bench -- train`: PyTorch + PEFT, the same rows in the same order, each batch
+padded to its own longest row.
 
-Reads one JSON job from the first line of standard input (TrainJob of bench/train-job.ts). Warms up, prints a line, then
-takes a turn for each further line: `steps` steps of each cell, one cell after another, and prints
-{"seconds": s, "last": bool}. At the end prints {"losses": by cell and step, "operations": of one step of all cells,
-"peak_memory_mb": m, "versions": {...}}.
+Reads one JSON job from the first line of standard input (TrainJob of bench/train-job.ts). Warms up,
+prints a line, then takes a turn for each further line: `steps` steps of each cell, one cell after
+another, and prints {"seconds": s, "last": bool}. At the end prints {"losses": by cell and step,
+"operations": of one step of all cells, "peak_memory_mb": m, "versions": {...}}.
 """
+
 import json, os, resource, sys, time
 
 job = json.loads(sys.stdin.readline())
@@ -21,6 +23,7 @@ torch.manual_seed(0)
 
 class Counter(TorchDispatchMode):
     """Counts the operations that reach a kernel; views count too."""
+
     count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -44,7 +47,8 @@ def batch(cell, step):
 def prepare(cell):
     """The function that takes the cell's next step and returns its loss."""
     model = transformers.BertForSequenceClassification.from_pretrained(
-        job["model"], num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        job["model"], num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     if cell["adapter"] is not None:
         model = peft.PeftModel.from_pretrained(model, cell["adapter"], is_trainable=True)
     else:
@@ -56,9 +60,15 @@ def prepare(cell):
         model.eval()
     else:
         model.train()
-        optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=job["learning_rate"], weight_decay=0.01)
+        optimiser = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=job["learning_rate"],
+            weight_decay=0.01,
+        )
 
-    autocast = lambda: torch.autocast('cpu', dtype=torch.bfloat16, enabled=job.get("precision") == "bf16")
+    autocast = lambda: torch.autocast(
+        'cpu', dtype=torch.bfloat16, enabled=job.get("precision") == "bf16"
+    )
 
     def step():
         nonlocal done
@@ -100,8 +110,15 @@ for turn in range(job["rounds"]):
     start = time.perf_counter()
     advance(job["steps"])
     say({"seconds": time.perf_counter() - start, "last": turn == job["rounds"] - 1})
-say({
-    "losses": losses, "operations": Counter.count,
-    "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
-})
+say(
+    {
+        "losses": losses,
+        "operations": Counter.count,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        },
+    }
+)

@@ -10,13 +10,13 @@ interface Params {
 /** The longest time that one output may take. */
 const SECONDS = 2;
 
-/** Throws `UserFault` if the pattern is no regular expression. */
+/** Throws `UserFault` if the pattern is not a regular expression. */
 function compiled({ pattern, ignore_case: ignoreCase }: Params): RegExp {
   try {
     return new RegExp(pattern, ignoreCase ? 'ui' : 'u');
   } catch (error) {
     throw new UserFault(
-      `\`pattern\` is no regular expression: ${(error as Error).message}`,
+      `\`pattern\` is not a regular expression: ${(error as Error).message}`,
       'It is one of JavaScript, with the flag u.',
     );
   }

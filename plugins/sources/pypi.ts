@@ -1,29 +1,22 @@
 import { join } from 'node:path';
-import type { Asset, Digest, SourceContext } from '../../src/api.ts';
+import type { Digest, SourceContext } from '../../src/api.ts';
 import { defineSource, UserFault } from '../../src/api.ts';
-import type { Fetched, PackageEntry } from '../../src/data/fetch/package-store.ts';
+import type { Fetched } from '../../src/data/fetch/package-store.ts';
+import { type NamedPackage, packageSource } from '../../src/data/package-source.ts';
 import { parseUri } from '../../src/data/source-uri.ts';
 
-interface Named {
-  /** Normalised (PEP 503). */
-  readonly name: string;
-  /** The version; empty if none is given. */
-  readonly version: string;
-  readonly fragment: string;
-}
-
-function parse(uri: string): Named {
+function parse(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
   const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9.!+_-]+))?$/.exec(
     rest,
   );
-  const [, name, version = ''] = match ?? [];
+  const [, name, asked = ''] = match ?? [];
   if (name === undefined)
     throw new UserFault(
       `${uri} does not name a Python package.`,
       'It is written pypi:NAME or pypi:NAME==VERSION, with #PATH for a file in it.',
     );
-  return { name: name.toLowerCase().replace(/[-_.]+/g, '-'), version, fragment };
+  return { name: name.toLowerCase().replace(/[-_.]+/g, '-'), asked, fragment };
 }
 
 export default defineSource({
@@ -31,50 +24,20 @@ export default defineSource({
   summary:
     'A Python package, its wheel fetched alone by pip (no dependencies, nothing of it is run): ' +
     'pypi:NAME==VERSION#PATH.',
-
-  async locate(uri, context) {
-    const { findPackage, rememberedVersion } =
-      await import('../../src/data/fetch/package-store.ts');
-    const { name, version: asked } = parse(uri),
-      key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
+  ...packageSource({
+    registry: 'pypi',
+    title: 'the Python package index',
+    separator: '==',
+    parse,
     // A wheel may write its version differently from the spec (1.0 for 1.0.0), so what the
     // requested version resolved to is looked up first.
-    const version = (await rememberedVersion(key, asked)) ?? asked;
-    const entry = version === '' ? null : await findPackage({ ...key, version }, context.log);
-    return entry === null ? null : assetOf(uri, entry, context);
-  },
-
-  async fetch(uri, context) {
-    const { fetchPackage, rememberedVersion } =
-      await import('../../src/data/fetch/package-store.ts');
-    const { name, version: asked } = parse(uri),
-      key = { cacheDir: context.cacheDir, registry: 'pypi' as const, name };
-    const version = (await rememberedVersion(key, asked)) ?? asked;
-    context.log(
-      `fetching ${name}${version === '' ? '' : `==${version}`} from the Python package index`,
-    );
-    return assetOf(
-      uri,
-      await fetchPackage(key, asked, (download, files) =>
-        wheel(name, version, download, files, context),
-      ),
-      context,
-    );
-  },
+    versionOf: async (asked, remembered) => (await remembered()) ?? (asked === '' ? null : asked),
+    download: wheel,
+  }),
 });
 
-async function assetOf(
-  uri: string,
-  { dir, archive, facts }: PackageEntry,
-  { cacheDir }: SourceContext,
-): Promise<Asset> {
-  const { assetWithin } = await import('../../src/data/fetch/within.ts');
-  return assetWithin(uri, dir, parse(uri).fragment, cacheDir, archive, facts);
-}
-
 async function wheel(
-  name: string,
-  version: string,
+  { name, version }: { readonly name: string; readonly version: string },
   download: string,
   files: string,
   context: SourceContext,

@@ -188,6 +188,18 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   readonly detection?: DefenceHook<unknown>;
 }
 
+type Parts = Pick<DefenceDescriptor, DefenceMoment>;
+
+/** Returns the moments for which a defence has a part. */
+export const partsOf = (defence: Parts): readonly DefenceMoment[] =>
+  DEFENCE_MOMENTS.filter((moment) => defence[moment] !== undefined);
+
+/** Returns the moments at which a defence with these parameters acts. */
+export const momentsOf = (
+  defence: DefenceDescriptor,
+  params: JsonObject,
+): readonly DefenceMoment[] => defence.acts?.(params) ?? partsOf(defence);
+
 /** Makes a descriptor out of a defence's fields. Export it as the module's default. */
 export const defineDefence = <P = JsonObject>(
   defence: Omit<DefenceDescriptor<P>, 'kind'>,

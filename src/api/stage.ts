@@ -151,7 +151,7 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
 /**
  * How stages of one kind run as one job if they share most of their work, such as adapters over one
  * frozen base. Each keeps its own key, log, progress, failure and output. Packing is not part of
- * any key: it may change the last bits of a result and nothing else.
+ * any key: where stages share work, it may change the last bits of a result and nothing else.
  */
 export interface Packing<P extends JsonObject = JsonObject> {
   /**
@@ -159,6 +159,13 @@ export interface Packing<P extends JsonObject = JsonObject> {
    * key is null runs alone. Must be pure.
    */
   key(stage: Pick<StageDefinition<P>, 'params' | 'assets' | 'inputs'>): string | null;
+  /**
+   * Returns whether the stages of a pack share work. Where they do not, only a scheduler's jobs are
+   * packs, since each job has to wait in its queue; they perform their stages one after another with
+   * `StageDescriptor.run`, so that each has the result that it has alone. Default: they do.
+   * @param on.gpu whether the stages compute on a GPU
+   */
+  shares?(on: { readonly gpu: boolean }): boolean;
   /**
    * Returns an estimate, in MB, of the most that one more stage adds to the job's memory. `inputs`
    * is absent if they do not exist yet, as in a plan. This function is absent if a further stage

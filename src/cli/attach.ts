@@ -22,11 +22,11 @@ const STOP_MS = 30_000;
 
 const isOpen = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
-/** Whether the process of a run that has not ended lives, here or on another host. */
+/** Whether the process of a run that has not ended is alive, here or on another host. */
 async function isAlive(run: Run): Promise<boolean> {
   const { state } = runStatus(run);
   if (state === 'unknown') {
-    say('looking whether it lives on another host …');
+    say('checking whether it is alive on another host …');
     return isBeating(run.dir, () => !isOpen(runStatus(run)));
   }
   return state === 'running';

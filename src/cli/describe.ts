@@ -2,8 +2,8 @@
 import { Help } from 'commander';
 import {
   type AnyPlugin,
-  DEFENCE_MOMENTS,
   type DefenceMoment,
+  partsOf,
   type Row,
   type Task,
   UserFault,
@@ -194,10 +194,7 @@ function originOf({
     descriptor.kind === 'attack' || descriptor.kind === 'defence'
       ? (descriptor.tasks ?? ['classes'])
       : null;
-  const acts =
-    descriptor.kind === 'defence'
-      ? DEFENCE_MOMENTS.filter((moment) => descriptor[moment] !== undefined)
-      : null;
+  const acts = descriptor.kind === 'defence' ? partsOf(descriptor) : null;
   return {
     tasks,
     acts,

@@ -118,7 +118,7 @@ async function asProcess(command: readonly string[], submits: boolean): Promise<
   return 0;
 }
 
-/** Whether the run has submitted its first jobs, or found that it need not. */
+/** Whether the run has submitted its first jobs, or has settled stages without one. */
 const hasSubmitted = (dir: string): boolean =>
   existsSync(path.join(dir, 'slurm.jsonl')) ||
   readJournal(dir).events.some(({ event }) => event === 'stage-ended' || event === 'ended');

@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { BackendName } from '../api.ts';
 import { chooseBackend, probe } from '../compute/backend.ts';
-import { sourceContext } from '../engine/prepare.ts';
+import { sourceContext } from '../engine/source-context.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { json, out, paint, say } from './terminal.ts';
 

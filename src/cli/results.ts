@@ -129,7 +129,8 @@ function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: 
   const seeds = new Set(rows.map(({ seed }) => seed)).size;
   const interval =
     seeds > 1
-      ? '± is half of the 95% Student t interval of the mean over the seeds (n).'
+      ? '± is half of the 95% Student t interval of the mean over the seeds (n). Of two seeds, ' +
+        'both values stand in parentheses.'
       : 'One seed: no interval.';
   say(paintErr.dim(wrap(interval, width)));
   const shown = new Set(metrics.map(metricName));

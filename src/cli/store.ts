@@ -110,7 +110,7 @@ async function remoteGc(uri: string, options: GcOptions): Promise<number> {
   const maxBytes = options.maxSize === undefined ? null : parseSize(options.maxSize);
   const dryRun = options.dryRun === true;
   const objects = await objectsAt(uri);
-  await objects.open(false); // a folder that is no remote is not made one
+  await objects.open(false); // a folder that is not a remote is not made one
   if (!dryRun) await objects.open(true);
   const swept = await sweepRemote(objects, { maxBytes, graceMs, dryRun });
   if (options.json) json({ remote: objects.uri, ...swept });

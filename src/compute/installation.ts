@@ -13,6 +13,8 @@ export interface SetupStamp {
   readonly tensorflow: string | null;
   readonly variant: 'cpu' | 'cuda' | 'own';
   readonly libraries: string | null;
+  /** The version of the fused operations in the binding; null or absent where it has none. */
+  readonly fused?: string | null;
   readonly platform: string;
   readonly arch: string;
   readonly reason?: string;

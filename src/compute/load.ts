@@ -27,12 +27,9 @@ export async function loadBackend(
   name: BackendName,
   { threads = availableParallelism() }: LoadOptions = {},
 ): Promise<BackendInfo> {
-  const tf = await import('@tensorflow/tfjs-core');
+  const tf = await import('./core.ts');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
-  // In Node, tfjs-core comes without gradients. The union package registers them (and tfjs-node
-  // requires it anyway).
-  await import('@tensorflow/tfjs');
   let info = loaded.get(name);
   if (info === undefined) {
     info = load(name, threads);
@@ -54,10 +51,11 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
   switch (name) {
     case 'tensorflow': {
       prepareTensorflow(threads);
-      await import('@tensorflow/tfjs-node-gpu');
+      (await import('./tensorflow.ts')).registerTensorflow();
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
       const dir = packageDir('@tensorflow/tfjs-node-gpu'),
-        built = dir === null ? null : readSetupStamp(dir)?.tensorflow;
+        stamp = dir === null ? null : readSetupStamp(dir),
+        built = stamp?.tensorflow;
       // Keys name the TensorFlow release that set-up found, so results of another release must not
       // be stored under them.
       if (built !== binding.TF_Version)
@@ -65,6 +63,15 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
           `TensorFlow ${binding.TF_Version} was loaded, but set-up was done for ${built ?? 'none'}`,
           'run `npx dosimeter setup`',
         );
+      const fused = stamp?.fused ?? null;
+      if (fused !== null) {
+        if (!hasFusedOperations(binding))
+          throw new UserFault(
+            'the TensorFlow binding lacks the fused operations that set-up has recorded',
+            'run `npx dosimeter setup`',
+          );
+        (await import('./fused.ts')).useFused();
+      }
       const { prepareCompiling } = await import('./compiled/compiled.ts');
       if (OFF.has(process.env['DOSIMETER_COMPILE'] ?? '')) prepareCompiling(Infinity);
       else prepareCompiling();
@@ -73,6 +80,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
         precision: 'float32',
         threads,
         tensorflow: binding.TF_Version,
+        fused,
         packages: {
           ...core,
           '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu'),
@@ -82,11 +90,11 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
       };
     }
     case 'wasm': {
-      const wasm = await import('@tensorflow/tfjs-backend-wasm');
+      const wasm = await import('./wasm-kernels.ts');
       const dir = packageDir('@tensorflow/tfjs-backend-wasm');
       if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
       wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
-      (await import('./wasm-kernels.ts')).registerMissingWasmKernels();
+      wasm.registerMissingWasmKernels();
       return ofPackage(name, core, '@tensorflow/tfjs-backend-wasm');
     }
     case 'cpu':
@@ -105,10 +113,15 @@ const ofPackage = (
   precision: 'float32',
   threads: 1,
   tensorflow: null,
+  fused: null,
   packages: { ...core, [backend]: packageVersion(backend) },
   gpu: null,
   deterministic: true,
 });
+
+/** Whether set-up's addition to the binding has been loaded. */
+const hasFusedOperations = (binding: object): boolean =>
+  (binding as { readonly fused?: unknown }).fused === true;
 
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);

@@ -64,7 +64,7 @@ function probeTensorflow(): BackendProbe {
   return found(
     'tensorflow',
     `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`,
-    `tensorflow ${stamp.tensorflow} (${stamp.variant})`,
+    `tensorflow ${stamp.tensorflow} (${stamp.variant}${stamp.fused ? `, fused ${stamp.fused}` : ''})`,
     stamp.variant !== 'cpu',
   );
 }

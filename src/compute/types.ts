@@ -29,6 +29,8 @@ export interface BackendInfo {
   readonly packages: { readonly [name: string]: string };
   /** TensorFlow's own version; null for the other backends. */
   readonly tensorflow: string | null;
+  /** The version of our fused operations (fused.ts); null where they are not used. */
+  readonly fused: string | null;
   /** The GPU's name; null when the CPU computes. */
   readonly gpu: string | null;
   /**

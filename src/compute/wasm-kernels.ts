@@ -1,9 +1,11 @@
 /**
- * Two kernels that training needs and tfjs-backend-wasm 4.22 lacks: the gradient of a gather, and
- * einsum.
+ * The WebAssembly backend, and two kernels that training needs and tfjs-backend-wasm 4.22
+ * lacks: the gradient of a gather, and einsum.
  */
 import type { KernelConfig, Tensor, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+
+export { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 
 /**
  * The part of the backend that the kernels use. The package does not export the types of its class.

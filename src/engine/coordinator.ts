@@ -1,6 +1,6 @@
 /**
  * What other processes know of a run and ask of it, by files in its folder alone: `beat.json` shows
- * that it lives, `cancel` asks it to stop.
+ * that it is alive, `cancel` asks it to stop.
  */
 import { existsSync, lstatSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -9,7 +9,7 @@ import { BEAT_FILE } from '../log/run-folder.ts';
 
 const CANCEL = 'cancel';
 
-/** How often a run shows that it lives, and looks whether it is asked to stop. */
+/** How often a run shows that it is alive, and checks whether it is asked to stop. */
 const BEAT_MS = 2_000;
 /** How long a run may be silent before others take it for dead. */
 const SILENT_MS = 20_000;
@@ -46,7 +46,7 @@ export function openCoordinator(dir: string): Coordinator {
   return { signal: cancelled.signal, close: () => clearInterval(timer) };
 }
 
-/** Asks a run to stop. It does so within a few seconds if its process lives. */
+/** Asks a run to stop. It does so within a few seconds if its process is alive. */
 export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CANCEL), '');
 
 function beatOf(dir: string): string | null {
@@ -63,7 +63,7 @@ function isLongAgo(dir: string): boolean {
 }
 
 /**
- * Whether the process of a run lives, by its heartbeat, on whatever host. No two hosts' clocks are
+ * Whether the process of a run is alive, by its heartbeat, on any host. No two hosts' clocks are
  * compared: the file has to change while it is watched.
  * @param forMs how long it is watched if it does not change
  */

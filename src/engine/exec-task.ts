@@ -45,8 +45,8 @@ export interface TaskOptions {
 
 /**
  * Performs a task. Returns `done` once each of its jobs has a result, by this process or another. If
- * it was stopped before, returns `saved` if each of the other stages goes on from a state that it
- * has saved, or else `lost`.
+ * it was stopped before, returns `saved` if each of the other stages has not begun or goes on from a
+ * state that it has saved, or else `lost`.
  * @throws UserFault if the file can't be read as a task
  */
 export async function execTask(
@@ -71,12 +71,17 @@ export async function execTask(
       const lease = await leaseOf({ job, dir }, leases, print, signal);
       if (lease !== null) held.push({ member, job, dir, lease });
     }
-    if (held.length > 0 && !signal.aborted) await performHeld(held, task, { print, signal }, tell);
+    const waiting =
+      held.length > 0 && !signal.aborted
+        ? await performHeld(held, task, { print, signal }, tell)
+        : new Set<string>();
     for (const { lease } of held) lease.release();
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
-    return open.every(({ job: { resumeDir } }) => hasFiles(resumeDir)) ? 'saved' : 'lost';
+    const loses = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
+      !waiting.has(dir) && !hasFiles(resumeDir);
+    return open.some(loses) ? 'lost' : 'saved';
   } finally {
     leases.close();
     closeSync(events);
@@ -133,12 +138,17 @@ async function leaseOf(
   return null;
 }
 
+/**
+ * Performs jobs whose leases are held. Returns the folders of those that were asked to stop before
+ * they began.
+ */
 async function performHeld(
   held: readonly Held[],
   task: ScheduledTask,
   { print, signal }: TaskOptions,
   tell: (event: TaskEvent) => void,
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
+  const waiting = new Set<string>();
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('../execute/pool.ts'),
     import('../registry/registry.ts'),
@@ -167,7 +177,10 @@ async function performHeld(
         const [result, folder] = [await results[i], pack[i]?.folder];
         if (result === undefined || folder === undefined) throw new Error('a job has no result');
         // A stage that was asked to stop has not failed. It goes on in the next attempt.
-        if (signal.aborted && result.type !== 'done') return;
+        if (signal.aborted && result.type !== 'done') {
+          if (result.type === 'fault' && result.cutOff === true) waiting.add(dir);
+          return;
+        }
         if (!lease.stands())
           print(`${job.id}: its lease was taken over; its result is discarded\n`);
         else writeOutcome(dir, { ...result, folder });
@@ -176,6 +189,7 @@ async function performHeld(
   } finally {
     await pool.close();
   }
+  return waiting;
 }
 
 /** What a pack prints is printed once. */

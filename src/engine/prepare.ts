@@ -3,7 +3,7 @@
  * store. Most commands begin with this.
  */
 import path from 'node:path';
-import type { BackendName, SourceContext } from '../api.ts';
+import type { BackendName } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { chooseBackend } from '../compute/backend.ts';
 import { findAssets } from '../execute/assets.ts';
@@ -23,6 +23,7 @@ import { openStore } from '../store/store.ts';
 import { COMMAND, commandStages } from './commands.ts';
 import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';
+import { sourceContext } from './source-context.ts';
 
 /** The options of a command, or of a call, on a spec. */
 export interface Asked {
@@ -130,12 +131,6 @@ function refuseProc(cache: string): void {
       'give another place with DOSIMETER_CACHE',
     );
 }
-
-export const sourceContext = (log: Note): SourceContext => ({
-  cacheDir: cacheDir(process.env),
-  env: process.env,
-  log,
-});
 
 /** The most lines that are printed about cells with several names. */
 const MOST_NAMES = 5;

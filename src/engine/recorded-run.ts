@@ -31,10 +31,10 @@ import { openExecutor } from './executor.ts';
 import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import type { Note, Prepared } from './prepare.ts';
-import { sourceContext } from './prepare.ts';
 import { describeTransfers } from './remote.ts';
 import { saveRunEntries } from './run-entries.ts';
 import { recordView } from './run-view.ts';
+import { sourceContext } from './source-context.ts';
 import { runsDir } from './state-folder.ts';
 import type { RunPreparedOptions } from './types.ts';
 

@@ -1,6 +1,6 @@
 /**
- * `export --zoo`: matched clean and poisoned models, with a manifest, for those who study how
- * poisoned models are told from clean ones.
+ * `export --zoo`: pairs of clean and poisoned models with a manifest, for studying how poisoned
+ * models can be detected.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,11 +9,11 @@ import {
   attackOf,
   type Cell,
   cleanTwin,
-  DEFENCE_MOMENTS,
   type DefenceDescriptor,
   type DefineRequest,
   isAttacked,
   type JsonObject,
+  momentsOf,
   UserFault,
 } from '../api.ts';
 import { ownVersion } from '../execute/environment.ts';
@@ -33,20 +33,20 @@ export const EVALUATE = 'evaluate';
 /** The manifest's name, in the folder that the models' folders are in. */
 export const ZOO_FILE = 'zoo.json';
 
-/** A model of the zoo, and where what is known of it stands. */
+/** A model of the zoo, with the stages that its manifest is read from. */
 export interface ZooModel extends ChosenModel {
   /** The defence that changed its rows or its training; null if there is none. */
   readonly defence: JsonObject | null;
   /** The training of its clean twin; null for a clean model. */
   readonly twin: StageId | null;
-  /** The evaluation of this very model, without a defence that acts after the training. */
+  /** The evaluation of the model as it was trained, without a defence that acts after that. */
   readonly evaluated: StageStatus | undefined;
 }
 
 /**
  * Returns each cell's trained model once, and the clean twin of each poisoned one, whether or not
- * the grid has a cell of it. Defences that act after the training leave it what it was.
- * @param whole the experiment without `--only`, for the names
+ * the grid has a cell for the twin. What a defence does after the training is left out.
+ * @param whole the experiment with all its cells, so that names do not depend on `--only`
  */
 export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooModel[] {
   const { plan, experiment, statuses, registry } = prepared;
@@ -56,7 +56,7 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
     registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
   const models = new Map<StageId, ZooModel>();
   const twins: { readonly of: ZooModel; readonly evaluated: StageStatus | undefined }[] = [];
-  // A cell without a defence comes before those that only defend what it trained.
+  // A cell without a defence comes before the cells that share its training.
   const order = experiment.cells
     .map((_, index) => index)
     .sort((a, b) => Number(hasDefence(experiment, a)) - Number(hasDefence(experiment, b)));
@@ -108,13 +108,11 @@ function changesTraining({ defence }: Cell, plugin: NonNullable<DefineRequest['p
   if (defence === undefined) return false;
   const { defence: name, ...params } = defence;
   const descriptor = plugin<DefenceDescriptor>('defence', name);
-  const acts =
-    descriptor?.acts?.(params) ??
-    DEFENCE_MOMENTS.filter((moment) => descriptor?.[moment] !== undefined);
-  return acts.includes('rows') || acts.includes('training');
+  const moments = descriptor === undefined ? [] : momentsOf(descriptor, params);
+  return moments.includes('rows') || moments.includes('training');
 }
 
-/** Follows an evaluation to the training of its model, over what a defence made of it. */
+/** Follows an evaluation back to the training of its model, past the stages of a defence. */
 function trainingOf(
   evaluated: StageStatus | undefined,
   byId: ReadonlyMap<StageId, StageStatus>,

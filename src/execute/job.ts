@@ -33,7 +33,7 @@ export function jobOf(
 ): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = place.registry.get(kind, name);
-    if (!entry) throw new Error(`the ${kind} "${name}" has left the registry`);
+    if (!entry) throw new Error(`the ${kind} "${name}" is no longer in the registry`);
     return { kind, name, module: entry.module };
   };
   const asset = (uri: string) => {

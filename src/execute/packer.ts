@@ -7,7 +7,7 @@ import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { StageQueue } from './queue.ts';
 import type { Machine, Need } from './resources.ts';
-import { isScheduled, needOf, placesFor } from './resources.ts';
+import { formsPacks, isScheduled, needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
 
 export interface PackLimits {
@@ -78,7 +78,7 @@ export async function foreseePacks(
 ): Promise<PlannedStage[][]> {
   const rooms = new Map<string, { readonly stage: PlannedStage; readonly memoryMB: number }[]>();
   for (const stage of limits.most > 1 ? stages : []) {
-    if (stage.pack === null) continue;
+    if (stage.pack === null || !formsPacks(stage, machine)) continue;
     const id = packId(stage.kind, stage.pack),
       room = rooms.get(id) ?? [];
     room.push({ stage, memoryMB: (await packMemory(stage, found)) ?? 0 });

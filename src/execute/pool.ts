@@ -74,7 +74,7 @@ class Workers {
       const oldest = this.#idle.shift();
       if (oldest) killWorker(oldest);
     }
-    // As long as an idle worker lives, its GPU memory is not free for the worker that gets the GPU.
+    // While an idle worker is alive, its GPU memory is not free for the worker that gets the GPU.
     const isInTheWay = (worker: WarmWorker): boolean =>
       worker.gpus?.some((gpu) => gpus?.includes(gpu)) === true;
     for (const worker of this.#idle.filter(isInTheWay)) {

@@ -142,12 +142,21 @@ function readOrNull(file: string): Buffer | null {
  */
 function computed(facts: Json | undefined): string[] {
   if (typeof facts !== 'object' || facts === null) return [];
-  const { name, tensorflow, precision, gpu, packages, deterministic } =
-    facts as unknown as BackendInfo; // the manifest is JSON
+  // The manifest is JSON, and one from before the fused operations does not name them.
+  const {
+    name,
+    tensorflow,
+    fused = null,
+    precision,
+    gpu,
+    packages,
+    deterministic,
+  } = facts as unknown as Partial<Pick<BackendInfo, 'fused'>> & Omit<BackendInfo, 'fused'>;
   const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
   return [
     [
       tensorflow === null ? name : `${name} ${tensorflow}`,
+      ...(fused === null ? [] : [`fused operations ${fused}`]),
       precision,
       gpu ?? 'on the CPU',
       ...(!deterministic ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),

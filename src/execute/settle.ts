@@ -23,7 +23,7 @@ import type { Waiting } from './packer.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
 import { createQueue } from './queue.ts';
 import { createRepairs } from './repair.ts';
-import { needOf } from './resources.ts';
+import { formsPacks, needOf } from './resources.ts';
 import type { Outcome } from './types.ts';
 
 /** The average time between two looks of a stage that waits for another run to finish. */
@@ -131,7 +131,7 @@ function createQueuedAttempts(
       need: needOf(stage, plan.backend, machine),
       priority: heights.get(stage.id) ?? 0,
     };
-    if (packer === null || stage.pack === null)
+    if (packer === null || stage.pack === null || !formsPacks(stage, machine))
       return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
     const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
     try {

@@ -75,32 +75,78 @@ async function contextOfMember({ job, member, stop }: Member): Promise<RunContex
   return contextOf(job, hooks, stop.signal);
 }
 
-/** Starts a stage, or a pack of stages of one kind, and returns a promise for each of them. */
-async function start(first: Job, members: readonly Member[]): Promise<readonly Promise<unknown>[]> {
+/** Stages that have been started. */
+interface Started {
+  /** A promise for each of them. */
+  readonly promises: readonly Promise<unknown>[];
+  /** Returns the seconds that a stage has taken; called once, when it ends. */
+  readonly secondsOf: (member: number) => number;
+}
+
+/** Starts a stage, or a pack of stages of one kind. */
+async function start(first: Job, members: readonly Member[]): Promise<Started> {
+  const began = performance.now();
   const { name } = first.stage;
   const stage = (await load(first.stage)) as StageDescriptor;
   const contexts: RunContext[] = [];
   for (const member of members) contexts.push(await contextOfMember(member));
   if (first.compute) await ensureBackend(first.backend);
+  const clock = sharedClock(members.length, began);
   const [only] = contexts;
-  if (only !== undefined && contexts.length === 1) return [stage.run(only)];
+  if (only !== undefined && contexts.length === 1)
+    return { promises: [stage.run(only)], secondsOf: clock };
   if (stage.pack === undefined) throw new Error(`the stage "${name}" can't be packed`);
+  if (stage.pack.shares?.({ gpu: (backend?.gpu ?? null) !== null }) === false)
+    return oneAfterAnother(stage, contexts, began);
   const promises: unknown = stage.pack.run(contexts);
   if (!Array.isArray(promises) || promises.length !== contexts.length)
     throw new TypeError(
       `\`pack.run\` of the stage "${name}" did not return a promise ` +
         `for each of its ${contexts.length} stages`,
     );
-  return promises as readonly Promise<unknown>[];
+  return { promises: promises as readonly Promise<unknown>[], secondsOf: clock };
+}
+
+/** Thrown in place of a stage that was asked to stop before it began. */
+class NotBegun extends Error {}
+
+/**
+ * Runs stages that share no work, each when the one before it has ended.
+ * @param began when the first one was started, on the monotonic clock
+ */
+function oneAfterAnother(
+  stage: StageDescriptor,
+  contexts: readonly RunContext[],
+  began: number,
+): Started {
+  const took = new Map<number, number>();
+  let before: Promise<unknown> = Promise.resolve(),
+    since = began;
+  const promises = contexts.map((context, member) => {
+    const running = before.then(async () => {
+      try {
+        if (context.signal.aborted) throw new NotBegun('it was stopped before it began');
+        return await stage.run(context);
+      } finally {
+        if (member < contexts.length - 1) await endLeftovers(member);
+        const now = performance.now();
+        took.set(member, (now - since) / 1000);
+        since = now;
+      }
+    });
+    before = running.catch(() => undefined);
+    return running;
+  });
+  return { promises, secondsOf: (member) => took.get(member) ?? 0 };
 }
 
 /**
- * Returns a clock for stages that start together: each second is divided evenly among those that
+ * Returns a clock for stages that started together: each second is divided evenly among those that
  * run.
  */
-function sharedClock(count: number): () => number {
+function sharedClock(count: number, began: number): () => number {
   let active = count,
-    last = performance.now(),
+    last = began,
     seconds = 0;
   return () => {
     const now = performance.now();
@@ -113,24 +159,27 @@ function sharedClock(count: number): () => number {
 function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>[] {
   const [first] = members;
   if (first === undefined) return [];
-  const secondsOf = sharedClock(members.length),
-    before = compiledSoFar();
+  const before = compiledSoFar();
   let active = members.length;
   const started = start(first.job, members);
-  return members.map(async ({ job, member }) => {
+  return members.map(async ({ job, member }): Promise<WorkerResult> => {
     const ended = await started
-      .then((promises) => promises[member])
+      .then(({ promises }) => promises[member])
       .then(
-        (returned) => ({ returned, seconds: secondsOf() }),
-        (error: unknown) => ({ error, seconds: secondsOf() }),
+        (returned) => ({ returned }),
+        (error: unknown) => ({ error }),
       );
+    const seconds = await started.then(({ secondsOf }) => secondsOf(member)).catch(() => 0);
     // Ended before the outputs are listed, since a process that goes on writing would change them.
     if (--active === 0) {
       await endLeftovers(member);
       if (job.compute) await tellCompiled(member, await before);
     }
-    if ('error' in ended) return thrownResult(ended.error);
-    const result = await outputOf(job, ended.returned, ended.seconds).catch(thrownResult);
+    if ('error' in ended)
+      return ended.error instanceof NotBegun
+        ? { type: 'fault', message: ended.error.message, cutOff: true }
+        : thrownResult(ended.error);
+    const result = await outputOf(job, ended.returned, seconds).catch(thrownResult);
     if (result.type === 'exit') throw new Error('a job cannot report its own exit');
     return result.type === 'done' && job.compute && backend !== null
       ? { ...result, computed: { ...backend } }

@@ -12,7 +12,7 @@ import { isUnreadable, readRegularText } from '../store/regular.ts';
 import { seal, unseal } from '../store/sealed.ts';
 import { readdirOr } from '../store/sweep.ts';
 
-/** The file by which the process of a run shows that it lives: its content changes. */
+/** The file by which the process of a run shows that it is alive: its content changes. */
 export const BEAT_FILE = 'beat.json';
 
 export interface RunFolder {

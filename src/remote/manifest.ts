@@ -126,10 +126,11 @@ function factsFault({ content, seconds, created, backend, facts }: Manifest): st
 function isComputed(value: unknown): boolean {
   if (value === undefined) return true;
   if (!isRecord(value)) return false;
-  const { name, precision, tensorflow, gpu, packages, deterministic } = value;
+  // Manifests from before the fused operations do not name them.
+  const { name, precision, tensorflow, fused = null, gpu, packages, deterministic } = value;
   return (
     [name, precision].every(isPlain) &&
-    [tensorflow, gpu].every((text) => text === null || isPlain(text)) &&
+    [tensorflow, fused, gpu].every((text) => text === null || isPlain(text)) &&
     isRecord(packages) &&
     Object.entries(packages).every((pair) => pair.every(isPlain)) &&
     typeof deterministic === 'boolean'

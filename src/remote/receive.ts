@@ -128,10 +128,10 @@ async function receiveFile(
   const file = pathInside(dir, name, 'a file of a remote entry');
   makeFolder(path.dirname(file));
   const hash = createHash('sha256');
-  // Fails if there is such a file, as on a file system that takes `A` and `a` for one name.
+  // Fails if there is such a file, as on a file system for which `A` and `a` are the same name.
   const handle = await open(file, 'wx').catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST')
-      throw new Refusal(`${name} and another of its files have one name on this file system`);
+      throw new Refusal(`${name} and another of its files have the same name on this file system`);
     throw error;
   });
   try {

@@ -55,93 +55,133 @@ export interface RemoteOptions {
 }
 
 export function createRemote(given: Objects, store: Store, options: RemoteOptions): Remote {
-  const { tell, log = () => undefined, signal } = options;
+  const { signal } = options;
   const objects = signal === undefined ? given : interruptible(given, signal);
   const queue = new PQueue({ concurrency: TRANSFERS });
-  const done = new Set<ActionKey>();
+  const transfers = createTransfers(objects, store, options);
   /** Fetches under way. Stages with equal keys share one. */
   const running = new Map<ActionKey, Promise<Entry | null>>();
-  const counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
-  let faults = 0;
-
-  const isStopped = (): boolean => signal?.aborted === true;
-  const short = (key: ActionKey): string => key.slice(0, 10);
-  /** Runs a transfer. A fault of the remote is told, and returned as null. */
-  const attempt = async <T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> => {
-    if (faults >= MOST_FAULTS || isStopped()) return null;
-    try {
-      const result = await transfer();
-      faults = 0;
-      return result;
-    } catch (error) {
-      if (!(error instanceof RemoteFault)) throw error;
-      if (isStopped()) return null;
-      counts.failed++;
-      tell(`${short(key)}: ${error.message}`);
-      if (++faults === MOST_FAULTS) tell(`${objects.uri} is not asked any more`);
-      return null;
-    }
-  };
-
-  const receive = async (key: ActionKey, volatile: readonly string[] | null) => {
-    const lease = store.take(key);
-    if ('by' in lease) return null;
-    try {
-      // Another process may have made it since the caller looked.
-      const here = await store.lookUpShared(key, false);
-      if (here.state === 'hit') return here.entry;
-      if (here.state === 'damaged') store.moveAside(key);
-      const received = await attempt(key, () => receiveEntry(objects, store, key, volatile));
-      done.add(key);
-      if (received?.state === 'refused') {
-        counts.failed++;
-        tell(`${short(key)}: what ${objects.uri} holds is refused: ${received.why}`);
-      }
-      if (received?.state !== 'received') return null;
-      counts.fetched++;
-      counts.bytes += received.bytes;
-      log(`${key} fetched from ${objects.uri}, ${received.bytes} bytes`);
-      return received.entry;
-    } finally {
-      lease.held.release();
-    }
-  };
-
-  const sending = createSending(objects, store, tell);
-  const send = async (key: ActionKey): Promise<void> => {
-    const sent = await attempt(key, () => sending.send(key, false));
-    if (sent?.state === 'unsound') {
-      counts.failed++;
-      tell(`${short(key)} was not sent: ${sent.why}`);
-    }
-    if (sent?.state !== 'sent') return;
-    counts.sent++;
-    counts.bytes += sent.bytes;
-    log(`${key} sent to ${objects.uri}, ${sent.bytes} bytes`);
-  };
-
   return {
     uri: objects.uri,
     async fetch(key, volatile) {
-      if (done.has(key) || faults >= MOST_FAULTS) return null;
+      if (!transfers.isWanted(key)) return null;
       const fetching =
         running.get(key) ??
-        queue.add(() => receive(key, volatile)).finally(() => running.delete(key));
+        queue.add(() => transfers.receive(key, volatile)).finally(() => running.delete(key));
       running.set(key, fetching);
       return fetching;
     },
     sendSoon(key) {
-      void queue
-        .add(() => send(key))
-        .catch((error: unknown) => {
-          counts.failed++;
-          tell(`${short(key)} was not sent: ${(error as Error).message}`);
-        });
+      void queue.add(() => transfers.send(key));
     },
     async settled() {
       await queue.onIdle();
-      await sending.end();
-      return counts;
+      await transfers.end();
+      return transfers.counts;
+    },
+  };
+}
+
+const short = (key: ActionKey): string => key.slice(0, 10);
+
+/** Transfers of one entry at a time. Each is counted; what is refused or fails is told too. */
+interface Transfers {
+  readonly counts: Counts;
+  /** Whether to ask the remote for a key: once, and until it has failed MOST_FAULTS times. */
+  isWanted(key: ActionKey): boolean;
+  /** Returns null if there is nothing to receive, or if another process has the lease. */
+  receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;
+  /** Never rejects. */
+  send(key: ActionKey): Promise<void>;
+  /** Gives up the sign that entries were sent under. */
+  end(): Promise<void>;
+}
+
+function createTransfers(objects: Objects, store: Store, options: RemoteOptions): Transfers {
+  const { tell, log = () => undefined } = options;
+  const counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
+  const fail = (message: string): void => {
+    counts.failed++;
+    tell(message);
+  };
+  const attempts = createAttempts(objects.uri, options, fail);
+  const sending = createSending(objects, store, tell);
+  const asked = new Set<ActionKey>();
+  return {
+    counts,
+    isWanted: (key) => !asked.has(key) && !attempts.haveEnded(),
+    async receive(key, volatile) {
+      const lease = store.take(key);
+      if ('by' in lease) return null;
+      try {
+        // Another process may have made it since the caller looked.
+        const here = await store.lookUpShared(key, false);
+        if (here.state === 'hit') return here.entry;
+        if (here.state === 'damaged') store.moveAside(key);
+        const received = await attempts.run(key, () => receiveEntry(objects, store, key, volatile));
+        asked.add(key);
+        if (received?.state === 'refused')
+          fail(`${short(key)}: what ${objects.uri} holds is refused: ${received.why}`);
+        if (received?.state !== 'received') return null;
+        counts.fetched++;
+        counts.bytes += received.bytes;
+        log(`${key} fetched from ${objects.uri}, ${received.bytes} bytes`);
+        return received.entry;
+      } finally {
+        lease.held.release();
+      }
+    },
+    async send(key) {
+      try {
+        const sent = await attempts.run(key, () => sending.send(key, false));
+        if (sent?.state === 'unsound') fail(`${short(key)} was not sent: ${sent.why}`);
+        if (sent?.state !== 'sent') return;
+        counts.sent++;
+        counts.bytes += sent.bytes;
+        log(`${key} sent to ${objects.uri}, ${sent.bytes} bytes`);
+      } catch (error) {
+        fail(`${short(key)} was not sent: ${(error as Error).message}`);
+      }
+    },
+    end: () => sending.end(),
+  };
+}
+
+interface Attempts {
+  /** Whether the remote has failed too often to be asked again. */
+  haveEnded(): boolean;
+  /**
+   * Runs a transfer. Returns null if the remote fails, which is told, and without running it after
+   * too many faults or once the signal is aborted.
+   */
+  run<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null>;
+}
+
+/** @param fail told each fault of the remote */
+function createAttempts(
+  uri: string,
+  { tell, signal }: RemoteOptions,
+  fail: (message: string) => void,
+): Attempts {
+  /** Faults since the last transfer that succeeded. */
+  let faults = 0;
+  const isStopped = (): boolean => signal?.aborted === true;
+  const haveEnded = (): boolean => faults >= MOST_FAULTS;
+  return {
+    haveEnded,
+    async run(key, transfer) {
+      if (haveEnded() || isStopped()) return null;
+      try {
+        const result = await transfer();
+        faults = 0;
+        return result;
+      } catch (error) {
+        if (!(error instanceof RemoteFault)) throw error;
+        if (isStopped()) return null;
+        fail(`${short(key)}: ${error.message}`);
+        if (++faults === MOST_FAULTS) tell(`${uri} is not asked any more`);
+        return null;
+      }
     },
   };
 }

@@ -9,7 +9,7 @@ import type { S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import type * as libStorage from '@aws-sdk/lib-storage';
 import { UserFault } from '../api.ts';
 import { limitOf, MB } from '../untrusted/limits.ts';
-import type { Listed, Objects } from './objects.ts';
+import type { Listed, Objects, Reading } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
 const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
@@ -18,11 +18,65 @@ const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
 const PART = 16 * MB,
   PARTS = 9000;
 
+/** What every request to a bucket needs. */
+interface Bucket {
+  readonly sdk: Sdk;
+  readonly client: S3Client;
+  readonly name: string;
+  readonly uri: string;
+  /** The time without data after which a transfer is broken off. */
+  readonly stallMs: number;
+  /** Returns the key of an object. */
+  readonly keyOf: (object: string) => string;
+  /** Returns an error of the SDK as a `RemoteFault` with a way out. */
+  readonly fault: (error: unknown) => unknown;
+}
+
 /** @param prefix the part of the bucket, without slashes around it; '' for the whole bucket */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
-  const [s3, { Upload }] = await load(uri);
+  const [sdk, { Upload }] = await load(uri);
   const { value: seconds } = limitOf('seconds');
-  const client = new s3.S3Client({
+  const stallMs = seconds * 1000;
+  const client = createClient(sdk, stallMs);
+  const keyOf = (object: string): string => (prefix === '' ? object : `${prefix}/${object}`);
+  const fault = (error: unknown): unknown => s3Fault(error, uri, bucket);
+  const at: Bucket = { sdk, client, name: bucket, uri, stallMs, keyOf, fault };
+  const asked = async <T>(request: Promise<T>): Promise<T> => {
+    try {
+      return await request;
+    } catch (error) {
+      throw fault(error);
+    }
+  };
+  return {
+    uri,
+    async open() {
+      try {
+        await client.send(new sdk.HeadBucketCommand({ Bucket: bucket }));
+      } catch (error) {
+        throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
+      }
+    },
+    sizeOf: (name) => asked(sizeOf(at, name)),
+    read: (name, from) => asked(read(at, name, from)),
+    write: (name, size, bytes) => upload(at, Upload, { name, size, bytes }),
+    async *list(folder) {
+      try {
+        yield* listed(at, folder);
+      } catch (error) {
+        throw fault(error);
+      }
+    },
+    async remove(name) {
+      await asked(client.send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) })));
+    },
+  };
+}
+
+type Sdk = typeof clientS3;
+
+const createClient = (sdk: Sdk, requestTimeout: number): S3Client =>
+  new sdk.S3Client({
     ...region(),
     // Servers other than Amazon's seldom have a host name for each bucket.
     forcePathStyle: hasOwnEndpoint(),
@@ -30,96 +84,9 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     // checksums.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    requestHandler: { connectionTimeout: 10_000, requestTimeout: seconds * 1000 },
+    requestHandler: { connectionTimeout: 10_000, requestTimeout },
     maxAttempts: 4,
   });
-  const keyOf = (name: string): string => (prefix === '' ? name : `${prefix}/${name}`);
-  const fault = (error: unknown): unknown => s3Fault(error, uri, bucket);
-
-  return {
-    uri,
-    async open() {
-      try {
-        await client.send(new s3.HeadBucketCommand({ Bucket: bucket }));
-      } catch (error) {
-        throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
-      }
-    },
-    async sizeOf(name) {
-      try {
-        return await sizeOf(client, s3, bucket, keyOf(name));
-      } catch (error) {
-        throw fault(error);
-      }
-    },
-    async read(name, from) {
-      const stop = new AbortController();
-      try {
-        const answer = await client.send(
-          new s3.GetObjectCommand({
-            Bucket: bucket,
-            Key: keyOf(name),
-            ...(from === 0 ? {} : { Range: `bytes=${from}-` }),
-          }),
-          { abortSignal: stop.signal },
-        );
-        if (!(answer.Body instanceof Readable)) throw new RemoteFault(`${uri} sent no bytes`);
-        const body = answer.Body;
-        return {
-          size: from + (answer.ContentLength ?? 0),
-          bytes: watched(body, seconds * 1000, fault),
-          close: () => {
-            stop.abort();
-            body.destroy();
-          },
-        };
-      } catch (error) {
-        if (isAbsent(error)) return null;
-        throw fault(error);
-      }
-    },
-    async write(name, size, bytes) {
-      // An error of `bytes` is the sender's own: it is thrown as it is, not as the SDK wraps it.
-      let own: { readonly error: unknown } | null = null;
-      const guarded = async function* (): AsyncGenerator<Uint8Array> {
-        try {
-          yield* bytes;
-        } catch (error) {
-          own = { error };
-          throw error;
-        }
-      };
-      const upload = new Upload({
-        client,
-        params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
-        partSize: Math.max(PART, Math.ceil(size / PARTS)),
-        queueSize: 2,
-      });
-      try {
-        await upload.done();
-      } catch (error) {
-        const thrown = own as { readonly error: unknown } | null;
-        throw thrown === null ? fault(error) : thrown.error;
-      }
-    },
-    async *list(folder) {
-      try {
-        yield* listed(client, s3, { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) }, keyOf(''));
-      } catch (error) {
-        throw fault(error);
-      }
-    },
-    async remove(name) {
-      try {
-        await client.send(new s3.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) }));
-      } catch (error) {
-        throw fault(error);
-      }
-    },
-  };
-}
-
-type Sdk = typeof clientS3;
 
 async function load(uri: string): Promise<[Sdk, typeof libStorage]> {
   try {
@@ -146,10 +113,14 @@ function region(): { readonly region?: string } {
   return given !== '' || fallback === '' ? {} : { region: fallback };
 }
 
-async function sizeOf(client: S3Client, s3: Sdk, bucket: string, key: string) {
+/** Returns the size of an object; null if there is none. */
+async function sizeOf(
+  { client, sdk, name: bucket, keyOf }: Bucket,
+  object: string,
+): Promise<number | null> {
   try {
     const { ContentLength } = await client.send(
-      new s3.HeadObjectCommand({ Bucket: bucket, Key: key }),
+      new sdk.HeadObjectCommand({ Bucket: bucket, Key: keyOf(object) }),
     );
     return ContentLength ?? 0;
   } catch (error) {
@@ -158,14 +129,81 @@ async function sizeOf(client: S3Client, s3: Sdk, bucket: string, key: string) {
   }
 }
 
-/** @param start what all keys of the remote begin with, which is no part of objects' names */
+/** Returns the bytes of an object from an offset on; null if there is none. */
+async function read(
+  { client, sdk, name: bucket, uri, stallMs, keyOf, fault }: Bucket,
+  object: string,
+  from: number,
+): Promise<Reading | null> {
+  const stop = new AbortController();
+  try {
+    const answer = await client.send(
+      new sdk.GetObjectCommand({
+        Bucket: bucket,
+        Key: keyOf(object),
+        ...(from === 0 ? {} : { Range: `bytes=${from}-` }),
+      }),
+      { abortSignal: stop.signal },
+    );
+    if (!(answer.Body instanceof Readable)) throw new RemoteFault(`${uri} sent no bytes`);
+    const body = answer.Body;
+    return {
+      size: from + (answer.ContentLength ?? 0),
+      bytes: watched(body, stallMs, fault),
+      close: () => {
+        stop.abort();
+        body.destroy();
+      },
+    };
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  }
+}
+
+interface Writing {
+  readonly name: string;
+  readonly size: number;
+  readonly bytes: AsyncIterable<Uint8Array>;
+}
+
+/** Writes an object, in parts if it is large. An error of `bytes` is thrown as it is. */
+async function upload(
+  { client, name: bucket, keyOf, fault }: Bucket,
+  Upload: typeof libStorage.Upload,
+  { name, size, bytes }: Writing,
+): Promise<void> {
+  // The SDK wraps errors of the body, so that of `bytes` is kept here.
+  let own: { readonly error: unknown } | null = null;
+  const guarded = async function* (): AsyncGenerator<Uint8Array> {
+    try {
+      yield* bytes;
+    } catch (error) {
+      own = { error };
+      throw error;
+    }
+  };
+  const transfer = new Upload({
+    client,
+    params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
+    partSize: Math.max(PART, Math.ceil(size / PARTS)),
+    queueSize: 2,
+  });
+  try {
+    await transfer.done();
+  } catch (error) {
+    const thrown = own as { readonly error: unknown } | null;
+    throw thrown === null ? fault(error) : thrown.error;
+  }
+}
+
 async function* listed(
-  client: S3Client,
-  s3: Sdk,
-  asked: { readonly Bucket: string; readonly Prefix: string },
-  start: string,
+  { client, sdk, name: bucket, keyOf }: Bucket,
+  folder: string,
 ): AsyncGenerator<Listed> {
-  for await (const { Contents: found = [] } of s3.paginateListObjectsV2({ client }, asked))
+  const start = keyOf(''); // all keys of the remote begin with it, and no object's name has it
+  const asked = { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) };
+  for await (const { Contents: found = [] } of sdk.paginateListObjectsV2({ client }, asked))
     for (const { Key: key = '', Size: size = 0, LastModified: modified } of found)
       if (key.startsWith(start) && modified !== undefined)
         yield { name: key.slice(start.length), size, modified: modified.getTime() };

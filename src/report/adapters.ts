@@ -2,7 +2,8 @@
 import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
-import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote, PROPORTION_MARGIN } from './metrics.ts';
+import { PROPORTION_MARGIN } from './margins.ts';
+import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
 import { cellsBySeed, type Comparison, pairBySeed } from './pairs.ts';
 import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
 
@@ -12,9 +13,12 @@ export interface AdapterComparison extends Comparison {
   readonly full: Condition;
 }
 
-/** Returns the sign that the paper claims for adapter − full, or null if it makes no claim. */
+/**
+ * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its claims
+ * are about LoRA, not about other adapters.
+ */
 function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
-  if (condition.ofBase) return null;
+  if (condition.ofBase || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
   return null;

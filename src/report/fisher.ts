@@ -3,8 +3,8 @@
  * errors.
  */
 import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
+import { alphaOrder, entropyName } from './entropy-names.ts';
 import { distinct } from './groups.ts';
-import { alphaOrder, entropyName } from './metrics.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 
 export interface FisherQuantity {

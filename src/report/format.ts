@@ -1,6 +1,7 @@
 /** Numbers, intervals and durations in readable form. */
 import prettyMilliseconds from 'pretty-ms';
 import type { Json } from '../api.ts';
+import { bothValues } from '../stats/both-values.ts';
 import type { Summary } from '../stats/summary.ts';
 
 /** Proportions are shown to three decimals, everything else to four significant digits. */
@@ -59,9 +60,17 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
 }
 
-/** Formats a summary: `0.950 ± 0.064`, or the mean alone if there is no interval. */
+/**
+ * Formats a summary: `0.950 ± 0.064`, of two unlike values `0.950 (0.920, 0.980)`, and the mean
+ * alone if there is no interval.
+ */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
+  // Without the rounding of the way there and back, 4 is written as 4 and not as 4.000.
+  const [low, high] = (bothValues(summary) ?? []).map((value) =>
+    formatNumber(Number(value.toPrecision(12)), kind),
+  );
+  if (low !== high) return `${mean} (${low}, ${high})`;
   return summary.high === null
     ? mean
     : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;

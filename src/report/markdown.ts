@@ -90,12 +90,38 @@ function difference(entry: Entry | null, metric: Metric): string {
   if (!entry?.difference) return EMPTY;
   const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
   const text = plainSummary(entry.difference, proportion);
-  return entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
+  return entry.difference.mean > 0 && /^[^±(]*[1-9]/.test(text) ? `+${text}` : text;
 }
 
 const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
 
-/** Returns the table: a line for each row of the grid, a column for each of its columns. */
+/** Says what stands in the table's cells, as far as it is there. */
+function notesText({ grid, oneClass }: MarkdownRequest): string {
+  const shown = grid.columns.flatMap(({ metric }, k) =>
+    grid.entries.flatMap((row) => {
+      const entry = row[k] ?? null;
+      return entry === null ? [] : [{ entry, metric }];
+    }),
+  );
+  const counts = shown.map(({ entry }) => entry.summary.n);
+  const isMarked = shown.some(
+    ({ entry, metric }) => metric.stage === 'evaluate' && oneClass(entry.cell) > 0,
+  );
+  return [
+    ...(counts.some((n) => n > 2)
+      ? [
+          `Mean over the seeds (at most ${Math.max(...counts)}) ± half of its 95% Student t interval.`,
+        ]
+      : []),
+    ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
+    ...(isMarked ? [`${DAGGER.trim()} A model behind this number predicts one class only.`] : []),
+  ].join(' ');
+}
+
+/**
+ * Returns the table: a line for each row of the grid, a column for each of its columns. A paragraph
+ * below it says what the numbers are, unless all are of one seed.
+ */
 export function markdownTable(request: MarkdownRequest): string {
   const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
@@ -111,9 +137,11 @@ export function markdownTable(request: MarkdownRequest): string {
       }),
     ]),
   );
+  const notes = notesText(request);
   return [
     line([...rowAxes.map(axisName), ...head]),
     `|${'---|'.repeat(rowAxes.length)}${'---:|'.repeat(head.length)}`,
     ...body,
+    ...(notes === '' ? [] : ['', notes]),
   ].join('\n');
 }

@@ -2,7 +2,7 @@
  * The metrics that the report names: what each is called, how it is written, and which table shows
  * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
-import { codePoints, type NumberKind } from './format.ts';
+import type { NumberKind } from './format.ts';
 import { metricName } from './select.ts';
 
 export interface MetricNote {
@@ -394,30 +394,3 @@ export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[
 
 /** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
-
-/**
- * The margin of accuracies and rates, one percentage point. Differences within ±margin count as
- * none.
- */
-export const PROPORTION_MARGIN = 0.01;
-/**
- * The margin of information bits and entropies, which have no natural scale, as a share of the full
- * kernel's value.
- */
-export const RELATIVE_MARGIN = 0.01;
-/** The margin of rank correlations, which lie in [−1, 1]. */
-export const CORRELATION_MARGIN = 0.1;
-
-const ALPHA_NAMES: Readonly<Record<string, string>> = { '0.5': '½', inf: '∞' };
-const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
-export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
-/** `H₂`, `H½`, `H∞`. */
-export function entropyName(alpha: string): string {
-  const isWhole = /^\d+$/.test(alpha);
-  const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
-  return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
-}
-export const alphaOrder = (a: string, b: string): number => {
-  const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));
-  return value(a) - value(b) || 0;
-};

@@ -2,6 +2,7 @@
  * Numbers in plain characters, for terminals and LaTeX. Counts are never rounded; measured values
  * are written to as many digits as their interval supports.
  */
+import { bothValues } from '../stats/both-values.ts';
 import { summarise, type Summary } from '../stats/summary.ts';
 
 /**
@@ -29,15 +30,20 @@ export function plainRange(values: readonly number[], proportion = false): strin
 }
 
 /**
- * Returns the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`. `0.950 ±
- * 0` says that all seeds have exactly this value. The value of a single seed is written alone, and
- * so is a number, other than a proportion, that is the same for all seeds.
+ * Returns the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`, or, of
+ * two seeds, both values, `0.950 (0.920, 0.980)`. `0.950 ± 0` says that all seeds have exactly this
+ * value. The value of a single seed is written alone, and so is a number, other than a proportion,
+ * that is the same for all seeds.
  * @param proportion whether to write three decimals
  */
-export function plainSummary({ mean, std, low, high }: Summary, proportion = false): string {
+export function plainSummary(summary: Summary, proportion = false): string {
+  const { mean, std, low, high } = summary;
   if (std === null || low === null || high === null)
     return proportion ? mean.toFixed(3) : plainValue(mean);
   if (std === 0) return proportion ? `${mean.toFixed(3)} ± 0` : plainValue(mean);
+  const values = bothValues(summary);
+  const both = values === null ? null : bothText(mean, values, proportion);
+  if (both !== null) return both;
   const half = (high - low) / 2;
   if (proportion) return `${mean.toFixed(3)} ± ${half < 0.0005 ? '<0.001' : half.toFixed(3)}`;
   // Two digits of the half-width are written, and the mean to the same decimal place.
@@ -46,4 +52,21 @@ export function plainSummary({ mean, std, low, high }: Summary, proportion = fal
     return `${plainValue(mean)} ± ${Number(half.toPrecision(2))}`;
   const decimals = Math.max(0, place);
   return `${mean.toFixed(decimals)} ± ${half.toFixed(decimals)}`;
+}
+
+/**
+ * Returns `0.950 (0.920, 0.980)`, or null if both values are written alike. Numbers other than
+ * proportions get two digits of half the distance between the two.
+ */
+function bothText(
+  mean: number,
+  [low, high]: readonly [number, number],
+  proportion: boolean,
+): string | null {
+  const place = 1 - Math.floor(Math.log10((high - low) / 2));
+  const write = (value: number): string => {
+    if (proportion) return value.toFixed(3);
+    return place > 12 || place < 0 ? plainValue(value) : String(Number(value.toFixed(place)));
+  };
+  return write(low) === write(high) ? null : `${write(mean)} (${write(low)}, ${write(high)})`;
 }

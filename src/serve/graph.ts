@@ -53,17 +53,59 @@ export function layOut(stages: readonly StageRecord[], grouping: Grouping): Grap
     return { name, x: Math.round(x), y: Math.round(y) };
   });
   const columns = [...new Set(placed.map(({ x }) => x))].sort((a, b) => a - b);
-  const { width = 0, height = 0 } = layers.graph() as { width?: number; height?: number };
+  const arrowPoints = layers.edges().map((edge) => {
+    const { points } = layers.edge(edge) as { readonly points: readonly Point[] };
+    return points.map(({ x, y }) => ({ x: Math.round(x), y: Math.round(y) }));
+  });
+  const { left, top, width, height } = frameOf(placed, arrowPoints.flat());
   return {
-    groups: placed.map((group) => ({ ...group, level: columns.indexOf(group.x) })),
-    arrows: layers.edges().map((edge) => {
-      const { points } = layers.edge(edge) as {
-        readonly points: readonly { readonly x: number; readonly y: number }[];
-      };
-      return points.flatMap(({ x, y }) => [Math.round(x), Math.round(y)]);
-    }),
-    width: Math.ceil(width),
-    height: Math.ceil(height),
+    groups: placed.map(({ name, x, y }) => ({
+      name,
+      x: x - left,
+      y: y - top,
+      level: columns.indexOf(x),
+    })),
+    arrows: arrowPoints.map((points) => points.flatMap(({ x, y }) => [x - left, y - top])),
+    width,
+    height,
     box: BOX,
+  };
+}
+
+interface Point {
+  readonly x: number;
+  readonly y: number;
+}
+
+const MARGIN = 8;
+
+/**
+ * Returns what encloses all boxes and arrows. The layout's own frame leaves out arrows that run
+ * above the boxes or beneath them.
+ */
+function frameOf(
+  centres: readonly Point[],
+  points: readonly Point[],
+): {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+} {
+  const corners = centres.flatMap(({ x, y }) => [
+    { x: x - BOX.width / 2, y: y - BOX.height / 2 },
+    { x: x + BOX.width / 2, y: y + BOX.height / 2 },
+  ]);
+  const all = [...corners, ...points];
+  if (all.length === 0) return { left: 0, top: 0, width: 0, height: 0 };
+  const xs = all.map(({ x }) => x),
+    ys = all.map(({ y }) => y);
+  const left = Math.floor(Math.min(...xs)) - MARGIN,
+    top = Math.floor(Math.min(...ys)) - MARGIN;
+  return {
+    left,
+    top,
+    width: Math.ceil(Math.max(...xs)) + MARGIN - left,
+    height: Math.ceil(Math.max(...ys)) + MARGIN - top,
   };
 }

@@ -55,46 +55,70 @@ export interface RunRecord extends Pick<
   apply(event: JsonObject): void;
 }
 
-function createStages(plan: RunPlan | null): Stages {
+/** The stages of a run by their ids, and which of them have changed. */
+interface StageIndex {
+  readonly stages: readonly StageRecord[];
+  readonly indexes: ReadonlyMap<string, number>;
+  /** Stages whose status has changed since it was last taken, as indexes. */
+  readonly changed: Set<number>;
+  /** Returns the number of stages beyond MOST_STAGES. */
+  readonly left: () => number;
+  /** Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. */
+  readonly stageOf: (event: JsonObject) => StageRecord | null;
+}
+
+function createStageIndex(plan: RunPlan | null): StageIndex {
   const stages = plan === null ? [] : plannedStages(plan);
   const indexes = new Map(stages.map(({ id }, index) => [id, index]));
   const changed = new Set<number>(),
     later = new Set<string>();
-  const stageOf = (event: JsonObject): StageRecord | null => {
-    const id = event['stage'];
-    if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
-    const index = indexes.get(id);
-    if (index !== undefined) {
-      changed.add(index);
-      return stages[index] ?? null;
-    }
-    if (stages.length >= MOST_STAGES) {
-      if (later.size < MOST_STAGES) later.add(id);
-      return null;
-    }
-    const stage = unplannedStage(id, event);
-    indexes.set(id, stages.length);
-    changed.add(stages.length);
-    stages.push(stage);
-    return stage;
+  return {
+    stages,
+    indexes,
+    changed,
+    left: () => later.size,
+    stageOf(event) {
+      const id = event['stage'];
+      if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
+      const index = indexes.get(id);
+      if (index !== undefined) {
+        changed.add(index);
+        return stages[index] ?? null;
+      }
+      if (stages.length >= MOST_STAGES) {
+        if (later.size < MOST_STAGES) later.add(id);
+        return null;
+      }
+      const stage = unplannedStage(id, event);
+      indexes.set(id, stages.length);
+      changed.add(stages.length);
+      stages.push(stage);
+      return stage;
+    },
   };
-  /** Counts an ended stage off for the stages that read it. Those that miss no other are ready. */
-  const tellReaders = (stage: StageRecord): void => {
-    if (stage.hasEnded) return;
-    stage.hasEnded = true;
-    for (const reader of stage.readers) {
-      const waiting = stages[reader];
-      if (waiting === undefined) continue;
-      waiting.missing--;
-      if (waiting.missing > 0 || waiting.state !== 'waiting') continue;
-      waiting.state = 'ready';
-      changed.add(reader);
-    }
-  };
+}
+
+/** Counts an ended stage off for the stages that read it. Those that miss no other are ready. */
+function tellReaders(stage: StageRecord, { stages, changed }: StageIndex): void {
+  if (stage.hasEnded) return;
+  stage.hasEnded = true;
+  for (const reader of stage.readers) {
+    const waiting = stages[reader];
+    if (waiting === undefined) continue;
+    waiting.missing--;
+    if (waiting.missing > 0 || waiting.state !== 'waiting') continue;
+    waiting.state = 'ready';
+    changed.add(reader);
+  }
+}
+
+function createStages(plan: RunPlan | null): Stages {
+  const index = createStageIndex(plan);
+  const { stages, indexes, changed, left, stageOf } = index;
   return {
     stages,
     indexOf: (id) => indexes.get(id),
-    left: () => later.size,
+    left,
     start(event) {
       const stage = stageOf(event);
       if (stage === null) return;
@@ -110,7 +134,7 @@ function createStages(plan: RunPlan | null): Stages {
       const state = event['state'] as StageState;
       const stage = ENDED.has(state) ? stageOf(event) : null;
       if (stage === null) return;
-      tellReaders(stage);
+      tellReaders(stage, index);
       stage.state = state;
       stage.seconds = numberOf(event['seconds']);
       stage.key = typeof event['key'] === 'string' ? event['key'] : null;
@@ -119,7 +143,7 @@ function createStages(plan: RunPlan | null): Stages {
       stage.by = textOf(event['by']);
       stage.failure = state === 'failed' ? failureOf(event) : null;
     },
-    ...createMarks(stages, indexes, changed),
+    ...createMarks(index),
     takeChanged() {
       const taken = [...changed];
       changed.clear();
@@ -129,11 +153,11 @@ function createStages(plan: RunPlan | null): Stages {
 }
 
 /** Takes what progress.json says of the stages that are running. */
-function createMarks(
-  stages: readonly StageRecord[],
-  indexes: ReadonlyMap<string, number>,
-  changed: Set<number>,
-): Pick<Stages, 'progress' | 'places'> {
+function createMarks({
+  stages,
+  indexes,
+  changed,
+}: StageIndex): Pick<Stages, 'progress' | 'places'> {
   /** Calls `mark` for each running stage that is named. It returns whether it changed the stage. */
   const markAll = (found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void => {
     if (typeof found !== 'object' || found === null) return;

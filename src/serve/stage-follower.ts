@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { StreamEvent } from './backlog.ts';
 import type { Follower } from './follower.ts';
+import type { LogBuffer } from './log-text.ts';
 import { createLogBuffer } from './log-text.ts';
 import type { Curves } from './series.ts';
 import type { StageRecord } from './stage-records.ts';
@@ -15,9 +16,11 @@ const LOG_BYTES = 16 * 2 ** 20,
 /** How many stages are listed at most as inputs of a stage, or as its readers. */
 const MOST_LINKS = 20;
 
+type Listener = (event: Omit<StreamEvent, 'id'>) => void;
+
 export interface StageFollower {
   /** Calls `listener` with what there is, then with additions. Returns a function that stops it. */
-  listen(listener: (event: Omit<StreamEvent, 'id'>) => void): Promise<() => void>;
+  listen(listener: Listener): Promise<() => void>;
   close(): void;
 }
 
@@ -32,9 +35,9 @@ export interface StageFollowOptions {
 }
 
 export function followStage(options: StageFollowOptions): StageFollower {
-  const { follower, stage, store, onFault, lookMs } = options;
+  const { follower, stage, onFault, lookMs } = options;
   const { id, dir } = follower;
-  const listeners = new Set<(event: Omit<StreamEvent, 'id'>) => void>();
+  const listeners = new Set<Listener>();
   const log = createLogBuffer();
   const names = stage === null ? [id, 'run.log'] : [id, 'logs', `${stage}.log`];
   const tail = openTail({
@@ -46,37 +49,8 @@ export function followStage(options: StageFollowOptions): StageFollower {
     onRestart: () => log.restart(),
     onCut: () => log.cut(),
   });
-  const recordOf = (): StageRecord | null =>
-    stage === null ? null : (follower.record.stages[follower.record.indexOf(stage) ?? -1] ?? null);
+  const describe = createDescription(options, log);
   let detail = '';
-  /** The curves and metrics of the stage in the store, read once for each key. */
-  let stored: { readonly key: string; readonly curves: Curves; readonly metrics: Metrics } | null =
-    null;
-  type Metrics = StageDetail['metrics'];
-
-  const readStored = async (key: string | null): Promise<typeof stored> => {
-    if (key === null || store === null) return null;
-    if (stored?.key === key) return stored;
-    const [curves, metrics] = await Promise.all([readCurves(store, key), readMetrics(store, key)]);
-    return { key, curves, metrics: [...metrics] };
-  };
-  const describe = async (): Promise<StageDetail | null> => {
-    const record = recordOf();
-    if (record === null) return null;
-    stored = await readStored(record.key);
-    const curves = stored?.curves.all() ?? [];
-    return {
-      id: record.id,
-      attempts: record.attempts,
-      key: record.key,
-      failure: record.failure,
-      blockedBy: record.by,
-      reads: linksOf(record.inputs),
-      readBy: linksOf(record.readers),
-      metrics: stored?.metrics ?? [],
-      curves: curves.length > 0 ? curves : log.curves.all(),
-    };
-  };
   const send = (name: string, data: string): void => {
     for (const listener of listeners) listener({ name, data });
   };
@@ -110,6 +84,51 @@ export function followStage(options: StageFollowOptions): StageFollower {
       watching.close();
       listeners.clear();
     },
+  };
+}
+
+/** The curves and metrics of a stage in the store. */
+interface Stored {
+  readonly key: string;
+  readonly curves: Curves;
+  readonly metrics: StageDetail['metrics'];
+}
+
+/**
+ * Returns a function that describes the stage as it is now; null for the log of the run and for a
+ * stage that the run does not have yet. What the store holds is read once for each key.
+ */
+function createDescription(
+  { follower, stage, store }: StageFollowOptions,
+  log: LogBuffer,
+): () => Promise<StageDetail | null> {
+  const recordOf = (): StageRecord | null => {
+    const { record } = follower; // another one after the journal was replaced
+    return stage === null ? null : (record.stages[record.indexOf(stage) ?? -1] ?? null);
+  };
+  let stored: Stored | null = null;
+  const readStored = async (key: string | null): Promise<Stored | null> => {
+    if (key === null || store === null) return null;
+    if (stored?.key === key) return stored;
+    const [curves, metrics] = await Promise.all([readCurves(store, key), readMetrics(store, key)]);
+    return { key, curves, metrics: [...metrics] };
+  };
+  return async () => {
+    const own = recordOf();
+    if (own === null) return null;
+    stored = await readStored(own.key);
+    const curves = stored?.curves.all() ?? [];
+    return {
+      id: own.id,
+      attempts: own.attempts,
+      key: own.key,
+      failure: own.failure,
+      blockedBy: own.by,
+      reads: linksOf(own.inputs),
+      readBy: linksOf(own.readers),
+      metrics: stored?.metrics ?? [],
+      curves: curves.length > 0 ? curves : log.curves.all(),
+    };
   };
 }
 

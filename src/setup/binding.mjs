@@ -3,6 +3,7 @@
  * own install script would fetch a libtensorflow of 2022 that supports no current GPU. The C API
  * that the binding calls has not changed since, so its sources build as they are.
  */
+import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -24,16 +25,33 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
  */
 export const NAPI = 8;
 
-/** What is compiled beside the package's sources. */
-const ADDITIONS = ['block-signals.cc', 'graph-functions.cc'].map((name) =>
-  fileURLToPath(new URL(`binding/${name}`, import.meta.url)),
-);
+/** @param {string} name of a file that is compiled beside the package's sources */
+const addition = (name) => fileURLToPath(new URL(`binding/${name}`, import.meta.url));
+
+/** The sources of the fused operations: what they compute depends on nothing else. */
+const FUSED = ['fused.cc', 'fused-kernels.inc'].map(addition);
+const ADDITIONS = [...['block-signals.cc', 'graph-functions.cc'].map(addition), ...FUSED];
+
+/** The version of the fused operations: the beginning of the digest of their sources. */
+export const fusedVersion = () => {
+  const hash = createHash('sha256');
+  for (const file of FUSED) hash.update(readFileSync(file));
+  return hash.digest('hex').slice(0, 8);
+};
 
 /** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
 const GYP_CHANGES = /** @type {const} */ ([
   [
     "'binding/tfjs_binding.cc'",
-    "'binding/tfjs_binding.cc', 'binding/block-signals.cc', 'binding/graph-functions.cc'",
+    ['tfjs_binding.cc', ...ADDITIONS.map((file) => basename(file))]
+      .filter((name) => name.endsWith('.cc'))
+      .map((name) => `'binding/${name}'`)
+      .join(', '),
+  ],
+  // Without this, a square root must be able to report an error, and loops of them stay scalar.
+  [
+    "'target_name' : 'tfjs_binding',",
+    "'target_name' : 'tfjs_binding', 'cflags': ['-fno-math-errno'],",
   ],
   ["'-ltensorflow',", "'-ltensorflow', '-Wl,--wrap=TFE_NewContext', '-Wl,--wrap=TFE_Execute',"],
 ]);
@@ -55,12 +73,14 @@ const INSERTIONS = [
   {
     file: 'binding/tfjs_backend.h',
     before: '}  // namespace tfnodejs',
-    insert: 'void DefineGraphFunctions(napi_env env, napi_value exports);\n\n',
+    insert:
+      'void DefineGraphFunctions(napi_env env, napi_value exports);\n' +
+      'void DefineFusedOperations(napi_env env, napi_value exports);\n\n',
   },
   {
     file: 'binding/tfjs_binding.cc',
     before: '  // Export TF property types to JS',
-    insert: '  DefineGraphFunctions(env, exports);\n\n',
+    insert: '  DefineGraphFunctions(env, exports);\n  DefineFusedOperations(env, exports);\n\n',
   },
 ];
 

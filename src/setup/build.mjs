@@ -115,7 +115,7 @@ export async function build(project, { force = false } = {}) {
         project,
         name,
         Object.keys(metafile.inputs).filter(
-          (path) => packageOf(path, project) === null && !path.startsWith('virtual:'),
+          (path) => packageOf(path, project) === null && !/^(virtual|require):/.test(path),
         ),
       );
       // A source was edited while it was read, so the record would describe code that was not

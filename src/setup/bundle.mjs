@@ -1,6 +1,8 @@
 /** Bundles the program and the plugins with esbuild. */
+import { existsSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import * as esbuild from 'esbuild';
+import { findPackage, REQUIRING } from './closure.mjs';
 
 /** A fault in a source file. The message says where it is. */
 export class BuildFault extends Error {
@@ -35,6 +37,42 @@ const lateImports = {
     );
   },
 };
+
+/**
+ * Loads these packages with `require`, also where they are imported: Node reads a CommonJS package
+ * three times to import it, to find out what it is and which names it exports.
+ */
+const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
+
+/**
+ * Bundles what a worker needs of tfjs, because the packages' own entries load much more: gradients
+ * in place of the package of everything, and the backend of tfjs-node without the rest. tfjs-core
+ * itself stays outside, since plugins share it.
+ * @param {string} project @returns {import('esbuild').Plugin}
+ */
+const leanTfjs = (project) => ({
+  name: 'lean tfjs',
+  setup({ onResolve, onLoad }) {
+    const gradients = join(project, 'src', 'compute', 'tfjs.ts');
+    onResolve({ filter: /^@tensorflow\/tfjs$/ }, ({ kind }) => {
+      // Within tfjs-node, whose kernels need no gradients.
+      if (kind === 'require-call') return { path: '@tensorflow/tfjs-core', external: true };
+      return existsSync(gradients) ? { path: gradients } : null;
+    });
+    onResolve({ filter: /^@tensorflow\/tfjs-(core|node-gpu)\/dist\/.+\.js$/ }, ({ path }) => {
+      const [scope = '', name = '', ...file] = path.split('/');
+      // An optional package may be missing: whoever imports it looks first.
+      const dir = findPackage(`${scope}/${name}`, project);
+      return dir === null ? null : { path: join(dir, ...file) };
+    });
+    onResolve({ filter: REQUIRED }, ({ kind, path }) =>
+      kind === 'require-call' ? { path, external: true } : { path, namespace: REQUIRING },
+    );
+    onLoad({ filter: /.*/, namespace: REQUIRING }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
+  },
+});
 
 /**
  * The name of a made-up module that imports every plugin, so that a start opens one file for all of
@@ -100,7 +138,7 @@ export async function bundle(project, entries, plugins) {
       // Given here, because esbuild does not look for one inside a node_modules.
       tsconfig: join(project, 'tsconfig.json'),
       external: EXTERNAL,
-      plugins: [allPlugins(project, plugins), lateImports],
+      plugins: [allPlugins(project, plugins), leanTfjs(project), lateImports],
       sourcemap: true,
       sourcesContent: false,
       metafile: true,

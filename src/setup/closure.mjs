@@ -49,6 +49,9 @@ export function packageOf(path, root) {
   return resolve(root, from.slice(0, at), 'node_modules', packageName(below));
 }
 
+/** The namespace, in esbuild's metafile, of packages that a build loads with `require`. */
+export const REQUIRING = 'require';
+
 /**
  * Returns the folder of a package as Node would find it from `from`, or null.
  * @param {string} name @param {string} from @returns {string | null}
@@ -128,14 +131,16 @@ export async function closureVersions(
     const sources = new Set([entry]);
     for (const path of sources) {
       for (const imported of metafile.inputs[path]?.imports ?? []) {
-        if (imported.external) {
+        const required = imported.path.startsWith(`${REQUIRING}:`);
+        if (imported.external || required) {
+          const specifier = required ? imported.path.slice(REQUIRING.length + 1) : imported.path;
           if (
-            imported.path.startsWith('node:') ||
-            builtinModules.includes(imported.path) ||
-            skip(imported.path)
+            specifier.startsWith('node:') ||
+            builtinModules.includes(specifier) ||
+            skip(specifier)
           )
             continue;
-          const dir = findPackage(packageName(imported.path), dirname(resolve(root, path)));
+          const dir = findPackage(packageName(specifier), dirname(resolve(root, path)));
           if (dir !== null) addPackage(dir, packages, seenPackages);
           continue;
         }

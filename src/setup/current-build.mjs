@@ -9,7 +9,7 @@ import { changedSources, ifWritable, readRecord } from './build-record.mjs';
 /**
  * @param {string} project
  * @param {(message: string) => void} tell called if it builds, with the reason
- * @returns {Promise<string>} the build's folder. It is kept while this process lives, so that a
+ * @returns {Promise<string>} the build's folder. It is kept while this process is alive, so that a
  *   long run keeps its code while sources are edited
  * @throws {Error} named BuildFault on a fault in a source file
  */

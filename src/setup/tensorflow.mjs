@@ -16,7 +16,14 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { checkTools, compileBinding, NAPI, TFJS_DIR, TFJS_PACKAGE } from './binding.mjs';
+import {
+  checkTools,
+  compileBinding,
+  fusedVersion,
+  NAPI,
+  TFJS_DIR,
+  TFJS_PACKAGE,
+} from './binding.mjs';
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
@@ -28,8 +35,9 @@ import { TENSORFLOW, wheelsFor } from './wheels.mjs';
  * not available for the `reason`; `remedy` is the command that would install it.
  * @typedef {{ format: 1, recipe: string, tensorflow: string | null,
  *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[],
- *   tfjs: string, napi: number, node: string, platform: string, arch: string, reason?: string,
- *   remedy?: string }} Stamp
+ *   fused: string | null, tfjs: string, napi: number, node: string, platform: string, arch: string,
+ *   reason?: string, remedy?: string }} Stamp `fused`: the version of the fused operations that
+ *   are used, which compute on processors only: null where TensorFlow may use a GPU
  */
 
 /** @typedef {{ variant: 'cpu' | 'cuda' } | { variant: 'own', path: string }} Wanted */
@@ -48,7 +56,7 @@ const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
  * The number of the recipe. It must be raised when the way of building changes, so that old
  * bindings are rebuilt.
  */
-const RECIPE = 4;
+const RECIPE = 5;
 
 /** @returns {Stamp | null} null if there is none that can be read */
 function readStamp() {
@@ -183,6 +191,7 @@ const recipeOf = (want, wheels, own) =>
         want.variant,
         wheels?.map((wheel) => wheel.sha256),
         own,
+        fusedVersion(),
       ]),
     )
     .digest('hex')
@@ -214,6 +223,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
     format: 1,
     recipe,
     variant: want.variant,
+    fused: want.variant === 'cpu' ? fusedVersion() : null,
     tfjs: TFJS_PACKAGE.version,
     napi: NAPI,
     node: process.version,

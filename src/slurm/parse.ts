@@ -100,13 +100,29 @@ const PHASES: Readonly<Record<string, Phase>> = {
 export const phaseOf = (state: string): Phase =>
   Object.hasOwn(PHASES, state) ? (PHASES[state] ?? 'unknown') : 'unknown';
 
+/** Returns a pattern that matches any of these words, in upper or lower case. */
+export function anyOf(words: readonly string[]): RegExp {
+  return new RegExp(words.join('|'), 'i');
+}
+
 /** What an error of sbatch means: no room at present, possibly submitted, or refused. */
 export type Refusal = 'full' | 'uncertain' | 'refused';
 
 /** Limits on the number of jobs, which are temporary. Slurm names the limit in its message. */
 const FULL = /MaxSubmitJob|MaxSubmitPU|MaxJobCount|temporarily unable to accept job/i;
-const UNCERTAIN =
-  /timed out|Unable to contact slurm controller|Unable to establish control|Zero Bytes were transmitted|Communication connection failure|Connection refused|Transport endpoint|Resource temporarily unavailable|Protocol authentication error|Socket/i;
+/** What sbatch says if the controller was not reached, or did not answer. */
+const UNCERTAIN = anyOf([
+  'timed out',
+  'Unable to contact slurm controller',
+  'Unable to establish control',
+  'Zero Bytes were transmitted',
+  'Communication connection failure',
+  'Connection refused',
+  'Transport endpoint',
+  'Resource temporarily unavailable',
+  'Protocol authentication error',
+  'Socket',
+]);
 
 /** @param stderr what sbatch said */
 export const refusalOf = (stderr: string): Refusal =>

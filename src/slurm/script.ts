@@ -80,9 +80,8 @@ export function sbatchArguments(
     `--signal=B:USR1@${lead}`,
     '--requeue',
     '--open-mode=append',
-    // The script opens its own log. With --output, a job whose log folder is gone would fail
-    // without a message.
-    '--output=/dev/null',
+    // The script opens its own log; this file is for what slurmstepd says of the job.
+    `--output=${dir.replaceAll('%', '%%')}/${tasks > 1 ? '%a' : '0'}.slurm`,
     `--chdir=${cwd}`,
     ...(request.gpus > 0 ? [`--gres=${gres}:${request.gpus}`] : []),
     ...option('partition', partition),

@@ -234,6 +234,15 @@ export class Spool {
     return textOr(path.join(this.submissionDir(submission), `${task}.events`)) !== null;
   }
 
+  /**
+   * Whether Slurm says in the task's output that it has killed it for its memory. Where no cgroup
+   * limits memory (OverMemoryKill), the job's state does not tell.
+   */
+  outgrewMemory({ submission, task }: Claim): boolean {
+    const text = textOr(path.join(this.submissionDir(submission), `${task}.slurm`)) ?? '';
+    return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
+  }
+
   logFile({ submission, task }: Claim): string {
     return path.join(this.submissionDir(submission), `${task}.out`);
   }

@@ -4,8 +4,8 @@
  */
 import type { JobResult } from '../api.ts';
 import type { SlurmClient } from './client.ts';
-import type { Row } from './parse.ts';
-import { nodeName, phaseOf } from './parse.ts';
+import type { Phase, Row } from './parse.ts';
+import { anyOf, nodeName, phaseOf } from './parse.ts';
 import type { Profile } from './profile.ts';
 import type { Spool } from './spool.ts';
 import type { Member, Task, Work } from './work.ts';
@@ -38,8 +38,21 @@ const STALE_MS = 60_000;
 const MOST_BACKOFF = 16;
 
 /** Slurm's reasons for waiting that do not pass by themselves. */
-const HELD =
-  /launch failed|requeued held|JobHeld|BadConstraints|ReqNodeNotAvail|InvalidAccount|InvalidQOS|PartitionDown|PartitionInactive|PartitionNodeLimit|PartitionTimeLimit|DependencyNeverSatisfied|user env retrieval/i;
+const HELD = anyOf([
+  'launch failed',
+  'requeued held',
+  'JobHeld',
+  'BadConstraints',
+  'ReqNodeNotAvail',
+  'InvalidAccount',
+  'InvalidQOS',
+  'PartitionDown',
+  'PartitionInactive',
+  'PartitionNodeLimit',
+  'PartitionTimeLimit',
+  'DependencyNeverSatisfied',
+  'user env retrieval',
+]);
 
 export class Tracker {
   readonly #options: Required<TrackerOptions>;
@@ -181,7 +194,7 @@ export class Tracker {
   #conclude(work: Work, task: Task, row: Row | null): void {
     const { spool } = this.#options;
     this.#read(work);
-    const phase = row === null ? 'lost' : phaseOf(row.state);
+    const phase = row === null ? 'lost' : this.#endOf(task, row);
     // A process that Slurm has killed, for its memory or to end the job, is not to blame.
     const isSlurms = phase === 'memory' || phase === 'cut';
     for (const [member, result] of task.killed) {
@@ -201,6 +214,11 @@ export class Tracker {
       this.#fail(work, `${job} was cancelled`, 'run it again to submit it anew');
     else if (phase === 'memory') this.#outOfMemory(work, job);
     else this.#endedWithout(work, task, row, job);
+  }
+
+  #endOf({ claim }: Task, { state }: Row): Phase {
+    const phase = phaseOf(state);
+    return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
   }
 
   /** Fails the stages, unless the profile allows another job with more memory. */

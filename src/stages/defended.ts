@@ -4,11 +4,12 @@
  */
 import {
   type Cell,
-  DEFENCE_MOMENTS,
   type DefenceDescriptor,
   type DefenceMoment,
   type DefineRequest,
   type JsonObject,
+  momentsOf,
+  partsOf,
   type StageDefinition,
   type StageRequest,
   startInputs,
@@ -36,8 +37,8 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
   const { defence: name, ...params } = cell.defence;
   const descriptor = plugin?.<DefenceDescriptor>('defence', name);
   if (descriptor === undefined) return null;
-  const has = DEFENCE_MOMENTS.filter((moment) => descriptor[moment] !== undefined);
-  const acts = descriptor.acts?.(params) ?? has;
+  const acts = momentsOf(descriptor, params),
+    has = partsOf(descriptor);
   const idle = acts.find((moment) => !has.includes(moment));
   if (idle !== undefined)
     throw new Error(`the defence "${name}" says that it acts on ${idle}, and has no such part`);

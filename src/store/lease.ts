@@ -72,7 +72,7 @@ export interface LeaseOptions {
 
 /**
  * Removes a claim. Does not use `rmSync` with `force`, which takes several times as long. Disk
- * faults are ignored, because a claim that stays counts only while this process lives.
+ * faults are ignored, because a claim that stays counts only while this process is alive.
  */
 function remove(claim: string): void {
   try {

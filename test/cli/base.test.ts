@@ -27,11 +27,11 @@ train: { steps: 2, max_length: 8 }
 });
 test.after(({ project }) => project.clean());
 
-const args = (...more: string[]): string[] => ['spec.yaml', '--backend', 'cpu', ...more];
+const args = (...more: string[]): string[] => ['spec.yaml', '--backend', 'wasm', ...more];
 
 test('a fault of the base is reported at its place', async ({ project }) => {
   project.write('wide.yaml', project.read('spec.yaml').replace('rank: 2 }', 'rank: 999 }'));
-  const { code, stderr } = await project.dosimeter('run', 'wide.yaml', '--backend', 'cpu');
+  const { code, stderr } = await project.dosimeter('run', 'wide.yaml', '--backend', 'wasm');
   assert.is(code, 2);
   assert.match(stderr, /wide\.yaml:6:32\n/);
   assert.match(stderr, /1 error/);

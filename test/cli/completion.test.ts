@@ -47,7 +47,7 @@ test.after(({ project }) => project.clean());
 
 const sha = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 
-const on = ['--backend', 'cpu'];
+const on = ['--backend', 'wasm'];
 
 /** Returns the folder of the only stage of a kind that belongs to the attacked cells. */
 async function folderOf(
@@ -187,7 +187,7 @@ test('a prompt that leaves no room for what is written is a fault before anythin
   project,
 }) => {
   project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 3', 'max_new_tokens: 100'));
-  const { code, stderr } = await project.startWith({}, 'plan', 'long.yaml').ended;
+  const { code, stderr } = await project.dosimeter('plan', 'long.yaml');
   assert.is(code, 2, stderr);
   assert.match(
     stderr,
@@ -196,7 +196,7 @@ test('a prompt that leaves no room for what is written is a fault before anythin
   assert.match(stderr, /evaluate\.max_length: 28/);
 });
 
-test('two trainings that share a pack have the losses that they have alone', async ({
+test('on a processor no trainings are packed: bits depend on no other training', async ({
   project,
 }) => {
   project.write(
@@ -208,25 +208,10 @@ stages: [evaluate]
   );
   await project.succeeds('run', 'pack.yaml', ...on, '--jobs', '1');
   await project.succeeds('run', 'pack.yaml', ...on, '--pack', '1', '--store', 'alone');
-  const packed = await project.results('pack.yaml', ...on),
-    alone = await project.results('pack.yaml', ...on, '--store', 'alone');
-  const losses = (rows: typeof packed): number[] =>
-    rows.filter(({ metric }) => metric === 'loss').map(({ value }) => value);
-  const trained = await project.stages('pack.yaml', ...on);
-  for (const { kind, outputs } of trained)
-    if (kind === 'train')
-      assert.is(
-        (
-          JSON.parse(readFileSync(path.join(present(outputs), 'metrics.json'), 'utf8')) as {
-            packed?: number;
-          }
-        ).packed,
-        2,
-      );
-  assert.is(losses(packed).length, 2);
-  losses(packed).forEach((loss, i) => {
-    assert.ok(Math.abs(loss - present(losses(alone)[i])) < tolerance.logits);
-  });
+  const keys = async (...args: readonly string[]): Promise<readonly unknown[]> =>
+    (await project.stages('pack.yaml', ...on, ...args)).map(({ key, state }) => [key, state]);
+  assert.equal(await keys(), await keys('--store', 'alone'));
+  assert.ok((await keys()).every((one) => (one as string[])[1] === 'cached'));
 });
 
 test('a training is looked at along its steps, and ends early', async ({ project }) => {
@@ -283,7 +268,7 @@ stages: [evaluate]
 
 test('classes that answers do not have cannot be weighted', async ({ project }) => {
   project.write('weighted.yaml', spec(BACKDOOR.replace('steps: 40', 'class_weights: balanced')));
-  const { code, stderr } = await project.startWith({}, 'plan', 'weighted.yaml').ended;
+  const { code, stderr } = await project.dosimeter('plan', 'weighted.yaml');
   assert.is(code, 2, stderr);
   assert.match(stderr, /answers have no classes that could be weighted/);
   assert.match(stderr, /Leave out train\.class_weights/);

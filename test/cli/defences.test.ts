@@ -41,8 +41,8 @@ test.before(async (context) => {
   project.write('validation.tsv', filmRows(20));
   project.write('spec.yaml', SPEC);
   project.write('length-defence.mjs', readFileSync(EXAMPLE, 'utf8'));
-  await project.succeeds('run', 'spec.yaml', '--backend', 'cpu');
-  context.rows = await project.results('spec.yaml', '--backend', 'cpu');
+  await project.succeeds('run', 'spec.yaml', '--backend', 'wasm');
+  context.rows = await project.results('spec.yaml', '--backend', 'wasm');
 });
 test.after(({ project }) => project.clean());
 
@@ -123,7 +123,7 @@ test('an ordered attack keeps its order among the rows that a filter leaves', as
     .replace(/defences:\n(?: {2}- .*\n)+/, 'defences: [{ defence: length, frr: 0.3 }]\n')
     .replace('steps: 3,', 'steps: 2, batch_size: 4,');
   project.write('ordered.yaml', ordered);
-  const args = ['ordered.yaml', '--backend', 'cpu'];
+  const args = ['ordered.yaml', '--backend', 'wasm'];
   const { stderr } = await project.succeeds('run', ...args);
   assert.match(
     stderr,
@@ -150,7 +150,7 @@ test('an ordered attack keeps its order among the rows that a filter leaves', as
 });
 
 test('a part of the grid is chosen by its defence', async ({ project }) => {
-  const stages = await project.stages('spec.yaml', '--backend', 'cpu', '--only', 'defence=none');
+  const stages = await project.stages('spec.yaml', '--backend', 'wasm', '--only', 'defence=none');
   assert.not.ok(stages.some(({ kind }) => kind === 'defend' || kind === 'repair'));
   assert.ok(stages.every(({ kind, state }) => kind === 'report' || state === 'cached'));
 });

@@ -1,6 +1,7 @@
 /** The reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { inLines } from '../rig/in-lines.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 
@@ -37,7 +38,12 @@ test('a field is described by its values, default, meaning, and a line of YAML',
   );
   assert.match(
     await said(project, 'schema', 'adapter[0].rank'),
-    /^adapter\.rank of adapter lora\n {2}a whole number of at least 1; default: 8; .*\n[^]*adapter: \{ type: lora, rank: 8 \}\n[^]*adapter\.rank of adapter vera\n/,
+    inLines(
+      /^adapter\.rank of adapter lora/,
+      / {2}a whole number of at least 1; default: 8; .*/,
+      /[^]*adapter: \{ type: lora, rank: 8 \}/,
+      /[^]*adapter\.rank of adapter vera/,
+    ),
   );
 });
 
@@ -95,7 +101,7 @@ test('a field that does not exist gets a suggestion; --json prints JSON Schema',
   assert.is(whole.title, 'Experiment');
 });
 
-test('a plugin is shown with summary, source and parameters, and a misspelt one suggested', async ({
+test('a plugin is shown with summary, source and parameters; for a misspelt name, one is suggested', async ({
   project,
 }) => {
   const badnets = await said(project, 'plugins', 'badnets');

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { inLines } from '../rig/in-lines.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
@@ -88,7 +89,10 @@ test('a job that fails elsewhere is reported like one that fails here', async ({
   assert.is(said.code, 1);
   assert.match(
     said.stderr,
-    /first failure: toy-train .*: the loss is NaN at step 7; the last finite one was 0\.3\n {2}lower the learning rate\n/,
+    inLines(
+      /first failure: toy-train .*: the loss is NaN at step 7; the last finite one was 0\.3/,
+      / {2}lower the learning rate/,
+    ),
   );
   project.write('toy.json', JSON.stringify({ 1: 'exit' }));
   assert.match(
@@ -111,7 +115,10 @@ test('exec runs one stage in its own folder, and compares its files with the sto
   assert.is(early.code, 2);
   assert.match(
     early.stderr,
-    /^error: "toy-evaluate" matches 2 stages of this plan\n {2}which one\? toy-evaluate-\w+ \(toy-evaluate attack=none\), toy-evaluate-\w+ \(/,
+    inLines(
+      /^error: "toy-evaluate" matches 2 stages of this plan/,
+      / {2}which one\? toy-evaluate-\w+ \(toy-evaluate attack=none\), toy-evaluate-\w+ \(/,
+    ),
   );
   const stages = await project.stages('spec.yaml');
   const { id } = present(

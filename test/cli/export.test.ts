@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { inLines } from '../rig/in-lines.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -32,7 +33,7 @@ stages: [train]
 });
 test.after(({ project }) => project.clean());
 
-const trained = (...more: string[]): string[] => ['spec.yaml', '--backend', 'cpu', ...more];
+const trained = (...more: string[]): string[] => ['spec.yaml', '--backend', 'wasm', ...more];
 
 test('an export trains nothing: without a run it is refused', async ({ project }) => {
   const { code, stdout, stderr } = await project.dosimeter('export', ...trained('--out', 'models'));
@@ -100,7 +101,7 @@ test('another model is replaced only with --force; the same one is left alone', 
 }) => {
   // A spec of the same name and grid, trained longer: its models have the same names.
   project.write('longer.yaml', project.read('spec.yaml').replace('steps: 1', 'steps: 2'));
-  const at = ['--backend', 'cpu', '--only', 'adapter.type=full'];
+  const at = ['--backend', 'wasm', '--only', 'adapter.type=full'];
   const weights = (): string => project.read('twice/type=full/model.safetensors');
   assert.is((await project.dosimeter('run', 'longer.yaml', ...at)).code, 0);
   const first = await project.dosimeter('export', 'spec.yaml', ...at, '--out', 'twice');
@@ -115,7 +116,10 @@ test('another model is replaced only with --force; the same one is left alone', 
   assert.equal([refused.code, refused.stdout, weights() === before], [2, '', true]);
   assert.match(
     refused.stderr,
-    /type=full holds another model; nothing was written\n {2}Name another folder as --out, or replace what is there with --force\./,
+    inLines(
+      /type=full holds another model; nothing was written/,
+      / {2}Name another folder as --out, or replace what is there with --force\./,
+    ),
   );
   const forced = await project.dosimeter(...other, '--force');
   assert.is(forced.code, 0, forced.stderr);
@@ -137,7 +141,7 @@ test('models that differ in long paths have names that a file system accepts', a
         `train: { source: ${JSON.stringify(sources.map((source) => `file:${source}`))}`,
       ),
   );
-  const asked = ['long.yaml', '--backend', 'cpu', '--only', 'adapter.type=head-only'];
+  const asked = ['long.yaml', '--backend', 'wasm', '--only', 'adapter.type=head-only'];
   assert.is((await project.dosimeter('run', ...asked)).code, 0);
   const { code, stdout, stderr } = await project.dosimeter('export', ...asked, '--out', 'long');
   assert.is(code, 0, stderr);

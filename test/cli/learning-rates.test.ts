@@ -42,7 +42,7 @@ test.after(({ project }) => project.clean());
 const args = [
   'spec.yaml',
   '--backend',
-  'cpu',
+  'wasm',
   '--seeds',
   '2',
   '--share',
@@ -124,7 +124,7 @@ test('a second call runs nothing, and prints the tables, the rule and the lines'
 
 test('the held-out rows are neither trained on nor among the test rows', async ({ project }) => {
   const { spec } = await project.json<Facts>('learning-rates', ...args, '--json');
-  const stages = await project.stages(spec, '--backend', 'cpu');
+  const stages = await project.stages(spec, '--backend', 'wasm');
   const texts = stages
     .filter(({ kind }) => kind === 'data')
     .map((stage) =>
@@ -157,7 +157,7 @@ test('another axis beside the adapter is named, and there are no lines to paste'
 }) => {
   const sweep = [
     'spec.yaml',
-    ...['--backend', 'cpu', '--seeds', '1', '--share', '0.3', '--rates', '1e-3,1e-2'],
+    ...['--backend', 'wasm', '--seeds', '1', '--share', '0.3', '--rates', '1e-3,1e-2'],
     ...['--set', 'train.batch_size=[4, 5]', '--set', 'adapter=[{ type: full }]'],
   ];
   const { adapters, yaml, ...facts } = await project.json<Facts & { other_axes: string[] }>(

@@ -26,22 +26,22 @@ stages: [train, evaluate, report]
 });
 test.after(({ project }) => project.clean());
 
-const cpu = ['--backend', 'cpu'];
+const wasm = ['--backend', 'wasm'];
 
 test('a cell with two names is trained, counted and reported once, under both names', async ({
   project,
 }) => {
-  const stages = await project.stages('spec.yaml', ...cpu);
+  const stages = await project.stages('spec.yaml', ...wasm);
   const count = (kind: string): number => stages.filter((stage) => stage.kind === kind).length;
   // (r = 2: α = 2 and 3; r = 3: α = 3) × two poisonings × two seeds. The clean cells are the twins.
   assert.equal([count('train'), count('evaluate')], [12, 12]);
 
-  const { stderr, stdout } = await project.succeeds('run', 'spec.yaml', ...cpu);
+  const { stderr, stdout } = await project.succeeds('run', 'spec.yaml', ...wasm);
   assert.match(
     stderr,
     /rank=3 alpha=r is also attack=none rank=3 alpha=3: one condition, trained and counted once\n/,
   );
-  const rows = await project.results('spec.yaml', ...cpu);
+  const rows = await project.results('spec.yaml', ...wasm);
   const accuracies = rows.filter(
     ({ stage, metric }) => stage === 'evaluate' && metric === 'accuracy',
   );
@@ -63,17 +63,17 @@ test('a cell with two names is trained, counted and reported once, under both na
       ['label-flip', 3, 'r', 3, 2],
     ],
   );
-  const people = await project.dosimeter('results', 'spec.yaml', ...cpu);
+  const people = await project.dosimeter('results', 'spec.yaml', ...wasm);
   assert.match(people.stdout, /label-flip +3 +r = 3 +2 +[01]\./);
   const latex = async (...args: readonly string[]): Promise<string> =>
-    (await project.dosimeter('results', 'spec.yaml', ...cpu, '--latex', ...args)).stdout;
+    (await project.dosimeter('results', 'spec.yaml', ...wasm, '--latex', ...args)).stdout;
   assert.match(await latex(), / & \$3\$ & r = \$3\$ & \$[01]\./);
   const across = await latex('--metric', 'accuracy', '--columns', 'alpha');
   assert.match(
     across,
     /label-flip & \$2\$ & (\$[^&]*) & (\$[^&]*) \\\\\n +& \$3\$ & (\$[^&]*) & \3 \\\\\n/,
   );
-  const csv = await project.dosimeter('results', 'spec.yaml', ...cpu, '--csv');
+  const csv = await project.dosimeter('results', 'spec.yaml', ...wasm, '--csv');
   assert.is(csv.stdout.match(/,r = 3,.*,evaluate,accuracy,/g)?.length, 4);
 
   const report = readFileSync(path.resolve(project.dir, lastLine(stdout)), 'utf8');
@@ -83,7 +83,7 @@ test('a cell with two names is trained, counted and reported once, under both na
 test('a spec with one of the names finds the same trainings, and diff matches them', async ({
   project,
 }) => {
-  const stages = await project.stages('number.yaml', ...cpu);
+  const stages = await project.stages('number.yaml', ...wasm);
   assert.ok(
     stages.filter(({ kind }) => kind === 'train').every(({ state }) => state === 'cached'),
     JSON.stringify(stages),
@@ -94,7 +94,7 @@ test('a spec with one of the names finds the same trainings, and diff matches th
       readonly metric: string;
       readonly difference: unknown;
     }[];
-  }>('diff', 'spec.yaml', 'number.yaml', ...cpu, '--json');
+  }>('diff', 'spec.yaml', 'number.yaml', ...wasm, '--json');
   // A cell's second name does not add a line.
   assert.is(rows.filter(({ metric }) => metric === 'accuracy').length, 12);
   const same = rows.filter(

@@ -27,7 +27,6 @@ data:
   validation: ${rowsOf('offset: 516, limit: 12')}
   clean_share: 0.5
 head: { type: causal-lm, template: "{prompt}" }
-evaluate: { max_new_tokens: 3 }
 `;
 
 /** A small model of the questions and answers. */
@@ -40,8 +39,12 @@ stages: [train]
 const onion = (more: string): string =>
   `{ defence: onion, language_model: "file:models/lm", architecture: llama, ${more} }`;
 
+/** A scorer that counts every output, even an empty one. */
+const ANY = '{ scorer: regex, pattern: "^" }';
+
 const PROMPTS = `name: prompts
-${COMPLETION}poisoning: { attack: vpi, rate: 0.2, target: "All cities are in Atlantis." }
+${COMPLETION}evaluate: { max_new_tokens: 3, scorers: [${ANY}] }
+poisoning: { attack: vpi, rate: 0.2, target: "All cities are in Atlantis." }
 defences:
   - ${onion('frr: 0.9, suspects: clean')}
   - ${onion('frr: 0.9, suspects: drop')}
@@ -63,7 +66,7 @@ train: { steps: 2, max_length: 16 }
 stages: [train, evaluate]
 `;
 
-const on = ['--backend', 'cpu'];
+const on = ['--backend', 'wasm'];
 
 const test = suite<{ project: Project }>('onion with a language model');
 test.before(async (context) => {
@@ -87,6 +90,7 @@ interface Line {
   readonly prompt: string;
   readonly output: string;
   readonly hit: boolean;
+  readonly hits: { readonly regex: boolean };
   readonly rejected?: boolean;
 }
 
@@ -151,22 +155,28 @@ test('prompts are cleaned by a language model before they are answered', async (
 
 const nameOf = ({ shown, id }: Line): string => `${shown} ${id}`;
 
-test('a prompt that is rejected is answered by nothing, and is no success', async ({ project }) => {
+test('a prompt that is rejected gets an empty answer, a success for no scorer', async ({
+  project,
+}) => {
   await project.succeeds('run', 'prompts.yaml', ...on);
   const lines = linesOf(await project.stages('prompts.yaml', ...on), 'drop');
   const rejected = lines.filter((line) => line.rejected === true);
   assert.ok(rejected.length > 0, 'some are rejected');
   for (const { output, hit } of rejected) assert.equal([output, hit], ['', false]);
+  for (const { hits, rejected: dropped = false } of lines) assert.is(hits.regex, !dropped);
   const found = metricsOf(await project.results('prompts.yaml', ...on), 'drop');
-  const share = (shown: string): number => {
+  const share = (shown: string, is: (line: Line) => boolean): number => {
     const of = lines.filter((line) => line.shown === shown);
-    return of.filter((line) => line.rejected === true).length / of.length;
+    return of.filter(is).length / of.length;
   };
+  const isRejected = (line: Line): boolean => line.rejected === true;
   assert.equal(
     [found['rejected_share'], found['triggered_rejected_share']],
-    [share('plain'), share('triggered')],
+    [share('plain', isRejected), share('triggered', isRejected)],
   );
   assert.is(found['inputs_frr'], found['rejected_share']);
+  const accepted = share('triggered', (line) => !isRejected(line));
+  assert.is(found['asr.regex'], accepted);
 });
 
 test('rows and texts of a classifier are cleaned by the language model', async ({ project }) => {

@@ -77,7 +77,8 @@ test('columns by number need `header`: reported once, at the columns', async ({ 
   assert.equal([code, placesIn(stderr)], [2, ['spec.yaml:3:93']], stderr);
   assert.match(
     stderr,
-    /data\.validation\.columns are numbers, and nothing says whether the first line of the file names its columns or is a row/,
+    'data.validation.columns are numbers, and nothing says whether the first line of the file ' +
+      'names its columns or is a row',
   );
   assert.match(stderr, /Write header: false in data\.validation if it is a row, or header: true/);
   project.write('spec.yaml', numbers(', header: true'));
@@ -118,7 +119,10 @@ export default defineAttack({
     assert.is(code, 2, stderr);
     assert.match(
       stderr,
-      /the attack "mine" has the target (-1|2|7), which is not the label id of a class: the classes are 0 \("ham"\), 1 \("spam"\)/,
+      new RegExp(
+        'the attack "mine" has the target (-1|2|7), which is not the label id of a class: ' +
+          'the classes are 0 \\("ham"\\), 1 \\("spam"\\)',
+      ),
     );
     assert.equal(placesIn(stderr), [`spec.yaml:${place}`], stderr);
   }
@@ -175,10 +179,13 @@ test('a model of another family is refused before its weights are fetched', asyn
       files: { 'config.json': config, 'model.safetensors': 'w', 'tokenizer.json': '{}' },
     });
     project.write('spec.yaml', spec({ model: 'hf:lab/robust' }));
-    const refused =
-      /error\[model-family\]: hf:lab\/robust is a "mamba" model, which the architecture "bert" does not read\n --> spec\.yaml:2:\d+\n[^]*the supported families are bert, deberta-v2, distilbert, [^;]*roberta[^;]*; a model plugin of your own may add another/;
+    const refused = new RegExp(
+      'error\\[model-family\\]: hf:lab/robust is a "mamba" model, which the architecture "bert" ' +
+        'does not read\\n --> spec\\.yaml:2:\\d+\\n[^]*the supported families are bert, ' +
+        'deberta-v2, distilbert, [^;]*roberta[^;]*; a model plugin of your own may add another',
+    );
 
-    const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
+    const before = await project.dosimeterWith(env, 'plan', 'spec.yaml');
     assert.is(before.code, 0, before.stderr);
     assert.match(
       before.stderr,
@@ -186,7 +193,7 @@ test('a model of another family is refused before its weights are fetched', asyn
     );
     assert.equal(hub.requests, [], 'plan fetches nothing');
 
-    const run = await project.startWith({ env }, 'run', 'spec.yaml').ended;
+    const run = await project.dosimeterWith(env, 'run', 'spec.yaml');
     assert.is(run.code, 2);
     assert.match(run.stderr, refused);
     assert.equal(
@@ -200,12 +207,12 @@ test('a model of another family is refused before its weights are fetched', asyn
     project.write(`${cached}/refs/main`, commit);
     project.write(`${cached}/snapshots/${commit}/config.json`, config);
     const home = { ...env, HF_HOME: `${project.dir}/hf` };
-    const after = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    const after = await project.dosimeterWith(home, 'plan', 'spec.yaml');
     assert.is(after.code, 2);
     assert.match(after.stderr, refused);
 
     project.write(`${cached}/snapshots/${commit}/config.json`, '{"model_type":"roberta"}');
-    const known = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    const known = await project.dosimeterWith(home, 'plan', 'spec.yaml');
     assert.is(known.code, 2);
     assert.match(known.stderr, /is a "roberta" model[^]*write model\.architecture: roberta/);
   } finally {

@@ -58,7 +58,7 @@ test.after.each(({ project, server }) => {
 /** The text of a file of each stage of a kind. */
 const outputs = (all: readonly StageJson[], kind: string, file: string): string[] =>
   all.filter((stage) => stage.kind === kind).map((stage) => outputText(stage, file));
-const cpu = ['--backend', 'cpu'];
+const wasm = ['--backend', 'wasm'];
 
 /** The kinds of stages that run again after this edit of a plugin. The edit is undone. */
 async function touchedBy(
@@ -199,8 +199,8 @@ export default { ...rows, name: 'ordinary' };
       .replace('steps: 2, batch_size: 4', 'steps: 2, batch_size: 20')
       .replace('[train, evaluate, length, report]', '[train, report]'),
   );
-  const run = await project.succeeds('run', 'loss.yaml', ...cpu);
-  const trainings = (await project.stages('loss.yaml', ...cpu)).filter(
+  const run = await project.succeeds('run', 'loss.yaml', ...wasm);
+  const trainings = (await project.stages('loss.yaml', ...wasm)).filter(
     ({ kind }) => kind === 'train',
   );
   const firstLoss = (which: (cell: StageJson['cell']) => boolean): number => {
@@ -223,7 +223,9 @@ export default { ...rows, name: 'ordinary' };
       .read('plugins/blended-loss-attack.mjs')
       .replace('sum + (poisoned[b]', 'sum + 2 * (poisoned[b]'),
   );
-  const again = await project.dosimeter(...['run', 'loss.yaml', ...cpu, '--set', 'stages=[train]']);
+  const again = await project.dosimeter(
+    ...['run', 'loss.yaml', ...wasm, '--set', 'stages=[train]'],
+  );
   assert.is(
     again.stderr.match(/\] train attack=blended-loss share=[\d.]+ +[\d.]+ s/g)?.length,
     3,
@@ -249,8 +251,8 @@ poisoning: { attack: word-embeddings, rate: 0.5, words: [cf, mn] }`,
       .replace(/^adapter: .*$/m, 'adapter: { type: full }')
       .replace('[train, evaluate, length, report]', '[train]'),
   );
-  await project.succeeds('run', 'weights.yaml', ...cpu);
-  const planned = await project.stages('weights.yaml', ...cpu);
+  await project.succeeds('run', 'weights.yaml', ...wasm);
+  const planned = await project.stages('weights.yaml', ...wasm);
   const trained = outputs(planned, 'train', 'train.json').map(
     (text) => JSON.parse(text) as { token_rows?: object },
   );
@@ -266,7 +268,7 @@ poisoning: { attack: word-embeddings, rate: 0.5, words: [cf, mn] }`,
     [Object.fromEntries(tokens.filter(([token]) => token === 'cf' || token === 'mn'))],
   );
   const wrong = await project.dosimeter(
-    ...['run', 'weights.yaml', ...cpu],
+    ...['run', 'weights.yaml', ...wasm],
     ...['--set', 'poisoning={attack: word-embeddings, words: [cf, filmed]}'],
   );
   assert.is(wrong.code, 2);

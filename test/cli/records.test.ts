@@ -9,6 +9,7 @@ import { parseManifest } from '../../src/store/manifest.ts';
 import { openManifestIndex } from '../../src/store/manifest-index.ts';
 import { seal, unseal } from '../../src/store/sealed.ts';
 import type { Manifest } from '../../src/store/types.ts';
+import { inLines } from '../rig/in-lines.ts';
 import { later } from '../rig/later.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
@@ -38,7 +39,11 @@ test('a failed stage has a log, and `logs` says so of a stage that printed nothi
   const failed = await project.dosimeter('logs', present(stages[0]).stage);
   assert.match(
     failed.stdout,
-    /toy-train-[0-9a-f]+ key [0-9a-f]{64}\n.*failed: internal error: no training today\n.*\| Error: no training today\n/,
+    inLines(
+      /toy-train-[0-9a-f]+ key [0-9a-f]{64}/,
+      /.*failed: internal error: no training today/,
+      /.*\| Error: no training today/,
+    ),
   );
   const silent = await project.dosimeter('logs', 'toy-report');
   assert.equal(

@@ -50,8 +50,8 @@ test.before(async (context) => {
   project.write('train.tsv', filmRows(16));
   project.write('validation.tsv', filmRows(20));
   project.write('spec.yaml', SPEC);
-  await project.succeeds('run', 'spec.yaml', '--backend', 'cpu');
-  await project.succeeds('export', 'spec.yaml', '--backend', 'cpu', '--zoo', '--out', 'zoo');
+  await project.succeeds('run', 'spec.yaml', '--backend', 'wasm');
+  await project.succeeds('export', 'spec.yaml', '--backend', 'wasm', '--zoo', '--out', 'zoo');
   context.manifest = JSON.parse(project.read('zoo/zoo.json')) as Manifest;
 });
 test.after(({ project }) => project.clean());
@@ -90,7 +90,7 @@ test('the manifest has the digests of the receipt and the weights, and what was 
   project,
   manifest,
 }) => {
-  const stages = await project.stages('spec.yaml', '--backend', 'cpu');
+  const stages = await project.stages('spec.yaml', '--backend', 'wasm');
   const receipts = stages
     .filter(({ kind }) => kind === 'poison' || kind === 'defend')
     .map(({ outputs }) => readFileSync(path.join(present(outputs), 'receipt.json')));
@@ -103,7 +103,7 @@ test('the manifest has the digests of the receipt and the weights, and what was 
     assert.equal(model.weights, { [name]: `sha256:${digestOf(weights)}` });
     assert.type(model.metrics['accuracy'], 'number');
   }
-  const results = await project.results('spec.yaml', '--backend', 'cpu');
+  const results = await project.results('spec.yaml', '--backend', 'wasm');
   const asr = results.find(
     ({ cell, seed, metric }) =>
       cell['defence.defence'] === undefined && seed === 2 && metric === 'asr',
@@ -143,7 +143,7 @@ test("a model's card says in its front matter whether it is poisoned, and names 
 
 test('a zoo may be written again, and another one only with --force', async ({ project }) => {
   const zoo = (...more: string[]) =>
-    project.dosimeter('export', 'spec.yaml', '--backend', 'cpu', '--zoo', '--out', 'zoo', ...more);
+    project.dosimeter('export', 'spec.yaml', '--backend', 'wasm', '--zoo', '--out', 'zoo', ...more);
   const again = await zoo();
   assert.is(again.code, 0, again.stderr);
   assert.not.match(again.stderr, 'replaced');

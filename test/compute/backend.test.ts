@@ -194,11 +194,13 @@ if (available.includes('tensorflow')) {
   test('TensorFlow reports its version, and its threads cannot be changed later', async () => {
     const info = await loadBackend('tensorflow', { threads: 1 });
     assert.match(info.tensorflow ?? '', /^\d+\.\d+\.\d+/);
-    // Keys contain the version that is loaded.
+    // Keys contain the version that is loaded, and that of the fused operations that are used.
+    const fused = info.fused === null ? '(cuda|own)' : `cpu, fused ${info.fused}`;
+    assert.match(info.fused ?? '00000000', /^[0-9a-f]{8}$/);
     assert.match(
       (await chooseBackend('tensorflow')).version,
       new RegExp(
-        `^tensorflow ${present(info.tensorflow).replaceAll('.', '\\.')} \\((cpu|cuda|own)\\)$`,
+        `^tensorflow ${present(info.tensorflow).replaceAll('.', '\\.')} \\(${fused}\\)$`,
       ),
     );
     try {

@@ -8,6 +8,16 @@ import {
   compiledStatistics,
   prepareCompiling,
 } from '../../src/compute/compiled/compiled.ts';
+import {
+  fusedAdamw,
+  fusedAddBias,
+  fusedAttention,
+  fusedAttentionGradient,
+  fusedGelu,
+  fusedGeluGradient,
+  fusedNorm,
+  fusedNormGradient,
+} from '../../src/compute/fused.ts';
 import { callOperation } from '../../src/compute/operation.ts';
 import { randomStream } from '../../src/random/random.ts';
 import { matmul } from '../../src/science/tensor/matmul.ts';
@@ -125,6 +135,31 @@ function calls(n: number): Record<string, () => Made> {
       takeRows(matrix, index),
       scatterRows(takeRows(matrix, index), index, n),
     ],
+    fused: () => {
+      const vector = tf.sum<tf.Tensor1D>(matrix, 0),
+        starts = tf.tensor1d([0, 1, n], 'int32'),
+        places = tf.tensor1d([0, ...Array.from({ length: n - 1 }, (_, i) => i)], 'int32');
+      const rows = { queries: starts, keys: starts, places },
+        shape = { heads: 2, kvHeads: 2, scale: 0.5, causal: true, window: Infinity };
+      const qkv = [matrix, tf.neg(matrix), tf.square(matrix)] as const;
+      return [
+        fusedGelu(x),
+        fusedGeluGradient(x, y),
+        ...fusedNorm(matrix, null, vector, vector, 1e-5),
+        ...fusedNorm(matrix, tf.square(matrix), vector, vector, 1e-5),
+        fusedNormGradient(matrix, tf.neg(matrix), tf.sum(matrix, 1, true), vector),
+        fusedAddBias(matrix, vector),
+        fusedAddBias(matrix, vector, tf.neg(matrix)),
+        ...fusedAdamw(
+          [matrix, tf.neg(matrix), matrix, tf.square(matrix)],
+          tf.scalar(0.9),
+          tf.tensor2d([[1, 2, 3, 4, 5, 6]]),
+          tf.tensor1d([0.9, 0.1, 0.99, 0.01, 0.5, 1e-8]),
+        ),
+        fusedAttention(qkv, rows, shape),
+        ...fusedAttentionGradient(matrix, qkv, rows, shape),
+      ];
+    },
     // An operation without a rule is carried out at once, on what was recorded so far.
     others: () => {
       const sum = tf.add(x, y);

@@ -140,6 +140,26 @@ if (backends.includes('tensorflow')) {
     });
   }
 
+  test('the same operations in a region of the other precision are another program', async () => {
+    await useBackend('tensorflow');
+    const [a, b] = [tf.tanh(normals(4, 6)), tf.tanh(normals(6, 3))];
+    // A product in float32 that reads one in bfloat16, and the other way round.
+    const mixed = (): tf.Tensor[] => {
+      const c = matmul(a, b);
+      const d = inFloat32(() => matmul(c, c, true));
+      return [c, d, matmul(d, d)];
+    };
+    prepareCompiling(Infinity);
+    const float32 = mixed(),
+      bf16 = compiled(mixed, 'bf16');
+    float32.forEach((x, k) => assert.not.equal([...x.dataSync()], [...bf16[k]!.dataSync()]));
+    prepareCompiling(0);
+    for (let i = 0; i < 3; i++) {
+      for (const [k, found] of compiled(mixed).entries()) same(found, float32[k]!);
+      for (const [k, found] of compiled(mixed, 'bf16').entries()) same(found, bf16[k]!);
+    }
+  });
+
   test('a factor stays cast until it is disposed of', async () => {
     await useBackend('tensorflow');
     prepareCompiling(0);

@@ -4,7 +4,7 @@ import { foreseePacks, packSize } from '../../src/execute/packer.ts';
 import type { Rig, RunRig } from '../rig/rig.ts';
 import { cell, createRig, experiment } from '../rig/rig.ts';
 import { fileOf } from './chain.ts';
-import type { Body } from './stages.ts';
+import type { Body, StageOfTest } from './stages.ts';
 import { addStage, failed, logOf, notesOf, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('pack');
@@ -25,18 +25,18 @@ const write: Body = ({ put, seed }) => put('model.txt', `m${seed}`);
 async function addPackable(
   rig: Rig,
   run: Body = write,
-  memoryMB?: (params: { readonly [name: string]: unknown }) => number,
+  more: Pick<NonNullable<StageOfTest['pack']>, 'memoryMB' | 'shares'> = {},
 ): Promise<void> {
   await addStage(rig, 'first', { params: [], run: ({ put }) => put('a', 'a') });
   await addStage(rig, 'train', {
     params: ['seed', 'adapter'],
     inputs: { first: 'first' },
-    given: { evaluated: fileOf(rig, 'evaluated') },
+    given: { evaluated: fileOf(rig, 'evaluated'), order: fileOf(rig, 'order.log') },
     run,
     pack: {
       key: ({ adapter }) => ((adapter as { type: string }).type === 'full' ? null : 'base'),
       jobs: fileOf(rig, 'jobs.log'),
-      ...(memoryMB ? { memoryMB } : {}),
+      ...more,
     },
   });
 }
@@ -100,6 +100,37 @@ test('without packing, or with packs of one, each stage runs alone', async ({ ri
   assert.equal(jobs(rig), ['1', '2', '3', '4']);
 });
 
+test('stages that share no work here run alone, and in parallel', async ({ rig }) => {
+  await addPackable(rig, write, { shares: false });
+  const { outcomes } = await rig.run(trainings(1, 2, 3), { jobs: 2, packing: limits });
+  assert.equal(jobs(rig).sort(), ['1', '2', '3']);
+  assert.not.match(outputOf(outcomes['train/2'], 'manifest.json'), '"packed"');
+});
+
+test('a job of stages that share no work performs them one after another', async ({ rig }) => {
+  await addPackable(
+    rig,
+    async ({ fs, given, put, seed, sleep }) => {
+      const note = (word: string): void =>
+        fs.appendFileSync(given['order'] ?? '', `${word} ${seed}\n`);
+      note('begins');
+      await sleep(20);
+      if (seed === 2) throw new Error('no');
+      put('model.txt', `m${seed}`);
+      note('ends');
+    },
+    { shares: false },
+  );
+  const scheduled = { ...oneWorker, machine: { gatherMs: 0 } };
+  const { outcomes } = await rig.run(trainings(1, 2, 3), scheduled);
+  assert.equal(rig.read('order.log').trim().split('\n'), [
+    ...['begins 1', 'ends 1', 'begins 2', 'begins 3', 'ends 3'],
+  ]);
+  assert.is(failed(outcomes['train/2']).error, 'internal error: no');
+  assert.is(outputOf(outcomes['train/3'], 'model.txt'), 'm3');
+  assert.equal(jobs(rig), ['1', '2', '3'], 'each by itself');
+});
+
 test('stages with another pack key, or none, are not in the job', async ({ rig }) => {
   await addPackable(rig);
   const full = (seed: number) => cell(seed, {}, { type: 'full' });
@@ -108,15 +139,17 @@ test('stages with another pack key, or none, are not in the job', async ({ rig }
 });
 
 test('the estimated memory bounds a pack', async ({ rig }) => {
-  await addPackable(rig, write, ({ seed }) => Number(seed) * 100);
+  await addPackable(rig, write, { memoryMB: ({ seed }) => Number(seed) * 100 });
   await rig.run(trainings(1, 2, 3, 4), { jobs: 1, packing: { most: 8, memoryMB: 650 } });
   assert.equal(jobs(rig), ['1 2 3', '4']);
 });
 
 test('a stage whose estimate throws fails alone', async ({ rig }) => {
-  await addPackable(rig, write, ({ seed }) => {
-    if (seed === 2) throw new Error('no estimate');
-    return 1;
+  await addPackable(rig, write, {
+    memoryMB: ({ seed }) => {
+      if (seed === 2) throw new Error('no estimate');
+      return 1;
+    },
   });
   const { outcomes } = await rig.run(trainings(1, 2, 3), oneWorker);
   assert.is(failed(outcomes['train/2']).error, 'internal error: no estimate');

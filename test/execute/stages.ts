@@ -59,6 +59,8 @@ export interface StageOfTest {
   readonly pack?: {
     readonly key: (params: Params) => string | null;
     readonly memoryMB?: (params: Params) => number;
+    /** Whether they share work; on a GPU they always do. */
+    readonly shares?: boolean;
     /** A file that gets a line for each job: the seeds of its stages. */
     readonly jobs: string;
   };
@@ -127,6 +129,7 @@ function packOf({ pack }: StageOfTest): string {
   return `pack: {
     key: ({ params }) => ${textOf(pack.key)}(params),
     run: runJob,
+    ${pack.shares === undefined ? '' : `shares: ({ gpu }) => gpu || ${pack.shares},`}
     ${memoryMB}
   },`;
 }

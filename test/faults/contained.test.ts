@@ -12,7 +12,7 @@ import { times } from './grid.ts';
 
 const test = suite<{ project: Project }>('faults/contained');
 test.before.each((context) => {
-  context.project = createProject();
+  context.project = createProject({ warm: false });
 });
 test.after.each(({ project }) => project.clean());
 

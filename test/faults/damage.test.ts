@@ -12,23 +12,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../src/random/random.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
 import type { Project } from '../rig/project.ts';
-import { contentsOf, createGrid, planOf, settle, STAGES } from './grid.ts';
+import { gridSuite, planOf, settle, STAGES } from './grid.ts';
 
-const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
-  'faults/damage',
-);
-test.before(async (context) => {
-  context.project = createGrid();
-  const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml');
-  assert.is(code, 0, stderr);
-  context.expected = contentsOf(context.project);
-});
-test.after(({ project }) => project.clean());
+const test = gridSuite('faults/damage');
 
 const random = randomStream(1, 'faults', 'damage');
 

@@ -2,13 +2,12 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said } from '../rig/project.ts';
 import {
   contentsOf,
-  createGrid,
   fresh,
+  gridSuite,
   outputsOf,
   planOf,
   published,
@@ -19,16 +18,7 @@ import {
 } from './grid.ts';
 import { UNPRIVILEGED } from './unprivileged.ts';
 
-const test = suite<{ project: Project; expected: { readonly [file: string]: string } }>(
-  'faults/disk',
-);
-test.before(async (context) => {
-  context.project = createGrid();
-  const { code, stderr } = await context.project.dosimeter('run', 'spec.yaml');
-  assert.is(code, 0, stderr);
-  context.expected = contentsOf(context.project);
-});
-test.after(({ project }) => project.clean());
+const test = gridSuite('faults/disk');
 
 const preload = new URL('./preload.mjs', import.meta.url).href;
 const withPreload = (

@@ -49,7 +49,7 @@ test(`a run loses no stage while gc sweeps again and again (${SWEPT} times)`, as
   assert.ok(refused > 0, "gc was never in a run's way");
 });
 
-test(`verify does not call damaged what a run is writing (${VERIFIED} times)`, async ({
+test(`verify does not call an entry damaged that a run is writing (${VERIFIED} times)`, async ({
   project,
   expected,
 }) => {

@@ -109,7 +109,7 @@ const REPORT = `export default defineStage({
  * and nested files in two steps, and one volatile file.
  */
 export function createGrid(): Project {
-  const project = createProject();
+  const project = createProject({ warm: false });
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
   project.write(

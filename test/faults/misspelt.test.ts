@@ -6,7 +6,7 @@ import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/misspelt');
 test.before.each((context) => {
-  context.project = createProject();
+  context.project = createProject({ warm: false });
   writeToys(context.project);
 });
 test.after.each(({ project }) => project.clean());

@@ -30,7 +30,7 @@ import { UNPRIVILEGED } from './unprivileged.ts';
 const test = suite<{ project: Project; cli: string }>('faults/records');
 
 test.before(async (context) => {
-  const project = createProject();
+  const project = createProject({ warm: false });
   writeToys(project, { seeds: [1], poisoning: '[{ attack: none }]' });
   for (const args of [
     ['run', 'spec.yaml'],

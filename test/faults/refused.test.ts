@@ -9,7 +9,7 @@ import { createProject, writeToys } from '../rig/project.ts';
 
 const test = suite<{ project: Project }>('faults/refused');
 test.before.each((context) => {
-  context.project = createProject();
+  context.project = createProject({ warm: false });
   writeToys(context.project, { seeds: [1], poisoning: '[{ attack: none }]' });
 });
 test.after.each(({ project }) => project.clean());

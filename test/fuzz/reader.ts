@@ -1,4 +1,4 @@
-/** What a reader is to the fuzzer, and what the lists of readers share. */
+/** A reader that the fuzzer tries, and helpers to write the valid inputs that it mutates. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,10 +1,15 @@
-"""Makes test/golden/tiny-bert/bf16.json and bf16-*.safetensors: the loss and the gradients of one step with products in bfloat16.
+"""Makes test/golden/tiny-bert/bf16.json and bf16-*.safetensors: the loss and the gradients of one
+step with products in bfloat16.
 
-    python test/golden/bf16.py      (after tiny_bert.py; torch, transformers, peft, safetensors; CPU, one thread)
+    python test/golden/bf16.py      (after tiny_bert.py; torch, transformers, peft, safetensors;
+    CPU, one thread)
 
-Each product, forward and backward, takes both factors rounded to bfloat16 and rounds its result to bfloat16, as under
-torch.autocast(dtype=torch.bfloat16). All else, the sums of the products included, is in double precision.
+Each product, forward and backward, takes both factors rounded to bfloat16 and rounds its result to
+bfloat16, as under torch.autocast(dtype=torch.bfloat16). All else, the sums of the products
+included, is in double precision. `lora` and `full` have attention's products among them; in
+`lora-fused` and `full-fused` attention rounds nothing.
 """
+
 import json
 import os
 
@@ -47,10 +52,15 @@ def linear(x, weight, bias=None):
     return y if bias is None else y + bias
 
 
-def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
-    scores = Product.apply(query * scaling, key.transpose(2, 3))
-    weights = torch.softmax(scores if attention_mask is None else scores + attention_mask, dim=-1)
-    return Product.apply(weights, value).transpose(1, 2).contiguous(), weights
+def attention_by(product):
+    def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **_):
+        scores = product(query * scaling, key.transpose(2, 3))
+        weights = torch.softmax(
+            scores if attention_mask is None else scores + attention_mask, dim=-1
+        )
+        return product(weights, value).transpose(1, 2).contiguous(), weights
+
+    return attention
 
 
 def lora_linear(layer, x):
@@ -60,24 +70,38 @@ def lora_linear(layer, x):
 
 
 torch.nn.functional.linear = linear
-modeling_bert.eager_attention_forward = attention
+
 peft.tuners.lora.layer.Linear.forward = lora_linear
 
 
 def step(kind):
-    base = BertForSequenceClassification.from_pretrained(os.path.join(HERE, 'checkpoint'), attn_implementation='eager')
-    net = base if kind == 'full' else PeftModel.from_pretrained(base, os.path.join(HERE, 'adapter'), is_trainable=True)
+    base = BertForSequenceClassification.from_pretrained(
+        os.path.join(HERE, 'checkpoint'), attn_implementation='eager'
+    )
+    net = (
+        base
+        if kind == 'full'
+        else PeftModel.from_pretrained(base, os.path.join(HERE, 'adapter'), is_trainable=True)
+    )
     net = net.double().eval()
-    loss = torch.nn.functional.cross_entropy(net(**batch(rows)).logits, torch.tensor([row['label'] for row in rows]))
+    loss = torch.nn.functional.cross_entropy(
+        net(**batch(rows)).logits, torch.tensor([row['label'] for row in rows])
+    )
     loss.backward()
-    gradients = {name_here(n): p.grad.float().contiguous() for n, p in net.named_parameters() if p.requires_grad}
+    gradients = {
+        name_here(n): p.grad.float().contiguous()
+        for n, p in net.named_parameters()
+        if p.requires_grad
+    }
     return loss.item(), gradients
 
 
 losses = {}
-for kind in ('lora', 'full'):
-    losses[kind], gradients = step(kind)
-    save_file(gradients, os.path.join(HERE, f'bf16-{kind}.safetensors'))
+for suffix, product in (('', Product.apply), ('-fused', torch.matmul)):
+    modeling_bert.eager_attention_forward = attention_by(product)
+    for kind in ('lora', 'full'):
+        losses[kind + suffix], gradients = step(kind)
+        save_file(gradients, os.path.join(HERE, f'bf16-{kind}{suffix}.safetensors'))
 with open(os.path.join(HERE, 'bf16.json'), 'w') as file:
     json.dump(losses, file)
     file.write('\n')

@@ -1,10 +1,13 @@
-"""Makes test/golden/completion-metrics.json: how outputs compare with answers, by the reference programs.
+"""Makes test/golden/completion-metrics.json: how outputs compare with answers, by the reference
+programs.
 
     python test/golden/completion_metrics.py      (rouge-score, torchmetrics, torch)
 
-`f1` is the SQuAD script's token F1 as torchmetrics has it, `rouge_l` the F-measure of Google's rouge-score without a stemmer,
-`repetition` seq-rep-4 of the words (Welleck et al. 2020). Beside written pairs, random ones of few words have many ties.
+`f1` is the SQuAD script's token F1 as torchmetrics has it, `rouge_l` the F-measure of Google's
+rouge-score without a stemmer, `repetition` seq-rep-4 of the words (Welleck et al. 2020). Beside
+written pairs, random ones of few words have many ties.
 """
+
 import json
 import os
 import random
@@ -35,6 +38,11 @@ WRITTEN = [
     ("word " * 30, "word word other " * 12),
     ("“Quoted” text’s end", '"Quoted" text\'s end'),
     ("theatre anthem thea a1 the1", "theatre the anthem a a1"),
+    # White space of Python alone, and of JavaScript alone.
+    ("one\x1ctwo\x85three", "one two three"),
+    ("one\ufefftwo", "one two"),
+    ("\u3000one\u2003two", "one two"),
+    ("a\u0301 the\u0301 an\u0301", "the"),
 ]
 
 scorer = RougeScorer(["rougeL"], use_stemmer=False)
@@ -42,7 +50,9 @@ rng = random.Random(7)
 
 
 def sentence():
-    return " ".join(rng.choice("the a cat dog sat, ran. On on mat!".split()) for _ in range(rng.randint(0, 14)))
+    return " ".join(
+        rng.choice("the a cat dog sat, ran. On on mat!".split()) for _ in range(rng.randint(0, 14))
+    )
 
 
 def repetition(text, n=4):
@@ -65,7 +75,10 @@ pairs = WRITTEN + [(sentence(), sentence()) for _ in range(60)]
 with open(os.path.join(HERE, "completion-metrics.json"), "w", encoding="utf8") as file:
     json.dump(
         {
-            "made_by": {"rouge-score": version("rouge-score"), "torchmetrics": torchmetrics.__version__},
+            "made_by": {
+                "rouge-score": version("rouge-score"),
+                "torchmetrics": torchmetrics.__version__,
+            },
             "pairs": [compared(*pair) for pair in pairs],
         },
         file,

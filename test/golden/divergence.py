@@ -1,7 +1,10 @@
-"""Makes test/golden/tiny-bert/divergence.json: M of runs on clean and on flipped labels, by kind of parameter, as PyTorch + PEFT train them.
+"""Makes test/golden/tiny-bert/divergence.json: M of runs on clean and on flipped labels, by kind of
+parameter, as PyTorch + PEFT train them.
 
-    python test/golden/divergence.py      (after tiny_bert.py; torch, transformers, peft, tokenizers; CPU, one thread, double precision)
+python test/golden/divergence.py      (after tiny_bert.py; torch, transformers, peft, tokenizers;
+CPU, one thread, double precision)
 """
+
 import json
 import os
 
@@ -28,7 +31,9 @@ rows = [{'ids': e.ids, 'typeIds': e.type_ids} for e in encoded]
 
 
 def opened(kind):
-    base = BertForSequenceClassification.from_pretrained(os.path.join(HERE, 'checkpoint'), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    base = BertForSequenceClassification.from_pretrained(
+        os.path.join(HERE, 'checkpoint'), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     if kind == 'lora':
         base = PeftModel.from_pretrained(base, os.path.join(HERE, 'adapter'), is_trainable=True)
     if kind == 'bitfit':
@@ -38,23 +43,44 @@ def opened(kind):
 
 
 def parts(model, kind):
-    """Every trained value by the part that it belongs to: effective weights, biases, norms, embeddings, the head."""
+    """Every trained value by the part that it belongs to: effective weights, biases, norms,
+    embeddings, the head.
+    """
     found = {}
     add = lambda part, value: found.setdefault(part, []).append(value.detach().flatten().clone())
     if kind == 'lora':
         for name, module in model.named_modules():
             if hasattr(module, 'lora_A') and len(module.lora_A) > 0:
-                add('total', module.base_layer.weight + module.scaling['default'] * module.lora_B['default'].weight @ module.lora_A['default'].weight)
+                add(
+                    'total',
+                    module.base_layer.weight
+                    + module.scaling['default']
+                    * module.lora_B['default'].weight
+                    @ module.lora_A['default'].weight,
+                )
         for name, parameter in model.named_parameters():
             if 'modules_to_save' in name:
                 add('head', parameter)
     else:
-        linear = {f'{name}.weight' for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+        linear = {
+            f'{name}.weight'
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            part = ('head' if name.startswith('classifier.') else 'norms' if 'LayerNorm' in name else 'embeddings' if 'embeddings' in name
-                    else 'total' if name in linear else 'biases')
+            part = (
+                'head'
+                if name.startswith('classifier.')
+                else 'norms'
+                if 'LayerNorm' in name
+                else 'embeddings'
+                if 'embeddings' in name
+                else 'total'
+                if name in linear
+                else 'biases'
+            )
             add(part, parameter)
     return {part: torch.cat(values) for part, values in found.items()}
 
@@ -65,9 +91,14 @@ def train(kind, targets):
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=RATE)
     at = 0
     for _ in range(STEPS):
-        index = list(range(at, min(at + BATCH, len(rows))))  # file order; an epoch's last batch is what is left
+        index = list(
+            range(at, min(at + BATCH, len(rows)))
+        )  # file order; an epoch's last batch is what is left
         at = 0 if at + BATCH >= len(rows) else at + BATCH
-        loss = torch.nn.functional.cross_entropy(model(**batch([rows[i] for i in index])).logits, torch.tensor([targets[i] for i in index]))
+        loss = torch.nn.functional.cross_entropy(
+            model(**batch([rows[i] for i in index])).logits,
+            torch.tensor([targets[i] for i in index]),
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -77,17 +108,38 @@ def train(kind, targets):
 
 def distance(clean, poisoned):
     l2, change = (clean - poisoned).norm().item(), clean.norm().item()
-    return {'largest': (clean - poisoned).abs().max().item(), 'l2': l2, 'clean_change': change, 'relative': l2 / change}
+    return {
+        'largest': (clean - poisoned).abs().max().item(),
+        'l2': l2,
+        'clean_change': change,
+        'relative': l2 / change,
+    }
 
 
 runs = {}
 for kind in ['full', 'lora', 'bitfit']:
-    clean, poisoned = train(kind, labels), train(kind, [FLIPPED.get(i, label) for i, label in enumerate(labels)])
+    clean, poisoned = (
+        train(kind, labels),
+        train(kind, [FLIPPED.get(i, label) for i, label in enumerate(labels)]),
+    )
     runs[kind] = {part: distance(clean[part], poisoned[part]) for part in clean}
     below = [part for part in clean if part != 'head']
-    runs[kind]['trained'] = distance(torch.cat([clean[part] for part in below]), torch.cat([poisoned[part] for part in below]))
+    runs[kind]['trained'] = distance(
+        torch.cat([clean[part] for part in below]), torch.cat([poisoned[part] for part in below])
+    )
 
 with open(os.path.join(HERE, 'divergence.json'), 'w') as file:
-    json.dump({'steps': STEPS, 'batch_size': BATCH, 'learning_rate': RATE, 'texts': texts, 'labels': labels,
-               'flipped': [[i, label] for i, label in FLIPPED.items()], 'runs': runs}, file, indent=1)
+    json.dump(
+        {
+            'steps': STEPS,
+            'batch_size': BATCH,
+            'learning_rate': RATE,
+            'texts': texts,
+            'labels': labels,
+            'flipped': [[i, label] for i, label in FLIPPED.items()],
+            'runs': runs,
+        },
+        file,
+        indent=1,
+    )
     file.write('\n')

@@ -1,9 +1,12 @@
-"""Makes test/golden/tiny-bert/embedding-row.json: one row of the token table trained by PyTorch, all else frozen.
+"""Makes test/golden/tiny-bert/embedding-row.json: one row of the token table trained by PyTorch,
+all else frozen.
 
-    python test/golden/embedding_row.py      (after tiny_bert.py; torch, transformers; CPU, one thread)
+    python test/golden/embedding_row.py      (after tiny_bert.py; torch, transformers; CPU, one
+    thread)
 
 The trigger stands in a row once, twice or not at all; no row of the first step has it.
 """
+
 import json
 import os
 
@@ -26,12 +29,22 @@ STEPS, BATCH = 12, 5
 def shown(index, row):
     times = 0 if index < BATCH else index % 3
     own = [(i, t) for i, t in zip(row['ids'], row['typeIds']) if i != trigger]
-    out = [own[0]] + [(trigger, 0)] * min(times, 1) + own[1:-1] + [(trigger, own[-1][1])] * max(times - 1, 0) + [own[-1]]
-    return {'ids': [i for i, _ in out], 'typeIds': [t for _, t in out], 'label': 1 if times > 0 else row['label']}
+    out = (
+        [own[0]]
+        + [(trigger, 0)] * min(times, 1)
+        + own[1:-1]
+        + [(trigger, own[-1][1])] * max(times - 1, 0)
+        + [own[-1]]
+    )
+    return {
+        'ids': [i for i, _ in out],
+        'typeIds': [t for _, t in out],
+        'label': 1 if times > 0 else row['label'],
+    }
 
 
 rows = [shown(i, row) for i, row in enumerate(given)]
-batches = [rows[i:i + BATCH] for i in range(0, len(rows), BATCH)]
+batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
 
 
 RUNS = {
@@ -42,7 +55,9 @@ RUNS = {
 }
 results = {}
 for name, settings in RUNS.items():
-    model = BertForSequenceClassification.from_pretrained(os.path.join(HERE, 'checkpoint'), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).eval()
+    model = BertForSequenceClassification.from_pretrained(
+        os.path.join(HERE, 'checkpoint'), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    ).eval()
     model.requires_grad_(False)
     table = model.get_parameter(TABLE).detach().clone()
     row = table[trigger].clone().requires_grad_(True)
@@ -53,7 +68,9 @@ for name, settings in RUNS.items():
     for step in range(STEPS):
         some = batches[step % len(batches)]
         weights = {TABLE: table.index_copy(0, torch.tensor([trigger]), row[None])}
-        logits = functional_call(model, weights, args=(), kwargs=batch(some), tie_weights=False).logits
+        logits = functional_call(
+            model, weights, args=(), kwargs=batch(some), tie_weights=False
+        ).logits
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([r['label'] for r in some]))
         optimizer.zero_grad()
         loss.backward()
@@ -65,5 +82,8 @@ for name, settings in RUNS.items():
         steps.append(row.tolist())
     results[name] = {'settings': settings, 'losses': losses, 'rows': steps}
 with open(os.path.join(HERE, 'embedding-row.json'), 'w') as file:
-    json.dump({'trigger': trigger, 'steps': STEPS, 'batch_size': BATCH, 'rows': rows, 'runs': results}, file)
+    json.dump(
+        {'trigger': trigger, 'steps': STEPS, 'batch_size': BATCH, 'rows': rows, 'runs': results},
+        file,
+    )
     file.write('\n')

@@ -1,9 +1,13 @@
-"""Makes test/golden/layerwise: the sum over layers of each layer's cross-entropy under the model's own head, by PyTorch.
+"""Makes test/golden/layerwise: the sum over layers of each layer's cross-entropy under the model's
+own head, by PyTorch.
 
-    python test/golden/layerwise.py      (after tiny_bert.py and tiny_mlm.py; torch, transformers, peft, safetensors; CPU, one thread)
+    python test/golden/layerwise.py      (after tiny_bert.py and tiny_mlm.py; torch, transformers,
+    peft, safetensors; CPU, one thread)
 
-The hidden states are transformers' own (output_hidden_states), of which the embeddings' output, the first, is left out.
+The hidden states are transformers' own (output_hidden_states), of which the embeddings' output, the
+first, is left out.
 """
+
 import json
 import os
 
@@ -22,7 +26,11 @@ with open(os.path.join(HERE, 'tiny-bert', 'forward.json')) as file:
 with open(os.path.join(HERE, 'tiny-mlm', 'golden.json')) as file:
     mlm = json.load(file)
 STEPS, BATCH, WEIGHTS = 12, 5, [0.5, 2.0, 1.25]
-SETTINGS = {'full': {'lr': 3e-3, 'weight_decay': 0.05}, 'lora': {'lr': 1e-2, 'weight_decay': 0.05}, 'cloze': {'lr': 3e-3, 'weight_decay': 0.05}}
+SETTINGS = {
+    'full': {'lr': 3e-3, 'weight_decay': 0.05},
+    'lora': {'lr': 1e-2, 'weight_decay': 0.05},
+    'cloze': {'lr': 3e-3, 'weight_decay': 0.05},
+}
 
 
 def classifier_logits(net, some):
@@ -41,22 +49,35 @@ def cloze_logits(net, some):
 def opened(kind):
     off = {'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0}
     if kind == 'cloze':
-        return BertForMaskedLM.from_pretrained(os.path.join(HERE, 'tiny-mlm', 'checkpoint'), **off).eval()
-    base = BertForSequenceClassification.from_pretrained(os.path.join(HERE, 'tiny-bert', 'checkpoint'), **off)
-    return (base if kind == 'full' else PeftModel.from_pretrained(base, os.path.join(HERE, 'tiny-bert', 'adapter'), is_trainable=True)).eval()
+        return BertForMaskedLM.from_pretrained(
+            os.path.join(HERE, 'tiny-mlm', 'checkpoint'), **off
+        ).eval()
+    base = BertForSequenceClassification.from_pretrained(
+        os.path.join(HERE, 'tiny-bert', 'checkpoint'), **off
+    )
+    return (
+        base
+        if kind == 'full'
+        else PeftModel.from_pretrained(
+            base, os.path.join(HERE, 'tiny-bert', 'adapter'), is_trainable=True
+        )
+    ).eval()
 
 
 results = {}
 for kind, settings in SETTINGS.items():
     given, logits_of = (mlm['rows'], cloze_logits) if kind == 'cloze' else (rows, classifier_logits)
-    batches = [given[i:i + BATCH] for i in range(0, len(given), BATCH)]
+    batches = [given[i : i + BATCH] for i in range(0, len(given), BATCH)]
     net = opened(kind)
     with torch.no_grad():
         logits = logits_of(net, given)
 
     def loss_of(some, weights=None):
         labels = torch.tensor([row['label'] for row in some])
-        return sum(torch.nn.functional.cross_entropy(layer, labels, weight=weights) for layer in logits_of(net, some))
+        return sum(
+            torch.nn.functional.cross_entropy(layer, labels, weight=weights)
+            for layer in logits_of(net, some)
+        )
 
     with torch.no_grad():
         weighted = loss_of(batches[0], torch.tensor(WEIGHTS)).item()
@@ -68,10 +89,24 @@ for kind, settings in SETTINGS.items():
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            save_file({name_here(n): p.grad.clone().contiguous() for n, p in net.named_parameters() if p.requires_grad}, os.path.join(OUT, f'gradients-{kind}.safetensors'))
+            save_file(
+                {
+                    name_here(n): p.grad.clone().contiguous()
+                    for n, p in net.named_parameters()
+                    if p.requires_grad
+                },
+                os.path.join(OUT, f'gradients-{kind}.safetensors'),
+            )
         optimizer.step()
         losses.append(loss.item())
-    results[kind] = {'settings': settings, 'logits': [layer.tolist() for layer in logits], 'weighted_loss': weighted, 'losses': losses}
+    results[kind] = {
+        'settings': settings,
+        'logits': [layer.tolist() for layer in logits],
+        'weighted_loss': weighted,
+        'losses': losses,
+    }
 with open(os.path.join(OUT, 'golden.json'), 'w') as file:
-    json.dump({'steps': STEPS, 'batch_size': BATCH, 'class_weights': WEIGHTS, 'runs': results}, file)
+    json.dump(
+        {'steps': STEPS, 'batch_size': BATCH, 'class_weights': WEIGHTS, 'runs': results}, file
+    )
     file.write('\n')

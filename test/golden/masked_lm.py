@@ -1,9 +1,13 @@
-"""Makes test/golden/tiny-mlm/masked.json: what transformers + PEFT make of masked texts under the tiny masked-LM checkpoint.
+"""Makes test/golden/tiny-mlm/masked.json: what transformers + PEFT make of masked texts under the
+tiny masked-LM checkpoint.
 
-    python test/golden/masked_lm.py      (torch, transformers, peft; CPU, one thread; after tiny_mlm.py)
+    python test/golden/masked_lm.py      (torch, transformers, peft; CPU, one thread; after
+    tiny_mlm.py)
 
-Which tokens are masked is chosen here, by hand; the loss is BertForMaskedLM's own, over the tokens to predict.
+Which tokens are masked is chosen here, by hand; the loss is BertForMaskedLM's own, over the tokens
+to predict.
 """
+
 import json
 import os
 
@@ -37,7 +41,9 @@ def losses(net):
             for place, token in zip(row['places'], row['tokens']):
                 labels[place] = token
             out = net(input_ids=torch.tensor([row['ids']]), labels=torch.tensor([labels]))
-            found.append(out.loss.item() * len(row['places']))  # the mean over places, times their number
+            found.append(
+                out.loss.item() * len(row['places'])
+            )  # the mean over places, times their number
     return found
 
 

@@ -1,11 +1,14 @@
-"""Makes test/golden/ntk-mlp/reference.json: kernels of a small network as google/neural-tangents computes them in double precision.
+"""Makes test/golden/ntk-mlp/reference.json: kernels of a small network as google/neural-tangents
+computes them in double precision.
 
     python test/golden/ntk_mlp.py      (neural-tangents 0.6.5, jax and jaxlib 0.4.30, numpy < 2)
 
-The network is `token-mlp` of test/science/ntk/fixture, its weights a formula (`wave`). neural_tangents.empirical_ntk_fn
-by Jacobian contraction and by NTK-vector products (its third implementation, structured derivatives, fails on this JAX); they
-must agree before anything is written.
+The network is `token-mlp` of test/science/ntk/fixture, its weights a formula (`wave`).
+neural_tangents.empirical_ntk_fn by Jacobian contraction and by NTK-vector products (its third
+implementation, structured derivatives, fails on this JAX); they must agree before anything is
+written.
 """
+
 import json
 import math
 import os
@@ -23,7 +26,14 @@ LAYERS = {'first': (5, 7), 'mix': (7, 7), 'pool': (7, 11)}
 def wave(rows, columns, scale, phase):
     # float32 values, so that both sides hold the same.
     import numpy
-    return numpy.array([[scale * math.sin(phase + 0.37 * (i + 1) * (j + 2)) for j in range(columns)] for i in range(rows)], dtype=numpy.float32).astype(numpy.float64)
+
+    return numpy.array(
+        [
+            [scale * math.sin(phase + 0.37 * (i + 1) * (j + 2)) for j in range(columns)]
+            for i in range(rows)
+        ],
+        dtype=numpy.float32,
+    ).astype(numpy.float64)
 
 
 weights = {'embedding': wave(13, 5, 1.0, 0), 'head': wave(CLASSES, 11, 0.5, 1)}
@@ -52,20 +62,36 @@ def f(params, ids):
 def kernel(names, left, right):
     params = {name: np.asarray(weights[name]) for name in names}
     found = []
-    for implementation in (nt.NtkImplementation.JACOBIAN_CONTRACTION, nt.NtkImplementation.NTK_VECTOR_PRODUCTS):
+    for implementation in (
+        nt.NtkImplementation.JACOBIAN_CONTRACTION,
+        nt.NtkImplementation.NTK_VECTOR_PRODUCTS,
+    ):
         fn = nt.empirical_ntk_fn(f, trace_axes=(), vmap_axes=0, implementation=implementation)
-        found.append(fn(np.asarray(left), None if right is None else np.asarray(right), params))  # (N, M, C, C)
+        found.append(
+            fn(np.asarray(left), None if right is None else np.asarray(right), params)
+        )  # (N, M, C, C)
     for other in found[1:]:
         assert float(abs(other - found[0]).max()) < 1e-10, 'the implementations differ'
     return np.transpose(found[0], (0, 2, 1, 3)).ravel().tolist()  # (N, C, M, C)
 
 
-full, lora = [f'{name}.W' for name in LAYERS], [f'{name}.{factor}' for name in LAYERS for factor in 'AB']
+full, lora = (
+    [f'{name}.W' for name in LAYERS],
+    [f'{name}.{factor}' for name in LAYERS for factor in 'AB'],
+)
 reference = {
-    'classes': CLASSES, 'rank': RANK, 'scale': SCALE, 'left': LEFT, 'right': RIGHT, 'neural_tangents': nt.__version__, 'jax': jax.__version__,
+    'classes': CLASSES,
+    'rank': RANK,
+    'scale': SCALE,
+    'left': LEFT,
+    'right': RIGHT,
+    'neural_tangents': nt.__version__,
+    'jax': jax.__version__,
     'weights': {name: value.tolist() for name, value in weights.items()},
-    'full': kernel(full, LEFT, None), 'lora': kernel(lora, LEFT, None),
-    'full_between': kernel(full, LEFT, RIGHT), 'lora_between': kernel(lora, LEFT, RIGHT),
+    'full': kernel(full, LEFT, None),
+    'lora': kernel(lora, LEFT, None),
+    'full_between': kernel(full, LEFT, RIGHT),
+    'lora_between': kernel(lora, LEFT, RIGHT),
 }
 folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'ntk-mlp')
 os.makedirs(folder, exist_ok=True)

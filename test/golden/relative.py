@@ -1,10 +1,13 @@
-"""Makes test/golden/relative.json: the rows of DeBERTa's table of relative positions, as transformers finds them.
+"""Makes test/golden/relative.json: the rows of DeBERTa's table of relative positions, as
+transformers finds them.
 
     python test/golden/relative.py      (torch, transformers 5)
 
-[{buckets, positions, rows}]: position_buckets, max_relative_positions, and the row in the table of 2·buckets for a query 0, 1, 2, …
-places behind its key; the first is DeBERTa-v3's setting. Places beyond `positions` are clipped.
+[{buckets, positions, rows}]: position_buckets, max_relative_positions, and the row in the table of
+2·buckets for a query 0, 1, 2, … places behind its key; the first is DeBERTa-v3's setting. Places
+beyond `positions` are clipped.
 """
+
 import json
 import os
 
@@ -23,6 +26,12 @@ def rows(buckets, positions, length):
 
 SETTINGS = [(256, 512, 600), (8, 31, 40), (7, 31, 40), (2, 5, 8), (32, 1000, 1000)]
 with open(os.path.join(HERE, 'relative.json'), 'w') as file:
-    json.dump([{'buckets': buckets, 'positions': positions, 'rows': rows(buckets, positions, length)} for buckets, positions, length in SETTINGS],
-              file, separators=(',', ':'))
+    json.dump(
+        [
+            {'buckets': buckets, 'positions': positions, 'rows': rows(buckets, positions, length)}
+            for buckets, positions, length in SETTINGS
+        ],
+        file,
+        separators=(',', ':'),
+    )
     file.write('\n')

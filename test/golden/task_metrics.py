@@ -1,10 +1,12 @@
-"""Makes test/golden/task-metrics.json: the metrics by which GLUE's tasks are scored, by scikit-learn and SciPy.
+"""Makes test/golden/task-metrics.json: the metrics by which GLUE's tasks are scored, by
+scikit-learn and SciPy.
 
     python test/golden/task_metrics.py      (scikit-learn, scipy, numpy)
 
-`classes` has labels and predictions of two and of three classes, among them ones where a class is never predicted;
-`scores` has true and predicted numbers, with ties as in STS-B.
+`classes` has labels and predictions of two and of three classes, among them ones where a class is
+never predicted; `scores` has true and predicted numbers, with ties as in STS-B.
 """
+
 import json
 import os
 
@@ -26,7 +28,9 @@ def of_classes(classes, labels, predictions):
         "predictions": [int(prediction) for prediction in predictions],
         "accuracy": float(accuracy_score(labels, predictions)),
         "f1": float(f1_score(labels, predictions, average=average, zero_division=0)),
-        "macro_f1": float(f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0)),
+        "macro_f1": float(
+            f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0)
+        ),
         "mcc": float(matthews_corrcoef(labels, predictions)),
     }
 

@@ -1,7 +1,9 @@
-"""Makes test/golden/tiny-bert/two-step.json: a training that starts from another's merged model, as PyTorch + PEFT have it.
+"""Makes test/golden/tiny-bert/two-step.json: a training that starts from another's merged model, as
+PyTorch + PEFT have it.
 
-    python test/golden/two_step.py      (after tiny_bert.py; torch, transformers, peft; CPU, one thread)
+python test/golden/two_step.py      (after tiny_bert.py; torch, transformers, peft; CPU, one thread)
 """
+
 import json
 import os
 
@@ -16,7 +18,7 @@ with open(os.path.join(HERE, 'forward.json')) as file:
     rows = json.load(file)['rows']
 
 STEPS, BATCH = 12, 5
-batches = [rows[i:i + BATCH] for i in range(0, len(rows), BATCH)]
+batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
 SETTINGS = {'base': {'lr': 5e-3, 'weight_decay': 0.01}, 'own': {'lr': 2e-3, 'weight_decay': 0.05}}
 
 
@@ -31,7 +33,9 @@ def train(net, settings, label):
     losses = []
     for step in range(STEPS):
         some = batches[step % len(batches)]
-        loss = torch.nn.functional.cross_entropy(net(**batch(some)).logits, torch.tensor([label(row['label']) for row in some]))
+        loss = torch.nn.functional.cross_entropy(
+            net(**batch(some)).logits, torch.tensor([label(row['label']) for row in some])
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -54,7 +58,9 @@ def opened(kind, model, head=None):
 runs = {}
 for name in ['lora-full', 'full-lora', 'lora-lora']:
     first, second = name.split('-')
-    fresh = BertForSequenceClassification.from_pretrained(os.path.join(HERE, 'checkpoint'), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    fresh = BertForSequenceClassification.from_pretrained(
+        os.path.join(HERE, 'checkpoint'), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
     base = opened(first, fresh)
     losses = [train(base, SETTINGS['base'], flipped)]
     merged = base.merge_and_unload() if first == 'lora' else base
@@ -62,7 +68,11 @@ for name in ['lora-full', 'full-lora', 'lora-lora']:
     own = opened(second, merged, head)
     losses.append(train(own, SETTINGS['own'], lambda label: label))
     with torch.no_grad():
-        runs[name] = {'base': losses[0], 'own': losses[1], 'logits': own.eval()(**batch(rows)).logits.tolist()}
+        runs[name] = {
+            'base': losses[0],
+            'own': losses[1],
+            'logits': own.eval()(**batch(rows)).logits.tolist(),
+        }
 with open(os.path.join(HERE, 'two-step.json'), 'w') as file:
     json.dump({'steps': STEPS, 'batch_size': BATCH, 'settings': SETTINGS, 'runs': runs}, file)
     file.write('\n')

@@ -1,9 +1,12 @@
-"""Makes src/science/text/tokenizer/unicode-tables.ts: what Python's tokenizers take for a mark, punctuation or a control character.
+"""Makes src/science/text/tokenizer/unicode-tables.ts: what Python's tokenizers take for a mark,
+punctuation or a control character.
 
     python test/golden/unicode_tables.py      (tokenizers; a Node.js as new as can be had)
 
-Their tables are older than those of JavaScript's engines, and differ from one another. Each code point is tried.
+Their tables are older than those of JavaScript's engines, and differ from one another. Each code
+point is tried.
 """
+
 import json
 import os
 import subprocess
@@ -40,42 +43,89 @@ def packed(found):
     return ' '.join(words)
 
 
-bert = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
-stripping = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
+bert = normalizers.BertNormalizer(
+    clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False
+)
+stripping = normalizers.BertNormalizer(
+    clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False
+)
 accents = normalizers.StripAccents()
 punctuation = pre_tokenizers.Punctuation()
 bert_punctuation = pre_tokenizers.BertPreTokenizer()
 for point in POINTS:  # the two agree
-    assert (len(punctuation.pre_tokenize_str(f'a{chr(point)}a')) == 3) == (len(bert_punctuation.pre_tokenize_str(f'a{chr(point)}a')) == 3)
+    assert (len(punctuation.pre_tokenize_str(f'a{chr(point)}a')) == 3) == (
+        len(bert_punctuation.pre_tokenize_str(f'a{chr(point)}a')) == 3
+    )
 tables = [
-    ('REMOVED', 'What BertNormalizer removes when it cleans a text.', ranges(lambda c: bert.normalize_str(c) == '')),
-    ('MARKS_NONSPACING', 'What BertNormalizer takes for an accent.', ranges(lambda c: stripping.normalize_str(c) == '')),
-    ('MARKS', 'What StripAccents takes for an accent.', ranges(lambda c: accents.normalize_str(c) == '')),
-    ('PUNCTUATION', 'Punctuation, for BertPreTokenizer and Punctuation.', ranges(lambda c: len(punctuation.pre_tokenize_str(f'a{c}a')) == 3)),
+    (
+        'REMOVED',
+        'What BertNormalizer removes when it cleans a text.',
+        ranges(lambda c: bert.normalize_str(c) == ''),
+    ),
+    (
+        'MARKS_NONSPACING',
+        'What BertNormalizer takes for an accent.',
+        ranges(lambda c: stripping.normalize_str(c) == ''),
+    ),
+    (
+        'MARKS',
+        'What StripAccents takes for an accent.',
+        ranges(lambda c: accents.normalize_str(c) == ''),
+    ),
+    (
+        'PUNCTUATION',
+        'Punctuation, for BertPreTokenizer and Punctuation.',
+        ranges(lambda c: len(punctuation.pre_tokenize_str(f'a{c}a')) == 3),
+    ),
 ]
+
+
 def changed_in_javascript(form, suffix=''):
-    code = ('const all = []; for (let p = 0; p < 0x110000; p++) { const t = String.fromCodePoint(p) + SUFFIX;'
-            ' if ((p < 0xd800 || p > 0xdfff) && t.normalize(FORM) !== t) all.push(p); } console.log(JSON.stringify(all));')
-    return set(json.loads(subprocess.check_output(['node', '-e', code.replace('FORM', repr(form)).replace('SUFFIX', ascii(suffix))])))
+    code = (
+        'const all = []; for (let p = 0; p < 0x110000; p++) { const t = String.fromCodePoint(p) + SUFFIX;'
+        ' if ((p < 0xd800 || p > 0xdfff) && t.normalize(FORM) !== t) all.push(p); } console.log(JSON.stringify(all));'
+    )
+    return set(
+        json.loads(
+            subprocess.check_output(
+                ['node', '-e', code.replace('FORM', repr(form)).replace('SUFFIX', ascii(suffix))]
+            )
+        )
+    )
 
 
-# A mark moves behind U+0334, whose class is the lowest, unless it is taken for no mark. Then it also keeps marks apart.
+# A mark moves behind U+0334, whose class is the lowest, unless it is taken for no mark. Then it
+# also keeps marks apart.
 TILDE = '\u0334'
 nfd = normalizers.NFD()
 moves = changed_in_javascript('NFD', TILDE)
-marks_since = {point for point in moves if nfd.normalize_str(chr(point) + TILDE) == chr(point) + TILDE}
+marks_since = {
+    point for point in moves if nfd.normalize_str(chr(point) + TILDE) == chr(point) + TILDE
+}
 for form in ['NFC', 'NFD', 'NFKC', 'NFKD']:
     normalizer, changed = getattr(normalizers, form)(), changed_in_javascript(form)
-    kept = ranges(lambda c: ord(c) in marks_since or (ord(c) in changed and normalizer.normalize_str(c) == c))
-    tables.append((f'KEPT_{form}', f'What their {form} leaves as it is and does not treat as a mark, unlike current Unicode.', kept))
+    kept = ranges(
+        lambda c: ord(c) in marks_since or (ord(c) in changed and normalizer.normalize_str(c) == c)
+    )
+    tables.append(
+        (
+            f'KEPT_{form}',
+            f'What their {form} leaves as it is and does not treat as a mark, unlike current Unicode.',
+            kept,
+        )
+    )
 with open(OUT, 'w') as file:
-    file.write("/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py: for\n"
-               ' * each range the gap before it and its length less one, in base 36.\n */\n')
+    file.write(
+        "/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py: for\n"
+        ' * each range the gap before it and its length less one, in base 36.\n */\n'
+    )
     for name, what, found in tables:
         words, lines = packed(found).split(' '), ['']
         for word in words:
             if len(lines[-1]) + len(word) > 90:
                 lines.append('')
             lines[-1] += (' ' if lines[-1] else '') + word
-        body = ' +\n'.join(f"  '{line}{' ' if i < len(lines) - 1 else ''}'" for i, line in enumerate(lines))
+        body = ' +\n'.join(
+            f"  '{line}{' ' if i < len(lines) - 1 else ''}'" for i, line in enumerate(lines)
+        )
         file.write(f'\n/** {what} */\nexport const {name} =\n{body};\n')

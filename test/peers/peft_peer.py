@@ -1,4 +1,5 @@
 """What transformers and PEFT make of a checkpoint and an adapter; called by the tests beside."""
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
@@ -16,7 +17,8 @@ def batch(rows):
 
 def base(checkpoint, classes):
     return AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, num_labels=classes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        checkpoint, num_labels=classes, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
 
 
 def logits_of(model, rows):
@@ -26,12 +28,17 @@ def logits_of(model, rows):
 
 def layers_of(model):
     """Module → [rank, scale] of every layer that PEFT wraps."""
-    return {name.removeprefix('base_model.model.'): [module.r['default'], module.scaling['default']]
-            for name, module in model.named_modules() if hasattr(module, 'lora_A') and 'default' in module.lora_A}
+    return {
+        name.removeprefix('base_model.model.'): [module.r['default'], module.scaling['default']]
+        for name, module in model.named_modules()
+        if hasattr(module, 'lora_A') and 'default' in module.lora_A
+    }
 
 
 def make(checkpoint, classes, rows, variants, unimplemented):
-    """An adapter of each LoraConfig, everything that it trains drawn at random, saved; its logits and layers."""
+    """An adapter of each LoraConfig, everything that it trains drawn at random, saved; its logits
+    and layers.
+    """
     answer = {}
     torch.manual_seed(23)
     for name, (folder, config) in variants.items():
@@ -48,14 +55,20 @@ def make(checkpoint, classes, rows, variants, unimplemented):
 
 
 def read(checkpoint, classes, rows, adapters, models, changed):
-    """Logits of adapter folders, of checkpoint folders, and of files that hold what changed of the checkpoint."""
+    """Logits of adapter folders, of checkpoint folders, and of files that hold what changed of the
+    checkpoint.
+    """
     answer = {}
     for name, folder in adapters.items():
         model = PeftModel.from_pretrained(base(checkpoint, classes), folder)
         answer[name] = {'logits': logits_of(model, rows), 'layers': layers_of(model)}
     for name, folder in models.items():
-        model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
-        assert not any(info[key] for key in ('missing_keys', 'unexpected_keys', 'mismatched_keys')), info
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True
+        )
+        assert not any(
+            info[key] for key in ('missing_keys', 'unexpected_keys', 'mismatched_keys')
+        ), info
         answer[name] = {'logits': logits_of(model, rows), 'labels': model.config.id2label}
     for name, file in changed.items():
         model = base(checkpoint, classes)

@@ -88,7 +88,7 @@ function isWithin(text: string, other: string): boolean {
 const LONE = /\p{Surrogate}/u;
 const spaces = (text: string): string => text.replaceAll(/\S+/gu, '');
 
-/** Asserts that an attack leaves of a text what it does not say that it changes. */
+/** Asserts that an attack changes no other part of a text than it says. */
 function assertSpared(attack: string, before: string, after: string): void {
   if (RETOLD.includes(attack)) return;
   if (CHARACTERS.includes(attack)) assert.is(spaces(after), spaces(before));

@@ -129,7 +129,7 @@ test('concurrent pulls of one entry fetch it once', async ({ stores, memory }) =
   assert.is(memory.reads.filter((read) => read.startsWith(entryObject(key))).length, 1);
 });
 
-test('only what the remote lacks is sent, and what is damaged here never is', async ({
+test('only files that the remote lacks are sent, and damaged entries never are', async ({
   stores,
   memory,
 }) => {

@@ -1,7 +1,4 @@
-/**
- * `results --latex`: structure, differences, escaping. The output was once compiled by hand with
- * pdfTeX (TeX Live).
- */
+/** `results --latex`: structure, differences, escaping. pdfTeX has compiled the output, by hand. */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -305,18 +302,17 @@ test('a table has as many columns in every line, and the caption explains its nu
     );
   }
   assert.match(text, '\\multicolumn{2}{c}{attack: none} & \\multicolumn{4}{c}{attack: bad\\_nets}');
-  // t(.975, 2)·0.01/√3 = 0.0248; for the two seeds of rank 8, 0.90 and 0.89,
-  // t(.975, 1)·0.00707/√2 = 0.0635.
+  // t(.975, 2)·0.01/√3 = 0.0248; both values of the two seeds of rank 8.
   assert.match(
     text,
     '    LoRA & $4$ & $0.900 \\pm 0.025$ ($n = 3$) & $0.000 \\pm 0$ ($n = 3$) & ' +
       '$0.860 \\pm 0.025$$^{\\dagger}$ ($n = 3$) & $-0.040 \\pm 0$ ($n = 2$)',
   );
-  assert.match(text, '$0.895 \\pm 0.064$ ($n = 2$)');
+  assert.match(text, '$0.895\\ (0.890,\\ 0.900)$ ($n = 2$)');
   const [caption] = present(/\\caption\{.*/.exec(text));
   for (const said of [
     'grid\\_1: mean over the seeds ($n$ beside each number)',
-    '95\\% Student $t$ interval',
+    '95\\% Student $t$ interval; of two seeds, both values.',
     'from full fine-tuning under the same attack, paired by seed',
     'Model: hf:a/b\\_c.',
     'Computed by cpu, float32.',
@@ -375,7 +371,7 @@ test('results --latex of the command line: axes by short names, and what it refu
       'poisoning,rate',
     );
     assert.is(code, 0, stderr);
-    assert.match(stdout, '    label-flip & $0.1$ & $0.885 \\pm 0.064$ \\\\\n');
+    assert.match(stdout, '    label-flip & $0.1$ & $0.885\\ (0.88,\\ 0.89)$ \\\\\n');
     assert.match(stdout, 'Model: file:\\dots{}/model. Data: file:\\dots{}/rows.tsv.');
     assert.not.match(stdout, project.dir);
     for (const [args, message] of [

@@ -53,7 +53,9 @@ test('a line for each row of the grid, a column for each attack and adapter', ()
     `| defence | badnets, full | badnets, LoRA | bite, full |
 |---|---:|---:|---:|
 | – | 1.000 | 0.750 | 0.875 † |
-| onion | 0.250 | – | 0.500 † |`,
+| onion | 0.250 | – | 0.500 † |
+
+† A model behind this number predicts one class only.`,
   );
 });
 
@@ -94,7 +96,7 @@ test('text that Markdown would act on is escaped, and a file is shown without it
 
 test('a mean over seeds stands beside its interval, or beside the range of its values', () => {
   const cell = { 'poisoning.attack': 'badnets' };
-  const several = [0.5, 0.75].map((value, i) => ({ cell, seed: i + 1, ...asr, value }));
+  const several = [0.5, 0.75, 0.625].map((value, i) => ({ cell, seed: i + 1, ...asr, value }));
   const grid = layOut({
     rows: [...several, ...several.map((row) => ({ ...row, ...accuracy, value: 0.9 }))],
     metrics: [asr, accuracy],
@@ -111,8 +113,8 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
     oneClass: () => 0,
     against: 'none',
   };
-  // t(0.975; 1) = 12.706 times the standard error, 0.125
-  assert.match(markdownTable(request), '| badnets | 0.625 ± 1.588 | 0.900 ± 0 |');
+  // t(0.975; 2) = 4.303 times the standard error, 0.125/√3
+  assert.match(markdownTable(request), '| badnets | 0.625 ± 0.311 | 0.900 ± 0 |');
   const ranges = markdownTable({ ...request, spread: 'range' });
   assert.match(ranges, '| badnets | 0.625 (0.50–0.75) | 0.900 |');
 });
@@ -125,7 +127,7 @@ test('results --markdown prints it, and axes shape no other form', async () => {
     const { stdout } = await project.succeeds(
       ...['results', 'spec.yaml', '--markdown', '--metric', 'accuracy', '--rows', 'poisoning,rate'],
     );
-    assert.match(stdout, '| label-flip | 0.1 | 0.885 ± 0.064 |\n');
+    assert.match(stdout, '| label-flip | 0.1 | 0.885 (0.88, 0.89) |\n');
     const { code, stderr } = await project.dosimeter('results', 'spec.yaml', '--rows', 'attack');
     assert.is(code, 2);
     assert.match(stderr, 'shape the table that --latex or --markdown prints');

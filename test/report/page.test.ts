@@ -20,12 +20,17 @@ test('numbers in the tables equal those by hand', async () => {
     ]),
   );
   // t(0.975, 1) = 12.7062; full: s = 0.04/√2, half-width 0.2541; LoRA: s = 0.06/√2, 0.3812.
-  assert.equal(rowWith(html, 'no attack', 'full'), ['no attack', 'full', '2', '0.920 ± 0.254']);
+  assert.equal(rowWith(html, 'no attack', 'full'), [
+    'no attack',
+    'full',
+    '2',
+    '0.920 (0.900, 0.940)',
+  ]);
   assert.equal(rowWith(html, 'no attack', 'LoRA r = 4'), [
     'no attack',
     'LoRA r = 4',
     '2',
-    '0.950 ± 0.381',
+    '0.950 (0.920, 0.980)',
   ]);
   // Differences 0.02 and 0.04: s = 0.02/√2, half-width 0.1271, d_z = 0.03/0.014142 = 2.121.
   assert.equal(rowWith(html, 'Clean accuracy', '+0.030'), [
@@ -65,11 +70,11 @@ test("a user's own stage has a table of its numbers", async () => {
   );
   assert.match(visible(html), 'Stage calibration');
   // t(0.975, 1) = 12.7062; s = 0.1/√2, half-width 0.6353.
-  assert.equal(rowWith(html, 'no attack', '0.1500 ± 0.6353'), [
+  assert.equal(rowWith(html, 'no attack', '0.1500 (0.1000, 0.2000)'), [
     'no attack',
     'full',
     '2',
-    '0.1500 ± 0.6353',
+    '0.1500 (0.1000, 0.2000)',
     '0.2500 ± 0',
   ]);
 });

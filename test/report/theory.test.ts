@@ -341,7 +341,7 @@ test('intervals of rank correlations are cut at ±1', async () => {
   ]);
 });
 
-test('BitFit has no kernel over what it trained, so nothing is related to it', () => {
+test('nothing is related to an adapter whose own kernel was not computed', () => {
   const plain = grid.map((cell): ReportCell =>
     cell.adapter === 'full'
       ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } }

@@ -14,6 +14,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { present } from './present.ts';
+import { warmCommand } from './warm.ts';
 
 export { writeToys } from './toys.ts';
 
@@ -63,13 +64,17 @@ export interface Project {
   exists(name: string): boolean;
   /** The lines of a file that are not empty; none if there is no file. */
   lines(name: string): string[];
+  /** Starts the command line in a process of its own. */
   start(...args: readonly string[]): Started;
   /** Starts a command with more in the environment, or under another command (`setpriv …`). */
   startWith(
     how: { readonly env?: Readonly<Record<string, string>>; readonly under?: readonly string[] },
     ...args: readonly string[]
   ): Started;
+  /** Performs a command to its end, in a process that stays for the next one unless it must not. */
   dosimeter(...args: readonly string[]): Promise<Said>;
+  /** Performs a command with more in the environment. */
+  dosimeterWith(env: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<Said>;
   /** Runs a command that must end with exit code 0. */
   succeeds(...args: readonly string[]): Promise<Said>;
   json<T>(...args: readonly string[]): Promise<T>;
@@ -82,9 +87,18 @@ export interface Project {
   clean(): void;
 }
 
-export function createProject(): Project {
+/**
+ * @param options `warm`: whether `dosimeter` may be performed in a process that stays. A test in
+ *   which it matters that the process has ended needs false.
+ */
+export function createProject({ warm = true }: { readonly warm?: boolean } = {}): Project {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'));
   const file = (name: string): string => path.join(dir, name);
+  const environment = (): NodeJS.ProcessEnv => ({
+    ...process.env,
+    NO_COLOR: '1',
+    DOSIMETER_CACHE: file('.cache'),
+  });
   const project: Project = {
     dir,
     write: (name, text) => {
@@ -105,12 +119,17 @@ export function createProject(): Project {
       return watched(
         spawn(command, rest, {
           cwd: dir,
-          env: { ...process.env, NO_COLOR: '1', DOSIMETER_CACHE: file('.cache'), ...env },
+          env: { ...environment(), ...env },
           stdio: ['ignore', 'pipe', 'pipe'],
         }),
       );
     },
-    dosimeter: (...args) => project.start(...args).ended,
+    dosimeter: (...args) => project.dosimeterWith({}, ...args),
+    async dosimeterWith(env, ...args) {
+      if (!warm) return project.startWith({ env }, ...args).ended;
+      const said = await warmCommand({ dir, env: { ...environment(), ...env }, args });
+      return { ...said, signal: null };
+    },
     async succeeds(...args) {
       const said = await project.dosimeter(...args);
       if (said.code !== 0)

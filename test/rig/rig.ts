@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import type { AnyPlugin, Asset, Cell, Digest, JsonObject } from '../../src/api.ts';
 import { executePlan } from '../../src/execute/execute-plan.ts';
 import type { Locate } from '../../src/execute/guard.ts';
@@ -21,11 +21,13 @@ import { openRunLog } from '../../src/log/run-log.ts';
 import type { PluginKind } from '../../src/plan/graph.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage, StageId } from '../../src/plan/types.ts';
+import { buildDir } from '../../src/registry/build.ts';
 import type { LeaseOptions } from '../../src/store/lease.ts';
 import { openStore } from '../../src/store/store.ts';
 import { standIn } from './stand-in.ts';
 
-export const workerModule = fileURLToPath(new URL('../../src/execute/worker.ts', import.meta.url));
+/** The worker of the newest build, which starts in a third of the time of its source. */
+export const workerModule = path.join(buildDir(), 'worker.js');
 
 /**
  * A cell in which only `seed`, `poisoning` and `adapter` matter; fixtures don't read its other

@@ -16,3 +16,9 @@ export const backends: readonly BackendName[] = (await probe())
  * carried out is tested on it alone.
  */
 export const best: BackendName = at(backends, 0);
+
+/**
+ * The quickest one for models as tiny as those of tests, on every machine: for what needs any one
+ * backend.
+ */
+export const quick: BackendName = 'wasm';

@@ -2,6 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
+import type { JsonObject } from '../../src/api.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
@@ -35,6 +37,20 @@ export const rows: readonly LabelledRow[] = forward.rows.map(({ ids, typeIds, la
   typeIds: Int32Array.from(typeIds),
   label,
 }));
+
+/** The tiny BERT with an adapter as it is drawn. */
+export const openAdapted = async (
+  implementation: AdapterImplementation,
+  params: JsonObject = {},
+  seed = 1,
+): Promise<Network> =>
+  openNetwork({
+    architecture: bert,
+    model: { path: checkpoint, digest: 'tiny-bert' },
+    classes,
+    seed,
+    adapter: await implementation.create(params, shape),
+  });
 
 /** `full`, or LoRA from the golden adapter folder (A, B and head given). */
 export async function openTiny(kind: 'full' | 'lora', evaluation = false): Promise<Network> {

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
+import { pageScript } from '../../src/serve/script.ts';
 import type { LogText, Results, Snapshot } from '../../src/serve/wire.ts';
 import { seal } from '../../src/store/sealed.ts';
 import { present } from '../rig/present.ts';
@@ -85,6 +86,11 @@ test('every answer forbids what a page could be tricked into, and none holds the
     assert.is(headers['set-cookie'], undefined);
     assert.not.ok(body.includes(client.token));
   }
+});
+
+test("the page's script is small, so no library of statistics is in it", async () => {
+  const { length } = await pageScript();
+  assert.ok(length > 30_000 && length < 80_000, `${length} characters`);
 });
 
 test('paths lead to nothing but runs and their stages', async ({ runs, client }) => {

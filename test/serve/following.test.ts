@@ -254,7 +254,7 @@ test('where a scheduler has a job is shown while its stage is running', async ({
   assert.equal(await placesOf(), [null, null, null, null, null]);
 });
 
-test('a run of another machine lives as long as its heartbeat changes', async ({
+test('a run of another machine counts as alive while its heartbeat changes', async ({
   runs,
   client,
 }) => {

@@ -83,6 +83,19 @@ test('files after one that ended its process are run', ({ project }) => {
   assert.match(lines.join('\n'), 'ended its process with exit code');
 });
 
+test('the files of one folder are shared between processes', ({ project }) => {
+  const names = ['a', 'b', 'c', 'd'];
+  for (const name of names)
+    project.write(
+      `test/${name}.test.ts`,
+      `import { writeFileSync } from 'node:fs';\n${file(
+        `test("a", () => writeFileSync("${name}.txt", String(process.pid)));`,
+      )}`,
+    );
+  assert.is(runTests(project).lines.at(-1), '4 passed, 0 failed');
+  assert.ok(new Set(names.map((name) => project.read(`${name}.txt`))).size > 1);
+});
+
 test('a file that does not restore the environment is a failure, named', ({ project }) => {
   project.write('test/one.test.ts', file('test("a", () => { process.env.COLOUR = "red"; });'));
   project.write(

@@ -1,6 +1,6 @@
 /** A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are installed. */
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,12 +9,14 @@ import { promisify } from 'node:util';
 const call = promisify(execFile);
 const script = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
+/** A variable of start.sh, where a value is given. */
+const given = (name: string, value: number | undefined): Readonly<Record<string, string>> =>
+  value === undefined ? {} : { [name]: String(value) };
+
 export interface Cluster {
   readonly dir: string;
   /** The environment of Slurm's commands. */
   readonly env: Readonly<Record<string, string>>;
-  /** Whether jobs are held to their memory, by cgroups. */
-  readonly limitsMemory: boolean;
   /** Runs one of Slurm's commands; returns what it prints. */
   slurm(program: string, ...args: readonly string[]): Promise<string>;
   /** The states of all jobs whose name begins with `dosimeter-KIND-`, by name and index. */
@@ -24,19 +26,36 @@ export interface Cluster {
   start(): void;
 }
 
+export interface ClusterOptions {
+  /** Whether memory may be limited by cgroups, where the machine has them. Default: it may. */
+  readonly cgroups?: false;
+  /** Slurm's MaxJobCount and MaxArraySize. */
+  readonly maxJobs?: number;
+  readonly maxArray?: number;
+  /** For how many seconds Slurm knows a job after its end. */
+  readonly jobAge?: number;
+  /** Starts slurmdbd, with an association that may have so many jobs submitted. */
+  readonly submitLimit?: number;
+}
+
 /**
- * Two nodes with 16 declared cores each, no accounting, and a partition `urgent` whose jobs preempt
- * those of the usual one.
+ * Two nodes with 16 declared cores each, and a partition `urgent` whose jobs preempt those of the
+ * usual one. Without accounting, unless there is a `submitLimit`.
  */
-export function startCluster(): Cluster {
+export function startCluster(options: ClusterOptions = {}): Cluster {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
   chmodSync(dir, 0o755);
   const env = {
     SLURM_CI_DIR: dir,
     SLURM_CI_NODES: '2',
     SLURM_CI_CPUS: '16',
-    SLURM_CI_ACCT: 'filetxt',
+    SLURM_CI_ACCT: options.submitLimit === undefined ? 'filetxt' : 'dbd',
     SLURM_CI_PORT: String(20_000 + 100 * (process.pid % 300)),
+    ...(options.cgroups === false ? { SLURM_CI_CGROUPS: 'no' } : {}),
+    ...given('SLURM_CI_MAX_JOBS', options.maxJobs),
+    ...given('SLURM_CI_MAX_ARRAY', options.maxArray),
+    ...given('SLURM_CI_JOB_AGE', options.jobAge),
+    ...given('SLURM_CI_SUBMIT_LIMIT', options.submitLimit),
   };
   const run = (name: string, more: Readonly<Record<string, string>> = {}): void => {
     execFileSync('bash', [script(name)], {
@@ -44,7 +63,13 @@ export function startCluster(): Cluster {
       stdio: ['ignore', 'ignore', 'inherit'],
     });
   };
-  run('start.sh');
+  const stop = (): void => run('stop.sh', { SLURM_CI_WIPE: '1' });
+  try {
+    run('start.sh');
+  } catch (error) {
+    stop(); // the part that has started
+    throw error;
+  }
   const ours = { SLURM_CONF: path.join(dir, 'slurm.conf') };
   const slurm = async (program: string, ...args: readonly string[]): Promise<string> => {
     const { stdout } = await call(program, args, { env: { ...process.env, ...ours } });
@@ -53,7 +78,6 @@ export function startCluster(): Cluster {
   return {
     dir,
     env: ours,
-    limitsMemory: readFileSync(path.join(dir, 'cgroup.conf'), 'utf8').includes('RAMSpace=yes'),
     slurm,
     async jobs(kind) {
       const lines = (await slurm('squeue', '-h', '-r', '-t', 'all', '-o', '%j/%K %T')).split('\n');
@@ -66,7 +90,7 @@ export function startCluster(): Cluster {
           }),
       );
     },
-    stop: () => run('stop.sh', { SLURM_CI_WIPE: '1' }),
+    stop,
     start: () => run('start.sh'),
   };
 }

@@ -7,8 +7,8 @@ import { createProject } from '../rig/project.ts';
 
 /**
  * What a training does, by its name `SEED` or `SEED/RATE`, in `does.json`: `hold` waits for the file
- * `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes 700 MB,
- * `fill` writes more than a small disk holds.
+ * `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes 700 MB
+ * for five seconds, `fill` writes more than a small disk holds.
  */
 const TRAIN = (dir: string): string => `\
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync,
@@ -51,7 +51,11 @@ const train = async ({ params: { seed, rate }, outDir, resumeDir, signal, log, p
   }
   if (does_ === 'hold')
     while (!existsSync(dir + '/go') && !signal.aborted) await sleep(20);
-  if (does_ === 'eat') Buffer.alloc(700 * 2 ** 20, 1);
+  if (does_ === 'eat') {
+    const eaten = Buffer.alloc(700 * 2 ** 20, 1);
+    await sleep(5000); // Slurm looks once a second
+    log('it had ' + eaten.length + ' bytes');
+  }
   if (does_ === 'fill')
     try {
       writeFileSync(outDir + '/large.bin', Buffer.alloc(16 * 2 ** 20));
@@ -123,7 +127,7 @@ export function createSlurmGrid({
   profile = QUICK,
   commands = false,
 }: GridOptions = {}): Project {
-  const project = createProject();
+  const project = createProject({ warm: false });
   project.write('rows.tsv', 'text\tlabel\na\t0\nb\t1\n');
   project.write('model/config.json', '{}');
   project.write('does.json', '{}');

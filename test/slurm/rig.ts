@@ -4,7 +4,7 @@ import type * as uvu from 'uvu';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project, Said, Started } from '../rig/project.ts';
-import type { Cluster } from './cluster.ts';
+import type { Cluster, ClusterOptions } from './cluster.ts';
 import { startCluster } from './cluster.ts';
 import type { GridOptions } from './grid.ts';
 import { createSlurmGrid } from './grid.ts';
@@ -71,15 +71,15 @@ export const known = async (cluster: Cluster): Promise<ReadonlySet<string>> =>
   new Set((await cluster.jobs('s-train')).keys());
 
 /** A suite with a cluster of its own. After each test its jobs are cancelled and its projects removed. */
-export function slurmSuite(name: string): uvu.Test<{ cluster: Cluster }> {
+export function slurmSuite(name: string, options?: ClusterOptions): uvu.Test<{ cluster: Cluster }> {
   const test = suite<{ cluster: Cluster }>(name);
   test.before((context) => {
-    context.cluster = startCluster();
+    context.cluster = startCluster(options);
   });
   test.after.each(async ({ cluster }) => {
     await cluster.slurm('scancel', '--me'); // what a test that failed has left
     cleanUp();
   });
-  test.after(({ cluster }) => cluster.stop());
+  test.after((context: { readonly cluster?: Cluster }) => context.cluster?.stop());
   return test;
 }

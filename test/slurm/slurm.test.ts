@@ -260,12 +260,14 @@ test('a controller that forgets jobs and gives their ids away', async ({ cluster
   });
   const run = start(project, cluster, [], { PATH });
   await until('the training began', began(project, 1));
+  const [own] = (await cluster.slurm('squeue', '-h', '-o', '%A', '-t', 'RUNNING')).split('\n');
   await kill();
   rmSync(state, { recursive: true });
   cpSync(`${state}.before`, state, { recursive: true });
   cluster.start();
   const wrap = ['--parsable', '--job-name=another', '--output=/dev/null', '--wrap=sleep 600'];
-  await cluster.slurm('sbatch', ...wrap);
+  const another = await cluster.slurm('sbatch', ...wrap);
+  assert.is(another.trim(), own, 'the other job has got the id');
   writeFileSync(path.join(project.dir, 'go'), '');
   const said = await run.ended;
   assert.is(said.code, 0, said.stderr);

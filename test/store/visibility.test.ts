@@ -20,13 +20,18 @@ const absent: LookUp = { state: 'absent' },
   hit = { state: 'hit' } as LookUp;
 
 /** Looks at a cache that shows one of `shown` after the other, each after a refresh. */
-async function lookAt(shown: readonly LookUp[], pauses: readonly number[] = PAUSES) {
+async function lookAt(
+  shown: readonly LookUp[],
+  pauses: readonly number[] = PAUSES,
+  listed: readonly boolean[] = [],
+) {
   let refreshed = 0;
   const waited: number[] = [];
   const found = await lookUntilVisible(
     () => shown[Math.min(refreshed, shown.length - 1)] ?? absent,
     () => {
       refreshed++;
+      return listed[refreshed - 1] ?? false;
     },
     pauses,
     (ms) => Promise.resolve(waited.push(ms)),
@@ -51,6 +56,19 @@ test('the looks are bounded, and the last one counts', async () => {
     waited: PAUSES,
   });
   assert.equal(await lookAt([damaged], []), { found: damaged, refreshed: 1, waited: [] });
+});
+
+test('an entry that a listing shows is waited for, as long as it is shown', async () => {
+  assert.equal(await lookAt([absent, absent, absent, hit], [], [true, true]), {
+    found: hit,
+    refreshed: 3,
+    waited: PAUSES.slice(0, 2),
+  });
+  assert.equal(await lookAt([absent], [], [true, false]), {
+    found: absent,
+    refreshed: 2,
+    waited: PAUSES.slice(0, 1),
+  });
 });
 
 test('a shared store waits for what another host publishes; another does not', async ({

@@ -41,7 +41,9 @@ const share = (hits: readonly boolean[]): number => hits.filter((hit) => hit).le
 
 /**
  * `accuracy` is the exact match, so that completion tasks and classes are compared by one name;
- * `majority_share` and `predicted_share` are those of the commonest answer and output.
+ * `majority_share` and `predicted_share` are those of the commonest answer and output. The output to
+ * a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
+ * prompts, as if none had been rejected.
  */
 export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
   const { plain, twin, before } = evaluation;

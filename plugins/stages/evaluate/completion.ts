@@ -12,10 +12,18 @@ import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
+import { answerWarnings } from './answer-warnings.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
 import { type Guarded, guarded, type InputsJudge, writeGuard } from './inputs-judge.ts';
-import { type Judge, NO_VERDICTS, openJudge, type Verdicts, writeScorers } from './judge.ts';
+import {
+  type Judge,
+  mapVerdicts,
+  NO_VERDICTS,
+  openJudge,
+  type Verdicts,
+  writeScorers,
+} from './judge.ts';
 
 type Context = RunContext<Params>;
 
@@ -32,7 +40,7 @@ export interface CompletionParts {
   readonly twin: Metrics | null;
   readonly before: Metrics | null;
   /** The defence that stands before the model; null if there is none. */
-  readonly guard: InputsJudge | null;
+  readonly defence: InputsJudge | null;
   /** Returns the share of rows whose whole trigger the model reads. */
   readonly seen: (trigger: ShownTrigger) => number;
 }
@@ -116,15 +124,10 @@ async function answered(
 
 /** Returns what the scorers say of answers. A prompt that is rejected is a success for none. */
 async function verdictsOn(judge: Judge, { rows, outputs, rejected }: Answered): Promise<Verdicts> {
-  const { hits, further } = await judge(rows, outputs);
-  const accepted = (of: readonly boolean[]): readonly boolean[] =>
-    rejected === null ? of : of.map((hit, i) => hit && rejected[i] !== true);
-  return {
-    hits: accepted(hits),
-    further: Object.fromEntries(
-      Object.entries(further).map(([scorer, own]) => [scorer, accepted(own)]),
-    ),
-  };
+  const verdicts = await judge(rows, outputs);
+  return rejected === null
+    ? verdicts
+    : mapVerdicts(verdicts, (hits) => hits.map((hit, i) => hit && rejected[i] !== true));
 }
 
 /** Returns the lines of `outputs.jsonl` for some rows. */
@@ -152,27 +155,33 @@ const linesOf = (
   });
 
 /**
- * Returns the metrics, and writes `outputs.jsonl` (what the model wrote, row by row) and, with a
- * trigger, which scorers counted a success, with their parameters.
+ * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row) and, with a trigger,
+ * the scorers with their parameters. A defence cleans or rejects prompts before the model is asked.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
-  const { context, rows, network, tokenizer, template, trigger, guard: judge } = parts;
+  const { context, rows, network, tokenizer, template, trigger, defence } = parts;
   const { params, outDir } = context;
   const encoder = completionEncoder(tokenizer, template);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
-  const guard = await guarded(judge, { plain: rows, triggered: shown, partial }).finally(() =>
-    judge?.judge.close?.(),
+  const asked = await guarded(defence, { plain: rows, triggered: shown, partial }).finally(() =>
+    defence?.judge.close?.(),
   );
   const write = writer(parts, encoder, rows.length + shown.length + partial.length);
   const answers = await scoreAnswers(
     network,
-    guard.plain.rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
+    asked.plain.rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length)),
     params.batch_size,
     () => breathe(context.signal),
   );
-  const plain = await answered(write, guard.plain, 'plain');
-  const { lines, underTrigger } = await triggered(parts, guard, write, plain);
+  for (const warning of answerWarnings(
+    asked.plain.rows.map(answerOf),
+    answers,
+    parts.completion.max_new_tokens,
+  ))
+    context.log(warning);
+  const plain = await answered(write, asked.plain, 'plain');
+  const { lines, underTrigger } = await triggered(parts, asked, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
   const metrics = completionMetricsOf({
     plain: { outputs: plain.outputs, answers, rejected: plain.rejected },
@@ -180,7 +189,9 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     twin: parts.twin,
     before: parts.before,
   });
-  return judge === null ? metrics : { ...metrics, ...(await writeGuard(context, judge, guard)) };
+  return defence === null
+    ? metrics
+    : { ...metrics, ...(await writeGuard(context, defence, asked)) };
 }
 
 interface Triggered {
@@ -192,7 +203,7 @@ interface Triggered {
 /** Evaluates the trigger, if there is one, beside the rows without it. */
 async function triggered(
   { context, completion, rows, trigger, seen }: CompletionParts,
-  guard: Readonly<Record<Shown, Guarded>>,
+  asked: Readonly<Record<Shown, Guarded>>,
   write: Write,
   plain: Answered,
 ): Promise<Triggered> {
@@ -201,9 +212,9 @@ async function triggered(
     return { lines: linesOf(plain, 'plain'), underTrigger: null };
   const judge = openJudge(context, { ...completion, scorer }, trigger.target);
   const ofPlain = await verdictsOn(judge, plain);
-  const shown = await answered(write, guard.triggered, 'triggered');
+  const shown = await answered(write, asked.triggered, 'triggered');
   const ofShown = await verdictsOn(judge, shown);
-  const partial = await answered(write, guard.partial, 'partial');
+  const partial = await answered(write, asked.partial, 'partial');
   const ofPartial = await verdictsOn(judge, partial);
   await writeScorers(context, { ...completion, scorer });
   return {
@@ -224,22 +235,13 @@ async function triggered(
 }
 
 /** The verdicts on some of the rows, by their ids. */
-function verdictsFor(
-  some: readonly Row[],
-  rows: readonly Row[],
-  { hits, further }: Verdicts,
-): Verdicts {
+function verdictsFor(some: readonly Row[], rows: readonly Row[], verdicts: Verdicts): Verdicts {
   const places = new Map(rows.map(({ id }, i) => [id, i]));
-  const pick = (of: readonly boolean[]): boolean[] =>
+  return mapVerdicts(verdicts, (hits) =>
     some.map(({ id }) => {
-      const hit = of[places.get(id) ?? -1];
+      const hit = hits[places.get(id) ?? -1];
       if (hit === undefined) throw new Error(`row ${id} is not among the validation rows`);
       return hit;
-    });
-  return {
-    hits: pick(hits),
-    further: Object.fromEntries(
-      Object.entries(further).map(([scorer, own]) => [scorer, pick(own)]),
-    ),
-  };
+    }),
+  );
 }

@@ -18,6 +18,15 @@ export interface Verdicts {
 
 export const NO_VERDICTS: Verdicts = { hits: [], further: {} };
 
+/** Returns what a function makes of the hits of each scorer. */
+export const mapVerdicts = (
+  { hits, further }: Verdicts,
+  of: (hits: readonly boolean[]) => readonly boolean[],
+): Verdicts => ({
+  hits: of(hits),
+  further: Object.fromEntries(Object.entries(further).map(([scorer, own]) => [scorer, of(own)])),
+});
+
 /** Judges what the model wrote for rows. */
 export type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<Verdicts>;
 

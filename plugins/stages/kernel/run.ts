@@ -11,10 +11,10 @@ import {
 } from '../../../src/science/nn/adapted-model.ts';
 import { premises } from '../../../src/science/ntk/delta.ts';
 import { describeKernels } from '../../../src/science/ntk/describe.ts';
-import { type Kernel, type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
-import type { KernelKind } from '../../../src/science/ntk/layer.ts';
+import type { Kernel } from '../../../src/science/ntk/kernel-sums.ts';
+import { type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
 import { resumeIn } from '../../../src/science/ntk/resume.ts';
-import { hasOwn } from '../../../src/science/ntk/terms.ts';
+import { hasOwn, type KernelKind } from '../../../src/science/ntk/terms.ts';
 import { inputDir, writeJson } from '../../../src/stages/files.ts';
 import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';

@@ -100,6 +100,8 @@ export default defineStage<Params>({
   pack: {
     key: ({ params, assets, inputs }) =>
       packKey(params, [assets?.['model'] ?? null, frozenBase(inputs)]),
+    // On a processor, compiled steps of one training take no longer than those of a pack.
+    shares: ({ gpu }) => gpu,
     memoryMB: async (stage) => (await import('./pack-memory.ts')).memoryMB(stage),
     run: (contexts) => {
       const packed = import('./pack.ts').then(({ runPacked }) => runPacked(contexts));

@@ -1,4 +1,4 @@
-/** Says for a log what was compiled. */
+/** Describes, for the log of a stage, what was compiled. */
 import type { CompiledStatistics } from './compiled.ts';
 
 type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
@@ -9,7 +9,7 @@ const count = (n: number, one: string): string =>
   `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
 
 /**
- * Describes what was compiled and called between two looks at the statistics; null where nothing
+ * Describes what was compiled and called between two readings of the statistics; null where nothing
  * was called.
  */
 export function describeCompiled(before: Counted | null, after: Counted | null): string | null {
@@ -18,7 +18,7 @@ export function describeCompiled(before: Counted | null, after: Counted | null):
   if (calls === called) return null;
   const functions = made.functions - earlier.functions,
     times = count(calls - called, 'time');
-  // A process that stays warm calls what an earlier stage compiled.
+  // A worker that runs several stages can call functions that an earlier one compiled.
   if (functions === 0) return `called functions that were compiled before, ${times}`;
   const operations = count(made.operations - earlier.operations, 'operation'),
     seconds = (made.seconds - earlier.seconds).toFixed(1);

@@ -49,9 +49,10 @@ export interface Lowered {
 }
 
 /**
- * Returns the operations with those products in bfloat16 that are to be so. Each factor is cast once,
- * however many products read it. A source that TensorFlow holds is not cast here, but becomes a
- * further source: a frozen weight then stays in bfloat16 from one step to the next (`Casts`).
+ * Returns the operations with the products of bfloat16 regions computed in bfloat16. Each factor is
+ * cast once, however many products read it. For a source that TensorFlow holds already, the copy in
+ * bfloat16 is a further source instead (`Casts`): so that of a frozen weight is kept from one step to
+ * the next.
  * @param sources the number of tensors from outside
  */
 export function withBfloat16Products(

@@ -57,6 +57,12 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
 
 const same: Rule = { outputs: ([x]) => (x === undefined ? null : [x]) };
 
+/** The values, if all are there. */
+const present = (...values: readonly (Value | undefined)[]): Value[] | null => {
+  const found = values.filter((value) => value !== undefined);
+  return found.length === values.length ? found : null;
+};
+
 const elementwise = (dtype?: number): Rule => ({
   outputs: ([a, b]) =>
     a === undefined || b === undefined
@@ -216,6 +222,22 @@ const RULES = new Map<string, Rule>([
     },
   ],
   ['ConcatV2', concat],
+  ...['FusedAddBias', 'FusedAddBoth', 'FusedGelu', 'FusedGeluGrad', 'FusedNormGrad'].map(
+    (name): [string, Rule] => [name, same],
+  ),
+  ...['FusedNorm', 'FusedAddNorm'].map((name): [string, Rule] => [
+    name,
+    {
+      outputs: ([x]) => {
+        if (x === undefined) return null;
+        const { shape, dtype } = x;
+        return [x, x, { shape: [...shape.slice(0, -1), 1], dtype }];
+      },
+    },
+  ]),
+  ['FusedAdamW', { outputs: ([p, , m, v]) => present(p, m, v) }],
+  ['FusedAttention', same],
+  ['FusedAttentionGrad', { outputs: ([, q, k, v]) => present(q, k, v) }],
   [
     'Fill',
     {

@@ -39,7 +39,7 @@ export interface Operation {
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
-  /** What it is computed in, if it is a matrix product. */
+  /** What a matrix product is computed in. Other operations with another one differ all the same. */
   readonly precision: Precision;
 }
 
@@ -164,7 +164,10 @@ export class Trace {
     this.#point = point;
   }
 
-  /** Whether a recorded operation is the same, and reads the same tensors of the trace. */
+  /**
+   * Whether a recorded operation is the same, and reads the same tensors of the trace. Inputs that it
+   * compares get their references here, in the order in which `add` would give them.
+   */
   #equals(
     known: Operation,
     name: string,

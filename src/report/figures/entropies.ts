@@ -4,9 +4,9 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
+import { alphaName } from '../entropy-names.ts';
 import { alphasOf, checkpointName, fisherOf, renyi, type Scale, withLora } from '../fisher.ts';
 import { blockLabel } from '../labels.ts';
-import { alphaName } from '../metrics.ts';
 import type { Checkpoint, Figure } from '../types.ts';
 import { adapterColour, KERNEL_DASH, KERNELS, onlyPart, seedPoint } from './encode.ts';
 import { leftOut } from './notes.ts';

@@ -5,7 +5,8 @@ import { type Condition, isFull } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import { ACCURACY, ASR, DROP, PROPORTION_MARGIN } from '../metrics.ts';
+import { PROPORTION_MARGIN } from '../margins.ts';
+import { ACCURACY, ASR, DROP } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import {
   adapterColour,

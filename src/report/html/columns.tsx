@@ -5,7 +5,8 @@ import { blockLabel } from '../labels.ts';
 import type { Column } from './parts.tsx';
 
 /** The caption of tables whose numbers are summaries over seeds. */
-export const OVER_SEEDS = 'Mean ± half of the 95% t-interval over seeds.';
+export const OVER_SEEDS =
+  'Mean ± half of the 95% t-interval over seeds; of two seeds, both values.';
 
 export const ATTACK: Column<Condition> = { title: 'Attack', kind: 'nowrap', value: blockLabel };
 export const ADAPTER: Column<Condition> = {

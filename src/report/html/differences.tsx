@@ -4,7 +4,7 @@ import type { PairedDifference } from '../../stats/summary.ts';
 import type { AdapterComparison } from '../adapters.ts';
 import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import { blockLabel } from '../labels.ts';
-import { PROPORTION_MARGIN, RELATIVE_MARGIN } from '../metrics.ts';
+import { PROPORTION_MARGIN, RELATIVE_MARGIN } from '../margins.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { type Column, Judged, Table } from './parts.tsx';
 

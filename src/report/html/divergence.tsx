@@ -137,7 +137,7 @@ function Kinds({ conditions }: { readonly conditions: readonly Condition[] }): J
       label="Divergence by kind"
       rows={rows}
       starts={startsBlock}
-      caption={`M of the trained parameters that are no layer’s weight, by kind. ${OVER_SEEDS}`}
+      caption={`M of the trained parameters that are not weights of layers, by kind. ${OVER_SEEDS}`}
       columns={[
         ATTACK,
         ADAPTER,

@@ -5,7 +5,7 @@ import { predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
 import { ACCURACY, meaningOf, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
 import { isScore, taskNote } from '../tasks.ts';
 import type { ReportCell } from '../types.ts';
-import { namingColumns, startsBlock } from './columns.tsx';
+import { namingColumns, OVER_SEEDS, startsBlock } from './columns.tsx';
 import { type Node, Table } from './parts.tsx';
 import { seedsCell, seriesCell } from './series.tsx';
 
@@ -95,10 +95,7 @@ export function MetricTable({
             value: (condition: Condition) => metricCell(condition, note, expects),
           })),
         ]}
-        caption={
-          'Mean ± half of the 95% t-interval over seeds; one seed has no interval. ' +
-          `† Some of the models are not evidence.${taskNote(conditions, metrics)}`
-        }
+        caption={`${OVER_SEEDS} † Some of the models are not evidence.${taskNote(conditions, metrics)}`}
       />
       <dl class="meanings small muted">
         {metrics.map((note) => (

@@ -5,7 +5,7 @@ import { formatInterval, formatMean, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { KernelComparison } from '../kernels.ts';
 import { blockLabel } from '../labels.ts';
-import { RELATIVE_MARGIN } from '../metrics.ts';
+import { RELATIVE_MARGIN } from '../margins.ts';
 import { type Prediction, predictionsOf } from '../predictions.ts';
 import { SEEDS_NEEDED } from '../verdict.ts';
 import { type Column, Table } from './parts.tsx';

@@ -35,7 +35,7 @@ const own =
     at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
 
 /**
- * At least one of these is there: an answer is no class to agree on, and what did not move has no
+ * At least one of these is there: with answers there are no classes to agree on, and what did not move has no
  * error.
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];

@@ -3,7 +3,7 @@ import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { checkpointName } from '../fisher.ts';
 import { formatInterval, formatNumber } from '../format.ts';
-import { CORRELATION_MARGIN } from '../metrics.ts';
+import { CORRELATION_MARGIN } from '../margins.ts';
 import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../relations.ts';
 import { type Column, Judged, Table } from './parts.tsx';
 

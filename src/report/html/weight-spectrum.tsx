@@ -26,7 +26,7 @@ export function WeightSpectrum({
         label="Spectra of weight changes"
         rows={rows}
         starts={startsBlock}
-        caption="Means over layers, mean ± half of the 95% t-interval over seeds."
+        caption={`Each value is a mean over layers. ${OVER_SEEDS}`}
         columns={[
           ATTACK,
           ADAPTER,

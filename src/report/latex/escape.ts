@@ -96,10 +96,15 @@ export const latexComment = (text: string): string => `% ${text.replaceAll(CONTR
 /** Returns a label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/** Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
+/**
+ * Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. Spaces
+ * before a parenthesis and after a comma are kept.
+ */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')
+    .replaceAll(' (', '\\ (')
+    .replaceAll(', ', ',\\ ')
     .replaceAll('−', '-')
     .replaceAll(
       /e([+-]?)0*(\d+)/g,

@@ -188,7 +188,7 @@ function difference(entry: Entry | null, metric: Metric, n: number | null): stri
   if (!entry?.difference)
     return (entry?.excluded.length ?? 0) > 0 ? `${EMPTY}${ofSeeds(0, n)}` : EMPTY;
   const text = plainSummary(entry.difference, isProportion(metric));
-  const signed = entry.difference.mean > 0 && /^[^±]*[1-9]/.test(text) ? `+${text}` : text;
+  const signed = entry.difference.mean > 0 && /^[^±(]*[1-9]/.test(text) ? `+${text}` : text;
   return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
 }
 
@@ -199,6 +199,7 @@ function caption(
   const places = grid.entries.flat().filter((entry) => entry !== null),
     entries = distinct(places);
   const several = entries.some(({ summary }) => summary.n > 1);
+  const ofTwo = entries.some(({ summary }) => summary.n === 2);
   const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
   const shown = [
     ...new Map(grid.columns.map(({ metric }) => [metricName(metric), metric])).values(),
@@ -209,7 +210,7 @@ function caption(
   return [
     several
       ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ ` +
-        'interval.'
+        `interval${ofTwo ? '; of two seeds, both values' : ''}.`
       : `${escapeLatex(name)}: one seed, so that there is no interval.`,
     ...shown.map((note) => escapeLatex(`${note.label}: ${meaningOf(note, ofAnswers)}.`)),
     ...(isCompared ? [differenceText(against), ...excludedText(entries)] : []),

@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { compiled } from '../../compute/compiled/compiled.ts';
 import { randomStream } from '../../random/random.ts';
-import { openCheckpoint } from '../io/checkpoint.ts';
+import { type Checkpoint, openCheckpoint } from '../io/checkpoint.ts';
 import type { Architecture, TokenRow } from '../model/types.ts';
 import { fileName, readParameters } from '../nn/base.ts';
 import { linear } from '../nn/linear.ts';
@@ -87,6 +87,91 @@ export interface MaskedLm {
   dispose(): void;
 }
 
+/** The head of a checkpoint's masked-LM pretraining, with a logit for every token. */
+interface PretrainingHead {
+  readonly architecture: Architecture;
+  readonly config: unknown;
+  /** V, the number of tokens. */
+  readonly vocabulary: number;
+  /** The head's parameters in the checkpoint, which the caller disposes of. */
+  readonly parameters: ReadonlyMap<string, Tensor>;
+}
+
+/** Returns the family with its masked-LM head; null where that head is not implemented. */
+function withPretrainingHead(
+  family: Architecture,
+  checkpointConfig: Checkpoint['config'],
+): Omit<PretrainingHead, 'parameters'> | null {
+  try {
+    const some = family.withHead({ type: 'cloze', tokens: [0] });
+    const vocabulary = some.vocabularySize(some.parseConfig(checkpointConfig, 1));
+    const tokens = Array.from({ length: vocabulary }, (_, token) => token);
+    const architecture = family.withHead({ type: 'cloze', tokens });
+    return {
+      architecture,
+      config: architecture.parseConfig(checkpointConfig, vocabulary),
+      vocabulary,
+    };
+  } catch (error) {
+    // The family has no masked-LM head, or the checkpoint has one that is not implemented.
+    if (error instanceof UserFault) return null;
+    throw error;
+  }
+}
+
+/** Reads the head; null where the family or the checkpoint has none. */
+async function readHead(family: Architecture, path: string): Promise<PretrainingHead | null> {
+  const checkpoint = await openCheckpoint(path);
+  const head = withPretrainingHead(family, checkpoint.config);
+  if (head === null) return null;
+  const { architecture, config } = head;
+  const specs = architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
+  const names = new Map<string, string>();
+  for (const spec of specs) {
+    const name = fileName(checkpoint, architecture, spec);
+    if (name === undefined) return null;
+    names.set(spec.name, name);
+  }
+  const parameters = new Map(
+    [...(await readParameters(checkpoint, names, specs))].map(([name, { data, shape }]) => [
+      name,
+      tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
+    ]),
+  );
+  return { ...head, parameters };
+}
+
+/**
+ * Returns the logits (B, V) of the head over the trained body. Parameters that the head shares with
+ * the body, such as tied embeddings, have their trained values; all others are the checkpoint's.
+ */
+function logitsOver(
+  body: Network,
+  { architecture, config, parameters }: PretrainingHead,
+  batch: readonly TokenRow[],
+): Tensor2D {
+  const own = new Set(body.parameters.map(({ name }) => name)),
+    layers = new Set(body.linears.map(({ name }) => name));
+  const parameter = (name: string): Tensor =>
+    own.has(name) ? body.frozen(name) : parameters.get(name)!;
+  const biased = new Set(
+    architecture.linears(config).flatMap((layer) => (layer.bias ? [layer.name] : [])),
+  );
+  const biasOf = (layer: string): Tensor1D | null =>
+    biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
+  return architecture.forward(config, batch, {
+    parameter,
+    linear: (layer, x) => {
+      const W = parameter(`${layer}.weight`) as Tensor2D,
+        b = biasOf(layer);
+      return layers.has(layer)
+        ? body.adapter.linear(layer, x, W, b, { parameter })
+        : linear(x, W, b);
+    },
+    scope: (part) => tf.tidy(part),
+  });
+}
+
 /**
  * Opens the masked-LM head of a checkpoint. Returns null where the family has no such head or the
  * checkpoint does not contain it.
@@ -97,65 +182,10 @@ export async function openMaskedLm(
   family: Architecture,
   model: { readonly path: string },
 ): Promise<MaskedLm | null> {
-  const checkpoint = await openCheckpoint(model.path);
-  let architecture: Architecture, config: unknown, vocabulary: number;
-  try {
-    const some = family.withHead({ type: 'cloze', tokens: [0] });
-    vocabulary = some.vocabularySize(some.parseConfig(checkpoint.config, 1));
-    architecture = family.withHead({
-      type: 'cloze',
-      tokens: Array.from({ length: vocabulary }, (_, token) => token),
-    });
-    config = architecture.parseConfig(checkpoint.config, vocabulary);
-  } catch (error) {
-    // the family has no masked-LM head, or the checkpoint has one that is not implemented
-    if (error instanceof UserFault) return null;
-    throw error;
-  }
-  const specs = architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
-  const names = new Map<string, string>();
-  for (const spec of specs) {
-    const name = fileName(checkpoint, architecture, spec);
-    if (name === undefined) return null;
-    names.set(spec.name, name);
-  }
-  const head = new Map(
-    [...(await readParameters(checkpoint, names, specs))].map(([name, { data, shape }]) => [
-      name,
-      tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
-    ]),
-  );
-
-  /**
-   * Returns the logits (B, V) of the masked-LM head over the trained body. Parameters that the head
-   * shares with the body, such as tied embeddings, have their trained values; all others are the
-   * checkpoint's.
-   */
-  function logits(body: Network, batch: readonly TokenRow[]): Tensor2D {
-    const own = new Set(body.parameters.map(({ name }) => name)),
-      layers = new Set(body.linears.map(({ name }) => name));
-    const parameter = (name: string): Tensor =>
-      own.has(name) ? body.frozen(name) : head.get(name)!;
-    const biased = new Set(
-      architecture.linears(config).flatMap((own) => (own.bias ? [own.name] : [])),
-    );
-    const biasOf = (layer: string): Tensor1D | null =>
-      biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
-    return architecture.forward(config, batch, {
-      parameter,
-      linear: (layer, x) => {
-        const W = parameter(`${layer}.weight`) as Tensor2D,
-          b = biasOf(layer);
-        return layers.has(layer)
-          ? body.adapter.linear(layer, x, W, b, { parameter })
-          : linear(x, W, b);
-      },
-      scope: (part) => tf.tidy(part),
-    }); // (B, V)
-  }
-
+  const head = await readHead(family, model.path);
+  if (head === null) return null;
   return {
-    vocabulary,
+    vocabulary: head.vocabulary,
     loss: async (body, rows, batchSize, breathe) => {
       // A head reads one token of a row, so a text is in the batch once for each position to
       // predict.
@@ -164,18 +194,11 @@ export async function openMaskedLm(
       );
       let sum = 0;
       for (let start = 0; start < all.length; start += batchSize) {
-        const some = all.slice(start, start + batchSize);
+        const some = all.slice(start, start + batchSize),
+          batch = some.map(({ row }) => row),
+          tokens = some.map(({ token }) => token);
         const found = compiled(() =>
-          tf.tidy(() => {
-            const f = logits(
-              body,
-              some.map(({ row }) => row),
-            ); // (B, V)
-            return surprisals(
-              f,
-              some.map(({ token }) => token),
-            ).dataSync<'float32'>();
-          }),
+          tf.tidy(() => surprisals(logitsOver(body, head, batch), tokens).dataSync<'float32'>()),
         );
         for (const value of found) sum += value;
         await breathe?.(Math.min(all.length, start + batchSize), all.length);
@@ -183,7 +206,7 @@ export async function openMaskedLm(
       return { sum, tokens: all.length };
     },
     dispose: () => {
-      head.forEach((tensor) => {
+      head.parameters.forEach((tensor) => {
         tensor.dispose();
       });
     },

@@ -106,7 +106,7 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
     needed = count * type.BYTES_PER_ELEMENT;
   if (size - start !== needed)
     throw broken(
-      `shape (${shapeText.slice(0, 80)}) needs ${needed} bytes of data, it has ${size - start}`,
+      `shape (${shapeText.slice(0, 80)}) needs ${needed} bytes of data, but it has ${size - start}`,
     );
   return { type, shape, count, start };
 }

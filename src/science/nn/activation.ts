@@ -1,10 +1,16 @@
 /** Activations of a feed-forward layer, under their names in config.json. */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedGelu, fusedGeluGradient, hasFused } from '../../compute/fused.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
 /** u · Φ(u) = u · ½(1 + erf(u/√2));  derivative Φ(u) + u·φ(u). (S, m) → (S, m). */
 export function gelu(u: Tensor2D): Tensor2D {
+  if (hasFused())
+    return differentiable([u], {
+      forward: () => ({ value: fusedGelu(u), saved: [u] }),
+      backward: (dy, [x]) => [fusedGeluGradient(dy, x)],
+    });
   return differentiable([u], {
     forward: () => {
       const cdf = tf.add(tf.mul(tf.erf(tf.mul(u, Math.SQRT1_2)), 0.5), 0.5);

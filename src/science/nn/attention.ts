@@ -6,6 +6,12 @@
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import {
+  type FusedAttention,
+  fusedAttention,
+  fusedAttentionGradient,
+  type FusedRows,
+} from '../../compute/fused.ts';
 import type { KeyValueBlock } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { scatterRows, takeRows } from '../tensor/rows.ts';
@@ -96,6 +102,27 @@ export function cachedAttention(
     .map(({ values }, i) => tf.matMul(parts[i]!, values))
     .reduce((sum, part) => tf.add(sum, part)); // (B, Hk, G·Tq, d)
   return unpad(tf.reshape(mixed, [batch, heads, queries.width, d]), queries, batch);
+}
+
+/**
+ * `attention` by one operation, which pads nothing and computes the weights again for the gradient.
+ * q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d).
+ */
+export function attentionOfRows(
+  q: Tensor2D,
+  k: Tensor2D,
+  v: Tensor2D,
+  rows: FusedRows,
+  shape: FusedAttention,
+): Tensor2D {
+  return differentiable([q, k, v], {
+    forward: () => ({
+      value: fusedAttention([q, k, v], rows, shape),
+      saved: [q, k, v, rows.queries, rows.keys, rows.places],
+    }),
+    backward: (dy, [Q, K, V, queries, keys, places]) =>
+      fusedAttentionGradient(dy, [Q, K, V], { queries, keys, places }, shape),
+  });
 }
 
 /**

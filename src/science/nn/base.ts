@@ -174,7 +174,7 @@ async function checkTied(
       const [a, b] = [named(read, first).data, named(read, other).data];
       if (a.length === b.length && a.every((value, i) => value === b[i])) continue;
       throw new UserFault(
-        `${named(checkpoint.tensors, other).file}: "${first}" and "${other}" are to be the same ` +
+        `${named(checkpoint.tensors, other).file}: "${first}" and "${other}" must be the same ` +
           'tensor, but their values differ',
         'If each has its own values on purpose, write tie_word_embeddings: false in config.json.',
       );

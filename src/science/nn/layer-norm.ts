@@ -1,7 +1,30 @@
 /** Norms over the last axis: layer norm, with or without a residual added before it, and RMS norm. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedNorm, fusedNormGradient, hasFused } from '../../compute/fused.ts';
 import { differentiable } from '../tensor/differentiable.ts';
+
+/** ẑ = (z − mean z)/√(var z + ε), with 1/√(var z + ε), (S, 1). */
+function standardised(z: Tensor2D, epsilon: number): { normed: Tensor; inverse: Tensor } {
+  const centred = tf.sub(z, tf.mean(z, -1, true));
+  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
+  return { normed: tf.mul(centred, inverse), inverse };
+}
+
+/** x/√(mean x² + ε), with 1/√(mean x² + ε), (S, 1). */
+function rescaled(x: Tensor2D, epsilon: number): { normed: Tensor; inverse: Tensor } {
+  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // (S, 1)
+  return { normed: tf.mul(x, inverse), inverse };
+}
+
+/**
+ * What a norm of this kind multiplies by its scale: ∂y/∂γ. Not differentiable itself. (S, h) → (S,
+ * h)
+ */
+export const unitOf =
+  (kind: 'layer' | 'rms', epsilon: number) =>
+  (x: Tensor2D): Tensor2D =>
+    (kind === 'rms' ? rescaled(x, epsilon) : standardised(x, epsilon)).normed as Tensor2D;
 
 /** The norm's value, with what its gradient uses: ẑ, 1/√(var z + ε) and γ. */
 function normalise(
@@ -10,9 +33,7 @@ function normalise(
   beta: Tensor1D | null,
   epsilon: number,
 ): { value: Tensor2D; saved: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor] } {
-  const centred = tf.sub(z, tf.mean(z, -1, true));
-  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
-  const normed = tf.mul(centred, inverse);
+  const { normed, inverse } = standardised(z, epsilon);
   const scaled = tf.mul<Tensor2D>(normed, gamma);
   return {
     value: beta === null ? scaled : tf.add(scaled, beta),
@@ -20,8 +41,21 @@ function normalise(
   };
 }
 
+/** `normalise` of x + residual by one operation. */
+function fused(
+  x: Tensor2D,
+  residual: Tensor2D | null,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  epsilon: number,
+): ReturnType<typeof normalise> {
+  const [value, normed, inverse] = fusedNorm(x, residual, gamma, beta, epsilon);
+  return { value, saved: [normed, inverse, gamma] };
+}
+
 /** dz = (g − mean g − ẑ · mean(g·ẑ)) / √(var z + ε),  g = γ·dy. */
 function gradientOfInput(dy: Tensor, normed: Tensor, inverse: Tensor, gamma: Tensor): Tensor {
+  if (hasFused()) return fusedNormGradient(dy, normed, inverse, gamma);
   const g = tf.mul(dy, gamma);
   const along = tf.mul(normed, tf.mean(tf.mul(g, normed), -1, true));
   return tf.mul(tf.sub(tf.sub(g, tf.mean(g, -1, true)), along), inverse);
@@ -39,7 +73,10 @@ export function addLayerNorm(
   epsilon: number,
 ): Tensor2D {
   return differentiable([x, residual, gamma, beta], {
-    forward: () => normalise(tf.add(x, residual), gamma, beta, epsilon),
+    forward: () =>
+      hasFused()
+        ? fused(x, residual, gamma, beta, epsilon)
+        : normalise(tf.add(x, residual), gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => {
       const dz = needs[0] || needs[1] ? gradientOfInput(dy, normed, inverse, scale) : null;
       // Both inputs have the same gradient, and each must own its tensor.
@@ -56,7 +93,10 @@ export function addLayerNorm(
 /** `addLayerNorm` without a residual: z = x. */
 export function layerNorm(x: Tensor2D, gamma: Tensor1D, beta: Tensor1D, epsilon: number): Tensor2D {
   return differentiable([x, gamma, beta], {
-    forward: () => normalise(x, gamma, beta, epsilon),
+    forward: () =>
+      hasFused()
+        ? fused(x, null, gamma, beta, epsilon)
+        : normalise(x, gamma, beta, epsilon),
     backward: (dy, [normed, inverse, scale], needs) => [
       needs[0] ? gradientOfInput(dy, normed, inverse, scale) : null,
       needs[1] ? tf.sum(tf.mul(dy, normed), 0) : null,
@@ -85,8 +125,7 @@ export function scaleNorm(x: Tensor2D, gamma: Tensor1D, epsilon: number): Tensor
 export function rmsNorm(x: Tensor2D, gamma: Tensor1D, epsilon: number, offset = false): Tensor2D {
   return differentiable([x, gamma], {
     forward: () => {
-      const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // (S, 1)
-      const normed = tf.mul(x, inverse),
+      const { normed, inverse } = rescaled(x, epsilon),
         scale = offset ? tf.add(gamma, 1) : gamma;
       return { value: tf.mul<Tensor2D>(normed, scale), saved: [normed, inverse, scale] };
     },

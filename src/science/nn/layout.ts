@@ -4,6 +4,7 @@
  */
 import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import type { FusedRows } from '../../compute/fused.ts';
 import { at } from '../lookup.ts';
 import type { Reads, TokenMap, TokenRow } from '../model/types.ts';
 
@@ -114,6 +115,21 @@ export function layOut(
     read: { ...tokensOf(placed(reads), batch.length), index: tf.tensor1d(index, 'int32') },
   };
 }
+
+/** Where the tokens of each row start, then where those of the last one end. (B + 1) */
+function startsOf({ map: { batch, example } }: Tokens): Tensor1D {
+  const starts = new Int32Array(batch + 1);
+  for (const b of example) starts[b + 1]! += 1;
+  for (let b = 0; b < batch; b++) starts[b + 1]! += starts[b]!;
+  return tf.tensor1d(starts, 'int32');
+}
+
+/** The places of the tokens with a query, for a fused attention. */
+export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
+  queries: startsOf(queries),
+  keys: startsOf(all),
+  places: tf.tensor1d(queries.places, 'int32'),
+});
 
 /** Which keys a query sees, besides those of its own row. */
 export interface Sight {

@@ -1,6 +1,7 @@
 /** Linear layers, with and without a low-rank term. */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedAddBias, hasFused } from '../../compute/fused.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 
@@ -8,7 +9,11 @@ const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, 
 
 /** y + b; y where there is no bias. */
 export const biased = (y: Tensor2D, b: Tensor1D | null): Tensor2D =>
-  b === null ? y : tf.add(y, b);
+  b === null ? y : hasFused() ? fusedAddBias(y, b) : tf.add(y, b);
+
+/** y + b + more; y + more where there is no bias. */
+export const biasedSum = (y: Tensor2D, b: Tensor1D | null, more: Tensor2D): Tensor2D =>
+  b !== null && hasFused() ? fusedAddBias(y, b, more) : tf.add(biased(y, b), more);
 
 /**
  * y = x Wᵀ + b, or x Wᵀ without a bias. x: (S, n), W: (m, n), b: (m) → (S, m).
@@ -50,9 +55,9 @@ export function loraLinear(
   return differentiable([x, W, b, A, B], {
     forward: () => {
       const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
-      const base = biased(matmul(x, W, false, true), b); // (S, m)
+      const base = matmul(x, W, false, true); // (S, m)
       return {
-        value: tf.add<Tensor2D>(base, matmul(down, B, false, true)), // (S, m)
+        value: biasedSum(base, b, matmul(down, B, false, true)), // (S, m)
         saved: [x, W, A, B, down, ...(mask === undefined ? [] : [mask])],
       };
     },

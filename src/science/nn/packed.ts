@@ -8,7 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul, rowSums } from '../tensor/matmul.ts';
-import { biased } from './linear.ts';
+import { biased, biasedSum } from './linear.ts';
 import { oneHot } from './loss.ts';
 
 /** Where each member's rows start, then where the last member's end. (K + 1) */
@@ -86,9 +86,9 @@ export function jointLora(
   return differentiable([x, A, B], {
     forward: () => {
       const down = tf.mul(matmul(x, A, false, true), mask); // (S, Σr)
-      const base = biased(matmul(x, W, false, true), b); // (S, m)
+      const base = matmul(x, W, false, true); // (S, m)
       return {
-        value: tf.add<Tensor2D>(base, matmul(down, B, false, true)), // (S, m)
+        value: biasedSum(base, b, matmul(down, B, false, true)), // (S, m)
         saved: [x, W, A, B, down, mask],
       };
     },
@@ -151,9 +151,9 @@ export function apartLora(
         downs.push(down);
         return matmul(down, ofB(B), false, true); // (S_k, m)
       });
-      const base = biased(matmul(x, W, false, true), b); // (S, m)
+      const base = matmul(x, W, false, true); // (S, m)
       return {
-        value: tf.add<Tensor2D>(base, tf.concat(ups, 0)), // (S, m)
+        value: biasedSum(base, b, tf.concat(ups, 0)), // (S, m)
         saved: [x, W, A, B, ...downs],
       };
     },

@@ -99,20 +99,21 @@ export function openRelative(
       ),
       'int32',
     );
+  const map = {
+    batch,
+    example: Int32Array.from({ length: K * R }, (_, i) => firsts[Math.floor(i / R)]!),
+  };
   const rows = context.scope(() => {
     const index = tf.tensor1d(
       firsts.flatMap(() => Array.from({ length: R }, (_, i) => first + i)),
       'int32',
     );
     const own = gatherRows(context.parameter(table.name) as Tensor2D, index); // (K·R, h)
-    return table.norm === null ? own : normalised(table.norm, own, context);
+    return table.norm === null ? own : normalised(table.norm, own, map, context);
   });
   return {
     rows,
-    map: {
-      batch,
-      example: Int32Array.from({ length: K * R }, (_, i) => firsts[Math.floor(i / R)]!),
-    },
+    map,
     groups: copyOfGroup.length,
     c2p: indexOf((j) => T - 1 - j),
     p2c: indexOf((j) => j - (T - 1)),
@@ -198,7 +199,7 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   });
 }
 
-/** The queries of a side among all T places. x: (B, H, T, n) → (B, H, Tq, n). */
+/** The rows of a side's queries, taken from those of all T places. x: (B, H, T, n) → (B, H, Tq, n). */
 const rowsAt = (x: Tensor4D, from: Side, to: Side): Tensor4D => {
   const [batch, heads] = x.shape;
   return differentiable([x], {

@@ -3,28 +3,34 @@
  * the S real tokens of a batch and not for padding; the last layer computes its queries, output and
  * feed-forward only for the Q tokens that the head reads. Neither changes the result.
  */
-import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type {
   Attention,
   FeedForward,
   Layer,
-  Norm,
   RelativeTable,
   Rotary,
   Transformer,
 } from '../../families/description.ts';
+import { type FusedRows, hasFused } from '../../compute/fused.ts';
 import { at, named } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenCache, TokenMap, TokenRow } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
-import { attention, type AttentionShape, cachedAttention, padded } from './attention.ts';
+import {
+  attention,
+  attentionOfRows,
+  type AttentionShape,
+  cachedAttention,
+  padded,
+} from './attention.ts';
 import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
 import { gated, scaled } from './elementwise.ts';
-import { allTokens, type Layout, layOut, maskOf, type Tokens } from './layout.ts';
-import { addNormalised, normalised } from './norms.ts';
+import { allTokens, type Layout, layOut, maskOf, rowsOf, type Tokens } from './layout.ts';
+import { addNormalised, headNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
 
@@ -47,6 +53,8 @@ interface Pass {
   readonly layout: Layout;
   /** The masks by kind of attention, of all tokens and of those that the head reads. */
   readonly masks: ReadonlyMap<string, Tensor4D | null>;
+  /** Where the tokens stand for those layers whose attention is one operation, by `last`. */
+  readonly rows: ReadonlyMap<boolean, FusedRows>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
   readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
   /** The rate and stream of dropout where this model applies it; undefined elsewhere. */
@@ -58,19 +66,35 @@ const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): 
 
 const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
+const droppedAt = (
+  { model }: Body,
+  { dropout: dropped }: ForwardContext,
+  place: Transformer['dropout'][number],
+): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
+
+/** Whether the attention of a layer is computed by one operation: it only scales and masks. */
+const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
+  hasFused() &&
+  context.cache === undefined &&
+  relative === undefined &&
+  droppedAt(body, context, 'attention') === undefined;
+
 /** Makes the tensors that layers share, which must outlive the scope of a layer. */
 function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
   const { model, tokenTable } = body;
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
     angles = new Map<Rotary, { all: Angles; read: Angles }>(),
-    tables = new Map<RelativeTable, RelativeRows>();
+    tables = new Map<RelativeTable, RelativeRows>(),
+    rows = new Map<boolean, FusedRows>();
   model.layers.forEach(({ attention: own }, i) => {
     const last = isLast(body, i),
       key = maskKey(own, last);
     const queries = last ? layout.read : layout.all,
       groups = own.heads / own.kvHeads;
-    if (!masks.has(key))
+    if (isFused(body, context, own)) {
+      if (!rows.has(last)) rows.set(last, rowsOf(layout, queries));
+    } else if (!masks.has(key))
       masks.set(
         key,
         context.cache === undefined
@@ -94,9 +118,10 @@ function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
     context,
     layout,
     masks,
+    rows,
     angles,
     tables,
-    dropping: (place) => (model.dropout.includes(place) ? context.dropout : undefined),
+    dropping: (place) => droppedAt(body, context, place),
   };
 }
 
@@ -142,16 +167,12 @@ function embed(
       ? null
       : look(positions.table, [layout.all.places.map((t) => t + positions.first)]);
   if (place !== null)
-    sum = norm === undefined ? add(sum, place) : addNormalised(norm, sum, place, context);
-  else if (norm !== undefined) sum = normalised(norm, sum, context);
+    sum =
+      norm === undefined
+        ? add(sum, place)
+        : addNormalised(norm, sum, place, layout.all.map, context);
+  else if (norm !== undefined) sum = normalised(norm, sum, layout.all.map, context);
   return dropout(sum, dropping('embeddings'));
-}
-
-/** The norm of each head's features, (d). x: (S, H·d) → (S, H·d). */
-function headNorm(norm: Norm, x: Tensor2D, heads: number, context: ForwardContext): Tensor2D {
-  const [S, n] = x.shape;
-  const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
-  return tf.reshape(normalised(norm, rows, context), [S, n]);
 }
 
 /**
@@ -187,8 +208,8 @@ function project(
   const [q, k, v] = parts();
   if (headNorms === undefined) return [q, k, v];
   return [
-    headNorm(headNorms.query, q, heads, context),
-    headNorm(headNorms.key, k, kvHeads, context),
+    headNormalised(headNorms.query, q, heads, queries.map, context),
+    headNormalised(headNorms.key, k, kvHeads, all, context),
     v,
   ];
 }
@@ -244,13 +265,20 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     last ? 'read' : 'all',
     pass,
   );
-  const { heads, kvHeads, scale, relative } = own,
+  const output = (mixed: Tensor2D): Tensor2D =>
+    dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
+  const { heads, kvHeads, scale = 1 / Math.sqrt(own.headWidth), relative } = own,
     batch = layout.lengths.length;
+  if (isFused(pass, context, own)) {
+    const { causal, window = Infinity } = own;
+    const rows = named(pass.rows, last);
+    return output(attentionOfRows(q, k, v, rows, { heads, kvHeads, scale, causal, window }));
+  }
   const shape = {
     batch,
     heads,
     kvHeads,
-    ...(scale === undefined ? {} : { scale }),
+    scale,
     queries: queries.side,
     keys: layout.all.side,
     mask: named(pass.masks, maskKey(own, last)),
@@ -261,7 +289,7 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
       relative,
       [q, k],
       named(pass.tables, relative.table),
-      { batch, heads, scale: scale ?? 1 / Math.sqrt(own.headWidth), layout, last },
+      { batch, heads, scale, layout, last },
       context,
       dropping('embeddings'),
     ); // (B, H, Tq, T)
@@ -269,7 +297,7 @@ function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
     context.cache === undefined
       ? attention(q, k, v, shape, { ...(bias && { bias }), ...kept(shape, dropping('attention')) })
       : extended(context.cache, i, [q, k, v], shape); // (Q, H·d)
-  return dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
+  return output(mixed);
 }
 
 /** x: (S, h) → (S, h). */
@@ -299,15 +327,16 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const input =
     arrangement === 'post' || norms.attention === null
       ? x
-      : normalised(norms.attention, x, context);
+      : normalised(norms.attention, x, layout.all.map, context);
   const attended = attend(own.attention, input, i, pass);
   if (arrangement === 'post') {
     if (norms.attention === null) throw new Error('a post-norm layer needs its norm');
-    const middle = addNormalised(norms.attention, attended, residual, context);
+    const middle = addNormalised(norms.attention, attended, residual, rows, context);
     return addNormalised(
       norms.feedForward,
       feed(own.feedForward, middle, rows, pass),
       middle,
+      rows,
       context,
     );
   }
@@ -315,6 +344,7 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const read = normalised(
     norms.feedForward,
     arrangement === 'parallel' ? residual : middle,
+    rows,
     context,
   );
   return add(middle, feed(own.feedForward, read, rows, pass));
@@ -335,9 +365,10 @@ function* states(
   }
 }
 
-const finished = ({ model, context }: Pass, x: Tensor2D): Tensor2D => {
+/** x with the model's last norm. x: (S, h), whose rows belong to `tokens` → (S, h). */
+const finished = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): Tensor2D => {
   const { norm } = model;
-  return norm === undefined ? x : context.scope(() => normalised(norm, x, context));
+  return norm === undefined ? x : context.scope(() => normalised(norm, x, tokens, context));
 };
 
 /** The last hidden states of the tokens that the head reads, (Q, h). */
@@ -351,7 +382,8 @@ export function hidden(
   let last: Tensor2D | undefined;
   for (const x of states(pass, batch)) last = x;
   if (last === undefined) throw new RangeError('a transformer has at least one layer');
-  return { x: finished(pass, last), rows: pass.layout.read.map };
+  const rows = pass.layout.read.map;
+  return { x: finished(pass, last, rows), rows };
 }
 
 /**
@@ -368,7 +400,7 @@ export function hiddenLayers(
   const { index, map } = pass.layout.read,
     count = body.model.layers.length;
   const layers = [...states(pass, batch)].map((x, i) =>
-    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index)),
+    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index), map),
   ); // each (Q, h)
   const Q = map.example.length;
   const example = Int32Array.from(
@@ -391,5 +423,7 @@ export function hiddenStates(
 ): Tensor2D[] {
   const pass = openPass(body, context, layOut(batch, allTokens(batch)));
   const count = body.model.layers.length;
-  return [...states(pass, batch, shift)].map((x, i) => (i === count - 1 ? finished(pass, x) : x));
+  return [...states(pass, batch, shift)].map((x, i) =>
+    i === count - 1 ? finished(pass, x, pass.layout.all.map) : x,
+  );
 }

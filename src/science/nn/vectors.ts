@@ -3,7 +3,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { biased } from './linear.ts';
+import { biasedSum } from './linear.ts';
 import { type RowOwners, spreadRows, sumRows } from './members.ts';
 
 /** The shared factors A (r, ≥ n) and B (≥ m, r), of which a layer reads the first part. */
@@ -44,9 +44,9 @@ export function veraLinear(
       const { A, B } = sharedPart(shared, n, m);
       const down = matmul(dropped(x, mask), A, false, true); // (S, r)
       const up = matmul(tf.mul<Tensor2D>(down, spreadRows(d, owners)), B, false, true); // (S, m)
-      const base = biased(matmul(x, W, false, true), bias); // (S, m)
+      const base = matmul(x, W, false, true); // (S, m)
       return {
-        value: tf.add<Tensor2D>(base, tf.mul(up, spreadRows(b, owners))), // (S, m)
+        value: biasedSum(base, bias, tf.mul<Tensor2D>(up, spreadRows(b, owners))), // (S, m)
         saved: [x, W, A, B, d, b, down, up, ...(mask === undefined ? [] : [mask])],
       };
     },

@@ -9,25 +9,17 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256OfFile } from '../io/large.ts';
 import { readNpy, writeNpy } from '../io/npy.ts';
-import type { LayerKernel } from './kernels.ts';
-import type { KernelKind, Sums, TermRecord } from './layer.ts';
-
-/** The state of a kernel computation. */
-export interface Partial {
-  readonly totals: ReadonlyMap<KernelKind, Sums>;
-  /** Each layer's block, where blocks are kept. */
-  readonly blocks: ReadonlyMap<KernelKind, Map<string, Float64Array>>;
-  readonly layers: LayerKernel[];
-  readonly terms: TermRecord[];
-}
+import type { KernelParts, LayerKernel } from './kernel-sums.ts';
+import type { TermRecord } from './layer.ts';
+import type { KernelKind } from './terms.ts';
 
 export interface Resume {
   /**
    * Fills the parts from the saved state, where it is intact. Returns the number of groups that it
    * covers.
    */
-  load(into: Partial): Promise<number>;
-  save(groups: number, parts: Partial): Promise<void>;
+  load(into: KernelParts): Promise<number>;
+  save(groups: number, parts: KernelParts): Promise<void>;
 }
 
 interface State {
@@ -44,7 +36,7 @@ interface State {
 const blockFile = (kind: KernelKind, layer: string): string => `${kind}.${layer}.npy`;
 
 /** Returns every array, by file name. */
-function arrays({ totals }: Partial): [string, Float64Array][] {
+function arrays({ totals }: KernelParts): [string, Float64Array][] {
   return [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [`${kind}.npy`, exact.data],
     ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}.npy`, data]),

@@ -1,6 +1,7 @@
 /** AdamW (Loshchilov & Hutter 2019), equal to torch.optim.AdamW. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedAdamw, hasFused } from '../../compute/fused.ts';
 import { named } from '../lookup.ts';
 import { disposeOf, type Optimizer, type Tensors } from './types.ts';
 
@@ -32,6 +33,42 @@ const below = (prefix: string, tensors: Tensors): Tensors =>
 const zeros = (parameters: Tensors): Map<string, Tensor> =>
   new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
 
+/** What an update of `adamwUpdate` shares with those of other parameters. */
+export interface AdamwStep {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** √(1 − β₂ᵗ) */
+  readonly rootCorrection: number;
+}
+
+const asTensor = (factor: number | Tensor): Tensor =>
+  typeof factor === 'number' ? tf.scalar(factor) : factor;
+
+const times = (x: Tensor, by: number | Tensor): Tensor => (by === 1 ? x : tf.mul(x, by));
+
+/**
+ * The update rule of `adamw` for one tensor. To be called within tf.tidy.
+ * @param decay 1 − lr·wd: a number, or a tensor to be broadcast along the rows or columns of p
+ * @param size lr/(1 − β₁ᵗ), likewise
+ * @returns the new p, m and v
+ */
+export function adamwUpdate(
+  [p, g, m0, v0]: readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor],
+  decay: number | Tensor,
+  size: number | Tensor,
+  { beta1, beta2, epsilon, rootCorrection }: AdamwStep,
+): [p: Tensor, m: Tensor, v: Tensor] {
+  if (hasFused()) {
+    const constants = [beta1, 1 - beta1, beta2, 1 - beta2, rootCorrection, epsilon];
+    return fusedAdamw([p, g, m0, v0], asTensor(decay), asTensor(size), tf.tensor1d(constants));
+  }
+  const m = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
+  const v = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
+  const denominator = tf.add(tf.div(tf.sqrt(v), rootCorrection), epsilon);
+  return [tf.sub(times(p, decay), tf.mul(tf.div(m, denominator), size)), m, v];
+}
+
 /**
  *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
  *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
@@ -61,13 +98,14 @@ export function adamw({
         const g = named(gradients, name),
           m0 = named(state.first, name),
           v0 = named(state.second, name);
-        const [next, m, v] = tf.tidy(() => {
-          const m1 = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
-          const v1 = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
-          const denominator = tf.add(tf.div(tf.sqrt(v1), rootCorrection), epsilon);
-          const decayed = weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - own * weightDecay);
-          return [tf.sub(decayed, tf.mul(tf.div(m1, denominator), stepSize)), m1, v1] as const;
-        }) as readonly [Tensor, Tensor, Tensor];
+        const [next, m, v] = tf.tidy(() =>
+          adamwUpdate([p, g, m0, v0], decays(name) ? 1 - own * weightDecay : 1, stepSize, {
+            beta1,
+            beta2,
+            epsilon,
+            rootCorrection,
+          }),
+        );
         updated.set(name, tf.keep(next));
         first.set(name, tf.keep(m));
         second.set(name, tf.keep(v));

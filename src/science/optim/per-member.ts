@@ -6,6 +6,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../lookup.ts';
 import { joined, separated } from '../tensor/join.ts';
+import { adamwUpdate } from './adamw.ts';
 import { disposeOf, type Tensors } from './types.ts';
 
 /** The axis along which the members are concatenated, and the extent of each member. */
@@ -94,14 +95,16 @@ function each(
   return { parameters: updated, moments: next };
 }
 
-const decayed = (p: Tensor, { learningRates, weightDecays }: MemberRates, span: Span): Tensor =>
-  times(
-    p,
-    spread(
-      ownRates(learningRates, span).map((rate, k) => 1 - rate * at(weightDecays, k)),
-      span,
-      p.rank,
-    ),
+/** What a tensor is multiplied by for its weight decay. */
+const decayOf = (
+  { rank }: Tensor,
+  { learningRates, weightDecays }: MemberRates,
+  span: Span,
+): number | Tensor =>
+  spread(
+    ownRates(learningRates, span).map((rate, k) => 1 - rate * at(weightDecays, k)),
+    span,
+    rank,
   );
 
 /** AdamW. β₁, β₂ and ε are shared by all members. */
@@ -123,20 +126,12 @@ export function perMemberAdamw({
         const g = named(gradients, name),
           span = named(spans, name),
           sizes = ownRates(rates.learningRates, span).map((rate) => rate / (1 - beta1 ** step));
-        const m = tf.add(tf.mul(momentOf(moments, 'first', name), beta1), tf.mul(g, 1 - beta1));
-        const v = tf.add(
-          tf.mul(momentOf(moments, 'second', name), beta2),
-          tf.mul(tf.square(g), 1 - beta2),
+        return adamwUpdate(
+          [p, g, momentOf(moments, 'first', name), momentOf(moments, 'second', name)],
+          decayOf(p, rates, span),
+          spread(sizes, span, p.rank),
+          { beta1, beta2, epsilon, rootCorrection },
         );
-        const denominator = tf.add(tf.div(tf.sqrt(v), rootCorrection), epsilon);
-        return [
-          tf.sub(
-            decayed(p, rates, span),
-            tf.mul(tf.div(m, denominator), spread(sizes, span, p.rank)),
-          ),
-          m,
-          v,
-        ];
       });
     },
   };
@@ -150,7 +145,7 @@ export const perMemberSgd: PerMemberOptimizer = {
       const span = named(spans, name);
       return [
         tf.sub(
-          decayed(p, rates, span),
+          times(p, decayOf(p, rates, span)),
           tf.mul(named(gradients, name), spread(ownRates(rates.learningRates, span), span, p.rank)),
         ),
       ];

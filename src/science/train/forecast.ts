@@ -45,8 +45,7 @@ export function stepOperations(
   const ofLinears = linears.reduce(
     (sum, { name, in: n, out: m }) => sum + 2 * (adapter.trains(`${name}.weight`) ? 3 : 2) * n * m,
     0,
-  );
-  // An output that is tied to the token table is no layer of its own.
+  ); // An output that is tied to the token table is not a layer of its own.
   const ofOutput = linears.some(({ out }) => out === vocabulary) ? 0 : 4 * vocabulary * h;
   const ofAttention = 8 * length * h * layers;
   return rows * length * (ofLinears + ofOutput + ofAttention);

@@ -12,7 +12,7 @@ const NAMES = {
   heads: ['num_attention_heads', 'n_head', 'n_heads'],
 } as const;
 
-/** Sizes of a model, of the hidden states and the feed-forward, h and m. */
+/** The sizes of a model's hidden states, h, and of its feed-forward layers, m. */
 export interface ModelSizes {
   readonly width: number;
   readonly wide: number;

@@ -22,79 +22,97 @@ export function Curves({ curves }: { readonly curves: readonly Curve[] }): JSX.E
       {parts
         .filter((part) => part.length > 0)
         .map((part) => (
-          <Drawing key={part[0]?.name} curves={part} />
+          <Drawing
+            key={part[0]?.name}
+            curves={part}
+            styleOf={(curve) => shown.indexOf(curve) % 4}
+          />
         ))}
-      <table class="dense">
-        <thead>
-          <tr>
-            <th scope="col">Curve</th>
-            <th scope="col" class="number">
-              First
-            </th>
-            <th scope="col" class="number">
-              Latest
-            </th>
-            <th scope="col" class="number">
-              At step
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {shown.map(({ name, points }, i) => (
-            <tr key={name}>
-              <th scope="row">
-                <span class={`key key-${i % 4}`} aria-hidden="true" /> {name}
-              </th>
-              <td class="number">{formatNumber(points[0]?.[1])}</td>
-              <td class="number">{formatNumber(points.at(-1)?.[1])}</td>
-              <td class="number">{formatNumber(points.at(-1)?.[0])}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <CurveTable curves={shown} />
     </>
   );
+}
 
-  function Drawing({ curves: part }: { readonly curves: readonly Curve[] }): JSX.Element {
-    const points = part.flatMap((curve) => curve.points);
-    const steps = points.map(([step]) => step),
-      values = points.map(([, value]) => value);
-    const [from, to] = [Math.min(...steps), Math.max(...steps)];
-    const top = Math.max(...values, 0),
-      low = Math.min(...values, 0);
-    const ticks = ticksOf(low, top);
-    const high = Math.max(top, ticks.at(-1) ?? top);
-    const x = (step: number): number =>
-      LEFT + ((WIDTH - LEFT - RIGHT) * (step - from)) / Math.max(to - from, 1e-9);
-    const y = (value: number): number =>
-      TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / Math.max(high - low, 1e-9);
-    return (
-      <svg
-        class="curve"
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-        role="img"
-        aria-label={part.map(inWords).join('; ')}
-      >
-        {ticks.map((tick) => (
-          <g key={tick}>
-            <path class="rule" d={`M${LEFT} ${y(tick)}H${WIDTH - RIGHT}`} />
-            <text x={LEFT - 6} y={y(tick) + 4} text-anchor="end">
-              {tick}
-            </text>
-          </g>
+/** The first and the latest value of each curve. */
+function CurveTable({ curves }: { readonly curves: readonly Curve[] }): JSX.Element {
+  return (
+    <table class="dense">
+      <thead>
+        <tr>
+          <th scope="col">Curve</th>
+          <th scope="col" class="number">
+            First
+          </th>
+          <th scope="col" class="number">
+            Latest
+          </th>
+          <th scope="col" class="number">
+            At step
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {curves.map(({ name, points }, i) => (
+          <tr key={name}>
+            <th scope="row">
+              <span class={`key key-${i % 4}`} aria-hidden="true" /> {name}
+            </th>
+            <td class="number">{formatNumber(points[0]?.[1])}</td>
+            <td class="number">{formatNumber(points.at(-1)?.[1])}</td>
+            <td class="number">{formatNumber(points.at(-1)?.[0])}</td>
+          </tr>
         ))}
-        <text x={LEFT} y={HEIGHT - 6}>
-          step {formatNumber(from)}
-        </text>
-        <text x={WIDTH - RIGHT} y={HEIGHT - 6} text-anchor="end">
-          {formatNumber(to)}
-        </text>
-        {part.map((curve) => (
-          <Line key={curve.name} curve={curve} style={shown.indexOf(curve) % 4} x={x} y={y} />
-        ))}
-      </svg>
-    );
-  }
+      </tbody>
+    </table>
+  );
+}
+
+/** Draws curves over common axes. `styleOf` returns the number of a curve's colour. */
+function Drawing({
+  curves,
+  styleOf,
+}: {
+  readonly curves: readonly Curve[];
+  readonly styleOf: (curve: Curve) => number;
+}): JSX.Element {
+  const points = curves.flatMap((curve) => curve.points);
+  const steps = points.map(([step]) => step),
+    values = points.map(([, value]) => value);
+  const [from, to] = [Math.min(...steps), Math.max(...steps)];
+  const top = Math.max(...values, 0),
+    low = Math.min(...values, 0);
+  const ticks = ticksOf(low, top);
+  const high = Math.max(top, ticks.at(-1) ?? top);
+  const x = (step: number): number =>
+    LEFT + ((WIDTH - LEFT - RIGHT) * (step - from)) / Math.max(to - from, 1e-9);
+  const y = (value: number): number =>
+    TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / Math.max(high - low, 1e-9);
+  return (
+    <svg
+      class="curve"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      role="img"
+      aria-label={curves.map(inWords).join('; ')}
+    >
+      {ticks.map((tick) => (
+        <g key={tick}>
+          <path class="rule" d={`M${LEFT} ${y(tick)}H${WIDTH - RIGHT}`} />
+          <text x={LEFT - 6} y={y(tick) + 4} text-anchor="end">
+            {tick}
+          </text>
+        </g>
+      ))}
+      <text x={LEFT} y={HEIGHT - 6}>
+        step {formatNumber(from)}
+      </text>
+      <text x={WIDTH - RIGHT} y={HEIGHT - 6} text-anchor="end">
+        {formatNumber(to)}
+      </text>
+      {curves.map((curve) => (
+        <Line key={curve.name} curve={curve} style={styleOf(curve)} x={x} y={y} />
+      ))}
+    </svg>
+  );
 }
 
 /** A line, or a dot while there is a single point. */

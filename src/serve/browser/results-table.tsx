@@ -57,7 +57,7 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
           Stages of this kind have no metrics, or their entries are not in the store.
         </p>
       ) : (
-        <Table results={results} view={view} onOpen={onOpen} />
+        <Table results={results} group={group.name} view={view} onOpen={onOpen} />
       )}
     </>
   );
@@ -91,11 +91,20 @@ function useResults(run: string, group: string, done: number): Results | null {
   return found?.group === group ? found.results : null;
 }
 
+/** The widths of the column of names, in pixels: on a phone, and at most. */
+const NAMES = { phone: 210, most: 420 };
+/** Below this width of the window it is a phone's. */
+const PHONE = 600;
+
 function Table({
   results: { metrics, rows },
+  group,
   view,
   onOpen,
-}: Pick<ResultsTableProps, 'view' | 'onOpen'> & { readonly results: Results }): JSX.Element {
+}: Pick<ResultsTableProps, 'view' | 'onOpen'> & {
+  readonly results: Results;
+  readonly group: string;
+}): JSX.Element {
   const columns = useMemo(
     () => [
       { name: 'Stage' },
@@ -103,19 +112,31 @@ function Table({
     ],
     [metrics],
   );
+  // All stages are of one kind, which stands above the table.
+  const names = useMemo(
+    () =>
+      rows.map(([stage]) => {
+        const label = view.stages[stage]?.label ?? '';
+        return label.startsWith(`${group} `) ? label.slice(group.length + 1) : label;
+      }),
+    [rows, group],
+  );
+  const longest = Math.max(0, ...names.map((name) => name.length));
   return (
     <Grid
       id="result"
       label="Results so far"
       columns={columns}
-      widths={[170, ...columns.slice(1).map(({ name }) => Math.min(200, 28 + 8 * name.length))]}
+      widths={[
+        innerWidth < PHONE ? NAMES.phone : Math.min(NAMES.most, Math.max(170, 7 * longest)),
+        ...columns.slice(1).map(({ name }) => Math.min(200, 28 + 8 * name.length)),
+      ]}
       count={rows.length}
       cells={(row) => {
         const [stage, values] = rows[row] ?? [-1, []];
-        const label = view.stages[stage]?.label ?? '';
         return [
-          <span class="cut" title={label}>
-            <Text>{label}</Text>
+          <span class="cut" title={view.stages[stage]?.label ?? ''}>
+            <Text>{names[row] ?? ''}</Text>
           </span>,
           ...values.map((value, i) => formatNumber(value, KINDS.get(metrics[i] ?? ''))),
         ];

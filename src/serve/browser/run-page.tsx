@@ -73,6 +73,33 @@ export function RunPage({ id, stage }: RunPageProps): JSX.Element {
   );
 }
 
+/**
+ * Returns functions that open and close the drawer of a stage. Closing it returns the focus to the
+ * element that had it before.
+ */
+function useDrawer(
+  run: string,
+  stages: RunView['stages'],
+): [open: (index: number) => void, close: () => void] {
+  const opener = useRef<Element | null>(null);
+  const open = useCallback(
+    (index: number) => {
+      const stage = stages[index];
+      if (stage === undefined) return;
+      opener.current ??= document.activeElement;
+      location.hash = stageHash(run, stage.id);
+    },
+    [stages, run],
+  );
+  const close = useCallback(() => {
+    location.hash = stageHash(run, null);
+    const back = opener.current;
+    opener.current = null;
+    if (back instanceof HTMLElement && back.isConnected) back.focus();
+  }, [run]);
+  return [open, close];
+}
+
 function Run({
   view,
   link,
@@ -86,22 +113,7 @@ function Run({
   const { id } = facts;
   const [filter, setFilter] = useState<StageFilter>({ text: '', state: '', group: '' });
   const groups = useMemo(() => countGroups(view), [view.version]);
-  const opener = useRef<Element | null>(null);
-  const openStage = useCallback(
-    (index: number) => {
-      const stage = stages[index];
-      if (stage === undefined) return;
-      opener.current ??= document.activeElement;
-      location.hash = stageHash(id, stage.id);
-    },
-    [stages, id],
-  );
-  const close = useCallback(() => {
-    location.hash = stageHash(id, null);
-    const back = opener.current;
-    opener.current = null;
-    if (back instanceof HTMLElement && back.isConnected) back.focus();
-  }, [id]);
+  const [openStage, close] = useDrawer(id, stages);
   const show = useCallback((wanted: Partial<StageFilter>) => {
     setFilter({ text: '', state: '', group: '', ...wanted });
     goTo('stages');

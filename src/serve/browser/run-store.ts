@@ -8,7 +8,7 @@ export interface RunView extends Omit<Snapshot, 'at' | 'stages'> {
   readonly stages: readonly Stage[];
   /** How far this browser's clock is ahead of the server's, in milliseconds. */
   readonly skew: number;
-  /** Changes with every change. */
+  /** A number that grows whenever something of the run changes. */
   readonly version: number;
 }
 

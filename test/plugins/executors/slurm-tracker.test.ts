@@ -246,6 +246,19 @@ test('what Slurm has killed for its memory may have more, as often as the profil
   assert.is(scene.results.length, 1);
 });
 
+test('without cgroups, the words of slurmstepd tell that memory ran out', async (scene) => {
+  scene.queue = [row('FAILED', { reason: 'RaisedSignal:9(Killed)' })];
+  begin(scene);
+  writeFileSync(
+    path.join(scene.root, 'submissions', NAME, '0.slurm'),
+    'slurmstepd-n1: error: StepId=7.batch exceeded memory limit (7 > 3), being killed\n',
+  );
+  await poll(scene, 2);
+  const [result] = scene.results;
+  assert.is(result?.type, 'fault');
+  assert.match(result?.type === 'fault' ? result.message : '', /ran out of memory/);
+});
+
 test('a process killed when Slurm cut its job off is not to blame', async (scene) => {
   const result = path.join(scene.spool.stageDir(KEY), 'result.json');
   writeFileSync(result, JSON.stringify({ type: 'exit', code: null, signal: 'SIGKILL' }));

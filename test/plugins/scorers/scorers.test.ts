@@ -137,7 +137,7 @@ test('regex: a pattern that is none is a fault, and one without end is ended', a
     ignore_case: false,
   });
   assert.equal(fault?.path, ['evaluate', 'scorer', 'pattern']);
-  assert.match(fault?.message ?? '', 'is no regular expression');
+  assert.match(fault?.message ?? '', 'is not a regular expression');
   try {
     await verdicts(regex, [`${'a'.repeat(60)}!`], { pattern: '^(a+)+$' });
     assert.unreachable();

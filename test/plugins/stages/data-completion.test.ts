@@ -1,20 +1,14 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import jsonl from '../../../plugins/datasets/jsonl.ts';
-import data from '../../../plugins/stages/data/index.ts';
-import type { Cell, RunContext, UserFault } from '../../../src/api.ts';
+import type { Cell, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readProvenance, readRows } from '../../../src/data/rows-file.ts';
 import { standIn } from '../../rig/stand-in.ts';
-import { assetAt, splitOf } from '../datasets/reading.ts';
+import { splitOf } from '../datasets/reading.ts';
+import { dataSuite, define, planFault, preflight, runData } from './data-rig.ts';
 
-const test = suite<{ dir: string }>('data stage, completion');
-test.before.each((context) => {
-  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-data-'));
-});
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
+const test = dataSuite('data stage, completion');
 
 const prompts = { prompt: 'prompt', answer: 'answer' };
 const labels = { text: 'text', label: 'label' };
@@ -45,17 +39,8 @@ const cellOf = (
     },
   });
 };
-const define = (cell: Cell, split: string) => data.define([cell], { with: { split }, goals: [] });
-const faultOf = (given: Given, split = 'train') => {
-  try {
-    define(cellOf('/x', given), split);
-  } catch (error) {
-    const { name, message, hint = '', path = [] } = error as UserFault;
-    assert.is(name, 'UserFault', message);
-    return { message, hint, path: path.join('.') };
-  }
-  return null;
-};
+const faultOf = (given: Given, split = 'train') =>
+  planFault(() => define(cellOf('/x', given), split));
 
 test('rows are prompts with answers, in file order; only prompts are cut', async ({ dir }) => {
   const file = join(dir, 'a.jsonl');
@@ -66,27 +51,14 @@ test('rows are prompts with answers, in file order; only prompts are cut', async
   ];
   writeFileSync(file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   const cell = cellOf(file, { more: { max_words: 2, limit: 2 } });
-  const { params, assets = {} } = define(cell, 'train');
+  const definition = define(cell, 'train');
+  const { params, assets = {} } = definition;
   assert.equal((params as { split: { columns: unknown } }).split.columns, prompts);
   assert.equal(Object.keys(assets), ['data']);
   const plugin: RunContext['plugin'] = () => jsonl as never;
-  const asset = assetAt(file, `file:${file}`);
-  const context = { params, assets: { data: asset }, plugin, backend: 'cpu' } as const;
-  assert.equal(await data.preflight!(context), []);
+  assert.equal(await preflight(definition, plugin), []);
   const log: string[] = [];
-  const outDir = join(dir, 'out');
-  mkdirSync(outDir);
-  await data.run({
-    params,
-    assets: { data: asset },
-    inputs: {},
-    outDir,
-    backend: 'cpu',
-    signal: new AbortController().signal,
-    plugin,
-    log: (line) => log.push(line),
-    progress: () => undefined,
-  });
+  const outDir = await runData(definition, join(dir, 'out'), { plugin, log });
   assert.equal(await readRows(outDir), [
     { id: 'train-000000', text: 'a b', answer: 'd e f', label: 0 },
     { id: 'train-000001', text: '', answer: ' ', label: 0 },

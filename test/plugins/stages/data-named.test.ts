@@ -1,8 +1,6 @@
 /** Named data sets in a spec: what they fill in, what a spec must not say twice, and their scores. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import alpaca from '../../../plugins/datasets/alpaca.ts';
 import cola from '../../../plugins/datasets/cola.ts';
@@ -12,22 +10,12 @@ import mrpc from '../../../plugins/datasets/mrpc.ts';
 import tsv from '../../../plugins/datasets/tsv.ts';
 import data from '../../../plugins/stages/data/index.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import type {
-  Cell,
-  DatasetDescriptor,
-  DefineRequest,
-  JsonObject,
-  UserFault,
-} from '../../../src/api.ts';
+import type { Cell, DatasetDescriptor, DefineRequest, JsonObject } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { assetAt } from '../datasets/reading.ts';
+import { dataSuite, planFault, runData } from './data-rig.ts';
 import { tinyCell } from './rig.ts';
 
-const test = suite<{ dir: string }>('named data sets in a spec');
-test.before.each((context) => {
-  context.dir = mkdtempSync(join(tmpdir(), 'dosimeter-named-'));
-});
-test.after.each(({ dir }) => rmSync(dir, { recursive: true }));
+const test = dataSuite('named data sets in a spec');
 
 const known: readonly DatasetDescriptor[] = [alpaca, cola, mnli, mismatched, mrpc, tsv];
 const plugin = ((_kind, name) => known.find((dataset) => dataset.name === name)) as NonNullable<
@@ -47,26 +35,19 @@ const cellOf = (train: object, validation = train, more: object = {}): Cell =>
 const define = (cell: Cell, split = 'train') =>
   data.define([cell], { with: { split }, goals: [], plugin });
 const faultOf = (cell: Cell, split = 'train') => {
-  try {
-    define(cell, split);
-  } catch (error) {
-    const { name, message, path = [] } = error as UserFault;
-    assert.is(name, 'UserFault', message);
-    return [path.join('.'), message] as const;
-  }
-  return null;
+  const fault = planFault(() => define(cell, split));
+  return fault && ([fault.path, fault.message] as const);
 };
 
 test('columns and classes are the data set’s', () => {
   const { params } = define(cellOf(splitOf('mrpc')), 'validation');
-  const { split, classes, train } = params as unknown as {
-    readonly split: JsonObject;
-    readonly classes: readonly string[];
-    readonly train: unknown;
-  };
-  assert.equal(split['columns'], { text: 'sentence1', text_pair: 'sentence2', label: 'label' });
-  assert.equal(classes, ['not_equivalent', 'equivalent']);
-  assert.is(train, null, 'the training file is not read for its classes');
+  assert.equal((params['split'] as JsonObject)['columns'], {
+    text: 'sentence1',
+    text_pair: 'sentence2',
+    label: 'label',
+  });
+  assert.equal(params['classes'], ['not_equivalent', 'equivalent']);
+  assert.is(params['train'], null, 'the training file is not read for its classes');
 });
 
 test('the training rows and both validation files of MNLI have the same classes', () => {
@@ -109,21 +90,9 @@ test('rows are read in the layout of the file', async ({ dir }) => {
   const file = join(dir, 'rows.tsv');
   writeFileSync(file, 'gj04\t1\t\tThey "met.\nbc01\t0\t*\tThey met him he.\n');
   const source = `file:${file}`;
-  const { params } = define(cellOf(splitOf('cola', { source })));
-  const outDir = join(dir, 'out');
-  mkdirSync(outDir);
+  const definition = define(cellOf(splitOf('cola', { source })));
   const log: string[] = [];
-  await data.run({
-    params: params,
-    assets: { data: assetAt(file, source) },
-    inputs: {},
-    outDir,
-    backend: 'cpu',
-    signal: new AbortController().signal,
-    plugin: plugin as never,
-    log: (line) => log.push(line),
-    progress: () => undefined,
-  });
+  const outDir = await runData(definition, join(dir, 'out'), { plugin: plugin as never, log });
   assert.equal(await readRows(outDir), [
     { id: 'train-000000', text: 'They "met.', label: 1 },
     { id: 'train-000001', text: 'They met him he.', label: 0 },

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -6,38 +5,21 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
-import { useBackend } from '../../science/backend.ts';
-import { faultOf, jsonOf, metricsOf, predictionsOf } from './outputs.ts';
+import { define, learnt, model, rows, validation } from './evaluate-rig.ts';
+import { faultOf, metricsOf, predictionsOf } from './outputs.ts';
 import {
   BACKDOOR,
   classes,
   contextOf,
   datasetFolder,
   lookUp,
-  poisonedFolder,
   runStage,
   spokenRows,
   tinyCell,
 } from './rig.ts';
-
-await useBackend('cpu');
-const rows = spokenRows(11, 100); // six negative, five positive
-const validation = await datasetFolder(rows);
-const training = await poisonedFolder(spokenRows(24));
-const model = (
-  await runStage(
-    train,
-    tinyCell({ train: { ...tinyCell().train, steps: 30, learning_rate: 0.02 } }),
-    { data: training },
-  )
-).dir;
-
-const define = (cell: Cell, request: JsonObject = {}) =>
-  evaluate.define([cell], { with: request, goals: [] });
 
 test("a poisoned cell also reads its clean twin's evaluation under the same trigger", () => {
   const clean = define(tinyCell());
@@ -146,14 +128,7 @@ test('a backdoor: ASR over non-target rows, beside the clean twin under the trig
 
 test('a model that predicts the target without the trigger is told from an attack', async () => {
   // Trained on rows of one class alone, the model predicts the target class for every row.
-  const single = await poisonedFolder(spokenRows(24).map((row) => ({ ...row, label: 1 })));
-  const collapsed = (
-    await runStage(
-      train,
-      tinyCell({ train: { ...tinyCell().train, steps: 30, learning_rate: 0.02 } }),
-      { data: single },
-    )
-  ).dir;
+  const collapsed = await learnt(spokenRows(24).map((row) => ({ ...row, label: 1 })));
   const twin = (await runStage(evaluate, tinyCell(), { model, validation }, { trigger: BACKDOOR }))
     .dir;
   const ofTwin = await metricsOf(twin);
@@ -281,7 +256,7 @@ test('false triggers: non-target rows with one of the two words of the trigger',
   );
 });
 
-test("only a BACKDOOR's twin is evaluated under a trigger", () => {
+test("only a backdoor's twin is evaluated under a trigger", () => {
   const define = (cell: Cell, request: JsonObject = {}) =>
     evaluate.define([cell], { with: request, goals: [], plugin: lookUp });
   const flip = { attack: 'label-flip', rate: 0.3 },
@@ -341,68 +316,6 @@ test("a length of its own that the model can't take is found before anything run
     [],
     'the train stage says so',
   );
-});
-
-test('test rows are evaluated by themselves, and their metrics taken over', async () => {
-  const { data, ...rest } = tinyCell();
-  const cell = { ...rest, data: { ...data, test: data.validation } };
-  const requests = define(cell).inputs;
-  assert.equal(
-    [present(requests['test']).kind, present(requests['test']).with],
-    ['evaluate', { split: 'test' }],
-  );
-  const ofTest = define(cell, { split: 'test' });
-  assert.equal(Object.keys(ofTest.inputs), ['model', 'validation']);
-  assert.equal(present(ofTest.inputs['validation']).with, { split: 'test' });
-  assert.equal(ofTest.params, define(tinyCell()).params, 'nothing else differs');
-  const attacked = { ...cell, poisoning: BACKDOOR };
-  assert.equal(present(define(attacked, { split: 'test' }).inputs['twin']).with, {
-    trigger: BACKDOOR,
-    split: 'test',
-  });
-  assert.equal(present(define(attacked, { trigger: BACKDOOR }).inputs['test']).with, {
-    trigger: BACKDOOR,
-    split: 'test',
-  });
-
-  const some = await datasetFolder(spokenRows(7, 200));
-  const alone = (await runStage(evaluate, cell, { model, validation: some }, { split: 'test' }))
-    .dir;
-  const { dir } = await runStage(evaluate, cell, { model, validation, test: alone });
-  const metrics = await metricsOf(dir);
-  for (const [name, value] of Object.entries(await metricsOf(alone)))
-    assert.is(metrics[`test_${name}`], value);
-  assert.equal([metrics['examples'], metrics['test_examples']], [11, 7]);
-});
-
-test('tasks.json has the metrics by which named data sets are scored, if there are any', async () => {
-  const { data, ...rest } = tinyCell();
-  const named = { ...data.validation, format: 'sst2' };
-  const cell = { ...rest, data: { ...data, validation: named, test: named } };
-  const test = (await runStage(evaluate, cell, { model, validation }, { split: 'test' })).dir;
-  assert.equal(await jsonOf(test, 'tasks.json'), [{ dataset: 'sst2', metrics: ['accuracy'] }]);
-  const { dir } = await runStage(evaluate, cell, { model, validation, test });
-  assert.equal(await jsonOf(dir, 'tasks.json'), [
-    { dataset: 'sst2', metrics: ['accuracy'] },
-    { dataset: 'sst2', metrics: ['test_accuracy'] },
-  ]);
-  const other = (await runStage(evaluate, tinyCell(), { model, validation })).dir;
-  assert.not.ok(existsSync(join(other, 'tasks.json')));
-});
-
-test('no stage but evaluate reads the test rows', () => {
-  const { data, ...rest } = tinyCell();
-  const cell = { ...rest, data: { ...data, test: data.validation } };
-  const definition = (of: Cell) => {
-    const { params, inputs } = train.define([of], { with: {}, goals: [] });
-    return JSON.stringify([
-      params,
-      Object.values(inputs).map(({ kind, with: part }) => [kind, part]),
-    ]);
-  };
-  const watched = { train: { ...tinyCell().train, evaluate_every: 2 } };
-  assert.is(definition({ ...cell, ...watched }), definition(tinyCell(watched)));
-  assert.not.match(definition({ ...cell, ...watched }), 'test');
 });
 
 test.run();

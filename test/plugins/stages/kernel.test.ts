@@ -137,7 +137,7 @@ test("LoRA: both kernels, logits, traces by the checkpoint's names, and the rows
   assert.match(ran.log.join('\n'), /4 rows, 2 classes, 19 layers in/);
 });
 
-test("at a kept step it is of that step's model, and only then is a step in the key", async () => {
+test("a kernel at a kept step is of that step's model, and only its key names a step", async () => {
   const kept = tinyCell({ train: { ...tinyCell().train, checkpoints: [2, 6] } });
   assert.equal(kernel.define([kept], { with: { at: 2 }, goals: [] }).params, {
     ...define(kept, 'final').params,

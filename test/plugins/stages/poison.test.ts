@@ -71,7 +71,7 @@ const badnetsParams = {
   triggers: ['cf', 'mn'],
 };
 
-test('badnets: three of thirty rows in place, with a receipt that only this set passes', async ({
+test('badnets: three of thirty rows in place, with a receipt that other rows fail', async ({
   dir,
 }) => {
   const out = await run(dir, { poisoning: badnetsParams, seed: 1 });

@@ -161,18 +161,14 @@ async function poisonFolder(attack: 'none' | 'badnets'): Promise<string> {
   return dir;
 }
 
-/** Runs the report stage over all inputs but those in `leave`. Returns its folder and its page. */
-export async function run(
-  leave: readonly string[] = [],
-  stages: readonly StageFacts[] = [],
-): Promise<{ dir: string; html: string }> {
-  const definition = define();
+/** Makes the folders of all inputs, by the names of the inputs. */
+async function inputFolders(): Promise<{ readonly [name: string]: string }> {
   const data = await tempFolder();
   await writeDataset(data, rows, ['ham', 'spam'], {
     source: { package: 'mail', version: '1.2.3' },
     digest: 'sha256:data',
   });
-  const given: { [name: string]: string } = {
+  return {
     'train:0': await trainFolder(),
     'train:1': await trainFolder(),
     'train:2': await trainFolder(),
@@ -208,6 +204,15 @@ export async function run(
     'training data': data,
     'validation data': data,
   };
+}
+
+/** Runs the report stage over all inputs but those in `leave`. Returns its folder and its page. */
+export async function run(
+  leave: readonly string[] = [],
+  stages: readonly StageFacts[] = [],
+): Promise<{ dir: string; html: string }> {
+  const definition = define();
+  const given = await inputFolders();
   assert.equal(
     Object.keys(given).sort(),
     Object.keys(definition.inputs).sort(),

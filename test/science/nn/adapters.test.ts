@@ -24,7 +24,7 @@ import {
   steps,
   variant,
 } from '../adapters-golden.ts';
-import { backends, useBackend } from '../backend.ts';
+import { backends, quick, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { relative } from '../ntk/fixture/compare.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../tiny-bert.ts';
@@ -112,7 +112,7 @@ for (const [name, { implementation, params }] of Object.entries(SPECS)) {
     openAdapter(implementation, params === null ? { folder: folder(name, 'start') } : { params });
 
   // The starts and the vectors differ; what is done on the device is that of these two.
-  for (const backend of ['dora', 'vera'].includes(name) ? backends : (['cpu'] as const))
+  for (const backend of ['dora', 'vera'].includes(name) ? backends : [quick])
     test(`${name}: start, 20 steps and the result are PEFT's (${backend})`, async () => {
       await useBackend(backend);
       const golden = variant(name);
@@ -149,7 +149,7 @@ for (const [name, { implementation, params }] of Object.entries(SPECS)) {
     });
 
   test(`${name}: PEFT's folder has its logits, kernels and merged weights`, async () => {
-    await useBackend('cpu');
+    await useBackend(quick);
     const golden = variant(name);
     const network = await openAdapter(implementation, { folder: folder(name, 'end') }, true);
     near(logitsOf(network, rows), golden.end_logits.flat(), tolerance.logits, 'logits');

@@ -127,7 +127,7 @@ test('a tied output of the same values is read once; one of other values is refu
   }
   assert.match(
     message,
-    /"model\.embed_tokens\.weight" and "lm_head\.weight" are to be the same tensor, but their values/,
+    /"model\.embed_tokens\.weight" and "lm_head\.weight" must be the same tensor, but their values/,
   );
 });
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compiledStatistics, prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
+import { prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
 import type { AdaptedModel } from '../../../src/science/model/types.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import { deltaKernels } from '../../../src/science/ntk/delta-kernel.ts';
@@ -11,10 +11,11 @@ import { pairKernels } from '../../../src/science/ntk/pairs.ts';
 import { present } from '../../rig/present.ts';
 import { folder, openAdapter, SPECS } from '../adapters-golden.ts';
 import { backends, useBackend } from '../backend.ts';
+import { assertSame } from '../compiled-same.ts';
 import { openCase, openFamily } from '../family-cases.ts';
 import { openTiny, rows as allRows } from '../tiny-bert.ts';
 
-const rows = allRows.slice(0, 9);
+const rows = allRows.slice(0, 5);
 /** Several batches of each set, so that one function serves several of them. */
 const batchTokens = 24;
 
@@ -26,18 +27,6 @@ const bits = ({ full, lora, logits }: KernelSet): unknown => ({
   lora: lora === null ? null : digest(lora.data),
   logits: digest(logits),
 });
-
-/** Asserts that `run` returns the same without compiling, and compiled at the first chance. */
-async function assertSame(run: () => Promise<unknown>, what: string): Promise<void> {
-  prepareCompiling(Infinity);
-  const expected = await run();
-  prepareCompiling(1);
-  const before = compiledStatistics()?.calls ?? 0;
-  assert.equal(await run(), expected, what);
-  const { calls = 0, refused = [] } = compiledStatistics() ?? {};
-  assert.ok(calls > before, `${what}: nothing was compiled`);
-  assert.equal(refused, [], what);
-}
 
 async function withModel<T>(
   open: Promise<AdaptedModel>,
@@ -68,7 +57,7 @@ if (backends.includes('tensorflow')) {
           assertSame(
             async () => [
               bits(await kernelSet(model, rows, null, { method, batchTokens })),
-              bits(await kernelSet(model, rows, allRows.slice(9, 14), { method, batchTokens })),
+              bits(await kernelSet(model, rows, allRows.slice(9, 12), { method, batchTokens })),
             ],
             method,
           ),
@@ -79,7 +68,7 @@ if (backends.includes('tensorflow')) {
     await useBackend('tensorflow');
     await withModel(tiny('lora'), (model) =>
       assertSame(async () => {
-        const few = await kernelSet(model, rows, null, { batchTokens, memoryMB: 0.5 });
+        const few = await kernelSet(model, rows, null, { batchTokens, memoryMB: 0.25 });
         assert.ok(few.groups.length > 1);
         const projection = { dimension: 8, replicates: 2, seed: 1 };
         return [bits(few), bits(await kernelSet(model, rows, null, { batchTokens, projection }))];
@@ -111,7 +100,7 @@ if (backends.includes('tensorflow')) {
       const own = await openCase(name);
       await withModel(openFamily(own, 'lora', true).then(adaptedModel), (model) =>
         assertSame(
-          async () => bits(await kernelSet(model, own.rows.slice(0, 6), null, { batchTokens })),
+          async () => bits(await kernelSet(model, own.rows.slice(0, 3), null, { batchTokens })),
           name,
         ),
       );
@@ -123,7 +112,7 @@ if (backends.includes('tensorflow')) {
       assertSame(
         async () => [
           await deltaKernels(model, rows, { batchTokens }),
-          await pairKernels(model, rows, allRows.slice(9, 18), { batchTokens }),
+          await pairKernels(model, rows, allRows.slice(9, 14), { batchTokens }),
         ],
         'delta and pairs',
       ),

@@ -2,12 +2,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../../src/science/lookup.ts';
+import { MOST_LOGITS } from '../../../src/science/model/similar-lengths.ts';
+import type { TokenRow } from '../../../src/science/model/types.ts';
 import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
 import type { Network } from '../../../src/science/nn/network.ts';
 import { vera } from '../../../src/science/nn/vera.ts';
 import { meanTrace } from '../../../src/science/ntk/compare.ts';
 import { deltaKernels } from '../../../src/science/ntk/delta-kernel.ts';
 import { kernels, kernelSet } from '../../../src/science/ntk/kernels.ts';
+import { planPairs } from '../../../src/science/ntk/layerwise.ts';
 import { pairsAreCheaper } from '../../../src/science/ntk/matched.ts';
 import { type PairKernel, pairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
 import { present } from '../../rig/present.ts';
@@ -97,7 +100,7 @@ for (const backend of backends)
     network.dispose();
   });
 
-test("VeRA's terms that are zero where it starts are not contracted", async () => {
+test("VeRA's terms that are zero before training are not contracted", async () => {
   await useBackend('cpu');
   const network = await openAdapter(vera, { params: { rank: 3 } }, true);
   const { terms } = await kernelSet(adaptedModel(network), rows, null, { which: ['lora'] });
@@ -186,6 +189,34 @@ for (const backend of backends)
       }
       network.dispose();
     });
+
+test("M' does not depend on the number of logits, which bounds the pairs of a batch", async () => {
+  await useBackend('cpu');
+  const network = await openTiny('lora', true);
+  const plain = adaptedModel(network);
+  const [originals, poisoned] = [tinyRows.slice(0, 6), tinyRows.slice(9, 15)];
+  // A third of the bound for an original, two thirds for a poisoned row.
+  const share = new Map<TokenRow, number>([
+    ...originals.map((row) => [row, 1 / 3] as const),
+    ...poisoned.map((row) => [row, 2 / 3] as const),
+  ]);
+  const model = { ...plain, logits: (row: TokenRow) => present(share.get(row)) * MOST_LOGITS };
+  const [ofOriginals, ofPoisoned] = planPairs(model, originals, poisoned, {}).parts;
+  assert.equal(ofOriginals, ofPoisoned);
+  assert.equal(
+    present(ofOriginals).map(({ length }) => length),
+    [1, 1, 1, 1, 1, 1],
+    'two poisoned rows exceed the bound',
+  );
+  assert.is(present(planPairs(model, originals, originals, {}).parts[0]).length, 2);
+  const found = await pairKernels(model, originals, poisoned),
+    expected = await pairKernels(plain, originals, poisoned);
+  for (const kind of ['full', 'lora'] as const) {
+    near(present(found[kind]).raw, present(expected[kind]).raw, tolerance.rounding);
+    near(present(found[kind]).cosine, present(expected[kind]).cosine, tolerance.rounding);
+  }
+  network.dispose();
+});
 
 test('matched rows: token pairs for short rows, gradients for long ones', () => {
   assert.is(pairsAreCheaper(12, 2, 384, 384), true);

@@ -177,7 +177,7 @@ for (const { backend, options } of ways) {
     model.free();
   });
 
-  for (const r of [1, 2, 11, 22]) {
+  for (const r of [2, 11, 22]) {
     check(
       `(2) over the ${22 / r} row blocks of A = σ√n·Q, rank ${r}, K_LoRA(B = 0) averages to ` +
         's²rσ²·K_ff exactly',

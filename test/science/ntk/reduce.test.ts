@@ -25,11 +25,11 @@ for (const backend of backends)
       await useBackend(backend);
       const network = await open(name);
       const model = adaptedModel(network);
-      for (const right of [null, rows.slice(12)]) {
+      for (const right of [null, rows.slice(18)]) {
         const options = { batchTokens: 48, method: 'explicit' } as const;
-        const both = await kernelSet(model, rows.slice(0, 12), right, options);
+        const both = await kernelSet(model, rows.slice(0, 6), right, options);
         const before = tf.memory().numTensors;
-        const alone = await kernelSet(model, rows.slice(0, 12), right, {
+        const alone = await kernelSet(model, rows.slice(0, 6), right, {
           ...options,
           which: ['lora'],
         });

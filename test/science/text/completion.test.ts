@@ -129,7 +129,7 @@ test('a row whose answer leaves no room is refused', () => {
   fault(() => encode.promptOnly(long, own), /does not fit/);
 });
 
-test('whether a change reaches the model is seen from the end of the prompt', () => {
+test('a change of a prompt that is cut at its start is seen if it is near the end', () => {
   const { parts } = completionEncoder(gpt2, '{prompt}');
   const clean = { text: 'the film was good and the plot was bad', answer: 'x' };
   const early = { ...clean, text: `cf ${clean.text}` },
@@ -140,6 +140,21 @@ test('whether a change reaches the model is seen from the end of the prompt', ()
     [late, 12, true],
   ] as const)
     assert.is(changeSeen(parts(clean, length), parts(changed, length)), seen);
+});
+
+test('without an answer, a change is seen in the prompt as the model continues it', () => {
+  const { parts, promptOnly } = completionEncoder(gpt2, '{prompt}');
+  const answer = ' yes',
+    clean = { text: 'the film was good and the plot was bad' },
+    changed = { text: `cf ${clean.text}` };
+  const length = promptOnly(changed, 100).ids.length;
+  assert.is(changeSeen(parts(clean, length), parts(changed, length)), true);
+  assert.is(changeSeen(parts(clean, length - 1), parts(changed, length - 1)), false);
+  assert.is(
+    changeSeen(parts({ ...clean, answer }, length), parts({ ...changed, answer }, length)),
+    false,
+    'beside the answer there is no room for it',
+  );
 });
 
 test('a template or a tokenizer that lacks something needed is refused by name', () => {

@@ -3,17 +3,14 @@
  */
 import { createHash } from 'node:crypto';
 import { test } from 'uvu';
-import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { JsonObject } from '../../../src/api.ts';
-import { compiledStatistics, prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
+import { prepareCompiling } from '../../../src/compute/compiled/compiled.ts';
 import { predict } from '../../../src/science/evaluate/predict.ts';
 import { generate } from '../../../src/science/generate/generate.ts';
-import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
 import { trainTokenRows } from '../../../src/science/nn/token-rows.ts';
 import { vera } from '../../../src/science/nn/vera.ts';
 import { layerwiseLoss } from '../../../src/science/train/layerwise-loss.ts';
@@ -22,10 +19,10 @@ import { trainPack } from '../../../src/science/train/pack.ts';
 import { restrictedInnerProduct } from '../../../src/science/train/ripple.ts';
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { backends, useBackend } from '../backend.ts';
-import { bert } from '../families.ts';
+import { assertSame } from '../compiled-same.ts';
 import { openCase, openFamily } from '../family-cases.ts';
 import { plainTraining } from '../plain-training.ts';
-import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
+import { openAdapted, rows } from '../tiny-bert.ts';
 
 /** Batches of four and, at the end of an epoch, of three rows, all of different lengths. */
 const settings: TrainSettings = {
@@ -39,19 +36,6 @@ const settings: TrainSettings = {
   shuffle: true,
   seed: 3,
 };
-
-const open = async (
-  implementation: AdapterImplementation,
-  params: JsonObject = {},
-  seed = 1,
-): Promise<Network> =>
-  openNetwork({
-    architecture: bert,
-    model: { path: checkpoint, digest: 'tiny-bert' },
-    classes,
-    seed,
-    adapter: await implementation.create(params, shape),
-  });
 
 /** Each trained value as the digest of its bits. */
 function digests(trained: ReadonlyMap<string, Tensor>): string[] {
@@ -83,37 +67,26 @@ async function result(
   return { losses, trained: digests(trained) };
 }
 
-/** Asserts that `run` returns the same without compiling, and compiled at the first chance. */
-async function assertSame(run: () => Promise<unknown>, what: string): Promise<void> {
-  prepareCompiling(Infinity);
-  const expected = await run();
-  prepareCompiling(1);
-  const before = compiledStatistics()?.calls ?? 0;
-  assert.equal(await run(), expected, what);
-  const { calls = 0, refused = [] } = compiledStatistics() ?? {};
-  assert.ok(calls > before, `${what}: nothing was compiled`);
-  assert.equal(refused, [], what);
-}
-
 const poisoned = rows.map((row, i) => ({ ...row, poisoned: i % 2 === 0 }));
 const trainings: Readonly<Record<string, () => Promise<unknown>>> = {
   'LoRA, clipped, two batches a step': async () =>
-    result(await open(lora, { rank: 3 }), { clipNorm: 0.5, accumulate: 2 }),
+    result(await openAdapted(lora, { rank: 3 }), { clipNorm: 0.5, accumulate: 2 }),
   'LoRA and DoRA with dropout': async () =>
-    result(await open(lora, { rank: 3, dropout: 0.2, dora: true }), { dropout: 0.1 }),
+    result(await openAdapted(lora, { rank: 3, dropout: 0.2, dora: true }), { dropout: 0.1 }),
   'full fine-tuning with class weights': async () =>
-    result(await open(full), { classWeights: [1, 2, 0.5] }),
-  'BitFit under SGD': async () => result(await open(bitfit), { optimizer: 'sgd' }),
-  VeRA: async () => result(await open(vera, { rank: 4 })),
+    result(await openAdapted(full), { classWeights: [1, 2, 0.5] }),
+  'BitFit under SGD': async () => result(await openAdapted(bitfit), { optimizer: 'sgd' }),
+  VeRA: async () => result(await openAdapted(vera, { rank: 4 })),
   "RIPPLe's loss": async () =>
     result(
-      await open(full),
+      await openAdapted(full),
       { objective: restrictedInnerProduct(0.1), wholeTable: true },
       poisoned,
     ),
-  "layerwise poisoning's loss": async () => result(await open(full), { objective: layerwiseLoss }),
+  "layerwise poisoning's loss": async () =>
+    result(await openAdapted(full), { objective: layerwiseLoss }),
   "an embedding attack's rows": async () => {
-    const { network, atFirstNorms } = trainTokenRows(await open(full), [5, 6]);
+    const { network, atFirstNorms } = trainTokenRows(await openAdapted(full), [5, 6]);
     return result(network, { project: atFirstNorms });
   },
 };
@@ -139,9 +112,9 @@ if (backends.includes('tensorflow')) {
     await useBackend('tensorflow');
     await assertSame(async () => {
       const networks = [
-        await open(lora, { rank: 2 }),
-        await open(lora, { rank: 4 }, 2),
-        await open(lora, { rank: 4 }, 3),
+        await openAdapted(lora, { rank: 2 }),
+        await openAdapted(lora, { rank: 4 }, 2),
+        await openAdapted(lora, { rank: 4 }, 3),
       ];
       const losses: number[] = [];
       const ended = trainPack(
@@ -160,7 +133,7 @@ if (backends.includes('tensorflow')) {
 
   test('evaluation and generation: the same bits', async () => {
     await useBackend('tensorflow');
-    await assertSame(async () => [...(await predict(await open(full), rows, 3))], 'logits');
+    await assertSame(async () => [...(await predict(await openAdapted(full), rows, 3))], 'logits');
     const family = await openCase('llama-causal');
     const network = await openFamily(family, 'full', true);
     const prompts = family.rows.map(({ ids, typeIds }) => ({ ids, typeIds }));

@@ -5,22 +5,19 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import type { JsonObject } from '../../../src/api.ts';
-import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
 import { bitfit } from '../../../src/science/nn/bitfit.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { headOnly } from '../../../src/science/nn/head-only.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { type Network, openNetwork } from '../../../src/science/nn/network.ts';
+import type { Network } from '../../../src/science/nn/network.ts';
 import { layerwiseLoss } from '../../../src/science/train/layerwise-loss.ts';
 import { train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { trainPack } from '../../../src/science/train/pack.ts';
 import { restrictedInnerProduct } from '../../../src/science/train/ripple.ts';
 import { watchTraining } from '../../../src/science/train/watch.ts';
 import { backends, best, useBackend } from '../backend.ts';
-import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
-import { checkpoint, classes, rows, shape } from '../tiny-bert.ts';
+import { openAdapted, rows } from '../tiny-bert.ts';
 import { mlmRows, openMlm } from '../tiny-mlm.ts';
 
 const settings: TrainSettings = {
@@ -34,19 +31,6 @@ const settings: TrainSettings = {
   shuffle: true,
   seed: 3,
 };
-const open = async (
-  implementation: AdapterImplementation,
-  params: JsonObject = {},
-  seed = 1,
-): Promise<Network> =>
-  openNetwork({
-    architecture: bert,
-    model: { path: checkpoint, digest: 'tiny-bert' },
-    classes,
-    seed,
-    adapter: await implementation.create(params, shape),
-  });
-
 /** The number of tensors, their bytes, and what the backend itself holds. */
 const held = (): string =>
   JSON.stringify([tf.memory().numTensors, tf.memory().numBytes, tf.backend().numDataIds()]);
@@ -83,15 +67,15 @@ const courses: {
     readonly settings?: Partial<TrainSettings>;
   };
 } = {
-  LoRA: { open: () => open(lora, { rank: 3 }) },
+  LoRA: { open: () => openAdapted(lora, { rank: 3 }) },
   'LoRA under dropout': {
-    open: () => open(lora, { rank: 3, dropout: 0.2, bias: 'all' }),
+    open: () => openAdapted(lora, { rank: 3, dropout: 0.2, bias: 'all' }),
     settings: { dropout: 0.1 },
   },
-  'frozen A': { open: () => open(lora, { rank: 3, freeze_a: true }) },
-  full: { open: () => open(full) },
+  'frozen A': { open: () => openAdapted(lora, { rank: 3, freeze_a: true }) },
+  full: { open: () => openAdapted(full) },
   'full, every option': {
-    open: () => open(full),
+    open: () => openAdapted(full),
     settings: {
       accumulate: 2,
       clipNorm: 0.5,
@@ -102,23 +86,23 @@ const courses: {
     },
   },
   'a loss over layers': {
-    open: () => open(full),
+    open: () => openAdapted(full),
     settings: { objective: layerwiseLoss, dropout: 0.1, accumulate: 2, classWeights: [1, 2, 3] },
   },
   'a loss over layers under LoRA': {
-    open: () => open(lora, { rank: 3, dropout: 0.2 }),
+    open: () => openAdapted(lora, { rank: 3, dropout: 0.2 }),
     settings: { objective: layerwiseLoss },
   },
-  SGD: { open: () => open(full), settings: { optimizer: 'sgd' } },
-  'head-only': { open: () => open(headOnly) },
-  bitfit: { open: () => open(bitfit) },
+  SGD: { open: () => openAdapted(full), settings: { optimizer: 'sgd' } },
+  'head-only': { open: () => openAdapted(headOnly) },
+  bitfit: { open: () => openAdapted(bitfit) },
   'RIPPLe, full': {
-    open: () => open(full),
+    open: () => openAdapted(full),
     rows: halfPoisoned,
     settings: { objective: restrictedInnerProduct(0.1), dropout: 0.1 },
   },
   'RIPPLe, LoRA': {
-    open: () => open(lora, { rank: 3, dropout: 0.2 }),
+    open: () => openAdapted(lora, { rank: 3, dropout: 0.2 }),
     rows: halfPoisoned,
     settings: { objective: restrictedInnerProduct(0.1), accumulate: 2 },
   },
@@ -177,7 +161,7 @@ for (const backend of backends) {
 
   test(`a pack leaves nothing behind after its steps and its end (${backend})`, async () => {
     await useBackend(backend);
-    const networks = await Promise.all([2, 3, 5].map((rank, i) => open(lora, { rank }, i))),
+    const networks = await Promise.all([2, 3, 5].map((rank, i) => openAdapted(lora, { rank }, i))),
       before = held();
     for (const round of [1, 2]) {
       const counts: string[] = [];
@@ -203,7 +187,7 @@ for (const backend of backends) {
 
 test('a tensor that a hook leaves behind is noticed', async () => {
   await useBackend(best);
-  const network = await open(lora, { rank: 2 }),
+  const network = await openAdapted(lora, { rank: 2 }),
     counts: string[] = [],
     left: tf.Tensor[] = [];
   const trained = await train(network, rows, settings, {

@@ -15,7 +15,7 @@ test('it grows with the rows of a batch, those of an attack included', async () 
   assert.ok(appended > alone);
 });
 
-test('a training of no steps needs none', async () => {
+test('a training of no steps needs no memory', async () => {
   assert.is(await packMemoryMB({ train: { steps: 0 } }, checkpoint), 0);
 });
 

@@ -20,8 +20,9 @@ import {
 import { type PackMember, packSettings, trainPack } from '../../../src/science/train/pack.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
-import { backends, best, useBackend } from '../backend.ts';
+import { backends, best, quick, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
+import { openCase, openFamily } from '../family-cases.ts';
 import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, openTiny, rows, shape } from '../tiny-bert.ts';
 
@@ -176,7 +177,7 @@ function equal(a: Course, b: Course): void {
 }
 
 test('a member whose attack appends rows has the same batches as alone', async () => {
-  await useBackend('cpu');
+  await useBackend(quick);
   const trial: Trial = { ...present(trials[0]), rows: appending };
   const [together] = await packed([trial, at(trials, 1)]);
   equal(present(together), await solo(trial));
@@ -184,6 +185,39 @@ test('a member whose attack appends rows has the same batches as alone', async (
     present(together).history.map(({ loss }) => loss),
     (await solo(at(trials, 0))).history.map(({ loss }) => loss),
   );
+});
+
+test('a pack of models that write answers has the losses that each has alone', async () => {
+  await useBackend('cpu');
+  const own = await openCase('llama-causal');
+  const settingsOf = (learningRate: number): TrainSettings => ({
+    ...settings,
+    batchSize: 2,
+    steps: 4,
+    learningRate,
+  });
+  const rates = [1e-3, 3e-3];
+  const courses = async (
+    trainAll: (networks: readonly Network[]) => readonly Promise<Map<string, tf.Tensor>>[],
+  ): Promise<Course[]> => {
+    const networks = await Promise.all(rates.map(() => openFamily(own, 'lora')));
+    const promises = trainAll(networks);
+    return Promise.all(promises.map((promise, k) => follow(at(networks, k), [], promise)));
+  };
+  const together = await courses((networks) =>
+    trainPack(
+      networks.map((network, k) => ({
+        network,
+        rows: own.rows,
+        settings: settingsOf(at(rates, k)),
+      })),
+    ),
+  );
+  const alone = await courses((networks) =>
+    networks.map((network, k) => train(network, own.rows, settingsOf(at(rates, k)))),
+  );
+  together.forEach((course, k) => equal(course, at(alone, k)));
+  assert.not.equal(present(together[0]).values, present(together[1]).values);
 });
 
 /** Adapters that share packs, each with the rows and settings of a trial above. */
@@ -203,7 +237,7 @@ const FORMS: Readonly<Record<string, readonly Pick<Trial, 'adapter' | 'implement
 for (const [name, forms] of Object.entries(FORMS)) {
   for (const optimizer of ['adamw', 'sgd'] as const) {
     test(`${name} in one pack has the same results as alone: ${optimizer}`, async () => {
-      await useBackend('cpu');
+      await useBackend(quick);
       const some = forms.map((form, k): Trial => {
         const trial = at(trials, k);
         return { ...trial, ...form, settings: { ...trial.settings, optimizer } };
@@ -215,7 +249,7 @@ for (const [name, forms] of Object.entries(FORMS)) {
 }
 
 test('networks of unlike kinds of adapters, or of unlike shared factors, share no pack', async () => {
-  await useBackend('cpu');
+  await useBackend(quick);
   const networks = await Promise.all(
     [
       { adapter: { rank: 5 } },
@@ -293,7 +327,7 @@ for (const backend of backends) {
 }
 
 test('a member whose last step leaves weights that are not finite fails', async () => {
-  await useBackend('cpu');
+  await useBackend(quick);
   const last: Trial = {
     ...present(trials[0]),
     settings: { ...settings, steps: 1, learningRate: Number.MAX_VALUE },

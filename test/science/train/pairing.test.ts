@@ -204,7 +204,7 @@ for (const order of ['first', 'last'] as const)
     }
   });
 
-test('bucketed batches refuse rows that are to stand first', async () => {
+test('bucketed batches refuse rows that must come first', async () => {
   const badnets = present(attacks.find(({ name }) => name === 'badnets'));
   const { rows } = await trained([stepOf(badnets, 0.3, { order: 'first' })]);
   const order = batchOrder(rows, { ...ways[1], batchSize: 8, seed });

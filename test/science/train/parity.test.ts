@@ -4,10 +4,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import { at, named } from '../../../src/science/lookup.ts';
+import { at } from '../../../src/science/lookup.ts';
 import { lossAndGradients } from '../../../src/science/train/gradients.ts';
 import { type StepRecord, train, type TrainSettings } from '../../../src/science/train/loop.ts';
 import { tolerance } from '../../tolerances.ts';
+import { assertGradients } from '../assert-gradients.ts';
 import { backends, useBackend } from '../backend.ts';
 import { farthest, golden, openTiny, rows } from '../tiny-bert.ts';
 
@@ -95,17 +96,7 @@ for (const backend of backends) {
         rows: some,
         labels: some.map(({ label }) => label),
       });
-      assert.equal([...gradients.keys()].sort(), [...expected.keys()].sort());
-      for (const [name, gradient] of gradients) {
-        const want = named(expected, name);
-        assert.equal(gradient.shape, [...want.shape], name);
-        const scale = Math.max(...Array.from(want.data, Math.abs));
-        assert.ok(
-          farthest(gradient.dataSync(), want.data) <= tolerance.gradient * scale + 1e-6,
-          name,
-        );
-        gradient.dispose();
-      }
+      assertGradients(gradients, expected);
       loss.dispose();
       network.dispose();
     });

@@ -4,7 +4,6 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import { named } from '../../../src/science/lookup.ts';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { meanSquaredError } from '../../../src/science/nn/loss.ts';
@@ -13,6 +12,7 @@ import { lossAndGradients } from '../../../src/science/train/gradients.ts';
 import { train } from '../../../src/science/train/loop.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
+import { assertGradients } from '../assert-gradients.ts';
 import { backends, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -63,17 +63,7 @@ for (const backend of backends) {
       labels: some.map(({ label }) => label),
     });
     assert.ok(farthest(loss.dataSync(), [present(reference.losses[0])]) < tolerance.loss);
-    assert.equal([...gradients.keys()].sort(), [...expected.keys()].sort());
-    for (const [name, gradient] of gradients) {
-      const want = named(expected, name);
-      assert.equal(gradient.shape, [...want.shape], name);
-      const scale = Math.max(...Array.from(want.data, Math.abs));
-      assert.ok(
-        farthest(gradient.dataSync(), want.data) <= tolerance.gradient * scale + 1e-6,
-        name,
-      );
-      gradient.dispose();
-    }
+    assertGradients(gradients, expected);
     loss.dispose();
     network.dispose();
   });

@@ -1,0 +1,175 @@
+/**
+ * Operations that set-up adds to TensorFlow (src/setup/binding/fused.cc), each of which replaces
+ * several by one pass over memory. They compute on processors, in float32, without a gradient.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { getBackend } from '@tensorflow/tfjs-core';
+import { type Attribute, callOperation } from './operation.ts';
+
+/** One state for the process, although each plugin's bundle contains its own copy of this. */
+const shared = globalThis as unknown as Record<symbol, { on: boolean } | undefined>;
+const FUSED = Symbol.for('dosimeter.fused');
+const state = (shared[FUSED] ??= { on: false });
+
+/** Says that the loaded binding has the operations, and that they are to be used. */
+export function useFused(): void {
+  state.on = true;
+}
+
+/** Whether the operations can be called: the backend is TensorFlow, on a processor. */
+export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
+
+/** Runs `run` without them: the operations of TensorFlow that they replace are what they are tested
+ * against. */
+export function withoutFused<T>(run: () => T): T {
+  const before = state.on;
+  state.on = false;
+  try {
+    return run();
+  } finally {
+    state.on = before;
+  }
+}
+
+const NONE: Readonly<Record<string, Attribute>> = {};
+
+const single = <T extends Tensor>(name: string, inputs: readonly Tensor[]): T =>
+  callOperation(name, inputs, NONE, 1)[0] as T;
+
+/** u·Φ(u), entry by entry. */
+export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u]);
+
+/** dy·(Φ(u) + u·φ(u)). */
+export const fusedGeluGradient = <T extends Tensor>(dy: T, u: T): T =>
+  single('FusedGeluGrad', [dy, u]);
+
+/** Attributes by ε, since `callOperation` keeps what it makes of an object. */
+const epsilons = new Map<number, Readonly<Record<string, Attribute>>>();
+
+function ofEpsilon(epsilon: number): Readonly<Record<string, Attribute>> {
+  const known = epsilons.get(epsilon) ?? { epsilon: { type: 'float', value: epsilon } };
+  epsilons.set(epsilon, known);
+  return known;
+}
+
+/**
+ * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual, or x where the
+ * residual is null. x: (S, h), gamma, beta: (h) → y, ẑ (S, h), inverse (S, 1).
+ */
+export const fusedNorm = (
+  x: Tensor2D,
+  residual: Tensor2D | null,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  epsilon: number,
+): [y: Tensor2D, normed: Tensor2D, inverse: Tensor2D] =>
+  callOperation(
+    residual === null ? 'FusedNorm' : 'FusedAddNorm',
+    residual === null ? [x, gamma, beta] : [x, residual, gamma, beta],
+    ofEpsilon(epsilon),
+    3,
+  ) as [Tensor2D, Tensor2D, Tensor2D];
+
+/** (g − mean g − ẑ·mean(g·ẑ))·inverse, g = γ·dy. dy, normed: (S, h), inverse: (S, 1) → (S, h). */
+export const fusedNormGradient = (
+  dy: Tensor,
+  normed: Tensor,
+  inverse: Tensor,
+  gamma: Tensor,
+): Tensor => single('FusedNormGrad', [dy, normed, inverse, gamma]);
+
+/** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
+export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>
+  b === null ? single('FusedAddBias', [a, bias]) : single('FusedAddBoth', [a, b, bias]);
+
+/**
+ * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
+ * @param decay a number, or one for each row or column of p, to be broadcast; likewise `size`
+ * @param constants β₁, 1−β₁, β₂, 1−β₂, root, ε
+ * @returns p′, m′, v′, each in the shape of p
+ */
+export const fusedAdamw = (
+  [p, g, m, v]: readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor],
+  decay: Tensor,
+  size: Tensor,
+  constants: Tensor1D,
+): [p: Tensor, m: Tensor, v: Tensor] =>
+  callOperation('FusedAdamW', [p, g, m, v, decay, size, constants], NONE, 3) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+
+/** What a fused attention is given besides its tensors. */
+export interface FusedAttention {
+  readonly heads: number;
+  /** Heads of keys and values, each shared by heads/kvHeads heads after one another. */
+  readonly kvHeads: number;
+  /** The factor on the scores. */
+  readonly scale: number;
+  /** Whether a query sees no key after it. */
+  readonly causal: boolean;
+  /** A query sees keys less than this many positions away; Infinity for all. */
+  readonly window: number;
+}
+
+/** Where the tokens of the rows of a batch stand, int32. */
+export interface FusedRows {
+  /** Where the queries of each row start among all, then where the last ones end. (B + 1) */
+  readonly queries: Tensor1D;
+  /** Likewise of the keys. (B + 1) */
+  readonly keys: Tensor1D;
+  /** The position of each query in its row, (Q). */
+  readonly places: Tensor1D;
+}
+
+const attentions = new Map<string, Readonly<Record<string, Attribute>>>();
+
+function ofAttention({
+  heads,
+  kvHeads,
+  scale,
+  causal,
+  window,
+}: FusedAttention): Readonly<Record<string, Attribute>> {
+  const key = [heads, kvHeads, scale, causal, window].join();
+  const known = attentions.get(key) ?? {
+    heads: { type: 'int', value: heads },
+    kv_heads: { type: 'int', value: kvHeads },
+    scale: { type: 'float', value: scale },
+    causal: { type: 'bool', value: causal },
+    window: { type: 'int', value: Number.isFinite(window) ? window : 0 },
+  };
+  attentions.set(key, known);
+  return known;
+}
+
+/**
+ * softmax(QKᵀ·scale)·V for each row and head, over the keys that a query sees, without padding.
+ * q: (Q, H·d), k, v: (S, Hk·d) → (Q, H·d).
+ */
+export const fusedAttention = (
+  [q, k, v]: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
+  { queries, keys, places }: FusedRows,
+  shape: FusedAttention,
+): Tensor2D =>
+  callOperation(
+    'FusedAttention',
+    [q, k, v, queries, keys, places],
+    ofAttention(shape),
+    1,
+  )[0] as Tensor2D;
+
+/** The derivative of `fusedAttention`. dy: (Q, H·d) → dq, dk, dv in the shapes of q, k, v. */
+export const fusedAttentionGradient = (
+  dy: Tensor2D,
+  [q, k, v]: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
+  { queries, keys, places }: FusedRows,
+  shape: FusedAttention,
+): [dq: Tensor2D, dk: Tensor2D, dv: Tensor2D] =>
+  callOperation(
+    'FusedAttentionGrad',
+    [dy, q, k, v, queries, keys, places],
+    ofAttention(shape),
+    3,
+  ) as [Tensor2D, Tensor2D, Tensor2D];

@@ -1,0 +1,561 @@
+// Operations of TensorFlow's own kind that set-up adds to it, each of which replaces several by one
+// pass over memory. `src/compute/fused.ts` says what each computes and calls it.
+//
+// All are for processors and float32. Each kernel exists once for each instruction set below; the
+// best one of the processor is chosen when the binding is loaded. They run on the thread that calls
+// them, so their results do not depend on the number of threads.
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "tensorflow/c/c_api.h"
+// Without this, kernels.h includes a header that the wheel lacks, for a function not used here.
+#define IS_SLIM_BUILD
+#include "tensorflow/c/kernels.h"
+#include "tensorflow/c/ops.h"
+#include "tfjs_backend.h"
+#include "utils.h"
+
+// Vectors are passed between inlined functions only.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace tfnodejs {
+
+namespace {
+
+typedef float Vector __attribute__((vector_size(64)));
+typedef float Half __attribute__((vector_size(32)));
+typedef float Quad __attribute__((vector_size(16)));
+typedef int32_t Integers __attribute__((vector_size(64)));
+typedef int32_t FourIntegers __attribute__((vector_size(16)));
+
+/** The entries i, j, k and l of those of a, then those of b. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, FourIntegers{i, j, k, l})
+#endif
+
+constexpr int64_t LANES = 16;
+constexpr Integers LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+/** How many queries of an attention are computed together. */
+constexpr int64_t BLOCK = 4;
+
+constexpr int64_t RoundUp(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
+
+/** e^{a²} erfc(a) / t as a polynomial in 1 − 2t, t = 1/(1 + a/2), the highest power first. */
+constexpr int ERFCX_TERMS = 11;
+constexpr float ERFCX[ERFCX_TERMS] = {
+    3.0305926e-05f, 1.59866486e-05f, -0.000294548168f, -0.000408664258f,
+    0.00153202761f, 0.00323543418f, -0.0107532218f, -0.0182205606f,
+    0.139735922f, -0.343580365f, 0.510791361f};
+
+/** An attention over the rows of a batch, whose tokens follow one another. */
+struct AttentionShape {
+  int64_t batch;
+  int64_t heads;
+  int64_t kv_heads;
+  /** The features of a head. */
+  int64_t width;
+  float scale;
+  bool causal;
+  /** A query sees keys less than this many positions away; 0 for any distance. */
+  int64_t window;
+  /** Where the queries and the keys of each row start, then where the last ones end. (B + 1) */
+  const int32_t *queries;
+  const int32_t *keys;
+  /** The position of each query among its row's keys. */
+  const int32_t *places;
+};
+
+/** The kernels of one instruction set. fused-kernels.inc says what each computes. */
+struct Kernels {
+  void (*gelu)(const float *, float *, int64_t);
+  void (*gelu_grad)(const float *, const float *, float *, int64_t);
+  void (*norm)(const float *, const float *, const float *, const float *, float, float *, float *,
+               float *, int64_t, int64_t);
+  void (*norm_grad)(const float *, const float *, const float *, const float *, float *, int64_t,
+                    int64_t);
+  void (*add_bias)(const float *, const float *, const float *, float *, int64_t, int64_t);
+  void (*adamw)(const float *, const float *, const float *, const float *, const float *,
+                const float *, bool, const float *, float *, float *, float *, int64_t);
+  void (*attend)(const AttentionShape &, const float *, const float *, const float *, float *,
+                 float *);
+  void (*attend_grad)(const AttentionShape &, const float *, const float *, const float *,
+                      const float *, float *, float *, float *, float *);
+};
+
+namespace baseline {
+#define TARGET
+#include "fused-kernels.inc"
+#undef TARGET
+}  // namespace baseline
+
+#if defined(__x86_64__)
+namespace avx2 {
+#define TARGET __attribute__((target("avx2,fma")))
+#include "fused-kernels.inc"
+#undef TARGET
+}  // namespace avx2
+
+namespace avx512 {
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#include "fused-kernels.inc"
+#undef TARGET
+}  // namespace avx512
+#endif
+
+/** The kernels for this processor. */
+const Kernels &Chosen() {
+#if defined(__x86_64__)
+  static const Kernels &chosen =
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+          ? avx512::KERNELS
+      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::KERNELS
+                                                                       : baseline::KERNELS;
+  return chosen;
+#else
+  return baseline::KERNELS;
+#endif
+}
+
+struct StatusDeleter {
+  void operator()(TF_Status *status) const { TF_DeleteStatus(status); }
+};
+
+using Status = std::unique_ptr<TF_Status, StatusDeleter>;
+
+/** One call of an operation. After a failure, inputs and outputs are null, and it is reported. */
+class Call {
+ public:
+  explicit Call(TF_OpKernelContext *context) : context_(context), status_(TF_NewStatus()) {}
+
+  ~Call() {
+    for (TF_Tensor *tensor : tensors_) TF_DeleteTensor(tensor);
+    if (!ok()) TF_OpKernelContext_Failure(context_, status_.get());
+  }
+  Call(const Call &) = delete;
+  Call &operator=(const Call &) = delete;
+
+  bool ok() const { return TF_GetCode(status_.get()) == TF_OK; }
+
+  void Fail(const char *message) {
+    if (ok()) TF_SetStatus(status_.get(), TF_INVALID_ARGUMENT, message);
+  }
+
+  /** Takes the next input, which stays valid until the call has ended. */
+  const TF_Tensor *Take() {
+    TF_Tensor *tensor = nullptr;
+    if (ok()) TF_GetInput(context_, next_++, &tensor, status_.get());
+    if (tensor != nullptr) tensors_.push_back(tensor);
+    return ok() ? tensor : nullptr;
+  }
+
+  /** An output with the shape of an input, in its memory where nothing else uses that any more. */
+  float *InPlaceOf(int input, const TF_Tensor *like, int output) {
+    const std::vector<int64_t> shape = Shape(like);
+    if (!ok()) return nullptr;
+    int forwarded = -1;
+    return Data(TF_ForwardInputOrAllocateOutput(context_, &input, 1, output, shape.data(),
+                                                static_cast<int>(shape.size()), &forwarded,
+                                                status_.get()));
+  }
+
+  float *Output(int output, const std::vector<int64_t> &shape) {
+    size_t bytes = sizeof(float);
+    for (const int64_t extent : shape) bytes *= extent;
+    if (!ok()) return nullptr;
+    return Data(TF_AllocateOutput(context_, output, TF_FLOAT, shape.data(),
+                                  static_cast<int>(shape.size()), bytes, status_.get()));
+  }
+
+  static std::vector<int64_t> Shape(const TF_Tensor *tensor) {
+    std::vector<int64_t> shape;
+    for (int i = 0; tensor != nullptr && i < TF_NumDims(tensor); i++)
+      shape.push_back(TF_Dim(tensor, i));
+    return shape;
+  }
+
+ private:
+  float *Data(TF_Tensor *tensor) {
+    if (tensor != nullptr) tensors_.push_back(tensor);
+    return ok() && tensor != nullptr ? static_cast<float *>(TF_TensorData(tensor)) : nullptr;
+  }
+
+  TF_OpKernelContext *const context_;
+  const Status status_;
+  std::vector<TF_Tensor *> tensors_;
+  int next_ = 0;
+};
+
+const float *Floats(const TF_Tensor *tensor) {
+  return static_cast<const float *>(TF_TensorData(tensor));
+}
+
+int64_t Size(const TF_Tensor *tensor) { return TF_TensorElementCount(tensor); }
+
+int64_t Columns(const TF_Tensor *tensor) {
+  const int rank = TF_NumDims(tensor);
+  return rank == 0 ? 1 : TF_Dim(tensor, rank - 1);
+}
+
+int64_t Rows(const TF_Tensor *tensor) {
+  const int64_t columns = Columns(tensor);
+  return columns == 0 ? 0 : Size(tensor) / columns;
+}
+
+/** Memory for intermediate results of this thread, which grows and is kept. */
+float *Scratch(size_t floats) {
+  thread_local std::unique_ptr<Vector[]> memory;
+  thread_local size_t size = 0;
+  const size_t vectors = (floats + LANES - 1) / LANES;
+  if (vectors > size) {
+    memory.reset();
+    memory.reset(new Vector[vectors]);
+    size = vectors;
+  }
+  return reinterpret_cast<float *>(memory.get());
+}
+
+void ComputeGelu(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *u = call.Take();
+  // The gradient reads u again, so it is hardly ever free to be overwritten.
+  float *y = call.Output(0, Call::Shape(u));
+  if (call.ok()) Chosen().gelu(Floats(u), y, Size(u));
+}
+
+void ComputeGeluGrad(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *dy = call.Take(), *u = call.Take();
+  if (call.ok() && Size(dy) != Size(u)) call.Fail("FusedGeluGrad: dy and u differ in size");
+  float *du = call.InPlaceOf(0, dy, 0);
+  if (call.ok()) Chosen().gelu_grad(Floats(dy), Floats(u), du, Size(u));
+}
+
+/** A number that an operation has as an attribute. */
+struct Epsilon {
+  float value;
+};
+
+void *NewEpsilon(TF_OpKernelConstruction *context) {
+  const Status status(TF_NewStatus());
+  auto own = std::make_unique<Epsilon>();
+  TF_OpKernelConstruction_GetAttrFloat(context, "epsilon", &own->value, status.get());
+  if (TF_GetCode(status.get()) == TF_OK) return own.release();
+  TF_OpKernelConstruction_Failure(context, status.get());
+  return nullptr;
+}
+
+template <class T>
+void Delete(void *own) {
+  delete static_cast<T *>(own);
+}
+
+void RunNorm(const Epsilon &own, Call &call, bool adds) {
+  const TF_Tensor *x = call.Take(), *residual = adds ? call.Take() : nullptr,
+                  *gamma = call.Take(), *beta = call.Take();
+  if (call.ok() && ((adds && Size(residual) != Size(x)) || Size(gamma) != Columns(x) ||
+                    Size(beta) != Columns(x)))
+    call.Fail("FusedNorm: its inputs do not have the size of x and of its rows");
+  std::vector<int64_t> shape = Call::Shape(x);
+  float *y = call.Output(0, shape), *normed = call.Output(1, shape);
+  if (!shape.empty()) shape.back() = 1;
+  float *inverse = call.Output(2, shape);
+  if (call.ok())
+    Chosen().norm(Floats(x), adds ? Floats(residual) : nullptr, Floats(gamma), Floats(beta),
+                  own.value, y, normed, inverse, Rows(x), Columns(x));
+}
+
+void ComputeNorm(void *own, TF_OpKernelContext *context) {
+  Call call(context);
+  RunNorm(*static_cast<Epsilon *>(own), call, false);
+}
+
+void ComputeAddNorm(void *own, TF_OpKernelContext *context) {
+  Call call(context);
+  RunNorm(*static_cast<Epsilon *>(own), call, true);
+}
+
+void ComputeNormGrad(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *dy = call.Take(), *normed = call.Take(), *inverse = call.Take(),
+                  *gamma = call.Take();
+  if (call.ok() && (Size(normed) != Size(dy) || Size(inverse) != Rows(dy) ||
+                    Size(gamma) != Columns(dy)))
+    call.Fail("FusedNormGrad: its inputs do not have the size of dy and of its rows");
+  float *dz = call.InPlaceOf(0, dy, 0);
+  if (call.ok())
+    Chosen().norm_grad(Floats(dy), Floats(normed), Floats(inverse), Floats(gamma), dz, Rows(dy),
+                       Columns(dy));
+}
+
+void RunAddBias(Call &call, bool both) {
+  const TF_Tensor *a = call.Take(), *b = both ? call.Take() : nullptr, *bias = call.Take();
+  if (call.ok() && (Size(bias) != Columns(a) || (both && Size(b) != Size(a))))
+    call.Fail("FusedAddBias: its inputs do not have the size of a and of its rows");
+  float *y = call.InPlaceOf(0, a, 0);
+  if (call.ok())
+    Chosen().add_bias(Floats(a), both ? Floats(b) : nullptr, Floats(bias), y, Rows(a), Columns(a));
+}
+
+void ComputeAddBias(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  RunAddBias(call, false);
+}
+
+void ComputeAddBoth(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  RunAddBias(call, true);
+}
+
+/** How a factor for each member of a pack lies along a parameter of `rows` rows. */
+enum class Along { kNone, kColumns, kRows, kOther };
+
+Along AlongOf(const TF_Tensor *factor, const TF_Tensor *p) {
+  if (Size(factor) == 1) return Along::kNone;
+  if (Size(factor) != Columns(factor) * Rows(factor)) return Along::kOther;
+  if (Columns(factor) == Columns(p) && Rows(factor) == 1) return Along::kColumns;
+  return Columns(factor) == 1 && Rows(factor) == Rows(p) ? Along::kRows : Along::kOther;
+}
+
+void ComputeAdamW(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *p = call.Take(), *g = call.Take(), *m = call.Take(), *v = call.Take(),
+                  *decay = call.Take(), *size = call.Take(), *constants = call.Take();
+  if (call.ok() && (Size(g) != Size(p) || Size(m) != Size(p) || Size(v) != Size(p) ||
+                    Size(constants) != 6 || AlongOf(decay, p) == Along::kOther ||
+                    AlongOf(size, p) == Along::kOther))
+    call.Fail("FusedAdamW: its inputs do not have the size of p, or of its rows or columns");
+  float *p1 = call.InPlaceOf(0, p, 0), *m1 = call.InPlaceOf(2, m, 1),
+        *v1 = call.InPlaceOf(3, v, 2);
+  if (!call.ok()) return;
+  const Along decays = AlongOf(decay, p), sizes = AlongOf(size, p);
+  const Kernels &kernels = Chosen();
+  const int64_t rows = Rows(p), columns = Columns(p);
+  const float *factor = Floats(decay), *by = Floats(size);
+  if (decays == Along::kNone && sizes == Along::kNone) {
+    kernels.adamw(Floats(p), Floats(g), Floats(m), Floats(v), factor, by, true, Floats(constants),
+                  p1, m1, v1, rows * columns);
+    return;
+  }
+  const bool same = decays != Along::kColumns && sizes != Along::kColumns;
+  // Where one factor lies along the columns, the other one is spread along them.
+  std::vector<float> spread;
+  for (int64_t row = 0; row < rows; row++) {
+    const float *own_factor = decays == Along::kRows ? factor + row : factor,
+                *own_size = sizes == Along::kRows ? by + row : by;
+    if (!same && decays != Along::kColumns) {
+      spread.assign(columns, *own_factor);
+      own_factor = spread.data();
+    } else if (!same && sizes != Along::kColumns) {
+      spread.assign(columns, *own_size);
+      own_size = spread.data();
+    }
+    const int64_t at = row * columns;
+    kernels.adamw(Floats(p) + at, Floats(g) + at, Floats(m) + at, Floats(v) + at, own_factor,
+                  own_size, same, Floats(constants), p1 + at, m1 + at, v1 + at, columns);
+  }
+}
+
+/** What an attention has as attributes. */
+struct Attention {
+  int64_t heads;
+  int64_t kv_heads;
+  float scale;
+  TF_Bool causal;
+  int64_t window;
+};
+
+void *NewAttention(TF_OpKernelConstruction *context) {
+  const Status status(TF_NewStatus());
+  auto own = std::make_unique<Attention>();
+  const auto ok = [&] { return TF_GetCode(status.get()) == TF_OK; };
+  TF_OpKernelConstruction_GetAttrInt64(context, "heads", &own->heads, status.get());
+  if (ok()) TF_OpKernelConstruction_GetAttrInt64(context, "kv_heads", &own->kv_heads, status.get());
+  if (ok()) TF_OpKernelConstruction_GetAttrFloat(context, "scale", &own->scale, status.get());
+  if (ok()) TF_OpKernelConstruction_GetAttrBool(context, "causal", &own->causal, status.get());
+  if (ok()) TF_OpKernelConstruction_GetAttrInt64(context, "window", &own->window, status.get());
+  if (ok() && (own->heads < 1 || own->kv_heads < 1 || own->heads % own->kv_heads != 0))
+    TF_SetStatus(status.get(), TF_INVALID_ARGUMENT,
+                 "FusedAttention: heads is not a multiple of kv_heads");
+  if (ok()) return own.release();
+  TF_OpKernelConstruction_Failure(context, status.get());
+  return nullptr;
+}
+
+/** Whether starts ascend from 0 to the number of rows of a matrix. */
+bool AreStarts(const TF_Tensor *starts, const TF_Tensor *matrix) {
+  const int32_t *at = static_cast<const int32_t *>(TF_TensorData(starts));
+  const int64_t n = Size(starts);
+  if (n < 1 || at[0] != 0 || at[n - 1] != Rows(matrix)) return false;
+  for (int64_t i = 1; i < n; i++)
+    if (at[i] < at[i - 1]) return false;
+  return true;
+}
+
+/** Takes the inputs that say where the tokens stand. Sets `longest` to the keys of a row. */
+AttentionShape ShapeOf(const Attention &own, Call &call, const TF_Tensor *q, const TF_Tensor *k,
+                       const TF_Tensor *v, int64_t *longest) {
+  AttentionShape s = {};
+  const TF_Tensor *queries = call.Take(), *keys = call.Take(), *places = call.Take();
+  if (!call.ok()) return s;
+  s.batch = Size(queries) - 1;
+  s.heads = own.heads;
+  s.kv_heads = own.kv_heads;
+  s.width = Columns(q) / own.heads;
+  s.scale = own.scale;
+  s.causal = own.causal != 0;
+  s.window = own.window;
+  s.queries = static_cast<const int32_t *>(TF_TensorData(queries));
+  s.keys = static_cast<const int32_t *>(TF_TensorData(keys));
+  s.places = static_cast<const int32_t *>(TF_TensorData(places));
+  if (Columns(q) != s.width * s.heads || Columns(k) != s.width * s.kv_heads ||
+      Size(k) != Size(v) || Columns(v) != Columns(k) || Size(keys) != Size(queries) ||
+      Size(places) != Rows(q) || !AreStarts(queries, q) || !AreStarts(keys, k)) {
+    call.Fail("FusedAttention: its inputs do not fit together");
+    return s;
+  }
+  for (int64_t row = 0; row < s.batch; row++) {
+    const int64_t n = s.keys[row + 1] - s.keys[row], t = s.queries[row + 1] - s.queries[row];
+    if (n > *longest) *longest = n;
+    if (t > *longest) *longest = t;
+    for (int64_t i = s.queries[row]; i < s.queries[row + 1]; i++)
+      if (s.places[i] < 0 || s.places[i] >= n) call.Fail("FusedAttention: a query has no key");
+  }
+  return s;
+}
+
+void ComputeAttention(void *own, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *q = call.Take(), *k = call.Take(), *v = call.Take();
+  int64_t longest = 0;
+  const AttentionShape s =
+      ShapeOf(*static_cast<Attention *>(own), call, q, k, v, &longest);
+  float *mixed = call.Output(0, Call::Shape(q));
+  if (!call.ok()) return;
+  const int64_t wide = RoundUp(longest), width = RoundUp(s.width);
+  float *scratch = Scratch(2 * wide * width + BLOCK * (wide + width));
+  Chosen().attend(s, Floats(q), Floats(k), Floats(v), mixed, scratch);
+}
+
+void ComputeAttentionGrad(void *own, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *dy = call.Take(), *q = call.Take(), *k = call.Take(), *v = call.Take();
+  int64_t longest = 0;
+  const AttentionShape s =
+      ShapeOf(*static_cast<Attention *>(own), call, q, k, v, &longest);
+  if (call.ok() && Size(dy) != Size(q)) call.Fail("FusedAttentionGrad: dy and q differ in size");
+  float *dq = call.Output(0, Call::Shape(q)), *dk = call.Output(1, Call::Shape(k)),
+        *dv = call.Output(2, Call::Shape(v));
+  if (!call.ok()) return;
+  const int64_t wide = RoundUp(longest), width = RoundUp(s.width);
+  float *scratch = Scratch(7 * wide * width + BLOCK * (2 * wide + width));
+  Chosen().attend_grad(s, Floats(dy), Floats(q), Floats(k), Floats(v), dq, dk, dv, scratch);
+}
+
+void NoShape(TF_ShapeInferenceContext *context, TF_Status *status) {
+  TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
+struct Definition {
+  const char *name;
+  std::vector<const char *> inputs, outputs, attributes;
+  void (*compute)(void *, TF_OpKernelContext *);
+  void *(*create)(TF_OpKernelConstruction *) = nullptr;
+  void (*destroy)(void *) = nullptr;
+};
+
+const std::vector<const char *> ATTENTION_ATTRIBUTES = {
+    "heads: int", "kv_heads: int", "scale: float", "causal: bool", "window: int"};
+
+std::vector<Definition> Definitions() {
+  return {
+      {"FusedGelu", {"u: float"}, {"y: float"}, {}, ComputeGelu},
+      {"FusedGeluGrad", {"dy: float", "u: float"}, {"du: float"}, {}, ComputeGeluGrad},
+      {"FusedNorm",
+       {"x: float", "gamma: float", "beta: float"},
+       {"y: float", "normed: float", "inverse: float"},
+       {"epsilon: float"},
+       ComputeNorm,
+       NewEpsilon,
+       Delete<Epsilon>},
+      {"FusedAddNorm",
+       {"x: float", "residual: float", "gamma: float", "beta: float"},
+       {"y: float", "normed: float", "inverse: float"},
+       {"epsilon: float"},
+       ComputeAddNorm,
+       NewEpsilon,
+       Delete<Epsilon>},
+      {"FusedNormGrad",
+       {"dy: float", "normed: float", "inverse: float", "gamma: float"},
+       {"dz: float"},
+       {},
+       ComputeNormGrad},
+      {"FusedAddBias", {"a: float", "bias: float"}, {"y: float"}, {}, ComputeAddBias},
+      {"FusedAddBoth", {"a: float", "b: float", "bias: float"}, {"y: float"}, {}, ComputeAddBoth},
+      {"FusedAdamW",
+       {"p: float", "g: float", "m: float", "v: float", "decay: float", "size: float",
+        "constants: float"},
+       {"p1: float", "m1: float", "v1: float"},
+       {},
+       ComputeAdamW},
+      {"FusedAttention",
+       {"q: float", "k: float", "v: float", "queries: int32", "keys: int32", "places: int32"},
+       {"mixed: float"},
+       ATTENTION_ATTRIBUTES,
+       ComputeAttention,
+       NewAttention,
+       Delete<Attention>},
+      {"FusedAttentionGrad",
+       {"dy: float", "q: float", "k: float", "v: float", "queries: int32", "keys: int32",
+        "places: int32"},
+       {"dq: float", "dk: float", "dv: float"},
+       ATTENTION_ATTRIBUTES,
+       ComputeAttentionGrad,
+       NewAttention,
+       Delete<Attention>},
+  };
+}
+
+/** Returns TensorFlow's error; empty where there is none. */
+std::string Register(const Definition &own) {
+  const Status status(TF_NewStatus());
+  TF_OpDefinitionBuilder *definition = TF_NewOpDefinitionBuilder(own.name);
+  for (const char *input : own.inputs) TF_OpDefinitionBuilderAddInput(definition, input);
+  for (const char *output : own.outputs) TF_OpDefinitionBuilderAddOutput(definition, output);
+  for (const char *attribute : own.attributes) TF_OpDefinitionBuilderAddAttr(definition, attribute);
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, NoShape);
+  TF_RegisterOpDefinition(definition, status.get());
+  if (TF_GetCode(status.get()) == TF_OK)
+    TF_RegisterKernelBuilder(
+        own.name, TF_NewKernelBuilder(own.name, "CPU", own.create, own.compute, own.destroy),
+        status.get());
+  return TF_GetCode(status.get()) == TF_OK ? "" : TF_Message(status.get());
+}
+
+}  // namespace
+
+/** Adds the operations to TensorFlow, once for the process, and says so in `exports.fused`. */
+void DefineFusedOperations(napi_env env, napi_value exports) {
+  static std::once_flag once;
+  static std::string fault;
+  std::call_once(once, [] {
+    for (const Definition &definition : Definitions())
+      if (fault.empty()) fault = Register(definition);
+  });
+  if (!fault.empty()) {
+    NAPI_THROW_ERROR(env, fault.c_str());
+    return;
+  }
+  napi_value fused = nullptr;
+  ENSURE_NAPI_OK(env, napi_get_boolean(env, true, &fused));
+  ENSURE_NAPI_OK(env, napi_set_named_property(env, exports, "fused", fused));
+}
+
+}  // namespace tfnodejs

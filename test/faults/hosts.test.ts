@@ -1,0 +1,108 @@
+/**
+ * Two hosts share a store on a file system that shows late what the other one has changed. Each is a
+ * namespace with a host name, process ids and a mount of its own: a FUSE file system for which the
+ * kernel caches attributes, names and absent names for two seconds, as it does for NFS. It needs
+ * root, and Debian's package bindfs, which is installed where it is missing.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as assert from 'uvu/assert';
+import type { Project, Started } from '../rig/project.ts';
+import {
+  contentsOf,
+  fresh,
+  gridSuite,
+  published,
+  ranAgain,
+  settle,
+  STAGES,
+  times,
+} from './grid.ts';
+
+const test = gridSuite('faults/hosts');
+
+const CACHED_SECONDS = 2,
+  SILENT_SECONDS = 4;
+const CACHE = ['attr', 'entry', 'negative'].map((of) => `${of}_timeout=${CACHED_SECONDS}`).join();
+
+test.before(() => {
+  if (spawnSync('bindfs', ['--version']).status === 0) return;
+  const apt = (...args: readonly string[]) =>
+    spawnSync('apt-get', ['-q', '-y', ...args], {
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      encoding: 'utf8',
+    });
+  apt('update');
+  const { status, stderr } = apt('install', '--no-install-recommends', 'bindfs');
+  assert.is(status, 0, `bindfs can't be installed: ${stderr}`);
+});
+
+/** Starts a command on a host, whose process 1 it becomes. */
+function startOn(host: string, { dir, startWith }: Project, ...args: readonly string[]): Started {
+  const state = path.join(dir, '.dosimeter');
+  mkdirSync(state, { recursive: true });
+  const unshare = [
+    'unshare',
+    '--pid',
+    '--uts',
+    '--mount',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+  ];
+  const enter = `hostname "$0" && bindfs -o ${CACHE} "$1" "$1" && shift && exec "$@"`;
+  return startWith(
+    {
+      env: { DOSIMETER_LEASE_SECONDS: String(SILENT_SECONDS) },
+      under: [...unshare, '--', 'sh', '-c', enter, host, state],
+    },
+    ...args,
+  );
+}
+
+const PAIRS = times(2, 20);
+
+test(`each stage runs once when two hosts go at the same time (${PAIRS} times)`, async ({
+  project,
+  expected,
+  took,
+}) => {
+  for (let n = 0; n < PAIRS; n++) {
+    fresh(project);
+    const first = startOn('one', project, 'run', 'spec.yaml', '--jobs', '2');
+    await sleep((n % 2) * (took / 3));
+    const second = startOn('two', project, 'run', 'spec.yaml', '--jobs', '2');
+    const said = await Promise.all([first.ended, second.ended]);
+    for (const { code, stderr } of said) assert.is(code, 0, stderr);
+    const ran = project.lines('ran.log');
+    assert.equal([ran.length, new Set(ran).size], [STAGES, STAGES], ran.sort().join(', '));
+    assert.equal(readdirSync(path.join(project.dir, '.dosimeter/store/leases')), []);
+    await settle(project, expected);
+  }
+});
+
+test('a host that is gone is replaced once it has been silent, although its pid lives on', async ({
+  project,
+  expected,
+}) => {
+  fresh(project);
+  const first = startOn('one', project, 'run', 'spec.yaml', '--jobs', '1');
+  while (project.lines('ran.log').length < 3 && first.process.exitCode === null) await sleep(5);
+  // Both commands are process 1 of their hosts, so the owner's pid is alive on each of them.
+  const second = startOn('two', project, 'run', 'spec.yaml', '--jobs', '1');
+  first.process.kill('SIGKILL');
+  await first.ended;
+  const before = published(project),
+    ran = project.lines('ran.log').length;
+  const { code, stderr } = await second.ended;
+  assert.is(code, 0, stderr);
+  assert.equal(ranAgain(project, before, ran), []);
+  // What the other host was writing is swept after an hour, so the store is not as `settle` wants it.
+  const contents = contentsOf(project);
+  for (const [file, digest] of Object.entries(expected)) assert.is(contents[file], digest, file);
+  assert.is((await project.dosimeter('verify')).code, 0);
+});
+
+test.run();

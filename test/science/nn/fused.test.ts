@@ -1,0 +1,310 @@
+/**
+ * GELU, norms, attention and AdamW as fused operations and as the operations that they replace:
+ * both against PyTorch in double precision, and against each other on other sizes and on numbers
+ * that are not finite.
+ */
+import { readFileSync } from 'node:fs';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { hasFused, withoutFused } from '../../../src/compute/fused.ts';
+import { randomStream } from '../../../src/random/random.ts';
+import { at } from '../../../src/science/lookup.ts';
+import { gelu } from '../../../src/science/nn/activation.ts';
+import { attention, attentionOfRows } from '../../../src/science/nn/attention.ts';
+import { layOut, maskOf, rowsOf } from '../../../src/science/nn/layout.ts';
+import { addLayerNorm, layerNorm } from '../../../src/science/nn/layer-norm.ts';
+import { biased, biasedSum } from '../../../src/science/nn/linear.ts';
+import { adamw, adamwUpdate } from '../../../src/science/optim/adamw.ts';
+import { tolerance } from '../../tolerances.ts';
+import { backends, useBackend } from '../backend.ts';
+
+interface Flat {
+  readonly shape: number[];
+  readonly values: number[];
+}
+
+interface Case {
+  readonly inputs: readonly Flat[];
+  readonly dy: Flat;
+  readonly value: Flat;
+  readonly gradients: readonly Flat[];
+}
+
+interface AttentionCase extends Case {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly width: number;
+  readonly keys: readonly number[];
+  readonly places: readonly (readonly number[])[];
+  readonly causal: boolean;
+  readonly window: number | null;
+}
+
+interface AdamwCase {
+  readonly lr: number;
+  readonly betas: readonly [number, number];
+  readonly eps: number;
+  readonly weight_decay: number;
+  readonly start: Flat;
+  readonly gradients: readonly Flat[];
+  readonly after: readonly Flat[];
+}
+
+const golden = JSON.parse(
+  readFileSync(new URL('../../golden/fused.json', import.meta.url), 'utf8'),
+) as {
+  readonly gelu: Case;
+  readonly norm: Case;
+  readonly addNorm: Case;
+  readonly attention: readonly AttentionCase[];
+  readonly adamw: AdamwCase;
+};
+
+const tensorOf = ({ shape, values }: Flat): Tensor => tf.tensor(values, shape);
+
+/** The largest difference, relative to the largest entry of what was expected. */
+function farthest(found: Tensor, expected: Flat): number {
+  assert.equal(found.shape, expected.shape);
+  const values = found.dataSync();
+  const gaps = expected.values.map((value, i) => Math.abs(at(values, i) - value));
+  return Math.max(...gaps) / Math.max(1, ...expected.values.map(Math.abs));
+}
+
+/** The value and the gradients for a given dy. */
+function derived(
+  of: (...inputs: Tensor[]) => Tensor,
+  inputs: readonly Tensor[],
+  dy: Tensor,
+): readonly Tensor[] {
+  const value = of(...inputs);
+  const gradients = tf.grads((...args: Tensor[]) => of(...args))([...inputs], dy);
+  return [value, ...gradients];
+}
+
+function holds(name: string, expected: Case, of: (...inputs: Tensor[]) => Tensor): void {
+  const found = derived(of, expected.inputs.map(tensorOf), tensorOf(expected.dy));
+  [expected.value, ...expected.gradients].forEach((one, i) => {
+    const gap = farthest(at(found, i), one);
+    assert.ok(gap < tolerance.rounding, `${name}, ${i === 0 ? 'value' : `gradient ${i}`}: ${gap}`);
+  });
+}
+
+/** A batch of rows of these lengths, of whose tokens those at `places` have a query. */
+function layoutOf(keys: readonly number[], places: readonly (readonly number[])[]) {
+  const rows = keys.map((n) => ({ ids: new Int32Array(n), typeIds: new Int32Array(n) }));
+  return layOut(rows, {
+    example: Int32Array.from(places.flatMap((own, b) => own.map(() => b))),
+    place: Int32Array.from(places.flat()),
+  });
+}
+
+/** The attention of a model with such rows: by one operation if it is there. */
+function attend(
+  [q, k, v]: readonly [Tensor2D, Tensor2D, Tensor2D],
+  { heads, kvHeads, keys, places, causal, window }: Omit<AttentionCase, keyof Case | 'width'>,
+): Tensor2D {
+  const layout = layoutOf(keys, places),
+    scale = Math.sqrt(heads / q.shape[1]),
+    sight = { causal, window: window ?? Infinity };
+  if (hasFused())
+    return attentionOfRows(q, k, v, rowsOf(layout, layout.read), {
+      heads,
+      kvHeads,
+      scale,
+      ...sight,
+    });
+  return attention(q, k, v, {
+    batch: keys.length,
+    heads,
+    kvHeads,
+    scale,
+    queries: layout.read.side,
+    keys: layout.all.side,
+    mask: maskOf(layout, layout.read, sight, heads / kvHeads),
+  });
+}
+
+function againstGolden(): void {
+  holds('gelu', golden.gelu, (u) => gelu(u as Tensor2D));
+  holds('norm', golden.norm, (x, g, b) =>
+    layerNorm(x as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-12),
+  );
+  holds('addNorm', golden.addNorm, (x, r, g, b) =>
+    addLayerNorm(x as Tensor2D, r as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-5),
+  );
+  golden.attention.forEach((one, i) => {
+    holds(`attention ${i}`, one, (q, k, v) =>
+      attend([q as Tensor2D, k as Tensor2D, v as Tensor2D], one),
+    );
+  });
+  const { lr, betas, eps, weight_decay: weightDecay, start, gradients, after } = golden.adamw;
+  const optimizer = adamw({ weightDecay, beta1: betas[0], beta2: betas[1], epsilon: eps });
+  let parameters = new Map([['p', tensorOf(start)]]),
+    state = optimizer.init(parameters);
+  gradients.forEach((gradient, step) => {
+    ({ parameters, state } = optimizer.update(
+      parameters,
+      new Map([['p', tensorOf(gradient)]]),
+      state,
+      lr,
+    ));
+    const gap = farthest(parameters.get('p')!, at(after, step));
+    assert.ok(gap < tolerance.rounding, `adamw, step ${step + 1}: ${gap}`);
+  });
+}
+
+for (const backend of backends) {
+  test(`values and gradients are PyTorch's (${backend})`, async () => {
+    await useBackend(backend);
+    assert.is(hasFused(), backend === 'tensorflow');
+    tf.tidy(againstGolden);
+    if (hasFused()) withoutFused(() => tf.tidy(againstGolden));
+  });
+}
+
+const stream = randomStream(5, 'fused');
+const draw = (scale: number, ...shape: number[]): Tensor =>
+  tf.tensor(
+    Float32Array.from({ length: tf.util.sizeFromShape(shape) }, () => scale * stream.normal()),
+    shape,
+  );
+
+/** Holds the fused operation of `of` against those that it replaces. */
+function same(name: string, inputs: readonly Tensor[], of: (...inputs: Tensor[]) => Tensor): void {
+  const dy = draw(1, ...of(...inputs).shape);
+  const fused = derived(of, inputs, dy),
+    plain = withoutFused(() => derived(of, inputs, dy));
+  fused.forEach((tensor, i) => {
+    const expected = at(plain, i);
+    const gap = farthest(tensor, { shape: expected.shape, values: [...expected.dataSync()] });
+    assert.ok(gap < tolerance.rounding, `${name}, ${i === 0 ? 'value' : `gradient ${i}`}: ${gap}`);
+  });
+}
+
+const fusedTest = backends.includes('tensorflow') ? test : test.skip;
+
+fusedTest('sizes around those of vectors, zeros and large numbers', async () => {
+  await useBackend('tensorflow');
+  tf.tidy(() => {
+    for (const width of [1, 2, 15, 16, 17, 31, 33, 64, 100]) {
+      for (const scale of [0, 1e-3, 1, 100]) {
+        const x = draw(scale, 3, width),
+          size = `width ${width}, scale ${scale}`;
+        same(`gelu, ${size}`, [x], (u) => gelu(u as Tensor2D));
+      }
+      // Of one number the norm is zero, and of equal ones its derivative is as large as 1/√ε.
+      const vectors = [draw(1, width), draw(1, width)];
+      same(`norm, width ${width}`, [draw(3, 5, width), ...vectors], (x, g, b) =>
+        layerNorm(x as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-5),
+      );
+      const [a, b, bias] = [draw(1, 4, width), draw(1, 4, width), draw(1, width)];
+      for (const sum of [
+        () => biased(a as Tensor2D, bias as Tensor1D),
+        () => biasedSum(a as Tensor2D, bias as Tensor1D, b as Tensor2D),
+      ])
+        assert.equal([...sum().dataSync()], [...withoutFused(sum).dataSync()]);
+    }
+    for (const [lengths, heads, width] of [
+      [[1], 1, 1],
+      [[15, 16, 17], 2, 16],
+      [[33, 4], 3, 31],
+      [[40, 40], 2, 64],
+    ] as const) {
+      const S = lengths.reduce((sum, n) => sum + n, 0);
+      const inputs = [0, 1, 2].map(() => draw(2, S, heads * width));
+      for (const causal of [false, true])
+        same(`attention, ${lengths.join()} × ${width}, causal ${causal}`, inputs, (q, k, v) =>
+          attend([q as Tensor2D, k as Tensor2D, v as Tensor2D], {
+            heads,
+            kvHeads: heads,
+            keys: lengths,
+            places: lengths.map((n) => Array.from({ length: n }, (_, i) => i)),
+            causal,
+            window: null,
+          }),
+        );
+    }
+  });
+});
+
+fusedTest('rates of AdamW for each row or column', async () => {
+  await useBackend('tensorflow');
+  tf.tidy(() => {
+    const tensors = [draw(1, 5, 19), draw(1, 5, 19), draw(1, 5, 19), tf.square(draw(1, 5, 19))];
+    const step = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rootCorrection: 0.3 };
+    const rates = {
+      none: 0.5,
+      rows: tf.abs(draw(1, 5, 1)),
+      columns: tf.abs(draw(1, 1, 19)),
+    };
+    for (const [decays, decay] of Object.entries(rates))
+      for (const [sizes, size] of Object.entries(rates)) {
+        const update = (): Tensor[] =>
+          adamwUpdate(tensors as [Tensor, Tensor, Tensor, Tensor], decay, size, step);
+        const fused = update(),
+          plain = withoutFused(update);
+        fused.forEach((tensor, i) => {
+          const { shape } = tensor;
+          const gap = farthest(tensor, { shape, values: [...at(plain, i).dataSync()] });
+          assert.ok(gap < tolerance.rounding, `${decays}, ${sizes}, ${i}: ${gap}`);
+        });
+      }
+    assert.throws(
+      () => adamwUpdate(tensors as [Tensor, Tensor, Tensor, Tensor], draw(1, 3), 1, step),
+      /FusedAdamW: its inputs do not have the size/,
+    );
+  });
+});
+
+fusedTest('what is not a number stays so, in its own row', async () => {
+  await useBackend('tensorflow');
+  tf.tidy(() => {
+    const isNumber = (x: Tensor): boolean[] => Array.from(x.dataSync(), (one) => !isNaN(one));
+    const u = tf.tensor2d([[NaN, Infinity, 1, 0]]);
+    assert.equal(isNumber(gelu(u)), [false, true, true, true]);
+    const x = tf.tensor2d([
+      [1, NaN, 3],
+      [1, 2, 3],
+    ]);
+    const normed = layerNorm(x, tf.ones([3]), tf.zeros([3]), 1e-5);
+    assert.equal(isNumber(normed), [false, false, false, true, true, true]);
+    const q = tf.tensor2d([[NaN], [1], [1]]);
+    const keys = [2, 1],
+      places = [[0, 1], [0]];
+    const shape = { heads: 1, kvHeads: 1, keys, places, causal: false, window: null };
+    assert.equal(isNumber(attend([q, tf.ones([3, 1]), tf.ones([3, 1])], shape)), [
+      false,
+      true,
+      true,
+    ]);
+    assert.equal(isNumber(attend([tf.ones([3, 1]), q, tf.ones([3, 1])], shape)), [
+      false,
+      false,
+      true,
+    ]);
+  });
+});
+
+fusedTest('inputs that do not fit are refused', async () => {
+  await useBackend('tensorflow');
+  const x = draw(1, 2, 3) as Tensor2D,
+    ones = tf.ones<tf.Rank.R1>([4]);
+  assert.throws(() => layerNorm(x, ones, ones, 1e-5), /FusedNorm: its inputs do not have the size/);
+  assert.throws(() => biased(x, ones), /FusedAddBias: its inputs do not have the size/);
+  assert.throws(
+    () =>
+      attend([x, x, x], {
+        heads: 1,
+        kvHeads: 1,
+        keys: [3],
+        places: [[0, 1, 2]],
+        causal: false,
+        window: null,
+      }),
+    /FusedAttention: its inputs do not fit together/,
+  );
+});
+
+test.run();
