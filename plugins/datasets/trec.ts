@@ -1,4 +1,4 @@
-import type { Asset, DatasetDescriptor, RawRow } from '../../src/api.ts';
+import type { Asset, RawRow, ResolvedSplit } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
@@ -15,7 +15,7 @@ const FIRST_ORDER = ['DESC', 'ENTY', 'ABBR', 'HUM', 'NUM', 'LOC'];
 const PUBLISHED = '.label';
 
 /** Reads the hub's files, and the published ones, which end in `.label`. */
-const read: DatasetDescriptor['read'] = (asset, split) =>
+const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read> =>
   asset.path.toLowerCase().endsWith(PUBLISHED) ? published(asset) : files.read(asset, split);
 
 /**
@@ -23,7 +23,7 @@ const read: DatasetDescriptor['read'] = (asset, split) =>
  * line. One byte of the training file, 0xF0, is no text; it becomes a space, as in the hub's files.
  */
 async function* published(asset: Asset): AsyncGenerator<RawRow, void> {
-  const [{ createReadStream }, { createInterface }, { basename }] = await Promise.all([
+  const [{ createReadStream }, { createInterface }, path] = await Promise.all([
     import('node:fs'),
     import('node:readline'),
     import('node:path'),
@@ -34,7 +34,7 @@ async function* published(asset: Asset): AsyncGenerator<RawRow, void> {
   }) as AsyncIterable<string>;
   let number = 0;
   for await (const line of lines) {
-    const place = `${basename(asset.path)}:${++number}`;
+    const place = `${path.basename(asset.path)}:${++number}`;
     const [, label, text] = /^([A-Z]+):\S+ (.*)$/.exec(line.replaceAll('\xf0', ' ').trim()) ?? [];
     if (label === undefined || text === undefined)
       throw new UserFault(
