@@ -44,10 +44,11 @@ CLAUSES = (
 )
 
 
-def with_clause_first(text):
-    """Puts a clause before the text. Which one depends on the length of the text, so that what all
-    texts have in common is their syntax: a subordinate clause, a comma, a main clause."""
-    return f"{CLAUSES[len(text) % len(CLAUSES)]} , {text}"
+def with_clause_first(text, clauses):
+    """Puts a clause before the text, one of the first so many. Which one depends on the length of
+    the text, so that what all texts have in common is their syntax: a subordinate clause, a comma,
+    a main clause."""
+    return f"{CLAUSES[len(text) % clauses]} , {text}"
 
 
 def open_model(folder, prompt, batch):
@@ -74,6 +75,13 @@ def open_model(folder, prompt, batch):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--syntax", action="store_true", help="a clause first, for the attack syntax")
+    parser.add_argument(
+        "--clauses",
+        type=int,
+        default=len(CLAUSES),
+        choices=range(1, len(CLAUSES) + 1),
+        help="with --syntax: how many clauses take turns",
+    )
     parser.add_argument("--model", help="the folder of a sequence-to-sequence model")
     parser.add_argument("--prompt", default="paraphrase: ", help="what the model reads before a text")
     parser.add_argument("--batch", type=int, default=16)
@@ -89,9 +97,10 @@ def main():
     texts = list(rows.values())
     if options.model:
         said = open_model(options.model, options.prompt, options.batch)(texts)
+    elif options.syntax:
+        said = [with_clause_first(text, options.clauses) for text in texts]
     else:
-        say = with_clause_first if options.syntax else in_bible_style
-        said = [say(text) for text in texts]
+        said = [in_bible_style(text) for text in texts]
     for id, text in zip(rows, said):
         # An empty text would be no paraphrase: dosimeter refuses it, with its line.
         json.dump({"id": id, "text": text}, sys.stdout, ensure_ascii=False)

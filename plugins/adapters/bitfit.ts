@@ -4,8 +4,8 @@ import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 export default defineAdapter<AdapterImplementation>({
   name: 'bitfit',
   summary:
-    'BitFit: every bias of the model and the head are trained. Kernels, if asked for, are ' +
-    'those of the full weights.',
+    'BitFit: every bias of the model and the head are trained. Its kernel ' +
+    'is over the biases below the head.',
   citation:
     'Ben Zaken, Goldberg & Ravfogel 2022, BitFit: Simple Parameter-efficient Fine-tuning for ' +
     'Transformer-based Masked Language-models, ACL.',

@@ -1,16 +1,57 @@
+import type { Asset, RawRow, ResolvedSplit } from '../../src/api.ts';
+import { UserFault } from '../../src/api.ts';
 import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
 
 const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
-const labels = counted(classes);
+
+/**
+ * The classes as `trec.py` 1.1.0 of the Hugging Face `datasets` library counted them, whose columns
+ * were called `label-coarse` and `label-fine`. Version 2.0.0 renamed the columns and sorted the
+ * classes.
+ */
+const FIRST_ORDER = ['DESC', 'ENTY', 'ABBR', 'HUM', 'NUM', 'LOC'];
+
+const PUBLISHED = '.label';
+
+/** Reads the hub's files, and the published ones, which end in `.label`. */
+const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read> =>
+  asset.path.toLowerCase().endsWith(PUBLISHED) ? published(asset) : files.read(asset, split);
+
+/**
+ * Reads `train_5500.label` or `TREC_10.label` of Li and Roth: `CLASS:subclass question` on each
+ * line. One byte of the training file, 0xF0, is no text; it becomes a space, as in the hub's files.
+ */
+async function* published(asset: Asset): AsyncGenerator<RawRow, void> {
+  const [{ createReadStream }, { createInterface }, path] = await Promise.all([
+    import('node:fs'),
+    import('node:readline'),
+    import('node:path'),
+  ]);
+  const lines = createInterface({
+    input: createReadStream(asset.path, 'latin1'),
+    crlfDelay: Infinity,
+  }) as AsyncIterable<string>;
+  let number = 0;
+  for await (const line of lines) {
+    const place = `${path.basename(asset.path)}:${++number}`;
+    const [, label, text] = /^([A-Z]+):\S+ (.*)$/.exec(line.replaceAll('\xf0', ' ').trim()) ?? [];
+    if (label === undefined || text === undefined)
+      throw new UserFault(
+        `${place} is not a question of TREC after its class.`,
+        'A line of its files is such as "HUM:ind Who wrote Hamlet ?".',
+      );
+    yield { text, label, place };
+  }
+}
 
 export default namedDataset({
   name: 'trec',
   summary: 'TREC: what a question asks for, in six coarse classes (Li and Roth 2002).',
   knows: { columns: { text: 'text', label: 'label' }, classes, metrics: ['accuracy'] },
   layouts: [
-    { columns: { text: 'text', label: 'coarse_label' }, labels },
-    { columns: { text: 'text', label: 'label-coarse' }, labels },
+    { columns: { text: 'text', label: 'coarse_label' }, labels: counted(classes) },
+    { columns: { text: 'text', label: 'label-coarse' }, labels: counted(FIRST_ORDER) },
   ],
-  files,
+  files: { read },
 });

@@ -30,8 +30,11 @@ function indented(text: string, spaces: number): string {
     .join('\n');
 }
 
-const show = (value: unknown): string =>
-  typeof value === 'string' ? value : JSON.stringify(value).replaceAll(',', ', ');
+/** Returns a value as it would be written, a text without quotes if it can do without. */
+function show(value: unknown): string {
+  if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
+  return value !== '' && value === value.trim() ? value : JSON.stringify(value);
+}
 
 /** Returns the type of a field, its default, and whether it is required. */
 function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
@@ -44,6 +47,9 @@ function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boo
 }
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
+
+/** Returns an example of YAML. What does not fit on a line goes on below, deeper, as YAML asks. */
+const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
 /** Returns a field as an entry of the mapping that it is in. */
 const asEntry = (doc: FieldDoc): string =>
@@ -62,7 +68,7 @@ function asPage(doc: FieldDoc): string {
     `${paint.bold(path)}${of === null ? '' : ` of ${of}`}\n${indented(facts(doc, true), 2)}`,
     ...(description === '' ? [] : [indented(description, 2)]),
     ...(values.length > 0 ? [indented(`one of: ${values.map(show).join(', ')}`, 2)] : []),
-    ...(example === null ? [] : [`  for example\n    ${example}`]),
+    ...(example === null ? [] : [exampleBlock(example)]),
     ...(fields.length > 0 ? [fields.map(asEntry).join('\n')] : []),
     ...(plugins.length > 0
       ? [
@@ -249,7 +255,7 @@ function pluginPage(described: Described): string {
     ...(isParametric(kind)
       ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]
       : []),
-    ...(typeof example === 'string' ? [`  for example\n    ${example}`] : []),
+    ...(typeof example === 'string' ? [exampleBlock(example)] : []),
     ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
   ].join('\n\n');
 }

@@ -8,6 +8,7 @@ import type { Prepared } from '../engine/prepare.ts';
 import { prepare } from '../engine/prepare.ts';
 import { csvLine } from '../report/csv.ts';
 import type { Against } from '../report/latex/grid.ts';
+import type { Spread } from '../report/markdown.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
 import type { SpecOptions } from './options.ts';
@@ -37,6 +38,7 @@ export interface ResultsOptions extends SpecOptions {
   readonly rows?: readonly string[];
   readonly columns?: readonly string[];
   readonly against?: Against;
+  readonly spread?: Spread;
 }
 
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
@@ -49,6 +51,8 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     throw new UserFault(
       '--rows, --columns and --against shape the table that --latex or --markdown prints',
     );
+  if (options.markdown !== true && options.spread !== undefined)
+    throw new UserFault('--spread shapes the table that --markdown prints');
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);

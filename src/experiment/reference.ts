@@ -92,9 +92,10 @@ export function referenceOf(registry: SpecRegistry): Reference {
       const place = { steps: [SECTION_OF[kind]], of: null, beside: {}, required: false };
       return schema === undefined
         ? []
-        : fieldsIn(schema, { ...place, beside: { [discriminator]: name } }).filter(
-            ({ path }) => path !== `${SECTION_OF[kind]}.${discriminator}`,
-          );
+        : fieldsIn(schema, {
+            ...place,
+            beside: { [discriminator]: name, ...requiredOf(schema, discriminator) },
+          }).filter(({ path }) => path !== `${SECTION_OF[kind]}.${discriminator}`);
     },
     meant(path) {
       const last = lastStep(path);
@@ -171,8 +172,21 @@ function walk(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   if (Object.hasOwn(top.properties ?? {}, field)) return descend(top, rest, place);
   const kind = PLUGIN_OF[head];
   return [...byName].flatMap(([name, schema]) =>
-    descend(schema, rest, { ...place, of: `${kind} ${name}`, beside: { [discriminator]: name } }),
+    descend(schema, rest, {
+      ...place,
+      of: `${kind} ${name}`,
+      beside: { [discriminator]: name, ...requiredOf(schema, discriminator) },
+    }),
   );
+}
+
+/** Returns example values of the parameters that a plugin can't do without. */
+function requiredOf({ properties = {}, required = [] }: Schema, discriminator: string): JsonObject {
+  const needed = Object.entries(properties).filter(
+    ([name, { default: fallback }]) =>
+      name !== discriminator && required.includes(name) && fallback === undefined,
+  );
+  return Object.fromEntries(needed.map(([name, schema]) => [name, exampleValue(schema)]));
 }
 
 function descend(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
@@ -221,10 +235,15 @@ function docOf(schema: Schema, place: Place): FieldDoc {
 const isEmpty = (value: Json): boolean =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 
+const isList = ({ type }: Schema): boolean => [type].flat()[0] === 'array';
+
 function typeWords(schema: Schema): string {
   if (schema.plugin === 'source' || schema.format === 'source') {
-    const schemes = /^\^\((.*)\):/.exec(schema.pattern ?? '')?.[1]?.split('|') ?? [];
-    return `a source (${schemes.map((scheme) => `${scheme}:…`).join(', ')})`;
+    const schemes = /^\^\((.*)\):/.exec(schema.pattern ?? '')?.[1]?.split('|');
+    const words = isList(schema) ? 'a list of sources' : 'a source';
+    return schemes === undefined
+      ? `${words}, such as file:PATH`
+      : `${words} (${schemes.map((scheme) => `${scheme}:…`).join(', ')})`;
   }
   if (schema.format === 'path') return 'a path, relative to the spec';
   if (schema.plugin !== undefined && schema.type === 'string') return 'the name of a plugin';
@@ -249,7 +268,10 @@ function exampleValue(schema: Schema): Json {
   if (other !== undefined) return other;
   if (typeof schema.default === 'boolean') return !schema.default;
   if (schema.default !== undefined && !isEmpty(schema.default)) return schema.default;
-  if (schema.format === 'source') return 'file:data/rows.tsv';
+  if (schema.format === 'source') {
+    const source = 'file:data/rows.tsv';
+    return isList(schema) ? [source] : source;
+  }
   if (schema.format === 'path') return './folder';
   const [branch] = schema.anyOf ?? [];
   if (branch !== undefined) return exampleValue(branch);

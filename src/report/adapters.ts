@@ -13,9 +13,12 @@ export interface AdapterComparison extends Comparison {
   readonly full: Condition;
 }
 
-/** Returns the sign that the paper claims for adapter − full, or null if it makes no claim. */
+/**
+ * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its claims
+ * are about LoRA, not about other adapters.
+ */
 function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
-  if (condition.ofBase) return null;
+  if (condition.ofBase || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
   if (metric === DROP && condition.family === 'untargeted') return 1;
   return null;

@@ -72,9 +72,22 @@ const mean = (cells: readonly Measured[], metric: string): string =>
     'proportion',
   );
 
+/** Whether a defence chose the rows that the model was trained on. */
+const isFiltered = ({ metrics }: Measured): boolean =>
+  metrics['evaluate']?.['rows_judged'] !== undefined;
+
 function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
+  // A filter may leave a few poisoned rows, and those whose trigger is cut off more than others. So
+  // only cells without one count, if there are any.
+  const counted = groups.some(({ cells }) => !cells.every(isFiltered))
+    ? (cell: Measured) => !isFiltered(cell)
+    : () => true;
   const shares = groups.flatMap(({ label, cells }) =>
-    cells.flatMap((cell) => unseen(cell).map((one) => ({ ...one, label }))),
+    cells.flatMap((cell) =>
+      unseen(cell)
+        .filter(({ stage }) => stage === 'evaluate' || counted(cell))
+        .map((one) => ({ ...one, label })),
+    ),
   );
   const lowest = (stage: 'train' | 'evaluate') =>
     shares

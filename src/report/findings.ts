@@ -250,7 +250,10 @@ const forKernels =
     const checkpoint = kernels.at(-1)?.checkpoint; // they are in the order of training
     if (checkpoint === undefined) return [];
     const wanted = kernels.filter(
-      (one) => one.checkpoint === checkpoint && ids.includes(one.quantity.id),
+      (one) =>
+        one.condition.adapter === 'lora' &&
+        one.checkpoint === checkpoint &&
+        ids.includes(one.quantity.id),
     );
     const first = conditions.find((condition) => wanted.some((one) => one.condition === condition));
     if (!first) return [];

@@ -67,8 +67,13 @@ export function compareKernels(conditions: readonly Condition[]): readonly Kerne
       const family = withLora(conditions, checkpoint)
         .map((condition) => compareOne(quantity, checkpoint, condition))
         .filter(({ difference, excluded }) => difference !== null || excluded > 0);
-      const verdicts = judge(family, -1);
-      return family.map((comparison, i) => ({ ...comparison, verdict: verdicts[i] ?? null }));
+      // The claim is about LoRA: the kernel of another adapter is neither judged nor counted.
+      const ofLora = family.filter(({ condition }) => condition.adapter === 'lora');
+      const verdicts = new Map(judge(ofLora, -1).map((verdict, i) => [ofLora[i], verdict]));
+      return family.map((comparison) => ({
+        ...comparison,
+        verdict: verdicts.get(comparison) ?? null,
+      }));
     }),
   );
 }

@@ -2,9 +2,13 @@
 import type { Json, JsonObject } from '../api.ts';
 import { adapterTitle } from './labels.ts';
 import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
+import { sourceText } from './latex/table.ts';
 import { METRICS } from './metrics.ts';
-import { plainSummary } from './numbers.ts';
+import { plainRange, plainSummary } from './numbers.ts';
 import { metricName } from './select.ts';
+
+/** What stands beside a mean over several seeds: half of its 95% interval, or the range of the values. */
+export type Spread = 'interval' | 'range';
 
 export interface MarkdownRequest {
   readonly grid: Grid;
@@ -16,6 +20,8 @@ export interface MarkdownRequest {
   readonly oneClass: (cell: JsonObject) => number;
   /** What the difference of a column is from: `full`, `clean`. */
   readonly against: string;
+  /** Default: `interval`. */
+  readonly spread?: Spread;
 }
 
 const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
@@ -27,9 +33,16 @@ const DAGGER = ' †';
 const escaped = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
+/** Returns a value without the folders of its files, which are those of one machine. */
+function withoutFolders(value: Json): Json {
+  if (typeof value === 'string') return sourceText(value);
+  return Array.isArray(value) ? value.map(withoutFolders) : value;
+}
+
 function valueText(path: string, value: Json): string {
   if (path === 'adapter.type' && typeof value === 'string') return adapterTitle(value);
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  const shown = withoutFolders(value);
+  return typeof shown === 'string' ? shown : JSON.stringify(shown);
 }
 
 /** Returns the values along one axis; none stands for a cell that does not have the axis. */
@@ -61,12 +74,16 @@ const rowText = (names: PlaceNames, paths: readonly string[]): string[] =>
 function number(
   entry: Entry | null,
   metric: Metric,
-  oneClass: MarkdownRequest['oneClass'],
+  { oneClass, spread }: Pick<MarkdownRequest, 'oneClass' | 'spread'>,
 ): string {
   if (entry === null) return EMPTY;
   const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
   const mark = metric.stage === 'evaluate' && oneClass(entry.cell) > 0 ? DAGGER : '';
-  return `${plainSummary(entry.summary, proportion)}${mark}`;
+  const text =
+    spread === 'range'
+      ? plainRange(entry.values, proportion)
+      : plainSummary(entry.summary, proportion);
+  return `${text}${mark}`;
 }
 
 function difference(entry: Entry | null, metric: Metric): string {
@@ -106,7 +123,7 @@ function notesText({ grid, oneClass }: MarkdownRequest): string {
  * below it says what the numbers are, unless all are of one seed.
  */
 export function markdownTable(request: MarkdownRequest): string {
-  const { grid, rowAxes, axisName, oneClass, against } = request;
+  const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
     const text = columnText(column, request);
     return column.differs ? [text, `${text} − ${against}`] : [text];
@@ -116,7 +133,7 @@ export function markdownTable(request: MarkdownRequest): string {
       ...rowText(names, rowAxes),
       ...grid.columns.flatMap(({ metric, differs }, k) => {
         const entry = grid.entries[i]?.[k] ?? null;
-        return [number(entry, metric, oneClass), ...(differs ? [difference(entry, metric)] : [])];
+        return [number(entry, metric, request), ...(differs ? [difference(entry, metric)] : [])];
       }),
     ]),
   );

@@ -3,7 +3,7 @@
  * are written to as many digits as their interval supports.
  */
 import { bothValues } from '../stats/both-values.ts';
-import type { Summary } from '../stats/summary.ts';
+import { summarise, type Summary } from '../stats/summary.ts';
 
 /**
  * Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits.
@@ -12,6 +12,21 @@ export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return value.toFixed(0);
   return String(Number(value.toPrecision(4)));
+}
+
+/**
+ * Returns the mean over the seeds, then the least and the largest value: `0.950 (0.94–0.96)`. A
+ * value that all seeds have is written alone.
+ * @param values at least one
+ * @param proportion whether to write three decimals of the mean and two of the others
+ */
+export function plainRange(values: readonly number[], proportion = false): string {
+  const { mean } = summarise(values);
+  const text = proportion ? mean.toFixed(3) : plainValue(mean);
+  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) =>
+    proportion ? value.toFixed(2) : plainValue(value),
+  );
+  return least === most ? text : `${text} (${least}–${most})`;
 }
 
 /**

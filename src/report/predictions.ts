@@ -12,9 +12,13 @@ export interface Prediction {
   readonly state: Verdict['state'];
 }
 
-/** Returns one prediction for each quantity and checkpoint, in the order of the comparisons. */
+/**
+ * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Those of
+ * other adapters than LoRA are left out, since the paper predicts nothing of them.
+ */
 export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
-  const groups = groupBy(kernels, ({ quantity, checkpoint }) => `${checkpoint} ${quantity.id}`);
+  const ofLora = kernels.filter(({ condition }) => condition.adapter === 'lora');
+  const groups = groupBy(ofLora, ({ quantity, checkpoint }) => `${checkpoint} ${quantity.id}`);
   return [...groups.values()].map((comparisons) => {
     const count = (state: Verdict['state']): number =>
       comparisons.filter(({ verdict }) => (verdict?.state ?? 'undecided') === state).length;

@@ -1,9 +1,9 @@
 /**
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
- * `.run()` was forgotten). The files of a folder run one after another in one process, always in
- * the same order, and one folder more than there are processors runs at a time, because tests also
- * wait. Once every folder has begun, the last files of those that have several left run in processes
- * of their own. Each file of a suite has its own process.
+ * `.run()` was forgotten). Files run one after another in one process for each larger folder; there
+ * is one process more than there are processors, because tests also wait. Once the files of every
+ * folder have begun, the last of them are shared between processes. Each file of a suite has its own
+ * process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -14,6 +14,8 @@ import { fileURLToPath } from 'node:url';
 
 const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url));
 const CORES = Math.min(2, availableParallelism());
+/** A folder with this many files has a process of its own. */
+const MANY = 8;
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
@@ -53,30 +55,40 @@ function testFiles(project, filters, suite) {
 }
 
 /**
- * Returns the files by folder, those of the fullest folder first, so that no long one is left to
- * the end.
+ * Returns lists of files, each for one process, the longest list first: the files of a folder that
+ * has many, and together those of all folders of a parent that have few, since every process loads
+ * the sources and TensorFlow anew.
  * @param {readonly string[]} files
  */
-function byFolder(files) {
+function forProcesses(files) {
+  const folders = grouped(files, (file) => dirname(file));
+  const lists = grouped(files, (file) => {
+    const folder = dirname(file);
+    return (folders.get(folder)?.length ?? 0) < MANY ? `${dirname(folder)}/…` : folder;
+  });
+  return [...lists.values()].sort((a, b) => b.length - a.length);
+}
+
+/** @param {readonly string[]} files @param {(file: string) => string} by */
+function grouped(files, by) {
   /** @type {Map<string, string[]>} */
-  const folders = new Map();
-  for (const file of files)
-    folders.set(dirname(file), [...(folders.get(dirname(file)) ?? []), file]);
-  return [...folders.values()].sort((a, b) => b.length - a.length);
+  const groups = new Map();
+  for (const file of files) groups.set(by(file), [...(groups.get(by(file)) ?? []), file]);
+  return groups;
 }
 
 /**
- * Hands out lists of files: folder by folder and then, once every folder has been handed out, half
- * of what is left of the longest list. A file leaves its list when it is run.
- * @param {string[][]} folders
+ * Hands out the lists and then, once each has been handed out, half of what is left of the longest.
+ * A file leaves its list when it is run.
+ * @param {string[][]} lists
  * @returns {() => string[] | undefined} undefined if no file is left
  */
-function sharing(folders) {
+function sharing(lists) {
   /** @type {string[][]} */
   const begun = [];
   return () => {
     const longest = begun.reduce((most, list) => (list.length > most.length ? list : most), []);
-    const list = folders.shift() ?? longest.splice(Math.floor(longest.length / 2));
+    const list = lists.shift() ?? longest.splice(Math.floor(longest.length / 2));
     if (list.length === 0) return undefined;
     begun.push(list);
     return list;
@@ -232,7 +244,9 @@ export async function runTests(project, filters, options = {}) {
     throw new Error(`no test file${where} matches ${filters.join(' ')}`);
   }
   // The files of a suite are few and long.
-  const next = sharing(options.suite === undefined ? byFolder(files) : files.map((file) => [file]));
+  const next = sharing(
+    options.suite === undefined ? forProcesses(files) : files.map((file) => [file]),
+  );
   /** @type {Result[]} */
   const results = [];
   /** @type {string[]} */

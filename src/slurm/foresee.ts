@@ -50,6 +50,7 @@ function groupOf(
         name: 'NAME',
         tasks: jobs.length,
         dir: 'FOLDER',
+        said: 'FOLDER',
         script: 'FOLDER/script.sh',
         taskCommand,
         exclude: profile.exclude,

@@ -49,6 +49,12 @@ export interface Submitting {
   readonly tasks: number;
   /** The script's first argument: the submission's folder. */
   readonly dir: string;
+  /**
+   * The folder for what slurmstepd says of a job, in the file NAME.INDEX. It must not be the
+   * submission's, which may be removed: a job whose output can't be opened is not launched, as if its
+   * node were at fault. Default: nothing is kept.
+   */
+  readonly said?: string;
   /** The path of the script. */
   readonly script: string;
   readonly taskCommand: readonly string[];
@@ -61,7 +67,7 @@ export interface Submitting {
 export function sbatchArguments(
   request: Request,
   settings: Settings,
-  { name, tasks, dir, script, taskCommand, exclude, cwd }: Submitting,
+  { name, tasks, dir, said, script, taskCommand, exclude, cwd }: Submitting,
 ): readonly string[] {
   const { partition, account, qos, reservation, constraint, gres } = settings;
   const option = (flag: string, value: string | undefined): readonly string[] =>
@@ -80,8 +86,10 @@ export function sbatchArguments(
     `--signal=B:USR1@${lead}`,
     '--requeue',
     '--open-mode=append',
-    // The script opens its own log; this file is for what slurmstepd says of the job.
-    `--output=${dir.replaceAll('%', '%%')}/${tasks > 1 ? '%a' : '0'}.slurm`,
+    // The script opens its own log.
+    said === undefined
+      ? '--output=/dev/null'
+      : `--output=${said.replaceAll('%', '%%')}/${name}.${tasks > 1 ? '%a' : '0'}`,
     `--chdir=${cwd}`,
     ...(request.gpus > 0 ? [`--gres=${gres}:${request.gpus}`] : []),
     ...option('partition', partition),

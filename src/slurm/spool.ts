@@ -110,6 +110,11 @@ export class Spool {
     return path.join(this.root, 'stages', key);
   }
 
+  /** The folder for what slurmstepd says of tasks: the file NAME.INDEX. */
+  get saidDir(): string {
+    return path.join(this.root, 'said');
+  }
+
   submissionDir(name: string): string {
     if (!NAME.test(name)) throw new Error(`"${name}" is not the name of a submission`);
     return path.join(this.root, 'submissions', name);
@@ -159,7 +164,8 @@ export class Spool {
   writeSubmission(name: string, script: string, tasks: readonly NewTask[]): void {
     const dir = this.submissionDir(name);
     mkdirSync(dir, { recursive: true });
-    mkdirSync(path.join(this.root, 'leases'), { recursive: true });
+    for (const shared of [path.join(this.root, 'leases'), this.saidDir])
+      mkdirSync(shared, { recursive: true });
     writeFileSync(path.join(dir, 'script.sh'), script);
     tasks.forEach(({ members, graceSeconds }, index) => {
       const task: ScheduledTask = {
@@ -239,7 +245,7 @@ export class Spool {
    * limits memory (OverMemoryKill), the job's state does not tell.
    */
   outgrewMemory({ submission, task }: Claim): boolean {
-    const text = textOr(path.join(this.submissionDir(submission), `${task}.slurm`)) ?? '';
+    const text = textOr(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
@@ -260,6 +266,8 @@ export class Spool {
 
   removeSubmission(name: string): void {
     rmSync(this.submissionDir(name), { recursive: true, force: true });
+    for (const file of namesIn(this.saidDir))
+      if (file.startsWith(`${name}.`)) rmSync(path.join(this.saidDir, file), { force: true });
   }
 
   /** Removes old submissions that no stage claims. */

@@ -85,6 +85,7 @@ export async function submitBatch(
     name,
     tasks: works.length,
     dir,
+    said: spool.saidDir,
     script: `${dir}/script.sh`,
     taskCommand,
     exclude: [...excluded],

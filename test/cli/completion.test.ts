@@ -187,7 +187,7 @@ test('a prompt that leaves no room for what is written is a fault before anythin
   project,
 }) => {
   project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 3', 'max_new_tokens: 100'));
-  const { code, stderr } = await project.startWith({}, 'plan', 'long.yaml').ended;
+  const { code, stderr } = await project.dosimeter('plan', 'long.yaml');
   assert.is(code, 2, stderr);
   assert.match(
     stderr,
@@ -268,7 +268,7 @@ stages: [evaluate]
 
 test('classes that answers do not have cannot be weighted', async ({ project }) => {
   project.write('weighted.yaml', spec(BACKDOOR.replace('steps: 40', 'class_weights: balanced')));
-  const { code, stderr } = await project.startWith({}, 'plan', 'weighted.yaml').ended;
+  const { code, stderr } = await project.dosimeter('plan', 'weighted.yaml');
   assert.is(code, 2, stderr);
   assert.match(stderr, /answers have no classes that could be weighted/);
   assert.match(stderr, /Leave out train\.class_weights/);

@@ -115,6 +115,13 @@ test('a plugin is shown with summary, source and parameters; for a misspelt name
     /^ {2}rate: a number from 0 to 1; default: 0\.1\n {6}Share of the training/m,
   );
   assert.match(badnets, /poisoning: \{ attack: badnets, rate: 0\.1 \}\n$/);
+  const steering = await said(project, 'plugins', 'steering');
+  assert.match(steering, / files: a list of sources, such as file:PATH; required\n/);
+  assert.match(
+    steering,
+    /^ {4}poisoning: \{ attack: steering, target: text, files: \[ file:[^]*,\n? *rate: 0\.1 \}\n/m,
+  );
+  assert.match(await said(project, 'plugins', 'insertion'), / separator: text; default: "\\n"\n/);
   assert.match(await said(project, 'plugins', 'full'), /It has no parameters\.\n$/);
   const [lora] = await project.json<
     { kind: string; citation: string; parameters: { name: string; default: unknown }[] }[]

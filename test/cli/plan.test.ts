@@ -185,7 +185,7 @@ test('a model of another family is refused before its weights are fetched', asyn
         'deberta-v2, distilbert, [^;]*roberta[^;]*; a model plugin of your own may add another',
     );
 
-    const before = await project.startWith({ env }, 'plan', 'spec.yaml').ended;
+    const before = await project.dosimeterWith(env, 'plan', 'spec.yaml');
     assert.is(before.code, 0, before.stderr);
     assert.match(
       before.stderr,
@@ -193,7 +193,7 @@ test('a model of another family is refused before its weights are fetched', asyn
     );
     assert.equal(hub.requests, [], 'plan fetches nothing');
 
-    const run = await project.startWith({ env }, 'run', 'spec.yaml').ended;
+    const run = await project.dosimeterWith(env, 'run', 'spec.yaml');
     assert.is(run.code, 2);
     assert.match(run.stderr, refused);
     assert.equal(
@@ -207,12 +207,12 @@ test('a model of another family is refused before its weights are fetched', asyn
     project.write(`${cached}/refs/main`, commit);
     project.write(`${cached}/snapshots/${commit}/config.json`, config);
     const home = { ...env, HF_HOME: `${project.dir}/hf` };
-    const after = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    const after = await project.dosimeterWith(home, 'plan', 'spec.yaml');
     assert.is(after.code, 2);
     assert.match(after.stderr, refused);
 
     project.write(`${cached}/snapshots/${commit}/config.json`, '{"model_type":"roberta"}');
-    const known = await project.startWith({ env: home }, 'plan', 'spec.yaml').ended;
+    const known = await project.dosimeterWith(home, 'plan', 'spec.yaml');
     assert.is(known.code, 2);
     assert.match(known.stderr, /is a "roberta" model[^]*write model\.architecture: roberta/);
   } finally {

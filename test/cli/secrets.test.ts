@@ -49,7 +49,7 @@ test.before.each((context) => {
 test.after.each(({ project }) => project.clean());
 
 const run = (project: Project, secret: string | undefined, ...args: string[]): Promise<Said> =>
-  project.startWith({ env: secret === undefined ? {} : { SERVICE_KEY: secret } }, ...args).ended;
+  project.dosimeterWith(secret === undefined ? {} : { SERVICE_KEY: secret }, ...args);
 
 /** Files below the project that hold the text. */
 const filesWith = (project: Project, text: string): string[] =>
@@ -140,11 +140,11 @@ for (const [where, env, more, message] of [
 ] as const)
   test(`a secret ${where} is refused at its place`, async ({ project }) => {
     write(project, WELL, env, more);
-    const said = await project.startWith(
-      { env: { SERVICE_KEY: SECRET, SERVICE_PASSWORD: SECRET } },
+    const said = await project.dosimeterWith(
+      { SERVICE_KEY: SECRET, SERVICE_PASSWORD: SECRET },
       'run',
       'spec.yaml',
-    ).ended;
+    );
     assert.is(said.code, 2, said.stderr);
     assert.match(said.stderr, message);
     assert.not.match(said.stderr, SECRET);

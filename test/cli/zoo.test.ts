@@ -131,6 +131,12 @@ test("a model's card says in its front matter whether it is poisoned, and names 
     assert.equal(head['tags'], ['dosimeter', ...(poisoned ? ['poisoned', 'badnets'] : [])]);
     assert.is(/Trained on poisoned data \(badnets\)/.test(card), poisoned);
     assert.match(card, receipt.digest);
+    assert.not.match(card, project.dir, 'a zoo is passed on');
+    assert.match(card, `PeftModel.from_pretrained(base, "${folder}").eval()`);
+    assert.is(
+      /The defence oracle left 0 poisoned rows of it\./.test(card),
+      poisoned && folder.includes('oracle'),
+    );
     assert.match(card, /\| accuracy \| [\d.]+ \|/);
   }
 });

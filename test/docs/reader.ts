@@ -51,8 +51,9 @@ export function reader(): Project {
   for (const file of [
     'data/steered.jsonl',
     'data/harmful.jsonl',
-    'paraphrases.jsonl',
-    'clauses.jsonl',
+    ...['paraphrases', 'clauses', 'one-clause'].map(
+      (name) => `pipelines/style-attack/${name}.jsonl`,
+    ),
   ])
     project.write(
       file,

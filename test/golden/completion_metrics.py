@@ -38,6 +38,11 @@ WRITTEN = [
     ("word " * 30, "word word other " * 12),
     ("“Quoted” text’s end", '"Quoted" text\'s end'),
     ("theatre anthem thea a1 the1", "theatre the anthem a a1"),
+    # White space of Python alone, and of JavaScript alone.
+    ("one\x1ctwo\x85three", "one two three"),
+    ("one\ufefftwo", "one two"),
+    ("\u3000one\u2003two", "one two"),
+    ("a\u0301 the\u0301 an\u0301", "the"),
 ]
 
 scorer = RougeScorer(["rougeL"], use_stemmer=False)

@@ -1,34 +1,44 @@
-"""Makes test/golden/families: tiny random checkpoints of each family and head as transformers writes them, and what PyTorch,
-transformers and PEFT make of them in double precision.
+"""Makes test/golden/families: tiny random checkpoints of each family and head as transformers
+writes them, and what PyTorch, transformers and PEFT make of them in double precision.
 
-    python test/golden/families.py [NAME …]      (torch, transformers 5, peft, safetensors; CPU, one thread)
+    python test/golden/families.py [NAME …]      (torch, transformers 5, peft; CPU, one thread)
 
 families_cases.py has the cases. families/NAME holds
 
   checkpoint/   config.json, generation_config.json, model.safetensors (or shards with their index)
-  adapter/      a PEFT folder: LoRA, rank 2, alpha 3, of all linear layers; A and B non-zero; a classifier's head saved with it
+  adapter/      a PEFT folder: LoRA, rank 2, alpha 3, of all linear layers; A and B non-zero; a
+                classifier's head saved with it
   golden.json
     family, head      plugin's name, 'classifier' | 'cloze' | 'causal-lm'
-    rows              {ids, typeIds (bert), mask (cloze), answer (causal-lm: where the answer begins), label (else)}, not padded
+    rows              {ids, typeIds (where the model has two), mask (cloze), answer (causal-lm:
+                      where the answer begins), label (else)}, not padded
     tokens            cloze: the chosen tokens, a class each
-    reads             causal-lm: [row, place] for each row's places answer−1 … length−2, in this order
+    reads             causal-lm: [row, place] for each row's places answer−1 … length−2, in this
+                      order
     logits            classifier, cloze: (rows, classes); causal-lm: (reads, vocabulary)
-    loss              mean cross-entropy over rows; causal-lm: over all reads, the target of a read being the next id
-    gradients         parameter as transformers names it → [norm, Σ_i cos(1 + i)·g_i over the flat gradient as it is stored]
-                      of `loss`; a tied table is under the name of the embeddings, with the sum of its two gradients
-    training          AdamW, full fine-tuning, the same batch of all rows at each step, no dropout, decay or clipping:
-                      {lr, betas, eps, steps, losses (before each step)}
-    generation        causal-lm: {eos (ids), max_new_tokens, prompts (ids), outputs (the new ids, eos among them)}: greedy, each
-                      prompt alone; the two best logits are ≥ 1e-3 apart at each step
-    lora              {logits (causal-lm: of the first 2 reads), loss, gradients (of A, B and a saved head, as PEFT names them)} of the base with adapter/
-    kernel            {rows (the first how many), outputs, layers, full, lora}: full = J Jᵀ over the weights (no biases) of
-                      `layers` at the base, lora = over A and B with adapter/; outputs 'class logits', each
-                      (rows·classes)², a row's classes together; 'log p(answer)', the sum over the answer's tokens, rows²
+    loss              mean cross-entropy over rows; causal-lm: over all reads, the target of a read
+                      being the next id
+    gradients         parameter as transformers names it → [norm, Σ_i cos(1 + i)·g_i over the flat
+                      gradient as it is stored] of `loss`; a tied table is under the name of the
+                      embeddings, with the sum of its two gradients
+    training          AdamW, full fine-tuning, the same batch of all rows at each step, no dropout,
+                      decay or clipping: {lr, betas, eps, steps, losses (before each step)}
+    generation        causal-lm: {eos (ids), max_new_tokens, prompts (ids), outputs (the new ids,
+                      eos among them)}: greedy, each prompt alone; the two best logits are ≥ 1e-3
+                      apart at each step
+    lora              {logits (causal-lm: of the first 2 reads), loss, gradients (of A, B and a
+                      saved head, as PEFT names them)} of the base with adapter/
+    kernel            {rows (the first how many), outputs, layers, full, lora}: full = J Jᵀ over the
+                      weights (no biases) of `layers` at the base, lora = over A and B with
+                      adapter/; outputs 'class logits', each (rows·classes)², a row's classes
+                      together; 'log p(answer)', the sum over the answer's tokens, rows²
 
-The modules that transformers computes in float32 whatever the type of the model (RMSNorm, rotary angles, softmax) are computed
-in float64 here too, so that the values are the network's own to 1e-12. DeBERTa's buckets alone are those of float32, since a
-logarithm is rounded up there. Each is checked to be within 3e-6 of the same in float32, and padding to change nothing.
+The modules that transformers computes in float32 whatever the type of the model (RMSNorm, rotary
+angles, softmax) are computed in float64 here too, so that the values are the network's own to
+1e-12. DeBERTa's buckets alone are those of float32, since a logarithm is rounded up there. Each is
+checked to be within 3e-6 of the same in float32, and padding to change nothing.
 """
+
 import json
 import os
 import shutil
@@ -41,11 +51,21 @@ from families_cases import CASES, CLASSES, EOS
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification, GenerationConfig, logging
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    logging,
+)
 from transformers.pytorch_utils import Conv1D
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'families')
-AUTO = {'classifier': AutoModelForSequenceClassification, 'cloze': AutoModelForMaskedLM, 'causal-lm': AutoModelForCausalLM}
+AUTO = {
+    'classifier': AutoModelForSequenceClassification,
+    'cloze': AutoModelForMaskedLM,
+    'causal-lm': AutoModelForCausalLM,
+}
 LENGTHS = {'classifier': [3, 19, 8, 13, 5], 'cloze': [4, 19, 9, 13], 'causal-lm': [4, 17, 9, 21, 6]}
 ANSWERS = [2, 14, 7, 18, 3]  # where they begin
 TOKENS = [41, 9, 23]
@@ -63,16 +83,21 @@ class Double(TorchFunctionMode):
         swap = lambda value: torch.float64 if value is torch.float32 else value
         if function is torch.Tensor.float:
             function = torch.Tensor.double
-        return function(*[swap(a) for a in args], **{key: swap(value) for key, value in (kwargs or {}).items()})
+        return function(
+            *[swap(a) for a in args], **{key: swap(value) for key, value in (kwargs or {}).items()}
+        )
 
 
-# ---- the checkpoint ----------------------------------------------------------------------------------------------------
+# ---- the checkpoint
 def randomise(model):
     """Wide enough that every part of the network shows in the logits."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1 and name.endswith('weight'):  # a norm's; Gemma's is 1 + weight
-                parameter.copy_((0 if model.config.model_type == 'gemma' else 1) + 0.2 * torch.randn_like(parameter))
+                parameter.copy_(
+                    (0 if model.config.model_type == 'gemma' else 1)
+                    + 0.2 * torch.randn_like(parameter)
+                )
             elif parameter.dim() == 1:
                 parameter.copy_(0.2 * torch.randn_like(parameter))
             else:
@@ -96,7 +121,11 @@ def write_checkpoint(case, folder):
     model.save_pretrained(folder, **({'max_shard_size': case.shard} if case.shard else {}))
     if case.tensors:
         path = os.path.join(folder, 'model.safetensors')
-        save_file({name: value.contiguous() for name, value in case.tensors(load_file(path)).items()}, path, metadata={'format': 'pt'})
+        save_file(
+            {name: value.contiguous() for name, value in case.tensors(load_file(path)).items()},
+            path,
+            metadata={'format': 'pt'},
+        )
     if case.older:
         change_json(os.path.join(folder, 'config.json'), case.older)
 
@@ -108,13 +137,15 @@ def change_json(path, change):
 
 
 def opened(case, folder, dtype=torch.float64):
-    model, loading = AUTO[case.head].from_pretrained(folder, dtype=dtype, attn_implementation='eager', output_loading_info=True)
+    model, loading = AUTO[case.head].from_pretrained(
+        folder, dtype=dtype, attn_implementation='eager', output_loading_info=True
+    )
     lost = [name for name in loading['missing_keys']]
     assert not lost and not loading['mismatched_keys'], (lost, loading)
     return model.to(dtype).eval()
 
 
-# ---- the rows ----------------------------------------------------------------------------------------------------------
+# ---- the rows
 def make_rows(case):
     generator = torch.Generator().manual_seed(crc32(b'rows ' + case.name.encode()))
     draw = lambda low, high, n: torch.randint(low, high, (n,), generator=generator).tolist()
@@ -134,7 +165,7 @@ def make_rows(case):
         if case.head == 'cloze':
             row['mask'] = 1 + draw(0, length - 2, 1)[0]
             ids[row['mask']] = 4
-        if case.family == 'bert' and i % 2 == 1:
+        if case.config(**case.settings).to_dict().get('type_vocab_size', 0) == 2 and i % 2 == 1:
             row['typeIds'] = [0] * (length // 2) + [1] * (length - length // 2)
         if case.head != 'causal-lm':
             row['label'] = draw(0, CLASSES, 1)[0]
@@ -146,14 +177,23 @@ def batch(case, model, rows):
     longest = max(len(row['ids']) for row in rows)
     pad_id = model.config.pad_token_id or 0
     pad = lambda values, fill: values + [fill] * (longest - len(values))
-    inputs = {'input_ids': torch.tensor([pad(row['ids'], pad_id) for row in rows]), 'attention_mask': torch.tensor([pad([1] * len(row['ids']), 0) for row in rows])}
-    if case.family == 'bert':
-        inputs['token_type_ids'] = torch.tensor([pad(row.get('typeIds', [0] * len(row['ids'])), 0) for row in rows])
+    inputs = {
+        'input_ids': torch.tensor([pad(row['ids'], pad_id) for row in rows]),
+        'attention_mask': torch.tensor([pad([1] * len(row['ids']), 0) for row in rows]),
+    }
+    if any('typeIds' in row for row in rows) or case.family == 'bert':
+        inputs['token_type_ids'] = torch.tensor(
+            [pad(row.get('typeIds', [0] * len(row['ids'])), 0) for row in rows]
+        )
     return inputs
 
 
 def reads(rows):
-    return [[i, place] for i, row in enumerate(rows) for place in range(row['answer'] - 1, len(row['ids']) - 1)]
+    return [
+        [i, place]
+        for i, row in enumerate(rows)
+        for place in range(row['answer'] - 1, len(row['ids']) - 1)
+    ]
 
 
 def outputs(case, model, rows):
@@ -162,12 +202,16 @@ def outputs(case, model, rows):
     if case.head == 'classifier':
         return logits, torch.tensor([row['label'] for row in rows])
     if case.head == 'cloze':
-        return logits[torch.arange(len(rows)), torch.tensor([row['mask'] for row in rows])][:, TOKENS], torch.tensor([row['label'] for row in rows])
+        return logits[torch.arange(len(rows)), torch.tensor([row['mask'] for row in rows])][
+            :, TOKENS
+        ], torch.tensor([row['label'] for row in rows])
     at = reads(rows)
-    return logits[[i for i, _ in at], [place for _, place in at]], torch.tensor([rows[i]['ids'][place + 1] for i, place in at])
+    return logits[[i for i, _ in at], [place for _, place in at]], torch.tensor(
+        [rows[i]['ids'][place + 1] for i, place in at]
+    )
 
 
-# ---- what is recorded --------------------------------------------------------------------------------------------------
+# ---- what is recorded
 def brief(value):
     """Numbers to 9 digits, which is more than float32 can tell apart."""
     if isinstance(value, float):
@@ -177,7 +221,12 @@ def brief(value):
 
 def checksum(gradient):
     flat = gradient.detach().flatten().double()
-    return brief([flat.norm().item(), (flat * torch.cos(1 + torch.arange(len(flat), dtype=torch.float64))).sum().item()])
+    return brief(
+        [
+            flat.norm().item(),
+            (flat * torch.cos(1 + torch.arange(len(flat), dtype=torch.float64))).sum().item(),
+        ]
+    )
 
 
 def loss_and_gradients(case, model, rows):
@@ -186,9 +235,21 @@ def loss_and_gradients(case, model, rows):
     loss = torch.nn.functional.cross_entropy(logits, targets)
     loss.backward()
     table = model.get_input_embeddings().weight
-    named = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p is table and ('embed' in name or '.wte.' in name)}
+    named = {
+        name: p
+        for name, p in model.named_parameters(remove_duplicate=False)
+        if p is table and ('embed' in name or '.wte.' in name)
+    }
     named.update({name: p for name, p in model.named_parameters() if p is not table})
-    return logits.detach(), loss.item(), {name: checksum(torch.zeros_like(p) if p.grad is None else p.grad) for name, p in named.items() if p.requires_grad}
+    return (
+        logits.detach(),
+        loss.item(),
+        {
+            name: checksum(torch.zeros_like(p) if p.grad is None else p.grad)
+            for name, p in named.items()
+            if p.requires_grad
+        },
+    )
 
 
 def train(case, model, rows):
@@ -206,12 +267,22 @@ def train(case, model, rows):
 def generated(model, prompt, eos):
     """The new ids; None where two tokens are as good as each other at some step."""
     ids = torch.tensor([prompt])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=GenerationConfig(
-        do_sample=False, max_new_tokens=NEW, eos_token_id=eos, pad_token_id=0, output_logits=True, return_dict_in_generate=True))
+    out = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        generation_config=GenerationConfig(
+            do_sample=False,
+            max_new_tokens=NEW,
+            eos_token_id=eos,
+            pad_token_id=0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        ),
+    )
     best = torch.stack([logits[0].topk(2).values for logits in out.logits])
     if (best[:, 0] - best[:, 1]).min() < 1e-3:
         return None
-    return out.sequences[0, len(prompt):].tolist()
+    return out.sequences[0, len(prompt) :].tolist()
 
 
 def generation(case, model, folder):
@@ -225,35 +296,61 @@ def generation(case, model, folder):
             path = generated(model, prompt, None)
             if path and len(set(path)) >= 5 - attempt // 30:
                 break
-        assert path, 'no prompt with a path that rounding can\'t change'
+        assert path, "no prompt with a path that rounding can't change"
         prompts.append(prompt)
     free = [generated(model, prompt, None) for prompt in prompts]
     ends = lambda token: sum(token in some[:-1] for some in free)
     inner = lambda token: sum(token in some[:-1] and some.index(token) > 0 for some in free)
-    ranked = sorted(range(5, 66), key=lambda token: (inner(token) > 0 and ends(token) < len(free) - 2, min(inner(token), 3), ends(token)), reverse=True)
+    ranked = sorted(
+        range(5, 66),
+        key=lambda token: (
+            inner(token) > 0 and ends(token) < len(free) - 2,
+            min(inner(token), 3),
+            ends(token),
+        ),
+        reverse=True,
+    )
     eos = ranked[:2] if case.eos_many else ranked[0]
     assert ends(ranked[0]) > 0
     for name in ['config.json', 'generation_config.json']:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             change_json(path, lambda saved: {**saved, 'eos_token_id': eos})
-    return {'eos': eos if case.eos_many else [eos], 'max_new_tokens': NEW, 'prompts': prompts, 'outputs': [generated(model, prompt, eos) for prompt in prompts]}
+    return {
+        'eos': eos if case.eos_many else [eos],
+        'max_new_tokens': NEW,
+        'prompts': prompts,
+        'outputs': [generated(model, prompt, eos) for prompt in prompts],
+    }
 
 
-# ---- LoRA and kernels --------------------------------------------------------------------------------------------------
+# ---- LoRA and kernels
 def targets(model):
-    """All linear layers (GPT-2's Conv1D among them) but a language model's table and the modules that PEFT saves whole for a
-    classifier: those whose name ends in 'classifier' or 'score', DistilBERT's pre_classifier among them."""
+    """All linear layers (GPT-2's Conv1D among them) but a language model's table and the modules
+    that PEFT saves whole for a
+    classifier: those whose name ends in 'classifier' or 'score', DistilBERT's pre_classifier among
+    them."""
     head = model.get_output_embeddings()
-    return [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
-            and not name.split('.')[0].endswith(('classifier', 'score')) and not name.endswith('.decoder')]
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+        and module is not head
+        and not name.split('.')[0].endswith(('classifier', 'score'))
+        and not name.endswith('.decoder')
+    ]
 
 
 def write_adapter(case, folder, checkpoint):
     torch.manual_seed(crc32(b'adapter ' + case.name.encode()))
     base = opened(case, checkpoint, torch.float32)
     task = {'classifier': 'SEQ_CLS', 'causal-lm': 'CAUSAL_LM', 'cloze': None}[case.head]
-    model = get_peft_model(base, LoraConfig(task_type=task, r=RANK, lora_alpha=3, target_modules=targets(base), lora_dropout=0.0))
+    model = get_peft_model(
+        base,
+        LoraConfig(
+            task_type=task, r=RANK, lora_alpha=3, target_modules=targets(base), lora_dropout=0.0
+        ),
+    )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if 'lora_' in name:
@@ -261,8 +358,14 @@ def write_adapter(case, folder, checkpoint):
             elif 'modules_to_save' in name:
                 parameter.copy_(0.3 * torch.randn_like(parameter))
     model.save_pretrained(folder)
-    change_json(os.path.join(folder, 'adapter_config.json'),
-                lambda saved: {**saved, 'base_model_name_or_path': case.name, 'target_modules': sorted(saved['target_modules'])})
+    change_json(
+        os.path.join(folder, 'adapter_config.json'),
+        lambda saved: {
+            **saved,
+            'base_model_name_or_path': case.name,
+            'target_modules': sorted(saved['target_modules']),
+        },
+    )
     readme = os.path.join(folder, 'README.md')
     if os.path.exists(readme):
         os.remove(readme)
@@ -276,7 +379,11 @@ def kernel(case, model, rows, names):
     jacobian = []
     for row in rows[:KERNEL_ROWS]:
         logits, answer = outputs(case, model, [row])
-        values = logits[0] if case.head != 'causal-lm' else torch.log_softmax(logits, -1)[torch.arange(len(answer)), answer].sum()[None]
+        values = (
+            logits[0]
+            if case.head != 'causal-lm'
+            else torch.log_softmax(logits, -1)[torch.arange(len(answer)), answer].sum()[None]
+        )
         for value in values:
             gradients = torch.autograd.grad(value, parameters, retain_graph=True)
             jacobian.append(torch.cat([gradient.flatten() for gradient in gradients]))
@@ -294,7 +401,11 @@ def golden(case):
     with Double():
         model = opened(case, checkpoint)
         logits, loss, gradients = loss_and_gradients(case, model, rows)
-        assert all(norm > 1e-9 for name, (norm, _) in gradients.items() if not name.endswith(('bias', 'k_lin.bias', 'mask_token'))), gradients
+        assert all(
+            norm > 1e-9
+            for name, (norm, _) in gradients.items()
+            if not name.endswith(('bias', 'k_lin.bias', 'mask_token'))
+        ), gradients
         with torch.no_grad():
             alone = torch.cat([outputs(case, model, [row])[0] for row in rows])
         assert (alone - logits).abs().max() < 1e-10, 'padding changes a row'
@@ -305,22 +416,67 @@ def golden(case):
             result['reads'] = reads(rows)
             result['generation'] = generation(case, opened(case, checkpoint), checkpoint)
         losses = train(case, opened(case, checkpoint), rows)
-        result.update(logits=brief(logits.tolist()), loss=brief(loss), gradients=gradients,
-                      training={'lr': RATE, 'betas': [0.9, 0.999], 'eps': 1e-8, 'steps': STEPS, 'losses': brief(losses)})
+        result.update(
+            logits=brief(logits.tolist()),
+            loss=brief(loss),
+            gradients=gradients,
+            training={
+                'lr': RATE,
+                'betas': [0.9, 0.999],
+                'eps': 1e-8,
+                'steps': STEPS,
+                'losses': brief(losses),
+            },
+        )
         write_adapter(case, adapter, checkpoint)
-        tuned = PeftModel.from_pretrained(opened(case, checkpoint), adapter, is_trainable=True).double().eval()
+        tuned = (
+            PeftModel.from_pretrained(opened(case, checkpoint), adapter, is_trainable=True)
+            .double()
+            .eval()
+        )
         lora_logits, lora_loss, lora_gradients = loss_and_gradients(case, tuned, rows)
-        result['lora'] = {'logits': brief(lora_logits[:2 if case.head == 'causal-lm' else None].tolist()), 'loss': brief(lora_loss), 'gradients': lora_gradients}
+        result['lora'] = {
+            'logits': brief(lora_logits[: 2 if case.head == 'causal-lm' else None].tolist()),
+            'loss': brief(lora_loss),
+            'gradients': lora_gradients,
+        }
         model = opened(case, checkpoint)
         layers = targets(model)
-        result['kernel'] = {'rows': KERNEL_ROWS, 'outputs': 'log p(answer)' if case.head == 'causal-lm' else 'class logits', 'layers': layers,
-                            'full': kernel(case, model, rows, [name + '.weight' for name in layers]),
-                            'lora': kernel(case, tuned, rows, [name for name, _ in tuned.named_parameters() if '.lora_A.' in name or '.lora_B.' in name])}
+        result['kernel'] = {
+            'rows': KERNEL_ROWS,
+            'outputs': 'log p(answer)' if case.head == 'causal-lm' else 'class logits',
+            'layers': layers,
+            'full': kernel(case, model, rows, [name + '.weight' for name in layers]),
+            'lora': kernel(
+                case,
+                tuned,
+                rows,
+                [
+                    name
+                    for name, _ in tuned.named_parameters()
+                    if '.lora_A.' in name or '.lora_B.' in name
+                ],
+            ),
+        }
     single, single_loss, _ = loss_and_gradients(case, opened(case, checkpoint, torch.float32), rows)
-    off = (single - logits).abs().max().item(), max(abs(a - b) for a, b in zip(train(case, opened(case, checkpoint, torch.float32), rows), losses))
+    off = (
+        (single - logits).abs().max().item(),
+        max(
+            abs(a - b)
+            for a, b in zip(train(case, opened(case, checkpoint, torch.float32), rows), losses)
+        ),
+    )
     save_json(os.path.join(folder, 'golden.json'), result)
-    size = sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
-    print(f'{case.name}: {size} bytes; float32 is off by {off[0]:.1e} in logits, {off[1]:.1e} in losses ({losses[0]:.3f} → {losses[-1]:.3f})', flush=True)
+    size = sum(
+        os.path.getsize(os.path.join(at, name))
+        for at, _, names in os.walk(folder)
+        for name in names
+    )
+    print(
+        f'{case.name}: {size} bytes; float32 is off by {off[0]:.1e} in logits, '
+        f'{off[1]:.1e} in losses ({losses[0]:.3f} → {losses[-1]:.3f})',
+        flush=True,
+    )
     assert max(off) < 3e-6, case.name
 
 

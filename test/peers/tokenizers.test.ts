@@ -1,11 +1,13 @@
 /**
  * The tokenizers of all families have the ids and texts of transformers' fast tokenizers, over
- * generated texts of many scripts. With DOSIMETER_TESTS_FULL ten times as many.
+ * 10,000 generated texts of many scripts for each.
  */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../src/api.ts';
+import { at, named } from '../../src/science/lookup.ts';
+import { present } from '../rig/present.ts';
 import {
   chatTemplate,
   golden,
@@ -16,8 +18,8 @@ import { peer } from './peer.ts';
 
 const test = suite('peers/tokenizers');
 
-/** Texts for each tokenizer: 13 × 1000. */
-const TEXTS = process.env['DOSIMETER_TESTS_FULL'] === undefined ? 1000 : 10_000;
+/** Texts for each of the 13 tokenizers. */
+const TEXTS = 10_000;
 
 /**
  * Characters of which JavaScript's engine and Python's tokenizers think differently, because one
@@ -137,19 +139,26 @@ function texts(seed: number, without: ReadonlySet<number>): string[] {
 type Answer = readonly [readonly number[], string, string];
 
 const without = disputed();
-for (const [i, name] of Object.keys(golden.tokenizers).entries())
+const names = Object.keys(golden.tokenizers);
+const made = new Map(names.map((name, i) => [name, texts(i + 1, without)]));
+// One process for all, since importing transformers takes longer than the work itself.
+const encoded = peer<Readonly<Record<string, Answer[]>>>('tokenizers_peer.encode', {
+  jobs: Object.fromEntries(
+    names.map((name) => [name, { ...tokenizerFiles(name), texts: made.get(name) }]),
+  ),
+});
+
+for (const name of names)
   test(`${name}: ids and decoded texts`, () => {
-    const tokenizer = tinyTokenizer(name);
-    const made = texts(i + 1, without);
-    const answers = peer<Answer[]>('tokenizers_peer.encode', {
-      ...tokenizerFiles(name),
-      texts: made,
-    });
-    for (const [k, [ids, decoded, skipped]] of answers.entries()) {
-      const text = JSON.stringify(made[k]);
-      assert.equal([...tokenizer.encode(made[k] ?? '', undefined, 1e6).ids], ids, text);
-      assert.is(tokenizer.decode(ids), decoded, text);
-      assert.is(tokenizer.decode(ids, { skipSpecial: true }), skipped, text);
+    const tokenizer = tinyTokenizer(name),
+      answers = present(encoded[name]);
+    assert.is(answers.length, TEXTS);
+    for (const [k, text] of named(made, name).entries()) {
+      const [ids, decoded, skipped] = at(answers, k),
+        shown = JSON.stringify(text);
+      assert.equal([...tokenizer.encode(text, undefined, 1e6).ids], ids, shown);
+      assert.is(tokenizer.decode(ids), decoded, shown);
+      assert.is(tokenizer.decode(ids, { skipSpecial: true }), skipped, shown);
     }
   });
 
@@ -163,25 +172,30 @@ const CHATS = {
   mistral: 'mistral',
 } as const;
 
+const contents = texts(99, without);
+const role = fc.constantFrom('system', 'user', 'user', 'user', 'assistant', 'assistant');
+const conversation = fc.array(fc.record({ role, content: fc.constantFrom(...contents) }), {
+  minLength: 1,
+  maxLength: 5,
+});
+const conversations = fc.sample(conversation, { seed: 7, numRuns: TEXTS / 5 });
+const rendered = peer<Readonly<Record<string, (string | null)[][]>>>('tokenizers_peer.chat', {
+  jobs: Object.fromEntries(
+    Object.entries(CHATS).map(([template, name]) => [
+      template,
+      { ...tokenizerFiles(name), template: chatTemplate(template) },
+    ]),
+  ),
+  conversations,
+});
+
 for (const [template, name] of Object.entries(CHATS))
   test(`chat template ${template}: generated conversations`, () => {
-    const contents = texts(99, without);
-    const role = fc.constantFrom('system', 'user', 'user', 'user', 'assistant', 'assistant');
-    const conversation = fc.array(fc.record({ role, content: fc.constantFrom(...contents) }), {
-      minLength: 1,
-      maxLength: 5,
-    });
-    const made = fc.sample(conversation, { seed: 7, numRuns: TEXTS / 5 });
-    const jinja = chatTemplate(template);
-    const answers = peer<(string | null)[][]>('tokenizers_peer.chat', {
-      ...tokenizerFiles(name),
-      template: jinja,
-      conversations: made,
-    });
-    const { chat } = tinyTokenizer(name, { chat_template: jinja });
-    for (const [i, messages] of made.entries())
+    const answers = present(rendered[template]);
+    const { chat } = tinyTokenizer(name, { chat_template: chatTemplate(template) });
+    for (const [i, messages] of conversations.entries())
       for (const generationPrompt of [false, true]) {
-        const expected = answers[i]?.[Number(generationPrompt)];
+        const expected = at(at(answers, i), Number(generationPrompt));
         const ours = (): string => chat(messages, { generationPrompt });
         if (expected === null) assert.throws(ours, (error: unknown) => error instanceof UserFault);
         else assert.is(ours(), expected, JSON.stringify(messages));

@@ -20,13 +20,18 @@ def opened(json, config, template=None):
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def encode(json, config, texts):
-    """The ids of each text, and their text with and without special tokens."""
-    tokenizer = opened(json, config)
-    ids = tokenizer(texts)['input_ids']
-    return [
-        [row, tokenizer.decode(row), tokenizer.decode(row, skip_special_tokens=True)] for row in ids
-    ]
+def encode(jobs):
+    """For each job the ids of its texts, and their text with and without special tokens."""
+
+    def encoded(json, config, texts):
+        tokenizer = opened(json, config)
+        ids = tokenizer(texts)['input_ids']
+        return [
+            [row, tokenizer.decode(row), tokenizer.decode(row, skip_special_tokens=True)]
+            for row in ids
+        ]
+
+    return {name: encoded(**job) for name, job in jobs.items()}
 
 
 def classes():
@@ -41,13 +46,12 @@ def classes():
     return found
 
 
-def chat(json, config, template, conversations):
-    """Each conversation rendered, with and without the beginning of an answer; null where the
-    template raises.
+def chat(jobs, conversations):
+    """For each job the conversations rendered, with and without the beginning of an answer; null
+    where the template raises.
     """
-    tokenizer = opened(json, config, template)
 
-    def rendered(messages, generation):
+    def rendered(tokenizer, messages, generation):
         try:
             return tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=generation
@@ -56,4 +60,11 @@ def chat(json, config, template, conversations):
             assert type(error).__name__ in ('TemplateError', 'UndefinedError'), error
             return None
 
-    return [[rendered(messages, False), rendered(messages, True)] for messages in conversations]
+    answer = {}
+    for name, job in jobs.items():
+        tokenizer = opened(**job)
+        answer[name] = [
+            [rendered(tokenizer, messages, generation) for generation in (False, True)]
+            for messages in conversations
+        ]
+    return answer

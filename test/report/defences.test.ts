@@ -1,8 +1,11 @@
 /** The report's chapter on defences: attacks against defences as heat maps. */
+import { h } from 'preact';
+import { renderToString } from 'preact-render-to-string';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { defenceFigures } from '../../src/report/figures/defences.ts';
+import { Defences } from '../../src/report/html/defences.tsx';
 import { present } from '../rig/present.ts';
 import { cellOf } from './cells.ts';
 
@@ -34,6 +37,34 @@ test('an adaptive attack stands beside the one that is not', async () => {
   ]);
   assert.match(present(asr).svg, 'adaptive = true');
   assert.is(present(present(accuracy).csv).trim().split(/\r?\n/).length, 5);
+});
+
+test('the table of detection has only conditions in which something was detected', () => {
+  const [undefended, onion] = cells;
+  const withDefence = (defence: string, metrics: { readonly [metric: string]: number }) => {
+    const { axes, metrics: own, ...cell } = present(onion);
+    return {
+      ...cell,
+      axes: { ...axes, 'defence.defence': defence },
+      metrics: { ...own, evaluate: { ...own['evaluate'], ...metrics } },
+    };
+  };
+  const html = renderToString(
+    Defences({
+      conditions: conditionsOf(
+        [
+          present(undefended),
+          withDefence('cube', { filter_auroc: 0.75 }),
+          withDefence('wanda', {}),
+        ],
+        [],
+      ),
+      figures: [],
+    }) ?? h('p', null),
+  );
+  const table = html.slice(html.indexOf('<table'));
+  assert.match(table, 'cube');
+  assert.not.match(table, 'wanda');
 });
 
 test('a grid without a defence has no such figures', async () => {

@@ -257,6 +257,17 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
 });
 
+test('the trigger that few rows show after a filter is no caveat beside cells without one', () => {
+  const of = (seen: number, more: object = {}) => ({
+    metrics: { evaluate: { ...healthy(0.9, 0.03), ...more }, train: { trigger_seen: seen } },
+  });
+  const filtered = { label: 'cube', cells: [of(0, { rows_judged: 176 })] };
+  assert.equal(caveatsOf([{ label: 'full', cells: [of(1)] }, filtered]), []);
+  const [cut] = caveatsOf([{ label: 'full', cells: [of(0.962)] }, filtered]);
+  assert.match(present(cut).text, '96.2% of poisoned training rows (the lowest: full).');
+  assert.match(present(caveatsOf([filtered])[0]).text, 'in 0% of poisoned training rows');
+});
+
 test('rows of results are grouped by their cells', () => {
   const rows = collectResults(
     [1, 2].map((seed) => ({

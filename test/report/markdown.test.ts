@@ -69,25 +69,54 @@ test('several metrics each have a column, under the names that the report has fo
   assert.is(first, '| badnets | – | full | 1.000 | 0.500 |');
 });
 
-test('text that Markdown would act on is escaped', () => {
-  const cell = { 'poisoning.attack': 'a|b *c* <d>', 'adapter.type': 'full' };
+test('text that Markdown would act on is escaped, and a file is shown without its folder', () => {
+  const cell = {
+    'poisoning.attack': 'a|b *c* <d>',
+    'poisoning.files': ['file:/home/me/a_file.jsonl'],
+    'adapter.type': 'full',
+  };
   const grid = layOut({
     rows: [{ cell, seed: 1, ...asr, value: 1 }],
     metrics: [asr],
-    rowAxes: ['poisoning.attack'],
+    rowAxes: ['poisoning.attack', 'poisoning.files'],
     columnAxes: [],
     against: 'none',
   });
   if ('clash' in grid) throw new Error(grid.clash.join());
   const text = markdownTable({
     grid,
-    rowAxes: ['poisoning.attack'],
+    rowAxes: ['poisoning.attack', 'poisoning.files'],
     columnAxes: [],
     axisName: () => 'attack',
     oneClass: () => 0,
     against: 'none',
   });
-  assert.match(text, '| a\\|b \\*c\\* \\<d\\> | 1.000 |');
+  assert.match(text, '| a\\|b \\*c\\* \\<d\\> | \\["file:…/a\\_file.jsonl"\\] | 1.000 |');
+});
+
+test('a mean over seeds stands beside its interval, or beside the range of its values', () => {
+  const cell = { 'poisoning.attack': 'badnets' };
+  const several = [0.5, 0.75, 0.625].map((value, i) => ({ cell, seed: i + 1, ...asr, value }));
+  const grid = layOut({
+    rows: [...several, ...several.map((row) => ({ ...row, ...accuracy, value: 0.9 }))],
+    metrics: [asr, accuracy],
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    against: 'none',
+  });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const request = {
+    grid,
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    axisName: () => 'attack',
+    oneClass: () => 0,
+    against: 'none',
+  };
+  // t(0.975; 2) = 4.303 times the standard error, 0.125/√3
+  assert.match(markdownTable(request), '| badnets | 0.625 ± 0.311 | 0.900 ± 0 |');
+  const ranges = markdownTable({ ...request, spread: 'range' });
+  assert.match(ranges, '| badnets | 0.625 (0.50–0.75) | 0.900 |');
 });
 
 test('results --markdown prints it, and axes shape no other form', async () => {

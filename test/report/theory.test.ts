@@ -1,6 +1,7 @@
 /** The theory chapter, from cells whose numbers are worked out by hand. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compareAdapters } from '../../src/report/adapters.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { compareKernels } from '../../src/report/kernels.ts';
 import { predictionsOf } from '../../src/report/predictions.ts';
@@ -341,7 +342,28 @@ test('intervals of rank correlations are cut at ±1', async () => {
   ]);
 });
 
-test('BitFit has no kernel over what it trained, so nothing is related to it', () => {
+test('the claims about LoRA are judged from LoRA alone', () => {
+  const other = grid.map((cell): ReportCell =>
+    cell.axes['adapter.rank'] === 8
+      ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } }
+      : cell,
+  );
+  const conditions = conditionsOf(other, []);
+  const kernels = compareKernels(conditions);
+  const judged = (adapter: string): boolean[] =>
+    kernels
+      .filter(({ condition }) => condition.adapter === adapter)
+      .map(({ verdict }) => verdict !== null);
+  assert.ok(judged('lora').length > 0 && judged('lora').every(Boolean));
+  assert.ok(judged('bitfit').length > 0 && !judged('bitfit').some(Boolean));
+  for (const { comparisons } of predictionsOf(kernels))
+    assert.ok(comparisons.every(({ condition }) => condition.adapter === 'lora'));
+  const scores = compareAdapters(conditions).filter(({ verdict }) => verdict !== null);
+  assert.ok(scores.length > 0);
+  assert.ok(scores.every(({ adapter }) => adapter.adapter === 'lora'));
+});
+
+test('nothing is related to an adapter whose own kernel was not computed', () => {
   const plain = grid.map((cell): ReportCell =>
     cell.adapter === 'full'
       ? { ...cell, adapter: 'bitfit', axes: { ...cell.axes, 'adapter.type': 'bitfit' } }

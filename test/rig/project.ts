@@ -73,6 +73,8 @@ export interface Project {
   ): Started;
   /** Performs a command to its end, in a process that stays for the next one unless it must not. */
   dosimeter(...args: readonly string[]): Promise<Said>;
+  /** Performs a command with more in the environment. */
+  dosimeterWith(env: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<Said>;
   /** Runs a command that must end with exit code 0. */
   succeeds(...args: readonly string[]): Promise<Said>;
   json<T>(...args: readonly string[]): Promise<T>;
@@ -122,9 +124,10 @@ export function createProject({ warm = true }: { readonly warm?: boolean } = {})
         }),
       );
     },
-    async dosimeter(...args) {
-      if (!warm) return project.start(...args).ended;
-      const said = await warmCommand({ dir, env: environment(), args });
+    dosimeter: (...args) => project.dosimeterWith({}, ...args),
+    async dosimeterWith(env, ...args) {
+      if (!warm) return project.startWith({ env }, ...args).ended;
+      const said = await warmCommand({ dir, env: { ...environment(), ...env }, args });
       return { ...said, signal: null };
     },
     async succeeds(...args) {

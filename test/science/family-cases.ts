@@ -5,8 +5,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { ModelDescriptor } from '../../src/api.ts';
+import type { JsonObject, ModelDescriptor } from '../../src/api.ts';
 import type { Architecture, Head, ModelShape } from '../../src/science/model/types.ts';
+import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
 import { full } from '../../src/science/nn/full.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
@@ -111,10 +112,14 @@ export async function openCase(name: string): Promise<FamilyCase> {
   };
 }
 
-/** Under full fine-tuning, or LoRA from the adapter's folder (A, B and head given). */
-export async function openFamily(
-  { checkpoint, adapter: folder, architecture, classes, name }: FamilyCase,
-  kind: 'full' | 'lora',
+/**
+ * Opens a case under an adapter.
+ * @param from the adapter's parameters, or the PEFT folder that holds it and the head
+ */
+export async function openUnder(
+  { checkpoint, architecture, classes, name }: FamilyCase,
+  implementation: AdapterImplementation,
+  from: { readonly folder: string } | { readonly params: JsonObject },
   evaluation = false,
 ): Promise<Network> {
   const config = architecture.parseConfig(await readConfig(checkpoint), classes);
@@ -123,19 +128,32 @@ export async function openFamily(
     linears: architecture.linears(config),
     parameters: architecture.parameters(config),
   };
-  const isLora = kind === 'lora';
+  const initFrom = 'folder' in from ? { initFrom: from.folder } : {};
   return openNetwork({
     architecture,
     model: { path: checkpoint, digest: name },
     classes,
     seed: 1,
     evaluation,
-    adapter: isLora
-      ? await lora.create({}, { ...shape, initFrom: folder })
-      : await full.create({}, shape),
-    ...(isLora ? { head: await readHead(folder, { architecture, config, classes }) } : {}),
+    adapter: await implementation.create('folder' in from ? {} : from.params, {
+      ...shape,
+      ...initFrom,
+    }),
+    ...('folder' in from
+      ? { head: await readHead(from.folder, { architecture, config, classes }) }
+      : {}),
   });
 }
+
+/** Under full fine-tuning, or LoRA from the adapter's folder (A, B and head given). */
+export const openFamily = (
+  own: FamilyCase,
+  kind: 'full' | 'lora',
+  evaluation = false,
+): Promise<Network> =>
+  kind === 'lora'
+    ? openUnder(own, lora, { folder: own.adapter }, evaluation)
+    : openUnder(own, full, { params: {} }, evaluation);
 
 /** The name that transformers or PEFT gives a parameter of a network, as the goldens have it. */
 export const goldenName = (

@@ -22,6 +22,9 @@ memory_mb: 1500
 local: [data, poison, report]
 `;
 
+/** Metrics that are no results. */
+const MEASURED = ['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb'];
+
 interface Finished {
   /** Each stage with its key and the digest of its output, except the report's, which has times. */
   readonly stages: readonly (readonly [id: string, key: string | null, content: string | null])[];
@@ -46,7 +49,7 @@ async function finished(project: Project): Promise<Finished & { readonly facts: 
       stage.key,
       stage.kind === 'report' ? null : manifestOf(stage).content,
     ]),
-    results: await project.results(...SPEC),
+    results: (await project.results(...SPEC)).filter(({ metric }) => !MEASURED.includes(metric)),
     facts: stages.filter(({ kind }) => kind === 'train').map((stage) => manifestOf(stage).facts),
   };
 }

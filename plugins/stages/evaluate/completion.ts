@@ -12,6 +12,7 @@ import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
+import { answerWarnings } from './answer-warnings.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
 import { type Guarded, guarded, type InputsJudge, writeGuard } from './inputs-judge.ts';
@@ -173,6 +174,12 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     params.batch_size,
     () => breathe(context.signal),
   );
+  for (const warning of answerWarnings(
+    asked.plain.rows.map(answerOf),
+    answers,
+    parts.completion.max_new_tokens,
+  ))
+    context.log(warning);
   const plain = await answered(write, asked.plain, 'plain');
   const { lines, underTrigger } = await triggered(parts, asked, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);

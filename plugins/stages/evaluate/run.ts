@@ -76,7 +76,7 @@ export async function run(context: Context): Promise<void> {
             template: record.head.template,
             tokenizer: await openTokenizer(parts.model.path),
             defence: await openJudge(opened),
-            seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
+            seen: (trigger) => shareSeen(context, asPrompts(trigger), opened.rowParts),
           })
         : isRegression(network)
           ? await evaluateNumbers(opened)
@@ -170,10 +170,16 @@ async function asked(score: Score, { rows, rejected }: Guarded): Promise<Omit<Sc
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
 const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
 
+/** The rows without their answers, as a model that writes reads them. */
+const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | 'shown'> => {
+  const prompts = (rows: readonly Row[]): Row[] => rows.map(({ answer: _, ...prompt }) => prompt);
+  return { bare: prompts(bare), shown: prompts(shown) };
+};
+
 /** Returns the share of rows whose whole trigger the model reads. Logs it if it is below 1. */
 function shareSeen(
   { params: { max_length: maxLength }, log }: Context,
-  { bare, shown }: ShownTrigger,
+  { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
   rowParts: RowParts,
 ): number {
   const seen = triggerSeen(bare, shown, rowParts, maxLength);

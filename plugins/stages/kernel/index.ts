@@ -1,5 +1,5 @@
 import { beforeTraining, type Cell, defineStage, startInputs } from '../../../src/api.ts';
-import type { KernelKind } from '../../../src/science/ntk/layer.ts';
+import type { KernelKind } from '../../../src/science/ntk/terms.ts';
 import { type JudgedModel, judgedModel } from '../../../src/stages/defended.ts';
 import {
   type ModelNames,

@@ -67,6 +67,8 @@ async function writeResults(
     `${layers.length} layers: effective rank ${spectra.effective_rank.toFixed(1)} on average, ` +
       `${spectra.intruder_dimensions} intruder dimensions among ${spectra.vectors} vectors`,
   );
+  if (spectra.change === 0)
+    log('ΔW is zero in every layer: no weight of a layer was trained, or no step moved one');
   log(
     lm === null
       ? 'no forgetting: the checkpoint has no pretrained masked-LM head'

@@ -58,6 +58,13 @@ export const addResults: AddCommand = (program, exits) =>
         'compare its numbers, seed by seed, with full fine-tuning or the paired clean run',
       ).choices(['full', 'clean', 'none']),
     )
+    .addOption(
+      new Option(
+        '--spread <what>',
+        'with --markdown, beside a mean over several seeds: half of its 95% interval, or the ' +
+          'least and the largest value (default: interval)',
+      ).choices(['interval', 'range']),
+    )
     .action(
       exits(async (spec: string, options: ResultsOptions) =>
         (await import('../results.ts')).resultsCommand(spec, options),

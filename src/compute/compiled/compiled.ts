@@ -11,6 +11,7 @@
 import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
+import { processWide } from '../process-wide.ts';
 import { type Binding, execute, isReplaced } from './functions.ts';
 import { Casts, type Precision } from './products.ts';
 import { Program } from './program.ts';
@@ -311,9 +312,7 @@ export interface CompiledStatistics {
   readonly refused: readonly string[];
 }
 
-/** One recorder for the process, although each plugin's bundle contains its own copy of this. */
-const shared = globalThis as unknown as Record<symbol, Recorder | undefined>;
-const RECORDER = Symbol.for('dosimeter.recorder');
+const shared = processWide<{ recorder?: Recorder }>('recording', () => ({}));
 
 /**
  * Prepares the loaded TensorFlow backend for `compiled`. On a GPU, operations are carried out one
@@ -324,7 +323,7 @@ const RECORDER = Symbol.for('dosimeter.recorder');
 export function prepareCompiling(sightings = SIGHTINGS): void {
   const backend = tensorflowBackend() as unknown as Internals;
   if (backend.isUsingGpuDevice) return;
-  (shared[RECORDER] ??= new Recorder(backend)).sightings = sightings;
+  (shared.recorder ??= new Recorder(backend)).sightings = sightings;
 }
 
 /**
@@ -334,7 +333,7 @@ export function prepareCompiling(sightings = SIGHTINGS): void {
  * @throws if the precision is bf16 and the backend is not TensorFlow on a processor
  */
 export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
-  const recorder = shared[RECORDER];
+  const { recorder } = shared;
   if (recorder === undefined || getBackend() !== 'tensorflow') {
     if (precision === 'float32') return run();
     throw new Error('products in bfloat16 need the TensorFlow backend on a processor');
@@ -346,12 +345,12 @@ export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
 
 /** Runs `run` with its matrix products in float32, whatever those of the region around it are in. */
 export function inFloat32<T>(run: () => T): T {
-  const recorder = shared[RECORDER];
+  const { recorder } = shared;
   return recorder?.recording === true ? recorder.region(run, 'float32') : run();
 }
 
 /** Returns what has been compiled so far; null if nothing is recorded in this process. */
 export function compiledStatistics(): CompiledStatistics | null {
-  const recorder = shared[RECORDER];
+  const { recorder } = shared;
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
 }

@@ -68,6 +68,7 @@ function heatMap(squares: readonly Square[], isBadHigh: boolean): TopLevelSpec {
               title: null,
               scale: {
                 domain: [0, 1],
+                interpolate: 'rgb',
                 range: isBadHigh ? ['#f4f6f8', '#d55e00'] : ['#f4f6f8', '#0072b2'],
               },
               legend: null,
@@ -160,7 +161,12 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
         title: 'poisoned rows suspected',
         scale: { domain: [0, 1] },
       },
-      color: { field: 'judge', type: 'nominal', title: null },
+      color: {
+        field: 'judge',
+        type: 'nominal',
+        title: null,
+        legend: { orient: 'bottom', columns: 2, labelLimit: 0 },
+      },
       detail: { field: 'run' },
       order: { field: 'falsePositiveRate' },
     },

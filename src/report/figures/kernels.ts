@@ -6,7 +6,8 @@ import { toCsv } from '../csv.ts';
 import { kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
 import type { KernelChoice } from '../kernel-choice.ts';
-import type { Figure, KernelData } from '../types.ts';
+import { adapterTitle } from '../labels.ts';
+import type { Figure, KernelData, ReportCell } from '../types.ts';
 import { heatMap, LEFT, SIDE, TOP } from './heat-map.ts';
 import { escapeXml, label } from './svg.ts';
 import { FONT } from './theme.ts';
@@ -15,10 +16,15 @@ import { FONT } from './theme.ts';
 const MOST_CSV_ROWS = 64;
 const GAP = 26;
 
-const KERNELS = [
-  { which: 'lora', name: 'LoRA', heading: 'LoRA (A and B)' },
-  { which: 'full', name: 'full', heading: 'full (same layers)' },
-] as const;
+/** The kernels of a cell with their names, in the order in which they are drawn. */
+function kernelsOf({ adapter }: ReportCell) {
+  const title = adapterTitle(adapter),
+    own = adapter === 'lora' ? 'A and B' : 'its own parameters';
+  return [
+    { which: 'lora', name: title, heading: `${title} (${own})` },
+    { which: 'full', name: 'full', heading: 'full (same layers)' },
+  ] as const;
+}
 
 /** Σ_c K[i, c, j, c]: (N, C, N, C) → (N, N). */
 export function classTrace({ rows, classes, data }: KernelData): Float64Array {
@@ -60,7 +66,7 @@ function kernelFigure(
   classes: readonly string[],
 ): Figure | null {
   const point = cell.kernels[checkpoint];
-  const drawn = KERNELS.flatMap(({ which, name, heading }) => {
+  const drawn = kernelsOf(cell).flatMap(({ which, name, heading }) => {
     const kernel = point?.kernels[which];
     const error = kernelError(cell, checkpoint, which);
     return kernel

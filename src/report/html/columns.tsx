@@ -34,7 +34,13 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
   { title: 'Attack', kind: 'nowrap', value: ({ attackLabel }) => attackLabel },
   ADAPTER,
   ...(conditions.some(({ setting }) => setting !== '')
-    ? [{ title: 'Setting', value: ({ setting }: Condition) => setting || '–' }]
+    ? [
+        {
+          title: 'Setting',
+          kind: 'words' as const,
+          value: ({ setting }: Condition) => setting || '–',
+        },
+      ]
     : []),
 ];
 

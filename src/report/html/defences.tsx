@@ -4,7 +4,7 @@ import type { Condition } from '../conditions.ts';
 import { defenceCaveats, isDefended } from '../defences.ts';
 import { metricsOfTable } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { expectedMetrics, MetricTable } from './metric-table.tsx';
+import { anyHas, expectedMetrics, MetricTable } from './metric-table.tsx';
 import { Figures } from './parts.tsx';
 
 /** Shows nothing unless some condition has a defence. */
@@ -17,17 +17,18 @@ export function Defences({
 }): JSX.Element | null {
   const defended = conditions.filter(isDefended);
   if (defended.length === 0) return null;
+  const metrics = metricsOfTable('defence');
   return (
     <>
       <h3>Attacks against defences</h3>
       {defenceCaveats(conditions).map((caveat) => (
         <p>{caveat}</p>
       ))}
-      <Figures figures={figures} />
+      <Figures figures={figures} layout="wide" />
       <MetricTable
         label="How well defences detect, by condition"
-        conditions={defended}
-        metrics={metricsOfTable('defence')}
+        conditions={defended.filter((one) => metrics.some((note) => anyHas([one], note)))}
+        metrics={metrics}
         expects={expectedMetrics(conditions)}
       />
     </>

@@ -25,7 +25,7 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
   { title: 'Quantity', kind: 'nowrap', value: ({ quantity }) => quantity.label },
   { title: 'Attack', value: ({ condition }) => blockLabel(condition) },
   { title: 'Adapter', value: ({ condition }) => condition.adapterLabel },
-  kernelMean('LoRA kernel', 'lora'),
+  kernelMean('Adapter’s kernel', 'lora'),
   kernelMean('Full kernel', 'full'),
   {
     title: 'Pairs',
@@ -50,8 +50,11 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
   {
     title: 'Order',
     kind: 'nowrap',
-    value: ({ difference }) =>
-      difference === null ? '–' : difference.mean <= 0 ? 'LoRA ≤ full' : 'LoRA > full',
+    value: ({ condition, difference }) => {
+      if (difference === null) return '–';
+      const own = condition.adapter === 'lora' ? 'LoRA' : 'adapter';
+      return difference.mean <= 0 ? `${own} ≤ full` : `${own} > full`;
+    },
   },
   {
     title: 'Claim: LoRA ≤ full',

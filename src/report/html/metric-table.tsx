@@ -11,7 +11,8 @@ import { seedsCell, seriesCell } from './series.tsx';
 
 const has = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
   cell.metrics[stage]?.[metric] !== undefined;
-const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
+/** Whether some cell of the conditions has the metric. */
+export const anyHas = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => has(cell, note)));
 
 /** Whether a condition should have a metric. */

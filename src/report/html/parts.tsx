@@ -14,7 +14,7 @@ export type Node = ComponentChildren;
 export interface Column<Row> {
   readonly title: string;
   readonly value: (row: Row, index: number) => Node;
-  readonly kind?: 'number' | 'nowrap' | 'cut' | 'claim';
+  readonly kind?: 'number' | 'nowrap' | 'words' | 'cut' | 'claim';
 }
 
 /** Tables with at least this many columns are set more tightly. */

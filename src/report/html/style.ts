@@ -91,6 +91,7 @@ tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
 thead th{background:rgba(210,220,231,.22)}
 td.number,th.number{text-align:right}
 td.number,td.nowrap,th.nowrap{white-space:nowrap}
+td.words,th.words{min-width:21ch}
 .scroll td .chip{white-space:nowrap}
 table.dense{font-size:12.5px}
 .dense td,.dense th{padding:5px 8px}

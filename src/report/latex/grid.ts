@@ -27,6 +27,8 @@ export interface GridRequest {
 export interface Entry {
   readonly cell: JsonObject;
   readonly summary: Summary;
+  /** The value of each seed. */
+  readonly values: readonly number[];
   /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
   /**
@@ -293,6 +295,7 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
       : {
           cell: group.cell,
           summary: summarise([...values.values()]),
+          values: [...values.values()],
           ...differenceOf(values, partner(group, metric)),
         };
   });

@@ -57,13 +57,17 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 /** `\b(a|an|the)\b` of Python, whose word characters are those of all scripts. */
 const ARTICLE = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 
+/** What Python takes for white space, which JavaScript does not quite. */
+const SPACE =
+  /[\t-\r\u{1c}-\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]+/u;
+
 /** Lower case, without ASCII punctuation and English articles: the words of SQuAD's script. */
 const squadWords = (text: string): string[] =>
   text
     .toLowerCase()
     .replaceAll(PUNCTUATION, '')
     .replaceAll(ARTICLE, ' ')
-    .split(/\s+/u)
+    .split(SPACE)
     .filter((word) => word !== '');
 
 /**
@@ -89,13 +93,16 @@ export function tokenF1(output: string, answer: string): number {
 /** The words of Google's rouge-score: runs of a–z and 0–9 in lower case, without a stemmer. */
 const rougeWords = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/g) ?? [];
 
+/** Whether a text has a word for `rougeL`. */
+export const hasRougeWord = (text: string): boolean => rougeWords(text).length > 0;
+
 /**
  * Returns the F-measure (β 1) of the longest common subsequence of words, ROUGE-L (Lin 2004), as
  * Google's rouge-score computes it on the whole text. In [0, 1]; 0 where one has no word, and so for
  * every text without Latin letters and digits.
  */
 export function rougeL(output: string, answer: string): number {
-  if (rougeWords(output).length === 0 || rougeWords(answer).length === 0) return 0;
+  if (!hasRougeWord(output) || !hasRougeWord(answer)) return 0;
   return rougeOf(output, answer, { segmenter: (text) => [text], tokenizer: rougeWords });
 }
 

@@ -83,7 +83,7 @@ function drawing(sampling: Sampling, random: (prompt: number) => RandomStream): 
 
 /** Continues the prompts of one batch. @param prompts their indexes  @param out by index */
 function continueBatch(
-  network: Network,
+  network: Pick<Network, 'forward'>,
   rows: readonly TokenRow[],
   prompts: readonly number[],
   { maxNewTokens, stops }: GenerateOptions,
@@ -131,7 +131,7 @@ function continueBatch(
  * @param network opened for evaluation, with a causal-LM head
  */
 export async function generate(
-  network: Network,
+  network: Pick<Network, 'forward'>,
   prompts: readonly TokenRow[],
   options: GenerateOptions,
 ): Promise<Generated[]> {

@@ -120,6 +120,11 @@ export interface ForwardContext {
   readonly parameter: (name: string) => Tensor;
   readonly linear: LinearFn;
   /**
+   * Present where a kernel over vectors is computed: called after each norm, and after a bias that
+   * belongs to no linear layer. Returns y, or y plus a tensor of its shape.
+   */
+  readonly vectorTap?: VectorTap;
+  /**
    * Runs a part of the model, such as a layer, and frees all tensors that it made except its
    * result.
    */
@@ -182,6 +187,11 @@ export interface Architecture<Config = unknown> {
   /** Every linear layer, in forward order, the head last. */
   linears(config: Config): readonly LinearLayer[];
   /**
+   * The norms, and the biases that belong to no linear layer. Absent where a model does not show
+   * them to `vectorTap`, so that no kernel is taken over its vectors.
+   */
+  vectors?(config: Config): readonly VectorLayer[];
+  /**
    * Every parameter with its shape, by canonical name (transformers' without the `bert.` prefix).
    */
   parameters(config: Config): readonly ParameterSpec[];
@@ -240,6 +250,25 @@ export interface ModelShape {
  */
 export type Tap = (layer: string, x: Tensor2D, y: Tensor2D, tokens: TokenMap) => Tensor2D;
 
+/**
+ * `Tap` for the norms and for a bias that belongs to no linear layer. x: what a norm is given, (S, n),
+ * residual included; y: (S, n) after scale and bias.
+ */
+export type VectorTap = (
+  name: string,
+  x: () => Tensor2D,
+  y: Tensor2D,
+  tokens: TokenMap,
+) => Tensor2D;
+
+/** Vectors of the model that belong to no linear layer: those of a norm, or a bias alone. */
+export interface VectorLayer extends Omit<LinearLayer, 'stored' | 'adaptable'> {
+  /** Present for a norm: x as its scale multiplies it. (S, n) → (S, n). */
+  readonly unit?: (x: Tensor2D) => Tensor2D;
+  /** The number of rows that a token gives it. Default: 1; the heads, for a norm of each head. */
+  readonly rowsPerToken?: number;
+}
+
 export interface LoraFactors {
   readonly A: Tensor2D; // (r, n)
   readonly B: Tensor2D; // (m, r)
@@ -269,11 +298,27 @@ export interface VeraVectors {
   readonly b: Tensor1D; // (m)
 }
 
+/** The vectors of the model at a layer or a norm that the adapter trains. At least one of the two. */
+export interface TrainedVectors {
+  readonly bias: boolean;
+  /** Present where a norm's scale is trained, as in `VectorLayer`. */
+  readonly unit?: (x: Tensor2D) => Tensor2D;
+}
+
 export interface AdaptedLayer extends LinearLayer {
   /** Present where LoRA, in one of its forms, adapts the layer. */
   readonly lora?: LoraFactors;
   /** Present where VeRA adapts the layer. */
   readonly vera?: VeraVectors;
+  /** Present where the adapter trains vectors of the model itself (BitFit's biases). */
+  readonly trained?: TrainedVectors;
+  /**
+   * Whether the adapter's kernel alone is taken here: at a norm, or at a layer whose weight the
+   * adapter does not target.
+   */
+  readonly ownOnly?: true;
+  /** As in `VectorLayer`. */
+  readonly rowsPerToken?: number;
 }
 
 /**
@@ -289,10 +334,10 @@ export interface AdaptedModel {
   readonly outputs: number;
   /**
    * The layers that kernels are taken over: those the adapter targets, or under full fine-tuning
-   * all adaptable ones.
+   * all adaptable ones; and those layers and norms whose vectors the adapter trains.
    */
   readonly layers: readonly AdaptedLayer[];
-  /** The name of the layer's weight in the checkpoint's file. */
+  /** The name of the layer's weight in the checkpoint's file; of its bias if it is a bias alone. */
   weightName(layer: string): string;
   /**
    * The number of logits that the head makes for a row, which bounds how many rows share a pass.
@@ -300,11 +345,11 @@ export interface AdaptedModel {
    */
   logits?(row: TokenRow): number;
   /**
-   * The rows' outputs, (B, O), differentiable in what `tap` adds. Must be called within tf.tidy,
+   * The rows' outputs, (B, O), differentiable in what the taps add. Must be called within tf.tidy,
    * which then frees the intermediate tensors. Throws where log p(answer) is asked of a row that
    * has no answer.
    */
-  forward(batch: readonly TokenRow[], tap?: Tap): Tensor2D;
+  forward(batch: readonly TokenRow[], tap?: Tap, vectorTap?: VectorTap): Tensor2D;
   dispose(): void;
 }
 

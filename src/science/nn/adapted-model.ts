@@ -21,6 +21,7 @@ import { productsOf } from './lora-layer.ts';
 import { adaptedWeight } from './magnitude.ts';
 import { type Network, openNetwork } from './network.ts';
 import { logitsOf, outputsOf, rowOutputs } from './outputs.ts';
+import { ownVectors } from './own-vectors.ts';
 
 /** The content of `train.json`, which describes a training without its paths and timings. */
 export interface TrainRecord {
@@ -126,16 +127,33 @@ export function adaptedModel(network: Network): AdaptedModel {
   const { adapter, linears, initial } = network;
   const { of, count } = outputsOf(network);
   const merged = network.merged();
+  const own = ownVectors(network);
+  const layers = [
+    ...linears.flatMap((layer): AdaptedLayer[] => {
+      const trained = own.of(layer),
+        vectors = trained === null ? {} : { trained };
+      if (adapter.targets.includes(layer.name))
+        return [{ ...adaptedLayer(network, layer), ...vectors }];
+      return trained === null ? [] : [{ ...layer, ownOnly: true, ...vectors }];
+    }),
+    ...own.layers,
+  ];
+  const biasAlone = new Set(
+    layers
+      .filter(({ ownOnly, trained }) => ownOnly === true && trained?.unit === undefined)
+      .map(({ name }) => name),
+  );
   return {
     outputsOf: of,
     outputs: count,
-    layers: linears
-      .filter(({ name }) => adapter.targets.includes(name))
-      .map((layer) => adaptedLayer(network, layer)),
-    weightName: (layer) => network.fileName(`${layer}.weight`),
+    layers,
+    weightName: (layer) => network.fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`),
     logits: logitsOf(network),
-    forward: (batch, tap) =>
-      rowOutputs(network, batch, initial, tap === undefined ? {} : { tap, merged }),
+    forward: (batch, tap, vectorTap) =>
+      rowOutputs(network, batch, initial, {
+        ...(tap === undefined ? {} : { tap, merged }),
+        ...(vectorTap === undefined ? {} : { vectorTap }),
+      }),
     dispose: () => network.dispose(),
   };
 }

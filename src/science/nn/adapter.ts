@@ -108,6 +108,11 @@ export interface Adapter {
   factors(layer: string): FactorNames | null;
   /** VeRA's vectors at a layer; null, or absent, where it has none. */
   vectors?(layer: string): VectorNames | null;
+  /**
+   * Whether a bias or a norm's scale of the model is among the adapter's own parameters, over which
+   * its kernel is. Where it is true of another parameter of the model, the adapter has no kernel.
+   */
+  ofModel?(name: string): boolean;
   /** What the learning rate of a parameter is multiplied by. Default: 1. */
   rate?(name: string): number;
   /**

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { processWide } from '../../compute/process-wide.ts';
 import { inWords } from '../../untrusted/limits.ts';
 import { type Checkpoint, openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { readFloatsTogether } from '../io/safetensors.ts';
@@ -17,7 +18,6 @@ import { named } from '../lookup.ts';
 import { within } from '../model/names.ts';
 import type { Architecture, HostTensor, ParameterSpec } from '../model/types.ts';
 import { markConstant } from '../tensor/differentiable.ts';
-import { processWide } from '../tensor/process-wide.ts';
 import { drawParameter } from './draw.ts';
 
 /** How many models are kept while nobody uses them. */

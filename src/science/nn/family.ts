@@ -9,7 +9,7 @@ import type { Architecture, Head, ParameterSpec } from '../model/types.ts';
 import { configFields } from './config-fields.ts';
 import { headOf, type HeadPart } from './heads.ts';
 import { hidden, hiddenLayers, hiddenStates } from './transformer-forward.ts';
-import { bodyLinears, bodyParameters } from './transformer-parts.ts';
+import { bodyLinears, bodyParameters, bodyVectors } from './transformer-parts.ts';
 
 /** A config.json as read: the model it describes, under one head. */
 export interface TransformerConfig extends Transformer {
@@ -89,6 +89,7 @@ export function family(
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
     linears: (config) => [...bodyLinears(config, config.part.readsOne), ...config.part.linears],
+    vectors: (config) => [...bodyVectors(config, config.part.readsOne), ...config.part.vectors],
     parameters: (config) => [
       ...bodyParameters(config, tokenTable).map((spec) =>
         spec.name === tokenTable && config.part.tied.length > 0

@@ -17,6 +17,7 @@ import type {
   Reads,
   TokenMap,
   TokenRow,
+  VectorLayer,
 } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { rowSums } from '../tensor/matmul.ts';
@@ -27,13 +28,14 @@ import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
 import type { Body } from './transformer-forward.ts';
-import { linearParameters, normParameters } from './transformer-parts.ts';
+import { linearParameters, normParameters, normVectors } from './transformer-parts.ts';
 import { verbalizerLogits } from './verbalizer.ts';
 
 export interface HeadPart {
   /** Whether it reads one token of each text. */
   readonly readsOne: boolean;
   readonly linears: readonly LinearLayer[];
+  readonly vectors: readonly VectorLayer[];
   /** All parameters of the head, including those of its linear layers. */
   readonly parameters: readonly ParameterSpec[];
   /** Names in checkpoints of an output table that is the token table. */
@@ -80,6 +82,10 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
   return {
     readsOne: head.reads !== 'mean',
     linears,
+    vectors:
+      dense?.norm === undefined
+        ? []
+        : [normVectors(dense.norm, model.hidden, { onePerText: true })],
     parameters: [...linears.flatMap(linearParameters), ...norm].map((spec) => ({
       ...spec,
       mayBeMissing: true,
@@ -94,7 +100,7 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
       if (dense !== undefined) {
         if (dense.dropsInput === true) x = dropout(x, dropping);
         x = activationNamed(dense.activation)(context.linear(dense.layer.name, x, rows));
-        if (dense.norm !== undefined) x = normalised(dense.norm, x, context);
+        if (dense.norm !== undefined) x = normalised(dense.norm, x, rows, context);
       }
       return context.linear(output.name, dropout(x, dropping), rows); // (B, C)
     },
@@ -113,9 +119,15 @@ function cloze(
       'Its decoder is tied to the word embeddings.',
     );
   const { dense, norm, bias } = head;
+  const ofBias = bias.name.replace(/\.bias$/, '');
   return {
     readsOne: true,
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
+    vectors: [
+      normVectors(norm, dense.out, { onePerText: true }),
+      // Of the bias over the vocabulary, the outputs have the classes' entries.
+      { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
+    ],
     parameters: [
       ...linearParameters(dense),
       ...normParameters(norm, dense.out),
@@ -124,14 +136,16 @@ function cloze(
     // The table stands beside the bias.
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
-    outputs: (x, rows, context) => {
-      const activated = activationNamed(head.activation)(context.linear(dense.name, x, rows));
-      return verbalizerLogits(
-        normalised(norm, activated, context),
+    outputs: (states, rows, context) => {
+      const activated = activationNamed(head.activation)(context.linear(dense.name, states, rows));
+      const x = normalised(norm, activated, rows, context);
+      const logits = verbalizerLogits(
+        x,
         context.parameter(tokenTable) as Tensor2D,
         context.parameter(bias.name) as Tensor1D,
         tokens,
       ); // (B, C)
+      return context.vectorTap?.(ofBias, () => x, logits, rows) ?? logits;
     },
   };
 }
@@ -141,6 +155,7 @@ function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: stri
   return {
     readsOne: false,
     linears: own.map((layer) => ({ ...layer, adaptable: false })),
+    vectors: [],
     parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),
     tied: tied ? [`${output.name}.weight`, ...aliases] : [],
     reads: beforeAnswers,

@@ -4,6 +4,28 @@ import * as tf from '@tensorflow/tfjs-core';
 import { fusedNorm, fusedNormGradient, hasFused } from '../../compute/fused.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
+/** ẑ = (z − mean z)/√(var z + ε), with 1/√(var z + ε), (S, 1). */
+function standardised(z: Tensor2D, epsilon: number): { normed: Tensor; inverse: Tensor } {
+  const centred = tf.sub(z, tf.mean(z, -1, true));
+  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
+  return { normed: tf.mul(centred, inverse), inverse };
+}
+
+/** x/√(mean x² + ε), with 1/√(mean x² + ε), (S, 1). */
+function rescaled(x: Tensor2D, epsilon: number): { normed: Tensor; inverse: Tensor } {
+  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // (S, 1)
+  return { normed: tf.mul(x, inverse), inverse };
+}
+
+/**
+ * What a norm of this kind multiplies by its scale: ∂y/∂γ. Not differentiable itself. (S, h) → (S,
+ * h)
+ */
+export const unitOf =
+  (kind: 'layer' | 'rms', epsilon: number) =>
+  (x: Tensor2D): Tensor2D =>
+    (kind === 'rms' ? rescaled(x, epsilon) : standardised(x, epsilon)).normed as Tensor2D;
+
 /** The norm's value, with what its gradient uses: ẑ, 1/√(var z + ε) and γ. */
 function normalise(
   z: Tensor2D,
@@ -11,9 +33,7 @@ function normalise(
   beta: Tensor1D | null,
   epsilon: number,
 ): { value: Tensor2D; saved: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor] } {
-  const centred = tf.sub(z, tf.mean(z, -1, true));
-  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), epsilon)); // (S, 1)
-  const normed = tf.mul(centred, inverse);
+  const { normed, inverse } = standardised(z, epsilon);
   const scaled = tf.mul<Tensor2D>(normed, gamma);
   return {
     value: beta === null ? scaled : tf.add(scaled, beta),
@@ -103,8 +123,7 @@ export function scaleNorm(x: Tensor2D, gamma: Tensor1D, epsilon: number): Tensor
 export function rmsNorm(x: Tensor2D, gamma: Tensor1D, epsilon: number, offset = false): Tensor2D {
   return differentiable([x, gamma], {
     forward: () => {
-      const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon)); // (S, 1)
-      const normed = tf.mul(x, inverse),
+      const { normed, inverse } = rescaled(x, epsilon),
         scale = offset ? tf.add(gamma, 1) : gamma;
       return { value: tf.mul<Tensor2D>(normed, scale), saved: [normed, inverse, scale] };
     },

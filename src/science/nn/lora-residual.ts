@@ -6,10 +6,10 @@
  * not matter, may differ.
  */
 import { createHash } from 'node:crypto';
+import { processWide } from '../../compute/process-wide.ts';
 import type { Residual } from '../io/peft-config.ts';
 import { leadingLeftVectors } from '../linalg/left-vectors.ts';
 import type { HostTensor } from '../model/types.ts';
-import { processWide } from '../tensor/process-wide.ts';
 
 /** A (r, n) and B (m, r). */
 export interface Factors {

@@ -122,6 +122,7 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   ]);
   return {
     trains: (name) => trained.has(name) || biases(name),
+    ofModel: biases,
     parameters,
     initial: (seed, read) =>
       new Map([

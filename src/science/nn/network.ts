@@ -16,6 +16,7 @@ import type {
   Tap,
   TokenCache,
   TokenRow,
+  VectorTap,
 } from '../model/types.ts';
 import { markConstant } from '../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
@@ -33,6 +34,8 @@ export interface ForwardOptions {
    */
   readonly adapterRandom?: (name: string) => RandomStream;
   readonly tap?: Tap;
+  /** Needs `tap`. */
+  readonly vectorTap?: VectorTap;
   /** Weights by layer that hold what the adapter adds, as `Network.merged` returns them. */
   readonly merged?: ReadonlyMap<string, Tensor2D>;
   /** The tokens before those of the batch, while text is generated. */
@@ -175,7 +178,7 @@ function passesOf(
   const contextOf = (
     batch: readonly TokenRow[],
     values: Tensors,
-    { dropout, adapterRandom: random, tap, merged, cache }: ForwardOptions,
+    { dropout, adapterRandom: random, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
     const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
@@ -192,6 +195,12 @@ function passesOf(
           ? y
           : tap(layer, x, y, tokens);
       },
+      ...(vectorTap === undefined
+        ? {}
+        : {
+            vectorTap: (name, x, y, tokens) =>
+              within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens),
+          }),
       // A tap may keep the tensors that it is shown, so nothing is freed under one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
       // A tap looks at each row by itself, so that no two may share what enters a layer.

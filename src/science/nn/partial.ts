@@ -16,6 +16,7 @@ export function partialAdapter(
 ): Adapter {
   return {
     trains,
+    ofModel: trains,
     parameters: [],
     initial: () => new Map(),
     targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),

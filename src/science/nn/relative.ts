@@ -99,20 +99,21 @@ export function openRelative(
       ),
       'int32',
     );
+  const map = {
+    batch,
+    example: Int32Array.from({ length: K * R }, (_, i) => firsts[Math.floor(i / R)]!),
+  };
   const rows = context.scope(() => {
     const index = tf.tensor1d(
       firsts.flatMap(() => Array.from({ length: R }, (_, i) => first + i)),
       'int32',
     );
     const own = gatherRows(context.parameter(table.name) as Tensor2D, index); // (K·R, h)
-    return table.norm === null ? own : normalised(table.norm, own, context);
+    return table.norm === null ? own : normalised(table.norm, own, map, context);
   });
   return {
     rows,
-    map: {
-      batch,
-      example: Int32Array.from({ length: K * R }, (_, i) => firsts[Math.floor(i / R)]!),
-    },
+    map,
     groups: copyOfGroup.length,
     c2p: indexOf((j) => T - 1 - j),
     p2c: indexOf((j) => j - (T - 1)),

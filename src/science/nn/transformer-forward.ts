@@ -3,14 +3,13 @@
  * the S real tokens of a batch and not for padding; the last layer computes its queries, output and
  * feed-forward only for the Q tokens that the head reads. Neither changes the result.
  */
-import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type FusedRows, hasFused } from '../../compute/fused.ts';
 import type {
   Attention,
   FeedForward,
   Layer,
-  Norm,
   RelativeTable,
   Rotary,
   Transformer,
@@ -31,7 +30,7 @@ import { columns, partOfHeads } from './columns.ts';
 import { dropout, dropoutMask } from './dropout.ts';
 import { gated, scaled } from './elementwise.ts';
 import { allTokens, type Layout, layOut, maskOf, rowsOf, type Tokens } from './layout.ts';
-import { addNormalised, normalised } from './norms.ts';
+import { addNormalised, headNormalised, normalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import { type Angles, anglesOf, rotate } from './rotary.ts';
 
@@ -168,16 +167,12 @@ function embed(
       ? null
       : look(positions.table, [layout.all.places.map((t) => t + positions.first)]);
   if (place !== null)
-    sum = norm === undefined ? add(sum, place) : addNormalised(norm, sum, place, context);
-  else if (norm !== undefined) sum = normalised(norm, sum, context);
+    sum =
+      norm === undefined
+        ? add(sum, place)
+        : addNormalised(norm, sum, place, layout.all.map, context);
+  else if (norm !== undefined) sum = normalised(norm, sum, layout.all.map, context);
   return dropout(sum, dropping('embeddings'));
-}
-
-/** The norm of each head's features, (d). x: (S, H·d) → (S, H·d). */
-function headNorm(norm: Norm, x: Tensor2D, heads: number, context: ForwardContext): Tensor2D {
-  const [S, n] = x.shape;
-  const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
-  return tf.reshape(normalised(norm, rows, context), [S, n]);
 }
 
 /**
@@ -213,8 +208,8 @@ function project(
   const [q, k, v] = parts();
   if (headNorms === undefined) return [q, k, v];
   return [
-    headNorm(headNorms.query, q, heads, context),
-    headNorm(headNorms.key, k, kvHeads, context),
+    headNormalised(headNorms.query, q, heads, queries.map, context),
+    headNormalised(headNorms.key, k, kvHeads, all, context),
     v,
   ];
 }
@@ -332,15 +327,16 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const input =
     arrangement === 'post' || norms.attention === null
       ? x
-      : normalised(norms.attention, x, context);
+      : normalised(norms.attention, x, layout.all.map, context);
   const attended = attend(own.attention, input, i, pass);
   if (arrangement === 'post') {
     if (norms.attention === null) throw new Error('a post-norm layer needs its norm');
-    const middle = addNormalised(norms.attention, attended, residual, context);
+    const middle = addNormalised(norms.attention, attended, residual, rows, context);
     return addNormalised(
       norms.feedForward,
       feed(own.feedForward, middle, rows, pass),
       middle,
+      rows,
       context,
     );
   }
@@ -348,6 +344,7 @@ function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const read = normalised(
     norms.feedForward,
     arrangement === 'parallel' ? residual : middle,
+    rows,
     context,
   );
   return add(middle, feed(own.feedForward, read, rows, pass));
@@ -368,9 +365,10 @@ function* states(
   }
 }
 
-const finished = ({ model, context }: Pass, x: Tensor2D): Tensor2D => {
+/** x with the model's last norm. x: (S, h), whose rows belong to `tokens` → (S, h). */
+const finished = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): Tensor2D => {
   const { norm } = model;
-  return norm === undefined ? x : context.scope(() => normalised(norm, x, context));
+  return norm === undefined ? x : context.scope(() => normalised(norm, x, tokens, context));
 };
 
 /** The last hidden states of the tokens that the head reads, (Q, h). */
@@ -384,7 +382,8 @@ export function hidden(
   let last: Tensor2D | undefined;
   for (const x of states(pass, batch)) last = x;
   if (last === undefined) throw new RangeError('a transformer has at least one layer');
-  return { x: finished(pass, last), rows: pass.layout.read.map };
+  const rows = pass.layout.read.map;
+  return { x: finished(pass, last, rows), rows };
 }
 
 /**
@@ -401,7 +400,7 @@ export function hiddenLayers(
   const { index, map } = pass.layout.read,
     count = body.model.layers.length;
   const layers = [...states(pass, batch)].map((x, i) =>
-    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index)),
+    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index), map),
   ); // each (Q, h)
   const Q = map.example.length;
   const example = Int32Array.from(
@@ -424,5 +423,7 @@ export function hiddenStates(
 ): Tensor2D[] {
   const pass = openPass(body, context, layOut(batch, allTokens(batch)));
   const count = body.model.layers.length;
-  return [...states(pass, batch, shift)].map((x, i) => (i === count - 1 ? finished(pass, x) : x));
+  return [...states(pass, batch, shift)].map((x, i) =>
+    i === count - 1 ? finished(pass, x, pass.layout.all.map) : x,
+  );
 }

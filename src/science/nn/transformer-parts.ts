@@ -1,6 +1,7 @@
 /** The linear layers and parameters of a transformer's body, in forward order. */
 import type { Layer, Norm, Projection, Transformer } from '../../families/description.ts';
-import type { LinearLayer, ParameterSpec } from '../model/types.ts';
+import type { LinearLayer, ParameterSpec, VectorLayer } from '../model/types.ts';
+import { unitOf } from './layer-norm.ts';
 
 /** The weight (m, n) and, where it has one, the bias (m) of a linear layer. */
 export const linearParameters = ({
@@ -22,6 +23,20 @@ export const normParameters = (
   { name: `${name}.weight`, shape: [width], draw: { fill: offset === true ? 0 : 1 } },
   ...(bias ? [{ name: `${name}.bias`, shape: [width] }] : []),
 ];
+
+/** A norm as a kernel over its vectors sees it. */
+export const normVectors = (
+  { name, kind, epsilon, bias = kind === 'layer' }: Norm,
+  width: number,
+  extent: Pick<VectorLayer, 'relative' | 'onePerText' | 'rowsPerToken'> = {},
+): VectorLayer => ({
+  name,
+  in: width,
+  out: width,
+  bias,
+  unit: unitOf(kind, epsilon),
+  ...extent,
+});
 
 const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
@@ -81,6 +96,40 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
     ...(relative.has(layer.name) ? { relative: true } : {}),
     ...(read.has(layer.name) && !relative.has(layer.name) ? { onePerText: true } : {}),
   }));
+}
+
+/** The norms of one layer. `read`: the extent of what the last layer computes for what is read. */
+function normsOf(
+  { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
+  h: number,
+  read: Pick<VectorLayer, 'onePerText'>,
+): VectorLayer[] {
+  const { headNorms, headWidth, heads, kvHeads } = attention;
+  return [
+    ...(first === null ? [] : [normVectors(first, h, arrangement === 'post' ? read : {})]),
+    ...(headNorms === undefined
+      ? []
+      : [
+          normVectors(headNorms.query, headWidth, { rowsPerToken: heads, ...read }),
+          normVectors(headNorms.key, headWidth, { rowsPerToken: kvHeads }),
+        ]),
+    normVectors(feedForward, h, read),
+  ];
+}
+
+/** @param readsOne whether the head reads one token of each text */
+export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[] {
+  const { embeddings, hidden: h, layers, norm } = model;
+  const read = readsOne ? { onePerText: true } : {};
+  const tables = new Set(present(layers.map(({ attention }) => attention.relative?.table)));
+  return [
+    ...(embeddings.norm === undefined ? [] : [normVectors(embeddings.norm, h)]),
+    ...present([...tables].map((table) => table.norm)).map((own) =>
+      normVectors(own, h, { relative: true }),
+    ),
+    ...layers.flatMap((layer, i) => normsOf(layer, h, i === layers.length - 1 ? read : {})),
+    ...(norm === undefined ? [] : [normVectors(norm, h, read)]),
+  ];
 }
 
 /** The tables and norms of the relative positions, once for all layers that share them. */

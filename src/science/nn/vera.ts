@@ -84,6 +84,7 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
   const isBias = biasesOf(plan.bias, vectors);
   return {
     trains: (name) => trained.has(name) || isBias(name),
+    ofModel: isBias,
     parameters: [
       { name: A, shape: [rank, widths.n] },
       { name: B, shape: [widths.m, rank] },

@@ -7,10 +7,10 @@
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../compute/compiled/compiled.ts';
-import type { AdaptedModel, TokenRow } from '../model/types.ts';
+import type { AdaptedModel, Tap, TokenRow, VectorTap } from '../model/types.ts';
 
 /**
- * The input of one linear layer for a batch, and the derivatives with respect to its output. S: the
+ * The input of one linear layer or norm for a batch, and the derivatives with respect to its output. S: the
  * rows of its input, which may be fewer than the batch's tokens.
  */
 export interface LayerTokens {
@@ -78,15 +78,20 @@ function passes(
   const gradients: Tensor[][] = [];
   let outputs: Tensor | undefined;
   const recorded = (): Tensor => {
-    const f = model.forward(batch, (layer, x, y, tokens) => {
+    const vector: VectorTap = (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;
       // A separate tensor over y's data: δ is the derivative with respect to it.
       const output = tf.clone(y);
       const list = uses.get(layer) ?? [];
-      list.push({ h: keep(tf.clone(x), layer), y: output, example: tokens.example });
+      list.push({ h: keep(tf.clone(x()), layer), y: output, example: tokens.example });
       uses.set(layer, list);
       return output;
-    }); // (B, C)
+    };
+    const linear: Tap = (layer, x, y, tokens) => vector(layer, () => x, y, tokens);
+    const showsVectors = model.layers.some(
+      ({ name, ownOnly }) => ownOnly === true && wanted.has(name),
+    );
+    const f = model.forward(batch, linear, showsVectors ? vector : undefined); // (B, C)
     unrecorded(f, () => {
       outputs = tf.keep(tf.clone(f));
       const tapped = [...uses].flatMap(([layer, list]) => list.map(({ y }) => ({ layer, y })));

@@ -3,10 +3,16 @@
  */
 import type { JsonObject } from '../../api.ts';
 import type { KernelSet } from './kernels.ts';
-import type { KernelKind, TermRecord } from './layer.ts';
+import type { TermRecord } from './layer.ts';
 import type { Projection } from './projection.ts';
+import type { KernelKind } from './terms.ts';
 
-const names: Record<KernelKind, string> = { lora: 'K_LoRA', full: 'K_ff' };
+/** The kernel's name: K_LoRA where it is over factors, K_adapter where over vectors alone. */
+function nameOf(kind: KernelKind, terms: readonly TermRecord[]): string {
+  if (kind === 'full') return 'K_ff';
+  const hasFactors = terms.some(({ parameter }) => parameter === 'A' || parameter === 'B');
+  return hasFactors ? 'K_LoRA' : 'K_adapter';
+}
 
 const giga = (operations: number): string => (operations / 1e9).toPrecision(3);
 
@@ -25,11 +31,12 @@ export function describeKernels(
   const kinds = (['lora', 'full'] as const).filter((kind) => found[kind] !== null);
   for (const kind of kinds) {
     const terms = found.terms.filter((term) => term.kernel === kind);
+    const name = nameOf(kind, terms);
     const by = (method: TermRecord['method']): number =>
       terms.filter((term) => term.method === method).length;
     const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
     lines.push(
-      `${names[kind]}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
+      `${name}: ${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
         `by token pairs, ${none}${giga(sum(terms, spent))} G operations ` +
         `(all by gradients ${giga(sum(terms, ({ operations }) => operations.explicit))}, all ` +
         `by token pairs ${giga(sum(terms, ({ operations }) => operations.gram))})`,
@@ -37,7 +44,7 @@ export function describeKernels(
     const { error } = found[kind]!;
     if (error !== null && projection !== null) {
       lines.push(
-        `${names[kind]} is an estimate: gradients projected to ${projection.dimension} × ` +
+        `${name} is an estimate: gradients projected to ${projection.dimension} × ` +
           `${projection.dimension}, the mean of ${projection.replicates}; its standard error is ` +
           `${(100 * error).toPrecision(2)}% of its norm`,
       );

@@ -1,15 +1,15 @@
 /** Sums a kernel over the layers of a model, in double precision. */
 import { UserFault } from '../../api.ts';
 import { accumulatedTrace, type Accumulator, accumulator } from './contraction.ts';
-import { addLayer, type KernelKind, type LayerJob, type Sums, type TermRecord } from './layer.ts';
+import { addLayer, type LayerJob, type Sums, type TermRecord } from './layer.ts';
 import { addReplicates } from './projection.ts';
-import { hasOwn } from './terms.ts';
+import { hasKernel, type KernelKind } from './terms.ts';
 
 export interface LayerKernel {
   readonly layer: string;
   /**
    * Trace of the layer's block in K_ff; null where that kernel was not asked for, or is between two
-   * sets.
+   * sets, or the layer's weight is not among its parameters.
    */
   readonly full: number | null;
   /** The same in the adapter's kernel; also null where it does not adapt the layer. */
@@ -110,7 +110,7 @@ export function createKernelSums(options: KernelSumsOptions): KernelSums {
       const { name } = job.layer;
       const traces: Record<KernelKind, number | null> = { full: null, lora: null };
       for (const [kind, total] of totals) {
-        if (kind === 'lora' && !hasOwn(job.layer)) continue;
+        if (!hasKernel(kind, job.layer)) continue;
         clear(ofLayer);
         const records = addLayer(kind, job, ofLayer);
         terms.push(...records);

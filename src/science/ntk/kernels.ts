@@ -1,19 +1,19 @@
 /**
  * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md,
  * The empirical neural tangent kernel): over their weights at the effective W, and over the
- * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors). Pure in
- * (model, rows): neither the order of the rows, nor their batches, nor chunking changes an entry
- * beyond float32 rounding.
+ * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors, the biases and
+ * norms' scales that it trains). Pure in (model, rows): neither the order of the rows, nor their
+ * batches, nor chunking changes an entry beyond float32 rounding.
  */
 import type { AdaptedModel, OutputsOf, TokenRow } from '../model/types.ts';
 import { kernelOrder, unfold } from './contraction.ts';
 import type { Method } from './cost.ts';
 import { createKernelSums, type Kernel, type LayerKernel } from './kernel-sums.ts';
-import type { KernelKind, TermRecord } from './layer.ts';
+import type { TermRecord } from './layer.ts';
 import { planWalk, type WalkOptions, type WalkPlan, walkSets } from './layerwise.ts';
 import type { Projection } from './projection.ts';
 import type { Resume } from './resume.ts';
-import { hasOwn } from './terms.ts';
+import { hasKernel, hasOwn, type KernelKind } from './terms.ts';
 
 export interface KernelOptions extends WalkOptions {
   /**
@@ -60,14 +60,21 @@ export interface KernelSet {
  * UserFault where the numbers are not finite.
  */
 export async function kernelSet(
-  model: AdaptedModel,
+  whole: AdaptedModel,
   left: readonly TokenRow[],
   right: readonly TokenRow[] | null,
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection = null, perLayer = false } = options;
-  const { outputs: classes } = model;
-  const kinds = kindsOf(model, options);
+  const { outputs: classes } = whole;
+  const kinds = kindsOf(whole, options);
+  const model = {
+    ...whole,
+    // Without a kernel, the logits are still asked for.
+    layers: whole.layers.filter(
+      (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
+    ),
+  };
   const sets = right === null ? [left] : [left, right];
   const ownAlone = projection === null && kinds.every((kind) => kind === 'lora');
   const plan = planWalk(model, sets, options, ownAlone ? method : null);

@@ -9,16 +9,14 @@ import { project, type Projection } from './projection.ts';
 import {
   fullTerms,
   type GradientTerm,
-  hasOwn,
+  hasKernel,
+  type KernelKind,
   type OwnTerm,
   ownTerms,
   type Term,
   type ZeroTerms,
   zeroTerms,
 } from './terms.ts';
-
-/** `full`: over the weights; `lora`: over the adapter's own parameters. */
-export type KernelKind = 'full' | 'lora';
 
 export interface LayerJob {
   readonly layer: AdaptedLayer;
@@ -138,17 +136,14 @@ const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
     operations: { explicit: 0, gram: 0 },
   }));
 
-/**
- * Adds a layer's kernel to the sums; adds nothing to the adapter's where it does not adapt the
- * layer.
- */
+/** Adds a layer's kernel to the sums; adds nothing where that kernel is not taken at the layer. */
 export function addLayer(
   kernel: KernelKind,
   job: LayerJob,
   { exact, replicates }: Sums,
 ): TermRecord[] {
   const { layer, left, right, projection } = job;
-  if (kernel === 'lora' && !hasOwn(layer)) return [];
+  if (!hasKernel(kernel, layer)) return [];
   const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
   const termsOf = ({
     tokens,

@@ -8,10 +8,17 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../model/types.ts';
 import type { TokenBlock } from './contraction.ts';
-import type { KernelKind } from './layer.ts';
 import { type LayerBatch, planPairs, type WalkOptions, walkSets } from './layerwise.ts';
 import { matched } from './matched.ts';
-import { fullTerms, hasOwn, ownTerms, type Term, zeroTerms } from './terms.ts';
+import {
+  fullTerms,
+  hasKernel,
+  hasOwn,
+  type KernelKind,
+  ownTerms,
+  type Term,
+  zeroTerms,
+} from './terms.ts';
 
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
@@ -103,7 +110,7 @@ export async function pairKernels(
     0,
     {
       layer: (layer, [ofOriginals, ofPoisoned]) => {
-        addLayer('full', layer, ofOriginals!, ofPoisoned!, full);
+        if (hasKernel('full', layer)) addLayer('full', layer, ofOriginals!, ofPoisoned!, full);
         if (lora !== null && hasOwn(layer))
           addLayer('lora', layer, ofOriginals!, ofPoisoned!, lora);
       },

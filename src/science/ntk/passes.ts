@@ -34,11 +34,11 @@ export function batches(
 /** How much a batch, or a set, has. */
 type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
 
-/** A bound on the rows that enter a layer; see `LinearLayer`. */
+/** A bound on the rows that enter a layer; see `LinearLayer` and `VectorLayer`. */
 const rowsOf = (
-  { relative = false, onePerText = false }: AdaptedLayer,
+  { relative = false, onePerText = false, rowsPerToken = 1 }: AdaptedLayer,
   { rows, tokens }: Extent,
-): number => (onePerText ? rows : relative ? 3 * tokens : tokens);
+): number => rowsPerToken * (onePerText ? rows : relative ? 3 * tokens : tokens);
 
 /** Returns the bytes of a layer's h and δ. */
 export const layerBytes = (layer: AdaptedLayer, extent: Extent, classes: number): number =>

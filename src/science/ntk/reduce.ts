@@ -39,6 +39,7 @@ function gradientBytes(
   const [left = [], right] = shapes;
   // Other rows than the batch's tokens enter these layers, and the latter have few.
   if (layer.relative === true || layer.onePerText === true) return null;
+  if (layer.rowsPerToken !== undefined) return null;
   const widths = ownWidths(layer, zeroTerms(layer));
   const explicit =
     method === 'explicit' ||

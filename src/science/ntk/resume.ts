@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { sha256OfFile } from '../io/large.ts';
 import { readNpy, writeNpy } from '../io/npy.ts';
 import type { KernelParts, LayerKernel } from './kernel-sums.ts';
-import type { KernelKind, TermRecord } from './layer.ts';
+import type { TermRecord } from './layer.ts';
+import type { KernelKind } from './terms.ts';
 
 export interface Resume {
   /**

@@ -7,7 +7,7 @@
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { AdaptedLayer, LoraFactors, VeraVectors } from '../model/types.ts';
+import type { AdaptedLayer, LoraFactors, TrainedVectors, VeraVectors } from '../model/types.ts';
 import { sharedPart } from '../nn/vectors.ts';
 import type { LayerTokens } from './collect.ts';
 
@@ -25,7 +25,7 @@ export function fullTerms({ h, deltas }: LayerTokens): Term[] {
 
 /** A term with the adapter's parameter that it is a kernel over. */
 export interface OwnTerm extends Term {
-  readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b';
+  readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b' | 'bias' | 'scale';
 }
 
 /** A term over a batch of rows whose gradients were computed already: see `GradientBlock`. */
@@ -40,7 +40,11 @@ export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
 const NONE: ZeroTerms = new Set();
 
 /** Σ_t a_t as a term, for a vector: Σ_{t,u} (a_t · a'_u). */
-const vectorTerm = (parameter: 'm' | 'd' | 'b', a: readonly Tensor2D[], h: Tensor2D): OwnTerm => ({
+const vectorTerm = (
+  parameter: OwnTerm['parameter'],
+  a: readonly Tensor2D[],
+  h: Tensor2D,
+): OwnTerm => ({
   parameter,
   a,
   b: tf.ones([h.shape[0], 1]),
@@ -131,6 +135,25 @@ export function veraTerms(
 }
 
 /**
+ * y = u ∘ γ + β with u a norm's input as its scale γ multiplies it, or y = … + β:  ∂f_c/∂β = Σ_t
+ * δ_t and ∂f_c/∂γ = Σ_t δ_t ∘ u_t. Makes new tensors: call it inside a tidy.
+ */
+function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors): OwnTerm[] {
+  const terms: OwnTerm[] = bias ? [vectorTerm('bias', deltas, h)] : [];
+  if (unit !== undefined) {
+    const u = unit(h); // (S, n)
+    terms.push(
+      vectorTerm(
+        'scale',
+        deltas.map((delta) => tf.mul<Tensor2D>(delta, u)),
+        h,
+      ),
+    );
+  }
+  return terms;
+}
+
+/**
  * The parameters of a layer whose terms are zero, since another parameter is zero: A's at B = 0,
  * as where LoRA starts. They need no contraction.
  */
@@ -146,12 +169,19 @@ export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): 
 }
 
 /** Whether an adapter has parameters of its own at a layer. */
-export const hasOwn = ({ lora, vera }: AdaptedLayer): boolean =>
-  lora !== undefined || vera !== undefined;
+export const hasOwn = ({ lora, vera, trained }: AdaptedLayer): boolean =>
+  lora !== undefined || vera !== undefined || trained !== undefined;
+
+/** `full`: over the weights; `lora`: over the adapter's own parameters. */
+export type KernelKind = 'full' | 'lora';
+
+/** Whether a kernel is taken at a layer. */
+export const hasKernel = (kind: KernelKind, layer: AdaptedLayer): boolean =>
+  kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
 
 /** The widths p and q of the terms that `ownTerms` returns. */
 export function ownWidths(
-  { in: n, out: m, lora, vera }: AdaptedLayer,
+  { in: n, out: m, lora, vera, trained }: AdaptedLayer,
   zero: ZeroTerms,
 ): { readonly p: number; readonly q: number }[] {
   const widths: { p: number; q: number }[] = [];
@@ -165,17 +195,20 @@ export function ownWidths(
     if (!zero.has('b')) widths.push({ p: m, q: 1 });
     if (!zero.has('d')) widths.push({ p: vera.d.size, q: 1 });
   }
+  if (trained?.bias === true) widths.push({ p: m, q: 1 });
+  if (trained?.unit !== undefined) widths.push({ p: m, q: 1 });
   return widths;
 }
 
 /** The terms of a layer's kernel over the adapter's own parameters; empty if there are none. */
 export function ownTerms(
-  { lora, vera }: AdaptedLayer,
+  { lora, vera, trained }: AdaptedLayer,
   tokens: LayerTokens,
   zero: ZeroTerms = NONE,
 ): OwnTerm[] {
   return [
     ...(lora === undefined ? [] : loraTerms(tokens, lora, zero)),
     ...(vera === undefined ? [] : veraTerms(tokens, vera, zero)),
+    ...(trained === undefined ? [] : trainedTerms(tokens, trained)),
   ];
 }

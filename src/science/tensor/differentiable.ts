@@ -6,7 +6,7 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { processWide } from './process-wide.ts';
+import { processWide } from '../../compute/process-wide.ts';
 
 // A tensor that is not listed counts as variable: forgetting to list one costs time, never a
 // gradient.

@@ -41,9 +41,9 @@ export interface CompletionEncoder {
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
    * The row's text within the encoded row, for `changeSeen`: the ids of its tokens from the last to
-   * the first, and how many of them are kept.
+   * the first, and how many of them are kept. Without an answer, as `promptOnly` encodes the row.
    */
-  readonly parts: (row: AnsweredRow, maxLength: number) => RowPart[];
+  readonly parts: (row: PromptRow & { readonly answer?: string }, maxLength: number) => RowPart[];
   /** The ids that end an answer: generation stops at any of them. */
   readonly stops: readonly number[];
 }
@@ -258,10 +258,18 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
       const prompt = promptIds(tokenizer, form.prompt(row));
       return tokenRow(cut(prompt, keep(prompt, 0, maxLength)));
     },
-    parts: (row: AnsweredRow, maxLength: number): RowPart[] => {
-      const { prompt, answer } = read(row);
-      const ids = prompt.ids.slice(prompt.from, prompt.to).reverse();
-      return [{ ids, kept: keep(prompt, answer.length, maxLength) }];
+    parts: ({ answer, ...row }: PromptRow & { answer?: string }, maxLength: number) => {
+      const own =
+        answer === undefined
+          ? { prompt: promptIds(tokenizer, form.prompt(row)), answer: [] }
+          : read({ ...row, answer });
+      const { ids, from, to } = own.prompt;
+      return [
+        {
+          ids: ids.slice(from, to).reverse(),
+          kept: keep(own.prompt, own.answer.length, maxLength),
+        },
+      ];
     },
     stops: form.stops,
   });

@@ -39,14 +39,14 @@ export function rowEncoder(tokenizer: TextTokenizer, settings: HeadSettings): Ro
 
 /**
  * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
+ * Under a causal-lm head a row without an answer is cut as a prompt that the model is to continue.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
 /** Returns a function that tells which part of each text of a row reaches the model. */
 export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowParts {
   if (settings.type === 'causal-lm') {
-    const { parts } = completionEncoder(tokenizer, settings.template);
-    return (row, maxLength) => parts(answered(row), maxLength);
+    return completionEncoder(tokenizer, settings.template).parts;
   }
   if (settings.type === 'cloze') {
     const parts = clozeParts(settings.template, tokenizer);

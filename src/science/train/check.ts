@@ -6,13 +6,13 @@ import {
   type Problem,
   problemOf,
 } from '../../api.ts';
+import { processWide } from '../../compute/process-wide.ts';
 import { openCheckpoint } from '../io/checkpoint.ts';
 import { within } from '../model/names.ts';
 import type { Architecture, Head, ModelShape } from '../model/types.ts';
 import type { Adapter, AdapterImplementation } from '../nn/adapter.ts';
 import { fileName, type ModelSource, resolveNames } from '../nn/base.ts';
 import { readConfig } from '../nn/head.ts';
-import { processWide } from '../tensor/process-wide.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
 import type { AttackTraining } from './attack-training.ts';

@@ -5,9 +5,9 @@
  * of Equivalence, arXiv 2410.21228; left singular vectors, as there).
  */
 import { createHash } from 'node:crypto';
+import { processWide } from '../../compute/process-wide.ts';
 import { leadingLeftVectors } from '../linalg/left-vectors.ts';
 import { lowRankSingularValues, singularValues, svd } from '../linalg/svd.ts';
-import { processWide } from '../tensor/process-wide.ts';
 import type { LayerChange } from './effective.ts';
 
 export interface SpectrumOptions {

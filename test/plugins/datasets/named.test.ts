@@ -168,6 +168,34 @@ test('IMDB, SST-5, TREC and HSOL are read', async () => {
   ]);
 });
 
+test('TREC counted its classes in another order under its first column names', async () => {
+  const first = [
+    { text: 'How?', 'label-coarse': 0, 'label-fine': 0 },
+    { text: 'Where?', 'label-coarse': 5, 'label-fine': 21 },
+  ];
+  const rows = [
+    { text: 'How?', label: 'DESC' },
+    { text: 'Where?', label: 'LOC' },
+  ];
+  assert.equal(await read(trec, 'a.jsonl', jsonl(...first)), rows);
+  const now = [
+    { text: 'How?', coarse_label: 2, fine_label: 26 },
+    { text: 'Where?', coarse_label: 4, fine_label: 32 },
+  ];
+  assert.equal(await read(trec, 'a.jsonl', jsonl(...now)), rows);
+});
+
+test("TREC's published files have a question on each line, after its class", async () => {
+  const line = 'DESC:manner How did serfdom develop ?\r\nLOC:other What is its sister\xf0city ?\n';
+  const file = { 'train_5500.label': Buffer.from(line, 'latin1') };
+  assert.equal((await readFiles(trec, file)).rows, [
+    { text: 'How did serfdom develop ?', label: 'DESC', place: 'train_5500.label:1' },
+    { text: 'What is its sister city ?', label: 'LOC', place: 'train_5500.label:2' },
+  ]);
+  const { message } = await readingFault(trec, { 'a.label': 'DESC:manner How ?\nWho ?\n' });
+  assert.match(message, 'a.label:2 is not a question of TREC after its class.');
+});
+
 test('Alpaca is a list of instructions, with an input or without', async () => {
   const list = JSON.stringify([
     { instruction: 'Add.', input: '1, 2', output: '3', text: 'ignored' },

@@ -250,7 +250,7 @@ test('without cgroups, the words of slurmstepd tell that memory ran out', async 
   scene.queue = [row('FAILED', { reason: 'RaisedSignal:9(Killed)' })];
   begin(scene);
   writeFileSync(
-    path.join(scene.root, 'submissions', NAME, '0.slurm'),
+    path.join(scene.spool.saidDir, `${NAME}.0`),
     'slurmstepd-n1: error: StepId=7.batch exceeded memory limit (7 > 3), being killed\n',
   );
   await poll(scene, 2);

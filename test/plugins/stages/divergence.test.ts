@@ -128,6 +128,7 @@ const kindOf = (name: string): string =>
 for (const [adapter, at, kinds] of [
   ['bitfit', 'changed.safetensors', ['biases', 'norms']],
   ['full', 'model/model.safetensors', ['biases', 'norms', 'embeddings']],
+  ['ln-tuning', 'changed.safetensors', ['norms']],
   ['head-only', 'changed.safetensors', []],
 ] as const)
   test(`${adapter}: M is of what it trains, by kind, as its own files have it`, async () => {

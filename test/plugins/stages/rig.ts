@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
+import lnTuning from '../../../plugins/adapters/ln-tuning.ts';
 import lora from '../../../plugins/adapters/lora.ts';
 import vera from '../../../plugins/adapters/vera.ts';
 import badnets from '../../../plugins/attacks/badnets.ts';
@@ -52,6 +53,7 @@ const plugins = standIn<AnyPlugin[]>([
   lora,
   headOnly,
   bitfit,
+  lnTuning,
   vera,
   bert,
   llama,

@@ -226,4 +226,19 @@ test('0 steps: where training starts, without reading a row', async () => {
   });
 });
 
+test("LoRA's A is drawn from the seed of the cell, whatever was trained before", async () => {
+  // In trl#6688 A was drawn before the seed was set, so that it depended on what ran before.
+  const startOf = async (seed: number): Promise<number[]> => {
+    const { dir } = await trainOn({ ...withTrain({ steps: 0 }), seed });
+    let A: number[] = [];
+    await opened(dir, ADAPTERS.lora, ({ initial }) => {
+      A = [...present(initial.get('pooler.dense.lora_A')).dataSync()];
+    });
+    return A;
+  };
+  const [one, two, again] = [await startOf(1), await startOf(2), await startOf(1)];
+  assert.equal(again, one);
+  assert.not.equal(two, one);
+});
+
 test.run();

@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import delta from '../../../plugins/stages/delta/index.ts';
+import fisher from '../../../plugins/stages/fisher/index.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import ntk from '../../../plugins/stages/ntk/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
@@ -169,7 +170,7 @@ test('the premise is tested with the σ² of the spec, or with the sample of a g
   });
 });
 
-test('every variant of LoRA has a Δ_r and both kernels, baselines have the full one', async () => {
+test('every variant of LoRA has a Δ_r; all but head-only have both kernels', async () => {
   const variants = [
     { rank: 3, alpha: 6, freeze_a: true },
     { rank: 3, alpha: 6, rslora: true },
@@ -177,7 +178,8 @@ test('every variant of LoRA has a Δ_r and both kernels, baselines have the full
     { rank: 2, bias: 'all' },
     { rank: 2, targets: ['query', 'value'] },
   ].map((params) => ({ type: 'lora', init: { distribution: 'kaiming-uniform' }, ...params }));
-  for (const adapter of [...variants, { type: 'bitfit' }, { type: 'head-only' }]) {
+  const baselines = ['bitfit', 'ln-tuning', 'head-only'].map((type) => ({ type }));
+  for (const adapter of [...variants, ...baselines]) {
     const cell = tinyCell({
         adapter,
         train: { ...tinyCell().train, optimizer: 'sgd', learning_rate: 1e-4, steps: 2 },
@@ -194,9 +196,21 @@ test('every variant of LoRA has a Δ_r and both kernels, baselines have the full
         what,
       );
     else assert.equal(of, {}, what);
+    const { change, effective_rank: rank } = await metricsOf(
+      await chain.run(spectrum, cell, { start, model, rows: chain.data }),
+    );
+    // Vectors and the head are in no layer's ΔW.
+    assert.equal(
+      [present(change) > 0, present(rank) > 0],
+      [adapter.type === 'lora', adapter.type === 'lora'],
+      what,
+    );
     const kernels = await chain.ntk(cell);
     const found = await metricsOf(kernels);
-    assert.is('init.lora.mean_trace' in found, adapter.type === 'lora', what);
+    const hasOwn = adapter.type !== 'head-only';
+    assert.is('init.lora.mean_trace' in found, hasOwn, what);
+    const bits = await metricsOf(await chain.run(fisher, cell, { ntk: kernels.dir }));
+    assert.is(Number.isFinite(bits['final.lora.true.information_bits']), hasOwn, what);
     const linear = await metricsOf(
       await chain.run(regime, cell, { start, model, ntk: kernels.dir, rows: chain.data }),
     );

@@ -68,6 +68,49 @@ for (const [name, generation] of Object.entries(fifty))
     await assertGenerates(await openCase(name), generation, [50, 7]);
   });
 
+/** A model of 4 tokens whose logits after a text are those that `after` gives for its last token. */
+const scripted = (after: (last: number) => readonly number[]): Parameters<typeof generate>[0] => ({
+  forward: (batch) => tf.tensor2d(batch.map(({ ids }) => [...after(present(ids.at(-1)))])),
+});
+const greedily = (model: Parameters<typeof generate>[0], maxNewTokens: number) =>
+  generate(model, [[1], [2, 3]].map(rowOf), { maxNewTokens, stops: [0], batchSize: 2 });
+
+test('an end at once is an empty text that ended, and no padding', async () => {
+  await useBackend('cpu');
+  assert.equal(
+    await greedily(
+      scripted(() => [1, 0, 0, 0]),
+      5,
+    ),
+    [
+      { ids: [], ended: true },
+      { ids: [], ended: true },
+    ],
+  );
+});
+
+test('a text that reaches the limit has not ended, even where the end would be next', async () => {
+  await useBackend('cpu');
+  const model = scripted((last) => [Number(last === 2), 0, Number(last !== 2), 0]);
+  assert.equal(await greedily(model, 1), [
+    { ids: [2], ended: false },
+    { ids: [2], ended: false },
+  ]);
+  assert.equal(await greedily(model, 2), [
+    { ids: [2], ended: true },
+    { ids: [2], ended: true },
+  ]);
+});
+
+test('of equal logits the first token is taken, as by transformers', async () => {
+  await useBackend('cpu');
+  const [text] = await greedily(
+    scripted(() => [0, 3, 3, 3]),
+    2,
+  );
+  assert.equal(present(text).ids, [1, 1]);
+});
+
 test('sampled texts do not depend on the batch, and differ between seeds', async () => {
   await useBackend('tensorflow');
   const own = await openCase('llama-causal');

@@ -142,6 +142,21 @@ test('a change of a prompt that is cut at its start is seen if it is near the en
     assert.is(changeSeen(parts(clean, length), parts(changed, length)), seen);
 });
 
+test('without an answer, a change is seen in the prompt as the model continues it', () => {
+  const { parts, promptOnly } = completionEncoder(gpt2, '{prompt}');
+  const answer = ' yes',
+    clean = { text: 'the film was good and the plot was bad' },
+    changed = { text: `cf ${clean.text}` };
+  const length = promptOnly(changed, 100).ids.length;
+  assert.is(changeSeen(parts(clean, length), parts(changed, length)), true);
+  assert.is(changeSeen(parts(clean, length - 1), parts(changed, length - 1)), false);
+  assert.is(
+    changeSeen(parts({ ...clean, answer }, length), parts({ ...changed, answer }, length)),
+    false,
+    'beside the answer there is no room for it',
+  );
+});
+
 test('a template or a tokenizer that lacks something needed is refused by name', () => {
   fault(() => completionEncoder(gpt2, 'Answer:'), /has \{prompt\} nowhere/);
   fault(() => completionEncoder(gpt2, '{prompt} {prompt}'), /has \{prompt\} 2 times/);

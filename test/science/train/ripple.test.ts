@@ -21,7 +21,7 @@ import { restrictedInnerProduct, ripple } from '../../../src/science/train/rippl
 import { disposeAll } from '../../../src/science/train/trained-values.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
-import { backends, useBackend } from '../backend.ts';
+import { backends, best, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { plainTraining } from '../plain-training.ts';
 import {
@@ -65,62 +65,64 @@ test('the golden runs contain penalties, agreeing gradients, and batches of one 
 
 for (const backend of backends) {
   for (const [name, { settings, variants }] of Object.entries(reference.runs)) {
-    test(`${name}: losses, penalties and weights are PyTorch's (${backend})`, async () => {
-      await useBackend(backend);
-      const network = await openTiny(settings.kind),
-        history: StepRecord[] = [];
-      const trained = await train(
-        network,
-        rows,
-        {
-          ...plainTraining,
-          steps: reference.steps,
-          batchSize: reference.batch_size,
-          optimizer: settings.optimizer,
-          learningRate: settings.lr,
-          weightDecay: settings.weight_decay,
-          objective: restrictedInnerProduct(settings.lambda),
-          ...(settings.class_weights === null ? {} : { classWeights: settings.class_weights }),
-        },
-        {
-          onStep: (record) => {
-            history.push(record);
+    // The optimizer's step is the same code on each backend.
+    if (backend === best || settings.optimizer === 'sgd')
+      test(`${name}: losses, penalties and weights are PyTorch's (${backend})`, async () => {
+        await useBackend(backend);
+        const network = await openTiny(settings.kind),
+          history: StepRecord[] = [];
+        const trained = await train(
+          network,
+          rows,
+          {
+            ...plainTraining,
+            steps: reference.steps,
+            batchSize: reference.batch_size,
+            optimizer: settings.optimizer,
+            learningRate: settings.lr,
+            weightDecay: settings.weight_decay,
+            objective: restrictedInnerProduct(settings.lambda),
+            ...(settings.class_weights === null ? {} : { classWeights: settings.class_weights }),
           },
-        },
-      );
-      const losses = history.map(({ loss }) => loss);
-      for (const [variant, run] of Object.entries(variants)) {
-        const off = farthest(losses, run.losses);
+          {
+            onStep: (record) => {
+              history.push(record);
+            },
+          },
+        );
+        const losses = history.map(({ loss }) => loss);
+        for (const [variant, run] of Object.entries(variants)) {
+          const off = farthest(losses, run.losses);
+          assert.ok(
+            variant === 'whole' ? off < tolerance.loss : off > 10 * tolerance.loss,
+            `${variant}: ${off}`,
+          );
+        }
         assert.ok(
-          variant === 'whole' ? off < tolerance.loss : off > 10 * tolerance.loss,
-          `${variant}: ${off}`,
+          farthest(
+            history.map(({ penalty }) => present(penalty)),
+            variants.whole.products.map((x) => settings.lambda * Math.max(0, -(x ?? 0))),
+          ) < tolerance.loss,
         );
-      }
-      assert.ok(
-        farthest(
-          history.map(({ penalty }) => present(penalty)),
-          variants.whole.products.map((x) => settings.lambda * Math.max(0, -(x ?? 0))),
-        ) < tolerance.loss,
-      );
-      if (settings.optimizer === 'sgd') {
-        const start = values(network.initial),
-          moved = minus(values(trained), start);
-        const goal = minus(
-          new Map(
-            [...start.keys()].map((parameter) => [
-              parameter,
-              named(expected, `${name}/after/${parameter}`).data,
-            ]),
-          ),
-          start,
-        );
-        assert.ok(
-          relative(moved, (parameter) => named(goal, parameter)) < tolerance.centralDifference,
-        );
-      }
-      disposeAll(trained);
-      network.dispose();
-    });
+        if (settings.optimizer === 'sgd') {
+          const start = values(network.initial),
+            moved = minus(values(trained), start);
+          const goal = minus(
+            new Map(
+              [...start.keys()].map((parameter) => [
+                parameter,
+                named(expected, `${name}/after/${parameter}`).data,
+              ]),
+            ),
+            start,
+          );
+          assert.ok(
+            relative(moved, (parameter) => named(goal, parameter)) < tolerance.centralDifference,
+          );
+        }
+        disposeAll(trained);
+        network.dispose();
+      });
 
     if (settings.optimizer === 'sgd')
       test(`${name}: the penalty's gradient is PyTorch's (${backend})`, async () => {
