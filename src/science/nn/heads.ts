@@ -27,8 +27,8 @@ import { allTokens } from './layout.ts';
 import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
-import type { Body } from './transformer-forward.ts';
 import { linearParameters, normParameters, normVectors } from './transformer-parts.ts';
+import type { Body } from './transformer-pass.ts';
 import { verbalizerLogits } from './verbalizer.ts';
 
 export interface HeadPart {
