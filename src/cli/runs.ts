@@ -32,7 +32,11 @@ export interface Run {
 export function chooseRun(id?: string): Run {
   const runs = listRuns(runsDir());
   const [latest] = runs;
-  const run = id === undefined ? latest : runs.find((one) => one.id.startsWith(id));
+  // A second run of one second has the first one's id with a number behind it.
+  const run =
+    id === undefined
+      ? latest
+      : (runs.find((one) => one.id === id) ?? runs.find((one) => one.id.startsWith(id)));
   if (!run)
     throw new UserFault(
       id === undefined

@@ -108,6 +108,7 @@ test('status knows a run by its process, and not by a process id that may be reu
   const beat = (count: number): void =>
     project.write(`.dosimeter/runs/${id}-x/beat.json`, JSON.stringify({ count }));
   let count = 0;
+  beat(++count);
   const beating = setInterval(() => beat(++count), 20);
   const living = await project.json<{ state: string; host: string; heard: string }>(
     ...['status', `${id}-x`, '--json'],
