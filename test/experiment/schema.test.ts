@@ -1,5 +1,6 @@
 /** The composed schema: with the built-in plugins, and as editors use it. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
 import { suite } from 'uvu';
@@ -152,9 +153,19 @@ test("an adapter's defaults do not apply where a folder states the values", asyn
   }
 });
 
+/** A copy of pipelines/ which also has the files that restyle.py makes for style.yaml. */
+const shipped = mkdtempSync(join(tmpdir(), 'dosimeter-pipelines-'));
+cpSync('pipelines', shipped, { recursive: true });
+for (const name of ['paraphrases', 'clauses', 'one-clause'])
+  writeFileSync(
+    join(shipped, 'style-attack', `${name}.jsonl`),
+    '{"id":"train-000000","text":"In short: a mail."}\n',
+  );
+test.after(() => rmSync(shipped, { recursive: true }));
+
 /** A spec of pipelines/, with its own plugins. Throws what is printed if it has faults. */
 async function pipeline(file: string): Promise<Experiment> {
-  const result = await loadExperiment(`pipelines/${file}`, {
+  const result = await loadExperiment(join(shipped, file), {
     registry: async (modules) => {
       const known = await loadRegistry();
       return specRegistry(

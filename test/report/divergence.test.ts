@@ -70,7 +70,7 @@ test('M is shown beside its noise floor, and marked where it does not exceed it'
   const text = visible(html);
   assert.match(text, 'M is within 2 times its floor, and so not evidence, in 1 condition.');
   assert.match(text, 'No floor was measured for 1 condition');
-  assert.match(text, 'M of the trained parameters that are no layer’s weight, by kind.');
+  assert.match(text, 'M of the trained parameters that are not weights of layers, by kind.');
 });
 
 test('numbers of projected kernels are marked wherever they are shown', async () => {

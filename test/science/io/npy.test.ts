@@ -40,7 +40,7 @@ test('a file that is not such an array is refused by name', () => {
     );
   fault(Buffer.from('PK\x03\x04 something else'), /start/);
   fault(NUMPY.subarray(0, 60), /cut short/);
-  fault(NUMPY.subarray(0, NUMPY.length - 4), /needs 12 bytes of data, it has 8/);
+  fault(NUMPY.subarray(0, NUMPY.length - 4), /needs 12 bytes of data, but it has 8/);
   fault(Buffer.from(NUMPY.toString('latin1').replace('False', 'True '), 'latin1'), /Fortran/);
   fault(Buffer.from(NUMPY.toString('latin1').replace('<f4', '>f4'), 'latin1'), />f4/);
 });
