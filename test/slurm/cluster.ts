@@ -15,6 +15,7 @@ const given = (name: string, value: number | undefined): Readonly<Record<string,
 
 export interface Cluster {
   readonly dir: string;
+  readonly nodes: readonly [string, string];
   /** The environment of Slurm's commands. */
   readonly env: Readonly<Record<string, string>>;
   /** Runs one of Slurm's commands; returns what it prints. */
@@ -45,12 +46,15 @@ export interface ClusterOptions {
 export function startCluster(options: ClusterOptions = {}): Cluster {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
   chmodSync(dir, 0o755);
+  const port = 20_000 + 100 * (process.pid % 300),
+    node = `p${port}n`;
   const env = {
     SLURM_CI_DIR: dir,
+    SLURM_CI_NODE: node,
     SLURM_CI_NODES: '2',
     SLURM_CI_CPUS: '16',
     SLURM_CI_ACCT: options.submitLimit === undefined ? 'filetxt' : 'dbd',
-    SLURM_CI_PORT: String(20_000 + 100 * (process.pid % 300)),
+    SLURM_CI_PORT: String(port),
     ...(options.cgroups === false ? { SLURM_CI_CGROUPS: 'no' } : {}),
     ...given('SLURM_CI_MAX_JOBS', options.maxJobs),
     ...given('SLURM_CI_MAX_ARRAY', options.maxArray),
@@ -77,6 +81,7 @@ export function startCluster(options: ClusterOptions = {}): Cluster {
   };
   return {
     dir,
+    nodes: [`${node}1`, `${node}2`],
     env: ours,
     slurm,
     async jobs(kind) {

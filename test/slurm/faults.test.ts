@@ -87,14 +87,18 @@ const performerOf = (project: Project, name: string): number =>
 test('slurmd and slurmstepd killed: orphans and their requeues take turns', async ({ cluster }) => {
   const project = grid();
   project.write('does.json', '{"1":"hold","2":"hold"}');
+  const [first, second] = cluster.nodes;
   const nodes = (...change: readonly string[]): Promise<string> =>
     cluster.slurm('scontrol', 'update', ...change);
-  await nodes('nodename=n2', 'state=drain', 'reason=test');
+  await nodes(`nodename=${second}`, 'state=drain', 'reason=test');
   const run = start(project, cluster);
   await until('both trainings began', began(project, 2));
-  await nodes('nodename=n2', 'state=resume');
+  await nodes(`nodename=${second}`, 'state=resume');
   const chains = ['1-0.1', '2-0.1'].map((name) => upToStepd(performerOf(project, name)));
-  process.kill(Number(readFileSync(path.join(cluster.dir, 'pid/slurmd-n1'), 'utf8')), 'SIGKILL');
+  process.kill(
+    Number(readFileSync(path.join(cluster.dir, `pid/slurmd-${first}`), 'utf8')),
+    'SIGKILL',
+  );
   for (const chain of chains) process.kill(chain.at(-1) ?? 0, 'SIGKILL');
   await until(
     'both requeues wait for the orphans',

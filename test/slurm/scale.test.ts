@@ -94,8 +94,9 @@ test('1,000 jobs take one query a poll, and at most 5% of a core', async ({ clus
 test('the page of a detached run shows the queue and the nodes', async ({ cluster }) => {
   const opened = await openBrowser();
   if (opened === null) throw new Error('there is no Chromium on this machine');
+  const [first, second] = cluster.nodes;
   // A job takes a whole node, and only one node may be used: the other one waits.
-  const project = grid({ profile: [...QUICK, 'cpus: 16', 'exclude: [n2]'] });
+  const project = grid({ profile: [...QUICK, 'cpus: 16', `exclude: [${second}]`] });
   project.write('does.json', '{"1":"hold","2":"hold"}');
   const detached = await start(project, cluster, ['--detach']).ended;
   assert.is(detached.code, 0, detached.stderr);
@@ -106,12 +107,12 @@ test('the page of a detached run shows the queue and the nodes', async ({ cluste
   try {
     await page.getByRole('link', { name: 'slurm' }).click();
     const running = page.locator('#running');
-    await running.getByText(/^Slurm job \d+_\d on n1$/).waitFor();
+    await running.getByText(new RegExp(`^Slurm job \\d+_\\d on ${first}$`)).waitFor();
     await running.getByText(/^Slurm job \d+_\d queued: (Resources|Priority)$/).waitFor();
     await page.locator('dl.facts').getByText('slurm', { exact: true }).first().waitFor();
     await running.getByRole('button').first().click();
     const drawer = page.getByRole('dialog');
-    await drawer.getByText(/^Slurm job \d+_\d (on n1|queued: .*)$/).waitFor();
+    await drawer.getByText(new RegExp(`^Slurm job \\d+_\\d (on ${first}|queued: .*)$`)).waitFor();
     await drawer.getByText('this is 1-0.1').or(drawer.getByText('this is 2-0.1')).first().waitFor();
     project.write('go', '');
     await page.getByText(/, the run is done$/).waitFor({ state: 'attached', timeout: 90_000 });
