@@ -123,17 +123,17 @@ function oneAfterAnother(
   let before: Promise<unknown> = Promise.resolve(),
     since = began;
   const promises = contexts.map((context, member) => {
-    const running = before.then(async () => {
-      try {
+    const running = before
+      .then(() => {
         if (context.signal.aborted) throw new NotBegun('it was stopped before it began');
-        return await stage.run(context);
-      } finally {
+        return stage.run(context);
+      })
+      .finally(async () => {
         if (member < contexts.length - 1) await endLeftovers(member);
         const now = performance.now();
         took.set(member, (now - since) / 1000);
         since = now;
-      }
-    });
+      });
     before = running.catch(() => undefined);
     return running;
   });

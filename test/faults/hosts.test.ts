@@ -40,8 +40,8 @@ test.before(() => {
 });
 
 /** Starts a command on a host, whose process 1 it becomes. */
-function startOn(host: string, { dir, startWith }: Project, ...args: readonly string[]): Started {
-  const state = path.join(dir, '.dosimeter');
+function startOn(host: string, project: Project, ...args: readonly string[]): Started {
+  const state = path.join(project.dir, '.dosimeter');
   mkdirSync(state, { recursive: true });
   const unshare = [
     'unshare',
@@ -53,7 +53,7 @@ function startOn(host: string, { dir, startWith }: Project, ...args: readonly st
     '--mount-proc',
   ];
   const enter = `hostname "$0" && bindfs -o ${CACHE} "$1" "$1" && shift && exec "$@"`;
-  return startWith(
+  return project.startWith(
     {
       env: { DOSIMETER_LEASE_SECONDS: String(SILENT_SECONDS) },
       under: [...unshare, '--', 'sh', '-c', enter, host, state],
