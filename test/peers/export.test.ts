@@ -106,14 +106,18 @@ stages: [train, evaluate]
   assert.is(models.length, 2);
   const norms = models.map(({ dir }) =>
     python<{ readonly norm: number }>(
-      `exec(args['lines'])
+      `import os
+os.chdir(args['zoo'])
+exec(args['lines'])
 answer({'norm': sum(float(p.square().sum()) for n, p in model.named_parameters() if 'lora_' in n)})`,
       {
+        zoo: path.dirname(dir),
+        // A card does not name a folder of this machine: its reader fills in where the base is.
         lines: present(
           /\`\`\`python\n([^]*?)\`\`\`/.exec(
             readFileSync(path.join(dir, 'README.md'), 'utf8'),
           )?.[1],
-        ),
+        ).replace('checkpoint = "…"', `checkpoint = ${JSON.stringify(checkpoint)}`),
       },
     ),
   );
