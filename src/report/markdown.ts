@@ -4,7 +4,7 @@ import { adapterTitle } from './labels.ts';
 import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
 import { sourceText } from './latex/table.ts';
 import { METRICS } from './metrics.ts';
-import { plainRange, plainSummary } from './numbers.ts';
+import { plainDifference, plainRange, plainSummary } from './numbers.ts';
 import { metricName } from './select.ts';
 
 /** What stands beside a mean over several seeds: half of its 95% interval, or the range of the values. */
@@ -89,14 +89,13 @@ function number(
 function difference(entry: Entry | null, metric: Metric): string {
   if (!entry?.difference) return EMPTY;
   const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
-  const text = plainSummary(entry.difference, proportion);
-  return entry.difference.mean > 0 && /^[^±(]*[1-9]/.test(text) ? `+${text}` : text;
+  return plainDifference(entry.difference, proportion);
 }
 
 const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
 
 /** Says what stands in the table's cells, as far as it is there. */
-function notesText({ grid, oneClass }: MarkdownRequest): string {
+function notesText({ grid, oneClass, spread }: MarkdownRequest): string {
   const shown = grid.columns.flatMap(({ metric }, k) =>
     grid.entries.flatMap((row) => {
       const entry = row[k] ?? null;
@@ -110,7 +109,10 @@ function notesText({ grid, oneClass }: MarkdownRequest): string {
   return [
     ...(counts.some((n) => n > 2)
       ? [
-          `Mean over the seeds (at most ${Math.max(...counts)}) ± half of its 95% Student t interval.`,
+          `Mean over the seeds (at most ${Math.max(...counts)})` +
+            (spread === 'range'
+              ? ', with the least and the largest value where they differ.'
+              : ' ± half of its 95% Student t interval.'),
         ]
       : []),
     ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),

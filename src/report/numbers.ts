@@ -70,3 +70,9 @@ function bothText(
   };
   return write(low) === write(high) ? null : `${write(mean)} (${write(low)}, ${write(high)})`;
 }
+
+/** `plainSummary` of a difference, with its sign where the mean is above 0: `+0.020 ± 0.010`. */
+export function plainDifference(summary: Summary, proportion = false): string {
+  const text = plainSummary(summary, proportion);
+  return summary.mean > 0 && /^[^±(]*[1-9]/.test(text) ? `+${text}` : text;
+}

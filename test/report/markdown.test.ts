@@ -117,6 +117,10 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
   assert.match(markdownTable(request), '| badnets | 0.625 ± 0.311 | 0.900 ± 0 |');
   const ranges = markdownTable({ ...request, spread: 'range' });
   assert.match(ranges, '| badnets | 0.625 (0.50–0.75) | 0.900 |');
+  // What is below a table says what stands in it.
+  assert.match(markdownTable(request), '(at most 3) ± half of its 95% Student t interval.');
+  assert.match(ranges, '(at most 3), with the least and the largest value where they differ.');
+  assert.not.match(ranges, '±');
 });
 
 test('results --markdown prints it, and axes shape no other form', async () => {

@@ -3,7 +3,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import { distinct } from '../groups.ts';
 import { adapterTitle } from '../labels.ts';
 import { meaningOf, noteOf } from '../metrics.ts';
-import { plainSummary } from '../numbers.ts';
+import { plainDifference, plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
@@ -187,9 +187,8 @@ function number(
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
   if (!entry?.difference)
     return (entry?.excluded.length ?? 0) > 0 ? `${EMPTY}${ofSeeds(0, n)}` : EMPTY;
-  const text = plainSummary(entry.difference, isProportion(metric));
-  const signed = entry.difference.mean > 0 && /^[^±(]*[1-9]/.test(text) ? `+${text}` : text;
-  return `${latexNumber(signed)}${ofSeeds(entry.difference.n, n)}`;
+  const text = plainDifference(entry.difference, isProportion(metric));
+  return `${latexNumber(text)}${ofSeeds(entry.difference.n, n)}`;
 }
 
 function caption(
