@@ -24,6 +24,7 @@ import { mergedParameters } from '../../src/science/weights/merge.ts';
 import { present } from '../rig/present.ts';
 import { useBackend } from '../science/backend.ts';
 import { bert } from '../science/families.ts';
+import { plainTraining } from '../science/plain-training.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../science/tiny-bert.ts';
 import { tolerance } from '../tolerances.ts';
 import { peer } from './peer.ts';
@@ -226,19 +227,12 @@ test('PEFT and transformers open models trained here with equal logits', async (
       adapter: await implementation.create(params, shape),
     });
     const trained = await train(network, rows, {
+      ...plainTraining,
       steps: 3,
       batchSize: 8,
-      optimizer: 'adamw',
       learningRate: 0.03,
       weightDecay: 0.01,
-      beta1: 0.9,
-      beta2: 0.999,
-      epsilon: 1e-8,
-      schedule: 'constant',
-      warmup: 0,
       shuffle: true,
-      dropout: 0,
-      seed: 1,
     });
     await saveTrained(network, trained, folder('ours', name), checkpoint, labels);
     const before = logitsOf(network, rows),

@@ -27,26 +27,14 @@ import {
 import { backends, quick, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { relative } from '../ntk/fixture/compare.ts';
+import { plainTraining } from '../plain-training.ts';
 import { checkpoint, classes, farthest, logitsOf, rows, shape } from '../tiny-bert.ts';
 
 const test = suite('adapters against PEFT');
 const dir = mkdtempSync(join(tmpdir(), 'dosimeter-adapters-'));
 test.after(() => rmSync(dir, { recursive: true }));
 
-const settings = {
-  steps,
-  batchSize,
-  optimizer: 'adamw',
-  weightDecay: 0.01,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  schedule: 'constant',
-  warmup: 0,
-  shuffle: false,
-  dropout: 0,
-  seed: 1,
-} as const;
+const settings = { ...plainTraining, steps, batchSize, weightDecay: 0.01 } as const;
 
 function near(
   found: ArrayLike<number>,
