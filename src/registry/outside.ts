@@ -11,7 +11,7 @@ import type { AnyPlugin, Digest, StageDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
-import { apiModule, buildDir, scienceModule } from './build.ts';
+import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
 import type { Bundle } from './bundle-record.ts';
 import { findBundle, rememberBundle } from './bundle-record.ts';
 import { checkDescriptor } from './descriptor.ts';
@@ -201,7 +201,7 @@ async function loadOne(named: string): Promise<LoadedPlugin> {
     );
   let exported: unknown;
   try {
-    exported = ((await import(pathToFileURL(found.module).href)) as { default?: unknown }).default;
+    exported = ((await importFile(found.module)) as { default?: unknown }).default;
   } catch (error) {
     throw new UserFault(
       `the plugin ${path} throws when it is loaded: ` +

@@ -1,10 +1,9 @@
 /** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { AnyPlugin, Digest } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { asSource, buildDir, projectDir } from './build.ts';
+import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
@@ -44,29 +43,23 @@ export async function loadRegistry(): Promise<Registry> {
   const { parts, plugins } = JSON.parse(
     readFileSync(join(dir, 'registry.json'), 'utf8'),
   ) as RegistryFile;
-  // A build has all plugins in one module, so that a start opens only one file for them.
-  const built = asSource
-    ? null
-    : (
-        (await import(pathToFileURL(join(dir, 'plugins.js')).href)) as {
-          default: { readonly [source: string]: AnyPlugin };
-        }
-      ).default;
+  const built = asSource ? null : await builtPlugins();
   return makeRegistry(
     await Promise.all(
       plugins.map(async (entry): Promise<LoadedPlugin> => {
         const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
         const descriptor: unknown = built
           ? built[entry.source]
-          : ((await import(pathToFileURL(module).href)) as { default: AnyPlugin }).default;
+          : ((await importFile(module)) as { default: AnyPlugin }).default;
         checkDescriptor(descriptor, entry.source);
-        const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
         return {
           kind: entry.kind,
           name: entry.name,
           descriptor: descriptor as LoadedPlugin['descriptor'],
           code: entry.code,
-          closure,
+          get closure() {
+            return Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
+          },
           file: entry.source,
           module,
         };

@@ -6,7 +6,7 @@ import { packageOf } from '../../src/setup/closure.mjs';
 import { pipelineTypes } from '../../src/setup/generate-types.mjs';
 import { present } from '../rig/present.ts';
 import type { TestProject } from './project.ts';
-import { attack, createProject, repository } from './project.ts';
+import { attack, commandLine, createProject, repository } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/build');
 test.before.each((context) => {
@@ -247,9 +247,7 @@ test('a CommonJS package keeps its named exports, imported statically or dynamic
   project.write(
     'src/cli.ts',
     `import { named } from "common";
-const late = await import("common");
-console.log(named(), late.named());
-`,
+${commandLine('const late = await import("common"); console.log(named(), late.named());')}`,
   );
   assert.is(project.node(['src/setup/launcher.mjs']).stdout, 'called called\n');
 });

@@ -50,6 +50,10 @@ export default defineAttack({
 });
 `;
 
+/** Returns the source of a command line that does something. */
+export const commandLine = (body: string): string =>
+  `export async function main(argv: readonly string[]): Promise<number> { ${body} return 0; }\n`;
+
 export function createProject(): TestProject {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-project-'));
   const project: TestProject = {
@@ -96,10 +100,7 @@ export function createProject(): TestProject {
   mkdirSync(join(dir, 'node_modules'));
   for (const name of readdirSync(join(repository, 'node_modules')))
     symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name));
-  project.write(
-    'src/cli.ts',
-    'export const main = () => 0;\nconsole.log(`one ${process.argv.slice(2).join(" ")}`);\n',
-  );
+  project.write('src/cli.ts', commandLine('console.log(`one ${argv.join(" ")}`);'));
   project.write('src/execute/worker.ts', 'export {};\n');
   project.write('src/helper.ts', 'export const helper = (): number => 1;\n');
   project.write('plugins/attacks/first.ts', attack('first'));
