@@ -32,10 +32,11 @@ function run(dir: string, ...flags: readonly string[]): string {
       ...flags,
       '--input-type=module',
       '-e',
-      `import { runCompiled } from '${module}';
-       console.log(runCompiled('${join(dir, 'script.cjs')}', '${codeFile(dir)}')());`,
+      `import { existsSync } from 'node:fs';
+       import { runCompiled } from '${module}';
+       console.log(runCompiled('${join(dir, 'script.cjs')}', '${codeFile(dir)}')(existsSync));`,
     ],
-    { encoding: 'utf8' },
+    { encoding: 'utf8', timeout: 60_000 },
   );
   return stdout + stderr;
 }
@@ -86,6 +87,34 @@ test('code that V8 refuses, here of other flags, is written anew', ({ dir }) => 
   const before = inode(dir);
   assert.is(run(dir, '--no-opt', '--max-lazy'), 'kept\n');
   assert.is.not(inode(dir), before);
+});
+
+test('a process that does much more writes the code anew, with what it has called', ({ dir }) => {
+  write(
+    dir,
+    '(() => { while (process.env.BUSY && process.cpuUsage().user < 1e6); return "done"; })',
+  );
+  run(dir);
+  const before = inode(dir);
+  process.env['BUSY'] = '1';
+  try {
+    assert.is(run(dir), 'done\n');
+    assert.is.not(inode(dir), before);
+  } finally {
+    delete process.env['BUSY'];
+  }
+});
+
+test('a process that goes on writes the code before it ends', ({ dir }) => {
+  write(
+    dir,
+    `((exists) => {
+      const look = () => exists('${codeFile(dir)}') ? console.log("written") : setTimeout(look, 50);
+      look();
+      return "begun";
+    })`,
+  );
+  assert.is(run(dir), 'begun\nwritten\n');
 });
 
 test('text beyond ASCII is decoded', ({ dir }) => {
