@@ -26,7 +26,7 @@ export function recordView(
   const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry]));
   const stages = plan.stages.map((stage) => {
     const entry = found.get(stage.id),
-      seconds = durations.expect(stage);
+      seconds = entry ? null : durations.expect(stage);
     return {
       id: stage.id,
       kind: stage.kind,

@@ -17,7 +17,10 @@ export interface RecordedStage {
   readonly goal: boolean;
   /** The key of the entry that was found before the run; absent if the stage was to run. */
   readonly cached?: string;
-  /** The seconds that it was expected to take; absent if nothing like it had run before. */
+  /**
+   * The seconds that it was expected to take; absent if it was in the store, or if nothing like it
+   * had run before.
+   */
   readonly seconds?: number;
   /** How many stages like it may run at once. */
   readonly places: number;

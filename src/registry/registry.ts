@@ -5,7 +5,7 @@ import type { AnyPlugin, Digest } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
-import type { LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
+import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
 export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
 export { jobProgram, workerModule } from './build.ts';
@@ -34,15 +34,18 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   };
 }
 
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
+const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
+
 /**
  * Returns the plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault`
  * if a module exports the wrong shape.
  */
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
-  const { parts, plugins } = JSON.parse(
-    readFileSync(join(dir, 'registry.json'), 'utf8'),
-  ) as RegistryFile;
+  const { plugins } = readJson<RegistryFile>(join(dir, 'registry.json'));
+  let file: ClosuresFile | null = null;
+  const covered = (): ClosuresFile => (file ??= readJson(join(dir, 'closures.json')));
   const built = asSource ? null : await builtPlugins();
   return makeRegistry(
     await Promise.all(
@@ -58,7 +61,10 @@ export async function loadRegistry(): Promise<Registry> {
           descriptor: descriptor as LoadedPlugin['descriptor'],
           code: entry.code,
           get closure() {
-            return Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
+            const { parts, closures } = covered();
+            return Object.fromEntries(
+              (closures[entry.source] ?? []).map((part) => [part, parts[part] ?? '']),
+            );
           },
           file: entry.source,
           module,

@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { RegistryFile } from '../../src/registry/types.ts';
+import type { ClosuresFile, RegistryFile } from '../../src/registry/types.ts';
 
 export const repository = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -29,11 +29,12 @@ export interface TestProject {
     args: readonly string[],
     env?: Readonly<Record<string, string>>,
   ): { readonly code: number | null; readonly stdout: string; readonly stderr: string };
-  /** Builds, and returns the build's registry. */
+  /** Builds, and returns the build's registry, and what the plugins' code versions cover. */
   build(): {
     readonly code: number | null;
     readonly stderr: string;
     readonly registry: RegistryFile;
+    readonly closures: ClosuresFile['closures'];
   };
   remove(): void;
 }
@@ -73,12 +74,14 @@ export function createProject(): TestProject {
     },
     build() {
       const { code, stderr } = project.node(['src/setup/build.mjs']);
-      if (code !== 0) return { code, stderr, registry: { format: 1, parts: {}, plugins: [] } };
+      if (code !== 0) return { code, stderr, registry: { format: 1, plugins: [] }, closures: {} };
       const { build } = JSON.parse(project.read('dist/build.json')) as { build: string };
       return {
         code,
         stderr,
         registry: JSON.parse(project.read(`dist/${build}/registry.json`)) as RegistryFile,
+        closures: (JSON.parse(project.read(`dist/${build}/closures.json`)) as ClosuresFile)
+          .closures,
       };
     },
     remove: () => rmSync(dir, { recursive: true, force: true }),
