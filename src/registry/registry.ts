@@ -45,7 +45,7 @@ export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
   const { plugins } = readJson<RegistryFile>(join(dir, 'registry.json'));
   let file: ClosuresFile | null = null;
-  const covered = (): ClosuresFile => (file ??= readJson(join(dir, 'closures.json')));
+  const covered = (): ClosuresFile => (file ??= readJson<ClosuresFile>(join(dir, 'closures.json')));
   const built = asSource ? null : await builtPlugins();
   return makeRegistry(
     await Promise.all(
