@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { unseal, writeSealed } from '../store/sealed.ts';
 
-export interface RecordedStage {
+export type RecordedStage = {
   readonly id: string;
   readonly kind: string;
   /** The section of the cells that it belongs to (`base`); absent for the cells themselves. */
@@ -24,7 +24,7 @@ export interface RecordedStage {
   readonly seconds?: number;
   /** How many stages like it may run at once. */
   readonly places: number;
-}
+};
 
 export interface RunPlan {
   /** The experiment's name. */
@@ -40,11 +40,7 @@ const FORMAT = 1;
 export const PLAN_FILE = 'plan.json';
 
 export const saveRunPlan = (dir: string, { stages, ...rest }: RunPlan): void =>
-  writeSealed(path.join(dir, PLAN_FILE), {
-    format: FORMAT,
-    ...rest,
-    stages: stages.map((stage) => ({ ...stage })),
-  });
+  writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...rest, stages });
 
 /**
  * Returns the plan in a text, or null if it is damaged, of another format or not a plan.

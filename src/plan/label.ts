@@ -101,9 +101,11 @@ export function stageLabels(
   return (stage) => {
     const cell = [...valuesOf(stage.cell)];
     if (seedVaries && stage.seed !== null) cell.push(`seed=${stage.seed}`);
-    const section = stage.section === null ? '' : ` of ${stage.section}`;
-    const needed = `${nodeLabel(stage)}${section}${cell.length > 0 ? NEEDED_BY : ''}`;
-    return [own.get(stage.id) ?? needed, ...cell].join(' ');
+    const needed = (): string => {
+      const section = stage.section === null ? '' : ` of ${stage.section}`;
+      return `${nodeLabel(stage)}${section}${cell.length > 0 ? NEEDED_BY : ''}`;
+    };
+    return [own.get(stage.id) ?? needed(), ...cell].join(' ');
   };
 }
 
