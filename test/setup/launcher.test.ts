@@ -62,6 +62,21 @@ test("the exit code is the program's", ({ project }) => {
   assert.is(project.node([LAUNCHER]).code, 130);
 });
 
+test('a program that ends before its command does is no success', ({ project }) => {
+  project.write('src/cli.ts', commandLine('await new Promise(() => undefined);'));
+  assert.is(project.node([LAUNCHER]).code, 13);
+});
+
+test('what a command has begun is finished before the process ends', ({ project }) => {
+  project.write(
+    'src/cli.ts',
+    `import { writeFile } from 'node:fs/promises';
+${commandLine('setTimeout(() => void writeFile("late.txt", "written"), 50);')}`,
+  );
+  assert.is(project.node([LAUNCHER]).code, 0);
+  assert.is(project.read('late.txt'), 'written');
+});
+
 test('a plugin that does not build: its place, exit code 2, no stack', ({ project }) => {
   project.node([LAUNCHER]);
   project.write('plugins/attacks/first.ts', 'export default {\n  name: "first",,\n};\n');
