@@ -59,11 +59,12 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
       reason,
       entry: null,
     });
-    const read = Object.entries(stage.inputs);
-    const inputs = emptyRecord<Digest>(read.length),
+    const names = Object.keys(stage.inputs);
+    const inputs = emptyRecord<Digest>(names.length),
       contents: { [name: string]: Digest } = {};
-    for (const [name, id] of read) {
-      const entry = statuses.get(id)?.entry;
+    for (const name of names) {
+      const id = stage.inputs[name],
+        entry = id === undefined ? null : statuses.get(id)?.entry;
       if (!entry) return pending(`waits for ${id}`);
       inputs[name] = entry.manifest.content;
     }

@@ -186,11 +186,14 @@ export class Graph {
     const { resources, pack } = defined;
 
     let complete = true;
-    const requests = Object.entries(defined.definition.inputs);
-    const inputs = emptyRecord<Draft>(requests.length),
-      inputKeys = emptyRecord<DefinitionKey>(requests.length);
+    const requests = defined.definition.inputs,
+      names = Object.keys(requests);
+    const inputs = emptyRecord<Draft>(names.length),
+      inputKeys = emptyRecord<DefinitionKey>(names.length);
     const children: Node[] = [];
-    for (const [name, wanted] of requests) {
+    for (const name of names) {
+      const wanted = requests[name];
+      if (wanted === undefined) continue;
       const child = this.node(wanted.kind, wanted.cell, wanted.with, wanted.section ?? section);
       if (!child) {
         complete = false;

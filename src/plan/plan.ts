@@ -45,9 +45,12 @@ export function planExperiment(
   const membership = membershipBy(experiment, use);
   const versionOf = memoized(codeVersion);
   const stages = drafts.map((draft) => {
-    const read = Object.entries(draft.inputs);
-    const inputs = emptyRecord<StageId>(read.length);
-    for (const [name, input] of read) inputs[name] = idOf(input);
+    const names = Object.keys(draft.inputs);
+    const inputs = emptyRecord<StageId>(names.length);
+    for (const name of names) {
+      const input = draft.inputs[name];
+      if (input !== undefined) inputs[name] = idOf(input);
+    }
     const isGoal = goals.has(draft);
     return new Stage(idOf(draft), draft, versionOf(draft.code), inputs, isGoal, membership);
   });
