@@ -2,7 +2,16 @@
  * Loads plugins from outside the repository. They are bundled at load, so that the code that runs
  * is exactly the code that the digest covers.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -85,8 +94,25 @@ function withProgram(
   return version;
 }
 
+/** The files that starting a program with pipes takes, and some more. */
+const FILES = 8;
+
+/**
+ * Throws the system's error (EMFILE, ENFILE) if it gives this process hardly any more files. esbuild
+ * starts a program, and would throw a TypeError of its own.
+ */
+function claimFiles(): void {
+  const handles: number[] = [];
+  try {
+    for (let i = 0; i < FILES; i++) handles.push(openSync(process.execPath, 'r'));
+  } finally {
+    handles.forEach((handle) => closeSync(handle));
+  }
+}
+
 async function bundle(path: string, dir: string): Promise<Bundle> {
   const started = Date.now();
+  claimFiles();
   const esbuild = await import('esbuild');
   const root = dirname(path);
   const sources = new Map<string, Uint8Array>();
