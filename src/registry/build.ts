@@ -89,7 +89,7 @@ export function jobProgram(): readonly string[] {
         import.meta.resolve('tsx'),
         join(projectDir(), 'src', 'cli.ts'),
       ]
-    : [process.execPath, join(buildDir(), 'cli.js')];
+    : [process.execPath, join(buildDir(), 'cli.cjs')];
 }
 
 /**

@@ -2,7 +2,6 @@
  * `dist/build.json`: which build is current, and what it was made from. Every start reads it, so
  * this file imports only Node's own modules.
  */
-import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdirSync,
@@ -12,7 +11,10 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
+
+const require = createRequire(import.meta.url);
 
 /**
  * `sources` lists path, mtime in ms, size and digest. The plugins' folders are listed too, so that
@@ -42,6 +44,8 @@ const recordFile = (project) => join(project, 'dist', 'build.json');
 function describe(project, path) {
   const absolute = join(project, path);
   const stat = statSync(absolute);
+  // Loaded here, because most starts describe nothing.
+  const { createHash } = /** @type {typeof import('node:crypto')} */ (require('node:crypto'));
   const content = stat.isDirectory()
     ? JSON.stringify(readdirSync(absolute).sort())
     : readFileSync(absolute);

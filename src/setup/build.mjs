@@ -13,7 +13,7 @@ import { closureVersions, packageOf } from './closure.mjs';
 import { prune, writeBuild, writeSchema } from './dist-folder.mjs';
 import { generateTypes } from './generate-types.mjs';
 import { withLock } from './lock.mjs';
-import { bundleProgram } from './program-file.mjs';
+import { bundleProgram, bundleStart } from './program-file.mjs';
 import { PROGRAM, SCIENCE, writeRegistry } from './registry-file.mjs';
 
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
@@ -30,7 +30,6 @@ function filesUnder(project, dir) {
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
-      'src/setup/start.mjs': 'cli',
       'src/execute/worker.ts': 'worker',
       'src/api.ts': 'api',
       [SCIENCE]: 'science',
@@ -102,7 +101,10 @@ export async function build(project, { force = false } = {}) {
       const { plugins, all } = entryPoints(project);
       const [modules] = await Promise.all([bundle(project, all, plugins), generateTypes(project)]);
       const { metafile } = modules;
-      const program = await bundleProgram(project, plugins, metafile);
+      const programs = await Promise.all([
+        bundleProgram(project, plugins, metafile),
+        bundleStart(project),
+      ]);
       const versions = await closureVersions(
         metafile,
         [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)],
@@ -110,7 +112,7 @@ export async function build(project, { force = false } = {}) {
       );
       const name = writeBuild(
         project,
-        [...modules.outputFiles, ...program.outputFiles],
+        [modules, ...programs].flatMap((built) => built.outputFiles),
         versions,
         plugins,
       );
@@ -119,8 +121,8 @@ export async function build(project, { force = false } = {}) {
       const record = describeBuild(
         project,
         name,
-        [metafile, program.metafile]
-          .flatMap(({ inputs }) => Object.keys(inputs))
+        [modules, ...programs]
+          .flatMap((built) => Object.keys(built.metafile.inputs))
           .filter(
             (path) =>
               packageOf(path, project) === null && !/^(virtual|require|program):/.test(path),

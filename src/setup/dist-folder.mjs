@@ -56,7 +56,7 @@ export function writeBuild(project, outputs, versions, plugins) {
  * @param {string} dist @param {string} name of the build
  */
 export function writeSchema(dist, name) {
-  const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], {
+  const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.cjs'), 'schema'], {
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
     stdio: ['ignore', 'pipe', 'ignore'],

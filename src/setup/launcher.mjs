@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 /**
- * `dosimeter`: builds what has changed, then runs `dist/<build>/cli.js` in this process. Nearly
+ * `dosimeter`: builds what has changed, then runs `dist/<build>/cli.cjs` in this process. Nearly
  * every start finds nothing changed, so this file imports little and looks at each source with one
  * stat.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import nodeModule from 'node:module';
+import nodeModule, { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { currentBuild } from './current-build.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
@@ -50,7 +50,7 @@ async function main() {
   }
   // In Node 22 and newer, compiled code is kept between starts.
   nodeModule.enableCompileCache?.(join(project, 'dist', '.compile-cache'));
-  await import(pathToFileURL(join(dir, 'cli.js')).href);
+  await createRequire(import.meta.url)(join(dir, 'cli.cjs')).ended;
 }
 
 try {

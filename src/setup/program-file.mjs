@@ -64,6 +64,19 @@ const entry = (project) => ({
 });
 
 /**
+ * Bundles what loads that file, `cli.cjs`.
+ * @param {string} project @throws {BuildFault} on a fault in a source file
+ */
+export const bundleStart = (project) =>
+  runEsbuild(project, [], [], {
+    entryPoints: [{ in: 'src/setup/start.mjs', out: 'cli' }],
+    format: 'cjs',
+    outExtension: { '.js': '.cjs' },
+    define: { 'import.meta.url': '__url' },
+    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+  });
+
+/**
  * @param {string} project @param {readonly string[]} plugins
  * @param {import('esbuild').Metafile} modules of the build that the file will lie in
  * @returns {Promise<Awaited<ReturnType<typeof runEsbuild>>>} with the file as its only output

@@ -49,7 +49,7 @@ test("what a plugin imports at run time is the build's module, as in a worker", 
     `import first from '../plugins/attacks/first.ts';
 ${commandLine('console.log((await first.poison()).place, import.meta.url.replace(/.*[/]/, ""));')}`,
   );
-  for (const output of outputs(project)) assert.match(output, /^chunk-\w+\.js cli\.js\n$/);
+  for (const output of outputs(project)) assert.match(output, /^chunk-\w+\.js cli\.cjs\n$/);
 });
 
 test('text beyond ASCII is what the sources have', ({ project }) => {
