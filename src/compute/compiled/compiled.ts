@@ -152,6 +152,10 @@ class Recorder {
     return this.#depth > 0;
   }
 
+  get precision(): Precision {
+    return this.#precision;
+  }
+
   region<T>(run: () => T, precision: Precision): T {
     const outer = this.#precision;
     this.#precision = precision;
@@ -342,6 +346,9 @@ export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
   const plain = precision === 'float32' && !recorder.recording;
   return plain && recorder.sightings === Infinity ? run() : recorder.region(run, precision);
 }
+
+/** What the matrix products of the region around the call are computed in. */
+export const productPrecision = (): Precision => shared.recorder?.precision ?? 'float32';
 
 /** Runs `run` with its matrix products in float32, whatever those of the region around it are in. */
 export function inFloat32<T>(run: () => T): T {

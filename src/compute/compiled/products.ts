@@ -28,6 +28,19 @@ const isLowered = (operation: Operation): boolean =>
   PRODUCTS.has(operation.name) &&
   typeOf(operation)?.value === FLOAT;
 
+/** The attribute of fused products that has them round their factors to bfloat16. */
+const FUSED_BF16 = 'bf16';
+
+/** A fused product of a region of bfloat16, which rounds its factors itself; others as they are. */
+function withFusedRounding(operation: Operation): Operation {
+  const { precision, attributes } = operation;
+  if (precision !== 'bf16' || !attributes.some(({ name }) => name === FUSED_BF16)) return operation;
+  return {
+    ...operation,
+    attributes: attributes.map((one) => (one.name === FUSED_BF16 ? { ...one, value: true } : one)),
+  };
+}
+
 /** @param type TensorFlow's number of an attribute that is a type */
 const cast = (input: Reference, from: number, to: number, type: number): Operation => ({
   name: 'Cast',
@@ -49,17 +62,19 @@ export interface Lowered {
 }
 
 /**
- * Returns the operations with the products of bfloat16 regions computed in bfloat16. Each factor is
+ * Returns the operations with the products of bfloat16 regions computed in bfloat16. Fused products
+ * round their factors themselves. For others, each factor is
  * cast once, however many products read it. For a source that TensorFlow holds already, the copy in
  * bfloat16 is a further source instead (`Casts`): so that of a frozen weight is kept from one step to
  * the next.
  * @param sources the number of tensors from outside
  */
 export function withBfloat16Products(
-  operations: readonly Operation[],
+  recorded: readonly Operation[],
   outputs: readonly Reference[],
   sources: number,
 ): Lowered {
+  const operations = recorded.map(withFusedRounding);
   if (!operations.some(isLowered)) return { operations, outputs, casts: new Map() };
   const made: Operation[] = [],
     casts = new Map<number, number>(),

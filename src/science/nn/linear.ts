@@ -2,6 +2,12 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { fusedAddBias, hasFused } from '../../compute/fused.ts';
+import {
+  fusedLinear,
+  fusedLora,
+  fusedLoraGradient,
+  hasFusedProducts,
+} from '../../compute/products.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 
@@ -23,7 +29,10 @@ export const biasedSum = (y: Tensor2D, b: Tensor1D | null, more: Tensor2D): Tens
 export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D | null): Tensor2D {
   return differentiable([x, W, b], {
     forward: () => ({
-      value: biased(matmul(x, W, false, true), b),
+      value:
+        b !== null && hasFusedProducts()
+          ? fusedLinear(x, W, b)
+          : biased(matmul(x, W, false, true), b),
       saved: [x, W],
     }),
     backward: (dy, [input, weight], needs) => [
@@ -52,6 +61,7 @@ export function loraLinear(
   scale: number,
   mask?: Tensor2D,
 ): Tensor2D {
+  if (mask === undefined && hasFusedProducts()) return fusedLoraLinear([x, W, A, B], b, scale);
   return differentiable([x, W, b, A, B], {
     forward: () => {
       const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
@@ -69,6 +79,30 @@ export function loraLinear(
         needs[2] ? tf.sum(dy, 0) : null,
         u !== null && needs[3] ? matmul(u, masked(input, kept), true, false) : null,
         needs[4] ? matmul(dy, down, true, false) : null, // the scale is already part of `down`
+      ];
+    },
+  });
+}
+
+/** `loraLinear` without dropout. */
+function fusedLoraLinear(
+  factors: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
+  b: Tensor1D | null,
+  scale: number,
+): Tensor2D {
+  return differentiable([...factors, b], {
+    forward: () => {
+      const [value, down] = fusedLora(factors, b, scale);
+      return { value, saved: [...factors, down] as const };
+    },
+    backward: (dy, saved, [ofX = false, ofW = false, ofA = false, ofB = false, ofBias = false]) => {
+      const [dx, dA, dB] = fusedLoraGradient(dy, saved, scale, { x: ofX, A: ofA, B: ofB });
+      return [
+        dx,
+        ofW ? matmul(dy, saved[0], true, false) : null,
+        dA,
+        dB,
+        ofBias ? tf.sum(dy, 0) : null,
       ];
     },
   });

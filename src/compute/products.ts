@@ -1,0 +1,92 @@
+/**
+ * Matrix products, and linear layers with and without a low-rank term, as operations that set-up adds
+ * to TensorFlow (src/setup/binding/fused-products.cc). They compute on processors, without a
+ * gradient. In a region of `train.precision: bf16` their factors are rounded to bfloat16.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { productPrecision } from './compiled/compiled.ts';
+import { hasFused, hasFusedBf16 } from './fused.ts';
+import { type Attribute, attributesBy, callOperation } from './operation.ts';
+
+/** Whether the operations can be called here, in the precision of the region of the call. */
+export const hasFusedProducts = (): boolean =>
+  hasFused() && (productPrecision() === 'float32' || hasFusedBf16());
+
+/** Every operation is called with false; recording it in a region of bf16 makes that true. */
+const IN_FLOAT32 = { bf16: { type: 'bool', value: false } } as const;
+
+const flag = (value: boolean): Attribute => ({ type: 'bool', value });
+
+const ofProduct = attributesBy((transposeA: boolean, transposeB: boolean) => ({
+  transpose_a: flag(transposeA),
+  transpose_b: flag(transposeB),
+  ...IN_FLOAT32,
+}));
+
+/** a·b, with a or b transposed first where asked for. Both are matrices. */
+export const fusedProduct = (
+  a: Tensor,
+  b: Tensor,
+  transposeA: boolean,
+  transposeB: boolean,
+): Tensor2D =>
+  callOperation('FusedProduct', [a, b], ofProduct(transposeA, transposeB), 1)[0] as Tensor2D;
+
+/** x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m). */
+export const fusedLinear = (x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D =>
+  callOperation('FusedLinear', [x, W, b], IN_FLOAT32, 1)[0] as Tensor2D;
+
+const ofLora = attributesBy((scale: number) => ({
+  scale: { type: 'float', value: scale },
+  ...IN_FLOAT32,
+}));
+
+/**
+ * y = x Wᵀ + down Bᵀ + b, down = s·x Aᵀ; b may be absent.
+ * x: (S, n), W: (m, n), A: (r, n), B: (m, r), b: (m) → y (S, m), down (S, r).
+ */
+export const fusedLora = (
+  [x, W, A, B]: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
+  b: Tensor1D | null,
+  scale: number,
+): [y: Tensor2D, down: Tensor2D] =>
+  callOperation(
+    b === null ? 'FusedLora' : 'FusedLoraBias',
+    b === null ? [x, W, A, B] : [x, W, A, B, b],
+    ofLora(scale),
+    2,
+  ) as [Tensor2D, Tensor2D];
+
+/** Which derivatives of `fusedLora` are wanted. */
+interface Wanted {
+  readonly x: boolean;
+  readonly A: boolean;
+  readonly B: boolean;
+}
+
+const ofLoraGradient = attributesBy((scale: number, x: boolean, A: boolean, B: boolean) => ({
+  scale: { type: 'float', value: scale },
+  of_x: flag(x),
+  of_a: flag(A),
+  of_b: flag(B),
+  ...IN_FLOAT32,
+}));
+
+/**
+ * The derivatives of `fusedLora`: dx = dy W + u A, dA = uᵀx, dB = dyᵀdown, u = s·dy B. dy: (S, m) → in
+ * the shapes of x, A and B; null for one that is not wanted.
+ */
+export function fusedLoraGradient(
+  dy: Tensor2D,
+  [x, W, A, B, down]: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D, down: Tensor2D],
+  scale: number,
+  wanted: Wanted,
+): [dx: Tensor2D | null, dA: Tensor2D | null, dB: Tensor2D | null] {
+  const [dx, dA, dB] = callOperation(
+    'FusedLoraGrad',
+    [dy, x, W, A, B, down],
+    ofLoraGradient(scale, wanted.x, wanted.A, wanted.B),
+    3,
+  ) as [Tensor2D, Tensor2D, Tensor2D];
+  return [wanted.x ? dx : null, wanted.A ? dA : null, wanted.B ? dB : null];
+}
