@@ -20,6 +20,15 @@ const NONE = {};
 
 const flag = (value: boolean): Attribute => ({ type: 'bool', value });
 
+/**
+ * @param frozen whether W does not change from step to step: then a copy of it in bfloat16 is kept
+ */
+const layered = (frozen: boolean) => ({
+  ...IN_FLOAT32,
+  frozen: flag(frozen),
+  packed: flag(false),
+});
+
 const ofProduct = attributesBy((transposeA: boolean, transposeB: boolean) => ({
   transpose_a: flag(transposeA),
   transpose_b: flag(transposeB),
@@ -35,45 +44,55 @@ export const fusedProduct = (
 ): Tensor2D =>
   callOperation('FusedProduct', [a, b], ofProduct(transposeA, transposeB), 1)[0] as Tensor2D;
 
-/** x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m). */
-export const fusedLinear = (x: Tensor2D, W: Tensor2D, b: Tensor1D): Tensor2D =>
-  callOperation('FusedLinear', [x, W, b], IN_FLOAT32, 1)[0] as Tensor2D;
+const ofLinear = attributesBy(layered);
 
-const ofLora = attributesBy((scale: number) => ({
+/**
+ * x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m).
+ * @param frozen whether W does not change from step to step
+ */
+export const fusedLinear = (x: Tensor2D, W: Tensor2D, b: Tensor1D, frozen = false): Tensor2D =>
+  callOperation('FusedLinear', [x, W, b], ofLinear(frozen), 1)[0] as Tensor2D;
+
+const ofLora = attributesBy((scale: number, frozen: boolean) => ({
   scale: { type: 'float', value: scale },
-  ...IN_FLOAT32,
+  ...layered(frozen),
 }));
 
 /**
  * y = x Wᵀ + down Bᵀ + b, down = s·x Aᵀ; b may be absent.
  * x: (S, n), W: (m, n), A: (r, n), B: (m, r), b: (m) → y (S, m), down (S, r).
+ * @param frozen whether W does not change from step to step
  */
 export const fusedLora = (
   [x, W, A, B]: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
   b: Tensor1D | null,
   scale: number,
+  frozen = false,
 ): [y: Tensor2D, down: Tensor2D] =>
   callOperation(
     b === null ? 'FusedLora' : 'FusedLoraBias',
     b === null ? [x, W, A, B] : [x, W, A, B, b],
-    ofLora(scale),
+    ofLora(scale, frozen),
     2,
   ) as [Tensor2D, Tensor2D];
 
-/** Which derivatives of `fusedLora` are wanted. */
+/** Which derivatives of `fusedLora` are wanted, and whether W does not change from step to step. */
 interface Wanted {
   readonly x: boolean;
   readonly A: boolean;
   readonly B: boolean;
+  readonly frozen?: boolean;
 }
 
-const ofLoraGradient = attributesBy((scale: number, x: boolean, A: boolean, B: boolean) => ({
-  scale: { type: 'float', value: scale },
-  of_x: flag(x),
-  of_a: flag(A),
-  of_b: flag(B),
-  ...IN_FLOAT32,
-}));
+const ofLoraGradient = attributesBy(
+  (scale: number, x: boolean, A: boolean, B: boolean, frozen: boolean) => ({
+    scale: { type: 'float', value: scale },
+    of_x: flag(x),
+    of_a: flag(A),
+    of_b: flag(B),
+    ...layered(frozen),
+  }),
+);
 
 /**
  * The derivatives of `fusedLora`: dx = dy W + u A, dA = uᵀx, dB = dyᵀdown, u = s·dy B. dy: (S, m) → in
@@ -88,7 +107,7 @@ export function fusedLoraGradient(
   const [dx, dA, dB] = callOperation(
     'FusedLoraGrad',
     [dy, x, W, A, B, down],
-    ofLoraGradient(scale, wanted.x, wanted.A, wanted.B),
+    ofLoraGradient(scale, wanted.x, wanted.A, wanted.B, wanted.frozen ?? false),
     3,
   ) as [Tensor2D, Tensor2D, Tensor2D];
   return [wanted.x ? dx : null, wanted.A ? dA : null, wanted.B ? dB : null];

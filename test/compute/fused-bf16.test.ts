@@ -6,7 +6,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { compiled, prepareCompiling } from '../../src/compute/compiled/compiled.ts';
+import {
+  compiled,
+  compiledStatistics,
+  prepareCompiling,
+} from '../../src/compute/compiled/compiled.ts';
 import { hasFusedBf16 } from '../../src/compute/fused.ts';
 import { callOperation } from '../../src/compute/operation.ts';
 import {
@@ -148,6 +152,46 @@ if (backends.includes('tensorflow')) {
         if (dx === null) throw new Error('a derivative is missing');
         const ofX = plus(times(read(dy), read(W)), times(read(u), read(A)));
         assertWithin(dx, ofX, m + rank + 3, `dx, ${size}`);
+      });
+  });
+
+  test('a frozen weight gives the same bits, from a copy that is kept', async () => {
+    if (!(await areOffered())) return;
+    for (const [S, n, m] of [
+      [1, 7, 5],
+      [15, 33, 100],
+      [29, 385, 31],
+      [20, 1000, 770],
+    ] as const)
+      tf.tidy(() => {
+        const [dy, x, W, A, B] = [
+          matrix(S, m),
+          matrix(S, n),
+          matrix(m, n),
+          matrix(3, n),
+          matrix(m, 3),
+        ];
+        const b = normals(stream, m) as Tensor1D;
+        const layers = (frozen: boolean): (Tensor | null)[] =>
+          inBf16(() => {
+            const [y, down] = fusedLora([x, W, A, B], null, 2, frozen);
+            const wanted = { x: true, A: true, B: true, frozen };
+            return [
+              fusedLinear(x, W, b, frozen),
+              ...fusedLora([x, W, A, B], b, 2, frozen),
+              y,
+              ...fusedLoraGradient(dy, [x, W, A, B, down], 2, wanted),
+            ];
+          });
+        const plain = layers(false);
+        for (let step = 0; step < 4; step++) {
+          layers(true).forEach((found, i) => {
+            assert.equal(found?.dataSync(), plain[i]?.dataSync(), `${S} × ${n} × ${m}, ${i}`);
+          });
+          assert.is(compiledStatistics()?.packed, step < 2 ? 0 : 1);
+        }
+        W.dispose();
+        assert.is(compiledStatistics()?.packed, 0);
       });
   });
 

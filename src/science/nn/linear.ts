@@ -8,7 +8,7 @@ import {
   fusedLoraGradient,
   hasFusedProducts,
 } from '../../compute/products.ts';
-import { differentiable } from '../tensor/differentiable.ts';
+import { differentiable, isConstant } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 
 const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, by));
@@ -31,7 +31,7 @@ export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D | null): Tensor2D {
     forward: () => ({
       value:
         b !== null && hasFusedProducts()
-          ? fusedLinear(x, W, b)
+          ? fusedLinear(x, W, b, isConstant(W))
           : biased(matmul(x, W, false, true), b),
       saved: [x, W],
     }),
@@ -90,13 +90,14 @@ function fusedLoraLinear(
   b: Tensor1D | null,
   scale: number,
 ): Tensor2D {
+  const frozen = isConstant(factors[1]);
   return differentiable([...factors, b], {
     forward: () => {
-      const [value, down] = fusedLora(factors, b, scale);
+      const [value, down] = fusedLora(factors, b, scale, frozen);
       return { value, saved: [...factors, down] as const };
     },
     backward: (dy, saved, [ofX = false, ofW = false, ofA = false, ofB = false, ofBias = false]) => {
-      const [dx, dA, dB] = fusedLoraGradient(dy, saved, scale, { x: ofX, A: ofA, B: ofB });
+      const [dx, dA, dB] = fusedLoraGradient(dy, saved, scale, { x: ofX, A: ofA, B: ofB, frozen });
       return [
         dx,
         ofW ? matmul(dy, saved[0], true, false) : null,

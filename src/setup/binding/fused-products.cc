@@ -22,7 +22,8 @@ namespace {
 /** The rows of a left factor, and the summands, that are taken together: 400 kB at most. */
 constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
 /** The floats that one thread needs for its copies of the factors. */
-constexpr int64_t COPIES = (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) + BLOCK_DEPTH * 2 * LANES;
+constexpr int64_t COPIES =
+    (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) + BLOCK_DEPTH * 2 * LANES;
 /** The multiplications from which on it pays to wake another thread. */
 constexpr int64_t WORTH_SHARING = 1 << 21;
 
@@ -39,6 +40,8 @@ struct Product {
   int64_t b_row;
   bool b_transposed;
   int64_t n;
+  /** Whether b is what `pack` or `pack_bf16` has made of it. */
+  bool b_packed = false;
 };
 
 /** The columns from the fourth to the fifth argument of a sum of products. */
@@ -49,6 +52,8 @@ using Multiply = void (*)(const Product *products, int64_t count, int64_t rows, 
 struct ProductKernels {
   int64_t panel;
   Multiply float32, bf16;
+  void (*pack)(const Product &own, int64_t columns, float *to, int64_t to_row);
+  void (*pack_bf16)(const Product &own, int64_t columns, float *to, int64_t to_row);
   void (*gram)(const float *const *rows, int64_t n, int64_t from, int64_t end, float *c,
                int64_t c_row, float *scratch);
 };
@@ -131,12 +136,14 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
 /** What a product has as attributes. */
 struct ProductAttributes {
   TF_Bool transpose_a = 0, transpose_b = 0, bf16 = 0;
+  /** Whether the weight is given as FusedPack has made of it. */
+  TF_Bool packed = 0;
   float scale = 1;
   TF_Bool of_x = 0, of_a = 0, of_b = 0;
 };
 
 /** Reads the attributes of the operation, each of which has the name of its field. */
-template <bool transposes, bool scales, bool differentiates>
+template <bool transposes, bool packs, bool scales, bool differentiates>
 void *NewProduct(TF_OpKernelConstruction *context) {
   const Status status(TF_NewStatus());
   auto own = std::make_unique<ProductAttributes>();
@@ -149,6 +156,7 @@ void *NewProduct(TF_OpKernelConstruction *context) {
     read("transpose_a", &own->transpose_a);
     read("transpose_b", &own->transpose_b);
   }
+  if (packs) read("packed", &own->packed);
   if (differentiates) {
     read("of_x", &own->of_x);
     read("of_a", &own->of_a);
@@ -182,21 +190,50 @@ void ComputeProduct(void *attributes, TF_OpKernelContext *context) {
         rows, columns, nullptr, own.bf16 != 0, c);
 }
 
+/** The columns of a packed factor of `columns` columns. */
+int64_t PackedColumns(int64_t columns) {
+  const int64_t panel = Chosen().panel;
+  return (columns + panel - 1) / panel * panel;
+}
+
+/** The rows of a packed factor of `depth` summands, of which one of bfloat16 holds two. */
+int64_t PackedRows(int64_t depth, bool bf16) { return bf16 ? (depth + 1) / 2 : depth; }
+
+bool IsPacked(const TF_Tensor *w, int64_t depth, int64_t columns, TF_Bool bf16) {
+  return Rows(w) == PackedRows(depth, bf16 != 0) && Columns(w) == PackedColumns(columns);
+}
+
 /** x·wᵀ, as a part of a sum. */
-Product OfWeight(const TF_Tensor *x, const TF_Tensor *w) {
-  return {Floats(x), Columns(x), false, Floats(w), Columns(w), true, Columns(x)};
+Product OfWeight(const TF_Tensor *x, const TF_Tensor *w, bool packed = false) {
+  return {Floats(x), Columns(x), false, Floats(w), Columns(w), true, Columns(x), packed};
+}
+
+void ComputePack(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  const bool transposed = own.transpose_b != 0, bf16 = own.bf16 != 0;
+  Call call(context);
+  const TF_Tensor *w = call.Take();
+  if (!call.ok()) return;
+  const int64_t depth = transposed ? Columns(w) : Rows(w),
+                columns = transposed ? Rows(w) : Columns(w), to_row = PackedColumns(columns);
+  float *packed = call.Output(0, {PackedRows(depth, bf16), to_row});
+  if (!call.ok()) return;
+  const Product right = {nullptr, 0, false, Floats(w), Columns(w), transposed, depth};
+  (bf16 ? Chosen().pack_bf16 : Chosen().pack)(right, columns, packed, to_row);
 }
 
 void ComputeLinear(void *attributes, TF_OpKernelContext *context) {
   const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
   Call call(context);
   const TF_Tensor *x = call.Take(), *w = call.Take(), *bias = call.Take();
-  if (call.ok() && (Columns(x) != Columns(w) || Size(bias) != Rows(w)))
-    call.Fail("FusedLinear: its inputs do not fit together");
   if (!call.ok()) return;
-  float *y = call.Output(0, {Rows(x), Rows(w)});
+  const bool packed = own.packed != 0;
+  const int64_t n = Columns(x), m = Size(bias);
+  if (packed ? !IsPacked(w, n, m, own.bf16) : Columns(w) != n || Rows(w) != m)
+    return call.Fail("FusedLinear: its inputs do not fit together");
+  float *y = call.Output(0, {Rows(x), m});
   if (call.ok())
-    Sum({OfWeight(x, w)}, Rows(x), Rows(w), Floats(bias), own.bf16 != 0, y);
+    Sum({OfWeight(x, w, packed)}, Rows(x), m, Floats(bias), own.bf16 != 0, y);
 }
 
 void Scale(float *x, int64_t n, float by) {
@@ -207,15 +244,16 @@ void RunLora(const ProductAttributes &own, Call &call, bool biased) {
   const TF_Tensor *x = call.Take(), *w = call.Take(), *a = call.Take(), *b = call.Take(),
                   *bias = biased ? call.Take() : nullptr;
   if (!call.ok()) return;
-  const int64_t S = Rows(x), n = Columns(x), m = Rows(w), r = Rows(a);
-  if (Columns(w) != n || Columns(a) != n || Rows(b) != m || Columns(b) != r ||
-      (biased && Size(bias) != m))
+  const bool packed = own.packed != 0;
+  const int64_t S = Rows(x), n = Columns(x), m = Rows(b), r = Rows(a);
+  if ((packed ? !IsPacked(w, n, m, own.bf16) : Columns(w) != n || Rows(w) != m) || Columns(a) != n ||
+      Columns(b) != r || (biased && Size(bias) != m))
     return call.Fail("FusedLora: its inputs do not fit together");
   float *y = call.Output(0, {S, m}), *down = call.Output(1, {S, r});
   if (!call.ok()) return;
   Sum({OfWeight(x, a)}, S, r, nullptr, own.bf16 != 0, down);
   Scale(down, S * r, own.scale);
-  Sum({OfWeight(x, w), {down, r, false, Floats(b), r, true, r}}, S, m,
+  Sum({OfWeight(x, w, packed), {down, r, false, Floats(b), r, true, r}}, S, m,
       biased ? Floats(bias) : nullptr, own.bf16 != 0, y);
 }
 
@@ -235,9 +273,10 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   const TF_Tensor *dy = call.Take(), *x = call.Take(), *w = call.Take(), *a = call.Take(),
                   *b = call.Take(), *down = call.Take();
   if (!call.ok()) return;
-  const int64_t S = Rows(dy), n = Columns(w), m = Columns(dy), r = Rows(a);
-  if (Rows(x) != S || Columns(x) != n || Rows(w) != m || Columns(a) != n || Rows(b) != m ||
-      Columns(b) != r || Rows(down) != S || Columns(down) != r)
+  const bool packed = own.packed != 0;
+  const int64_t S = Rows(dy), n = Columns(x), m = Columns(dy), r = Rows(a);
+  if ((packed ? !IsPacked(w, m, n, own.bf16) : Columns(w) != n || Rows(w) != m) || Rows(x) != S ||
+      Columns(a) != n || Rows(b) != m || Columns(b) != r || Rows(down) != S || Columns(down) != r)
     return call.Fail("FusedLoraGrad: its inputs do not fit together");
   const bool bf16 = own.bf16 != 0;
   const auto output = [&](int at, TF_Bool wanted, int64_t rows, int64_t columns) {
@@ -252,7 +291,8 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
     Scale(u.data(), S * r, own.scale);
   }
   if (own.of_x)
-    Sum({{Floats(dy), m, false, Floats(w), n, false, m}, {u.data(), r, false, Floats(a), n, false, r}},
+    Sum({{Floats(dy), m, false, Floats(w), Columns(w), false, m, packed},
+         {u.data(), r, false, Floats(a), n, false, r}},
         S, n, nullptr, bf16, dx);
   if (own.of_a) Sum({{u.data(), r, true, Floats(x), n, false, S}}, r, n, nullptr, bf16, da);
   if (own.of_b) {
@@ -347,35 +387,43 @@ std::vector<Definition> ProductDefinitions() {
        {"c: float"},
        {"transpose_a: bool", "transpose_b: bool", "bf16: bool"},
        ComputeProduct,
-       NewProduct<true, false, false>,
+       NewProduct<true, false, false, false>,
        destroy},
       {"FusedLinear",
        {"x: float", "w: float", "bias: float"},
        {"y: float"},
-       {"bf16: bool"},
+       {"bf16: bool", "frozen: bool", "packed: bool"},
        ComputeLinear,
-       NewProduct<false, false, false>,
+       NewProduct<false, true, false, false>,
        destroy},
       {"FusedLora",
        {"x: float", "w: float", "a: float", "b: float"},
        {"y: float", "down: float"},
-       {"scale: float", "bf16: bool"},
+       {"scale: float", "bf16: bool", "frozen: bool", "packed: bool"},
        ComputeLora,
-       NewProduct<false, true, false>,
+       NewProduct<false, true, true, false>,
        destroy},
       {"FusedLoraBias",
        {"x: float", "w: float", "a: float", "b: float", "bias: float"},
        {"y: float", "down: float"},
-       {"scale: float", "bf16: bool"},
+       {"scale: float", "bf16: bool", "frozen: bool", "packed: bool"},
        ComputeLoraBias,
-       NewProduct<false, true, false>,
+       NewProduct<false, true, true, false>,
        destroy},
       {"FusedLoraGrad",
        {"dy: float", "x: float", "w: float", "a: float", "b: float", "down: float"},
        {"dx: float", "da: float", "db: float"},
-       {"scale: float", "of_x: bool", "of_a: bool", "of_b: bool", "bf16: bool"},
+       {"scale: float", "of_x: bool", "of_a: bool", "of_b: bool", "bf16: bool",
+        "frozen: bool", "packed: bool"},
        ComputeLoraGrad,
-       NewProduct<false, true, true>,
+       NewProduct<false, true, true, true>,
+       destroy},
+      {"FusedPack",
+       {"w: float"},
+       {"packed: float"},
+       {"transpose_a: bool", "transpose_b: bool", "bf16: bool"},
+       ComputePack,
+       NewProduct<true, false, false, false>,
        destroy},
       {"FusedRowGradients",
        {"a: float", "b: float", "order: int32", "starts: int32"},
