@@ -1,7 +1,8 @@
 /**
- * Matrix products, and linear layers with and without a low-rank term, as operations that set-up adds
- * to TensorFlow (src/setup/binding/fused-products.cc). They compute on processors, without a
- * gradient. In a region of `train.precision: bf16` their factors are rounded to bfloat16.
+ * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
+ * their inner products, as operations that set-up adds to TensorFlow
+ * (src/setup/binding/fused-products.cc). They compute on processors, without a gradient. In a region
+ * of `train.precision: bf16` the factors of products and layers are rounded to bfloat16.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { productPrecision } from './compiled/compiled.ts';
@@ -14,6 +15,8 @@ export const hasFusedProducts = (): boolean =>
 
 /** Every operation is called with false; recording it in a region of bf16 makes that true. */
 const IN_FLOAT32 = { bf16: { type: 'bool', value: false } } as const;
+
+const NONE = {};
 
 const flag = (value: boolean): Attribute => ({ type: 'bool', value });
 
@@ -90,3 +93,27 @@ export function fusedLoraGradient(
   ) as [Tensor2D, Tensor2D, Tensor2D];
   return [wanted.x ? dx : null, wanted.A ? dA : null, wanted.B ? dB : null];
 }
+
+/** Where the tokens of each row stand among all, int32. */
+export interface TokenOrder {
+  /** The tokens of the first row, then those of the next, … (S) */
+  readonly order: Tensor1D;
+  /** Where each row starts in `order`, then where the last one ends. (R + 1) */
+  readonly starts: Tensor1D;
+}
+
+/** Σ_t a_t b_tᵀ over the tokens of each row, in float32. a: (S, p), b: (S, q) → (R, p·q). */
+export const fusedRowGradients = (
+  a: Tensor2D,
+  b: Tensor2D,
+  { order, starts }: TokenOrder,
+): Tensor2D => callOperation('FusedRowGradients', [a, b, order, starts], NONE, 1)[0] as Tensor2D;
+
+const ofGram = attributesBy((N: number) => ({ N: { type: 'int', value: N } }));
+
+/**
+ * The lower triangle of G·Gᵀ, in float32, with zeros above it, where G has the rows of all parts.
+ * parts: (·, n) each → (N, N).
+ */
+export const fusedGram = (parts: readonly Tensor2D[]): Tensor2D =>
+  callOperation('FusedGram', parts, ofGram(parts.length), 1)[0] as Tensor2D;

@@ -276,6 +276,29 @@ const RULES = new Map<string, Rule>([
         })) ?? null,
     },
   ],
+  [
+    'FusedRowGradients',
+    {
+      outputs: ([a, b, , starts]) => {
+        const [, p] = a?.shape ?? [],
+          [, q] = b?.shape ?? [],
+          [bounds] = starts?.shape ?? [];
+        if (a === undefined || p === undefined || q === undefined || bounds === undefined)
+          return null;
+        return [{ shape: [bounds - 1, p * q], dtype: a.dtype }];
+      },
+    },
+  ],
+  [
+    'FusedGram',
+    {
+      list: 0,
+      outputs: (parts) => {
+        const rows = parts.reduce((sum, { shape: [own = 0] }) => sum + own, 0);
+        return [{ shape: [rows, rows], dtype: first(parts).dtype }];
+      },
+    },
+  ],
   ['FusedAdamW', { outputs: ([p, , m, v]) => present(p, m, v) }],
   ['FusedAttention', same],
   ['FusedAttentionGrad', { outputs: ([, q, k, v]) => present(q, k, v) }],

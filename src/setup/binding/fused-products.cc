@@ -1,10 +1,12 @@
-// Matrix products, and linear layers with and without a low-rank term. `src/compute/products.ts`
-// says what each operation computes and calls it.
+// Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
+// their inner products. `src/compute/products.ts` says what each operation computes and calls it.
 //
 // A factor is copied panel by panel into the order in which it is read, and with `bf16` rounded to
 // bfloat16 on the way, so that no other copy of it is made or kept. Threads share the columns of a
 // result, so that its bits do not depend on their number.
 
+#include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "fused.h"
@@ -20,9 +22,11 @@ namespace {
 /** The rows of a left factor, and the summands, that are taken together: 400 kB at most. */
 constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
 /** The floats that one thread needs for its copies of the factors. */
-constexpr int64_t COPIES = BLOCK_ROWS * (BLOCK_DEPTH + 2 * LANES) + BLOCK_DEPTH * 2 * LANES;
+constexpr int64_t COPIES = (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) + BLOCK_DEPTH * 2 * LANES;
 /** The multiplications from which on it pays to wake another thread. */
 constexpr int64_t WORTH_SHARING = 1 << 21;
+
+constexpr int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /** One product of a sum: A·B, each of which may lie transposed in memory. */
 struct Product {
@@ -45,6 +49,8 @@ using Multiply = void (*)(const Product *products, int64_t count, int64_t rows, 
 struct ProductKernels {
   int64_t panel;
   Multiply float32, bf16;
+  void (*gram)(const float *const *rows, int64_t n, int64_t from, int64_t end, float *c,
+               int64_t c_row, float *scratch);
 };
 
 namespace baseline {
@@ -112,8 +118,8 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
   const ProductKernels &kernels = Chosen();
   const Multiply multiply = bf16 ? kernels.bf16 : kernels.float32;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
-  int64_t parts = rows * columns * depth < WORTH_SHARING ? 1 : Threads();
-  if (parts > panels) parts = panels;
+  const int64_t parts =
+      rows * columns * depth < WORTH_SHARING ? 1 : Least(Threads(), panels);
   InParallel(parts, [&](int64_t part) {
     const int64_t from = part * panels / parts * kernels.panel,
                   end = (part + 1) * panels / parts * kernels.panel;
@@ -258,6 +264,79 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   }
 }
 
+/** The rows of `matrix` that `order` lists, of which `count` ≥ 1: copied unless they are adjacent. */
+const float *Gathered(const TF_Tensor *matrix, const int32_t *order, int64_t count,
+                      std::vector<float> *copies) {
+  const int64_t width = Columns(matrix);
+  bool adjacent = true;
+  for (int64_t i = 1; i < count; i++) adjacent = adjacent && order[i] == order[i - 1] + 1;
+  if (adjacent) return Floats(matrix) + order[0] * width;
+  copies->resize(count * width);
+  for (int64_t i = 0; i < count; i++)
+    std::memcpy(copies->data() + i * width, Floats(matrix) + order[i] * width,
+                width * sizeof(float));
+  return copies->data();
+}
+
+void ComputeRowGradients(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *a = call.Take(), *b = call.Take(), *order = call.Take(), *starts = call.Take();
+  if (!call.ok()) return;
+  const int64_t S = Rows(a), p = Columns(a), q = Columns(b), R = Size(starts) - 1;
+  const int32_t *tokens = static_cast<const int32_t *>(TF_TensorData(order)),
+                *at = static_cast<const int32_t *>(TF_TensorData(starts));
+  bool fits = Rows(b) == S && Size(order) == S && R >= 0 && at[0] == 0 && at[R] == S;
+  for (int64_t r = 0; fits && r < R; r++) fits = at[r] <= at[r + 1];
+  for (int64_t t = 0; fits && t < S; t++) fits = tokens[t] >= 0 && tokens[t] < S;
+  if (!fits) return call.Fail("FusedRowGradients: its inputs do not fit together");
+  float *gradients = call.Output(0, {R, p * q});
+  if (!call.ok()) return;
+  // Each thread takes rows of its own.
+  const int64_t parts = S * p * q < WORTH_SHARING ? 1 : Least(Threads(), R);
+  InParallel(parts, [&](int64_t part) {
+    std::vector<float> of_a, of_b;
+    for (int64_t r = part * R / parts; r < (part + 1) * R / parts; r++) {
+      const int64_t T = at[r + 1] - at[r];
+      float *own = gradients + r * p * q;
+      if (T == 0) {
+        std::memset(own, 0, p * q * sizeof(float));
+        continue;
+      }
+      const Product product = {Gathered(a, tokens + at[r], T, &of_a), p, true,
+                               Gathered(b, tokens + at[r], T, &of_b), q, false, T};
+      Chosen().float32(&product, 1, p, 0, q, nullptr, own, q, Scratch(COPIES));
+    }
+  });
+}
+
+void ComputeGram(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  std::vector<const float *> rows;
+  int64_t n = -1;
+  for (int i = 0; i < TF_NumInputs(context); i++) {
+    const TF_Tensor *part = call.Take();
+    if (!call.ok()) return;
+    if (n >= 0 && Columns(part) != n) return call.Fail("FusedGram: its inputs differ in width");
+    n = Columns(part);
+    for (int64_t r = 0; r < Rows(part); r++) rows.push_back(Floats(part) + r * n);
+  }
+  const int64_t N = static_cast<int64_t>(rows.size());
+  float *gram = call.Output(0, {N, N});
+  if (!call.ok() || N == 0) return;
+  if (n <= 0) {
+    std::memset(gram, 0, N * N * sizeof(float));
+    return;
+  }
+  // The last rows are the longest ones, so they are not left to one thread at the end.
+  const int64_t parts = Threads() == 1 ? 1 : (N + BLOCK_ROWS - 1) / BLOCK_ROWS,
+                height = (N + parts - 1) / parts;
+  InParallel(parts, [&](int64_t part) {
+    const int64_t from = (parts - 1 - part) * height;
+    if (from < N)
+      Chosen().gram(rows.data(), n, from, Least(from + height, N), gram, N, Scratch(COPIES));
+  });
+}
+
 }  // namespace
 
 std::vector<Definition> ProductDefinitions() {
@@ -298,6 +377,12 @@ std::vector<Definition> ProductDefinitions() {
        ComputeLoraGrad,
        NewProduct<false, true, true>,
        destroy},
+      {"FusedRowGradients",
+       {"a: float", "b: float", "order: int32", "starts: int32"},
+       {"gradients: float"},
+       {},
+       ComputeRowGradients},
+      {"FusedGram", {"parts: N * float"}, {"gram: float"}, {"N: int >= 1"}, ComputeGram},
   };
 }
 
