@@ -23,14 +23,24 @@ export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow'
 /** Whether products in bfloat16 are to be computed by them. */
 export const hasFusedBf16 = (): boolean => state.bf16;
 
-/** Runs `run` without them, on the operations of TensorFlow that they are tested against. */
+/**
+ * Runs `run` without them, on the operations of TensorFlow that they are tested against; until its
+ * promise is settled, if it returns one.
+ */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
-  state.on = false;
-  try {
-    return run();
-  } finally {
+  const restore = (): void => {
     state.on = before;
+  };
+  state.on = false;
+  let pending = false;
+  try {
+    const result = run();
+    if (!(result instanceof Promise)) return result;
+    pending = true;
+    return result.finally(restore) as T;
+  } finally {
+    if (!pending) restore();
   }
 }
 

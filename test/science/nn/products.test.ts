@@ -109,7 +109,7 @@ function againstGolden(): void {
         [transposeA ? transposed(dA) : dA, dy.columns],
         [transposeB ? transposed(dB) : dB, dy.rows],
       ],
-      (x, y) => product(x as Tensor2D, y as Tensor2D, transposeA, transposeB),
+      (x, y) => product(x, y, transposeA, transposeB),
     );
   }
   const own = golden.linear,
