@@ -22,4 +22,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   return runCli(argv);
 }
 
-process.exitCode = await main(process.argv.slice(2));
+// A build is started by src/setup/start.mjs.
+if (import.meta.url.endsWith('.ts'))
+  void main(process.argv.slice(2)).then((code) => {
+    process.exitCode = code;
+  });

@@ -25,39 +25,39 @@ import { paintErr, say } from './terminal.ts';
 const FAULT = 1;
 const WRONG = 2;
 
-/** The commands in the order of `--help`. */
-const COMMANDS: readonly AddCommand[] = [
-  addRun,
-  addPlan,
-  addResults,
-  addDiff,
-  addExport,
-  addLearningRates,
-  addReport,
-  addExplain,
-  addExec,
-  addStatus,
-  addLogs,
-  addServe,
-  addAttach,
-  addCancel,
-  addInit,
-  addVerify,
-  addPin,
-  addUnpin,
-  addGc,
-  addPush,
-  addPull,
-  addDoctor,
-  addSetup,
-  addPlugins,
-  addSchema,
-];
+/** The commands by name, in the order of `--help`. */
+const COMMANDS: { readonly [name: string]: AddCommand } = {
+  run: addRun,
+  plan: addPlan,
+  results: addResults,
+  diff: addDiff,
+  export: addExport,
+  'learning-rates': addLearningRates,
+  report: addReport,
+  explain: addExplain,
+  exec: addExec,
+  status: addStatus,
+  logs: addLogs,
+  serve: addServe,
+  attach: addAttach,
+  cancel: addCancel,
+  init: addInit,
+  verify: addVerify,
+  pin: addPin,
+  unpin: addUnpin,
+  gc: addGc,
+  push: addPush,
+  pull: addPull,
+  doctor: addDoctor,
+  setup: addSetup,
+  plugins: addPlugins,
+  schema: addSchema,
+};
 
 /** Runs the command that the arguments name. Returns the exit code. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
-  const program = createProgram((returned) => {
+  const program = createProgram(argv[0], (returned) => {
     code = returned;
   });
   try {
@@ -72,8 +72,11 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** @param onExit called with the exit code of the command that was run */
-function createProgram(onExit: (code: number) => void = () => undefined): Command {
+/**
+ * @param called the command that is called; if it is not the name of one, the program has them all
+ * @param onExit called with the exit code of the command that was run
+ */
+function createProgram(called: string | undefined, onExit: (code: number) => void): Command {
   const program = new Command('dosimeter')
     .description(
       'Measures what poisoned training data does to a language model: ' +
@@ -89,7 +92,9 @@ function createProgram(onExit: (code: number) => void = () => undefined): Comman
     async (...args) => {
       onExit(await command(...args));
     };
-  for (const add of COMMANDS) add(program, exits);
+  const add =
+    called !== undefined && Object.hasOwn(COMMANDS, called) ? COMMANDS[called] : undefined;
+  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, exits);
   return program;
 }
 

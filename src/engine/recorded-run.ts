@@ -16,6 +16,7 @@ import type { RunFolder } from '../log/run-folder.ts';
 import { createRunFolder } from '../log/run-folder.ts';
 import type { RunLog } from '../log/run-log.ts';
 import { openRunLog } from '../log/run-log.ts';
+import { stageLabels } from '../plan/label.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { Objects } from '../remote/objects.ts';
@@ -64,6 +65,8 @@ export async function runRecorded(
   options: Options,
 ): Promise<RecordedRun> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
+  // Git runs meanwhile.
+  const labels = plan.stages.map(stageLabels(plan));
   const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
@@ -81,7 +84,7 @@ export async function runRecorded(
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
   const shared = { dir: folder.dir, durations, places };
-  const view = recordView(prepared, { ...options, ...shared, redact });
+  const view = recordView(prepared, { ...options, ...shared, labels, redact });
   const started = performance.now();
   const watcher = await options.watch?.({
     ...shared,

@@ -4,13 +4,15 @@ import type { RunEvent } from '../execute/types.ts';
 import type { Redact } from '../log/redact.ts';
 import { saveRunPlan } from '../log/run-plan.ts';
 import { openRunProgress } from '../log/run-progress.ts';
-import { stageLabels } from '../plan/label.ts';
+import { at } from '../plan/at.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import type { Prepared } from './prepare.ts';
 import type { RunStart } from './types.ts';
 
 export interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'places'> {
   readonly executor: string;
+  /** The labels of the plan's stages, in its order. */
+  readonly labels: readonly string[];
   readonly redact: Redact;
   /** Told what the disk refuses. The run goes on without. */
   readonly note: (message: string) => void;
@@ -19,30 +21,32 @@ export interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'pl
 /** Writes the plan. Returns a function that takes the run's events. */
 export function recordView(
   { plan, statuses, experiment, store }: Prepared,
-  { dir, durations, places, executor, redact, note }: RunViewOptions,
+  { dir, durations, places, executor, labels, redact, note }: RunViewOptions,
 ): (event: RunEvent) => void {
-  const label = stageLabels(plan);
   const indexes = new Map(plan.stages.map(({ id }, index) => [id, index]));
   const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry]));
-  const stages = plan.stages.map((stage) => {
+  const stages = plan.stages.map((stage, index) => {
     const entry = found.get(stage.id),
-      seconds = durations.expect(stage);
+      seconds = entry ? null : durations.expect(stage);
     return {
       id: stage.id,
       kind: stage.kind,
-      label: redact(label(stage)),
+      label: redact(at(labels, index)),
       inputs: Object.values(stage.inputs).flatMap((id) => indexes.get(id) ?? []),
       goal: stage.goal,
       places: places(stage),
       ...(stage.section === null ? {} : { section: stage.section }),
-      ...(entry ? { cached: entry.key } : {}),
-      ...(seconds === null ? {} : { seconds }),
+      ...(entry ? { cached: entry.key } : seconds === null ? {} : { seconds }),
     };
   });
   const { name } = experiment;
   const { backend } = plan;
-  const at = path.resolve(store.root);
-  ifDiskAllows(dir, () => saveRunPlan(dir, { name, store: at, backend, executor, stages }), note);
+  const place = path.resolve(store.root);
+  ifDiskAllows(
+    dir,
+    () => saveRunPlan(dir, { name, store: place, backend, executor, stages }),
+    note,
+  );
   let refused = false;
   return openRunProgress(dir, (save) => {
     if (refused) return;

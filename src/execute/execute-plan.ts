@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Plan, StageId } from '../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
-import { openExecution } from './execution.ts';
+import { openExecution, useCached } from './execution.ts';
 import { createInputChecks } from './inputs.ts';
 import { createLeaser } from './lease.ts';
 import { createSettler } from './settle.ts';
@@ -26,8 +26,13 @@ export async function executePlan(
   const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry] as const));
   const settled = new Map<StageId, Promise<Outcome>>();
   for (const stage of plan.stages) {
+    const entry = found.get(stage.id);
+    if (entry) {
+      execution.outcomes.set(stage.id, useCached(execution, entry));
+      continue;
+    }
     const upstream = Object.values(stage.inputs).flatMap((id) => settled.get(id) ?? []);
-    settled.set(stage.id, settler.settle(stage, found.get(stage.id) ?? null, upstream));
+    settled.set(stage.id, settler.settle(stage, upstream));
   }
   await Promise.all(settled.values());
   return execution.outcomes;

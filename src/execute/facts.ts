@@ -1,5 +1,6 @@
 /** The experiment as its joining stages see it: the outcome of every stage, failures included. */
 import type { ExperimentFacts, JsonObject, StageFacts } from '../api.ts';
+import { once } from '../plan/once.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Outcome } from './types.ts';
 
@@ -42,7 +43,7 @@ function stageFacts(
 
 /**
  * Returns the facts of every settled stage. Stages that are not settled yet (other joining stages)
- * are left out.
+ * are left out. Lists are made when they are first read, because not every joining stage reads them.
  */
 export function experimentFacts(
   plan: Plan,
@@ -50,24 +51,35 @@ export function experimentFacts(
   environment: JsonObject,
 ): ExperimentFacts {
   const { experiment } = plan;
+  const settled = new Map(outcomes);
   const describe = (id: StageId): string => {
-    const outcome = outcomes.get(id);
+    const outcome = settled.get(id);
     return outcome?.state === 'failed' ? `: ${outcome.error}` : '';
   };
-  return {
-    name: experiment.name,
-    specFile: experiment.file,
-    specText: experiment.text,
-    cells: plan.cellStages.map(({ cell, stages }) => ({
+  const cells = once(() =>
+    plan.cellStages.map(({ cell, stages }) => ({
       cell: cell.axes,
       ...(cell.also.length === 0 ? {} : { also: cell.also.map(({ axes }) => axes) }),
       seed: cell.config.seed,
       stages,
     })),
-    stages: plan.stages.flatMap((stage) => {
-      const outcome = outcomes.get(stage.id);
+  );
+  const stages = once(() =>
+    plan.stages.flatMap((stage) => {
+      const outcome = settled.get(stage.id);
       return outcome ? [stageFacts(stage, outcome, describe)] : [];
     }),
+  );
+  return {
+    name: experiment.name,
+    specFile: experiment.file,
+    specText: experiment.text,
+    get cells() {
+      return cells();
+    },
+    get stages() {
+      return stages();
+    },
     environment,
   };
 }

@@ -4,7 +4,6 @@
  * often as another run or a damaged input gets in the way.
  */
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
-import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
 import {
   fetchedOutcome,
@@ -31,15 +30,10 @@ const POLL_MS = 250;
 
 export interface Settler {
   /**
-   * Settles a stage, and announces its end unless its entry was found before.
-   * @param found the entry that the survey found
-   * @param upstream the settlements of its inputs
+   * Settles a stage, and announces its end.
+   * @param upstream the settlements of those of its inputs that are not settled yet
    */
-  settle(
-    stage: PlannedStage,
-    found: Entry | null,
-    upstream: readonly Promise<Outcome>[],
-  ): Promise<Outcome>;
+  settle(stage: PlannedStage, upstream: readonly Promise<Outcome>[]): Promise<Outcome>;
 }
 
 export function createSettler(
@@ -93,12 +87,7 @@ export function createSettler(
   }
 
   return {
-    async settle(stage, found, upstream) {
-      if (found) {
-        const outcome = useCached(execution, found);
-        execution.outcomes.set(stage.id, outcome);
-        return outcome;
-      }
+    async settle(stage, upstream) {
       await Promise.all(upstream);
       const outcome = await settleNow(stage);
       execution.outcomes.set(stage.id, outcome);

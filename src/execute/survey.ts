@@ -2,6 +2,7 @@
 import type { Asset, Digest } from '../api.ts';
 import { digestOf } from '../plan/canonical.ts';
 import { actionKey } from '../plan/keys.ts';
+import { emptyRecord } from '../plan/record.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
@@ -58,10 +59,12 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
       reason,
       entry: null,
     });
-    const inputs: { [name: string]: Digest } = {},
+    const names = Object.keys(stage.inputs);
+    const inputs = emptyRecord<Digest>(names.length),
       contents: { [name: string]: Digest } = {};
-    for (const [name, id] of Object.entries(stage.inputs)) {
-      const entry = statuses.get(id)?.entry;
+    for (const name of names) {
+      const id = stage.inputs[name],
+        entry = id === undefined ? null : statuses.get(id)?.entry;
       if (!entry) return pending(`waits for ${id}`);
       inputs[name] = entry.manifest.content;
     }

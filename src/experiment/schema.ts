@@ -99,15 +99,20 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
 
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
+  /** Definitions without references, by name. What has no reference is not copied. */
+  const whole = new Map<string, unknown>();
   const withoutReferences = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(withoutReferences);
     if (typeof value !== 'object' || value === null) return value;
     const reference = '$ref' in value ? value.$ref : undefined;
-    if (typeof reference === 'string')
-      return withoutReferences(definitions[definitionName(reference)]);
-    return Object.fromEntries(
-      Object.entries(value).map(([key, item]) => [key, withoutReferences(item)]),
-    );
+    if (typeof reference === 'string') {
+      const name = definitionName(reference);
+      if (!whole.has(name)) whole.set(name, withoutReferences(definitions[name]));
+      return whole.get(name);
+    }
+    const entries = Object.entries(value).map(([key, item]) => [key, withoutReferences(item)]);
+    if (entries.every(([key, item]) => item === (value as Schema)[key as keyof Schema]))
+      return value;
+    return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
   };
   const { definitions: _definitions, ...rest } = base;
   const scorers = scorerShapes(registry.scorers ?? []);

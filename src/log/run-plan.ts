@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { unseal, writeSealed } from '../store/sealed.ts';
 
-export interface RecordedStage {
+export type RecordedStage = {
   readonly id: string;
   readonly kind: string;
   /** The section of the cells that it belongs to (`base`); absent for the cells themselves. */
@@ -17,11 +17,14 @@ export interface RecordedStage {
   readonly goal: boolean;
   /** The key of the entry that was found before the run; absent if the stage was to run. */
   readonly cached?: string;
-  /** The seconds that it was expected to take; absent if nothing like it had run before. */
+  /**
+   * The seconds that it was expected to take; absent if it was in the store, or if nothing like it
+   * had run before.
+   */
   readonly seconds?: number;
   /** How many stages like it may run at once. */
   readonly places: number;
-}
+};
 
 export interface RunPlan {
   /** The experiment's name. */
@@ -37,11 +40,7 @@ const FORMAT = 1;
 export const PLAN_FILE = 'plan.json';
 
 export const saveRunPlan = (dir: string, { stages, ...rest }: RunPlan): void =>
-  writeSealed(path.join(dir, PLAN_FILE), {
-    format: FORMAT,
-    ...rest,
-    stages: stages.map((stage) => ({ ...stage })),
-  });
+  writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...rest, stages });
 
 /**
  * Returns the plan in a text, or null if it is damaged, of another format or not a plan.

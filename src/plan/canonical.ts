@@ -68,11 +68,18 @@ function plainList(items: readonly unknown[]): string | null {
   return `[${text}]`;
 }
 
+/** Sorts keys, most of which are in order already. */
+function sorted(keys: string[]): readonly string[] {
+  for (let i = 1; i < keys.length; i++)
+    if ((keys[i - 1] ?? '') > (keys[i] ?? '')) return keys.sort();
+  return keys;
+}
+
 function plainObject(value: object): string | null {
   const object = value as { readonly [key: string]: unknown };
   if (object['toJSON'] !== undefined) return null;
   let text = '';
-  for (const key of Object.keys(object).sort()) {
+  for (const key of sorted(Object.keys(object))) {
     const one = plain(object[key]);
     if (one === null) return null;
     text += text === '' ? quote(key) + one : `,${quote(key)}${one}`;
@@ -86,6 +93,16 @@ function plainObject(value: object): string | null {
  */
 export function hashOf(tag: string, value: unknown): string {
   return sha256(canonical([tag, value]));
+}
+
+/** The texts of objects that many structures share. */
+const texts = new WeakMap<object, string>();
+
+/** Like `canonical`, for an object that is never changed and that many structures share. */
+export function canonicalOfShared(value: object): string {
+  let text = texts.get(value);
+  if (text === undefined) texts.set(value, (text = canonical(value)));
+  return text;
 }
 
 /** Like `hashOf`, but returns a `Digest`. */

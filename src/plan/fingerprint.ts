@@ -22,14 +22,25 @@ export function cellFingerprints(): (cell: Cell) => string {
     return id;
   };
 
+  /** The keys of the last cell, and the same sorted: cells mostly have the same. */
+  let last: readonly (keyof Cell)[] = [],
+    sorted = last;
+  const inOrder = (keys: readonly (keyof Cell)[]): readonly (keyof Cell)[] => {
+    if (keys.length !== last.length || !keys.every((key, i) => key === last[i])) {
+      last = keys;
+      sorted = [...keys].sort();
+    }
+    return sorted;
+  };
+
   return (cell) => {
     let fingerprint = known.get(cell);
     if (fingerprint === undefined) {
-      fingerprint = Object.entries(cell)
-        .filter(([, value]) => value !== undefined)
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([key, value]) => `${key}=${intern(value)}`)
-        .join(' ');
+      fingerprint = '';
+      for (const key of inOrder(Object.keys(cell) as (keyof Cell)[])) {
+        const value = cell[key];
+        if (value !== undefined) fingerprint += `${key}=${intern(value)} `;
+      }
       known.set(cell, fingerprint);
     }
     return fingerprint;

@@ -18,6 +18,7 @@ import { canonical } from './canonical.ts';
 import { definitionFault, resourcesFault } from './definition.ts';
 import { cellFingerprints } from './fingerprint.ts';
 import { definitionKey } from './keys.ts';
+import { emptyRecord } from './record.ts';
 import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];
@@ -185,10 +186,14 @@ export class Graph {
     const { resources, pack } = defined;
 
     let complete = true;
-    const inputs: { [name: string]: Draft } = {},
-      inputKeys: { [name: string]: DefinitionKey } = {};
+    const requests = defined.definition.inputs,
+      names = Object.keys(requests);
+    const inputs = emptyRecord<Draft>(names.length),
+      inputKeys = emptyRecord<DefinitionKey>(names.length);
     const children: Node[] = [];
-    for (const [name, wanted] of Object.entries(defined.definition.inputs)) {
+    for (const name of names) {
+      const wanted = requests[name];
+      if (wanted === undefined) continue;
       const child = this.node(wanted.kind, wanted.cell, wanted.with, wanted.section ?? section);
       if (!child) {
         complete = false;

@@ -3,7 +3,8 @@
  * structures are pinned in test/plan/keys.test.ts.
  */
 import type { Digest, JsonObject } from '../api.ts';
-import { digestOf, hashOf } from './canonical.ts';
+import { canonical, canonicalOfShared, digestOf } from './canonical.ts';
+import { sha256 } from './sha256.ts';
 import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
 
 export interface DefinitionComponents {
@@ -17,7 +18,7 @@ export interface DefinitionComponents {
 
 /** Returns the key of what a stage is asked to do, which is known before any input is read. */
 export function definitionKey(components: DefinitionComponents): DefinitionKey {
-  return hashOf('dosimeter.definition/1', components) as DefinitionKey;
+  return hashOfStage('dosimeter.definition/1', components) as DefinitionKey;
 }
 
 /**
@@ -25,7 +26,26 @@ export function definitionKey(components: DefinitionComponents): DefinitionKey {
  * store.
  */
 export function actionKey(components: KeyComponents): ActionKey {
-  return hashOf('dosimeter.action/1', components) as ActionKey;
+  return hashOfStage('dosimeter.action/1', components) as ActionKey;
+}
+
+type StageComponents = Omit<DefinitionComponents | KeyComponents, 'backend'> &
+  Partial<Pick<KeyComponents, 'backend'>>;
+
+/**
+ * Returns `hashOf(tag, components)`. The text is put together here, field by field in their order,
+ * because there is one for each stage, and the code is the same object in most of them.
+ */
+function hashOfStage(
+  tag: string,
+  { assets, backend, code, inputs, kind, params }: StageComponents,
+): string {
+  const computedBy = backend === undefined ? '' : `"backend":${canonical(backend)},`;
+  return sha256(
+    `[${JSON.stringify(tag)},{"assets":${canonical(assets)},${computedBy}` +
+      `"code":${canonicalOfShared(code)},"inputs":${canonical(inputs)},` +
+      `"kind":${JSON.stringify(kind)},"params":${canonical(params)}}]`,
+  );
 }
 
 /** Returns one digest for the code of a stage and of the plugins that it uses. */

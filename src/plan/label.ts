@@ -85,15 +85,27 @@ export function stageLabels(
   const own = new Map<StageId, string>();
   for (const { stages } of plan.cellStages)
     for (const [name, id] of Object.entries(stages)) own.set(id, name);
+  /** The stages of a cell share its object. */
+  const known = new WeakMap<JsonObject, readonly string[]>();
+  const valuesOf = (cell: JsonObject): readonly string[] => {
+    let values = known.get(cell);
+    if (values === undefined) {
+      values = telling.flatMap((path) => {
+        const value = cell[path];
+        return value === undefined ? [] : [`${short.get(path) ?? path}=${show(value)}`];
+      });
+      known.set(cell, values);
+    }
+    return values;
+  };
   return (stage) => {
-    const cell = telling.flatMap((path) => {
-      const value = stage.cell[path];
-      return value === undefined ? [] : [`${short.get(path) ?? path}=${show(value)}`];
-    });
+    const cell = [...valuesOf(stage.cell)];
     if (seedVaries && stage.seed !== null) cell.push(`seed=${stage.seed}`);
-    const section = stage.section === null ? '' : ` of ${stage.section}`;
-    const needed = `${nodeLabel(stage)}${section}${cell.length > 0 ? NEEDED_BY : ''}`;
-    return [own.get(stage.id) ?? needed, ...cell].join(' ');
+    const needed = (): string => {
+      const section = stage.section === null ? '' : ` of ${stage.section}`;
+      return `${nodeLabel(stage)}${section}${cell.length > 0 ? NEEDED_BY : ''}`;
+    };
+    return [own.get(stage.id) ?? needed(), ...cell].join(' ');
   };
 }
 

@@ -8,6 +8,8 @@ import type { Draft, Node, PlanRegistry } from './graph.ts';
 import { Graph } from './graph.ts';
 import { codeVersion } from './keys.ts';
 import { locateIn } from './locate.ts';
+import { once } from './once.ts';
+import { emptyRecord } from './record.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**
@@ -43,8 +45,12 @@ export function planExperiment(
   const membership = membershipBy(experiment, use);
   const versionOf = memoized(codeVersion);
   const stages = drafts.map((draft) => {
-    const inputs: { [name: string]: StageId } = {};
-    for (const [name, input] of Object.entries(draft.inputs)) inputs[name] = idOf(input);
+    const names = Object.keys(draft.inputs);
+    const inputs = emptyRecord<StageId>(names.length);
+    for (const name of names) {
+      const input = draft.inputs[name];
+      if (input !== undefined) inputs[name] = idOf(input);
+    }
     const isGoal = goals.has(draft);
     return new Stage(idOf(draft), draft, versionOf(draft.code), inputs, isGoal, membership);
   });
@@ -136,11 +142,6 @@ const membershipBy = (experiment: Experiment, use: () => CellUse): Membership =>
     return agreement(experiment, owners.length > 0 ? owners : use().users(draft));
   },
 });
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
-}
 
 /** Remembers the result of `version` for each object: there are far fewer objects than stages. */
 function memoized(version: (code: Draft['code']) => Digest): (code: Draft['code']) => Digest {

@@ -4,12 +4,44 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { AnyPlugin } from '../api.ts';
 
 /**
  * Whether this module runs as source under a TypeScript loader, as in tests, and not from a build.
  */
 export const asSource = import.meta.url.endsWith('.ts');
+
+/** The descriptors of all built-in plugins, by source. */
+type BuiltPlugins = { readonly [source: string]: AnyPlugin };
+
+/** What the command line's file, `program.cjs`, holds or can do in place of a module of the build. */
+interface Program {
+  plugins(): Promise<{ readonly default: BuiltPlugins }>;
+  /** Imports a module. A script that V8 has compiled before can't do so itself. */
+  load(specifier: string): Promise<unknown>;
+}
+
+/** Null in a worker and in the library, which are modules. */
+let program: Program | null = null;
+
+/** Called by `program.cjs` as it is loaded (src/setup/program-file.mjs). */
+export function provideProgram(provided: Program): void {
+  program = provided;
+}
+
+/** Imports the module of a file. */
+export function importFile(file: string): Promise<unknown> {
+  const { href } = pathToFileURL(file);
+  return program === null ? import(href) : program.load(href);
+}
+
+/** Returns the built-in plugins of a build. They are in one file, so that a start opens only one. */
+export async function builtPlugins(): Promise<BuiltPlugins> {
+  const { default: plugins } = await (program?.plugins() ??
+    (importFile(join(buildDir(), 'plugins.js')) as ReturnType<Program['plugins']>));
+  return plugins;
+}
 
 function ancestorWith(name: string): string {
   for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {

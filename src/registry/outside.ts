@@ -2,7 +2,16 @@
  * Loads plugins from outside the repository. They are bundled at load, so that the code that runs
  * is exactly the code that the digest covers.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -11,7 +20,7 @@ import type { AnyPlugin, Digest, StageDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
-import { apiModule, buildDir, scienceModule } from './build.ts';
+import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
 import type { Bundle } from './bundle-record.ts';
 import { findBundle, rememberBundle } from './bundle-record.ts';
 import { checkDescriptor } from './descriptor.ts';
@@ -85,8 +94,25 @@ function withProgram(
   return version;
 }
 
+/** The files that starting a program with pipes takes, and some more. */
+const FILES = 8;
+
+/**
+ * Throws the system's error (EMFILE, ENFILE) if it gives this process hardly any more files. esbuild
+ * starts a program, and would throw a TypeError of its own.
+ */
+function claimFiles(): void {
+  const handles: number[] = [];
+  try {
+    for (let i = 0; i < FILES; i++) handles.push(openSync(process.execPath, 'r'));
+  } finally {
+    handles.forEach((handle) => closeSync(handle));
+  }
+}
+
 async function bundle(path: string, dir: string): Promise<Bundle> {
   const started = Date.now();
+  claimFiles();
   const esbuild = await import('esbuild');
   const root = dirname(path);
   const sources = new Map<string, Uint8Array>();
@@ -201,7 +227,7 @@ async function loadOne(named: string): Promise<LoadedPlugin> {
     );
   let exported: unknown;
   try {
-    exported = ((await import(pathToFileURL(found.module).href)) as { default?: unknown }).default;
+    exported = ((await importFile(found.module)) as { default?: unknown }).default;
   } catch (error) {
     throw new UserFault(
       `the plugin ${path} throws when it is loaded: ` +

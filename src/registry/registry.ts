@@ -1,12 +1,11 @@
 /** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { AnyPlugin, Digest } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { asSource, buildDir, projectDir } from './build.ts';
+import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
-import type { LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
+import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
 export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
 export { jobProgram, workerModule } from './build.ts';
@@ -35,38 +34,38 @@ function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   };
 }
 
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
+const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
+
 /**
  * Returns the plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault`
  * if a module exports the wrong shape.
  */
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
-  const { parts, plugins } = JSON.parse(
-    readFileSync(join(dir, 'registry.json'), 'utf8'),
-  ) as RegistryFile;
-  // A build has all plugins in one module, so that a start opens only one file for them.
-  const built = asSource
-    ? null
-    : (
-        (await import(pathToFileURL(join(dir, 'plugins.js')).href)) as {
-          default: { readonly [source: string]: AnyPlugin };
-        }
-      ).default;
+  const { plugins } = readJson<RegistryFile>(join(dir, 'registry.json'));
+  let file: ClosuresFile | null = null;
+  const covered = (): ClosuresFile => (file ??= readJson<ClosuresFile>(join(dir, 'closures.json')));
+  const built = asSource ? null : await builtPlugins();
   return makeRegistry(
     await Promise.all(
       plugins.map(async (entry): Promise<LoadedPlugin> => {
         const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
         const descriptor: unknown = built
           ? built[entry.source]
-          : ((await import(pathToFileURL(module).href)) as { default: AnyPlugin }).default;
+          : ((await importFile(module)) as { default: AnyPlugin }).default;
         checkDescriptor(descriptor, entry.source);
-        const closure = Object.fromEntries(entry.closure.map((part) => [part, parts[part] ?? '']));
         return {
           kind: entry.kind,
           name: entry.name,
           descriptor: descriptor as LoadedPlugin['descriptor'],
           code: entry.code,
-          closure,
+          get closure() {
+            const { parts, closures } = covered();
+            return Object.fromEntries(
+              (closures[entry.source] ?? []).map((part) => [part, parts[part] ?? '']),
+            );
+          },
           file: entry.source,
           module,
         };

@@ -73,14 +73,22 @@ export interface RegistryFile {
    * covers it.
    */
   readonly compute?: Digest | null;
-  /** The digests of all parts. Each plugin's closure names some of them. */
-  readonly parts: { readonly [part: string]: string };
   readonly plugins: readonly {
     readonly kind: PluginKind;
     readonly name: string;
     readonly source: string;
     readonly file: string;
     readonly code: Digest;
-    readonly closure: readonly string[];
   }[];
+}
+
+/**
+ * The content of `dist/<build>/closures.json`, a file of its own because it is long and seldom
+ * needed.
+ */
+export interface ClosuresFile {
+  /** The digests of all parts. */
+  readonly parts: { readonly [part: string]: string };
+  /** The parts that each plugin's code version covers, by the plugin's source. */
+  readonly closures: { readonly [source: string]: readonly string[] };
 }

@@ -74,5 +74,5 @@ function bothText(
 /** `plainSummary` of a difference, with its sign where the mean is above 0: `+0.020 ± 0.010`. */
 export function plainDifference(summary: Summary, proportion = false): string {
   const text = plainSummary(summary, proportion);
-  return summary.mean > 0 && /^[^±(]*[1-9]/.test(text) ? `+${text}` : text;
+  return summary.mean > 0 && /^[^\u00b1(]*[1-9]/.test(text) ? `+${text}` : text;
 }

@@ -13,6 +13,7 @@ import { closureVersions, packageOf } from './closure.mjs';
 import { prune, writeBuild, writeSchema } from './dist-folder.mjs';
 import { generateTypes } from './generate-types.mjs';
 import { withLock } from './lock.mjs';
+import { bundleProgram } from './program-file.mjs';
 import { PROGRAM, SCIENCE, writeRegistry } from './registry-file.mjs';
 
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
@@ -29,7 +30,7 @@ function filesUnder(project, dir) {
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
-      'src/cli.ts': 'cli',
+      'src/setup/start.mjs': 'cli',
       'src/execute/worker.ts': 'worker',
       'src/api.ts': 'api',
       [SCIENCE]: 'science',
@@ -99,24 +100,31 @@ export async function build(project, { force = false } = {}) {
     for (;;) {
       const started = Date.now();
       const { plugins, all } = entryPoints(project);
-      const [{ metafile, outputFiles }] = await Promise.all([
-        bundle(project, all, plugins),
-        generateTypes(project),
-      ]);
+      const [modules] = await Promise.all([bundle(project, all, plugins), generateTypes(project)]);
+      const { metafile } = modules;
+      const program = await bundleProgram(project, plugins, metafile);
       const versions = await closureVersions(
         metafile,
         [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)],
         { root: project, transform: esbuild.transform },
       );
-      const name = writeBuild(project, outputFiles, versions, plugins);
+      const name = writeBuild(
+        project,
+        [...modules.outputFiles, ...program.outputFiles],
+        versions,
+        plugins,
+      );
       if (!existsSync(join(dist, name, 'registry.json')))
         await writeRegistry(project, join(dist, name), versions);
       const record = describeBuild(
         project,
         name,
-        Object.keys(metafile.inputs).filter(
-          (path) => packageOf(path, project) === null && !/^(virtual|require):/.test(path),
-        ),
+        [metafile, program.metafile]
+          .flatMap(({ inputs }) => Object.keys(inputs))
+          .filter(
+            (path) =>
+              packageOf(path, project) === null && !/^(virtual|require|program):/.test(path),
+          ),
       );
       // A source was edited while it was read, so the record would describe code that was not
       // built.

@@ -117,39 +117,51 @@ export const pluginModule = (source) => {
 };
 
 /**
+ * Builds all modules of a build.
  * @param {string} project
  * @param {Record<string, string>} entries the name of each output by its source
  * @param {readonly string[]} plugins
  * @throws {BuildFault} on a fault in a source file
  */
-export async function bundle(project, entries, plugins) {
+export const bundle = (project, entries, plugins) =>
+  runEsbuild(project, [lateImports], plugins, {
+    entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
+    chunkNames: 'chunk-[hash]',
+    splitting: true,
+    format: 'esm',
+    sourcemap: true,
+    sourcesContent: false,
+    // Bundled CommonJS calls require() for Node's own modules.
+    banner: {
+      js:
+        "import { createRequire as __createRequire } from 'node:module'; " +
+        'const require = __createRequire(import.meta.url);',
+    },
+  });
+
+/**
+ * Runs esbuild on the program's sources.
+ * @param {string} project @param {readonly import('esbuild').Plugin[]} esbuildPlugins
+ * @param {readonly string[]} plugins @param {import('esbuild').BuildOptions} options
+ * @throws {BuildFault} on a fault in a source file
+ */
+export async function runEsbuild(project, esbuildPlugins, plugins, options) {
   try {
     return await esbuild.build({
       absWorkingDir: project,
-      entryPoints: Object.entries(entries).map(([source, out]) => ({ in: source, out })),
       outdir: join(project, 'dist'),
       outbase: project,
-      chunkNames: 'chunk-[hash]',
       bundle: true,
-      splitting: true,
-      format: 'esm',
       platform: 'node',
       target: 'node20',
       // Given here, because esbuild does not look for one inside a node_modules.
       tsconfig: join(project, 'tsconfig.json'),
       external: EXTERNAL,
-      plugins: [allPlugins(project, plugins), leanTfjs(project), lateImports],
-      sourcemap: true,
-      sourcesContent: false,
+      logLevel: 'silent',
+      ...options,
+      plugins: [allPlugins(project, plugins), leanTfjs(project), ...esbuildPlugins],
       metafile: true,
       write: false,
-      logLevel: 'silent',
-      // Bundled CommonJS calls require() for Node's own modules.
-      banner: {
-        js:
-          "import { createRequire as __createRequire } from 'node:module'; " +
-          'const require = __createRequire(import.meta.url);',
-      },
     });
   } catch (error) {
     const { errors } = /** @type {import('esbuild').BuildFailure} */ (error);

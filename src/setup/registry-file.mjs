@@ -1,5 +1,6 @@
 /**
- * Writes `registry.json` of a build: every plugin with the version of the code that it executes.
+ * Writes `registry.json` of a build, every plugin with the version of the code that it executes, and
+ * `closures.json`, what these versions cover.
  */
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -87,7 +88,8 @@ function versionOf(descriptor, own, compute) {
 }
 
 /**
- * Writes `registry.json` of a build.
+ * Writes `closures.json` and `registry.json` of a build, in that order: the latter shows that the
+ * build is whole.
  * @param {string} project @param {string} dir of the build
  * @param {Versions} versions by source: the plugins' and those of PROGRAM
  * @throws {BuildFault} if a plugin throws when it is loaded, is not one, or has a name that is
@@ -99,6 +101,8 @@ export async function writeRegistry(project, dir, versions) {
   /** @type {Map<string, string>} */
   const names = new Map();
   const plugins = [];
+  /** @type {Record<string, string[]>} */
+  const closures = {};
   const sources = [...versions.keys()].filter((source) => !PROGRAM.includes(source));
   const descriptors = await loadPlugins(project, dir, sources);
   const compute = versions.get(COMPUTE);
@@ -114,19 +118,21 @@ export async function writeRegistry(project, dir, versions) {
     names.set(key, source);
     const { code, closure } = versionOf(descriptors[source], own, compute);
     for (const [part, digest] of closure) parts[part] = digest;
-    plugins.push({ ...plugin, code, closure: [...closure.keys()] });
+    plugins.push({ ...plugin, code });
+    closures[source] = [...closure.keys()];
   }
-  const file = join(dir, 'registry.json');
+  writeJson(join(dir, 'closures.json'), { parts, closures });
+  writeJson(join(dir, 'registry.json'), {
+    format: 1,
+    science: versions.get(SCIENCE)?.code ?? null,
+    compute: compute?.code ?? null,
+    plugins,
+  });
+}
+
+/** @param {string} file @param {unknown} value */
+function writeJson(file, value) {
   const draft = `${file}.${process.pid}.tmp`;
-  writeFileSync(
-    draft,
-    JSON.stringify({
-      format: 1,
-      science: versions.get(SCIENCE)?.code ?? null,
-      compute: compute?.code ?? null,
-      parts,
-      plugins,
-    }),
-  );
+  writeFileSync(draft, JSON.stringify(value));
   renameSync(draft, file);
 }

@@ -134,7 +134,13 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   };
 }
 
-function headOf([, , , , , content, seconds, created, backend, flat]: Line): ManifestHead {
+function headOf(line: Line): ManifestHead {
+  // By index, because taking a list apart steps through all of it.
+  const content = line[5],
+    seconds = line[6],
+    created = line[7],
+    backend = line[8],
+    flat = line[9];
   const files: ManifestFile[] = [];
   for (let i = 0; i < flat.length; i += 3)
     files.push({

@@ -119,7 +119,7 @@ export const openStore = (root: string, options: StoreOptions = {}): Store =>
   new FolderStore(root, options);
 
 class FolderStore implements Store {
-  readonly #me = newOwner();
+  #owner: Owner | null = null;
   readonly #index: ManifestIndex | null;
   readonly #options: StoreOptions;
   /** The leases and the commit that writing needs; null until something is written. */
@@ -132,6 +132,11 @@ class FolderStore implements Store {
     const { spec } = options;
     this.#index = spec === undefined ? null : openManifestIndex(root, spec);
     this.#options = options;
+  }
+
+  /** Made when something is written. */
+  get #me(): Owner {
+    return (this.#owner ??= newOwner());
   }
 
   entryDir(key: ActionKey): string {

@@ -55,6 +55,18 @@ test('a missing file is reported before anything runs', async ({ project }) => {
   assert.is(project.lines('ran.log').length, 0);
 });
 
+test('every command that --help lists is found by its name', async ({ project }) => {
+  const { stdout } = await project.dosimeter('--help');
+  const listed = stdout.slice(stdout.indexOf('Commands:')).matchAll(/^ {2}([a-z-]+)/gm);
+  const names = [...listed].map(([, name = '']) => name).filter((name) => name !== 'help');
+  assert.ok(names.length > 20);
+  for (const name of names) {
+    const help = await project.dosimeter(name, '--help');
+    assert.is(help.code, 0);
+    assert.match(help.stdout, new RegExp(`^Usage: dosimeter ${name}\\b`));
+  }
+});
+
 test('version and help exit with 0', async ({ project }) => {
   assert.match((await project.dosimeter('--version')).stdout, /^\d+\.\d+\.\d+\n$/);
   const help = await project.dosimeter('--help');

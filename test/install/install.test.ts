@@ -10,7 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { RegistryFile } from '../../src/registry/types.ts';
+import type { ClosuresFile } from '../../src/registry/types.ts';
 import { present } from '../rig/present.ts';
 import { lastLine } from '../rig/project.ts';
 
@@ -45,12 +45,12 @@ const commandsOf = (readme: string): string[] =>
     .filter((line) => line.startsWith('    '))
     .map((line) => line.replace(/\s#.*$/, '').trim());
 
-const registryOf = (project: string): RegistryFile => {
+const closuresOf = (project: string): ClosuresFile => {
   const dist = path.join(project, 'dist');
   const { build } = JSON.parse(readFileSync(path.join(dist, 'build.json'), 'utf8')) as {
     build: string;
   };
-  return JSON.parse(readFileSync(path.join(dist, build, 'registry.json'), 'utf8')) as RegistryFile;
+  return JSON.parse(readFileSync(path.join(dist, build, 'closures.json'), 'utf8')) as ClosuresFile;
 };
 
 test('the packed tarball installs into an empty folder, without install scripts', () => {
@@ -71,13 +71,13 @@ test('dosimeter setup builds the program and gives it the same backend as the cl
 test('its code versions are those of the clone, with its dependencies as packages', () => {
   const [clone, installed] = [repository, path.join(folder, 'node_modules/dosimeter')].map(
     (project) => {
-      const { parts } = registryOf(project);
+      const { parts } = closuresOf(project);
       return Object.entries(parts).filter(([part]) => !part.startsWith('npm:'));
     },
   );
   assert.equal(installed, clone);
-  assert.ok('npm:@tensorflow/tfjs-core' in registryOf(repository).parts);
-  assert.ok('npm:@tensorflow/tfjs-core' in registryOf(`${folder}/node_modules/dosimeter`).parts);
+  assert.ok('npm:@tensorflow/tfjs-core' in closuresOf(repository).parts);
+  assert.ok('npm:@tensorflow/tfjs-core' in closuresOf(`${folder}/node_modules/dosimeter`).parts);
 });
 
 test('init works, and then every command that it and the starter print', () => {

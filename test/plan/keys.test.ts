@@ -53,6 +53,31 @@ test('digests of fixed structures are pinned', () => {
   );
 });
 
+test('a stage key is the digest of all its components', () => {
+  const record = fc.dictionary(fc.string(), fc.string());
+  fc.assert(
+    fc.property(
+      fc.record({
+        kind: fc.string(),
+        code: record,
+        params: fc.dictionary(fc.string(), fc.jsonValue()),
+        inputs: record,
+        assets: record,
+        backend: fc.option(fc.constantFrom('tensorflow', 'cpu')),
+      }),
+      (drawn) => {
+        const whole = drawn as KeyComponents;
+        assert.is(actionKey(whole), hashOf('dosimeter.action/1', whole));
+        const { backend: _, ...asked } = drawn;
+        const definition = asked as Omit<KeyComponents, 'backend' | 'inputs'> & {
+          readonly inputs: { readonly [name: string]: DefinitionKey };
+        };
+        assert.is(definitionKey(definition), hashOf('dosimeter.definition/1', asked));
+      },
+    ),
+  );
+});
+
 test('the pre-image of a key is RFC 8785 JSON under a tag, checked by hand', async () => {
   const { createHash } = await import('node:crypto');
   const image = '["dosimeter.content/1",{"a":"11","b":"22"}]';

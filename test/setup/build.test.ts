@@ -6,7 +6,7 @@ import { packageOf } from '../../src/setup/closure.mjs';
 import { pipelineTypes } from '../../src/setup/generate-types.mjs';
 import { present } from '../rig/present.ts';
 import type { TestProject } from './project.ts';
-import { attack, createProject, repository } from './project.ts';
+import { attack, commandLine, createProject, repository } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/build');
 test.before.each((context) => {
@@ -44,7 +44,7 @@ function versions(project: TestProject): { [name: string]: string } {
 test('the registry lists each plugin with its source, its module and its closure', ({
   project,
 }) => {
-  const { code, stderr, registry } = project.build();
+  const { code, stderr, registry, closures } = project.build();
   assert.is(code, 0, stderr);
   assert.equal(
     registry.plugins.map(({ kind, name, source, file }) => ({ kind, name, source, file })),
@@ -63,8 +63,10 @@ test('the registry lists each plugin with its source, its module and its closure
       },
     ],
   );
-  assert.equal(registry.plugins[0]?.closure, ['plugins/attacks/first.ts', ...API, 'src/helper.ts']);
-  assert.equal(registry.plugins[1]?.closure, ['plugins/attacks/second.ts', ...API]);
+  assert.equal(closures, {
+    'plugins/attacks/first.ts': ['plugins/attacks/first.ts', ...API, 'src/helper.ts'],
+    'plugins/attacks/second.ts': ['plugins/attacks/second.ts', ...API],
+  });
 });
 
 test('a folder is one plugin: its index, with the files beside that only run imports', ({
@@ -88,11 +90,11 @@ export default defineStage({
   project.write('plugins/stages/third/run.ts', run(1));
   const before = versions(project);
   assert.equal(Object.keys(before), ['first', 'second', 'third']);
-  const { registry } = project.build();
-  const { source, file, closure } = present(registry.plugins[2]);
+  const { registry, closures } = project.build();
+  const { source, file } = present(registry.plugins[2]);
   assert.is(source, 'plugins/stages/third/index.ts');
   assert.is(file, 'plugins/stages/third/index.js');
-  assert.ok(closure.includes('plugins/stages/third/run.ts'));
+  assert.ok(closures[source]?.includes('plugins/stages/third/run.ts'));
   project.write('plugins/stages/third/run.ts', run(2));
   const edited = versions(project);
   assert.is.not(edited.third, before.third);
@@ -180,7 +182,7 @@ export default defineStage({
   );
   project.write('src/execute/worker.ts', "void import('../compute/load.ts');\n");
   const before = versions(project);
-  assert.equal(project.build().registry.plugins.find(({ name }) => name === 'computes')?.closure, [
+  assert.equal(project.build().closures['plugins/stages/computes.ts'], [
     'npm:vega-fake',
     'plugins/stages/computes.ts',
     ...API,
@@ -247,9 +249,7 @@ test('a CommonJS package keeps its named exports, imported statically or dynamic
   project.write(
     'src/cli.ts',
     `import { named } from "common";
-const late = await import("common");
-console.log(named(), late.named());
-`,
+${commandLine('const late = await import("common"); console.log(named(), late.named());')}`,
   );
   assert.is(project.node(['src/setup/launcher.mjs']).stdout, 'called called\n');
 });

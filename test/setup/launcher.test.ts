@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { TestProject } from './project.ts';
-import { attack, createProject } from './project.ts';
+import { attack, commandLine, createProject } from './project.ts';
 
 const test = suite<{ project: TestProject }>('setup/launcher');
 test.before.each((context) => {
@@ -27,7 +27,7 @@ test('the first start builds, and the next one runs that build', ({ project }) =
 
 test('an edited source is built again, and one line says so', ({ project }) => {
   project.node([LAUNCHER]);
-  project.write('src/cli.ts', 'console.log("two");\n');
+  project.write('src/cli.ts', commandLine('console.log("two");'));
   assert.equal(project.node([LAUNCHER]), {
     code: 0,
     stdout: 'two\n',
@@ -58,8 +58,23 @@ test('a new plugin and a removed one are noticed', ({ project }) => {
 });
 
 test("the exit code is the program's", ({ project }) => {
-  project.write('src/cli.ts', 'process.exitCode = 130;\n');
+  project.write('src/cli.ts', commandLine('return 130;'));
   assert.is(project.node([LAUNCHER]).code, 130);
+});
+
+test('a program that ends before its command does is no success', ({ project }) => {
+  project.write('src/cli.ts', commandLine('await new Promise(() => undefined);'));
+  assert.is(project.node([LAUNCHER]).code, 13);
+});
+
+test('what a command has begun is finished before the process ends', ({ project }) => {
+  project.write(
+    'src/cli.ts',
+    `import { writeFile } from 'node:fs/promises';
+${commandLine('setTimeout(() => void writeFile("late.txt", "written"), 50);')}`,
+  );
+  assert.is(project.node([LAUNCHER]).code, 0);
+  assert.is(project.read('late.txt'), 'written');
 });
 
 test('a plugin that does not build: its place, exit code 2, no stack', ({ project }) => {
@@ -110,7 +125,7 @@ test('an installed package without sources starts', ({ project }) => {
 
 test('concurrent starts after an edit all run the new code', async ({ project }) => {
   project.node([LAUNCHER]);
-  project.write('src/cli.ts', 'console.log("two");\n');
+  project.write('src/cli.ts', commandLine('console.log("two");'));
   const outputs = await Promise.all(
     [1, 2, 3, 4].map(
       () =>
@@ -134,13 +149,12 @@ test('a running program keeps its own build while sources are edited', async ({ 
   project.write('src/late.ts', 'export const late = "old";\n');
   project.write(
     'src/cli.ts',
-    `console.log("started");
-process.stdin.once("data", async () => {
-  const { late } = await import("./late.ts");
-  console.log(late);
-  process.exit();
-});
-`,
+    commandLine(`console.log("started");
+  process.stdin.once("data", async () => {
+    const { late } = await import("./late.ts");
+    console.log(late);
+    process.exit();
+  });`),
   );
   const child = spawn(process.execPath, [LAUNCHER], {
     cwd: project.dir,

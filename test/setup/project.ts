@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { RegistryFile } from '../../src/registry/types.ts';
+import type { ClosuresFile, RegistryFile } from '../../src/registry/types.ts';
 
 export const repository = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -29,11 +29,12 @@ export interface TestProject {
     args: readonly string[],
     env?: Readonly<Record<string, string>>,
   ): { readonly code: number | null; readonly stdout: string; readonly stderr: string };
-  /** Builds, and returns the build's registry. */
+  /** Builds, and returns the build's registry, and what the plugins' code versions cover. */
   build(): {
     readonly code: number | null;
     readonly stderr: string;
     readonly registry: RegistryFile;
+    readonly closures: ClosuresFile['closures'];
   };
   remove(): void;
 }
@@ -49,6 +50,10 @@ export default defineAttack({
   poison: () => { helper(); ${body} },
 });
 `;
+
+/** Returns the source of a command line that does something. */
+export const commandLine = (body: string): string =>
+  `export async function main(argv: readonly string[]): Promise<number> { ${body} return 0; }\n`;
 
 export function createProject(): TestProject {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-project-'));
@@ -69,12 +74,14 @@ export function createProject(): TestProject {
     },
     build() {
       const { code, stderr } = project.node(['src/setup/build.mjs']);
-      if (code !== 0) return { code, stderr, registry: { format: 1, parts: {}, plugins: [] } };
+      if (code !== 0) return { code, stderr, registry: { format: 1, plugins: [] }, closures: {} };
       const { build } = JSON.parse(project.read('dist/build.json')) as { build: string };
       return {
         code,
         stderr,
         registry: JSON.parse(project.read(`dist/${build}/registry.json`)) as RegistryFile,
+        closures: (JSON.parse(project.read(`dist/${build}/closures.json`)) as ClosuresFile)
+          .closures,
       };
     },
     remove: () => rmSync(dir, { recursive: true, force: true }),
@@ -96,10 +103,7 @@ export function createProject(): TestProject {
   mkdirSync(join(dir, 'node_modules'));
   for (const name of readdirSync(join(repository, 'node_modules')))
     symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name));
-  project.write(
-    'src/cli.ts',
-    'export const main = () => 0;\nconsole.log(`one ${process.argv.slice(2).join(" ")}`);\n',
-  );
+  project.write('src/cli.ts', commandLine('console.log(`one ${argv.join(" ")}`);'));
   project.write('src/execute/worker.ts', 'export {};\n');
   project.write('src/helper.ts', 'export const helper = (): number => 1;\n');
   project.write('plugins/attacks/first.ts', attack('first'));

@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { buildDir } from '../../src/registry/build.ts';
+import type { TestProject } from './project.ts';
+import { attack, commandLine, createProject } from './project.ts';
+
+const test = suite<{ project: TestProject }>('setup/program-file');
+test.before.each((context) => {
+  context.project = createProject();
+});
+test.after.each(({ project }) => project.remove());
+
+/** Runs the command line twice: compiled by the first process, with its code by the second. */
+function outputs(project: TestProject): string[] {
+  return [1, 2].map(() => {
+    const { code, stdout, stderr } = project.node(['src/setup/launcher.mjs', 'run']);
+    assert.is(code, 0, stderr);
+    return stdout;
+  });
+}
+
+test('own modules are imported at run time, and so are packages', ({ project }) => {
+  project.write('src/late.ts', 'export const late = "own";\n');
+  project.write(
+    'node_modules/modern/package.json',
+    JSON.stringify({ name: 'modern', version: '1.0.0', type: 'module', exports: './index.js' }),
+  );
+  project.write('node_modules/modern/index.js', 'await 0;\nexport const modern = "package";\n');
+  project.write(
+    'src/cli.ts',
+    commandLine(`const [{ late }, { modern }, { sep }] = await Promise.all([
+      import('./late.ts'), import('modern'), import('node:path')]);
+    console.log(late, modern, sep);`),
+  );
+  assert.equal(outputs(project), ['own package /\n', 'own package /\n']);
+});
+
+test("what a plugin imports at run time is the build's module, as in a worker", ({ project }) => {
+  project.write('src/work.ts', 'export const place = import.meta.url.replace(/.*[/]/, "");\n');
+  project.write(
+    'plugins/attacks/first.ts',
+    attack('first').replace('helper(); ', 'return import("../../src/work.ts"); '),
+  );
+  project.write('plugins/attacks/second.ts', attack('second'));
+  project.write(
+    'src/cli.ts',
+    `import first from '../plugins/attacks/first.ts';
+${commandLine('console.log((await first.poison()).place, import.meta.url.replace(/.*[/]/, ""));')}`,
+  );
+  for (const output of outputs(project)) assert.match(output, /^chunk-\w+\.js cli\.js\n$/);
+});
+
+test('text beyond ASCII is what the sources have', ({ project }) => {
+  project.write(
+    'src/cli.ts',
+    commandLine('/* é */ console.log(/^±$/u.test("±"), String.raw`€`.length, "ł".codePointAt(0));'),
+  );
+  assert.equal(outputs(project), ['true 1 322\n', 'true 1 322\n']);
+});
+
+test('the program itself is in ASCII, and imports nothing by itself', () => {
+  const text = readFileSync(join(buildDir(), 'program.cjs'), 'latin1');
+  assert.match(text, /^[\x00-\x7f]*$/);
+  // A script that is run with code from before has no `import`. Only `importFile` has one, for where
+  // it is not part of the program.
+  assert.is(text.match(/(?<![\w$.])import\(/g)?.length, 1);
+});
+
+test.run();
