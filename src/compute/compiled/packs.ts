@@ -54,7 +54,7 @@ export const withPacked = <T>(
  * The limit on the bytes of all copies. Large weights gain little from them, since their products
  * take many times as long as putting them in order does.
  */
-const LIMIT = 2 ** 28;
+export const PACKED_BYTES = 2 ** 28;
 
 const keyOf = ({ transposed, bf16 }: Packing): number => (transposed ? 1 : 0) + (bf16 ? 2 : 0);
 
@@ -78,7 +78,7 @@ export class Packs {
     let bytes = this.#bytes;
     return wanted.map(({ data, packing }) => {
       if (this.#made.get(data)?.has(keyOf(packing)) === true) return true;
-      if (bytes + bytesOf(data, packing) > LIMIT) return false;
+      if (bytes + bytesOf(data, packing) > PACKED_BYTES) return false;
       bytes += bytesOf(data, packing);
       return true;
     });
