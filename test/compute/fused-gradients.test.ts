@@ -180,7 +180,7 @@ if (backends.includes('tensorflow')) {
           });
         const plain = layers(false);
         assert.is(compiledStatistics()?.packed, before);
-        for (let step = 0; step < 4; step++)
+        for (let step = 0; step < 16; step++)
           layers(true).forEach((found, i) => {
             assert.equal(found, at(plain, i), `${S} × ${n} × ${m}, result ${i}, step ${step}`);
           });

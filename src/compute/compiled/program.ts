@@ -16,6 +16,12 @@ import { listsOf } from './rules.ts';
 import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
 import { OUTPUTS, shapesDiffer } from './trace.ts';
 
+/**
+ * How often a function is called before it is made again so that it reads packed weights. A copy costs
+ * as much as several calls gain by it.
+ */
+const PACKING = 12;
+
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
@@ -38,7 +44,8 @@ interface Packed {
 interface Compiled {
   readonly name: string;
   readonly arguments: readonly number[];
-  readonly packed: readonly Packed[];
+  /** Null until weights may be packed. */
+  readonly packed: readonly Packed[] | null;
 }
 
 const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
@@ -143,8 +150,8 @@ export class Program {
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
     }
     this.#sightings++;
-    if (this.#function === null && this.#sightings > sightings && this.#refused === null)
-      this.#compile(binding, sources, packs);
+    if (this.#isToBeMade(sightings))
+      this.#compile(binding, sources, this.#sightings > sightings + PACKING ? packs : null);
     const results =
       this.#function === null
         ? this.#eagerly(binding, sources)
@@ -157,6 +164,17 @@ export class Program {
         );
       data.id = result.id;
     }
+  }
+
+  /** Whether the function is to be made now, for the first time or again with packed weights. */
+  #isToBeMade(sightings: number): boolean {
+    if (this.#refused !== null || this.#sightings <= sightings) return false;
+    if (this.#function === null) return true;
+    return (
+      this.#function.packed === null &&
+      this.#sightings > sightings + PACKING &&
+      this.#needed.some(({ operation }) => packable(operation) !== null)
+    );
   }
 
   /** Compares entries with those seen before. Returns whether some changed for the first time. */
@@ -180,7 +198,7 @@ export class Program {
   }
 
   /** The weights that a function is to be given packed, with the operations that read each. */
-  #packed(sources: readonly TensorData[], packs: Packs): Map<string, Packed & { at: number[] }> {
+  #packed(sources: readonly TensorData[], packs: Packs): (Packed & { at: number[] })[] {
     const packed = new Map<string, Packed & { at: number[] }>();
     for (const { at, operation } of this.#needed) {
       const found = packable(operation);
@@ -196,11 +214,13 @@ export class Program {
         packing,
       })),
     );
-    return new Map([...packed].filter((_, i) => fits[i]));
+    return [...packed.values()].filter((_, i) => fits[i]);
   }
 
-  #compile(binding: Binding, sources: readonly TensorData[], packs: Packs): void {
+  /** @param packs null where no weights are to be packed */
+  #compile(binding: Binding, sources: readonly TensorData[], packs: Packs | null): void {
     const started = performance.now();
+    this.dispose(binding);
     const nodes: (Node | Constant)[] = [],
       places = new Map<Reference, number>();
     const placeholder = (dtype: number): Node => ({
@@ -215,9 +235,9 @@ export class Program {
         { dtype } = sources[k] as TensorData;
       nodes.push(fixed === undefined ? placeholder(dtype) : { op: 'Const', dtype, ...fixed });
     }
-    const packed = [...this.#packed(sources, packs).values()],
+    const packed = packs === null ? null : this.#packed(sources, packs),
       weights = new Map<number, [number, number]>();
-    for (const { source, at } of packed) {
+    for (const { source, at } of packed ?? []) {
       for (const reader of at) weights.set(reader, [nodes.length, 0]);
       nodes.push(placeholder((sources[source] as TensorData).dtype));
     }
@@ -259,7 +279,7 @@ export class Program {
     const lent = new Lent(binding);
     try {
       const ids = own.arguments.map((k) => lent.id(sources[k] as TensorData));
-      for (const { source, packing } of own.packed)
+      for (const { source, packing } of own.packed ?? [])
         ids.push(packs.of(sources[source] as TensorData, packing).id);
       return binding.executeOp(own.name, [], ids, this.#outputs.length);
     } finally {
