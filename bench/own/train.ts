@@ -9,6 +9,7 @@ import lora from '../../plugins/adapters/lora.ts';
 import bert from '../../plugins/models/bert.ts';
 import { loadBackend } from '../../src/compute/backend.ts';
 import { compiled } from '../../src/compute/compiled/compiled.ts';
+import { withoutFused } from '../../src/compute/fused.ts';
 import { tensorflowBackend } from '../../src/compute/operation.ts';
 import type { HostTensor } from '../../src/science/model/types.ts';
 import { readConfig, readHead } from '../../src/science/nn/head.ts';
@@ -75,17 +76,54 @@ interface Count {
   readonly flops: number;
 }
 
-/** The floating-point operations of a matrix product; 0 for any other operation. */
-function productFlops(
-  name: string,
-  attributes: readonly { readonly name: string; readonly value: unknown }[],
-  [a]: readonly tf.TensorInfo[],
-  [output]: readonly tf.TensorInfo[],
-): number {
-  const transposed = { MatMul: 'transpose_a', BatchMatMulV2: 'adj_x' }[name];
-  if (transposed === undefined) return 0;
-  const summed = attributes.some((one) => one.name === transposed && one.value === true) ? -2 : -1;
-  return 2 * output!.shape.reduce((x, y) => x * y, 1) * a!.shape.at(summed)!;
+interface Called {
+  readonly attributes: readonly { readonly name: string; readonly value: unknown }[];
+  readonly inputs: readonly tf.TensorInfo[];
+  readonly outputs: readonly tf.TensorInfo[];
+}
+
+const size = (shape: readonly number[]): number => shape.reduce((x, y) => x * y, 1);
+
+const isSet = ({ attributes }: Called, wanted: string): boolean =>
+  attributes.some(({ name, value }) => name === wanted && value === true);
+
+/** The multiplications of a product whose first factor may be transposed. */
+const ofProduct = (called: Called, transposed: string): number =>
+  size(called.outputs[0]!.shape) * called.inputs[0]!.shape.at(isSet(called, transposed) ? -2 : -1)!;
+
+/** The multiplications of each operation that computes products. */
+const MULTIPLICATIONS: Readonly<Record<string, (called: Called) => number>> = {
+  MatMul: (called) => ofProduct(called, 'transpose_a'),
+  BatchMatMulV2: (called) => ofProduct(called, 'adj_x'),
+  FusedProduct: (called) => ofProduct(called, 'transpose_a'),
+  FusedLinear: (called) => ofProduct(called, ''),
+  FusedLora: ofLora,
+  FusedLoraBias: ofLora,
+  FusedLoraGrad: (called) => {
+    const [dy, x, , a] = called.inputs as [
+      tf.TensorInfo,
+      tf.TensorInfo,
+      tf.TensorInfo,
+      tf.TensorInfo,
+    ];
+    const [S, m] = dy.shape as [number, number],
+      n = x.shape[1]!,
+      r = a.shape[0]!;
+    const ofX = isSet(called, 'of_x'),
+      ofA = isSet(called, 'of_a');
+    return (
+      S *
+      ((ofX || ofA ? m * r : 0) +
+        (ofX ? n * (m + r) : 0) +
+        (ofA ? n * r : 0) +
+        (isSet(called, 'of_b') ? m * r : 0))
+    );
+  },
+};
+
+function ofLora(called: Called): number {
+  const [y, down] = called.outputs as [tf.TensorInfo, tf.TensorInfo];
+  return ofProduct(called, '') + size(down.shape) * (called.inputs[0]!.shape[1]! + y.shape[1]!);
 }
 
 /** Counts the operations that are asked of TensorFlow from now on, until the result is called. */
@@ -96,23 +134,18 @@ function countOperations(): () => Count | null {
     multiple = backend.executeMultipleOutputs.bind(backend);
   let operations = 0,
     flops = 0;
-  const add = (
-    name: string,
-    attributes: Parameters<typeof productFlops>[1],
-    inputs: readonly tf.TensorInfo[],
-    outputs: readonly tf.TensorInfo[],
-  ): void => {
+  const add = (name: string, called: Called): void => {
     operations++;
-    flops += productFlops(name, attributes, inputs, outputs);
+    flops += 2 * (MULTIPLICATIONS[name]?.(called) ?? 0);
   };
   backend.executeSingleOutput = (name, attributes, inputs) => {
     const output = single(name, attributes, inputs);
-    add(name, attributes, inputs, [output]);
+    add(name, { attributes, inputs, outputs: [output] });
     return output;
   };
   backend.executeMultipleOutputs = (name, attributes, inputs, count) => {
     const outputs = multiple(name, attributes, inputs, count);
-    add(name, attributes, inputs, outputs);
+    add(name, { attributes, inputs, outputs });
     return outputs;
   };
   return () => {
@@ -121,14 +154,14 @@ function countOperations(): () => Count | null {
   };
 }
 
-/** The floating-point operations a second of one large matrix product, the fastest of twenty. */
+/** The floating-point operations a second of TensorFlow's large products, the fastest of twenty. */
 function matrixPeak(): number {
   const extent = 1024;
   return tf.tidy(() => {
     const a = tf.randomUniform([extent, extent]),
       seconds = Array.from({ length: 20 }, () => {
         const start = performance.now();
-        tf.dispose(matmul(a, a));
+        tf.dispose(withoutFused(() => matmul(a, a)));
         return (performance.now() - start) / 1000;
       });
     return (2 * extent ** 3) / Math.min(...seconds);

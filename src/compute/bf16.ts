@@ -20,12 +20,22 @@ export interface Bf16Fault {
   readonly ofMachine?: true;
 }
 
-/** @param cpuinfo what /proc/cpuinfo holds; empty where there is no such file */
-export function processorFault(cpuinfo: string): Bf16Fault | null {
-  const fieldOf = (pattern: RegExp): string | undefined => pattern.exec(cpuinfo)?.[1]?.trim();
-  const flags = fieldOf(/^flags\s*:(.*)$/m)?.split(' ') ?? [];
+/** What /proc/cpuinfo holds; empty where there is no such file. */
+const cpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
+
+const fieldOf = (info: string, pattern: RegExp): string | undefined =>
+  pattern.exec(info)?.[1]?.trim();
+
+const flagsOf = (info: string): string[] => fieldOf(info, /^flags\s*:(.*)$/m)?.split(' ') ?? [];
+
+/** Whether this processor multiplies bfloat16 by tiles (AMX). */
+export const hasTiles = (): boolean => flagsOf(cpuinfo()).includes('amx_bf16');
+
+/** @param info what /proc/cpuinfo holds */
+export function processorFault(info: string): Bf16Fault | null {
+  const flags = flagsOf(info);
   if (INSTRUCTIONS.some((flag) => flags.includes(flag))) return null;
-  const model = fieldOf(/^model name\s*:(.*)$/m);
+  const model = fieldOf(info, /^model name\s*:(.*)$/m);
   return {
     message:
       'are slower than float32 on a processor without instructions for them ' +
@@ -49,5 +59,5 @@ export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null>
       hint: 'Leave out train.precision, or hide the GPUs: CUDA_VISIBLE_DEVICES=-1.',
       ofMachine: true,
     };
-  return processorFault(existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
+  return processorFault(cpuinfo());
 }

@@ -4,31 +4,47 @@
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
-import { type Attribute, callOperation } from './operation.ts';
+import { type Attributes, attributesBy, callOperation } from './operation.ts';
 import { processWide } from './process-wide.ts';
 
-const state = processWide('fused', () => ({ on: false }));
+const state = processWide('fused', () => ({ on: false, bf16: false }));
 
-/** Says that the loaded binding has the operations, and that they are to be used. */
-export function useFused(): void {
-  state.on = true;
+/**
+ * Says that the loaded binding has the operations, and that they are to be used.
+ * @param bf16 whether they are also to be used for products in bfloat16
+ */
+export function useFused(bf16: boolean): void {
+  Object.assign(state, { on: true, bf16 });
 }
 
 /** Whether the operations can be called: the backend is TensorFlow, on a processor. */
 export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
 
-/** Runs `run` without them, on the operations of TensorFlow that they are tested against. */
+/** Whether products in bfloat16 are to be computed by them. */
+export const hasFusedBf16 = (): boolean => state.bf16;
+
+/**
+ * Runs `run` without them, on the operations of TensorFlow that they are tested against; until its
+ * promise is settled, if it returns one.
+ */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
-  state.on = false;
-  try {
-    return run();
-  } finally {
+  const restore = (): void => {
     state.on = before;
+  };
+  state.on = false;
+  let pending = false;
+  try {
+    const result = run();
+    if (!(result instanceof Promise)) return result;
+    pending = true;
+    return result.finally(restore) as T;
+  } finally {
+    if (!pending) restore();
   }
 }
 
-const NONE: Readonly<Record<string, Attribute>> = {};
+const NONE = {};
 
 const single = (name: string, inputs: readonly Tensor[]): Tensor =>
   callOperation(name, inputs, NONE, 1)[0] as Tensor;
@@ -40,14 +56,9 @@ export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u])
 export const fusedGeluGradient = <T extends Tensor>(dy: T, u: T): T =>
   single('FusedGeluGrad', [dy, u]) as T;
 
-/** Attributes by ε, since `callOperation` keeps what it makes of an object. */
-const epsilons = new Map<number, Readonly<Record<string, Attribute>>>();
-
-function ofEpsilon(epsilon: number): Readonly<Record<string, Attribute>> {
-  const known = epsilons.get(epsilon) ?? { epsilon: { type: 'float', value: epsilon } };
-  epsilons.set(epsilon, known);
-  return known;
-}
+const ofEpsilon = attributesBy((epsilon: number) => ({
+  epsilon: { type: 'float', value: epsilon },
+}));
 
 /**
  * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual, or x where the
@@ -122,26 +133,18 @@ export interface FusedRows {
   readonly places: Tensor1D;
 }
 
-const attentions = new Map<string, Readonly<Record<string, Attribute>>>();
-
-function ofAttention({
-  heads,
-  kvHeads,
-  scale,
-  causal,
-  window,
-}: FusedAttention): Readonly<Record<string, Attribute>> {
-  const key = [heads, kvHeads, scale, causal, window].join();
-  const known = attentions.get(key) ?? {
+const attributesOfAttention = attributesBy(
+  (heads: number, kvHeads: number, scale: number, causal: boolean, window: number) => ({
     heads: { type: 'int', value: heads },
     kv_heads: { type: 'int', value: kvHeads },
     scale: { type: 'float', value: scale },
     causal: { type: 'bool', value: causal },
     window: { type: 'int', value: Number.isFinite(window) ? window : 0 },
-  };
-  attentions.set(key, known);
-  return known;
-}
+  }),
+);
+
+const ofAttention = ({ heads, kvHeads, scale, causal, window }: FusedAttention): Attributes =>
+  attributesOfAttention(heads, kvHeads, scale, causal, window);
 
 /**
  * softmax(QKᵀ·scale)·V for each row and head, over the keys that a query sees, without padding.

@@ -70,7 +70,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
             'the TensorFlow binding lacks the fused operations that set-up has recorded',
             'run `npx dosimeter setup`',
           );
-        (await import('./fused.ts')).useFused();
+        (await import('./fused.ts')).useFused(await fusedBf16(binding));
       }
       const { prepareCompiling } = await import('./compiled/compiled.ts');
       if (OFF.has(process.env['DOSIMETER_COMPILE'] ?? '')) prepareCompiling(Infinity);
@@ -119,9 +119,20 @@ const ofPackage = (
   deterministic: true,
 });
 
+/** Set-up's addition to the binding: the instruction set that the fused operations use. */
+interface Fused {
+  readonly fused?: 'baseline' | 'avx2' | 'avx512' | 'avx512_bf16';
+}
+
 /** Whether set-up's addition to the binding has been loaded. */
-const hasFusedOperations = (binding: object): boolean =>
-  (binding as { readonly fused?: unknown }).fused === true;
+const hasFusedOperations = (binding: object): boolean => (binding as Fused).fused !== undefined;
+
+/**
+ * Whether the fused operations also compute the products in bfloat16. oneDNN's are faster where the
+ * processor has tiles (AMX), which the fused ones do not use.
+ */
+const fusedBf16 = async (binding: object): Promise<boolean> =>
+  (binding as Fused).fused === 'avx512_bf16' && !(await import('./bf16.ts')).hasTiles();
 
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);

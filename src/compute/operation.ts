@@ -36,7 +36,7 @@ interface Encoded {
   readonly value: string | number | boolean | number[];
 }
 
-type Attributes = Readonly<Record<string, Attribute>>;
+export type Attributes = Readonly<Record<string, Attribute>>;
 
 /** Of attributes that were used before, so that constant ones are encoded once. */
 const encodings = new WeakMap<Attributes, Encoded[]>();
@@ -61,6 +61,22 @@ function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[]
           ? [...attribute.value]
           : attribute.value,
   }));
+}
+
+/**
+ * Returns `make` so that equal arguments give the same object: what `callOperation` makes of an
+ * object is kept for as long as the object.
+ */
+export function attributesBy<Arguments extends readonly (number | boolean)[]>(
+  make: (...args: Arguments) => Attributes,
+): (...args: Arguments) => Attributes {
+  const made = new Map<string, Attributes>();
+  return (...args) => {
+    const key = args.join();
+    const known = made.get(key) ?? make(...args);
+    made.set(key, known);
+    return known;
+  };
 }
 
 /**

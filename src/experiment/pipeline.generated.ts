@@ -429,7 +429,7 @@ export interface TrainSpec {
    */
   shuffle?: boolean;
   /**
-   * What the matrix products of a training step are computed in. `bf16`: forward and backward, both factors and the result are rounded to bfloat16 (8 bits of significand), and sums are in float32; weights, norms, softmax, loss and optimiser stay in float32, as do all evaluations and kernels. Needs TensorFlow and a processor with avx512_bf16 or amx_bf16.
+   * What the matrix products of a training step are computed in. `bf16`: forward and backward, both factors are rounded to bfloat16 (8 bits of significand), and sums are in float32; so are results, except on processors with amx_bf16, which round them too; weights, norms, softmax, loss and optimiser stay in float32, as do all evaluations and kernels. Needs TensorFlow and a processor with avx512_bf16 or amx_bf16.
    */
   precision?: "float32" | "bf16";
   /**

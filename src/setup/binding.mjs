@@ -29,8 +29,19 @@ export const NAPI = 8;
 const addition = (name) => fileURLToPath(new URL(`binding/${name}`, import.meta.url));
 
 /** The sources of the fused operations: what they compute depends on nothing else. */
-const FUSED = ['fused.cc', 'fused-kernels.inc'].map(addition);
-const ADDITIONS = [...['block-signals.cc', 'graph-functions.cc'].map(addition), ...FUSED];
+const FUSED = [
+  'fused.cc',
+  'fused.h',
+  'fused-kernels.inc',
+  'fused-products.cc',
+  'fused-threads.cc',
+  'product-kernels.inc',
+  'vectors.inc',
+].map(addition);
+const ADDITIONS = [
+  ...['block-signals.cc', 'graph-functions.cc', 'signals-blocked.h'].map(addition),
+  ...FUSED,
+];
 
 /** The version of the fused operations: the beginning of the digest of their sources. */
 export const fusedVersion = () => {

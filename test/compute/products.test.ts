@@ -11,6 +11,7 @@ import {
 } from '../../src/compute/compiled/compiled.ts';
 import { withBfloat16Products } from '../../src/compute/compiled/products.ts';
 import { MADE, type Operation } from '../../src/compute/compiled/trace.ts';
+import { hasFusedBf16, withoutFused } from '../../src/compute/fused.ts';
 import { randomStream } from '../../src/random/random.ts';
 import { matmul, rowSums } from '../../src/science/tensor/matmul.ts';
 import { backends, useBackend } from '../science/backend.ts';
@@ -97,6 +98,38 @@ test('operations that are not to be in bfloat16 stay as they are', () => {
   assert.is(withBfloat16Products(some, [OUT], 2).operations, some);
 });
 
+/** A fused product; `bf16` as it is recorded, in a region of that precision. */
+const fusedOperation = (precision: Operation['precision'], bf16: boolean): Operation => ({
+  ...operation('FusedProduct', [-1, -2]),
+  attributes: [
+    { name: 'transpose_a', type: 10, value: true },
+    { name: 'bf16', type: 10, value: bf16 },
+  ],
+  precision,
+});
+
+test('a fused product rounds its factors itself, and nothing is cast', () => {
+  const some = [
+    fusedOperation('bf16', false),
+    fusedOperation('float32', false),
+    { ...operation('Tanh', [0]), types: [FLOAT] },
+  ];
+  const found = withBfloat16Products(some, [OUT], 2);
+  assert.equal(found.operations, [fusedOperation('bf16', true), ...some.slice(1)]);
+  assert.equal([found.outputs, [...found.casts]], [[OUT], []]);
+});
+
+test('a product of TensorFlow beside a fused one is cast, and that one is not', () => {
+  const some = [fusedOperation('bf16', false), operation('MatMul', [0, -2])];
+  const { operations, casts } = withBfloat16Products(some, [OUT], 2);
+  assert.equal(
+    operations.map(({ name }) => name),
+    ['FusedProduct', 'Cast', 'MatMul', 'Cast'],
+  );
+  assert.equal(operations[0], fusedOperation('bf16', true));
+  assert.equal([...casts], [[2, 1]]);
+});
+
 if (backends.includes('tensorflow')) {
   const same = (found: tf.Tensor, expected: tf.Tensor): void => {
     assert.equal(found.shape, expected.shape);
@@ -105,11 +138,12 @@ if (backends.includes('tensorflow')) {
 
   for (const sightings of [Infinity, 0]) {
     const how = sightings === 0 ? 'compiled' : 'one by one';
-    test(`factors and results are rounded, sums are not: ${how}`, async () => {
+    // Products of small integers and their sums are exact in float32.
+    const whole = (...shape: number[]): tf.Tensor => tf.round(tf.mul(normals(...shape), 500));
+
+    test(`TensorFlow rounds factors and results, not sums: ${how}`, async () => {
       await useBackend('tensorflow');
       prepareCompiling(sightings);
-      // Products of small integers and their sums are exact in float32.
-      const whole = (...shape: number[]): tf.Tensor => tf.round(tf.mul(normals(...shape), 500));
       const [a, b, x, y] = [whole(7, 5), whole(5, 3), whole(2, 4, 6), whole(2, 5, 6)];
       const of = (): tf.Tensor[] => [
         matmul(a, b),
@@ -121,8 +155,29 @@ if (backends.includes('tensorflow')) {
         rounded(tf.matMul(rounded(a), rounded(a), true)),
         rounded(tf.matMul(rounded(x), rounded(y), false, true)),
       ];
-      for (const [i, found] of compiled(of, 'bf16').entries()) same(found, expected[i]!);
+      const composed = withoutFused(() => compiled(of, 'bf16'));
+      for (const [i, found] of composed.entries()) same(found, expected[i]!);
       assert.not.equal([...of()[0]!.dataSync()], [...expected[0]!.dataSync()]);
+    });
+
+    test(`fused products round factors, not sums or results: ${how}`, async () => {
+      await useBackend('tensorflow');
+      prepareCompiling(sightings);
+      const [a, b] = [whole(7, 5), whole(5, 3)];
+      const casts = compiledStatistics()?.casts;
+      const of = (): tf.Tensor[] => [matmul(a, b), matmul(a, a, true)];
+      // Without the operations, or where tiles (AMX) are faster, products are TensorFlow's.
+      const result = hasFusedBf16() ? (x: tf.Tensor): tf.Tensor => x : rounded;
+      const expected = [
+        result(tf.matMul(rounded(a), rounded(b))),
+        result(tf.matMul(rounded(a), rounded(a), true)),
+      ];
+      for (const [i, found] of compiled(of, 'bf16').entries()) same(found, expected[i]!);
+      const [first] = expected;
+      assert.not.equal([...of()[0]!.dataSync()], [...first!.dataSync()], 'float32');
+      if (!hasFusedBf16()) return;
+      assert.not.equal([...rounded(first!).dataSync()], [...first!.dataSync()]);
+      assert.is(compiledStatistics()?.casts, casts);
     });
 
     test(`all but products are float32, and so are sums of rows: ${how}`, async () => {
@@ -169,17 +224,19 @@ if (backends.includes('tensorflow')) {
     for (let step = 1; step <= 3; step++) {
       tf.tidy(() => {
         const x = tf.tanh(normals(4, 6));
-        compiled(() => [matmul(x, frozen), matmul(x, x, true)], 'bf16');
+        withoutFused(() => compiled(() => [matmul(x, frozen), matmul(x, x, true)], 'bf16'));
         assert.is(casts(), before + 2);
       });
       assert.is(casts(), before + 1, `after step ${step}`);
     }
     // One that is disposed of in the region is still read where the region ends.
-    const product = compiled(() => {
-      const last = tf.tidy(() => tf.neg(matmul(normals(4, 6), frozen)));
-      frozen.dispose();
-      return last;
-    }, 'bf16');
+    const product = withoutFused(() =>
+      compiled(() => {
+        const last = tf.tidy(() => tf.neg(matmul(normals(4, 6), frozen)));
+        frozen.dispose();
+        return last;
+      }, 'bf16'),
+    );
     assert.ok(product.dataSync().every(Number.isFinite));
     assert.is(casts(), before);
     product.dispose();

@@ -4,10 +4,13 @@ step with products in bfloat16.
     python test/golden/bf16.py      (after tiny_bert.py; torch, transformers, peft, safetensors;
     CPU, one thread)
 
-Each product, forward and backward, takes both factors rounded to bfloat16 and rounds its result to
-bfloat16, as under torch.autocast(dtype=torch.bfloat16). All else, the sums of the products
-included, is in double precision. `lora` and `full` have attention's products among them; in
-`lora-fused` and `full-fused` attention rounds nothing.
+Each product, forward and backward, takes both factors rounded to bfloat16. All else, the sums of the
+products included, is in double precision.
+
+- `lora`, `full`: each product rounds its result to bfloat16 too, as under
+  torch.autocast(dtype=torch.bfloat16), and attention's products are among them.
+- `lora-fused`, `full-fused`: the same, but attention rounds nothing.
+- `lora-products`, `full-products`: neither results nor attention are rounded.
 """
 
 import json
@@ -31,6 +34,10 @@ def rounded(x):
     return x.to(torch.bfloat16).to(x.dtype)
 
 
+#: What becomes of the result of a product.
+of_result = rounded
+
+
 class Product(torch.autograd.Function):
     """a·b for equal numbers of axes."""
 
@@ -38,13 +45,16 @@ class Product(torch.autograd.Function):
     def forward(context, a, b):
         a, b = rounded(a), rounded(b)
         context.save_for_backward(a, b)
-        return rounded(a @ b)
+        return of_result(a @ b)
 
     @staticmethod
     def backward(context, gradient):
         a, b = context.saved_tensors
         gradient = rounded(gradient)
-        return rounded(gradient @ b.transpose(-1, -2)), rounded(a.transpose(-1, -2) @ gradient)
+        return (
+            of_result(gradient @ b.transpose(-1, -2)),
+            of_result(a.transpose(-1, -2) @ gradient),
+        )
 
 
 def linear(x, weight, bias=None):
@@ -97,7 +107,11 @@ def step(kind):
 
 
 losses = {}
-for suffix, product in (('', Product.apply), ('-fused', torch.matmul)):
+for suffix, product, of_result in (
+    ('', Product.apply, rounded),
+    ('-fused', torch.matmul, rounded),
+    ('-products', torch.matmul, lambda x: x),
+):
     modeling_bert.eager_attention_forward = attention_by(product)
     for kind in ('lora', 'full'):
         losses[kind + suffix], gradients = step(kind)

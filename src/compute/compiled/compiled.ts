@@ -13,6 +13,7 @@ import { getBackend } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
 import { processWide } from '../process-wide.ts';
 import { type Binding, execute, isReplaced } from './functions.ts';
+import { Packs } from './packs.ts';
 import { Casts, type Precision } from './products.ts';
 import { Program } from './program.ts';
 import { type AttributeValue, outputsOf } from './rules.ts';
@@ -87,6 +88,7 @@ class Recorder {
   /** Tensors whose entries were made in JavaScript during the region. */
   #written = new WeakSet<TensorData>();
   readonly #casts: Casts;
+  readonly #packs: Packs;
   /** Tensors that the trace reads and that nothing else needs any more. */
   readonly #waiting: TensorData[] = [];
   #waitingBytes = 0;
@@ -94,6 +96,7 @@ class Recorder {
   constructor(backend: Internals) {
     this.#backend = backend;
     this.#casts = new Casts(backend.binding);
+    this.#packs = new Packs(backend.binding);
     this.#original = {
       executeSingleOutput: backend.executeSingleOutput.bind(backend),
       executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
@@ -125,13 +128,14 @@ class Recorder {
     };
     backend.disposeData = (dataId, force = false) => {
       const data =
-        (this.#trace !== null || this.#casts.size > 0) && backend.tensorMap.has(dataId)
+        (this.#trace !== null || this.#casts.size + this.#packs.size > 0) &&
+        backend.tensorMap.has(dataId)
           ? backend.tensorMap.get(dataId)
           : null;
       if (data === null || data.id < 0 || (!force && data.refCount > 1))
         return original.disposeData(dataId, force);
       if (this.#trace?.has(data) !== true) {
-        this.#casts.drop(data);
+        this.#drop(data);
         return original.disposeData(dataId, force);
       }
       this.#waiting.push(data);
@@ -150,6 +154,10 @@ class Recorder {
   /** Whether a region is running. */
   get recording(): boolean {
     return this.#depth > 0;
+  }
+
+  get precision(): Precision {
+    return this.#precision;
   }
 
   region<T>(run: () => T, precision: Precision): T {
@@ -233,12 +241,13 @@ class Recorder {
       );
       if (needed.length > 0) {
         const program = this.#program(trace, needed);
-        program.run(binding, trace.sources, needed, this.sightings, (data) => this.#casts.of(data));
+        const cast = (data: TensorData): TensorData => this.#casts.of(data);
+        program.run(binding, trace.sources, needed, this.sightings, cast, this.#packs);
         if (program.compiled > 0) this.#calls++;
       }
     } finally {
       for (const data of this.#waiting) {
-        this.#casts.drop(data);
+        this.#drop(data);
         binding.deleteTensor(data.id);
       }
       this.#waiting.length = 0;
@@ -246,6 +255,12 @@ class Recorder {
       if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
       this.#trace = this.#begin();
     }
+  }
+
+  /** Frees the copies of a tensor that is no longer used. */
+  #drop(data: TensorData): void {
+    this.#casts.drop(data);
+    this.#packs.drop(data);
   }
 
   #program(trace: Trace, needed: Trace['pending']): Program {
@@ -288,6 +303,7 @@ class Recorder {
       made: { ...this.#made },
       calls: this.#calls,
       casts: this.#casts.size,
+      packed: this.#packs.size,
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
     };
   }
@@ -308,6 +324,8 @@ export interface CompiledStatistics {
   readonly calls: number;
   /** The number of tensors that are kept in bfloat16 beside float32. */
   readonly casts: number;
+  /** The number of frozen weights of which copies are kept in the order that products read. */
+  readonly packed: number;
   /** TensorFlow's error for each function that it did not accept. */
   readonly refused: readonly string[];
 }
@@ -342,6 +360,9 @@ export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
   const plain = precision === 'float32' && !recorder.recording;
   return plain && recorder.sightings === Infinity ? run() : recorder.region(run, precision);
 }
+
+/** What the matrix products of the region around the call are computed in. */
+export const productPrecision = (): Precision => shared.recorder?.precision ?? 'float32';
 
 /** Runs `run` with its matrix products in float32, whatever those of the region around it are in. */
 export function inFloat32<T>(run: () => T): T {

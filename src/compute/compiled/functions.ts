@@ -30,6 +30,7 @@ export interface Binding {
   ): void;
   removeFunction(name: string): void;
   readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_BOOL: number;
 }
 
 export interface Node {

@@ -1,7 +1,8 @@
 /**
- * Matrix products in bfloat16, a float32 with 8 instead of 24 bits of significand. Both factors are
- * rounded to bfloat16, TensorFlow sums their products in float32 and rounds the result to bfloat16,
- * and that becomes a float32 again: the products of torch.autocast with dtype=torch.bfloat16.
+ * Matrix products in bfloat16, a float32 with 8 instead of 24 bits of significand. Fused products
+ * round both factors and leave the sum of their products in float32. TensorFlow's own take factors in
+ * bfloat16, sum their products in float32 and round the result to bfloat16, which becomes a float32
+ * again: the products of torch.autocast with dtype=torch.bfloat16.
  */
 import { type Binding, execute } from './functions.ts';
 import type { AttributeValue } from './rules.ts';
@@ -28,6 +29,28 @@ const isLowered = (operation: Operation): boolean =>
   PRODUCTS.has(operation.name) &&
   typeOf(operation)?.value === FLOAT;
 
+/** The attribute of fused products that has them round their factors to bfloat16. */
+const FUSED_BF16 = 'bf16';
+
+/** Whether an operation is a fused product of a region of bfloat16. */
+const isRounding = ({ precision, attributes }: Operation): boolean =>
+  precision === 'bf16' && attributes.some(({ name }) => name === FUSED_BF16);
+
+/** The same with fused products of bfloat16 regions told to round their factors. */
+const withFusedRounding = (operations: readonly Operation[]): readonly Operation[] =>
+  operations.some(isRounding)
+    ? operations.map((operation) =>
+        isRounding(operation)
+          ? {
+              ...operation,
+              attributes: operation.attributes.map((one) =>
+                one.name === FUSED_BF16 ? { ...one, value: true } : one,
+              ),
+            }
+          : operation,
+      )
+    : operations;
+
 /** @param type TensorFlow's number of an attribute that is a type */
 const cast = (input: Reference, from: number, to: number, type: number): Operation => ({
   name: 'Cast',
@@ -49,17 +72,18 @@ export interface Lowered {
 }
 
 /**
- * Returns the operations with the products of bfloat16 regions computed in bfloat16. Each factor is
- * cast once, however many products read it. For a source that TensorFlow holds already, the copy in
- * bfloat16 is a further source instead (`Casts`): so that of a frozen weight is kept from one step to
- * the next.
+ * Returns the operations with the products of bfloat16 regions computed in bfloat16. Fused products
+ * round their factors themselves. For TensorFlow's own, each factor is cast once, however many
+ * products read it. For a source that TensorFlow holds already, the copy in bfloat16 is a further
+ * source instead (`Casts`), so that the copy of a frozen weight is kept from one step to the next.
  * @param sources the number of tensors from outside
  */
 export function withBfloat16Products(
-  operations: readonly Operation[],
+  recorded: readonly Operation[],
   outputs: readonly Reference[],
   sources: number,
 ): Lowered {
+  const operations = withFusedRounding(recorded);
   if (!operations.some(isLowered)) return { operations, outputs, casts: new Map() };
   const made: Operation[] = [],
     casts = new Map<number, number>(),

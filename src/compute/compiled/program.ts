@@ -10,10 +10,17 @@ import {
   type Node,
   type Result,
 } from './functions.ts';
+import { packable, type Packing, type Packs, withPacked } from './packs.ts';
 import { withBfloat16Products } from './products.ts';
 import { listsOf } from './rules.ts';
 import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
 import { OUTPUTS, shapesDiffer } from './trace.ts';
+
+/**
+ * How often a function is called before it is made again so that it reads packed weights. A copy costs
+ * as much as several calls gain by it.
+ */
+const PACKING = 12;
 
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
@@ -27,10 +34,18 @@ interface Fixed {
   readonly values: Entries;
 }
 
-/** A function of TensorFlow, and the sources that are its arguments. */
+/** A source that a function is given packed. */
+interface Packed {
+  readonly source: number;
+  readonly packing: Packing;
+}
+
+/** A function of TensorFlow, and the sources that are its arguments, the packed ones after others. */
 interface Compiled {
   readonly name: string;
   readonly arguments: readonly number[];
+  /** Null until weights may be packed. */
+  readonly packed: readonly Packed[] | null;
 }
 
 const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
@@ -118,6 +133,7 @@ export class Program {
    * Computes the needed tensors, and hands them their numbers in the binding.
    * @param sightings how often the program is run operation by operation before it is compiled
    * @param cast returns a tensor in bfloat16
+   * @param packs of weights that do not change, for the function
    */
   run(
     binding: Binding,
@@ -125,6 +141,7 @@ export class Program {
     needed: readonly Pending[],
     sightings: number,
     cast: (data: TensorData) => TensorData,
+    packs: Packs,
   ): void {
     const sources = [...given];
     for (const [source, of] of this.#casts) sources[source] = cast(given[of] as TensorData);
@@ -133,12 +150,12 @@ export class Program {
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
     }
     this.#sightings++;
-    if (this.#function === null && this.#sightings > sightings && this.#refused === null)
-      this.#compile(binding, sources);
+    if (this.#isToBeMade(sightings))
+      this.#compile(binding, sources, this.#sightings > sightings + PACKING ? packs : null);
     const results =
       this.#function === null
         ? this.#eagerly(binding, sources)
-        : this.#call(binding, this.#function, sources);
+        : this.#call(binding, this.#function, sources, packs);
     for (const [i, { data }] of needed.entries()) {
       const result = results[i];
       if (result === undefined || shapesDiffer(result, data))
@@ -147,6 +164,17 @@ export class Program {
         );
       data.id = result.id;
     }
+  }
+
+  /** Whether the function is to be made now, for the first time or again with packed weights. */
+  #isToBeMade(sightings: number): boolean {
+    if (this.#refused !== null || this.#sightings <= sightings) return false;
+    if (this.#function === null) return true;
+    return (
+      this.#function.packed === null &&
+      this.#sightings > sightings + PACKING &&
+      this.#needed.some(({ operation }) => packable(operation) !== null)
+    );
   }
 
   /** Compares entries with those seen before. Returns whether some changed for the first time. */
@@ -169,35 +197,64 @@ export class Program {
     return changed;
   }
 
-  #compile(binding: Binding, sources: readonly TensorData[]): void {
+  /** The weights that a function is to be given packed, with the operations that read each. */
+  #packed(sources: readonly TensorData[], packs: Packs): (Packed & { at: number[] })[] {
+    const packed = new Map<string, Packed & { at: number[] }>();
+    for (const { at, operation } of this.#needed) {
+      const found = packable(operation);
+      if (found === null) continue;
+      const key = JSON.stringify(found),
+        known = packed.get(key);
+      if (known === undefined) packed.set(key, { ...found, at: [at] });
+      else known.at.push(at);
+    }
+    const fits = packs.fitting(
+      [...packed.values()].map(({ source, packing }) => ({
+        data: sources[source] as TensorData,
+        packing,
+      })),
+    );
+    return [...packed.values()].filter((_, i) => fits[i]);
+  }
+
+  /** @param packs null where no weights are to be packed */
+  #compile(binding: Binding, sources: readonly TensorData[], packs: Packs | null): void {
     const started = performance.now();
+    this.dispose(binding);
     const nodes: (Node | Constant)[] = [],
       places = new Map<Reference, number>();
+    const placeholder = (dtype: number): Node => ({
+      op: 'Placeholder',
+      attrs: [{ name: 'dtype', type: binding.TF_ATTR_TYPE, value: dtype }],
+      inputs: [],
+      lists: [],
+    });
     for (const k of this.#read) {
       places.set(-1 - k, nodes.length);
       const fixed = this.#fixed.get(k),
         { dtype } = sources[k] as TensorData;
-      nodes.push(
-        fixed === undefined
-          ? {
-              op: 'Placeholder',
-              attrs: [{ name: 'dtype', type: binding.TF_ATTR_TYPE, value: dtype }],
-              inputs: [],
-              lists: [],
-            }
-          : { op: 'Const', dtype, ...fixed },
-      );
+      nodes.push(fixed === undefined ? placeholder(dtype) : { op: 'Const', dtype, ...fixed });
+    }
+    const packed = packs === null ? null : this.#packed(sources, packs),
+      weights = new Map<number, [number, number]>();
+    for (const { source, at } of packed ?? []) {
+      for (const reader of at) weights.set(reader, [nodes.length, 0]);
+      nodes.push(placeholder((sources[source] as TensorData).dtype));
     }
     const place = (reference: Reference): [number, number] =>
       reference < 0
         ? [places.get(reference) ?? -1, 0]
         : [places.get(Math.floor(reference / OUTPUTS) * OUTPUTS) ?? -1, reference % OUTPUTS];
     for (const { at, operation } of this.#needed) {
-      const { name, attributes, inputs } = operation;
+      const { name, attributes, inputs } = operation,
+        weight = weights.get(at),
+        own = inputs.map(place);
+      const read =
+        weight === undefined ? { attributes, inputs: own } : withPacked(operation, own, weight);
       nodes.push({
         op: name,
-        attrs: attributes,
-        inputs: inputs.flatMap(place),
+        attrs: read.attributes,
+        inputs: read.inputs.flat(),
         lists: listsOf(name, attributes, inputs.length),
       });
       places.set(at * OUTPUTS, nodes.length - 1);
@@ -209,14 +266,21 @@ export class Program {
       this.#refused = (error as Error).message;
       return;
     }
-    this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
+    this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)), packed };
     this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
-  #call(binding: Binding, own: Compiled, sources: readonly TensorData[]): readonly Result[] {
+  #call(
+    binding: Binding,
+    own: Compiled,
+    sources: readonly TensorData[],
+    packs: Packs,
+  ): readonly Result[] {
     const lent = new Lent(binding);
     try {
       const ids = own.arguments.map((k) => lent.id(sources[k] as TensorData));
+      for (const { source, packing } of own.packed ?? [])
+        ids.push(packs.of(sources[source] as TensorData, packing).id);
       return binding.executeOp(own.name, [], ids, this.#outputs.length);
     } finally {
       lent.dispose();

@@ -110,6 +110,14 @@ const matMul = (transposeA: string, transposeB: string): Rule => ({
   },
 });
 
+/** x: (S, n), w: (m, n) → (S, m). */
+function linearOutputs(x: Value | undefined, w: Value | undefined): Output[] | null {
+  const [rows] = x?.shape ?? [],
+    [columns] = w?.shape ?? [];
+  if (x === undefined || rows === undefined || columns === undefined) return null;
+  return [{ shape: [rows, columns], dtype: x.dtype }];
+}
+
 const gathered: Rule = {
   outputs: ([x, indices, axis], attribute) => {
     if (x === undefined || indices === undefined) return null;
@@ -235,6 +243,62 @@ const RULES = new Map<string, Rule>([
       },
     },
   ]),
+  [
+    'FusedProduct',
+    {
+      outputs: ([a, b], attribute) => {
+        if (a?.shape.length !== 2 || b?.shape.length !== 2) return null;
+        const rows = a.shape[attribute('transpose_a') === true ? 1 : 0],
+          columns = b.shape[attribute('transpose_b') === true ? 0 : 1];
+        if (rows === undefined || columns === undefined) return null;
+        return [{ shape: [rows, columns], dtype: a.dtype }];
+      },
+    },
+  ],
+  ['FusedLinear', { outputs: ([x, w]) => linearOutputs(x, w) }],
+  ...['FusedLora', 'FusedLoraBias'].map((name): [string, Rule] => [
+    name,
+    {
+      outputs: ([x, w, a]) => {
+        const y = linearOutputs(x, w),
+          down = linearOutputs(x, a);
+        return y === null || down === null ? null : [...y, ...down];
+      },
+    },
+  ]),
+  [
+    'FusedLoraGrad',
+    {
+      outputs: ([, x, , a, b], attribute) =>
+        present(x, a, b)?.map(({ shape, dtype }, i) => ({
+          shape: attribute(['of_x', 'of_a', 'of_b'][i] ?? '') === true ? shape : [0],
+          dtype,
+        })) ?? null,
+    },
+  ],
+  [
+    'FusedRowGradients',
+    {
+      outputs: ([a, b, , starts]) => {
+        const [, p] = a?.shape ?? [],
+          [, q] = b?.shape ?? [],
+          [bounds] = starts?.shape ?? [];
+        if (a === undefined || p === undefined || q === undefined || bounds === undefined)
+          return null;
+        return [{ shape: [bounds - 1, p * q], dtype: a.dtype }];
+      },
+    },
+  ],
+  [
+    'FusedGram',
+    {
+      list: 0,
+      outputs: (parts) => {
+        const rows = parts.reduce((sum, { shape: [own = 0] }) => sum + own, 0);
+        return [{ shape: [rows, rows], dtype: first(parts).dtype }];
+      },
+    },
+  ],
   ['FusedAdamW', { outputs: ([p, , m, v]) => present(p, m, v) }],
   ['FusedAttention', same],
   ['FusedAttentionGrad', { outputs: ([, q, k, v]) => present(q, k, v) }],

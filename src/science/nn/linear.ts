@@ -2,7 +2,13 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { fusedAddBias, hasFused } from '../../compute/fused.ts';
-import { differentiable } from '../tensor/differentiable.ts';
+import {
+  fusedLinear,
+  fusedLora,
+  fusedLoraGradient,
+  hasFusedProducts,
+} from '../../compute/products.ts';
+import { differentiable, isConstant } from '../tensor/differentiable.ts';
 import { matmul } from '../tensor/matmul.ts';
 
 const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, by));
@@ -23,7 +29,10 @@ export const biasedSum = (y: Tensor2D, b: Tensor1D | null, more: Tensor2D): Tens
 export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D | null): Tensor2D {
   return differentiable([x, W, b], {
     forward: () => ({
-      value: biased(matmul(x, W, false, true), b),
+      value:
+        b !== null && hasFusedProducts()
+          ? fusedLinear(x, W, b, isConstant(W))
+          : biased(matmul(x, W, false, true), b),
       saved: [x, W],
     }),
     backward: (dy, [input, weight], needs) => [
@@ -52,6 +61,7 @@ export function loraLinear(
   scale: number,
   mask?: Tensor2D,
 ): Tensor2D {
+  if (mask === undefined && hasFusedProducts()) return fusedLoraLinear([x, W, A, B], b, scale);
   return differentiable([x, W, b, A, B], {
     forward: () => {
       const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
@@ -69,6 +79,31 @@ export function loraLinear(
         needs[2] ? tf.sum(dy, 0) : null,
         u !== null && needs[3] ? matmul(u, masked(input, kept), true, false) : null,
         needs[4] ? matmul(dy, down, true, false) : null, // the scale is already part of `down`
+      ];
+    },
+  });
+}
+
+/** `loraLinear` without dropout. */
+function fusedLoraLinear(
+  factors: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
+  b: Tensor1D | null,
+  scale: number,
+): Tensor2D {
+  const frozen = isConstant(factors[1]);
+  return differentiable([...factors, b], {
+    forward: () => {
+      const [value, down] = fusedLora(factors, b, scale, frozen);
+      return { value, saved: [...factors, down] as const };
+    },
+    backward: (dy, saved, [ofX = false, ofW = false, ofA = false, ofB = false, ofBias = false]) => {
+      const [dx, dA, dB] = fusedLoraGradient(dy, saved, scale, { x: ofX, A: ofA, B: ofB, frozen });
+      return [
+        dx,
+        ofW ? matmul(dy, saved[0], true, false) : null,
+        dA,
+        dB,
+        ofBias ? tf.sum(dy, 0) : null,
       ];
     },
   });

@@ -5,8 +5,16 @@
  */
 import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import {
+  fusedGram,
+  fusedRowGradients,
+  hasFusedProducts,
+  type TokenOrder,
+} from '../../compute/products.ts';
+import { matmul } from '../tensor/matmul.ts';
 import { takeRows } from '../tensor/rows.ts';
 import {
+  type Accumulator,
   addAt,
   type Contraction,
   type TermBlock,
@@ -65,6 +73,24 @@ export function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tenso
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
+/** Where the tokens of each of a block's rows stand. */
+function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
+  const starts = new Int32Array(rows.length + 1);
+  example.forEach((k) => {
+    starts[k + 1]!++;
+  });
+  for (let k = 0; k < rows.length; k++) starts[k + 1]! += starts[k]!;
+  const next = starts.slice(),
+    order = new Int32Array(example.length);
+  example.forEach((k, t) => {
+    order[next[k]!++] = t;
+  });
+  return { order: tf.tensor1d(order, 'int32'), starts: tf.tensor1d(starts, 'int32') };
+}
+
+const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
+  width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
+
 /** A set's gradients: those of the p's columns from `start` on. (R, width · q) each */
 type Slices = (start: number, width: number) => Tensor2D[];
 
@@ -76,14 +102,19 @@ function slicesOf(block: TermBlock): Slices {
     return (start, width) =>
       gradients.map((own) => (width === p ? own : tf.slice(own, [0, start * q], [-1, width * q])));
   }
+  if (hasFusedProducts()) {
+    const order = tokenOrder(block);
+    return (start, width) =>
+      block.a.map((a) => fusedRowGradients(columnsOf(a, start, width), block.b, order));
+  }
   const index = rectangle(block),
     layout = index === null ? null : tf.tensor1d(index, 'int32'); // (R · T)
   const input = spread(block.b, layout, rows), // (R, T, q)
     q = block.b.shape[1];
   return (start, width) =>
     block.a.map((a) => {
-      const whole = width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
-      const product = tf.matMul(spread(whole, layout, rows), input, true, false); // (R, width, q)
+      const whole = spread(columnsOf(a, start, width), layout, rows);
+      const product = tf.matMul(whole, input, true, false); // (R, width, q)
       return tf.reshape<Rank.R2>(product, [rows, width * q]);
     });
 }
@@ -93,18 +124,40 @@ export const rowGradients = (block: TokenBlock): Tensor2D[] =>
   slicesOf(block)(0, widthsOf(block).p);
 
 /**
- * Returns a function from a slice of one set's `a` to its gradients (gradients of the set, width ·
- * q).
+ * Returns a function from a slice of one set's `a` to its gradients, block by block and class by
+ * class: (·, width · q) each, as many rows together as the set has gradients.
  */
-function gradients(blocks: readonly TermBlock[]): (start: number, width: number) => Tensor2D {
+function gradients(blocks: readonly TermBlock[]): Slices {
   const slices = blocks.map(slicesOf);
-  return (start, width) =>
-    tf.tidy(() =>
-      tf.concat(
-        slices.flatMap((of) => of(start, width)),
-        0,
+  return (start, width) => slices.flatMap((of) => of(start, width));
+}
+
+/** Adds coefficient · L·Lᵀ to a sum, L: the rows of all `parts`. */
+function addGram(parts: readonly Tensor2D[], coefficient: number, sum: Accumulator): void {
+  const values = fusedGram(parts).dataSync<'float32'>();
+  for (let x = 0; x < sum.height; x++) {
+    const row = x * sum.width;
+    for (let y = 0; y <= x; y++) sum.data[row + y]! += coefficient * values[row + y]!;
+  }
+}
+
+/** Adds coefficient · L·Rᵀ to a sum; the lower triangle of L·Lᵀ at least, where R is null. */
+function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: Accumulator): void {
+  const other = R ?? L;
+  for (let top = 0; top < sum.height; top += GRAM_ROWS) {
+    const rows = Math.min(GRAM_ROWS, sum.height - top);
+    const columns = R === null ? top + rows : sum.width;
+    const part = tf.tidy(() =>
+      matmul(
+        tf.slice(L, [top, 0], [rows, -1]),
+        columns === sum.width ? other : tf.slice(other, [0, 0], [columns, -1]),
+        false,
+        true,
       ),
     );
+    addAt(sum, part.dataSync<'float32'>(), rows, columns, top, 0, coefficient);
+    part.dispose();
+  }
 }
 
 export const explicit: Contraction = (left, right, coefficient, sum) => {
@@ -113,26 +166,13 @@ export const explicit: Contraction = (left, right, coefficient, sum) => {
   tf.tidy(() => {
     const ofLeft = gradients(left),
       ofRight = right === null ? null : gradients(right);
-    for (let start = 0; start < p; start += step) {
+    for (let start = 0; start < p; start += step)
       tf.tidy(() => {
         const width = Math.min(step, p - start);
         const L = ofLeft(start, width),
-          R = ofRight === null ? L : ofRight(start, width); // (N·C, width·q), (M·C, width·q)
-        for (let top = 0; top < sum.height; top += GRAM_ROWS) {
-          const rows = Math.min(GRAM_ROWS, sum.height - top);
-          const columns = right === null ? top + rows : sum.width;
-          const part = tf.tidy(() =>
-            tf.matMul(
-              tf.slice(L, [top, 0], [rows, -1]),
-              columns === sum.width ? R : tf.slice(R, [0, 0], [columns, -1]),
-              false,
-              true,
-            ),
-          );
-          addAt(sum, part.dataSync<'float32'>(), rows, columns, top, 0, coefficient);
-          part.dispose();
-        }
+          R = ofRight?.(start, width) ?? null;
+        if (R === null && hasFusedProducts()) addGram(L, coefficient, sum);
+        else addProducts(tf.concat(L, 0), R && tf.concat(R, 0), coefficient, sum);
       });
-    }
   });
 };

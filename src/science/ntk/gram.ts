@@ -7,6 +7,7 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { matmul } from '../tensor/matmul.ts';
 import {
   addAt,
   blockStarts,
@@ -33,15 +34,15 @@ export const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => 
       ofRight = right === null ? ofLeft : right.map(membership);
     left.forEach((x, i) =>
       others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
-        const similarity = tf.matMul(x.b, y.b, false, true); // (S, S')
+        const similarity = matmul(x.b, y.b, false, true); // (S, S')
         x.a.forEach((a, c) => {
           // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
           y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
               // (S, S')
-              const products = tf.mul<Tensor2D>(tf.matMul(a, b, false, true), similarity);
+              const products = tf.mul<Tensor2D>(matmul(a, b, false, true), similarity);
               // (R, R')
-              return tf.matMul(tf.matMul(ofLeft[i]!, products), ofRight[j]!, false, true);
+              return matmul(matmul(ofLeft[i]!, products), ofRight[j]!, false, true);
             });
             addAt(
               sum,

@@ -3,6 +3,7 @@ import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { inFloat32 } from '../../compute/compiled/compiled.ts';
 import { callOperation, hasOperations } from '../../compute/operation.ts';
+import { fusedProduct, hasFusedProducts } from '../../compute/products.ts';
 
 /** The rows and the least number of weights for which the batched kernel is faster. */
 const FEW_ROWS = { least: 2, most: 48 },
@@ -33,6 +34,8 @@ const ATTRIBUTES = [
  * which is a few per cent slower on most plain matrices.
  */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor2D {
+  if (a.rank === 2 && b.rank === 2 && hasFusedProducts())
+    return fusedProduct(a, b, transposeA, transposeB);
   if (!hasOperations() || (!transposeA && transposeB && isNarrow(a, b)))
     return tf.matMul(a, b, transposeA, transposeB);
   return callOperation(

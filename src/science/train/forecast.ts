@@ -1,4 +1,5 @@
 /** Foretells what a training takes, from config.json and the settings alone. */
+import { PACKED_BYTES } from '../../compute/compiled/packs.ts';
 import type { ModelShape, ParameterSpec } from '../model/types.ts';
 import type { Adapter } from '../nn/adapter.ts';
 import type { ModelSizes } from './pack-memory.ts';
@@ -16,10 +17,11 @@ interface Trained {
 
 /**
  * Returns the bytes of the weights and of what training keeps beside them: each trained entry once
- * more, its gradient, and its moments.
+ * more, its gradient, and its moments, and the copies of frozen layers' weights that steps may
+ * read, one forward and one backward.
  */
 export function weightBytes(
-  { shape: { parameters }, adapter }: Trained,
+  { shape: { linears, parameters }, adapter }: Trained,
   optimizer: 'adamw' | 'sgd',
 ): number {
   const trained = [
@@ -27,7 +29,12 @@ export function weightBytes(
     ...adapter.parameters.filter(({ name }) => adapter.trains(name)),
   ];
   const kept = optimizer === 'adamw' ? 4 : 2;
-  return FLOAT * (entries(parameters) + entries(adapter.parameters) + kept * entries(trained));
+  const frozen = linears.filter(({ name }) => !adapter.trains(`${name}.weight`));
+  const packed = 2 * FLOAT * frozen.reduce((sum, { in: n, out: m }) => sum + n * m, 0);
+  return (
+    FLOAT * (entries(parameters) + entries(adapter.parameters) + kept * entries(trained)) +
+    Math.min(packed, PACKED_BYTES)
+  );
 }
 
 /**

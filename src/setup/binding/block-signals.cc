@@ -8,33 +8,8 @@
  *
  * The linker puts these functions in place of those of TensorFlow's C API (--wrap).
  */
-#include <pthread.h>
-#include <signal.h>
-
+#include "signals-blocked.h"
 #include "tensorflow/c/eager/c_api.h"
-
-namespace {
-
-/** While it exists, its thread handles only the signals of its own faults. */
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t signals;
-    sigfillset(&signals);
-    const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-    for (int fault : faults)
-      sigdelset(&signals, fault);
-    pthread_sigmask(SIG_BLOCK, &signals, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked &) = delete;
-  SignalsBlocked &operator=(const SignalsBlocked &) = delete;
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
 
 extern "C" {
 
@@ -43,12 +18,12 @@ void __real_TFE_Execute(TFE_Op *, TFE_TensorHandle **, int *, TF_Status *);
 
 /** The threads that a context starts inherit the mask of blocked signals. */
 TFE_Context *__wrap_TFE_NewContext(const TFE_ContextOptions *options, TF_Status *status) {
-  const SignalsBlocked blocked;
+  const tfnodejs::SignalsBlocked blocked;
   return __real_TFE_NewContext(options, status);
 }
 
 void __wrap_TFE_Execute(TFE_Op *op, TFE_TensorHandle **outputs, int *count, TF_Status *status) {
-  const SignalsBlocked blocked;
+  const tfnodejs::SignalsBlocked blocked;
   __real_TFE_Execute(op, outputs, count, status);
 }
 

@@ -5,47 +5,19 @@
 // best one of the processor is chosen when the binding is loaded. They run on the thread that calls
 // them, so their results do not depend on the number of threads.
 
-#include <cstdint>
-#include <memory>
-#include <mutex>
-#include <new>
-#include <string>
-#include <vector>
+#include "fused.h"
 
-#include "tensorflow/c/c_api.h"
-// Without this, kernels.h includes a header that the wheel lacks, for a function not used here.
-#define IS_SLIM_BUILD
-#include "tensorflow/c/kernels.h"
-#include "tensorflow/c/ops.h"
+#include <mutex>
+
 #include "tfjs_backend.h"
 #include "utils.h"
-
-// Vectors are passed between inlined functions only.
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace tfnodejs {
 
 namespace {
 
-typedef float Vector __attribute__((vector_size(64)));
-typedef float Half __attribute__((vector_size(32)));
-typedef float Quad __attribute__((vector_size(16)));
-typedef int32_t Integers __attribute__((vector_size(64)));
-typedef int32_t FourIntegers __attribute__((vector_size(16)));
-
-/** The entries i, j, k and l of those of a, then those of b. */
-#if defined(__clang__) || __GNUC__ >= 12
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
-#else
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, FourIntegers{i, j, k, l})
-#endif
-
-constexpr int64_t LANES = 16;
-constexpr Integers LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 /** How many queries of an attention are computed together. */
 constexpr int64_t BLOCK = 4;
-
-constexpr int64_t RoundUp(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 /** e^{a²} erfc(a) / t as a polynomial in 1 − 2t, t = 1/(1 + a/2), the highest power first. */
 constexpr int ERFCX_TERMS = 11;
@@ -91,20 +63,29 @@ struct Kernels {
 
 namespace baseline {
 #define TARGET
+#include "vectors.inc"
 #include "fused-kernels.inc"
+#undef KERNEL
+#undef INLINE
 #undef TARGET
 }  // namespace baseline
 
 #if defined(__x86_64__)
 namespace avx2 {
 #define TARGET __attribute__((target("avx2,fma")))
+#include "vectors.inc"
 #include "fused-kernels.inc"
+#undef KERNEL
+#undef INLINE
 #undef TARGET
 }  // namespace avx2
 
 namespace avx512 {
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#include "vectors.inc"
 #include "fused-kernels.inc"
+#undef KERNEL
+#undef INLINE
 #undef TARGET
 }  // namespace avx512
 #endif
@@ -112,114 +93,11 @@ namespace avx512 {
 /** The kernels for this processor. */
 const Kernels &Chosen() {
 #if defined(__x86_64__)
-  static const Kernels &chosen =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-          ? avx512::KERNELS
-      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::KERNELS
-                                                                       : baseline::KERNELS;
-  return chosen;
+  const InstructionSet set = Instructions();
+  return set >= kAvx512 ? avx512::KERNELS : set == kAvx2 ? avx2::KERNELS : baseline::KERNELS;
 #else
   return baseline::KERNELS;
 #endif
-}
-
-struct StatusDeleter {
-  void operator()(TF_Status *status) const { TF_DeleteStatus(status); }
-};
-
-using Status = std::unique_ptr<TF_Status, StatusDeleter>;
-
-/** One call of an operation. After a failure, inputs and outputs are null, and it is reported. */
-class Call {
- public:
-  explicit Call(TF_OpKernelContext *context) : context_(context), status_(TF_NewStatus()) {}
-
-  ~Call() {
-    for (TF_Tensor *tensor : tensors_) TF_DeleteTensor(tensor);
-    if (!ok()) TF_OpKernelContext_Failure(context_, status_.get());
-  }
-  Call(const Call &) = delete;
-  Call &operator=(const Call &) = delete;
-
-  bool ok() const { return TF_GetCode(status_.get()) == TF_OK; }
-
-  void Fail(const char *message) {
-    if (ok()) TF_SetStatus(status_.get(), TF_INVALID_ARGUMENT, message);
-  }
-
-  /** Takes the next input, which stays valid until the call has ended. */
-  const TF_Tensor *Take() {
-    TF_Tensor *tensor = nullptr;
-    if (ok()) TF_GetInput(context_, next_++, &tensor, status_.get());
-    if (tensor != nullptr) tensors_.push_back(tensor);
-    return ok() ? tensor : nullptr;
-  }
-
-  /** An output with the shape of an input, in its memory where nothing else uses that any more. */
-  float *InPlaceOf(int input, const TF_Tensor *like, int output) {
-    const std::vector<int64_t> shape = Shape(like);
-    if (!ok()) return nullptr;
-    int forwarded = -1;
-    return Data(TF_ForwardInputOrAllocateOutput(context_, &input, 1, output, shape.data(),
-                                                static_cast<int>(shape.size()), &forwarded,
-                                                status_.get()));
-  }
-
-  float *Output(int output, const std::vector<int64_t> &shape) {
-    size_t bytes = sizeof(float);
-    for (const int64_t extent : shape) bytes *= extent;
-    if (!ok()) return nullptr;
-    return Data(TF_AllocateOutput(context_, output, TF_FLOAT, shape.data(),
-                                  static_cast<int>(shape.size()), bytes, status_.get()));
-  }
-
-  static std::vector<int64_t> Shape(const TF_Tensor *tensor) {
-    std::vector<int64_t> shape;
-    for (int i = 0; tensor != nullptr && i < TF_NumDims(tensor); i++)
-      shape.push_back(TF_Dim(tensor, i));
-    return shape;
-  }
-
- private:
-  float *Data(TF_Tensor *tensor) {
-    if (tensor != nullptr) tensors_.push_back(tensor);
-    return ok() && tensor != nullptr ? static_cast<float *>(TF_TensorData(tensor)) : nullptr;
-  }
-
-  TF_OpKernelContext *const context_;
-  const Status status_;
-  std::vector<TF_Tensor *> tensors_;
-  int next_ = 0;
-};
-
-const float *Floats(const TF_Tensor *tensor) {
-  return static_cast<const float *>(TF_TensorData(tensor));
-}
-
-int64_t Size(const TF_Tensor *tensor) { return TF_TensorElementCount(tensor); }
-
-int64_t Columns(const TF_Tensor *tensor) {
-  const int rank = TF_NumDims(tensor);
-  return rank == 0 ? 1 : TF_Dim(tensor, rank - 1);
-}
-
-int64_t Rows(const TF_Tensor *tensor) {
-  const int64_t columns = Columns(tensor);
-  return columns == 0 ? 0 : Size(tensor) / columns;
-}
-
-/** Memory for intermediate results of this thread, which grows and is kept. */
-float *Scratch(size_t floats) {
-  thread_local std::unique_ptr<Vector[]> memory;
-  thread_local size_t size = 0;
-  const size_t vectors = (floats + LANES - 1) / LANES;
-  if (vectors > size) {
-    memory.reset();
-    memory.reset(new Vector[vectors]);
-    size = vectors;
-  }
-  return reinterpret_cast<float *>(memory.get());
 }
 
 void ComputeGelu(void *, TF_OpKernelContext *context) {
@@ -250,11 +128,6 @@ void *NewEpsilon(TF_OpKernelConstruction *context) {
   if (TF_GetCode(status.get()) == TF_OK) return own.release();
   TF_OpKernelConstruction_Failure(context, status.get());
   return nullptr;
-}
-
-template <class T>
-void Delete(void *own) {
-  delete static_cast<T *>(own);
 }
 
 void RunNorm(const Epsilon &own, Call &call, bool adds) {
@@ -463,14 +336,6 @@ void NoShape(TF_ShapeInferenceContext *context, TF_Status *status) {
   TF_ShapeInferenceContextSetUnknownShape(context, status);
 }
 
-struct Definition {
-  const char *name;
-  std::vector<const char *> inputs, outputs, attributes;
-  void (*compute)(void *, TF_OpKernelContext *);
-  void *(*create)(TF_OpKernelConstruction *) = nullptr;
-  void (*destroy)(void *) = nullptr;
-};
-
 const std::vector<const char *> ATTENTION_ATTRIBUTES = {
     "heads: int", "kv_heads: int", "scale: float", "causal: bool", "window: int"};
 
@@ -541,21 +406,50 @@ std::string Register(const Definition &own) {
 
 }  // namespace
 
-/** Adds the operations to TensorFlow, once for the process, and says so in `exports.fused`. */
+namespace {
+
+constexpr const char *INSTRUCTION_SETS[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+
+/** useInstructions(name): makes kernels use an instruction set; false if the processor lacks it. */
+napi_value UseInstructions(napi_env env, napi_callback_info info) {
+  size_t argc = 1;
+  napi_value argument = nullptr, result = nullptr;
+  ENSURE_NAPI_OK_RETVAL(env, napi_get_cb_info(env, info, &argc, &argument, nullptr, nullptr),
+                        nullptr);
+  std::string name;
+  if (GetStringParam(env, argument, name) != napi_ok) return nullptr;
+  bool chosen = false;
+  for (int i = kBaseline; i <= kAvx512Bf16; i++)
+    if (name == INSTRUCTION_SETS[i]) chosen = ChooseInstructions(static_cast<InstructionSet>(i));
+  ENSURE_NAPI_OK_RETVAL(env, napi_get_boolean(env, chosen, &result), nullptr);
+  return result;
+}
+
+}  // namespace
+
+/**
+ * Adds the operations to TensorFlow, once for the process. `exports.fused` says which instruction
+ * set their kernels use.
+ */
 void DefineFusedOperations(napi_env env, napi_value exports) {
   static std::once_flag once;
   static std::string fault;
   std::call_once(once, [] {
-    for (const Definition &definition : Definitions())
-      if (fault.empty()) fault = Register(definition);
+    for (const std::vector<Definition> &definitions : {Definitions(), ProductDefinitions()})
+      for (const Definition &definition : definitions)
+        if (fault.empty()) fault = Register(definition);
   });
   if (!fault.empty()) {
     NAPI_THROW_ERROR(env, fault.c_str());
     return;
   }
   napi_value fused = nullptr;
-  ENSURE_NAPI_OK(env, napi_get_boolean(env, true, &fused));
+  ENSURE_NAPI_OK(env, napi_create_string_utf8(env, INSTRUCTION_SETS[Instructions()],
+                                              NAPI_AUTO_LENGTH, &fused));
   ENSURE_NAPI_OK(env, napi_set_named_property(env, exports, "fused", fused));
+  const napi_property_descriptor property = {"useInstructions", nullptr, UseInstructions, nullptr,
+                                             nullptr, nullptr, napi_default, nullptr};
+  ENSURE_NAPI_OK(env, napi_define_properties(env, exports, 1, &property));
 }
 
 }  // namespace tfnodejs

@@ -26,8 +26,9 @@ const LAYER = 2 * 16 * 16 + 2 * 8 * 16 + 3 * 23 * 16,
   MODEL = 2 * (LAYER + 2 * 16) + 16 + 2 * 67 * 16,
   LORA = 2 * 2 * (16 + 16 + 16 + 8);
 
-test('memory: every weight, and each trained entry with its copy, gradient and moments', async () => {
-  assert.is(weightBytes(await opened('lora'), 'adamw'), 4 * (MODEL + 5 * LORA));
+test('memory: every weight, what training keeps of a trained one, and copies of frozen ones', async () => {
+  const frozen = 2 * LAYER + 67 * 16;
+  assert.is(weightBytes(await opened('lora'), 'adamw'), 4 * (MODEL + 5 * LORA + 2 * frozen));
   assert.is(weightBytes(await opened('full'), 'adamw'), 4 * 5 * MODEL);
   assert.is(weightBytes(await opened('full'), 'sgd'), 4 * 3 * MODEL);
 });

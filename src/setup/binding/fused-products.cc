@@ -1,0 +1,437 @@
+// Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
+// their inner products. `src/compute/products.ts` says what each operation computes and calls it.
+//
+// A factor is copied panel by panel into the order in which it is read, and with `bf16` rounded to
+// bfloat16 on the way, so that no other copy of it is made or kept. Threads share the columns of a
+// result, so that its bits do not depend on their number.
+
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "fused.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace tfnodejs {
+
+namespace {
+
+/** The rows of a left factor, and the summands, that are taken together: 400 kB at most. */
+constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
+/** The floats that one thread needs for its copies of the factors. */
+constexpr int64_t COPIES =
+    (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) + BLOCK_DEPTH * 2 * LANES;
+/** The multiplications from which on it pays to wake another thread. */
+constexpr int64_t WORTH_SHARING = 1 << 21;
+
+constexpr int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/** One product of a sum: A·B, each of which may lie transposed in memory. */
+struct Product {
+  /** (rows, n), or (n, rows) where it is transposed; its rows in memory are a_row apart. */
+  const float *a;
+  int64_t a_row;
+  bool a_transposed;
+  /** (n, columns), or (columns, n) where it is transposed. */
+  const float *b;
+  int64_t b_row;
+  bool b_transposed;
+  int64_t n;
+  /** Whether b is what `pack` or `pack_bf16` has made of it. */
+  bool b_packed = false;
+};
+
+/** The columns from the fourth to the fifth argument of a sum of products. */
+using Multiply = void (*)(const Product *products, int64_t count, int64_t rows, int64_t from,
+                          int64_t end, const float *bias, float *c, int64_t c_row, float *scratch);
+
+/** The products of one instruction set; `bf16` is null where it has none. */
+struct ProductKernels {
+  int64_t panel;
+  Multiply float32, bf16;
+  void (*pack)(const Product &own, int64_t columns, float *to, int64_t to_row);
+  void (*pack_bf16)(const Product &own, int64_t columns, float *to, int64_t to_row);
+  void (*gram)(const float *const *rows, int64_t n, int64_t from, int64_t end, float *c,
+               int64_t c_row, float *scratch);
+};
+
+namespace baseline {
+#define TARGET
+#define ROWS 3
+#define VECTORS 1
+#include "vectors.inc"
+#include "product-kernels.inc"
+#undef ROWS
+#undef VECTORS
+#undef KERNEL
+#undef INLINE
+#undef TARGET
+}  // namespace baseline
+
+#if defined(__x86_64__)
+namespace avx2 {
+#define TARGET __attribute__((target("avx2,fma")))
+#define ROWS 6
+#define VECTORS 1
+#include "vectors.inc"
+#include "product-kernels.inc"
+#undef ROWS
+#undef VECTORS
+#undef KERNEL
+#undef INLINE
+#undef TARGET
+}  // namespace avx2
+
+namespace avx512 {
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define BF16_TARGET \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")))
+#define ROWS 14
+#define VECTORS 2
+#include "vectors.inc"
+#include "product-kernels.inc"
+#undef ROWS
+#undef VECTORS
+#undef KERNEL
+#undef INLINE
+#undef TARGET
+}  // namespace avx512
+#endif
+
+const ProductKernels &Chosen() {
+#if defined(__x86_64__)
+  const InstructionSet set = Instructions();
+  return set >= kAvx512 ? avx512::PRODUCT_KERNELS
+         : set == kAvx2 ? avx2::PRODUCT_KERNELS
+                        : baseline::PRODUCT_KERNELS;
+#else
+  return baseline::PRODUCT_KERNELS;
+#endif
+}
+
+/** c = Σ A·B + bias, c: (rows, columns). The bias, (columns), may be null. */
+void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, const float *bias,
+         bool bf16, float *c) {
+  int64_t depth = 0;
+  for (const Product &product : products) depth += product.n;
+  if (depth == 0)
+    for (int64_t i = 0; i < rows * columns; i++) c[i] = bias == nullptr ? 0 : bias[i % columns];
+  if (depth == 0 || rows == 0 || columns == 0) return;
+  const ProductKernels &kernels = Chosen();
+  const Multiply multiply = bf16 ? kernels.bf16 : kernels.float32;
+  const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
+  const int64_t parts =
+      rows * columns * depth < WORTH_SHARING ? 1 : Least(Threads(), panels);
+  InParallel(parts, [&](int64_t part) {
+    const int64_t from = part * panels / parts * kernels.panel,
+                  end = (part + 1) * panels / parts * kernels.panel;
+    multiply(products.data(), static_cast<int64_t>(products.size()), rows, from,
+             end < columns ? end : columns, bias, c, columns, Scratch(COPIES));
+  });
+}
+
+/** What a product has as attributes. */
+struct ProductAttributes {
+  TF_Bool transpose_a = 0, transpose_b = 0, bf16 = 0;
+  /** Whether the weight is given as FusedPack has made of it. */
+  TF_Bool packed = 0;
+  float scale = 1;
+  TF_Bool of_x = 0, of_a = 0, of_b = 0;
+};
+
+/** Reads the attributes of the operation, each of which has the name of its field. */
+template <bool transposes, bool packs, bool scales, bool differentiates>
+void *NewProduct(TF_OpKernelConstruction *context) {
+  const Status status(TF_NewStatus());
+  auto own = std::make_unique<ProductAttributes>();
+  const auto read = [&](const char *name, TF_Bool *to) {
+    if (TF_GetCode(status.get()) == TF_OK)
+      TF_OpKernelConstruction_GetAttrBool(context, name, to, status.get());
+  };
+  read("bf16", &own->bf16);
+  if (transposes) {
+    read("transpose_a", &own->transpose_a);
+    read("transpose_b", &own->transpose_b);
+  }
+  if (packs) read("packed", &own->packed);
+  if (differentiates) {
+    read("of_x", &own->of_x);
+    read("of_a", &own->of_a);
+    read("of_b", &own->of_b);
+  }
+  if (scales && TF_GetCode(status.get()) == TF_OK)
+    TF_OpKernelConstruction_GetAttrFloat(context, "scale", &own->scale, status.get());
+  if (TF_GetCode(status.get()) == TF_OK && own->bf16 && Instructions() < kAvx512Bf16)
+    TF_SetStatus(status.get(), TF_UNIMPLEMENTED,
+                 "this processor has no instruction for products of bfloat16");
+  if (TF_GetCode(status.get()) == TF_OK) return own.release();
+  TF_OpKernelConstruction_Failure(context, status.get());
+  return nullptr;
+}
+
+void ComputeProduct(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  Call call(context);
+  const TF_Tensor *a = call.Take(), *b = call.Take();
+  if (!call.ok()) return;
+  if (TF_NumDims(a) != 2 || TF_NumDims(b) != 2) return call.Fail("FusedProduct: not two matrices");
+  const int64_t rows = own.transpose_a ? Columns(a) : TF_Dim(a, 0),
+                n = own.transpose_a ? TF_Dim(a, 0) : Columns(a),
+                columns = own.transpose_b ? TF_Dim(b, 0) : Columns(b);
+  if (n != (own.transpose_b ? Columns(b) : TF_Dim(b, 0)))
+    return call.Fail("FusedProduct: the matrices do not fit together");
+  float *c = call.Output(0, {rows, columns});
+  if (call.ok())
+    Sum({{Floats(a), Columns(a), own.transpose_a != 0, Floats(b), Columns(b), own.transpose_b != 0,
+          n}},
+        rows, columns, nullptr, own.bf16 != 0, c);
+}
+
+/** The columns of a packed factor of `columns` columns. */
+int64_t PackedColumns(int64_t columns) {
+  const int64_t panel = Chosen().panel;
+  return (columns + panel - 1) / panel * panel;
+}
+
+/** The rows of a packed factor of `depth` summands, of which one of bfloat16 holds two. */
+int64_t PackedRows(int64_t depth, bool bf16) { return bf16 ? (depth + 1) / 2 : depth; }
+
+bool IsPacked(const TF_Tensor *w, int64_t depth, int64_t columns, TF_Bool bf16) {
+  return Rows(w) == PackedRows(depth, bf16 != 0) && Columns(w) == PackedColumns(columns);
+}
+
+/** x·wᵀ, as a part of a sum. */
+Product OfWeight(const TF_Tensor *x, const TF_Tensor *w, bool packed = false) {
+  return {Floats(x), Columns(x), false, Floats(w), Columns(w), true, Columns(x), packed};
+}
+
+void ComputePack(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  const bool transposed = own.transpose_b != 0, bf16 = own.bf16 != 0;
+  Call call(context);
+  const TF_Tensor *w = call.Take();
+  if (!call.ok()) return;
+  const int64_t depth = transposed ? Columns(w) : Rows(w),
+                columns = transposed ? Rows(w) : Columns(w), to_row = PackedColumns(columns);
+  float *packed = call.Output(0, {PackedRows(depth, bf16), to_row});
+  if (!call.ok()) return;
+  const Product right = {nullptr, 0, false, Floats(w), Columns(w), transposed, depth};
+  (bf16 ? Chosen().pack_bf16 : Chosen().pack)(right, columns, packed, to_row);
+}
+
+void ComputeLinear(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  Call call(context);
+  const TF_Tensor *x = call.Take(), *w = call.Take(), *bias = call.Take();
+  if (!call.ok()) return;
+  const bool packed = own.packed != 0;
+  const int64_t n = Columns(x), m = Size(bias);
+  if (packed ? !IsPacked(w, n, m, own.bf16) : Columns(w) != n || Rows(w) != m)
+    return call.Fail("FusedLinear: its inputs do not fit together");
+  float *y = call.Output(0, {Rows(x), m});
+  if (call.ok())
+    Sum({OfWeight(x, w, packed)}, Rows(x), m, Floats(bias), own.bf16 != 0, y);
+}
+
+void Scale(float *x, int64_t n, float by) {
+  for (int64_t i = 0; by != 1 && i < n; i++) x[i] *= by;
+}
+
+void RunLora(const ProductAttributes &own, Call &call, bool biased) {
+  const TF_Tensor *x = call.Take(), *w = call.Take(), *a = call.Take(), *b = call.Take(),
+                  *bias = biased ? call.Take() : nullptr;
+  if (!call.ok()) return;
+  const bool packed = own.packed != 0;
+  const int64_t S = Rows(x), n = Columns(x), m = Rows(b), r = Rows(a);
+  if ((packed ? !IsPacked(w, n, m, own.bf16) : Columns(w) != n || Rows(w) != m) || Columns(a) != n ||
+      Columns(b) != r || (biased && Size(bias) != m))
+    return call.Fail("FusedLora: its inputs do not fit together");
+  float *y = call.Output(0, {S, m}), *down = call.Output(1, {S, r});
+  if (!call.ok()) return;
+  Sum({OfWeight(x, a)}, S, r, nullptr, own.bf16 != 0, down);
+  Scale(down, S * r, own.scale);
+  Sum({OfWeight(x, w, packed), {down, r, false, Floats(b), r, true, r}}, S, m,
+      biased ? Floats(bias) : nullptr, own.bf16 != 0, y);
+}
+
+void ComputeLora(void *attributes, TF_OpKernelContext *context) {
+  Call call(context);
+  RunLora(*static_cast<ProductAttributes *>(attributes), call, false);
+}
+
+void ComputeLoraBias(void *attributes, TF_OpKernelContext *context) {
+  Call call(context);
+  RunLora(*static_cast<ProductAttributes *>(attributes), call, true);
+}
+
+void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  Call call(context);
+  const TF_Tensor *dy = call.Take(), *x = call.Take(), *w = call.Take(), *a = call.Take(),
+                  *b = call.Take(), *down = call.Take();
+  if (!call.ok()) return;
+  const bool packed = own.packed != 0;
+  const int64_t S = Rows(dy), n = Columns(x), m = Columns(dy), r = Rows(a);
+  if ((packed ? !IsPacked(w, m, n, own.bf16) : Columns(w) != n || Rows(w) != m) || Rows(x) != S ||
+      Columns(a) != n || Rows(b) != m || Columns(b) != r || Rows(down) != S || Columns(down) != r)
+    return call.Fail("FusedLoraGrad: its inputs do not fit together");
+  const bool bf16 = own.bf16 != 0;
+  const auto output = [&](int at, TF_Bool wanted, int64_t rows, int64_t columns) {
+    return call.Output(at, wanted ? std::vector<int64_t>{rows, columns} : std::vector<int64_t>{0});
+  };
+  float *dx = output(0, own.of_x, S, n), *da = output(1, own.of_a, r, n),
+        *db = output(2, own.of_b, m, r);
+  if (!call.ok()) return;
+  std::vector<float> u(own.of_x || own.of_a ? S * r : 0);
+  if (!u.empty()) {
+    Sum({{Floats(dy), m, false, Floats(b), r, false, m}}, S, r, nullptr, bf16, u.data());
+    Scale(u.data(), S * r, own.scale);
+  }
+  if (own.of_x)
+    Sum({{Floats(dy), m, false, Floats(w), Columns(w), false, m, packed},
+         {u.data(), r, false, Floats(a), n, false, r}},
+        S, n, nullptr, bf16, dx);
+  if (own.of_a) Sum({{u.data(), r, true, Floats(x), n, false, S}}, r, n, nullptr, bf16, da);
+  if (own.of_b) {
+    // Its transpose has few rows, so that no column of a panel is wasted.
+    std::vector<float> transposed(r * m);
+    Sum({{Floats(down), r, true, Floats(dy), m, false, S}}, r, m, nullptr, bf16, transposed.data());
+    for (int64_t i = 0; i < m; i++)
+      for (int64_t j = 0; j < r; j++) db[i * r + j] = transposed[j * m + i];
+  }
+}
+
+/** The rows of `matrix` that `order` lists, of which `count` ≥ 1: copied unless they are adjacent. */
+const float *Gathered(const TF_Tensor *matrix, const int32_t *order, int64_t count,
+                      std::vector<float> *copies) {
+  const int64_t width = Columns(matrix);
+  bool adjacent = true;
+  for (int64_t i = 1; i < count; i++) adjacent = adjacent && order[i] == order[i - 1] + 1;
+  if (adjacent) return Floats(matrix) + order[0] * width;
+  copies->resize(count * width);
+  for (int64_t i = 0; i < count; i++)
+    std::memcpy(copies->data() + i * width, Floats(matrix) + order[i] * width,
+                width * sizeof(float));
+  return copies->data();
+}
+
+void ComputeRowGradients(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *a = call.Take(), *b = call.Take(), *order = call.Take(), *starts = call.Take();
+  if (!call.ok()) return;
+  const int64_t S = Rows(a), p = Columns(a), q = Columns(b), R = Size(starts) - 1;
+  const int32_t *tokens = static_cast<const int32_t *>(TF_TensorData(order)),
+                *at = static_cast<const int32_t *>(TF_TensorData(starts));
+  bool fits = Rows(b) == S && Size(order) == S && R >= 0 && at[0] == 0 && at[R] == S;
+  for (int64_t r = 0; fits && r < R; r++) fits = at[r] <= at[r + 1];
+  for (int64_t t = 0; fits && t < S; t++) fits = tokens[t] >= 0 && tokens[t] < S;
+  if (!fits) return call.Fail("FusedRowGradients: its inputs do not fit together");
+  float *gradients = call.Output(0, {R, p * q});
+  if (!call.ok()) return;
+  // Each thread takes rows of its own.
+  const int64_t parts = S * p * q < WORTH_SHARING ? 1 : Least(Threads(), R);
+  InParallel(parts, [&](int64_t part) {
+    std::vector<float> of_a, of_b;
+    for (int64_t r = part * R / parts; r < (part + 1) * R / parts; r++) {
+      const int64_t T = at[r + 1] - at[r];
+      float *own = gradients + r * p * q;
+      if (T == 0) {
+        std::memset(own, 0, p * q * sizeof(float));
+        continue;
+      }
+      const Product product = {Gathered(a, tokens + at[r], T, &of_a), p, true,
+                               Gathered(b, tokens + at[r], T, &of_b), q, false, T};
+      Chosen().float32(&product, 1, p, 0, q, nullptr, own, q, Scratch(COPIES));
+    }
+  });
+}
+
+void ComputeGram(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  std::vector<const float *> rows;
+  int64_t n = -1;
+  for (int i = 0; i < TF_NumInputs(context); i++) {
+    const TF_Tensor *part = call.Take();
+    if (!call.ok()) return;
+    if (n >= 0 && Columns(part) != n) return call.Fail("FusedGram: its inputs differ in width");
+    n = Columns(part);
+    for (int64_t r = 0; r < Rows(part); r++) rows.push_back(Floats(part) + r * n);
+  }
+  const int64_t N = static_cast<int64_t>(rows.size());
+  float *gram = call.Output(0, {N, N});
+  if (!call.ok() || N == 0) return;
+  if (n <= 0) {
+    std::memset(gram, 0, N * N * sizeof(float));
+    return;
+  }
+  // The last rows are the longest ones, so they are not left to one thread at the end.
+  const int64_t parts = Threads() == 1 ? 1 : (N + BLOCK_ROWS - 1) / BLOCK_ROWS,
+                height = (N + parts - 1) / parts;
+  InParallel(parts, [&](int64_t part) {
+    const int64_t from = (parts - 1 - part) * height;
+    if (from < N)
+      Chosen().gram(rows.data(), n, from, Least(from + height, N), gram, N, Scratch(COPIES));
+  });
+}
+
+}  // namespace
+
+std::vector<Definition> ProductDefinitions() {
+  const auto destroy = Delete<ProductAttributes>;
+  return {
+      {"FusedProduct",
+       {"a: float", "b: float"},
+       {"c: float"},
+       {"transpose_a: bool", "transpose_b: bool", "bf16: bool"},
+       ComputeProduct,
+       NewProduct<true, false, false, false>,
+       destroy},
+      {"FusedLinear",
+       {"x: float", "w: float", "bias: float"},
+       {"y: float"},
+       {"bf16: bool", "frozen: bool", "packed: bool"},
+       ComputeLinear,
+       NewProduct<false, true, false, false>,
+       destroy},
+      {"FusedLora",
+       {"x: float", "w: float", "a: float", "b: float"},
+       {"y: float", "down: float"},
+       {"scale: float", "bf16: bool", "frozen: bool", "packed: bool"},
+       ComputeLora,
+       NewProduct<false, true, true, false>,
+       destroy},
+      {"FusedLoraBias",
+       {"x: float", "w: float", "a: float", "b: float", "bias: float"},
+       {"y: float", "down: float"},
+       {"scale: float", "bf16: bool", "frozen: bool", "packed: bool"},
+       ComputeLoraBias,
+       NewProduct<false, true, true, false>,
+       destroy},
+      {"FusedLoraGrad",
+       {"dy: float", "x: float", "w: float", "a: float", "b: float", "down: float"},
+       {"dx: float", "da: float", "db: float"},
+       {"scale: float", "of_x: bool", "of_a: bool", "of_b: bool", "bf16: bool",
+        "frozen: bool", "packed: bool"},
+       ComputeLoraGrad,
+       NewProduct<false, true, true, true>,
+       destroy},
+      {"FusedPack",
+       {"w: float"},
+       {"packed: float"},
+       {"transpose_a: bool", "transpose_b: bool", "bf16: bool"},
+       ComputePack,
+       NewProduct<true, false, false, false>,
+       destroy},
+      {"FusedRowGradients",
+       {"a: float", "b: float", "order: int32", "starts: int32"},
+       {"gradients: float"},
+       {},
+       ComputeRowGradients},
+      {"FusedGram", {"parts: N * float"}, {"gram: float"}, {"N: int >= 1"}, ComputeGram},
+  };
+}
+
+}  // namespace tfnodejs
