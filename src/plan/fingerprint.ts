@@ -36,11 +36,13 @@ export function cellFingerprints(): (cell: Cell) => string {
   return (cell) => {
     let fingerprint = known.get(cell);
     if (fingerprint === undefined) {
-      fingerprint = '';
+      const parts: string[] = [];
       for (const key of inOrder(Object.keys(cell) as (keyof Cell)[])) {
         const value = cell[key];
-        if (value !== undefined) fingerprint += `${key}=${intern(value)} `;
+        if (value !== undefined) parts.push(`${key}=${intern(value)}`);
       }
+      // Joined, a text is in one piece; the pieces of one that grows would stay in memory.
+      fingerprint = parts.join(' ');
       known.set(cell, fingerprint);
     }
     return fingerprint;
