@@ -63,14 +63,15 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
           `TensorFlow ${binding.TF_Version} was loaded, but set-up was done for ${built ?? 'none'}`,
           'run `npx dosimeter setup`',
         );
-      const fused = stamp?.fused ?? null;
+      const fused = stamp?.fused ?? null,
+        bf16 = fused !== null && (await fusedBf16(binding));
       if (fused !== null) {
         if (!hasFusedOperations(binding))
           throw new UserFault(
             'the TensorFlow binding lacks the fused operations that set-up has recorded',
             'run `npx dosimeter setup`',
           );
-        (await import('./fused.ts')).useFused(await fusedBf16(binding));
+        (await import('./fused.ts')).useFused(bf16);
       }
       const { prepareCompiling } = await import('./compiled/compiled.ts');
       if (OFF.has(process.env['DOSIMETER_COMPILE'] ?? '')) prepareCompiling(Infinity);
@@ -87,6 +88,7 @@ async function load(name: BackendName, threads: number): Promise<BackendInfo> {
         },
         gpu: binding.isUsingGpuDevice() ? gpuName() : null,
         deterministic: !OFF.has((process.env['TF_DETERMINISTIC_OPS'] ?? '').toLowerCase()),
+        bf16Products: bf16 ? 'float32' : 'bf16',
       };
     }
     case 'wasm': {

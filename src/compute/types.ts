@@ -38,6 +38,11 @@ export interface BackendInfo {
    * hardware.
    */
   readonly deterministic: boolean;
+  /**
+   * What the results of products in bfloat16 are rounded to here (`train.precision: bf16`); absent
+   * where a backend offers none.
+   */
+  readonly bf16Products?: 'float32' | 'bf16';
 }
 
 /** The backends, best first. The best available one is used unless another is requested. */

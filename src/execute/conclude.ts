@@ -3,6 +3,7 @@
  * words.
  */
 import { rmSync } from 'node:fs';
+import type { JsonObject } from '../api.ts';
 import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
@@ -88,7 +89,6 @@ async function publish(
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
   const isBf16 = stage.descriptor.precision?.(stage.params) === 'bf16';
-  const precision = isBf16 ? { precision: 'float32 with products in bf16' } : {};
   const outDir = outputsOf(answered);
   const hashed = guard.hashed(outDir, files);
   const { entry, byAnother } = await options.store.publish(outDir, {
@@ -108,7 +108,7 @@ async function publish(
       cpu: stage.resources.cpu,
       ...(gpus ? { gpus } : {}),
       ...(packed === 1 ? {} : { packed }),
-      ...(computed ? { computed: { ...computed, ...precision } } : {}),
+      ...(computed ? { computed: recordOf(computed, isBf16) } : {}),
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
@@ -117,6 +117,13 @@ async function publish(
   own.add(key);
   log.aside(`done in ${seconds.toFixed(2)} s`);
   return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds, backend };
+}
+
+/** What a manifest says of the `BackendInfo` of a stage, with products in bfloat16 or without. */
+function recordOf({ bf16Products, ...info }: JsonObject, isBf16: boolean): JsonObject {
+  if (!isBf16) return { ...info };
+  const rounded = bf16Products === 'bf16' ? ', rounded to bf16' : '';
+  return { ...info, precision: `float32 with products in bf16${rounded}` };
 }
 
 function discard(dir: string): void {
