@@ -5,8 +5,9 @@
  *     node commands.mjs CLI LOG    reads the commands from stdin: [{ "dir", "args" }]
  */
 import { appendFileSync, readFileSync } from 'node:fs';
-import { pathToFileURL } from 'node:url';
+import { createRequire } from 'node:module';
 
+const require = createRequire(import.meta.url);
 const [cli, log] = process.argv.slice(2);
 const commands = JSON.parse(readFileSync(0, 'utf8'));
 let said = '';
@@ -16,7 +17,7 @@ for (const stream of [process.stdout, process.stderr])
     return true;
   };
 
-for (const [index, { dir, args }] of commands.entries()) {
+for (const { dir, args } of commands) {
   said = '';
   process.chdir(dir);
   process.argv.splice(2, Infinity, ...args);
@@ -24,10 +25,14 @@ for (const [index, { dir, args }] of commands.entries()) {
   appendFileSync(log, `${JSON.stringify({ begins: args })}\n`);
   let thrown = '';
   try {
-    await import(`${pathToFileURL(cli).href}?${index}`);
+    // Node runs the program's entry again, with all that it requires still loaded.
+    delete require.cache[cli];
+    await require(cli).ended;
   } catch (error) {
     thrown = String(error?.stack ?? error);
   }
+  // A command would end the process once it has nothing left to do.
+  process.removeAllListeners('beforeExit');
   appendFileSync(log, `${JSON.stringify({ args, code: process.exitCode, said, thrown })}\n`);
 }
 process.exit(0);
