@@ -91,11 +91,19 @@ const ownScript = (script: string): readonly string[] => [
   join(benchDir, 'own', script),
 ];
 
+const built = new Map<string, Promise<string>>();
+
 /**
  * Builds one of bench/own/*.ts as `dosimeter` is built, so that no loader takes memory and time.
- * Returns the path of the bundle.
+ * Returns the path of the bundle, which is made once: a process may be reading it already.
  */
-export async function buildOwn(script: string): Promise<string> {
+export function buildOwn(script: string): Promise<string> {
+  const known = built.get(script) ?? bundle(script);
+  built.set(script, known);
+  return known;
+}
+
+async function bundle(script: string): Promise<string> {
   const outfile = join(cache, 'bench', script.replace(/\.ts$/, '.mjs'));
   await build({
     entryPoints: [join(benchDir, 'own', script)],
