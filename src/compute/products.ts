@@ -21,7 +21,8 @@ const NONE = {};
 const flag = (value: boolean): Attribute => ({ type: 'bool', value });
 
 /**
- * @param frozen whether W does not change from step to step: then a copy of it in bfloat16 is kept
+ * @param frozen whether W does not change from step to step: then compiled functions may read a copy
+ * of it that is kept (compiled/packs.ts), and are made with `packed`
  */
 const layered = (frozen: boolean) => ({
   ...IN_FLOAT32,

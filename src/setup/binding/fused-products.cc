@@ -2,8 +2,8 @@
 // their inner products. `src/compute/products.ts` says what each operation computes and calls it.
 //
 // A factor is copied panel by panel into the order in which it is read, and with `bf16` rounded to
-// bfloat16 on the way, so that no other copy of it is made or kept. Threads share the columns of a
-// result, so that its bits do not depend on their number.
+// bfloat16 on the way, unless it is a weight that FusedPack has put into that order already. Threads
+// share the columns of a result, so that its bits do not depend on their number.
 
 #include <cstring>
 #include <type_traits>
@@ -123,8 +123,7 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
   const ProductKernels &kernels = Chosen();
   const Multiply multiply = bf16 ? kernels.bf16 : kernels.float32;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
-  const int64_t parts =
-      rows * columns * depth < WORTH_SHARING ? 1 : Least(Threads(), panels);
+  const int64_t parts = rows * columns * depth < WORTH_SHARING ? 1 : Least(Threads(), panels);
   InParallel(parts, [&](int64_t part) {
     const int64_t from = part * panels / parts * kernels.panel,
                   end = (part + 1) * panels / parts * kernels.panel;
@@ -199,8 +198,15 @@ int64_t PackedColumns(int64_t columns) {
 /** The rows of a packed factor of `depth` summands, of which one of bfloat16 holds two. */
 int64_t PackedRows(int64_t depth, bool bf16) { return bf16 ? (depth + 1) / 2 : depth; }
 
-bool IsPacked(const TF_Tensor *w, int64_t depth, int64_t columns, TF_Bool bf16) {
-  return Rows(w) == PackedRows(depth, bf16 != 0) && Columns(w) == PackedColumns(columns);
+/**
+ * Whether w is a weight of (m, n), or what FusedPack makes of one for a product of n summands and m
+ * columns where it is read `transposed`, else of m and n.
+ */
+bool IsWeight(const ProductAttributes &own, const TF_Tensor *w, int64_t m, int64_t n,
+              bool transposed) {
+  if (!own.packed) return Rows(w) == m && Columns(w) == n;
+  return Rows(w) == PackedRows(transposed ? n : m, own.bf16 != 0) &&
+         Columns(w) == PackedColumns(transposed ? m : n);
 }
 
 /** x·wᵀ, as a part of a sum. */
@@ -227,13 +233,12 @@ void ComputeLinear(void *attributes, TF_OpKernelContext *context) {
   Call call(context);
   const TF_Tensor *x = call.Take(), *w = call.Take(), *bias = call.Take();
   if (!call.ok()) return;
-  const bool packed = own.packed != 0;
-  const int64_t n = Columns(x), m = Size(bias);
-  if (packed ? !IsPacked(w, n, m, own.bf16) : Columns(w) != n || Rows(w) != m)
+  const int64_t m = Size(bias);
+  if (!IsWeight(own, w, m, Columns(x), true))
     return call.Fail("FusedLinear: its inputs do not fit together");
   float *y = call.Output(0, {Rows(x), m});
   if (call.ok())
-    Sum({OfWeight(x, w, packed)}, Rows(x), m, Floats(bias), own.bf16 != 0, y);
+    Sum({OfWeight(x, w, own.packed != 0)}, Rows(x), m, Floats(bias), own.bf16 != 0, y);
 }
 
 void Scale(float *x, int64_t n, float by) {
@@ -244,16 +249,15 @@ void RunLora(const ProductAttributes &own, Call &call, bool biased) {
   const TF_Tensor *x = call.Take(), *w = call.Take(), *a = call.Take(), *b = call.Take(),
                   *bias = biased ? call.Take() : nullptr;
   if (!call.ok()) return;
-  const bool packed = own.packed != 0;
   const int64_t S = Rows(x), n = Columns(x), m = Rows(b), r = Rows(a);
-  if ((packed ? !IsPacked(w, n, m, own.bf16) : Columns(w) != n || Rows(w) != m) || Columns(a) != n ||
-      Columns(b) != r || (biased && Size(bias) != m))
+  if (!IsWeight(own, w, m, n, true) || Columns(a) != n || Columns(b) != r ||
+      (biased && Size(bias) != m))
     return call.Fail("FusedLora: its inputs do not fit together");
   float *y = call.Output(0, {S, m}), *down = call.Output(1, {S, r});
   if (!call.ok()) return;
   Sum({OfWeight(x, a)}, S, r, nullptr, own.bf16 != 0, down);
   Scale(down, S * r, own.scale);
-  Sum({OfWeight(x, w, packed), {down, r, false, Floats(b), r, true, r}}, S, m,
+  Sum({OfWeight(x, w, own.packed != 0), {down, r, false, Floats(b), r, true, r}}, S, m,
       biased ? Floats(bias) : nullptr, own.bf16 != 0, y);
 }
 
@@ -273,10 +277,9 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   const TF_Tensor *dy = call.Take(), *x = call.Take(), *w = call.Take(), *a = call.Take(),
                   *b = call.Take(), *down = call.Take();
   if (!call.ok()) return;
-  const bool packed = own.packed != 0;
   const int64_t S = Rows(dy), n = Columns(x), m = Columns(dy), r = Rows(a);
-  if ((packed ? !IsPacked(w, m, n, own.bf16) : Columns(w) != n || Rows(w) != m) || Rows(x) != S ||
-      Columns(a) != n || Rows(b) != m || Columns(b) != r || Rows(down) != S || Columns(down) != r)
+  if (!IsWeight(own, w, m, n, false) || Rows(x) != S || Columns(a) != n || Rows(b) != m ||
+      Columns(b) != r || Rows(down) != S || Columns(down) != r)
     return call.Fail("FusedLoraGrad: its inputs do not fit together");
   const bool bf16 = own.bf16 != 0;
   const auto output = [&](int at, TF_Bool wanted, int64_t rows, int64_t columns) {
@@ -291,7 +294,7 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
     Scale(u.data(), S * r, own.scale);
   }
   if (own.of_x)
-    Sum({{Floats(dy), m, false, Floats(w), Columns(w), false, m, packed},
+    Sum({{Floats(dy), m, false, Floats(w), Columns(w), false, m, own.packed != 0},
          {u.data(), r, false, Floats(a), n, false, r}},
         S, n, nullptr, bf16, dx);
   if (own.of_a) Sum({{u.data(), r, true, Floats(x), n, false, S}}, r, n, nullptr, bf16, da);
