@@ -6,11 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  compiled,
-  compiledStatistics,
-  prepareCompiling,
-} from '../../src/compute/compiled/compiled.ts';
+import { compiled, prepareCompiling } from '../../src/compute/compiled/compiled.ts';
 import { hasFusedBf16 } from '../../src/compute/fused.ts';
 import { callOperation } from '../../src/compute/operation.ts';
 import {
@@ -34,6 +30,7 @@ import {
   transposed,
 } from './exact.ts';
 import { bestInstructions, withInstructions } from './instructions.ts';
+import { assertPackedBits } from './packed-layers.ts';
 
 const stream = randomStream(11, 'fused-bf16');
 const matrix = (rows: number, columns: number): Tensor2D =>
@@ -156,44 +153,7 @@ if (backends.includes('tensorflow')) {
   });
 
   test('a frozen weight gives the same bits, from a copy that is kept', async () => {
-    if (!(await areOffered())) return;
-    prepareCompiling();
-    for (const [S, n, m] of [
-      [1, 7, 5],
-      [15, 33, 100],
-      [29, 385, 31],
-      [20, 1000, 770],
-    ] as const)
-      tf.tidy(() => {
-        const [dy, x, W, A, B] = [
-          matrix(S, m),
-          matrix(S, n),
-          matrix(m, n),
-          matrix(3, n),
-          matrix(m, 3),
-        ];
-        const b = normals(stream, m) as Tensor1D;
-        const layers = (frozen: boolean): (Tensor | null)[] =>
-          inBf16(() => {
-            const [y, down] = fusedLora([x, W, A, B], null, 2, frozen);
-            const wanted = { x: true, A: true, B: true, frozen };
-            return [
-              fusedLinear(x, W, b, frozen),
-              ...fusedLora([x, W, A, B], b, 2, frozen),
-              y,
-              ...fusedLoraGradient(dy, [x, W, A, B, down], 2, wanted),
-            ];
-          });
-        const plain = layers(false);
-        for (let step = 0; step < 16; step++) {
-          layers(true).forEach((found, i) => {
-            assert.equal(found?.dataSync(), plain[i]?.dataSync(), `${S} × ${n} × ${m}, ${i}`);
-          });
-        }
-        assert.is(compiledStatistics()?.packed, 1);
-        W.dispose();
-        assert.is(compiledStatistics()?.packed, 0);
-      });
+    if (await areOffered()) assertPackedBits(stream, 'bf16');
   });
 
   test('a row of a result has the same bits among other rows', async () => {

@@ -6,24 +6,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  compiled,
-  compiledStatistics,
-  prepareCompiling,
-} from '../../src/compute/compiled/compiled.ts';
 import { hasFused } from '../../src/compute/fused.ts';
-import {
-  fusedGram,
-  fusedLinear,
-  fusedLora,
-  fusedLoraGradient,
-  fusedRowGradients,
-} from '../../src/compute/products.ts';
+import { fusedGram, fusedRowGradients } from '../../src/compute/products.ts';
 import { randomStream } from '../../src/random/random.ts';
-import { at } from '../../src/science/lookup.ts';
 import { backends, useBackend } from '../science/backend.ts';
-import { assertWithin, bitsOf, type Exact, exact, normals, times, transposed } from './exact.ts';
+import { assertWithin, type Exact, exact, normals, times, transposed } from './exact.ts';
 import { FLOAT32_SETS, withInstructions } from './instructions.ts';
+import { assertPackedBits } from './packed-layers.ts';
 
 const stream = randomStream(17, 'fused-gradients');
 const matrix = (rows: number, columns: number): Tensor2D =>
@@ -147,47 +136,7 @@ if (backends.includes('tensorflow')) {
   for (const set of FLOAT32_SETS)
     test(`${set}: a compiled function reads copies of frozen weights, with the same bits`, () =>
       withInstructions(set, () => {
-        prepareCompiling();
-        const before = compiledStatistics()?.packed ?? NaN;
-        for (const [S, n, m] of [
-          [1, 7, 5],
-          [15, 33, 100],
-          [29, 384, 384],
-          [20, 1000, 770],
-        ] as const)
-          tf.tidy(() => {
-            const [dy, x, W, A, B] = [
-              matrix(S, m),
-              matrix(S, n),
-              matrix(m, n),
-              matrix(3, n),
-              matrix(m, 3),
-            ];
-            const b = normals(stream, m) as Tensor1D;
-            const layers = (frozen: boolean): Uint32Array[] =>
-              compiled(() => {
-                const [y, down] = fusedLora([x, W, A, B], b, 2, frozen);
-                const wanted = { x: true, A: true, B: true, frozen };
-                return [
-                  fusedLinear(x, W, b, frozen),
-                  y,
-                  ...fusedLora([x, W, A, B], null, 2, frozen),
-                  ...fusedLoraGradient(dy, [x, W, A, B, down], 2, wanted),
-                ];
-              }).map((found) => {
-                if (found === null) throw new Error('a derivative is missing');
-                return bitsOf(found);
-              });
-            const plain = layers(false);
-            assert.is(compiledStatistics()?.packed, before);
-            for (let step = 0; step < 16; step++)
-              layers(true).forEach((found, i) => {
-                assert.equal(found, at(plain, i), `${S} × ${n} × ${m}, result ${i}, step ${step}`);
-              });
-            assert.is(compiledStatistics()?.packed, before + 1, 'copies');
-            W.dispose();
-            assert.is(compiledStatistics()?.packed, before, 'copies left');
-          });
+        assertPackedBits(stream, 'float32');
       }));
 }
 

@@ -20,18 +20,7 @@ import { adamw, adamwUpdate } from '../../../src/science/optim/adamw.ts';
 import { FLOAT32_SETS, withInstructions } from '../../compute/instructions.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
-
-interface Flat {
-  readonly shape: number[];
-  readonly values: number[];
-}
-
-interface Case {
-  readonly inputs: readonly Flat[];
-  readonly dy: Flat;
-  readonly value: Flat;
-  readonly gradients: readonly Flat[];
-}
+import { type Case, type Flat, tensorOf } from './operation-golden.ts';
 
 interface AttentionCase extends Case {
   readonly heads: number;
@@ -62,8 +51,6 @@ const golden = JSON.parse(
   readonly attention: readonly AttentionCase[];
   readonly adamw: AdamwCase;
 };
-
-const tensorOf = ({ shape, values }: Flat): Tensor => tf.tensor(values, shape);
 
 /**
  * The largest difference, relative to the largest entry of what was expected, or to `least` where

@@ -24,18 +24,7 @@ import {
 } from '../../compute/exact.ts';
 import { FLOAT32_SETS, withInstructions } from '../../compute/instructions.ts';
 import { backends, useBackend } from '../backend.ts';
-
-interface Flat {
-  readonly shape: number[];
-  readonly values: number[];
-}
-
-interface Case {
-  readonly inputs: readonly Flat[];
-  readonly dy: Flat;
-  readonly value: Flat;
-  readonly gradients: readonly Flat[];
-}
+import { type Case, type Flat, tensorOf } from './operation-golden.ts';
 
 const golden = JSON.parse(
   readFileSync(new URL('../../golden/products.json', import.meta.url), 'utf8'),
@@ -48,7 +37,6 @@ const golden = JSON.parse(
   readonly lora: readonly (Case & { readonly scale: number })[];
 };
 
-const tensorOf = ({ shape, values }: Flat): Tensor => tf.tensor(values, shape);
 /** What float32 makes of the numbers, as a matrix in double precision. */
 const read = (flat: Flat): Exact => exact(tensorOf(flat));
 
