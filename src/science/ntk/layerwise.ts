@@ -18,7 +18,7 @@ import { type Reduction, reductionOf } from './reduce.ts';
 import type { GradientTerm, Term } from './terms.ts';
 
 export interface WalkOptions {
-  /** Tokens of a forward pass, including padding to its longest row. */
+  /** The most tokens of a forward pass, without padding. */
   readonly batchTokens?: number;
   /**
    * Memory for h and δ of all rows at once; the layers that exceed it get further forward passes.

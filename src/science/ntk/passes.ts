@@ -4,8 +4,15 @@ import type { AdaptedLayer } from '../model/types.ts';
 import type { BlockShape } from './cost.ts';
 
 /**
- * Returns batches of rows of similar length. A batch has at most `batchTokens` tokens, including
- * padding, and at most MOST_LOGITS logits, or is a single row.
+ * How many pairs of positions attention may compute for each token that a batch may have, padding
+ * included: as many as rows of 512 tokens have.
+ */
+const PAIRS_PER_TOKEN = 512;
+
+/**
+ * Returns batches of rows of similar length. A batch has at most `batchTokens` tokens, without
+ * padding, since layers see none; at most PAIRS_PER_TOKEN times as many pairs of positions, where
+ * attention pads its rows to the longest; and at most MOST_LOGITS logits; or it is a single row.
  * @param logits the number of logits of each row. Default: too few to count
  */
 export function batches(
@@ -15,17 +22,21 @@ export function batches(
 ): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];
-  let held = 0;
+  let tokens = 0,
+    held = 0;
   for (const i of order) {
     // ascending, so this row is the longest so far
     const last = out[out.length - 1],
+      length = lengths[i]!,
       own = logits[i] ?? 0;
     const fits =
       last !== undefined &&
-      (last.length + 1) * lengths[i]! <= batchTokens &&
+      tokens + length <= batchTokens &&
+      (last.length + 1) * length ** 2 <= PAIRS_PER_TOKEN * batchTokens &&
       held + own <= MOST_LOGITS;
     if (fits) last.push(i);
     else out.push([i]);
+    tokens = fits ? tokens + length : length;
     held = fits ? held + own : own;
   }
   return out.map((rows) => Int32Array.from(rows));

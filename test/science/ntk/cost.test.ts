@@ -14,12 +14,19 @@ test('batches hold rows of similar length within the token limit', () => {
   assert.equal(
     batches(lengths, 10).map((rows) => [...rows]),
     [[5, 1, 3], [4], [0], [2]],
-  ); // 3·3 = 9, then 5 + 7 > 10
+  ); // 2 + 3 + 3 = 8, then 5 + 7 > 10
   assert.equal(
     batches(lengths, 1000).map((rows) => [...rows]),
     [[5, 1, 3, 4, 0, 2]],
   );
   assert.equal(batches(lengths, 1).length, 6);
+});
+
+test('batches hold few rows where attention would pad them to a much longer one', () => {
+  const sizes = (long: number) =>
+    batches([...new Array<number>(14).fill(1), long], 100).map(({ length }) => length);
+  assert.equal(sizes(58), [15]); // 15 · 58² ≤ 512 · 100
+  assert.equal(sizes(59), [14, 1]);
 });
 
 test('batches hold few rows where their logits are many, and at least one', () => {
