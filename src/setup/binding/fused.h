@@ -20,11 +20,16 @@
 // Vectors are passed between inlined functions only.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-/** The loop that follows is written out. It must have a constant number of turns, at most 32. */
+/**
+ * UNROLLED: the loop that follows is written out. It must have a constant number of turns, at most
+ * 32. INDEPENDENT: none of its turns reads what another one writes, whatever its pointers may share.
+ */
 #if defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define UNROLLED _Pragma("GCC unroll 32")
+#define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
 namespace tfnodejs {
