@@ -3,7 +3,8 @@
 //
 // A factor is copied panel by panel into the order in which it is read, and with `bf16` rounded to
 // bfloat16 on the way, unless it is a weight that FusedPack has put into that order already. Threads
-// share the columns of a result, so that its bits do not depend on their number.
+// share the columns of a result, or where these are few its rows, so that its bits do not depend on
+// their number.
 
 #include <cstring>
 #include <type_traits>
@@ -24,6 +25,8 @@ constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
 /** The floats that one thread needs for its copies of the factors. */
 constexpr int64_t COPIES =
     (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) + BLOCK_DEPTH * 2 * LANES;
+/** The most columns, and the fewest summands, of a product that is computed as dot products. */
+constexpr int64_t NARROW = 16, DEEP = 64;
 /** The multiplications from which on it pays to wake another thread. */
 constexpr int64_t WORTH_SHARING = 1 << 21;
 
@@ -48,12 +51,17 @@ struct Product {
 using Multiply = void (*)(const Product *products, int64_t count, int64_t rows, int64_t from,
                           int64_t end, const float *bias, float *c, int64_t c_row, float *scratch);
 
-/** The products of one instruction set; `bf16` is null where it has none. */
+/** The dot products of the rows of two matrices. */
+using DotProducts = void (*)(const float *a, int64_t a_row, const float *b, int64_t b_row,
+                             int64_t rows, int64_t columns, int64_t n, float *c);
+
+/** The products of one instruction set; what it does not have is null. */
 struct ProductKernels {
   int64_t panel;
   Multiply float32, bf16;
   void (*pack)(const Product &own, int64_t columns, float *to, int64_t to_row);
   void (*pack_bf16)(const Product &own, int64_t columns, float *to, int64_t to_row);
+  DotProducts dots, dots_bf16;
   void (*gram)(const float *const *rows, int64_t n, int64_t from, int64_t end, float *c,
                int64_t c_row, float *scratch);
 };
@@ -112,6 +120,34 @@ const ProductKernels &Chosen() {
 #endif
 }
 
+/** Whether a product of `columns` columns is computed as dot products, if its rows are at hand. */
+bool IsNarrow(const Product &own, int64_t columns, bool bf16) {
+  const ProductKernels &kernels = Chosen();
+  return (bf16 ? kernels.dots_bf16 : kernels.dots) != nullptr && columns <= NARROW &&
+         own.n >= DEEP && !own.a_transposed && !own.b_packed;
+}
+
+/** c = A·B where it is narrow: (rows, columns). */
+void MultiplyNarrow(const Product &own, int64_t rows, int64_t columns, bool bf16, float *c) {
+  const DotProducts dots = bf16 ? Chosen().dots_bf16 : Chosen().dots;
+  const float *b = own.b;
+  int64_t b_row = own.b_row;
+  std::vector<float> transposed;
+  if (!own.b_transposed) {
+    transposed.resize(own.n * columns);
+    for (int64_t k = 0; k < own.n; k++)
+      for (int64_t j = 0; j < columns; j++) transposed[j * own.n + k] = b[k * b_row + j];
+    b = transposed.data();
+    b_row = own.n;
+  }
+  const int64_t parts = rows * columns * own.n < WORTH_SHARING ? 1 : Least(Threads(), rows);
+  InParallel(parts, [&](int64_t part) {
+    const int64_t from = part * rows / parts, end = (part + 1) * rows / parts;
+    dots(own.a + from * own.a_row, own.a_row, b, b_row, end - from, columns, own.n,
+         c + from * columns);
+  });
+}
+
 /** c = Σ A·B + bias, c: (rows, columns). The bias, (columns), may be null. */
 void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, const float *bias,
          bool bf16, float *c) {
@@ -120,6 +156,8 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
   if (depth == 0)
     for (int64_t i = 0; i < rows * columns; i++) c[i] = bias == nullptr ? 0 : bias[i % columns];
   if (depth == 0 || rows == 0 || columns == 0) return;
+  if (products.size() == 1 && bias == nullptr && IsNarrow(products[0], columns, bf16))
+    return MultiplyNarrow(products[0], rows, columns, bf16, c);
   const ProductKernels &kernels = Chosen();
   const Multiply multiply = bf16 ? kernels.bf16 : kernels.float32;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
