@@ -22,9 +22,12 @@ namespace {
 
 /** The rows of a left factor, and the summands, that are taken together: 400 kB at most. */
 constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
+/** The most summands of a second product that is added to a first one while that is in registers. */
+constexpr int64_t SHALLOW = 32;
 /** The floats that one thread needs for its copies of the factors. */
-constexpr int64_t COPIES =
-    (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) + BLOCK_DEPTH * 2 * LANES;
+constexpr int64_t COPIES = (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) +
+                           BLOCK_DEPTH * 2 * LANES + BLOCK_ROWS * (SHALLOW + LANES) +
+                           SHALLOW * 2 * LANES;
 /** The most columns, and the fewest summands, of a product that is computed as dot products. */
 constexpr int64_t NARROW = 16, DEEP = 64;
 /** The multiplications from which on it pays to wake another thread. */
