@@ -2,9 +2,9 @@
 // their inner products. `src/compute/products.ts` says what each operation computes and calls it.
 //
 // A factor is copied panel by panel into the order in which it is read, and with `bf16` rounded to
-// bfloat16 on the way, unless it is a weight that FusedPack has put into that order already. Threads
-// share the columns of a result, or where these are few its rows, so that its bits do not depend on
-// their number.
+// bfloat16 on the way, unless it is a weight that FusedPack has put into that order already.
+// Threads share the columns of a result, or where these are few its rows, so that its bits do not
+// depend on their number.
 
 #include <cstring>
 #include <type_traits>
@@ -22,7 +22,7 @@ namespace {
 
 /** The rows of a left factor, and the summands, that are taken together: 400 kB at most. */
 constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
-/** The most summands of a second product that is added to a first one while that is in registers. */
+/** The most summands of a second product that is added while the first one is in registers. */
 constexpr int64_t SHALLOW = 32;
 /** The floats that one thread needs for its copies of the factors. */
 constexpr int64_t COPIES = (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) +
@@ -348,7 +348,7 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   }
 }
 
-/** The rows of `matrix` that `order` lists, of which `count` ≥ 1: copied unless they are adjacent. */
+/** The rows of `matrix` that `order` lists, `count` ≥ 1 of them: copied unless adjacent. */
 const float *Gathered(const TF_Tensor *matrix, const int32_t *order, int64_t count,
                       std::vector<float> *copies) {
   const int64_t width = Columns(matrix);

@@ -1,5 +1,5 @@
-// What the sources of the fused operations share: vectors, the call of an operation, its definition,
-// and the choice of an instruction set.
+// What the sources of the fused operations share: vectors, the call of an operation, its
+// definition, and the choice of an instruction set.
 
 #ifndef DOSIMETER_FUSED_H_
 #define DOSIMETER_FUSED_H_
@@ -22,7 +22,7 @@
 
 /**
  * UNROLLED: the loop that follows is written out. It must have a constant number of turns, at most
- * 32. INDEPENDENT: none of its turns reads what another one writes, whatever its pointers may share.
+ * 32. INDEPENDENT: none of its turns reads what another one writes, though pointers may be equal.
  */
 #if defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")

@@ -151,7 +151,7 @@ void SetAttr(napi_env env, TF_OperationDescription *description, napi_value attr
   }
 }
 
-// The value of a 'Const', copied from a typed array of four bytes an entry, or of one byte for bool.
+// The value of a 'Const', copied from a typed array of four bytes an entry, or of one for bool.
 void SetValue(napi_env env, TF_OperationDescription *description, napi_value operation) {
   const TF_DataType dtype =
       static_cast<TF_DataType>(Integer(env, Property(env, operation, "dtype")));
