@@ -18,7 +18,7 @@ export interface TokenBlock extends BlockRows {
 
 /** A term over one batch of rows whose gradients were computed already. */
 export interface GradientBlock extends BlockRows {
-  /** G^c = Σ_t a^c_t b_tᵀ of each row. */
+  /** G^c = Σ_t a^c_t b_tᵀ of each row, as explicit.ts lays it out. */
   readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
   readonly p: number;
   readonly q: number;

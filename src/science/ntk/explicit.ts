@@ -94,23 +94,42 @@ const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
 /** A set's gradients: those of the p's columns from `start` on. (R, width · q) each */
 type Slices = (start: number, width: number) => Tensor2D[];
 
+/**
+ * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which their inner products
+ * do not see. Vectors lie along the second factor, and would be half empty along q = 8.
+ */
+const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
+
 /** Of one block, by class. */
 function slicesOf(block: TermBlock): Slices {
-  const rows = block.rows.length;
-  if ('gradients' in block) {
-    const { gradients, p, q } = block;
+  const rows = block.rows.length,
+    { p, q } = widthsOf(block),
+    transposed = isTransposed(p, q);
+  if ('gradients' in block)
     return (start, width) =>
-      gradients.map((own) => (width === p ? own : tf.slice(own, [0, start * q], [-1, width * q])));
-  }
+      block.gradients.map((own) => {
+        if (width === p) return own;
+        if (!transposed) return tf.slice(own, [0, start * q], [-1, width * q]);
+        const part = tf.slice(
+          tf.reshape<Rank.R3>(own, [rows, q, p]),
+          [0, 0, start],
+          [-1, -1, width],
+        );
+        return tf.reshape<Rank.R2>(part, [rows, q * width]);
+      });
   if (hasFusedProducts()) {
     const order = tokenOrder(block);
     return (start, width) =>
-      block.a.map((a) => fusedRowGradients(columnsOf(a, start, width), block.b, order));
+      block.a.map((a) => {
+        const part = columnsOf(a, start, width);
+        return transposed
+          ? fusedRowGradients(block.b, part, order)
+          : fusedRowGradients(part, block.b, order);
+      });
   }
   const index = rectangle(block),
     layout = index === null ? null : tf.tensor1d(index, 'int32'); // (R · T)
-  const input = spread(block.b, layout, rows), // (R, T, q)
-    q = block.b.shape[1];
+  const input = spread(block.b, layout, rows); // (R, T, q)
   return (start, width) =>
     block.a.map((a) => {
       const whole = spread(columnsOf(a, start, width), layout, rows);
