@@ -7,12 +7,12 @@ import type { Job, JobResult } from '../api/executor.ts';
 export type { Job, JobHooks, JobResult, PackedJob, PluginModule } from '../api/executor.ts';
 
 /**
- * A message to a worker. Several jobs form a pack: stages of one kind that share a job. `member` is
- * an index of `jobs`.
+ * A message to a worker. Several jobs form a pack: stages of one kind that share a job. `members` are
+ * indexes of `jobs`.
  */
 export type ToWorker =
   | { readonly type: 'run'; readonly jobs: readonly Job[] }
-  | { readonly type: 'abort'; readonly member: number };
+  | { readonly type: 'abort'; readonly members: readonly number[] };
 
 /** A message from a worker. `leaving` means that the process must not be used again. */
 export type FromWorker =

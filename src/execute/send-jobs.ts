@@ -27,8 +27,14 @@ export function sendJobs(
   const { process: child } = worker;
   const open = new Map<number, OpenJob>();
   const timers: NodeJS.Timeout[] = [];
+  // Jobs that are stopped together are told so in one message. Else a worker that takes them one
+  // after another could end one and begin the next before it hears that this one is stopped, too.
+  const aborting: number[] = [];
   const abortAfterGrace = (member: number): void => {
-    send(worker, { type: 'abort', member });
+    if (aborting.push(member) === 1)
+      queueMicrotask(() => {
+        send(worker, { type: 'abort', members: aborting.splice(0) });
+      });
     timers.push(
       setTimeout(() => {
         if (open.has(member)) killWorker(worker);

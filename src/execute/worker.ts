@@ -238,7 +238,7 @@ function run(jobs: readonly Job[]): void {
 }
 
 process.on('message', (message: ToWorker) => {
-  if (message.type === 'abort') running[message.member]?.abort();
+  if (message.type === 'abort') message.members.forEach((member) => running[member]?.abort());
   else run(message.jobs);
 });
 
