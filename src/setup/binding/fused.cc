@@ -16,8 +16,11 @@ namespace tfnodejs {
 
 namespace {
 
-/** How many queries of an attention are computed together. */
-constexpr int64_t BLOCK = 4;
+/**
+ * How many queries of an attention are taken after one another; as many of them as TOGETHER says
+ * fit into the registers of an instruction set.
+ */
+constexpr int64_t BLOCK = 8;
 
 /** e^{a²} erfc(a) / t as a polynomial in 1 − 2t, t = 1/(1 + a/2), the highest power first. */
 constexpr int ERFCX_TERMS = 11;
@@ -63,8 +66,10 @@ struct Kernels {
 
 namespace baseline {
 #define TARGET
+#define TOGETHER 4
 #include "vectors.inc"
 #include "fused-kernels.inc"
+#undef TOGETHER
 #undef KERNEL
 #undef INLINE
 #undef TARGET
@@ -73,8 +78,10 @@ namespace baseline {
 #if defined(__x86_64__)
 namespace avx2 {
 #define TARGET __attribute__((target("avx2,fma")))
+#define TOGETHER 4
 #include "vectors.inc"
 #include "fused-kernels.inc"
+#undef TOGETHER
 #undef KERNEL
 #undef INLINE
 #undef TARGET
@@ -82,8 +89,10 @@ namespace avx2 {
 
 namespace avx512 {
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define TOGETHER 8
 #include "vectors.inc"
 #include "fused-kernels.inc"
+#undef TOGETHER
 #undef KERNEL
 #undef INLINE
 #undef TARGET
