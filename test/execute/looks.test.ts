@@ -45,7 +45,7 @@ test('a file that was hashed when it was stored is not hashed again for a later 
   const files = entry.manifest.files.map((file) => ({ ...file, sha256: '0'.repeat(64) }));
   const wrong = { ...entry, manifest: { ...entry.manifest, files } };
   assert.is(await guard.entryFault(wrong, true), null);
-  assert.is(await guard.reads([['data', wrong]], []).fault(), null);
+  assert.is(await guard.reads([{ name: 'data', entry: wrong }], []).fault(), null);
 });
 
 for (const restores of [false, true]) {
@@ -78,7 +78,7 @@ test('a reader that starts within a tick of the hash is followed by a hash', asy
   const guard = createGuard();
   guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
   assert.is(await guard.entryFault(entry, true), null);
-  const reads = guard.reads([['data', entry]], []);
+  const reads = guard.reads([{ name: 'data', entry }], []);
   const { atime, mtime } = statSync(entry.file);
   writeFileSync(entry.file, 'worse');
   utimesSync(entry.file, atime, mtime);
