@@ -30,14 +30,12 @@ export function recordView(
   const indexes = new Map<StageId, number>();
   // The statuses are in the plan's order.
   const stages = statuses.map(({ stage, entry }, index) => {
-    const inputs: number[] = [];
-    for (const id of Object.values(stage.inputs)) inputs.push(indexes.get(id)!); // comes before it
     indexes.set(stage.id, index);
     const recorded: Writable<RecordedStage> = {
       id: stage.id,
       kind: stage.kind,
       label: redact(at(labels, index)),
-      inputs,
+      inputs: Object.values(stage.inputs).map((id) => indexes.get(id)!), // they come before it
       goal: stage.goal,
       places: places(stage),
     };

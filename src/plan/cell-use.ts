@@ -32,8 +32,14 @@ export function cellUse(
   joining: readonly Node[],
 ): CellUse {
   const drafts = graph.drafts;
-  const users: number[][] = drafts.map(() => []);
-  const owners: number[][] = drafts.map(() => []);
+  // A list that begins with its only item is shorter than one that an item is added to.
+  const users = new Array<number[] | undefined>(drafts.length),
+    owners = new Array<number[] | undefined>(drafts.length);
+  const add = (lists: (number[] | undefined)[], { index }: Draft, cell: number): void => {
+    const list = lists[index];
+    if (list === undefined) lists[index] = [cell];
+    else if (list[list.length - 1] !== cell) list.push(cell);
+  };
   const everyCell = experiment.cells.map((_, index) => index);
   for (const join of joining) users[join.draft.index] = everyCell;
 
@@ -47,15 +53,14 @@ export function cellUse(
     const label = nodeLabel(node);
     if (!(label in mine)) {
       mine[label] = node.draft;
-      const list = at(owners, node.draft.index);
-      if (list.at(-1) !== index) list.push(index);
+      add(owners, node.draft, index);
     }
     for (const child of node.children) walkOwn(child, index, fingerprint, mine);
   };
   const walkUsed = (draft: Draft, index: number): void => {
     if (visited[draft.index] === index || draft.descriptor.scope === 'experiment') return;
     visited[draft.index] = index;
-    at(users, draft.index).push(index);
+    add(users, draft, index);
     for (const name in draft.inputs) walkUsed(draft.inputs[name]!, index); // one of its keys
   };
   const own = rootsOfCells(experiment, graph, goalNodes, joining).map((roots, index) => {
@@ -70,8 +75,8 @@ export function cellUse(
     return mine;
   });
   return {
-    users: ({ index }) => at(users, index),
-    owners: ({ index }) => at(owners, index),
+    users: ({ index }) => users[index] ?? [],
+    owners: ({ index }) => owners[index] ?? [],
     own: (cell) => at(own, cell),
   };
 }
