@@ -1,5 +1,6 @@
 /** Outputs that this run has hashed: when the guard must hash them again, and when it need not. */
-import { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -83,6 +84,29 @@ test('a reader that starts within a tick of the hash is followed by a hash', asy
   writeFileSync(entry.file, 'worse');
   utimesSync(entry.file, atime, mtime);
   assert.match((await reads.fault()) ?? '', 'rows.txt was changed');
+});
+
+test('a file system may number a file otherwise once it is opened', async ({ rig }) => {
+  const entry = await storedEntry(rig);
+  await tick();
+  const guard = createGuard();
+  assert.is(await guard.entryFault(entry, false), null);
+  const reads = guard.reads([{ name: 'data', entry }], []);
+  const patched = fs as { lstatSync: unknown },
+    { lstatSync } = fs;
+  patched.lstatSync = (file: string) => {
+    const stat = lstatSync(file);
+    return Object.assign(stat, { ino: stat.ino + 1 });
+  };
+  syncBuiltinESMExports();
+  try {
+    assert.is(await reads.fault(), null);
+    writeFileSync(entry.file, 'worse');
+    assert.match((await reads.fault()) ?? '', 'rows.txt was written to');
+  } finally {
+    patched.lstatSync = lstatSync;
+    syncBuiltinESMExports();
+  }
 });
 
 test.run();
