@@ -118,6 +118,74 @@ function digestOfLooks(read: readonly { readonly what: string; readonly looks: L
   return sha256(lines.sort().join('\n'));
 }
 
+/** One check of an entry's files. */
+interface Check {
+  readonly entry: Entry;
+  /** The looks from before the entry was read; null if it is about to be read. */
+  readonly then: Looks | null;
+  /** What is known of the files so far. */
+  readonly before: Looks;
+  readonly fresh: boolean;
+  /** The looks that the check adds; null as long as there are none. */
+  seen: Map<string, Look> | null;
+}
+
+function noteLook(check: Check, name: string, stat: Stats, sure: boolean, hashed: boolean): void {
+  (check.seen ??= new Map<string, Look>()).set(name, lookOf(stat, { sure, hashed }));
+}
+
+/** Returns what is wrong with the files from the given index on, or null if nothing is wrong. */
+function faultOfFiles(check: Check, from: number): Soon<string | null> {
+  const { files } = check.entry.manifest;
+  for (let i = from; i < files.length; i++) {
+    const fault = faultOfFile(check, at(files, i));
+    if (fault instanceof Promise) return fault.then((found) => found ?? faultOfFiles(check, i + 1));
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
+  const { entry, then, before, fresh } = check;
+  const name = file.path,
+    full = `${entry.dir}/${name}`,
+    look = before.get(name);
+  if (then === null && look === undefined && !fresh) {
+    const whole = statIfWhole(full, file);
+    if (whole !== null) {
+      noteLook(check, name, whole, isOld(whole), false);
+      return null;
+    }
+  }
+  let stat = lstatSync(full, { throwIfNoEntry: false });
+  if (!stat?.isFile()) return `${name} is missing`;
+  if (look?.sure && isSame(look, stat)) return null;
+  if (then !== null && look !== undefined && isWritten(look, stat)) {
+    // Some file systems number a file otherwise once it is opened, as it was for the look.
+    const opened = statOpened(full);
+    if (opened === null || isWritten(look, opened)) return `${name} was written to`;
+    if (look.sure && isSame(look, opened)) return null;
+    stat = opened;
+  }
+  const hashed = look?.hashed === true && isSame(look, stat);
+  const old = isOld(stat);
+  // A young file has to be hashed after the stage has read it in any case.
+  if (then === null && (hashed || (fresh && !old && !look?.hashed))) {
+    noteLook(check, name, stat, false, hashed);
+    return null;
+  }
+  return ifSound(contentFault(entry.dir, file, stat.size), () =>
+    noteLook(check, name, stat, old, hashed),
+  );
+}
+
+/** Returns the fault, and calls `act` if it is null. */
+function ifSound(fault: Soon<string | null>, act: () => void): Soon<string | null> {
+  if (fault instanceof Promise) return fault.then((found) => ifSound(found, act));
+  if (fault === null) act();
+  return fault;
+}
+
 function createEntryGuard() {
   const known = new Map<ActionKey, Looks>();
   const suspects = new Set<ActionKey>();
@@ -126,93 +194,52 @@ function createEntryGuard() {
    * Returns what is wrong with an entry, or null if nothing is wrong.
    * @param then the looks from before the entry was read; null if it is about to be read
    */
-  const check = (entry: Entry, then: Looks | null, fresh: boolean): Soon<string | null> => {
-    const { key, dir, manifest } = entry,
-      { files } = manifest;
-    const before = then ?? sureByNow(known.get(key) ?? noLooks);
-    let seen: Map<string, Look> | undefined;
-    const note = (name: string, stat: Stats, sure: boolean, hashed: boolean): void => {
-      (seen ??= new Map<string, Look>()).set(name, lookOf(stat, { sure, hashed }));
-    };
-    const faultOf = (file: ManifestFile): Soon<string | null> => {
-      const name = file.path,
-        full = `${dir}/${name}`,
-        look = before.get(name);
-      if (then === null && look === undefined && !fresh) {
-        const stat = statIfWhole(full, file);
-        if (stat !== null) {
-          note(name, stat, isOld(stat), false);
-          return null;
-        }
-      }
-      let stat = lstatSync(full, { throwIfNoEntry: false });
-      if (!stat?.isFile()) return `${name} is missing`;
-      if (look?.sure && isSame(look, stat)) return null;
-      if (then !== null && look !== undefined && isWritten(look, stat)) {
-        // Some file systems number a file otherwise once it is opened, as it was for the look.
-        const opened = statOpened(full);
-        if (opened === null || isWritten(look, opened)) return `${name} was written to`;
-        stat = opened;
-        if (look.sure && isSame(look, stat)) return null;
-      }
-      const hashed = look?.hashed === true && isSame(look, stat);
-      const old = isOld(stat);
-      // A young file has to be hashed after the stage has read it in any case.
-      if (then === null && (hashed || (fresh && !old && !look?.hashed))) {
-        note(name, stat, false, hashed);
-        return null;
-      }
-      const seenStat = stat;
-      const judged = (fault: string | null): string | null => {
-        if (fault === null) note(name, seenStat, old, hashed);
-        return fault;
-      };
-      const fault = contentFault(dir, file, stat.size);
-      return fault instanceof Promise ? fault.then(judged) : judged(fault);
-    };
-    const whole = (): string | null => {
-      if (seen !== undefined) {
-        const all = known.get(key);
-        known.set(key, all === undefined ? seen : new Map([...all, ...seen]));
-      }
-      const stray = strayFile(entry);
-      return stray === null ? null : `${stray} was added`;
-    };
-    const faultFrom = (index: number): Soon<string | null> => {
-      for (let i = index; i < files.length; i++) {
-        const fault = faultOf(at(files, i));
-        if (fault instanceof Promise) return fault.then((found) => found ?? faultFrom(i + 1));
-        if (fault !== null) return fault;
-      }
-      return whole();
-    };
-    return faultFrom(0);
+  const faultOf = (entry: Entry, then: Looks | null, fresh: boolean): Soon<string | null> => {
+    const before = then ?? sureByNow(known.get(entry.key) ?? noLooks);
+    const check: Check = { entry, then, before, fresh, seen: null };
+    const fault = faultOfFiles(check, 0);
+    return fault instanceof Promise
+      ? fault.then((found) => conclude(check, found))
+      : conclude(check, fault);
+  };
+
+  /** @param fault what is wrong with the entry's files */
+  const conclude = ({ entry, seen }: Check, fault: string | null): string | null => {
+    if (fault !== null) return fault;
+    if (seen !== null) {
+      const all = known.get(entry.key);
+      known.set(entry.key, all === undefined ? seen : new Map([...all, ...seen]));
+    }
+    const stray = strayFile(entry);
+    return stray === null ? null : `${stray} was added`;
+  };
+
+  const suspect = (key: ActionKey, change: string | null): string | null => {
+    if (change !== null) {
+      known.delete(key);
+      suspects.add(key);
+    }
+    return change;
   };
 
   return {
     looks: (key: ActionKey): Looks => sureByNow(known.get(key) ?? noLooks),
     isSuspect: (key: ActionKey): boolean => suspects.has(key),
     fault(entry: Entry, fresh: boolean): Soon<string | null> {
-      const judged = (fault: string | null): string | null => {
-        if (fault === null) suspects.delete(entry.key);
-        return fault;
-      };
-      const fault = check(entry, null, fresh && !suspects.has(entry.key));
-      return fault instanceof Promise ? fault.then(judged) : judged(fault);
+      if (suspects.size === 0) return faultOf(entry, null, fresh);
+      const { key } = entry;
+      return ifSound(faultOf(entry, null, fresh && !suspects.has(key)), () => {
+        suspects.delete(key);
+      });
     },
     /**
      * Returns what has changed since `then`. If something has, the next reader hashes the entry.
      */
     change(entry: Entry, then: Looks): Soon<string | null> {
-      const judged = (change: string | null): string | null => {
-        if (change !== null) {
-          known.delete(entry.key);
-          suspects.add(entry.key);
-        }
-        return change;
-      };
-      const change = check(entry, then, false);
-      return change instanceof Promise ? change.then(judged) : judged(change);
+      const change = faultOf(entry, then, false);
+      return change instanceof Promise
+        ? change.then((found) => suspect(entry.key, found))
+        : suspect(entry.key, change);
     },
     stored(key: ActionKey, hashed: Looks): void {
       suspects.delete(key);

@@ -40,12 +40,15 @@ export function createInputChecks(execution: Execution): InputChecks {
       ({ entry } = found);
       entries.set(key, entry);
     }
-    const judged = (damage: string | null): string | null => {
-      if (damage !== null) entries.delete(key);
-      return damage;
-    };
     const damage = guard.entryFault(entry, own.has(key));
-    return damage instanceof Promise ? damage.then(judged) : judged(damage);
+    return damage instanceof Promise
+      ? damage.then((found) => forgetIfDamaged(key, found))
+      : forgetIfDamaged(key, damage);
+  };
+
+  const forgetIfDamaged = (key: ActionKey, damage: string | null): string | null => {
+    if (damage !== null) entries.delete(key);
+    return damage;
   };
 
   const sharedDamageOf = (key: ActionKey): Soon<string | null> => {
