@@ -68,6 +68,7 @@ export async function runRecorded(
   // Git runs meanwhile.
   const labels = plan.stages.map(stageLabels(plan));
   const facts = await environment;
+
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
@@ -243,10 +244,12 @@ function keysOf(
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,
 ): ActionKey[] {
-  return stages.flatMap(({ id }) => {
+  const keys: ActionKey[] = [];
+  for (const { id } of stages) {
     const outcome = outcomes.get(id);
-    return outcome?.state === 'ran' || outcome?.state === 'cached' ? [outcome.key] : [];
-  });
+    if (outcome?.state === 'ran' || outcome?.state === 'cached') keys.push(outcome.key);
+  }
+  return keys;
 }
 
 /**
@@ -262,8 +265,11 @@ async function rememberRun(
 ): Promise<void> {
   const durable = store.flush();
   durable.catch(() => undefined); // reported below, where it is awaited
+  // Stages with the same plugins share the object that lists their code.
+  const codes = new Map<PlannedStage['code'], PlannedStage>();
+  for (const stage of plan.stages) codes.set(stage.code, stage);
   const used = new Set(
-    plan.stages.flatMap((stage) => [
+    [...codes.values()].flatMap((stage) => [
       registry.get('stage', stage.kind),
       ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name)),
     ]),

@@ -2,12 +2,16 @@
 import path from 'node:path';
 import type { RunEvent } from '../execute/types.ts';
 import type { Redact } from '../log/redact.ts';
+import type { RecordedStage } from '../log/run-plan.ts';
 import { saveRunPlan } from '../log/run-plan.ts';
 import { openRunProgress } from '../log/run-progress.ts';
 import { at } from '../plan/at.ts';
+import type { StageId } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import type { Prepared } from './prepare.ts';
 import type { RunStart } from './types.ts';
+
+type Writable<T> = { -readonly [field in keyof T]: T[field] };
 
 export interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'places'> {
   readonly executor: string;
@@ -23,21 +27,23 @@ export function recordView(
   { plan, statuses, experiment, store }: Prepared,
   { dir, durations, places, executor, labels, redact, note }: RunViewOptions,
 ): (event: RunEvent) => void {
-  const indexes = new Map(plan.stages.map(({ id }, index) => [id, index]));
-  const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry]));
-  const stages = plan.stages.map((stage, index) => {
-    const entry = found.get(stage.id),
-      seconds = entry ? null : durations.expect(stage);
-    return {
+  const indexes = new Map<StageId, number>();
+  // The statuses are in the plan's order.
+  const stages = statuses.map(({ stage, entry }, index) => {
+    indexes.set(stage.id, index);
+    const recorded: Writable<RecordedStage> = {
       id: stage.id,
       kind: stage.kind,
       label: redact(at(labels, index)),
-      inputs: Object.values(stage.inputs).flatMap((id) => indexes.get(id) ?? []),
+      inputs: Object.values(stage.inputs).map((id) => indexes.get(id)!), // they come before it
       goal: stage.goal,
       places: places(stage),
-      ...(stage.section === null ? {} : { section: stage.section }),
-      ...(entry ? { cached: entry.key } : seconds === null ? {} : { seconds }),
     };
+    if (stage.section !== null) recorded.section = stage.section;
+    const seconds = entry ? null : durations.expect(stage);
+    if (entry) recorded.cached = entry.key;
+    else if (seconds !== null) recorded.seconds = seconds;
+    return recorded;
   });
   const { name } = experiment;
   const { backend } = plan;

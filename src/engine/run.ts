@@ -5,6 +5,7 @@
 import path from 'node:path';
 import { checkPatience } from '../execute/patience.ts';
 import type { StageStatus } from '../execute/survey.ts';
+import { at } from '../plan/at.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
@@ -122,7 +123,8 @@ async function withSoundReport(
   note: Note,
 ): Promise<readonly StageStatus[]> {
   const sound = [...statuses];
-  for (const [i, { stage, key, entry }] of statuses.entries()) {
+  for (let i = 0; i < statuses.length; i++) {
+    const { stage, key, entry } = at(statuses, i);
     if (stage.descriptor.scope !== 'experiment' || !entry) continue;
     const file = entry.manifest.files.find(({ path: name }) => name === REPORT);
     const fault = file ? await fileFault(entry.dir, file) : null;

@@ -84,10 +84,12 @@ export async function environment(
   backend: BackendName,
   jobs: number,
 ): Promise<JsonObject> {
+  // Git starts before anything else, and runs meanwhile.
+  const git = gitState(path.dirname(specFile));
   const { probe } = await import('../compute/backend.ts');
-  const [git, probes] = await Promise.all([gitState(path.dirname(specFile)), probe()]);
   const cpus = os.cpus(),
-    used = probes.find(({ name }) => name === backend);
+    packages = packageVersions(),
+    used = (await probe()).find(({ name }) => name === backend);
   return {
     dosimeter: ownVersion(),
     node: process.version,
@@ -103,7 +105,7 @@ export async function environment(
       precision: 'float32',
       detail: used?.detail ?? '',
     },
-    packages: packageVersions(),
-    git,
+    packages,
+    git: await git,
   };
 }

@@ -12,7 +12,10 @@ import { createSettler } from './settle.ts';
 import type { StageStatus } from './survey.ts';
 import type { Outcome } from './types.ts';
 
-/** @param statuses the survey of this plan; entries that it found are not looked up again */
+/**
+ * @param statuses the survey of this plan, in its order; entries that it found are not looked up
+ *   again
+ */
 export async function executePlan(
   plan: Plan,
   statuses: readonly StageStatus[],
@@ -23,10 +26,8 @@ export async function executePlan(
   const execution = openExecution(plan, options);
   const inputs = createInputChecks(execution);
   const settler = createSettler(execution, inputs, createLeaser(execution, inputs));
-  const found = new Map(statuses.map(({ stage, entry }) => [stage.id, entry] as const));
   const settled = new Map<StageId, Promise<Outcome>>();
-  for (const stage of plan.stages) {
-    const entry = found.get(stage.id);
+  for (const { stage, entry } of statuses) {
     if (entry) {
       execution.outcomes.set(stage.id, useCached(execution, entry));
       continue;

@@ -112,14 +112,18 @@ export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId
  * Returns the finished inputs of a stage by name. Failed inputs are left out; only a tolerant stage
  * gets this far with one.
  */
-export const finishedInputs = (
+export function finishedInputs(
   execution: Pick<Execution, 'outcomes'>,
-  stage: PlannedStage,
-): readonly (readonly [name: string, id: StageId, input: Finished])[] =>
-  Object.entries(stage.inputs).flatMap(([name, id]) => {
-    const outcome = outcomeOf(execution, id);
-    return isFinished(outcome) ? [[name, id, outcome] as const] : [];
-  });
+  { inputs }: PlannedStage,
+): readonly { readonly name: string; readonly id: StageId; readonly input: Finished }[] {
+  const finished: { name: string; id: StageId; input: Finished }[] = [];
+  for (const name of Object.keys(inputs)) {
+    const id = inputs[name]!, // one of its keys
+      input = outcomeOf(execution, id);
+    if (isFinished(input)) finished.push({ name, id, input });
+  }
+  return finished;
+}
 
 /** Returns the outcome of a stage whose entry was already in the store. */
 export function cachedOutcome({ key, dir, manifest }: Entry): Finished {

@@ -4,12 +4,15 @@
  * machine, and read-only modes do not bind root. Where a look at a file cannot tell whether it was
  * written to, its bytes are hashed again.
  */
+import type { Stats } from 'node:fs';
 import { lstatSync } from 'node:fs';
 import type { Asset, OutputFile } from '../api.ts';
+import { at } from '../plan/at.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { contentFault, strayFile } from '../store/files.ts';
-import type { Entry } from '../store/types.ts';
+import type { Soon } from '../store/files.ts';
+import { contentFault, statIfWhole, statOpened, strayFile } from '../store/files.ts';
+import type { Entry, ManifestFile } from '../store/types.ts';
 import type { Look, Looks } from './looks.ts';
 import {
   filesOfSource,
@@ -45,7 +48,7 @@ export interface Guard {
    * Returns what is wrong with a stored entry that is about to be read, or null.
    * @param fresh this run made the entry, and hashed its files a moment ago
    */
-  entryFault(entry: Entry, fresh: boolean): Promise<string | null>;
+  entryFault(entry: Entry, fresh: boolean): Soon<string | null>;
   /** Whether an entry was changed while a stage read it, and has not been checked since. */
   isSuspect(key: ActionKey): boolean;
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
@@ -55,7 +58,7 @@ export interface Guard {
    * @param inputs each input's entry with its name
    */
   reads(
-    inputs: readonly (readonly [name: string, entry: Entry])[],
+    inputs: readonly { readonly name: string; readonly entry: Entry }[],
     assets: readonly Asset[],
   ): Reads;
   /** Looks at outputs that have just been hashed; call it before they are published. */
@@ -74,21 +77,23 @@ export function createGuard(locate?: Locate): Guard {
     hashed: looksAtOutputs,
     stored: (key, hashed) => entries.stored(key, hashed),
     reads(inputs, sources) {
-      const held = inputs.map(([name, entry]) => {
-        const looks = entries.looks(entry.key);
-        return { name, entry, looks };
-      });
+      const held = inputs.map(({ name, entry }) => ({
+        name,
+        entry,
+        looks: entries.looks(entry.key),
+      }));
       const open = sources.map((asset) => ({ asset, looks: assets.looks(asset.uri) }));
       return {
         get digest() {
           return digestOfLooks([
-            ...held.map(({ name, looks }) => [name, looks] as const),
-            ...open.map(({ asset, looks }) => [asset.uri, looks] as const),
+            ...held.map(({ name, looks }) => ({ what: name, looks })),
+            ...open.map(({ asset, looks }) => ({ what: asset.uri, looks })),
           ]);
         },
         async fault() {
           for (const { name, entry, looks } of held) {
-            const change = await entries.change(entry, looks);
+            const found = entries.change(entry, looks),
+              change = found instanceof Promise ? await found : found;
             if (change !== null)
               return `its input "${name}" was changed after it was stored (${change})`;
           }
@@ -103,14 +108,82 @@ export function createGuard(locate?: Locate): Guard {
   };
 }
 
-function digestOfLooks(read: readonly (readonly [what: string, looks: Looks])[]): string {
+function digestOfLooks(read: readonly { readonly what: string; readonly looks: Looks }[]): string {
   if (read.length === 0) return '';
-  const lines = read.flatMap(([what, looks]) =>
-    [...looks].map(
-      ([file, { ino, size, mtime, ctime }]) => `${what}\n${file}\n${ino} ${size} ${mtime} ${ctime}`,
-    ),
-  );
+  const lines: string[] = [];
+  for (const { what, looks } of read)
+    looks.forEach(({ ino, size, mtime, ctime }, file) => {
+      lines.push(`${what}\n${file}\n${ino} ${size} ${mtime} ${ctime}`);
+    });
   return sha256(lines.sort().join('\n'));
+}
+
+/** One check of an entry's files. */
+interface Check {
+  readonly entry: Entry;
+  /** The looks from before the entry was read; null if it is about to be read. */
+  readonly then: Looks | null;
+  /** What is known of the files so far. */
+  readonly before: Looks;
+  readonly fresh: boolean;
+  /** The looks that the check adds; null as long as there are none. */
+  seen: Map<string, Look> | null;
+}
+
+function noteLook(check: Check, name: string, stat: Stats, sure: boolean, hashed: boolean): void {
+  (check.seen ??= new Map<string, Look>()).set(name, lookOf(stat, { sure, hashed }));
+}
+
+/** Returns what is wrong with the files from the given index on, or null if nothing is wrong. */
+function faultOfFiles(check: Check, from: number): Soon<string | null> {
+  const { files } = check.entry.manifest;
+  for (let i = from; i < files.length; i++) {
+    const fault = faultOfFile(check, at(files, i));
+    if (fault instanceof Promise) return fault.then((found) => found ?? faultOfFiles(check, i + 1));
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
+  const { entry, then, before, fresh } = check;
+  const name = file.path,
+    full = `${entry.dir}/${name}`,
+    look = before.get(name);
+  if (then === null && look === undefined && !fresh) {
+    const whole = statIfWhole(full, file);
+    if (whole !== null) {
+      noteLook(check, name, whole, isOld(whole), false);
+      return null;
+    }
+  }
+  let stat = lstatSync(full, { throwIfNoEntry: false });
+  if (!stat?.isFile()) return `${name} is missing`;
+  if (look?.sure && isSame(look, stat)) return null;
+  if (then !== null && look !== undefined && isWritten(look, stat)) {
+    // Some file systems number a file otherwise once it is opened, as it was for the look.
+    const opened = statOpened(full);
+    if (opened === null || isWritten(look, opened)) return `${name} was written to`;
+    if (look.sure && isSame(look, opened)) return null;
+    stat = opened;
+  }
+  const hashed = look?.hashed === true && isSame(look, stat);
+  const old = isOld(stat);
+  // A young file has to be hashed after the stage has read it in any case.
+  if (then === null && (hashed || (fresh && !old && !look?.hashed))) {
+    noteLook(check, name, stat, false, hashed);
+    return null;
+  }
+  return ifSound(contentFault(entry.dir, file, stat.size), () =>
+    noteLook(check, name, stat, old, hashed),
+  );
+}
+
+/** Returns the fault, and calls `act` if it is null. */
+function ifSound(fault: Soon<string | null>, act: () => void): Soon<string | null> {
+  if (fault instanceof Promise) return fault.then((found) => ifSound(found, act));
+  if (fault === null) act();
+  return fault;
 }
 
 function createEntryGuard() {
@@ -121,54 +194,52 @@ function createEntryGuard() {
    * Returns what is wrong with an entry, or null if nothing is wrong.
    * @param then the looks from before the entry was read; null if it is about to be read
    */
-  const check = async (
-    entry: Entry,
-    then: Looks | null,
-    fresh: boolean,
-  ): Promise<string | null> => {
-    const { key, dir, manifest } = entry;
-    const before = then ?? sureByNow(known.get(key) ?? noLooks),
-      seen = new Map<string, Look>();
-    for (const file of manifest.files) {
-      const stat = lstatSync(`${dir}/${file.path}`, { throwIfNoEntry: false });
-      if (!stat?.isFile()) return `${file.path} is missing`;
-      const look = before.get(file.path);
-      if (look?.sure && isSame(look, stat)) continue;
-      if (then !== null && look !== undefined && isWritten(look, stat))
-        return `${file.path} was written to`;
-      const hashed = look?.hashed === true && isSame(look, stat);
-      const old = isOld(stat);
-      // A young file has to be hashed after the stage has read it in any case.
-      const isLeftForLater = then === null && (hashed || (fresh && !old && !look?.hashed));
-      if (!isLeftForLater) {
-        const fault = await contentFault(dir, file, stat.size);
-        if (fault !== null) return fault;
-      }
-      seen.set(file.path, lookOf(stat, { sure: old && !isLeftForLater, hashed }));
+  const faultOf = (entry: Entry, then: Looks | null, fresh: boolean): Soon<string | null> => {
+    const before = then ?? sureByNow(known.get(entry.key) ?? noLooks);
+    const check: Check = { entry, then, before, fresh, seen: null };
+    const fault = faultOfFiles(check, 0);
+    return fault instanceof Promise
+      ? fault.then((found) => conclude(check, found))
+      : conclude(check, fault);
+  };
+
+  /** @param fault what is wrong with the entry's files */
+  const conclude = ({ entry, seen }: Check, fault: string | null): string | null => {
+    if (fault !== null) return fault;
+    if (seen !== null) {
+      const all = known.get(entry.key);
+      known.set(entry.key, all === undefined ? seen : new Map([...all, ...seen]));
     }
-    if (seen.size > 0) known.set(key, new Map([...(known.get(key) ?? noLooks), ...seen]));
     const stray = strayFile(entry);
     return stray === null ? null : `${stray} was added`;
+  };
+
+  const suspect = (key: ActionKey, change: string | null): string | null => {
+    if (change !== null) {
+      known.delete(key);
+      suspects.add(key);
+    }
+    return change;
   };
 
   return {
     looks: (key: ActionKey): Looks => sureByNow(known.get(key) ?? noLooks),
     isSuspect: (key: ActionKey): boolean => suspects.has(key),
-    async fault(entry: Entry, fresh: boolean): Promise<string | null> {
-      const fault = await check(entry, null, fresh && !suspects.has(entry.key));
-      if (fault === null) suspects.delete(entry.key);
-      return fault;
+    fault(entry: Entry, fresh: boolean): Soon<string | null> {
+      if (suspects.size === 0) return faultOf(entry, null, fresh);
+      const { key } = entry;
+      return ifSound(faultOf(entry, null, fresh && !suspects.has(key)), () => {
+        suspects.delete(key);
+      });
     },
     /**
      * Returns what has changed since `then`. If something has, the next reader hashes the entry.
      */
-    async change(entry: Entry, then: Looks): Promise<string | null> {
-      const change = await check(entry, then, false);
-      if (change !== null) {
-        known.delete(entry.key);
-        suspects.add(entry.key);
-      }
-      return change;
+    change(entry: Entry, then: Looks): Soon<string | null> {
+      const change = faultOf(entry, then, false);
+      return change instanceof Promise
+        ? change.then((found) => suspect(entry.key, found))
+        : suspect(entry.key, change);
     },
     stored(key: ActionKey, hashed: Looks): void {
       suspects.delete(key);

@@ -3,6 +3,7 @@
  * their digests.
  */
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
+import type { Soon } from '../store/files.ts';
 import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
 import { finishedInputs } from './execution.ts';
@@ -23,7 +24,7 @@ export interface InputChecks {
   /** Returns the reads of a stage that may start, or the reason why it can't. */
   readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
   /** Returns what is wrong with an entry in the store, or null. */
-  readonly damageOf: (key: ActionKey) => Promise<string | null>;
+  readonly damageOf: (key: ActionKey) => Soon<string | null>;
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
@@ -31,7 +32,7 @@ export function createInputChecks(execution: Execution): InputChecks {
   /** Checks that are under way. Stages that read the same entry share one check. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
-  const damageOf = async (key: ActionKey): Promise<string | null> => {
+  const damageOf = (key: ActionKey): Soon<string | null> => {
     let entry = entries.get(key);
     if (!entry) {
       const found = options.store.lookUp(key);
@@ -39,26 +40,37 @@ export function createInputChecks(execution: Execution): InputChecks {
       ({ entry } = found);
       entries.set(key, entry);
     }
-    const damage = await guard.entryFault(entry, own.has(key));
+    const damage = guard.entryFault(entry, own.has(key));
+    return damage instanceof Promise
+      ? damage.then((found) => forgetIfDamaged(key, found))
+      : forgetIfDamaged(key, damage);
+  };
+
+  const forgetIfDamaged = (key: ActionKey, damage: string | null): string | null => {
     if (damage !== null) entries.delete(key);
     return damage;
   };
 
-  const sharedDamageOf = (key: ActionKey): Promise<string | null> => {
+  const sharedDamageOf = (key: ActionKey): Soon<string | null> => {
     const running = checks.get(key);
     if (running) return running;
-    const check = damageOf(key).finally(() => checks.delete(key));
+    const damage = damageOf(key);
+    if (!(damage instanceof Promise)) return damage;
+    const check = damage.finally(() => checks.delete(key));
     checks.set(key, check);
     return check;
   };
 
   const damagedInputs = async (stage: PlannedStage): Promise<readonly StageId[]> => {
     const damaged: StageId[] = [];
-    for (const [, id, { key }] of finishedInputs(execution, stage)) {
+    for (const { id, input } of finishedInputs(execution, stage)) {
+      const { key } = input;
       // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
       // after it has run.
       if (stage.descriptor.inline && own.has(key) && !guard.isSuspect(key)) continue;
-      if ((await sharedDamageOf(key)) !== null) damaged.push(id);
+      const found = sharedDamageOf(key),
+        damage = found instanceof Promise ? await found : found;
+      if (damage !== null) damaged.push(id);
     }
     return damaged;
   };
@@ -80,13 +92,13 @@ export function createInputChecks(execution: Execution): InputChecks {
           log: null,
         };
     }
-    const inputs: [string, Entry][] = [];
-    for (const [name, , { key }] of finishedInputs(execution, stage)) {
-      const entry = entries.get(key);
+    const read: { readonly name: string; readonly entry: Entry }[] = [];
+    for (const { name, input } of finishedInputs(execution, stage)) {
+      const entry = entries.get(input.key);
       if (!entry) return { state: 'unready', damaged: [] };
-      inputs.push([name, entry]);
+      read.push({ name, entry });
     }
-    return guard.reads(inputs, assets);
+    return guard.reads(read, assets);
   };
 
   return { readsOf, damageOf };

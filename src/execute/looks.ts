@@ -34,8 +34,8 @@ export const noLooks: Looks = new Map();
 
 export const lookOf = (
   { ino, size, mtimeMs, ctimeMs }: Stats,
-  known: Pick<Look, 'sure'> & Partial<Pick<Look, 'hashed'>>,
-): Look => ({ ino, size, mtime: mtimeMs, ctime: ctimeMs, hashed: known.sure, ...known });
+  { sure, hashed = sure }: Pick<Look, 'sure'> & Partial<Pick<Look, 'hashed'>>,
+): Look => ({ ino, size, mtime: mtimeMs, ctime: ctimeMs, sure, hashed });
 
 export const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
@@ -63,7 +63,9 @@ export const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boole
 export function sureByNow(looks: Looks): Looks {
   const tickAgo = Date.now() - TICK_MS;
   const matured = ({ sure, hashed, ctime }: Look): boolean => !sure && hashed && ctime < tickAgo;
-  if (![...looks.values()].some(matured)) return looks;
+  let some = false;
+  for (const look of looks.values()) some ||= matured(look);
+  if (!some) return looks;
   return new Map(
     [...looks].map(([name, look]) => [name, matured(look) ? { ...look, sure: true } : look]),
   );

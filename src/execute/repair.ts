@@ -2,6 +2,7 @@
  * Repairs a damaged entry that a stage was about to read: moves it aside, and settles again the
  * stage that makes it.
  */
+import { once } from '../plan/once.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Execution } from './execution.ts';
 import { isFinished, outcomeOf, tellNote } from './execution.ts';
@@ -18,7 +19,7 @@ export function createRepairs(
   settleAgain: (stage: PlannedStage) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
   const { plan, options, outcomes, own } = execution;
-  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
@@ -66,7 +67,7 @@ export function createRepairs(
   return (id) => {
     const running = repairs.get(id);
     if (running) return running;
-    const stage = byId.get(id),
+    const stage = byId().get(id),
       input = outcomeOf(execution, id);
     if (stage === undefined || !isFinished(input)) return Promise.resolve(false);
     const started = repair(stage, input).finally(() => repairs.delete(id));

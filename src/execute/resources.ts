@@ -70,10 +70,18 @@ export const usualGpus = (
 ): number => (compute && backend === 'tensorflow' && computesOnGpu ? 1 : 0);
 
 /** Returns a function that tells how many stages like a given one may run at once. */
-export const placesOn =
-  (machine: Machine, backend: BackendName) =>
-  (stage: PlannedStage): number =>
-    placesFor(needOf(stage, backend, machine), machine);
+export function placesOn(machine: Machine, backend: BackendName): (stage: PlannedStage) => number {
+  /** By resources, which most stages share: for stages that compute, and for others. */
+  const known = [new WeakMap<object, number>(), new WeakMap<object, number>()] as const;
+  return (stage) => {
+    const { resources, descriptor } = stage,
+      ofSuch = known[descriptor.compute ? 1 : 0];
+    let places = ofSuch.get(resources);
+    if (places === undefined)
+      ofSuch.set(resources, (places = placesFor(needOf(stage, backend, machine), machine)));
+    return places;
+  };
+}
 
 /** Returns how many stages with this need may run at once: at least one. */
 export function placesFor(

@@ -3,6 +3,7 @@
  * by an input that failed, or attempted when the queue has room for it. It is attempted again as
  * often as another run or a damaged input gets in the way.
  */
+import { at } from '../plan/at.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { Execution } from './execution.ts';
 import {
@@ -159,16 +160,16 @@ const pause = (): Promise<void> =>
   });
 
 /**
- * Returns, for each stage, the length of the longest chain of stages that waits for it. Stages with
+ * Returns, for each stage that others wait for, the length of the longest chain of them. Stages with
  * long chains go first.
  */
 function stageHeights(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
-  for (const stage of stages.toReversed()) {
-    const height = heights.get(stage.id) ?? 0;
-    heights.set(stage.id, height);
-    for (const id of Object.values(stage.inputs))
-      heights.set(id, Math.max(heights.get(id) ?? 0, height + 1));
+  for (let i = stages.length - 1; i >= 0; i--) {
+    const { id, inputs } = at(stages, i),
+      above = (heights.get(id) ?? 0) + 1;
+    for (const input of Object.values(inputs))
+      if ((heights.get(input) ?? 0) < above) heights.set(input, above);
   }
   return heights;
 }

@@ -16,8 +16,6 @@ export interface Names {
   label(cell: Cell): string;
 }
 
-type Pairs = readonly (readonly [path: string, value: Json])[];
-
 /** @see ExperimentCell for what `axes` and `label` hold */
 export function namesOf(
   root: MapNode,
@@ -26,7 +24,8 @@ export function namesOf(
   seeds: readonly number[],
 ): Names {
   const others = otherAxes(root, shapes);
-  const own = trainingVariation(choices.poisoning, choices.tuning, others, '');
+  const fieldsOf = flattening();
+  const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsOf);
   // The base is a training too and is named in the same way.
   const spec = baseSpec(root),
     bases = choices.base.filter((choice) => choice !== null);
@@ -40,35 +39,30 @@ export function namesOf(
     bases.map(({ tuning }) => tuning),
     baseAxes,
     `${BASE}.`,
+    fieldsOf,
   );
   for (const [path, count] of baseAxes) others.set(path, count);
   const defences = variation(
     choices.defence.map(({ defence }) => defence ?? { defence: NO_DEFENCE }),
     ({ defence }) => defence,
-    (value) => flatten(value, 'defence'),
+    (value) => fieldsOf(value, 'defence'),
   );
   const varying = new Set([...own.varying, ...base.varying, ...defences.varying]);
 
-  const known = new WeakMap<JsonObject, Pairs>();
-  const ownPairs = (value: JsonObject, section: string): Pairs => {
-    // A list is part of the name only if it differs between cells: others are long and say nothing.
-    const pairs =
-      known.get(value) ??
-      [...flatten(value, section)].filter(([at, item]) => !Array.isArray(item) || varying.has(at));
-    known.set(value, pairs);
-    return pairs;
-  };
   const otherPaths = [...others.keys()].map((path) => [path, path.split('.')] as const);
   const axes = (cell: Cell): JsonObject => {
     const named: { [path: string]: Json } = {};
-    for (const [path, value] of ownPairs(cell.poisoning, 'poisoning')) named[path] = value;
-    for (const [path, value] of cell.defence ? ownPairs(cell.defence, 'defence') : [])
-      named[path] = value;
-    for (const [path, value] of ownPairs(cell.adapter, 'adapter')) named[path] = value;
-    for (const section of ['poisoning', 'adapter'] as const) {
-      if (cell.base)
-        for (const [path, value] of ownPairs(cell.base[section], `${BASE}.${section}`))
-          named[path] = value;
+    const add = (item: Json, path: string): void => {
+      // A list is part of the name only if it differs between cells: others are long and say
+      // nothing.
+      if (!Array.isArray(item) || varying.has(path)) named[path] = item;
+    };
+    fieldsOf(cell.poisoning, 'poisoning').forEach(add);
+    if (cell.defence) fieldsOf(cell.defence, 'defence').forEach(add);
+    fieldsOf(cell.adapter, 'adapter').forEach(add);
+    if (cell.base) {
+      fieldsOf(cell.base.poisoning, `${BASE}.poisoning`).forEach(add);
+      fieldsOf(cell.base.adapter, `${BASE}.adapter`).forEach(add);
     }
     for (const [path, steps] of otherPaths) {
       const value = fieldOf(cell, steps);
@@ -121,12 +115,14 @@ interface TrainingVariation {
 /**
  * Returns how the poisonings and adapters of a training vary.
  * @param axes the axes, including the fields of `train` that differ
+ * @param fieldsOf what `flattening` returns
  */
 function trainingVariation(
   poisoning: readonly PoisoningChoice[],
   tuning: readonly TuningChoice[],
   axes: ReadonlyMap<string, number>,
   prefix: string,
+  fieldsOf: ReturnType<typeof flattening>,
 ): TrainingVariation {
   const trainPaths = [...axes.keys()]
     .filter((path) => path.startsWith(`${prefix}train.`))
@@ -134,13 +130,13 @@ function trainingVariation(
   const poisonings = variation(
     poisoning.map((choice) => choice.poisoning),
     ({ attack }) => attack,
-    (value) => flatten(value, `${prefix}poisoning`),
+    (value) => fieldsOf(value, `${prefix}poisoning`),
   );
   const tunings = variation(
     tuning,
     ({ adapter }) => adapter.type,
     ({ adapter, train }) => {
-      const values = flatten(adapter, `${prefix}adapter`);
+      const values = new Map(fieldsOf(adapter, `${prefix}adapter`));
       for (const [path, steps] of trainPaths) {
         const value = fieldOf(train, steps);
         if (value !== undefined) values.set(path, value);
@@ -175,6 +171,16 @@ function flatten(
     else into.set(path, item);
   }
   return into;
+}
+
+/** Returns `flatten` with a memory. A value is always asked for with the same prefix. */
+function flattening(): (value: JsonObject, prefix: string) => ReadonlyMap<string, Json> {
+  const known = new WeakMap<JsonObject, ReadonlyMap<string, Json>>();
+  return (value, prefix) => {
+    let fields = known.get(value);
+    if (fields === undefined) known.set(value, (fields = flatten(value, prefix)));
+    return fields;
+  };
 }
 
 /**
@@ -227,13 +233,14 @@ function variation<T>(
     const plugin = pluginOf(choice),
       values = valuesOf(choice);
     const reference = first.get(plugin);
-    for (const path of values.keys()) order.add(path);
-    if (!reference) {
-      first.set(plugin, values);
-      continue;
-    }
-    for (const [path, value] of values) if (!same(value, reference.get(path))) varying.add(path);
-    for (const path of reference.keys()) if (!values.has(path)) varying.add(path);
+    if (!reference) first.set(plugin, values);
+    values.forEach((value, path) => {
+      order.add(path);
+      if (reference && !same(value, reference.get(path))) varying.add(path);
+    });
+    reference?.forEach((_, path) => {
+      if (!values.has(path)) varying.add(path);
+    });
   }
   return {
     plugins: new Set(first.keys()),

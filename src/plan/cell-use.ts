@@ -32,43 +32,51 @@ export function cellUse(
   joining: readonly Node[],
 ): CellUse {
   const drafts = graph.drafts;
-  const users: number[][] = drafts.map(() => []);
-  const owners: number[][] = drafts.map(() => []);
+  // A list that begins with its only item is shorter than one that an item is added to.
+  const users = new Array<number[] | undefined>(drafts.length),
+    owners = new Array<number[] | undefined>(drafts.length);
+  const add = (lists: (number[] | undefined)[], { index }: Draft, cell: number): void => {
+    const list = lists[index];
+    if (list === undefined) lists[index] = [cell];
+    else if (list[list.length - 1] !== cell) list.push(cell);
+  };
   const everyCell = experiment.cells.map((_, index) => index);
   for (const join of joining) users[join.draft.index] = everyCell;
 
-  const visited = new Int32Array(drafts.length).fill(-1);
+  const visited = new Int32Array(drafts.length).fill(-1),
+    seen = new Set<Node>();
+  const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
+  type Own = { [label: string]: Draft };
+  const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
+    if (node.fingerprint !== fingerprint || seen.has(node)) return;
+    seen.add(node);
+    const label = nodeLabel(node);
+    if (!(label in mine)) {
+      mine[label] = node.draft;
+      add(owners, node.draft, index);
+    }
+    for (const child of node.children) walkOwn(child, index, fingerprint, mine);
+  };
+  const walkUsed = (draft: Draft, index: number): void => {
+    if (visited[draft.index] === index || draft.descriptor.scope === 'experiment') return;
+    visited[draft.index] = index;
+    add(users, draft, index);
+    for (const name in draft.inputs) walkUsed(draft.inputs[name]!, index); // one of its keys
+  };
   const own = rootsOfCells(experiment, graph, goalNodes, joining).map((roots, index) => {
     const fingerprint = graph.fingerprint(at(experiment.cells, index).config);
-    const mine: { [label: string]: Draft } = {};
-    const seen = new Set<Node>();
-    const walkOwn = (node: Node): void => {
-      if (seen.has(node) || node.fingerprint !== fingerprint) return;
-      seen.add(node);
-      const label = nodeLabel(node);
-      if (!(label in mine)) {
-        mine[label] = node.draft;
-        const list = at(owners, node.draft.index);
-        if (list.at(-1) !== index) list.push(index);
-      }
-      node.children.forEach(walkOwn);
-    };
-    const walkUsed = (draft: Draft): void => {
-      if (visited[draft.index] === index || draft.descriptor.scope === 'experiment') return;
-      visited[draft.index] = index;
-      at(users, draft.index).push(index);
-      Object.values(draft.inputs).forEach(walkUsed);
-    };
+    const mine: Own = {};
+    seen.clear();
     for (const root of roots) {
-      walkOwn(root);
-      walkUsed(root.draft);
+      walkOwn(root, index, fingerprint, mine);
+      walkUsed(root.draft, index);
     }
-    for (const join of joining) mine[nodeLabel(join)] = join.draft;
+    for (const { label, draft } of joined) mine[label] = draft;
     return mine;
   });
   return {
-    users: ({ index }) => at(users, index),
-    owners: ({ index }) => at(owners, index),
+    users: ({ index }) => users[index] ?? [],
+    owners: ({ index }) => owners[index] ?? [],
     own: (cell) => at(own, cell),
   };
 }
@@ -84,12 +92,12 @@ function rootsOfCells(
 ): readonly (readonly Node[])[] {
   const roots = goalNodes.map((nodes) => [...nodes]);
   const byFingerprint = new Map<string, number[]>();
-  for (const [index, cell] of experiment.cells.entries()) {
-    const name = graph.fingerprint(cell.config);
+  experiment.cells.forEach(({ config }, index) => {
+    const name = graph.fingerprint(config);
     const twins = byFingerprint.get(name);
     if (twins) twins.push(index);
     else byFingerprint.set(name, [index]);
-  }
+  });
   for (const { children } of joining)
     for (const child of children)
       for (const cell of byFingerprint.get(child.fingerprint) ?? []) at(roots, cell).push(child);
@@ -111,15 +119,14 @@ export function agreement(
   experiment: Experiment,
   cells: readonly number[],
 ): { cell: JsonObject; seed: number | null } {
-  const [index, ...others] = cells;
-  const first = index === undefined ? undefined : experiment.cells[index];
+  const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };
-  if (others.length === 0) return { cell: first.axes, seed: first.config.seed };
+  if (cells.length === 1) return { cell: first.axes, seed: first.config.seed };
   const agreed = new Map<string, Json>(Object.entries(first.axes));
   let seed: number | null = first.config.seed;
-  for (const other of others) {
+  for (let i = 1; i < cells.length; i++) {
     if (agreed.size === 0 && seed === null) break;
-    const { axes, config } = at(experiment.cells, other);
+    const { axes, config } = at(experiment.cells, at(cells, i));
     for (const [path, value] of agreed) if (!same(value, axes[path])) agreed.delete(path);
     if (config.seed !== seed) seed = null;
   }

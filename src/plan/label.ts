@@ -1,5 +1,6 @@
 /** Labels stages for people: `train attack=badnets type=lora rank=16 seed=1`. */
 import type { Json, JsonObject } from '../api.ts';
+import { at } from './at.ts';
 import { canonical } from './canonical.ts';
 import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
@@ -18,22 +19,24 @@ export const NEEDED_BY = ' needed by';
  * The axes that tell cells apart. An axis is left out if its value follows from those before it.
  */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
-  const paths = [...new Set([...FIRST, ...cells.flatMap((cell) => Object.keys(cell))])];
-  // Each cell with its values along the axes found so far.
-  let named = cells.map((cell) => ({ cell, name: '' }));
+  const paths = new Set(FIRST);
+  for (const cell of cells) for (const path of Object.keys(cell)) paths.add(path);
+  // The values of each cell along the axes found so far.
+  let names = cells.map(() => '');
   const telling: string[] = [];
   for (const path of paths) {
     const values = new Map<string, string>();
     const text = (cell: JsonObject): string => (path in cell ? canonical(cell[path]) : '');
-    const tells = named.some(({ cell, name }) => {
-      const value = text(cell),
+    const tells = cells.some((cell, index) => {
+      const name = at(names, index),
+        value = text(cell),
         known = values.get(name);
       if (known === undefined) values.set(name, value);
       return known !== undefined && known !== value;
     });
     if (!tells) continue;
     telling.push(path);
-    named = named.map(({ cell, name }) => ({ cell, name: `${name} ${text(cell)}` }));
+    names = cells.map((cell, index) => `${at(names, index)} ${text(cell)}`);
   }
   const sections = [...new Set(telling.map(sectionOf))];
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
@@ -75,37 +78,50 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
  * @param whole the experiment with all its cells, given if the plan covers only a part of them
  *   (--only): the labels are then the same for any part
  */
-export function stageLabels(
-  plan: Plan,
-  whole: Pick<Plan['experiment'], 'cells' | 'seeds'> = plan.experiment,
-): (stage: PlannedStage) => string {
+export function stageLabels(plan: Plan, whole?: Whole): (stage: PlannedStage) => string {
+  if (whole !== undefined) return labelsWithin(plan, whole);
+  let labels = ofWholePlans.get(plan);
+  if (labels === undefined) ofWholePlans.set(plan, (labels = labelsWithin(plan, plan.experiment)));
+  return labels;
+}
+
+type Whole = Pick<Plan['experiment'], 'cells' | 'seeds'>;
+
+const ofWholePlans = new WeakMap<Plan, (stage: PlannedStage) => string>();
+
+function labelsWithin(plan: Plan, whole: Whole): (stage: PlannedStage) => string {
   const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
+  const fields = telling.map((path) => ({ path, name: short.get(path) ?? path }));
   const seedVaries = whole.seeds.length > 1;
   const own = new Map<StageId, string>();
   for (const { stages } of plan.cellStages)
-    for (const [name, id] of Object.entries(stages)) own.set(id, name);
+    for (const name of Object.keys(stages)) {
+      const id = stages[name];
+      if (id !== undefined) own.set(id, name);
+    }
   /** The stages of a cell share its object. */
-  const known = new WeakMap<JsonObject, readonly string[]>();
-  const valuesOf = (cell: JsonObject): readonly string[] => {
+  const known = new WeakMap<JsonObject, string>();
+  /** Returns the cell's values, each after a space. */
+  const valuesOf = (cell: JsonObject): string => {
     let values = known.get(cell);
     if (values === undefined) {
-      values = telling.flatMap((path) => {
+      values = '';
+      for (const { path, name } of fields) {
         const value = cell[path];
-        return value === undefined ? [] : [`${short.get(path) ?? path}=${show(value)}`];
-      });
+        if (value !== undefined) values += ` ${name}=${show(value)}`;
+      }
       known.set(cell, values);
     }
     return values;
   };
   return (stage) => {
-    const cell = [...valuesOf(stage.cell)];
-    if (seedVaries && stage.seed !== null) cell.push(`seed=${stage.seed}`);
-    const needed = (): string => {
-      const section = stage.section === null ? '' : ` of ${stage.section}`;
-      return `${nodeLabel(stage)}${section}${cell.length > 0 ? NEEDED_BY : ''}`;
-    };
-    return [own.get(stage.id) ?? needed(), ...cell].join(' ');
+    const seed = seedVaries && stage.seed !== null ? ` seed=${stage.seed}` : '',
+      cell = valuesOf(stage.cell) + seed,
+      name = own.get(stage.id);
+    if (name !== undefined) return name + cell;
+    const section = stage.section === null ? '' : ` of ${stage.section}`;
+    return `${nodeLabel(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;
   };
 }
 

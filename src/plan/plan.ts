@@ -55,12 +55,12 @@ export function planExperiment(
     return new Stage(idOf(draft), draft, versionOf(draft.code), inputs, isGoal, membership);
   });
   const cellStages = once(() =>
-    experiment.cells.map((cell, index) => ({
-      cell,
-      stages: Object.fromEntries(
-        Object.entries(use().own(index)).map(([label, draft]) => [label, idOf(draft)]),
-      ),
-    })),
+    experiment.cells.map((cell, index) => {
+      const own = use().own(index),
+        ofCell: { [label: string]: StageId } = {};
+      for (const label in own) ofCell[label] = idOf(own[label]!); // one of its keys
+      return { cell, stages: ofCell };
+    }),
   );
   return {
     ok: true,

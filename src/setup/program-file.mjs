@@ -93,7 +93,8 @@ export async function bundleProgram(project, plugins, modules) {
     legalComments: 'none',
     minifyWhitespace: true,
     lineLimit: 160,
-    define: { 'import.meta.url': '__url' },
+    // Winston would load what colours its debugging.
+    define: { 'import.meta.url': '__url', 'process.env.NODE_ENV': '"production"' },
     banner: { js: '(function (exports, require, module, __url, __import) { "use strict";' },
     footer: { js: '})' },
   });

@@ -1,11 +1,21 @@
 /** The files of an output folder: lists, sizes and digests. */
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, lstatSync, readdirSync, readSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+} from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import { MANIFEST_FILE } from './manifest.ts';
-import { isUnreadable, openRegular, readRegular } from './regular.ts';
+import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 import type { Entry, ManifestFile } from './types.ts';
 
 /**
@@ -16,6 +26,15 @@ export const TICK_MS = 20;
 
 /** A time stamp set back this far is older than now on every file system. */
 export const SETTLED_MS = 2000;
+
+/** The flag for opening a file unless it is a link; Windows has none. */
+const NO_LINK = constants.O_NOFOLLOW as number | undefined;
+
+/**
+ * A value, or the promise of one that takes long. Where there are thousands, most of them at hand,
+ * a promise for each would take longer than what it stands for.
+ */
+export type Soon<T> = T | Promise<T>;
 
 /** Files up to this size are read and hashed in one piece. */
 const SMALL = 1 << 20;
@@ -38,17 +57,62 @@ export async function fileFault(dir: string, file: ManifestFile): Promise<string
  * Like `fileFault`, for a file that is known to exist.
  * @param found the file's size in bytes
  */
-export async function contentFault(
+export function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
   found: number,
-): Promise<string | null> {
+): Soon<string | null> {
   if (found !== size) return `${name} has ${found} bytes, not ${size}`;
-  try {
-    return (await sha256File(path.join(dir, name), size)) === digest ? null : `${name} was changed`;
-  } catch (error) {
+  const file = `${dir}/${name}`;
+  const compare = (now: string): string | null => (now === digest ? null : `${name} was changed`);
+  const refused = (error: unknown): string => {
     if (!isUnreadable(error)) throw error;
     return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
+  };
+  if (size > SMALL) return sha256File(file, size).then(compare, refused);
+  try {
+    return compare(sha256(readRegular(file)));
+  } catch (error) {
+    return refused(error);
+  }
+}
+
+/** Files below this size are read into one buffer, which they share. */
+const TINY = 1 << 14;
+let tiny: Buffer | undefined;
+
+/**
+ * Returns the stats of a stored file, from before it was read, if it is tiny and whole. This asks
+ * the system for the file's name only once. Returns null for any other file, or where the system
+ * can't open a file without following links: `contentFault` tells more.
+ */
+export function statIfWhole(file: string, { size, sha256: digest }: ManifestFile): Stats | null {
+  if (size >= TINY || NO_LINK === undefined) return null;
+  let handle: number | undefined;
+  try {
+    handle = openSync(file, READ_AT_ONCE | NO_LINK);
+    const stat = fstatSync(handle);
+    if (!stat.isFile() || stat.size !== size) return null;
+    const n = readSync(handle, (tiny ??= Buffer.allocUnsafeSlow(TINY)), 0, TINY, 0);
+    return n === size && sha256(tiny.subarray(0, n)) === digest ? stat : null;
+  } catch {
+    return null;
+  } finally {
+    if (handle !== undefined) closeSync(handle);
+  }
+}
+
+/** Returns what the system says of a file that is opened; null if it is not a regular file. */
+export function statOpened(file: string): Stats | null {
+  let handle: number | undefined;
+  try {
+    handle = openSync(file, READ_AT_ONCE | (NO_LINK ?? 0));
+    const stat = fstatSync(handle);
+    return stat.isFile() ? stat : null;
+  } catch {
+    return null;
+  } finally {
+    if (handle !== undefined) closeSync(handle);
   }
 }
 
@@ -103,6 +167,16 @@ export function listFiles(dir: string): ListedFile[] {
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
+/** Returns the folders below the entry's own that hold its files. */
+function foldersOf(files: readonly ManifestFile[]): readonly string[] {
+  if (!files.some(({ path: name }) => name.includes('/'))) return [];
+  const folders = new Set<string>();
+  for (const { path: name } of files)
+    for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1))
+      folders.add(name.slice(0, at));
+  return [...folders];
+}
+
 /**
  * Returns a file in an entry's folder that is not part of the entry, or null if there is none.
  * Folders are only listed if one of them has changed since the entry was made. Hidden files are
@@ -110,13 +184,9 @@ export function listFiles(dir: string): ListedFile[] {
  */
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;
-  const folders = new Set(['']);
-  for (const { path: name } of files)
-    for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1))
-      folders.add(name.slice(0, at));
   const isYoung = (folder: string): boolean =>
     (lstatSync(`${dir}/${folder}`, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) >= made;
-  if (![...folders].some(isYoung)) return null;
+  if (!isYoung('') && !foldersOf(files).some(isYoung)) return null;
   const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
   const walk = (folder: string, prefix: string): string | null => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {

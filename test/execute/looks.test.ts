@@ -1,5 +1,6 @@
 /** Outputs that this run has hashed: when the guard must hash them again, and when it need not. */
-import { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -45,7 +46,7 @@ test('a file that was hashed when it was stored is not hashed again for a later 
   const files = entry.manifest.files.map((file) => ({ ...file, sha256: '0'.repeat(64) }));
   const wrong = { ...entry, manifest: { ...entry.manifest, files } };
   assert.is(await guard.entryFault(wrong, true), null);
-  assert.is(await guard.reads([['data', wrong]], []).fault(), null);
+  assert.is(await guard.reads([{ name: 'data', entry: wrong }], []).fault(), null);
 });
 
 for (const restores of [false, true]) {
@@ -78,11 +79,34 @@ test('a reader that starts within a tick of the hash is followed by a hash', asy
   const guard = createGuard();
   guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
   assert.is(await guard.entryFault(entry, true), null);
-  const reads = guard.reads([['data', entry]], []);
+  const reads = guard.reads([{ name: 'data', entry }], []);
   const { atime, mtime } = statSync(entry.file);
   writeFileSync(entry.file, 'worse');
   utimesSync(entry.file, atime, mtime);
   assert.match((await reads.fault()) ?? '', 'rows.txt was changed');
+});
+
+test('a file system may number a file otherwise once it is opened', async ({ rig }) => {
+  const entry = await storedEntry(rig);
+  await tick();
+  const guard = createGuard();
+  assert.is(await guard.entryFault(entry, false), null);
+  const reads = guard.reads([{ name: 'data', entry }], []);
+  const patched = fs as { lstatSync: unknown },
+    { lstatSync } = fs;
+  patched.lstatSync = (file: string) => {
+    const stat = lstatSync(file);
+    return Object.assign(stat, { ino: stat.ino + 1 });
+  };
+  syncBuiltinESMExports();
+  try {
+    assert.is(await reads.fault(), null);
+    writeFileSync(entry.file, 'worse');
+    assert.match((await reads.fault()) ?? '', 'rows.txt was written to');
+  } finally {
+    patched.lstatSync = lstatSync;
+    syncBuiltinESMExports();
+  }
 });
 
 test.run();
