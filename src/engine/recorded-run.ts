@@ -68,7 +68,6 @@ export async function runRecorded(
   // Git runs meanwhile.
   const labels = plan.stages.map(stageLabels(plan));
   const facts = await environment;
-
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);

@@ -7,8 +7,8 @@ import type { Job, JobResult } from '../api/executor.ts';
 export type { Job, JobHooks, JobResult, PackedJob, PluginModule } from '../api/executor.ts';
 
 /**
- * A message to a worker. Several jobs form a pack: stages of one kind that share a job. `members` are
- * indexes of `jobs`.
+ * A message to a worker. Several jobs form a pack: stages of one kind that share a job. `members`
+ * are indexes of `jobs`.
  */
 export type ToWorker =
   | { readonly type: 'run'; readonly jobs: readonly Job[] }

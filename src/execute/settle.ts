@@ -160,8 +160,8 @@ const pause = (): Promise<void> =>
   });
 
 /**
- * Returns, for each stage that others wait for, the length of the longest chain of them. Stages with
- * long chains go first.
+ * Returns, for each stage that others wait for, the length of the longest chain of them. Stages
+ * with long chains go first.
  */
 function stageHeights(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();

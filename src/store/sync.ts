@@ -140,7 +140,7 @@ export function createGroupCommit(root: string): GroupCommit {
   let chain: Promise<void> = Promise.resolve();
   let isFlushing = false;
   let timer: NodeJS.Timeout | null = null;
-  /** The folders above the entries' own that may be new: the store's may be before the first flush. */
+  /** The folders above the entries' own that may be new, as the store's before the first flush. */
   let above = [root, ...foldersAbove(root)];
 
   const commit = async (): Promise<void> => {

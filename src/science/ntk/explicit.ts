@@ -95,8 +95,8 @@ const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
 type Slices = (start: number, width: number) => Tensor2D[];
 
 /**
- * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which their inner products
- * do not see. Vectors lie along the second factor, and would be half empty along q = 8.
+ * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which does not change
+ * inner products. Vectors lie along the second factor, and would be half empty along q = 8.
  */
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 

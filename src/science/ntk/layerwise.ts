@@ -18,7 +18,7 @@ import { type Reduction, reductionOf } from './reduce.ts';
 import type { GradientTerm, Term } from './terms.ts';
 
 export interface WalkOptions {
-  /** The most tokens of a forward pass, without padding. */
+  /** The most tokens of a forward pass. See `BatchLimits` for what counts. */
   readonly batchTokens?: number;
   /**
    * Memory for h and δ of all rows at once; the layers that exceed it get further forward passes.
@@ -111,7 +111,11 @@ export function planWalk(
   if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
   const lengths = sets.map(lengthsOf);
   const parts = lengths.map((of, s) =>
-    batches(of, options.batchTokens ?? BATCH_TOKENS, logitsOf(model, sets[s] ?? [])),
+    batches(of, {
+      tokens: options.batchTokens ?? BATCH_TOKENS,
+      logits: logitsOf(model, sets[s] ?? []),
+      countPadding: ownAlone === null || ownAlone === 'gram',
+    }),
   );
   return planOf(model, parts, lengths, options, ownAlone);
 }
@@ -131,7 +135,7 @@ export function planPairs(
   const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
   const logits = [left, right].map((rows) => logitsOf(model, rows));
   const most = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
-  const parts = batches(longest, options.batchTokens ?? BATCH_TOKENS, most);
+  const parts = batches(longest, { tokens: options.batchTokens ?? BATCH_TOKENS, logits: most });
   return planOf(model, [parts, parts], lengths, options);
 }
 

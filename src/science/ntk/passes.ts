@@ -4,21 +4,31 @@ import type { AdaptedLayer } from '../model/types.ts';
 import type { BlockShape } from './cost.ts';
 
 /**
- * How many pairs of positions attention may compute for each token that a batch may have, padding
- * included: as many as rows of 512 tokens have.
+ * Where padding does not count as tokens: how many pairs of positions attention may compute for each
+ * token that a batch may have, padding included. Rows of 512 tokens have as many.
  */
 const PAIRS_PER_TOKEN = 512;
 
+export interface BatchLimits {
+  /** The most tokens of a batch. */
+  readonly tokens: number;
+  /** The number of logits of each row. Default: too few to count. */
+  readonly logits?: readonly number[];
+  /**
+   * Whether the padding of each row to its batch's longest counts as tokens. Default: true. Layers see
+   * no padding, so that few rows are one batch without it; but pairs of tokens in one batch are
+   * computed both ways, and those between two batches are not.
+   */
+  readonly countPadding?: boolean;
+}
+
 /**
- * Returns batches of rows of similar length. A batch has at most `batchTokens` tokens, without
- * padding, since layers see none; at most PAIRS_PER_TOKEN times as many pairs of positions, where
- * attention pads its rows to the longest; and at most MOST_LOGITS logits; or it is a single row.
- * @param logits the number of logits of each row. Default: too few to count
+ * Returns batches of rows of similar length. A batch keeps within the limits and has at most
+ * MOST_LOGITS logits, or is a single row.
  */
 export function batches(
   lengths: readonly number[],
-  batchTokens: number,
-  logits: readonly number[] = [],
+  { tokens: most, logits = [], countPadding = true }: BatchLimits,
 ): Int32Array[] {
   const order = lengths.map((_, i) => i).sort((i, j) => lengths[i]! - lengths[j]! || i - j);
   const out: number[][] = [];
@@ -28,11 +38,13 @@ export function batches(
     // ascending, so this row is the longest so far
     const last = out[out.length - 1],
       length = lengths[i]!,
-      own = logits[i] ?? 0;
+      own = logits[i] ?? 0,
+      rows = (last?.length ?? 0) + 1;
     const fits =
       last !== undefined &&
-      tokens + length <= batchTokens &&
-      (last.length + 1) * length ** 2 <= PAIRS_PER_TOKEN * batchTokens &&
+      (countPadding
+        ? rows * length <= most
+        : tokens + length <= most && rows * length ** 2 <= PAIRS_PER_TOKEN * most) &&
       held + own <= MOST_LOGITS;
     if (fits) last.push(i);
     else out.push([i]);

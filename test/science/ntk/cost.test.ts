@@ -12,19 +12,28 @@ const test = suite('plans of a contraction');
 test('batches hold rows of similar length within the token limit', () => {
   const lengths = [7, 3, 19, 3, 5, 2];
   assert.equal(
-    batches(lengths, 10).map((rows) => [...rows]),
+    batches(lengths, { tokens: 10 }).map((rows) => [...rows]),
     [[5, 1, 3], [4], [0], [2]],
-  ); // 2 + 3 + 3 = 8, then 5 + 7 > 10
+  ); // 3·3 = 9, then 2·7 > 10
   assert.equal(
-    batches(lengths, 1000).map((rows) => [...rows]),
+    batches(lengths, { tokens: 1000 }).map((rows) => [...rows]),
     [[5, 1, 3, 4, 0, 2]],
   );
-  assert.equal(batches(lengths, 1).length, 6);
+  assert.equal(batches(lengths, { tokens: 1 }).length, 6);
+});
+
+test('batches hold more rows where padding does not count', () => {
+  const sizes = (countPadding: boolean) =>
+    batches([2, 3, 3, 5, 7], { tokens: 13, countPadding }).map(({ length }) => length);
+  assert.equal(sizes(true), [3, 1, 1]); // 4·5 > 13, 2·7 > 13
+  assert.equal(sizes(false), [4, 1]); // 2 + 3 + 3 + 5 = 13
 });
 
 test('batches hold few rows where attention would pad them to a much longer one', () => {
   const sizes = (long: number) =>
-    batches([...new Array<number>(14).fill(1), long], 100).map(({ length }) => length);
+    batches([...new Array<number>(14).fill(1), long], { tokens: 100, countPadding: false }).map(
+      ({ length }) => length,
+    );
   assert.equal(sizes(58), [15]); // 15 · 58² ≤ 512 · 100
   assert.equal(sizes(59), [14, 1]);
 });
@@ -32,7 +41,9 @@ test('batches hold few rows where attention would pad them to a much longer one'
 test('batches hold few rows where their logits are many, and at least one', () => {
   const half = MOST_LOGITS / 2;
   assert.equal(
-    batches([5, 5, 5, 9], 1000, [half, half, half, 3 * MOST_LOGITS]).map((rows) => [...rows]),
+    batches([5, 5, 5, 9], { tokens: 1000, logits: [half, half, half, 3 * MOST_LOGITS] }).map(
+      (rows) => [...rows],
+    ),
     [[0, 1], [2], [3]],
   );
   const rows = [3, 7, 7, 5].map((length) => ({
