@@ -57,8 +57,8 @@ export interface TrainResult {
   readonly operations: number | null;
   /**
    * The floating-point operations of that step's matrix products, and those that the processor
-   * makes each second in one product of 1,024 × 1,024 matrices on the job's threads. Only our side
-   * counts them.
+   * makes each second in one product of 1,024 × 1,024 matrices on the job's threads: the median of
+   * what it makes after each turn. Only our side counts them.
    */
   readonly products?: { readonly flops: number; readonly peak: number } | null;
   readonly peak_memory_mb: number;
