@@ -33,7 +33,8 @@ export interface TrainJob {
   readonly learning_rate: number;
   /**
    * The number of steps of each cell before the first turn (`warmup`) and in each turn, and the
-   * number of turns.
+   * number of turns. A process that waited for the others' turns works more slowly at first: turns
+   * have to take longer than that.
    */
   readonly warmup: number;
   readonly steps: number;

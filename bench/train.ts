@@ -202,7 +202,7 @@ async function soloClaims(
     compile: true,
     batch_size: batch,
     learning_rate: mode === 'full' ? 3e-6 : 3e-5,
-    steps: quick ? 2 : backend === 'wasm' ? 4 : batch === 8 ? 24 : 8,
+    steps: quick ? 2 : backend === 'wasm' ? 4 : batch === 8 ? 48 : 16,
     cells: [mode === 'lora' ? lora : { ...lora, adapter: null }],
   };
   const sides = await Promise.all([
@@ -279,7 +279,7 @@ export async function gridJobs(
     compile: true,
     batch_size: 8,
     learning_rate: 3e-5,
-    steps: quick ? 1 : 8,
+    steps: quick ? 1 : 24,
     cells,
   };
   const halves = [cells.slice(0, 4), cells.slice(4)].map((half): TrainJob => ({
