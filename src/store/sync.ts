@@ -7,10 +7,15 @@
 import { spawn } from 'node:child_process';
 import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { READ_AT_ONCE } from './regular.ts';
 
-const fsyncOf = promisify(fsync);
+const fsyncOf = (handle: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    fsync(handle, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 
 /**
  * How long a batch gathers entries before its flush. A power cut may cost this much work. Starting

@@ -12,6 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createGroupCommit } from '../../src/store/sync.ts';
 import { rejects } from '../rig/rejects.ts';
 
 type Callback = (error: NodeJS.ErrnoException | null) => void;
@@ -20,15 +21,25 @@ type Callback = (error: NodeJS.ErrnoException | null) => void;
 let flushed: string[] = [];
 let code: string | null = null;
 const real = fs.fsync;
-fs.fsync = ((handle: number, done: Callback) => {
+const watched = ((handle: number, done: Callback) => {
   flushed.push(readlinkSync(`/proc/self/fd/${handle}`));
   if (code === null) real(handle, done);
   else done(Object.assign(new Error(code), { code }));
 }) as typeof fs.fsync;
-syncBuiltinESMExports();
-const { createGroupCommit } = await import('../../src/store/sync.ts');
+
+/** Replaces `fsync` in the modules that are loaded already, too. */
+function useFsync(fsync: typeof fs.fsync): void {
+  fs.fsync = fsync;
+  syncBuiltinESMExports();
+}
 
 const test = suite<{ root: string }>('group commit');
+test.before(() => {
+  useFsync(watched);
+});
+test.after(() => {
+  useFsync(real);
+});
 test.before.each((context) => {
   context.root = path.join(
     realpathSync(mkdtempSync(path.join(os.tmpdir(), 'dosimeter-'))),

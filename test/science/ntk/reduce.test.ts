@@ -37,7 +37,9 @@ for (const backend of backends)
         assert.ok(bytesOf(alone) < bytesOf(both), `${bytesOf(alone)} of ${bytesOf(both)} bytes`);
         const error = relative(present(alone.lora).data, present(both.lora).data);
         assert.ok(error < tolerance.rounding, String(error));
-        assert.equal(alone.logits, both.logits);
+        // Padding does not count in its batches, and a backend's last bits depend on a batch.
+        const gap = relative(alone.logits, both.logits);
+        assert.ok(gap < tolerance.rounding, String(gap));
       }
       network.dispose();
     });
