@@ -1,6 +1,7 @@
 /** Records what `dosimeter serve` shows of a run beside its journal: the plan and the progress. */
 import path from 'node:path';
 import type { RunEvent } from '../execute/types.ts';
+import type { Mutable } from '../log/mutable.ts';
 import type { Redact } from '../log/redact.ts';
 import type { RecordedStage } from '../log/run-plan.ts';
 import { saveRunPlan } from '../log/run-plan.ts';
@@ -10,8 +11,6 @@ import type { StageId } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
 import type { Prepared } from './prepare.ts';
 import type { RunStart } from './types.ts';
-
-type Writable<T> = { -readonly [field in keyof T]: T[field] };
 
 export interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'places'> {
   readonly executor: string;
@@ -31,7 +30,7 @@ export function recordView(
   // The statuses are in the plan's order.
   const stages = statuses.map(({ stage, entry }, index) => {
     indexes.set(stage.id, index);
-    const recorded: Writable<RecordedStage> = {
+    const recorded: Mutable<RecordedStage> = {
       id: stage.id,
       kind: stage.kind,
       label: redact(at(labels, index)),

@@ -11,7 +11,7 @@ import { at } from '../plan/at.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Soon } from '../store/files.ts';
-import { contentFault, statIfWhole, statOpened, strayFile } from '../store/files.ts';
+import { contentFault, statIfWhole, statOpened, strayFile, whenThere } from '../store/files.ts';
 import type { Entry, ManifestFile } from '../store/types.ts';
 import type { Look, Looks } from './looks.ts';
 import {
@@ -180,11 +180,11 @@ function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
 }
 
 /** Returns the fault, and calls `act` if it is null. */
-function ifSound(fault: Soon<string | null>, act: () => void): Soon<string | null> {
-  if (fault instanceof Promise) return fault.then((found) => ifSound(found, act));
-  if (fault === null) act();
-  return fault;
-}
+const ifSound = (fault: Soon<string | null>, act: () => void): Soon<string | null> =>
+  whenThere(fault, (found) => {
+    if (found === null) act();
+    return found;
+  });
 
 function createEntryGuard() {
   const known = new Map<ActionKey, Looks>();
@@ -197,10 +197,7 @@ function createEntryGuard() {
   const faultOf = (entry: Entry, then: Looks | null, fresh: boolean): Soon<string | null> => {
     const before = then ?? sureByNow(known.get(entry.key) ?? noLooks);
     const check: Check = { entry, then, before, fresh, seen: null };
-    const fault = faultOfFiles(check, 0);
-    return fault instanceof Promise
-      ? fault.then((found) => conclude(check, found))
-      : conclude(check, fault);
+    return whenThere(faultOfFiles(check, 0), (fault) => conclude(check, fault));
   };
 
   /** @param fault what is wrong with the entry's files */
@@ -236,10 +233,7 @@ function createEntryGuard() {
      * Returns what has changed since `then`. If something has, the next reader hashes the entry.
      */
     change(entry: Entry, then: Looks): Soon<string | null> {
-      const change = faultOf(entry, then, false);
-      return change instanceof Promise
-        ? change.then((found) => suspect(entry.key, found))
-        : suspect(entry.key, change);
+      return whenThere(faultOf(entry, then, false), (change) => suspect(entry.key, change));
     },
     stored(key: ActionKey, hashed: Looks): void {
       suspects.delete(key);

@@ -3,7 +3,7 @@
  * their digests.
  */
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
-import type { Soon } from '../store/files.ts';
+import { type Soon, whenThere } from '../store/files.ts';
 import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
 import { finishedInputs } from './execution.ts';
@@ -40,15 +40,10 @@ export function createInputChecks(execution: Execution): InputChecks {
       ({ entry } = found);
       entries.set(key, entry);
     }
-    const damage = guard.entryFault(entry, own.has(key));
-    return damage instanceof Promise
-      ? damage.then((found) => forgetIfDamaged(key, found))
-      : forgetIfDamaged(key, damage);
-  };
-
-  const forgetIfDamaged = (key: ActionKey, damage: string | null): string | null => {
-    if (damage !== null) entries.delete(key);
-    return damage;
+    return whenThere(guard.entryFault(entry, own.has(key)), (damage) => {
+      if (damage !== null) entries.delete(key);
+      return damage;
+    });
   };
 
   const sharedDamageOf = (key: ActionKey): Soon<string | null> => {

@@ -1,12 +1,11 @@
 /** Gathers the failures of a run by their cause. */
+import type { Mutable } from '../log/mutable.ts';
 import type { RunRecord } from './record.ts';
 import type { Failure } from './wire.ts';
 
 /** How many causes, and how many stages of one cause, are shown at most. */
 const MOST_CAUSES = 30,
   MOST_STAGES = 20;
-
-type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** Returns the causes, the most frequent first. */
 export function failuresOf({ stages }: RunRecord): readonly Failure[] {

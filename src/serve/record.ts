@@ -4,6 +4,7 @@
  * is kept has a limit.
  */
 import type { JsonObject } from '../api.ts';
+import type { Mutable } from '../log/mutable.ts';
 import type { RunPlan } from '../log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
 import type { StageRecord } from './stage-records.ts';
@@ -243,8 +244,6 @@ export function createRecord(plan: RunPlan | null): RunRecord {
   };
   return record;
 }
-
-type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 const processOf = ({ owner, hostname, boot }: JsonObject): Partial<Process> => ({
   ...(typeof owner === 'string' ? { owner } : {}),

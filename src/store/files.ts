@@ -36,6 +36,10 @@ const NO_LINK = constants.O_NOFOLLOW as number | undefined;
  */
 export type Soon<T> = T | Promise<T>;
 
+/** Returns what `of` makes of a value, as soon as that is there. */
+export const whenThere = <T, U>(value: Soon<T>, of: (value: T) => U): Soon<U> =>
+  value instanceof Promise ? value.then(of) : of(value);
+
 /** Files up to this size are read and hashed in one piece. */
 const SMALL = 1 << 20;
 
@@ -82,19 +86,15 @@ const TINY = 1 << 14;
 let tiny: Buffer | undefined;
 
 /**
- * Returns the stats of a stored file, from before it was read, if it is tiny and whole. This asks
- * the system for the file's name only once. Returns null for any other file, or where the system
- * can't open a file without following links: `contentFault` tells more.
+ * Returns what `of` makes of a regular file, opened without following links where the system can;
+ * null if it can't be opened or read, or is something else.
  */
-export function statIfWhole(file: string, { size, sha256: digest }: ManifestFile): Stats | null {
-  if (size >= TINY || NO_LINK === undefined) return null;
+function ofOpened(file: string, of: (handle: number, stat: Stats) => Stats | null): Stats | null {
   let handle: number | undefined;
   try {
-    handle = openSync(file, READ_AT_ONCE | NO_LINK);
+    handle = openSync(file, READ_AT_ONCE | (NO_LINK ?? 0));
     const stat = fstatSync(handle);
-    if (!stat.isFile() || stat.size !== size) return null;
-    const n = readSync(handle, (tiny ??= Buffer.allocUnsafeSlow(TINY)), 0, TINY, 0);
-    return n === size && sha256(tiny.subarray(0, n)) === digest ? stat : null;
+    return stat.isFile() ? of(handle, stat) : null;
   } catch {
     return null;
   } finally {
@@ -102,19 +102,22 @@ export function statIfWhole(file: string, { size, sha256: digest }: ManifestFile
   }
 }
 
-/** Returns what the system says of a file that is opened; null if it is not a regular file. */
-export function statOpened(file: string): Stats | null {
-  let handle: number | undefined;
-  try {
-    handle = openSync(file, READ_AT_ONCE | (NO_LINK ?? 0));
-    const stat = fstatSync(handle);
-    return stat.isFile() ? stat : null;
-  } catch {
-    return null;
-  } finally {
-    if (handle !== undefined) closeSync(handle);
-  }
+/**
+ * Returns the stats of a stored file, from before it was read, if it is tiny and whole. This asks
+ * the system for the file's name only once. Returns null for any other file, or where the system
+ * can't open a file without following links: `contentFault` tells more.
+ */
+export function statIfWhole(file: string, { size, sha256: digest }: ManifestFile): Stats | null {
+  if (size >= TINY || NO_LINK === undefined) return null;
+  return ofOpened(file, (handle, stat) => {
+    if (stat.size !== size) return null;
+    const n = readSync(handle, (tiny ??= Buffer.allocUnsafeSlow(TINY)), 0, TINY, 0);
+    return n === size && sha256(tiny.subarray(0, n)) === digest ? stat : null;
+  });
 }
+
+/** Returns what the system says of a file that is opened; null if it is not a regular file. */
+export const statOpened = (file: string): Stats | null => ofOpened(file, (_, stat) => stat);
 
 /**
  * Returns the digest of a file. Blocks, so it is only for the rare entry that has to be hashed

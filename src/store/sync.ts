@@ -94,13 +94,11 @@ async function flushOne(file: string): Promise<boolean> {
     return false;
   }
   try {
-    await fsyncOf(handle);
+    await fsyncAndClose(handle);
     return true;
   } catch (error) {
     if (NO_FLUSH.includes((error as NodeJS.ErrnoException).code ?? '')) return false;
     throw error;
-  } finally {
-    closeSync(handle);
   }
 }
 
@@ -117,15 +115,17 @@ const syncWhole = async (root: string): Promise<boolean> =>
       .once('exit', (code) => resolve(code === 0));
   }));
 
-async function fsyncPath(file: string): Promise<void> {
-  // a folder, or a file of an entry
-  const handle = openSync(file, READ_AT_ONCE);
+async function fsyncAndClose(handle: number): Promise<void> {
   try {
     await fsyncOf(handle);
   } finally {
     closeSync(handle);
   }
 }
+
+/** @param file a folder, or a file of an entry */
+const fsyncPath = async (file: string): Promise<void> =>
+  fsyncAndClose(openSync(file, READ_AT_ONCE));
 
 async function fsyncTree(dir: string): Promise<void> {
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
@@ -142,8 +142,8 @@ async function fsyncTree(dir: string): Promise<void> {
 export function createGroupCommit(root: string): GroupCommit {
   let waiting: string[] = [];
   let failure: Error | undefined;
-  let chain: Promise<void> = Promise.resolve();
-  let isFlushing = false;
+  /** The flushes under way, one after another; null if there are none. */
+  let chain: Promise<void> | null = null;
   let timer: NodeJS.Timeout | null = null;
   /** The folders above the entries' own that may be new, as the store's before the first flush. */
   let above = [root, ...foldersAbove(root)];
@@ -165,17 +165,16 @@ export function createGroupCommit(root: string): GroupCommit {
     if (timer) clearTimeout(timer);
     timer = null;
     // Begun at once where it can be, because the caller may have something to do meanwhile.
-    const begun = isFlushing ? chain.then(commit) : commit();
-    isFlushing = true;
+    const begun = chain === null ? commit() : chain.then(commit);
     const ended = begun
       .catch((error: unknown) => {
         failure ??= error instanceof Error ? error : new Error(String(error));
       })
       .finally(() => {
-        if (chain === ended) isFlushing = false;
+        if (chain === ended) chain = null;
       });
     chain = ended;
-    return chain;
+    return ended;
   };
 
   return {

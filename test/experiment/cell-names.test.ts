@@ -172,4 +172,16 @@ poisoning: { attack: label-flip, rate: [0.1, 0.2] }
   );
 });
 
+test('an alias has a name in each of its places', async ({ rig }) => {
+  const { cells } = await rig.expand(
+    `${minimal}adapter: &own { type: lora, rank: [2, 4] }
+base: { adapter: *own }
+`,
+  );
+  assert.equal(
+    cells.map(({ axes }) => [axes['base.adapter.rank'], axes['adapter.rank']]),
+    [2, 4].flatMap((base) => [2, 4].map((rank) => [base, rank])),
+  );
+});
+
 test.run();

@@ -130,6 +130,12 @@ bool IsNarrow(const Product &own, int64_t columns, bool bf16) {
          own.n >= DEEP && !own.a_transposed && !own.b_packed;
 }
 
+/** The transpose of `rows` rows of `columns` entries, from_row apart. */
+void Transpose(const float *from, int64_t from_row, int64_t rows, int64_t columns, float *to) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++) to[j * rows + i] = from[i * from_row + j];
+}
+
 /** c = A·B where it is narrow: (rows, columns). */
 void MultiplyNarrow(const Product &own, int64_t rows, int64_t columns, bool bf16, float *c) {
   const DotProducts dots = bf16 ? Chosen().dots_bf16 : Chosen().dots;
@@ -138,8 +144,7 @@ void MultiplyNarrow(const Product &own, int64_t rows, int64_t columns, bool bf16
   std::vector<float> transposed;
   if (!own.b_transposed) {
     transposed.resize(own.n * columns);
-    for (int64_t k = 0; k < own.n; k++)
-      for (int64_t j = 0; j < columns; j++) transposed[j * own.n + k] = b[k * b_row + j];
+    Transpose(b, b_row, own.n, columns, transposed.data());
     b = transposed.data();
     b_row = own.n;
   }
@@ -343,8 +348,7 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
     // Its transpose has few rows, so that no column of a panel is wasted.
     std::vector<float> transposed(r * m);
     Sum({{Floats(down), r, true, Floats(dy), m, false, S}}, r, m, nullptr, bf16, transposed.data());
-    for (int64_t i = 0; i < m; i++)
-      for (int64_t j = 0; j < r; j++) db[i * r + j] = transposed[j * m + i];
+    Transpose(transposed.data(), m, r, m, db);
   }
 }
 
