@@ -243,7 +243,10 @@ test('a controller that forgets jobs and gives their ids away', async ({ cluster
   const state = path.join(cluster.dir, 'state');
   await cluster.slurm('scontrol', 'reconfigure'); // writes the state
   const kill = async (): Promise<void> => {
-    const pid = Number(readFileSync(path.join(cluster.dir, 'pid', 'slurmctld'), 'utf8'));
+    // While a controller starts, the file may hold no number.
+    const read = (): number => Number(readFileSync(path.join(cluster.dir, 'pid/slurmctld'), 'utf8'));
+    await until('the controller has written its pid', () => read() > 0);
+    const pid = read();
     process.kill(pid, 'SIGKILL');
     // What has ended, and was not waited for, has no program.
     await until('the controller has ended', () => !existsSync(`/proc/${pid}/exe`));
