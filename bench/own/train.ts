@@ -16,7 +16,8 @@ import { readConfig, readHead } from '../../src/science/nn/head.ts';
 import { crossEntropy } from '../../src/science/nn/loss.ts';
 import { type Network, openNetwork } from '../../src/science/nn/network.ts';
 import { matmul } from '../../src/science/tensor/matmul.ts';
-import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
+import { openGathering } from '../../src/science/train/company.ts';
+import type { LabelledRow, TrainSettings } from '../../src/science/train/settings.ts';
 import { median } from '../claims.ts';
 import type { TrainCell, TrainJob, TrainResult, TrainTurn } from '../train-job.ts';
 import { PLAIN } from './settings.ts';
@@ -100,6 +101,8 @@ const MULTIPLICATIONS: Readonly<Record<string, (called: Called) => number>> = {
   FusedLinear: (called) => ofProduct(called, ''),
   FusedLora: ofLora,
   FusedLoraBias: ofLora,
+  FusedMemberLora: ofMembers,
+  FusedMemberLoraGrad: ofMembersGradient,
   FusedLoraGrad: (called) => {
     const [dy, x, , a] = called.inputs as [
       tf.TensorInfo,
@@ -121,6 +124,22 @@ const MULTIPLICATIONS: Readonly<Record<string, (called: Called) => number>> = {
     );
   },
 };
+
+/** The multiplications of members' low-rank terms: `down` has the entries of all x·Aᵀ. */
+function ofMembers(called: Called): number {
+  const [y] = called.outputs as [tf.TensorInfo],
+    [, m] = y.shape as [number, number],
+    n = called.inputs[0]!.shape[1]!;
+  return size(y.shape) * n + size(called.outputs[1]!.shape) * (n + m);
+}
+
+function ofMembersGradient(called: Called): number {
+  const [S, m] = called.inputs[0]!.shape as [number, number],
+    n = called.inputs[1]!.shape[1]!,
+    down = size(called.inputs.at(-3)!.shape);
+  const ofX = isSet(called, 'of_x');
+  return (ofX ? S * n * m : 0) + down * (m + (ofX ? n : 0) + n + m);
+}
 
 function ofLora(called: Called): number {
   const [y, down] = called.outputs as [tf.TensorInfo, tf.TensorInfo];
@@ -193,19 +212,6 @@ async function stepDone(done: number): Promise<void> {
   started = performance.now();
 }
 
-interface Deferred {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-}
-
-function deferred(): Deferred {
-  let resolve = (): void => undefined;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
-}
-
 const losses: number[][] = job.cells.map(() => []);
 const networks = await Promise.all(job.cells.map(open));
 const settings: TrainSettings = {
@@ -233,28 +239,17 @@ if (job.mode === 'evaluate') {
     await stepDone(step + 1);
   }
 } else {
-  // One cell works and the others wait: for one step until all are warm, then for a turn's steps.
-  const batons = job.cells.map(deferred);
-  const waitFor = async (k: number): Promise<void> => {
-    await batons[k]!.promise;
-    batons[k] = deferred();
-  };
-  batons[0]!.resolve();
+  // The cells take each step together, as a pack does.
+  const gathering = openGathering(job.cells.length);
   await Promise.all(
-    job.cells.map(async (cell, k) => {
-      await waitFor(k);
-      await train(networks[k]!, rowsOf(cell), settings, {
+    job.cells.map((cell, k) =>
+      gathering.train(k, networks[k]!, rowsOf(cell), settings, {
         onStep: async ({ step, loss }) => {
           losses[k]!.push(loss);
-          const isLast = k === job.cells.length - 1,
-            into = step - job.warmup;
-          if (isLast) await stepDone(step);
-          if (into > 0 && into % job.steps !== 0) return;
-          batons[isLast ? 0 : k + 1]!.resolve();
-          if (step < total) await waitFor(k);
+          if (k === job.cells.length - 1) await stepDone(step);
         },
-      });
-    }),
+      }),
+    ),
   );
 }
 say({

@@ -160,12 +160,12 @@ export interface Packing<P extends JsonObject = JsonObject> {
    */
   key(stage: Pick<StageDefinition<P>, 'params' | 'assets' | 'inputs'>): string | null;
   /**
-   * Returns whether the stages of a pack share work. Where they do not, only a scheduler's jobs are
-   * packs, since each job has to wait in its queue; they perform their stages one after another with
-   * `StageDescriptor.run`, so that each has the result that it has alone. Default: they do.
+   * Returns whether a stage shares work with the others of its pack. Where none does, only a
+   * scheduler's jobs are packs, since each job has to wait in its queue; they perform their stages
+   * one after another with `StageDescriptor.run`. Default: all do.
    * @param on.gpu whether the stages compute on a GPU
    */
-  shares?(on: { readonly gpu: boolean }): boolean;
+  shares?(on: { readonly gpu: boolean }, params: P): boolean;
   /**
    * Returns an estimate, in MB, of the most that one more stage adds to the job's memory. `inputs`
    * is absent if they do not exist yet, as in a plan. This function is absent if a further stage

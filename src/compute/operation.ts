@@ -22,6 +22,9 @@ export function hasOperations(): boolean {
   return getBackend() === 'tensorflow';
 }
 
+/** Whether the current backend is TensorFlow on a GPU. */
+export const computesOnGpu = (): boolean => hasOperations() && tensorflowBackend().isUsingGpuDevice;
+
 /** The backend object of tfjs-node. `loadBackend('tensorflow')` must have been called. */
 export function tensorflowBackend(): NodeJSKernelBackend {
   // tfjs types all backends alike.

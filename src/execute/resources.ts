@@ -28,11 +28,12 @@ export const isScheduled = ({ gatherMs }: Machine): boolean => gatherMs !== unde
  * scheduler's queue.
  */
 export const formsPacks = (
-  { descriptor: { pack } }: Pick<PlannedStage, 'descriptor'>,
+  { descriptor: { pack }, params }: Pick<PlannedStage, 'descriptor' | 'params'>,
   machine: Machine,
 ): boolean =>
   pack !== undefined &&
-  (isScheduled(machine) || pack.shares?.({ gpu: machine.computesOnGpu === true }) !== false);
+  (isScheduled(machine) ||
+    pack.shares?.({ gpu: machine.computesOnGpu === true }, params) !== false);
 
 /** The fields of a planned stage that `needOf` reads. */
 export interface NeedingStage extends Pick<PlannedStage, 'resources'> {

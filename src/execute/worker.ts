@@ -96,9 +96,11 @@ async function start(first: Job, members: readonly Member[]): Promise<Started> {
   if (only !== undefined && contexts.length === 1)
     return { promises: [stage.run(only)], secondsOf: clock };
   if (stage.pack === undefined) throw new Error(`the stage "${name}" can't be packed`);
-  if (stage.pack.shares?.({ gpu: (backend?.gpu ?? null) !== null }) === false)
+  const { pack } = stage,
+    gpu = (backend?.gpu ?? null) !== null;
+  if (contexts.every(({ params }) => pack.shares?.({ gpu }, params) === false))
     return oneAfterAnother(stage, contexts, began);
-  const promises: unknown = stage.pack.run(contexts);
+  const promises: unknown = pack.run(contexts);
   if (!Array.isArray(promises) || promises.length !== contexts.length)
     throw new TypeError(
       `\`pack.run\` of the stage "${name}" did not return a promise ` +

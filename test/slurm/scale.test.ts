@@ -111,7 +111,11 @@ test('the page of a detached run shows the queue and the nodes', async ({ cluste
     await running.getByText(/^Slurm job \d+_\d queued: (Resources|Priority)$/).waitFor();
     await page.locator('dl.facts').getByText('slurm', { exact: true }).first().waitFor();
     // Either training may have been submitted first.
-    await running.getByRole('row').filter({ hasText: `on ${first}` }).getByRole('button').click();
+    await running
+      .getByRole('row')
+      .filter({ hasText: `on ${first}` })
+      .getByRole('button')
+      .click();
     const drawer = page.getByRole('dialog');
     await drawer.getByText(new RegExp(`^Slurm job \\d+_\\d on ${first}$`)).waitFor();
     await drawer.getByText('this is 1-0.1').or(drawer.getByText('this is 2-0.1')).first().waitFor();

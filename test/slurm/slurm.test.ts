@@ -244,7 +244,8 @@ test('a controller that forgets jobs and gives their ids away', async ({ cluster
   await cluster.slurm('scontrol', 'reconfigure'); // writes the state
   const kill = async (): Promise<void> => {
     // While a controller starts, the file may hold no number.
-    const read = (): number => Number(readFileSync(path.join(cluster.dir, 'pid/slurmctld'), 'utf8'));
+    const read = (): number =>
+      Number(readFileSync(path.join(cluster.dir, 'pid/slurmctld'), 'utf8'));
     await until('the controller has written its pid', () => read() > 0);
     const pid = read();
     process.kill(pid, 'SIGKILL');

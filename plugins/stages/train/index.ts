@@ -24,7 +24,7 @@ import {
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
 import { withKnownRows } from '../../../src/stages/known-rows.ts';
 import { learntInput } from '../../../src/stages/learnt.ts';
-import { packKey } from '../../../src/stages/pack-key.ts';
+import { packKey, sharesOnProcessor } from '../../../src/stages/pack-key.ts';
 import { adapterParams, trainParams } from '../../../src/stages/params.ts';
 import { type TrainingAttack, trainingAttack } from '../../../src/stages/training-attack.ts';
 import { type Params, trainingOf, type WatchParams } from './params.ts';
@@ -100,9 +100,7 @@ export default defineStage<Params>({
   pack: {
     key: ({ params, assets, inputs }) =>
       packKey(params, [assets?.['model'] ?? null, frozenBase(inputs)]),
-    // On a processor, a pack of compiled steps saved 9% of the time of short rows and nothing of
-    // longer ones; without it, a training's bits depend on no other training (decision 0055).
-    shares: ({ gpu }) => gpu,
+    shares: ({ gpu }, params) => gpu || sharesOnProcessor(params),
     memoryMB: async (stage) => (await import('./pack-memory.ts')).memoryMB(stage),
     run: (contexts) => {
       const packed = import('./pack.ts').then(({ runPacked }) => runPacked(contexts));

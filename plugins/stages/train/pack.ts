@@ -1,11 +1,20 @@
 /** Runs trainings over one frozen base as one job. */
+import { computesOnGpu } from '../../../src/compute/operation.ts';
+import { openGathering } from '../../../src/science/train/company.ts';
 import { openMeeting } from '../../../src/science/train/pack-meeting.ts';
 import type { Context } from './params.ts';
 import { run } from './run.ts';
 
-/** Runs each stage separately, except for the training, in which all of them meet. */
-export function runPacked(contexts: readonly Context[]): readonly Promise<void>[] {
-  const meeting = openMeeting(contexts.length);
+/**
+ * Runs each stage separately, except for the training, in which all of them meet.
+ * @param stacks whether the trained values of all are stacked, which saves time on a GPU and changes
+ * last bits; else each keeps the bits that it has alone
+ */
+export function runPacked(
+  contexts: readonly Context[],
+  stacks = computesOnGpu(),
+): readonly Promise<void>[] {
+  const meeting = (stacks ? openMeeting : openGathering)(contexts.length);
   return contexts.map(async (context, seat) => {
     const arrival = { came: false };
     try {

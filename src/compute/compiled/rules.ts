@@ -22,8 +22,8 @@ export type Output = Pick<Value, 'shape' | 'dtype'>;
 
 interface Rule {
   /**
-   * For each input of the operation's definition, whether it is a list. Default: each is a single
-   * tensor. An operation has at most one list.
+   * Which input of the operation's definition is a list, of as many tensors as the attribute N says.
+   * Default: each is a single tensor.
    */
   readonly list?: number;
   /** Returns null where the shapes depend on entries that are not known. */
@@ -277,6 +277,43 @@ const RULES = new Map<string, Rule>([
     },
   ],
   [
+    'FusedMemberLora',
+    {
+      list: 2,
+      outputs: ([x, , ...more], attribute) => {
+        const factors = more.slice(0, attribute('N') as number),
+          [, starts] = more.slice(factors.length),
+          m = factors[1]?.shape[0];
+        if (x === undefined || m === undefined || starts === undefined) return null;
+        const { values } = starts;
+        if (values === null) return null;
+        const down = factors.reduce(
+          (sum, { shape: [r = 0] }, i) =>
+            i % 2 === 1 ? sum : sum + r * ((values[i / 2 + 1] ?? 0) - (values[i / 2] ?? 0)),
+          0,
+        );
+        return [
+          { shape: [x.shape[0] ?? 0, m], dtype: x.dtype },
+          { shape: [down], dtype: x.dtype },
+        ];
+      },
+    },
+  ],
+  [
+    'FusedMemberLoraGrad',
+    {
+      list: 3,
+      outputs: ([, x, , ...more], attribute) => {
+        if (x === undefined) return null;
+        const gradients = more.slice(0, attribute('N') as number);
+        return [x, ...gradients].map(({ shape, dtype }, i) => ({
+          shape: attribute(['of_x', 'of_b', 'of_a'][i && 1 + (i % 2)] ?? '') === true ? shape : [0],
+          dtype,
+        }));
+      },
+    },
+  ],
+  [
     'FusedRowGradients',
     {
       outputs: ([a, b, , starts]) => {
@@ -430,5 +467,7 @@ export function listsOf(
   if (list === undefined) return new Array<number>(count).fill(-1);
   const length = attributes.find((attribute) => attribute.name === 'N')?.value;
   const own = typeof length === 'number' ? length : count;
-  return [own, ...new Array<number>(count - own).fill(-1)];
+  const lists = new Array<number>(count - own + 1).fill(-1);
+  lists[list] = own;
+  return lists;
 }

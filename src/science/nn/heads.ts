@@ -34,6 +34,8 @@ import { verbalizerLogits } from './verbalizer.ts';
 export interface HeadPart {
   /** Whether it reads one token of each text. */
   readonly readsOne: boolean;
+  /** Whether it takes the mean over the tokens of each text. */
+  readonly pools: boolean;
   readonly linears: readonly LinearLayer[];
   readonly vectors: readonly VectorLayer[];
   /** All parameters of the head, including those of its linear layers. */
@@ -81,6 +83,7 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
   const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
   return {
     readsOne: head.reads !== 'mean',
+    pools: head.reads === 'mean',
     linears,
     vectors:
       dense?.norm === undefined
@@ -122,6 +125,7 @@ function cloze(
   const ofBias = bias.name.replace(/\.bias$/, '');
   return {
     readsOne: true,
+    pools: false,
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
       normVectors(norm, dense.out, { onePerText: true }),
@@ -154,6 +158,7 @@ function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: stri
   const own: Projection[] = tied ? [] : [output];
   return {
     readsOne: false,
+    pools: false,
     linears: own.map((layer) => ({ ...layer, adaptable: false })),
     vectors: [],
     parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),

@@ -107,6 +107,13 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
   readonly objective?: Objective;
 }
 
+/** The loss of a step, and its gradients in the optimiser's groups, which the caller disposes of. */
+export interface StepGradients {
+  readonly loss: number;
+  readonly penalty?: number;
+  readonly packed: Map<string, Tensor>;
+}
+
 /**
  * The loss of a step and its grouped gradients: the mean over its batches, whatever their number of
  * rows. accelerate and transformers' Trainer accumulate in this way for a model that computes its
@@ -118,7 +125,7 @@ export function stepGradients(
   trained: Map<string, Tensor>,
   parts: readonly Batch[],
   { adapterRandom, pack, objective = lossAndGradients, ...options }: StepOptions,
-): { loss: number; penalty?: number; packed: Map<string, Tensor> } {
+): StepGradients {
   let total = 0,
     penalties: number | null = null,
     sum: Map<string, Tensor> | null = null;

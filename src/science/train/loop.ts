@@ -17,8 +17,9 @@ import { sgd } from '../optim/sgd.ts';
 import type { Optimizer } from '../optim/types.ts';
 import { stepBatches } from './batches.ts';
 import { clipByGlobalNorm } from './clip.ts';
+import type { Company } from './company.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
-import { stepGradients } from './gradients.ts';
+import { type StepGradients, stepGradients } from './gradients.ts';
 import { decays, groupKind, groupRate } from './group-kinds.ts';
 import type { Resume, SavedState } from './resume.ts';
 import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
@@ -50,6 +51,8 @@ export interface TrainHooks {
   readonly resume?: GatheringResume;
   /** When aborted, the training saves its state after the current step and throws. */
   readonly signal?: AbortSignal;
+  /** Trainings with which this one takes its steps. Only company.ts passes it. */
+  readonly company?: Company;
 }
 
 export interface GatheringResume extends Resume {
@@ -155,7 +158,7 @@ function lossOfStep(
   { trained, random }: Progress,
   batches: readonly (readonly LabelledRow[])[],
   step: number,
-): ReturnType<typeof stepGradients> {
+): StepGradients {
   const { seed, dropout, classWeights, objective } = settings;
   return stepGradients(
     network,
@@ -176,18 +179,19 @@ function lossOfStep(
   );
 }
 
-/** Takes a step, counted from zero. Throws UserFault where the loss is not finite. */
-function takeStep(
+/**
+ * Takes a step, counted from zero, whose loss is known. Throws UserFault where it is not finite.
+ */
+function finishStep(
   plan: Plan,
   progress: Progress,
-  batches: readonly (readonly LabelledRow[])[],
+  { loss, penalty, packed }: StepGradients,
   step: number,
 ): StepRecord {
   const { settings, optimizer, values } = plan;
   const { schedule, warmup, steps, clipNorm, project } = settings;
   const learningRate =
     settings.learningRate * scheduleFactor({ kind: schedule, warmup, steps }, step);
-  const { loss, penalty, packed } = lossOfStep(plan, progress, batches, step);
   const record: StepRecord = {
     step: step + 1,
     loss,
@@ -233,7 +237,7 @@ export async function train(
   network: Network,
   rows: readonly LabelledRow[],
   settings: TrainSettings,
-  { onStep, onWeights, resume, signal }: TrainHooks = {},
+  { onStep, onWeights, resume, signal, company }: TrainHooks = {},
 ): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
   const values = trainedValues(
@@ -270,12 +274,25 @@ export async function train(
       const batches = order
         .next()
         .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
-      const record = compiled(() => takeStep(plan, progress, batches, step), settings.precision);
-      const all = batches.flat();
-      await onStep?.(record, {
-        rows: all.length,
-        tokens: all.reduce((sum, { ids }) => sum + ids.length, 0),
-      });
+      const finish = (found: StepGradients): StepRecord => finishStep(plan, progress, found, step);
+      const all = batches.flat(),
+        tokens = all.reduce((sum, { ids }) => sum + ids.length, 0);
+      const { record, ...shared } =
+        company === undefined
+          ? {
+              record: compiled(
+                () => finish(lossOfStep(plan, progress, batches, step)),
+                settings.precision,
+              ),
+            }
+          : await company.step({
+              rows: all,
+              tokens,
+              trained: progress.trained,
+              pack: values.pack,
+              finish,
+            });
+      await onStep?.(record, { rows: all.length, tokens, ...shared });
       if ((await look(record.step)) === 'stop') break;
       if (resume?.due(record.step)) await save(resume, record.step, plan, progress);
       signal?.throwIfAborted();

@@ -16,8 +16,8 @@ type Train = typeof train;
 
 export interface Meeting {
   /**
-   * Replaces `train` for an expected member. Members are ordered by `seat`, not by arrival, so that
-   * rounding does not depend on the latter.
+   * Replaces `train` for an expected member. Where rounding depends on the members' order, that is
+   * the order of `seat`, not of arrival.
    */
   readonly train: (seat: number, ...call: Parameters<Train>) => ReturnType<Train>;
   /** Reports that an expected member will not arrive. */

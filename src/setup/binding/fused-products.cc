@@ -291,7 +291,54 @@ void Scale(float *x, int64_t n, float by) {
   for (int64_t i = 0; by != 1 && i < n; i++) x[i] *= by;
 }
 
-void RunLora(const ProductAttributes &own, Call &call, bool biased) {
+/** A, (r, n), and B, (m, r), with the factor on their product. */
+struct Factors {
+  const float *a, *b;
+  int64_t r;
+  float scale;
+};
+
+/** Rows of the frozen layer of a LoRA layer, and its sizes. */
+struct Layer {
+  const float *x, *w;
+  int64_t S, n, m, w_row;
+  bool packed, bf16;
+};
+
+/** y = x·wᵀ + down·Bᵀ + bias, down = scale·x·Aᵀ: (S, m) and (S, r). The bias may be null. */
+void RunLora(const Layer &own, const Factors &low, const float *bias, float *y, float *down) {
+  const auto [a, b, r, scale] = low;
+  const int64_t n = own.n;
+  Sum({{own.x, n, false, a, n, true, n}}, own.S, r, nullptr, own.bf16, down);
+  Scale(down, own.S * r, scale);
+  Sum({{own.x, n, false, own.w, own.w_row, true, n, own.packed}, {down, r, false, b, r, true, r}},
+      own.S, own.m, bias, own.bf16, y);
+}
+
+/** The gradients of RunLora; one that is null is not computed. */
+void RunLoraGrad(const Layer &own, const Factors &low, const float *dy, const float *down,
+                 float *dx, float *da, float *db) {
+  const auto [a, b, r, scale] = low;
+  const int64_t S = own.S, n = own.n, m = own.m;
+  std::vector<float> u(dx != nullptr || da != nullptr ? S * r : 0);
+  if (!u.empty()) {
+    Sum({{dy, m, false, b, r, false, m}}, S, r, nullptr, own.bf16, u.data());
+    Scale(u.data(), S * r, scale);
+  }
+  if (dx != nullptr)
+    Sum({{dy, m, false, own.w, own.w_row, false, m, own.packed},
+         {u.data(), r, false, a, n, false, r}},
+        S, n, nullptr, own.bf16, dx);
+  if (da != nullptr) Sum({{u.data(), r, true, own.x, n, false, S}}, r, n, nullptr, own.bf16, da);
+  if (db != nullptr) {
+    // Its transpose has few rows, so that no column of a panel is wasted.
+    std::vector<float> transposed(r * m);
+    Sum({{down, r, true, dy, m, false, S}}, r, m, nullptr, own.bf16, transposed.data());
+    Transpose(transposed.data(), m, r, m, db);
+  }
+}
+
+void ComputeLoraOf(const ProductAttributes &own, Call &call, bool biased) {
   const TF_Tensor *x = call.Take(), *w = call.Take(), *a = call.Take(), *b = call.Take(),
                   *bias = biased ? call.Take() : nullptr;
   if (!call.ok()) return;
@@ -301,20 +348,25 @@ void RunLora(const ProductAttributes &own, Call &call, bool biased) {
     return call.Fail("FusedLora: its inputs do not fit together");
   float *y = call.Output(0, {S, m}), *down = call.Output(1, {S, r});
   if (!call.ok()) return;
-  Sum({OfWeight(x, a)}, S, r, nullptr, own.bf16 != 0, down);
-  Scale(down, S * r, own.scale);
-  Sum({OfWeight(x, w, own.packed != 0), {down, r, false, Floats(b), r, true, r}}, S, m,
-      biased ? Floats(bias) : nullptr, own.bf16 != 0, y);
+  RunLora({Floats(x), Floats(w), S, n, m, Columns(w), own.packed != 0, own.bf16 != 0},
+          {Floats(a), Floats(b), r, own.scale}, biased ? Floats(bias) : nullptr, y, down);
 }
 
 void ComputeLora(void *attributes, TF_OpKernelContext *context) {
   Call call(context);
-  RunLora(*static_cast<ProductAttributes *>(attributes), call, false);
+  ComputeLoraOf(*static_cast<ProductAttributes *>(attributes), call, false);
 }
 
 void ComputeLoraBias(void *attributes, TF_OpKernelContext *context) {
   Call call(context);
-  RunLora(*static_cast<ProductAttributes *>(attributes), call, true);
+  ComputeLoraOf(*static_cast<ProductAttributes *>(attributes), call, true);
+}
+
+/** An output of (rows, columns); one without entries, and null, if it is not wanted. */
+float *Wanted(Call &call, int output, TF_Bool wanted, int64_t rows, int64_t columns) {
+  if (wanted) return call.Output(output, {rows, columns});
+  call.Output(output, {0});
+  return nullptr;
 }
 
 void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
@@ -327,28 +379,104 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   if (!IsWeight(own, w, m, n, false) || Rows(x) != S || Columns(a) != n || Rows(b) != m ||
       Columns(b) != r || Rows(down) != S || Columns(down) != r)
     return call.Fail("FusedLoraGrad: its inputs do not fit together");
-  const bool bf16 = own.bf16 != 0;
-  const auto output = [&](int at, TF_Bool wanted, int64_t rows, int64_t columns) {
-    return call.Output(at, wanted ? std::vector<int64_t>{rows, columns} : std::vector<int64_t>{0});
-  };
-  float *dx = output(0, own.of_x, S, n), *da = output(1, own.of_a, r, n),
-        *db = output(2, own.of_b, m, r);
+  float *dx = Wanted(call, 0, own.of_x, S, n), *da = Wanted(call, 1, own.of_a, r, n),
+        *db = Wanted(call, 2, own.of_b, m, r);
   if (!call.ok()) return;
-  std::vector<float> u(own.of_x || own.of_a ? S * r : 0);
-  if (!u.empty()) {
-    Sum({{Floats(dy), m, false, Floats(b), r, false, m}}, S, r, nullptr, bf16, u.data());
-    Scale(u.data(), S * r, own.scale);
+  RunLoraGrad({Floats(x), Floats(w), S, n, m, Columns(w), own.packed != 0, own.bf16 != 0},
+              {Floats(a), Floats(b), r, own.scale}, Floats(dy), Floats(down), dx, da, db);
+}
+
+/** The factors of the members of a pack, and where the rows of each start among those of all. */
+struct Members {
+  std::vector<Factors> factors;
+  const int32_t *starts = nullptr;
+
+  int64_t Count(size_t k) const { return starts[k + 1] - starts[k]; }
+
+  /** The size of x·Aᵀ of all members together. */
+  int64_t DownSize() const {
+    int64_t size = 0;
+    for (size_t k = 0; k < factors.size(); k++) size += Count(k) * factors[k].r;
+    return size;
   }
-  if (own.of_x)
-    Sum({{Floats(dy), m, false, Floats(w), Columns(w), false, m, own.packed != 0},
-         {u.data(), r, false, Floats(a), n, false, r}},
-        S, n, nullptr, bf16, dx);
-  if (own.of_a) Sum({{u.data(), r, true, Floats(x), n, false, S}}, r, n, nullptr, bf16, da);
-  if (own.of_b) {
-    // Its transpose has few rows, so that no column of a panel is wasted.
-    std::vector<float> transposed(r * m);
-    Sum({{Floats(down), r, true, Floats(dy), m, false, S}}, r, m, nullptr, bf16, transposed.data());
-    Transpose(transposed.data(), m, r, m, db);
+};
+
+/** Takes `count` tensors: A and B of each member in turn. */
+std::vector<const TF_Tensor *> TakeFactors(Call &call, int64_t count) {
+  std::vector<const TF_Tensor *> factors;
+  for (int64_t i = 0; i < count; i++) factors.push_back(call.Take());
+  return factors;
+}
+
+/** Returns false unless they fit together. */
+bool MakeMembers(const std::vector<const TF_Tensor *> &factors, const TF_Tensor *starts,
+                 const TF_Tensor *scales, int64_t S, int64_t n, int64_t m, Members *members) {
+  const int64_t K = static_cast<int64_t>(factors.size()) / 2;
+  if (Size(starts) != K + 1 || Size(scales) != K) return false;
+  members->starts = static_cast<const int32_t *>(TF_TensorData(starts));
+  if (members->starts[0] != 0 || members->starts[K] != S) return false;
+  for (int64_t k = 0; k < K; k++) {
+    const TF_Tensor *a = factors[2 * k], *b = factors[2 * k + 1];
+    if (members->Count(k) < 0 || Columns(a) != n || Rows(b) != m || Columns(b) != Rows(a))
+      return false;
+    members->factors.push_back({Floats(a), Floats(b), Rows(a), Floats(scales)[k]});
+  }
+  return true;
+}
+
+// Each member is computed as it is alone, so that its results have the same bits.
+
+void ComputeMemberLora(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  Call call(context);
+  const TF_Tensor *x = call.Take(), *w = call.Take();
+  const std::vector<const TF_Tensor *> factors =
+      TakeFactors(call, TF_NumInputs(context) - 5);
+  const TF_Tensor *bias = call.Take(), *starts = call.Take(), *scales = call.Take();
+  if (!call.ok()) return;
+  const int64_t S = Rows(x), n = Columns(x), m = factors.size() < 2 ? 0 : Rows(factors[1]);
+  Members members;
+  if (!IsWeight(own, w, m, n, true) || (Size(bias) != 0 && Size(bias) != m) ||
+      !MakeMembers(factors, starts, scales, S, n, m, &members))
+    return call.Fail("FusedMemberLora: its inputs do not fit together");
+  float *y = call.Output(0, {S, m}), *down = call.Output(1, {members.DownSize()});
+  if (!call.ok()) return;
+  for (size_t k = 0; k < members.factors.size(); k++) {
+    const int64_t from = members.starts[k], rows = members.Count(k);
+    RunLora({Floats(x) + from * n, Floats(w), rows, n, m, Columns(w), own.packed != 0,
+             own.bf16 != 0},
+            members.factors[k], Size(bias) == 0 ? nullptr : Floats(bias), y + from * m, down);
+    down += rows * members.factors[k].r;
+  }
+}
+
+void ComputeMemberLoraGrad(void *attributes, TF_OpKernelContext *context) {
+  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
+  Call call(context);
+  const TF_Tensor *dy = call.Take(), *x = call.Take(), *w = call.Take();
+  const std::vector<const TF_Tensor *> factors =
+      TakeFactors(call, TF_NumInputs(context) - 6);
+  const TF_Tensor *downs = call.Take(), *starts = call.Take(), *scales = call.Take();
+  if (!call.ok()) return;
+  const int64_t S = Rows(dy), n = Columns(x), m = Columns(dy);
+  Members members;
+  if (!IsWeight(own, w, m, n, false) || Rows(x) != S ||
+      !MakeMembers(factors, starts, scales, S, n, m, &members) ||
+      Size(downs) != members.DownSize())
+    return call.Fail("FusedMemberLoraGrad: its inputs do not fit together");
+  float *dx = Wanted(call, 0, own.of_x, S, n);
+  const float *down = Floats(downs);
+  for (size_t k = 0; k < members.factors.size(); k++) {
+    const Factors &low = members.factors[k];
+    const int64_t from = members.starts[k], rows = members.Count(k);
+    const int first = 1 + 2 * static_cast<int>(k);
+    float *da = Wanted(call, first, own.of_a, low.r, n),
+          *db = Wanted(call, first + 1, own.of_b, m, low.r);
+    if (!call.ok()) return;
+    RunLoraGrad({Floats(x) + from * n, Floats(w), rows, n, m, Columns(w), own.packed != 0,
+                 own.bf16 != 0},
+                low, Floats(dy) + from * m, down, dx == nullptr ? nullptr : dx + from * n, da, db);
+    down += rows * low.r;
   }
 }
 
@@ -465,6 +593,23 @@ std::vector<Definition> ProductDefinitions() {
         "frozen: bool", "packed: bool"},
        ComputeLoraGrad,
        NewProduct<false, true, true, true>,
+       destroy},
+      {"FusedMemberLora",
+       {"x: float", "w: float", "factors: N * float", "bias: float", "starts: int32",
+        "scales: float"},
+       {"y: float", "down: float"},
+       {"N: int >= 2", "bf16: bool", "frozen: bool", "packed: bool"},
+       ComputeMemberLora,
+       NewProduct<false, true, false, false>,
+       destroy},
+      {"FusedMemberLoraGrad",
+       {"dy: float", "x: float", "w: float", "factors: N * float", "down: float",
+        "starts: int32", "scales: float"},
+       {"dx: float", "gradients: N * float"},
+       {"N: int >= 2", "of_x: bool", "of_a: bool", "of_b: bool", "bf16: bool", "frozen: bool",
+        "packed: bool"},
+       ComputeMemberLoraGrad,
+       NewProduct<false, true, false, true>,
        destroy},
       {"FusedPack",
        {"w: float"},

@@ -4,6 +4,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import train from '../../../plugins/stages/train/index.ts';
+import { runPacked } from '../../../plugins/stages/train/pack.ts';
+import type { Context } from '../../../plugins/stages/train/params.ts';
 import type { Cell, Digest, RunContext } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
@@ -54,7 +56,11 @@ async function runPack(
     const context = { ...own, outDir };
     contexts.push({ context: member.change?.(context) ?? context, logged: own.logged });
   }
-  const promises = present(train.pack).run(contexts.map(({ context }) => context));
+  // As on a GPU; test/science/train/company.test.ts has the packs of processors.
+  const promises = runPacked(
+    contexts.map(({ context }) => context as Context),
+    true,
+  );
   return Promise.all(
     promises.map(async (promise, i): Promise<Ran> => {
       const {
@@ -128,6 +134,23 @@ test('what trains alone, or with others', () => {
   ].map(key);
   assert.is(new Set([key(tinyCell()), ...others]).size, 8);
   assert.not.ok(others.includes(null));
+});
+
+test('on a processor, small batches under plain LoRA share steps', () => {
+  const shares = (cell: Cell, gpu = false): boolean | undefined =>
+    train.pack?.shares?.({ gpu }, define(cell).params);
+  const pissa = lora({ init: { distribution: 'pissa' } });
+  assert.ok(shares(tinyCell()));
+  assert.ok(shares(withTrain({ batch_size: 16 })));
+  for (const cell of [
+    withTrain({ batch_size: 17 }),
+    tinyCell(lora({ use_dora: true })),
+    tinyCell(pissa),
+    tinyCell({ adapter: { type: 'vera', rank: 3 } }),
+  ]) {
+    assert.is(shares(cell), false);
+    assert.ok(shares(cell, true));
+  }
 });
 
 test('its memory, if every row is as long as it may be', async () => {
