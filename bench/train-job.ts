@@ -57,7 +57,7 @@ export interface TrainResult {
   /** Tensor operations of one step of all cells together, however many of them are compiled. */
   readonly operations: number | null;
   /**
-   * The floating-point operations of that step's matrix products, and those that the processor
+   * The floating-point operations of a step's matrix products on average, and those that the processor
    * makes each second in one product of 1,024 × 1,024 matrices on the job's threads: the median of
    * what it makes after each turn. Only our side counts them.
    */

@@ -252,11 +252,33 @@ if (job.mode === 'evaluate') {
     ),
   );
 }
+/** The tokens of a step of all cells, counted from one. */
+function tokensOf(step: number): number {
+  const first = (step - 1) * job.batch_size;
+  return job.cells.reduce(
+    (sum, cell) =>
+      rowsOf(cell)
+        .slice(first, first + job.batch_size)
+        .reduce((tokens, { ids }) => tokens + ids.length, sum),
+    0,
+  );
+}
+
+/**
+ * The operations of the products of a step of the turns, on average. Those of the step that was
+ * counted are in proportion to its tokens.
+ */
+function flopsOfStep({ flops }: Count): number {
+  const turns = Array.from({ length: total - job.warmup }, (_, i) => tokensOf(job.warmup + i + 1));
+  const mean = turns.reduce((a, b) => a + b, 0) / turns.length;
+  return (flops * mean) / tokensOf(job.warmup);
+}
+
 say({
   losses,
   operations: counted[0]?.operations ?? null,
   peak_memory_mb: process.resourceUsage().maxRSS / 1024,
-  products: counted.map(({ flops }) => ({ flops, peak: median(peaks) }))[0] ?? null,
+  products: counted.map((count) => ({ flops: flopsOfStep(count), peak: median(peaks) }))[0] ?? null,
   versions: { backend: info.name },
 });
 process.exit(0);
