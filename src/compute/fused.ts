@@ -92,22 +92,48 @@ export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = n
     ? single('FusedAddBias', [a, bias])
     : single('FusedAddBoth', [a, b, bias])) as Tensor2D;
 
+/** A parameter with its gradient and moments, all in one shape. */
+export type AdamwParts = readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor];
+
+const ofParts = attributesBy((count: number) => ({
+  N: { type: 'int', value: 4 * count },
+  M: { type: 'int', value: 3 * count },
+}));
+
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
- * @param decay a number, or one for each row or column of p, to be broadcast; likewise `size`
- * @param constants β₁, 1−β₁, β₂, 1−β₂, root, ε
- * @returns p′, m′, v′, each in the shape of p
+ * @param constants β₁, 1−β₁, β₂, 1−β₂, root, ε, decay, size of each, (·, 8)
+ * @returns p′, m′, v′ of each
  */
-export const fusedAdamw = (
-  [p, g, m, v]: readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor],
-  decay: Tensor,
-  size: Tensor,
-  constants: Tensor1D,
-): [p: Tensor, m: Tensor, v: Tensor] =>
-  callOperation('FusedAdamW', [p, g, m, v, decay, size, constants], NONE, 3) as [
+export function fusedAdamw(
+  parts: readonly AdamwParts[],
+  constants: Tensor2D,
+): [p: Tensor, m: Tensor, v: Tensor][] {
+  const updated = callOperation(
+    'FusedAdamW',
+    [...parts.flat(), constants],
+    ofParts(parts.length),
+    3 * parts.length,
+  );
+  return parts.map((_, k) => updated.slice(3 * k, 3 * k + 3) as [Tensor, Tensor, Tensor]);
+}
+
+/**
+ * Σ_b w_b·(log Σ_c e^{f_bc} − f_b[label_b]) over the rows of each part, and the gradient with respect
+ * to f, w_b·(softmax(f_b) − onehot_b). logits: f, (B, C), labels: int32, (B), weights: w, (B).
+ * @param starts where the rows of each part start, then where the last one's end, int32, (K + 1);
+ * empty for one part
+ * @returns losses (K), a scalar for one part, and gradient (B, C)
+ */
+export const fusedCrossEntropy = (
+  logits: Tensor2D,
+  labels: Tensor1D,
+  weights: Tensor1D,
+  starts: Tensor1D,
+): [losses: Tensor, gradient: Tensor2D] =>
+  callOperation('FusedCrossEntropy', [logits, labels, weights, starts], NONE, 2) as [
     Tensor,
-    Tensor,
-    Tensor,
+    Tensor2D,
   ];
 
 /** What a fused attention is given besides its tensors. */

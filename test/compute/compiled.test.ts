@@ -13,6 +13,7 @@ import {
   fusedAddBias,
   fusedAttention,
   fusedAttentionGradient,
+  fusedCrossEntropy,
   fusedGelu,
   fusedGeluGradient,
   fusedNorm,
@@ -141,6 +142,10 @@ function calls(n: number): Record<string, () => Made> {
         places = tf.tensor1d([0, ...Array.from({ length: n - 1 }, (_, i) => i)], 'int32');
       const rows = { queries: starts, keys: starts, places },
         shape = { heads: 2, kvHeads: 2, scale: 0.5, causal: true, window: Infinity };
+      const labels = tf.tensor1d(
+        Array.from({ length: n }, (_, i) => i % 6),
+        'int32',
+      );
       const qkv = [matrix, tf.neg(matrix), tf.square(matrix)] as const;
       return [
         fusedGelu(x),
@@ -151,11 +156,14 @@ function calls(n: number): Record<string, () => Made> {
         fusedAddBias(matrix, vector),
         fusedAddBias(matrix, vector, tf.neg(matrix)),
         ...fusedAdamw(
-          [matrix, tf.neg(matrix), matrix, tf.square(matrix)],
-          tf.scalar(0.9),
-          tf.tensor2d([[1, 2, 3, 4, 5, 6]]),
-          tf.tensor1d([0.9, 0.1, 0.99, 0.01, 0.5, 1e-8]),
-        ),
+          [
+            [matrix, tf.neg(matrix), matrix, tf.square(matrix)],
+            [vector, tf.neg(vector), vector, tf.square(vector)],
+          ],
+          tf.tensor2d([0.9, 1].map((decay) => [0.9, 0.1, 0.99, 0.01, 0.5, 1e-8, decay, 2])),
+        ).flat(),
+        ...fusedCrossEntropy(matrix, labels, tf.ones([n]), tf.tensor1d([], 'int32')),
+        ...fusedCrossEntropy(matrix, labels, tf.ones([n]), starts),
         fusedAttention(qkv, rows, shape),
         ...fusedAttentionGradient(matrix, qkv, rows, shape),
       ];

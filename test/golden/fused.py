@@ -20,7 +20,7 @@ generator = torch.Generator().manual_seed(53)
 
 def normal(*shape, scale=1.0):
     """Numbers with four decimals, to keep the file small; float32 rounds them when they are read."""
-    drawn = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64) * scale
     return drawn.mul(1e4).round().div(1e4).float().double()
 
 
@@ -104,6 +104,20 @@ def adamw():
     }
 
 
+def cross_entropy(batch, classes, scale, weights=None):
+    """The mean loss of classes, with their weights if there are any."""
+    labels = [(7 * row + 2) % classes for row in range(batch)]
+    of = case(
+        [normal(batch, classes, scale=scale)],
+        lambda logits: F.cross_entropy(
+            logits,
+            torch.tensor(labels),
+            None if weights is None else torch.tensor(weights, dtype=torch.float64),
+        ),
+    )
+    return {'labels': labels, 'weights': weights, **of}
+
+
 golden = {
     'torch': torch.__version__,
     # Both tails, where Φ(u) is far below float32's spacing at 1, and zero.
@@ -134,6 +148,13 @@ golden = {
         attention(2, 2, 4, [11, 4], [None, None], False, 3),
     ],
     'adamw': adamw(),
+    # Two classes, a vocabulary, and logits so far apart that probabilities are 0 in float32.
+    'crossEntropy': [
+        cross_entropy(5, 2, 3.0),
+        cross_entropy(4, 3, 2.0, [1.0, 2.0, 0.5]),
+        cross_entropy(3, 67, 1.0),
+        cross_entropy(3, 16, 80.0),
+    ],
 }
 
 with open(os.path.join(HERE, 'fused.json'), 'w') as file:

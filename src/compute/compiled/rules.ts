@@ -336,7 +336,20 @@ const RULES = new Map<string, Rule>([
       },
     },
   ],
-  ['FusedAdamW', { outputs: ([p, , m, v]) => present(p, m, v) }],
+  [
+    'FusedAdamW',
+    { list: 0, outputs: (inputs) => inputs.slice(0, -1).filter((_, i) => i % 4 !== 1) },
+  ],
+  [
+    'FusedCrossEntropy',
+    {
+      outputs: ([logits, , , starts]) => {
+        const [bounds] = starts?.shape ?? [];
+        if (logits === undefined || bounds === undefined) return null;
+        return [{ shape: bounds === 0 ? [] : [bounds - 1], dtype: logits.dtype }, logits];
+      },
+    },
+  ],
   ['FusedAttention', same],
   ['FusedAttentionGrad', { outputs: ([, q, k, v]) => present(q, k, v) }],
   [

@@ -1,6 +1,7 @@
 /** The training losses: of classes, and of numbers. */
-import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedCrossEntropy, hasFused } from '../../compute/fused.ts';
 import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
@@ -19,6 +20,47 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
   return tf.tensor2d(values, [labels.length, classes]);
 }
 
+/** v_b of each row. */
+function shareOf(labels: readonly number[], weights?: readonly number[]): number[] {
+  const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),
+    total = own.reduce((sum, weight) => sum + weight, 0);
+  return own.map((weight) => weight / total);
+}
+
+/** What a member of a pack is to predict. */
+export interface MemberTargets {
+  /** The labels of its rows. */
+  readonly labels: readonly number[];
+  readonly classWeights?: readonly number[];
+}
+
+/**
+ * The cross-entropy of each member over its rows, (K), with the bits that each has alone. The
+ * gradient is that of their sum. logits: (ΣB, C), the rows of one member after those of another.
+ * Needs fused operations.
+ */
+export const memberCrossEntropies = (
+  logits: Tensor2D,
+  members: readonly MemberTargets[],
+): Tensor1D =>
+  differentiable([logits], {
+    forward: () => {
+      let end = 0;
+      const starts = [0, ...members.map(({ labels }) => (end += labels.length))];
+      const [losses, gradient] = fusedCrossEntropy(
+        logits,
+        tf.tensor1d(
+          members.flatMap(({ labels }) => labels),
+          'int32',
+        ),
+        tf.tensor1d(members.flatMap(({ labels, classWeights }) => shareOf(labels, classWeights))),
+        tf.tensor1d(starts, 'int32'),
+      );
+      return { value: losses as Tensor1D, saved: [gradient] };
+    },
+    backward: (_ones, [gradient]) => [tf.clone(gradient)],
+  });
+
 /**
  * Returns −Σ_b v_b log softmax(f_b)[label_b]. Here v_b = 1/B or, with class weights w, v_b =
  * w[label_b]/Σ w[label], as in torch.nn.CrossEntropyLoss(weight). logits: (B, C).
@@ -30,8 +72,21 @@ export function crossEntropy(
   labels: readonly number[],
   weights?: readonly number[],
 ): Scalar {
-  if (weights !== undefined) return weightedCrossEntropy(logits, labels, weights);
   const [batch, classes] = logits.shape;
+  if (hasFused())
+    return differentiable([logits], {
+      forward: () => {
+        const [loss, gradient] = fusedCrossEntropy(
+          logits,
+          tf.tensor1d([...labels], 'int32'),
+          tf.tensor1d(shareOf(labels, weights)),
+          tf.tensor1d([], 'int32'),
+        );
+        return { value: loss as Scalar, saved: [gradient] };
+      },
+      backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+    });
+  if (weights !== undefined) return weightedCrossEntropy(logits, labels, weights);
   return differentiable([logits], {
     forward: () => {
       const onehot = oneHot(labels, classes);
@@ -77,13 +132,8 @@ function weightedCrossEntropy(
   const classes = logits.shape[1];
   return differentiable([logits], {
     forward: () => {
-      const own = labels.map((label) => at(weights, label));
-      const total = own.reduce((sum, weight) => sum + weight, 0);
       const onehot = oneHot(labels, classes);
-      const shares = tf.tensor2d(
-        own.map((weight) => weight / total),
-        [labels.length, 1],
-      ); // v
+      const shares = tf.tensor2d(shareOf(labels, weights), [labels.length, 1]); // v
       const logs = tf.logSoftmax(logits); // (B, C)
       return {
         value: tf.neg<Scalar>(tf.sum(tf.mul(tf.mul(logs, onehot), shares))),

@@ -19,7 +19,6 @@ import { linear } from './linear.ts';
 import type { Network, Tensors } from './network.ts';
 import { headLayers } from './packed-layout.ts';
 import { packable } from './packed-network.ts';
-import { outputRows } from './targets.ts';
 
 /** A training that takes part in a pass. */
 export interface PassMember {
@@ -112,14 +111,14 @@ function memberLora(
 }
 
 /**
- * The outputs (Q_k, O) of each member. Must be called within tf.tidy.
+ * The outputs (ΣQ_k, O), those of one member after those of another. Must be called within tf.tidy.
  * @param members any two of their networks satisfy `canPassTogether`
  * @param keep receives the tensors that must not be disposed of before the gradient is taken
  */
 export function outputsTogether(
   members: readonly PassMember[],
   keep: (tensor: Tensor) => void,
-): Tensor2D[] {
+): Tensor2D {
   const { network } = at(members, 0);
   const { architecture, config } = network,
     heads = new Set(headLayers(network)),
@@ -148,7 +147,7 @@ export function outputsTogether(
     return tensor;
   };
   const parameter = (name: string): Tensor => network.frozen(name);
-  const outputs = architecture.forward(
+  return architecture.forward(
     config,
     members.flatMap(({ rows }) => rows),
     {
@@ -179,6 +178,4 @@ export function outputsTogether(
       },
     },
   );
-  const counts = members.map(({ rows }) => outputRows(architecture.head, rows).length);
-  return separated(outputs, counts, 0) as Tensor2D[];
 }

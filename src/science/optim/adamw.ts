@@ -1,8 +1,8 @@
 /** AdamW (Loshchilov & Hutter 2019), equal to torch.optim.AdamW. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { fusedAdamw, hasFused } from '../../compute/fused.ts';
-import { named } from '../lookup.ts';
+import { type AdamwParts, fusedAdamw, hasFused } from '../../compute/fused.ts';
+import { at, named } from '../lookup.ts';
 import { disposeOf, type Optimizer, type Tensors } from './types.ts';
 
 export interface AdamwSettings {
@@ -42,27 +42,64 @@ export interface AdamwStep {
   readonly rootCorrection: number;
 }
 
-const asTensor = (factor: number | Tensor): Tensor =>
-  typeof factor === 'number' ? tf.scalar(factor) : factor;
-
 const times = (x: Tensor, by: number | Tensor): Tensor => (by === 1 ? x : tf.mul(x, by));
 
+/** A parameter with its gradient and moments, and the numbers of its update. */
+interface Update {
+  readonly name: string;
+  readonly parts: AdamwParts;
+  /** 1 − lr·wd */
+  readonly decay: number;
+  /** lr/(1 − β₁ᵗ) */
+  readonly size: number;
+}
+
+/** The most entries of parameters that one operation updates, all of which have two places then. */
+const TOGETHER = 1 << 20;
+
+/** Lists of successive updates, none of which has more entries, unless it is one update. */
+function inLists(updates: readonly Update[]): Update[][] {
+  const lists: Update[][] = [];
+  let entries = Infinity;
+  for (const update of updates) {
+    const { size } = update.parts[0];
+    entries += size;
+    if (entries > TOGETHER) {
+      lists.push([]);
+      entries = size;
+    }
+    lists.at(-1)!.push(update);
+  }
+  return lists;
+}
+
+/** The new p, m and v of each. To be called within tf.tidy. */
+function updated(updates: readonly Update[], step: AdamwStep): [p: Tensor, m: Tensor, v: Tensor][] {
+  if (!hasFused())
+    return updates.map(({ parts, decay, size }) => adamwUpdate(parts, decay, size, step));
+  const { beta1, beta2, epsilon, rootCorrection } = step;
+  const constants = updates.flatMap(({ decay, size }) => [
+    ...[beta1, 1 - beta1, beta2, 1 - beta2, rootCorrection, epsilon],
+    ...[decay, size],
+  ]);
+  return fusedAdamw(
+    updates.map(({ parts }) => parts),
+    tf.tensor2d(constants, [updates.length, constants.length / updates.length]),
+  );
+}
+
 /**
- * The update rule of `adamw` for one tensor. To be called within tf.tidy.
+ * The update rule of `adamw` for one tensor, in operations of TensorFlow. To be called within tf.tidy.
  * @param decay 1 − lr·wd: a number, or a tensor to be broadcast along the rows or columns of p
  * @param size lr/(1 − β₁ᵗ), likewise
  * @returns the new p, m and v
  */
 export function adamwUpdate(
-  [p, g, m0, v0]: readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor],
+  [p, g, m0, v0]: AdamwParts,
   decay: number | Tensor,
   size: number | Tensor,
   { beta1, beta2, epsilon, rootCorrection }: AdamwStep,
 ): [p: Tensor, m: Tensor, v: Tensor] {
-  if (hasFused()) {
-    const constants = [beta1, 1 - beta1, beta2, 1 - beta2, rootCorrection, epsilon];
-    return fusedAdamw([p, g, m0, v0], asTensor(decay), asTensor(size), tf.tensor1d(constants));
-  }
   const m = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
   const v = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
   const denominator = tf.add(tf.div(tf.sqrt(v), rootCorrection), epsilon);
@@ -89,29 +126,29 @@ export function adamw({
     update: (parameters, gradients, state, learningRate) => {
       const step = state.step + 1;
       const rootCorrection = Math.sqrt(1 - beta2 ** step);
-      const updated = new Map<string, Tensor>(),
+      const next = new Map<string, Tensor>(),
         first = new Map<string, Tensor>(),
         second = new Map<string, Tensor>();
-      for (const [name, p] of parameters) {
-        const own = learningRate * rate(name),
-          stepSize = own / (1 - beta1 ** step);
-        const g = named(gradients, name),
-          m0 = named(state.first, name),
-          v0 = named(state.second, name);
-        const [next, m, v] = tf.tidy(() =>
-          adamwUpdate([p, g, m0, v0], decays(name) ? 1 - own * weightDecay : 1, stepSize, {
-            beta1,
-            beta2,
-            epsilon,
-            rootCorrection,
-          }),
-        );
-        updated.set(name, tf.keep(next));
-        first.set(name, tf.keep(m));
-        second.set(name, tf.keep(v));
-        disposeOf(p, g, m0, v0);
+      const updates = [...parameters].map(([name, p]): Update => {
+        const own = learningRate * rate(name);
+        return {
+          name,
+          parts: [p, named(gradients, name), named(state.first, name), named(state.second, name)],
+          decay: decays(name) ? 1 - own * weightDecay : 1,
+          size: own / (1 - beta1 ** step),
+        };
+      });
+      for (const list of inLists(updates)) {
+        const found = tf.tidy(() => updated(list, { beta1, beta2, epsilon, rootCorrection }));
+        for (const [k, { name, parts }] of list.entries()) {
+          const [p, m, v] = at(found, k);
+          next.set(name, tf.keep(p));
+          first.set(name, tf.keep(m));
+          second.set(name, tf.keep(v));
+          disposeOf(...parts);
+        }
       }
-      return { parameters: updated, state: { step, first, second } };
+      return { parameters: next, state: { step, first, second } };
     },
     tensors: (state) => [...state.first.values(), ...state.second.values()],
     named: ({ first, second }) =>

@@ -3,16 +3,16 @@
  * over the batches of all. Each runs its own loop (loop.ts) and meets the others at each step, so it
  * may begin, end, save and fail by itself. Its results have the bits that they have alone.
  */
-import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../compute/compiled/compiled.ts';
 import { hasFusedBf16 } from '../../compute/fused.ts';
 import { at } from '../lookup.ts';
-import { crossEntropy } from '../nn/loss.ts';
+import { memberCrossEntropies } from '../nn/loss.ts';
 import type { Network } from '../nn/network.ts';
 import { isRegression, targetsOf } from '../nn/targets.ts';
 import { canPassTogether, outputsTogether } from '../nn/together.ts';
-import { differentiable, frugally } from '../tensor/differentiable.ts';
+import { frugally } from '../tensor/differentiable.ts';
 import type { StepGradients } from './gradients.ts';
 import { train } from './loop.ts';
 import type { Meeting } from './pack-meeting.ts';
@@ -151,13 +151,6 @@ function takeStep(waiting: readonly Waiting[]): void {
   }
 }
 
-/** The first of the losses, through which the gradient of each is 1 as it is alone. */
-const together = (losses: readonly Scalar[]): Scalar =>
-  differentiable(losses, {
-    forward: () => ({ value: tf.clone(at(losses, 0)), saved: [] }),
-    backward: (dy) => losses.map(() => tf.clone(dy)),
-  });
-
 /** The loss and the gradients of each. */
 function gradientsOf(waiting: readonly Waiting[]): StepGradients[] {
   const members = waiting.map(({ member: { network }, wanted: { rows, trained } }) => ({
@@ -165,27 +158,23 @@ function gradientsOf(waiting: readonly Waiting[]): StepGradients[] {
     rows,
     trained,
   }));
-  const kept: Tensor[] = [],
-    losses: Scalar[] = [];
-  const parameters = members.flatMap(({ trained }) => [...trained.values()]);
-  const { value, grads } = frugally(() =>
+  const targets = waiting.map(({ member: { network, settings }, wanted: { rows } }) => ({
+    labels: targetsOf(network.architecture.head, rows),
+    ...(settings.classWeights === undefined ? {} : { classWeights: settings.classWeights }),
+  }));
+  const kept: Tensor[] = [];
+  const { value: losses, grads } = frugally(() =>
     tf.engine().gradients(
-      () => {
-        const outputs = outputsTogether(members, (tensor) => kept.push(tensor));
-        outputs.forEach((own, k) => {
-          const { network, rows } = at(members, k),
-            { classWeights } = at(waiting, k).member.settings;
-          const labels = targetsOf(network.architecture.head, rows);
-          losses.push(tf.keep(crossEntropy(own, labels, classWeights)));
-        });
-        return together(losses);
-      },
-      parameters,
+      () =>
+        memberCrossEntropies(
+          outputsTogether(members, (tensor) => kept.push(tensor)),
+          targets,
+        ),
+      members.flatMap(({ trained }) => [...trained.values()]),
       undefined,
       true,
     ),
   );
-  value.dispose();
   disposeAll(kept);
   let next = 0;
   const packed = members.map(({ trained }, k) => {
@@ -198,8 +187,8 @@ function gradientsOf(waiting: readonly Waiting[]): StepGradients[] {
     disposeAll(gradients);
     return own;
   });
-  const numbers = tf.tidy(() => tf.stack(losses).dataSync());
-  disposeAll(losses);
+  const numbers = losses.dataSync();
+  losses.dispose();
   return packed.map((own, k) => ({ loss: at(numbers, k), packed: own }));
 }
 

@@ -56,8 +56,9 @@ struct Kernels {
   void (*norm_grad)(const float *, const float *, const float *, const float *, float *, int64_t,
                     int64_t);
   void (*add_bias)(const float *, const float *, const float *, float *, int64_t, int64_t);
-  void (*adamw)(const float *, const float *, const float *, const float *, const float *,
-                const float *, bool, const float *, float *, float *, float *, int64_t);
+  void (*adamw)(const float *, const float *, const float *, const float *, const float *, float *,
+                float *, float *, int64_t);
+  double (*cross_entropy)(const float *, int64_t, int64_t, float, float *);
   void (*attend)(const AttentionShape &, const float *, const float *, const float *, float *,
                  float *);
   void (*attend_grad)(const AttentionShape &, const float *, const float *, const float *,
@@ -196,52 +197,57 @@ void ComputeAddBoth(void *, TF_OpKernelContext *context) {
   RunAddBias(call, true);
 }
 
-/** How a factor for each member of a pack lies along a parameter of `rows` rows. */
-enum class Along { kNone, kColumns, kRows, kOther };
-
-Along AlongOf(const TF_Tensor *factor, const TF_Tensor *p) {
-  if (Size(factor) == 1) return Along::kNone;
-  if (Size(factor) != Columns(factor) * Rows(factor)) return Along::kOther;
-  if (Columns(factor) == Columns(p) && Rows(factor) == 1) return Along::kColumns;
-  return Columns(factor) == 1 && Rows(factor) == Rows(p) ? Along::kRows : Along::kOther;
-}
+/** The parts of an update: p, g, m and v, of which g is not returned; and the constants of each. */
+constexpr int PARTS = 4, CONSTANTS = 8;
 
 void ComputeAdamW(void *, TF_OpKernelContext *context) {
   Call call(context);
-  const TF_Tensor *p = call.Take(), *g = call.Take(), *m = call.Take(), *v = call.Take(),
-                  *decay = call.Take(), *size = call.Take(), *constants = call.Take();
-  if (call.ok() && (Size(g) != Size(p) || Size(m) != Size(p) || Size(v) != Size(p) ||
-                    Size(constants) != 6 || AlongOf(decay, p) == Along::kOther ||
-                    AlongOf(size, p) == Along::kOther))
-    call.Fail("FusedAdamW: its inputs do not have the size of p, or of its rows or columns");
-  float *p1 = call.InPlaceOf(0, p, 0), *m1 = call.InPlaceOf(2, m, 1),
-        *v1 = call.InPlaceOf(3, v, 2);
+  const int count = (TF_NumInputs(context) - 1) / PARTS;
+  std::vector<const TF_Tensor *> parts;
+  for (int i = 0; i < count * PARTS; i++) parts.push_back(call.Take());
+  const TF_Tensor *constants = call.Take();
   if (!call.ok()) return;
-  const Along decays = AlongOf(decay, p), sizes = AlongOf(size, p);
-  const Kernels &kernels = Chosen();
-  const int64_t rows = Rows(p), columns = Columns(p);
-  const float *factor = Floats(decay), *by = Floats(size);
-  if (decays == Along::kNone && sizes == Along::kNone) {
-    kernels.adamw(Floats(p), Floats(g), Floats(m), Floats(v), factor, by, true, Floats(constants),
-                  p1, m1, v1, rows * columns);
-    return;
+  bool fit = Size(constants) == count * CONSTANTS;
+  for (int i = 0; i < count * PARTS; i++)
+    fit = fit && Size(parts[i]) == Size(parts[i - i % PARTS]);
+  if (!fit) return call.Fail("FusedAdamW: its inputs do not have the size of p");
+  for (int k = 0; k < count; k++) {
+    const TF_Tensor *const *own = parts.data() + k * PARTS;
+    float *p1 = call.InPlaceOf(PARTS * k, own[0], 3 * k),
+          *m1 = call.InPlaceOf(PARTS * k + 2, own[2], 3 * k + 1),
+          *v1 = call.InPlaceOf(PARTS * k + 3, own[3], 3 * k + 2);
+    if (!call.ok()) return;
+    Chosen().adamw(Floats(own[0]), Floats(own[1]), Floats(own[2]), Floats(own[3]),
+                   Floats(constants) + k * CONSTANTS, p1, m1, v1, Size(own[0]));
   }
-  const bool same = decays != Along::kColumns && sizes != Along::kColumns;
-  // Where one factor lies along the columns, the other one is spread along them.
-  std::vector<float> spread;
-  for (int64_t row = 0; row < rows; row++) {
-    const float *own_factor = decays == Along::kRows ? factor + row : factor,
-                *own_size = sizes == Along::kRows ? by + row : by;
-    if (!same && decays != Along::kColumns) {
-      spread.assign(columns, *own_factor);
-      own_factor = spread.data();
-    } else if (!same && sizes != Along::kColumns) {
-      spread.assign(columns, *own_size);
-      own_size = spread.data();
-    }
-    const int64_t at = row * columns;
-    kernels.adamw(Floats(p) + at, Floats(g) + at, Floats(m) + at, Floats(v) + at, own_factor,
-                  own_size, same, Floats(constants), p1 + at, m1 + at, v1 + at, columns);
+}
+
+void ComputeCrossEntropy(void *, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *logits = call.Take(), *labels = call.Take(), *weights = call.Take(),
+                  *starts = call.Take();
+  if (!call.ok()) return;
+  const int64_t rows = Rows(logits), n = Columns(logits);
+  const int32_t *own = static_cast<const int32_t *>(TF_TensorData(labels));
+  bool fit = Size(labels) == rows && Size(weights) == rows;
+  for (int64_t row = 0; fit && row < rows; row++) fit = own[row] >= 0 && own[row] < n;
+  // Without starts, all rows have one loss.
+  const bool one = Size(starts) == 0;
+  const int32_t all[] = {0, static_cast<int32_t>(rows)},
+                *bounds = one ? all : static_cast<const int32_t *>(TF_TensorData(starts));
+  const int64_t K = one ? 1 : Size(starts) - 1;
+  fit = fit && bounds[0] == 0 && bounds[K] == rows;
+  for (int64_t k = 0; fit && k < K; k++) fit = bounds[k] <= bounds[k + 1];
+  if (!fit) return call.Fail("FusedCrossEntropy: its inputs do not fit together");
+  float *losses = call.Output(0, one ? std::vector<int64_t>{} : std::vector<int64_t>{K}),
+        *gradient = call.Output(1, {rows, n});
+  if (!call.ok()) return;
+  for (int64_t k = 0; k < K; k++) {
+    double loss = 0;
+    for (int64_t row = bounds[k]; row < bounds[k + 1]; row++)
+      loss += Chosen().cross_entropy(Floats(logits) + row * n, n, own[row], Floats(weights)[row],
+                                     gradient + row * n);
+    losses[k] = static_cast<float>(loss);
   }
 }
 
@@ -374,11 +380,15 @@ std::vector<Definition> Definitions() {
       {"FusedAddBias", {"a: float", "bias: float"}, {"y: float"}, {}, ComputeAddBias},
       {"FusedAddBoth", {"a: float", "b: float", "bias: float"}, {"y: float"}, {}, ComputeAddBoth},
       {"FusedAdamW",
-       {"p: float", "g: float", "m: float", "v: float", "decay: float", "size: float",
-        "constants: float"},
-       {"p1: float", "m1: float", "v1: float"},
-       {},
+       {"parts: N * float", "constants: float"},
+       {"updated: M * float"},
+       {"N: int >= 4", "M: int >= 3"},
        ComputeAdamW},
+      {"FusedCrossEntropy",
+       {"logits: float", "labels: int32", "weights: float", "starts: int32"},
+       {"losses: float", "gradient: float"},
+       {},
+       ComputeCrossEntropy},
       {"FusedAttention",
        {"q: float", "k: float", "v: float", "queries: int32", "keys: int32", "places: int32"},
        {"mixed: float"},

@@ -8,7 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { hasFused, withoutFused } from '../../../src/compute/fused.ts';
+import { type AdamwParts, fusedAdamw, hasFused, withoutFused } from '../../../src/compute/fused.ts';
 import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { gelu } from '../../../src/science/nn/activation.ts';
@@ -16,6 +16,7 @@ import { attention, attentionOfRows } from '../../../src/science/nn/attention.ts
 import { addLayerNorm, layerNorm } from '../../../src/science/nn/layer-norm.ts';
 import { layOut, maskOf, rowsOf } from '../../../src/science/nn/layout.ts';
 import { biased, biasedSum } from '../../../src/science/nn/linear.ts';
+import { crossEntropy, memberCrossEntropies } from '../../../src/science/nn/loss.ts';
 import { adamw, adamwUpdate } from '../../../src/science/optim/adamw.ts';
 import { FLOAT32_SETS, withInstructions } from '../../compute/instructions.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -50,6 +51,10 @@ const golden = JSON.parse(
   readonly addNorm: Case;
   readonly attention: readonly AttentionCase[];
   readonly adamw: AdamwCase;
+  readonly crossEntropy: readonly (Case & {
+    readonly labels: readonly number[];
+    readonly weights: readonly number[] | null;
+  })[];
 };
 
 /**
@@ -129,6 +134,11 @@ function againstGolden(): void {
     holds(`attention ${i}`, one, (q, k, v) =>
       attend([q as Tensor2D, k as Tensor2D, v as Tensor2D], one),
     );
+  });
+  golden.crossEntropy.forEach((one, i) => {
+    const of = (logits: Tensor): Tensor =>
+      crossEntropy(logits as Tensor2D, one.labels, one.weights ?? undefined);
+    holds(`cross-entropy ${i}`, one, of);
   });
   const { lr, betas, eps, weight_decay: weightDecay, start, gradients, after } = golden.adamw;
   const optimizer = adamw({ weightDecay, beta1: betas[0], beta2: betas[1], epsilon: eps });
@@ -241,29 +251,60 @@ fusedTest('sizes around those of vectors, zeros and large numbers', () => {
   }
 });
 
-fusedTest('rates of AdamW for each row or column', () => {
-  const tensors = [draw(1, 5, 19), draw(1, 5, 19), draw(1, 5, 19), tf.square(draw(1, 5, 19))];
-  const step = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rootCorrection: 0.3 };
-  const rates = {
-    none: 0.5,
-    rows: tf.abs(draw(1, 5, 1)),
-    columns: tf.abs(draw(1, 1, 19)),
-  };
-  for (const [decays, decay] of Object.entries(rates))
-    for (const [sizes, size] of Object.entries(rates)) {
-      const update = (): Tensor[] =>
-        adamwUpdate(tensors as [Tensor, Tensor, Tensor, Tensor], decay, size, step);
-      const fused = update(),
-        plain = withoutFused(update);
-      fused.forEach((tensor, i) => {
-        const { shape } = tensor;
-        const gap = farthest(tensor, { shape, values: [...at(plain, i).dataSync()] });
-        assert.ok(gap < tolerance.rounding, `${decays}, ${sizes}, ${i}: ${gap}`);
-      });
-    }
+fusedTest('several parameters in one update of AdamW', () => {
+  const shapes = [[5, 19], [3], [40, 2]];
+  const drawn = shapes.map((shape): AdamwParts => [
+    draw(1, ...shape),
+    draw(2, ...shape),
+    draw(1, ...shape),
+    tf.square(draw(1, ...shape)),
+  ]);
+  const constants = (size: number): number[] => [0.9, 0.1, 0.999, 0.001, 0.3, 1e-8, 0.5, size];
+  const together = fusedAdamw(drawn, tf.tensor2d(shapes.map((_, k) => constants(k + 1))));
+  for (const [k, parts] of drawn.entries()) {
+    const [own] = fusedAdamw([parts], tf.tensor2d([constants(k + 1)]));
+    const step = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, rootCorrection: 0.3 };
+    const plain = adamwUpdate(parts, 0.5, k + 1, step);
+    at(together, k).forEach((tensor, i) => {
+      assert.equal(tensor.dataSync(), at(own!, i).dataSync());
+      const { shape } = tensor;
+      const gap = farthest(tensor, { shape, values: [...at(plain, i).dataSync()] });
+      assert.ok(gap < tolerance.rounding, `${k}, ${i}: ${gap}`);
+    });
+  }
+  const [[p, g, m]] = drawn as [AdamwParts];
   assert.throws(
-    () => adamwUpdate(tensors as [Tensor, Tensor, Tensor, Tensor], draw(1, 3), 1, step),
+    () => fusedAdamw([[p, g, m, tf.ones([3])]], tf.tensor2d([constants(1)])),
     /FusedAdamW: its inputs do not have the size/,
+  );
+});
+
+fusedTest('losses of several parts have the bits of each', () => {
+  const counts = [4, 0, 7],
+    logits = draw(3, 11, 5) as Tensor2D,
+    labels = Array.from({ length: 11 }, (_, b) => (3 * b) % 5);
+  const targets = [labels.slice(0, 4), [], labels.slice(4)].map((own, k) => ({
+    labels: own,
+    ...(k === 0 ? { classWeights: [1, 2, 3, 4, 5] } : {}),
+  }));
+  const { value, grad } = tf.valueAndGrad((x: Tensor) =>
+    tf.sum(memberCrossEntropies(x as Tensor2D, targets)),
+  )(logits);
+  assert.ok(Number.isFinite(value.dataSync()[0]));
+  const losses = memberCrossEntropies(logits, targets).dataSync();
+  const parts = tf.split(logits, counts, 0),
+    gradients = tf.split(grad, counts, 0);
+  for (const k of [0, 2]) {
+    const { labels: own, classWeights } = at(targets, k);
+    const alone = tf.valueAndGrad((x: Tensor) => crossEntropy(x as Tensor2D, own, classWeights))(
+      at(parts, k),
+    );
+    assert.is(at(losses, k), alone.value.dataSync()[0]);
+    assert.equal(at(gradients, k).dataSync(), alone.grad.dataSync());
+  }
+  assert.throws(
+    () => crossEntropy(logits, [...labels.slice(1), 5]),
+    /FusedCrossEntropy: its inputs do not fit together/,
   );
 });
 
@@ -277,6 +318,13 @@ fusedTest('what is not a number stays so, in its own row', () => {
   ]);
   const normed = layerNorm(x, tf.ones([3]), tf.zeros([3]), 1e-5);
   assert.equal(isNumber(normed), [false, false, false, true, true, true]);
+  const odd = tf.tensor2d([
+    [NaN, 0],
+    [Infinity, 0],
+    [-Infinity, 0],
+  ]);
+  const losses = memberCrossEntropies(odd, Array(3).fill({ labels: [1] }));
+  assert.equal(isNumber(losses), [false, false, true]);
   const q = tf.tensor2d([[NaN], [1], [1]]);
   const keys = [2, 1],
     places = [[0, 1], [0]];
