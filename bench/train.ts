@@ -279,6 +279,8 @@ export async function gridJobs(
     compile: true,
     batch_size: 8,
     learning_rate: 3e-5,
+    // V8 compiles until a function has run some dozens of times, and a pack takes few steps.
+    warmup: quick ? 2 : 32,
     steps: quick ? 1 : 24,
     cells,
   };
@@ -289,10 +291,7 @@ export async function gridJobs(
   return { job, halves };
 }
 
-/**
- * Eight cells on two cores: two workers of ours with four cells each, one after another, as
- * `dosimeter run` trains them.
- */
+/** Eight cells on two cores: two workers of ours with a pack of four each, as in `dosimeter run`. */
 async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
   const { job, halves } = await gridJobs(inputs, quick);
   const sides = await Promise.all([
