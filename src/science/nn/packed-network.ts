@@ -146,7 +146,7 @@ function startsOf(extents: readonly number[]): number[] {
  * Where the rows of each member start in an activation.
  * @param members for each row of the batch, its member, (B)
  */
-function boundsOf({ example }: TokenMap, members: Int32Array, count: number): Bounds {
+export function boundsOf({ example }: TokenMap, members: Int32Array, count: number): Bounds {
   const counts = new Array<number>(count).fill(0);
   for (const row of example) counts[members[row]!]!++;
   return startsOf(counts);

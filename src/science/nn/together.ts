@@ -18,7 +18,7 @@ import { joined, separated } from '../tensor/join.ts';
 import { linear } from './linear.ts';
 import type { Network, Tensors } from './network.ts';
 import { headLayers } from './packed-layout.ts';
-import { packable } from './packed-network.ts';
+import { boundsOf, packable } from './packed-network.ts';
 
 /** A training that takes part in a pass. */
 export interface PassMember {
@@ -72,14 +72,6 @@ interface Shares {
   readonly starts: Tensor1D;
 }
 
-function sharesOf(members: readonly number[], count: number): Shares {
-  const counts = new Array<number>(count).fill(0);
-  for (const k of members) counts[k]!++;
-  let end = 0;
-  const starts = [0, ...counts.map((own) => (end += own))];
-  return { counts, starts: tf.keep(tf.tensor1d(starts, 'int32')) };
-}
-
 /**
  * Each member's `loraLinear` over its rows. x: (S, n), W: (m, n), b: (m) → (S, m). W and b are
  * frozen.
@@ -123,26 +115,28 @@ export function outputsTogether(
   const { architecture, config } = network,
     heads = new Set(headLayers(network)),
     biased = new Set(network.linears.flatMap(({ name, bias }) => (bias ? [name] : [])));
-  const owners = members.flatMap(({ rows }, k) => rows.map(() => k)),
+  const owners = Int32Array.from(members.flatMap(({ rows }, k) => rows.map(() => k))),
     known = new Map<TokenMap, Shares>(),
     scalesOf = new Map<string, Tensor1D>();
-  const kept = <T extends Tensor>(tensor: T): T => {
+  const kept = (values: readonly number[], type: 'float32' | 'int32'): Tensor1D => {
+    const tensor = tf.keep(tf.tensor1d([...values], type));
     keep(tensor);
     return tensor;
   };
   const sharesAt = (tokens: TokenMap): Shares => {
-    const shares =
-      known.get(tokens) ??
-      sharesOf(
-        Array.from(tokens.example, (row) => at(owners, row)),
-        members.length,
-      );
-    if (!known.has(tokens)) kept(shares.starts);
-    known.set(tokens, shares);
+    let shares = known.get(tokens);
+    if (shares === undefined) {
+      const bounds = boundsOf(tokens, owners, members.length);
+      shares = {
+        counts: members.map((_, k) => at(bounds, k + 1) - at(bounds, k)),
+        starts: kept(bounds, 'int32'),
+      };
+      known.set(tokens, shares);
+    }
     return shares;
   };
   const scales = (values: readonly number[]): Tensor1D => {
-    const tensor = scalesOf.get(values.join()) ?? kept(tf.keep(tf.tensor1d([...values])));
+    const tensor = scalesOf.get(values.join()) ?? kept(values, 'float32');
     scalesOf.set(values.join(), tensor);
     return tensor;
   };

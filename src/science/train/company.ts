@@ -113,7 +113,9 @@ class Party {
   look(): void {
     if (this.isOpen() || this.#waiting.length === 0) return;
     if (this.#waiting.length < this.#members.size) return;
-    const waiting = this.#waiting;
+    // In one order, so that each step has the operations of the one before it.
+    const order = [...this.#members],
+      waiting = this.#waiting.sort((a, b) => order.indexOf(a.member) - order.indexOf(b.member));
     this.#waiting = [];
     takeStep(waiting);
   }
