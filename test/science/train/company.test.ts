@@ -159,26 +159,37 @@ const settings: TrainSettings = {
 };
 
 /** Unlike in rank, scale, variance, rows, rates, schedule, optimiser, batches and steps. */
-async function unlike(): Promise<readonly Trial[]> {
+interface Size {
+  /** The layers under LoRA; the others multiply the rows of all members at once. */
+  readonly targets: string | readonly string[];
+  /** What the numbers of rows are multiplied by. */
+  readonly times: number;
+}
+
+async function unlike(
+  { targets, times }: Size = { targets: 'all-linear', times: 1 },
+): Promise<readonly Trial[]> {
   const model = await wide('bert-classifier'),
-    { rows, classes } = model.own;
+    { classes } = model.own,
+    rows = Array.from({ length: times }, () => model.own.rows).flat();
+  const under = (adapter: object) => () => open(model, { targets, ...adapter });
   const flipped = rows.map((row, i) =>
     i % 3 === 0 ? { ...row, label: (row.label + 1) % classes } : row,
   );
-  return [
-    { open: () => open(model, { rank: 2 }), rows, settings },
+  const trials: readonly Trial[] = [
+    { open: under({ rank: 2 }), rows, settings },
     {
-      open: () => open(model, { rank: 5, alpha: 16, init: { variance: '2/d' } }),
+      open: under({ rank: 5, alpha: 16, init: { variance: '2/d' } }),
       rows: flipped,
       settings: { ...settings, seed: 4, learningRate: 3e-3, schedule: 'linear', warmup: 2 },
     },
     {
-      open: () => open(model, { rank: 17, rslora: true, lora_plus_ratio: 4 }),
-      rows: rows.slice(0, 5),
+      open: under({ rank: 17, rslora: true, lora_plus_ratio: 4 }),
+      rows: rows.slice(0, 5 * times),
       settings: { ...settings, seed: 5, weightDecay: 0, batchSize: 3, steps: 4, clipNorm: 0.1 },
     },
     {
-      open: () => open(model, { rank: 7, rank_pattern: { value: 1 } }),
+      open: under({ rank: 7, rank_pattern: { value: 1 } }),
       rows: flipped.slice(2),
       settings: {
         ...settings,
@@ -189,18 +200,28 @@ async function unlike(): Promise<readonly Trial[]> {
       },
     },
   ];
+  return trials.map((trial) => ({
+    ...trial,
+    settings: { ...trial.settings, batchSize: times * trial.settings.batchSize },
+  }));
 }
 
+const SIZES: readonly Size[] = [
+  { targets: 'all-linear', times: 1 },
+  { targets: ['query', 'value'], times: 5 },
+];
 const KERNELS = [
   ...FLOAT32_SETS.map((set) => ({ set, precision: 'float32' }) as const),
   { set: 'avx512_bf16', precision: 'bf16' } as const,
 ];
 for (const { set, precision } of KERNELS)
   test(`each has the bits that it has alone: ${precision}, ${set}`, () =>
-    withInstructions(set, () => unlikeTrainings(precision)));
+    withInstructions(set, async () => {
+      for (const of of SIZES) await compareUnlike(precision, of);
+    }));
 
-async function unlikeTrainings(precision: 'float32' | 'bf16'): Promise<void> {
-  const some = (await unlike()).map((trial) => ({
+async function compareUnlike(precision: 'float32' | 'bf16', of: Size): Promise<void> {
+  const some = (await unlike(of)).map((trial) => ({
     ...trial,
     settings: { ...trial.settings, precision },
   }));
