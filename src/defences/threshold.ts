@@ -5,7 +5,7 @@
 
 /** Returns the smallest double above x; Infinity for Infinity. */
 function nextAbove(x: number): number {
-  if (!Number.isFinite(x)) return x;
+  if (x === Infinity) return x;
   const value = new Float64Array([x === 0 ? 0 : x]), // −0 → 0
     bits = new BigInt64Array(value.buffer);
   bits[0]! += x < 0 ? -1n : 1n;

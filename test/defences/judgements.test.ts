@@ -124,6 +124,7 @@ test('rates of nothing are null, and infinite scores have an order', () => {
 test('a threshold rejects at most the asked share of clean scores, and as many as it can', () => {
   assert.is(rejectionThreshold([1, 2, 3, 4], 0.25) > 3, true);
   assert.is(rejectionThreshold([1, 2, 3, 4], 0.25) <= 4, true);
+  assert.is(rejectionThreshold([-Infinity], 0), -Number.MAX_VALUE);
   fc.assert(
     fc.property(
       fc.array(fc.oneof(fc.double({ noNaN: true }), fc.integer({ min: -3, max: 3 })), {
