@@ -23,7 +23,13 @@ local: [data, poison, report]
 `;
 
 /** Metrics that are no results. */
-const MEASURED = ['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb'];
+const MEASURED = [
+  'seconds',
+  'examples_per_second',
+  'tokens_per_second',
+  'peak_memory_mb',
+  'packed',
+];
 
 interface Finished {
   /** Each stage with its key and the digest of its output, except the report's, which has times. */
