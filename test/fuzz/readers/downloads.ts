@@ -50,7 +50,8 @@ async function unpacked(
 ): Promise<void> {
   const archive = file(dir, name, input),
     into = join(dir, 'into');
-  rmSync(into, { recursive: true, force: true });
+  // After a refusal, a file whose writing had begun may still appear.
+  rmSync(into, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   mkdirSync(into);
   await unpack(archive, into);
 }
