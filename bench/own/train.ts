@@ -101,49 +101,28 @@ const MULTIPLICATIONS: Readonly<Record<string, (called: Called) => number>> = {
   FusedLinear: (called) => ofProduct(called, ''),
   FusedLora: ofLora,
   FusedLoraBias: ofLora,
-  FusedMemberLora: ofMembers,
-  FusedMemberLoraGrad: ofMembersGradient,
-  FusedLoraGrad: (called) => {
-    const [dy, x, , a] = called.inputs as [
-      tf.TensorInfo,
-      tf.TensorInfo,
-      tf.TensorInfo,
-      tf.TensorInfo,
-    ];
-    const [S, m] = dy.shape as [number, number],
-      n = x.shape[1]!,
-      r = a.shape[0]!;
-    const ofX = isSet(called, 'of_x'),
-      ofA = isSet(called, 'of_a');
-    return (
-      S *
-      ((ofX || ofA ? m * r : 0) +
-        (ofX ? n * (m + r) : 0) +
-        (ofA ? n * r : 0) +
-        (isSet(called, 'of_b') ? m * r : 0))
-    );
-  },
+  FusedMemberLora: ofLora,
+  FusedLoraGrad: (called) => ofLoraGradient(called, called.inputs.at(-1)!),
+  FusedMemberLoraGrad: (called) => ofLoraGradient(called, called.inputs.at(-3)!),
 };
 
-/** The multiplications of members' low-rank terms: `down` has the entries of all x·Aᵀ. */
-function ofMembers(called: Called): number {
-  const [y] = called.outputs as [tf.TensorInfo],
-    [, m] = y.shape as [number, number],
-    n = called.inputs[0]!.shape[1]!;
-  return size(y.shape) * n + size(called.outputs[1]!.shape) * (n + m);
-}
-
-function ofMembersGradient(called: Called): number {
-  const [S, m] = called.inputs[0]!.shape as [number, number],
-    n = called.inputs[1]!.shape[1]!,
-    down = size(called.inputs.at(-3)!.shape);
-  const ofX = isSet(called, 'of_x');
-  return (ofX ? S * n * m : 0) + down * (m + (ofX ? n : 0) + n + m);
-}
-
+/** The multiplications of a LoRA layer; `down` has the entries of x·Aᵀ, of all members of a pack. */
 function ofLora(called: Called): number {
   const [y, down] = called.outputs as [tf.TensorInfo, tf.TensorInfo];
   return ofProduct(called, '') + size(down.shape) * (called.inputs[0]!.shape[1]! + y.shape[1]!);
+}
+
+/** @param down the entries of x·Aᵀ */
+function ofLoraGradient(called: Called, down: tf.TensorInfo): number {
+  const [S, m] = called.inputs[0]!.shape as [number, number],
+    n = called.inputs[1]!.shape[1]!;
+  const ofX = isSet(called, 'of_x'),
+    ofA = isSet(called, 'of_a');
+  return (
+    (ofX ? S * n * m : 0) +
+    size(down.shape) *
+      ((ofX || ofA ? m : 0) + (ofX ? n : 0) + (ofA ? n : 0) + (isSet(called, 'of_b') ? m : 0))
+  );
 }
 
 /** Counts the operations that are asked of TensorFlow from now on, until the result is called. */
@@ -252,16 +231,14 @@ if (job.mode === 'evaluate') {
     ),
   );
 }
+
 /** The tokens of a step of all cells, counted from one. */
 function tokensOf(step: number): number {
-  const first = (step - 1) * job.batch_size;
-  return job.cells.reduce(
-    (sum, cell) =>
-      rowsOf(cell)
-        .slice(first, first + job.batch_size)
-        .reduce((tokens, { ids }) => tokens + ids.length, sum),
-    0,
-  );
+  let tokens = 0;
+  for (const { rows } of job.cells)
+    for (let i = (step - 1) * job.batch_size; i < step * job.batch_size; i++)
+      tokens += job.texts[rows[i % rows.length]!.index]!.length;
+  return tokens;
 }
 
 /**

@@ -18,6 +18,10 @@ const DISTRIBUTIONS: { readonly [name: string]: readonly [shape: string, varianc
   gaussian: ['normal', null],
 };
 
+/** Whether A is drawn from this distribution, and not taken from the weights. */
+export const isDrawn = (distribution: string): boolean =>
+  Object.hasOwn(DISTRIBUTIONS, distribution);
+
 /**
  * Returns the canonical form of a number, `k/d` or `k/(jd)`. Anything else is left for the adapter
  * to check.

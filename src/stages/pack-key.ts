@@ -1,5 +1,6 @@
 /** Which trainings may share a pack, by the parameters of their stages. */
 import type { Json, JsonObject } from '../api.ts';
+import { isDrawn } from './lora-form.ts';
 
 /**
  * The parameters that packed training supports. A stage with any other parameter uses a feature
@@ -104,21 +105,18 @@ export function packKey(params: JsonObject, model: Json): string | null {
 /** The largest batches of which common steps save time on a processor, in rows. */
 const SMALL_BATCH = 16;
 
-/** How factors may start that are not products to be subtracted. */
-const isDrawnStart = (init: Json | undefined): boolean =>
-  !['pissa', 'olora'].some((name) => name === (init as JsonObject | undefined)?.['distribution']);
-
 /**
  * Whether a training that has a pack key shares its steps on a processor: one under plain LoRA, whose
  * bits do not depend on the others then, with small batches (decision 0055).
  */
 export function sharesOnProcessor(params: JsonObject): boolean {
   const adapter = params['adapter'] as JsonObject,
-    { batch_size: batchSize } = params['train'] as JsonObject;
+    { batch_size: batchSize } = params['train'] as JsonObject,
+    { distribution } = (adapter['init'] ?? {}) as { readonly distribution?: string };
   return (
     adapter['type'] === 'lora' &&
     adapter['use_dora'] !== true &&
-    isDrawnStart(adapter['init']) &&
+    (distribution === undefined || isDrawn(distribution)) &&
     Number(batchSize) <= SMALL_BATCH
   );
 }

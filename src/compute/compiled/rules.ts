@@ -305,11 +305,15 @@ const RULES = new Map<string, Rule>([
       list: 3,
       outputs: ([, x, , ...more], attribute) => {
         if (x === undefined) return null;
-        const gradients = more.slice(0, attribute('N') as number);
-        return [x, ...gradients].map(({ shape, dtype }, i) => ({
-          shape: attribute(['of_x', 'of_b', 'of_a'][i && 1 + (i % 2)] ?? '') === true ? shape : [0],
+        const factors = more.slice(0, attribute('N') as number);
+        const wanted = ({ shape, dtype }: Value, name: string): Output => ({
+          shape: attribute(name) === true ? shape : [0],
           dtype,
-        }));
+        });
+        return [
+          wanted(x, 'of_x'),
+          ...factors.map((factor, i) => wanted(factor, i % 2 === 0 ? 'of_a' : 'of_b')),
+        ];
       },
     },
   ],

@@ -1,5 +1,5 @@
 /** The training losses: of classes, and of numbers. */
-import type { Scalar, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { fusedCrossEntropy, hasFused } from '../../compute/fused.ts';
 import { at } from '../lookup.ts';
@@ -34,6 +34,22 @@ export interface MemberTargets {
   readonly classWeights?: readonly number[];
 }
 
+/** The losses of members, and their gradient. @param starts as `fusedCrossEntropy` has them */
+const fusedLosses = (
+  logits: Tensor2D,
+  members: readonly MemberTargets[],
+  starts: readonly number[],
+): [losses: Tensor, gradient: Tensor2D] =>
+  fusedCrossEntropy(
+    logits,
+    tf.tensor1d(
+      members.flatMap(({ labels }) => labels),
+      'int32',
+    ),
+    tf.tensor1d(members.flatMap(({ labels, classWeights }) => shareOf(labels, classWeights))),
+    tf.tensor1d([...starts], 'int32'),
+  );
+
 /**
  * The cross-entropy of each member over its rows, (K), with the bits that each has alone. The
  * gradient is that of their sum. logits: (ΣB, C), the rows of one member after those of another.
@@ -47,15 +63,7 @@ export const memberCrossEntropies = (
     forward: () => {
       let end = 0;
       const starts = [0, ...members.map(({ labels }) => (end += labels.length))];
-      const [losses, gradient] = fusedCrossEntropy(
-        logits,
-        tf.tensor1d(
-          members.flatMap(({ labels }) => labels),
-          'int32',
-        ),
-        tf.tensor1d(members.flatMap(({ labels, classWeights }) => shareOf(labels, classWeights))),
-        tf.tensor1d(starts, 'int32'),
-      );
+      const [losses, gradient] = fusedLosses(logits, members, starts);
       return { value: losses as Tensor1D, saved: [gradient] };
     },
     backward: (_ones, [gradient]) => [tf.clone(gradient)],
@@ -76,12 +84,8 @@ export function crossEntropy(
   if (hasFused())
     return differentiable([logits], {
       forward: () => {
-        const [loss, gradient] = fusedCrossEntropy(
-          logits,
-          tf.tensor1d([...labels], 'int32'),
-          tf.tensor1d(shareOf(labels, weights)),
-          tf.tensor1d([], 'int32'),
-        );
+        const own = { labels, ...(weights === undefined ? {} : { classWeights: weights }) };
+        const [loss, gradient] = fusedLosses(logits, [own], []);
         return { value: loss as Scalar, saved: [gradient] };
       },
       backward: (dy, [gradient]) => [tf.mul(gradient, dy)],

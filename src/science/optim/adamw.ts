@@ -78,13 +78,10 @@ function updated(updates: readonly Update[], step: AdamwStep): [p: Tensor, m: Te
   if (!hasFused())
     return updates.map(({ parts, decay, size }) => adamwUpdate(parts, decay, size, step));
   const { beta1, beta2, epsilon, rootCorrection } = step;
-  const constants = updates.flatMap(({ decay, size }) => [
-    ...[beta1, 1 - beta1, beta2, 1 - beta2, rootCorrection, epsilon],
-    ...[decay, size],
-  ]);
+  const shared = [beta1, 1 - beta1, beta2, 1 - beta2, rootCorrection, epsilon];
   return fusedAdamw(
     updates.map(({ parts }) => parts),
-    tf.tensor2d(constants, [updates.length, constants.length / updates.length]),
+    tf.tensor2d(updates.map(({ decay, size }) => [...shared, decay, size])),
   );
 }
 

@@ -24,7 +24,7 @@ import type { Meeting } from '../../../src/science/train/pack-meeting.ts';
 import { FLOAT32_SETS, withInstructions } from '../../compute/instructions.ts';
 import { useBackend } from '../backend.ts';
 import { caseNames, type FamilyCase, openCase } from '../family-cases.ts';
-import { plainTraining } from '../plain-training.ts';
+import { memberTraining as settings } from '../plain-training.ts';
 import { everySecond } from './resumed-run.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'company-'));
@@ -147,16 +147,6 @@ function equal(found: Followed, expected: Followed): void {
   const course = ({ history, values, error }: Course): Course => ({ history, values, error });
   assert.equal(course(found), course(expected));
 }
-
-const settings: TrainSettings = {
-  ...plainTraining,
-  steps: 7,
-  batchSize: 4,
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  shuffle: true,
-  seed: 3,
-};
 
 /** Unlike in rank, scale, variance, rows, rates, schedule, optimiser, batches and steps. */
 interface Size {

@@ -23,18 +23,8 @@ import { tolerance } from '../../tolerances.ts';
 import { backends, best, quick, useBackend } from '../backend.ts';
 import { bert } from '../families.ts';
 import { openCase, openFamily } from '../family-cases.ts';
-import { plainTraining } from '../plain-training.ts';
+import { memberTraining as settings } from '../plain-training.ts';
 import { checkpoint, classes, farthest, openTiny, rows, shape } from '../tiny-bert.ts';
-
-const settings: TrainSettings = {
-  ...plainTraining,
-  steps: 7,
-  batchSize: 4,
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  shuffle: true,
-  seed: 3,
-};
 
 interface Trial {
   /** Default: LoRA. */
