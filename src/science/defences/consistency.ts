@@ -19,6 +19,7 @@ import type { TokenRow } from '../model/types.ts';
 import type { Network, Tensors } from '../nn/network.ts';
 import { differentiable, frugally } from '../tensor/differentiable.ts';
 import { scalarOf } from '../tensor/read.ts';
+import { differentiate } from '../tensor/tape.ts';
 import { gradientsOf, lossAndGradients, type Objective } from '../train/gradients.ts';
 import { disposeAll } from '../train/trained-values.ts';
 
@@ -90,17 +91,12 @@ export function adversarialShift(
     const tokens = batch.reduce((sum, { ids }) => sum + ids.length, 0);
     const none = tf.zeros<tf.Rank.R2>([tokens, width]);
     const { grads } = frugally(() =>
-      tf
-        .engine()
-        .gradients(
-          () =>
-            layerInconsistency(network.hiddenStates(batch, trained, { ...options, shift: none })),
-          [none],
-          undefined,
-          true,
-        ),
+      differentiate(
+        () => layerInconsistency(network.hiddenStates(batch, trained, { ...options, shift: none })),
+        [none],
+      ),
     );
-    return tf.mul<Tensor2D>(tf.sign(at(grads, 0)), epsilon);
+    return tf.mul<Tensor2D>(tf.sign(at(grads, 0)!), epsilon);
   });
 }
 

@@ -7,7 +7,9 @@
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../compute/compiled/compiled.ts';
+import { at } from '../lookup.ts';
 import type { AdaptedModel, Tap, TokenRow, VectorTap } from '../model/types.ts';
+import { differentiate, unrecorded } from '../tensor/tape.ts';
 
 /**
  * The input of one linear layer or norm for a batch, and the derivatives with respect to its output. S: the
@@ -35,22 +37,6 @@ interface Use {
   readonly example: Int32Array; // (S)
 }
 
-/**
- * Runs `body` inside a running gradient without recording it: a tape records nothing inside a
- * custom operation.
- */
-function unrecorded(input: Tensor, body: () => void): void {
-  tf.customGrad(() => {
-    body();
-    return {
-      value: tf.scalar(0),
-      gradFunc: () => {
-        throw new Error('nothing differentiates an unrecorded part');
-      },
-    };
-  })(input);
-}
-
 /** The same for each row: 1 at output c, 0 at the others. (B, C) */
 const onesAt = (c: number, batch: number, outputs: number): Tensor2D =>
   tf.tensor2d(
@@ -73,7 +59,6 @@ function passes(
   wanted: ReadonlySet<string>,
   keep: <T extends Tensor>(tensor: T, layer: string) => T,
 ): Passes {
-  const engine = tf.engine();
   const uses = new Map<string, Use[]>();
   const gradients: Tensor[][] = [];
   let outputs: Tensor | undefined;
@@ -92,23 +77,16 @@ function passes(
       ({ name, ownOnly }) => ownOnly === true && wanted.has(name),
     );
     const f = model.forward(batch, linear, showsVectors ? vector : undefined); // (B, C)
-    unrecorded(f, () => {
+    unrecorded(() => {
       outputs = tf.keep(tf.clone(f));
       const tapped = [...uses].flatMap(([layer, list]) => list.map(({ y }) => ({ layer, y })));
       const ys = tapped.map(({ y }) => y);
       if (ys.length === 0) return;
       for (let c = 0; c < model.outputs; c++) {
         // The tape of the one forward pass serves every output.
-        const { grads } = engine.gradients(
-          () => f,
-          ys,
-          onesAt(c, batch.length, model.outputs),
-          true,
-        );
+        const { grads } = differentiate(() => f, ys, onesAt(c, batch.length, model.outputs));
         gradients.push(
-          tapped.map(({ y, layer }, k) =>
-            keep(grads[k] === undefined ? tf.zerosLike(y) : tf.clone(grads[k]), layer),
-          ),
+          tapped.map(({ y, layer }, k) => keep(tf.clone(at(grads, k) ?? tf.zerosLike(y)), layer)),
         );
       }
     });
@@ -116,7 +94,7 @@ function passes(
   };
   // The gradients themselves are not used: the call runs the tape and frees what it holds.
   tf.tidy(() => {
-    engine.gradients(recorded, [tf.scalar(0)], undefined, true);
+    differentiate(recorded, []);
   });
   if (outputs === undefined) throw new Error('the forward pass did not run');
   return { outputs, uses, gradients };

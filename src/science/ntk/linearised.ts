@@ -7,9 +7,11 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { at } from '../lookup.ts';
 import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
 import { outputsOf, rowOutputs } from '../nn/outputs.ts';
+import { differentiate } from '../tensor/tape.ts';
 
 export interface LinearisedOptions {
   readonly progress?: (done: number, total: number, unit: string) => void;
@@ -80,14 +82,16 @@ export async function linearise(
             Array.from({ length: classes }, (_, k) => (k === c ? 1 : 0)),
             [1, classes],
           );
-          const { value, grads } = tf
-            .engine()
-            .gradients(() => rowOutputs(network, [row], values), [...values.values()], dy, true);
+          const { value, grads } = differentiate(
+            () => rowOutputs(network, [row], values),
+            [...values.values()],
+            dy,
+          );
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
             // A parameter that this row does not reach has no gradient.
-            const gradient = grads[k] as Tensor | null | undefined;
-            if (gradient !== undefined && gradient !== null)
+            const gradient = at(grads, k);
+            if (gradient !== null)
               change[i * classes + c]! += tf
                 .sum(tf.mul(gradient, v.get(name)!))
                 .dataSync<'float32'>()[0]!;

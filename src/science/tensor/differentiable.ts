@@ -7,6 +7,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { processWide } from '../../compute/process-wide.ts';
+import { held, isRecording, record, unrecorded } from './tape.ts';
 
 // A tensor that is not listed counts as variable: forgetting to list one costs time, never a
 // gradient.
@@ -62,27 +63,37 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
 ): Value {
   const needs = inputs.map((input) => input !== null && !isConstant(input));
   if (!needs.includes(true)) return markConstant(tf.tidy(() => operation.forward().value));
-  const op = tf.customGrad<Value>((...args: (Tensor | tf.GradSaveFunc)[]) => {
-    const save = args[args.length - 1] as tf.GradSaveFunc;
-    const { value, saved: toSave } = operation.forward();
-    save([...toSave]);
-    const gradFunc = (dy: Value, saved: Tensor[]): Tensor[] => {
-      const gradients = tf.tidy(() =>
-        operation
-          .backward(dy, saved as readonly Tensor[] as Saved, needs)
-          .filter((gradient, i): gradient is Tensor => {
-            if (needs[i] === true && gradient === null)
-              throw new Error('an operation returned no gradient for an input that needs one');
-            return needs[i] === true;
-          }),
-      );
-      if (frugal.depth > 0)
-        for (const tensor of [dy, ...saved]) if (!gradients.includes(tensor)) tensor.dispose();
-      return gradients;
-    };
-    return { value, gradFunc };
+  if (!isRecording()) return tf.tidy(() => operation.forward().value);
+  const wanted = inputs.filter((input, i): input is Tensor => needs[i] === true),
+    own: Tensor[] = [];
+  const [value, saved] = unrecorded(() => {
+    let toSave: Tensor[] = [];
+    const result = tf.tidy(() => {
+      const made = operation.forward();
+      toSave = made.saved.map((tensor) => {
+        // Constants that are kept, such as frozen weights, outlive the backward pass.
+        if (isConstant(tensor) && tensor.kept) return tensor;
+        const other = held(tensor);
+        own.push(other);
+        return other;
+      });
+      return made.value;
+    });
+    return [result, toSave as readonly Tensor[] as Saved] as const;
   });
-  return op(...inputs.filter((input, i): input is Tensor => needs[i] === true));
+  record(wanted, value, own, (dy) => {
+    const gradients = tf.tidy(() =>
+      operation.backward(dy as Value, saved, needs).filter((gradient, i): gradient is Tensor => {
+        if (needs[i] === true && gradient === null)
+          throw new Error('an operation returned no gradient for an input that needs one');
+        return needs[i] === true;
+      }),
+    );
+    if (frugal.depth > 0)
+      for (const tensor of [dy, ...own]) if (!gradients.includes(tensor)) tensor.dispose();
+    return gradients;
+  });
+  return value;
 }
 
 /** a + b, both in one shape. Constant where both are. */

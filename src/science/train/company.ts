@@ -13,6 +13,7 @@ import type { Network } from '../nn/network.ts';
 import { isRegression, targetsOf } from '../nn/targets.ts';
 import { canPassTogether, outputsTogether } from '../nn/together.ts';
 import { frugally } from '../tensor/differentiable.ts';
+import { differentiate } from '../tensor/tape.ts';
 import type { StepGradients } from './gradients.ts';
 import { train } from './loop.ts';
 import type { Meeting } from './pack-meeting.ts';
@@ -166,15 +167,13 @@ function gradientsOf(waiting: readonly Waiting[]): StepGradients[] {
   }));
   const kept: Tensor[] = [];
   const { value: losses, grads } = frugally(() =>
-    tf.engine().gradients(
+    differentiate(
       () =>
         memberCrossEntropies(
           outputsTogether(members, (tensor) => kept.push(tensor)),
           targets,
         ),
       members.flatMap(({ trained }) => [...trained.values()]),
-      undefined,
-      true,
     ),
   );
   disposeAll(kept);

@@ -12,6 +12,7 @@ import type { ForwardOptions, Network, Tensors } from '../nn/network.ts';
 import { isRegression } from '../nn/targets.ts';
 import { frugally } from '../tensor/differentiable.ts';
 import { scalarOf } from '../tensor/read.ts';
+import { differentiate } from '../tensor/tape.ts';
 import { disposeAll } from './trained-values.ts';
 
 export interface Batch {
@@ -88,9 +89,7 @@ export function lossAndGradients(
  * tensors are freed.
  */
 export function gradientsOf(trained: Tensors, lossOf: () => Scalar): LossAndGradients {
-  const { value, grads } = frugally(() =>
-    tf.engine().gradients(lossOf, [...trained.values()], undefined, true),
-  );
+  const { value, grads } = frugally(() => differentiate(lossOf, [...trained.values()]));
   const gradients = new Map<string, Tensor>();
   // As in PyTorch, a parameter that does not affect the loss (such as the table of an unused token
   // type) has gradient zero.

@@ -13,6 +13,7 @@ import {
   type SpanGrouping,
 } from '../optim/per-member.ts';
 import { frugally } from '../tensor/differentiable.ts';
+import { differentiate } from '../tensor/tape.ts';
 import type { LabelledRow } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 
@@ -82,17 +83,12 @@ function lossesOf(
   const targets = batches.flatMap((batch) => targetsOf(head, batch));
   const kept: Tensor[] = [];
   const { value, grads } = frugally(() =>
-    tf.engine().gradients(
-      () => {
-        const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
-          kept.push(tensor);
-        });
-        return memberLosses(logits, targets, bounds);
-      },
-      [...trained.values()],
-      undefined,
-      true,
-    ),
+    differentiate(() => {
+      const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
+        kept.push(tensor);
+      });
+      return memberLosses(logits, targets, bounds);
+    }, [...trained.values()]),
   );
   disposeAll(kept);
   return {
