@@ -34,13 +34,13 @@ function note(name: string, results: readonly (Tensor | null)[]): void {
 }
 
 /** Every operation on factors of one size: more than 2²¹ multiplications each. */
-function all(name: string, S: number, n: number, m: number, scale = 1): void {
+function all(name: string, S: number, n: number, m: number, scale = 1, rank = 8): void {
   const [x, W, dy, A, B] = [
     tf.mul<Tensor2D>(matrix(S, n), scale),
     tf.mul<Tensor2D>(matrix(m, n), scale),
     matrix(S, m),
-    matrix(8, n),
-    matrix(m, 8),
+    matrix(rank, n),
+    matrix(m, rank),
   ];
   const b = normals(stream, m) as Tensor1D;
   const transposes = [tf.transpose(x), tf.transpose(W)] as const;
@@ -66,6 +66,8 @@ const runAll = (suffix: string): void => {
     all(`few rows${suffix}`, 14, 512, 1030);
     // Its summands are too small for a normal float32, so they count as zero on every thread.
     all(`tiny numbers${suffix}`, 64, 256, 300, 1e-20);
+    // Products of one panel, whose rows are shared.
+    all(`wide factors${suffix}`, 300, 1536, 512, 1, 16);
   });
 };
 runAll('');

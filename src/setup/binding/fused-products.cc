@@ -30,6 +30,10 @@ constexpr int64_t COPIES = (BLOCK_ROWS + 2 * LANES) * (BLOCK_DEPTH + LANES) +
                            SHALLOW * 2 * LANES;
 /** The most columns, and the fewest summands, of a product that is computed as dot products. */
 constexpr int64_t NARROW = 16, DEEP = 64;
+/** The most columns for which tiles waste more of their vectors than they save. */
+constexpr int64_t NARROWEST = 8;
+/** The most floats of a right factor that stays in the first cache while it is read again. */
+constexpr int64_t CLOSE = 8192;
 /** The multiplications from which on it pays to wake another thread. */
 constexpr int64_t WORTH_SHARING = 1 << 21;
 
@@ -126,14 +130,29 @@ const ProductKernels &Chosen() {
 /** Whether a product of `columns` columns is computed as dot products, if its rows are at hand. */
 bool IsNarrow(const Product &own, int64_t columns, bool bf16) {
   const ProductKernels &kernels = Chosen();
-  return (bf16 ? kernels.dots_bf16 : kernels.dots) != nullptr && columns <= NARROW &&
-         own.n >= DEEP && !own.a_transposed && !own.b_packed;
+  if (own.a_transposed || own.b_packed || columns > NARROW || own.n < DEEP) return false;
+  if ((bf16 ? kernels.dots_bf16 : kernels.dots) == nullptr) return false;
+  if (columns <= NARROWEST) return true;
+  // Tiles read a right factor as it lies only in float32, and where it is not transposed.
+  const bool close = columns * own.n <= CLOSE;
+  return bf16 ? close || own.b_transposed : close && own.b_transposed;
 }
 
 /** The transpose of `rows` rows of `columns` entries, from_row apart. */
 void Transpose(const float *from, int64_t from_row, int64_t rows, int64_t columns, float *to) {
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j++) to[j * rows + i] = from[i * from_row + j];
+}
+
+/**
+ * Calls `take` with the first row and the end of each part of `rows` rows; several parts run at a
+ * time where it pays for this number of multiplications.
+ */
+template <class Take>
+void ShareRows(int64_t rows, int64_t multiplications, const Take &take) {
+  const int64_t parts = multiplications < WORTH_SHARING ? 1 : Least(Threads(), rows);
+  InParallel(parts,
+             [&](int64_t part) { take(part * rows / parts, (part + 1) * rows / parts); });
 }
 
 /** c = A·B where it is narrow: (rows, columns). */
@@ -148,9 +167,7 @@ void MultiplyNarrow(const Product &own, int64_t rows, int64_t columns, bool bf16
     b = transposed.data();
     b_row = own.n;
   }
-  const int64_t parts = rows * columns * own.n < WORTH_SHARING ? 1 : Least(Threads(), rows);
-  InParallel(parts, [&](int64_t part) {
-    const int64_t from = part * rows / parts, end = (part + 1) * rows / parts;
+  ShareRows(rows, rows * columns * own.n, [&](int64_t from, int64_t end) {
     dots(own.a + from * own.a_row, own.a_row, b, b_row, end - from, columns, own.n,
          c + from * columns);
   });
@@ -168,13 +185,22 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
     return MultiplyNarrow(products[0], rows, columns, bf16, c);
   const ProductKernels &kernels = Chosen();
   const Multiply multiply = bf16 ? kernels.bf16 : kernels.float32;
-  const int64_t panels = (columns + kernels.panel - 1) / kernels.panel;
+  const int64_t panels = (columns + kernels.panel - 1) / kernels.panel,
+                count = static_cast<int64_t>(products.size());
+  if (panels < Threads())
+    return ShareRows(rows, rows * columns * depth, [&](int64_t from, int64_t end) {
+      std::vector<Product> part = products;
+      for (Product &product : part)
+        product.a += from * (product.a_transposed ? 1 : product.a_row);
+      multiply(part.data(), count, end - from, 0, columns, bias, c + from * columns, columns,
+               Scratch(COPIES));
+    });
   const int64_t parts = rows * columns * depth < WORTH_SHARING ? 1 : Least(Threads(), panels);
   InParallel(parts, [&](int64_t part) {
     const int64_t from = part * panels / parts * kernels.panel,
                   end = (part + 1) * panels / parts * kernels.panel;
-    multiply(products.data(), static_cast<int64_t>(products.size()), rows, from,
-             end < columns ? end : columns, bias, c, columns, Scratch(COPIES));
+    multiply(products.data(), count, rows, from, end < columns ? end : columns, bias, c, columns,
+             Scratch(COPIES));
   });
 }
 
@@ -330,8 +356,10 @@ void RunLoraGrad(const Layer &own, const Factors &low, const float *dy, const fl
          {u.data(), r, false, a, n, false, r}},
         S, n, nullptr, own.bf16, dx);
   if (da != nullptr) Sum({{u.data(), r, true, own.x, n, false, S}}, r, n, nullptr, own.bf16, da);
-  if (db != nullptr) {
-    // Its transpose has few rows, so that no column of a panel is wasted.
+  if (db != nullptr && r > NARROWEST) {
+    Sum({{dy, m, true, down, r, false, S}}, m, r, nullptr, own.bf16, db);
+  } else if (db != nullptr) {
+    // Its transpose has few rows, so that hardly a column of a panel is wasted.
     std::vector<float> transposed(r * m);
     Sum({{down, r, true, dy, m, false, S}}, r, m, nullptr, own.bf16, transposed.data());
     Transpose(transposed.data(), m, r, m, db);
