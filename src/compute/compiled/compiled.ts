@@ -16,7 +16,8 @@ import { type Binding, execute, isReplaced } from './functions.ts';
 import { Packs } from './packs.ts';
 import { Casts, type Precision } from './products.ts';
 import { Program } from './program.ts';
-import { type AttributeValue, outputsOf } from './rules.ts';
+import type { AttributeValue } from './rule.ts';
+import { outputsOf } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
 
 /** What the recorder uses and replaces of tfjs-node's backend. */

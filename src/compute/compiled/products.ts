@@ -5,7 +5,7 @@
  * again: the products of torch.autocast with dtype=torch.bfloat16.
  */
 import { type Binding, execute } from './functions.ts';
-import type { AttributeValue } from './rules.ts';
+import type { AttributeValue } from './rule.ts';
 import type { Operation, Reference, TensorData } from './trace.ts';
 import { MADE, OUTPUTS } from './trace.ts';
 
