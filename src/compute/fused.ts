@@ -56,35 +56,66 @@ export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u])
 export const fusedGeluGradient = <T extends Tensor>(dy: T, u: T): T =>
   single('FusedGeluGrad', [dy, u]) as T;
 
-const ofEpsilon = attributesBy((epsilon: number) => ({
-  epsilon: { type: 'float', value: epsilon },
-}));
+/** What a norm over the last axis subtracts, and how its scale is stored. */
+export interface NormKind {
+  /** Whether it subtracts the mean: a layer norm does, an RMS norm does not. */
+  readonly centred: boolean;
+  /** Whether it multiplies by 1 + γ in place of γ. */
+  readonly offset: boolean;
+}
+
+const ofNorm = attributesBy(
+  (N: number, adds: boolean, epsilon: number, centred: boolean, offset: boolean) => ({
+    N: { type: 'int', value: N },
+    adds: { type: 'bool', value: adds },
+    epsilon: { type: 'float', value: epsilon },
+    centred: { type: 'bool', value: centred },
+    offset: { type: 'bool', value: offset },
+  }),
+);
 
 /**
- * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual, or x where the
- * residual is null. x: (S, h), gamma, beta: (h) → y, ẑ (S, h), inverse (S, 1).
+ * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual. A norm that is
+ * not centred has ẑ = z·inverse, inverse = 1/√(mean z² + ε). The residual and β are 0 where they are
+ * null. x: (S, h), gamma, beta: (h) → y, ẑ (S, h), inverse (S, 1).
  */
 export const fusedNorm = (
   x: Tensor2D,
   residual: Tensor2D | null,
   gamma: Tensor1D,
-  beta: Tensor1D,
+  beta: Tensor1D | null,
+  { centred, offset }: NormKind,
   epsilon: number,
-): [y: Tensor2D, normed: Tensor2D, inverse: Tensor2D] =>
-  callOperation(
-    residual === null ? 'FusedNorm' : 'FusedAddNorm',
-    residual === null ? [x, gamma, beta] : [x, residual, gamma, beta],
-    ofEpsilon(epsilon),
+): [y: Tensor2D, normed: Tensor2D, inverse: Tensor2D] => {
+  const others = [residual, gamma, beta].filter((tensor) => tensor !== null);
+  return callOperation(
+    'FusedNorm',
+    [x, ...others],
+    ofNorm(others.length, residual !== null, epsilon, centred, offset),
     3,
   ) as [Tensor2D, Tensor2D, Tensor2D];
+};
 
-/** (g − mean g − ẑ·mean(g·ẑ))·inverse, g = γ·dy. dy, normed: (S, h), inverse: (S, 1) → (S, h). */
+const ofNormGradient = attributesBy((centred: boolean, offset: boolean) => ({
+  centred: { type: 'bool', value: centred },
+  offset: { type: 'bool', value: offset },
+}));
+
+/**
+ * (g − mean g − ẑ·mean(g·ẑ))·inverse, g = γ·dy, without mean g where the norm is not centred. dy,
+ * normed: (S, h), inverse: (S, 1) → (S, h).
+ */
 export const fusedNormGradient = (
   dy: Tensor,
-  normed: Tensor,
-  inverse: Tensor,
-  gamma: Tensor,
-): Tensor => single('FusedNormGrad', [dy, normed, inverse, gamma]);
+  [normed, inverse, gamma]: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor],
+  { centred, offset }: NormKind,
+): Tensor =>
+  callOperation(
+    'FusedNormGrad',
+    [dy, normed, inverse, gamma],
+    ofNormGradient(centred, offset),
+    1,
+  )[0] as Tensor;
 
 /** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
 export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>

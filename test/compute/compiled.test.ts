@@ -18,6 +18,7 @@ import {
   fusedGeluGradient,
   fusedNorm,
   fusedNormGradient,
+  type NormKind,
 } from '../../src/compute/fused.ts';
 import { callOperation } from '../../src/compute/operation.ts';
 import { randomStream } from '../../src/random/random.ts';
@@ -31,6 +32,13 @@ const normals = (...shape: number[]): tf.Tensor =>
     Float32Array.from({ length: tf.util.sizeFromShape(shape) }, () => stream.normal()),
     shape,
   );
+
+/** Those of layer norms, RMS norms and Gemma's. */
+const KINDS: readonly NormKind[] = [
+  { centred: true, offset: false },
+  { centred: false, offset: false },
+  { centred: false, offset: true },
+];
 
 type Made = tf.Tensor | tf.Tensor[];
 
@@ -150,9 +158,15 @@ function calls(n: number): Record<string, () => Made> {
       return [
         fusedGelu(x),
         fusedGeluGradient(x, y),
-        ...fusedNorm(matrix, null, vector, vector, 1e-5),
-        ...fusedNorm(matrix, tf.square(matrix), vector, vector, 1e-5),
-        fusedNormGradient(matrix, tf.neg(matrix), tf.sum(matrix, 1, true), vector),
+        ...KINDS.flatMap((kind) =>
+          [null, vector].flatMap((beta) => [
+            ...fusedNorm(matrix, null, vector, beta, kind, 1e-5),
+            ...fusedNorm(matrix, tf.square(matrix), vector, beta, kind, 1e-5),
+          ]),
+        ),
+        ...KINDS.map((kind) =>
+          fusedNormGradient(matrix, [tf.neg(matrix), tf.sum(matrix, 1, true), vector], kind),
+        ),
         fusedAddBias(matrix, vector),
         fusedAddBias(matrix, vector, tf.neg(matrix)),
         ...fusedAdamw(

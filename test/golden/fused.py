@@ -155,6 +155,38 @@ golden = {
         cross_entropy(3, 67, 1.0),
         cross_entropy(3, 16, 80.0),
     ],
+    # A layer norm without a shift, as ModernBERT has it, and RMS norms: Llama's, and Gemma's with a
+    # scale of 1 + w; the last of each with a residual. The mean is far from 0.
+    'scaleNorm': [
+        case(
+            [normal(5, 21, scale=3.0) + 2.0, normal(21)],
+            lambda x, g: F.layer_norm(x, (21,), g, None, 1e-5),
+        ),
+        case(
+            [normal(4, 19) - 3.0, normal(4, 19), normal(19)],
+            lambda x, r, g: F.layer_norm(x + r, (19,), g, None, 1e-5),
+        ),
+    ],
+    'rmsNorm': [
+        case(
+            [normal(5, 21, scale=3.0) + 2.0, normal(21)],
+            lambda x, g: F.rms_norm(x, (21,), g, 1e-6),
+        ),
+        case(
+            [normal(4, 19) - 3.0, normal(4, 19), normal(19)],
+            lambda x, r, g: F.rms_norm(x + r, (19,), g, 1e-6),
+        ),
+    ],
+    'offsetRmsNorm': [
+        case(
+            [normal(5, 21, scale=3.0) + 2.0, normal(21)],
+            lambda x, g: F.rms_norm(x, (21,), None, 1e-6) * (1.0 + g),
+        ),
+        case(
+            [normal(4, 19) - 3.0, normal(4, 19), normal(19)],
+            lambda x, r, g: F.rms_norm(x + r, (19,), None, 1e-6) * (1.0 + g),
+        ),
+    ],
 }
 
 with open(os.path.join(HERE, 'fused.json'), 'w') as file:

@@ -19,16 +19,17 @@ export const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
   ...['FusedAddBias', 'FusedAddBoth', 'FusedGelu', 'FusedGeluGrad', 'FusedNormGrad'].map(
     (name): [string, Rule] => [name, same],
   ),
-  ...['FusedNorm', 'FusedAddNorm'].map((name): [string, Rule] => [
-    name,
+  [
+    'FusedNorm',
     {
+      list: 1,
       outputs: ([x]) => {
         if (x === undefined) return null;
         const { shape, dtype } = x;
         return [x, x, { shape: [...shape.slice(0, -1), 1], dtype }];
       },
     },
-  ]),
+  ],
   [
     'FusedProduct',
     {

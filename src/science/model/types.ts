@@ -213,9 +213,8 @@ export interface Architecture<Config = unknown> {
   maxPositions(config: Config): number;
   /**
    * Whether, with fused operations, the bits of a row's outputs do not depend on the other rows of
-   * its batch. They do where relative positions pad rows to the longest, where a head takes a mean
-   * over tokens, which is a product over those of all rows, and under norms without a bias, whose
-   * sums TensorFlow orders by the number of rows.
+   * its batch. They do where relative positions pad rows to the longest, and where a head takes a
+   * mean over tokens, which is a product over those of all rows.
    */
   takesRowsApart(config: Config): boolean;
   /**

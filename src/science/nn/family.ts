@@ -58,15 +58,6 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   );
 }
 
-/** Whether every norm has a bias: one without is composed of several operations. */
-function haveBiases(parameters: readonly ParameterSpec[]): boolean {
-  const names = new Set(parameters.map(({ name }) => name));
-  return parameters.every(
-    ({ name, shape }) =>
-      shape.length > 1 || !name.endsWith('.weight') || names.has(name.replace(/weight$/, 'bias')),
-  );
-}
-
 /**
  * The architecture of this family with this head. Throws UserFault where the family has no head of
  * this type.
@@ -99,8 +90,7 @@ export function family(
     maxPositions: ({ positions }) => positions,
     takesRowsApart: (config) =>
       !config.part.pools &&
-      config.layers.every(({ attention }) => attention.relative === undefined) &&
-      haveBiases([...bodyParameters(config, tokenTable), ...config.part.parameters]),
+      config.layers.every(({ attention }) => attention.relative === undefined),
     linears: (config) => [...bodyLinears(config, config.part.readsOne), ...config.part.linears],
     vectors: (config) => [...bodyVectors(config, config.part.readsOne), ...config.part.vectors],
     parameters: (config) => [

@@ -5,45 +5,39 @@ import type { Norm } from '../../families/description.ts';
 import { at } from '../lookup.ts';
 import type { ForwardContext, TokenMap } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
-import { addLayerNorm, layerNorm, rmsNorm, scaleNorm } from './layer-norm.ts';
+import { addNorm } from './layer-norm.ts';
 
-/** x normalised. x: (S, h), whose rows belong to `tokens` → (S, h). */
-export function normalised(
-  { name, kind, epsilon, bias = kind === 'layer', offset }: Norm,
+/** The norm of x, or of x + residual. x: (S, h), whose rows belong to `tokens` → (S, h). */
+function normOf(
+  { name, kind, epsilon, bias = kind === 'layer', offset = false }: Norm,
   x: Tensor2D,
+  residual: Tensor2D | null,
   tokens: TokenMap,
   { parameter, vectorTap }: ForwardContext,
 ): Tensor2D {
-  const gamma = parameter(`${name}.weight`) as Tensor1D;
-  const plain = (): Tensor2D => {
-    if (kind === 'rms') return rmsNorm(x, gamma, epsilon, offset);
-    return bias
-      ? layerNorm(x, gamma, parameter(`${name}.bias`) as Tensor1D, epsilon)
-      : scaleNorm(x, gamma, epsilon);
-  };
-  return vectorTap === undefined ? plain() : vectorTap(name, () => x, plain(), tokens);
+  const gamma = parameter(`${name}.weight`) as Tensor1D,
+    beta = bias ? (parameter(`${name}.bias`) as Tensor1D) : null;
+  const y = addNorm(x, residual, gamma, beta, { centred: kind === 'layer', offset }, epsilon);
+  if (vectorTap === undefined) return y;
+  return vectorTap(name, () => (residual === null ? x : add(x, residual)), y, tokens);
 }
 
+/** x normalised. x: (S, h), whose rows belong to `tokens` → (S, h). */
+export const normalised = (
+  norm: Norm,
+  x: Tensor2D,
+  tokens: TokenMap,
+  context: ForwardContext,
+): Tensor2D => normOf(norm, x, null, tokens, context);
+
 /** The norm of x + residual. */
-export function addNormalised(
+export const addNormalised = (
   norm: Norm,
   x: Tensor2D,
   residual: Tensor2D,
   tokens: TokenMap,
   context: ForwardContext,
-): Tensor2D {
-  const { name, kind, epsilon, bias = kind === 'layer' } = norm;
-  if (kind === 'rms' || !bias) return normalised(norm, add(x, residual), tokens, context);
-  const { parameter, vectorTap } = context;
-  const y = addLayerNorm(
-    x,
-    residual,
-    parameter(`${name}.weight`) as Tensor1D,
-    parameter(`${name}.bias`) as Tensor1D,
-    epsilon,
-  );
-  return vectorTap === undefined ? y : vectorTap(name, () => add(x, residual), y, tokens);
-}
+): Tensor2D => normOf(norm, x, residual, tokens, context);
 
 /** The norm of each head's features, (d). x: (S, H·d), whose rows belong to `tokens` → (S, H·d). */
 export function headNormalised(

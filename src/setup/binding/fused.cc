@@ -51,10 +51,13 @@ struct AttentionShape {
 struct Kernels {
   void (*gelu)(const float *, float *, int64_t);
   void (*gelu_grad)(const float *, const float *, float *, int64_t);
-  void (*norm)(const float *, const float *, const float *, const float *, float, float *, float *,
-               float *, int64_t, int64_t);
-  void (*norm_grad)(const float *, const float *, const float *, const float *, float *, int64_t,
-                    int64_t);
+  /** By whether the norm subtracts the mean. */
+  struct {
+    void (*norm)(const float *, const float *, const float *, const float *, float, float *,
+                 float *, float *, int64_t, int64_t);
+    void (*norm_grad)(const float *, const float *, const float *, const float *, float *, int64_t,
+                      int64_t);
+  } norms[2];
   void (*add_bias)(const float *, const float *, const float *, float *, int64_t, int64_t);
   void (*adamw)(const float *, const float *, const float *, const float *, const float *, float *,
                 float *, float *, int64_t);
@@ -126,47 +129,73 @@ void ComputeGeluGrad(void *, TF_OpKernelContext *context) {
   if (call.ok()) Chosen().gelu_grad(Floats(dy), Floats(u), du, Size(u));
 }
 
-/** A number that an operation has as an attribute. */
-struct Epsilon {
-  float value;
+/** Sets `value` to an attribute that is true or false, unless there was an error before. */
+void ReadFlag(TF_OpKernelConstruction *context, const char *name, bool *value, TF_Status *status) {
+  TF_Bool read = 0;
+  if (TF_GetCode(status) == TF_OK)
+    TF_OpKernelConstruction_GetAttrBool(context, name, &read, status);
+  *value = read != 0;
+}
+
+/** What a norm has as attributes. */
+struct NormKind {
+  /** Whether it subtracts the mean. */
+  bool centred = false;
+  /** Whether its scale is 1 + γ. */
+  bool offset = false;
+  /** Whether it adds a residual. The gradient has neither this nor what follows. */
+  bool adds = false;
+  float epsilon = 0;
 };
 
-void *NewEpsilon(TF_OpKernelConstruction *context) {
+void *NewNormKind(TF_OpKernelConstruction *context, bool forward) {
   const Status status(TF_NewStatus());
-  auto own = std::make_unique<Epsilon>();
-  TF_OpKernelConstruction_GetAttrFloat(context, "epsilon", &own->value, status.get());
+  auto own = std::make_unique<NormKind>();
+  if (forward)
+    TF_OpKernelConstruction_GetAttrFloat(context, "epsilon", &own->epsilon, status.get());
+  if (forward) ReadFlag(context, "adds", &own->adds, status.get());
+  ReadFlag(context, "centred", &own->centred, status.get());
+  ReadFlag(context, "offset", &own->offset, status.get());
   if (TF_GetCode(status.get()) == TF_OK) return own.release();
   TF_OpKernelConstruction_Failure(context, status.get());
   return nullptr;
 }
 
-void RunNorm(const Epsilon &own, Call &call, bool adds) {
-  const TF_Tensor *x = call.Take(), *residual = adds ? call.Take() : nullptr,
-                  *gamma = call.Take(), *beta = call.Take();
-  if (call.ok() && ((adds && Size(residual) != Size(x)) || Size(gamma) != Columns(x) ||
-                    Size(beta) != Columns(x)))
+void *NewNorm(TF_OpKernelConstruction *context) { return NewNormKind(context, true); }
+
+void *NewNormGrad(TF_OpKernelConstruction *context) { return NewNormKind(context, false); }
+
+/** What a norm multiplies by: γ, or 1 + γ in this thread's scratch memory. */
+const float *ScaleOf(const NormKind &own, const TF_Tensor *gamma) {
+  const int64_t n = Size(gamma);
+  if (!own.offset) return Floats(gamma);
+  float *scale = Scratch(n);
+  for (int64_t i = 0; i < n; i++) scale[i] = 1.0f + Floats(gamma)[i];
+  return scale;
+}
+
+void ComputeNorm(void *kind, TF_OpKernelContext *context) {
+  Call call(context);
+  const NormKind &own = *static_cast<NormKind *>(kind);
+  const bool shifts = TF_NumInputs(context) > (own.adds ? 3 : 2);
+  const TF_Tensor *x = call.Take(), *residual = own.adds ? call.Take() : nullptr,
+                  *gamma = call.Take(), *beta = shifts ? call.Take() : nullptr;
+  if (call.ok() && ((own.adds && Size(residual) != Size(x)) || Size(gamma) != Columns(x) ||
+                    (shifts && Size(beta) != Columns(x))))
     call.Fail("FusedNorm: its inputs do not have the size of x and of its rows");
   std::vector<int64_t> shape = Call::Shape(x);
   float *y = call.Output(0, shape), *normed = call.Output(1, shape);
   if (!shape.empty()) shape.back() = 1;
   float *inverse = call.Output(2, shape);
   if (call.ok())
-    Chosen().norm(Floats(x), adds ? Floats(residual) : nullptr, Floats(gamma), Floats(beta),
-                  own.value, y, normed, inverse, Rows(x), Columns(x));
+    Chosen().norms[own.centred].norm(Floats(x), own.adds ? Floats(residual) : nullptr,
+                                     ScaleOf(own, gamma), shifts ? Floats(beta) : nullptr,
+                                     own.epsilon, y, normed, inverse, Rows(x), Columns(x));
 }
 
-void ComputeNorm(void *own, TF_OpKernelContext *context) {
+void ComputeNormGrad(void *kind, TF_OpKernelContext *context) {
   Call call(context);
-  RunNorm(*static_cast<Epsilon *>(own), call, false);
-}
-
-void ComputeAddNorm(void *own, TF_OpKernelContext *context) {
-  Call call(context);
-  RunNorm(*static_cast<Epsilon *>(own), call, true);
-}
-
-void ComputeNormGrad(void *, TF_OpKernelContext *context) {
-  Call call(context);
+  const NormKind &own = *static_cast<NormKind *>(kind);
   const TF_Tensor *dy = call.Take(), *normed = call.Take(), *inverse = call.Take(),
                   *gamma = call.Take();
   if (call.ok() && (Size(normed) != Size(dy) || Size(inverse) != Rows(dy) ||
@@ -174,8 +203,8 @@ void ComputeNormGrad(void *, TF_OpKernelContext *context) {
     call.Fail("FusedNormGrad: its inputs do not have the size of dy and of its rows");
   float *dz = call.InPlaceOf(0, dy, 0);
   if (call.ok())
-    Chosen().norm_grad(Floats(dy), Floats(normed), Floats(inverse), Floats(gamma), dz, Rows(dy),
-                       Columns(dy));
+    Chosen().norms[own.centred].norm_grad(Floats(dy), Floats(normed), Floats(inverse),
+                                          ScaleOf(own, gamma), dz, Rows(dy), Columns(dy));
 }
 
 void RunAddBias(Call &call, bool both) {
@@ -358,25 +387,21 @@ std::vector<Definition> Definitions() {
   return {
       {"FusedGelu", {"u: float"}, {"y: float"}, {}, ComputeGelu},
       {"FusedGeluGrad", {"dy: float", "u: float"}, {"du: float"}, {}, ComputeGeluGrad},
+      // `others`: the residual where the norm adds one, γ, and β where it has one.
       {"FusedNorm",
-       {"x: float", "gamma: float", "beta: float"},
+       {"x: float", "others: N * float"},
        {"y: float", "normed: float", "inverse: float"},
-       {"epsilon: float"},
+       {"N: int >= 1", "epsilon: float", "adds: bool", "centred: bool", "offset: bool"},
        ComputeNorm,
-       NewEpsilon,
-       Delete<Epsilon>},
-      {"FusedAddNorm",
-       {"x: float", "residual: float", "gamma: float", "beta: float"},
-       {"y: float", "normed: float", "inverse: float"},
-       {"epsilon: float"},
-       ComputeAddNorm,
-       NewEpsilon,
-       Delete<Epsilon>},
+       NewNorm,
+       Delete<NormKind>},
       {"FusedNormGrad",
        {"dy: float", "normed: float", "inverse: float", "gamma: float"},
        {"dz: float"},
-       {},
-       ComputeNormGrad},
+       {"centred: bool", "offset: bool"},
+       ComputeNormGrad,
+       NewNormGrad,
+       Delete<NormKind>},
       {"FusedAddBias", {"a: float", "bias: float"}, {"y: float"}, {}, ComputeAddBias},
       {"FusedAddBoth", {"a: float", "b: float", "bias: float"}, {"y: float"}, {}, ComputeAddBoth},
       {"FusedAdamW",

@@ -8,12 +8,18 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { type AdamwParts, fusedAdamw, hasFused, withoutFused } from '../../../src/compute/fused.ts';
+import {
+  type AdamwParts,
+  fusedAdamw,
+  hasFused,
+  type NormKind,
+  withoutFused,
+} from '../../../src/compute/fused.ts';
 import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
 import { gelu } from '../../../src/science/nn/activation.ts';
 import { attention, attentionOfRows } from '../../../src/science/nn/attention.ts';
-import { addLayerNorm, layerNorm } from '../../../src/science/nn/layer-norm.ts';
+import { addNorm, layerNorm } from '../../../src/science/nn/layer-norm.ts';
 import { layOut, maskOf, rowsOf } from '../../../src/science/nn/layout.ts';
 import { biased, biasedSum } from '../../../src/science/nn/linear.ts';
 import { crossEntropy, memberCrossEntropies } from '../../../src/science/nn/loss.ts';
@@ -49,6 +55,9 @@ const golden = JSON.parse(
   readonly gelu: Case;
   readonly norm: Case;
   readonly addNorm: Case;
+  readonly scaleNorm: readonly Case[];
+  readonly rmsNorm: readonly Case[];
+  readonly offsetRmsNorm: readonly Case[];
   readonly attention: readonly AttentionCase[];
   readonly adamw: AdamwCase;
   readonly crossEntropy: readonly (Case & {
@@ -122,14 +131,33 @@ function attend(
   });
 }
 
+const LAYER: NormKind = { centred: true, offset: false },
+  RMS: NormKind = { centred: false, offset: false },
+  OFFSET_RMS: NormKind = { centred: false, offset: true };
+
+/** The norm of x, or of x + residual, without a shift. inputs: x, residual where there is one, γ. */
+function withoutShift(inputs: readonly Tensor[], kind: NormKind, epsilon: number): Tensor {
+  const [x, ...others] = inputs as [Tensor2D, ...Tensor[]],
+    residual = others.length === 2 ? (others[0] as Tensor2D) : null;
+  return addNorm(x, residual, others.at(-1) as Tensor1D, null, kind, epsilon);
+}
+
 function againstGolden(): void {
   holds('gelu', golden.gelu, (u) => gelu(u as Tensor2D));
   holds('norm', golden.norm, (x, g, b) =>
     layerNorm(x as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-12),
   );
   holds('addNorm', golden.addNorm, (x, r, g, b) =>
-    addLayerNorm(x as Tensor2D, r as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-5),
+    addNorm(x as Tensor2D, r as Tensor2D, g as Tensor1D, b as Tensor1D, LAYER, 1e-5),
   );
+  for (const [name, kind, epsilon] of [
+    ['scaleNorm', LAYER, 1e-5],
+    ['rmsNorm', RMS, 1e-6],
+    ['offsetRmsNorm', OFFSET_RMS, 1e-6],
+  ] as const)
+    golden[name].forEach((one, i) => {
+      holds(`${name} ${i}`, one, (...inputs) => withoutShift(inputs, kind, epsilon));
+    });
   golden.attention.forEach((one, i) => {
     holds(`attention ${i}`, one, (q, k, v) =>
       attend([q as Tensor2D, k as Tensor2D, v as Tensor2D], one),
@@ -222,6 +250,14 @@ fusedTest('sizes around those of vectors, zeros and large numbers', () => {
       (x, g, b) => layerNorm(x as Tensor2D, g as Tensor1D, b as Tensor1D, epsilon),
       width === 1 ? 1 / Math.sqrt(epsilon) : 1,
     );
+    for (const [name, kind] of Object.entries({ LAYER, RMS, OFFSET_RMS }))
+      for (const residual of [[], [draw(3, 5, width)]])
+        same(
+          `norm without a shift, ${name}, ${residual.length} residuals, width ${width}`,
+          [draw(3, 5, width), ...residual, draw(1, width)],
+          (...inputs) => withoutShift(inputs, kind, epsilon),
+          width === 1 ? 1 / Math.sqrt(epsilon) : 1,
+        );
     const [a, b, bias] = [draw(1, 4, width), draw(1, 4, width), draw(1, width)];
     for (const sum of [
       () => biased(a as Tensor2D, bias as Tensor1D),
@@ -318,6 +354,8 @@ fusedTest('what is not a number stays so, in its own row', () => {
   ]);
   const normed = layerNorm(x, tf.ones([3]), tf.zeros([3]), 1e-5);
   assert.equal(isNumber(normed), [false, false, false, true, true, true]);
+  const scaled = addNorm(x, null, tf.ones([3]), null, RMS, 1e-5);
+  assert.equal(isNumber(scaled), [false, false, false, true, true, true]);
   const odd = tf.tensor2d([
     [NaN, 0],
     [Infinity, 0],
@@ -341,6 +379,13 @@ fusedTest('inputs that do not fit are refused', () => {
   const x = draw(1, 2, 3) as Tensor2D,
     ones = tf.ones<tf.Rank.R1>([4]);
   assert.throws(() => layerNorm(x, ones, ones, 1e-5), /FusedNorm: its inputs do not have the size/);
+  for (const kind of [LAYER, RMS])
+    assert.throws(() => addNorm(x, null, ones, null, kind, 1e-5), /FusedNorm: its inputs do not/);
+  const fit = tf.ones<tf.Rank.R1>([3]);
+  assert.throws(
+    () => addNorm(x, draw(1, 3, 3) as Tensor2D, fit, null, RMS, 1e-5),
+    /FusedNorm: its/,
+  );
   assert.throws(() => biased(x, ones), /FusedAddBias: its inputs do not have the size/);
   assert.throws(
     () =>

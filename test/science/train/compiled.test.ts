@@ -98,7 +98,14 @@ if (backends.includes('tensorflow')) {
       await assertSame(run, what);
     });
 
-  for (const name of ['deberta-v3-classifier', 'gpt2-causal'])
+  // Norms of every kind, relative and rotary positions, a mean over tokens.
+  for (const name of [
+    'deberta-v3-classifier',
+    'gpt2-causal',
+    'qwen3-classifier',
+    'gemma-causal',
+    'modernbert-classifier-mean',
+  ])
     test(`${name}: the same bits`, async () => {
       await useBackend('tensorflow');
       const family = await openCase(name);
