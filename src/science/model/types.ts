@@ -213,8 +213,7 @@ export interface Architecture<Config = unknown> {
   maxPositions(config: Config): number;
   /**
    * Whether, with fused operations, the bits of a row's outputs do not depend on the other rows of
-   * its batch. They do where relative positions pad rows to the longest, and where a head takes a
-   * mean over tokens, which is a product over those of all rows.
+   * its batch. They do where relative positions pad rows to the longest.
    */
   takesRowsApart(config: Config): boolean;
   /**

@@ -89,7 +89,6 @@ export function family(
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
     takesRowsApart: (config) =>
-      !config.part.pools &&
       config.layers.every(({ attention }) => attention.relative === undefined),
     linears: (config) => [...bodyLinears(config, config.part.readsOne), ...config.part.linears],
     vectors: (config) => [...bodyVectors(config, config.part.readsOne), ...config.part.vectors],

@@ -2,6 +2,8 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
+import { hasFused } from '../../compute/fused.ts';
+import { fusedRowGradients } from '../../compute/products.ts';
 import type {
   CausalLmHead,
   ClassifierHead,
@@ -9,6 +11,7 @@ import type {
   Projection,
   Transformer,
 } from '../../families/description.ts';
+import { at } from '../lookup.ts';
 import type {
   ForwardContext,
   Head,
@@ -21,9 +24,10 @@ import type {
 } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 import { rowSums } from '../tensor/matmul.ts';
+import { takeRows } from '../tensor/rows.ts';
 import { activationNamed } from './activation.ts';
 import { dropout } from './dropout.ts';
-import { allTokens } from './layout.ts';
+import { allTokens, startsOf } from './layout.ts';
 import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
@@ -34,8 +38,6 @@ import { verbalizerLogits } from './verbalizer.ts';
 export interface HeadPart {
   /** Whether it reads one token of each text. */
   readonly readsOne: boolean;
-  /** Whether it takes the mean over the tokens of each text. */
-  readonly pools: boolean;
   readonly linears: readonly LinearLayer[];
   readonly vectors: readonly VectorLayer[];
   /** All parameters of the head, including those of its linear layers. */
@@ -47,15 +49,32 @@ export interface HeadPart {
   outputs(x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
 }
 
-/** The mean of each row's states. x: (Q, h) → (B, h). */
-function meanOfRows(x: Tensor2D, { batch, example }: TokenMap): Tensor2D {
+/** The mean of each row's states. x: (Q, h), whose rows belong to `tokens` → (B, h). */
+function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
+  const { batch, example } = tokens,
+    Q = example.length;
   const counts = new Array<number>(batch).fill(0);
   for (const b of example) counts[b]!++;
-  const values = new Float32Array(batch * example.length);
+  const shareOf = (b: number): number => 1 / at(counts, b);
+  if (hasFused()) {
+    // The sum of each row by itself, so that its bits do not depend on the others.
+    const shares = tf.tensor2d(Float32Array.from(example, shareOf), [Q, 1]),
+      order = tf.tensor1d(Int32Array.from(example.keys()), 'int32'),
+      starts = startsOf(tokens),
+      owners = tf.tensor1d(example, 'int32');
+    return differentiable([x], {
+      forward: () => ({
+        value: fusedRowGradients(shares, x, { order, starts }),
+        saved: [shares, owners],
+      }),
+      backward: (dy, [share, rows]) => [tf.mul(takeRows(dy, rows), share)],
+    });
+  }
+  const values = new Float32Array(batch * Q);
   example.forEach((b, i) => {
-    values[b * example.length + i] = 1 / counts[b]!;
+    values[b * Q + i] = shareOf(b);
   });
-  const shares = tf.tensor2d(values, [batch, example.length]); // (B, Q)
+  const shares = tf.tensor2d(values, [batch, Q]); // (B, Q)
   return differentiable([x], {
     forward: () => ({ value: rowSums(shares, x), saved: [shares] }),
     backward: (dy, [share]) => [rowSums(share, dy, true)],
@@ -83,7 +102,6 @@ function classifier(model: Transformer, head: ClassifierHead, classes: number): 
   const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
   return {
     readsOne: head.reads !== 'mean',
-    pools: head.reads === 'mean',
     linears,
     vectors:
       dense?.norm === undefined
@@ -125,7 +143,6 @@ function cloze(
   const ofBias = bias.name.replace(/\.bias$/, '');
   return {
     readsOne: true,
-    pools: false,
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
       normVectors(norm, dense.out, { onePerText: true }),
@@ -158,7 +175,6 @@ function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: stri
   const own: Projection[] = tied ? [] : [output];
   return {
     readsOne: false,
-    pools: false,
     linears: own.map((layer) => ({ ...layer, adaptable: false })),
     vectors: [],
     parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),

@@ -116,8 +116,11 @@ export function layOut(
   };
 }
 
-/** Where the tokens of each row start, then where those of the last one end. (B + 1) */
-function startsOf({ map: { batch, example } }: Tokens): Tensor1D {
+/**
+ * Where the tokens of each row start, then where those of the last one end, int32. (B + 1) The rows
+ * must follow one another.
+ */
+export function startsOf({ batch, example }: TokenMap): Tensor1D {
   const starts = new Int32Array(batch + 1);
   for (const b of example) starts[b + 1]! += 1;
   for (let b = 0; b < batch; b++) starts[b + 1]! += starts[b]!;
@@ -126,8 +129,8 @@ function startsOf({ map: { batch, example } }: Tokens): Tensor1D {
 
 /** The places of the tokens with a query, for a fused attention. */
 export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
-  queries: startsOf(queries),
-  keys: startsOf(all),
+  queries: startsOf(queries.map),
+  keys: startsOf(all.map),
   places: tf.tensor1d(queries.places, 'int32'),
 });
 
