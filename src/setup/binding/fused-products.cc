@@ -331,6 +331,13 @@ struct Layer {
   bool packed, bf16;
 };
 
+/** The layer for `rows` rows of x from `from` on. w: (m, n), unless it is packed. */
+Layer LayerOf(const ProductAttributes &own, const TF_Tensor *x, const TF_Tensor *w, int64_t m,
+              int64_t from, int64_t rows) {
+  const int64_t n = Columns(x);
+  return {Floats(x) + from * n, Floats(w), rows, n, m, Columns(w), own.packed != 0, own.bf16 != 0};
+}
+
 /** y = x·wᵀ + down·Bᵀ + bias, down = scale·x·Aᵀ: (S, m) and (S, r). The bias may be null. */
 void RunLora(const Layer &own, const Factors &low, const float *bias, float *y, float *down) {
   const auto [a, b, r, scale] = low;
@@ -376,8 +383,8 @@ void ComputeLoraOf(const ProductAttributes &own, Call &call, bool biased) {
     return call.Fail("FusedLora: its inputs do not fit together");
   float *y = call.Output(0, {S, m}), *down = call.Output(1, {S, r});
   if (!call.ok()) return;
-  RunLora({Floats(x), Floats(w), S, n, m, Columns(w), own.packed != 0, own.bf16 != 0},
-          {Floats(a), Floats(b), r, own.scale}, biased ? Floats(bias) : nullptr, y, down);
+  RunLora(LayerOf(own, x, w, m, 0, S), {Floats(a), Floats(b), r, own.scale},
+          biased ? Floats(bias) : nullptr, y, down);
 }
 
 void ComputeLora(void *attributes, TF_OpKernelContext *context) {
@@ -410,8 +417,8 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   float *dx = Wanted(call, 0, own.of_x, S, n), *da = Wanted(call, 1, own.of_a, r, n),
         *db = Wanted(call, 2, own.of_b, m, r);
   if (!call.ok()) return;
-  RunLoraGrad({Floats(x), Floats(w), S, n, m, Columns(w), own.packed != 0, own.bf16 != 0},
-              {Floats(a), Floats(b), r, own.scale}, Floats(dy), Floats(down), dx, da, db);
+  RunLoraGrad(LayerOf(own, x, w, m, 0, S), {Floats(a), Floats(b), r, own.scale}, Floats(dy),
+              Floats(down), dx, da, db);
 }
 
 /** The factors of the members of a pack, and where the rows of each start among those of all. */
@@ -441,12 +448,11 @@ bool MakeMembers(const std::vector<const TF_Tensor *> &factors, const TF_Tensor 
                  const TF_Tensor *scales, int64_t S, int64_t n, int64_t m, Members *members) {
   const int64_t K = static_cast<int64_t>(factors.size()) / 2;
   if (Size(starts) != K + 1 || Size(scales) != K) return false;
-  members->starts = static_cast<const int32_t *>(TF_TensorData(starts));
-  if (members->starts[0] != 0 || members->starts[K] != S) return false;
+  members->starts = Int32s(starts);
+  if (!AreStarts(starts, S)) return false;
   for (int64_t k = 0; k < K; k++) {
     const TF_Tensor *a = factors[2 * k], *b = factors[2 * k + 1];
-    if (members->Count(k) < 0 || Columns(a) != n || Rows(b) != m || Columns(b) != Rows(a))
-      return false;
+    if (Columns(a) != n || Rows(b) != m || Columns(b) != Rows(a)) return false;
     members->factors.push_back({Floats(a), Floats(b), Rows(a), Floats(scales)[k]});
   }
   return true;
@@ -471,9 +477,8 @@ void ComputeMemberLora(void *attributes, TF_OpKernelContext *context) {
   if (!call.ok()) return;
   for (size_t k = 0; k < members.factors.size(); k++) {
     const int64_t from = members.starts[k], rows = members.Count(k);
-    RunLora({Floats(x) + from * n, Floats(w), rows, n, m, Columns(w), own.packed != 0,
-             own.bf16 != 0},
-            members.factors[k], Size(bias) == 0 ? nullptr : Floats(bias), y + from * m, down);
+    RunLora(LayerOf(own, x, w, m, from, rows), members.factors[k],
+            Size(bias) == 0 ? nullptr : Floats(bias), y + from * m, down);
     down += rows * members.factors[k].r;
   }
 }
@@ -501,9 +506,8 @@ void ComputeMemberLoraGrad(void *attributes, TF_OpKernelContext *context) {
     float *da = Wanted(call, first, own.of_a, low.r, n),
           *db = Wanted(call, first + 1, own.of_b, m, low.r);
     if (!call.ok()) return;
-    RunLoraGrad({Floats(x) + from * n, Floats(w), rows, n, m, Columns(w), own.packed != 0,
-                 own.bf16 != 0},
-                low, Floats(dy) + from * m, down, dx == nullptr ? nullptr : dx + from * n, da, db);
+    RunLoraGrad(LayerOf(own, x, w, m, from, rows), low, Floats(dy) + from * m, down,
+                dx == nullptr ? nullptr : dx + from * n, da, db);
     down += rows * low.r;
   }
 }
@@ -527,10 +531,8 @@ void ComputeRowGradients(void *, TF_OpKernelContext *context) {
   const TF_Tensor *a = call.Take(), *b = call.Take(), *order = call.Take(), *starts = call.Take();
   if (!call.ok()) return;
   const int64_t S = Rows(a), p = Columns(a), q = Columns(b), R = Size(starts) - 1;
-  const int32_t *tokens = static_cast<const int32_t *>(TF_TensorData(order)),
-                *at = static_cast<const int32_t *>(TF_TensorData(starts));
-  bool fits = Rows(b) == S && Size(order) == S && R >= 0 && at[0] == 0 && at[R] == S;
-  for (int64_t r = 0; fits && r < R; r++) fits = at[r] <= at[r + 1];
+  const int32_t *tokens = Int32s(order), *at = Int32s(starts);
+  bool fits = Rows(b) == S && Size(order) == S && AreStarts(starts, S);
   for (int64_t t = 0; fits && t < S; t++) fits = tokens[t] >= 0 && tokens[t] < S;
   if (!fits) return call.Fail("FusedRowGradients: its inputs do not fit together");
   float *gradients = call.Output(0, {R, p * q});

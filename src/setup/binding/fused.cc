@@ -257,17 +257,16 @@ void ComputeCrossEntropy(void *, TF_OpKernelContext *context) {
                   *starts = call.Take();
   if (!call.ok()) return;
   const int64_t rows = Rows(logits), n = Columns(logits);
-  const int32_t *own = static_cast<const int32_t *>(TF_TensorData(labels));
+  const int32_t *own = Int32s(labels);
   bool fit = Size(labels) == rows && Size(weights) == rows;
   for (int64_t row = 0; fit && row < rows; row++) fit = own[row] >= 0 && own[row] < n;
   // Without starts, all rows have one loss.
   const bool one = Size(starts) == 0;
   const int32_t all[] = {0, static_cast<int32_t>(rows)},
-                *bounds = one ? all : static_cast<const int32_t *>(TF_TensorData(starts));
+                *bounds = one ? all : Int32s(starts);
   const int64_t K = one ? 1 : Size(starts) - 1;
-  fit = fit && bounds[0] == 0 && bounds[K] == rows;
-  for (int64_t k = 0; fit && k < K; k++) fit = bounds[k] <= bounds[k + 1];
-  if (!fit) return call.Fail("FusedCrossEntropy: its inputs do not fit together");
+  if (!fit || !AreStarts(bounds, K, rows))
+    return call.Fail("FusedCrossEntropy: its inputs do not fit together");
   float *losses = call.Output(0, one ? std::vector<int64_t>{} : std::vector<int64_t>{K}),
         *gradient = call.Output(1, {rows, n});
   if (!call.ok()) return;
@@ -306,16 +305,6 @@ void *NewAttention(TF_OpKernelConstruction *context) {
   return nullptr;
 }
 
-/** Whether starts ascend from 0 to the number of rows of a matrix. */
-bool AreStarts(const TF_Tensor *starts, const TF_Tensor *matrix) {
-  const int32_t *at = static_cast<const int32_t *>(TF_TensorData(starts));
-  const int64_t n = Size(starts);
-  if (n < 1 || at[0] != 0 || at[n - 1] != Rows(matrix)) return false;
-  for (int64_t i = 1; i < n; i++)
-    if (at[i] < at[i - 1]) return false;
-  return true;
-}
-
 /** Takes the inputs that say where the tokens stand. Sets `longest` to the keys of a row. */
 AttentionShape ShapeOf(const Attention &own, Call &call, const TF_Tensor *q, const TF_Tensor *k,
                        const TF_Tensor *v, int64_t *longest) {
@@ -329,12 +318,12 @@ AttentionShape ShapeOf(const Attention &own, Call &call, const TF_Tensor *q, con
   s.scale = own.scale;
   s.causal = own.causal != 0;
   s.window = own.window;
-  s.queries = static_cast<const int32_t *>(TF_TensorData(queries));
-  s.keys = static_cast<const int32_t *>(TF_TensorData(keys));
-  s.places = static_cast<const int32_t *>(TF_TensorData(places));
+  s.queries = Int32s(queries);
+  s.keys = Int32s(keys);
+  s.places = Int32s(places);
   if (Columns(q) != s.width * s.heads || Columns(k) != s.width * s.kv_heads ||
       Size(k) != Size(v) || Columns(v) != Columns(k) || Size(keys) != Size(queries) ||
-      Size(places) != Rows(q) || !AreStarts(queries, q) || !AreStarts(keys, k)) {
+      Size(places) != Rows(q) || !AreStarts(queries, Rows(q)) || !AreStarts(keys, Rows(k))) {
     call.Fail("FusedAttention: its inputs do not fit together");
     return s;
   }

@@ -143,6 +143,10 @@ inline const float *Floats(const TF_Tensor *tensor) {
   return static_cast<const float *>(TF_TensorData(tensor));
 }
 
+inline const int32_t *Int32s(const TF_Tensor *tensor) {
+  return static_cast<const int32_t *>(TF_TensorData(tensor));
+}
+
 inline int64_t Size(const TF_Tensor *tensor) { return TF_TensorElementCount(tensor); }
 
 inline int64_t Columns(const TF_Tensor *tensor) {
@@ -153,6 +157,21 @@ inline int64_t Columns(const TF_Tensor *tensor) {
 inline int64_t Rows(const TF_Tensor *tensor) {
   const int64_t columns = Columns(tensor);
   return columns == 0 ? 0 : Size(tensor) / columns;
+}
+
+/**
+ * Whether `starts` says where each of `parts` adjacent parts of n rows starts, and then where the
+ * last one ends: whether it ascends from 0 to n.
+ */
+inline bool AreStarts(const int32_t *starts, int64_t parts, int64_t n) {
+  if (parts < 0 || starts[0] != 0 || starts[parts] != n) return false;
+  for (int64_t i = 0; i < parts; i++)
+    if (starts[i + 1] < starts[i]) return false;
+  return true;
+}
+
+inline bool AreStarts(const TF_Tensor *starts, int64_t n) {
+  return AreStarts(Int32s(starts), Size(starts) - 1, n);
 }
 
 /** Memory for intermediate results of this thread, which grows and is kept. */
