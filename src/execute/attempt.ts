@@ -9,6 +9,7 @@ import { conclude } from './conclude.ts';
 import type { Execution } from './execution.ts';
 import type { Reads } from './guard.ts';
 import { inTurn, performInline } from './inline.ts';
+import type { Unready } from './inputs.ts';
 import type { JobInputs } from './job.ts';
 import { checkResult, jobOf, redacted } from './job.ts';
 import type { KeyedStage } from './keyed-stage.ts';
@@ -23,9 +24,10 @@ export interface AttemptRequest extends KeyedStage, JobInputs {
 }
 
 /**
- * The result of an attempt. `busy` means that another run holds the lease, or has taken it over.
+ * The result of an attempt. `busy` means that another run holds the lease, or has taken it over;
+ * `unready` that the stage has read inputs that were damaged.
  */
-export type AttemptResult = Outcome | { readonly state: 'busy' };
+export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
 /**
  * The result of a pack's member. `lost` means that the pack's process ended, and it is not known

@@ -9,6 +9,7 @@ import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
+import type { Spoilt } from './guard.ts';
 import { noLooks } from './looks.ts';
 import type { JobResult } from './protocol.ts';
 import type { Failed, Outcome } from './types.ts';
@@ -39,6 +40,7 @@ export async function conclude(execution: Execution, answered: Answered): Promis
     executor.forget?.();
     discard(resumeDir);
   }
+  if (change !== null && typeof change !== 'string') return unready(execution, answered, change);
   if (result.type === 'done' && change === null) return publish(execution, answered, result);
   discard(outDir);
   if (signal.aborted) {
@@ -60,6 +62,18 @@ function leaseLost(execution: Execution, answered: Answered): AttemptResult {
   log.line(lost);
   tellNote(execution, `${request.stage.id}: ${lost}`);
   return { state: 'busy' };
+}
+
+/** @param spoilt the inputs that were damaged when the stage began */
+function unready(
+  { careful }: Execution,
+  { request: { stage }, log, outDir }: Answered,
+  spoilt: Spoilt,
+): AttemptResult {
+  discard(outDir);
+  careful.add(stage.id);
+  log.aside(`it read what was damaged before it began: ${spoilt.inputs.join(', ')}`);
+  return { state: 'unready', damaged: spoilt.inputs.flatMap((name) => stage.inputs[name] ?? []) };
 }
 
 /** @param change what changed among the things that the stage read; null if nothing did */

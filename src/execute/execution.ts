@@ -75,6 +75,11 @@ export interface Execution {
   readonly entries: Map<ActionKey, Entry>;
   /** The keys of those entries that this execution stored itself. */
   readonly own: Set<ActionKey>;
+  /**
+   * The stages that have read damaged inputs. What they read is checked before they run again, so
+   * that a stage which damages its inputs fails, whatever the clocks say.
+   */
+  readonly careful: Set<StageId>;
   /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
   stopped: boolean;
 }
@@ -88,6 +93,7 @@ export function openExecution(plan: Plan, options: ExecuteOptions): Execution {
     outcomes: new Map(),
     entries: new Map(),
     own: new Set(),
+    careful: new Set(),
     stopped: false,
   };
 }

@@ -11,7 +11,15 @@ import { at } from '../plan/at.ts';
 import { sha256 } from '../plan/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Soon } from '../store/files.ts';
-import { contentFault, statIfWhole, statOpened, strayFile, whenThere } from '../store/files.ts';
+import {
+  contentFault,
+  foldersOf,
+  statIfWhole,
+  statOpened,
+  strayFile,
+  TICK_MS,
+  whenThere,
+} from '../store/files.ts';
 import type { Entry, ManifestFile } from '../store/types.ts';
 import type { Look, Looks } from './looks.ts';
 import {
@@ -22,6 +30,7 @@ import {
   isWritten,
   lookOf,
   looksAtOutputs,
+  looksOfLookUp,
   noLooks,
   sureByNow,
 } from './looks.ts';
@@ -33,14 +42,27 @@ export type Locate = (uri: string) => Promise<Asset | null>;
 export interface Reads {
   /**
    * Returns what has changed since then ("its input …"), or null if the stage read what its key
-   * says.
+   * says. Returns a `Spoilt` if no more is known than that some inputs were damaged before then.
    */
-  fault(): Promise<string | null>;
+  fault(): Promise<string | Spoilt | null>;
   /**
    * A digest of every file's inode, size and times, or '' for a stage that reads nothing. It stays
    * the same in the next run, unless a file has been written to.
    */
   readonly digest: string;
+}
+
+/** The names of inputs that were already damaged when the stage began. */
+export interface Spoilt {
+  readonly inputs: readonly string[];
+}
+
+/** An entry that a stage reads. */
+export interface ReadEntry {
+  readonly name: string;
+  readonly entry: Entry;
+  /** Whether `entryFault` has just found it whole. */
+  readonly checked: boolean;
 }
 
 export interface Guard {
@@ -49,18 +71,19 @@ export interface Guard {
    * @param fresh this run made the entry, and hashed its files a moment ago
    */
   entryFault(entry: Entry, fresh: boolean): Soon<string | null>;
-  /** Whether an entry was changed while a stage read it, and has not been checked since. */
-  isSuspect(key: ActionKey): boolean;
+  /**
+   * Whether one look at an entry, after a stage has read it, tells whether the stage read what was
+   * stored: its files were looked at before, and it is not known to have changed since.
+   * @param fresh see `entryFault`
+   */
+  mayWait(entry: Entry, fresh: boolean): boolean;
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
   assetFault(asset: Asset): Promise<string | null>;
   /**
-   * Starts to watch what a stage reads, all of which has passed `entryFault` and `assetFault`.
-   * @param inputs each input's entry with its name
+   * Starts to watch what a stage reads. Each source has passed `assetFault`, and each input
+   * `entryFault` or `mayWait`.
    */
-  reads(
-    inputs: readonly { readonly name: string; readonly entry: Entry }[],
-    assets: readonly Asset[],
-  ): Reads;
+  reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
   /** Looks at outputs that have just been hashed; call it before they are published. */
   hashed(dir: string, files: readonly OutputFile[]): Looks;
   /** Uses the looks of `hashed` as those of the entry that these outputs have become. */
@@ -72,15 +95,17 @@ export function createGuard(locate?: Locate): Guard {
   const assets = createAssetGuard(locate);
   return {
     entryFault: (entry, fresh) => entries.fault(entry, fresh),
-    isSuspect: entries.isSuspect,
+    mayWait: entries.mayWait,
     assetFault: (asset) => assets.fault(asset),
     hashed: looksAtOutputs,
     stored: (key, hashed) => entries.stored(key, hashed),
     reads(inputs, sources) {
-      const held = inputs.map(({ name, entry }) => ({
+      const started = Date.now();
+      const held = inputs.map(({ name, entry, checked }) => ({
         name,
         entry,
-        looks: entries.looks(entry.key),
+        checked,
+        looks: entries.looks(entry),
       }));
       const open = sources.map((asset) => ({ asset, looks: assets.looks(asset.uri) }));
       return {
@@ -91,12 +116,16 @@ export function createGuard(locate?: Locate): Guard {
           ]);
         },
         async fault() {
-          for (const { name, entry, looks } of held) {
+          const spoilt: string[] = [];
+          for (const { name, entry, checked, looks } of held) {
             const found = entries.change(entry, looks),
               change = found instanceof Promise ? await found : found;
-            if (change !== null)
+            if (change === null) continue;
+            if (checked || isTouched(entry, started))
               return `its input "${name}" was changed after it was stored (${change})`;
+            spoilt.push(name);
           }
+          if (spoilt.length > 0) return { inputs: spoilt };
           for (const { asset, looks } of open) {
             const change = await assets.change(asset, looks);
             if (change !== null) return `a source was changed while it ran: ${change}`;
@@ -106,6 +135,15 @@ export function createGuard(locate?: Locate): Guard {
       };
     },
   };
+}
+
+/** Whether one of an entry's files or folders shows a change since the given time. */
+function isTouched({ dir, manifest: { files } }: Entry, since: number): boolean {
+  const names = ['', ...foldersOf(files), ...files.map(({ path: name }) => name)];
+  return names.some((name) => {
+    const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+    return stat !== undefined && Math.max(stat.mtimeMs, stat.ctimeMs) >= since - TICK_MS;
+  });
 }
 
 function digestOfLooks(read: readonly { readonly what: string; readonly looks: Looks }[]): string {
@@ -150,9 +188,10 @@ function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
   const name = file.path,
     full = `${entry.dir}/${name}`,
     look = before.get(name);
-  if (then === null && look === undefined && !fresh) {
+  // Either nothing is known of the file yet, or no more than its stats from before it was read.
+  if (then === null ? look === undefined && !fresh : look?.sure === false && !look.hashed) {
     const whole = statIfWhole(full, file);
-    if (whole !== null) {
+    if (whole !== null && (look === undefined || isSame(look, whole))) {
       noteLook(check, name, whole, isOld(whole), false);
       return null;
     }
@@ -220,8 +259,12 @@ function createEntryGuard() {
   };
 
   return {
-    looks: (key: ActionKey): Looks => sureByNow(known.get(key) ?? noLooks),
-    isSuspect: (key: ActionKey): boolean => suspects.has(key),
+    looks(entry: Entry): Looks {
+      const looks = known.get(entry.key);
+      return looks === undefined ? looksOfLookUp(entry) : sureByNow(looks);
+    },
+    mayWait: ({ key, seen }: Entry, fresh: boolean): boolean =>
+      !suspects.has(key) && (fresh || seen !== undefined || known.has(key)),
     fault(entry: Entry, fresh: boolean): Soon<string | null> {
       if (suspects.size === 0) return faultOf(entry, null, fresh);
       const { key } = entry;

@@ -4,10 +4,9 @@
  */
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import { type Soon, whenThere } from '../store/files.ts';
-import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
 import { finishedInputs } from './execution.ts';
-import type { Reads } from './guard.ts';
+import type { ReadEntry, Reads } from './guard.ts';
 import type { Failed } from './types.ts';
 
 /**
@@ -28,7 +27,7 @@ export interface InputChecks {
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
-  const { options, entries, own, guard } = execution;
+  const { options, entries, own, careful, guard } = execution;
   /** Checks that are under way. Stages that read the same entry share one check. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
@@ -56,23 +55,36 @@ export function createInputChecks(execution: Execution): InputChecks {
     return check;
   };
 
-  const damagedInputs = async (stage: PlannedStage): Promise<readonly StageId[]> => {
-    const damaged: StageId[] = [];
-    for (const { id, input } of finishedInputs(execution, stage)) {
-      const { key } = input;
+  /**
+   * Returns the entries that a stage reads, or those stages among its inputs whose entries are
+   * damaged.
+   */
+  const entriesOf = async (stage: PlannedStage): Promise<readonly ReadEntry[] | Unready> => {
+    const read: ReadEntry[] = [],
+      damaged: StageId[] = [],
+      once = stage.descriptor.inline === true && !careful.has(stage.id);
+    for (const { name, id, input } of finishedInputs(execution, stage)) {
+      const { key } = input,
+        known = entries.get(key);
       // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
       // after it has run.
-      if (stage.descriptor.inline && own.has(key) && !guard.isSuspect(key)) continue;
+      if (once && known && guard.mayWait(known, own.has(key))) {
+        read.push({ name, entry: known, checked: false });
+        continue;
+      }
       const found = sharedDamageOf(key),
-        damage = found instanceof Promise ? await found : found;
+        damage = found instanceof Promise ? await found : found,
+        entry = entries.get(key);
       if (damage !== null) damaged.push(id);
+      else if (entry) read.push({ name, entry, checked: true });
+      else return { state: 'unready', damaged: [] }; // another stage has found damage meanwhile
     }
-    return damaged;
+    return damaged.length > 0 ? { state: 'unready', damaged } : read;
   };
 
   const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
-    const damaged = await damagedInputs(stage);
-    if (damaged.length > 0) return { state: 'unready', damaged };
+    const read = await entriesOf(stage);
+    if ('state' in read) return read;
     const assets = [...new Set(Object.values(stage.assets))].flatMap(
       (uri) => options.assets.get(uri) ?? [],
     );
@@ -87,12 +99,9 @@ export function createInputChecks(execution: Execution): InputChecks {
           log: null,
         };
     }
-    const read: { readonly name: string; readonly entry: Entry }[] = [];
-    for (const { name, input } of finishedInputs(execution, stage)) {
-      const entry = entries.get(input.key);
-      if (!entry) return { state: 'unready', damaged: [] };
-      read.push({ name, entry });
-    }
+    // Another stage may have found damage meanwhile.
+    if (read.some(({ entry }) => entries.get(entry.key) !== entry))
+      return { state: 'unready', damaged: [] };
     return guard.reads(read, assets);
   };
 

@@ -9,12 +9,9 @@ import { demandOf } from './demand.ts';
 import type { Execution } from './execution.ts';
 import { noteFailure, tellNote, thrownOutcome, useCached } from './execution.ts';
 import { experimentFacts } from './facts.ts';
-import type { InputChecks, Unready } from './inputs.ts';
+import type { InputChecks } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
 import { isScheduled } from './resources.ts';
-
-/** An outcome, or the reason why the stage must be settled again. */
-export type LeasedResult = AttemptResult | Unready;
 
 /**
  * Takes the lease, looks for the entry again, checks what the stage will read, and calls `attempt`.
@@ -25,7 +22,7 @@ export type WithLease = (
   keyed: KeyedStage,
   gpus: readonly string[],
   attempt: (request: AttemptRequest) => Promise<AttemptResult>,
-) => Promise<LeasedResult>;
+) => Promise<AttemptResult>;
 
 /**
  * Returns the GPUs that the stage may see. A stage with granted GPUs sees those alone. One that
@@ -85,7 +82,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     lease: Lease,
     expected: boolean,
     attempt: (request: AttemptRequest) => Promise<AttemptResult>,
-  ): Promise<LeasedResult> => {
+  ): Promise<AttemptResult> => {
     const cached = await lookUpAgain(keyed, expected);
     if (cached) return cached;
     const reads = await inputs.readsOf(keyed.stage);
@@ -103,7 +100,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
         ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
         : {}),
     });
-    if (result.state !== 'busy') noteFailure(execution, result);
+    if (result.state !== 'busy' && result.state !== 'unready') noteFailure(execution, result);
     return result;
   };
 

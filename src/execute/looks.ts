@@ -7,7 +7,9 @@ import type { Stats } from 'node:fs';
 import { lstatSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { OutputFile } from '../api.ts';
+import { at } from '../plan/at.ts';
 import { TICK_MS } from '../store/files.ts';
+import type { Entry } from '../store/types.ts';
 
 /** The stats of a file at one moment. */
 export interface Look {
@@ -69,6 +71,22 @@ export function sureByNow(looks: Looks): Looks {
   return new Map(
     [...looks].map(([name, look]) => [name, matured(look) ? { ...look, sure: true } : look]),
   );
+}
+
+/** Returns what the look-up of an entry saw of its files, whose content nobody has checked yet. */
+export function looksOfLookUp({ manifest: { files }, seen }: Entry): Looks {
+  if (seen === undefined) return noLooks;
+  const looks = new Map<string, Look>();
+  for (let i = 0; i < files.length; i++)
+    looks.set(at(files, i).path, {
+      ino: at(seen, 4 * i),
+      size: at(seen, 4 * i + 1),
+      mtime: at(seen, 4 * i + 2),
+      ctime: at(seen, 4 * i + 3),
+      sure: false,
+      hashed: false,
+    });
+  return looks;
 }
 
 /**

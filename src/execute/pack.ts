@@ -10,7 +10,7 @@ import { attemptPack } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { tellNote } from './execution.ts';
 import type { KeyedStage } from './keyed-stage.ts';
-import type { LeasedResult, WithLease } from './lease.ts';
+import type { WithLease } from './lease.ts';
 import { attemptWithRetries, mayRetry, retry } from './retry.ts';
 
 export const attemptAlone = (
@@ -18,7 +18,7 @@ export const attemptAlone = (
   withLease: WithLease,
   keyed: KeyedStage,
   gpus: readonly string[],
-): Promise<LeasedResult> =>
+): Promise<AttemptResult> =>
   withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
 
 /** Returns a function that attempts the members of a pack, with a result for each of them. */
@@ -26,7 +26,7 @@ export function createPackAttempts(
   execution: Execution,
   withLease: WithLease,
   runPack: NonNullable<Executor['runPack']>,
-): (members: readonly KeyedStage[], gpus: readonly string[]) => readonly Promise<LeasedResult>[] {
+): (members: readonly KeyedStage[], gpus: readonly string[]) => readonly Promise<AttemptResult>[] {
   return (members, gpus) => {
     const [only] = members;
     if (only !== undefined && members.length === 1)

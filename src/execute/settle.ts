@@ -5,6 +5,7 @@
  */
 import { at } from '../plan/at.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
+import type { AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import {
   fetchedOutcome,
@@ -17,7 +18,7 @@ import {
 import type { InputChecks } from './inputs.ts';
 import type { KeyedStage } from './keyed-stage.ts';
 import { keyedStage } from './keyed-stage.ts';
-import type { LeasedResult, WithLease } from './lease.ts';
+import type { WithLease } from './lease.ts';
 import { attemptAlone, createPackAttempts } from './pack.ts';
 import type { Waiting } from './packer.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
@@ -49,7 +50,7 @@ export function createSettler(
    * Attempts under way. If two stages turn out to have the same key, the second waits for the
    * first.
    */
-  const attempts = new Map<ActionKey, Promise<LeasedResult>>();
+  const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
   async function settleNow(stage: PlannedStage): Promise<Outcome> {
     let toldOfWait = false;
@@ -76,7 +77,7 @@ export function createSettler(
     }
   }
 
-  async function attemptOnce(keyed: KeyedStage): Promise<LeasedResult> {
+  async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
     const running = attempts.get(keyed.key);
     if (running) {
       const result = await running;
@@ -102,13 +103,13 @@ export function createSettler(
 function createQueuedAttempts(
   execution: Execution,
   withLease: WithLease,
-): (keyed: KeyedStage) => Promise<LeasedResult> {
+): (keyed: KeyedStage) => Promise<AttemptResult> {
   const { plan, machine, options } = execution;
   const queue = createQueue(machine);
   const heights = stageHeights(plan.stages);
   const packer =
     options.packing && options.packing.most > 1 && options.executor.runPack
-      ? createPacker<KeyedStage & Waiting, LeasedResult>(
+      ? createPacker<KeyedStage & Waiting, AttemptResult>(
           queue,
           machine,
           options.packing,

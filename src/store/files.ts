@@ -171,7 +171,7 @@ export function listFiles(dir: string): ListedFile[] {
 }
 
 /** Returns the folders below the entry's own that hold its files. */
-function foldersOf(files: readonly ManifestFile[]): readonly string[] {
+export function foldersOf(files: readonly ManifestFile[]): readonly string[] {
   if (!files.some(({ path: name }) => name.includes('/'))) return [];
   const folders = new Set<string>();
   for (const { path: name } of files)

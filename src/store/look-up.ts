@@ -6,7 +6,7 @@ import { lstatSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault } from './faults.ts';
-import { sha256Sync } from './files.ts';
+import { sha256Sync, TICK_MS } from './files.ts';
 import { MANIFEST_FILE, parseManifest } from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
@@ -28,15 +28,23 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
   const found = lookUpManifest(dir, key, index);
   if ('state' in found) return found;
   const { head, written } = found;
-  let youngest = written;
+  const seen: number[] = [];
+  let youngest = written,
+    changed = 0;
   for (const { path: name, size } of head.files) {
     const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
     if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
     if (stat.size !== size)
       return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };
-    youngest = Math.max(youngest, stat.mtimeMs);
+    const { ino, mtimeMs, ctimeMs } = stat;
+    youngest = Math.max(youngest, mtimeMs);
+    changed = Math.max(changed, mtimeMs, ctimeMs);
+    seen.push(ino, size, mtimeMs, ctimeMs);
   }
-  const entry: Entry = { key, dir, manifest: head };
+  const entry: Entry =
+    changed < Date.now() - TICK_MS
+      ? { key, dir, manifest: head, seen }
+      : { key, dir, manifest: head };
   // The manifest is written last, so a younger file was written by someone else.
   return youngest > written && !isUnchanged(entry, youngest)
     ? { state: 'damaged', why: 'a file was changed after it was stored' }

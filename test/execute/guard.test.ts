@@ -21,7 +21,7 @@ import type { Locate } from '../../src/execute/guard.ts';
 import type { Rig } from '../rig/rig.ts';
 import { cell, createRig, experiment } from '../rig/rig.ts';
 import type { Body } from './stages.ts';
-import { addStage, failed, outputOf } from './stages.ts';
+import { addStage, failed, finished, notesOf, outputOf } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('guard');
 test.before.each((context) => {
@@ -38,7 +38,7 @@ function writeOld(file: string, text: string): void {
 // ---- inputs ------------------------------------------------------------------------------------
 
 /** Adds data → spoiler, and a report that reads both and so runs after the spoiler. */
-async function addSpoiler(rig: Rig, run: Body): Promise<void> {
+async function addSpoiler(rig: Rig, run: Body, inline = false): Promise<void> {
   await addStage(rig, 'data', {
     params: [],
     run({ ctx, fs, put }) {
@@ -47,7 +47,7 @@ async function addSpoiler(rig: Rig, run: Body): Promise<void> {
       fs.utimesSync(`${ctx.outDir}/rows.txt`, 1e9, 1e9);
     },
   });
-  await addStage(rig, 'spoiler', { params: [], inputs: { data: 'data' }, run });
+  await addStage(rig, 'spoiler', { params: [], inputs: { data: 'data' }, inline, run });
   await addStage(rig, 'report', {
     joins: true,
     inputs: { data: 'data', spoiler: 'spoiler' },
@@ -111,26 +111,98 @@ for (const [what, run, told] of spoilers)
     assert.equal(ran, { data: 2, report: 1 }, 'data is made again for the report');
   });
 
-test('a stage that writes into an input from an earlier run fails as well', async ({ rig }) => {
-  await addSpoiler(rig, overwrite);
-  await rig.run(experiment(['data'], [cell(1)]));
-  const { outcomes } = await rig.run(spoiled);
-  assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was changed');
-  assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
-});
+/** Lets the files that were written get older than a step of the file system's clock. */
+const tick = (): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, 60);
+  });
 
-test('a stage that restores what it has written over fails too: nobody knows what it read', async ({
+/** Makes `data` in a run of its own, and returns the folder of its entry. */
+async function dataOfEarlierRun(rig: Rig): Promise<string> {
+  const { outcomes } = await rig.run(experiment(['data'], [cell(1)]));
+  await tick();
+  return finished(Object.values(outcomes)[0]).dir;
+}
+
+const restore: Body = async ({ ctx, fs, put, sleep }) => {
+  await sleep(50);
+  for (const text of ['worse', 'right'])
+    fs.writeFileSync(`${ctx.inputs['data']?.dir ?? ''}/rows.txt`, text);
+  put('out.txt', 'done');
+};
+
+for (const inline of [false, true]) {
+  const where = inline ? ', inline' : '';
+  for (const [what, run, told] of spoilers)
+    test(`a stage that ${what} from an earlier run fails as well${where}`, async ({ rig }) => {
+      await addSpoiler(rig, run, inline);
+      await dataOfEarlierRun(rig);
+      const { outcomes, ran } = await rig.run(spoiled);
+      assert.is(
+        failed(outcomes['spoiler/1']).error,
+        `its input "data" was changed after it was stored (${told})`,
+      );
+      assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
+      assert.equal(ran, { data: 1, report: 1 }, 'data is made again for the report');
+    });
+
+  for (const earlier of [false, true]) {
+    const whose = `${earlier ? ' of an earlier run' : ''}${where}`;
+    test(`a stage that restores an input fails too: nobody knows what it read${whose}`, async ({
+      rig,
+    }) => {
+      await addSpoiler(rig, restore, inline);
+      if (earlier) await dataOfEarlierRun(rig);
+      const { outcomes } = await rig.run(spoiled);
+      assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was written to');
+      assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
+    });
+  }
+}
+
+for (const fails of ['', 'worse']) {
+  const how = fails === '' ? 'is run again' : 'is run again although it failed';
+  test(`an inline stage that has read a damaged input ${how}`, async ({ rig }) => {
+    await addSpoiler(rig, ({ put }) => put('out.txt', ''));
+    const read = path.join(rig.dir, 'read');
+    await addStage(rig, 'reader', {
+      params: [],
+      inline: true,
+      inputs: { data: 'data' },
+      given: { read, fails },
+      run({ fs, get, put, given }) {
+        const text = get('data', 'rows.txt');
+        fs.appendFileSync(given['read'] ?? '', `${text} `);
+        if (text === given['fails']) throw new Error('no such row');
+        put('out.txt', text);
+      },
+    });
+    const file = path.join(await dataOfEarlierRun(rig), 'rows.txt');
+    writeOld(file, 'worse');
+    await tick();
+    const { outcomes, ran, events } = await rig.run(experiment(['reader'], [cell(1)]));
+    const reader = Object.entries(outcomes).find(([id]) => id.startsWith('reader'))?.[1];
+    assert.is(outputOf(reader, 'out.txt'), 'right');
+    assert.is(readFileSync(read, 'utf8'), 'worse right ');
+    assert.equal(ran, { data: 1, reader: 1 });
+    assert.match(notesOf({ events }).join(), 'was damaged (rows.txt was changed); moved to');
+  });
+}
+
+test('an inline stage that writes into its input fails, even if the clock of the files is late', async ({
   rig,
 }) => {
-  await addSpoiler(rig, async ({ ctx, fs, put, sleep }) => {
-    await sleep(50);
-    for (const text of ['worse', 'right'])
-      fs.writeFileSync(`${ctx.inputs['data']?.dir ?? ''}/rows.txt`, text);
-    put('out.txt', 'done');
-  });
-  const { outcomes } = await rig.run(spoiled);
-  assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was written to');
-  assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
+  await addSpoiler(rig, overwrite, true);
+  await dataOfEarlierRun(rig);
+  const { now } = Date;
+  Date.now = () => now() + 3_600_000;
+  try {
+    const { outcomes } = await rig.run(spoiled);
+    assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was changed');
+    assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
+  } finally {
+    Date.now = now;
+  }
 });
 
 test('a stage may change the mode of its inputs, and hidden files do not count', async ({
