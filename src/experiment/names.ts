@@ -156,29 +156,35 @@ function trainingVariation(
 }
 
 /**
- * Returns the scalars and lists in a value by full path: the path of `init: {variance: 1}` is
- * `adapter.init.variance`.
+ * Returns a function that returns the scalars and lists in a value by full path: the path of
+ * `init: {variance: 1}` is `adapter.init.variance`. It remembers each value, which is always asked
+ * for with the same prefix.
  */
-function flatten(
-  value: JsonObject,
-  prefix: string,
-  into = new Map<string, Json>(),
-): Map<string, Json> {
-  for (const [key, item] of Object.entries(value)) {
-    const path = `${prefix}.${key}`;
-    if (typeof item === 'object' && item !== null && !Array.isArray(item))
-      flatten(item as JsonObject, path, into);
-    else into.set(path, item);
-  }
-  return into;
-}
-
-/** Returns `flatten` with a memory. A value is always asked for with the same prefix. */
 function flattening(): (value: JsonObject, prefix: string) => ReadonlyMap<string, Json> {
   const known = new WeakMap<JsonObject, ReadonlyMap<string, Json>>();
+  /** The paths below each prefix, by key: a thousand values share a few strings. */
+  const paths = new Map<string, Map<string, string>>();
+
+  const flatten = (value: JsonObject, prefix: string, into: Map<string, Json>): void => {
+    let below = paths.get(prefix);
+    if (below === undefined) paths.set(prefix, (below = new Map<string, string>()));
+    for (const key of Object.keys(value)) {
+      const item = value[key] as Json; // one of its keys
+      let path = below.get(key);
+      if (path === undefined) below.set(key, (path = `${prefix}.${key}`));
+      if (typeof item === 'object' && item !== null && !Array.isArray(item))
+        flatten(item as JsonObject, path, into);
+      else into.set(path, item);
+    }
+  };
+
   return (value, prefix) => {
     let fields = known.get(value);
-    if (fields === undefined) known.set(value, (fields = flatten(value, prefix)));
+    if (fields === undefined) {
+      const found = new Map<string, Json>();
+      flatten(value, prefix, found);
+      known.set(value, (fields = found));
+    }
     return fields;
   };
 }
@@ -234,13 +240,17 @@ function variation<T>(
       values = valuesOf(choice);
     const reference = first.get(plugin);
     if (!reference) first.set(plugin, values);
+    let shared = 0;
     values.forEach((value, path) => {
-      order.add(path);
-      if (reference && !same(value, reference.get(path))) varying.add(path);
+      const other = reference?.get(path);
+      if (other === undefined) order.add(path);
+      else shared++;
+      if (reference && !same(value, other)) varying.add(path);
     });
-    reference?.forEach((_, path) => {
-      if (!values.has(path)) varying.add(path);
-    });
+    if (reference && shared < reference.size)
+      reference.forEach((_, path) => {
+        if (!values.has(path)) varying.add(path);
+      });
   }
   return {
     plugins: new Set(first.keys()),

@@ -8,6 +8,7 @@ import { at } from './at.ts';
 import { canonical } from './canonical.ts';
 import type { Draft, Graph, Node } from './graph.ts';
 import { nodeLabel } from './graph.ts';
+import { once } from './once.ts';
 
 export interface CellUse {
   /** The indexes of the cells that need a stage, ascending. */
@@ -17,6 +18,8 @@ export interface CellUse {
    * clean cell, although poisoned cells use it too.
    */
   owners(draft: Draft): readonly number[];
+  /** The label of a stage that is some cell's own; null for any other. */
+  label(draft: Draft): string | null;
   /** A cell's own stages, by label. */
   own(cell: number): { readonly [label: string]: Draft };
 }
@@ -31,54 +34,75 @@ export function cellUse(
   goalNodes: readonly (readonly Node[])[],
   joining: readonly Node[],
 ): CellUse {
-  const drafts = graph.drafts;
-  // A list that begins with its only item is shorter than one that an item is added to.
-  const users = new Array<number[] | undefined>(drafts.length),
-    owners = new Array<number[] | undefined>(drafts.length);
-  const add = (lists: (number[] | undefined)[], { index }: Draft, cell: number): void => {
-    const list = lists[index];
-    if (list === undefined) lists[index] = [cell];
-    else if (list[list.length - 1] !== cell) list.push(cell);
-  };
-  const everyCell = experiment.cells.map((_, index) => index);
-  for (const join of joining) users[join.draft.index] = everyCell;
+  const { drafts } = graph;
+  const owners = lists(drafts.length);
+  const labels = new Array<string | undefined>(drafts.length);
+  const rootsOf = rootsOfCells(experiment, graph, goalNodes, joining);
 
-  const visited = new Int32Array(drafts.length).fill(-1),
-    seen = new Set<Node>();
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
+  const seen = new Set<Node>();
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
     seen.add(node);
-    const label = nodeLabel(node);
+    const { draft } = node,
+      label = nodeLabel(node);
     if (!(label in mine)) {
-      mine[label] = node.draft;
-      add(owners, node.draft, index);
+      mine[label] = draft;
+      labels[draft.index] = label;
+      add(owners, draft, index);
     }
     for (const child of node.children) walkOwn(child, index, fingerprint, mine);
   };
-  const walkUsed = (draft: Draft, index: number): void => {
-    if (visited[draft.index] === index || draft.descriptor.scope === 'experiment') return;
-    visited[draft.index] = index;
-    add(users, draft, index);
-    for (const name in draft.inputs) walkUsed(draft.inputs[name]!, index); // one of its keys
-  };
-  const own = rootsOfCells(experiment, graph, goalNodes, joining).map((roots, index) => {
+  const own = rootsOf.map((roots, index) => {
     const fingerprint = graph.fingerprint(at(experiment.cells, index).config);
     const mine: Own = {};
     seen.clear();
-    for (const root of roots) {
-      walkOwn(root, index, fingerprint, mine);
-      walkUsed(root.draft, index);
+    for (const root of roots) walkOwn(root, index, fingerprint, mine);
+    for (const { label, draft } of joined) {
+      mine[label] = draft;
+      labels[draft.index] = label;
     }
-    for (const { label, draft } of joined) mine[label] = draft;
     return mine;
   });
+  const users = once(() => usersOf(drafts, rootsOf));
+  const joins = new Set(joining.map(({ draft }) => draft)),
+    everyCell = experiment.cells.map((_, index) => index);
   return {
-    users: ({ index }) => users[index] ?? [],
+    users: (draft) => (joins.has(draft) ? everyCell : (users()[draft.index] ?? [])),
     owners: ({ index }) => owners[index] ?? [],
+    label: ({ index }) => labels[index] ?? null,
     own: (cell) => at(own, cell),
   };
+}
+
+type Lists = (number[] | undefined)[];
+const lists = (length: number): Lists => new Array<number[] | undefined>(length);
+
+/** Adds a cell to a stage's list. A list that begins with its only item is shorter. */
+function add(to: Lists, { index }: Draft, cell: number): void {
+  const list = to[index];
+  if (list === undefined) to[index] = [cell];
+  else if (list[list.length - 1] !== cell) list.push(cell);
+}
+
+/**
+ * Returns the cells that need each stage which does not join the grid.
+ * @param rootsOf the nodes that each cell asks for
+ */
+function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
+  const users = lists(drafts.length);
+  const visited = new Int32Array(drafts.length).fill(-1);
+  const walk = (draft: Draft, cell: number): void => {
+    if (visited[draft.index] === cell || draft.descriptor.scope === 'experiment') return;
+    visited[draft.index] = cell;
+    add(users, draft, cell);
+    for (const name in draft.inputs) walk(draft.inputs[name]!, cell); // one of its keys
+  };
+  rootsOf.forEach((roots, cell) => {
+    for (const root of roots) walk(root.draft, cell);
+  });
+  return users;
 }
 
 /**
@@ -122,13 +146,14 @@ export function agreement(
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };
   if (cells.length === 1) return { cell: first.axes, seed: first.config.seed };
-  const agreed = new Map<string, Json>(Object.entries(first.axes));
-  let seed: number | null = first.config.seed;
+  let paths = Object.keys(first.axes),
+    seed: number | null = first.config.seed;
   for (let i = 1; i < cells.length; i++) {
-    if (agreed.size === 0 && seed === null) break;
+    if (paths.length === 0 && seed === null) break;
     const { axes, config } = at(experiment.cells, at(cells, i));
-    for (const [path, value] of agreed) if (!same(value, axes[path])) agreed.delete(path);
+    for (const path of paths)
+      if (!same(first.axes[path], axes[path])) paths = paths.filter((one) => one !== path);
     if (config.seed !== seed) seed = null;
   }
-  return { cell: Object.fromEntries(agreed), seed };
+  return { cell: Object.fromEntries(paths.map((path) => [path, first.axes[path]!])), seed };
 }

@@ -3,7 +3,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { at } from './at.ts';
 import { canonical } from './canonical.ts';
 import { nodeLabel } from './graph.ts';
-import type { Plan, PlannedStage, StageId } from './types.ts';
+import type { Plan, PlannedStage } from './types.ts';
 
 const BASE = 'base.';
 /**
@@ -19,12 +19,13 @@ export const NEEDED_BY = ' needed by';
  * The axes that tell cells apart. An axis is left out if its value follows from those before it.
  */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
-  const paths = new Set(FIRST);
-  for (const cell of cells) for (const path of Object.keys(cell)) paths.add(path);
+  const paths = pathsOf(cells);
   // The values of each cell along the axes found so far.
   let names = cells.map(() => '');
   const telling: string[] = [];
   for (const path of paths) {
+    const first = cells[0]?.[path];
+    if (cells.every((cell) => cell[path] === first)) continue;
     const values = new Map<string, string>();
     const text = (cell: JsonObject): string => (path in cell ? canonical(cell[path]) : '');
     const tells = cells.some((cell, index) => {
@@ -40,6 +41,20 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
   }
   const sections = [...new Set(telling.map(sectionOf))];
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
+}
+
+/** Returns the axes of all cells, `FIRST` at the front. */
+function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
+  const paths = new Set(FIRST);
+  // Most cells have the axes of the one before them.
+  let last: readonly string[] = [];
+  for (const cell of cells) {
+    const own = Object.keys(cell);
+    if (own.length === last.length && own.every((path, i) => path === last[i])) continue;
+    for (const path of own) paths.add(path);
+    last = own;
+  }
+  return paths;
 }
 
 /**
@@ -79,9 +94,9 @@ export function shortNames(paths: readonly string[]): Map<string, string> {
  *   (--only): the labels are then the same for any part
  */
 export function stageLabels(plan: Plan, whole?: Whole): (stage: PlannedStage) => string {
-  if (whole !== undefined) return labelsWithin(plan, whole);
+  if (whole !== undefined) return labelsWithin(whole);
   let labels = ofWholePlans.get(plan);
-  if (labels === undefined) ofWholePlans.set(plan, (labels = labelsWithin(plan, plan.experiment)));
+  if (labels === undefined) ofWholePlans.set(plan, (labels = labelsWithin(plan.experiment)));
   return labels;
 }
 
@@ -89,17 +104,11 @@ type Whole = Pick<Plan['experiment'], 'cells' | 'seeds'>;
 
 const ofWholePlans = new WeakMap<Plan, (stage: PlannedStage) => string>();
 
-function labelsWithin(plan: Plan, whole: Whole): (stage: PlannedStage) => string {
+function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
   const fields = telling.map((path) => ({ path, name: short.get(path) ?? path }));
   const seedVaries = whole.seeds.length > 1;
-  const own = new Map<StageId, string>();
-  for (const { stages } of plan.cellStages)
-    for (const name of Object.keys(stages)) {
-      const id = stages[name];
-      if (id !== undefined) own.set(id, name);
-    }
   /** The stages of a cell share its object. */
   const known = new WeakMap<JsonObject, string>();
   /** Returns the cell's values, each after a space. */
@@ -117,9 +126,8 @@ function labelsWithin(plan: Plan, whole: Whole): (stage: PlannedStage) => string
   };
   return (stage) => {
     const seed = seedVaries && stage.seed !== null ? ` seed=${stage.seed}` : '',
-      cell = valuesOf(stage.cell) + seed,
-      name = own.get(stage.id);
-    if (name !== undefined) return name + cell;
+      cell = valuesOf(stage.cell) + seed;
+    if (stage.own !== null) return stage.own + cell;
     const section = stage.section === null ? '' : ` of ${stage.section}`;
     return `${nodeLabel(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;
   };

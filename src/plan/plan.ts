@@ -130,6 +130,7 @@ function askForGoals(
 /** Which cells a stage belongs to. */
 interface Membership {
   cells(draft: Draft): PlannedStage['cells'];
+  own(draft: Draft): PlannedStage['own'];
   agreement(draft: Draft): Agreement;
 }
 
@@ -137,6 +138,7 @@ type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
 
 const membershipBy = (experiment: Experiment, use: () => CellUse): Membership => ({
   cells: (draft) => use().users(draft),
+  own: (draft) => use().label(draft),
   agreement(draft) {
     const owners = use().owners(draft);
     return agreement(experiment, owners.length > 0 ? owners : use().users(draft));
@@ -209,6 +211,9 @@ class Stage implements PlannedStage {
   }
   get cells(): PlannedStage['cells'] {
     return this.#membership.cells(this.#draft);
+  }
+  get own(): PlannedStage['own'] {
+    return this.#membership.own(this.#draft);
   }
   get cell(): PlannedStage['cell'] {
     return this.#agreement().cell;

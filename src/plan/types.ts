@@ -39,6 +39,8 @@ export interface PlannedStage {
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
+  /** Its name in `Plan.cellStages`; null if it is no cell's own. */
+  readonly own: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
   /** The axis values on which all the stage's cells agree. */
