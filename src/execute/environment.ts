@@ -2,13 +2,13 @@
  * The environment of a run: enough to repeat it elsewhere, and to know why the last bits of a
  * number may differ.
  */
-import { execFile } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import type { BackendName, JsonObject } from '../api.ts';
 
 /** Returns the folder of this package's package.json, from a source file or from a bundle. */
@@ -34,9 +34,11 @@ function packageVersions(): { [name: string]: string } {
     { resolve } = createRequire(path.join(root, 'package.json')),
     { dependencies, optionalDependencies } = readPackage(root);
   const versions: { [name: string]: string } = {};
+  // The same for every package. If this program is installed as a package, its dependencies mostly
+  // lie beside it.
+  const places = resolve.paths('dosimeter') ?? [];
   for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
-    // If this program is installed as a package, its dependencies mostly lie beside it.
-    const dir = (resolve.paths(name) ?? [])
+    const dir = places
       .map((modules) => path.join(modules, name))
       .find((found) => existsSync(path.join(found, 'package.json')));
     if (dir !== undefined) versions[name] = readPackage(dir).version;
@@ -54,29 +56,38 @@ function cpuFeatures(): string {
   return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
 }
 
+/** Returns what git prints, or null if it fails or is missing. */
+const gitOutput = (args: readonly string[]): Promise<string | null> =>
+  new Promise((resolve) => {
+    // With one pipe, not three as `execFile` opens.
+    const git = spawn('git', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    const chunks: Buffer[] = [];
+    // There is no pipe if git could not be started.
+    (git.stdout as Readable | null)?.on('data', (chunk: Buffer) => chunks.push(chunk));
+    git
+      .once('error', () => resolve(null))
+      .once('close', (code) => resolve(code === 0 ? Buffer.concat(chunks).toString() : null));
+  });
+
 /**
  * Returns the commit that the spec's folder is at, and whether tracked files differ from it.
  * Returns null outside a repository.
  */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
-  try {
-    const { stdout } = await promisify(execFile)('git', [
-      '-C',
-      dir,
-      'status',
-      '--porcelain=v2',
-      '--branch',
-      '--no-ahead-behind',
-      '--untracked-files=no',
-    ]);
-    const lines = stdout.trim().split('\n');
-    const commit = lines.flatMap((line) => /^# branch\.oid ([0-9a-f]+)$/.exec(line)?.[1] ?? [])[0];
-    return commit === undefined
-      ? null
-      : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
-  } catch {
-    return null; // there is no git, or no repository
-  }
+  const text = await gitOutput([
+    '-C',
+    dir,
+    'status',
+    '--porcelain=v2',
+    '--branch',
+    '--no-ahead-behind',
+    '--untracked-files=no',
+  ]);
+  const lines = text?.trim().split('\n') ?? [];
+  const commit = lines.flatMap((line) => /^# branch\.oid ([0-9a-f]+)$/.exec(line)?.[1] ?? [])[0];
+  return commit === undefined
+    ? null
+    : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
 }
 
 export async function environment(

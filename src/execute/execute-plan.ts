@@ -25,7 +25,8 @@ export async function executePlan(
   setMaxListeners(0, options.signal);
   const execution = openExecution(plan, options);
   const inputs = createInputChecks(execution);
-  const settler = createSettler(execution, inputs, createLeaser(execution, inputs));
+  const lacking = statuses.filter(({ entry }) => !entry).map(({ stage }) => stage);
+  const settler = createSettler(execution, inputs, createLeaser(execution, inputs), lacking);
   const settled = new Map<StageId, Promise<Outcome>>();
   for (const { stage, entry } of statuses) {
     if (entry) {

@@ -4,6 +4,7 @@
  * often as another run or a damaged input gets in the way.
  */
 import { at } from '../plan/at.ts';
+import { once } from '../plan/once.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
@@ -38,13 +39,15 @@ export interface Settler {
   settle(stage: PlannedStage, upstream: readonly Promise<Outcome>[]): Promise<Outcome>;
 }
 
+/** @param lacking the stages that had no entry when the execution began, in the plan's order */
 export function createSettler(
   execution: Execution,
   inputs: InputChecks,
   withLease: WithLease,
+  lacking: readonly PlannedStage[],
 ): Settler {
   const { options } = execution;
-  const attempt = createQueuedAttempts(execution, withLease);
+  const attempt = createQueuedAttempts(execution, withLease, lacking);
   const repair = createRepairs(execution, inputs, settleNow);
   /**
    * Attempts under way. If two stages turn out to have the same key, the second waits for the
@@ -103,10 +106,11 @@ export function createSettler(
 function createQueuedAttempts(
   execution: Execution,
   withLease: WithLease,
+  lacking: readonly PlannedStage[],
 ): (keyed: KeyedStage) => Promise<AttemptResult> {
   const { plan, machine, options } = execution;
   const queue = createQueue(machine);
-  const heights = stageHeights(plan.stages);
+  const heightOf = stageHeights(plan.stages, lacking);
   const packer =
     options.packing && options.packing.most > 1 && options.executor.runPack
       ? createPacker<KeyedStage & Waiting, AttemptResult>(
@@ -120,7 +124,7 @@ function createQueuedAttempts(
     const { stage } = keyed;
     const turn = {
       need: needOf(stage, plan.backend, machine),
-      priority: heights.get(stage.id) ?? 0,
+      priority: heightOf(stage.id),
     };
     if (packer === null || stage.pack === null || !formsPacks(stage, machine))
       return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
@@ -161,10 +165,22 @@ const pause = (): Promise<void> =>
   });
 
 /**
- * Returns, for each stage that others wait for, the length of the longest chain of them. Stages
- * with long chains go first.
+ * Returns a function that returns the length of the longest chain of stages that wait for a stage.
+ * Stages with long chains go first. What waits for a stage that lacks its entry lacks its own, so
+ * the others are looked at only for an entry that is made again.
  */
-function stageHeights(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
+function stageHeights(
+  stages: readonly PlannedStage[],
+  lacking: readonly PlannedStage[],
+): (id: StageId) => number {
+  const isLacking = new Set(lacking.map(({ id }) => id)),
+    ofLacking = heightsWithin(lacking),
+    ofAll = once(() => heightsWithin(stages));
+  return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
+}
+
+/** @param stages in the plan's order */
+function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
   for (let i = stages.length - 1; i >= 0; i--) {
     const { id, inputs } = at(stages, i),

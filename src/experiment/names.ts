@@ -52,17 +52,20 @@ export function namesOf(
   const otherPaths = [...others.keys()].map((path) => [path, path.split('.')] as const);
   const axes = (cell: Cell): JsonObject => {
     const named: { [path: string]: Json } = {};
-    const add = (item: Json, path: string): void => {
-      // A list is part of the name only if it differs between cells: others are long and say
-      // nothing.
-      if (!Array.isArray(item) || varying.has(path)) named[path] = item;
+    const add = (fields: JsonObject): void => {
+      for (const path in fields) {
+        const item = fields[path] as Json; // one of its keys
+        // A list is part of the name only if it differs between cells: others are long and say
+        // nothing.
+        if (!Array.isArray(item) || varying.has(path)) named[path] = item;
+      }
     };
-    fieldsOf(cell.poisoning, 'poisoning').forEach(add);
-    if (cell.defence) fieldsOf(cell.defence, 'defence').forEach(add);
-    fieldsOf(cell.adapter, 'adapter').forEach(add);
+    add(fieldsOf(cell.poisoning, 'poisoning'));
+    if (cell.defence) add(fieldsOf(cell.defence, 'defence'));
+    add(fieldsOf(cell.adapter, 'adapter'));
     if (cell.base) {
-      fieldsOf(cell.base.poisoning, `${BASE}.poisoning`).forEach(add);
-      fieldsOf(cell.base.adapter, `${BASE}.adapter`).forEach(add);
+      add(fieldsOf(cell.base.poisoning, `${BASE}.poisoning`));
+      add(fieldsOf(cell.base.adapter, `${BASE}.adapter`));
     }
     for (const [path, steps] of otherPaths) {
       const value = fieldOf(cell, steps);
@@ -136,10 +139,10 @@ function trainingVariation(
     tuning,
     ({ adapter }) => adapter.type,
     ({ adapter, train }) => {
-      const values = new Map(fieldsOf(adapter, `${prefix}adapter`));
+      const values: { [path: string]: Json } = { ...fieldsOf(adapter, `${prefix}adapter`) };
       for (const [path, steps] of trainPaths) {
         const value = fieldOf(train, steps);
-        if (value !== undefined) values.set(path, value);
+        if (value !== undefined) values[path] = value;
       }
       return values;
     },
@@ -160,12 +163,12 @@ function trainingVariation(
  * `init: {variance: 1}` is `adapter.init.variance`. It remembers each value, which is always asked
  * for with the same prefix.
  */
-function flattening(): (value: JsonObject, prefix: string) => ReadonlyMap<string, Json> {
-  const known = new WeakMap<JsonObject, ReadonlyMap<string, Json>>();
+function flattening(): (value: JsonObject, prefix: string) => JsonObject {
+  const known = new WeakMap<JsonObject, JsonObject>();
   /** The paths below each prefix, by key: a thousand values share a few strings. */
   const paths = new Map<string, Map<string, string>>();
 
-  const flatten = (value: JsonObject, prefix: string, into: Map<string, Json>): void => {
+  const flatten = (value: JsonObject, prefix: string, into: { [path: string]: Json }): void => {
     let below = paths.get(prefix);
     if (below === undefined) paths.set(prefix, (below = new Map<string, string>()));
     for (const key of Object.keys(value)) {
@@ -174,14 +177,14 @@ function flattening(): (value: JsonObject, prefix: string) => ReadonlyMap<string
       if (path === undefined) below.set(key, (path = `${prefix}.${key}`));
       if (typeof item === 'object' && item !== null && !Array.isArray(item))
         flatten(item as JsonObject, path, into);
-      else into.set(path, item);
+      else into[path] = item;
     }
   };
 
   return (value, prefix) => {
     let fields = known.get(value);
     if (fields === undefined) {
-      const found = new Map<string, Json>();
+      const found = {};
       flatten(value, prefix, found);
       known.set(value, (fields = found));
     }
@@ -230,9 +233,9 @@ interface Variation {
 function variation<T>(
   choices: readonly T[],
   pluginOf: (choice: T) => Json | undefined,
-  valuesOf: (choice: T) => ReadonlyMap<string, Json>,
+  valuesOf: (choice: T) => JsonObject,
 ): Variation {
-  const first = new Map<Json | undefined, ReadonlyMap<string, Json>>();
+  const first = new Map<Json | undefined, JsonObject>();
   const order = new Set<string>(),
     varying = new Set<string>();
   for (const choice of choices) {
@@ -240,17 +243,12 @@ function variation<T>(
       values = valuesOf(choice);
     const reference = first.get(plugin);
     if (!reference) first.set(plugin, values);
-    let shared = 0;
-    values.forEach((value, path) => {
-      const other = reference?.get(path);
+    for (const path in values) {
+      const other = reference?.[path];
       if (other === undefined) order.add(path);
-      else shared++;
-      if (reference && !same(value, other)) varying.add(path);
-    });
-    if (reference && shared < reference.size)
-      reference.forEach((_, path) => {
-        if (!values.has(path)) varying.add(path);
-      });
+      if (reference && !same(values[path], other)) varying.add(path);
+    }
+    for (const path in reference) if (!(path in values)) varying.add(path);
   }
   return {
     plugins: new Set(first.keys()),
