@@ -9,7 +9,8 @@ import { canonical } from './canonical.ts';
 export function cellFingerprints(): (cell: Cell) => string {
   const byObject = new WeakMap<object, number>();
   const byText = new Map<string, number>();
-  const known = new WeakMap<Cell, string>();
+  const known = new WeakMap<Cell, string>(),
+    byParts = new Map<string, string>();
 
   const intern = (value: unknown): number => {
     const object = typeof value === 'object' && value !== null ? value : null;
@@ -42,7 +43,10 @@ export function cellFingerprints(): (cell: Cell) => string {
         if (value !== undefined) parts.push(`${key}=${intern(value)}`);
       }
       // Joined, a text is in one piece; the pieces of one that grows would stay in memory.
-      fingerprint = parts.join(' ');
+      const text = parts.join(' ');
+      // A short name, because every stage of the cell is found by it.
+      fingerprint = byParts.get(text);
+      if (fingerprint === undefined) byParts.set(text, (fingerprint = String(byParts.size)));
       known.set(cell, fingerprint);
     }
     return fingerprint;

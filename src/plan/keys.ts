@@ -18,7 +18,7 @@ export interface DefinitionComponents {
 
 /** Returns the key of what a stage is asked to do, which is known before any input is read. */
 export function definitionKey(components: DefinitionComponents): DefinitionKey {
-  return hashOfStage('dosimeter.definition/1', components) as DefinitionKey;
+  return hashOfStage(DEFINITION, components) as DefinitionKey;
 }
 
 /**
@@ -26,15 +26,20 @@ export function definitionKey(components: DefinitionComponents): DefinitionKey {
  * store.
  */
 export function actionKey(components: KeyComponents): ActionKey {
-  return hashOfStage('dosimeter.action/1', components) as ActionKey;
+  return hashOfStage(ACTION, components) as ActionKey;
 }
 
 type StageComponents = Omit<DefinitionComponents | KeyComponents, 'backend'> &
   Partial<Pick<KeyComponents, 'backend'>>;
 
+/** The tags in JSON. */
+const DEFINITION = '"dosimeter.definition/1"',
+  ACTION = '"dosimeter.action/1"';
+
 /**
  * Returns `hashOf(tag, components)`. The text is put together here, field by field in their order,
  * because there is one for each stage, and the code is the same object in most of them.
+ * @param tag in JSON
  */
 function hashOfStage(
   tag: string,
@@ -42,7 +47,7 @@ function hashOfStage(
 ): string {
   const computedBy = backend === undefined ? '' : `"backend":${canonical(backend)},`;
   return sha256(
-    `[${JSON.stringify(tag)},{"assets":${canonical(assets)},${computedBy}` +
+    `[${tag},{"assets":${canonical(assets)},${computedBy}` +
       `"code":${canonicalOfShared(code)},"inputs":${canonical(inputs)},` +
       `"kind":${JSON.stringify(kind)},"params":${canonical(params)}}]`,
   );

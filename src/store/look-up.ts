@@ -28,8 +28,8 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
   const found = lookUpManifest(dir, key, index);
   if ('state' in found) return found;
   const { head, written } = found;
-  const seen: number[] = [];
-  let youngest = written,
+  let seen: number[] | undefined,
+    youngest = written,
     changed = 0;
   for (const { path: name, size } of head.files) {
     const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
@@ -39,10 +39,11 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     const { ino, mtimeMs, ctimeMs } = stat;
     youngest = Math.max(youngest, mtimeMs);
     changed = Math.max(changed, mtimeMs, ctimeMs);
-    seen.push(ino, size, mtimeMs, ctimeMs);
+    if (seen === undefined) seen = [ino, size, mtimeMs, ctimeMs];
+    else seen.push(ino, size, mtimeMs, ctimeMs);
   }
   const entry: Entry =
-    changed < Date.now() - TICK_MS
+    seen !== undefined && changed < Date.now() - TICK_MS
       ? { key, dir, manifest: head, seen }
       : { key, dir, manifest: head };
   // The manifest is written last, so a younger file was written by someone else.

@@ -74,7 +74,8 @@ const READ_AGAIN = 1 / 8;
 export function openManifestIndex(root: string, spec: string): ManifestIndex {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
-  const asked = new Map<ActionKey, Line>();
+  /** The manifests that were asked for; one may be there twice. */
+  const asked: Line[] = [];
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {
     try {
@@ -86,7 +87,9 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
         found.value.manifests !== MANIFEST_FORMAT
       )
         return new Map();
-      return new Map(found.value.lines.map((line) => [line[0], line]));
+      const lines = new Map<ActionKey, Line>();
+      for (const line of found.value.lines) lines.set(line[0], line);
+      return lines;
     } catch {
       // if the disk won't give the index, it won't give the manifests, and their readers report it
       return new Map();
@@ -103,12 +106,12 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
         line[4] !== ctimeMs
       )
         return null;
-      asked.set(key, line);
+      asked.push(line);
       return headOf(line);
     },
     note(key, { ino, size, mtimeMs, ctimeMs }, { content, files, seconds, created, backend }) {
       if (Date.now() - ctimeMs <= SETTLED_MS) return;
-      asked.set(key, [
+      asked.push([
         key,
         ino,
         size,
@@ -123,12 +126,10 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       fresh++;
     },
     save() {
-      if (fresh <= READ_AGAIN * asked.size) return;
-      const content: IndexFile = {
-        format: FORMAT,
-        manifests: MANIFEST_FORMAT,
-        lines: [...asked.values()],
-      };
+      if (fresh === 0) return;
+      const lines = [...new Map(asked.map((line) => [line[0], line])).values()];
+      if (fresh <= READ_AGAIN * lines.length) return;
+      const content: IndexFile = { format: FORMAT, manifests: MANIFEST_FORMAT, lines };
       writeSealed(file, content);
     },
   };
