@@ -144,6 +144,7 @@ function summarise(
     .filter(([, n]) => n > 0)
     .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
   say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
+  if (tally.failed === 0) return;
   // In the plan's order, so that a rerun names the same failure first. The order in time differs
   // from run to run.
   const failures = plan.stages.flatMap((stage) => {
