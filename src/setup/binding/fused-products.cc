@@ -101,6 +101,7 @@ namespace avx2 {
 }  // namespace avx2
 
 namespace avx512 {
+#define AVX512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
 #define BF16_TARGET \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")))
@@ -113,6 +114,7 @@ namespace avx512 {
 #undef KERNEL
 #undef INLINE
 #undef TARGET
+#undef AVX512
 }  // namespace avx512
 #endif
 

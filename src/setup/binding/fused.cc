@@ -12,6 +12,10 @@
 #include "tfjs_backend.h"
 #include "utils.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace tfnodejs {
 
 namespace {
@@ -92,6 +96,7 @@ namespace avx2 {
 }  // namespace avx2
 
 namespace avx512 {
+#define AVX512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
 #define TOGETHER 8
 #include "vectors.inc"
@@ -100,6 +105,7 @@ namespace avx512 {
 #undef KERNEL
 #undef INLINE
 #undef TARGET
+#undef AVX512
 }  // namespace avx512
 #endif
 
