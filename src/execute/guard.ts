@@ -82,8 +82,13 @@ export interface Guard {
   /**
    * Starts to watch what a stage reads. Each source has passed `assetFault`, and each input
    * `entryFault` or `mayWait`.
+   * @param isCurrent whether this run still reads the entry: it has not found it damaged since
    */
-  reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
+  reads(
+    inputs: readonly ReadEntry[],
+    assets: readonly Asset[],
+    isCurrent: (entry: Entry) => boolean,
+  ): Reads;
   /** Looks at outputs that have just been hashed; call it before they are published. */
   hashed(dir: string, files: readonly OutputFile[]): Looks;
   /** Uses the looks of `hashed` as those of the entry that these outputs have become. */
@@ -99,7 +104,7 @@ export function createGuard(locate?: Locate): Guard {
     assetFault: (asset) => assets.fault(asset),
     hashed: looksAtOutputs,
     stored: (key, hashed) => entries.stored(key, hashed),
-    reads(inputs, sources) {
+    reads(inputs, sources, isCurrent) {
       const started = Date.now();
       const held = inputs.map(({ name, entry, checked }) => ({
         name,
@@ -121,7 +126,8 @@ export function createGuard(locate?: Locate): Guard {
             const found = entries.change(entry, looks),
               change = found instanceof Promise ? await found : found;
             if (change === null) continue;
-            if (checked || isTouched(entry, started))
+            // A repair for another reader, too, leaves files that are younger than the start.
+            if (checked || (isCurrent(entry) && isTouched(entry, started)))
               return `its input "${name}" was changed after it was stored (${change})`;
             spoilt.push(name);
           }

@@ -4,6 +4,7 @@
  */
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import { type Soon, whenThere } from '../store/files.ts';
+import type { Entry } from '../store/types.ts';
 import type { Execution } from './execution.ts';
 import { finishedInputs } from './execution.ts';
 import type { ReadEntry, Reads } from './guard.ts';
@@ -30,6 +31,8 @@ export function createInputChecks(execution: Execution): InputChecks {
   const { options, entries, own, careful, guard } = execution;
   /** Checks that are under way. Stages that read the same entry share one check. */
   const checks = new Map<ActionKey, Promise<string | null>>();
+
+  const isCurrent = (entry: Entry): boolean => entries.get(entry.key) === entry;
 
   const damageOf = (key: ActionKey): Soon<string | null> => {
     let entry = entries.get(key);
@@ -100,9 +103,8 @@ export function createInputChecks(execution: Execution): InputChecks {
         };
     }
     // Another stage may have found damage meanwhile.
-    if (read.some(({ entry }) => entries.get(entry.key) !== entry))
-      return { state: 'unready', damaged: [] };
-    return guard.reads(read, assets);
+    if (!read.every(({ entry }) => isCurrent(entry))) return { state: 'unready', damaged: [] };
+    return guard.reads(read, assets, isCurrent);
   };
 
   return { readsOf, damageOf };

@@ -189,6 +189,32 @@ for (const fails of ['', 'worse']) {
   });
 }
 
+test('an inline stage that began before its input was repaired for another reader runs again', async ({
+  rig,
+}) => {
+  await addSpoiler(rig, ({ put }) => put('out.txt', ''));
+  const place = path.join(rig.dir, 'place');
+  // The second one waits for its turn, and then until the first one's repair has begun and ended.
+  await addStage(rig, 'reader', {
+    inline: true,
+    inputs: { data: 'data' },
+    given: { place },
+    async run({ fs, get, put, seed, given, sleep }) {
+      const file = fs.readFileSync(given['place'] ?? '', 'utf8');
+      while (seed === 2 && !(fs.existsSync(file) && fs.readFileSync(file, 'utf8') === 'right'))
+        await sleep(5);
+      put('out.txt', get('data', 'rows.txt'));
+    },
+  });
+  const file = path.join(await dataOfEarlierRun(rig), 'rows.txt');
+  writeFileSync(place, file);
+  writeOld(file, 'worse');
+  await tick();
+  const { outcomes, ran } = await rig.run(experiment(['reader'], [cell(1), cell(2)]));
+  assert.equal(ran, { data: 1, reader: 2 });
+  for (const seed of [1, 2]) assert.is(outputOf(outcomes[`reader/${seed}`], 'out.txt'), 'right');
+});
+
 test('an inline stage that writes into its input fails, even if the clock of the files is late', async ({
   rig,
 }) => {

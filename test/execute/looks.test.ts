@@ -46,7 +46,10 @@ test('a file that was hashed when it was stored is not hashed again for a later 
   const files = entry.manifest.files.map((file) => ({ ...file, sha256: '0'.repeat(64) }));
   const wrong = { ...entry, manifest: { ...entry.manifest, files } };
   assert.is(await guard.entryFault(wrong, true), null);
-  assert.is(await guard.reads([{ name: 'data', entry: wrong, checked: true }], []).fault(), null);
+  assert.is(
+    await guard.reads([{ name: 'data', entry: wrong, checked: true }], [], () => true).fault(),
+    null,
+  );
 });
 
 for (const restores of [false, true]) {
@@ -79,7 +82,7 @@ test('a reader that starts within a tick of the hash is followed by a hash', asy
   const guard = createGuard();
   guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
   assert.is(await guard.entryFault(entry, true), null);
-  const reads = guard.reads([{ name: 'data', entry, checked: true }], []);
+  const reads = guard.reads([{ name: 'data', entry, checked: true }], [], () => true);
   const { atime, mtime } = statSync(entry.file);
   writeFileSync(entry.file, 'worse');
   utimesSync(entry.file, atime, mtime);
@@ -91,7 +94,7 @@ test('a file system may number a file otherwise once it is opened', async ({ rig
   await tick();
   const guard = createGuard();
   assert.is(await guard.entryFault(entry, false), null);
-  const reads = guard.reads([{ name: 'data', entry, checked: true }], []);
+  const reads = guard.reads([{ name: 'data', entry, checked: true }], [], () => true);
   const patched = fs as { lstatSync: unknown },
     { lstatSync } = fs;
   patched.lstatSync = (file: string) => {
