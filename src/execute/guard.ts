@@ -73,10 +73,9 @@ export interface Guard {
   entryFault(entry: Entry, fresh: boolean): Soon<string | null>;
   /**
    * Whether one look at an entry, after a stage has read it, tells whether the stage read what was
-   * stored: its files were looked at before, and it is not known to have changed since.
-   * @param fresh see `entryFault`
+   * stored: all of its files were looked at before, and it is not known to have changed since.
    */
-  mayWait(entry: Entry, fresh: boolean): boolean;
+  mayWait(entry: Entry): boolean;
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
   assetFault(asset: Asset): Promise<string | null>;
   /**
@@ -100,7 +99,7 @@ export function createGuard(locate?: Locate): Guard {
   const assets = createAssetGuard(locate);
   return {
     entryFault: (entry, fresh) => entries.fault(entry, fresh),
-    mayWait: entries.mayWait,
+    mayWait: (entry) => entries.mayWait(entry),
     assetFault: (asset) => assets.fault(asset),
     hashed: looksAtOutputs,
     stored: (key, hashed) => entries.stored(key, hashed),
@@ -269,8 +268,13 @@ function createEntryGuard() {
       const looks = known.get(entry.key);
       return looks === undefined ? looksOfLookUp(entry) : sureByNow(looks);
     },
-    mayWait: ({ key, seen }: Entry, fresh: boolean): boolean =>
-      !suspects.has(key) && (fresh || seen !== undefined || known.has(key)),
+    mayWait({ key, seen, manifest: { files } }: Entry): boolean {
+      const looks = known.get(key);
+      return (
+        !suspects.has(key) &&
+        (looks === undefined ? seen !== undefined : looks.size === files.length)
+      );
+    },
     fault(entry: Entry, fresh: boolean): Soon<string | null> {
       if (suspects.size === 0) return faultOf(entry, null, fresh);
       const { key } = entry;

@@ -71,7 +71,7 @@ export function createInputChecks(execution: Execution): InputChecks {
         known = entries.get(key);
       // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
       // after it has run.
-      if (once && known && guard.mayWait(known, own.has(key))) {
+      if (once && known && guard.mayWait(known)) {
         read.push({ name, entry: known, checked: false });
         continue;
       }

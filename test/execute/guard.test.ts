@@ -243,12 +243,11 @@ test('a stage may change the mode of its inputs, and hidden files do not count',
   assert.is((await rig.run(spoiled)).outcomes['spoiler/1']?.state, 'ran');
 });
 
-test('a stage reads what another run has published first, not what this run has hashed', async ({
-  rig,
-}) => {
+/** Has `data` made again by this run while another run, which is faster, publishes it. */
+async function publishByAnother(rig: Rig): Promise<void> {
   const kept = path.join(rig.dir, 'kept'),
     place = path.join(rig.dir, 'place');
-  // On its second run the stage does what another run does that is faster.
+  // On its second run the stage does what the other run does.
   await addStage(rig, 'data', {
     params: [],
     given: { kept, place },
@@ -257,22 +256,35 @@ test('a stage reads what another run has published first, not what this run has 
       if (fs.existsSync(kept)) fs.renameSync(kept, fs.readFileSync(place, 'utf8'));
     },
   });
+  const { outcomes } = await rig.run(experiment(['data'], [cell(1)]));
+  const [first] = Object.values(outcomes);
+  assert.ok(first?.state === 'ran');
+  writeFileSync(place, first.dir);
+  renameSync(first.dir, kept);
+}
+
+test('a stage reads what another run has published first, not what this run has hashed', async ({
+  rig,
+}) => {
   await addStage(rig, 'reader', {
     params: [],
     inline: true,
     inputs: { data: 'data' },
     run: ({ get, put }) => put('out.txt', get('data', 'rows.txt')),
   });
-  const { outcomes } = await rig.run(experiment(['data'], [cell(1)]));
-  const [first] = Object.values(outcomes);
-  assert.ok(first?.state === 'ran');
-  writeFileSync(place, first.dir);
-  renameSync(first.dir, kept);
+  await publishByAnother(rig);
   const again = await rig.run(experiment(['reader'], [cell(1)]));
   assert.equal(again.ran, { data: 1, reader: 1 });
-  assert.not(existsSync(kept));
+  assert.not(existsSync(path.join(rig.dir, 'kept')));
   const reader = Object.entries(again.outcomes).find(([id]) => id.startsWith('reader'))?.[1];
   assert.is(outputOf(reader, 'out.txt'), 'right');
+});
+
+test('an inline stage that restores what another run has published fails too', async ({ rig }) => {
+  await addStage(rig, 'reader', { inline: true, inputs: { data: 'data' }, run: restore });
+  await publishByAnother(rig);
+  const { outcomes } = await rig.run(experiment(['reader'], [cell(1)]));
+  assert.match(failed(outcomes['reader/1']).error, 'rows.txt was written to');
 });
 
 // ---- sources -----------------------------------------------------------------------------------
