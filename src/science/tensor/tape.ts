@@ -77,7 +77,10 @@ class OwnNode implements TapeNode {
     Object.fromEntries(this.backward(dy as Tensor).map((dx, i) => [i, () => dx]));
 }
 
-/** Records an operation. */
+/**
+ * Records an operation, which can be differentiated once: what its gradients are computed from is
+ * not on the tape, so to differentiate those throws, where it would leave out part of the result.
+ */
 export function record(
   inputs: readonly Tensor[],
   output: Tensor,
@@ -85,7 +88,24 @@ export function record(
   backward: (dy: Tensor) => readonly Tensor[],
 ): void {
   const { state } = internals();
-  state.activeTape?.push(new OwnNode(state.nextTapeNodeId++, inputs, output, [...saved], backward));
+  const backwardOnce = (dy: Tensor): readonly Tensor[] => {
+    if (!isRecording()) return backward(dy);
+    const gradients = unrecorded(() => backward(dy));
+    state.activeTape?.push({
+      id: state.nextTapeNodeId++,
+      kernelName: 'gradients of differentiable',
+      inputs: { dy, ...Object.fromEntries(inputs.map((input, i) => [i, input])) },
+      outputs: [...gradients],
+      saved: [],
+      gradient() {
+        throw new Error("an operation's gradients can't be differentiated in turn");
+      },
+    });
+    return gradients;
+  };
+  state.activeTape?.push(
+    new OwnNode(state.nextTapeNodeId++, inputs, output, [...saved], backwardOnce),
+  );
 }
 
 /** Runs `f` with its operations recorded, and disposes of all of its tensors but the value. */

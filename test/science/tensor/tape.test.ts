@@ -74,6 +74,27 @@ test('what is unrecorded has no gradient, and may be differentiated by itself', 
   assert.equal(grads.map(values), [[2, 4, 6]]);
 });
 
+test('an operation of our own is differentiated once: its gradients may be used, but not differentiated', async () => {
+  await useBackend('cpu');
+  const x = tf.tensor1d([1, 2, 3]),
+    cubes = (y: Tensor): Scalar => tf.sum(tf.mul(squared(y), y));
+  const ways: readonly ((y: Tensor) => Tensor)[] = [
+    (y) => tf.grad(cubes)(y),
+    (y) => differentiate(() => cubes(y), [y]).grads[0]!,
+  ];
+  for (const gradient of ways) {
+    const steepness = (y: Tensor): Scalar => tf.sum(tf.square(gradient(y)));
+    const refused = /^an operation's gradients can't be differentiated in turn$/;
+    assert.throws(() => differentiate(() => steepness(x), [x]), refused);
+    assert.throws(() => tf.grad(steepness)(x), refused);
+    const { grads } = differentiate(() => {
+      assert.equal(values(gradient(x)), [3, 12, 27]);
+      return tf.sum(squared(x));
+    }, [x]);
+    assert.equal(grads.map(values), [[2, 4, 6]]);
+  }
+});
+
 test('nothing is left of a pass but its value and its gradients', async () => {
   await useBackend('cpu');
   const x = tf.tensor1d([1, 2, 3]);
