@@ -5,7 +5,6 @@
  * written to, its bytes are hashed again.
  */
 import type { Stats } from 'node:fs';
-import { lstatSync } from 'node:fs';
 import type { Asset, OutputFile } from '../api.ts';
 import { at } from '../plan/at.ts';
 import { sha256 } from '../plan/sha256.ts';
@@ -14,6 +13,7 @@ import type { Soon } from '../store/files.ts';
 import {
   contentFault,
   foldersOf,
+  statIfThere,
   statIfWhole,
   statOpened,
   strayFile,
@@ -146,7 +146,7 @@ export function createGuard(locate?: Locate): Guard {
 function isTouched({ dir, manifest: { files } }: Entry, since: number): boolean {
   const names = ['', ...foldersOf(files), ...files.map(({ path: name }) => name)];
   return names.some((name) => {
-    const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+    const stat = statIfThere(`${dir}/${name}`);
     return stat !== undefined && Math.max(stat.mtimeMs, stat.ctimeMs) >= since - TICK_MS;
   });
 }
@@ -201,7 +201,7 @@ function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
       return null;
     }
   }
-  let stat = lstatSync(full, { throwIfNoEntry: false });
+  let stat = statIfThere(full);
   if (!stat?.isFile()) return `${name} is missing`;
   if (look?.sure && isSame(look, stat)) return null;
   if (then !== null && look !== undefined && isWritten(look, stat)) {

@@ -51,9 +51,23 @@ export async function sha256File(file: string, size: number): Promise<string> {
   return hash.digest('hex');
 }
 
+/**
+ * Returns the stats of a file of an entry; undefined if there is none, or none that can be reached:
+ * something else may have taken the place of its folder.
+ */
+export function statIfThere(file: string): Stats | undefined {
+  try {
+    return lstatSync(file, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR' || isUnreadable(error))
+      return undefined;
+    throw error;
+  }
+}
+
 /** Returns what is wrong with a stored file, or null if nothing is wrong. */
 export async function fileFault(dir: string, file: ManifestFile): Promise<string | null> {
-  const stat = lstatSync(path.join(dir, file.path), { throwIfNoEntry: false });
+  const stat = statIfThere(path.join(dir, file.path));
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
 }
 
@@ -188,7 +202,7 @@ export function foldersOf(files: readonly ManifestFile[]): readonly string[] {
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;
   const isYoung = (folder: string): boolean =>
-    (lstatSync(`${dir}/${folder}`, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) >= made;
+    (statIfThere(`${dir}/${folder}`)?.mtimeMs ?? Infinity) >= made;
   if (!isYoung('') && !foldersOf(files).some(isYoung)) return null;
   const own = new Set([MANIFEST_FILE, ...files.map(({ path: name }) => name)]);
   const walk = (folder: string, prefix: string): string | null => {

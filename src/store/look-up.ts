@@ -6,7 +6,7 @@ import { lstatSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault } from './faults.ts';
-import { sha256Sync, TICK_MS } from './files.ts';
+import { sha256Sync, statIfThere, TICK_MS } from './files.ts';
 import { MANIFEST_FILE, parseManifest } from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
@@ -32,7 +32,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     youngest = written,
     changed = 0;
   for (const { path: name, size } of head.files) {
-    const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+    const stat = statIfThere(`${dir}/${name}`);
     if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
     if (stat.size !== size)
       return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };

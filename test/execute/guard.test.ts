@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -230,6 +231,42 @@ test('an inline stage that writes into its input fails, even if the clock of the
     Date.now = now;
   }
 });
+
+for (const inline of [false, true])
+  test(`a file in place of an input's folder is damage like any other${inline ? ', inline' : ''}`, async ({
+    rig,
+  }) => {
+    await addStage(rig, 'data', {
+      params: [],
+      run({ ctx, fs, put }) {
+        fs.mkdirSync(`${ctx.outDir}/rows`);
+        put('rows/all.txt', 'right');
+      },
+    });
+    await addStage(rig, 'reader', {
+      inline,
+      inputs: { data: 'data' },
+      run({ ctx, fs, get, put, seed }) {
+        put('out.txt', get('data', 'rows/all.txt'));
+        if (seed === 1) return;
+        const folder = `${ctx.inputs['data']?.dir ?? ''}/rows`;
+        fs.rmSync(folder, { recursive: true });
+        fs.writeFileSync(folder, '');
+      },
+    });
+    const folder = path.join(await dataOfEarlierRun(rig), 'rows');
+    rmSync(folder, { recursive: true });
+    writeFileSync(folder, '');
+    await tick();
+    const first = await rig.run(experiment(['reader'], [cell(1)]));
+    assert.is(outputOf(first.outcomes['reader/1'], 'out.txt'), 'right');
+    await tick();
+    const second = await rig.run(experiment(['reader'], [cell(2)]));
+    assert.is(
+      failed(second.outcomes['reader/2']).error,
+      'its input "data" was changed after it was stored (rows/all.txt is missing)',
+    );
+  });
 
 test('a stage may change the mode of its inputs, and hidden files do not count', async ({
   rig,
