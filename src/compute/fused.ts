@@ -117,6 +117,23 @@ export const fusedNormGradient = (
     1,
   )[0] as Tensor;
 
+const ofRotary = attributesBy((heads: number, back: boolean) => ({
+  heads: { type: 'int', value: heads },
+  back: { type: 'bool', value: back },
+}));
+
+/**
+ * Rotates features i and i + r/2 of each head of a token by the angle of cos and sin, backwards if
+ * `back`; features from r on stay. x: (S, H·d), cos, sin: (S, …, r/2) → (S, H·d).
+ */
+export const fusedRotary = (
+  x: Tensor2D,
+  cos: Tensor,
+  sin: Tensor,
+  heads: number,
+  back: boolean,
+): Tensor2D => callOperation('FusedRotary', [x, cos, sin], ofRotary(heads, back), 1)[0] as Tensor2D;
+
 /** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
 export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>
   (b === null

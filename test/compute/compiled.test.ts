@@ -18,6 +18,7 @@ import {
   fusedGeluGradient,
   fusedNorm,
   fusedNormGradient,
+  fusedRotary,
   type NormKind,
 } from '../../src/compute/fused.ts';
 import { callOperation } from '../../src/compute/operation.ts';
@@ -146,6 +147,7 @@ function calls(n: number): Record<string, () => Made> {
     ],
     fused: () => {
       const vector = tf.sum<tf.Tensor1D>(matrix, 0),
+        rotation = tf.slice(matrix, [0, 0], [n, 1]),
         starts = tf.tensor1d([0, 1, n], 'int32'),
         places = tf.tensor1d([0, ...Array.from({ length: n - 1 }, (_, i) => i)], 'int32');
       const rows = { queries: starts, keys: starts, places },
@@ -166,6 +168,9 @@ function calls(n: number): Record<string, () => Made> {
         ),
         ...KINDS.map((kind) =>
           fusedNormGradient(matrix, [tf.neg(matrix), tf.sum(matrix, 1, true), vector], kind),
+        ),
+        ...[false, true].map((back) =>
+          fusedRotary(matrix, tf.sigmoid(rotation), tf.tanh(rotation), 2, back),
         ),
         fusedAddBias(matrix, vector),
         fusedAddBias(matrix, vector, tf.neg(matrix)),

@@ -85,6 +85,24 @@ def attention(heads, kv_heads, width, keys, reads, causal, window):
     }
 
 
+def rotary(tokens, heads, width, half, factor=1.0):
+    """Pairs of features as complex numbers, turned by multiplying them with numbers of that angle."""
+    angles = normal(tokens, 1, half, scale=3.0)
+    cos, sin = ((f(angles) * factor).float().double() for f in (torch.cos, torch.sin))
+
+    def of(x):
+        first, second, rest = x.reshape(tokens, heads, width).split([half, half, width - 2 * half], 2)
+        turned = torch.complex(first, second) * torch.complex(cos, sin)
+        return torch.cat([turned.real, turned.imag, rest], 2).reshape(tokens, heads * width)
+
+    return {
+        'heads': heads,
+        'cos': flat(cos),
+        'sin': flat(sin),
+        **case([normal(tokens, heads * width)], of),
+    }
+
+
 def adamw():
     """Three updates of torch.optim.AdamW with gradients that are given."""
     start, gradients = normal(5, 7), [normal(5, 7, scale=scale) for scale in (1.0, 1e-3, 10.0)]
@@ -187,6 +205,8 @@ golden = {
             lambda x, r, g: F.rms_norm(x + r, (19,), None, 1e-6) * (1.0 + g),
         ),
     ],
+    # All features of a head, some of them, and angles whose cosine and sine are scaled.
+    'rotary': [rotary(5, 2, 6, 3), rotary(3, 3, 39, 17), rotary(4, 1, 34, 17, 1.3)],
 }
 
 with open(os.path.join(HERE, 'fused.json'), 'w') as file:

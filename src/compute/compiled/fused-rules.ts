@@ -16,9 +16,14 @@ function linearOutputs(x: Value | undefined, w: Value | undefined): Output[] | n
 }
 
 export const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
-  ...['FusedAddBias', 'FusedAddBoth', 'FusedGelu', 'FusedGeluGrad', 'FusedNormGrad'].map(
-    (name): [string, Rule] => [name, same],
-  ),
+  ...[
+    'FusedAddBias',
+    'FusedAddBoth',
+    'FusedGelu',
+    'FusedGeluGrad',
+    'FusedNormGrad',
+    'FusedRotary',
+  ].map((name): [string, Rule] => [name, same]),
   [
     'FusedNorm',
     {

@@ -1,6 +1,7 @@
 /** Rotary position embeddings (Su et al. 2021), as transformers applies them (rotate_half). */
 import type { Tensor, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { fusedRotary, hasFused } from '../../compute/fused.ts';
 import type { Rotary } from '../../families/description.ts';
 import { differentiable } from '../tensor/differentiable.ts';
 
@@ -27,9 +28,10 @@ export function anglesOf({ frequencies, factor = 1 }: Rotary, places: Int32Array
   return { cos: tf.tensor3d(cos, shape), sin: tf.tensor3d(sin, shape) };
 }
 
-/** Rotates the first r features of each head by the angles, or back if `by` is −1. */
-function turned(x: Tensor, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1): Tensor2D {
-  const [S, n] = x.shape as [number, number],
+/** Rotates the first r features of each head by the angles, backwards if `by` is −1. */
+function turned(x: Tensor2D, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1): Tensor2D {
+  if (hasFused()) return fusedRotary(x, cos, sin, heads, by === -1);
+  const [S, n] = x.shape,
     d = n / heads,
     half = cos.shape[2]!;
   const inHeads = tf.reshape(x, [S, heads, d]);

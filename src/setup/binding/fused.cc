@@ -62,6 +62,8 @@ struct Kernels {
     void (*norm_grad)(const float *, const float *, const float *, const float *, float *, int64_t,
                       int64_t);
   } norms[2];
+  void (*rotary)(const float *, const float *, const float *, bool, float *, int64_t, int64_t,
+                 int64_t, int64_t);
   void (*add_bias)(const float *, const float *, const float *, float *, int64_t, int64_t);
   void (*adamw)(const float *, const float *, const float *, const float *, const float *, float *,
                 float *, float *, int64_t);
@@ -211,6 +213,37 @@ void ComputeNormGrad(void *kind, TF_OpKernelContext *context) {
   if (call.ok())
     Chosen().norms[own.centred].norm_grad(Floats(dy), Floats(normed), Floats(inverse),
                                           ScaleOf(own, gamma), dz, Rows(dy), Columns(dy));
+}
+
+/** What rotary position embeddings have as attributes. */
+struct RotaryKind {
+  int64_t heads = 0;
+  /** Whether they rotate backwards, as the gradient does. */
+  bool back = false;
+};
+
+void *NewRotary(TF_OpKernelConstruction *context) {
+  const Status status(TF_NewStatus());
+  auto own = std::make_unique<RotaryKind>();
+  TF_OpKernelConstruction_GetAttrInt64(context, "heads", &own->heads, status.get());
+  ReadFlag(context, "back", &own->back, status.get());
+  if (TF_GetCode(status.get()) == TF_OK) return own.release();
+  TF_OpKernelConstruction_Failure(context, status.get());
+  return nullptr;
+}
+
+void ComputeRotary(void *kind, TF_OpKernelContext *context) {
+  Call call(context);
+  const RotaryKind &own = *static_cast<RotaryKind *>(kind);
+  const TF_Tensor *x = call.Take(), *cos = call.Take(), *sin = call.Take();
+  if (!call.ok()) return;
+  const int64_t d = Columns(x) / own.heads, half = Columns(cos);
+  if (Columns(x) != d * own.heads || 2 * half > d || Rows(cos) != Rows(x) ||
+      Size(sin) != Size(cos))
+    return call.Fail("FusedRotary: its inputs do not fit together");
+  float *y = call.InPlaceOf(0, x, 0);
+  if (call.ok())
+    Chosen().rotary(Floats(x), Floats(cos), Floats(sin), own.back, y, Rows(x), own.heads, d, half);
 }
 
 void RunAddBias(Call &call, bool both) {
@@ -397,6 +430,13 @@ std::vector<Definition> Definitions() {
        ComputeNormGrad,
        NewNormGrad,
        Delete<NormKind>},
+      {"FusedRotary",
+       {"x: float", "cos: float", "sin: float"},
+       {"y: float"},
+       {"heads: int >= 1", "back: bool"},
+       ComputeRotary,
+       NewRotary,
+       Delete<RotaryKind>},
       {"FusedAddBias", {"a: float", "bias: float"}, {"y: float"}, {}, ComputeAddBias},
       {"FusedAddBoth", {"a: float", "b: float", "bias: float"}, {"y: float"}, {}, ComputeAddBoth},
       {"FusedAdamW",

@@ -1,12 +1,12 @@
 /**
- * GELU, norms, attention and AdamW as fused operations and as the operations that they replace:
+ * GELU, norms, rotary positions, attention and AdamW as fused operations and as the operations that they replace:
  * both against PyTorch in double precision, and against each other on other sizes and on numbers
  * that are not finite.
  */
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import {
   type AdamwParts,
@@ -23,6 +23,7 @@ import { addNorm, layerNorm } from '../../../src/science/nn/layer-norm.ts';
 import { layOut, maskOf, rowsOf } from '../../../src/science/nn/layout.ts';
 import { biased, biasedSum } from '../../../src/science/nn/linear.ts';
 import { crossEntropy, memberCrossEntropies } from '../../../src/science/nn/loss.ts';
+import { type Angles, rotate } from '../../../src/science/nn/rotary.ts';
 import { adamw, adamwUpdate } from '../../../src/science/optim/adamw.ts';
 import { FLOAT32_SETS, withInstructions } from '../../compute/instructions.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -58,6 +59,11 @@ const golden = JSON.parse(
   readonly scaleNorm: readonly Case[];
   readonly rmsNorm: readonly Case[];
   readonly offsetRmsNorm: readonly Case[];
+  readonly rotary: readonly (Case & {
+    readonly heads: number;
+    readonly cos: Flat;
+    readonly sin: Flat;
+  })[];
   readonly attention: readonly AttentionCase[];
   readonly adamw: AdamwCase;
   readonly crossEntropy: readonly (Case & {
@@ -158,6 +164,10 @@ function againstGolden(): void {
     golden[name].forEach((one, i) => {
       holds(`${name} ${i}`, one, (...inputs) => withoutShift(inputs, kind, epsilon));
     });
+  golden.rotary.forEach((one, i) => {
+    const [cos, sin] = [one.cos, one.sin].map(tensorOf) as [Tensor3D, Tensor3D];
+    holds(`rotary ${i}`, one, (x) => rotate(x as Tensor2D, one.heads, { cos, sin }));
+  });
   golden.attention.forEach((one, i) => {
     holds(`attention ${i}`, one, (q, k, v) =>
       attend([q as Tensor2D, k as Tensor2D, v as Tensor2D], one),
@@ -258,6 +268,12 @@ fusedTest('sizes around those of vectors, zeros and large numbers', () => {
           (...inputs) => withoutShift(inputs, kind, epsilon),
           width === 1 ? 1 / Math.sqrt(epsilon) : 1,
         );
+    for (const rest of [0, 3]) {
+      const [cos, sin] = [draw(1, 4, 1, width), draw(1, 4, 1, width)] as [Tensor3D, Tensor3D];
+      same(`rotary, ${width} pairs and ${rest}`, [draw(1, 4, 3 * (2 * width + rest))], (x) =>
+        rotate(x as Tensor2D, 3, { cos, sin }),
+      );
+    }
     const [a, b, bias] = [draw(1, 4, width), draw(1, 4, width), draw(1, width)];
     for (const sum of [
       () => biased(a as Tensor2D, bias as Tensor1D),
@@ -356,6 +372,11 @@ fusedTest('what is not a number stays so, in its own row', () => {
   assert.equal(isNumber(normed), [false, false, false, true, true, true]);
   const scaled = addNorm(x, null, tf.ones([3]), null, RMS, 1e-5);
   assert.equal(isNumber(scaled), [false, false, false, true, true, true]);
+  const turned = rotate(tf.tensor2d([NaN, 1, 1, 1], [2, 2]), 1, {
+    cos: tf.ones([2, 1, 1]),
+    sin: tf.ones([2, 1, 1]),
+  });
+  assert.equal(isNumber(turned), [false, false, true, true]);
   const odd = tf.tensor2d([
     [NaN, 0],
     [Infinity, 0],
@@ -386,6 +407,14 @@ fusedTest('inputs that do not fit are refused', () => {
     () => addNorm(x, draw(1, 3, 3) as Tensor2D, fit, null, RMS, 1e-5),
     /FusedNorm: its/,
   );
+  for (const [heads, tokens, half] of [
+    [1, 3, 1],
+    [1, 2, 2],
+    [2, 2, 1],
+  ] as const) {
+    const angles = { cos: tf.ones([tokens, 1, half]), sin: tf.ones([tokens, 1, half]) } as Angles;
+    assert.throws(() => rotate(x, heads, angles), /FusedRotary: its inputs do not fit together/);
+  }
   assert.throws(() => biased(x, ones), /FusedAddBias: its inputs do not have the size/);
   assert.throws(
     () =>
