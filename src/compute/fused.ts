@@ -49,12 +49,40 @@ const NONE = {};
 const single = (name: string, inputs: readonly Tensor[]): Tensor =>
   callOperation(name, inputs, NONE, 1)[0] as Tensor;
 
-/** u·Φ(u), entry by entry. */
-export const fusedGelu = <T extends Tensor>(u: T): T => single('FusedGelu', [u]) as T;
+/** The activations that are one operation, in the order of their numbers in fused.cc. */
+const ACTIVATIONS = ['gelu', 'geluTanh', 'silu'] as const;
+export type FusedActivation = (typeof ACTIVATIONS)[number];
 
-/** dy·(Φ(u) + u·φ(u)). */
-export const fusedGeluGradient = <T extends Tensor>(dy: T, u: T): T =>
-  single('FusedGeluGrad', [dy, u]) as T;
+const numbered = attributesBy((kind: number) => ({ kind: { type: 'int', value: kind } }));
+
+const ofActivation = (kind: FusedActivation): Attributes => numbered(ACTIVATIONS.indexOf(kind));
+
+/** act(u), entry by entry. */
+export const fusedActivation = <T extends Tensor>(u: T, kind: FusedActivation): T =>
+  callOperation('FusedActivation', [u], ofActivation(kind), 1)[0] as T;
+
+/** dy·act′(u). */
+export const fusedActivationGradient = <T extends Tensor>(dy: T, u: T, kind: FusedActivation): T =>
+  callOperation('FusedActivationGrad', [dy, u], ofActivation(kind), 1)[0] as T;
+
+/** gate and up, (S, m) each; or one tensor with the columns of gate, then those of up, (S, 2m). */
+export type Gated = readonly [gate: Tensor2D, up: Tensor2D] | readonly [both: Tensor2D];
+
+const numberedParts = attributesBy((N: number, kind: number) => ({
+  N: { type: 'int', value: N },
+  kind: { type: 'int', value: kind },
+}));
+
+const ofGated = ({ length }: Gated, kind: FusedActivation): Attributes =>
+  numberedParts(length, ACTIVATIONS.indexOf(kind));
+
+/** act(gate)·up → (S, m). */
+export const fusedGated = (parts: Gated, kind: FusedActivation): Tensor2D =>
+  callOperation('FusedGated', parts, ofGated(parts, kind), 1)[0] as Tensor2D;
+
+/** dy·up·act′(gate) and dy·act(gate), as the parts are. dy: (S, m). */
+export const fusedGatedGradient = (dy: Tensor2D, parts: Gated, kind: FusedActivation): Tensor2D[] =>
+  callOperation('FusedGatedGrad', [dy, ...parts], ofGated(parts, kind), parts.length) as Tensor2D[];
 
 /** What a norm over the last axis subtracts, and how its scale is stored. */
 export interface NormKind {

@@ -9,13 +9,15 @@ import {
   prepareCompiling,
 } from '../../src/compute/compiled/compiled.ts';
 import {
+  fusedActivation,
+  fusedActivationGradient,
   fusedAdamw,
   fusedAddBias,
   fusedAttention,
   fusedAttentionGradient,
   fusedCrossEntropy,
-  fusedGelu,
-  fusedGeluGradient,
+  fusedGated,
+  fusedGatedGradient,
   fusedNorm,
   fusedNormGradient,
   fusedRotary,
@@ -158,8 +160,14 @@ function calls(n: number): Record<string, () => Made> {
       );
       const qkv = [matrix, tf.neg(matrix), tf.square(matrix)] as const;
       return [
-        fusedGelu(x),
-        fusedGeluGradient(x, y),
+        ...(['gelu', 'geluTanh', 'silu'] as const).flatMap((kind) => [
+          fusedActivation(x, kind),
+          fusedActivationGradient(x, y, kind),
+          fusedGated([matrix], kind),
+          ...fusedGatedGradient(tf.slice(matrix, [0, 0], [n, 3]), [matrix], kind),
+          fusedGated([matrix, tf.neg(matrix)], kind),
+          ...fusedGatedGradient(tf.square(matrix), [matrix, tf.neg(matrix)], kind),
+        ]),
         ...KINDS.flatMap((kind) =>
           [null, vector].flatMap((beta) => [
             ...fusedNorm(matrix, null, vector, beta, kind, 1e-5),

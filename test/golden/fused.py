@@ -136,6 +136,12 @@ def cross_entropy(batch, classes, scale, weights=None):
     return {'labels': labels, 'weights': weights, **of}
 
 
+ACTIVATIONS = {
+    'gelu': F.gelu,
+    'gelu_new': lambda u: F.gelu(u, approximate='tanh'),
+    'silu': F.silu,
+}
+
 golden = {
     'torch': torch.__version__,
     # Both tails, where Φ(u) is far below float32's spacing at 1, and zero.
@@ -207,6 +213,17 @@ golden = {
     ],
     # All features of a head, some of them, and angles whose cosine and sine are scaled.
     'rotary': [rotary(5, 2, 6, 3), rotary(3, 3, 39, 17), rotary(4, 1, 34, 17, 1.3)],
+    'geluTanh': case([normal(37, scale=3.0)], ACTIVATIONS['gelu_new']),
+    'silu': case([normal(37, scale=5.0)], F.silu),
+    'gated': {
+        name: case([normal(4, 19, scale=2.0), normal(4, 19)], lambda g, u: act(g) * u)
+        for name, act in ACTIVATIONS.items()
+    },
+    # The gate and what it multiplies are the halves of each row.
+    'halves': {
+        name: case([normal(4, 38, scale=2.0)], lambda both: act(both[:, :19]) * both[:, 19:])
+        for name, act in ACTIVATIONS.items()
+    },
 }
 
 with open(os.path.join(HERE, 'fused.json'), 'w') as file:

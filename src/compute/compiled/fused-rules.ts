@@ -19,8 +19,8 @@ export const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
   ...[
     'FusedAddBias',
     'FusedAddBoth',
-    'FusedGelu',
-    'FusedGeluGrad',
+    'FusedActivation',
+    'FusedActivationGrad',
     'FusedNormGrad',
     'FusedRotary',
   ].map((name): [string, Rule] => [name, same]),
@@ -35,6 +35,19 @@ export const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
       },
     },
   ],
+  [
+    'FusedGated',
+    {
+      list: 0,
+      outputs: ([gate], attribute) => {
+        const [rows, columns] = gate?.shape ?? [];
+        if (gate === undefined || rows === undefined || columns === undefined) return null;
+        const { dtype } = gate;
+        return [attribute('N') === 1 ? { shape: [rows, columns / 2], dtype } : gate];
+      },
+    },
+  ],
+  ['FusedGatedGrad', { list: 1, outputs: ([, ...parts]) => parts }],
   [
     'FusedProduct',
     {

@@ -1,17 +1,41 @@
-/** Activations of a feed-forward layer, under their names in config.json. */
+/** Activations of a feed-forward layer, under their names in config.json, with and without a gate. */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { fusedGelu, fusedGeluGradient, hasFused } from '../../compute/fused.ts';
+import {
+  type FusedActivation,
+  fusedActivation,
+  fusedActivationGradient,
+  fusedGated,
+  fusedGatedGradient,
+  type Gated,
+  hasFused,
+} from '../../compute/fused.ts';
 import { differentiable } from '../tensor/differentiable.ts';
+import { columns } from './columns.ts';
+import { product } from './elementwise.ts';
+
+export interface Activation {
+  (u: Tensor2D): Tensor2D;
+  /** The one operation that computes it, also with a gate. */
+  readonly fused?: FusedActivation;
+}
+
+/** An activation that is one operation where that is there, else composed of TensorFlow's. */
+const orFused = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): Activation =>
+  Object.assign(
+    (u: Tensor2D): Tensor2D =>
+      hasFused()
+        ? differentiable([u], {
+            forward: () => ({ value: fusedActivation(u, fused), saved: [u] }),
+            backward: (dy, [x]) => [fusedActivationGradient(dy, x, fused)],
+          })
+        : composed(u),
+    { fused },
+  );
 
 /** u · Φ(u) = u · ½(1 + erf(u/√2));  derivative Φ(u) + u·φ(u). (S, m) → (S, m). */
-export function gelu(u: Tensor2D): Tensor2D {
-  if (hasFused())
-    return differentiable([u], {
-      forward: () => ({ value: fusedGelu(u), saved: [u] }),
-      backward: (dy, [x]) => [fusedGeluGradient(dy, x)],
-    });
-  return differentiable([u], {
+export const gelu = orFused('gelu', (u) =>
+  differentiable([u], {
     forward: () => {
       const cdf = tf.add(tf.mul(tf.erf(tf.mul(u, Math.SQRT1_2)), 0.5), 0.5);
       return { value: tf.mul<Tensor2D>(u, cdf), saved: [u, cdf] };
@@ -20,8 +44,8 @@ export function gelu(u: Tensor2D): Tensor2D {
       const density = tf.mul(tf.exp(tf.mul(tf.square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
       return [tf.mul(dy, tf.add(cdf, tf.mul(x, density)))];
     },
-  });
-}
+  }),
+);
 
 const TANH_SCALE = Math.sqrt(2 / Math.PI),
   CUBIC = 0.044715;
@@ -30,8 +54,8 @@ const TANH_SCALE = Math.sqrt(2 / Math.PI),
  * ½u(1 + t) with t = tanh(√(2/π)(u + 0.044715u³)), the `gelu_new` of transformers;  derivative
  * ½(1 + t) + ½u(1 − t²)√(2/π)(1 + 3·0.044715u²). (S, m) → (S, m).
  */
-export function geluTanh(u: Tensor2D): Tensor2D {
-  return differentiable([u], {
+export const geluTanh = orFused('geluTanh', (u) =>
+  differentiable([u], {
     forward: () => {
       const square = tf.square(u);
       const inner = tf.mul(u, tf.add(tf.mul(square, TANH_SCALE * CUBIC), TANH_SCALE));
@@ -44,19 +68,19 @@ export function geluTanh(u: Tensor2D): Tensor2D {
       const inner = tf.add(tf.mul(tf.square(x), 3 * TANH_SCALE * CUBIC), TANH_SCALE);
       return [tf.mul(dy, tf.add(half, tf.mul(tf.mul(x, slope), inner)))];
     },
-  });
-}
+  }),
+);
 
 /** u·σ(u);  derivative σ + uσ(1 − σ). (S, m) → (S, m). */
-export function silu(u: Tensor2D): Tensor2D {
-  return differentiable([u], {
+export const silu = orFused('silu', (u) =>
+  differentiable([u], {
     forward: () => {
       const gate = tf.sigmoid(u);
       return { value: tf.mul<Tensor2D>(u, gate), saved: [u, gate] };
     },
     backward: (dy, [x, gate]) => [tf.mul(dy, tf.mul(gate, tf.add(tf.mul(x, tf.sub(1, gate)), 1)))],
-  });
-}
+  }),
+);
 
 /** max(u, 0). (S, m) → (S, m). */
 export function relu(u: Tensor2D): Tensor2D {
@@ -80,8 +104,6 @@ export function tanh(u: Tensor2D): Tensor2D {
   });
 }
 
-export type Activation = (u: Tensor2D) => Tensor2D;
-
 export const activations: Readonly<Record<string, Activation>> = {
   gelu,
   gelu_new: geluTanh,
@@ -97,4 +119,23 @@ export function activationNamed(name: string): Activation {
   const activation = activations[name];
   if (activation === undefined) throw new Error(`no activation is named "${name}"`);
   return activation;
+}
+
+/**
+ * act(gate) ⊙ up.
+ * @param parts gate and up, (S, m) each, or one tensor with the columns of both, (S, 2m)
+ * @returns (S, m)
+ */
+export function gated(act: Activation, parts: Gated): Tensor2D {
+  const { fused } = act;
+  if (fused !== undefined && hasFused())
+    return differentiable(parts, {
+      forward: () => ({ value: fusedGated(parts, fused), saved: parts }),
+      backward: (dy, saved) => fusedGatedGradient(dy, saved, fused),
+    });
+  const [first, second] = parts,
+    m = first.shape[1] / 2;
+  return second === undefined
+    ? product(act(columns(first, 0, m)), columns(first, m, m))
+    : product(act(first), second);
 }

@@ -10,12 +10,12 @@ export const scaled = (x: Tensor2D, by: number): Tensor2D =>
     backward: (dy) => [tf.mul(dy, by)],
   });
 
-/** act(g) ⊙ u, with act's own derivative. (S, m), (S, m) → (S, m). */
-export const gated = (activated: Tensor2D, u: Tensor2D): Tensor2D =>
-  differentiable([activated, u], {
-    forward: () => ({ value: tf.mul<Tensor2D>(activated, u), saved: [activated, u] }),
-    backward: (dy, [a, b], needs) => [
-      needs[0] ? tf.mul(dy, b) : null,
-      needs[1] ? tf.mul(dy, a) : null,
+/** a ⊙ b. (S, m), (S, m) → (S, m). */
+export const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
+  differentiable([a, b], {
+    forward: () => ({ value: tf.mul<Tensor2D>(a, b), saved: [a, b] }),
+    backward: (dy, [x, y], needs) => [
+      needs[0] ? tf.mul(dy, y) : null,
+      needs[1] ? tf.mul(dy, x) : null,
     ],
   });

@@ -10,10 +10,9 @@ import { at } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenMap, TokenRow } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../tensor/rows.ts';
-import { activationNamed } from './activation.ts';
-import { columns } from './columns.ts';
+import { activationNamed, gated } from './activation.ts';
 import { dropout } from './dropout.ts';
-import { gated, scaled } from './elementwise.ts';
+import { scaled } from './elementwise.ts';
 import { allTokens, layOut } from './layout.ts';
 import { addNormalised, normalised } from './norms.ts';
 import { attend } from './self-attention.ts';
@@ -81,12 +80,9 @@ function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor
     { input, down } = own,
     act = activationNamed(own.activation);
   let wide: Tensor2D;
-  if ('fused' in input) {
-    const y = linear(input.fused.name, x, rows),
-      m = input.fused.out / 2;
-    wide = gated(act(columns(y, 0, m)), columns(y, m, m));
-  } else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));
-  else wide = gated(act(linear(input.gate.name, x, rows)), linear(input.up.name, x, rows));
+  if ('fused' in input) wide = gated(act, [linear(input.fused.name, x, rows)]);
+  else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));
+  else wide = gated(act, [linear(input.gate.name, x, rows), linear(input.up.name, x, rows)]);
   return dropout(linear(down.name, wide, rows), dropping('residual'));
 }
 

@@ -33,6 +33,12 @@ constexpr float ERFCX[ERFCX_TERMS] = {
     0.00153202761f, 0.00323543418f, -0.0107532218f, -0.0182205606f,
     0.139735922f, -0.343580365f, 0.510791361f};
 
+/** Activations, by their numbers in src/compute/fused.ts. */
+enum ActivationKind { kGelu, kGeluTanh, kSilu, kActivations };
+
+/** Of the GELU with tanh: twice √(2/π), and the factor of u³. */
+constexpr float TANH_SCALE = 1.5957691216057308f, CUBIC = 0.044715f;
+
 /** An attention over the rows of a batch, whose tokens follow one another. */
 struct AttentionShape {
   int64_t batch;
@@ -53,8 +59,14 @@ struct AttentionShape {
 
 /** The kernels of one instruction set. fused-kernels.inc says what each computes. */
 struct Kernels {
-  void (*gelu)(const float *, float *, int64_t);
-  void (*gelu_grad)(const float *, const float *, float *, int64_t);
+  /** By the kind of activation. */
+  struct {
+    void (*activate)(const float *, float *, int64_t);
+    void (*activate_grad)(const float *, const float *, float *, int64_t);
+    void (*gate)(const float *, const float *, int64_t, float *, int64_t, int64_t);
+    void (*gate_grad)(const float *, const float *, const float *, int64_t, float *, float *,
+                      int64_t, int64_t);
+  } activations[kActivations];
   /** By whether the norm subtracts the mean. */
   struct {
     void (*norm)(const float *, const float *, const float *, const float *, float, float *,
@@ -121,20 +133,85 @@ const Kernels &Chosen() {
 #endif
 }
 
-void ComputeGelu(void *, TF_OpKernelContext *context) {
+void *NewActivation(TF_OpKernelConstruction *context) {
+  const Status status(TF_NewStatus());
+  int64_t kind = 0;
+  TF_OpKernelConstruction_GetAttrInt64(context, "kind", &kind, status.get());
+  if (TF_GetCode(status.get()) == TF_OK && (kind < 0 || kind >= kActivations))
+    TF_SetStatus(status.get(), TF_INVALID_ARGUMENT, "FusedActivation: there is no such kind");
+  if (TF_GetCode(status.get()) == TF_OK) return new int64_t(kind);
+  TF_OpKernelConstruction_Failure(context, status.get());
+  return nullptr;
+}
+
+int64_t KindOf(const void *own) { return *static_cast<const int64_t *>(own); }
+
+void ComputeActivation(void *own, TF_OpKernelContext *context) {
   Call call(context);
   const TF_Tensor *u = call.Take();
   // The gradient reads u again, so it is hardly ever free to be overwritten.
   float *y = call.Output(0, Call::Shape(u));
-  if (call.ok()) Chosen().gelu(Floats(u), y, Size(u));
+  if (call.ok()) Chosen().activations[KindOf(own)].activate(Floats(u), y, Size(u));
 }
 
-void ComputeGeluGrad(void *, TF_OpKernelContext *context) {
+void ComputeActivationGrad(void *own, TF_OpKernelContext *context) {
   Call call(context);
   const TF_Tensor *dy = call.Take(), *u = call.Take();
-  if (call.ok() && Size(dy) != Size(u)) call.Fail("FusedGeluGrad: dy and u differ in size");
+  if (call.ok() && Size(dy) != Size(u)) call.Fail("FusedActivationGrad: dy and u differ in size");
   float *du = call.InPlaceOf(0, dy, 0);
-  if (call.ok()) Chosen().gelu_grad(Floats(dy), Floats(u), du, Size(u));
+  if (call.ok())
+    Chosen().activations[KindOf(own)].activate_grad(Floats(dy), Floats(u), du, Size(u));
+}
+
+/** A gate and what it multiplies, in two tensors or in the halves of one's rows. */
+struct Gated {
+  const TF_Tensor *gate, *up;
+  int64_t stride, rows, n;
+};
+
+/** Takes the inputs from the one with this index on. */
+Gated TakeGated(Call &call, TF_OpKernelContext *context, int from) {
+  const bool halves = TF_NumInputs(context) == from + 1;
+  Gated own = {};
+  own.gate = call.Take();
+  own.up = halves ? own.gate : call.Take();
+  if (!call.ok()) return own;
+  if (halves) {
+    own.stride = Columns(own.gate), own.rows = Rows(own.gate), own.n = own.stride / 2;
+    if (own.stride % 2 != 0) call.Fail("FusedGated: its rows have no halves");
+  } else {
+    own.stride = own.n = Size(own.gate), own.rows = 1;
+    if (Size(own.up) != own.n) call.Fail("FusedGated: gate and up differ in size");
+  }
+  return own;
+}
+
+void ComputeGated(void *kind, TF_OpKernelContext *context) {
+  Call call(context);
+  const Gated own = TakeGated(call, context, 0);
+  std::vector<int64_t> shape = Call::Shape(own.gate);
+  const bool halves = own.gate == own.up;
+  if (halves && !shape.empty()) shape.back() = own.n;
+  float *y = call.Output(0, shape);
+  if (call.ok())
+    Chosen().activations[KindOf(kind)].gate(Floats(own.gate),
+                                            Floats(own.up) + (halves ? own.n : 0), own.stride, y,
+                                            own.rows, own.n);
+}
+
+void ComputeGatedGrad(void *kind, TF_OpKernelContext *context) {
+  Call call(context);
+  const TF_Tensor *dy = call.Take();
+  const Gated own = TakeGated(call, context, 1);
+  if (call.ok() && Size(dy) != own.rows * own.n) call.Fail("FusedGatedGrad: dy has another size");
+  const bool halves = own.gate == own.up;
+  const int64_t second = halves ? own.n : 0;
+  float *dgate = call.InPlaceOf(halves ? 1 : 0, own.gate, 0),
+        *dup = halves ? dgate : call.InPlaceOf(2, own.up, 1);
+  if (call.ok())
+    Chosen().activations[KindOf(kind)].gate_grad(Floats(dy), Floats(own.gate),
+                                                 Floats(own.up) + second, own.stride, dgate,
+                                                 dup + second, own.rows, own.n);
 }
 
 /** Sets `value` to an attribute that is true or false, unless there was an error before. */
@@ -413,8 +490,35 @@ const std::vector<const char *> ATTENTION_ATTRIBUTES = {
 
 std::vector<Definition> Definitions() {
   return {
-      {"FusedGelu", {"u: float"}, {"y: float"}, {}, ComputeGelu},
-      {"FusedGeluGrad", {"dy: float", "u: float"}, {"du: float"}, {}, ComputeGeluGrad},
+      {"FusedActivation",
+       {"u: float"},
+       {"y: float"},
+       {"kind: int"},
+       ComputeActivation,
+       NewActivation,
+       Delete<int64_t>},
+      {"FusedActivationGrad",
+       {"dy: float", "u: float"},
+       {"du: float"},
+       {"kind: int"},
+       ComputeActivationGrad,
+       NewActivation,
+       Delete<int64_t>},
+      // `parts`: gate and up, or one tensor whose rows hold both.
+      {"FusedGated",
+       {"parts: N * float"},
+       {"y: float"},
+       {"N: int >= 1", "kind: int"},
+       ComputeGated,
+       NewActivation,
+       Delete<int64_t>},
+      {"FusedGatedGrad",
+       {"dy: float", "parts: N * float"},
+       {"gradients: N * float"},
+       {"N: int >= 1", "kind: int"},
+       ComputeGatedGrad,
+       NewActivation,
+       Delete<int64_t>},
       // `others`: the residual where the norm adds one, γ, and β where it has one.
       {"FusedNorm",
        {"x: float", "others: N * float"},

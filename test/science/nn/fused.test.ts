@@ -1,7 +1,7 @@
 /**
- * GELU, norms, rotary positions, attention and AdamW as fused operations and as the operations that they replace:
- * both against PyTorch in double precision, and against each other on other sizes and on numbers
- * that are not finite.
+ * Activations, norms, rotary positions, attention and AdamW as fused operations and as the
+ * operations that they replace: both against PyTorch in double precision, and against each other on
+ * other sizes and on numbers that are not finite.
  */
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
@@ -11,13 +11,20 @@ import * as tf from '@tensorflow/tfjs-core';
 import {
   type AdamwParts,
   fusedAdamw,
+  type Gated,
   hasFused,
   type NormKind,
   withoutFused,
 } from '../../../src/compute/fused.ts';
 import { randomStream } from '../../../src/random/random.ts';
 import { at } from '../../../src/science/lookup.ts';
-import { gelu } from '../../../src/science/nn/activation.ts';
+import {
+  activationNamed,
+  gated,
+  gelu,
+  geluTanh,
+  silu,
+} from '../../../src/science/nn/activation.ts';
 import { attention, attentionOfRows } from '../../../src/science/nn/attention.ts';
 import { addNorm, layerNorm } from '../../../src/science/nn/layer-norm.ts';
 import { layOut, maskOf, rowsOf } from '../../../src/science/nn/layout.ts';
@@ -54,6 +61,11 @@ const golden = JSON.parse(
   readFileSync(new URL('../../golden/fused.json', import.meta.url), 'utf8'),
 ) as {
   readonly gelu: Case;
+  readonly geluTanh: Case;
+  readonly silu: Case;
+  /** By the activation's name. */
+  readonly gated: Readonly<Record<string, Case>>;
+  readonly halves: Readonly<Record<string, Case>>;
   readonly norm: Case;
   readonly addNorm: Case;
   readonly scaleNorm: readonly Case[];
@@ -137,6 +149,10 @@ function attend(
   });
 }
 
+/** The inputs of a gated activation, of which there are one or two. */
+const gateOf = ([gate, up]: readonly Tensor[]): Gated =>
+  up === undefined ? [gate as Tensor2D] : [gate as Tensor2D, up as Tensor2D];
+
 const LAYER: NormKind = { centred: true, offset: false },
   RMS: NormKind = { centred: false, offset: false },
   OFFSET_RMS: NormKind = { centred: false, offset: true };
@@ -149,7 +165,11 @@ function withoutShift(inputs: readonly Tensor[], kind: NormKind, epsilon: number
 }
 
 function againstGolden(): void {
-  holds('gelu', golden.gelu, (u) => gelu(u as Tensor2D));
+  for (const [name, act] of Object.entries({ gelu, geluTanh, silu }))
+    holds(name, golden[name as 'gelu'], (u) => act(u as Tensor2D));
+  for (const of of ['gated', 'halves'] as const)
+    for (const [name, one] of Object.entries(golden[of]))
+      holds(`${of}, ${name}`, one, (...parts) => gated(activationNamed(name), gateOf(parts)));
   holds('norm', golden.norm, (x, g, b) =>
     layerNorm(x as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-12),
   );
@@ -246,9 +266,14 @@ function same(
 fusedTest('sizes around those of vectors, zeros and large numbers', () => {
   for (const width of [1, 2, 15, 16, 17, 31, 33, 64, 100]) {
     for (const scale of [0, 1e-3, 1, 100]) {
-      const x = draw(scale, 3, width),
-        size = `width ${width}, scale ${scale}`;
-      same(`gelu, ${size}`, [x], (u) => gelu(u as Tensor2D));
+      const x = draw(scale, 3, width);
+      for (const [name, act] of Object.entries({ gelu, geluTanh, silu })) {
+        const what = `${name}, width ${width}, scale ${scale}`;
+        same(what, [x], (u) => act(u as Tensor2D));
+        const parts = [[x, draw(1, 3, width)], [draw(scale, 3, 2 * width)]];
+        for (const of of parts)
+          same(`${what}, gate, ${of.length} parts`, of, (...own) => gated(act, gateOf(own)));
+      }
     }
     // Of one number the norm is zero. Its derivative, also zero, is the difference of two numbers as
     // large as 1/√ε, whose rounding errors are left.
@@ -363,7 +388,11 @@ fusedTest('losses of several parts have the bits of each', () => {
 fusedTest('what is not a number stays so, in its own row', () => {
   const isNumber = (x: Tensor): boolean[] => Array.from(x.dataSync(), (one) => !isNaN(one));
   const u = tf.tensor2d([[NaN, Infinity, 1, 0]]);
-  assert.equal(isNumber(gelu(u)), [false, true, true, true]);
+  for (const act of [gelu, geluTanh, silu]) {
+    assert.equal(isNumber(act(u)), [false, true, true, true]);
+    assert.equal(isNumber(gated(act, [u, tf.onesLike(u)])), [false, true, true, true]);
+    assert.equal(isNumber(gated(act, [tf.tensor2d([[NaN, 1, 1, 1]])])), [false, true]);
+  }
   const x = tf.tensor2d([
     [1, NaN, 3],
     [1, 2, 3],
@@ -407,6 +436,11 @@ fusedTest('inputs that do not fit are refused', () => {
     () => addNorm(x, draw(1, 3, 3) as Tensor2D, fit, null, RMS, 1e-5),
     /FusedNorm: its/,
   );
+  assert.throws(
+    () => gated(silu, [x, draw(1, 2, 4) as Tensor2D]),
+    /FusedGated: gate and up differ/,
+  );
+  assert.throws(() => gated(silu, [x]), /FusedGated: its rows have no halves/);
   for (const [heads, tokens, half] of [
     [1, 3, 1],
     [1, 2, 2],
