@@ -21,6 +21,8 @@ export interface EngineOptions {
   readonly quick?: boolean;
   /** Includes the peers whose first run takes minutes: turbo at 3,001 stages, dvc at 601. */
   readonly slow?: boolean;
+  /** The one peer to compare with. */
+  readonly only?: string;
 }
 
 /** How long a tool takes, in seconds. */
@@ -47,8 +49,10 @@ export async function* bench({
   rounds = 5,
   quick = false,
   slow = false,
+  only,
 }: EngineOptions = {}): AsyncGenerator<Claim> {
-  const peers = installed();
+  const peers = installed().filter(({ name }) => only === undefined || name.startsWith(only));
+  if (peers.length === 0) throw new Error(`no peer here is named "${only ?? ''}"`);
   const place = mkdtempSync(join(os.tmpdir(), 'dosimeter-bench-'));
   const often = quick ? 1 : rounds;
   tell(

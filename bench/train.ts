@@ -41,6 +41,8 @@ const cases: readonly Case[] = [
   { mode: 'lora', batch: 8, threads: 1, backend: 'wasm' },
 ];
 
+const PARTS: readonly string[] = ['grid', 'single', 'bf16'];
+
 export const one: CellPlan = { rank: 8, alpha: 16, variance: '1/(3d)', poison: 0, seed: 0 };
 /** Two ranks, two variances, two poison rates, each with its own seed. */
 const grid: readonly CellPlan[] = [0, 0.1]
@@ -343,11 +345,20 @@ async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
 /**
  * Yields a claim as each case is done. A `quick` bench only shows that it works; its numbers mean
  * nothing.
+ * @param options.only runs one of PARTS alone
  */
 export async function* bench({
   rounds = 3,
   quick = false,
-}: { readonly rounds?: number; readonly quick?: boolean } = {}): AsyncGenerator<Claim> {
+  only,
+}: {
+  readonly rounds?: number;
+  readonly quick?: boolean;
+  readonly only?: string;
+} = {}): AsyncGenerator<Claim> {
+  if (only !== undefined && !PARTS.includes(only))
+    throw new Error(`train has the parts ${PARTS.join(', ')}, not "${only}"`);
+  const runs = (part: string): boolean => only === undefined || only === part;
   const model = await findModelDir(await benchModel());
   const tokenizer = await openTokenizer(model);
   const rows = await sst2('train', 512),
@@ -360,7 +371,8 @@ export async function* bench({
       model,
       head,
       texts: rows.map(({ text }) => [...tokenizer.encode(text, undefined, 128).ids]),
-      warmup: quick ? 2 : 4,
+      // By then every shape is compiled, and reads packed weights.
+      warmup: quick ? 2 : 16,
       rounds: quick ? 1 : rounds,
     },
     cell: async (plan, shuffled) => ({
@@ -374,9 +386,9 @@ export async function* bench({
     }),
   };
   try {
-    yield* await gridClaims(inputs, quick);
-    for (const one of cases) yield* await soloClaims(one, inputs, quick);
-    yield* bf16Claims(inputs, quick);
+    if (runs('grid')) yield* await gridClaims(inputs, quick);
+    if (runs('single')) for (const own of cases) yield* await soloClaims(own, inputs, quick);
+    if (runs('bf16')) yield* bf16Claims(inputs, quick);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
