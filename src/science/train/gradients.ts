@@ -85,10 +85,13 @@ export function lossAndGradients(
 }
 
 /**
- * The loss that `lossOf` computes, and its gradient with respect to each of `trained`. Intermediate
- * tensors are freed.
+ * The loss that `lossOf` computes, or several, and the gradient of their sum with respect to each of
+ * `trained`. Intermediate tensors are freed.
  */
-export function gradientsOf(trained: Tensors, lossOf: () => Scalar): LossAndGradients {
+export function gradientsOf<Loss extends Tensor>(
+  trained: Tensors,
+  lossOf: () => Loss,
+): { readonly loss: Loss; readonly gradients: Map<string, Tensor> } {
   const { value, grads } = frugally(() => differentiate(lossOf, [...trained.values()]));
   const gradients = new Map<string, Tensor>();
   // As in PyTorch, a parameter that does not affect the loss (such as the table of an unused token

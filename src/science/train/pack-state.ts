@@ -12,8 +12,7 @@ import {
   type PerMemberOptimizer,
   type SpanGrouping,
 } from '../optim/per-member.ts';
-import { frugally } from '../tensor/differentiable.ts';
-import { differentiate } from '../tensor/tape.ts';
+import { gradientsOf } from './gradients.ts';
 import type { LabelledRow } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 
@@ -82,21 +81,14 @@ function lossesOf(
   const { head } = at(packed.networks, 0).architecture;
   const targets = batches.flatMap((batch) => targetsOf(head, batch));
   const kept: Tensor[] = [];
-  const { value, grads } = frugally(() =>
-    differentiate(() => {
-      const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
-        kept.push(tensor);
-      });
-      return memberLosses(logits, targets, bounds);
-    }, [...trained.values()]),
-  );
+  const { loss: losses, gradients } = gradientsOf(trained, () => {
+    const { logits, bounds } = packed.forward(batches, trained, (tensor) => {
+      kept.push(tensor);
+    });
+    return memberLosses(logits, targets, bounds);
+  });
   disposeAll(kept);
-  return {
-    losses: value,
-    gradients: new Map(
-      [...trained].map(([name, { shape }], i) => [name, grads[i] ?? tf.zeros(shape)]),
-    ),
-  };
+  return { losses, gradients };
 }
 
 /** How the stacked tensors are grouped for the optimiser. */
