@@ -1,6 +1,14 @@
 /** A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are installed. */
 import { execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -39,6 +47,34 @@ export interface ClusterOptions {
   readonly submitLimit?: number;
 }
 
+/** The TCP ports of this machine that a socket has as its own, in whatever state. */
+function usedPorts(): ReadonlySet<number> {
+  const used = new Set<number>();
+  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
+    if (!existsSync(table)) continue;
+    for (const line of readFileSync(table, 'utf8').split('\n').slice(1)) {
+      const local = line.trim().split(/\s+/)[1]?.split(':')[1];
+      if (local !== undefined) used.add(parseInt(local, 16));
+    }
+  }
+  return used;
+}
+
+/**
+ * The first of 100 ports that no socket uses. They lie below the ports that Linux gives to outgoing
+ * connections (from 32,768 on), which could take the port of a daemon that is to start again. Where
+ * the search begins depends on the process, so that clusters that start at once differ.
+ */
+function freePorts(): number {
+  const used = usedPorts(),
+    ranges = 100;
+  for (let tried = 0; tried < ranges; tried++) {
+    const first = 20_000 + 100 * ((process.pid + tried) % ranges);
+    if (![...used].some((port) => port >= first && port < first + 100)) return first;
+  }
+  throw new Error('no 100 TCP ports in a row are free between 20,000 and 30,000');
+}
+
 /**
  * Two nodes with 16 declared cores each, and a partition `urgent` whose jobs preempt those of the
  * usual one. Without accounting, unless there is a `submitLimit`.
@@ -46,7 +82,7 @@ export interface ClusterOptions {
 export function startCluster(options: ClusterOptions = {}): Cluster {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'slurm-'));
   chmodSync(dir, 0o755);
-  const port = 20_000 + 100 * (process.pid % 300),
+  const port = freePorts(),
     node = `p${port}n`;
   const env = {
     SLURM_CI_DIR: dir,
