@@ -30,11 +30,14 @@ const addition = (name) => fileURLToPath(new URL(`binding/${name}`, import.meta.
 
 /** The sources of the fused operations: what they compute depends on nothing else. */
 const FUSED = [
+  'attention-kernels.inc',
   'fused.cc',
   'fused.h',
+  'fused-attention.cc',
   'fused-kernels.inc',
   'fused-products.cc',
   'fused-threads.cc',
+  'instruction-sets.inc',
   'product-kernels.inc',
   'vectors.inc',
 ].map(addition);

@@ -12,10 +12,6 @@
 
 #include "fused.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace tfnodejs {
 
 namespace {
@@ -63,7 +59,7 @@ using DotProducts = void (*)(const float *a, int64_t a_row, const float *b, int6
                              int64_t rows, int64_t columns, int64_t n, float *c);
 
 /** The products of one instruction set; what it does not have is null. */
-struct ProductKernels {
+struct Kernels {
   int64_t panel;
   Multiply float32, bf16;
   void (*pack)(const Product &own, int64_t columns, float *to, int64_t to_row);
@@ -73,65 +69,12 @@ struct ProductKernels {
                int64_t c_row, float *scratch);
 };
 
-namespace baseline {
-#define TARGET
-#define ROWS 3
-#define VECTORS 1
-#include "vectors.inc"
-#include "product-kernels.inc"
-#undef ROWS
-#undef VECTORS
-#undef KERNEL
-#undef INLINE
-#undef TARGET
-}  // namespace baseline
-
-#if defined(__x86_64__)
-namespace avx2 {
-#define TARGET __attribute__((target("avx2,fma")))
-#define ROWS 6
-#define VECTORS 1
-#include "vectors.inc"
-#include "product-kernels.inc"
-#undef ROWS
-#undef VECTORS
-#undef KERNEL
-#undef INLINE
-#undef TARGET
-}  // namespace avx2
-
-namespace avx512 {
-#define AVX512
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
-#define BF16_TARGET \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")))
-#define ROWS 14
-#define VECTORS 2
-#include "vectors.inc"
-#include "product-kernels.inc"
-#undef ROWS
-#undef VECTORS
-#undef KERNEL
-#undef INLINE
-#undef TARGET
-#undef AVX512
-}  // namespace avx512
-#endif
-
-const ProductKernels &Chosen() {
-#if defined(__x86_64__)
-  const InstructionSet set = Instructions();
-  return set >= kAvx512 ? avx512::PRODUCT_KERNELS
-         : set == kAvx2 ? avx2::PRODUCT_KERNELS
-                        : baseline::PRODUCT_KERNELS;
-#else
-  return baseline::PRODUCT_KERNELS;
-#endif
-}
+#define KERNELS_FILE "product-kernels.inc"
+#include "instruction-sets.inc"
 
 /** Whether a product of `columns` columns is computed as dot products, if its rows are at hand. */
 bool IsNarrow(const Product &own, int64_t columns, bool bf16) {
-  const ProductKernels &kernels = Chosen();
+  const Kernels &kernels = Chosen();
   if (own.a_transposed || own.b_packed || columns > NARROW || own.n < DEEP) return false;
   if ((bf16 ? kernels.dots_bf16 : kernels.dots) == nullptr) return false;
   if (columns <= NARROWEST) return true;
@@ -185,7 +128,7 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
   if (depth == 0 || rows == 0 || columns == 0) return;
   if (products.size() == 1 && bias == nullptr && IsNarrow(products[0], columns, bf16))
     return MultiplyNarrow(products[0], rows, columns, bf16, c);
-  const ProductKernels &kernels = Chosen();
+  const Kernels &kernels = Chosen();
   const Multiply multiply = bf16 ? kernels.bf16 : kernels.float32;
   const int64_t panels = (columns + kernels.panel - 1) / kernels.panel,
                 count = static_cast<int64_t>(products.size());

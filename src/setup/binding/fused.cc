@@ -12,19 +12,9 @@
 #include "tfjs_backend.h"
 #include "utils.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace tfnodejs {
 
 namespace {
-
-/**
- * How many queries of an attention are taken after one another; as many of them as TOGETHER says
- * fit into the registers of an instruction set.
- */
-constexpr int64_t BLOCK = 8;
 
 /** e^{a²} erfc(a) / t as a polynomial in 1 − 2t, t = 1/(1 + a/2), the highest power first. */
 constexpr int ERFCX_TERMS = 11;
@@ -38,24 +28,6 @@ enum ActivationKind { kGelu, kGeluTanh, kSilu, kActivations };
 
 /** Of the GELU with tanh: twice √(2/π), and the factor of u³. */
 constexpr float TANH_SCALE = 1.5957691216057308f, CUBIC = 0.044715f;
-
-/** An attention over the rows of a batch, whose tokens follow one another. */
-struct AttentionShape {
-  int64_t batch;
-  int64_t heads;
-  int64_t kv_heads;
-  /** The features of a head. */
-  int64_t width;
-  float scale;
-  bool causal;
-  /** A query sees keys less than this many positions away; 0 for any distance. */
-  int64_t window;
-  /** Where the queries and the keys of each row start, then where the last ones end. (B + 1) */
-  const int32_t *queries;
-  const int32_t *keys;
-  /** The position of each query among its row's keys. */
-  const int32_t *places;
-};
 
 /** The kernels of one instruction set. fused-kernels.inc says what each computes. */
 struct Kernels {
@@ -80,58 +52,10 @@ struct Kernels {
   void (*adamw)(const float *, const float *, const float *, const float *, const float *, float *,
                 float *, float *, int64_t);
   double (*cross_entropy)(const float *, int64_t, int64_t, float, float *);
-  void (*attend)(const AttentionShape &, const float *, const float *, const float *, float *,
-                 float *);
-  void (*attend_grad)(const AttentionShape &, const float *, const float *, const float *,
-                      const float *, float *, float *, float *, float *);
 };
 
-namespace baseline {
-#define TARGET
-#define TOGETHER 4
-#include "vectors.inc"
-#include "fused-kernels.inc"
-#undef TOGETHER
-#undef KERNEL
-#undef INLINE
-#undef TARGET
-}  // namespace baseline
-
-#if defined(__x86_64__)
-namespace avx2 {
-#define TARGET __attribute__((target("avx2,fma")))
-#define TOGETHER 4
-#include "vectors.inc"
-#include "fused-kernels.inc"
-#undef TOGETHER
-#undef KERNEL
-#undef INLINE
-#undef TARGET
-}  // namespace avx2
-
-namespace avx512 {
-#define AVX512
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
-#define TOGETHER 8
-#include "vectors.inc"
-#include "fused-kernels.inc"
-#undef TOGETHER
-#undef KERNEL
-#undef INLINE
-#undef TARGET
-#undef AVX512
-}  // namespace avx512
-#endif
-
-/** The kernels for this processor. */
-const Kernels &Chosen() {
-#if defined(__x86_64__)
-  const InstructionSet set = Instructions();
-  return set >= kAvx512 ? avx512::KERNELS : set == kAvx2 ? avx2::KERNELS : baseline::KERNELS;
-#else
-  return baseline::KERNELS;
-#endif
-}
+#define KERNELS_FILE "fused-kernels.inc"
+#include "instruction-sets.inc"
 
 void *NewActivation(TF_OpKernelConstruction *context) {
   const Status status(TF_NewStatus());
@@ -395,98 +319,9 @@ void ComputeCrossEntropy(void *, TF_OpKernelContext *context) {
   }
 }
 
-/** What an attention has as attributes. */
-struct Attention {
-  int64_t heads;
-  int64_t kv_heads;
-  float scale;
-  TF_Bool causal;
-  int64_t window;
-};
-
-void *NewAttention(TF_OpKernelConstruction *context) {
-  const Status status(TF_NewStatus());
-  auto own = std::make_unique<Attention>();
-  const auto ok = [&] { return TF_GetCode(status.get()) == TF_OK; };
-  TF_OpKernelConstruction_GetAttrInt64(context, "heads", &own->heads, status.get());
-  if (ok()) TF_OpKernelConstruction_GetAttrInt64(context, "kv_heads", &own->kv_heads, status.get());
-  if (ok()) TF_OpKernelConstruction_GetAttrFloat(context, "scale", &own->scale, status.get());
-  if (ok()) TF_OpKernelConstruction_GetAttrBool(context, "causal", &own->causal, status.get());
-  if (ok()) TF_OpKernelConstruction_GetAttrInt64(context, "window", &own->window, status.get());
-  if (ok() && (own->heads < 1 || own->kv_heads < 1 || own->heads % own->kv_heads != 0))
-    TF_SetStatus(status.get(), TF_INVALID_ARGUMENT,
-                 "FusedAttention: heads is not a multiple of kv_heads");
-  if (ok()) return own.release();
-  TF_OpKernelConstruction_Failure(context, status.get());
-  return nullptr;
-}
-
-/** Takes the inputs that say where the tokens stand. Sets `longest` to the keys of a row. */
-AttentionShape ShapeOf(const Attention &own, Call &call, const TF_Tensor *q, const TF_Tensor *k,
-                       const TF_Tensor *v, int64_t *longest) {
-  AttentionShape s = {};
-  const TF_Tensor *queries = call.Take(), *keys = call.Take(), *places = call.Take();
-  if (!call.ok()) return s;
-  s.batch = Size(queries) - 1;
-  s.heads = own.heads;
-  s.kv_heads = own.kv_heads;
-  s.width = Columns(q) / own.heads;
-  s.scale = own.scale;
-  s.causal = own.causal != 0;
-  s.window = own.window;
-  s.queries = Int32s(queries);
-  s.keys = Int32s(keys);
-  s.places = Int32s(places);
-  if (Columns(q) != s.width * s.heads || Columns(k) != s.width * s.kv_heads ||
-      Size(k) != Size(v) || Columns(v) != Columns(k) || Size(keys) != Size(queries) ||
-      Size(places) != Rows(q) || !AreStarts(queries, Rows(q)) || !AreStarts(keys, Rows(k))) {
-    call.Fail("FusedAttention: its inputs do not fit together");
-    return s;
-  }
-  for (int64_t row = 0; row < s.batch; row++) {
-    const int64_t n = s.keys[row + 1] - s.keys[row], t = s.queries[row + 1] - s.queries[row];
-    if (n > *longest) *longest = n;
-    if (t > *longest) *longest = t;
-    for (int64_t i = s.queries[row]; i < s.queries[row + 1]; i++)
-      if (s.places[i] < 0 || s.places[i] >= n) call.Fail("FusedAttention: a query has no key");
-  }
-  return s;
-}
-
-void ComputeAttention(void *own, TF_OpKernelContext *context) {
-  Call call(context);
-  const TF_Tensor *q = call.Take(), *k = call.Take(), *v = call.Take();
-  int64_t longest = 0;
-  const AttentionShape s =
-      ShapeOf(*static_cast<Attention *>(own), call, q, k, v, &longest);
-  float *mixed = call.Output(0, Call::Shape(q));
-  if (!call.ok()) return;
-  const int64_t wide = RoundUp(longest), width = RoundUp(s.width);
-  float *scratch = Scratch(2 * wide * width + BLOCK * (wide + width));
-  Chosen().attend(s, Floats(q), Floats(k), Floats(v), mixed, scratch);
-}
-
-void ComputeAttentionGrad(void *own, TF_OpKernelContext *context) {
-  Call call(context);
-  const TF_Tensor *dy = call.Take(), *q = call.Take(), *k = call.Take(), *v = call.Take();
-  int64_t longest = 0;
-  const AttentionShape s =
-      ShapeOf(*static_cast<Attention *>(own), call, q, k, v, &longest);
-  if (call.ok() && Size(dy) != Size(q)) call.Fail("FusedAttentionGrad: dy and q differ in size");
-  float *dq = call.Output(0, Call::Shape(q)), *dk = call.Output(1, Call::Shape(k)),
-        *dv = call.Output(2, Call::Shape(v));
-  if (!call.ok()) return;
-  const int64_t wide = RoundUp(longest), width = RoundUp(s.width);
-  float *scratch = Scratch(7 * wide * width + BLOCK * (2 * wide + width));
-  Chosen().attend_grad(s, Floats(dy), Floats(q), Floats(k), Floats(v), dq, dk, dv, scratch);
-}
-
 void NoShape(TF_ShapeInferenceContext *context, TF_Status *status) {
   TF_ShapeInferenceContextSetUnknownShape(context, status);
 }
-
-const std::vector<const char *> ATTENTION_ATTRIBUTES = {
-    "heads: int", "kv_heads: int", "scale: float", "causal: bool", "window: int"};
 
 std::vector<Definition> Definitions() {
   return {
@@ -553,21 +388,6 @@ std::vector<Definition> Definitions() {
        {"losses: float", "gradient: float"},
        {},
        ComputeCrossEntropy},
-      {"FusedAttention",
-       {"q: float", "k: float", "v: float", "queries: int32", "keys: int32", "places: int32"},
-       {"mixed: float"},
-       ATTENTION_ATTRIBUTES,
-       ComputeAttention,
-       NewAttention,
-       Delete<Attention>},
-      {"FusedAttentionGrad",
-       {"dy: float", "q: float", "k: float", "v: float", "queries: int32", "keys: int32",
-        "places: int32"},
-       {"dq: float", "dk: float", "dv: float"},
-       ATTENTION_ATTRIBUTES,
-       ComputeAttentionGrad,
-       NewAttention,
-       Delete<Attention>},
   };
 }
 
@@ -618,7 +438,8 @@ void DefineFusedOperations(napi_env env, napi_value exports) {
   static std::once_flag once;
   static std::string fault;
   std::call_once(once, [] {
-    for (const std::vector<Definition> &definitions : {Definitions(), ProductDefinitions()})
+    for (const std::vector<Definition> &definitions :
+         {Definitions(), AttentionDefinitions(), ProductDefinitions()})
       for (const Definition &definition : definitions)
         if (fault.empty()) fault = Register(definition);
   });

@@ -17,6 +17,10 @@
 #include "tensorflow/c/kernels.h"
 #include "tensorflow/c/ops.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 // Vectors are passed between inlined functions only.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -202,6 +206,9 @@ struct Definition {
 
 /** Matrix products, and linear layers with and without a low-rank term. */
 std::vector<Definition> ProductDefinitions();
+
+/** Attention and its gradient. */
+std::vector<Definition> AttentionDefinitions();
 
 }  // namespace tfnodejs
 
