@@ -281,8 +281,8 @@ export async function gridJobs(
     compile: true,
     batch_size: 8,
     learning_rate: 3e-5,
-    // V8 compiles until a function has run some dozens of times, and a pack takes few steps.
-    warmup: quick ? 2 : 32,
+    // V8 compiles until a function has run some hundred times, and a pack takes few steps.
+    warmup: quick ? 2 : 96,
     steps: quick ? 1 : 24,
     cells,
   };
