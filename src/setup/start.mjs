@@ -6,20 +6,11 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
 import { runCompiled } from './code-cache.mjs';
 
 const require = createRequire(import.meta.url);
 const dir = fileURLToPath(new URL('.', import.meta.url));
 const file = join(dir, 'program.cjs');
-
-/**
- * How much bytecode (bytes) V8 runs of a function before it optimises it: four times as much as
- * otherwise. Most commands end before optimised code has paid for its making. Set before the
- * program's code is read, which V8 refuses under other flags than it was compiled under.
- */
-const BEFORE_OPTIMISING = 270_336;
-setFlagsFromString(`--interrupt-budget=${BEFORE_OPTIMISING}`);
 
 /**
  * Returns the program's exports. Like any CommonJS module, it is loaded once in a process.
