@@ -5,7 +5,7 @@
  */
 import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
-import type { StageQueue } from './queue.ts';
+import type { StageQueue, Turn } from './queue.ts';
 import type { Machine, Need } from './resources.ts';
 import { formsPacks, isScheduled, needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
@@ -99,11 +99,9 @@ export async function foreseePacks(
   return packs;
 }
 
-export interface Waiting {
+export interface Waiting extends Turn {
   /** The stage's `packId`. */
   readonly id: string;
-  readonly need: Need;
-  readonly priority: number;
   readonly memoryMB: Promise<number>;
 }
 
@@ -153,7 +151,8 @@ export function createPacker<Member extends Waiting, Result>(
     const memory = await memoryOf(room);
     if (!room.waiting.includes(first)) return;
     const free = Math.max(1, placesOfPacks(first.member.need, machine) - room.packs);
-    const pack = choosePack(first, room, memory, free, limits);
+    const inOrder = [...room.waiting].sort((a, b) => a.member.place - b.member.place);
+    const pack = choosePack(first, inOrder, memory, free, limits);
     room.waiting = room.waiting.filter((entry) => !pack.includes(entry));
     room.packs++;
     const results = runTogether(
@@ -175,8 +174,7 @@ export function createPacker<Member extends Waiting, Result>(
         rooms.set(member.id, room);
         room.waiting = [...room.waiting, entry];
         member.memoryMB.catch(() => undefined); // rejects `add` when its turn comes
-        const { need, priority } = member;
-        queue.add((gpus) => runPack(entry, room, gpus), { need, priority }).catch(reject);
+        queue.add((gpus) => runPack(entry, room, gpus), member).catch(reject);
       }),
   };
 }
@@ -203,12 +201,12 @@ async function memoryOf<Member extends Waiting, Result>(
  */
 function choosePack<E>(
   first: E,
-  room: { readonly waiting: readonly E[] },
+  waiting: readonly E[],
   memory: ReadonlyMap<E, number>,
   free: number,
   limits: PackLimits,
 ): readonly E[] {
-  const ordered = [first, ...room.waiting.filter((entry) => entry !== first)].flatMap((entry) => {
+  const ordered = [first, ...waiting.filter((entry) => entry !== first)].flatMap((entry) => {
     const memoryMB = memory.get(entry);
     return memoryMB === undefined ? [] : [{ entry, memoryMB }];
   });

@@ -12,6 +12,7 @@ interface Grant {
   gpus: readonly string[];
 }
 interface NeedOptions extends QueueAddOptions {
+  readonly place?: number;
   readonly need?: Need;
   readonly grant?: Grant;
 }
@@ -20,20 +21,27 @@ interface Waiting {
   readonly need: Need;
   readonly grant: Grant;
   readonly priority: number;
+  readonly place: number;
   readonly id: string | undefined;
+}
+
+/** When a task's turn comes among those that wait. */
+export interface Turn {
+  readonly need: Need;
+  /** Higher priorities go first. */
+  readonly priority: number;
+  /** Among those of the same priority, lower places go first. */
+  readonly place: number;
 }
 
 export interface StageQueue {
   /**
-   * Runs `task` when what it needs is free. Higher priorities go first, then earlier arrivals. No
-   * task overtakes the one at the head, since a task that needs much would otherwise wait for ever.
+   * Runs `task` when what it needs is free. No task overtakes the one at the head, since a task that
+   * needs much would otherwise wait for ever.
    * @param task gets the GPUs that no other task may use meanwhile
-   * @param options.need no more than the machine has
+   * @param turn.need no more than the machine has
    */
-  add<T>(
-    task: (gpus: readonly string[]) => Promise<T>,
-    options: { readonly need: Need; readonly priority: number },
-  ): Promise<T>;
+  add<T>(task: (gpus: readonly string[]) => Promise<T>, turn: Turn): Promise<T>;
   readonly waiting: number;
 }
 
@@ -52,7 +60,7 @@ export function createQueue(machine: Machine): StageQueue {
     queueClass: Waitlist,
   });
   return {
-    add(task, { need, priority }) {
+    add(task, { need, priority, place }) {
       const grant: Grant = { gpus: [] };
       const run = async () => {
         try {
@@ -61,7 +69,7 @@ export function createQueue(machine: Machine): StageQueue {
           free.giveBack(need, grant);
         }
       };
-      return queue.add(run, { need, grant, priority }).finally(() => {
+      return queue.add(run, { need, grant, priority, place }).finally(() => {
         // The end of one wide task may make room for several others. p-queue starts one of them;
         // setting its concurrency makes it start the rest.
         queue.concurrency = machine.cores;
@@ -102,7 +110,7 @@ class FreeResources {
   }
 }
 
-/** The tasks that wait, by priority and then by arrival. Only the head may start. */
+/** The tasks that wait, by priority, place and arrival. Only the head may start. */
 class HeadFits implements Queue<Task, NeedOptions> {
   readonly #free: FreeResources;
   readonly #waiting: Waiting[] = [];
@@ -129,6 +137,7 @@ class HeadFits implements Queue<Task, NeedOptions> {
       need: options?.need ?? NOTHING,
       grant: options?.grant ?? { gpus: [] },
       priority: options?.priority ?? 0,
+      place: options?.place ?? 0,
       id: options?.id,
     });
   }
@@ -152,10 +161,12 @@ class HeadFits implements Queue<Task, NeedOptions> {
       high = this.#waiting.length;
     while (low < high) {
       const mid = (low + high) >> 1;
-      if (this.#waiting[mid]!.priority >= item.priority)
-        low = mid + 1; // mid < high ≤ length
-      else high = mid;
+      if (isBefore(item, this.#waiting[mid]!)) high = mid;
+      else low = mid + 1;
     }
     this.#waiting.splice(low, 0, item);
   }
 }
+
+const isBefore = (a: Waiting, b: Waiting): boolean =>
+  a.priority > b.priority || (a.priority === b.priority && a.place < b.place);

@@ -23,6 +23,7 @@ import type { WithLease } from './lease.ts';
 import { attemptAlone, createPackAttempts } from './pack.ts';
 import type { Waiting } from './packer.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
+import type { Turn } from './queue.ts';
 import { createQueue } from './queue.ts';
 import { createRepairs } from './repair.ts';
 import { formsPacks, needOf } from './resources.ts';
@@ -110,7 +111,7 @@ function createQueuedAttempts(
 ): (keyed: KeyedStage) => Promise<AttemptResult> {
   const { plan, machine, options } = execution;
   const queue = createQueue(machine);
-  const heightOf = stageHeights(plan.stages, lacking);
+  const turnOf = stageTurns(plan.stages, lacking);
   const packer =
     options.packing && options.packing.most > 1 && options.executor.runPack
       ? createPacker<KeyedStage & Waiting, AttemptResult>(
@@ -122,10 +123,7 @@ function createQueuedAttempts(
       : null;
   return async (keyed) => {
     const { stage } = keyed;
-    const turn = {
-      need: needOf(stage, plan.backend, machine),
-      priority: heightOf(stage.id),
-    };
+    const turn = { need: needOf(stage, plan.backend, machine), ...turnOf(stage.id) };
     if (packer === null || stage.pack === null || !formsPacks(stage, machine))
       return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
     const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
@@ -164,29 +162,32 @@ const pause = (): Promise<void> =>
     setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
   });
 
+type StageTurn = Pick<Turn, 'priority' | 'place'>;
+
 /**
- * Returns a function that returns the length of the longest chain of stages that wait for a stage.
- * Stages with long chains go first. What waits for a stage that lacks its entry lacks its own, so
- * the others are looked at only for an entry that is made again.
+ * Returns a function that returns a stage's turn: the longer the chain of stages that wait for it,
+ * the sooner, and otherwise in the plan's order. What waits for a stage that lacks its entry lacks
+ * its own, so the others are looked at only for an entry that is made again.
  */
-function stageHeights(
+function stageTurns(
   stages: readonly PlannedStage[],
   lacking: readonly PlannedStage[],
-): (id: StageId) => number {
-  const isLacking = new Set(lacking.map(({ id }) => id)),
-    ofLacking = heightsWithin(lacking),
-    ofAll = once(() => heightsWithin(stages));
-  return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
+): (id: StageId) => StageTurn {
+  const ofLacking = turnsWithin(lacking),
+    ofAll = once(() => turnsWithin(stages));
+  return (id) => ofLacking.get(id) ?? ofAll().get(id) ?? { priority: 0, place: 0 };
 }
 
 /** @param stages in the plan's order */
-function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
-  const heights = new Map<StageId, number>();
-  for (let i = stages.length - 1; i >= 0; i--) {
-    const { id, inputs } = at(stages, i),
-      above = (heights.get(id) ?? 0) + 1;
+function turnsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, StageTurn> {
+  const heights = new Map<StageId, number>(),
+    turns = new Map<StageId, StageTurn>();
+  for (let place = stages.length - 1; place >= 0; place--) {
+    const { id, inputs } = at(stages, place),
+      priority = heights.get(id) ?? 0;
+    turns.set(id, { priority, place });
     for (const input of Object.values(inputs))
-      if ((heights.get(input) ?? 0) < above) heights.set(input, above);
+      if ((heights.get(input) ?? 0) <= priority) heights.set(input, priority + 1);
   }
-  return heights;
+  return turns;
 }
