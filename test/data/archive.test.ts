@@ -89,6 +89,19 @@ test("a tar file's one top folder is unpacked, without links and nothing outside
   assert.not.ok(existsSync(join(dir, 'evil.txt')));
 });
 
+test('nothing is written any more once a tar file has been refused', async ({ dir, into }) => {
+  mkdirSync(join(dir, 'package'));
+  for (let i = 0; i < 300; i++) writeFileSync(join(dir, `package/${i}.txt`), 'some text');
+  tar.create({ file: join(dir, 'many.tar'), cwd: dir, sync: true }, ['package']);
+  const refused = untar(join(dir, 'many.tar'), into, { DOSIMETER_FETCH_FILES: '200' });
+  assert.match((await faultOf(refused)).message, 'holds more than 200 files');
+  const then = readdirSync(into).length;
+  await new Promise((resolve) => {
+    setTimeout(resolve, 200);
+  });
+  assert.is(readdirSync(into).length, then);
+});
+
 test('a file that is not an archive is reported', async ({ dir, into }) => {
   writeFileSync(join(dir, 'no.tgz'), 'no archive at all, but some text that is long enough');
   assert.match(

@@ -47,14 +47,13 @@ async function counter(archive: string, env: Env | undefined): Promise<Count> {
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
   const count = await counter(archive, env);
-  let source: Readable | undefined;
   let fault: unknown = null;
   const stop = (error: unknown): false => {
     fault ??= error;
-    source?.destroy(error as Error);
     return false;
   };
-  const unpack = tar.extract({
+  // It writes each part before it takes the next one, so that nothing is written after a fault.
+  const unpack = new tar.UnpackSync({
     cwd: into,
     strip: 1,
     strict: true,
@@ -75,21 +74,15 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
       return entry.type === 'File' || entry.type === 'OldFile' || entry.type === 'Directory';
     },
   });
+  unpack.on('error', stop);
   try {
-    const bytes = await tarStream(archive, env);
-    source = bytes;
-    await new Promise<void>((resolve, reject) => {
-      bytes.on('error', reject);
-      unpack.on('error', reject);
-      unpack.on('close', () => {
-        resolve();
-      });
-      bytes.pipe(unpack);
-    });
+    for await (const part of await tarStream(archive, env)) {
+      unpack.write(part as Buffer);
+      if (fault !== null) break;
+    }
+    if (fault === null) unpack.end();
   } catch (error) {
-    throw damaged(archive, fault ?? error);
-  } finally {
-    source?.destroy();
+    stop(error);
   }
   if (fault !== null) throw damaged(archive, fault);
 }
