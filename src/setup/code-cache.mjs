@@ -27,16 +27,20 @@ const MORE = 1.5;
 
 /**
  * V8 optimises a function once it has run so many bytes of its bytecode: by itself, and in a process
- * that has just started. Most commands end before optimised code has paid for its making.
+ * that has just started. Most commands end before optimised code has paid for its making. This is
+ * Node 20's V8; those of later releases have no such flag.
  */
 const USUAL = 67_584,
   AT_FIRST = 4 * USUAL;
+const hasBudget = process.versions.v8.startsWith('11.3.');
 
 /** After this time (ms) a process goes on long enough for optimised code. */
 const SHORT = 400;
 
-const optimiseAfter = (/** @type {number} */ bytes) =>
-  setFlagsFromString(`--interrupt-budget=${bytes}`);
+/** @param {number} bytes */
+function optimiseAfter(bytes) {
+  if (hasBudget) setFlagsFromString(`--interrupt-budget=${bytes}`);
+}
 
 /**
  * Returns the seal of what stands behind it in the file. It covers the source too, because V8

@@ -57,13 +57,18 @@ async function main() {
   if (nothingGoesOn()) process.exit();
 }
 
+/** What Node calls an open stream of the process's output; files are written at once. */
+const STREAMS = ['PipeWrap', 'TTYWrap', 'TCPSocketWrap'];
+
 /** Whether nothing is left to be written, and nothing but the output keeps the process from ending. */
 function nothingGoesOn() {
   const output = [process.stdout, process.stderr],
-    open = output.filter((stream) => 'connecting' in stream); // not files, which are written at once
+    streams = output.filter((stream) => 'connecting' in stream),
+    resources = process.getActiveResourcesInfo();
   return (
     output.every((stream) => stream.writableLength === 0) &&
-    process.getActiveResourcesInfo().length <= open.length
+    resources.length <= streams.length &&
+    resources.every((kind) => STREAMS.includes(kind))
   );
 }
 
