@@ -6,6 +6,7 @@
 import type { Asset, BackendName, RunContext } from '../api.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { StageQueue, Turn } from './queue.ts';
+import { byTurn } from './queue.ts';
 import type { Machine, Need } from './resources.ts';
 import { formsPacks, isScheduled, needOf, placesFor } from './resources.ts';
 import type { Assets } from './survey.ts';
@@ -151,7 +152,7 @@ export function createPacker<Member extends Waiting, Result>(
     const memory = await memoryOf(room);
     if (!room.waiting.includes(first)) return;
     const free = Math.max(1, placesOfPacks(first.member.need, machine) - room.packs);
-    const inOrder = [...room.waiting].sort((a, b) => a.member.place - b.member.place);
+    const inOrder = [...room.waiting].sort((a, b) => byTurn(a.member, b.member));
     const pack = choosePack(first, inOrder, memory, free, limits);
     room.waiting = room.waiting.filter((entry) => !pack.includes(entry));
     room.packs++;

@@ -34,10 +34,14 @@ export interface Turn {
   readonly place: number;
 }
 
+/** Sorts by turn. */
+export const byTurn = (a: Omit<Turn, 'need'>, b: Omit<Turn, 'need'>): number =>
+  b.priority - a.priority || a.place - b.place;
+
 export interface StageQueue {
   /**
-   * Runs `task` when what it needs is free. No task overtakes the one at the head, since a task that
-   * needs much would otherwise wait for ever.
+   * Runs `task` when what it needs is free. Only the first of those that wait may start, since one
+   * that needs much would otherwise wait for ever.
    * @param task gets the GPUs that no other task may use meanwhile
    * @param turn.need no more than the machine has
    */
@@ -161,12 +165,9 @@ class HeadFits implements Queue<Task, NeedOptions> {
       high = this.#waiting.length;
     while (low < high) {
       const mid = (low + high) >> 1;
-      if (isBefore(item, this.#waiting[mid]!)) high = mid;
+      if (byTurn(item, this.#waiting[mid]!) < 0) high = mid;
       else low = mid + 1;
     }
     this.#waiting.splice(low, 0, item);
   }
 }
-
-const isBefore = (a: Waiting, b: Waiting): boolean =>
-  a.priority > b.priority || (a.priority === b.priority && a.place < b.place);

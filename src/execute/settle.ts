@@ -23,7 +23,6 @@ import type { WithLease } from './lease.ts';
 import { attemptAlone, createPackAttempts } from './pack.ts';
 import type { Waiting } from './packer.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
-import type { Turn } from './queue.ts';
 import { createQueue } from './queue.ts';
 import { createRepairs } from './repair.ts';
 import { formsPacks, needOf } from './resources.ts';
@@ -121,9 +120,13 @@ function createQueuedAttempts(
           createPackAttempts(execution, withLease, options.executor.runPack.bind(options.executor)),
         )
       : null;
+  const tried = new Set<StageId>();
   return async (keyed) => {
     const { stage } = keyed;
     const turn = { need: needOf(stage, plan.backend, machine), ...turnOf(stage.id) };
+    // A stage that another run is making is tried again and again, and must not lead each pack.
+    if (tried.has(stage.id)) turn.place = Number.MAX_SAFE_INTEGER;
+    tried.add(stage.id);
     if (packer === null || stage.pack === null || !formsPacks(stage, machine))
       return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
     const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
@@ -162,7 +165,10 @@ const pause = (): Promise<void> =>
     setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
   });
 
-type StageTurn = Pick<Turn, 'priority' | 'place'>;
+interface StageTurn {
+  readonly priority: number;
+  place: number;
+}
 
 /**
  * Returns a function that returns a stage's turn: the longer the chain of stages that wait for it,
@@ -173,21 +179,24 @@ function stageTurns(
   stages: readonly PlannedStage[],
   lacking: readonly PlannedStage[],
 ): (id: StageId) => StageTurn {
-  const ofLacking = turnsWithin(lacking),
-    ofAll = once(() => turnsWithin(stages));
-  return (id) => ofLacking.get(id) ?? ofAll().get(id) ?? { priority: 0, place: 0 };
+  const places = new Map(stages.map(({ id }, place) => [id, place])),
+    isLacking = new Set(lacking.map(({ id }) => id)),
+    ofLacking = heightsWithin(lacking),
+    ofAll = once(() => heightsWithin(stages));
+  return (id) => ({
+    priority: (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0,
+    place: places.get(id) ?? 0,
+  });
 }
 
 /** @param stages in the plan's order */
-function turnsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, StageTurn> {
-  const heights = new Map<StageId, number>(),
-    turns = new Map<StageId, StageTurn>();
-  for (let place = stages.length - 1; place >= 0; place--) {
-    const { id, inputs } = at(stages, place),
-      priority = heights.get(id) ?? 0;
-    turns.set(id, { priority, place });
+function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
+  const heights = new Map<StageId, number>();
+  for (let i = stages.length - 1; i >= 0; i--) {
+    const { id, inputs } = at(stages, i),
+      above = (heights.get(id) ?? 0) + 1;
     for (const input of Object.values(inputs))
-      if ((heights.get(input) ?? 0) <= priority) heights.set(input, priority + 1);
+      if ((heights.get(input) ?? 0) < above) heights.set(input, above);
   }
-  return turns;
+  return heights;
 }

@@ -60,7 +60,7 @@ async function main() {
 /** What Node calls an open stream of the process's output; files are written at once. */
 const STREAMS = ['PipeWrap', 'TTYWrap', 'TCPSocketWrap'];
 
-/** Whether nothing is left to be written, and nothing but the output keeps the process from ending. */
+/** Whether all is written, and Node knows of nothing but the output that keeps the process alive. */
 function nothingGoesOn() {
   const output = [process.stdout, process.stderr],
     streams = output.filter((stream) => 'connecting' in stream),

@@ -52,7 +52,8 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
     fault ??= error;
     return false;
   };
-  // It writes each part before it takes the next one, so that nothing is written after a fault.
+  // It has written each part before it takes the next one, so that nothing is still being written
+  // when this function returns.
   const unpack = new tar.UnpackSync({
     cwd: into,
     strip: 1,
