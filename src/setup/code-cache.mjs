@@ -43,6 +43,15 @@ function optimiseAfter(bytes) {
 }
 
 /**
+ * Makes V8 optimise less for a while. Called after most code has been loaded, since V8 takes kept
+ * code only under the flags that it was made under: ours, and that of Node's own modules.
+ */
+export function optimiseLater() {
+  optimiseAfter(AT_FIRST);
+  setTimeout(() => optimiseAfter(USUAL), SHORT).unref();
+}
+
+/**
  * Returns the seal of what stands behind it in the file. It covers the source too, because V8
  * compares the source's length only, and would run the old code of a source that was edited.
  * @param {Buffer} source @param {Uint8Array} content
@@ -103,9 +112,6 @@ function workSoFar() {
  */
 export function runCompiled(file, codeFile) {
   const source = readFileSync(file);
-  // V8 takes code only under the flags that it was compiled under.
-  optimiseAfter(AT_FIRST);
-  setTimeout(() => optimiseAfter(USUAL), SHORT).unref();
   const known = readCode(codeFile, source);
   const script = new Script(isAscii(source) ? source.latin1Slice() : source.utf8Slice(), {
     filename: file,
@@ -117,10 +123,8 @@ export function runCompiled(file, codeFile) {
     process.off('exit', write);
     const work = workSoFar();
     if (work <= enough) return;
-    optimiseAfter(AT_FIRST);
-    const code = script.createCachedData();
     optimiseAfter(USUAL);
-    writeCode(codeFile, source, code, work);
+    writeCode(codeFile, source, script.createCachedData(), work);
   };
   const timer = setTimeout(write, WRITE_AFTER).unref();
   process.once('exit', write);

@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runCompiled } from './code-cache.mjs';
+import { optimiseLater, runCompiled } from './code-cache.mjs';
 
 const require = createRequire(import.meta.url);
 const dir = fileURLToPath(new URL('.', import.meta.url));
@@ -31,6 +31,7 @@ function program() {
     import.meta.url,
     (/** @type {string} */ specifier) => import(specifier),
   );
+  optimiseLater();
   return module.exports;
 }
 
