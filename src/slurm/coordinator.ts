@@ -7,7 +7,7 @@ import { checkCommands, createClient } from './client.ts';
 import { loadProfile } from './profile.ts';
 import type { Request } from './request.ts';
 import { sbatchArguments } from './script.ts';
-import { linesOf, REQUEUE, waitFor } from './shell.ts';
+import { linesOf, REQUEUE, start, waitFor } from './shell.ts';
 
 /** The stage kind whose settings in the profile are the coordinator's. */
 const KIND = 'coordinator';
@@ -21,11 +21,7 @@ const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
 shift
 exec >>"$log" 2>&1 </dev/null
-${linesOf(setup)}requeue=
-"$@" &
-run=$!
-trap 'requeue=1; kill -TERM "$run"' USR1
-trap 'kill -TERM "$run"' TERM
+${linesOf(setup)}${start('run', '"$@"')}
 ${waitFor('run')}
 if [ -n "$requeue" ]; then
   ${REQUEUE}

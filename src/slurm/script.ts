@@ -7,7 +7,7 @@ import { INTERRUPTED_TASK } from '../api.ts';
 import type { Settings } from './profile.ts';
 import type { Request } from './request.ts';
 import { minutesOf } from './request.ts';
-import { linesOf, REQUEUE, waitFor } from './shell.ts';
+import { linesOf, REQUEUE, start, waitFor } from './shell.ts';
 
 /**
  * Returns the script. Its first argument is the submission's folder, the rest is the command that
@@ -29,11 +29,7 @@ ${linesOf(setup)}bad() {
   exit 1
 }
 "$1" --version >/dev/null || bad 'it does not run Node.js at the path of the submitting host'
-${gpus > 0 ? "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n" : ''}requeue=
-"$@" "$dir/$index.json" &
-task=$!
-trap 'requeue=1; : >"$dir/$index.signalled"; kill -TERM "$task"' USR1
-trap 'kill -TERM "$task"' TERM
+${gpus > 0 ? "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n" : ''}${start('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.signalled"; ')}
 ${waitFor('task')}
 if [ -n "$requeue" ] && [ "$code" = ${INTERRUPTED_TASK} ]; then
   ${REQUEUE}

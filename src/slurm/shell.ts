@@ -1,6 +1,24 @@
 /** Lines that the batch scripts share. */
 
 /**
+ * Starts a command in the background, keeps its process in a variable, and hands SIGTERM on to it.
+ * SIGUSR1 reaches it as SIGTERM, too; `requeue` is set then, and `onRequeue` is carried out. Signals
+ * are trapped before the command starts, since one of them would otherwise end the script; one that
+ * comes before the process is known is handed on after that.
+ */
+export const start = (process: string, command: string, onRequeue = ''): string => `requeue=
+early=
+${process}=
+hand_on() {
+  if [ -n "$${process}" ]; then kill -TERM "$${process}"; else early=1; fi
+}
+trap 'requeue=1; ${onRequeue}hand_on' USR1
+trap hand_on TERM
+${command} &
+${process}=$!
+[ -z "$early" ] || hand_on`;
+
+/**
  * Waits for the process in a variable until it has ended, and keeps its exit code in `code`. A
  * signal that is trapped ends `wait` early.
  */
