@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- NAME [--json] [--rounds N] [--quick] [--slow] [--only PART]`: runs the script of
- * one bench, which compares dosimeter with its peers.
+ * `npm run bench -- NAME [--json] [--rounds N] [--quick] [--slow] [--only PART]`: runs the script
+ * of one bench, which compares dosimeter with its peers.
  */
 import { parseArgs } from 'node:util';
 import { type Claim, printClaim } from './claims.ts';

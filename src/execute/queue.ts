@@ -11,17 +11,12 @@ type Task = () => Promise<unknown>;
 interface Grant {
   gpus: readonly string[];
 }
-interface NeedOptions extends QueueAddOptions {
-  readonly place?: number;
-  readonly need?: Need;
+interface NeedOptions extends QueueAddOptions, Partial<Pick<Turn, 'need' | 'place'>> {
   readonly grant?: Grant;
 }
-interface Waiting {
+interface Waiting extends Turn {
   readonly run: Task;
-  readonly need: Need;
   readonly grant: Grant;
-  readonly priority: number;
-  readonly place: number;
   readonly id: string | undefined;
 }
 
@@ -35,8 +30,7 @@ export interface Turn {
 }
 
 /** Sorts by turn. */
-export const byTurn = (a: Omit<Turn, 'need'>, b: Omit<Turn, 'need'>): number =>
-  b.priority - a.priority || a.place - b.place;
+export const byTurn = (a: Turn, b: Turn): number => b.priority - a.priority || a.place - b.place;
 
 export interface StageQueue {
   /**

@@ -110,7 +110,8 @@ function createQueuedAttempts(
 ): (keyed: KeyedStage) => Promise<AttemptResult> {
   const { plan, machine, options } = execution;
   const queue = createQueue(machine);
-  const turnOf = stageTurns(plan.stages, lacking);
+  const heightOf = stageHeights(plan.stages, lacking),
+    places = new Map(plan.stages.map(({ id }, place) => [id, place]));
   const packer =
     options.packing && options.packing.most > 1 && options.executor.runPack
       ? createPacker<KeyedStage & Waiting, AttemptResult>(
@@ -123,9 +124,12 @@ function createQueuedAttempts(
   const tried = new Set<StageId>();
   return async (keyed) => {
     const { stage } = keyed;
-    const turn = { need: needOf(stage, plan.backend, machine), ...turnOf(stage.id) };
-    // A stage that another run is making is tried again and again, and must not lead each pack.
-    if (tried.has(stage.id)) turn.place = Number.MAX_SAFE_INTEGER;
+    const turn = {
+      need: needOf(stage, plan.backend, machine),
+      priority: heightOf(stage.id),
+      // A stage that another run is making is tried again and again, and must not lead each pack.
+      place: tried.has(stage.id) ? Number.MAX_SAFE_INTEGER : (places.get(stage.id) ?? 0),
+    };
     tried.add(stage.id);
     if (packer === null || stage.pack === null || !formsPacks(stage, machine))
       return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
@@ -165,28 +169,19 @@ const pause = (): Promise<void> =>
     setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
   });
 
-interface StageTurn {
-  readonly priority: number;
-  place: number;
-}
-
 /**
- * Returns a function that returns a stage's turn: the longer the chain of stages that wait for it,
- * the sooner, and otherwise in the plan's order. What waits for a stage that lacks its entry lacks
- * its own, so the others are looked at only for an entry that is made again.
+ * Returns a function that returns the length of the longest chain of stages that wait for a stage.
+ * Stages with long chains go first. What waits for a stage that lacks its entry lacks its own, so
+ * the others are looked at only for an entry that is made again.
  */
-function stageTurns(
+function stageHeights(
   stages: readonly PlannedStage[],
   lacking: readonly PlannedStage[],
-): (id: StageId) => StageTurn {
-  const places = new Map(stages.map(({ id }, place) => [id, place])),
-    isLacking = new Set(lacking.map(({ id }) => id)),
+): (id: StageId) => number {
+  const isLacking = new Set(lacking.map(({ id }) => id)),
     ofLacking = heightsWithin(lacking),
     ofAll = once(() => heightsWithin(stages));
-  return (id) => ({
-    priority: (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0,
-    place: places.get(id) ?? 0,
-  });
+  return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
 }
 
 /** @param stages in the plan's order */

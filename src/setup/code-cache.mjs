@@ -26,9 +26,9 @@ const WRITE_AFTER = 2000;
 const MORE = 1.5;
 
 /**
- * V8 optimises a function once it has run so many bytes of its bytecode: by itself, and in a process
- * that has just started. Most commands end before optimised code has paid for its making. This is
- * Node 20's V8; those of later releases have no such flag.
+ * V8 optimises a function once it has run so many bytes of its bytecode: by itself, and in a
+ * process that has just started. Most commands end before optimised code has paid for its making.
+ * This is Node 20's V8; those of later releases have no such flag.
  */
 const USUAL = 67_584,
   AT_FIRST = 4 * USUAL;

@@ -60,7 +60,7 @@ async function main() {
 /** What Node calls an open stream of the process's output; files are written at once. */
 const STREAMS = ['PipeWrap', 'TTYWrap', 'TCPSocketWrap'];
 
-/** Whether all is written, and Node knows of nothing but the output that keeps the process alive. */
+/** Whether all is written, and Node knows of nothing but the output that keeps it running. */
 function nothingGoesOn() {
   const output = [process.stdout, process.stderr],
     streams = output.filter((stream) => 'connecting' in stream),

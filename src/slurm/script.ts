@@ -9,6 +9,9 @@ import type { Request } from './request.ts';
 import { minutesOf } from './request.ts';
 import { linesOf, REQUEUE, start, waitFor } from './shell.ts';
 
+const TRY_GPU = "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n";
+const START = start('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.signalled"; ');
+
 /**
  * Returns the script. Its first argument is the submission's folder, the rest is the command that
  * performs a task, to which the task's file is added.
@@ -29,7 +32,7 @@ ${linesOf(setup)}bad() {
   exit 1
 }
 "$1" --version >/dev/null || bad 'it does not run Node.js at the path of the submitting host'
-${gpus > 0 ? "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n" : ''}${start('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.signalled"; ')}
+${gpus > 0 ? TRY_GPU : ''}${START}
 ${waitFor('task')}
 if [ -n "$requeue" ] && [ "$code" = ${INTERRUPTED_TASK} ]; then
   ${REQUEUE}

@@ -2,9 +2,9 @@
 
 /**
  * Starts a command in the background, keeps its process in a variable, and hands SIGTERM on to it.
- * SIGUSR1 reaches it as SIGTERM, too; `requeue` is set then, and `onRequeue` is carried out. Signals
- * are trapped before the command starts, since one of them would otherwise end the script; one that
- * comes before the process is known is handed on after that.
+ * SIGUSR1 reaches it as SIGTERM, too; `requeue` is set then, and `onRequeue` is carried out.
+ * Signals are trapped before the command starts, since one of them would otherwise end the script;
+ * one that comes before the process is known is handed on after that.
  */
 export const start = (process: string, command: string, onRequeue = ''): string => `requeue=
 early=

@@ -32,7 +32,7 @@ async function started(
   return order;
 }
 
-test('tasks that wait start in the order of their places, whatever the order they came in', async () => {
+test('tasks that wait start in the order of their places, not of their arrival', async () => {
   const turns = ['c', 'a', 'd', 'b'].map((name) => ({
     name,
     priority: 1,
