@@ -19,28 +19,33 @@ export const NEEDED_BY = ' needed by';
  * The axes that tell cells apart. An axis is left out if its value follows from those before it.
  */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
-  const paths = pathsOf(cells);
-  // The values of each cell along the axes found so far.
-  let names = cells.map(() => '');
   const telling: string[] = [];
-  for (const path of paths) {
+  // What tells the cells apart so far, and the values of the last axis that was found to.
+  let names = cells.map(() => ''),
+    last: readonly string[] = [];
+  for (const path of pathsOf(cells)) {
     const first = cells[0]?.[path];
     if (cells.every((cell) => cell[path] === first)) continue;
-    const values = new Map<string, string>();
-    const text = (cell: JsonObject): string => (path in cell ? canonical(cell[path]) : '');
-    const tells = cells.some((cell, index) => {
-      const name = at(names, index),
-        value = text(cell),
-        known = values.get(name);
-      if (known === undefined) values.set(name, value);
-      return known !== undefined && known !== value;
-    });
-    if (!tells) continue;
+    if (last.length > 0) names = names.map((name, index) => `${name} ${at(last, index)}`);
+    last = [];
+    const values = cells.map((cell) => (path in cell ? canonical(cell[path]) : ''));
+    if (!tells(values, names)) continue;
     telling.push(path);
-    names = cells.map((cell, index) => `${at(names, index)} ${text(cell)}`);
+    last = values;
   }
   const sections = [...new Set(telling.map(sectionOf))];
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
+}
+
+/** Whether two cells of the same name differ in their values. */
+function tells(values: readonly string[], names: readonly string[]): boolean {
+  const known = new Map<string, string>();
+  return names.some((name, index) => {
+    const value = at(values, index),
+      other = known.get(name);
+    if (other === undefined) known.set(name, value);
+    return other !== undefined && other !== value;
+  });
 }
 
 /** Returns the axes of all cells, `FIRST` at the front. */
