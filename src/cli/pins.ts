@@ -67,9 +67,9 @@ function pinnableRun(
   root: string,
 ): Pinnable {
   const keys = runEntries(dir);
-  if (keys === null)
+  if (typeof keys === 'string')
     throw new UserFault(
-      `the run ${id} did not end, so the entries that it used are not known`,
+      `the run ${id} ${keys}, so the entries that it used are not known`,
       'pin its spec instead',
     );
   const store = openStore(root);

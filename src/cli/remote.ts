@@ -86,10 +86,12 @@ async function pushable(
     return { keys, lacking: statuses.length - keys.length };
   }
   const run = listRuns(runsDir()).find(({ id }) => id === what.run);
-  const known = run && runEntries(run.dir);
-  if (!known)
+  if (run === undefined)
+    throw new UserFault(`there is no run ${what.run} here`, 'push its spec instead');
+  const known = runEntries(run.dir);
+  if (typeof known === 'string')
     throw new UserFault(
-      run ? `the run ${what.run} did not end` : `there is no run ${what.run} here`,
+      `the run ${what.run} ${known}, so the entries that it used are not known`,
       'push its spec instead',
     );
   const keys = known.filter((key) => store.lookUp(key).state === 'hit');

@@ -33,7 +33,6 @@ import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { describeTransfers } from './remote.ts';
-import { saveRunEntries } from './run-entries.ts';
 import { recordView } from './run-view.ts';
 import { sourceContext } from './source-context.ts';
 import { runsDir } from './state-folder.ts';
@@ -65,15 +64,12 @@ export async function runRecorded(
   options: Options,
 ): Promise<RecordedRun> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
-  // Git runs meanwhile.
   const labels = plan.stages.map(stageLabels(plan));
-  const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
-  const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const told: { note: Note } = { note: options.note };
-  const { folder, log, executor, close } = await openRecords(prepared, facts, redact, {
+  const { folder, log, executor, close } = await openRecords(prepared, redact, {
     ...options,
     note: (message) => told.note(message),
   });
@@ -107,6 +103,12 @@ export async function runRecorded(
   const note = (message: string): void => onEvent({ type: 'note', message });
   const remote = await openRemote(store, log, note, options);
   try {
+    // Git has run meanwhile.
+    const facts = await environment;
+    const environmentDigest = await onDisk(store.root, () =>
+      rememberEnvironment(store.root, facts),
+    );
+    await onDisk(folder.dir, () => folder.describe(facts), 'folder');
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
       store,
@@ -129,7 +131,7 @@ export async function runRecorded(
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
-    await rememberRun(prepared, folder.dir, keysOf(plan.stages, outcomes), durations, note);
+    await rememberRun(prepared, keysOf(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
     return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
@@ -179,7 +181,6 @@ interface Records {
 /** Opens the folder, the log and the executor, or none of them. */
 async function openRecords(
   { experiment, registry, store }: Prepared,
-  environment: JsonObject,
   redact: Redact,
   { argv, executor: name, jobs, note, compile = true }: Options,
 ): Promise<Records> {
@@ -187,7 +188,6 @@ async function openRecords(
     specFile: experiment.file,
     specText: experiment.text,
     resolved: experiment.resolved,
-    environment,
     argv: argv.map(redact),
   };
   const folder = await onDisk(
@@ -257,7 +257,6 @@ function keysOf(
  */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,
-  dir: string,
   keys: readonly ActionKey[],
   durations: Durations,
   note: Note,
@@ -283,7 +282,5 @@ async function rememberRun(
     },
     note,
   );
-  // The runs may be on another disk than the store.
-  ifDiskAllows(dir, () => saveRunEntries(dir, keys), note);
   await durable;
 }

@@ -1,18 +1,33 @@
-/**
- * `runs/ID/entries.json`: the key of every entry that a run made or found, so that the run can be
- * pinned.
- */
+/** The entries that a run made or found, so that the run can be pinned or pushed. */
 import path from 'node:path';
+import { readJournal } from '../log/run-folder.ts';
+import type { RunPlan } from '../log/run-plan.ts';
+import { parseRunPlan, PLAN_FILE } from '../log/run-plan.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { readSealed, writeSealed } from '../store/sealed.ts';
+import { isUnreadable, readRegularText } from '../store/regular.ts';
 
-const fileOf = (dir: string): string => path.join(dir, 'entries.json');
+/**
+ * Returns the keys of what the run found in the store when it began, and of what it made or found
+ * later. Returns a reason if they are not known.
+ */
+export function runEntries(dir: string): readonly ActionKey[] | string {
+  const { events, damaged } = readJournal(dir);
+  if (damaged > 0) return 'has a damaged journal';
+  if (!events.some(({ event }) => event === 'ended')) return 'did not end';
+  const plan = planOf(dir);
+  if (plan === null) return `has no ${PLAN_FILE}, or a damaged one`;
+  const keys = new Set<string>();
+  for (const { cached } of plan.stages) if (cached !== null) keys.add(cached);
+  for (const { event, key } of events)
+    if (event === 'stage-ended' && typeof key === 'string') keys.add(key);
+  return [...keys] as ActionKey[];
+}
 
-export const saveRunEntries = (dir: string, keys: readonly ActionKey[]): void =>
-  writeSealed(fileOf(dir), { keys });
-
-/** Returns null if the run did not end, or if the file is damaged. */
-export function runEntries(dir: string): readonly ActionKey[] | null {
-  const found = readSealed<{ readonly keys: readonly ActionKey[] }>(fileOf(dir), { keys: 'list' });
-  return found === null || found === 'damaged' ? null : found.value.keys;
+function planOf(dir: string): RunPlan | null {
+  try {
+    return parseRunPlan(readRegularText(path.join(dir, PLAN_FILE)));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
+    throw error;
+  }
 }

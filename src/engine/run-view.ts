@@ -1,10 +1,8 @@
 /** Records what `dosimeter serve` shows of a run beside its journal: the plan and the progress. */
 import path from 'node:path';
 import type { RunEvent } from '../execute/types.ts';
-import type { Mutable } from '../log/mutable.ts';
 import type { Redact } from '../log/redact.ts';
-import type { RecordedStage } from '../log/run-plan.ts';
-import { saveRunPlan } from '../log/run-plan.ts';
+import { createRunPlanWriter } from '../log/run-plan.ts';
 import { openRunProgress } from '../log/run-progress.ts';
 import { at } from '../plan/at.ts';
 import type { StageId } from '../plan/types.ts';
@@ -27,31 +25,29 @@ export function recordView(
   { dir, durations, places, executor, labels, redact, note }: RunViewOptions,
 ): (event: RunEvent) => void {
   const indexes = new Map<StageId, number>();
+  const recorded = createRunPlanWriter();
   // The statuses are in the plan's order.
-  const stages = statuses.map(({ stage, entry }, index) => {
-    indexes.set(stage.id, index);
-    const recorded: Mutable<RecordedStage> = {
-      id: stage.id,
-      kind: stage.kind,
+  statuses.forEach(({ stage, entry }, index) => {
+    const { id, kind, section, goal } = stage;
+    indexes.set(id, index);
+    const inputs: number[] = [];
+    for (const input in stage.inputs) inputs.push(indexes.get(stage.inputs[input]!)!); // before it
+    recorded.add({
+      id,
+      kind,
+      section,
       label: redact(at(labels, index)),
-      inputs: Object.values(stage.inputs).map((id) => indexes.get(id)!), // they come before it
-      goal: stage.goal,
+      inputs,
+      goal,
       places: places(stage),
-    };
-    if (stage.section !== null) recorded.section = stage.section;
-    const seconds = entry ? null : durations.expect(stage);
-    if (entry) recorded.cached = entry.key;
-    else if (seconds !== null) recorded.seconds = seconds;
-    return recorded;
+      cached: entry?.key ?? null,
+      seconds: entry ? null : durations.expect(stage),
+    });
   });
   const { name } = experiment;
   const { backend } = plan;
-  const place = path.resolve(store.root);
-  ifDiskAllows(
-    dir,
-    () => saveRunPlan(dir, { name, store: place, backend, executor, stages }),
-    note,
-  );
+  const facts = { name, store: path.resolve(store.root), backend, executor };
+  ifDiskAllows(dir, () => recorded.save(dir, facts), note);
   let refused = false;
   return openRunProgress(dir, (save) => {
     if (refused) return;

@@ -20,6 +20,8 @@ export interface RunFolder {
   readonly dir: string;
   /** Appends an event to journal.jsonl. On a full disk the journal ends, but the run goes on. */
   record(event: JsonObject): void;
+  /** Writes environment.json, which is gathered while the folder is made. Throws an ErrnoException. */
+  describe(environment: JsonObject): void;
   close(): void;
 }
 
@@ -28,7 +30,6 @@ export interface RunFolderContents {
   readonly specText: string;
   /** The spec with defaults and `--set` applied and with its axes. */
   readonly resolved: unknown;
-  readonly environment: JsonObject;
   readonly argv: readonly string[];
 }
 
@@ -53,14 +54,7 @@ export function createRunFolder(
   let journal: number;
   try {
     writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
-    writeFileSync(
-      path.join(dir, 'resolved.json'),
-      `${JSON.stringify(contents.resolved, null, 2)}\n`,
-    );
-    writeFileSync(
-      path.join(dir, 'environment.json'),
-      `${JSON.stringify(contents.environment, null, 2)}\n`,
-    );
+    writeJson(path.join(dir, 'resolved.json'), contents.resolved);
     journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
   } catch (error) {
     rmSync(dir, { recursive: true, force: true }); // no command would show a run without a journal
@@ -85,8 +79,17 @@ export function createRunFolder(
     pid: process.pid,
     ...thisProcess(),
   });
-  return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
+  return {
+    id: path.basename(dir),
+    dir,
+    record,
+    describe: (environment) => writeJson(path.join(dir, 'environment.json'), environment),
+    close: () => closeSync(journal),
+  };
 }
+
+const writeJson = (file: string, value: unknown): void =>
+  writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
 
 /** Returns every run that has a journal, newest first. */
 export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {

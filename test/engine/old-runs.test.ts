@@ -22,7 +22,6 @@ function run(runs: string, daysAgo: number, ended: boolean): string {
     specFile: 'spec.yaml',
     specText: '',
     resolved: {},
-    environment: {},
     argv: [],
   });
   if (ended) folder.record({ event: 'ended', interrupted: false, seconds: 1 });

@@ -89,7 +89,7 @@ const RECORDS: { readonly [name: string]: (dir: string) => string } = {
   'the published report': () => '.dosimeter/reports/toys.html',
   journal: runFile('journal.jsonl'),
   'run log': runFile('run.log'),
-  "the run's entries": runFile('entries.json'),
+  "the run's plan": runFile('plan.json'),
   'the roots folder': () => `${STORE}/roots`,
   'the pins folder': () => `${STORE}/pins`,
   'the leases folder': () => `${STORE}/leases`,

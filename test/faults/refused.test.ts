@@ -87,7 +87,7 @@ test("a lack of space for a run's records is reported for the folder of the runs
   project,
 }) => {
   const said = await project.startWith(
-    { env: { NODE_OPTIONS: `--import ${preload}`, QUOTA: 'entries.json' } },
+    { env: { NODE_OPTIONS: `--import ${preload}`, QUOTA: 'plan.json' } },
     'run',
     'spec.yaml',
   ).ended;

@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { RecordedStage } from '../../src/log/run-plan.ts';
-import { saveRunPlan } from '../../src/log/run-plan.ts';
+import { createRunPlanWriter } from '../../src/log/run-plan.ts';
 import { PROGRESS_FILE } from '../../src/log/run-progress.ts';
 import type { Sent } from '../../src/serve/browser/events.ts';
 import { readEvents } from '../../src/serve/browser/events.ts';
@@ -55,8 +55,11 @@ export function createRuns(dir = mkdtempSync(path.join(tmpdir(), 'dosimeter-')))
     run(id, stages, host) {
       const at = path.join(runs, id);
       mkdirSync(path.join(at, 'logs'), { recursive: true });
-      if (stages !== null)
-        saveRunPlan(at, { name: 'toys', store, backend: 'cpu', executor: 'local', stages });
+      if (stages !== null) {
+        const plan = createRunPlanWriter();
+        for (const stage of stages) plan.add(stage);
+        plan.save(at, { name: 'toys', store, backend: 'cpu', executor: 'local' });
+      }
       const journal = path.join(at, 'journal.jsonl');
       let events = 0;
       const run: FakeRun = {
@@ -105,10 +108,13 @@ export const planned = (
 ): RecordedStage => ({
   id: `${kind}-${label}`,
   kind,
+  section: null,
   label: `${kind} ${label}`,
   inputs,
   goal: true,
   places: 1,
+  cached: null,
+  seconds: null,
   ...more,
 });
 
