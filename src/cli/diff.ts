@@ -8,6 +8,7 @@ import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
+import { plainValue } from '../report/numbers.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut } from './result-tables.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
@@ -60,8 +61,21 @@ async function readSide(spec: string, options: SpecOptions): Promise<Side> {
 const valueText = (value: unknown): string =>
   typeof value === 'string' ? value : value === null ? '(not set)' : canonical(value);
 
-const numberText = (value: number | null): string =>
-  value === null ? '–' : String(Number(value.toPrecision(4)));
+const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
+
+function intervalText({ low, high }: DifferenceSummary): string {
+  if (low === null) return '';
+  return low === high ? 'equal for all seeds' : `${numberText(low)} to ${numberText(high)}`;
+}
+
+/** `2 (1 excluded, 1 of one side only)`. */
+function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
+  const rest = [
+    ...(excluded > 0 ? [`${excluded} excluded`] : []),
+    ...(unpaired > 0 ? [`${unpaired} of one side only`] : []),
+  ];
+  return rest.length === 0 ? String(pairs) : `${pairs} (${rest.join(', ')})`;
+}
 
 function differenceTable(summaries: readonly DifferenceSummary[]): string {
   const paths = tellingAxes(summaries.map(({ cell }) => cell));
@@ -76,8 +90,8 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       numberText(row.a),
       numberText(row.b),
       numberText(row.difference),
-      row.low === null ? '' : `${numberText(row.low)} to ${numberText(row.high)}`,
-      row.excluded === 0 ? String(row.pairs) : `${row.pairs} (${row.excluded} excluded)`,
+      intervalText(row),
+      pairsText(row),
     ]),
   ]);
 }

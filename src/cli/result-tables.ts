@@ -125,7 +125,6 @@ export function beside(
 ): string {
   const axes = axesOf(rows);
   const oneClass = oneClassCells(rows);
-  const evaluated = metrics.find(({ stage }) => stage === 'evaluate');
   const label = (one: Metric): string =>
     metrics.some((other) => other !== one && other.metric === one.metric)
       ? metricName(one)
@@ -140,7 +139,7 @@ export function beside(
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return NOTHING;
           const summary = plainSummary(summarise(found), proportions.has(metric.metric));
-          const mark = metric === evaluated && oneClass(cell.cell) > 0 ? ' †' : '';
+          const mark = metric.stage === ACCURACY.stage && oneClass(cell.cell) > 0 ? ' †' : '';
           const fewer = found.length === cell.seeds.size ? '' : ` (n = ${found.length})`;
           return `${summary}${mark}${fewer}`;
         }),

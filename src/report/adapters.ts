@@ -1,7 +1,7 @@
 /** Compares LoRA, or any other adapter, with full fine-tuning, paired by seed. */
 import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
-import { contentKey, groupBy } from './groups.ts';
+import { contentKey, groupBy, highest, sharedTraining } from './groups.ts';
 import { PROPORTION_MARGIN } from './margins.ts';
 import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
 import { cellsBySeed, type Comparison, pairBySeed } from './pairs.ts';
@@ -29,13 +29,11 @@ const blockKey = ({ axes }: Condition): string =>
   contentKey(
     Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(adapter|train)\./.test(path))),
   );
-const trainingKey = ({ axes }: Condition): string =>
-  contentKey(Object.entries(axes).filter(([path]) => path.startsWith('train.')));
 
 /**
- * Pairs each adapter's condition with the full fine-tuning that has the same attack and the same
- * other axes. If full conditions with equal training axes exist, only those are paired; otherwise
- * every full condition is.
+ * Pairs each adapter's condition with the full fine-tunings that have the same attack and the same
+ * other axes. Of these it takes those that agree with the adapter in most of the training's axes:
+ * with a learning rate for each adapter, those of as many steps.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -45,8 +43,10 @@ export function adapterPairs(
     .filter((condition) => !isFull(condition))
     .flatMap((adapter) => {
       const block = fulls.get(blockKey(adapter)) ?? [];
-      const alike = block.filter((full) => trainingKey(full) === trainingKey(adapter));
-      return (alike.length > 0 ? alike : block).map((full) => ({ adapter, full }));
+      return highest(block, (full) => sharedTraining(full.axes, adapter.axes)).map((full) => ({
+        adapter,
+        full,
+      }));
     });
 }
 

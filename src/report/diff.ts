@@ -167,19 +167,22 @@ export interface DifferenceSummary {
   readonly cell: JsonObject;
   readonly stage: string;
   readonly metric: string;
-  /** Means over the seeds that have the number; null if none has. */
+  /**
+   * Means over the pairs or, without a pair, over all seeds of each experiment; null if none has the
+   * number.
+   */
   readonly a: number | null;
   readonly b: number | null;
-  /** The mean of b − a, paired over the seeds that both have; its 95% interval needs two pairs. */
+  /** The mean of b − a over the pairs; its 95% interval needs two pairs that differ. */
   readonly difference: number | null;
   readonly low: number | null;
   readonly high: number | null;
+  /** How many seeds both experiments have, without those that are not evidence. */
   readonly pairs: number;
-  /**
-   * How many seeds that both experiments have are not evidence. The means count them; the
-   * difference does not.
-   */
+  /** How many seeds that both experiments have are not evidence. */
   readonly excluded: number;
+  /** How many seeds only one of the experiments has. */
+  readonly unpaired: number;
 }
 
 /** Returns one row for each cell and metric, summarised over seeds. */
@@ -195,6 +198,7 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
       (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
     );
     const pairs = both.filter(({ excluded }) => excluded === null);
+    const counted = pairs.length === 0 ? group : pairs;
     const paired =
       pairs.length === 0
         ? null
@@ -206,13 +210,14 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
       cell,
       stage,
       metric,
-      a: mean(group.map((row) => row.a)),
-      b: mean(group.map((row) => row.b)),
+      a: mean(counted.map((row) => row.a)),
+      b: mean(counted.map((row) => row.b)),
       difference: paired?.mean ?? null,
       low: paired?.low ?? null,
       high: paired?.high ?? null,
       pairs: pairs.length,
       excluded: both.length - pairs.length,
+      unpaired: group.length - both.length,
     };
   });
 }

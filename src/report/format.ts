@@ -61,8 +61,8 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
 }
 
 /**
- * Formats a summary: `0.950 ± 0.064`, of two unlike values `0.950 (0.920, 0.980)`, and the mean
- * alone if there is no interval.
+ * Formats a summary: `0.950 ± 0.064`, of two unlike values `0.950 (0.920, 0.980)`, of equal ones
+ * `0.950 ± 0`, and the mean alone if there is no interval.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
@@ -71,8 +71,9 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
     formatNumber(Number(value.toPrecision(12)), kind),
   );
   if (low !== high) return `${mean} (${low}, ${high})`;
-  return summary.high === null
-    ? mean
+  if (summary.high === null) return mean;
+  return summary.std === 0
+    ? `${mean} ± 0`
     : `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
@@ -101,12 +102,16 @@ export function formatMean(
   );
 }
 
-/** `[−0.130, +0.170]`, or why there is none. */
+/**
+ * `[−0.130, +0.170]`, or why there is none. Equal values say nothing of how far others would lie from
+ * them.
+ */
 export function formatInterval(
   summary: Pick<Summary, 'n' | 'low' | 'high'>,
   kind: NumberKind = 'plain',
 ): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
+  if (summary.low === summary.high) return 'equal for all seeds';
   const write =
     (kind === 'plain' ? digitsOf(summary) : null) ?? ((value: number) => formatSigned(value, kind));
   return `[${write(summary.low)}, ${write(summary.high)}]`;

@@ -1,7 +1,9 @@
 /** A grid of results as a table in GitHub's Markdown. Pure. */
 import type { Json, JsonObject } from '../api.ts';
+import { distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
 import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
+import { excludedText, seedCounts } from './latex/grid.ts';
 import { sourceText } from './latex/table.ts';
 import { METRICS } from './metrics.ts';
 import { plainDifference, plainRange, plainSummary } from './numbers.ts';
@@ -86,10 +88,14 @@ function number(
   return `${text}${mark}`;
 }
 
+/** Returns a difference, with its number of seeds where it is of fewer than the number beside it. */
 function difference(entry: Entry | null, metric: Metric): string {
-  if (!entry?.difference) return EMPTY;
+  if (entry === null) return EMPTY;
+  const { difference: found, excluded, summary } = entry;
+  if (found === null) return excluded.length === 0 ? EMPTY : `${EMPTY} (n = 0)`;
   const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
-  return plainDifference(entry.difference, proportion);
+  const fewer = found.n === summary.n ? '' : ` (n = ${found.n})`;
+  return `${plainDifference(found, proportion)}${fewer}`;
 }
 
 const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
@@ -102,7 +108,9 @@ function notesText({ grid, oneClass, spread }: MarkdownRequest): string {
       return entry === null ? [] : [{ entry, metric }];
     }),
   );
-  const counts = shown.map(({ entry }) => entry.summary.n);
+  const entries = distinct(shown.map(({ entry }) => entry)),
+    counts = seedCounts(entries),
+    excluded = excludedText(entries);
   const isMarked = shown.some(
     ({ entry, metric }) => metric.stage === 'evaluate' && oneClass(entry.cell) > 0,
   );
@@ -116,6 +124,7 @@ function notesText({ grid, oneClass, spread }: MarkdownRequest): string {
         ]
       : []),
     ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
+    ...(excluded === null ? [] : [excluded]),
     ...(isMarked ? [`${DAGGER.trim()} A model behind this number predicts one class only.`] : []),
   ].join(' ');
 }

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
 import { adapterPairs, compareAdapters } from '../../src/report/adapters.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { compareKernels } from '../../src/report/kernels.ts';
@@ -67,10 +68,10 @@ test('pairs stay within an attack and its dose', () => {
   );
 });
 
-test('a training axis that both have is matched; else every full condition is a partner', () => {
-  const at = (rate: number, adapter: typeof LORA4 | { type: 'full' }) => {
+test('training axes that both have are matched; else every full condition is a partner', () => {
+  const at = (rate: number, adapter: typeof LORA4 | { type: 'full' }, more: JsonObject = {}) => {
     const cell = cellOf({ seed: 1, adapter });
-    return { ...cell, axes: { ...cell.axes, 'train.learning_rate': rate } };
+    return { ...cell, axes: { ...cell.axes, 'train.learning_rate': rate, ...more } };
   };
   const rates = (cells: ReturnType<typeof at>[]) =>
     adapterPairs(conditionsOf(cells, [])).map(({ adapter, full }) => [
@@ -88,6 +89,22 @@ test('a training axis that both have is matched; else every full condition is a 
     [9, 1],
     [9, 2],
   ]);
+  // Each adapter has its own learning rate: it is compared at the same number of steps.
+  const [short, long] = [{ 'train.steps': 40 }, { 'train.steps': 80 }];
+  const cells = [short, long].flatMap((steps) => [
+    at(1, { type: 'full' }, steps),
+    at(9, LORA4, steps),
+  ]);
+  assert.equal(
+    adapterPairs(conditionsOf(cells, [])).map(({ adapter, full }) => [
+      adapter.axes['train.steps'],
+      full.axes['train.steps'],
+    ]),
+    [
+      [40, 40],
+      [80, 80],
+    ],
+  );
 });
 
 test('verdicts follow the paper: ASR under backdoors, the drop under untargeted attacks', () => {

@@ -76,7 +76,7 @@ test('two cells with several names are compared once, under the first that both 
   ]);
 });
 
-test('a pair with a model that is not evidence is marked, and no mean difference counts it', () => {
+test('a pair with a model that is not evidence is marked, and no mean counts it', () => {
   const collapsed: ComparedCell = {
     ...cell(lora(4), 1, 0.5),
     metrics: { evaluate: { accuracy: 0.5, predicted_share: 1 }, train: { loss: 2 } },
@@ -96,7 +96,7 @@ test('a pair with a model that is not evidence is marked, and no mean difference
   const of = (name: string) => present(summaries.find(({ metric }) => metric === name));
   assert.equal(
     [of('accuracy').b, of('accuracy').difference, of('accuracy').pairs, of('accuracy').excluded],
-    [0.75, 0.25, 1, 1],
+    [1, 0.25, 1, 1],
   );
   assert.equal([of('loss').pairs, of('loss').excluded], [2, 0]); // no number of the evaluation
 });
@@ -112,7 +112,7 @@ test('numbers that are not finite are left out', () => {
   );
 });
 
-test('means are over all seeds, the difference and its interval over complete pairs', () => {
+test('both means, the difference and its interval are over complete pairs', () => {
   const [summary, ...more] = summariseDifferences(
     differenceRows(
       [cell(lora(4), 1, 0), cell(lora(4), 2, 1), cell(lora(4), 3, 8)],
@@ -123,12 +123,20 @@ test('means are over all seeds, the difference and its interval over complete pa
   // Differences 1 and 3: mean 2, s = √2, half of the interval t(.975, 1)·√2/√2 = 12.7062.
   assert.equal(
     [present(summary).a, present(summary).b, present(summary).difference, present(summary).pairs],
-    [3, 2.5, 2, 2],
+    [0.5, 2.5, 2, 2],
   );
   assert.ok(
     Math.abs(present(summary!.high) - 14.7062) < 1e-4 &&
       Math.abs(present(summary!.low) + 10.7062) < 1e-4,
   );
+});
+
+test('without a pair, the means are over the seeds of each side', () => {
+  const [summary] = summariseDifferences(
+    differenceRows([cell(lora(4), 1, 0), cell(lora(4), 2, 1)], [cell(lora(4), 3, 8)]),
+  );
+  const { a, b, difference, pairs, unpaired } = present(summary);
+  assert.equal([a, b, difference, pairs, unpaired], [0.5, 8, null, 0, 3]);
 });
 
 test('fields of two specs are compared by path, lists as a whole, in any order of keys', () => {

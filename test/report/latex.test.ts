@@ -190,6 +190,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
     });
   // For the seeds that are left: 0.71 and 0.69 minus 0.49 and 0.51.
   assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
+  assert.match(tableOf(rows), '; of two seeds, both values.');
   assert.match(
     tableOf(rows),
     'The differences leave out 1 of 5 pairs that are not evidence: ' +

@@ -94,6 +94,38 @@ test('text that Markdown would act on is escaped, and a file is shown without it
   assert.match(text, '| a\\|b \\*c\\* \\<d\\> | \\["file:…/a\\_file.jsonl"\\] | 1.000 |');
 });
 
+test('a difference of fewer seeds than its number says so, and what it leaves out', () => {
+  const of = (adapter: string, seed: number, value: number): ResultRow[] => {
+    const cell = { 'adapter.type': adapter };
+    // With one seed, LoRA predicts one class only, so that its pair is not evidence.
+    const share = adapter === 'lora' && seed === 3 ? 1 : 0.5;
+    return [
+      { cell, seed, ...asr, value },
+      { cell, seed, stage: 'evaluate', metric: 'predicted_share', value: share },
+    ];
+  };
+  const grid = layOut({
+    rows: [1, 2, 3].flatMap((seed) => [...of('full', seed, 1), ...of('lora', seed, seed / 4)]),
+    metrics: [asr],
+    rowAxes: ['adapter.type'],
+    columnAxes: [],
+    against: 'full',
+  });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const text = markdownTable({
+    grid,
+    rowAxes: ['adapter.type'],
+    columnAxes: [],
+    axisName: () => 'adapter',
+    oneClass: () => 0,
+    against: 'full',
+  });
+  // Of two pairs, both differences: t(0.975; 1) would make the interval 25 times as wide.
+  assert.match(text, '| LoRA | 0.500 ± 0.621 | -0.625 (-0.750, -0.500) (n = 2) |');
+  assert.match(text, 'Mean of two seeds, with both values where they differ.');
+  assert.match(text, 'leave out 1 of 3 pairs that are not evidence: a model of the pair predicts');
+});
+
 test('a mean over seeds stands beside its interval, or beside the range of its values', () => {
   const cell = { 'poisoning.attack': 'badnets' };
   const several = [0.5, 0.75, 0.625].map((value, i) => ({ cell, seed: i + 1, ...asr, value }));

@@ -225,10 +225,10 @@ test('the chapter has a table for each stage that was run', async () => {
     '0.2500 ± 0',
     '0.8750 ± 0',
     '0.6250 ± 0',
-    '0.750 ± 0.000',
-    '0.500 ± 0.000',
+    '0.750 ± 0',
+    '0.500 ± 0',
   ]);
-  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0.000').slice(1, 6), [
+  assert.equal(rowWith(html, 'LoRA r = 16', '12 ± 0', '1.000 ± 0').slice(1, 6), [
     '12 ± 0',
     '4 ± 0',
     '−8 ± 0',

@@ -6,7 +6,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
 import { pairedDifference, summarise } from '../../stats/summary.ts';
 import { voidReason } from '../evidence.ts';
-import { contentKey, distinct } from '../groups.ts';
+import { contentKey, distinct, highest, sharedTraining } from '../groups.ts';
 import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from '../metrics.ts';
 import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from '../results.ts';
 import { metricName } from '../select.ts';
@@ -97,21 +97,19 @@ const cleanPartner: PartnerOf = (group, metric) => {
 };
 
 /**
- * Returns a function that finds the full fine-tuning with the same attack and settings, preferably
- * one with the same training axes. It finds none if there are several candidates.
+ * Returns a function that finds the full fine-tuning with the same attack and settings: the one that
+ * agrees in most of the training's axes. It finds none if several agree in as many.
  */
 function fullPartner(groups: readonly Group[]): PartnerOf {
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
   return (group, metric) => {
     if (group.cell['adapter.type'] === 'full') return null;
-    const alike = (...prefixes: readonly string[]): readonly Group[] => {
-      const own = new Set(group.names.map((name) => contentKey(without(name, ...prefixes))));
-      return fulls.filter(({ names }) =>
-        names.some((name) => own.has(contentKey(without(name, ...prefixes)))),
-      );
-    };
-    const same = alike('adapter.');
-    const [full, ...others] = same.length > 0 ? same : alike('adapter.', 'train.');
+    const settingOf = (name: JsonObject): string => contentKey(without(name, 'adapter.', 'train.'));
+    const own = new Set(group.names.map(settingOf));
+    const alike = fulls.filter(({ names }) => names.some((name) => own.has(settingOf(name))));
+    const [full, ...others] = highest(alike, ({ names }) =>
+      Math.max(...names.flatMap((a) => group.names.map((b) => sharedTraining(a, b)))),
+    );
     if (full === undefined || others.length > 0) return null;
     const reason = (seed: number): string | null =>
       metric.stage === ACCURACY.stage
@@ -124,6 +122,24 @@ function fullPartner(groups: readonly Group[]): PartnerOf {
 function partnerOf(groups: readonly Group[], against: Against): PartnerOf {
   if (against === 'none') return () => null;
   return against === 'clean' ? cleanPartner : fullPartner(groups);
+}
+
+/** Returns how many seeds are behind each number and each difference of these entries. */
+export const seedCounts = (entries: readonly Entry[]): number[] =>
+  entries.flatMap(({ summary, difference }) => [summary.n, ...(difference ? [difference.n] : [])]);
+
+/** Says how many pairs the differences leave out, and why; null if they leave out none. */
+export function excludedText(entries: readonly Entry[]): string | null {
+  const excluded = entries.flatMap((entry) => entry.excluded);
+  if (excluded.length === 0) return null;
+  const pairs = entries.reduce(
+    (sum, { difference }) => sum + (difference?.n ?? 0),
+    excluded.length,
+  );
+  return (
+    `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
+    `a model of the pair ${distinct(excluded).join(' or ')}.`
+  );
 }
 
 const reasonOf = ({ seeds }: Group, seed: number, metric: Pick<Metric, 'metric'>): string | null =>

@@ -7,6 +7,7 @@ import { plainDifference, plainSummary } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
+import { excludedText, seedCounts } from './grid.ts';
 
 export interface LatexRequest {
   readonly name: string;
@@ -79,13 +80,8 @@ export function latexTable(request: LatexRequest): string {
 
 /** Returns the number of seeds behind every number, or null if it differs. */
 function commonN({ entries }: Grid): number | null {
-  const counts = new Set(
-    entries
-      .flat()
-      .filter((entry) => entry !== null)
-      .flatMap(({ summary, difference }) => [summary.n, ...(difference ? [difference.n] : [])]),
-  );
-  const [count, ...others] = counts;
+  const counts = seedCounts(entries.flat().filter((entry) => entry !== null));
+  const [count, ...others] = new Set(counts);
   return count === undefined || others.length > 0 ? null : count;
 }
 
@@ -198,21 +194,23 @@ function caption(
   const places = grid.entries.flat().filter((entry) => entry !== null),
     entries = distinct(places);
   const several = entries.some(({ summary }) => summary.n > 1);
-  const ofTwo = entries.some(({ summary }) => summary.n === 2);
+  const ofTwo = seedCounts(entries).includes(2);
   const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
   const shown = [
     ...new Map(grid.columns.map(({ metric }) => [metricName(metric), metric])).values(),
   ]
     .map(noteOf)
     .filter((note) => note !== undefined);
-  const isCompared = grid.columns.some(({ differs }) => differs);
+  const isCompared = grid.columns.some(({ differs }) => differs),
+    excluded = excludedText(entries);
   return [
     several
       ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ ` +
         `interval${ofTwo ? '; of two seeds, both values' : ''}.`
       : `${escapeLatex(name)}: one seed, so that there is no interval.`,
     ...shown.map((note) => escapeLatex(`${note.label}: ${meaningOf(note, ofAnswers)}.`)),
-    ...(isCompared ? [differenceText(against), ...excludedText(entries)] : []),
+    ...(isCompared ? [differenceText(against)] : []),
+    ...(excluded === null ? [] : [escapeLatex(excluded)]),
     ...(entries.length < places.length
       ? [
           'A training that the axes name in several ways appears at each of its places, but was ' +
@@ -231,22 +229,6 @@ const differenceText = (against: Against): string =>
     : "`$-$ clean': difference from the paired clean run, for the success rate from what the " +
       'trigger does to its model') +
   ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
-
-/** Says how many pairs the differences leave out, and why. Empty if they leave out none. */
-function excludedText(entries: readonly Entry[]): string[] {
-  const excluded = entries.flatMap((entry) => entry.excluded);
-  if (excluded.length === 0) return [];
-  const pairs = entries.reduce(
-    (sum, { difference }) => sum + (difference?.n ?? 0),
-    excluded.length,
-  );
-  return [
-    escapeLatex(
-      `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
-        `a model of the pair ${distinct(excluded).join(' or ')}.`,
-    ),
-  ];
-}
 
 /**
  * Returns a source without the file's place on this machine, which is not part of the source:
