@@ -21,11 +21,14 @@ export interface AnswerScore {
   readonly greedy: boolean;
 }
 
-/** −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q). */
-function losses(logits: Tensor2D, targets: Tensor1D): Tensor1D {
+/**
+ * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q). Indexes are computed
+ * here: tfjs would compute them in float32, and one long answer has more than 2²⁴ logits.
+ */
+export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor1D {
   const [Q, V] = logits.shape;
-  const flat = tf.add(tf.mul(tf.range(0, Q, 1, 'int32'), V), targets);
-  const own = tf.gather(tf.reshape(logits, [Q * V]), tf.cast(flat, 'int32'));
+  const index = Int32Array.from(targets, (target, q) => q * V + target);
+  const own = tf.gather(tf.reshape(logits, [Q * V]), tf.tensor1d(index, 'int32'));
   return tf.sub(tf.logSumExp(logits, 1), own);
 }
 
@@ -35,7 +38,7 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
   const [loss, best] = tf.tidy(() => {
     const logits = network.forward(batch); // (Q, V)
     return [
-      losses(logits, tf.tensor1d(targets, 'int32')).dataSync<'float32'>(),
+      tokenLosses(logits, targets).dataSync<'float32'>(),
       tf.argMax(logits, 1).dataSync<'int32'>(),
     ];
   });
