@@ -190,7 +190,7 @@ function describe(fields: ConfigFields): Transformer {
     initializerRange: fields.positive('initializer_range', 0.02),
     embeddings: embeddingsOf(fields, positions, vocabulary, epsilon),
     layers: layersOf(layers, (i) => layer(`encoder.layer.${i}`)),
-    dropout: ['embeddings', 'attention', 'residual', 'head'],
+    dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output', 'head'],
     heads: {
       classifier: {
         reads: 'first',

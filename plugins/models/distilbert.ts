@@ -56,7 +56,7 @@ function describe(fields: ConfigFields): Transformer {
       padding: fields.token('pad_token_id', vocabulary, 0),
     },
     layers: layersOf(layers, (i) => encoderLayer(`transformer.layer.${i}`, sizes, LAYER)),
-    dropout: ['embeddings', 'attention', 'residual', 'head'],
+    dropout: ['embeddings', 'attention', 'feed-forward-output', 'head'],
     heads: {
       classifier: {
         reads: 'first',

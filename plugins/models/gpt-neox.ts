@@ -70,7 +70,7 @@ function describe(fields: ConfigFields): Transformer {
     embeddings: { padding: fields.token('pad_token_id', vocabulary, null) },
     layers: layersOf(fields.count('num_hidden_layers', 'layers'), layer),
     norm: layerNorm('final_layer_norm', epsilon),
-    dropout: ['embeddings', 'attention', 'residual'],
+    dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output'],
     heads: {
       classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {

@@ -63,7 +63,7 @@ function describe(fields: ConfigFields): Transformer {
     },
     layers: layersOf(fields.count('n_layer', 'layers', 12), layer),
     norm: layerNorm('ln_f', epsilon),
-    dropout: ['embeddings', 'attention', 'residual'],
+    dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output'],
     heads: {
       classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {

@@ -124,7 +124,7 @@ function describe(fields: ConfigFields): Transformer {
     },
     layers: layersOf(fields.count('num_hidden_layers', 'layers'), layer),
     norm: norm('final_norm'),
-    dropout: ['embeddings', 'attention', 'residual', 'head'],
+    dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-input', 'head'],
     heads: headsOf(fields, hidden, norm('head.norm')),
   };
 }

@@ -120,7 +120,7 @@ export function bertLike(
         padding,
       },
       layers: layersOf(layers, (i) => encoderLayer(`encoder.layer.${i}`, sizes)),
-      dropout: ['embeddings', 'attention', 'residual', 'head'],
+      dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output', 'head'],
     },
   };
 }

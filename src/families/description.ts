@@ -201,6 +201,19 @@ export interface Heads {
   readonly causalLm?: CausalLmHead;
 }
 
+/**
+ * A place where training may apply dropout: the sum of the embeddings, the attention weights, the
+ * output of attention, what the feed-forward layer's second product reads and its output, and what
+ * the classification head's output reads.
+ */
+export type DropoutPlace =
+  | 'embeddings'
+  | 'attention'
+  | 'attention-output'
+  | 'feed-forward-input'
+  | 'feed-forward-output'
+  | 'head';
+
 export interface Transformer {
   readonly vocabulary: number;
   readonly hidden: number;
@@ -213,7 +226,7 @@ export interface Transformer {
   /** The norm after the last layer. */
   readonly norm?: Norm;
   /** Where training applies dropout. */
-  readonly dropout: readonly ('embeddings' | 'attention' | 'residual' | 'head')[];
+  readonly dropout: readonly DropoutPlace[];
   readonly heads: Heads;
 }
 

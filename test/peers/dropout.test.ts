@@ -9,12 +9,16 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import type { DropoutPlace } from '../../src/families/description.ts';
 import { randomStream } from '../../src/random/random.ts';
 import { full } from '../../src/science/nn/full.ts';
+import { readConfig } from '../../src/science/nn/head.ts';
 import { lora } from '../../src/science/nn/lora.ts';
 import type { ForwardOptions } from '../../src/science/nn/network.ts';
+import type { LabelledRow } from '../../src/science/train/loop.ts';
 import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';
+import { type FamilyCase, openCase, openFamily } from '../science/family-cases.ts';
 import { checkpoint, classes, rows } from '../science/tiny-bert.ts';
 import { peer } from './peer.ts';
 import { asJson, type Start, writeStart } from './replay.ts';
@@ -62,6 +66,75 @@ const runs = {
   "LoRA's dropout": [starts.adapter.adapter, rates(0, 0, 0)],
   "a higher rate of LoRA's": [starts.higher.adapter, rates(0, 0, 0)],
 } as const;
+/**
+ * The fields of a config.json that set a rate, and where a model of the family applies it. What is not
+ * here is DeBERTa's pooler_dropout, which its published checkpoints have at 0.
+ */
+const FIELDS: {
+  readonly [name: string]: { readonly [field: string]: readonly DropoutPlace[] };
+} = {
+  'bert-classifier': {
+    hidden_dropout_prob: ['embeddings', 'attention-output', 'feed-forward-output'],
+    attention_probs_dropout_prob: ['attention'],
+    classifier_dropout: ['head'],
+  },
+  'roberta-classifier': {
+    hidden_dropout_prob: ['embeddings', 'attention-output', 'feed-forward-output'],
+    attention_probs_dropout_prob: ['attention'],
+    classifier_dropout: ['head'],
+  },
+  'distilbert-classifier': {
+    dropout: ['embeddings', 'feed-forward-output'],
+    attention_dropout: ['attention'],
+    seq_classif_dropout: ['head'],
+  },
+  'modernbert-classifier-cls': {
+    embedding_dropout: ['embeddings'],
+    attention_dropout: ['attention', 'attention-output'],
+    mlp_dropout: ['feed-forward-input'],
+    classifier_dropout: ['head'],
+  },
+  'deberta-v3-classifier': {
+    hidden_dropout_prob: ['embeddings', 'attention-output', 'feed-forward-output'],
+    attention_probs_dropout_prob: ['attention'],
+    cls_dropout: ['head'],
+  },
+  'gpt2-classifier': {
+    embd_pdrop: ['embeddings'],
+    attn_pdrop: ['attention'],
+    resid_pdrop: ['attention-output', 'feed-forward-output'],
+  },
+  'gpt-neox-classifier': {
+    hidden_dropout: ['embeddings', 'attention-output', 'feed-forward-output'],
+    attention_dropout: ['attention'],
+  },
+};
+const FIELD_RATE = 0.2;
+const families = await Promise.all(Object.keys(FIELDS).map(openCase));
+/** A row of a case whose tokens all have the type 0. */
+const rowOf = ({ rows: own }: FamilyCase): LabelledRow =>
+  present(own.find(({ ids, typeIds }) => ids.length > 5 && !typeIds.includes(1)));
+const familiesOfPeer = peer<{ [name: string]: { [field: string]: number[][] } }>(
+  'parity_peer.families_under_dropout',
+  {
+    times: COPIES,
+    cases: Object.fromEntries(
+      families.map((own) => {
+        const fields = Object.entries(FIELDS[own.name]!);
+        const head = Object.fromEntries(
+          fields.map(([field, places]) => [field, places.includes('head') ? FIELD_RATE : 0]),
+        );
+        const runs = fields.map(([field]) => [field, { ...head, [field]: FIELD_RATE }] as const);
+        const { checkpoint: folder } = own;
+        return [
+          own.name,
+          { checkpoint: folder, ids: [...rowOf(own).ids], runs: Object.fromEntries(runs) },
+        ];
+      }),
+    ),
+  },
+);
+
 const theirs = peer<{ [name in keyof typeof runs]: number[][] }>('parity_peer.under_dropout', {
   checkpoint: starts.model.checkpoint,
   classes,
@@ -82,6 +155,36 @@ async function ours(start: Start, options: (chunk: number) => ForwardOptions): P
       ),
     );
   }
+  network.dispose();
+  return logits;
+}
+
+/** The logits of a case's row under dropout at some places of the body, and at the head. */
+async function oursAt(own: FamilyCase, places: readonly DropoutPlace[]): Promise<number[][]> {
+  const { architecture } = own;
+  const restricted = (config: unknown): unknown => ({ ...(config as object), dropout: places });
+  const network = await openFamily(
+    {
+      ...own,
+      architecture: {
+        ...architecture,
+        parseConfig: (...given) => restricted(architecture.parseConfig(...given)),
+      },
+    },
+    'full',
+  );
+  const random = randomStream(3, 'dropout'),
+    logits: number[][] = [];
+  for (let chunk = 0; chunk < COPIES / CHUNK; chunk++)
+    logits.push(
+      ...tf.tidy(() =>
+        network
+          .forward(new Array<LabelledRow>(CHUNK).fill(rowOf(own)), network.initial, {
+            dropout: { rate: FIELD_RATE, random },
+          })
+          .arraySync(),
+      ),
+    );
   network.dispose();
   return logits;
 }
@@ -149,6 +252,17 @@ test(
     }
   },
 );
+
+for (const own of families)
+  test(`${own.name}: every rate of config.json is applied where transformers applies it`, async () => {
+    const config = own.architecture.parseConfig(await readConfig(own.checkpoint), own.classes);
+    const applied = (config as { readonly dropout: readonly DropoutPlace[] }).dropout;
+    assert.equal([...applied].sort(), Object.values(FIELDS[own.name]!).flat().sort());
+    for (const [field, places] of Object.entries(FIELDS[own.name]!)) {
+      const found = apart(await oursAt(own, places), familiesOfPeer[own.name]![field]!);
+      assert.ok(found < BOUND, `${field}: ${found}`);
+    }
+  });
 
 test("LoRA's dropout: logits have the distribution of PEFT's", async () => {
   const found = await ours(starts.adapter, (chunk) => ({

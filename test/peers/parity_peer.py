@@ -6,6 +6,8 @@ import torch
 from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -136,6 +138,27 @@ def under_dropout(checkpoint, classes, row, times, runs):
             model = PeftModel.from_pretrained(model, adapter)
         with torch.no_grad():
             answer[name] = model.train()(**batch([row] * times)).logits.tolist()
+    return answer
+
+
+def families_under_dropout(cases, times):
+    """By case, and by run within it, the logits of as many copies of one row, each under its own
+    draw of dropout at the rates that the run has.
+    """
+    answer = {}
+    for name, case in cases.items():
+        ids = torch.tensor([case['ids']] * times)
+        answer[name] = {}
+        for run, rates in case['runs'].items():
+            torch.manual_seed(5)
+            config = AutoConfig.from_pretrained(case['checkpoint'])
+            for field, rate in rates.items():  # also fields that the configuration does not declare
+                setattr(config, field, rate)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                case['checkpoint'], config=config, attn_implementation='eager'
+            )
+            with torch.no_grad():
+                answer[name][run] = model.train()(input_ids=ids).logits.tolist()
     return answer
 
 

@@ -110,7 +110,7 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     pass,
   );
   const output = (mixed: Tensor2D): Tensor2D =>
-    dropout(context.linear(own.output.name, mixed, queries.map), dropping('residual'));
+    dropout(context.linear(own.output.name, mixed, queries.map), dropping('attention-output'));
   const { heads, kvHeads, scale = 1 / Math.sqrt(own.headWidth), relative } = own,
     batch = layout.lengths.length;
   if (isFused(pass, context, own)) {

@@ -83,7 +83,8 @@ function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor
   if ('fused' in input) wide = gated(act, [linear(input.fused.name, x, rows)]);
   else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));
   else wide = gated(act, [linear(input.gate.name, x, rows), linear(input.up.name, x, rows)]);
-  return dropout(linear(down.name, wide, rows), dropping('residual'));
+  const read = dropout(wide, dropping('feed-forward-input'));
+  return dropout(linear(down.name, read, rows), dropping('feed-forward-output'));
 }
 
 /** One layer. x: (S, h) → (S, h), or (Q, h) for the last one. */
