@@ -8,6 +8,7 @@ import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
+import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut } from './result-tables.ts';
@@ -63,8 +64,8 @@ const valueText = (value: unknown): string =>
 
 const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
 
-function intervalText({ low, high }: DifferenceSummary): string {
-  if (low === null) return '';
+function intervalText({ metric, low, high }: DifferenceSummary): string {
+  if (low === null || isPValue(metric)) return '';
   return low === high ? 'equal for all seeds' : `${numberText(low)} to ${numberText(high)}`;
 }
 

@@ -5,11 +5,12 @@ import type { Results } from '../engine/facts.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf, oneClassCells } from '../report/caveats.ts';
-import { ACCURACY, ASR, ASR_CLEAN, DROP, METRICS } from '../report/metrics.ts';
+import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/metrics.ts';
 import { plainSummary, plainValue } from '../report/numbers.ts';
 import { resultCells, type ResultRow, valuesBySeed } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
-import { summarise } from '../stats/summary.ts';
+import { bothValues } from '../stats/both-values.ts';
+import { summarise, type Summary } from '../stats/summary.ts';
 import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
@@ -149,7 +150,16 @@ export function beside(
   );
 }
 
-/** Returns a table with a line for each cell and metric. */
+/** Returns both values of two seeds, and else half of the mean's interval. */
+function spreadText(summary: Summary, half: number): string {
+  const both = bothValues(summary)?.map((value) => plainValue(Number(value.toPrecision(12))));
+  return both === undefined || both[0] === both[1] ? plainValue(half) : `(${both.join(', ')})`;
+}
+
+/**
+ * Returns a table with a line for each cell and metric. What stands beside a mean is half of its 95%
+ * interval or, of two seeds, both values; nothing stands beside a mean of p-values.
+ */
 export function lines(rows: readonly ResultRow[], width: number): string {
   const axes = axesOf(rows);
   const metrics = metricsIn(rows);
@@ -160,15 +170,17 @@ export function lines(rows: readonly ResultRow[], width: number): string {
         metrics.flatMap((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return [];
-          const { mean, std, high, n } = summarise(found);
+          const summary = summarise(found),
+            { mean, std, high, n } = summary,
+            isSpread = std !== null && high !== null && !isPValue(metric.metric);
           return [
             [
               ...axes.map(({ path }) => axisText(cell, path)),
               metric.stage,
               metric.metric,
               plainValue(mean),
-              std === null ? '' : plainValue(std),
-              high === null ? '' : plainValue(high - mean),
+              isSpread ? plainValue(std) : '',
+              isSpread ? spreadText(summary, high - mean) : '',
               String(n),
             ],
           ];

@@ -1,8 +1,9 @@
 /**
- * The conditions that the first screen shows: a few attacks of each kind, at their highest dose.
+ * The conditions that the first screen shows: a few attacks of each kind, at their highest dose. What
+ * it leaves out is named there.
  */
 import { type Condition, numericAxis } from './conditions.ts';
-import { groupBy, type NonEmpty } from './groups.ts';
+import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { blockLabel, doseUnit } from './labels.ts';
 
 /** The number of attacks of each family that fit on the first screen. */
@@ -33,4 +34,24 @@ export function headlineBlocks(
     const block = groupBy(alike, blockLabel).get(blockLabel(top));
     return block === undefined ? [] : [block];
   });
+}
+
+/**
+ * Returns the labels of a family's blocks that are not among its headlines: those of the same attack
+ * for each headline and, for the last one, those of the attacks without any.
+ */
+export function blocksBeside(
+  conditions: readonly Condition[],
+  family: Condition['family'],
+): readonly (readonly string[])[] {
+  const having = conditions.filter((condition) => condition.family === family);
+  const headlines = headlineBlocks(conditions, family).map(([first]) => first);
+  const shown = new Set(headlines.map(blockLabel)),
+    attacks = new Set(headlines.map(({ attack }) => attack));
+  const labelsOf = (isWanted: (condition: Condition) => boolean): string[] =>
+    distinct(having.filter(isWanted).map(blockLabel)).filter((name) => !shown.has(name));
+  return headlines.map(({ attack }, i) => [
+    ...labelsOf((condition) => condition.attack === attack),
+    ...(i < headlines.length - 1 ? [] : labelsOf((condition) => !attacks.has(condition.attack))),
+  ]);
 }

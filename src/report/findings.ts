@@ -2,9 +2,10 @@
  * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
  * goes beyond the data.
  */
+import type { PairedDifference } from '../stats/summary.ts';
 import { summarise } from '../stats/summary.ts';
 import type { AdapterComparison } from './adapters.ts';
-import { headlineBlocks } from './blocks.ts';
+import { blocksBeside, headlineBlocks } from './blocks.ts';
 import type { Comparisons } from './comparisons.ts';
 import { type Condition, scoreOf, seriesOf, summaryOf } from './conditions.ts';
 import { checkpointName } from './fisher.ts';
@@ -33,7 +34,8 @@ import { type PremiseRow, premiseRows } from './premise.ts';
 import type { AttackFamily } from './types.ts';
 import type { Verdict } from './verdict.ts';
 
-const MOST_ADAPTERS = 4;
+const MOST_ADAPTERS = 4,
+  MOST_BESIDE = 5;
 /** Models whose mean clean accuracies are further apart than this are not equally trained. */
 const UNEQUAL = 0.05;
 
@@ -65,6 +67,12 @@ export interface Finding {
   readonly more: number;
 }
 
+/** Returns a difference with its interval; alone if there is none, as n beside it says why. */
+const differenceText = (difference: PairedDifference, kind: NumberKind): string =>
+  difference.low === null
+    ? formatMean(difference, kind)
+    : `${formatMean(difference, kind)} ${formatInterval(difference, kind)}`;
+
 /** Returns what a row says about a comparison. The fields are empty if there is none. */
 function compared(
   comparison: Comparison | undefined,
@@ -73,7 +81,7 @@ function compared(
   if (comparison === undefined) return { difference: null, n: 0, excluded: '', verdict: null };
   const { difference: d, excluded, reasons, verdict } = comparison;
   return {
-    difference: d === null ? null : `${formatMean(d, kind)} ${formatInterval(d, kind)}`,
+    difference: d === null ? null : differenceText(d, kind),
     n: d?.n ?? 0,
     excluded: excluded === 0 ? '' : `${excluded} excluded: ${reasons.join('; ')}`,
     verdict,
@@ -162,9 +170,20 @@ const forEachBlock =
     ) => ScoreQuestion,
   ): FindingsOf =>
   (conditions, { adapters }) =>
-    headlineBlocks(conditions, family).map((block) =>
-      scoreFinding(question(block, adapters), block, adapters),
-    );
+    headlineBlocks(conditions, family).map((block, i) => {
+      const asked = question(block, adapters),
+        sentence = `${asked.sentence} ${besideText(blocksBeside(conditions, family)[i])}`.trim();
+      return scoreFinding({ ...asked, sentence }, block, adapters);
+    });
+
+/** Says which attacks, doses and settings the first screen leaves out. */
+function besideText(labels: readonly string[] = []): string {
+  if (labels.length === 0) return '';
+  const named = labels.slice(0, MOST_BESIDE),
+    more = labels.length - named.length;
+  const all = more === 0 ? named : [...named, `${more} more`];
+  return `Not shown here, but in Results: ${list(all)}.`;
+}
 
 const cleanAccuracy = forEachBlock('none', (block, comparisons) => {
   const gaps = comparisons

@@ -25,6 +25,9 @@ export interface MetricNote {
   readonly ofTask?: true;
 }
 
+/** Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing. */
+export const isPValue = (metric: string): boolean => /_p(_clean)?$/.test(metric);
+
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',
   kind: 'proportion',

@@ -65,8 +65,14 @@ test('diff sets two specs side by side, and plan draws Mermaid and DOT', async (
       ],
     );
     const said = await project.dosimeter('diff', 'spec.yaml', 'b.yaml');
-    assert.match(said.stdout, /^none +toy-evaluate +accuracy +0\.985 +0\.985 +0 +equal for all seeds +2$/m);
-    assert.match(said.stdout, /^label-flip +toy-evaluate +accuracy +– +0\.685 +– +0 \(2 of one side only\)$/m);
+    assert.match(
+      said.stdout,
+      /^none +toy-evaluate +accuracy +0\.985 +0\.985 +0 +equal for all seeds +2$/m,
+    );
+    assert.match(
+      said.stdout,
+      /^label-flip +toy-evaluate +accuracy +– +0\.685 +– +0 \(2 of one side only\)$/m,
+    );
 
     const both = await project.dosimeter('plan', 'spec.yaml', '--dot', '--json');
     assert.equal([both.code, both.stdout], [2, '']);

@@ -153,7 +153,7 @@ test('results shows the first metrics in columns, and says how many seeds have o
   ]);
   assert.match(
     beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY),
-    /^0\.1 +2 +0\.885 \(0\.880, 0\.890\) † +0\.150 \(0\.100, 0\.200\)\n0\.3 +2 +0\.685 \(0\.680, 0\.690\) +0\.300/m,
+    /^0\.1 +2 +0\.885 \(0\.880, 0\.890\) † +0\.150 \(0\.100, 0\.200\) †\n0\.3 +2 +0\.685 \(0\.680, 0\.690\) +0\.300/m,
   );
   assert.match(
     caveatLines(collapsed).join(),
@@ -227,6 +227,7 @@ label-flip  0.3   2  0.685 (0.680, 0.690)
     );
     const all = await project.dosimeter('results', 'spec.yaml', '--all');
     assert.is(all.stdout.split('\n').length, 1 + 3 * 2 + 1);
+    assert.match(all.stdout, /none .*accuracy +0\.985 +0\.007071 +\(0\.98, 0\.99\) +2$/m);
     const wrong = await project.dosimeter('results', 'spec.yaml', '--metric', 'acuracy');
     assert.equal([wrong.code, wrong.stdout], [2, '']);
     assert.match(

@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { blocksBeside } from '../../src/report/blocks.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
 import { lossFigures } from '../../src/report/figures/losses.ts';
@@ -169,6 +170,20 @@ test('the answer shows each attack at its highest dose, beside what it is compar
     present(asr).caption,
     '○ the clean model under the trigger · ❘ the same model without',
   );
+  assert.equal(blocksBeside(all, 'backdoor'), [['badnets, rate 0.1']]);
+  assert.equal(blocksBeside(all, 'none'), [[]]);
+});
+
+test('names that are too long to stand beside the answer stand above it, in full', () => {
+  const inits = ['1/d', '1/(3d)'].map((variance) => ({ ...LORA4, 'init.variance': variance }));
+  const cells = [{ type: 'full' }, ...inits].map((adapter) =>
+    cellOf({ seed: 1, adapter, evaluate: { accuracy: 0.9 } }),
+  );
+  const { svg } = present(answerFigures(conditionsOf(cells, []))[0]);
+  const names = conditionsOf(cells, []).map(({ adapterLabel }) => adapterLabel);
+  assert.is(new Set(names).size, 3);
+  const drawn = [...svg.matchAll(/<text x="8" [^>]*>([^<]+)</g)].map(([, text]) => text);
+  assert.equal(drawn, names);
 });
 
 test('full is blue everywhere, and adapters keep their colours', () => {

@@ -26,13 +26,19 @@ import { escapeXml, label } from './svg.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
 const MOST_ADAPTERS = 6;
-/** In pixels. Names end where the plot begins, and means are to the right of it. */
+/**
+ * In pixels. Names end where the plot begins, or have a line of their own above each row if one of
+ * them is longer; means are to the right of the plot.
+ */
 const WIDTH = 366,
   PLOT = { left: 126, right: 316 },
   ROW = 22,
+  NAME = 15,
   HEADER = 24,
-  AXIS = 24,
-  NAME_LENGTH = 19;
+  AXIS = 24;
+/** How many characters of a name there is room for: beside the plot, and above it. */
+const BESIDE = 17,
+  ABOVE = 50;
 
 interface Baseline {
   readonly metric: MetricNote;
@@ -75,9 +81,10 @@ const ASR_PANEL: Panel = {
 const at = (value: number): number =>
   PLOT.left + (PLOT.right - PLOT.left) * Math.min(1, Math.max(0, value));
 const round = (value: number): string => String(Math.round(value * 10) / 10);
+const isLong = ({ adapterLabel }: Condition): boolean => codePoints(adapterLabel).length > BESIDE;
 const shortened = (name: string): string => {
   const points = codePoints(name);
-  return points.length > NAME_LENGTH ? `${points.slice(0, NAME_LENGTH - 1).join('')}…` : name;
+  return points.length > ABOVE ? `${points.slice(0, ABOVE - 1).join('')}…` : name;
 };
 const text = (
   x: number,
@@ -94,10 +101,14 @@ const lineMark = (
   style: string,
 ): string => `<line x1="${x1}" x2="${x2}" y1="${y1}" y2="${y2}" ${style}/>`;
 
-/** Draws one adapter: its baselines, the mean's interval, the mean. */
+/**
+ * Draws one adapter: its name, its baselines, the mean's interval, the mean.
+ * @param above whether the name is above the row
+ */
 function rowMarks(
   condition: Condition,
   y: number,
+  above: boolean,
   { metric, baselines }: Panel,
   palette: Palette,
 ): string {
@@ -128,7 +139,9 @@ function rowMarks(
     ? `<rect x="${round(x - 5)}" y="${y - 5}" width="10" height="10" ${paint}/>`
     : `<circle cx="${round(x)}" cy="${y}" r="5" ${paint}/>`;
   return [
-    text(PLOT.left - 8, y + 4, shortened(condition.adapterLabel), { anchor: 'end' }),
+    above
+      ? text(8, y - ROW / 2 - 2, shortened(condition.adapterLabel))
+      : text(PLOT.left - 8, y + 4, condition.adapterLabel, { anchor: 'end' }),
     ...marks,
     interval,
     dot,
@@ -141,17 +154,19 @@ function rowMarks(
 
 function drawing(panel: Panel, blocks: readonly NonEmpty<Condition>[], palette: Palette): string {
   const parts: string[] = [];
+  const above = blocks.flat().some(isLong),
+    row = ROW + (above ? NAME : 0);
   let y = 0;
   for (const block of blocks) {
     parts.push(text(0, y + 16, blockLabel(block[0]), { weight: '600' }));
     y += HEADER;
-    const bottom = y + ROW * block.length;
+    const bottom = y + row * block.length;
     for (const value of [0, 0.25, 0.5, 0.75, 1]) {
       const x = round(at(value));
       parts.push(lineMark([x, x], [y, bottom], `stroke="${GRID}"`));
     }
     for (const [i, condition] of block.entries())
-      parts.push(rowMarks(condition, y + ROW * (i + 0.5), panel, palette));
+      parts.push(rowMarks(condition, y + row * (i + 1) - ROW / 2, above, panel, palette));
     y = bottom + 6;
   }
   for (const [value, name] of [
