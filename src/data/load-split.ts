@@ -9,6 +9,7 @@ import { randomStream } from '../random/random.ts';
 import { shown } from '../untrusted/json.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
+import { firstNames } from './first-names.ts';
 import { firstWords } from './first-words.ts';
 import { nearest } from './nearest.ts';
 
@@ -248,11 +249,11 @@ function labelled(
       const near = nearest(label, classes);
       throw new SplitFault(
         ['columns', 'label'],
-        `${place}: the label ${JSON.stringify(label)} is not one of the classes ` +
-          `${classes.map((value) => JSON.stringify(value)).join(', ')}.`,
+        `${place}: the label ${shown(label)} is not one of the classes ` +
+          `${firstNames(classes.map(shown))}.`,
         near === null
           ? "Name every class in `data.classes`, or check that this is the label's column."
-          : `Did you mean ${JSON.stringify(near)}?`,
+          : `Did you mean ${shown(near)}?`,
       );
     }
     return {

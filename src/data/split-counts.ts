@@ -12,6 +12,8 @@ export interface SplitCounts {
   readonly classes: readonly string[];
   /** The number of rows of each class, by label id. */
   readonly counts: readonly number[];
+  /** The number of rows in the source, of which a split may take a part; absent if not known. */
+  readonly rowsInSource?: number;
   /** The answer of each row. Absent unless the rows are those of a completion task. */
   readonly answers?: readonly string[];
 }
@@ -38,8 +40,8 @@ export function splitCounts(request: SplitRequest): Promise<SplitCounts> {
 }
 
 async function read(request: SplitRequest): Promise<SplitCounts> {
-  const { rows, classes } = await loadSplit(request);
-  return countsOf(rows, classes);
+  const { rows, classes, facts } = await loadSplit(request);
+  return { ...countsOf(rows, classes), rowsInSource: Number(facts['rows_in_source']) };
 }
 
 export const countsOf = (rows: readonly Row[], classes: readonly string[]): SplitCounts => ({

@@ -167,6 +167,14 @@ test('a label outside the classes is reported with its place and the nearest cla
       hint: 'Did you mean "spam"?',
     },
   );
+  const many = Array.from({ length: 10 }, (_, id) => `class_${id}`);
+  assert.is(
+    (await fault(request('a:b', {}, { classes: many }))).message,
+    `a.tsv:1: the label "b" is not one of the classes ${many
+      .slice(0, 8)
+      .map((name) => JSON.stringify(name))
+      .join(', ')} and 2 more.`,
+  );
 });
 
 test('balance takes the classes in turn, before offset and limit', async () => {

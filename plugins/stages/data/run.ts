@@ -1,4 +1,5 @@
 import { type RunContext, taskOf, UserFault } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/first-names.ts';
 import { loadSplit } from '../../../src/data/load-split.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { type DataParams, splitRequest } from '../../../src/data/split-request.ts';
@@ -20,7 +21,7 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
     format,
     ...facts,
   });
-  const byClass = classes.map((label, id) => `${counts[id] ?? 0} ${label}`).join(', ');
+  const byClass = firstNames(classes.map((label, id) => `${counts[id] ?? 0} ${label}`));
   const kinds = { classes: byClass, regression: 'numbers', completion: 'prompts with answers' };
   const read = JSON.stringify(facts['rows_in_source']);
   log(`${name}: ${rows.length} rows (${kinds[taskOf(classes)]}) of ${read} from ${uri}`);

@@ -1,5 +1,6 @@
 /** A split of the spec as it appears in the data stage's parameters. */
 import { type Cell, type CellSplit, SCORE, UserFault } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/first-names.ts';
 import { chooseFormat } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import type { SplitParams } from '../../../src/data/split-request.ts';
@@ -85,7 +86,7 @@ export function classesOf({ data, head }: Cell): {
   const [classes = null, ...others] = given;
   const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
   if (classes === null || other === undefined) return { classes, disagreement: null };
-  const [one, two] = [classes.join(', '), other.join(', ')];
+  const [one, two] = [firstNames(classes), firstNames(other)];
   const disagreement = `The classes are given twice and differ: [${one}] and [${two}].`;
   return { classes, disagreement };
 }

@@ -170,6 +170,31 @@ test('faults are found before anything runs, each at its field', async ({ dir })
   assert.equal((await first(cellOf(dir), 'train')).path, ['data', 'train', 'source']);
 });
 
+test('a column with nearly as many labels as rows is told, and its classes are not all logged', async ({
+  dir,
+}) => {
+  const write = (label: (row: number) => string): void =>
+    writeFileSync(
+      join(dir, 'train.tsv'),
+      `sentence\tlabel\n${Array.from({ length: 60 }, (_, row) => `row ${row}\t${label(row)}\n`).join('')}`,
+    );
+  write((row) => `label ${row % 40}`);
+  const cell = cellOf(dir, { limit: 20 });
+  assert.equal(await preflight(define(cell, 'train')), [
+    {
+      path: ['data', 'train', 'columns', 'label'],
+      message: 'the column "label" has 40 different values in 60 rows, and each becomes a class',
+      hint: "Is this the label's column?",
+      warning: true,
+    },
+  ]);
+  const log: string[] = [];
+  await run(dir, cell, 'train', log);
+  assert.match(log[0] ?? '', /^train: 20 rows \((1 label \d+, ){7}[^,]* and 32 more\) of 60 from /);
+  write((row) => `label ${row % 30}`);
+  assert.equal(await preflight(define(cellOf(dir, { limit: 21 }), 'train')), []);
+});
+
 test('a corpus of a package is not read in the preflight', async ({ dir }) => {
   const corpus: DatasetDescriptor = {
     kind: 'dataset',
