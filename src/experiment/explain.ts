@@ -267,7 +267,17 @@ function wayOut(schema: Schema, node: Node): string | undefined {
   const item = itemSchema(schema);
   if (typesOf(schema).has('array') && item !== undefined && accepts(item, value))
     return `as a list: [${String(value)}]`;
-  if (jsonType(value) !== 'string' && typesOf(schema).has('string'))
+  if (jsonType(value) !== 'string' && acceptsText(schema, String(value)))
     return `in quotes: "${String(value)}"`;
   return undefined;
+}
+
+/** Whether the schema accepts a text, which may have to be a certain word or of a certain form. */
+function acceptsText(schema: Schema, text: string): boolean {
+  const branches = alternatives(schema);
+  if (branches) return branches.some((branch) => acceptsText(branch, text));
+  if (!typesOf(schema).has('string')) return false;
+  if (schema.const !== undefined) return schema.const === text;
+  if (schema.enum !== undefined) return schema.enum.includes(text);
+  return schema.pattern === undefined || new RegExp(schema.pattern).test(text);
 }

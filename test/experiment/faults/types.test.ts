@@ -70,6 +70,16 @@ data: { train: { source: "npm:rows" }, validation: { source: "npm:rows" } }
   = in quotes: "5"`,
   },
   {
+    fault: 'a number that is no word in quotes either',
+    spec: `${minimal}adapter: { type: lora, rank: 4, alpha: 0 }
+`,
+    shows: `error[unknown-value]: "adapter.alpha" must be a number above 0 or "r", not 0
+ --> DIR/spec.yaml:4:40
+  |
+4 | adapter: { type: lora, rank: 4, alpha: 0 }
+  |                                        ^`,
+  },
+  {
     fault: 'a list for a name',
     spec: `name: [a, b]
 model: { source: "pypi:model" }
