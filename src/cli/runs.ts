@@ -74,13 +74,14 @@ export async function statusCommand(
     tellDamage(listed);
     if (listed.length < runs.length)
       say(paintErr.dim(`${runs.length - listed.length} earlier: --all lists every run`));
+    say(paintErr.dim('done: of the stages that were to run, without those cached before'));
     say(paintErr.dim(`dosimeter status ${id} says more about one`));
   }
   return 0;
 }
 
 /** The greatest width of the columns before the spec. */
-const BEFORE_SPEC = 68;
+const BEFORE_SPEC = 77;
 
 /**
  * Returns a table of the runs, newest first. Stages that were cached before a run began are not
@@ -90,7 +91,7 @@ function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');
   return table([
-    ['run', 'state', 'began (UTC)', 'done', 'failed', 'spec'],
+    ['run', 'state', 'began (UTC)', 'done', 'failed', 'blocked', 'spec'],
     ...runs.map(({ run, state, started, stages, spec }) => {
       const done = (stages['ran'] ?? 0) + (stages['cached'] ?? 0);
       return [
@@ -98,7 +99,8 @@ function runTable(runs: readonly RunStatus[]): string {
         state,
         time(started),
         `${done}/${stages['to run'] ?? '?'}`,
-        String((stages['failed'] ?? 0) + (stages['blocked'] ?? 0)),
+        String(stages['failed'] ?? 0),
+        String(stages['blocked'] ?? 0),
         spec === '' ? '' : tail(path.relative('', path.resolve(spec)), columns() - BEFORE_SPEC),
       ];
     }),

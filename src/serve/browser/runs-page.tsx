@@ -57,7 +57,7 @@ const RunTable = ({ list: { runs, earlier } }: { readonly list: RunList }): JSX.
           <tr>
             <th scope="col">Experiment</th>
             <th scope="col">State</th>
-            <th scope="col">Stages</th>
+            <th scope="col">Stages, with those cached before</th>
             <th scope="col" class="number">
               Failed
             </th>
@@ -84,7 +84,7 @@ const RunTable = ({ list: { runs, earlier } }: { readonly list: RunList }): JSX.
 
 function RunRow({ run }: { readonly run: RunLine }): JSX.Element {
   const all = Object.values(run.counts).reduce((sum, n) => sum + n, 0);
-  const failed = (run.counts.failed ?? 0) + (run.counts.blocked ?? 0);
+  const { failed = 0, blocked = 0 } = run.counts;
   return (
     <tr>
       <th scope="row">
@@ -102,7 +102,10 @@ function RunRow({ run }: { readonly run: RunLine }): JSX.Element {
           {finished(run.counts)} of {all}
         </span>
       </td>
-      <td class={failed > 0 ? 'number bad' : 'number'}>{failed}</td>
+      <td class={failed + blocked > 0 ? 'number bad' : 'number'}>
+        {failed}
+        {blocked > 0 ? <span class="small block">{blocked} blocked</span> : null}
+      </td>
       <td class="nowrap">{dateOf(run.started)}</td>
       <td class="number">{run.seconds === null ? '–' : seconds(run.seconds * 1000)}</td>
     </tr>
