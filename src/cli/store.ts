@@ -73,25 +73,21 @@ export async function gcCommand(options: GcOptions): Promise<number> {
   const swept = await onDisk(store.root, () =>
     collectGarbage(store, maxBytes, options.dryRun === true),
   );
+  const toKeep = {
+    latest: options.keepRuns ?? RUNS_KEPT.latest,
+    days: options.keepDays ?? RUNS_KEPT.days,
+  };
   const runs =
     options.runs === true
       ? await onDisk(runsDir(), () =>
-          sweepRuns(
-            store.root,
-            runsDir(),
-            {
-              latest: options.keepRuns ?? RUNS_KEPT.latest,
-              days: options.keepDays ?? RUNS_KEPT.days,
-            },
-            options.dryRun === true,
-          ),
+          sweepRuns(store.root, runsDir(), toKeep, options.dryRun === true),
         )
       : null;
   if (options.json) json(runs === null ? swept : { ...swept, runs });
   else {
     const verb = options.dryRun === true ? 'would sweep' : 'swept';
     out(`${verb} ${sweptEntries(swept)}`);
-    if (runs !== null) out(`${verb} ${sweptRunFolders(runs)}`);
+    if (runs !== null) out(`${verb} ${sweptRunFolders(runs, toKeep.days)}`);
   }
   return 0;
 }
@@ -141,8 +137,12 @@ function sweptEntries(swept: Swept): string {
   );
 }
 
-function sweptRunFolders({ swept, kept, live, pinned }: SweptRuns): string {
-  const running = live === 0 ? '' : `; ${live} of them running, or possibly running`;
-  const held = pinned === 0 ? '' : `, ${pinned} pinned`;
-  return `${count(swept.length, 'run')}; ${kept} left${running}${held}`;
+function sweptRunFolders({ swept, kept, live, pinned, young }: SweptRuns, days: number): string {
+  const why = [
+    ...(live === 0 ? [] : [`${live} running, or possibly running`]),
+    ...(pinned === 0 ? [] : [`${pinned} pinned`]),
+    ...(young === 0 ? [] : [`${young} because younger than ${count(days, 'day')} (--keep-days)`]),
+  ];
+  const reasons = why.length === 0 ? '' : `; of them ${why.join(', ')}`;
+  return `${count(swept.length, 'run')}; ${kept} left${reasons}`;
 }

@@ -21,6 +21,11 @@ export interface SweptRuns {
   readonly live: number;
   /** The number of kept runs that are pinned. */
   readonly pinned: number;
+  /**
+   * The number of kept runs that are neither live nor pinned nor among the latest, but were written
+   * to in the last days.
+   */
+  readonly young: number;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
@@ -46,14 +51,17 @@ export function sweepRuns(
   const swept: string[] = [];
   let live = 0;
   let pinned = 0;
+  let young = 0;
   let kept = 0;
   for (const [position, { id, dir }] of listRuns(runs).entries()) {
     const isLive = mayBeRunning(dir);
     const isPinned = pins.has(id);
     if (isLive) live++;
     if (isPinned) pinned++;
-    if (isLive || isPinned || position < latest || Date.now() - lastWritten(dir) <= days * DAY_MS) {
+    const isHeld = isLive || isPinned || position < latest;
+    if (isHeld || Date.now() - lastWritten(dir) <= days * DAY_MS) {
       kept++;
+      if (!isHeld) young++;
       continue;
     }
     swept.push(id);
@@ -65,7 +73,7 @@ export function sweepRuns(
     rmSync(aside, { recursive: true, force: true });
   }
   if (!dryRun) finishEarlierSweeps(runs);
-  return { swept, kept, live, pinned };
+  return { swept, kept, live, pinned, young };
 }
 
 /**

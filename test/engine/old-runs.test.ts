@@ -41,7 +41,7 @@ test('the latest runs stay, and so do young, pinned and live ones', ({ root, run
   const young = run(runs, 2, true);
   const latest = run(runs, 40, true);
   pin(root, { name: 'kept', of: pinned, keys: ['a'.repeat(64) as ActionKey] });
-  const wanted = { swept: [old], kept: 4, live: 1, pinned: 1 };
+  const wanted = { swept: [old], kept: 4, live: 1, pinned: 1, young: 1 };
   assert.equal(sweepRuns(root, runs, { latest: 1, days: 30 }, true), wanted);
   assert.is(readdirSync(runs).length, 5);
   assert.equal(sweepRuns(root, runs, { latest: 1, days: 30 }, false), wanted);
