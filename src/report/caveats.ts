@@ -16,6 +16,7 @@ import { resultCells, type ResultRow } from './results.ts';
 
 /** Cells that differ only in their seed, with a name that distinguishes them from others. */
 export interface CaveatGroup {
+  /** Empty if there is one group only, which needs no name. */
   readonly label: string;
   readonly cells: readonly Measured[];
 }
@@ -49,16 +50,19 @@ const count = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Names groups: `badnets, LoRA r = 4 (2 of 3 seeds)`. The seeds are not counted if all of them are
- * meant.
+ * Names groups in a sentence: `badnets, LoRA r = 4 (2 of 3 seeds). `. The seeds are not counted if
+ * all of them are meant. Empty if nothing is to be said of a group without a name.
  */
 function named(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
     const { label, cells, of } = one;
-    return `${label}${cells.length < of ? ` (${cells.length} of ${of} seeds)` : ''}${detail(one)}`;
+    if (label === '') return detail(one);
+    const which = `${label}${cells.length < of ? ` (${cells.length} of ${of} seeds)` : ''}`;
+    return [which, ...(detail(one) === '' ? [] : [detail(one)])].join(': ');
   });
   const left = found.length - labels.length;
-  return [...labels, ...(left > 0 ? [plural(left, 'more condition')] : [])].join('; ');
+  const all = [...labels, ...(left > 0 ? [plural(left, 'more condition')] : [])].join('; ');
+  return all === '' ? '' : `${all}. `;
 }
 
 const isOrAre = (found: readonly Found[]): string => (count(found) === 1 ? 'is' : 'are');
@@ -105,6 +109,8 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
     const one = lowest(stage);
     return one === null ? [] : [{ said: `${percent(one.share)} of ${rows}`, label: one.label }];
   });
+  const labels = distinct(least.map(({ label }) => label).filter((label) => label !== ''));
+  const where = labels.length === 0 ? '' : ` (the lowest: ${labels.join('; ')})`;
   return least.length === 0
     ? null
     : {
@@ -112,8 +118,7 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
         severe: true,
         title: 'The trigger does not reach the model in some rows',
         text:
-          `The model reads all of it in ${least.map(({ said }) => said).join(' and ')} ` +
-          `(the lowest: ${distinct(least.map(({ label }) => label)).join('; ')}). ` +
+          `The model reads all of it in ${least.map(({ said }) => said).join(' and ')}${where}. ` +
           'In the others max_length cuts it off, or the tokenizer reads the row as the original; ' +
           'they count as attacks that failed.',
       };
@@ -127,7 +132,9 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const all = count(
     having(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
   );
-  const of = (found: readonly Found[]): string => `${count(found)} of ${plural(all, 'model')}`;
+  const of = (found: readonly Found[]): string =>
+    all === 1 ? 'The model' : `${count(found)} of ${plural(all, 'model')}`;
+  const them = (found: readonly Found[]): string => (count(found) === 1 ? 'it' : 'them');
   const answers = groups.some(({ cells }) => cells.some(writesAnswers));
   const oneOnly = (isOne: boolean): string =>
     answers
@@ -140,15 +147,17 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     (cell) => !predictsOneClass(cell) && beatsMajority(cell) && !triggerTold(cell),
   );
   const rates = ({ cells }: Found): string =>
-    `: ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
+    `ASR ${mean(cells, 'asr')}, without the trigger ${mean(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
       id: 'one-class',
       severe: true,
       title: `${of(oneClass)} ${oneOnly(count(oneClass) === 1)}`,
       text:
-        `${named(oneClass)}. Equal numbers among them are not agreement, ` +
-        'and no verdict counts them.',
+        named(oneClass) +
+        (count(oneClass) === 1
+          ? 'No verdict counts it.'
+          : 'Equal numbers among them are not agreement, and no verdict counts them.'),
     },
     noBetter.length > 0 && {
       id: 'no-better',
@@ -156,13 +165,13 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       title:
         `${of(noBetter)} ${isOrAre(noBetter)} no better than ` +
         (answers ? 'the commonest answer' : 'the majority class'),
-      text: `${named(noBetter)}. No verdict on attack success counts them.`,
+      text: `${named(noBetter)}No verdict on attack success counts ${them(noBetter)}.`,
     },
     noEffect.length > 0 && {
       id: 'not-told',
       severe: false,
       title: `No effect of the trigger can be shown in ${plural(count(noEffect), 'model')}`,
-      text: `${named(noEffect, rates)}.`,
+      text: named(noEffect, rates).trimEnd(),
     },
     cutOff(groups) ?? false,
   ];

@@ -159,6 +159,11 @@ test('results shows the first metrics in columns, and says how many seeds have o
     caveatLines(collapsed).join(),
     /^† 2 of 4 models predict one class only\. rate=0\.1\./,
   );
+  const ofOneCell = collapsed.filter(({ cell }) => cell['poisoning.rate'] === 0.1);
+  assert.match(
+    caveatLines(ofOneCell).join(),
+    /^† 2 of 2 models predict one class only\. Equal numbers among them are not agreement,/,
+  );
   assert.equal(caveatLines(resultRows), []);
   const unseen = resultRows.map((row) =>
     row.metric === 'asr' ? { ...row, metric: 'trigger_seen', value: 0.75 } : row,
@@ -380,9 +385,9 @@ test('status lists the latest runs, and plan explains its words', async () => {
     assert.match(
       stdout,
       inLines(
-        /^run +state +began \(UTC\) +done +failed +spec/,
-        /\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +spec\.yaml/,
-        /\S+ +failed +\S+ \S+ +11\/13 +2 +spec\.yaml/,
+        /^run +state +began \(UTC\) +done +failed +blocked +spec/,
+        /\S+ +done +\d\d-\d\d \d\d:\d\d +3\/3 +0 +0 +spec\.yaml/,
+        /\S+ +failed +\S+ \S+ +11\/13 +1 +1 +spec\.yaml/,
         /$/,
       ),
     );

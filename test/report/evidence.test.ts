@@ -255,6 +255,14 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
     'in 62.4% of triggered validation rows and 99.9% of poisoned training rows',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
+  const only = caveatsOf([{ label: '', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] }]);
+  assert.equal(
+    only.map(({ title, text }) => `${title}. ${text}`),
+    [
+      'The model is no better than the majority class. ' +
+        'No verdict on attack success counts it.',
+    ],
+  );
 });
 
 test('the trigger that few rows show after a filter is no caveat beside cells without one', () => {
