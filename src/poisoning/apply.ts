@@ -23,7 +23,8 @@ export function applyPoisoned(
   if (fault !== null)
     throw new UserFault(
       `The attack "${attack}" ${fault}.`,
-      `See \`Poisoned\` in src/api/attack.ts, and plugins/attacks/${attack}.ts if it is built in.`,
+      'What `poison` of an attack returns is `Poisoned` in src/api/attack.ts of the package; ' +
+        'docs/guides/own-attack.md has an example.',
     );
   const twice = poisoned.changed.find(({ index }) => taken.has(index));
   if (twice !== undefined) {

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Poisoned, Row } from '../../src/api.ts';
+import type { Poisoned, Row, UserFault } from '../../src/api.ts';
 import { applyPoisoned } from '../../src/poisoning/apply.ts';
 import { checkReceipt, makeReceipt, rowsDigest } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';
@@ -120,7 +120,12 @@ test("a fault in an attack's result is reported with the attack's name", () => {
   const apply = (answer: unknown) => () =>
     applyPoisoned('odd', clean, answer as Poisoned, ['0', '1']);
   const good = { changed: [], negatives: [], asked: 0, eligible: 0 };
-  assert.throws(apply(undefined), /The attack "odd" did not return an object/);
+  assert.throws(
+    apply(undefined),
+    ({ message, hint = '' }: UserFault) =>
+      message === 'The attack "odd" did not return an object.' &&
+      hint.startsWith('What `poison` of an attack returns is `Poisoned` in src/api/attack.ts'),
+  );
   assert.throws(apply({ ...good, changed: null }), /did not return lists/);
   assert.throws(apply({ ...good, asked: 1.5 }), /did not return whole numbers/);
   assert.throws(apply({ ...good, asked: 2 }), /asked for 2 rows and changed 0/);
