@@ -2,14 +2,17 @@
 import type { Digest } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { keyComponents } from '../execute/survey.ts';
-import type { StageId } from '../plan/types.ts';
+import type { KeyComponents, StageId } from '../plan/types.ts';
 import { recallCode } from '../store/code.ts';
 import type { ClosureOf } from '../store/explain.ts';
-import { differences, nearest } from '../store/explain.ts';
+import { differences, distance, nearest } from '../store/explain.ts';
 import type { Manifest } from '../store/types.ts';
 import type { Prepared } from './prepare.ts';
 
-/** Returns what changed, or what the stage waits for, in words. */
+/**
+ * Returns what changed, what the stage waits for, or that it is new, in words. It is new if each of
+ * the closest results belongs to another stage of the plan.
+ */
 export type Reasons = (status: StageStatus) => readonly string[];
 
 const KINDS = ['stage', 'attack', 'defence', 'adapter', 'model', 'dataset'] as const;
@@ -40,20 +43,63 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     if (digest === undefined) throw new Error(`${uri} is not fetched`);
     return digest;
   };
-  return ({ stage, state, reason }) => {
-    if (state !== 'ready' || reason.includes('damaged')) return [reason];
-    const components = keyComponents(
+  const componentsOf = once(({ stage }: StageStatus): KeyComponents =>
+    keyComponents(
       stage,
       plan,
       mapValues(stage.inputs, contentOf),
       mapValues(stage.assets, digestOf),
-    );
+    ),
+  );
+  const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));
+  /** Returns the fewest differences between a result and any stage that is ready to run. */
+  const fewest = once(({ kind, components }: Manifest): number =>
+    Math.min(
+      ...statuses
+        .filter(({ stage, state }) => stage.kind === kind && state === 'ready')
+        .map((status) => distance(components, componentsOf(status))),
+    ),
+  );
+  /**
+   * Whether a result is that of another stage of the plan, or of what another one was before a
+   * change.
+   */
+  const isOthers = (result: Manifest, n: number): boolean =>
+    cached.has(result.key) || (n > 1 && fewest(result) < n);
+  return (status) => {
+    const { stage, state, reason } = status;
+    if (state !== 'ready' || reason.includes('damaged')) return [reason];
+    const components = componentsOf(status);
     const similar = nearest(
       components,
       all().filter(({ kind }) => kind === stage.kind),
+      isOthers,
     );
     if (!similar) return [`no ${stage.kind} has run in this store`];
-    return differences(similar.components, components, closures).map(({ text }) => text);
+    const texts = differences(similar.components, components, closures).map(({ text }) => text);
+    return isOthers(similar, distance(similar.components, components))
+      ? [`new; the closest result in the store differs in: ${few(texts)}`]
+      : texts;
+  };
+}
+
+const MOST_DIFFERENCES = 4;
+
+/** Returns the first differences, and how many more there are. */
+function few(texts: readonly string[]): string {
+  const left = texts.length - MOST_DIFFERENCES;
+  return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
+}
+
+/** Returns the function with its result remembered for each argument. */
+function once<A extends object, B>(of: (argument: A) => B): (argument: A) => B {
+  const known = new Map<A, B>();
+  return (argument) => {
+    const found = known.get(argument);
+    if (found !== undefined) return found;
+    const made = of(argument);
+    known.set(argument, made);
+    return made;
   };
 }
 

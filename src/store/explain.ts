@@ -85,19 +85,31 @@ function flatten(
   return into;
 }
 
-/** Returns the candidate with the fewest differences, or the newest of several such candidates. */
+/** Returns the number of differences; files of changed code are not counted one by one. */
+export const distance = (before: KeyComponents, after: KeyComponents): number =>
+  differences(before, after, () => null).length;
+
+/**
+ * Returns the candidate with the fewest differences. Among several, one that is not another's comes
+ * first, and then the newest.
+ * @param isOthers whether something else is nearer to a candidate than these differences
+ */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
   after: KeyComponents,
   candidates: readonly T[],
+  isOthers: (candidate: T, differences: number) => boolean = () => false,
 ): T | null {
-  let best: T | null = null,
+  let equals: T[] = [],
     fewest = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const n = differences(candidate.components, after, () => null).length;
-    if (n < fewest || (n === fewest && best && candidate.created > best.created)) {
-      best = candidate;
-      fewest = n;
-    }
+    const n = distance(candidate.components, after);
+    if (n < fewest) equals = [];
+    if (n <= fewest) equals.push(candidate);
+    fewest = Math.min(n, fewest);
   }
-  return best;
+  const own = equals.filter((candidate) => !isOthers(candidate, fewest));
+  return (own.length > 0 ? own : equals).reduce<T | null>(
+    (newest, one) => (newest === null || one.created > newest.created ? one : newest),
+    null,
+  );
 }

@@ -145,11 +145,20 @@ test('explain names the parameter that changed', async ({ project }) => {
   const asked = ['spec.yaml', '--set', 'seeds=[1, 3]', '--set', 'poisoning={attack: none}'];
   assert.match(
     (await project.dosimeter('explain', ...asked, '--all')).stdout,
-    /toy-train seed=3 \S+ ready\n {2}seed [12] → 3\n/,
+    /toy-train seed=3 \S+ ready\n {2}seed 2 → 3\n/,
   );
   assert.match(
     (await project.dosimeter('explain', ...asked)).stdout,
-    /^seed [12] → 3\n {2}toy-train; 2 more wait for it \(toy-evaluate, toy-report\)\n$/,
+    /^seed 2 → 3\n {2}toy-train; 2 more wait for it \(toy-evaluate, toy-report\)\n$/,
+  );
+});
+
+test('explain says that a stage of an added seed is new', async ({ project }) => {
+  await project.dosimeter('run', 'spec.yaml');
+  const asked = ['spec.yaml', '--set', 'seeds=[1, 2, 3]', '--set', 'poisoning={attack: none}'];
+  assert.match(
+    (await project.dosimeter('explain', ...asked)).stdout,
+    /^new; the closest result in the store differs in: seed [12] → 3\n {2}toy-train; 2 more wait/,
   );
 });
 

@@ -64,6 +64,15 @@ test('the nearest entry has the fewest differences; among equals it is the newes
     young = at('2026-02-01', { ...before.params, steps: 5 });
   assert.is(nearest(before, [far, old, young]), young);
   assert.is(nearest(before, []), null);
+  assert.is(
+    nearest(before, [far, old, young], (one, n) => one === young && n === 1),
+    old,
+  );
+  assert.is(
+    nearest(before, [far, old, young], (one) => one !== far),
+    young,
+    'all of the nearest are of others',
+  );
 });
 
 test.run();
