@@ -1,4 +1,6 @@
 import type { PreflightContext, Problem } from '../../../src/api.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
+import { totalRows } from '../../../src/poisoning/dose.ts';
 import { notKept } from '../../../src/science/train/checkpoints.ts';
 import type { Params } from './index.ts';
 
@@ -8,14 +10,27 @@ type Training = {
   readonly steps?: number;
 };
 
+export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+  return [...keptFaults(context), ...(await rowsWarnings(context))];
+}
+
+/** Returns a warning if the split has fewer rows than the kernel is to have. */
+async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[]> {
+  const { params, upstream } = context;
+  const data = upstream?.['rows'];
+  const counts = data === undefined ? null : await knownCounts(context, data);
+  if (counts === null) return [];
+  const rows = totalRows(counts);
+  if (rows >= params.rows) return [];
+  const message = `the kernel has ${rows} rows: ntk.rows is ${params.rows}, and its split has fewer`;
+  return [{ path: ['ntk', 'rows'], message, warning: true }];
+}
+
 /**
  * Reports, before the training runs, a step that the training will not keep. It reads the
  * training's parameters, because the spec may give the number of steps in several places.
  */
-export function preflight({
-  params: { step },
-  upstream,
-}: PreflightContext<Params>): readonly Problem[] {
+function keptFaults({ params: { step }, upstream }: PreflightContext<Params>): readonly Problem[] {
   const training = upstream?.['model']?.params['train'] as Training | undefined;
   if (step === undefined || training === undefined) return [];
   const message = notKept(step, training.checkpoints ?? 0, training.steps ?? null);

@@ -9,6 +9,7 @@ import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model
 import { adapterFault } from '../../../src/stages/training-attack.ts';
 import { loadAttack, loadDefence } from './attack.ts';
 import { BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
+import { unreachedProblems } from './unreached.ts';
 import { unreadProblems } from './unread.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
@@ -65,7 +66,12 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     attack === null || !poisoning?.attack.includes(JOINT)
       ? problems
       : problems.map((problem) => atStep(attack.name, problem));
-  return training === null ? own : [...own, ...(await unreadProblems(context, training))];
+  if (training === null) return own;
+  return [
+    ...own,
+    ...(await unreachedProblems(context, training)),
+    ...(await unreadProblems(context, training)),
+  ];
 }
 
 /** Returns the faults of settings that need classes, if the rows have none. */

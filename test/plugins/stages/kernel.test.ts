@@ -155,6 +155,30 @@ test("a kernel at a kept step is of that step's model, and only its key names a 
   assert.is.not(Buffer.compare(await bytes(at2), await bytes(init)), 0);
 });
 
+test('more rows than the split has are warned of before anything runs', async () => {
+  const problems = async (ntk: object) =>
+    kernel.preflight!({
+      params: kernel.define([tinyCell({ ntk })], { with: { at: 'init' }, goals: [] }).params,
+      assets: {},
+      backend: 'cpu',
+      plugin: () => {
+        throw new Error('none');
+      },
+      upstream: { rows: { params: {}, assets: {}, dir: chain.data } },
+    });
+  const { ntk } = tinyCell();
+  assert.equal(await problems({ ...ntk, rows: rows.length }), []);
+  assert.equal(await problems({ ...ntk, rows: rows.length + 1 }), [
+    {
+      path: ['ntk', 'rows'],
+      message:
+        `the kernel has ${rows.length} rows: ` +
+        `ntk.rows is ${rows.length + 1}, and its split has fewer`,
+      warning: true,
+    },
+  ]);
+});
+
 test('a step that the training will not keep is found before anything runs', async () => {
   const problems = async (at: number, train: object) =>
     kernel.preflight!({

@@ -110,6 +110,16 @@ test('rank, length and checkpoints are checked before anything runs', async () =
   ]);
 });
 
+test('a warm-up and evaluations beyond the last step are warned of', async () => {
+  assert.equal(await preflight(withTrain({ warmup: 6, evaluate_every: 6 })), []);
+  assert.equal(await preflight(withTrain({ warmup: 7, evaluate_every: 8 })), [
+    'warning train.warmup: the training ends after 6 steps, within its warm-up of 7: ' +
+      'it never reaches its learning rate',
+    'warning train.evaluate_every: the training ends after 6 steps, before step 8: ' +
+      'only the start and the end are evaluated',
+  ]);
+});
+
 test('products in bfloat16 are refused before anything runs where they are not offered', async () => {
   const bf16 = withTrain({ precision: 'bf16' });
   assert.equal(await preflight(bf16, undefined, { backend: 'wasm' }), [
