@@ -3,6 +3,7 @@
  * for them.
  */
 import type { StageStatus } from '../execute/survey.ts';
+import type { Diagnostic } from '../experiment/types.ts';
 import { defaultExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -35,14 +36,24 @@ export async function checkStages(
   const { preflight } = await import('../execute/preflight.ts');
   const found = await preflight(plan, lacking, assets, registry, here, statuses);
   const faults = found.filter(({ warning }) => !warning);
-  if (faults.length > 0) throw new SpecFault(faults);
+  // A warning, of a wrong column for one, may say where a fault comes from.
+  if (faults.length > 0) {
+    tell(found, note);
+    throw new SpecFault(faults);
+  }
   for (const uri of unknownFamilies)
     note(
       `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
         `is supported (${families(registry)})`,
     );
-  for (const { message, range } of found)
-    note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
+  tell(found, note);
+}
+
+/** Passes on the warnings among what was found. */
+function tell(found: readonly Diagnostic[], note: Note): void {
+  for (const { message, range, warning } of found)
+    if (warning)
+      note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
 }
 
 const families = (registry: Prepared['registry']): string =>

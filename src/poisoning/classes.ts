@@ -1,5 +1,6 @@
 /** Resolves a class that a spec names by label id or by name. */
 import { UserFault } from '../api.ts';
+import { firstNames } from '../data/first-names.ts';
 import { nearest } from '../data/nearest.ts';
 
 /**
@@ -12,7 +13,7 @@ export function classId(value: string | number, classes: readonly string[], fiel
   if (byName >= 0) return byName;
   const id = typeof value === 'number' ? value : /^\d+$/.test(value) ? Number(value) : NaN;
   if (Number.isInteger(id) && id >= 0 && id < classes.length) return id;
-  const named = classes.map((name, i) => `${i} ("${name}")`).join(', ');
+  const named = firstNames(classes.map((name, i) => `${i} ("${name}")`));
   const near = nearest(String(value), classes);
   throw new UserFault(
     `\`${field}\`: there is no class ${JSON.stringify(value)}; the classes are ${named}.`,

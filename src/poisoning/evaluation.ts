@@ -11,6 +11,7 @@ import type {
   Target,
 } from '../api.ts';
 import { taskOf, UserFault } from '../api.ts';
+import { firstNames } from '../data/first-names.ts';
 import { isRecord, shown } from '../untrusted/json.ts';
 import { asking, readOnly } from './read-only.ts';
 
@@ -36,7 +37,7 @@ export function targetOf(
   const given = typeof id === 'number' ? String(id) : (json ?? typeof id);
   throw new UserFault(
     `the attack "${name}" has the target ${given}, which is not the label id of a class: ` +
-      `the classes are ${classes.map((label, i) => `${i} ("${label}")`).join(', ')}`,
+      `the classes are ${firstNames(classes.map((label, i) => `${i} ("${label}")`))}`,
     '`target` of an attack returns a label id (AttackDescriptor in src/api/attack.ts); ' +
       'if the attack takes it from its parameters, correct it there.',
     pathOf(params),

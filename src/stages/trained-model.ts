@@ -1,6 +1,7 @@
 /** Collects what is needed to open the models that a cell's trainings left. */
 import type { AdapterDescriptor, ModelDescriptor, RunContext } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { firstNames } from '../data/first-names.ts';
 import { startingModel } from '../data/model-folder.ts';
 import type { Architecture } from '../science/model/types.ts';
 import type { AdaptedModelOptions } from '../science/nn/adapted-model.ts';
@@ -49,7 +50,7 @@ export function checkClasses(
 ): void {
   if (JSON.stringify(classes) === JSON.stringify(trained)) return;
   throw new UserFault(
-    `${which} have the classes ${classes.join(', ')}, the training rows ${trained.join(', ')}`,
+    `${which} have the classes ${firstNames(classes)}, the training rows ${firstNames(trained)}`,
     'Name them once for both splits, as data.classes.',
   );
 }

@@ -141,6 +141,13 @@ test('a warning is not a fault, and is not repeated for what is cached', async (
   assert.equal(Object.keys(JSON.parse(json.stdout) as object), ['stages']);
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
   assert.is((await project.dosimeter('plan', 'spec.yaml')).stderr, '');
+  const misspelt = 'adapter.targets=[qery]';
+  const faulty = await project.dosimeter(
+    ...['plan', 'spec.yaml', '--set', 'poisoning.rate=0.02', '--set', misspelt],
+    ...['--set', 'stages=[train]'],
+  );
+  assert.is(faulty.code, 2, faulty.stderr);
+  assert.match(faulty.stderr, /^\S+ rate 0\.02 of 12 training rows .*\nerror\[preflight\]: /);
 });
 
 test('checks that need a source that is not fetched are skipped, the others are made', async ({

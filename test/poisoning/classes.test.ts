@@ -14,9 +14,9 @@ test('a number is a label id; a text is a name first', () => {
 });
 
 test("an unknown class is the user's fault, with the classes and the nearest one", () => {
-  const fault = (value: string | number): UserFault => {
+  const fault = (value: string | number, classes = ['ham', 'spam']): UserFault => {
     try {
-      classId(value, ['ham', 'spam'], 'target');
+      classId(value, classes, 'target');
     } catch (error) {
       return error as UserFault;
     }
@@ -30,6 +30,11 @@ test("an unknown class is the user's fault, with the classes and the nearest one
   assert.is(fault('spma').hint, 'Did you mean "spam"?');
   for (const value of [2, -1, 0.5, '2', ''])
     assert.match(fault(value).message, 'there is no class');
+  const many = Array.from({ length: 12 }, (_, id) => `class ${id}`);
+  assert.match(
+    fault('spam', many).message,
+    /are 0 \("class 0"\), .*, 7 \("class 7"\) and 4 more\.$/,
+  );
 });
 
 test.run();

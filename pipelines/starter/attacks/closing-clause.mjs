@@ -11,7 +11,7 @@ function classId(target, classes) {
   if (id < 0)
     throw Object.assign(new Error(`\`target\` is no class: ${target}`), {
       name: 'UserFault',
-      hint: `the classes are ${classes.join(', ')}`,
+      hint: `the first classes are ${classes.slice(0, 8).join(', ')}`,
     });
   return id;
 }
