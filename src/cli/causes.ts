@@ -1,4 +1,5 @@
 /** Groups the stages that would run by the reason why. Pure. */
+import { once } from '../engine/once.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 
@@ -58,16 +59,4 @@ export function causesOf(
     }
   }
   return [...causes].map(([text, cause]) => ({ text, ...cause }));
-}
-
-/** Returns the function with its result remembered for each argument. */
-function once<A, B>(of: (argument: A) => B): (argument: A) => B {
-  const known = new Map<A, B>();
-  return (argument) => {
-    const found = known.get(argument);
-    if (found !== undefined) return found;
-    const made = of(argument);
-    known.set(argument, made);
-    return made;
-  };
 }

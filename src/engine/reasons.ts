@@ -7,6 +7,7 @@ import { recallCode } from '../store/code.ts';
 import type { ClosureOf } from '../store/explain.ts';
 import { differences, distance, nearest } from '../store/explain.ts';
 import type { Manifest } from '../store/types.ts';
+import { once } from './once.ts';
 import type { Prepared } from './prepare.ts';
 
 /**
@@ -89,18 +90,6 @@ const MOST_DIFFERENCES = 4;
 function few(texts: readonly string[]): string {
   const left = texts.length - MOST_DIFFERENCES;
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
-}
-
-/** Returns the function with its result remembered for each argument. */
-function once<A extends object, B>(of: (argument: A) => B): (argument: A) => B {
-  const known = new Map<A, B>();
-  return (argument) => {
-    const found = known.get(argument);
-    if (found !== undefined) return found;
-    const made = of(argument);
-    known.set(argument, made);
-    return made;
-  };
 }
 
 const mapValues = <A, B>(

@@ -1,0 +1,11 @@
+/** Returns the function with its result remembered for each argument. */
+export function once<A, B>(of: (argument: A) => B): (argument: A) => B {
+  const known = new Map<A, B>();
+  return (argument) => {
+    const found = known.get(argument);
+    if (found !== undefined) return found;
+    const made = of(argument);
+    known.set(argument, made);
+    return made;
+  };
+}
