@@ -99,7 +99,7 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
       .map(({ path, name }) => ({ name, value: axisText(row, path, '=') }))
       .filter(({ value }) => value !== '')
       .map(({ name, value }) => `${name}=${value}`)
-      .join(' ');
+      .join(' ') || (axes.length === 0 ? '' : 'a cell without these fields');
   return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also }))).map(
     ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
   );
