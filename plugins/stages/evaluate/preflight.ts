@@ -9,12 +9,14 @@ import { scorerFaults, type ScorerSettings } from '../../../src/scoring/settings
 import { assetOf } from '../../../src/stages/files.ts';
 import { loadArchitecture } from '../../../src/stages/trained-model.ts';
 import type { Params } from './index.ts';
+import { sharedRows } from './shared-rows.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [
     ...(await checkLength(context)),
     ...(await checkGeneration(context)),
     ...checkScorers(context),
+    ...sharedRows(context),
   ];
 }
 

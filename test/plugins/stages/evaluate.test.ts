@@ -5,7 +5,8 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import type { Cell, JsonObject } from '../../../src/api.ts';
+import { sharedRows } from '../../../plugins/stages/evaluate/shared-rows.ts';
+import type { Cell, Digest, JsonObject, UpstreamStage } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
 import { define, learnt, model, rows, validation } from './evaluate-rig.ts';
@@ -315,6 +316,44 @@ test("a length of its own that the model can't take is found before anything run
     await check(tinyCell({ train: { ...tinyCell().train, max_length: 54 } })),
     [],
     'the train stage says so',
+  );
+});
+
+test('rows that are evaluated and trained on are warned of', () => {
+  const stage = (name: string, uri: string, split: object): UpstreamStage => ({
+    params: { name, split: { offset: 0, balance: false, ...split } },
+    assets: { data: { uri, path: uri, digest: `sha256:${uri}` as Digest, provenance: {} } },
+    dir: null,
+  });
+  const warned = (train: UpstreamStage, rows: UpstreamStage): boolean => {
+    const poison = {
+      params: { poisoning: null },
+      assets: {},
+      dir: null,
+      upstream: { data: train },
+    };
+    const model = { params: {}, assets: {}, dir: null, upstream: { data: poison } };
+    return sharedRows({ upstream: { model, validation: rows } }).length > 0;
+  };
+  const train = (split: object) => stage('train', 'a.tsv', split);
+  const rows = (split: object, uri = 'a.tsv') => stage('validation', uri, split);
+  assert.ok(warned(train({}), rows({})));
+  assert.ok(warned(train({ limit: 160 }), rows({ limit: 60 })));
+  assert.ok(warned(train({ balance: true, limit: 160 }), rows({})), 'all rows of the file');
+  assert.not(warned(train({ limit: 160 }), rows({ limit: 60 }, 'b.tsv')));
+  assert.not(warned(train({ limit: 160 }), rows({ offset: 160 })));
+  assert.not(warned(train({ balance: true, limit: 160 }), rows({ limit: 60 })), 'in unlike orders');
+  const held = (take: string) => ({ hold_out: { share: 0.2, take } });
+  assert.not(warned(train(held('rest')), rows(held('held'))));
+  const [problem] = sharedRows({
+    upstream: {
+      model: { params: {}, assets: {}, dir: null, upstream: { data: train({}) } },
+      validation: rows({}),
+    },
+  });
+  assert.match(
+    present(problem).message,
+    /^data\.train and data\.validation take the same rows of a\.tsv: /,
   );
 });
 
