@@ -64,9 +64,10 @@ const valueText = (value: unknown): string =>
 
 const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
 
-function intervalText({ metric, low, high }: DifferenceSummary): string {
-  if (low === null || isPValue(metric)) return '';
-  return low === high ? 'equal for all seeds' : `${numberText(low)} to ${numberText(high)}`;
+function intervalText(row: DifferenceSummary): string {
+  const { low, high } = row;
+  if (low === null || isPValue(row)) return '';
+  return low === high ? 'all equal' : `${numberText(low)} to ${numberText(high)}`;
 }
 
 /** `2 (1 excluded, 1 of one side only)`. */

@@ -157,8 +157,8 @@ function spreadText(summary: Summary, half: number): string {
 }
 
 /**
- * Returns a table with a line for each cell and metric. What stands beside a mean is half of its 95%
- * interval or, of two seeds, both values; nothing stands beside a mean of p-values.
+ * Returns a table with a line for each cell and metric. What stands beside a mean is half of its
+ * 95% interval or, of two seeds, both values; nothing stands beside a mean of p-values.
  */
 export function lines(rows: readonly ResultRow[], width: number): string {
   const axes = axesOf(rows);
@@ -172,7 +172,7 @@ export function lines(rows: readonly ResultRow[], width: number): string {
           if (found.length === 0) return [];
           const summary = summarise(found),
             { mean, std, high, n } = summary,
-            isSpread = std !== null && high !== null && !isPValue(metric.metric);
+            isSpread = std !== null && high !== null && !isPValue(metric);
           return [
             [
               ...axes.map(({ path }) => axisText(cell, path)),

@@ -80,9 +80,6 @@ export async function statusCommand(
   return 0;
 }
 
-/** The greatest width of the columns before the spec. */
-const BEFORE_SPEC = 77;
-
 /**
  * Returns a table of the runs, newest first. Stages that were cached before a run began are not
  * counted.
@@ -90,9 +87,9 @@ const BEFORE_SPEC = 77;
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');
-  return table([
-    ['run', 'state', 'began (UTC)', 'done', 'failed', 'blocked', 'spec'],
-    ...runs.map(({ run, state, started, stages, spec }) => {
+  const rows = [
+    ['run', 'state', 'began (UTC)', 'done', 'failed', 'blocked'],
+    ...runs.map(({ run, state, started, stages }) => {
       const done = (stages['ran'] ?? 0) + (stages['cached'] ?? 0);
       return [
         run,
@@ -101,10 +98,21 @@ function runTable(runs: readonly RunStatus[]): string {
         `${done}/${stages['to run'] ?? '?'}`,
         String(stages['failed'] ?? 0),
         String(stages['blocked'] ?? 0),
-        spec === '' ? '' : tail(path.relative('', path.resolve(spec)), columns() - BEFORE_SPEC),
       ];
     }),
-  ]);
+  ];
+  const left =
+    columns() -
+    Math.max(
+      ...table(rows)
+        .split('\n')
+        .map(({ length }) => length),
+    ) -
+    2;
+  const specs = runs.map(({ spec }) =>
+    spec === '' ? '' : tail(path.relative('', path.resolve(spec)), left),
+  );
+  return table(rows.map((row, i) => [...row, i === 0 ? 'spec' : (specs[i - 1] ?? '')]));
 }
 
 function tellDamage(runs: readonly RunStatus[]): void {

@@ -1,5 +1,6 @@
 /** What a preflight knows of the rows that a data stage reads. */
 import { type PreflightContext, problemOf, type UpstreamStage } from '../api.ts';
+import { ifFetched } from './if-fetched.ts';
 import { readDatasetInfo, readRows } from './rows-file.ts';
 import { countsOf, type SplitCounts, splitCounts } from './split-counts.ts';
 import { splitRequest } from './split-request.ts';
@@ -17,15 +18,15 @@ async function countsIn(dir: string): Promise<SplitCounts> {
 }
 
 /**
- * Returns the classes of the rows and their counts. Null if finding them would take long, or if the
- * rows have a fault, which the data stage reports.
+ * Returns the classes of the rows and their counts. Null if finding them would take long, if their
+ * source is not fetched yet, or if the rows have a fault, which the data stage reports.
  */
 export async function knownCounts(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { params, assets, dir }: UpstreamStage,
 ): Promise<SplitCounts | null> {
   if (dir !== null) return countsIn(dir);
-  const request = splitRequest(params, assets, (kind, name) => plugin(kind, name));
+  const request = ifFetched(() => splitRequest(params, assets, (kind, name) => plugin(kind, name)));
   // Reading a corpus from a package takes seconds.
   if (request === null || request.dataset.unordered) return null;
   return splitCounts(request).catch((error: unknown) => {

@@ -16,7 +16,9 @@ import { nearest } from './nearest.ts';
 /** An estimate of the memory that a row takes beside its texts, in bytes. */
 const ROW_BYTES = 200;
 
-/** `clean` are the rows that a defender is given, `test` those that nothing but `evaluate` reads. */
+/**
+ * `clean` are the rows that a defender is given, `test` those that nothing but `evaluate` reads.
+ */
 export type SplitName = 'train' | 'validation' | 'clean' | 'test';
 
 /** A split, and what reads it. */
@@ -29,8 +31,8 @@ export interface SplitReading {
 export interface SplitRequest extends SplitReading {
   readonly name: SplitName;
   /**
-   * Class names by label id; `SCORE` if labels are numbers. If null, the classes are the label values
-   * of the training file.
+   * Class names by label id; `SCORE` if labels are numbers. If null, the classes are the label
+   * values of the training file.
    */
   readonly classes: readonly string[] | null;
   /**

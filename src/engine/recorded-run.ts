@@ -64,12 +64,15 @@ export async function runRecorded(
   options: Options,
 ): Promise<RecordedRun> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
+  // Git runs meanwhile.
   const labels = plan.stages.map(stageLabels(plan));
+  const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
+  const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
   const told: { note: Note } = { note: options.note };
-  const { folder, log, executor, close } = await openRecords(prepared, redact, {
+  const { folder, log, executor, close } = await openRecords(prepared, facts, redact, {
     ...options,
     note: (message) => told.note(message),
   });
@@ -103,12 +106,6 @@ export async function runRecorded(
   const note = (message: string): void => onEvent({ type: 'note', message });
   const remote = await openRemote(store, log, note, options);
   try {
-    // Git has run meanwhile.
-    const facts = await environment;
-    const environmentDigest = await onDisk(store.root, () =>
-      rememberEnvironment(store.root, facts),
-    );
-    await onDisk(folder.dir, () => folder.describe(facts), 'folder');
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
     const outcomes = await executePlan(plan, statuses, {
       store,
@@ -181,6 +178,7 @@ interface Records {
 /** Opens the folder, the log and the executor, or none of them. */
 async function openRecords(
   { experiment, registry, store }: Prepared,
+  environment: JsonObject,
   redact: Redact,
   { argv, executor: name, jobs, note, compile = true }: Options,
 ): Promise<Records> {
@@ -188,6 +186,7 @@ async function openRecords(
     specFile: experiment.file,
     specText: experiment.text,
     resolved: experiment.resolved,
+    environment,
     argv: argv.map(redact),
   };
   const folder = await onDisk(

@@ -15,7 +15,7 @@ export function runEntries(dir: string): readonly ActionKey[] | string {
   if (damaged > 0) return 'has a damaged journal';
   if (!events.some(({ event }) => event === 'ended')) return 'did not end';
   const plan = planOf(dir);
-  if (plan === null) return `has no ${PLAN_FILE}, or a damaged one`;
+  if (plan === null) return `has no ${PLAN_FILE} that this version reads`;
   const keys = new Set<string>();
   for (const { cached } of plan.stages) if (cached !== null) keys.add(cached);
   for (const { event, key } of events)

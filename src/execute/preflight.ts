@@ -141,7 +141,9 @@ function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightCo
   };
 }
 
-/** Returns the stages that a stage reads. Those further up are looked up when they are asked for. */
+/**
+ * Returns the stages that a stage reads. Those further up are looked up when they are asked for.
+ */
 function upstreamOf(
   stage: PlannedStage,
   surroundings: Surroundings,
@@ -164,7 +166,9 @@ function upstreamOf(
 }
 
 /** Thrown when a preflight asks for a source that is not on this machine yet. */
-class NotFetched extends Error {}
+class NotFetched extends Error {
+  override readonly name = 'NotFetched';
+}
 
 /**
  * Returns a stage's sources by name. Reading a source that is not fetched yet throws, so that no

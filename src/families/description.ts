@@ -25,7 +25,9 @@ export interface ConfigFields {
   choice<T extends string>(field: string, accepted: readonly T[], fallback?: T): T;
   /** Returns the name of an activation that is implemented. */
   activation(field: string, fallback?: string): string;
-  /** Throws unless the field is absent or has one of these values, as others are not implemented. */
+  /**
+   * Throws unless the field is absent or has one of these values, as others are not implemented.
+   */
   only(field: string, accepted: readonly unknown[]): void;
   /** Returns the id of a token below `vocabulary`; null where the field is null. */
   token(field: string, vocabulary: number, fallback: number | null): number | null;
@@ -157,7 +159,9 @@ export interface Embeddings {
 /** A classification head over the hidden state of the first or last token, or over their mean. */
 export interface ClassifierHead {
   readonly reads: 'first' | 'last' | 'mean';
-  /** Id of the padding token, which is never the last one that is read; null where there is none. */
+  /**
+   * Id of the padding token, which is never the last one that is read; null where there is none.
+   */
   readonly padding?: number | null;
   /** A layer before the output. */
   readonly dense?: {

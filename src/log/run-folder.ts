@@ -20,8 +20,6 @@ export interface RunFolder {
   readonly dir: string;
   /** Appends an event to journal.jsonl. On a full disk the journal ends, but the run goes on. */
   record(event: JsonObject): void;
-  /** Writes environment.json, which is gathered while the folder is made. Throws an ErrnoException. */
-  describe(environment: JsonObject): void;
   close(): void;
 }
 
@@ -30,6 +28,7 @@ export interface RunFolderContents {
   readonly specText: string;
   /** The spec with defaults and `--set` applied and with its axes. */
   readonly resolved: unknown;
+  readonly environment: JsonObject;
   readonly argv: readonly string[];
 }
 
@@ -55,6 +54,7 @@ export function createRunFolder(
   try {
     writeFileSync(path.join(dir, 'spec.yaml'), contents.specText);
     writeJson(path.join(dir, 'resolved.json'), contents.resolved);
+    writeJson(path.join(dir, 'environment.json'), contents.environment);
     journal = openSync(path.join(dir, 'journal.jsonl'), 'a');
   } catch (error) {
     rmSync(dir, { recursive: true, force: true }); // no command would show a run without a journal
@@ -79,13 +79,7 @@ export function createRunFolder(
     pid: process.pid,
     ...thisProcess(),
   });
-  return {
-    id: path.basename(dir),
-    dir,
-    record,
-    describe: (environment) => writeJson(path.join(dir, 'environment.json'), environment),
-    close: () => closeSync(journal),
-  };
+  return { id: path.basename(dir), dir, record, close: () => closeSync(journal) };
 }
 
 const writeJson = (file: string, value: unknown): void =>

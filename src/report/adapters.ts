@@ -1,7 +1,7 @@
 /** Compares LoRA, or any other adapter, with full fine-tuning, paired by seed. */
 import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
-import { contentKey, groupBy, highest, sharedTraining } from './groups.ts';
+import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
 import { PROPORTION_MARGIN } from './margins.ts';
 import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
 import { cellsBySeed, type Comparison, pairBySeed } from './pairs.ts';
@@ -14,8 +14,8 @@ export interface AdapterComparison extends Comparison {
 }
 
 /**
- * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its claims
- * are about LoRA, not about other adapters.
+ * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
+ * claims are about LoRA, not about other adapters.
  */
 function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
   if (condition.ofBase || condition.adapter !== 'lora') return null;
@@ -32,8 +32,8 @@ const blockKey = ({ axes }: Condition): string =>
 
 /**
  * Pairs each adapter's condition with the full fine-tunings that have the same attack and the same
- * other axes. Of these it takes those that agree with the adapter in most of the training's axes:
- * with a learning rate for each adapter, those of as many steps.
+ * other axes. Of these it takes those that differ from the adapter in the fewest of the training's
+ * axes: with a learning rate for each adapter, those of as many steps.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -43,7 +43,7 @@ export function adapterPairs(
     .filter((condition) => !isFull(condition))
     .flatMap((adapter) => {
       const block = fulls.get(blockKey(adapter)) ?? [];
-      return highest(block, (full) => sharedTraining(full.axes, adapter.axes)).map((full) => ({
+      return nearest(block, (full) => trainingDistance(full.axes, adapter.axes)).map((full) => ({
         adapter,
         full,
       }));

@@ -1,6 +1,6 @@
 /**
- * The conditions that the first screen shows: a few attacks of each kind, at their highest dose. What
- * it leaves out is named there.
+ * The conditions that the first screen shows: a few attacks of each kind, at their highest dose.
+ * What it leaves out is named there.
  */
 import { type Condition, numericAxis } from './conditions.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
@@ -37,8 +37,8 @@ export function headlineBlocks(
 }
 
 /**
- * Returns the labels of a family's blocks that are not among its headlines: those of the same attack
- * for each headline and, for the last one, those of the attacks without any.
+ * Returns the labels of a family's blocks that are not among its headlines: those of the same
+ * attack for each headline and, for the last one, those of the attacks without any.
  */
 export function blocksBeside(
   conditions: readonly Condition[],

@@ -16,7 +16,7 @@ import { resultCells, type ResultRow } from './results.ts';
 
 /** Cells that differ only in their seed, with a name that distinguishes them from others. */
 export interface CaveatGroup {
-  /** Empty if there is one group only, which needs no name. */
+  /** Empty if the group needs no name. */
   readonly label: string;
   readonly cells: readonly Measured[];
 }

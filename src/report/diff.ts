@@ -168,8 +168,8 @@ export interface DifferenceSummary {
   readonly stage: string;
   readonly metric: string;
   /**
-   * Means over the pairs or, without a pair, over all seeds of each experiment; null if none has the
-   * number.
+   * Means over the pairs or, without a pair, over all seeds of each experiment; null if none has
+   * the number.
    */
   readonly a: number | null;
   readonly b: number | null;

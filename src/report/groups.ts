@@ -9,17 +9,17 @@ export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
 
 export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];
 
-/** Returns those items with the highest score, in their order. */
-export function highest<T>(items: readonly T[], score: (item: T) => number): T[] {
-  const scores = items.map(score),
-    top = Math.max(...scores);
-  return items.filter((_, i) => scores[i] === top);
+/** Returns those items that are nearest, in their order. */
+export function nearest<T>(items: readonly T[], distance: (item: T) => number): T[] {
+  const distances = items.map(distance),
+    least = Math.min(...distances);
+  return items.filter((_, i) => distances[i] === least);
 }
 
-/** Returns in how many of the training's axes two cells have the same value. */
-export const sharedTraining = (a: JsonObject, b: JsonObject): number =>
-  Object.keys(a).filter(
-    (path) => path.startsWith('train.') && path in b && contentKey(a[path]) === contentKey(b[path]),
+/** Returns in how many of the training's axes two cells differ; one may lack what the other has. */
+export const trainingDistance = (a: JsonObject, b: JsonObject): number =>
+  distinct([...Object.keys(a), ...Object.keys(b)]).filter(
+    (path) => path.startsWith('train.') && contentKey(a[path]) !== contentKey(b[path]),
   ).length;
 
 /** Groups the items by key. Keys and items keep the order of `items`. Takes linear time. */

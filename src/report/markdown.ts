@@ -9,7 +9,10 @@ import { METRICS } from './metrics.ts';
 import { plainDifference, plainRange, plainSummary } from './numbers.ts';
 import { metricName } from './select.ts';
 
-/** What stands beside a mean over several seeds: half of its 95% interval, or the range of the values. */
+/**
+ * What stands beside a mean over several seeds: half of its 95% interval, or the range of the
+ * values.
+ */
 export type Spread = 'interval' | 'range';
 
 export interface MarkdownRequest {
@@ -52,8 +55,8 @@ const valuesText = (path: string, values: readonly Json[] = []): string =>
   values.map((value) => valueText(path, value)).join(' = ');
 
 /**
- * Returns the heading of a column: its values along the axes, where numbers and truth values have the
- * axis's name, and its metric unless all columns have the same.
+ * Returns the heading of a column: its values along the axes, where numbers and truth values have
+ * the axis's name, and its metric unless all columns have the same.
  */
 function columnText(
   { at, metric }: GridColumn,
@@ -88,7 +91,9 @@ function number(
   return `${text}${mark}`;
 }
 
-/** Returns a difference, with its number of seeds where it is of fewer than the number beside it. */
+/**
+ * Returns a difference, with its number of seeds where it is of fewer than the number beside it.
+ */
 function difference(entry: Entry | null, metric: Metric): string {
   if (entry === null) return EMPTY;
   const { difference: found, excluded, summary } = entry;

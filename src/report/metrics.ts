@@ -25,8 +25,11 @@ export interface MetricNote {
   readonly ofTask?: true;
 }
 
-/** Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing. */
-export const isPValue = (metric: string): boolean => /_p(_clean)?$/.test(metric);
+/**
+ * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
+ */
+export const isPValue = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>): boolean =>
+  stage === 'evaluate' && /_p(_clean)?$/.test(metric);
 
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',

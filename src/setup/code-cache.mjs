@@ -44,7 +44,8 @@ function setFlags(flags) {
 
 /**
  * Makes V8 optimise and collect less for a while. Called after most code has been loaded, since V8
- * takes kept code only under the flags that it was made under: ours, and that of Node's own modules.
+ * takes kept code only under the flags that it was made under: ours, and that of Node's own
+ * modules.
  */
 export function optimiseLater() {
   setFlags(AT_FIRST);
@@ -59,8 +60,8 @@ export function optimiseLater() {
 const sealOf = (source, content) => createHash('sha256').update(source).update(content).digest();
 
 /**
- * Returns the compiled code, and the processor time (ms) after which it was written. Returns null if
- * there is none, or if it is damaged or of another source.
+ * Returns the compiled code, and the processor time (ms) after which it was written. Returns null
+ * if there is none, or if it is damaged or of another source.
  * @param {string} file @param {Buffer} source
  */
 function readCode(file, source) {
@@ -104,9 +105,9 @@ function workSoFar() {
 
 /**
  * Evaluates a script and returns its completion value. The code of all functions that this process
- * calls in its first seconds is written for later ones, if there is no code, if V8 refuses it (it is
- * of another version or of other flags), or if this process does much more than the one that wrote
- * it.
+ * calls in its first seconds is written for later ones, if there is no code, if V8 refuses it (it
+ * is of another version or of other flags), or if this process does much more than the one that
+ * wrote it.
  * @param {string} file the script, which is read fastest if it is in ASCII
  * @param {string} codeFile where the compiled code is kept
  */

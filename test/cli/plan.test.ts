@@ -160,7 +160,10 @@ test('checks that need a source that is not fetched are skipped, the others are 
   });
   project.write('spec.yaml', unfetched);
   const passed = await project.dosimeter('plan', 'spec.yaml');
-  assert.equal([passed.code, passed.stderr], [0, '']);
+  assert.is(passed.code, 0);
+  // Of the rows, which are there.
+  assert.match(passed.stderr, /^spec\.yaml:3:57: data\.train and data\.validation take the same/);
+  assert.is(passed.stderr.trim().split('\n').length, 1);
   assert.match(passed.stdout, `${UNFETCHED} is not fetched yet\n`);
   project.write(
     'spec.yaml',
@@ -171,6 +174,32 @@ test('checks that need a source that is not fetched are skipped, the others are 
   const told = await project.dosimeter('plan', 'spec.yaml');
   assert.is(told.code, 2);
   assert.equal(placesIn(told.stderr), ['spec.yaml:4:39', 'spec.yaml:8:12'], told.stderr);
+});
+
+test('faults are found although the rows that a warning asks for are not fetched', async ({
+  project,
+}) => {
+  const faultOf = async (adapter: string, train: string, more: string): Promise<string> => {
+    const text = spec({ adapter: `type: lora, rank: 2${adapter}`, more })
+      .replaceAll('file:rows.tsv', 'pypi:dosimeter-no-such-data==0.0.0#rows.tsv')
+      .replace('steps: 1', train);
+    project.write('spec.yaml', text);
+    const told = await project.dosimeter('plan', 'spec.yaml');
+    assert.is(told.code, 2, text);
+    return told.stderr;
+  };
+  assert.match(
+    await faultOf(', targets: [qery]', 'epochs: 1, warmup: 1', 'stages: [train]'),
+    'no linear layer is named "qery"',
+  );
+  assert.match(
+    await faultOf('', 'steps: 2', 'stages: [evaluate]\nevaluate: { max_length: 100000 }'),
+    'rows of 100000 tokens do not fit the model',
+  );
+  assert.match(
+    await faultOf('', 'steps: 2', 'stages: [ntk]\nntk: { at: [5], split: train }'),
+    'step 5 is not kept',
+  );
 });
 
 test('a model of another family is refused before its weights are fetched', async ({ project }) => {

@@ -22,6 +22,7 @@ function run(runs: string, daysAgo: number, ended: boolean): string {
     specFile: 'spec.yaml',
     specText: '',
     resolved: {},
+    environment: {},
     argv: [],
   });
   if (ended) folder.record({ event: 'ended', interrupted: false, seconds: 1 });

@@ -67,8 +67,8 @@ const runs = {
   "a higher rate of LoRA's": [starts.higher.adapter, rates(0, 0, 0)],
 } as const;
 /**
- * The fields of a config.json that set a rate, and where a model of the family applies it. What is not
- * here is DeBERTa's pooler_dropout, which its published checkpoints have at 0.
+ * The fields of a config.json that set a rate, and where a model of the family applies it. What is
+ * not here is DeBERTa's pooler_dropout, which its published checkpoints have at 0.
  */
 const FIELDS: {
   readonly [name: string]: { readonly [field: string]: readonly DropoutPlace[] };
@@ -254,7 +254,7 @@ test(
 );
 
 for (const own of families)
-  test(`${own.name}: every rate of config.json is applied where transformers applies it`, async () => {
+  test(`${own.name}: each rate of config.json is where transformers has it`, async () => {
     const config = own.architecture.parseConfig(await readConfig(own.checkpoint), own.classes);
     const applied = (config as { readonly dropout: readonly DropoutPlace[] }).dropout;
     assert.equal([...applied].sort(), Object.values(FIELDS[own.name]!).flat().sort());

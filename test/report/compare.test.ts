@@ -89,6 +89,14 @@ test('training axes that both have are matched; else every full condition is a p
     [9, 1],
     [9, 2],
   ]);
+  const plain = cellOf({ seed: 1, adapter: LORA4 }),
+    full = cellOf({ seed: 1 });
+  const longer = { ...full, axes: { ...full.axes, 'train.steps': 40 } };
+  assert.equal(
+    adapterPairs(conditionsOf([full, longer, plain], [])).map((pair) => pair.full.axes),
+    [full.axes],
+    'the full condition that lacks the same axes',
+  );
   // Each adapter has its own learning rate: it is compared at the same number of steps.
   const [short, long] = [{ 'train.steps': 40 }, { 'train.steps': 80 }];
   const cells = [short, long].flatMap((steps) => [

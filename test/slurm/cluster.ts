@@ -1,4 +1,7 @@
-/** A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are installed. */
+/**
+ * A real Slurm on this machine, for the tests of this folder. It needs root; Debian's packages are
+ * installed.
+ */
 import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';

@@ -27,8 +27,8 @@ export async function preflight(
 const FEW_CLASSES = 20;
 
 /**
- * Returns a warning if the classes are the labels of the training file, and there are more than half
- * as many as rows in it.
+ * Returns a warning if the classes are the labels of the training file, and there are more than
+ * half as many as rows in it.
  */
 function labelWarnings(
   { name, split, classes: given }: DataParams,
@@ -41,8 +41,8 @@ function labelWarnings(
     {
       path: ['data', name, 'columns', 'label'],
       message:
-        `the column ${JSON.stringify(label)} has ${classes.length} different values in ${rowsInSource} rows, ` +
-        'and each becomes a class',
+        `the column ${JSON.stringify(label)} has ${classes.length} different values in ` +
+        `${rowsInSource} rows, and each becomes a class`,
       hint: "Is this the label's column?",
       warning: true,
     },

@@ -1,20 +1,22 @@
 /** Warns where rows that are evaluated are training rows too. */
 import type { PreflightContext, Problem, UpstreamStage } from '../../../src/api.ts';
+import { ifFetched } from '../../../src/data/if-fetched.ts';
 import type { DataParams, SplitParams } from '../../../src/data/split-request.ts';
 
 /** What decides the order of a source's rows, of which splits take parts. */
 const ORDERED_BY = ['format', 'header', 'columns', 'sample', 'balance'] as const;
 
 /**
- * Returns a warning if both splits are certain to take some of the same rows of one source. Rows that
- * stand in two sources, or that one source has twice, are not looked for.
+ * Returns a warning if both splits are certain to take some of the same rows of one source. Rows
+ * that stand in two sources, or that one source has twice, are not looked for.
  */
 export function sharedRows({ upstream }: Pick<PreflightContext, 'upstream'>): Problem[] {
   const rows = upstream?.['validation'],
     train = trainingRows(upstream?.['model']);
   if (rows === undefined || train === null) return [];
-  const [source, other] = [rows.assets['data'], train.assets['data']];
-  if (source === undefined || other === undefined || source.digest !== other.digest) return [];
+  const source = ifFetched(() => rows.assets['data']),
+    other = ifFetched(() => train.assets['data']);
+  if (!source || source.digest !== other?.digest) return [];
   const { name, split } = rows.params as DataParams;
   if (!overlap((train.params as DataParams).split, split)) return [];
   return [
@@ -23,7 +25,7 @@ export function sharedRows({ upstream }: Pick<PreflightContext, 'upstream'>): Pr
       message:
         `data.train and data.${name} take the same rows of ${source.uri}: ` +
         'what is measured on rows that were trained on says little of others',
-      hint: 'Give each split a file of its own, rows of its own by offset and limit, or a hold_out.',
+      hint: 'Give each split its own file, its own rows by offset and limit, or a hold_out.',
       warning: true,
     },
   ];
@@ -39,7 +41,8 @@ function trainingRows(model: UpstreamStage | undefined): UpstreamStage | null {
 function overlap(a: SplitParams, b: SplitParams): boolean {
   // With hold_out, the data stage makes sure that the two are apart.
   if (a.hold_out !== undefined || b.hold_out !== undefined) return false;
-  const isWhole = ({ offset, limit }: SplitParams): boolean => offset === 0 && limit === undefined;
+  const isWhole = ({ offset, limit, sample, balance }: SplitParams): boolean =>
+    offset === 0 && limit === undefined && sample === undefined && !balance;
   if (isWhole(a) || isWhole(b)) return true;
   const alike = ORDERED_BY.every((field) => JSON.stringify(a[field]) === JSON.stringify(b[field]));
   const end = ({ offset, limit = Infinity }: SplitParams): number => offset + limit;

@@ -22,7 +22,7 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   if (counts === null) return [];
   const rows = totalRows(counts);
   if (rows >= params.rows) return [];
-  const message = `the kernel has ${rows} rows: ntk.rows is ${params.rows}, and its split has fewer`;
+  const message = `the kernel has ${rows} rows: ntk.rows is ${params.rows}, its split has fewer`;
   return [{ path: ['ntk', 'rows'], message, warning: true }];
 }
 

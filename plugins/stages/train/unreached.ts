@@ -20,7 +20,7 @@ export async function unreachedProblems(
   if (steps === null) return [];
   const ends = `the training ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
   const problems: Problem[] = [];
-  if (warmup > steps)
+  if (warmup >= steps)
     problems.push({
       path: ['train', 'warmup'],
       message: `${ends}, within its warm-up of ${warmup}: it never reaches its learning rate`,

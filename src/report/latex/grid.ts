@@ -6,7 +6,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import type { PairedDifference, Summary } from '../../stats/summary.ts';
 import { pairedDifference, summarise } from '../../stats/summary.ts';
 import { voidReason } from '../evidence.ts';
-import { contentKey, distinct, highest, sharedTraining } from '../groups.ts';
+import { contentKey, distinct, nearest, trainingDistance } from '../groups.ts';
 import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from '../metrics.ts';
 import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from '../results.ts';
 import { metricName } from '../select.ts';
@@ -97,8 +97,8 @@ const cleanPartner: PartnerOf = (group, metric) => {
 };
 
 /**
- * Returns a function that finds the full fine-tuning with the same attack and settings: the one that
- * agrees in most of the training's axes. It finds none if several agree in as many.
+ * Returns a function that finds the full fine-tuning with the same attack and settings: the one
+ * that differs in the fewest of the training's axes. It finds none if several differ in as many.
  */
 function fullPartner(groups: readonly Group[]): PartnerOf {
   const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
@@ -107,8 +107,8 @@ function fullPartner(groups: readonly Group[]): PartnerOf {
     const settingOf = (name: JsonObject): string => contentKey(without(name, 'adapter.', 'train.'));
     const own = new Set(group.names.map(settingOf));
     const alike = fulls.filter(({ names }) => names.some((name) => own.has(settingOf(name))));
-    const [full, ...others] = highest(alike, ({ names }) =>
-      Math.max(...names.flatMap((a) => group.names.map((b) => sharedTraining(a, b)))),
+    const [full, ...others] = nearest(alike, ({ names }) =>
+      Math.min(...names.flatMap((a) => group.names.map((b) => trainingDistance(a, b)))),
     );
     if (full === undefined || others.length > 0) return null;
     const reason = (seed: number): string | null =>

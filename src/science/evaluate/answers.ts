@@ -22,8 +22,8 @@ export interface AnswerScore {
 }
 
 /**
- * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q). Indexes are computed
- * here: tfjs would compute them in float32, and one long answer has more than 2²⁴ logits.
+ * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q). Indexes are
+ * computed here: tfjs would compute them in float32, and one long answer has more than 2²⁴ logits.
  */
 export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor1D {
   const [Q, V] = logits.shape;

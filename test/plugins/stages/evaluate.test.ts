@@ -343,6 +343,9 @@ test('rows that are evaluated and trained on are warned of', () => {
   assert.not(warned(train({ limit: 160 }), rows({ limit: 60 }, 'b.tsv')));
   assert.not(warned(train({ limit: 160 }), rows({ offset: 160 })));
   assert.not(warned(train({ balance: true, limit: 160 }), rows({ limit: 60 })), 'in unlike orders');
+  const sample = (seed: number) => ({ sample: { rows: 10, seed } });
+  assert.not(warned(train(sample(1)), rows(sample(2))), 'two draws');
+  assert.not(warned(train({ balance: true }), rows({ offset: 900 })), 'balance leaves rows out');
   const held = (take: string) => ({ hold_out: { share: 0.2, take } });
   assert.not(warned(train(held('rest')), rows(held('held'))));
   const [problem] = sharedRows({

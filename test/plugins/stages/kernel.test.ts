@@ -173,7 +173,7 @@ test('more rows than the split has are warned of before anything runs', async ()
       path: ['ntk', 'rows'],
       message:
         `the kernel has ${rows.length} rows: ` +
-        `ntk.rows is ${rows.length + 1}, and its split has fewer`,
+        `ntk.rows is ${rows.length + 1}, its split has fewer`,
       warning: true,
     },
   ]);

@@ -111,9 +111,9 @@ test('rank, length and checkpoints are checked before anything runs', async () =
 });
 
 test('a warm-up and evaluations beyond the last step are warned of', async () => {
-  assert.equal(await preflight(withTrain({ warmup: 6, evaluate_every: 6 })), []);
-  assert.equal(await preflight(withTrain({ warmup: 7, evaluate_every: 8 })), [
-    'warning train.warmup: the training ends after 6 steps, within its warm-up of 7: ' +
+  assert.equal(await preflight(withTrain({ warmup: 5, evaluate_every: 6 })), []);
+  assert.equal(await preflight(withTrain({ warmup: 6, evaluate_every: 8 })), [
+    'warning train.warmup: the training ends after 6 steps, within its warm-up of 6: ' +
       'it never reaches its learning rate',
     'warning train.evaluate_every: the training ends after 6 steps, before step 8: ' +
       'only the start and the end are evaluated',
