@@ -1,6 +1,6 @@
 /** Groups the stages that would run by the reason why. Pure. */
-import { once } from '../engine/once.ts';
 import type { StageStatus } from '../execute/survey.ts';
+import { memoized } from '../plan/memoized.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 
 export interface Explained extends Pick<StageStatus, 'stage' | 'state'> {
@@ -40,7 +40,7 @@ export function causesOf(
   const waitsForOthers = (id: StageId): boolean =>
     get(id).state === 'pending' && uncachedInputs(id).length > 0;
   /** Returns a stage's own causes, or those of the stages that it waits for. */
-  const rootsOf = once(
+  const rootsOf = memoized(
     (id: StageId): ReadonlySet<string> =>
       new Set(
         waitsForOthers(id)

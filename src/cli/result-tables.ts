@@ -9,8 +9,7 @@ import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/met
 import { plainSummary, plainValue } from '../report/numbers.ts';
 import { resultCells, type ResultRow, valuesBySeed } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
-import { bothValues } from '../stats/both-values.ts';
-import { summarise, type Summary } from '../stats/summary.ts';
+import { summarise } from '../stats/summary.ts';
 import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
@@ -150,10 +149,10 @@ export function beside(
   );
 }
 
-/** Returns both values of two seeds, and else half of the mean's interval. */
-function spreadText(summary: Summary, half: number): string {
-  const both = bothValues(summary)?.map((value) => plainValue(Number(value.toPrecision(12))));
-  return both === undefined || both[0] === both[1] ? plainValue(half) : `(${both.join(', ')})`;
+/** Returns both values of two seeds that differ, and else half of the mean's interval. */
+function spreadText(values: readonly number[], half: number): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)].map(plainValue);
+  return values.length === 2 && low !== high ? `(${low}, ${high})` : plainValue(half);
 }
 
 /**
@@ -170,8 +169,7 @@ export function lines(rows: readonly ResultRow[], width: number): string {
         metrics.flatMap((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return [];
-          const summary = summarise(found),
-            { mean, std, high, n } = summary,
+          const { mean, std, high, n } = summarise(found),
             isSpread = std !== null && high !== null && !isPValue(metric);
           return [
             [
@@ -180,7 +178,7 @@ export function lines(rows: readonly ResultRow[], width: number): string {
               metric.metric,
               plainValue(mean),
               isSpread ? plainValue(std) : '',
-              isSpread ? spreadText(summary, high - mean) : '',
+              isSpread ? spreadText(found, high - mean) : '',
               String(n),
             ],
           ];

@@ -11,6 +11,7 @@ import {
   columns,
   count,
   duration,
+  GAP,
   json,
   out,
   paint,
@@ -101,14 +102,8 @@ function runTable(runs: readonly RunStatus[]): string {
       ];
     }),
   ];
-  const left =
-    columns() -
-    Math.max(
-      ...table(rows)
-        .split('\n')
-        .map(({ length }) => length),
-    ) -
-    2;
+  const [head = ''] = table(rows).split('\n'); // as wide as any line: its last word ends it
+  const left = columns() - head.length - GAP.length;
   const specs = runs.map(({ spec }) =>
     spec === '' ? '' : tail(path.relative('', path.resolve(spec)), left),
   );

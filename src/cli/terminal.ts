@@ -72,7 +72,7 @@ export const STATES =
   'cached: its result is in the store; ready: can run now; ' +
   'pending: waits for the results of others, or for a source to be fetched';
 
-const GAP = '  ';
+export const GAP = '  ';
 
 /**
  * Divides the columns into parts that are no wider than `width`. Each part has the naming columns.

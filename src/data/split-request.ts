@@ -5,6 +5,9 @@ import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 /** The parts of a split that are read. Its source is an asset, and its format is resolved. */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
+/** What decides the order of a source's rows, of which splits take parts. */
+export const ORDERED_BY = ['format', 'header', 'columns', 'sample', 'balance'] as const;
+
 /** The data stage's parameters. */
 export type DataParams = {
   readonly name: SplitName;

@@ -2,12 +2,12 @@
 import type { Digest } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import { keyComponents } from '../execute/survey.ts';
+import { memoized } from '../plan/memoized.ts';
 import type { KeyComponents, StageId } from '../plan/types.ts';
 import { recallCode } from '../store/code.ts';
 import type { ClosureOf } from '../store/explain.ts';
 import { differences, distance, nearest } from '../store/explain.ts';
 import type { Manifest } from '../store/types.ts';
-import { once } from './once.ts';
 import type { Prepared } from './prepare.ts';
 
 /**
@@ -44,7 +44,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     if (digest === undefined) throw new Error(`${uri} is not fetched`);
     return digest;
   };
-  const componentsOf = once(({ stage }: StageStatus): KeyComponents =>
+  const componentsOf = memoized(({ stage }: StageStatus): KeyComponents =>
     keyComponents(
       stage,
       plan,
@@ -54,7 +54,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
   );
   const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));
   /** Returns the fewest differences between a result and any stage that is ready to run. */
-  const fewest = once(({ kind, components }: Manifest): number =>
+  const fewest = memoized(({ kind, components }: Manifest): number =>
     Math.min(
       ...statuses
         .filter(({ stage, state }) => stage.kind === kind && state === 'ready')

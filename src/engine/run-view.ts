@@ -31,7 +31,8 @@ export function recordView(
     const { id, kind, section, goal } = stage;
     indexes.set(id, index);
     const inputs: number[] = [];
-    for (const input in stage.inputs) inputs.push(indexes.get(stage.inputs[input]!)!); // before it
+    // Inputs come before the stages that read them.
+    for (const input in stage.inputs) inputs.push(indexes.get(stage.inputs[input]!)!);
     recorded.add({
       id,
       kind,

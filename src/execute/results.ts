@@ -5,7 +5,7 @@ import type { Json, JsonObject } from '../api.ts';
 import type { BackendInfo } from '../compute/types.ts';
 import type { Plan, StageId } from '../plan/types.ts';
 import { MANIFEST_FILE } from '../store/manifest.ts';
-import { isUnreadable, readRegular } from '../store/regular.ts';
+import { readRegularOr } from '../store/regular.ts';
 import type { Entry } from '../store/types.ts';
 import type { MetricValues } from './metrics.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
@@ -120,20 +120,10 @@ function metricsOfEntry({
 }: MetricsEntry): ReturnType<typeof parseMetrics> | 'damaged' | null {
   const file = manifest.files.find(({ path: name }) => name === METRICS);
   if (!file) return null;
-  const bytes = readOrNull(path.join(dir, METRICS));
+  const bytes = readRegularOr(path.join(dir, METRICS));
   if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256)
     return 'damaged';
   return parseMetrics(bytes.toString('utf8'));
-}
-
-/** Returns null if the file is gone or can't be read. */
-function readOrNull(file: string): Buffer | null {
-  try {
-    return readRegular(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
-    throw error;
-  }
 }
 
 /**

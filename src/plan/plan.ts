@@ -8,6 +8,7 @@ import type { Draft, Node, PlanRegistry } from './graph.ts';
 import { Graph } from './graph.ts';
 import { codeVersion } from './keys.ts';
 import { locateIn } from './locate.ts';
+import { memoized } from './memoized.ts';
 import { once } from './once.ts';
 import { emptyRecord } from './record.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
@@ -43,7 +44,7 @@ export function planExperiment(
   const idOf = ({ index }: Draft): StageId => at(ids, index);
   const use = once(() => cellUse(experiment, graph, goalNodes, joining));
   const membership = membershipBy(experiment, use);
-  const versionOf = memoized(codeVersion);
+  const versionOf = memoized(codeVersion); // there are far fewer objects than stages
   const stages = drafts.map((draft) => {
     const names = Object.keys(draft.inputs);
     const inputs = emptyRecord<StageId>(names.length);
@@ -144,16 +145,6 @@ const membershipBy = (experiment: Experiment, use: () => CellUse): Membership =>
     return agreement(experiment, owners.length > 0 ? owners : use().users(draft));
   },
 });
-
-/** Remembers the result of `version` for each object: there are far fewer objects than stages. */
-function memoized(version: (code: Draft['code']) => Digest): (code: Draft['code']) => Digest {
-  const known = new Map<Draft['code'], Digest>();
-  return (code) => {
-    const digest = known.get(code) ?? version(code);
-    known.set(code, digest);
-    return digest;
-  };
-}
 
 /**
  * A draft with its id. Its cells are computed only when someone asks for them. That happens for

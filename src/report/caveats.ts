@@ -56,9 +56,9 @@ const count = (found: readonly Found[]): number =>
 function named(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
     const { label, cells, of } = one;
-    if (label === '') return detail(one);
-    const which = `${label}${cells.length < of ? ` (${cells.length} of ${of} seeds)` : ''}`;
-    return [which, ...(detail(one) === '' ? [] : [detail(one)])].join(': ');
+    const which =
+      label === '' || cells.length === of ? label : `${label} (${cells.length} of ${of} seeds)`;
+    return [which, detail(one)].filter((part) => part !== '').join(': ');
   });
   const left = found.length - labels.length;
   const all = [...labels, ...(left > 0 ? [plural(left, 'more condition')] : [])].join('; ');

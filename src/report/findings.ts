@@ -169,12 +169,14 @@ const forEachBlock =
       comparisons: readonly AdapterComparison[],
     ) => ScoreQuestion,
   ): FindingsOf =>
-  (conditions, { adapters }) =>
-    headlineBlocks(conditions, family).map((block, i) => {
+  (conditions, { adapters }) => {
+    const beside = blocksBeside(conditions, family);
+    return headlineBlocks(conditions, family).map((block, i) => {
       const asked = question(block, adapters),
-        sentence = `${asked.sentence} ${besideText(blocksBeside(conditions, family)[i])}`.trim();
+        sentence = `${asked.sentence} ${besideText(beside[i])}`.trim();
       return scoreFinding({ ...asked, sentence }, block, adapters);
     });
+  };
 
 /** Says which attacks, doses and settings the first screen leaves out. */
 function besideText(labels: readonly string[] = []): string {

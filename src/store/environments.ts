@@ -7,14 +7,14 @@ import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
 import { sha256 } from '../plan/sha256.ts';
 import { makeFolder } from './folders.ts';
-import { isUnreadable, readRegularText } from './regular.ts';
+import { readRegularOr } from './regular.ts';
 
 /** Writes the record unless it exists, and returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);
   const file = path.join(root, 'environments', `${digest}.json`);
-  if (readOr(file) !== text) {
+  if (readRegularOr(file)?.toString() !== text) {
     makeFolder(path.dirname(file));
     const draft = `${file}.${process.pid}`;
     writeFileSync(draft, text);
@@ -25,16 +25,6 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
 
 /** Whether a record's content no longer matches its name, which is its digest. */
 export const isDamagedEnvironment = (file: string): boolean => {
-  const text = readOr(file);
+  const text = readRegularOr(file)?.toString() ?? null;
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
-
-/** Returns the file's text, or null if it does not exist or can't be read. */
-function readOr(file: string): string | null {
-  try {
-    return readRegularText(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
-    throw error;
-  }
-}

@@ -43,6 +43,16 @@ export function readRegular(file: string): Buffer {
 
 export const readRegularText = (file: string): string => readRegular(file).toString('utf8');
 
+/** Returns the file's content, or null if it does not exist or can't be read. */
+export function readRegularOr(file: string): Buffer | null {
+  try {
+    return readRegular(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error)) return null;
+    throw error;
+  }
+}
+
 /** An error in the form of Node's own, with code, syscall and path. */
 function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   const code = isFolder ? 'EISDIR' : NOT_REGULAR;

@@ -1,6 +1,7 @@
 /** Finds faults that lie in the combination of a spec's two splits. */
 import { type Cell, type CellSplit, UserFault } from '../../../src/api.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
+import { ORDERED_BY } from '../../../src/data/split-request.ts';
 import { splitParams } from './split-params.ts';
 import { cellSplit, type Evaluated } from './task-checks.ts';
 
@@ -21,7 +22,7 @@ export function checkPairs(cell: Cell, name: Evaluated): void {
  * The fields that decide, beside `hold_out`, which rows of a source are held out. If one of them
  * differs between the two splits, the splits are divided independently of each other.
  */
-const DIVIDED_BY = ['format', 'header', 'columns', 'sample', 'balance', 'offset', 'limit'] as const;
+const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
 
 /**
  * Throws a `UserFault` if `hold_out` divides one source so that training rows could be among the

@@ -1,10 +1,7 @@
 /** Warns where rows that are evaluated are training rows too. */
 import type { PreflightContext, Problem, UpstreamStage } from '../../../src/api.ts';
 import { ifFetched } from '../../../src/data/if-fetched.ts';
-import type { DataParams, SplitParams } from '../../../src/data/split-request.ts';
-
-/** What decides the order of a source's rows, of which splits take parts. */
-const ORDERED_BY = ['format', 'header', 'columns', 'sample', 'balance'] as const;
+import { type DataParams, ORDERED_BY, type SplitParams } from '../../../src/data/split-request.ts';
 
 /**
  * Returns a warning if both splits are certain to take some of the same rows of one source. Rows

@@ -1,5 +1,5 @@
 /** Returns the function with its result remembered for each argument. */
-export function once<A, B>(of: (argument: A) => B): (argument: A) => B {
+export function memoized<A, B>(of: (argument: A) => B): (argument: A) => B {
   const known = new Map<A, B>();
   return (argument) => {
     const found = known.get(argument);
