@@ -61,7 +61,7 @@ export type {
   TaskMember,
 } from './api/executor.ts';
 export { defineExecutor, INTERRUPTED_TASK, LEAVE } from './api/executor.ts';
-export type { Problem } from './api/fault.ts';
+export type { Problem, Warning } from './api/fault.ts';
 export { problemOf, UserFault } from './api/fault.ts';
 export type { HeadSettings } from './api/head.ts';
 export { headSettings } from './api/head.ts';

@@ -1,4 +1,5 @@
 /** An executor, which decides where stages run, and the jobs that it receives. */
+import type { Warning } from './fault.ts';
 import type { BackendName, JsonObject } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { ExperimentFacts, StageInput } from './run-context.ts';
@@ -40,6 +41,8 @@ export interface Job {
    * the job may use every GPU that its process finds.
    */
   readonly gpus?: readonly string[];
+  /** What was warned of before the stage ran; stored with its output. Absent if nothing was. */
+  readonly warnings?: readonly Warning[];
   /** `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
   readonly experiment?: ExperimentFacts;

@@ -11,9 +11,12 @@ export interface Problem {
   readonly message: string;
   /** How to fix it: one sentence. */
   readonly hint?: string;
-  /** Set on a warning, which is printed but does not stop the run. */
+  /** Set on a warning, which does not stop the run. It is printed, and stored with the result. */
   readonly warning?: true;
 }
+
+/** A warning as it is stored beside the numbers that it is about. */
+export type Warning = Omit<Problem, 'warning'>;
 
 /**
  * The error that a plugin throws for a fault in the user's input. It is printed without a stack.

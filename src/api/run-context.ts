@@ -1,4 +1,5 @@
 /** What a stage receives when it runs and, before that, when it is checked. */
+import type { Warning } from './fault.ts';
 import type { BackendName, Digest, JsonObject } from './json.ts';
 import type { Asset } from './source.ts';
 import type { UsedKind } from './stage.ts';
@@ -31,6 +32,11 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   readonly backend: BackendName;
   /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
+  /**
+   * Warns of what a reader of the stage's numbers must know. The warning is stored with the stage's
+   * output; the run, every later run, `results` and the report show it.
+   */
+  readonly warn: (warning: Warning) => void;
   /** Reports progress in a unit that the stage chooses: `progress(3, 10, 'steps')`. */
   readonly progress: (done: number, total: number, unit: string) => void;
   /** Aborted when the stage must stop, because the run was interrupted or the time limit is up. */
@@ -68,6 +74,8 @@ export interface StageFacts {
   readonly backend: BackendName | null;
   readonly state: 'ran' | 'cached' | 'failed' | 'blocked';
   readonly error?: string;
+  /** What was warned of before and while the stage ran. Absent if nothing was. */
+  readonly warnings?: readonly Warning[];
 }
 
 export interface ExperimentFacts {

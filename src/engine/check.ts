@@ -2,8 +2,11 @@
  * Finds the faults that stages see in their input before anything runs. `plan` and `run` both ask
  * for them.
  */
+import type { Checked } from '../execute/preflight.ts';
 import type { StageStatus } from '../execute/survey.ts';
+import { distinctDiagnostics, storedWarnings, warningText } from '../execute/warnings.ts';
 import type { Diagnostic } from '../experiment/types.ts';
+import type { StageId } from '../plan/types.ts';
 import { defaultExecutor } from './executor.ts';
 import { SpecFault } from './faults.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -13,10 +16,11 @@ export const runsHere = (executor: string | undefined): boolean | undefined =>
   executor === undefined ? undefined : executor === defaultExecutor;
 
 /**
- * Runs the preflight of each lacking stage and passes on every warning. A stage skips what it can't
- * see yet, such as a source that is not fetched.
+ * Runs the preflight of each lacking stage. Passes on every warning, also those that are stored with
+ * finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
  * @param lacking those of `statuses` that would run
  * @param here what `runsHere` returns
+ * @returns the warnings to be stored with the lacking stages
  * @throws SpecFault with every fault that was found
  */
 export async function checkStages(
@@ -30,11 +34,15 @@ export async function checkStages(
   lacking: readonly StageStatus[],
   here: boolean | undefined,
   note: Note,
-): Promise<void> {
+): Promise<Checked['warnings']> {
   // For a large grid whose stages check nothing, the checks are not loaded.
-  if (lacking.every(({ stage }) => stage.descriptor.preflight === undefined)) return;
-  const { preflight } = await import('../execute/preflight.ts');
-  const found = await preflight(plan, lacking, assets, registry, here, statuses);
+  const checks = lacking.some(({ stage }) => stage.descriptor.preflight !== undefined)
+    ? await import('../execute/preflight.ts')
+    : null;
+  const stored = storedWarnings(plan, statuses),
+    { found: seen = [], warnings = new Map<StageId, never>() } =
+      (await checks?.preflight(plan, lacking, assets, registry, here, statuses)) ?? {},
+    found = distinctDiagnostics([...stored, ...seen]);
   const faults = found.filter(({ warning }) => !warning);
   // A warning, of a wrong column for one, may say where a fault comes from.
   if (faults.length > 0) {
@@ -47,13 +55,12 @@ export async function checkStages(
         `is supported (${families(registry)})`,
     );
   tell(found, note);
+  return warnings;
 }
 
 /** Passes on the warnings among what was found. */
 function tell(found: readonly Diagnostic[], note: Note): void {
-  for (const { message, range, warning } of found)
-    if (warning)
-      note(`${range === null ? '' : `${range.file}:${range.line}:${range.column}: `}${message}`);
+  for (const diagnostic of found) if (diagnostic.warning) note(warningText(diagnostic));
 }
 
 const families = (registry: Prepared['registry']): string =>

@@ -9,6 +9,7 @@ import { UserFault } from '../api.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Outcome } from '../execute/types.ts';
 import { redactor } from '../log/redact.ts';
+import { WARNINGS } from '../plan/keys.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
@@ -221,7 +222,9 @@ function comparison(
   const before = new Map(manifest.files.map(({ path: name, sha256 }) => [name, sha256]));
   const now = new Map(files.map(({ path: name, sha256 }) => [name, sha256]));
   const differs = [...new Set([...before.keys(), ...now.keys()])]
-    .filter((name) => !volatile.includes(name) && before.get(name) !== now.get(name))
+    .filter(
+      (name) => name !== WARNINGS && !volatile.includes(name) && before.get(name) !== now.get(name),
+    )
     .sort();
   return { dir: path.resolve(dir), differs };
 }

@@ -4,6 +4,7 @@ import type { Executor, JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
 import { executePlan } from '../execute/execute-plan.ts';
 import type { ExecuteOptions } from '../execute/execution.ts';
+import type { Checked } from '../execute/preflight.ts';
 import type { Machine } from '../execute/resources.ts';
 import { placesOn } from '../execute/resources.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
@@ -49,6 +50,8 @@ type Options = RunPreparedOptions & {
   readonly executor: string;
   /** The remote's objects; null without one. */
   readonly objects: Objects | null;
+  /** What the stages' preflights warned of. */
+  readonly warnings: Checked['warnings'];
 };
 
 /**
@@ -122,6 +125,7 @@ export async function runRecorded(
       environment: facts,
       facts: { environment: environmentDigest, executor: options.executor },
       onEvent,
+      warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       ...asked(options, jobs),
       ...(remote ? { remote } : {}),

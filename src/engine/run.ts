@@ -40,14 +40,17 @@ export async function runPrepared(
   const statuses = await withSoundReport(prepared, options.note);
   const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
   const cached = statuses.filter(({ state }) => state === 'cached').length;
-  if (lacking.length === 0) return nothingToRun(prepared, statuses, cached, options.note);
+  if (lacking.length === 0) {
+    await checkStages({ ...prepared, statuses }, [], undefined, options.note);
+    return nothingToRun(prepared, statuses, cached, options.note);
+  }
 
   // Git runs while the stages are checked.
   const facts = import('../execute/environment.ts').then(({ environment }) =>
     environment(experiment.file, prepared.backend, options.jobs),
   );
   facts.catch(() => undefined); // reported where it is awaited
-  const [{ runRecorded }] = await Promise.all([
+  const [{ runRecorded }, warnings] = await Promise.all([
     import('./recorded-run.ts'),
     checkStages({ ...prepared, statuses }, lacking, runsHere(executor), options.note),
   ]);
@@ -58,7 +61,7 @@ export async function runPrepared(
       lacking.map(({ stage }) => stage),
       cached,
       facts,
-      { ...options, executor, objects },
+      { ...options, executor, objects, warnings },
     );
     const tally = { ...NOTHING_RAN };
     const made = plan.stages.map((stage) => {

@@ -5,6 +5,9 @@
 import { rmSync } from 'node:fs';
 import type { JsonObject } from '../api.ts';
 import type { StageLog } from '../log/run-log.ts';
+import { WARNINGS } from '../plan/keys.ts';
+import { locateIn } from '../plan/locate.ts';
+import type { Entry } from '../store/types.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { tellNote } from './execution.ts';
@@ -13,6 +16,7 @@ import type { Spoilt } from './guard.ts';
 import { noLooks } from './looks.ts';
 import type { JobResult } from './protocol.ts';
 import type { Failed, Outcome } from './types.ts';
+import { readWarnings, warningText } from './warnings.ts';
 
 /** An attempt whose job has ended. */
 export interface Answered {
@@ -94,11 +98,27 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
   return failure;
 }
 
+/** Tells once of what stages warned of while they ran. Preflight's warnings were told before. */
+function tellWarnings(
+  execution: Execution,
+  { stage, warnings = [] }: AttemptRequest,
+  { dir }: Entry,
+): void {
+  const cell = execution.plan.experiment.cells[stage.cells[0] ?? 0];
+  for (const { path: field, ...told } of readWarnings(dir).slice(warnings.length)) {
+    const range = cell && field.length > 0 ? locateIn(cell, stage.section, field) : null;
+    const text = warningText({ ...told, range });
+    if (!execution.told.has(text)) tellNote(execution, text);
+    execution.told.add(text);
+  }
+}
+
 async function publish(
-  { plan, options, guard, entries, own }: Execution,
+  execution: Execution,
   answered: Answered,
   { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
 ): Promise<Outcome> {
+  const { plan, options, guard, entries, own } = execution;
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
@@ -129,6 +149,7 @@ async function publish(
   guard.stored(key, byAnother ? noLooks : hashed);
   entries.set(key, entry);
   own.add(key);
+  if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, request, entry);
   log.aside(`done in ${seconds.toFixed(2)} s`);
   return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds, backend };
 }

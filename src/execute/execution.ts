@@ -1,5 +1,5 @@
 /** One execution of a plan: what it was asked to do, and what is known of its stages so far. */
-import type { Executor, JsonObject } from '../api.ts';
+import type { Executor, JsonObject, Warning } from '../api.ts';
 import type { RunLog } from '../log/run-log.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
 import { isDiskFault } from '../store/faults.ts';
@@ -49,6 +49,8 @@ export interface ExecuteOptions {
   /** Facts about this run that every manifest records. */
   readonly facts: JsonObject;
   readonly onEvent: OnEvent;
+  /** What the stages' preflights warned of. Default: nothing. */
+  readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
   /** Where entries may be fetched from that are not in the store. */
   readonly remote?: RemoteEntries;
   /** Removes secrets from what a stage says about its failure. Default: there are none. */
@@ -80,6 +82,8 @@ export interface Execution {
    * that a stage which damages its inputs fails, whatever the clocks say.
    */
   readonly careful: Set<StageId>;
+  /** What stages have warned of, as it was told. */
+  readonly told: Set<string>;
   /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
   stopped: boolean;
 }
@@ -94,6 +98,7 @@ export function openExecution(plan: Plan, options: ExecuteOptions): Execution {
     entries: new Map(),
     own: new Set(),
     careful: new Set(),
+    told: new Set(),
     stopped: false,
   };
 }

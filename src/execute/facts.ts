@@ -3,6 +3,7 @@ import type { ExperimentFacts, JsonObject, StageFacts } from '../api.ts';
 import { once } from '../plan/once.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Outcome } from './types.ts';
+import { readWarnings } from './warnings.ts';
 
 function stageFacts(
   stage: PlannedStage,
@@ -19,15 +20,18 @@ function stageFacts(
   const unfinished = { ...common, key: '', dir: '', seconds: 0, backend: null };
   switch (outcome.state) {
     case 'ran':
-    case 'cached':
+    case 'cached': {
+      const warnings = readWarnings(outcome.dir);
       return {
         ...common,
+        ...(warnings.length === 0 ? {} : { warnings }),
         key: outcome.key,
         dir: outcome.dir,
         seconds: outcome.seconds,
         backend: outcome.backend,
         state: outcome.state,
       };
+    }
     case 'failed':
       return { ...unfinished, state: 'failed', error: outcome.error };
     case 'blocked':

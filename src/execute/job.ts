@@ -1,5 +1,5 @@
 /** Builds the job that an executor gets for a stage, and checks the executor's answer. */
-import type { BackendName, Demand, ExperimentFacts, StageInput } from '../api.ts';
+import type { BackendName, Demand, ExperimentFacts, StageInput, Warning } from '../api.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
@@ -12,6 +12,7 @@ export interface JobInputs {
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
   readonly demand?: Demand;
+  readonly warnings?: readonly Warning[];
 }
 
 export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
@@ -28,7 +29,7 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
  */
 export function jobOf(
   stage: PlannedStage,
-  { inputs, experiment, gpus, demand }: JobInputs,
+  { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
   place: JobPlace,
 ): Job {
   const plugin = (kind: PluginKind, name: string): PluginModule => {
@@ -57,6 +58,7 @@ export function jobOf(
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
     ...(gpus ? { gpus } : {}),
     ...(place.resumeDir === undefined ? {} : { resumeDir: place.resumeDir }),
+    ...(warnings.length === 0 ? {} : { warnings }),
     ...(limits ? { limits } : {}),
     ...(experiment ? { experiment } : {}),
     ...(demand ? { demand } : {}),

@@ -96,6 +96,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
       ...(isScheduled(machine) ? { demand: await demandIn(execution, keyed) } : {}),
       lease,
       ...visibleGpus(execution, keyed, gpus),
+      warnings: options.warnings?.get(keyed.stage.id) ?? [],
       ...(keyed.stage.descriptor.scope === 'experiment'
         ? { experiment: experimentFacts(plan, execution.outcomes, options.environment) }
         : {}),

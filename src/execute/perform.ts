@@ -2,11 +2,13 @@
  * Performs a job: runs the stage's own code in a worker or, for inline stages, in the scheduler.
  */
 import { existsSync } from 'node:fs';
-import type { RunContext, StageDescriptor } from '../api.ts';
+import type { RunContext, StageDescriptor, Warning } from '../api.ts';
+import { WARNINGS } from '../plan/keys.ts';
 import { fullDiskFault } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import { checkMetrics, digestOutputs } from './outputs.ts';
 import type { Job, JobResult } from './protocol.ts';
+import { writeWarnings } from './warnings.ts';
 
 export interface PerformHooks {
   readonly log: (message: string) => void;
@@ -26,12 +28,18 @@ export async function performJob(
   signal: AbortSignal,
 ): Promise<JobResult> {
   const started = performance.now();
-  const running: Promise<unknown> = stage.run(contextOf(job, hooks, signal));
-  return outputOf(job, await running, (performance.now() - started) / 1000);
+  const warnings: Warning[] = [];
+  const warn = (warning: Warning): void => void warnings.push(warning);
+  const running: Promise<unknown> = stage.run(contextOf(job, { ...hooks, warn }, signal));
+  return outputOf(job, await running, (performance.now() - started) / 1000, warnings);
 }
 
 /** Makes the output folder, and returns the context that the stage's `run` gets. */
-export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): RunContext {
+export function contextOf(
+  job: Job,
+  hooks: PerformHooks & Pick<RunContext, 'warn'>,
+  signal: AbortSignal,
+): RunContext {
   if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
   return {
@@ -43,6 +51,10 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
     signal,
     ...(job.resumeDir === undefined ? {} : { resumeDir: job.resumeDir }),
     log: (message: unknown) => hooks.log(String(message)), // it may not be a string in JavaScript
+    warn: (warning) => {
+      hooks.warn(warning);
+      hooks.log(`warning: ${warning.message}`);
+    },
     progress: (done, total, unit) => {
       const now = performance.now();
       if (done < total && now - lastProgress < PROGRESS_MS) return;
@@ -67,16 +79,24 @@ export function contextOf(job: Job, hooks: PerformHooks, signal: AbortSignal): R
  * Returns the result of a stage that ended without an error. Throws if its outputs are at fault.
  * @param returned what its `run` returned
  * @param seconds how long it ran
+ * @param warnings what it warned of
  */
-export async function outputOf(job: Job, returned: unknown, seconds: number): Promise<JobResult> {
+export async function outputOf(
+  job: Job,
+  returned: unknown,
+  seconds: number,
+  warnings: readonly Warning[],
+): Promise<JobResult> {
   const { name } = job.stage;
   if (returned !== undefined)
     throw new TypeError(
       `the stage "${name}" returned ${typeof returned}; ` +
         'its output is what it writes to outDir, and `run` returns nothing',
     );
+  writeWarnings(job.outDir, name, [...(job.warnings ?? []), ...warnings]);
   const files = await digestOutputs(job.outDir);
-  if (files.length === 0) throw new Error(`the stage "${name}" wrote no file`);
+  if (files.every(({ path }) => path === WARNINGS))
+    throw new Error(`the stage "${name}" wrote no file`);
   checkMetrics(job.outDir, files, name);
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }

@@ -1,17 +1,25 @@
 /** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
-import type { Asset, Forecast, PreflightContext, UpstreamStage } from '../api.ts';
+import type { Asset, Forecast, PreflightContext, UpstreamStage, Warning } from '../api.ts';
 import type { Diagnostic, ExperimentCell } from '../experiment/types.ts';
 import type { PluginKind } from '../plan/graph.ts';
 import { locateIn } from '../plan/locate.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Assets, StageStatus } from './survey.ts';
 import type { RuntimeRegistry } from './types.ts';
+import { distinctDiagnostics } from './warnings.ts';
+
+export interface Checked {
+  /** Faults and warnings; the same one at the same place is there once. */
+  readonly found: readonly Diagnostic[];
+  /** The warnings of each stage, to be stored with its output. */
+  readonly warnings: ReadonlyMap<StageId, readonly Warning[]>;
+}
 
 /**
  * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
  * when they ran. A stage that asks for a source that is not fetched yet is skipped, and is asked
- * again once the source is there. The same fault at the same place is reported once.
+ * again once the source is there.
  * @param statuses the statuses of the stages that are to run
  * @param runsHere whether they run on this machine, if that is known
  * @param all the statuses of every stage, from which the upstream stages are taken
@@ -23,20 +31,20 @@ export async function preflight(
   registry: RuntimeRegistry,
   runsHere: boolean | undefined,
   all: readonly StageStatus[] = statuses,
-): Promise<Diagnostic[]> {
+): Promise<Checked> {
   const byId = new Map<StageId, StageStatus>(all.map((status) => [status.stage.id, status]));
   const surroundings = { assets, registry, byId, backend: plan.backend, runsHere };
-  const diagnostics = new Map<string, Diagnostic>();
+  const diagnostics: Diagnostic[] = [],
+    warnings = new Map<StageId, readonly Warning[]>();
   for (const { stage, state } of statuses) {
     const cell = plan.experiment.cells[stage.cells[0] ?? 0];
     if (state === 'cached' || cell === undefined) continue;
-    for (const diagnostic of await faultsOf(stage, cell, surroundings)) {
-      const { range, message } = diagnostic;
-      const place = range && [range.file, range.line, range.column];
-      diagnostics.set(JSON.stringify([message, place]), diagnostic);
-    }
+    const found = await faultsOf(stage, cell, surroundings);
+    diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
+    const own = found.flatMap(({ warning }) => warning ?? []);
+    if (own.length > 0) warnings.set(stage.id, own);
   }
-  return [...diagnostics.values()];
+  return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
 interface Surroundings extends Pick<PreflightContext, 'backend'> {
@@ -46,41 +54,46 @@ interface Surroundings extends Pick<PreflightContext, 'backend'> {
   readonly runsHere: boolean | undefined;
 }
 
+interface Found {
+  readonly diagnostic: Diagnostic;
+  /** The same as it is stored, if it is a warning. */
+  readonly warning?: Warning;
+}
+
+const faults = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
+
 async function faultsOf(
   stage: PlannedStage,
   cell: ExperimentCell,
   surroundings: Surroundings,
-): Promise<readonly Diagnostic[]> {
+): Promise<readonly Found[]> {
   if (!stage.descriptor.preflight) return [];
   try {
     const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));
-    return problems.map(({ path, message, hint, warning }) => ({
-      code: 'preflight',
-      message,
-      range: locateIn(cell, stage.section, path),
-      ...(hint === undefined ? {} : { hint }),
-      ...(warning ? { warning } : {}),
-    }));
+    return problems.map(({ warning, ...problem }) => {
+      const { path, ...told } = problem;
+      const range = locateIn(cell, stage.section, path);
+      return {
+        diagnostic: { code: 'preflight', ...told, range, ...(warning ? { warning } : {}) },
+        ...(warning ? { warning: problem } : {}),
+      };
+    });
   } catch (error) {
     if (error instanceof NotFetched) return [];
     const { name, message, hint } = error as Error & { hint?: string };
     if (name === 'UserFault')
-      return [
-        {
-          code: 'preflight',
-          message,
-          range: cell.locate([]),
-          ...(hint === undefined ? {} : { hint }),
-        },
-      ];
-    return [
-      {
-        code: 'plugin-fault',
-        message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
-        range: null,
-        hint: `this is a fault of ${blamed(stage, surroundings.registry)}, not of the spec`,
-      },
-    ];
+      return faults({
+        code: 'preflight',
+        message,
+        range: cell.locate([]),
+        ...(hint === undefined ? {} : { hint }),
+      });
+    return faults({
+      code: 'plugin-fault',
+      message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
+      range: null,
+      hint: `this is a fault of ${blamed(stage, surroundings.registry)}, not of the spec`,
+    });
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { BackendName, RunContext, StageDescriptor } from '../api.ts';
+import type { BackendName, RunContext, StageDescriptor, Warning } from '../api.ts';
 import type { CompiledStatistics } from '../compute/compiled/compiled.ts';
 import { describeCompiled } from '../compute/compiled/describe.ts';
 import type { BackendInfo } from '../compute/types.ts';
@@ -61,13 +61,16 @@ interface Member {
   readonly job: Job;
   readonly member: number;
   readonly stop: AbortController;
+  /** What its stage has warned of so far. */
+  readonly warnings: Warning[];
 }
 
-async function contextOfMember({ job, member, stop }: Member): Promise<RunContext> {
+async function contextOfMember({ job, member, stop, warnings }: Member): Promise<RunContext> {
   const plugins = new Map<string, unknown>();
   for (const use of job.uses) plugins.set(`${use.kind} ${use.name}`, await load(use));
   const hooks = {
     log: (message: string) => send({ type: 'log', member, message }),
+    warn: (warning: Warning) => void warnings.push(warning),
     progress: (done: number, total: number, unit: string) =>
       send({ type: 'progress', member, done, total, unit }),
     plugin: (kind: string, name: string) => plugins.get(`${kind} ${name}`),
@@ -164,7 +167,7 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
   const before = compiledSoFar();
   let active = members.length;
   const started = start(first.job, members);
-  return members.map(async ({ job, member }): Promise<WorkerResult> => {
+  return members.map(async ({ job, member, warnings }): Promise<WorkerResult> => {
     const ended = await started
       .then(({ promises }) => promises[member])
       .then(
@@ -181,7 +184,7 @@ function performJobs(members: readonly Member[]): readonly Promise<WorkerResult>
       return ended.error instanceof NotBegun
         ? { type: 'fault', message: ended.error.message, cutOff: true }
         : thrownResult(ended.error);
-    const result = await outputOf(job, ended.returned, seconds).catch(thrownResult);
+    const result = await outputOf(job, ended.returned, seconds, warnings).catch(thrownResult);
     if (result.type === 'exit') throw new Error('a job cannot report its own exit');
     return result.type === 'done' && job.compute && backend !== null
       ? { ...result, computed: { ...backend } }
@@ -223,6 +226,7 @@ function run(jobs: readonly Job[]): void {
     job,
     member,
     stop: new AbortController(),
+    warnings: [],
   }));
   running = members.map(({ stop }) => stop);
   let left = jobs.length;

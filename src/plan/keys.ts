@@ -59,6 +59,12 @@ export function codeVersion(code: { readonly [plugin: string]: Digest }): Digest
 }
 
 /**
+ * The file of an entry that holds what was warned of before and while its stage ran. No key depends
+ * on it.
+ */
+export const WARNINGS = 'warnings.json';
+
+/**
  * Returns the digest of an output that the keys of later stages contain. It covers the path and
  * digest of each file that is not volatile. Sizes follow from digests.
  */
@@ -68,7 +74,9 @@ export function contentDigest(
 ): Digest {
   // Built with `fromEntries`, not by assignment: a file may be named `__proto__`.
   const seen = Object.fromEntries(
-    files.filter(({ path }) => !volatile.includes(path)).map(({ path, sha256 }) => [path, sha256]),
+    files
+      .filter(({ path }) => path !== WARNINGS && !volatile.includes(path))
+      .map(({ path, sha256 }) => [path, sha256]),
   );
   return digestOf('dosimeter.content/1', seen);
 }

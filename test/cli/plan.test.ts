@@ -128,7 +128,7 @@ export default defineAttack({
   }
 });
 
-test('a warning is not a fault, and is not repeated for what is cached', async ({ project }) => {
+test('a warning is not a fault, and is told again of what is cached', async ({ project }) => {
   project.write(
     'spec.yaml',
     spec({ poisoning: 'attack: badnets, rate: 0.01, target: ham', more: 'stages: [poison]' }),
@@ -140,7 +140,8 @@ test('a warning is not a fault, and is not repeated for what is cached', async (
   assert.equal([plain.code, plain.stderr, json.code, json.stderr], [0, warning, 0, warning]);
   assert.equal(Object.keys(JSON.parse(json.stdout) as object), ['stages']);
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
-  assert.is((await project.dosimeter('plan', 'spec.yaml')).stderr, '');
+  assert.is((await project.dosimeter('plan', 'spec.yaml')).stderr, warning);
+  assert.is((await project.dosimeter('run', 'spec.yaml')).stderr.split('\n')[0], warning.trim());
   const misspelt = 'adapter.targets=[qery]';
   const faulty = await project.dosimeter(
     ...['plan', 'spec.yaml', '--set', 'poisoning.rate=0.02', '--set', misspelt],
@@ -163,7 +164,13 @@ test('checks that need a source that is not fetched are skipped, the others are 
   assert.is(passed.code, 0);
   // Of the rows, which are there.
   assert.match(passed.stderr, /^spec\.yaml:3:57: data\.train and data\.validation take the same/);
-  assert.is(passed.stderr.trim().split('\n').length, 1);
+  assert.is(
+    passed.stderr
+      .trim()
+      .split('\n')
+      .filter((line) => !line.startsWith('  ')).length,
+    1,
+  );
   assert.match(passed.stdout, `${UNFETCHED} is not fetched yet\n`);
   project.write(
     'spec.yaml',

@@ -40,6 +40,35 @@ test('an edited plugin runs again, and what follows only if its output has chang
   assert.equal((await rig.run(grid)).ran, { data: 1, train: 3, evaluate: 3, report: 1 });
 });
 
+test('a warning is stored beside the output, told once, and in no key', async ({ rig }) => {
+  const trainWith = (warning: string): Promise<void> =>
+    addStage(rig, 'train', {
+      inputs: { data: 'data' },
+      given: { warning },
+      run({ ctx, put, seed, given }) {
+        put('model.txt', `m${seed}`);
+        ctx.warn({ path: [], message: given['warning'] ?? '', hint: 'look at it' });
+      },
+    });
+  await chain(rig);
+  await trainWith('3 rows are empty');
+  const first = await rig.run(grid);
+  const told = (notes: readonly string[]): readonly string[] =>
+    notes.filter((note) => note.includes('empty'));
+  assert.equal(told(notesOf(first)), ['3 rows are empty\n  look at it']);
+  assert.equal(JSON.parse(outputOf(first.outcomes['train/2'], 'warnings.json')), [
+    { path: [], message: '3 rows are empty', hint: 'look at it' },
+  ]);
+  await trainWith('4 rows are empty');
+  assert.equal((await rig.run(grid)).ran, { train: 3 });
+});
+
+test('a stage that writes a file of the name of its warnings fails', async ({ rig }) => {
+  await chain(rig, { data: ({ put }) => put('warnings.json', '[]') });
+  const { outcomes } = await rig.run(grid);
+  assert.match(failed(outcomes['data']).error, 'wrote a file warnings.json');
+});
+
 test('volatile files are stored, but are in no key of what follows', async ({ rig }) => {
   const trainIn = (seconds: string): Promise<void> =>
     addStage(rig, 'train', {

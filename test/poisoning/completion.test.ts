@@ -284,6 +284,7 @@ async function poisonIn(dir: string, poisoning: JsonObject): Promise<string> {
     signal: new AbortController().signal,
     inputs: { data: { dir: data, digest: 'sha256:0' as Digest } },
     log: () => undefined,
+    warn: () => undefined,
     progress: () => undefined,
     plugin,
   });

@@ -115,6 +115,7 @@ export async function runData(
     signal: new AbortController().signal,
     plugin,
     log: (line) => log.push(line),
+    warn: ({ message }) => log.push(message),
     progress: () => undefined,
   });
   return outDir;

@@ -55,6 +55,7 @@ async function run(
       ...(ordered === undefined ? {} : { ordered: { dir: ordered, digest: 'sha256:1' as Digest } }),
     },
     log: () => undefined,
+    warn: () => undefined,
     progress: () => undefined,
     plugin: (_kind, plugin) => plugins[plugin] as never,
   };

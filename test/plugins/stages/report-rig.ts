@@ -51,6 +51,7 @@ export const contextOf = (change: Partial<RunContext>): RunContext => ({
   backend: 'cpu',
   signal: new AbortController().signal,
   log: () => undefined,
+  warn: () => undefined,
   progress: () => undefined,
   plugin: (_kind: string, name: string) => ({ none, badnets })[name] as never,
   ...change,

@@ -245,6 +245,9 @@ export function contextOf(
     log: (message) => {
       logged.push(message);
     },
+    warn: ({ message }) => {
+      logged.push(message);
+    },
     inputs: Object.fromEntries(
       Object.entries(given.inputs ?? {}).map(([name, dir]) => [
         name,

@@ -1,0 +1,76 @@
+/**
+ * What a stage was warned of, before it ran and while it did. It is stored with the stage's output,
+ * so that everyone who reads the numbers is told, however often and wherever they are read.
+ */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Warning } from '../api.ts';
+import { UserFault } from '../api.ts';
+import type { Diagnostic } from '../experiment/types.ts';
+import { WARNINGS } from '../plan/keys.ts';
+import { locateIn } from '../plan/locate.ts';
+import type { Plan } from '../plan/types.ts';
+import { readRegularOr } from '../store/regular.ts';
+import type { MetricsStatus } from './results.ts';
+
+/** Writes the warnings into a stage's output folder, if there are any. */
+export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {
+  if (readRegularOr(path.join(outDir, WARNINGS)) !== null)
+    throw new UserFault(
+      `the stage "${stage}" wrote a file ${WARNINGS}, which is the engine's own`,
+      'warn with `context.warn`, or give the file another name',
+    );
+  if (warnings.length > 0)
+    writeFileSync(path.join(outDir, WARNINGS), `${JSON.stringify(warnings, null, 2)}\n`);
+}
+
+/** Returns the warnings in an entry's folder. A file that can't be read is itself warned of. */
+export function readWarnings(dir: string): readonly Warning[] {
+  const file = path.join(dir, WARNINGS);
+  const bytes = readRegularOr(file);
+  if (bytes === null) return [];
+  try {
+    const found: unknown = JSON.parse(bytes.toString('utf8'));
+    if (Array.isArray(found) && found.every(isWarning)) return found;
+  } catch {
+    // told of below
+  }
+  return [{ path: [], message: `${file} is not what was stored (dosimeter verify)` }];
+}
+
+function isWarning(value: unknown): value is Warning {
+  const { path: place, message, hint } = (value ?? {}) as { readonly [field: string]: unknown };
+  return (
+    typeof message === 'string' &&
+    (hint === undefined || typeof hint === 'string') &&
+    Array.isArray(place) &&
+    place.every((part) => typeof part === 'string' || typeof part === 'number')
+  );
+}
+
+/** Returns the warnings stored with the entries of a plan's stages, with their places in the spec. */
+export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): Diagnostic[] {
+  return statuses.flatMap(({ stage, entry }) => {
+    const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+    if (!cell || !entry?.manifest.files.some(({ path: name }) => name === WARNINGS)) return [];
+    return readWarnings(entry.dir).map(({ path: field, ...rest }): Diagnostic => ({
+      ...rest,
+      code: 'preflight',
+      range: field.length === 0 ? null : locateIn(cell, stage.section, field),
+      warning: true,
+    }));
+  });
+}
+
+/** Leaves one of each message at each place. */
+export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
+  const keyOf = ({ range, message }: Diagnostic): string =>
+    JSON.stringify([message, range && [range.file, range.line, range.column]]);
+  return [...new Map(found.map((one) => [keyOf(one), one])).values()];
+}
+
+/** Returns a warning as people are told of it: its place in the spec, what is wrong, a way out. */
+export function warningText({ message, hint, range }: Omit<Diagnostic, 'code'>): string {
+  const place = range === null ? '' : `${range.file}:${range.line}:${range.column}: `;
+  return `${place}${message}${hint === undefined ? '' : `\n  ${hint}`}`;
+}
