@@ -2,13 +2,12 @@
 import type { Results } from '../engine/facts.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { ownVersion } from '../execute/environment.ts';
-import { oneClassCells } from '../report/caveats.ts';
 import { list } from '../report/format.ts';
 import type { Metric } from '../report/latex/grid.ts';
 import { latexTable, sourceText } from '../report/latex/table.ts';
 import { scorerSentence, scorerWords } from '../report/scorers.ts';
 import { metricName } from '../report/select.ts';
-import { caveatLines, namesOf } from './result-tables.ts';
+import { namesOf } from './result-tables.ts';
 import { laidOut, type TableOptions } from './table-grid.ts';
 import { count, paintErr, say } from './terminal.ts';
 
@@ -23,7 +22,8 @@ export function latexResults(
   { experiment }: Prepared,
   { rows, missing, computedBy }: Results,
   asked: readonly Metric[] | null,
-  options: TableOptions,
+  options: TableOptions & { readonly notes?: boolean },
+  caveats: readonly string[],
 ): string {
   const adapters = new Set(namesOf(rows).map((cell) => cell['adapter.type']));
   const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
@@ -41,9 +41,10 @@ export function latexResults(
     ...laid,
     name: experiment.name,
     against,
-    oneClass: oneClassCells(rows),
+    ...(options.spread === undefined ? {} : { spread: options.spread }),
+    notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
-    caveats: caveatLines(rows),
+    caveats,
     facts: [...scorersOf(rows, metrics), ...factsOf(experiment, computedBy, missing)],
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });

@@ -4,10 +4,11 @@ import type { JsonObject } from '../api.ts';
 import type { Results } from '../engine/facts.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { caveatGroups, caveatsOf, oneClassCells } from '../report/caveats.ts';
+import { caveatGroups, caveatsOf } from '../report/caveats.ts';
+import { DAGGER } from '../report/evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/metrics.ts';
-import { plainSummary, plainValue } from '../report/numbers.ts';
-import { resultCells, type ResultRow, valuesBySeed } from '../report/results.ts';
+import { plainSpread, plainValue, type Spread } from '../report/numbers.ts';
+import { resultCells, type ResultRow, seedsNote, valuesBySeed } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import { summarise } from '../stats/summary.ts';
 import { table } from './terminal.ts';
@@ -26,20 +27,27 @@ const FIRST: readonly Metric[] = [
 export const MOST_COLUMNS = 8;
 
 /**
- * Returns the metrics that are shown by default: those of FIRST that the rows have, or all if they
- * have none of these.
+ * Returns those of the wanted metrics that the rows have. The metrics by which a named data set is
+ * scored (Matthews' correlation for CoLA) come first.
  */
-export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
-  const every = metricsIn(rows);
-  const own = new Set(rows.filter(({ task }) => task !== undefined).map(metricName));
-  const known = FIRST.flatMap(
+export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): readonly Metric[] {
+  const every = metricsIn(rows),
+    own = new Set(
+      rows
+        .filter(({ task, metric }) => task !== undefined && !metric.startsWith('test_'))
+        .map(metricName),
+    );
+  const scores = every.filter((one) => own.has(metricName(one)));
+  const known = wanted.flatMap(
     (one) => every.find((metric) => metricName(metric) === metricName(one)) ?? [],
   );
-  const first = [
-    ...known,
-    ...every.filter((one) => own.has(metricName(one)) && !known.includes(one)),
-  ];
-  return first.length > 0 ? first : every;
+  return [...scores, ...known.filter((one) => !scores.includes(one))];
+}
+
+/** Returns the metrics that are shown by default, or all if the rows have none of these. */
+export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
+  const first = firstOf(rows, FIRST);
+  return first.length > 0 ? first : metricsIn(rows);
 }
 
 export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): ResultRow[] => {
@@ -87,10 +95,7 @@ function axesOf(rows: readonly Named[]): readonly Axis[] {
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
-/**
- * Returns the caveats about the numbers, as on the report's first screen. † is the mark that
- * `beside` sets.
- */
+/** Returns the caveats about the numbers, as on the report's first screen. */
 export function caveatLines(rows: readonly ResultRow[]): string[] {
   const axes = axesOf(rows);
   const label = (row: Named): string =>
@@ -100,7 +105,7 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
       .map(({ name, value }) => `${name}=${value}`)
       .join(' ') || (axes.length === 0 ? '' : 'a cell without these fields');
   return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also }))).map(
-    ({ id, title, text }) => `${id === 'one-class' ? '† ' : ''}${title}. ${text}`,
+    ({ title, text }) => `${title}. ${text}`,
   );
 }
 
@@ -114,17 +119,21 @@ const proportions = new Set(
 
 const NOTHING = '–';
 
+/** The mark of a number that is not evidence for each of its seeds. */
+const markOf = (reasons: readonly string[] = []): string =>
+  reasons.length > 0 ? ` ${DAGGER}` : '';
+
 /**
- * Returns a table with a line for each cell and a column for each metric. `†` marks cells with a
- * model that predicts only one class.
+ * Returns a table with a line for each cell and a column for each metric. `†` marks numbers that
+ * are not evidence.
  */
 export function beside(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
   width: number,
+  spread: Spread,
 ): string {
   const axes = axesOf(rows);
-  const oneClass = oneClassCells(rows);
   const label = (one: Metric): string =>
     metrics.some((other) => other !== one && other.metric === one.metric)
       ? metricName(one)
@@ -134,20 +143,23 @@ export function beside(
       [...axes.map(({ name }) => name), 'n', ...metrics.map(label)],
       ...resultCells(rows).map((cell) => [
         ...axes.map(({ path }) => axisText(cell, path)),
-        String(cell.seeds.size),
+        ofPlanned(cell.seeds.size, cell.planned),
         ...metrics.map((metric) => {
           const found = [...valuesBySeed(cell, metric).values()];
           if (found.length === 0) return NOTHING;
-          const summary = plainSummary(summarise(found), proportions.has(metric.metric));
-          const mark = metric.stage === ACCURACY.stage && oneClass(cell.cell) > 0 ? ' †' : '';
-          const fewer = found.length === cell.seeds.size ? '' : ` (n = ${found.length})`;
-          return `${summary}${mark}${fewer}`;
+          const summary = plainSpread(found, spread, proportions.has(metric.metric));
+          const mark = markOf(cell.reasons.get(metricName(metric)));
+          return `${summary}${mark}${seedsNote(found.length, cell.seeds.size)}`;
         }),
       ]),
     ],
     { width, names: axes.length + 1, nothing: NOTHING },
   );
 }
+
+/** `3`, or `1 of 5` where seeds are missing. */
+const ofPlanned = (n: number, planned: number): string =>
+  n < planned ? `${n} of ${planned}` : String(n);
 
 /** Returns both values of two seeds that differ, and else half of the mean's interval. */
 function spreadText(values: readonly number[], half: number): string {
@@ -176,10 +188,10 @@ export function lines(rows: readonly ResultRow[], width: number): string {
               ...axes.map(({ path }) => axisText(cell, path)),
               metric.stage,
               metric.metric,
-              plainValue(mean),
+              `${plainValue(mean)}${markOf(cell.reasons.get(metricName(metric)))}`,
               isSpread ? plainValue(std) : '',
               isSpread ? spreadText(found, high - mean) : '',
-              String(n),
+              ofPlanned(n, cell.planned),
             ],
           ];
         }),

@@ -6,9 +6,11 @@ import { UserFault } from '../api.ts';
 import { resultsOf } from '../engine/facts.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { prepare } from '../engine/prepare.ts';
+import { warningText } from '../execute/warnings.ts';
 import { csvLine } from '../report/csv.ts';
+import { DAGGER, daggerText } from '../report/evidence.ts';
 import type { Against } from '../report/latex/grid.ts';
-import type { Spread } from '../report/markdown.ts';
+import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
 import type { SpecOptions } from './options.ts';
@@ -39,20 +41,22 @@ export interface ResultsOptions extends SpecOptions {
   readonly columns?: readonly string[];
   readonly against?: Against;
   readonly spread?: Spread;
+  /** Whether a LaTeX table has notes below it; by default, it has. */
+  readonly notes?: boolean;
 }
 
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   if (options.steps) return showSteps(prepared, options);
   const results = resultsOf(prepared);
-  const { rows, missing, computedBy } = results;
+  const { rows, missing, computedBy, warnings } = results;
   const isTable = options.latex === true || options.markdown === true;
   if (!isTable && [options.rows, options.columns, options.against].some(Boolean))
     throw new UserFault(
       '--rows, --columns and --against shape the table that --latex or --markdown prints',
     );
-  if (options.markdown !== true && options.spread !== undefined)
-    throw new UserFault('--spread shapes the table that --markdown prints');
+  if (options.spread !== undefined && (options.json === true || options.csv === true))
+    throw new UserFault('--spread shapes tables; --json and --csv have the value of each seed');
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);
@@ -61,16 +65,16 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
+    const caveats = [...caveatLines(rows), ...warnings.map(({ message }) => message)];
     out(
       options.latex === true
-        ? (await import('./latex.ts')).latexResults(prepared, results, asked, options)
-        : (await import('./table-grid.ts')).markdownResults(results, asked, options),
+        ? (await import('./latex.ts')).latexResults(prepared, results, asked, options, caveats)
+        : (await import('./table-grid.ts')).markdownResults(results, asked, options, caveats),
     );
-  } else {
-    if (rows.length > 0) show(rows, asked, options.all === true);
-    if (missing > 0)
-      say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
-  }
+  } else if (rows.length > 0) show(rows, asked, options);
+  for (const warning of warnings) say(paintErr.yellow(wrap(warningText(warning), proseWidth())));
+  if (missing > 0)
+    say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
   return 0;
 }
 
@@ -90,8 +94,8 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
       ),
     );
   else if (options.markdown === true)
-    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options));
-  else out(beside(rows, metrics, columns()));
+    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options, []));
+  else out(beside(rows, metrics, columns(), options.spread ?? 'interval'));
   return 0;
 }
 
@@ -116,23 +120,25 @@ function askedMetrics(
   return metrics;
 }
 
-function show(rows: readonly ResultRow[], asked: readonly Metric[] | null, all: boolean): void {
+function show(
+  rows: readonly ResultRow[],
+  asked: readonly Metric[] | null,
+  { all = false, spread = 'interval' }: Pick<ResultsOptions, 'all' | 'spread'>,
+): void {
   const every = metricsIn(rows);
-  const metrics = asked ?? (all ? every : firstMetrics(rows));
+  const metrics = asked ?? (all ? every : firstMetrics(rows)),
+    chosen = rowsOf(rows, metrics);
   out(
     metrics.length > MOST_COLUMNS || all
-      ? lines(rowsOf(rows, metrics), columns())
-      : beside(rows, metrics, columns()),
+      ? lines(chosen, columns())
+      : beside(rows, metrics, columns(), spread),
   );
   const width = proseWidth();
+  const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
+  if (dagger !== null) say(paintErr.yellow(wrap(`${DAGGER} ${dagger}`, width)));
   for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, width)));
-  const seeds = new Set(rows.map(({ seed }) => seed)).size;
-  const interval =
-    seeds > 1
-      ? '± is half of the 95% Student t interval of the mean over the seeds (n). Of two seeds, ' +
-        'both values stand in parentheses.'
-      : 'One seed: no interval.';
-  say(paintErr.dim(wrap(interval, width)));
+  const counts = chosen.map(({ evidence }) => evidence.n);
+  say(paintErr.dim(wrap(spreadNote(counts, spread) ?? 'One seed: no interval.', width)));
   const shown = new Set(metrics.map(metricName));
   const rest = every.filter((one) => !shown.has(metricName(one)));
   if (rest.length === 0 || asked !== null) return;
@@ -156,15 +162,21 @@ const axisPaths = (rows: readonly ResultRow[]): string[] => [
 /**
  * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
  * `task` names the data set beside each metric by which it is scored, if there is any; a column
- * `precision` stands beside all if some depend on products in bfloat16.
+ * `precision` stands beside all if some depend on products in bfloat16. The last columns are the
+ * judgement of each number (`Judgement`).
  */
 function csv(rows: readonly ResultRow[]): string {
   const paths = axisPaths(rows);
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined);
-  const more = [...(named ? ['task'] : []), ...(isMixed ? ['precision'] : [])];
   const lines = [
-    [...paths, 'seed', 'stage', 'metric', 'value', ...more],
+    [
+      ...paths,
+      ...['seed', 'stage', 'metric', 'value'],
+      ...(named ? ['task'] : []),
+      ...(isMixed ? ['precision'] : []),
+      ...['evidence', 'reasons', 'n', 'missing', 'warnings'],
+    ],
     ...rows.map((row) => [
       ...paths.map((path) => axisText(row, path)),
       row.seed,
@@ -173,6 +185,11 @@ function csv(rows: readonly ResultRow[]): string {
       row.value,
       ...(named ? [row.task] : []),
       ...(isMixed ? [row.precision ?? 'float32'] : []),
+      row.evidence.counts,
+      row.evidence.reasons.join('; '),
+      row.evidence.n,
+      row.evidence.missing,
+      row.evidence.warnings.join('; '),
     ]),
   ];
   return lines.map(csvLine).join('\r\n');

@@ -3,13 +3,13 @@ import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import type { Results } from '../engine/facts.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { oneClassCells } from '../report/caveats.ts';
 import type { Against, Grid, Metric } from '../report/latex/grid.ts';
 import { layOut } from '../report/latex/grid.ts';
-import { markdownTable, type Spread } from '../report/markdown.ts';
+import { markdownTable } from '../report/markdown.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
+import type { Spread } from '../report/numbers.ts';
 import { metricName, metricsIn } from '../report/select.ts';
-import { namesOf } from './result-tables.ts';
+import { firstOf, namesOf } from './result-tables.ts';
 
 export interface TableOptions {
   /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
@@ -17,7 +17,6 @@ export interface TableOptions {
   /** The axes of the columns, by name. */
   readonly columns?: readonly string[];
   readonly against?: Against;
-  /** Of `markdownResults`. */
   readonly spread?: Spread;
 }
 
@@ -81,10 +80,10 @@ export function markdownResults(
   { rows }: Pick<Results, 'rows'>,
   asked: readonly Metric[] | null,
   options: TableOptions,
+  caveats: readonly string[],
 ): string {
   const { against = 'none', spread = 'interval' } = options;
-  const oneClass = oneClassCells(rows);
-  return markdownTable({ ...laidOut(rows, asked, options), oneClass, against, spread });
+  return markdownTable({ ...laidOut(rows, asked, options), against, spread, caveats });
 }
 
 /**
@@ -107,11 +106,9 @@ function chosenAxes(
 }
 
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {
-  const every = metricsIn(rows);
-  const first = [ACCURACY, ASR].flatMap(
-    (one) => every.find((known) => metricName(known) === metricName(one)) ?? [],
-  );
+  const first = firstOf(rows, [ACCURACY, ASR]);
   if (first.length > 0) return first;
+  const every = metricsIn(rows);
   const known = new Set(METRICS.map(metricName));
   const noted = every.filter((one) => known.has(metricName(one)));
   return (noted.length > 0 ? noted : every).slice(0, 4);

@@ -5,6 +5,8 @@ import type { PackLimits } from '../execute/packer.ts';
 import { foreseePacks } from '../execute/packer.ts';
 import { type Metrics, readMetrics } from '../execute/results.ts';
 import type { StageStatus } from '../execute/survey.ts';
+import { distinctDiagnostics, storedWarnings } from '../execute/warnings.ts';
+import type { Diagnostic } from '../experiment/types.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
 import type { CellMetrics, ResultRow } from '../report/results.ts';
@@ -81,19 +83,25 @@ const plannedStage = (
 /** Every number of the finished cells. */
 export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
+  /** What the finished stages were warned of, each once, with its place in the spec. */
+  readonly warnings: readonly Diagnostic[];
 }
 
 export function resultsOf({ plan, statuses, store }: Prepared): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan),
-    bf16 = bf16Kinds(plan);
+    bf16 = bf16Kinds(plan),
+    warnings = storedWarnings(plan, statuses),
+    warned = warningsByKind(plan, statuses);
   return {
+    warnings: distinctDiagnostics(warnings),
     rows: collectResults(
       cells.map((cell, i) => ({
         ...cell,
         ...scorersOf(evaluated[i]),
         ...tasksOf(evaluated[i]),
         bf16: bf16[i] ?? new Set(),
+        warnings: warned[i] ?? {},
       })),
     ),
     ...rest,
@@ -131,26 +139,52 @@ function taskIn(task: Json): readonly TaskFacts[] {
 
 /** Returns, for each cell, the stages that are, or read, a stage with products in bfloat16. */
 function bf16Kinds(plan: Prepared['plan']): readonly ReadonlySet<string>[] {
-  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
-  const known = new Map<string, boolean>();
-  const depends = (id: StageId): boolean => {
-    const found = known.get(id);
-    if (found !== undefined) return found;
-    const stage = byId.get(id);
-    const own =
-      stage !== undefined &&
-      (stage.descriptor.precision?.(stage.params) === 'bf16' ||
-        Object.values(stage.inputs).some(depends));
-    known.set(id, own);
-    return own;
-  };
+  const behind = stagesBehind(plan, ({ descriptor, params }) =>
+    descriptor.precision?.(params) === 'bf16' ? ['bf16'] : [],
+  );
   return plan.cellStages.map(
     ({ stages }) =>
-      new Set(Object.entries(stages).flatMap(([kind, id]) => (depends(id) ? [kind] : []))),
+      new Set(Object.entries(stages).flatMap(([kind, id]) => (behind(id).size > 0 ? [kind] : []))),
   );
 }
 
-export interface ComparedResults extends Omit<Results, 'rows'> {
+/** Returns, for each cell and each of its stages, what that stage and those behind it warned of. */
+function warningsByKind(
+  plan: Prepared['plan'],
+  statuses: Prepared['statuses'],
+): readonly { readonly [kind: string]: readonly string[] }[] {
+  const warned = new Map(
+    statuses.map((status) => [
+      status.stage.id,
+      storedWarnings(plan, [status]).map(({ message }) => message),
+    ]),
+  );
+  const behind = stagesBehind(plan, ({ id }) => warned.get(id) ?? []);
+  return plan.cellStages.map(({ stages }) =>
+    Object.fromEntries(Object.entries(stages).map(([kind, id]) => [kind, [...behind(id)]])),
+  );
+}
+
+/** Returns a function that gathers what `own` says of a stage and of all that it reads. */
+function stagesBehind(
+  plan: Prepared['plan'],
+  own: (stage: PlannedStage) => readonly string[],
+): (id: StageId) => ReadonlySet<string> {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const known = new Map<StageId, ReadonlySet<string>>();
+  const behind = (id: StageId): ReadonlySet<string> => {
+    const found = known.get(id),
+      stage = byId.get(id);
+    if (found !== undefined || stage === undefined) return found ?? new Set();
+    const all = new Set(own(stage));
+    for (const input of Object.values(stage.inputs)) for (const one of behind(input)) all.add(one);
+    known.set(id, all);
+    return all;
+  };
+  return behind;
+}
+
+export interface ComparedResults extends Omit<Results, 'rows' | 'warnings'> {
   readonly cells: readonly ComparedCell[];
 }
 

@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import { groupBy } from '../report/groups.ts';
 import type { ResultRow } from '../report/results.ts';
+import { collectResults } from '../report/results.ts';
 import { fileFault } from '../store/files.ts';
 import type { Prepared } from './prepare.ts';
 
@@ -62,10 +64,12 @@ export async function readSteps({
 
 /** Returns the rows as results of the stage `train`, with the step as one more axis. */
 export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
-  rows.map(({ cell, seed, step, metric, value }) => ({
-    cell: { ...cell, step },
-    seed,
-    stage: 'train',
-    metric,
-    value,
-  }));
+  collectResults(
+    [...groupBy(rows, ({ cell, seed, step }) => JSON.stringify([cell, seed, step])).values()].map(
+      (own) => {
+        const [{ cell, seed, step }] = own;
+        const values = Object.fromEntries(own.map(({ metric, value }) => [metric, value]));
+        return { cell: { ...cell, step }, seed, metrics: { train: values } };
+      },
+    ),
+  );

@@ -4,6 +4,7 @@
  */
 import type { Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
+import { evidenceColumns } from './evidence.ts';
 import { taskBeside } from './tasks.ts';
 
 /** The most rows that the CSV may have. For more, there is `dosimeter results SPEC --csv`. */
@@ -20,17 +21,18 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
   const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
   if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
   const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
-    cells.flatMap(({ seed, metrics: byStage, tasks }) =>
-      Object.entries(byStage).flatMap(([stage, values]) =>
+    cells.flatMap((cell) =>
+      Object.entries(cell.metrics).flatMap(([stage, values]) =>
         Object.entries(values).map(([metric, value]) => ({
           attack: attackLabel,
           adapter: adapterLabel,
           setting,
-          seed,
+          seed: cell.seed,
           stage,
           metric,
           value,
-          ...taskBeside(tasks, { stage, metric }),
+          ...taskBeside(cell.tasks, { stage, metric }),
+          ...evidenceColumns(cell, { stage, metric }),
         })),
       ),
     ),

@@ -3,6 +3,7 @@ import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAll, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf } from './conditions.ts';
 import { type Finding, findingsOf } from './findings.ts';
+import { groupBy } from './groups.ts';
 import { chooseKernels, type KernelChoice } from './kernel-choice.ts';
 import { blockLabel } from './labels.ts';
 import { type Standing, standingOf } from './standing.ts';
@@ -15,6 +16,8 @@ export interface Analysis {
   readonly findings: readonly Finding[];
   readonly standing: Standing;
   readonly caveats: readonly Caveat[];
+  /** What stages were warned of, with the number of stages. */
+  readonly warnings: readonly { readonly text: string; readonly stages: number }[];
   /** The kernels that are drawn. */
   readonly kernels: readonly KernelChoice[];
   /** The number of cells with kernels that are not drawn. */
@@ -22,9 +25,25 @@ export interface Analysis {
 }
 
 const conditionName = (condition: Condition): string => {
-  const attack = condition.family === 'none' ? 'without attack' : `under ${blockLabel(condition)}`;
+  const attack =
+    condition.family === 'none'
+      ? ['without attack', condition.setting].filter((part) => part !== '').join(', ')
+      : `under ${blockLabel(condition)}`;
   return `${condition.adapterLabel} ${attack}`;
 };
+
+function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
+  const told = stages.flatMap(({ id, warnings = [] }) =>
+    warnings.map(({ message, hint }) => ({
+      id,
+      text: hint === undefined ? `${message}.` : `${message}: ${hint}.`,
+    })),
+  );
+  return [...groupBy(told, ({ text }) => text)].map(([text, of]) => ({
+    text,
+    stages: new Set(of.map(({ id }) => id)).size,
+  }));
+}
 
 export function analyse(input: ReportInput): Analysis {
   const conditions = conditionsOf(input.cells, input.stages);
@@ -47,6 +66,7 @@ export function analyse(input: ReportInput): Analysis {
         cells: condition.cells,
       })),
     ),
+    warnings: warningsOf(input),
     kernels,
     undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,
   };

@@ -11,7 +11,7 @@ import {
   writesAnswers,
 } from './evidence.ts';
 import { formatNumber, plural } from './format.ts';
-import { contentKey, distinct, groupBy } from './groups.ts';
+import { distinct, groupBy } from './groups.ts';
 import { resultCells, type ResultRow } from './results.ts';
 
 /** Cells that differ only in their seed, with a name that distinguishes them from others. */
@@ -191,19 +191,4 @@ export function caveatGroups(
     label: name,
     cells: cells.flatMap(({ seeds }) => [...seeds.values()]),
   }));
-}
-
-/**
- * Returns a function that counts the seeds of a cell whose model predicts one class only. It
- * returns 0 if that was not measured.
- * @param rows every metric of the cells in question
- */
-export function oneClassCells(rows: readonly ResultRow[]): (cell: ResultRow['cell']) => number {
-  const byCell = new Map(
-    resultCells(rows).map(({ cell, seeds }) => [
-      contentKey(cell),
-      [...seeds.values()].filter(predictsOneClass).length,
-    ]),
-  );
-  return (cell) => byCell.get(contentKey(cell)) ?? 0;
 }

@@ -14,9 +14,35 @@
  *
  * In a completion task, an answer, or the text that the model writes, takes the place of a class. If
  * a criterion was not measured (no evaluate stage), the number counts as evidence.
+ *
+ * Every form of output marks numbers by this judgement: † in tables and figures, a field or columns
+ * in JSON and CSV.
  */
 import { SIGNIFICANCE } from '../stats/mcnemar.ts';
+import { distinct } from './groups.ts';
 import type { MetricNote } from './metrics.ts';
+
+/** What a reader must know of one number before using it. */
+export interface Judgement {
+  /** Whether the number may count for a claim. */
+  readonly counts: boolean;
+  /** Why it may not, as ends of a sentence about the model; empty if it may. */
+  readonly reasons: readonly string[];
+  /** How many seeds of the cell have this number, and how many of those planned lack it. */
+  readonly n: number;
+  readonly missing: number;
+  /** What the stages behind the number were warned of. */
+  readonly warnings: readonly string[];
+}
+
+/** The mark of numbers that are not evidence. */
+export const DAGGER = '†';
+
+/** Explains the mark, or returns null if there is no reason. */
+export const daggerText = (reasons: readonly string[]): string | null =>
+  reasons.length === 0
+    ? null
+    : `Not evidence: a model behind the number ${distinct(reasons).join(' or ')}.`;
 
 /** Stage kind → metric → value, as in each stage's metrics.json. */
 export interface Measured {
@@ -67,24 +93,46 @@ const ofTwin = {
   },
 };
 
+/** The metrics by which models are judged, as opposed to counts and facts about what they predict. */
+const JUDGED =
+  /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_rate|false_trigger_rate)/;
+/** P-values, and numbers of models that this cell's evaluation says nothing else about. */
+const OF_OTHERS = /_p(?:_clean)?$|_(?:undefended|before)$/;
+const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
+
 /**
- * Returns why a number of a cell is not evidence, as the end of a sentence, or null if it is
- * evidence.
+ * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
+ * evidence. What was measured on test rows is judged by the same model's validation rows.
  */
-export function voidReason(cell: Measured, { metric }: Pick<MetricNote, 'metric'>): string | null {
+export function voidReason(
+  cell: Measured,
+  { metric: named }: Pick<MetricNote, 'metric'>,
+): string | null {
+  const metric = named.replace(/^test_/, '');
+  if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
   const answers = writesAnswers(cell),
     one = answers ? 'writes one text only' : 'predicts one class only',
     noBetter = answers
       ? 'is no better than the commonest answer'
       : 'is no better than the majority class';
+  // A rate of the paired clean model, as this cell's evaluation recorded it.
+  if (/_clean(?:\.|$)/.test(metric) && metric !== 'asr_minus_clean') {
+    if (ofTwin.predictsOneClass(cell)) return `is a clean run that ${one}`;
+    return ofTwin.beatsMajority(cell) ? null : `is a clean run that ${noBetter}`;
+  }
   if (predictsOneClass(cell)) return one;
-  const rate = metric.startsWith('asr');
-  if (rate && !beatsMajority(cell)) return noBetter;
+  if (RATE.test(metric) && !beatsMajority(cell)) return noBetter;
   if (metric === 'accuracy_drop' || metric === 'asr_minus_clean') {
     if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
     if (!ofTwin.beatsMajority(cell)) return `has a clean run that ${noBetter}`;
   }
   return null;
+}
+
+/** The judgement of one number as columns of a CSV. Only numbers of `evaluate` are judged. */
+export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' | 'metric'>) {
+  const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
+  return { evidence: reason === null, reasons: reason ?? '' };
 }
 
 /** Returns the shares of rows whose whole trigger the model reads, but only those below 1. */

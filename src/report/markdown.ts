@@ -1,19 +1,15 @@
 /** A grid of results as a table in GitHub's Markdown. Pure. */
-import type { Json, JsonObject } from '../api.ts';
+import type { Json } from '../api.ts';
+import { DAGGER, daggerText } from './evidence.ts';
 import { distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
 import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
 import { excludedText, seedCounts } from './latex/grid.ts';
 import { sourceText } from './latex/table.ts';
 import { METRICS } from './metrics.ts';
-import { plainDifference, plainRange, plainSummary } from './numbers.ts';
+import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
+import { seedsNote } from './results.ts';
 import { metricName } from './select.ts';
-
-/**
- * What stands beside a mean over several seeds: half of its 95% interval, or the range of the
- * values.
- */
-export type Spread = 'interval' | 'range';
 
 export interface MarkdownRequest {
   readonly grid: Grid;
@@ -21,18 +17,16 @@ export interface MarkdownRequest {
   readonly columnAxes: readonly string[];
   /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
-  /** As for LaTeX: how many of a cell's models predict one class only. */
-  readonly oneClass: (cell: JsonObject) => number;
   /** What the difference of a column is from: `full`, `clean`. */
   readonly against: string;
   /** Default: `interval`. */
   readonly spread?: Spread;
+  /** Sentences that qualify the numbers: caveats and warnings. */
+  readonly caveats: readonly string[];
 }
 
 const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
 const EMPTY = '–';
-/** Marks numbers of models that predict one class only. */
-const DAGGER = ' †';
 
 /** Returns text that Markdown leaves as it is in a cell of a table. */
 const escaped = (text: string): string =>
@@ -79,16 +73,13 @@ const rowText = (names: PlaceNames, paths: readonly string[]): string[] =>
 function number(
   entry: Entry | null,
   metric: Metric,
-  { oneClass, spread }: Pick<MarkdownRequest, 'oneClass' | 'spread'>,
+  { spread = 'interval' }: Pick<MarkdownRequest, 'spread'>,
 ): string {
   if (entry === null) return EMPTY;
+  const { values, planned, reasons } = entry;
   const proportion = NOTES.get(metricName(metric))?.kind === 'proportion';
-  const mark = metric.stage === 'evaluate' && oneClass(entry.cell) > 0 ? DAGGER : '';
-  const text =
-    spread === 'range'
-      ? plainRange(entry.values, proportion)
-      : plainSummary(entry.summary, proportion);
-  return `${text}${mark}`;
+  const mark = reasons.length > 0 ? ` ${DAGGER}` : '';
+  return `${plainSpread(values, spread, proportion)}${mark}${seedsNote(values.length, planned)}`;
 }
 
 /**
@@ -106,37 +97,20 @@ function difference(entry: Entry | null, metric: Metric): string {
 const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
 
 /** Says what stands in the table's cells, as far as it is there. */
-function notesText({ grid, oneClass, spread }: MarkdownRequest): string {
-  const shown = grid.columns.flatMap(({ metric }, k) =>
-    grid.entries.flatMap((row) => {
-      const entry = row[k] ?? null;
-      return entry === null ? [] : [{ entry, metric }];
-    }),
-  );
-  const entries = distinct(shown.map(({ entry }) => entry)),
-    counts = seedCounts(entries),
-    excluded = excludedText(entries);
-  const isMarked = shown.some(
-    ({ entry, metric }) => metric.stage === 'evaluate' && oneClass(entry.cell) > 0,
-  );
-  return [
-    ...(counts.some((n) => n > 2)
-      ? [
-          `Mean over the seeds (at most ${Math.max(...counts)})` +
-            (spread === 'range'
-              ? ', with the least and the largest value where they differ.'
-              : ' ± half of its 95% Student t interval.'),
-        ]
-      : []),
-    ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
-    ...(excluded === null ? [] : [excluded]),
-    ...(isMarked ? [`${DAGGER.trim()} A model behind this number predicts one class only.`] : []),
-  ].join(' ');
+function notesText({ grid, spread = 'interval', caveats }: MarkdownRequest): readonly string[] {
+  const entries = distinct(grid.entries.flat().filter((entry) => entry !== null)),
+    dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+  const notes = [
+    spreadNote(seedCounts(entries), spread) ?? 'One seed: no interval.',
+    excludedText(entries),
+    dagger && `${DAGGER} ${dagger}`,
+  ];
+  return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }
 
 /**
- * Returns the table: a line for each row of the grid, a column for each of its columns. A paragraph
- * below it says what the numbers are, unless all are of one seed.
+ * Returns the table: a line for each row of the grid, a column for each of its columns. Paragraphs
+ * below it say what the numbers are, and what qualifies them.
  */
 export function markdownTable(request: MarkdownRequest): string {
   const { grid, rowAxes, axisName, against } = request;
@@ -153,11 +127,10 @@ export function markdownTable(request: MarkdownRequest): string {
       }),
     ]),
   );
-  const notes = notesText(request);
   return [
     line([...rowAxes.map(axisName), ...head]),
     `|${'---|'.repeat(rowAxes.length)}${'---:|'.repeat(head.length)}`,
     ...body,
-    ...(notes === '' ? [] : ['', notes]),
+    ...notesText(request).flatMap((note) => ['', note]),
   ].join('\n');
 }

@@ -15,18 +15,54 @@ export function plainValue(value: number): string {
 }
 
 /**
- * Returns the mean over the seeds, then the least and the largest value: `0.950 (0.94–0.96)`. A
- * value that all seeds have is written alone.
- * @param values at least one
- * @param proportion whether to write three decimals of the mean and two of the others
+ * What stands beside a mean over several seeds: half of its 95% interval, the sample standard
+ * deviation (n − 1), or the range of the values.
  */
-export function plainRange(values: readonly number[], proportion = false): string {
-  const { mean } = summarise(values);
-  const text = proportion ? mean.toFixed(3) : plainValue(mean);
-  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) =>
-    proportion ? value.toFixed(2) : plainValue(value),
-  );
+export type Spread = 'interval' | 'std' | 'range';
+
+/**
+ * Returns the mean over the seeds with what was asked for beside it: `0.950 ± 0.064` or, for a
+ * range, `0.950 (0.94–0.96)`. A value that all seeds have is written alone in a range.
+ * @param values at least one
+ * @param proportion whether to write three decimals of the mean, and two of a range's ends
+ */
+export function plainSpread(values: readonly number[], spread: Spread, proportion = false): string {
+  const summary = summarise(values);
+  const { mean, std } = summary;
+  if (spread === 'interval') return plainSummary(summary, proportion);
+  const write = (value: number, places: number): string =>
+    proportion ? value.toFixed(places) : plainValue(value);
+  const text = write(mean, 3);
+  if (spread === 'std') return std === null ? text : `${text} ± ${write(std, 3)}`;
+  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => write(value, 2));
   return least === most ? text : `${text} (${least}–${most})`;
+}
+
+/**
+ * Says what stands beside means of these numbers of seeds; null if there is no mean of several.
+ * @param counts how many seeds are behind each number
+ */
+export function spreadNote(counts: readonly number[], spread: Spread): string | null {
+  const most = Math.max(1, ...counts);
+  if (most < 2) return null;
+  switch (spread) {
+    case 'std':
+      return `Mean over the seeds (at most ${most}) ± the sample standard deviation (n − 1).`;
+    case 'range':
+      return (
+        `Mean over the seeds (at most ${most}), with the least and the largest value where they ` +
+        'differ.'
+      );
+    case 'interval': {
+      const of = [
+        ...(most > 2
+          ? [`Mean over the seeds (at most ${most}) ± half of its 95% Student t interval.`]
+          : []),
+        ...(counts.includes(2) ? ['Mean of two seeds, with both values where they differ.'] : []),
+      ];
+      return of.join(' ');
+    }
+  }
 }
 
 /**

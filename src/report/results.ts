@@ -1,6 +1,9 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { JsonObject } from '../api.ts';
+import { type Judgement, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
+import { ACCURACY } from './metrics.ts';
+import { metricName } from './select.ts';
 import { taskBeside } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 
@@ -24,6 +27,7 @@ export interface ResultRow {
   readonly precision?: 'bf16';
   /** The named data set that is scored by this metric. */
   readonly task?: string;
+  readonly evidence: Judgement;
 }
 
 export interface CellMetrics {
@@ -38,6 +42,8 @@ export interface CellMetrics {
   readonly bf16?: ReadonlySet<string>;
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[];
+  /** What the stages behind each stage's numbers were warned of. Default: nothing. */
+  readonly warnings?: { readonly [stage: string]: readonly string[] };
 }
 
 /**
@@ -53,17 +59,42 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
   return name === undefined ? scorers[0] : scorers.find(({ scorer }) => scorer === name);
 }
 
+/** Returns how many cells with the same name have each metric, and how many there are. */
+function countSeeds(cells: readonly CellMetrics[]) {
+  const planned = new Map<string, number>(),
+    having = new Map<string, number>();
+  const add = (counts: Map<string, number>, name: string): void =>
+    void counts.set(name, (counts.get(name) ?? 0) + 1);
+  const keys = new Map(cells.map((one) => [one, contentKey(one.cell)]));
+  const nameOf = (one: CellMetrics, stage: string, metric: string): string =>
+    `${keys.get(one) ?? ''} ${metricName({ stage, metric })}`;
+  for (const one of cells) {
+    add(planned, keys.get(one) ?? '');
+    for (const [stage, values] of Object.entries(one.metrics))
+      for (const [metric, value] of Object.entries(values))
+        if (Number.isFinite(value)) add(having, nameOf(one, stage, metric));
+  }
+  return (one: CellMetrics, stage: string, metric: string): Pick<Judgement, 'n' | 'missing'> => {
+    const n = having.get(nameOf(one, stage, metric)) ?? 0;
+    return { n, missing: (planned.get(keys.get(one) ?? '') ?? n) - n };
+  };
+}
+
 /**
  * Returns one row for each metric, with the cells in their order. Values that are not finite are
  * left out, since JSON can't hold them.
+ * @param cells all planned cells, those without any number included: they are missing
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  return cells.flatMap(({ cell, also = [], seed, metrics, scorers = [], tasks, bf16 }) =>
-    Object.entries(metrics).flatMap(([stage, values]) =>
+  const seedsOf = countSeeds(cells);
+  return cells.flatMap((one) => {
+    const { cell, also = [], seed, metrics, scorers = [], tasks, bf16, warnings = {} } = one;
+    return Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
-        .map(([metric, value]) => {
-          const scorer = stage === 'evaluate' ? scorerOf(metric, scorers) : undefined;
+        .map(([metric, value]): ResultRow => {
+          const scorer = stage === ACCURACY.stage ? scorerOf(metric, scorers) : undefined;
+          const reason = stage === ACCURACY.stage ? voidReason(one, { metric }) : null;
           return {
             cell,
             ...(also.length === 0 ? {} : { also }),
@@ -74,28 +105,46 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             ...(scorer === undefined ? {} : { scorer }),
             ...taskBeside(tasks, { stage, metric }),
             ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
+            evidence: {
+              counts: reason === null,
+              reasons: reason === null ? [] : [reason],
+              ...seedsOf(one, stage, metric),
+              warnings: warnings[stage] ?? [],
+            },
           };
         }),
-    ),
-  );
+    );
+  });
 }
 
 /** A cell with what was measured of it at every seed. */
 export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
   readonly seeds: ReadonlyMap<number, Pick<CellMetrics, 'metrics'>>;
+  /** How many seeds were planned. */
+  readonly planned: number;
+  /** By metric (`metricName`): one reason for each seed whose number is not evidence. */
+  readonly reasons: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Gathers rows into cells. Cells and seeds keep the order in which they first appear. */
 export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
   return [...groupBy(rows, ({ cell }) => contentKey(cell)).values()].map((own) => {
-    const seeds = new Map<number, { readonly metrics: Record<string, Record<string, number>> }>();
-    for (const { seed, stage, metric, value } of own) {
+    const seeds = new Map<number, { readonly metrics: Record<string, Record<string, number>> }>(),
+      reasons = new Map<string, readonly string[]>();
+    for (const row of own) {
+      const { seed, stage, metric, value, evidence } = row;
       const { metrics } = seeds.get(seed) ?? { metrics: {} };
       (metrics[stage] ??= {})[metric] = value;
       seeds.set(seed, { metrics });
+      if (!evidence.counts)
+        reasons.set(metricName(row), [
+          ...(reasons.get(metricName(row)) ?? []),
+          ...evidence.reasons,
+        ]);
     }
-    const [{ cell, also }] = own;
-    return { cell, ...(also === undefined ? {} : { also }), seeds };
+    const [{ cell, also, evidence }] = own;
+    const planned = evidence.n + evidence.missing;
+    return { cell, ...(also === undefined ? {} : { also }), seeds, planned, reasons };
   });
 }
 
@@ -110,3 +159,7 @@ export const valuesBySeed = (
       return value === undefined ? [] : [[seed, value] as const];
     }),
   );
+
+/** ` (n = 1 of 5)` beside a number of fewer seeds than planned; else empty. */
+export const seedsNote = (n: number, planned: number): string =>
+  n < planned ? ` (n = ${n} of ${planned})` : '';

@@ -1,5 +1,6 @@
 /** Gathers the metrics of the finished stages of one kind. */
-import { METRICS } from '../report/metrics.ts';
+import { voidReason } from '../report/evidence.ts';
+import { ACCURACY, METRICS } from '../report/metrics.ts';
 import type { Follower } from './follower.ts';
 import type { Metrics } from './stored.ts';
 import { readMetrics } from './stored.ts';
@@ -31,7 +32,7 @@ export function createResultsReader(
       const finished = [...follower.record.stages.entries()].flatMap(([index, stage]) =>
         stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],
       );
-      if (store === null) return { metrics: [], rows: [], left: finished.length };
+      if (store === null) return { metrics: [], rows: [], reasons: [], left: finished.length };
       const shown = finished.slice(0, MOST_ROWS);
       const found: (readonly [number, Metrics])[] = [];
       for (let start = 0; start < shown.length; start += AT_ONCE)
@@ -43,15 +44,30 @@ export function createResultsReader(
           )),
         );
       const metrics = columnsOf(found.map(([, values]) => values));
+      const having = found.filter(([, values]) => values.size > 0);
       return {
         metrics,
-        rows: found
-          .filter(([, values]) => values.size > 0)
-          .map(([index, values]) => [index, metrics.map((name) => values.get(name) ?? null)]),
+        rows: having.map(([index, values]) => [
+          index,
+          metrics.map((name) => values.get(name) ?? null),
+        ]),
+        reasons: having.map(([, values]) => reasonsOf(group, values)),
         left: finished.length - shown.length,
       };
     },
   };
+}
+
+/** Returns why numbers of an evaluation are not evidence, by metric. */
+function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
+  if (group !== ACCURACY.stage) return {};
+  const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };
+  return Object.fromEntries(
+    [...values.keys()].flatMap((metric) => {
+      const reason = voidReason(cell, { metric });
+      return reason === null ? [] : [[metric, reason]];
+    }),
+  );
 }
 
 /** Returns the names of the metrics: first those that the report shows, in its order. */

@@ -201,6 +201,8 @@ export interface Results {
   readonly metrics: readonly string[];
   /** Each stage's index and its metrics, in the order of `metrics`. */
   readonly rows: readonly (readonly [stage: number, values: readonly (number | null)[]])[];
+  /** For each row, why numbers are not evidence, by metric. Empty where all are. */
+  readonly reasons: readonly { readonly [metric: string]: string }[];
   /** Finished stages that are not shown, since there are too many. */
   readonly left: number;
 }

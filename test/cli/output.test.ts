@@ -11,10 +11,10 @@ import { asResults, readSteps } from '../../src/engine/steps.ts';
 import { sha256 } from '../../src/plan/sha256.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { plainSummary, plainValue } from '../../src/report/numbers.ts';
-import type { ResultRow } from '../../src/report/results.ts';
 import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';
 import { inLines } from '../rig/in-lines.ts';
+import { judged, type PlainRow } from '../report/rows.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { standIn } from '../rig/stand-in.ts';
@@ -112,7 +112,7 @@ test('stages are grouped by cause; those that wait have the causes of what they 
   );
 });
 
-const resultRows: readonly ResultRow[] = [
+const plainRows: readonly PlainRow[] = [
   ...[1, 2].flatMap((seed) =>
     [0.1, 0.3].flatMap((rate) => {
       const cell = {
@@ -120,7 +120,7 @@ const resultRows: readonly ResultRow[] = [
         'poisoning.rate': rate,
         'adapter.type': 'full',
       };
-      const row = (stage: string, metric: string, value: number): ResultRow => ({
+      const row = (stage: string, metric: string, value: number): PlainRow => ({
         cell,
         seed,
         stage,
@@ -138,35 +138,41 @@ const resultRows: readonly ResultRow[] = [
   ),
 ];
 
+const resultRows = judged(plainRows);
+
 test('results shows the first metrics in columns, and says how many seeds have one', () => {
   assert.is(
-    beside(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY),
+    beside(resultRows, firstMetrics(resultRows), Number.POSITIVE_INFINITY, 'interval'),
     `rate  n  accuracy              asr
 0.1   2  0.885 (0.880, 0.890)  0.150 (0.100, 0.200)
-0.3   2  0.685 (0.680, 0.690)  0.300 (n = 1)`,
+0.3   2  0.685 (0.680, 0.690)  0.300 (n = 1 of 2)`,
   );
-  const collapsed = resultRows.flatMap((row) => [
-    row,
-    ...(row.metric === 'accuracy'
-      ? [{ ...row, metric: 'predicted_share', value: row.value > 0.8 ? 1 : 0.7 }]
-      : []),
-  ]);
+  const collapsed = judged(
+    plainRows.flatMap((row) => [
+      row,
+      ...(row.metric === 'accuracy'
+        ? [{ ...row, metric: 'predicted_share', value: row.value > 0.8 ? 1 : 0.7 }]
+        : []),
+    ]),
+  );
   assert.match(
-    beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY),
+    beside(collapsed, firstMetrics(collapsed), Number.POSITIVE_INFINITY, 'interval'),
     /^0\.1 +2 +0\.885 \(0\.880, 0\.890\) † +0\.150 \(0\.100, 0\.200\) †\n0\.3 +2 +0\.685 \(0\.680, 0\.690\) +0\.300/m,
   );
   assert.match(
     caveatLines(collapsed).join(),
-    /^† 2 of 4 models predict one class only\. rate=0\.1\./,
+    /^2 of 4 models predict one class only\. rate=0\.1\./,
   );
   const ofOneCell = collapsed.filter(({ cell }) => cell['poisoning.rate'] === 0.1);
   assert.match(
     caveatLines(ofOneCell).join(),
-    /^† 2 of 2 models predict one class only\. Equal numbers among them are not agreement,/,
+    /^2 of 2 models predict one class only\. Equal numbers among them are not agreement,/,
   );
   assert.equal(caveatLines(resultRows), []);
-  const unseen = resultRows.map((row) =>
-    row.metric === 'asr' ? { ...row, metric: 'trigger_seen', value: 0.75 } : row,
+  const unseen = judged(
+    plainRows.map((row) =>
+      row.metric === 'asr' ? { ...row, metric: 'trigger_seen', value: 0.75 } : row,
+    ),
   );
   assert.match(
     caveatLines(unseen).join(),
@@ -182,7 +188,7 @@ test('results shows the first metrics in columns, and says how many seeds have o
   );
   const named = selectMetrics(resultRows, ['trainable_parameters', 'seconds']);
   assert.is(
-    beside(resultRows, named.metrics, 40),
+    beside(resultRows, named.metrics, 40, 'interval'),
     `rate  n  trainable_parameters
 0.1   2  22713986
 0.3   2  22713986
@@ -352,7 +358,7 @@ test('results along the training have a row for each step, without damaged files
     });
     const results = asResults(rows);
     assert.is(
-      beside(results, metricsIn(results), 80),
+      beside(results, metricsIn(results), 80, 'interval'),
       `step  n  accuracy              loss
 0     2  0.503 (0.502, 0.504)  1
 10    2  0.603 (0.602, 0.604)  1`,

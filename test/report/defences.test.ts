@@ -29,11 +29,11 @@ const cells = [{}, { adaptive: true }].flatMap((more) =>
 test('an adaptive attack stands beside the one that is not', async () => {
   const [asr, accuracy] = await defenceFigures(conditionsOf(cells, []));
   assert.equal(present(present(asr).csv).trim().split(/\r?\n/), [
-    'adapter,attack,defence,asr',
-    'full,"badnets, rate 0.1",no defence,1',
-    'full,"badnets, rate 0.1",onion,0.5',
-    'full,"badnets, rate 0.1, adaptive = true",no defence,0.75',
-    'full,"badnets, rate 0.1, adaptive = true",onion,0.75',
+    'adapter,attack,defence,asr,evidence',
+    'full,"badnets, rate 0.1",no defence,1,true',
+    'full,"badnets, rate 0.1",onion,0.5,true',
+    'full,"badnets, rate 0.1, adaptive = true",no defence,0.75,true',
+    'full,"badnets, rate 0.1, adaptive = true",onion,0.75,true',
   ]);
   assert.match(present(asr).svg, 'adaptive = true');
   assert.is(present(present(accuracy).csv).trim().split(/\r?\n/).length, 5);

@@ -4,7 +4,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Json } from '../../src/api.ts';
 import { caveatLines } from '../../src/cli/result-tables.ts';
-import { oneClassCells } from '../../src/report/caveats.ts';
 import {
   escapeLatex,
   latexComment,
@@ -17,6 +16,7 @@ import { latexTable } from '../../src/report/latex/table.ts';
 import type { ResultRow } from '../../src/report/results.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
+import { judged, type PlainRow } from './rows.ts';
 
 const test = suite('latex');
 
@@ -64,7 +64,7 @@ const accuracy = { stage: 'evaluate', metric: 'accuracy' },
  * Full and LoRA at two ranks, clean and under badnets, three seeds; under the attack LoRA of rank 8
  * lacks the last seed.
  */
-const rows: readonly ResultRow[] = [1, 2, 3].flatMap((seed) =>
+const plain: readonly PlainRow[] = [1, 2, 3].flatMap((seed) =>
   ['none', 'bad_nets'].flatMap((attack) =>
     [0, 4, 8].flatMap((rank) => {
       if (attack !== 'none' && rank === 8 && seed === 3) return [];
@@ -73,7 +73,7 @@ const rows: readonly ResultRow[] = [1, 2, 3].flatMap((seed) =>
         'adapter.type': rank === 0 ? 'full' : 'lora',
         ...(rank === 0 ? {} : { 'adapter.rank': rank }),
       };
-      const row = (metric: string, value: number): ResultRow => ({
+      const row = (metric: string, value: number): PlainRow => ({
         cell,
         seed,
         stage: 'evaluate',
@@ -93,6 +93,7 @@ const rows: readonly ResultRow[] = [1, 2, 3].flatMap((seed) =>
     }),
   ),
 );
+const rows: readonly ResultRow[] = judged(plain);
 const laidOut = (request: Partial<GridRequest>): Grid => {
   const grid = layOut({
     rows,
@@ -148,10 +149,12 @@ test('differences are paired by seed, with full fine-tuning or with the clean ru
   near(present(clean[1]![1]!.difference).mean, -0.04);
   near(present(clean[1]![2]!.difference).mean, 0.6);
   assert.is(present(clean[1]![0]).difference, null); // a clean run has no clean twin
-  const several = rows.map((row) =>
-    row.cell['adapter.type'] === 'full' && row.seed === 2
-      ? { ...row, cell: { ...row.cell, 'adapter.train.learning_rate': 1 } }
-      : row,
+  const several = judged(
+    plain.map((row) =>
+      row.cell['adapter.type'] === 'full' && row.seed === 2
+        ? { ...row, cell: { ...row.cell, 'adapter.train.learning_rate': 1 } }
+        : row,
+    ),
   );
   const unclear = layOut({
     rows: several,
@@ -182,7 +185,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
       columnAxes: ['poisoning.attack'],
       against: 'full',
       axisName: (path) => path,
-      oneClass: oneClassCells(given),
+      notes: 'below',
       ofAnswers: false,
       caveats: caveatLines(given),
       facts: [],
@@ -190,7 +193,7 @@ test('differences leave out pairs that are not evidence, and the table says so',
     });
   // For the seeds that are left: 0.71 and 0.69 minus 0.49 and 0.51.
   assert.match(tableOf(rows), '$+0.200 \\pm 0$ ($n = 2$)');
-  assert.match(tableOf(rows), '; of two seeds, both values.');
+  assert.match(tableOf(rows), 'Mean of two seeds, with both values where they differ.');
   assert.match(
     tableOf(rows),
     'The differences leave out 1 of 5 pairs that are not evidence: ' +
@@ -199,14 +202,16 @@ test('differences leave out pairs that are not evidence, and the table says so',
   // Where full fine-tuning is no better than the majority class, there is nothing to compare with:
   // the table says so instead of leaving a blank.
   const lost = tableOf(
-    rows.flatMap((row) =>
-      row.cell['adapter.type'] === 'full' && row.metric === 'accuracy'
-        ? [
-            row,
-            { ...row, metric: 'majority_share', value: row.value },
-            { ...row, metric: 'majority_p', value: 0.9 },
-          ]
-        : [row],
+    judged(
+      plain.flatMap((row) =>
+        row.cell['adapter.type'] === 'full' && row.metric === 'accuracy'
+          ? [
+              row,
+              { ...row, metric: 'majority_share', value: row.value },
+              { ...row, metric: 'majority_p', value: 0.9 },
+            ]
+          : [row],
+      ),
     ),
   );
   assert.match(lost, /LoRA & \$4\$ & .* & -- \(\$n = 0\$\) \\\\\n/);
@@ -223,7 +228,7 @@ test('a cell with several names has a place for each, or one place with all of t
     alpha: Json,
     value: number,
     also: readonly Json[] = [],
-  ): ResultRow => ({
+  ): PlainRow => ({
     cell: { 'adapter.rank': rank, 'adapter.alpha': alpha },
     ...(also.length === 0
       ? {}
@@ -232,7 +237,7 @@ test('a cell with several names has a place for each, or one place with all of t
     ...accuracy,
     value,
   });
-  const scaled = [named(4, 'r', 0.6), named(4, 16, 0.7), named(16, 'r', 0.8, [16])];
+  const scaled = judged([named(4, 'r', 0.6), named(4, 16, 0.7), named(16, 'r', 0.8, [16])]);
   const tableOf = (rowAxes: readonly string[], columnAxes: readonly string[]): string =>
     latexTable({
       name: 'scaled',
@@ -241,7 +246,7 @@ test('a cell with several names has a place for each, or one place with all of t
       columnAxes,
       against: 'none',
       axisName: (path) => present(path.split('.')[1]),
-      oneClass: oneClassCells(scaled),
+      notes: 'below',
       ofAnswers: false,
       caveats: caveatLines(scaled),
       facts: [],
@@ -274,7 +279,7 @@ test('a table has as many columns in every line, and the caption explains its nu
     columnAxes: ['poisoning.attack'],
     against: 'full',
     axisName: (path) => present(path.split('.')[1]),
-    oneClass: oneClassCells(rows),
+    notes: 'below',
     ofAnswers: false,
     caveats: caveatLines(rows),
     facts: ['Model: hf:a/b_c.', 'Computed by cpu, float32.'],
@@ -312,19 +317,24 @@ test('a table has as many columns in every line, and the caption explains its nu
   assert.match(text, '$0.895\\ (0.890,\\ 0.900)$ ($n = 2$)');
   const [caption] = present(/\\caption\{.*/.exec(text));
   for (const said of [
-    'grid\\_1: mean over the seeds ($n$ beside each number)',
-    '95\\% Student $t$ interval; of two seeds, both values.',
+    'grid\\_1. Mean over the seeds (at most 3) $\\pm$ half of its 95\\% Student t interval.',
+    'Mean of two seeds, with both values where they differ.',
+    '$^{\\dagger}$ Not evidence: a model behind the number predicts one class only.',
+  ])
+    assert.ok(caption.includes(said), `${said}\n${caption}`);
+  const notes = text.slice(text.indexOf('\\begin{minipage}'), text.indexOf('\\end{minipage}'));
+  for (const said of [
     'from full fine-tuning under the same attack, paired by seed',
     'Model: hf:a/b\\_c.',
     'Computed by cpu, float32.',
-    '$^{\\dagger}$ 1 of 17 models predicts one class only. ' +
+    '1 of 17 models predicts one class only. ' +
       'attack=bad\\_nets type=lora rank=4 (1 of 3 seeds).',
   ])
-    assert.ok(caption.includes(said), `${said}\n${caption}`);
+    assert.ok(notes.includes(said), `${said}\n${notes}`);
 });
 
 test('in a completion task the caption says what was written, and a further scorer has its column', () => {
-  const given = [asr, { ...asr, metric: 'asr.refusal' }].map((metric, i): ResultRow => ({
+  const given = [asr, { ...asr, metric: 'asr.refusal' }].map((metric, i): PlainRow => ({
     cell: { 'adapter.type': 'lora' },
     seed: 1,
     ...metric,
@@ -333,7 +343,7 @@ test('in a completion task the caption says what was written, and a further scor
   const text = latexTable({
     name: 'written',
     grid: laidOut({
-      rows: given,
+      rows: judged(given),
       metrics: given.map(({ stage, metric }) => ({ stage, metric })),
       rowAxes: ['adapter.type'],
       columnAxes: [],
@@ -343,7 +353,7 @@ test('in a completion task the caption says what was written, and a further scor
     columnAxes: [],
     against: 'none',
     axisName: (path) => path,
-    oneClass: () => 0,
+    notes: 'below',
     ofAnswers: true,
     caveats: [],
     facts: ['Scorers: exact; refusal.'],
@@ -373,7 +383,10 @@ test('results --latex of the command line: axes by short names, and what it refu
     );
     assert.is(code, 0, stderr);
     assert.match(stdout, '    label-flip & $0.1$ & $0.885\\ (0.88,\\ 0.89)$ \\\\\n');
-    assert.match(stdout, 'Model: file:\\dots{}/model. Data: file:\\dots{}/rows.tsv.');
+    assert.match(stdout, '    Model: file:\\dots{}/model.\n    Data: file:\\dots{}/rows.tsv.\n');
+    const short = await project.succeeds('results', 'spec.yaml', '--latex', '--no-notes');
+    assert.match(short.stdout, '% Data: file:…/rows.tsv.\n');
+    assert.not.match(short.stdout, 'minipage');
     assert.not.match(stdout, project.dir);
     for (const [args, message] of [
       [

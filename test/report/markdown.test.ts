@@ -3,32 +3,36 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { layOut } from '../../src/report/latex/grid.ts';
 import { markdownTable } from '../../src/report/markdown.ts';
-import type { ResultRow } from '../../src/report/results.ts';
 import { createProject, writeToys } from '../rig/project.ts';
+import { judged, type PlainRow } from './rows.ts';
 
 const test = suite('markdown');
 
 const asr = { stage: 'evaluate', metric: 'asr' },
-  accuracy = { stage: 'evaluate', metric: 'accuracy' };
+  accuracy = { stage: 'evaluate', metric: 'accuracy' },
+  predicted = { stage: 'evaluate', metric: 'predicted_share' };
 
 /** Two attacks, with no defence and with one, under full fine-tuning; badnets under LoRA too. */
-const rows: readonly ResultRow[] = [
-  ['badnets', undefined, 'full', 1],
-  ['badnets', 'onion', 'full', 0.25],
-  ['bite', undefined, 'full', 0.875],
-  ['bite', 'onion', 'full', 0.5],
-  ['badnets', undefined, 'lora', 0.75],
-].flatMap(([attack, defence, adapter, value]): ResultRow[] => {
-  const cell = {
-    'poisoning.attack': String(attack),
-    'adapter.type': String(adapter),
-    ...(defence === undefined ? {} : { 'defence.defence': String(defence) }),
-  };
-  return [
-    { cell, seed: 1, ...asr, value: Number(value) },
-    { cell, seed: 1, ...accuracy, value: 0.5 },
-  ];
-});
+const rows = judged(
+  [
+    ['badnets', undefined, 'full', 1],
+    ['badnets', 'onion', 'full', 0.25],
+    ['bite', undefined, 'full', 0.875],
+    ['bite', 'onion', 'full', 0.5],
+    ['badnets', undefined, 'lora', 0.75],
+  ].flatMap(([attack, defence, adapter, value]): PlainRow[] => {
+    const cell = {
+      'poisoning.attack': String(attack),
+      'adapter.type': String(adapter),
+      ...(defence === undefined ? {} : { 'defence.defence': String(defence) }),
+    };
+    return [
+      { cell, seed: 1, ...asr, value: Number(value) },
+      { cell, seed: 1, ...accuracy, value: 0.5 },
+      { cell, seed: 1, ...predicted, value: attack === 'bite' ? 1 : 0.5 },
+    ];
+  }),
+);
 
 const table = (
   metrics: readonly (typeof asr)[],
@@ -42,7 +46,7 @@ const table = (
     rowAxes,
     columnAxes,
     axisName: (path) => path.split('.')[0] ?? path,
-    oneClass: (cell) => (cell['poisoning.attack'] === 'bite' ? 1 : 0),
+    caveats: [],
     against: 'none',
   });
 };
@@ -55,7 +59,7 @@ test('a line for each row of the grid, a column for each attack and adapter', ()
 | – | 1.000 | 0.750 | 0.875 † |
 | onion | 0.250 | – | 0.500 † |
 
-† A model behind this number predicts one class only.`,
+One seed: no interval. † Not evidence: a model behind the number predicts one class only.`,
   );
 });
 
@@ -76,7 +80,7 @@ test('text that Markdown would act on is escaped, and a file is shown without it
     'adapter.type': 'full',
   };
   const grid = layOut({
-    rows: [{ cell, seed: 1, ...asr, value: 1 }],
+    rows: judged([{ cell, seed: 1, ...asr, value: 1 }]),
     metrics: [asr],
     rowAxes: ['poisoning.attack', 'poisoning.files'],
     columnAxes: [],
@@ -88,14 +92,14 @@ test('text that Markdown would act on is escaped, and a file is shown without it
     rowAxes: ['poisoning.attack', 'poisoning.files'],
     columnAxes: [],
     axisName: () => 'attack',
-    oneClass: () => 0,
+    caveats: [],
     against: 'none',
   });
   assert.match(text, '| a\\|b \\*c\\* \\<d\\> | \\["file:…/a\\_file.jsonl"\\] | 1.000 |');
 });
 
 test('a difference of fewer seeds than its number says so, and what it leaves out', () => {
-  const of = (adapter: string, seed: number, value: number): ResultRow[] => {
+  const of = (adapter: string, seed: number, value: number): PlainRow[] => {
     const cell = { 'adapter.type': adapter };
     // With one seed, LoRA predicts one class only, so that its pair is not evidence.
     const share = adapter === 'lora' && seed === 3 ? 1 : 0.5;
@@ -105,7 +109,9 @@ test('a difference of fewer seeds than its number says so, and what it leaves ou
     ];
   };
   const grid = layOut({
-    rows: [1, 2, 3].flatMap((seed) => [...of('full', seed, 1), ...of('lora', seed, seed / 4)]),
+    rows: judged(
+      [1, 2, 3].flatMap((seed) => [...of('full', seed, 1), ...of('lora', seed, seed / 4)]),
+    ),
     metrics: [asr],
     rowAxes: ['adapter.type'],
     columnAxes: [],
@@ -117,11 +123,11 @@ test('a difference of fewer seeds than its number says so, and what it leaves ou
     rowAxes: ['adapter.type'],
     columnAxes: [],
     axisName: () => 'adapter',
-    oneClass: () => 0,
+    caveats: [],
     against: 'full',
   });
   // Of two pairs, both differences: t(0.975; 1) would make the interval 25 times as wide.
-  assert.match(text, '| LoRA | 0.500 ± 0.621 | -0.625 (-0.750, -0.500) (n = 2) |');
+  assert.match(text, '| LoRA | 0.500 ± 0.621 † | -0.625 (-0.750, -0.500) (n = 2) |');
   assert.match(text, 'Mean of two seeds, with both values where they differ.');
   assert.match(text, 'leave out 1 of 3 pairs that are not evidence: a model of the pair predicts');
 });
@@ -130,7 +136,7 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
   const cell = { 'poisoning.attack': 'badnets' };
   const several = [0.5, 0.75, 0.625].map((value, i) => ({ cell, seed: i + 1, ...asr, value }));
   const grid = layOut({
-    rows: [...several, ...several.map((row) => ({ ...row, ...accuracy, value: 0.9 }))],
+    rows: judged([...several, ...several.map((row) => ({ ...row, ...accuracy, value: 0.9 }))]),
     metrics: [asr, accuracy],
     rowAxes: ['poisoning.attack'],
     columnAxes: [],
@@ -142,7 +148,7 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
     rowAxes: ['poisoning.attack'],
     columnAxes: [],
     axisName: () => 'attack',
-    oneClass: () => 0,
+    caveats: [],
     against: 'none',
   };
   // t(0.975; 2) = 4.303 times the standard error, 0.125/√3
@@ -153,6 +159,31 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
   assert.match(markdownTable(request), '(at most 3) ± half of its 95% Student t interval.');
   assert.match(ranges, '(at most 3), with the least and the largest value where they differ.');
   assert.not.match(ranges, '±');
+  const deviations = markdownTable({ ...request, spread: 'std' });
+  assert.match(deviations, '| badnets | 0.625 ± 0.125 | 0.900 ± 0.000 |');
+  assert.match(deviations, '± the sample standard deviation (n − 1).');
+});
+
+test('a number of fewer seeds than planned says so, and caveats stand below the table', () => {
+  const cell = { 'poisoning.attack': 'badnets' };
+  const planned = [2, 3, 4, 5].map((seed) => ({ cell, seed }));
+  const grid = layOut({
+    rows: judged([{ cell, seed: 1, ...asr, value: 1 }], planned),
+    metrics: [asr],
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    against: 'none',
+  });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const text = markdownTable({
+    grid,
+    rowAxes: ['poisoning.attack'],
+    columnAxes: [],
+    axisName: () => 'attack',
+    caveats: ['nothing is poisoned'],
+    against: 'none',
+  });
+  assert.match(text, '| badnets | 1.000 (n = 1 of 5) |\n\nOne seed: no interval.\n\nnothing is');
 });
 
 test('results --markdown prints it, and axes shape no other form', async () => {

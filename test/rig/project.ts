@@ -55,6 +55,7 @@ export interface ResultJson {
   readonly metric: string;
   readonly value: number;
   readonly scorer?: { readonly [path: string]: unknown };
+  readonly evidence: { readonly counts: boolean; readonly warnings: readonly string[] };
 }
 
 export interface Project {

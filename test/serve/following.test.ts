@@ -145,7 +145,7 @@ test('a stage shows its log as it grows, its curves, metrics and neighbours', as
   assert.equal(done.metrics, [['final_loss', 0.1]]);
   assert.equal(done.curves[0]?.points.at(-1), [2, 0.25]);
   const results = await client.json<Results>('/api/runs/run-1/results/train');
-  assert.equal(results, { metrics: ['final_loss'], rows: [[1, [0.1]]], left: 0 });
+  assert.equal(results, { metrics: ['final_loss'], rows: [[1, [0.1]]], reasons: [{}], left: 0 });
 });
 
 test('runs are listed, newest first, and a new one appears', async ({ runs, client }) => {

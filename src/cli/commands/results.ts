@@ -61,10 +61,11 @@ export const addResults: AddCommand = (program, exits) =>
     .addOption(
       new Option(
         '--spread <what>',
-        'with --markdown, beside a mean over several seeds: half of its 95% interval, or the ' +
-          'least and the largest value (default: interval)',
-      ).choices(['interval', 'range']),
+        'beside a mean over several seeds: half of its 95% interval, the standard deviation, or ' +
+          'the least and the largest value (default: interval)',
+      ).choices(['interval', 'std', 'range']),
     )
+    .option('--no-notes', 'with --latex, definitions and caveats as comments above the table')
     .action(
       exits(async (spec: string, options: ResultsOptions) =>
         (await import('../results.ts')).resultsCommand(spec, options),

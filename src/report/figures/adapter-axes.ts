@@ -24,6 +24,8 @@ interface Drawn {
   /** The title on the axis, if the label is too long for it. */
   readonly short?: string;
   readonly quantity: Quantity;
+  /** The metric, if it is one. */
+  readonly metric?: MetricNote;
   readonly span: CurveOptions['span'];
   readonly families: readonly AttackFamily[];
 }
@@ -38,6 +40,7 @@ const score = (
   id: metric.metric,
   label: metric.label,
   quantity: scoreOf(metric),
+  metric,
   span,
   families,
 });
@@ -100,13 +103,14 @@ function pointsOf(
   shown: readonly Condition[],
   isSeveralAdapters: boolean,
 ): readonly CurvePoint[] {
-  const asked = shown.filter(({ family }) => drawn.families.includes(family));
+  const asked = shown.filter(({ family }) => drawn.families.includes(family)),
+    { quantity, metric = ACCURACY } = drawn;
   const seen = new Set<string>();
   const points = asked
     .map((condition): CurvePoint => {
       const { attackLabel, setting, adapterLabel } = condition.labelsWithout(path);
       const line = joinLabels(attackLabel, setting, isSeveralAdapters ? adapterLabel : '');
-      return { line, x: at(condition), condition, quantity: drawn.quantity };
+      return { line, x: at(condition), condition, quantity, metric };
     })
     // Two names that differ along this axis alone (1/d and 1/(1d)) have one place on it.
     .filter(({ line, x, condition }) => {
@@ -123,7 +127,7 @@ function pointsOf(
     .map((condition): CurvePoint => {
       const attack = attackOf(condition);
       const line = isSeveralAdapters ? joinLabels(attack, condition.adapterLabel) : attack;
-      return { line, x: null, condition, quantity: drawn.quantity };
+      return { line, x: null, condition, quantity, metric };
     });
   return [...points, ...levels];
 }

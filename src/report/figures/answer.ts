@@ -21,7 +21,7 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../scorers.ts';
 import type { Figure } from '../types.ts';
-import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
+import { hollowNote, leftOut, voidSeeds } from './notes.ts';
 import { escapeXml, label } from './svg.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
@@ -133,7 +133,7 @@ function rowMarks(
           `stroke="${colour}" stroke-width="3.5" opacity="0.4"`,
         );
   const x = at(mean);
-  const isHollow = oneClassSeeds(condition).size > 0;
+  const isHollow = voidSeeds(condition, metric).size > 0;
   const paint = isHollow ? `fill="white" stroke="${colour}" stroke-width="2"` : `fill="${colour}"`;
   const dot = isFull(condition)
     ? `<rect x="${round(x - 5)}" y="${y - 5}" width="10" height="10" ${paint}/>`
@@ -213,7 +213,7 @@ function panelFigure(
     ...baselines.map(
       ({ mark, words, ofAnswers }) => ` · ${mark} ${(answers && ofAnswers) || words}`,
     ),
-    `.${metric === ASR ? scorerNote(shown) : ''}${hollowNote(shown)}${leftOut(left, 'condition')}`,
+    `.${metric === ASR ? scorerNote(shown) : ''}${hollowNote(shown.map((condition) => ({ condition, metric })))}${leftOut(left, 'condition')}`,
   ];
   return {
     id,
@@ -230,6 +230,7 @@ function panelFigure(
             seed,
             metric: note.metric,
             value,
+            evidence: !voidSeeds(condition, note).has(seed),
           })),
         ),
       ),

@@ -4,9 +4,10 @@ import type { Summary } from '../../stats/summary.ts';
 import { type Condition, type Quantity, type Series, seriesOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
+import { ACCURACY, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { HOLLOW, onlyPart, seedPoint } from './encode.ts';
-import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
+import { hollowNote, leftOut, voidSeeds } from './notes.ts';
 import { draw } from './svg.ts';
 import { legendColumns } from './theme.ts';
 
@@ -38,6 +39,8 @@ export interface CurvePoint {
   readonly x: number | null;
   readonly condition: Condition;
   readonly quantity: Quantity;
+  /** The metric by which points are judged (evidence.ts). Default: the accuracy. */
+  readonly metric?: MetricNote;
 }
 
 export interface CurveAxis {
@@ -109,15 +112,15 @@ export async function curveFigures(
  * their seeds.
  */
 function valuesOf(points: readonly DrawnPoint[], least: number, most: number) {
-  return points.flatMap(({ line, x, series, summary, condition }) => {
+  return points.flatMap(({ line, x, series, summary, condition, metric = ACCURACY }) => {
     const { mean, low, high } = summary;
     if (x === null)
       return [least, most].map((end) => ({ line, part: 'level', x: end, mean, low, high }));
-    const collapsed = oneClassSeeds(condition);
+    const voids = voidSeeds(condition, metric);
     return [
       { line, part: 'mean', x, mean, low, high },
       ...series.values.map(({ seed, value }) => ({
-        oneClass: collapsed.has(seed),
+        isVoid: voids.has(seed),
         line,
         part: 'seed',
         x,
@@ -231,7 +234,7 @@ async function curveFigure(
     points.some((point) => point.x === null)
       ? ' Dashed: full fine-tuning, which has no such axis.'
       : '',
-    hollowNote(points.map(({ condition }) => condition)),
+    hollowNote(points.map(({ condition, metric = ACCURACY }) => ({ condition, metric }))),
     leftOut(left, 'line'),
   ];
   return {
@@ -240,9 +243,16 @@ async function curveFigure(
     caption: caption.join(''),
     svg: await draw(spec, options.id, options.title),
     csv: toCsv(
-      points.flatMap(({ line, x: at, series }) =>
-        series.values.map(({ seed, value }) => ({ line, x: at, seed, value })),
-      ),
+      points.flatMap(({ line, x: at, series, condition, metric = ACCURACY }) => {
+        const voids = voidSeeds(condition, metric);
+        return series.values.map(({ seed, value }) => ({
+          line,
+          x: at,
+          seed,
+          value,
+          evidence: !voids.has(seed),
+        }));
+      }),
     ),
   };
 }

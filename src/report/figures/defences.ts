@@ -6,9 +6,11 @@ import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, summaryOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { defenceLabelOf, isDefended } from '../defences.ts';
+import { DAGGER, daggerText, voidReason } from '../evidence.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, ASR, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
+import { voidSeeds } from './notes.ts';
 import { draw } from './svg.ts';
 import { INK } from './theme.ts';
 
@@ -25,7 +27,8 @@ const squaresOf = (conditions: readonly Condition[], note: MetricNote): readonly
     const mean = summaryOf(condition, note)?.mean;
     if (mean === undefined) return [];
     const { adapterLabel: adapter, attackLabel: attack } = condition;
-    const text = mean.toFixed(2).replace(/^0\./, '.');
+    const mark = voidSeeds(condition, note).size > 0 ? ` ${DAGGER}` : '',
+      text = `${mean.toFixed(2).replace(/^0\./, '.')}${mark}`;
     return [{ adapter, attack, defence: defenceLabelOf(condition), value: mean, text }];
   });
 
@@ -97,17 +100,21 @@ async function table(
 ): Promise<Figure | null> {
   const squares = squaresOf(conditions, note);
   if (squares.length === 0) return null;
+  const dagger = daggerText(
+    conditions.flatMap(({ cells }) => cells.flatMap((cell) => voidReason(cell, note) ?? [])),
+  );
   return {
     id,
     title,
-    caption,
+    caption: dagger === null ? caption : `${caption} ${DAGGER} ${dagger}`,
     svg: await draw(heatMap(squares, note === ASR), id, title),
     csv: toCsv(
-      squares.map(({ adapter, attack, defence, value }) => ({
+      squares.map(({ adapter, attack, defence, value, text }) => ({
         adapter,
         attack,
         defence,
         [note.metric]: value,
+        evidence: !text.endsWith(DAGGER),
       })),
     ),
   };

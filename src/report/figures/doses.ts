@@ -64,6 +64,7 @@ function zeroDose(dosed: Dosed, metric: MetricNote): readonly CurvePoint[] {
     x: 0,
     condition,
     quantity: scoreOf(ASR_CLEAN),
+    metric: ASR_CLEAN,
   }));
 }
 
@@ -87,6 +88,7 @@ async function figuresOf(
         x: numericAxis(condition, path),
         condition,
         quantity: scoreOf(metric),
+        metric,
       }))
       .filter(({ x }) => x !== null);
     const along = isStepDose(path) ? axisName(path) : 'dose';

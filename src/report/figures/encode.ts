@@ -26,8 +26,8 @@ export const seedPoint = (
   { strokeWidth, opacity }: { readonly strokeWidth: number; readonly opacity: number },
 ) => ({ type: 'point' as const, filled: true, size, stroke: INK, strokeWidth, opacity });
 
-/** Fills points unless their model predicts one class only. */
-export const HOLLOW = { condition: { test: 'datum.oneClass', value: 0 }, value: 0.9 } as const;
+/** Fills points unless their number is not evidence. */
+export const HOLLOW = { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 } as const;
 
 /** One panel for each block, its name above it at the left. */
 export const byBlock = (blocks: string[]) => ({

@@ -1,20 +1,27 @@
 /** What the captions of all figures explain: hollow points, and what there was no room for. */
 import type { Condition } from '../conditions.ts';
-import { predictsOneClass, writesAnswers } from '../evidence.ts';
+import { voidReason } from '../evidence.ts';
 import { plural } from '../format.ts';
+import { distinct } from '../groups.ts';
+import type { MetricNote } from '../metrics.ts';
 
-/** Returns the seeds whose models predict one class only. Their points are hollow. */
-export const oneClassSeeds = ({ cells }: Condition): ReadonlySet<number> =>
-  new Set(cells.filter(predictsOneClass).map(({ seed }) => seed));
+type Metric = Pick<MetricNote, 'metric'>;
 
-export const hollowNote = (conditions: readonly Condition[]): string =>
-  conditions.some((condition) => oneClassSeeds(condition).size > 0)
-    ? ` Hollow points: models that ${
-        conditions.some(({ cells }) => cells.some(writesAnswers))
-          ? 'write one text only'
-          : 'predict one class only'
-      }.`
-    : '';
+/** Returns the seeds whose number is not evidence. Their points are hollow. */
+export const voidSeeds = ({ cells }: Condition, metric: Metric): ReadonlySet<number> =>
+  new Set(cells.filter((cell) => voidReason(cell, metric) !== null).map(({ seed }) => seed));
+
+/** @param shown the conditions and the metric that is drawn of each */
+export function hollowNote(
+  shown: readonly { readonly condition: Condition; readonly metric: Metric }[],
+): string {
+  const reasons = shown.flatMap(({ condition: { cells }, metric }) =>
+    cells.flatMap((cell) => voidReason(cell, metric) ?? []),
+  );
+  return reasons.length === 0
+    ? ''
+    : ` Hollow points are not evidence: a model behind them ${distinct(reasons).join(' or ')}.`;
+}
 
 /** Says how many of something a figure had no room for. */
 export function leftOut(count: number, noun: string): string {

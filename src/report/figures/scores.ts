@@ -18,7 +18,7 @@ import {
   onlyPart,
   seedPoint,
 } from './encode.ts';
-import { hollowNote, leftOut, oneClassSeeds } from './notes.ts';
+import { hollowNote, leftOut, voidSeeds } from './notes.ts';
 import { draw } from './svg.ts';
 import { adapterPalette, MUTED, type Palette } from './theme.ts';
 
@@ -44,7 +44,7 @@ function valuesOf(rows: readonly Row[], metric: MetricNote) {
       ...place(row),
       seed,
       value,
-      oneClass: oneClassSeeds(row.condition).has(seed),
+      isVoid: voidSeeds(row.condition, metric).has(seed),
       part: 'seed',
     })),
   );
@@ -136,7 +136,7 @@ export async function scoreFigure(
     'Points are seeds, the coloured bar is their mean, the line its 95% t-interval, ',
     'cut at the ends of the axis.',
     metric === ASR ? ' The grey bar is what the trigger does to the paired clean model.' : '',
-    hollowNote(shown.map(({ condition }) => condition)),
+    hollowNote(shown.map(({ condition }) => ({ condition, metric }))),
     leftOut(having.length - shown.length, 'condition'),
   ];
   return {
@@ -152,6 +152,7 @@ export async function scoreFigure(
           setting: condition.setting,
           seed,
           [metric.metric]: value,
+          evidence: !voidSeeds(condition, metric).has(seed),
         })),
       ),
     ),

@@ -5,7 +5,6 @@
 import type { JSX } from 'preact';
 import type { JsonObject, StageFacts } from '../../api.ts';
 import type { Analysis } from '../analysis.ts';
-import type { Caveat } from '../caveats.ts';
 import { cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Standing } from '../standing.ts';
@@ -13,6 +12,8 @@ import type { Figure, ReportInput } from '../types.ts';
 import { axesText, FigureBox } from './parts.tsx';
 
 const MOST_FAILURES = 12;
+/** The most characters of a warning. */
+const MOST_WARNING = 600;
 
 type Fact = readonly [name: string, value: string];
 
@@ -101,12 +102,21 @@ const StandingBox = ({ standing }: { readonly standing: Standing }): JSX.Element
   </div>
 );
 
-const Caveats = ({ caveats }: { readonly caveats: readonly Caveat[] }): JSX.Element | null =>
-  caveats.length === 0 ? null : (
+const Caveats = ({
+  caveats,
+  warnings,
+}: Pick<Analysis, 'caveats' | 'warnings'>): JSX.Element | null =>
+  caveats.length + warnings.length === 0 ? null : (
     <ul class="caveats" aria-label="Before you read the numbers">
       {caveats.map(({ severe, title, text }) => (
         <li class={severe ? 'severe' : undefined}>
           <strong>{title}.</strong> {text}
+        </li>
+      ))}
+      {warnings.map(({ text, stages }) => (
+        <li>
+          <strong>Warning{stages > 1 ? ` of ${plural(stages, 'stage')}` : ''}.</strong>{' '}
+          {cut(text, MOST_WARNING)}
         </li>
       ))}
     </ul>
@@ -120,7 +130,7 @@ export function Header({
   /** The figures that answer the question. */
   readonly answer: readonly Figure[];
 }): JSX.Element {
-  const { input, standing, caveats, conditions } = analysis;
+  const { input, standing, caveats, warnings, conditions } = analysis;
   const failedCells = conditions.reduce((sum, { failures }) => sum + failures.size, 0);
   return (
     <header class="top">
@@ -131,7 +141,7 @@ export function Header({
           Which is hurt more by poisoned training data: LoRA or full fine-tuning?
         </p>
         <StandingBox standing={standing} />
-        <Caveats caveats={caveats} />
+        <Caveats caveats={caveats} warnings={warnings} />
         {answer.length === 0 ? null : (
           <div class="answer">
             {answer.map((figure) => (

@@ -1,7 +1,7 @@
 /** A table of all conditions of one kind and the metrics of that kind. */
 import type { JSX } from 'preact';
 import { type Condition, scoreOf, seriesOf } from '../conditions.ts';
-import { predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
+import { DAGGER, daggerText, predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
 import { ACCURACY, meaningOf, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
 import { isScore, taskNote } from '../tasks.ts';
 import type { ReportCell } from '../types.ts';
@@ -35,6 +35,9 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;
 }
 
+const voidOf = (cell: ReportCell, note: MetricNote): string | null =>
+  note.stage === ACCURACY.stage && has(cell, note) ? voidReason(cell, note) : null;
+
 /**
  * Returns the cell of a condition's metric, marked if some of its models are not evidence for it.
  */
@@ -56,10 +59,14 @@ function metricCell(condition: Condition, note: MetricNote, expects: Expects): N
       </span>
     );
   }
-  const isMarked =
-    note.compared &&
-    condition.cells.some((one) => has(one, note) && voidReason(one, note) !== null);
-  return isMarked ? <span class="muted">{cell} †</span> : cell;
+  const isMarked = condition.cells.some((one) => voidOf(one, note) !== null);
+  return isMarked ? (
+    <span class="muted">
+      {cell} {DAGGER}
+    </span>
+  ) : (
+    cell
+  );
 }
 
 /** Shows nothing if no condition has any of the metrics. */
@@ -80,6 +87,12 @@ export function MetricTable({
   );
   if (metrics.length === 0) return null;
   const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
+  const dagger = daggerText(
+    conditions.flatMap(({ cells }) =>
+      cells.flatMap((cell) => metrics.flatMap((note) => voidOf(cell, note) ?? [])),
+    ),
+  );
+  const marked = dagger === null ? '' : ` ${DAGGER} ${dagger}`;
   return (
     <>
       <Table
@@ -95,7 +108,7 @@ export function MetricTable({
             value: (condition: Condition) => metricCell(condition, note, expects),
           })),
         ]}
-        caption={`${OVER_SEEDS} † Some of the models are not evidence.${taskNote(conditions, metrics)}`}
+        caption={`${OVER_SEEDS}${marked}${taskNote(conditions, metrics)}`}
       />
       <dl class="meanings small muted">
         {metrics.map((note) => (

@@ -29,6 +29,10 @@ export interface Entry {
   readonly summary: Summary;
   /** The value of each seed. */
   readonly values: readonly number[];
+  /** How many seeds were planned. */
+  readonly planned: number;
+  /** One reason for each seed whose number is not evidence. */
+  readonly reasons: readonly string[];
   /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
   /**
@@ -312,6 +316,8 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
           cell: group.cell,
           summary: summarise([...values.values()]),
           values: [...values.values()],
+          planned: group.planned,
+          reasons: group.reasons.get(metricName(metric)) ?? [],
           ...differenceOf(values, partner(group, metric)),
         };
   });

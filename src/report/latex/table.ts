@@ -1,9 +1,10 @@
 /** A grid of results as a LaTeX table in the style of booktabs. Pure. */
-import type { Json, JsonObject } from '../../api.ts';
+import type { Json } from '../../api.ts';
+import { daggerText } from '../evidence.ts';
 import { distinct } from '../groups.ts';
 import { adapterTitle } from '../labels.ts';
 import { meaningOf, noteOf } from '../metrics.ts';
-import { plainDifference, plainSummary } from '../numbers.ts';
+import { plainDifference, plainSpread, type Spread, spreadNote } from '../numbers.ts';
 import { metricName } from '../select.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
@@ -17,22 +18,21 @@ export interface LatexRequest {
   readonly against: Against;
   /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
-  /**
-   * Returns how many of a cell's models predict one class only. If any does, the cell's evaluation
-   * numbers are marked.
-   */
-  readonly oneClass: (cell: JsonObject) => number;
+  /** What stands beside means. Default: `interval`. */
+  readonly spread?: Spread;
   /** Whether the task is completion, so that the metrics are of what the models write. */
   readonly ofAnswers: boolean;
-  /** Sentences for the caption that qualify the numbers, unescaped. */
+  /** Sentences that qualify the numbers, unescaped. */
   readonly caveats: readonly string[];
-  /** Sentences for the caption about model, data and backend, unescaped. */
+  /** Sentences about model, data and backend, unescaped. */
   readonly facts: readonly string[];
+  /** Whether definitions, facts and caveats stand below the table, or above it as comments. */
+  readonly notes: 'below' | 'comments';
   /** Comments above the table, unescaped. */
   readonly comments: readonly string[];
 }
 
-const DAGGER = '$^{\\dagger}$';
+const MARK = '$^{\\dagger}$';
 const EMPTY = '--';
 
 const label = (metric: Metric): string => noteOf(metric)?.label ?? metric.metric;
@@ -56,10 +56,12 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 
 export function latexTable(request: LatexRequest): string {
   const { grid, name, comments } = request;
-  const n = commonN(grid);
+  const n = commonN(grid),
+    notes = notesOf(request);
   return [
     ...comments.map(latexComment),
     latexComment('needs \\usepackage{booktabs} in the preamble'),
+    ...(request.notes === 'comments' ? notes.map(latexComment) : []),
     '\\begin{table}',
     '  \\centering',
     '  \\small',
@@ -74,6 +76,14 @@ export function latexTable(request: LatexRequest): string {
     ...body(request, n),
     '    \\bottomrule',
     '  \\end{tabular}',
+    ...(request.notes === 'below'
+      ? [
+          '  \\par\\medskip',
+          '  \\begin{minipage}{\\linewidth}\\footnotesize',
+          ...notes.map((note) => `    ${escapeLatex(note)}`),
+          '  \\end{minipage}',
+        ]
+      : []),
     '\\end{table}',
   ].join('\n');
 }
@@ -143,7 +153,8 @@ function head(request: LatexRequest): string[] {
   ];
 }
 
-function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): string[] {
+function body(request: LatexRequest, n: number | null): string[] {
+  const { grid, rowAxes } = request;
   return grid.rows.flatMap((row, i) => {
     const above = grid.rows[i - 1];
     // A value that is the same as in the row above, with the same outer values, is not repeated.
@@ -155,7 +166,7 @@ function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): stri
     const cells = grid.columns.flatMap(({ metric, differs }, k) => {
       const entry = grid.entries[i]?.[k] ?? null;
       return [
-        number(entry, metric, n, oneClass),
+        number(entry, metric, n, request),
         ...(differs ? [difference(entry, metric, n)] : []),
       ];
     });
@@ -164,20 +175,26 @@ function body({ grid, rowAxes, oneClass }: LatexRequest, n: number | null): stri
   });
 }
 
-const ofSeeds = (count: number, n: number | null): string =>
-  count === n ? '' : ` ($n = ${count}$)`;
+/**
+ * @param n the number of seeds behind every number, or null if it differs
+ * @param planned how many there would be; default: no more
+ */
+function ofSeeds(count: number, n: number | null, planned = count): string {
+  if (count < planned) return ` ($n = ${count}$ of $${planned}$)`;
+  return count === n ? '' : ` ($n = ${count}$)`;
+}
 
 function number(
   entry: Entry | null,
   metric: Metric,
   n: number | null,
-  oneClass: LatexRequest['oneClass'],
+  { spread = 'interval' }: Pick<LatexRequest, 'spread'>,
 ): string {
   if (entry === null) return EMPTY;
-  const { summary, cell } = entry;
-  const mark = metric.stage === 'evaluate' && oneClass(cell) > 0 ? DAGGER : '';
-  const text = latexNumber(plainSummary(summary, isProportion(metric)));
-  return `${text}${mark}${ofSeeds(summary.n, n)}`;
+  const { values, planned, reasons } = entry;
+  const mark = reasons.length > 0 ? MARK : '';
+  const text = latexNumber(plainSpread(values, spread, isProportion(metric)));
+  return `${text}${mark}${ofSeeds(values.length, n, planned)}`;
 }
 
 function difference(entry: Entry | null, metric: Metric, n: number | null): string {
@@ -187,46 +204,53 @@ function difference(entry: Entry | null, metric: Metric, n: number | null): stri
   return `${latexNumber(text)}${ofSeeds(entry.difference.n, n)}`;
 }
 
-function caption(
-  { name, grid, against, ofAnswers, caveats, facts }: LatexRequest,
-  n: number | null,
-): string {
-  const places = grid.entries.flat().filter((entry) => entry !== null),
-    entries = distinct(places);
-  const several = entries.some(({ summary }) => summary.n > 1);
-  const ofTwo = seedCounts(entries).includes(2);
-  const seeds = n === null ? 'the seeds ($n$ beside each number)' : `$n = ${n}$ seeds`;
+const entriesOf = ({ grid }: LatexRequest): readonly Entry[] =>
+  distinct(grid.entries.flat().filter((entry) => entry !== null));
+
+/** Says what the numbers are and which are not evidence; the rest is in the notes. */
+function caption(request: LatexRequest, n: number | null): string {
+  const { name, spread = 'interval' } = request;
+  const entries = entriesOf(request);
+  const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+  const what = spreadNote(seedCounts(entries), spread) ?? 'One seed: no interval.';
+  return [
+    `${escapeLatex(name)}.`,
+    escapeLatex(what),
+    ...(n === null ? ['$n$: seeds, where it is not the largest number.'] : []),
+    ...(dagger === null ? [] : [`${MARK} ${escapeLatex(dagger)}`]),
+  ].join(' ');
+}
+
+/** Returns what else a reader must know, in sentences, unescaped. */
+function notesOf(request: LatexRequest): readonly string[] {
+  const { grid, against, ofAnswers, caveats, facts } = request;
+  const entries = entriesOf(request),
+    places = grid.entries.flat().filter((entry) => entry !== null);
   const shown = [
     ...new Map(grid.columns.map(({ metric }) => [metricName(metric), metric])).values(),
   ]
     .map(noteOf)
     .filter((note) => note !== undefined);
-  const isCompared = grid.columns.some(({ differs }) => differs),
-    excluded = excludedText(entries);
   return [
-    several
-      ? `${escapeLatex(name)}: mean over ${seeds} $\\pm$ half of the mean's 95\\% Student $t$ ` +
-        `interval${ofTwo ? '; of two seeds, both values' : ''}.`
-      : `${escapeLatex(name)}: one seed, so that there is no interval.`,
-    ...shown.map((note) => escapeLatex(`${note.label}: ${meaningOf(note, ofAnswers)}.`)),
-    ...(isCompared ? [differenceText(against)] : []),
-    ...(excluded === null ? [] : [escapeLatex(excluded)]),
+    ...shown.map((note) => `${note.label}: ${meaningOf(note, ofAnswers)}.`),
+    ...(grid.columns.some(({ differs }) => differs) ? [differenceText(against)] : []),
+    ...[excludedText(entries)].filter((text) => text !== null),
     ...(entries.length < places.length
       ? [
           'A training that the axes name in several ways appears at each of its places, but was ' +
             'run once.',
         ]
       : []),
-    ...facts.map(escapeLatex),
-    ...caveats.map(escapeLatex),
-  ].join(' ');
+    ...facts,
+    ...caveats,
+  ];
 }
 
 /** Says what the differences compare. */
 const differenceText = (against: Against): string =>
   (against === 'full'
-    ? "`$-$ full': difference from full fine-tuning under the same attack"
-    : "`$-$ clean': difference from the paired clean run, for the success rate from what the " +
+    ? '“− full”: difference from full fine-tuning under the same attack'
+    : '“− clean”: difference from the paired clean run, for the success rate from what the ' +
       'trigger does to its model') +
   ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
 

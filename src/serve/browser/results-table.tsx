@@ -57,9 +57,20 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
           Stages of this kind have no metrics, or their entries are not in the store.
         </p>
       ) : (
-        <Table results={results} group={group.name} view={view} onOpen={onOpen} />
+        <>
+          <Table results={results} group={group.name} view={view} onOpen={onOpen} />
+          <NotEvidence reasons={results.reasons} />
+        </>
       )}
     </>
+  );
+}
+
+/** Explains the mark †, where there is one. */
+function NotEvidence({ reasons }: Pick<Results, 'reasons'>): JSX.Element | null {
+  const found = [...new Set(reasons.flatMap((own) => Object.values(own)))];
+  return found.length === 0 ? null : (
+    <p class="muted small">† Not evidence: the model {found.join(' or ')}.</p>
   );
 }
 
@@ -97,7 +108,7 @@ const NAMES = { phone: 210, most: 420 };
 const PHONE = 600;
 
 function Table({
-  results: { metrics, rows },
+  results: { metrics, rows, reasons },
   group,
   view,
   onOpen,
@@ -138,7 +149,16 @@ function Table({
           <span class="cut" title={view.stages[stage]?.label ?? ''}>
             <Text>{names[row] ?? ''}</Text>
           </span>,
-          ...values.map((value, i) => formatNumber(value, KINDS.get(metrics[i] ?? ''))),
+          ...values.map((value, i) => {
+            const metric = metrics[i] ?? '',
+              text = formatNumber(value, KINDS.get(metric)),
+              reason = reasons[row]?.[metric];
+            return reason === undefined ? (
+              text
+            ) : (
+              <span title={`Not evidence: the model ${reason}.`}>{text} †</span>
+            );
+          }),
         ];
       }}
       onOpen={(row) => {
