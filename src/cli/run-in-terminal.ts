@@ -1,6 +1,7 @@
 /** Shows a run in a terminal: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
 import { LEAVE } from '../api.ts';
+import type { StopWhen } from '../engine/early-word.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { remoteOf } from '../engine/remote.ts';
 import { runPrepared } from '../engine/run.ts';
@@ -13,10 +14,11 @@ import type { PlannedStage } from '../plan/types.ts';
 import { announceStart } from './detach.ts';
 import type { SpecOptions } from './options.ts';
 import { onInterrupt } from './signals.ts';
-import { count, duration, json, out, paintErr, say } from './terminal.ts';
+import { count, duration, json, out, paintErr, proseWidth, say, wrap } from './terminal.ts';
 
 export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, Patience {
   readonly failFast?: boolean;
+  readonly stopWhen?: StopWhen;
   readonly compile?: boolean;
   readonly packing?: PackLimits;
   readonly executor?: string;
@@ -33,6 +35,8 @@ export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>
 
 export const DONE = 0;
 export const FAILED = 1;
+/** The run stopped by itself, since `stopWhen` held. */
+export const STOPPED = 3;
 export const INTERRUPTED = 130;
 
 /** Returns the exit code. */
@@ -40,7 +44,7 @@ export async function runInTerminal(
   prepared: Prepared,
   options: RunInTerminalOptions,
 ): Promise<number> {
-  const { jobs, failFast, compile, executor, packing, mayRun } = options;
+  const { jobs, failFast, stopWhen, compile, executor, packing, mayRun } = options;
   const stop = new AbortController();
   const summary = await runPrepared(prepared, {
     jobs,
@@ -51,19 +55,24 @@ export async function runInTerminal(
     note: (message) => say(paintErr.yellow(message)),
     watch: (start) => watch(prepared, start, stop, options),
     patience: patienceOf(options),
+    ...(stopWhen === undefined ? {} : { stopWhen }),
     ...(executor === undefined ? {} : { executor }),
     ...remoteOf(options),
     ...(packing ? { packing } : {}),
     ...(mayRun ? { mayRun } : {}),
   });
-  const { run, tally, report, interrupted } = summary;
+  const { run, tally, report, interrupted, stopped } = summary;
   if (!options.json) {
     if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
-    else summarise(prepared, summary);
+    else {
+      summarise(prepared, summary);
+      await tellCaveats(prepared);
+    }
   }
   const more = (await options.finish?.(summary)) ?? {};
-  if (options.json) json({ run, ...tally, report, ...more });
+  if (options.json) json({ run, ...tally, stopped, report, ...more });
   if (report !== null && !options.json) out(report);
+  if (stopped !== null) return STOPPED;
   if (interrupted) return INTERRUPTED;
   return tally.failed > 0 ? FAILED : DONE;
 }
@@ -136,14 +145,29 @@ async function watch(
   };
 }
 
+/** Says what `results` and the report say before their numbers, where models were evaluated. */
+async function tellCaveats(prepared: Prepared): Promise<void> {
+  const { plan, assets, store } = prepared;
+  if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
+  const [{ survey }, { resultsOf }, { caveatLines }] = await Promise.all([
+    import('../execute/survey.ts'),
+    import('../engine/facts.ts'),
+    import('./result-tables.ts'),
+  ]);
+  const { rows } = resultsOf({ ...prepared, statuses: survey(plan, assets, store) });
+  for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, proseWidth())));
+}
+
 function summarise(
   { plan }: Prepared,
-  { outcomes, tally, seconds, interrupted }: RunSummary,
+  { outcomes, tally, seconds, interrupted, stopped }: RunSummary,
 ): void {
   const parts = Object.entries(tally)
     .filter(([, n]) => n > 0)
     .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
-  say(`${interrupted ? 'interrupted: ' : ''}${parts.join(', ')} in ${duration(seconds)}`);
+  const how = stopped !== null ? 'stopped: ' : interrupted ? 'interrupted: ' : '';
+  say(`${how}${parts.join(', ')} in ${duration(seconds)}`);
+  if (stopped !== null) say(paintErr.yellow(`--stop-when collapsed: ${stopped}`));
   if (tally.failed === 0) return;
   // In the plan's order, so that a rerun names the same failure first. The order in time differs
   // from run to run.

@@ -13,7 +13,10 @@ import { count, paintErr, say } from './terminal.ts';
 export type RunCommandOptions = SpecOptions &
   PackOptions &
   Patience &
-  Pick<RunInTerminalOptions, 'failFast' | 'executor' | 'compile' | 'remote' | 'push'> & {
+  Pick<
+    RunInTerminalOptions,
+    'failFast' | 'stopWhen' | 'executor' | 'compile' | 'remote' | 'push'
+  > & {
     readonly detach?: boolean;
     readonly coordinator?: 'process' | 'job';
   };

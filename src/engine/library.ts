@@ -14,6 +14,7 @@ import type { RunEvent } from '../execute/types.ts';
 import type { Diagnostic, Result } from '../experiment/types.ts';
 import { systemFault } from '../store/faults.ts';
 import { checkStages, runsHere } from './check.ts';
+import type { StopWhen } from './early-word.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
@@ -54,6 +55,8 @@ export interface RunOptions extends SpecOptions, Patience {
   readonly push?: boolean;
   /** Whether no more stages start after a failure. */
   readonly failFast?: boolean;
+  /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
+  readonly stopWhen?: StopWhen;
   /** Whether steps are compiled; default true. The results are the same bit for bit. */
   readonly compile?: boolean;
   /**
@@ -87,6 +90,8 @@ export interface RunResult {
   readonly blocked: number;
   readonly abandoned: number;
   readonly interrupted: boolean;
+  /** Why the run stopped by itself (`stopWhen`); null if it did not. */
+  readonly stopped: string | null;
   /** In the order in which they happened. */
   readonly failures: readonly {
     readonly stage: string;
@@ -149,6 +154,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         jobs,
         packing,
         failFast: options.failFast === true,
+        ...(options.stopWhen === undefined ? {} : { stopWhen: options.stopWhen }),
         compile: options.compile !== false,
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
@@ -158,8 +164,8 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         ...remoteOf(options),
         ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
       });
-      const { run: id, tally, interrupted, report } = summary;
-      return { run: id, ...tally, interrupted, failures: failuresOf(summary), report };
+      const { run: id, tally, interrupted, stopped, report } = summary;
+      return { run: id, ...tally, interrupted, stopped, failures: failuresOf(summary), report };
     });
   });
 }
@@ -198,6 +204,7 @@ const OPTIONS: readonly string[] = [
     'jobs',
     'executor',
     'failFast',
+    'stopWhen',
     'compile',
     'pack',
     'packMemory',

@@ -4,6 +4,7 @@ import type { Executor, JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
 import { executePlan } from '../execute/execute-plan.ts';
 import type { ExecuteOptions } from '../execute/execution.ts';
+import { cachedOutcome } from '../execute/execution.ts';
 import type { Checked } from '../execute/preflight.ts';
 import type { Machine } from '../execute/resources.ts';
 import { placesOn } from '../execute/resources.ts';
@@ -29,6 +30,7 @@ import { enterStore } from '../store/presence.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
 import { openCoordinator } from './coordinator.ts';
+import { createEarlyWord } from './early-word.ts';
 import { openExecutor } from './executor.ts';
 import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
@@ -43,6 +45,7 @@ export interface RecordedRun {
   readonly run: string;
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
+  readonly stopped: string | null;
   readonly seconds: number;
 }
 
@@ -52,6 +55,8 @@ type Options = RunPreparedOptions & {
   readonly objects: Objects | null;
   /** What the stages' preflights warned of. */
   readonly warnings: Checked['warnings'];
+  /** What the user was told before the run, to be kept in its journal. */
+  readonly told: readonly string[];
 };
 
 /**
@@ -80,7 +85,8 @@ export async function runRecorded(
     note: (message) => told.note(message),
   });
   const coordinator = openCoordinator(folder.dir);
-  const signal = AbortSignal.any([options.signal, coordinator.signal]);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, coordinator.signal, stop.signal]);
   const jobs = executor.queues?.jobs ?? executor.cores ?? options.jobs;
   const machine = machineOf(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
@@ -96,6 +102,8 @@ export async function runRecorded(
     outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
+  const earlyWord = createEarlyWord(plan, (line) => onEvent({ type: 'note', message: line }));
+  let stopped: string | null = null;
   const onEvent = (event: RunEvent): void => {
     recordEvent(event, folder, log);
     if (event.type === 'stage-ended' && event.outcome.state === 'ran') {
@@ -104,12 +112,23 @@ export async function runRecorded(
     }
     view(event);
     watcher?.onEvent(event);
+    stopIf(earlyWord.onEvent(event));
+  };
+  const stopIf = (fault: string | null): void => {
+    if (fault === null || options.stopWhen !== 'collapsed' || stop.signal.aborted) return;
+    stopped = fault;
+    onEvent({ type: 'note', message: `stopping, as --stop-when collapsed asks: ${fault}` });
+    stop.abort();
   };
   told.note = (message) => onEvent({ type: 'note', message });
   const note = (message: string): void => onEvent({ type: 'note', message });
   const remote = await openRemote(store, log, note, options);
   try {
     onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
+    for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
+    for (const { stage, entry } of statuses)
+      if (entry && stage.kind === 'evaluate')
+        stopIf(earlyWord.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
     const outcomes = await executePlan(plan, statuses, {
       store,
       registry,
@@ -135,7 +154,7 @@ export async function runRecorded(
     await rememberRun(prepared, keysOf(plan.stages, outcomes), durations, note);
     const seconds = (performance.now() - started) / 1000;
     onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
-    return { run: folder.id, outcomes, interrupted: signal.aborted, seconds };
+    return { run: folder.id, outcomes, interrupted: signal.aborted, stopped, seconds };
   } finally {
     watcher?.close();
     coordinator.close();

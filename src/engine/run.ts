@@ -50,9 +50,14 @@ export async function runPrepared(
     environment(experiment.file, prepared.backend, options.jobs),
   );
   facts.catch(() => undefined); // reported where it is awaited
+  const told: string[] = [];
+  const tell: Note = (message) => {
+    told.push(message);
+    options.note(message);
+  };
   const [{ runRecorded }, warnings] = await Promise.all([
     import('./recorded-run.ts'),
-    checkStages({ ...prepared, statuses }, lacking, runsHere(executor), options.note),
+    checkStages({ ...prepared, statuses }, lacking, runsHere(executor), tell),
   ]);
 
   try {
@@ -61,7 +66,7 @@ export async function runPrepared(
       lacking.map(({ stage }) => stage),
       cached,
       facts,
-      { ...options, executor, objects, warnings },
+      { ...options, executor, objects, warnings, told },
     );
     const tally = { ...NOTHING_RAN };
     const made = plan.stages.map((stage) => {
@@ -112,6 +117,7 @@ function nothingToRun(
     tally: { ...NOTHING_RAN, cached },
     outcomes: new Map(),
     interrupted: false,
+    stopped: null,
     seconds: 0,
     report,
   };

@@ -4,6 +4,7 @@ import type { Patience } from '../execute/patience.ts';
 import type { Outcome, RunEvent } from '../execute/types.ts';
 import type { Durations } from '../log/durations.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { StopWhen } from './early-word.ts';
 import type { Note } from './prepare.ts';
 import type { RemoteChoice } from './remote.ts';
 
@@ -33,6 +34,8 @@ export interface RunPreparedOptions {
   /** The number of processor cores to use. */
   readonly jobs: number;
   readonly failFast?: boolean;
+  /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
+  readonly stopWhen?: StopWhen;
   /** Whether recorded steps may be compiled (docs/decisions/0047); by default, they may. */
   readonly compile?: boolean;
   readonly patience?: Patience;
@@ -59,6 +62,8 @@ export interface RunSummary {
   /** The stages that were reached, in the order in which they ended. */
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
+  /** Why the run stopped by itself (`stopWhen`); null if it did not. */
+  readonly stopped: string | null;
   readonly seconds: number;
   /**
    * The path in `.dosimeter/reports` of the newest report of this spec, or of the part that was

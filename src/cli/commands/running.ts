@@ -25,6 +25,13 @@ export const addRun: AddCommand = (program, exits) =>
       ),
     ).option('--fail-fast', 'start no more stages after a failure'),
   )
+    .addOption(
+      new Option(
+        '--stop-when <what>',
+        'collapsed: end the run, with exit code 3, once a clean model predicts one class only or ' +
+          'is no better than the majority class',
+      ).choices(['collapsed']),
+    )
     .option('--no-compile', 'carry out each operation of a step by itself; same results, slower')
     .option(
       '--executor <name>',

@@ -1,0 +1,94 @@
+/** What a run tells before its end, and what every later command says again. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { mailRows } from '../rig/mails.ts';
+import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
+import { checkpoint } from '../science/tiny-bert.ts';
+
+const test = suite<{ project: Project }>('what a run tells early');
+test.before.each((context) => {
+  const project = (context.project = createProject());
+  project.write('rows.tsv', mailRows);
+  // One step at this rate teaches nothing.
+  project.write(
+    'spec.yaml',
+    `name: early
+seeds: [1, 2]
+model: { source: "file:${checkpoint}" }
+data: { train: { source: "file:rows.tsv" }, validation: { source: "file:rows.tsv" } }
+poisoning: [{ attack: none }, { attack: badnets, rate: 0.5, target: ham }]
+adapter: { type: lora, rank: 2 }
+train: { steps: 1, batch_size: 4, max_length: 16, learning_rate: 1.0e-9 }
+stages: [train, evaluate]
+`,
+  );
+});
+test.after.each(({ project }) => project.clean());
+
+const CLEAN =
+    /first clean model, attack=none seed=\d: accuracy 0\.\d{3}, the commonest class's share 0/,
+  COLLAPSED = /the clean model attack=none seed=\d (predicts one class only|is no better than the)/;
+
+test('a run tells of the first clean model, the first backdoor, and ends with the caveats', async ({
+  project,
+}) => {
+  const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
+  assert.is(code, 0, stderr);
+  assert.match(stderr, CLEAN);
+  assert.match(stderr, COLLAPSED);
+  assert.match(
+    stderr,
+    /first backdoor, attack=badnets seed=\d: attack success rate \d\.\d{3}, of its clean twin \d\.\d{3}/,
+  );
+  assert.is(stderr.match(/first clean model/g)?.length, 1);
+  const end = stderr.slice(stderr.lastIndexOf(' ran'));
+  assert.match(
+    end,
+    /\d of 4 models (predict one class only|are no better than the majority class)\./,
+  );
+  const marked = await project.succeeds('results', 'spec.yaml');
+  assert.match(marked.stdout, '†');
+  assert.match(marked.stderr, '† Not evidence: a model behind the number');
+  const { stdout } = await project.succeeds('results', 'spec.yaml', '--csv', '--metric', 'asr');
+  assert.match(stdout, /,evidence,reasons,n,missing,warnings\r\n/);
+  assert.match(
+    stdout,
+    /,false,(predicts one class only|is no better than the majority class),2,0,/,
+  );
+});
+
+test('--stop-when collapsed ends the run, with a code of its own, and keeps what has finished', async ({
+  project,
+}) => {
+  const args = ['run', 'spec.yaml', '--jobs', '1', '--pack', '1', '--stop-when', 'collapsed'];
+  const { code, stderr } = await project.dosimeter(...args);
+  assert.is(code, 3, stderr);
+  assert.match(stderr, COLLAPSED);
+  assert.match(stderr, /stopped: .* not run in /);
+  assert.match(stderr, /--stop-when collapsed: the clean model attack=none seed=\d/);
+  assert.ok(project.entries().length > 0);
+  // What has collapsed is in the store now: a rerun stops before it runs anything.
+  const again = await project.dosimeter(...args);
+  assert.is(again.code, 3, again.stderr);
+  assert.match(again.stderr, 'stopped: ');
+  assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
+});
+
+test('what was warned of before a run is told by results and every later run', async ({
+  project,
+}) => {
+  await project.succeeds('run', 'spec.yaml', '--set', 'stages=[evaluate]');
+  const warning = /data\.train and data\.validation take the same/;
+  for (const args of [['run'], ['results'], ['results', '--csv'], ['results', '--json']])
+    assert.match(
+      (await project.dosimeter(...[args[0] ?? '', 'spec.yaml', ...args.slice(1)])).stderr,
+      warning,
+    );
+  const { stdout } = await project.succeeds('results', 'spec.yaml', '--markdown');
+  assert.match(stdout, warning);
+  const rows = await project.results('spec.yaml');
+  assert.ok(rows.some(({ evidence }) => evidence.warnings.some((text) => warning.test(text))));
+});
+
+test.run();
