@@ -31,6 +31,7 @@ import { fullDiskFault } from '../store/faults.ts';
 import type { Lease, Leases } from '../store/lease.ts';
 import { openLeases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
+import { ownNames } from '../untrusted/own-folder.ts';
 
 const RESULT = 'result.json';
 /** The average time between two looks at a lease that another process holds. */
@@ -160,7 +161,7 @@ async function performHeld(
   });
   const pack = held.map(({ member, job, dir }): PackedJob & { readonly folder: string } => {
     // What an earlier attempt left is its own: nobody else has the lease.
-    for (const name of readdirSync(dir))
+    for (const name of ownNames(path.dirname(dir), path.basename(dir)))
       if (name.startsWith('files-')) rmSync(path.join(dir, name), { recursive: true, force: true });
     const folder = `files-${randomUUID()}`;
     return {

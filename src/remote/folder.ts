@@ -15,7 +15,7 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { makeFolder } from '../store/folders.ts';
 import { openRegular } from '../store/regular.ts';
-import { readdirOr } from '../store/sweep.ts';
+import { ownFolder, ownNames } from '../untrusted/own-folder.ts';
 import { pathInside } from '../untrusted/path.ts';
 import type { Listed, Objects } from './objects.ts';
 import { RemoteFault } from './objects.ts';
@@ -49,8 +49,10 @@ export function folderObjects(root: string, uri: string): Objects {
     async open(writing) {
       const isThere = await asked('', () => {
         if (writing) {
+          const names = ownNames(root, 'v1', 'tmp');
+          ownFolder(root, 'v1', 'signs');
           makeFolder(drafts);
-          sweepDrafts(drafts);
+          sweepDrafts(drafts, names);
         }
         return statSync(path.join(root, 'v1')).isDirectory();
       });
@@ -94,11 +96,16 @@ export function folderObjects(root: string, uri: string): Objects {
       }
     },
     async *list(folder) {
-      const at = `v1/${folder}`;
-      yield* listed(root, (await asked(at, () => readdirSync(fileOf(at), LISTING))) ?? []);
+      const at = ownFolder(root, 'v1', folder);
+      if (at === null) return;
+      yield* listed(root, (await asked(`v1/${folder}`, () => readdirSync(at, LISTING))) ?? []);
     },
     async remove(name) {
-      await asked(name, () => unlinkSync(fileOf(name)));
+      const file = fileOf(name);
+      await asked(name, () => {
+        ownFolder(root, ...name.split('/').slice(0, -1));
+        unlinkSync(file);
+      });
     },
   };
 }
@@ -125,8 +132,8 @@ function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
   }
 }
 
-function sweepDrafts(drafts: string): void {
-  for (const name of readdirOr(drafts)) {
+function sweepDrafts(drafts: string, names: readonly string[]): void {
+  for (const name of names) {
     const file = path.join(drafts, name),
       stat = lstatSync(file, { throwIfNoEntry: false });
     if (stat && Date.now() - stat.mtimeMs > ABANDONED_MS) rmSync(file, { force: true });

@@ -14,8 +14,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { folderBelow } from '../untrusted/folders.mjs';
 import {
   checkTools,
   compileBinding,
@@ -272,6 +273,11 @@ async function installTensorflow({ want, wheels, own, recipe, root, say }) {
     want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`,
   );
   const packages = join(dir, 'site-packages');
+  // Files in these are removed and replaced.
+  for (const folder of [packages, join(root, 'downloads')])
+    folderBelow(root, relative(root, folder).split(sep), (message) => {
+      return new SetupFault(message, 'npx dosimeter setup');
+    });
   const log = join(root, 'logs');
   mkdirSync(log, { recursive: true });
   const binary = join(dir, `tfjs_binding-${recipe}.node`);

@@ -9,7 +9,8 @@
  *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
  *     leases/                       the leases of tasks
  *
- * It takes no locks and compares no file times, which network file systems get wrong.
+ * It takes no locks and compares no file times, which network file systems get wrong. What removes
+ * something throws `UserFault` if a folder below the root is a link.
  */
 import {
   appendFileSync,
@@ -27,6 +28,7 @@ import {
 import path from 'node:path';
 import type { JobResult, ScheduledTask } from '../api.ts';
 import { isRecord } from '../untrusted/json.ts';
+import { ownFolder, ownNames } from '../untrusted/own-folder.ts';
 import type { Request } from './request.ts';
 
 /** The task that a stage was given to. */
@@ -152,11 +154,13 @@ export class Spool {
 
   /** Forgets a stage: its claim, its result and what it wrote. */
   forget(key: string): void {
+    ownFolder(this.root, 'stages');
     rmSync(this.stageDir(key), { recursive: true, force: true });
   }
 
   /** Forgets the claim alone: the next coordinator submits the stage anew. */
   disclaim(key: string): void {
+    ownFolder(this.root, 'stages', key);
     rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
   }
 
@@ -265,13 +269,16 @@ export class Spool {
   }
 
   removeSubmission(name: string): void {
+    const said = ownNames(this.root, 'said');
+    ownFolder(this.root, 'submissions');
     rmSync(this.submissionDir(name), { recursive: true, force: true });
-    for (const file of namesIn(this.saidDir))
+    for (const file of said)
       if (file.startsWith(`${name}.`)) rmSync(path.join(this.saidDir, file), { force: true });
   }
 
   /** Removes old submissions that no stage claims. */
   sweep(now: Date): void {
+    for (const part of ['stages', 'submissions', 'said']) ownFolder(this.root, part);
     const claimed = new Set(
       namesIn(path.join(this.root, 'stages')).flatMap((key) =>
         KEY.test(key) ? (this.claim(key)?.submission ?? []) : [],

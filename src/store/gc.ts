@@ -2,10 +2,11 @@
  * Garbage collection: removes damaged and left-over files, then the least recently used entries
  * until the store is no larger than a given size. Pinned entries stay.
  */
-import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { ownNames } from '../untrusted/own-folder.ts';
 import { makeFolder } from './folders.ts';
 import { INDEX, indexFile } from './manifest-index.ts';
 import { readPins } from './pins.ts';
@@ -14,7 +15,7 @@ import { beginSweeping } from './presence.ts';
 import type { Root } from './roots.ts';
 import { readRoots } from './roots.ts';
 import type { Store } from './store.ts';
-import { readdirOr, sweepDrafts, sweepGone } from './sweep.ts';
+import { sweepDrafts, sweepGone } from './sweep.ts';
 
 /**
  * How long the state of an unfinished stage is kept. Its folder is touched whenever the stage
@@ -54,6 +55,7 @@ export async function collectGarbage(
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
+  const damaged = ownNames(root, 'damaged');
   const pinned = new Set(readPins(root).flatMap(({ keys }) => keys));
   if (sweeping) sweepLeftovers(root);
   const remove = (dir: string): void => {
@@ -65,16 +67,14 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
     renameSync(dir, aside);
     rmSync(aside, { recursive: true, force: true });
   };
-  const resumes = path.join(root, 'resume');
-  for (const name of readdirOr(resumes)) {
-    const dir = path.join(resumes, name);
+  for (const name of ownNames(root, 'resume')) {
+    const dir = path.join(root, 'resume', name);
     if (
       existsSync(store.entryDir(name.slice(0, 64) as ActionKey)) ||
-      Date.now() - statSync(dir).mtimeMs > RESUME_KEPT_MS
+      Date.now() - lstatSync(dir).mtimeMs > RESUME_KEPT_MS
     )
       remove(dir);
   }
-  const damaged = readdirOr(damagedDir);
   for (const name of damaged) remove(path.join(damagedDir, name));
 
   const roots = readRoots(root),
@@ -126,8 +126,9 @@ function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null)
 
 function sweepLeftovers(root: string): void {
   sweepGone(root, undefined);
-  for (const part of ['.', 'roots', INDEX, 'code', 'environments', 'pins', 'leases'])
-    sweepDrafts(path.join(root, part));
+  sweepDrafts(root);
+  for (const part of ['roots', INDEX, 'code', 'environments', 'pins', 'leases'])
+    sweepDrafts(root, part);
 }
 
 function lastUse(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
@@ -152,7 +153,7 @@ function forgetRoots(
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
   // Drafts stay. A run that has nothing to do is not marked as running, yet it may be writing one.
-  for (const name of readdirOr(path.join(root, INDEX)))
+  for (const name of ownNames(root, INDEX))
     if (name.endsWith('.json') && !kept.has(name))
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }

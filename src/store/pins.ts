@@ -3,6 +3,7 @@ import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { ownFolder } from '../untrusted/own-folder.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 import { readdirOr } from './sweep.ts';
 
@@ -37,6 +38,7 @@ export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void
 
 /** Removes a pin and returns whether it existed. */
 export function unpin(root: string, name: string): boolean {
+  ownFolder(root, 'pins');
   const file = fileOf(root, name),
     found = existsSync(file);
   rmSync(file, { recursive: true, force: true });

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { ownFolder } from '../untrusted/own-folder.ts';
 import { onDisk } from './faults.ts';
 import { makeFolder } from './folders.ts';
 import type { Watch } from './heartbeat.ts';
@@ -53,6 +54,7 @@ export interface Sweeping {
  * other hosts are watched for as long as it takes to tell whether they have a heartbeat.
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
+  ownFolder(root, 'leases');
   const dir = leasesOf(root),
     me = newOwner(),
     sign = path.join(dir, `${SWEEPING}.${ownerName(me)}`);

@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
+import { ownNames } from '../untrusted/own-folder.ts';
 import { readSealed, writeSealed } from './sealed.ts';
-import { readdirOr } from './sweep.ts';
 
 export interface Root {
   readonly file: string;
@@ -44,11 +44,10 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
  * entries count as last used when they were made.
  */
 export function readRoots(root: string): Root[] {
-  const dir = path.join(root, 'roots');
-  return readdirOr(dir)
+  return ownNames(root, 'roots')
     .filter((name) => name.endsWith('.json'))
     .flatMap((name) => {
-      const file = path.join(dir, name),
+      const file = path.join(root, 'roots', name),
         found = readSealed<{ spec: string; keys: ActionKey[] }>(file, SHAPE);
       if (found === 'damaged') rmSync(file, { recursive: true, force: true });
       return found === null || found === 'damaged'

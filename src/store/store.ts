@@ -12,6 +12,7 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { hasLink, ownFolder, ownNames } from '../untrusted/own-folder.ts';
 import { diskFault, onDisk } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
@@ -69,7 +70,8 @@ export interface Store {
   scratch(name: string): string;
   /**
    * Returns the folder where an unfinished stage keeps the state from which it goes on after a
-   * kill. The first writer makes the folder. It is removed once the entry is published.
+   * kill. The first writer makes the folder. It is removed once the entry is published, and before
+   * if there is a link in it: a stage removes what it has saved there, whatever is behind a link.
    * @param reads the digest of the stage's inputs as they lie on the disk. If an input is written
    *   to, the folder is another one, so that nothing goes on from what was read before.
    */
@@ -203,7 +205,13 @@ class FolderStore implements Store {
   }
 
   resumeDir(key: ActionKey, reads = ''): string {
-    return `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
+    const dir = `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
+    try {
+      if (hasLink(dir)) rmSync(dir, { recursive: true, force: true });
+    } catch (error) {
+      throw diskFault(error, this.root);
+    }
+    return dir;
   }
 
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Published> {
@@ -233,6 +241,7 @@ class FolderStore implements Store {
     const damaged = path.join(this.root, 'damaged');
     const to = path.join(damaged, `${key}.${Date.now()}-${process.pid}`);
     try {
+      ownFolder(this.root, key.slice(0, 2));
       makeFolder(damaged);
       renameSync(this.entryDir(key), to);
     } catch (error) {
@@ -254,7 +263,7 @@ class FolderStore implements Store {
   keys(): ActionKey[] {
     return readdirOr(this.root)
       .filter((shard) => /^[0-9a-f]{2}$/.test(shard))
-      .flatMap((shard) => readdirOr(path.join(this.root, shard)))
+      .flatMap((shard) => ownNames(this.root, shard))
       .filter((name) => KEY.test(name)) as ActionKey[];
   }
 
@@ -282,6 +291,7 @@ class FolderStore implements Store {
     const leases = path.join(this.root, 'leases'),
       { onTakeover } = this.#options;
     try {
+      for (const part of ['tmp', 'leases', 'resume', 'damaged']) ownFolder(this.root, part);
       makeFolder(path.join(this.root, 'tmp'));
       makeFolder(leases);
       sweepGone(this.root, onTakeover);
@@ -331,10 +341,9 @@ class FolderStore implements Store {
   }
 
   #sweepResumes(key: ActionKey): void {
-    const resumes = `${this.root}/resume`;
-    if (!existsSync(resumes)) return;
-    for (const name of readdirOr(resumes))
-      if (name.startsWith(key)) rmSync(path.join(resumes, name), { recursive: true, force: true });
+    for (const name of ownNames(this.root, 'resume'))
+      if (name.startsWith(key))
+        rmSync(path.join(this.root, 'resume', name), { recursive: true, force: true });
   }
 }
 

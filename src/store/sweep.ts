@@ -2,6 +2,7 @@
 import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
+import { ownNames } from '../untrusted/own-folder.ts';
 import type { Owner } from './owner.ts';
 import { ownerName, ownerState, parseOwner } from './owner.ts';
 
@@ -73,11 +74,12 @@ function goneBySigns(leases: string): IsGone {
  */
 export function sweepGone(root: string, onTakeover: OnTakeover | undefined): void {
   const leases = path.join(root, 'leases'),
+    names = ownNames(root, 'leases'),
     isGone = goneBySigns(leases);
   // Scratch folders go first, because the heartbeats in `leases` tell whether their owners are
   // gone.
-  sweepScratch(path.join(root, 'tmp'), isGone);
-  for (const name of readdirOr(leases)) {
+  sweepScratch(root, isGone);
+  for (const name of names) {
     const at = name.indexOf('.'),
       owner = parseOwner(name.slice(at + 1)),
       file = path.join(leases, name);
@@ -89,12 +91,12 @@ export function sweepGone(root: string, onTakeover: OnTakeover | undefined): voi
 
 /** Removes the scratch folders of one owner. */
 export const sweepOwn = (root: string, me: Owner): void =>
-  sweepScratch(path.join(root, 'tmp'), (owner) => ownerName(owner) === ownerName(me));
+  sweepScratch(root, (owner) => ownerName(owner) === ownerName(me));
 
-function sweepScratch(dir: string, isGone: IsGone): void {
-  for (const name of readdirOr(dir)) {
+function sweepScratch(root: string, isGone: IsGone): void {
+  for (const name of ownNames(root, 'tmp')) {
     const owner = parseOwner(name.slice(0, name.indexOf('.'))),
-      scratch = path.join(dir, name);
+      scratch = path.join(root, 'tmp', name);
     if (!owner || !isGone(owner, scratch)) continue;
     try {
       rmSync(scratch, { recursive: true, force: true });
@@ -107,13 +109,14 @@ function sweepScratch(dir: string, isGone: IsGone): void {
 }
 
 /**
- * Removes left-over drafts. A file is replaced by renaming a draft `NAME.PID`; those of dead
- * processes are removed.
+ * Removes left-over drafts from the folder `parts` below `root`. A file is replaced by renaming a
+ * draft `NAME.PID`; those of dead processes are removed.
  */
-export function sweepDrafts(dir: string): void {
-  for (const name of readdirOr(dir)) {
+export function sweepDrafts(root: string, ...parts: readonly string[]): void {
+  for (const name of ownNames(root, ...parts)) {
     const pid = /\.(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && !isRunning(Number(pid))) rmSync(path.join(dir, name), { force: true });
+    if (pid !== undefined && !isRunning(Number(pid)))
+      rmSync(path.join(root, ...parts, name), { force: true });
   }
 }
 

@@ -2,12 +2,12 @@
 import { renameSync } from 'node:fs';
 import path from 'node:path';
 import type { ActionKey } from '../plan/types.ts';
+import { ownNames } from '../untrusted/own-folder.ts';
 import { isDamagedEnvironment } from './environments.ts';
 import { makeFolder } from './folders.ts';
 import { INDEX } from './manifest-index.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
-import { readdirOr } from './sweep.ts';
 
 export interface Damage {
   readonly key: ActionKey;
@@ -60,10 +60,10 @@ async function faultOf(store: Store, key: ActionKey): Promise<string | null> {
 }
 
 function checkRecords(root: string): DamagedRecord[] {
-  const jsonIn = (part: string): string[] =>
-    readdirOr(path.join(root, part))
+  const jsonIn = (...parts: readonly string[]): string[] =>
+    ownNames(root, ...parts)
       .filter((name) => name.endsWith('.json'))
-      .map((name) => path.join(root, part, name));
+      .map((name) => path.join(root, ...parts, name));
   const aside = (file: string): DamagedRecord => {
     const moved = path.join(root, 'damaged', `${path.basename(file)}.${Date.now()}-${process.pid}`);
     makeFolder(path.dirname(moved));
@@ -71,7 +71,10 @@ function checkRecords(root: string): DamagedRecord[] {
     return { file, moved };
   };
   return [
-    ...['.', 'roots', INDEX, 'code'].flatMap(jsonIn).filter(isDamaged).map(aside),
+    ...[[], ['roots'], [INDEX], ['code']]
+      .flatMap((parts) => jsonIn(...parts))
+      .filter(isDamaged)
+      .map(aside),
     // Environments are named by their digest.
     ...jsonIn('environments').filter(isDamagedEnvironment).map(aside),
     ...jsonIn('pins')

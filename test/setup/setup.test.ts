@@ -76,6 +76,18 @@ test('without Python or a compiler WebAssembly is used, and a command to change 
   ]);
 });
 
+test('set-up removes and replaces nothing behind a link', ({ project }) => {
+  withFreshTfjs(project);
+  mkdirSync(join(project.dir, 'cache', 'tensorflow'), { recursive: true });
+  mkdirSync(join(project.dir, 'wheels'));
+  const downloads = join(project.dir, 'cache', 'tensorflow', 'downloads');
+  symlinkSync(join(project.dir, 'wheels'), downloads);
+  const { stdout } = project.node([SETUP, '--tensorflow', 'cpu'], {
+    DOSIMETER_CACHE: join(project.dir, 'cache'),
+  });
+  assert.match(stdout, `setup: TensorFlow is not available: ${downloads} is a link`);
+});
+
 test('a path without a TensorFlow is refused', ({ project }) => {
   withFreshTfjs(project);
   const { code, stderr } = project.node([SETUP, '--tensorflow', project.dir], {

@@ -1,8 +1,9 @@
 /** Writes files that other processes may be reading or writing at the same moment. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
+import { ownNames } from '../../untrusted/own-folder.ts';
 
 /** The age at which what killed fetches left behind is removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
@@ -22,8 +23,7 @@ export async function withTemporaryFolder<T>(
   cacheDir: string,
   work: (dir: string) => Promise<T>,
 ): Promise<T> {
-  const parent = join(cacheDir, 'tmp');
-  const dir = join(parent, `${process.pid}-${randomBytes(6).toString('hex')}`);
+  const dir = join(cacheDir, 'tmp', `${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
     await mkdir(dir, { recursive: true });
   } catch (error) {
@@ -33,18 +33,18 @@ export async function withTemporaryFolder<T>(
     );
   }
   try {
-    await sweep(parent);
+    await sweep(cacheDir);
     return await work(dir);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
 }
 
-async function sweep(parent: string): Promise<void> {
-  for (const name of await readdir(parent)) {
-    const path = join(parent, name);
+async function sweep(cacheDir: string): Promise<void> {
+  for (const name of ownNames(cacheDir, 'tmp')) {
+    const path = join(cacheDir, 'tmp', name);
     try {
-      if (Date.now() - (await stat(path)).mtimeMs > ABANDONED_MS)
+      if (Date.now() - (await lstat(path)).mtimeMs > ABANDONED_MS)
         await rm(path, { recursive: true, force: true });
     } catch (error) {
       // another process has swept it

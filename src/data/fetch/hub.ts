@@ -8,18 +8,18 @@ import {
   lstat,
   mkdir,
   readFile,
-  realpath,
   rename,
   rm,
   stat,
   statfs,
   symlink,
 } from 'node:fs/promises';
-import { dirname, join, posix, relative } from 'node:path';
+import { dirname, join, posix, relative, sep } from 'node:path';
 import type { Digest, JsonObject, SourceContext } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile } from '../../untrusted/json.ts';
 import { inWords, limitOf } from '../../untrusted/limits.ts';
+import { ownFolder } from '../../untrusted/own-folder.ts';
 import { fileInside, nameFault, pathInside } from '../../untrusted/path.ts';
 import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from './digest.ts';
 import { exists, writeAtomically } from './files.ts';
@@ -88,10 +88,7 @@ export async function findSnapshot(
     if (!(await exists(join(dir, name)))) return damaged(`${name} is missing`);
   const digests = await fileDigests(dir, names, context.cacheDir);
   for (const name of names) {
-    if (digests.get(name) === record.files[name]) continue;
-    // The blob is removed, so that the next fetch does not take it for an intact one.
-    await rm(await realpath(join(dir, name)), { force: true });
-    return damaged(`${name} has other content`);
+    if (digests.get(name) !== record.files[name]) return damaged(`${name} has other content`);
   }
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
@@ -196,15 +193,15 @@ export async function fetchSnapshot(
   for (const entry of wanted) {
     const pointer = pathInside(dir, entry.path, `A file of ${name}`),
       blob = fileInside(join(root, 'blobs'), entry.oid, `A blob of ${name}`);
-    await makeFolder(dirname(blob));
-    await makeFolder(dirname(pointer));
+    await makeFolder(root, dirname(blob));
+    await makeFolder(root, dirname(pointer));
     if (!(await isBlob(blob, entry))) await bring(entry, blob);
     await link(blob, pointer);
   }
   const digests = await fileDigests(dir, names, context.cacheDir);
   if (revision !== commit) {
     const ref = pathInside(join(root, 'refs'), revision, `The revision of ${name}`);
-    await makeFolder(dirname(ref));
+    await makeFolder(root, dirname(ref));
     await writeAtomically(ref, commit);
   }
   const record = recordFile(context, settings, repository, commit);
@@ -235,8 +232,13 @@ export async function fetchSnapshot(
   }
 }
 
-/** A hub may list a file and a folder under the same name. */
-async function makeFolder(path: string): Promise<void> {
+/**
+ * Makes a folder of a repository, in which files will be replaced. A hub may list a file and a
+ * folder under the same name.
+ * @param root the repository's folder
+ */
+async function makeFolder(root: string, path: string): Promise<void> {
+  ownFolder(root, ...relative(root, path).split(sep));
   try {
     await mkdir(path, { recursive: true });
   } catch (error) {

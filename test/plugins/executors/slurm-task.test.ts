@@ -1,5 +1,13 @@
 /** A task of several stages that share no work: one after another, and stopped in the middle. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +16,7 @@ import * as assert from 'uvu/assert';
 import type { Job, ScheduledTask } from '../../../src/api.ts';
 import { execTask } from '../../../src/engine/exec-task.ts';
 import { Spool } from '../../../src/slurm/spool.ts';
+import { rejects } from '../../rig/rejects.ts';
 
 const NAMES = ['a', 'b', 'c'];
 
@@ -29,8 +38,15 @@ const pack = { key: () => 'one', shares: () => false, run: () => { throw new Err
 export default { kind: 'stage', name: 'train', run, pack };
 `;
 
-test('a stage that has not begun when its task is stopped has lost nothing', async () => {
-  const root = mkdtempSync(path.join(os.tmpdir(), 'task-'));
+interface Prepared {
+  readonly spool: Spool;
+  readonly keys: readonly string[];
+  readonly began: string;
+  readonly perform: (signal: AbortSignal) => ReturnType<typeof execTask>;
+}
+
+/** Writes a task of three stages below `root`. */
+function prepare(root: string): Prepared {
   const spool = new Spool(path.join(root, 'spool'));
   const module = path.join(root, 'stage.mjs'),
     began = path.join(root, 'began');
@@ -61,7 +77,13 @@ test('a stage that has not begun when its task is stopped has lost nothing', asy
   writeFileSync(path.join(root, 'task.json'), JSON.stringify(task));
   const perform = (signal: AbortSignal): ReturnType<typeof execTask> =>
     execTask(path.join(root, 'task.json'), { print: () => undefined, signal });
+  return { spool, keys, began, perform };
+}
+
+test('a stage that has not begun when its task is stopped has lost nothing', async () => {
+  const root = mkdtempSync(path.join(os.tmpdir(), 'task-'));
   try {
+    const { spool, keys, began, perform } = prepare(root);
     const stop = new AbortController();
     const ended = perform(stop.signal);
     while (!existsSync(began) || readFileSync(began, 'utf8') !== 'ab') await sleep(10);
@@ -72,6 +94,22 @@ test('a stage that has not begun when its task is stopped has lost nothing', asy
     assert.is(await perform(new AbortController().signal), 'done');
     assert.equal(keys.map(isDone), [true, true, true]);
     assert.is(readFileSync(began, 'utf8'), 'abbc');
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+test('a task removes nothing behind a link', async () => {
+  const root = mkdtempSync(path.join(os.tmpdir(), 'task-'));
+  try {
+    const { spool, keys, perform } = prepare(root);
+    const stage = spool.stageDir(keys[0] ?? ''),
+      letters = path.join(root, 'documents', 'files-1');
+    mkdirSync(letters, { recursive: true });
+    rmSync(stage, { recursive: true });
+    symlinkSync(path.dirname(letters), stage);
+    await rejects(perform(new AbortController().signal), /is a link/);
+    assert.ok(existsSync(letters));
   } finally {
     rmSync(root, { recursive: true, force: true });
   }

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -154,6 +155,39 @@ test('damaged files in the cache are noticed and fetched again', async (rig) => 
     (await faultOf(hf.fetch('hf:lab/other', rig.context))).message,
     'config.json of lab/other arrived damaged',
   );
+});
+
+test('what a link in the hub cache leads to stays, and is replaced by what was named', async (rig) => {
+  rig.repositories.set('models/lab/tiny', { commit, files: model });
+  const { path } = await hf.fetch('hf:lab/tiny', rig.context);
+  const documents = join(rig.dir, 'documents'),
+    mine = join(documents, 'config.json');
+  mkdirSync(documents);
+  writeFileSync(mine, 'mine');
+  rmSync(join(path, 'config.json'));
+  symlinkSync(mine, join(path, 'config.json'));
+  assert.is(await hf.locate('hf:lab/tiny', rig.context), null);
+  assert.is(readFileSync(mine, 'utf8'), 'mine');
+  await hf.fetch('hf:lab/tiny', rig.context);
+  assert.is(readFileSync(join(path, 'config.json'), 'utf8'), model['config.json']);
+  assert.is(readFileSync(mine, 'utf8'), 'mine');
+
+  for (const folder of [path, dirname(path), join(dirname(dirname(path)), 'blobs')]) {
+    renameSync(folder, `${folder}.moved`);
+    symlinkSync(documents, folder);
+    const { message } = await faultOf(hf.fetch('hf:lab/tiny', rig.context));
+    assert.match(message, `${folder} is a link`);
+    assert.equal(readdirSync(documents), ['config.json']);
+    assert.is(readFileSync(mine, 'utf8'), 'mine');
+    rmSync(folder);
+    renameSync(`${folder}.moved`, folder);
+  }
+  const whole = dirname(dirname(path));
+  renameSync(whole, join(rig.dir, 'another-disk'));
+  symlinkSync(join(rig.dir, 'another-disk'), whole);
+  rmSync(join(path, 'config.json'));
+  await hf.fetch('hf:lab/tiny', rig.context);
+  assert.is(readFileSync(join(path, 'config.json'), 'utf8'), model['config.json']);
 });
 
 test('sharded weights, a folder, and two fetches at once all work', async (rig) => {

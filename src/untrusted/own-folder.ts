@@ -1,0 +1,41 @@
+/** The folders that sweeps may empty: no link leads there. */
+import { lstatSync, readdirSync } from 'node:fs';
+import { UserFault } from '../api.ts';
+import { folderBelow } from './folders.mjs';
+
+const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
+
+/**
+ * Returns the path of a folder below `root` in which files may be removed, or null if there is
+ * none. Throws `UserFault` if it, or a folder between it and `root`, is a link. `root` itself may
+ * be one.
+ */
+export const ownFolder = (root: string, ...parts: readonly string[]): string | null =>
+  folderBelow(root, parts, fault);
+
+/** Returns the names in such a folder, or none if it does not exist. Throws like `ownFolder`. */
+export function ownNames(root: string, ...parts: readonly string[]): string[] {
+  const dir = ownFolder(root, ...parts);
+  return dir === null ? [] : orIfMissing([], () => readdirSync(dir));
+}
+
+/** Whether a path is a link, or a folder with a link in it, at any depth. */
+export function hasLink(path: string): boolean {
+  return orIfMissing(false, () => {
+    const stat = lstatSync(path);
+    if (!stat.isDirectory()) return stat.isSymbolicLink();
+    return readdirSync(path, { recursive: true, withFileTypes: true }).some((entry) =>
+      entry.isSymbolicLink(),
+    );
+  });
+}
+
+function orIfMissing<T>(fallback: T, look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      return fallback;
+    throw error;
+  }
+}
