@@ -20,6 +20,7 @@ import { onDisk } from '../store/faults.ts';
 import { isOnProc } from '../store/folders.ts';
 import type { Store } from '../store/store.ts';
 import { openStore } from '../store/store.ts';
+import { cacheFolder } from '../untrusted/own-folder.ts';
 import { COMMAND, commandStages } from './commands.ts';
 import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';
@@ -97,7 +98,7 @@ export async function load(
   spec: string,
   options: Pick<Asked, 'set' | 'only'>,
 ): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
-  refuseProc(cacheDir(process.env));
+  checkCache(cacheDir(process.env));
   let registry = await loadRegistry();
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {
@@ -121,10 +122,11 @@ export async function load(
 }
 
 /**
- * Refuses a cache on /proc, because Node's recursive `mkdir`, which makes the cache's folders,
- * never returns there.
+ * Refuses a cache that others may have written to, before anything there is read. Refuses one on
+ * /proc too, because Node's recursive `mkdir`, which makes the cache's folders, never returns there.
  */
-function refuseProc(cache: string): void {
+function checkCache(cache: string): void {
+  cacheFolder(cache);
   if (isOnProc(cache))
     throw new UserFault(
       `${cache}: no folder can be made there`,

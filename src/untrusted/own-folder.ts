@@ -1,7 +1,7 @@
-/** The folders that sweeps may empty: no link leads there. */
+/** The folders that sweeps may empty, and those of a cache: no link leads there. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../api.ts';
-import { folderBelow } from './folders.mjs';
+import { folderBelow, makePrivateFolder, privateFolder } from './folders.mjs';
 
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
 
@@ -18,6 +18,17 @@ export function ownNames(root: string, ...parts: readonly string[]): string[] {
   const dir = ownFolder(root, ...parts);
   return dir === null ? [] : orIfMissing([], () => readdirSync(dir));
 }
+
+/**
+ * Returns the path of a folder of the download cache, whether it exists or not. Throws `UserFault`
+ * if others than this user and root may have written there.
+ */
+export const cacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
+  privateFolder(cacheDir, parts, fault);
+
+/** Makes such a folder, in which only this user may write. Throws like `cacheFolder`. */
+export const makeCacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
+  makePrivateFolder(cacheDir, parts, fault);
 
 /** Whether a path is a link, or a folder with a link in it, at any depth. */
 export function hasLink(path: string): boolean {

@@ -52,7 +52,6 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'src/data/fetch/files.ts': { template: OWN, name: LISTED },
   'src/data/fetch/hub.ts': { digest: OWN, commit: CHECKED, name: CHECKED },
   'src/data/fetch/package-store.ts': {
-    registry: OWN,
     'manifest.folder': CHECKED,
     name: CHECKED,
     folder: OWN,

@@ -4,11 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { isRecord } from '../../untrusted/json.ts';
+import { cacheFolder, makeCacheFolder } from '../../untrusted/own-folder.ts';
 import { writeAtomically } from './files.ts';
 
 /** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
@@ -45,8 +46,7 @@ export async function fileDigests(
   cacheDir: string,
 ): Promise<Map<string, string>> {
   const memoFile = join(
-    cacheDir,
-    'digests',
+    cacheFolder(cacheDir, 'digests'),
     `${createHash('sha256').update(root).digest('hex').slice(0, 32)}.json`,
   );
   const memo = await readMemo(memoFile, root);
@@ -77,7 +77,7 @@ export async function fileDigests(
     else memo.delete(name);
   }
   if (learnt) {
-    await mkdir(join(cacheDir, 'digests'), { recursive: true });
+    makeCacheFolder(cacheDir, 'digests');
     const files = Object.fromEntries(memo);
     await writeAtomically(memoFile, JSON.stringify({ path: root, files }));
   }

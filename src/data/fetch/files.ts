@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { ownNames } from '../../untrusted/own-folder.ts';
+import { makeCacheFolder, ownNames } from '../../untrusted/own-folder.ts';
 
 /** The age at which what killed fetches left behind is removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
@@ -25,8 +25,10 @@ export async function withTemporaryFolder<T>(
 ): Promise<T> {
   const dir = join(cacheDir, 'tmp', `${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
-    await mkdir(dir, { recursive: true });
+    makeCacheFolder(cacheDir, 'tmp');
+    await mkdir(dir);
   } catch (error) {
+    if (error instanceof UserFault) throw error;
     throw new UserFault(
       `The download cache can't be written: ${(error as Error).message}`,
       'Set DOSIMETER_CACHE to a folder that you may write to.',

@@ -19,7 +19,7 @@ import type { Digest, JsonObject, SourceContext } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile } from '../../untrusted/json.ts';
 import { inWords, limitOf } from '../../untrusted/limits.ts';
-import { ownFolder } from '../../untrusted/own-folder.ts';
+import { cacheFolder, makeCacheFolder, ownFolder } from '../../untrusted/own-folder.ts';
 import { fileInside, nameFault, pathInside } from '../../untrusted/path.ts';
 import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from './digest.ts';
 import { exists, writeAtomically } from './files.ts';
@@ -53,8 +53,7 @@ const recordFile = (
   commit: string,
 ): string =>
   join(
-    context.cacheDir,
-    'hub',
+    cacheFolder(context.cacheDir, 'hub'),
     `${createHash('sha256')
       .update(JSON.stringify([storage(settings, repository), commit, repository.fragment]))
       .digest('hex')
@@ -205,7 +204,7 @@ export async function fetchSnapshot(
     await writeAtomically(ref, commit);
   }
   const record = recordFile(context, settings, repository, commit);
-  await mkdir(dirname(record), { recursive: true });
+  makeCacheFolder(context.cacheDir, 'hub');
   await writeAtomically(
     record,
     JSON.stringify({ files: Object.fromEntries(digests) } satisfies FetchRecord),

@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path';
 import type { Digest, JsonObject } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { isRecord } from '../../untrusted/json.ts';
+import { cacheFolder, makeCacheFolder } from '../../untrusted/own-folder.ts';
 import { fileInside, nameFault } from '../../untrusted/path.ts';
 import { sha256OfFile } from './digest.ts';
 import { withTemporaryFolder, writeAtomically } from './files.ts';
@@ -41,11 +42,17 @@ export interface PackageKey {
   readonly version: string;
 }
 
-const packageDir = ({ cacheDir, registry, name }: Omit<PackageKey, 'version'>): string =>
-  fileInside(join(cacheDir, registry), name.replaceAll('/', '+'), 'The package');
-/** Names and versions may come from an index, so both are checked. */
-const entryDir = (key: PackageKey): string =>
-  fileInside(packageDir(key), key.version, `A version of ${key.name}`);
+/** The folders below the cache. Names and versions may come from an index, so both are checked. */
+const packageParts = ({ registry, name }: Omit<PackageKey, 'version'>): readonly string[] => [
+  registry,
+  fileInside('', name.replaceAll('/', '+'), 'The package'),
+];
+const entryParts = (key: PackageKey): readonly string[] => [
+  ...packageParts(key),
+  fileInside('', key.version, `A version of ${key.name}`),
+];
+const packageDir = (key: Omit<PackageKey, 'version'>): string =>
+  cacheFolder(key.cacheDir, ...packageParts(key));
 
 /**
  * Returns the entry if it is there and intact, and otherwise null. If it is damaged, the log says
@@ -67,7 +74,7 @@ export async function findPackage(
 async function readEntry(
   key: PackageKey,
 ): Promise<PackageEntry | { readonly damage: string } | null> {
-  const root = entryDir(key),
+  const root = cacheFolder(key.cacheDir, ...entryParts(key)),
     file = join(root, 'entry.json');
   let manifest: Manifest;
   try {
@@ -194,8 +201,7 @@ async function publish(
   files: string,
   { archive, facts }: Fetched,
 ): Promise<PackageEntry> {
-  const root = entryDir(key);
-  await mkdir(root, { recursive: true });
+  const root = makeCacheFolder(key.cacheDir, ...entryParts(key));
   await checkPin(key, root, archive);
   const before = await readEntry(key);
   // another process was faster
@@ -283,6 +289,6 @@ async function rememberVersion(
   asked: string,
   version: string,
 ): Promise<void> {
-  await mkdir(packageDir(key), { recursive: true });
+  makeCacheFolder(key.cacheDir, ...packageParts(key));
   await writeAtomically(resolutionFile(key, asked), JSON.stringify({ version }));
 }
