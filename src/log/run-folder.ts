@@ -6,6 +6,7 @@ import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } fro
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { errorCode } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import { thisProcess } from '../store/owner.ts';
 import { isUnreadable, readRegularText } from '../store/regular.ts';
@@ -66,7 +67,7 @@ export function createRunFolder(
     try {
       writeSync(journal, `${seal({ time: new Date().toISOString(), ...event }, 8)}\n`);
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? '';
+      const code = errorCode(error) ?? '';
       if (!['ENOSPC', 'EDQUOT', 'EIO'].includes(code)) throw error;
       whole = false;
       tell(`${dir}: the journal ends here, it can't be written (${code}); the run goes on`);

@@ -6,6 +6,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
+import { errorCode } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Redact } from './redact.ts';
 
@@ -80,7 +81,7 @@ function ifPossible<T>(write: () => T): T | null {
   try {
     return write();
   } catch (error) {
-    if (!DISK_CODES.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!DISK_CODES.includes(errorCode(error) ?? '')) throw error;
     return null;
   }
 }

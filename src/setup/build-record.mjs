@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 
 const require = createRequire(import.meta.url);
@@ -104,20 +105,27 @@ export function readRecord(project) {
 }
 
 /**
- * Runs a write that only saves time later. Ignores a disk that refuses it: the program may belong
- * to another user, and the disk may be full.
+ * Whether a disk refuses writes: the program may belong to another user, and the disk may be full
+ * or fail. EDQUOT is told by its number, because Node has no name for it.
+ * @param {unknown} error
+ */
+export function isRefusal(error) {
+  const { code, errno } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
+  return (
+    ['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EIO'].includes(code ?? '') ||
+    errno === -constants.errno.EDQUOT
+  );
+}
+
+/**
+ * Runs a write that only saves time later. Ignores a disk that refuses it.
  * @param {() => void} write
  */
 export function ifWritable(write) {
   try {
     write();
   } catch (error) {
-    if (
-      !['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EDQUOT'].includes(
-        /** @type {NodeJS.ErrnoException} */ (error).code ?? '',
-      )
-    )
-      throw error;
+    if (!isRefusal(error)) throw error;
   }
 }
 

@@ -8,6 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import nodeModule, { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isRefusal } from './build-record.mjs';
 import { currentBuild } from './current-build.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
@@ -37,8 +38,7 @@ async function main() {
   try {
     dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
   } catch (error) {
-    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
-    const isDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM'].includes(code ?? '');
+    const isDisk = isRefusal(error);
     if (!(error instanceof Error) || (error.name !== 'BuildFault' && !isDisk)) throw error;
     console.error(
       isDisk

@@ -1,5 +1,6 @@
 /** Turns faults of the disk that the user can mend into plain sentences. */
 import { existsSync, mkdirSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 
@@ -13,6 +14,10 @@ const sentences: {
   EDQUOT: [
     'the disk quota is used up',
     (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`,
+  ],
+  EIO: [
+    'the disk failed to read or write it',
+    (elsewhere) => `look at the disk and the system's log (dmesg), or ${elsewhere}`,
   ],
   EACCES: [
     'there is no permission to write there',
@@ -46,11 +51,26 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     sentence = code === undefined ? undefined : sentences[code];
   return sentence
     ? new UserFault(
-        `${standing(error, code) ?? file}: ${sentence[0]} (${code})`,
+        `${standing(error, code) ?? file}: ${sentence[0]} (${String(code)})`,
         sentence[1](ELSEWHERE[place]),
       )
     : error;
 }
+
+/**
+ * Returns the code of an error of the system. Node has no names for some of them, such as EDQUOT,
+ * and gives the code `Unknown system error -122` or `UNKNOWN`; so these are told by their numbers.
+ */
+export function errorCode(error: unknown): string | undefined {
+  const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
+  if (errno === undefined || code === undefined || !/^unknown\b/i.test(code)) return code;
+  return errno === -EUCLEAN
+    ? 'EUCLEAN'
+    : (Object.entries(os.constants.errno).find(([, number]) => number === -errno)?.[0] ?? code);
+}
+
+/** "Structure needs cleaning": the number on Linux, which Node does not list. */
+const EUCLEAN = 117;
 
 /**
  * Returns the path of a file where a folder is needed, or of a folder where a file is needed. This
@@ -68,14 +88,14 @@ function standing(error: unknown, code: string | undefined): string | undefined 
  */
 function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
-    return error?.code;
+    return errorCode(error);
   let missing = path.resolve(error.path);
   while (!existsSync(path.dirname(missing))) missing = path.dirname(missing);
   try {
     mkdirSync(missing);
     return error.code;
   } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code;
+    return errorCode(cause);
   }
 }
 
@@ -86,13 +106,13 @@ function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
 export function systemFault(error: unknown): UserFault | null {
   const { code, syscall, path: file, message } = (error ?? {}) as NodeJS.ErrnoException;
   if (typeof code !== 'string' || typeof syscall !== 'string') return null;
-  const known = file === undefined ? error : diskFault(error, file);
+  const known = file === undefined ? error : diskFault(error, file),
+    sentence = sentences[errorCode(error) ?? ''];
   return known instanceof UserFault
     ? known
     : new UserFault(
-        `the system refused it: ${message}`,
-        sentences[code]?.[1]('give another place') ??
-          'look at what stands there and at its permissions',
+        `the system refused it: ${sentence?.[0] ?? message}`,
+        sentence?.[1]('give another place') ?? 'look at what stands there and at its permissions',
       );
 }
 
@@ -124,11 +144,14 @@ export function isDiskFault(fault: unknown): boolean {
 }
 
 /**
- * Like `diskFault`, for a stage's own writes, where only a full disk is surely not the stage's
- * fault.
+ * Like `diskFault`, for what a stage itself reads and writes, where only a full disk and one that
+ * fails are surely not the stage's fault.
+ * @param path named as the place where the disk is full
  */
 export function fullDiskFault(error: unknown, path: string): unknown {
-  const code = (error as NodeJS.ErrnoException | null)?.code;
+  const code = errorCode(error);
+  if (code === 'EIO')
+    return diskFault(error, (error as NodeJS.ErrnoException).path ?? 'a file of this stage');
   return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
 }
 

@@ -3,6 +3,7 @@
  * plain read would wait forever for a writer; so every reader goes through this module.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { errorCode } from './faults.ts';
 
 /** The error code for something that is neither a regular file nor a folder. */
 const NOT_REGULAR = 'ENOTREG';
@@ -84,4 +85,4 @@ const UNREADABLE: ReadonlySet<string> = new Set([
  * as too many open files.
  */
 export const isUnreadable = (error: unknown): boolean =>
-  UNREADABLE.has((error as NodeJS.ErrnoException | null)?.code ?? '');
+  UNREADABLE.has(errorCode(error) ?? '');

@@ -4,7 +4,7 @@
  * Plain JavaScript, because set-up has such folders before anything is built.
  */
 import { lstatSync, mkdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 /** @typedef {(message: string, hint: string) => Error} Fault makes the error that is thrown */
 
@@ -42,8 +42,7 @@ export function privateFolder(cache, parts, fault) {
   const dir = join(cache, ...parts);
   folderBelow(cache, parts, fault);
   if (process.getuid === undefined) return dir; // Windows keeps a user's folders apart by itself
-  const folders = parts.map((_, i) => join(cache, ...parts.slice(0, i + 1)));
-  for (const at of [cache, ...folders])
+  for (const at of foldersOnTheWay(cache, parts))
     // Of a cache that is a link, both the link and the folder: others could turn the link elsewhere.
     for (const stat of [statOr(at, lstatSync), statOr(at, statSync)])
       if (stat !== null) checkOwner(at, stat, cache, fault);
@@ -73,9 +72,23 @@ function checkOwner(at, stat, cache, fault) {
  * @param {string} cache @param {readonly string[]} parts @param {Fault} fault
  */
 export function makePrivateFolder(cache, parts, fault) {
-  mkdirSync(join(cache, ...parts), { recursive: true, mode: 0o777 & ~OTHERS_WRITE });
+  mkdirSync(dirname(cache), { recursive: true });
+  // One by one, because Node's recursive `mkdir` reports ENOENT for some refusals of a disk.
+  for (const at of foldersOnTheWay(cache, parts)) {
+    try {
+      mkdirSync(at, { mode: 0o777 & ~OTHERS_WRITE });
+    } catch (error) {
+      if (error.code !== 'EEXIST' && statOr(at, statSync) === null) throw error;
+    }
+  }
   return privateFolder(cache, parts, fault);
 }
+
+/** @param {string} cache @param {readonly string[]} parts */
+const foldersOnTheWay = (cache, parts) => [
+  cache,
+  ...parts.map((_, i) => join(cache, ...parts.slice(0, i + 1))),
+];
 
 /** @param {string} path @param {(path: string) => import('node:fs').Stats} look */
 function statOr(path, look) {

@@ -3,6 +3,7 @@
  *
  *     DISK_FULL        n: the nth write and all later ones fail, as on a full disk
  *     QUOTA            a text: writes to paths that contain it fail, as with a used-up quota
+ *     DISK_FAILS       a text: writes to paths that contain it fail, as on a broken disk
  *     CLOCK            n: at every nth reading the clock jumps, a day forward or two days back
  *     PEAK             a file, to which the scheduler writes its peak memory in kilobytes
  *     STOP_AT_RENAME   a file, which the first rename creates instead of ever returning
@@ -11,7 +12,7 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 
-const { DISK_FULL, QUOTA, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
+const { DISK_FULL, QUOTA, DISK_FAILS, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 
 /**
  * @param {unknown} flags of `openSync`; the two lowest bits of a number are the access mode
@@ -19,7 +20,20 @@ const { DISK_FULL, QUOTA, CLOCK, PEAK, STOP_AT_RENAME } = process.env;
 const isForReading = (flags) =>
   flags === undefined || (typeof flags === 'number' ? (flags & 3) === 0 : /^r/.test(String(flags)));
 
-if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
+/** As Node 20 reports it on Linux: it has no name for this error. */
+const quotaFault = () => {
+  const code = 'Unknown system error -122';
+  return Object.assign(new Error(`${code}: ${code}, write`), {
+    code,
+    errno: -122,
+    syscall: 'write',
+  });
+};
+const failure = () =>
+  Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO', errno: -5, syscall: 'write' });
+
+const refused = QUOTA ?? DISK_FAILS;
+if ((DISK_FULL ?? refused) !== undefined && isMainThread) {
   let left = Number(DISK_FULL ?? Infinity);
   const wrapped = /** @type {Record<string, (...args: unknown[]) => unknown>} */ (
     /** @type {unknown} */ (fs)
@@ -41,15 +55,11 @@ if ((DISK_FULL ?? QUOTA) !== undefined && isMainThread) {
         (name === 'openSync' && isForReading(args[1])) ||
         (name === 'writeSync' && Number(args[0]) <= 2);
       if (
-        QUOTA !== undefined &&
+        refused !== undefined &&
         !free &&
-        args.some((arg) => typeof arg === 'string' && arg.includes(QUOTA) && arg.startsWith('/'))
+        args.some((arg) => typeof arg === 'string' && arg.includes(refused) && arg.startsWith('/'))
       )
-        throw Object.assign(new Error(`EDQUOT: disk quota exceeded, write '${String(args[0])}'`), {
-          code: 'EDQUOT',
-          errno: -122,
-          syscall: 'write',
-        });
+        throw QUOTA === undefined ? failure() : quotaFault();
       if (!free && --left < 0)
         throw Object.assign(
           new Error(`ENOSPC: no space left on device, write '${String(args[0])}'`),

@@ -111,6 +111,26 @@ test('without space for its folder a run leaves nothing and runs nothing', async
   assert.equal(project.entries(), []);
 });
 
+for (const [variable, sentence] of [
+  ['QUOTA', /the disk quota is used up \(EDQUOT\)[^]*free some space, or /],
+  ['DISK_FAILS', /the disk failed to read or write it \(EIO\)[^]*look at the disk/],
+] as const)
+  for (const place of ['.dosimeter/store', '.dosimeter/store/leases', '.cache/plugins'])
+    test(`a refusal (${variable}) to write to ${place} is told plainly`, async ({ project }) => {
+      const env = { NODE_OPTIONS: `--import ${preload}`, [variable]: `${project.dir}/${place}` };
+      assertPlain(await project.startWith({ env }, 'run', 'spec.yaml').ended, sentence);
+    });
+
+for (const place of ['journal.jsonl', '/logs/', 'run.log'])
+  test(`a run whose quota leaves no room for ${place} ends with its results`, async ({
+    project,
+  }) => {
+    const env = { NODE_OPTIONS: `--import ${preload}`, QUOTA: place };
+    const { code, stderr } = await project.startWith({ env }, 'run', 'spec.yaml').ended;
+    assert.not.match(stderr, /internal error|^\s+at /m);
+    assert.ok(code === 0 || /EDQUOT/.test(stderr), `${String(code)}: ${stderr}`);
+  });
+
 for (const [args, env] of [
   [['run', 'spec.yaml', '--store', '/proc/x'], {}],
   [['init', '/proc/x'], {}],
