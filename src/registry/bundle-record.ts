@@ -28,13 +28,14 @@ export interface Bundle {
 }
 
 /**
- * The path of a source, its mtime in ms and its size. The last two are -1 if nothing is there. A
- * folder is listed with its mtime, because an import may resolve to a file that was added.
+ * The path of a source, its mtime and ctime in ms, and its size, or -1 for these if nothing is there.
+ * The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder is listed with
+ * its times, because an import may resolve to a file that was added.
  */
-type Source = readonly [path: string, mtime: number, size: number];
+type Source = readonly [path: string, mtime: number, ctime: number, size: number];
 
 interface BundleRecord extends Bundle {
-  readonly format: 1;
+  readonly format: 2;
   /** The plugin API that the bundle imports, which belongs to a build. */
   readonly api: string;
   readonly sources: readonly Source[];
@@ -48,8 +49,8 @@ const TICK_MS = 20;
 function look(path: string): Source {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined
-    ? [path, -1, -1]
-    : [path, stat.mtimeMs, stat.isDirectory() ? 0 : stat.size];
+    ? [path, -1, -1, -1]
+    : [path, stat.mtimeMs, stat.ctimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
 /**
@@ -85,10 +86,10 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
   } catch {
     return null; // torn by a power cut: it is made again
   }
-  if (record.format !== 1 || record.api !== api) return null;
-  const isUnchanged = record.sources.every(([path, mtime, size]) => {
-    const [, now, nowSize] = look(path);
-    return now === mtime && nowSize === size;
+  if (record.format !== 2 || record.api !== api) return null;
+  const isUnchanged = record.sources.every((source) => {
+    const now = look(source[0]);
+    return source.every((value, i) => value === now[i]);
   });
   // What is loaded must be what was built, but the file may be torn or overwritten.
   return isUnchanged &&
@@ -114,14 +115,14 @@ export function rememberBundle(
   const sources = [
     ...new Set([...inputs, ...surroundings(new Set(inputs.map((path) => dirname(path))))]),
   ].map(look);
-  if (sources.some(([, mtime]) => mtime > started - TICK_MS)) return;
+  if (sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started - TICK_MS)) return;
   const file = recordFile(dir, plugin),
     draft = `${file}.${process.pid}.tmp`;
   try {
     mkdirSync(dir, { recursive: true });
     writeFileSync(
       draft,
-      JSON.stringify({ format: 1, api, ...bundle, sources } satisfies BundleRecord),
+      JSON.stringify({ format: 2, api, ...bundle, sources } satisfies BundleRecord),
     );
     renameSync(draft, file);
   } catch (error) {

@@ -18,9 +18,12 @@ import { join } from 'node:path';
 const require = createRequire(import.meta.url);
 
 /**
- * `sources` lists path, mtime in ms, size and digest. The plugins' folders are listed too, so that
- * a new plugin is noticed. A folder has size -1 and the digest of its entries' names.
- * @typedef {{ format: 1, build: string, sources: [string, number, number, string][] }} BuildRecord
+ * `sources` lists path, mtime and ctime in ms, size and digest; the ctime changes even if an edit
+ * keeps size and mtime, as `cp -p` may. The plugins' folders are listed too, so that a new plugin is
+ * noticed. A folder has size -1 and the digest of its entries' names.
+ * @typedef {{
+ *   format: 2, build: string, sources: [string, number, number, number, string][]
+ * }} BuildRecord
  */
 
 /** Files that a build depends on without importing them. */
@@ -53,6 +56,7 @@ function describe(project, path) {
   return [
     path,
     stat.mtimeMs,
+    stat.ctimeMs,
     stat.isDirectory() ? -1 : stat.size,
     createHash('sha256').update(content).digest('hex'),
   ];
@@ -86,14 +90,14 @@ export function describeBuild(project, build, inputs) {
     ...EXTRA.filter((path) => existsSync(join(project, path))),
     ...foldersUnder(project, 'plugins'),
   ]);
-  return { format: 1, build, sources: [...paths].sort().map((path) => describe(project, path)) };
+  return { format: 2, build, sources: [...paths].sort().map((path) => describe(project, path)) };
 }
 
 /** @param {string} project @returns {BuildRecord | null} null if there is no usable record */
 export function readRecord(project) {
   try {
     const record = JSON.parse(readFileSync(recordFile(project), 'utf8'));
-    return record.format === 1 ? record : null;
+    return record.format === 2 ? record : null;
   } catch (error) {
     if (
       error instanceof SyntaxError ||
@@ -130,7 +134,7 @@ export function ifWritable(write) {
 }
 
 /**
- * Returns the sources that differ from what the build was made from, by time and size, then by
+ * Returns the sources that differ from what the build was made from, by times and size, then by
  * digest. If only times differ, updates the record, so that the next start is quick again.
  * @param {string} project @param {BuildRecord} record @returns {string[]}
  */
@@ -138,15 +142,20 @@ export function changedSources(project, record) {
   // There are hundreds, and each start looks at all of them: nothing here is done twice.
   const options = /** @type {const} */ ({ throwIfNoEntry: false });
   const root = join(project, '/');
-  const touched = record.sources.filter(([path, mtime, size]) => {
+  const touched = record.sources.filter(([path, mtime, ctime, size]) => {
     const stat = statSync(root + path, options);
-    return stat === undefined || stat.mtimeMs !== mtime || (size >= 0 && stat.size !== size);
+    return (
+      stat === undefined ||
+      stat.mtimeMs !== mtime ||
+      stat.ctimeMs !== ctime ||
+      (size >= 0 && stat.size !== size)
+    );
   });
   if (touched.length === 0) return [];
   const changed = touched
     .filter(
-      ([path, , , digest]) =>
-        !existsSync(join(project, path)) || describe(project, path)[3] !== digest,
+      ([path, , , , digest]) =>
+        !existsSync(join(project, path)) || describe(project, path)[4] !== digest,
     )
     .map(([path]) => path);
   if (changed.length === 0) {

@@ -130,7 +130,7 @@ export async function build(project, { force = false } = {}) {
       );
       // A source was edited while it was read, so the record would describe code that was not
       // built.
-      if (record.sources.some(([, mtime]) => mtime > started)) continue;
+      if (record.sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
         if (!existsSync(join(dist, name, entry))) continue;
         const file = join(dist, entry);

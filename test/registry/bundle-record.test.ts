@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -21,6 +21,8 @@ const test = suite<Context>('bundle record');
 
 /** A time long before these tests. */
 const old = new Date('2020-01-01');
+/** The ms after which files that were just made are old enough to be recorded. */
+const LATER = 1000;
 
 test.before.each((context) => {
   const dir = mkdtempSync(join(tmpdir(), 'dosimeter-bundle-'));
@@ -41,7 +43,7 @@ test.before.each((context) => {
     closure: { 'a.mjs': '1', 'word.mjs': '2' },
     usesScience: false,
   };
-  rememberBundle(cache, plugin, 'api', bundle, [plugin, word], Date.now());
+  rememberBundle(cache, plugin, 'api', bundle, [plugin, word], Date.now() + LATER);
   Object.assign(context, {
     dir,
     plugin,
@@ -71,14 +73,24 @@ test('a bundle is made again if an import was edited, by its time or its size', 
   assert.is(found(), null);
 });
 
-test('a bundle is made again if an import may resolve otherwise', ({ found, dir, word }) => {
-  writeFileSync(join(dir, 'plugins', 'word.ts'), '');
+test('a bundle is made again if an edit kept the size and the time of a file', ({
+  found,
+  word,
+}) => {
+  writeFileSync(word, 'test');
+  utimesSync(word, old, old);
   assert.is(found(), null);
-  rmSync(join(dir, 'plugins', 'word.ts'));
-  utimesSync(join(dir, 'plugins'), old, old);
+});
+
+test('a bundle is made again if an import may resolve otherwise', ({ found, dir }) => {
   assert.ok(found());
-  rmSync(word);
+  writeFileSync(join(dir, 'plugins', 'word.ts'), '');
   utimesSync(join(dir, 'plugins'), old, old);
+  assert.is(found(), null);
+});
+
+test('a bundle is made again if an import is gone', ({ found, word }) => {
+  rmSync(word);
   assert.is(found(), null);
 });
 
@@ -107,10 +119,13 @@ test('nothing is recorded if a source changed while it was read', ({
   bundle,
 }) => {
   rmSync(cache, { recursive: true });
-  const started = Date.now();
+  const started = Date.now() + LATER;
   utimesSync(word, new Date(started), new Date(started));
   rememberBundle(cache, plugin, 'api', bundle, [plugin, word], started);
-  assert.is(findBundle(cache, plugin, 'api'), null);
+  assert.is(findBundle(cache, plugin, 'api'), null, 'by its mtime');
+  utimesSync(word, old, old);
+  rememberBundle(cache, plugin, 'api', bundle, [plugin, word], statSync(word).ctimeMs);
+  assert.is(findBundle(cache, plugin, 'api'), null, 'by its ctime');
 });
 
 test.run();

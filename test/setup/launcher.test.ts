@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, renameSync, utimesSync } from 'node:fs';
+import { cpSync, existsSync, renameSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -13,6 +13,8 @@ test.before.each((context) => {
 test.after.each(({ project }) => project.remove());
 
 const LAUNCHER = 'src/setup/launcher.mjs';
+/** A time long before these tests. */
+const OLD = new Date('2020-01-01');
 const currentBuild = (project: TestProject): string =>
   (JSON.parse(project.read('dist/build.json')) as { build: string }).build;
 
@@ -44,6 +46,17 @@ test('a source that was only touched is not built again, and not read twice', ({
   assert.is(project.node([LAUNCHER]).stderr, '');
   assert.is(currentBuild(project), before);
   assert.is.not(project.read('dist/build.json'), record);
+});
+
+test('an edit that keeps the size and the time of a source is noticed', ({ project }) => {
+  const source = join(project.dir, 'src/cli.ts');
+  project.write('src/cli.ts', commandLine('console.log("one");'));
+  utimesSync(source, OLD, OLD);
+  assert.is(project.node([LAUNCHER]).stdout, 'one\n');
+  project.write('src/edited.ts', commandLine('console.log("two");'));
+  utimesSync(join(project.dir, 'src/edited.ts'), OLD, OLD);
+  cpSync(join(project.dir, 'src/edited.ts'), source, { preserveTimestamps: true });
+  assert.is(project.node([LAUNCHER]).stdout, 'two\n');
 });
 
 test('a new plugin and a removed one are noticed', ({ project }) => {
