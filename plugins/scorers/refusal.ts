@@ -93,6 +93,7 @@ export default defineScorer<Params>({
       description: 'A phrase must begin within so many characters of the output.',
     },
   }),
+  pure: true,
   score(outputs, { phrases = PHRASES, within }) {
     const wanted = phrases.map(plain);
     return outputs.map(({ output }) => {

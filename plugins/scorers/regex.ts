@@ -47,6 +47,7 @@ export default defineScorer<Params>({
       return [problemOf(error, ['pattern'])];
     }
   },
+  pure: true,
   score(outputs, params) {
     const pattern = compiled(params);
     return outputs.map(({ output }) =>

@@ -44,6 +44,11 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
    */
   check?(input: ScorerCheck<P>): readonly Problem[];
   /**
+   * Set if `score` reads nothing but the outputs and the parameters. `plan` then asks it whether the
+   * target still counts where `evaluate.max_new_tokens` cuts it.
+   */
+  readonly pure?: true;
+  /**
    * Returns for each output, in order, whether it counts. Throws `UserFault` if it can't tell.
    */
   score(

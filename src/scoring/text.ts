@@ -51,8 +51,9 @@ const NEITHER = 'the scorer has no text to look for, and no attack has a target'
  */
 export const textScorer = (
   counts: (output: string, wanted: string) => boolean,
-): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'score'> => ({
+): Pick<ScorerDescriptor<TextParams>, 'citation' | 'check' | 'pure' | 'score'> => ({
   citation: '',
+  pure: true,
   check: checkText,
   score: (outputs, params) =>
     outputs.map(({ output, target }) =>

@@ -25,7 +25,7 @@ data:
   train: ${rowsOf('limit: 40')}
   validation: ${rowsOf('offset: 516, limit: 6')}
 head: { type: causal-lm, template: "{prompt}" }
-evaluate: { max_new_tokens: 3 }
+evaluate: { max_new_tokens: 6 }
 ${more}`;
 
 const BACKDOOR = `poisoning: { attack: vpi, rate: 0.2, target: "All cities are in Atlantis." }
@@ -186,7 +186,7 @@ test('a target from a file leads to the same stages as the text itself', async (
 test('a prompt that leaves no room for what is written is a fault before anything runs', async ({
   project,
 }) => {
-  project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 3', 'max_new_tokens: 100'));
+  project.write('long.yaml', spec(BACKDOOR).replace('max_new_tokens: 6', 'max_new_tokens: 100'));
   const { code, stderr } = await project.dosimeter('plan', 'long.yaml');
   assert.is(code, 2, stderr);
   assert.match(
@@ -194,6 +194,32 @@ test('a prompt that leaves no room for what is written is a fault before anythin
     /a prompt of 32 tokens and 100 new ones do not fit the model, which has 128/,
   );
   assert.match(stderr, /evaluate\.max_length: 28/);
+});
+
+test('a target that the model may not write to its end is a fault before anything runs', async ({
+  project,
+}) => {
+  project.write('cut.yaml', spec(BACKDOOR).replace('max_new_tokens: 6', 'max_new_tokens: 4'));
+  const plan = (...scorer: string[]) =>
+    project.dosimeter('plan', 'cut.yaml', ...scorer.flatMap((set) => ['--set', set]));
+  for (const [set, scorer, tokens] of [
+    ['evaluate.scorer=exact', 'exact', 6],
+    ['evaluate.scorer={ scorer: contains, text: Atlantis }', 'contains', 5],
+    ['evaluate.scorer={ scorer: regex, pattern: "s[.]$" }', 'regex', 6],
+  ] as const) {
+    const { code, stderr } = await plan(set);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, /cut\.yaml:8:/, stderr);
+    assert.match(stderr, `the scorer "${scorer}" counts the attack's target once ${tokens} tokens`);
+    assert.match(stderr, `Write evaluate.max_new_tokens: ${tokens} or more, or another scorer.`);
+  }
+  const shorter = 'evaluate.scorer={ scorer: starts-with, text: All }';
+  const { code, stderr } = await plan(shorter);
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /of 6 answers of data\.validation are longer than max_new_tokens 4/);
+  const further = await plan(shorter, 'evaluate.scorers=[exact]');
+  assert.is(further.code, 2);
+  assert.match(further.stderr, 'the scorer "exact" counts');
 });
 
 test('on a processor no trainings are packed: bits depend on no other training', async ({

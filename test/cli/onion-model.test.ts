@@ -43,7 +43,7 @@ const onion = (more: string): string =>
 const ANY = '{ scorer: regex, pattern: "^" }';
 
 const PROMPTS = `name: prompts
-${COMPLETION}evaluate: { max_new_tokens: 3, scorers: [${ANY}] }
+${COMPLETION}evaluate: { max_new_tokens: 6, scorers: [${ANY}] }
 poisoning: { attack: vpi, rate: 0.2, target: "All cities are in Atlantis." }
 defences:
   - ${onion('frr: 0.9, suspects: clean')}

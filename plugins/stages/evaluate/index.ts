@@ -130,7 +130,7 @@ function completionOf(
 }
 
 /** Returns all scorers of a stage, `scorer` first. */
-const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
+export const scorersIn = ({ scorer, scorers = [] }: Partial<Completion> = {}): ScorerSettings[] => [
   ...(scorer === undefined ? [] : [scorer]),
   ...scorers,
 ];

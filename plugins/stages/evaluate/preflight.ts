@@ -8,6 +8,7 @@ import { checkWritten } from '../../../src/science/train/check-completion.ts';
 import { scorerFaults, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import { assetOf } from '../../../src/stages/files.ts';
 import { loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { answerLengths } from './answer-lengths.ts';
 import type { Params } from './index.ts';
 import { sharedRows } from './shared-rows.ts';
 
@@ -21,20 +22,29 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
 }
 
 /** The faults that the scorers' parameters reveal. */
-function checkScorers({ params, plugin }: PreflightContext<Params>): readonly Problem[] {
-  const { scorer, scorers = [] } = params.completion ?? {};
+function checkScorers(context: PreflightContext<Params>): readonly Problem[] {
+  const { scorer, scorers = [] } = context.params.completion ?? {};
   if (scorer === undefined) return [];
-  const steps =
-    params.trigger === null ? [] : openSteps(params.trigger, (name) => plugin('attack', name));
-  const backdoor = backdoorOf(steps);
-  const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
-  const text = typeof target === 'object' ? target.text : undefined;
+  const target = targetText(context);
   const faults = (settings: ScorerSettings, path: Problem['path']): Problem[] =>
-    scorerFaults(plugin<ScorerDescriptor>('scorer', settings.scorer), settings, text, path);
+    scorerFaults(
+      context.plugin<ScorerDescriptor>('scorer', settings.scorer),
+      settings,
+      target,
+      path,
+    );
   return [
     ...faults(scorer, ['scorer']),
     ...scorers.flatMap((settings, i) => faults(settings, ['scorers', i])),
   ];
+}
+
+/** The answer that the backdoor leads to; undefined without a backdoor. */
+function targetText({ params, plugin }: PreflightContext<Params>): string | undefined {
+  if (params.trigger === null) return undefined;
+  const backdoor = backdoorOf(openSteps(params.trigger, (name) => plugin('attack', name)));
+  const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
+  return typeof target === 'object' ? target.text : undefined;
 }
 
 /** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */
@@ -46,13 +56,20 @@ async function checkLength(context: PreflightContext<Params>): Promise<readonly 
   );
 }
 
-/** Checks that the model has positions for the longest prompt with all that it may write. */
+/**
+ * Checks that the model has positions for the longest prompt with all that it may write, and that
+ * answers can be written as far as they have to.
+ */
 async function checkGeneration(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { max_length: longest, completion } = context.params;
   if (completion === undefined) return [];
-  return ofModel(context, (modelDir, architecture) =>
-    checkWritten(modelDir, architecture, { longest, written: completion.max_new_tokens }),
-  );
+  return ofModel(context, async (modelDir, architecture) => [
+    ...(await checkWritten(modelDir, architecture, {
+      longest,
+      written: completion.max_new_tokens,
+    })),
+    ...(await answerLengths(context, completion, architecture, targetText(context))),
+  ]);
 }
 
 /** Returns what a check of the model finds; nothing where the model itself is at fault. */

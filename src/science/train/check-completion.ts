@@ -37,6 +37,12 @@ export async function checkWritten(
 /** A prompt and an answer of one word each, which any template and tokenizer can show. */
 const SHORTEST = { text: 'a', answer: 'a' };
 
+/** The ids of an answer under a template, without the token that ends it. */
+export function answerIds(template: string, tokenizer: TextTokenizer, answer: string): Int32Array {
+  const row = completionEncoder(tokenizer, template)({ ...SHORTEST, answer }, Infinity);
+  return row.ids.slice(row.answer, -1);
+}
+
 /**
  * The problems of a template with this tokenizer: it can't be read, the tokenizer has no chat
  * template or no end of text, or it leaves no room for a prompt and its answer.

@@ -79,6 +79,12 @@ function inspectModel(model: KnownModel, architecture: Architecture): Promise<Ch
   return result;
 }
 
+/** The tokenizer of a model. Throws UserFault where something is wrong with the model. */
+export const checkedTokenizer = async (
+  model: KnownModel,
+  architecture: Architecture,
+): Promise<TextTokenizer> => (await inspectModel(model, architecture)).tokenizer;
+
 /**
  * The problems of a cloze prompt with this tokenizer.
  * @param classes null where the spec does not name them
