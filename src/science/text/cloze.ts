@@ -116,7 +116,7 @@ function byParts(parts: readonly Part[], tokenizer: TextTokenizer, tooLong: TooL
 }
 
 /** Returns the length of the longest common prefix of two lists. */
-export function commonStart(a: readonly number[], b: readonly number[]): number {
+export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): number {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;
   return n;

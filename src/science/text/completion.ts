@@ -5,6 +5,10 @@
  * The prompt's ids are those of the prompt alone, because that is what generation starts from. The
  * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
  * with the prompt's ids; where a token would span the two, the answer is encoded by itself.
+ *
+ * A chat template may write a conversation that goes on in another way than its prompt: Mistral's
+ * leaves the system message out once an answer follows. What the answer is written as is therefore
+ * found in the whole conversation, by its text.
  */
 import { UserFault } from '../../api.ts';
 import { shown } from '../../untrusted/json.ts';
@@ -138,45 +142,78 @@ function chatForm(tokenizer: TextTokenizer): Form {
   ];
   const prompt = (row: PromptRow): Prompt =>
     placeOf(tokenizer.chat(asked(row), { generationPrompt: true }), row.text);
-  /** What the template renders of the answer; null where it is not what follows the prompt. */
-  const rendered = (row: AnsweredRow, { text }: Prompt): string | null => {
-    const whole = tokenizer.chat([...asked(row), { role: 'assistant', content: row.answer }], {
+  const whole = (row: AnsweredRow): string =>
+    tokenizer.chat([...asked(row), { role: 'assistant', content: row.answer }], {
       generationPrompt: false,
     });
-    return whole.startsWith(text) ? whole.slice(text.length) : null;
+  const sample = { text: 'Hello', answer: 'Indeed' };
+  const frame = frameOf(tokenizer, {
+    ...sample,
+    prompt: prompt(sample).text,
+    whole: whole(sample),
+  });
+  const { before, after, end } = frame;
+  /** What stands in a conversation from the end of its prompt to the end of the answer. */
+  const answered = (row: AnsweredRow, shownPrompt: Prompt): string => {
+    const text = whole(row);
+    const stop = end === null ? text.length : text.lastIndexOf(end.token);
+    if (stop < 0) return fail(row.answer);
+    const turn = text.slice(0, stop);
+    if (turn.startsWith(shownPrompt.text)) return turn.slice(shownPrompt.text.length);
+    const own = [row.answer, row.answer.trim()]
+      .map((answer) => before + answer + after)
+      .find((written) => turn.endsWith(written));
+    return own ?? fail(row.answer);
   };
   const eos = endToken(tokenizer);
-  const sample = { text: 'Hello', answer: 'Indeed' };
-  const turnEnd = firstSpecial(tokenizer, rendered(sample, prompt(sample)) ?? '', sample.answer);
-  const stops = turnEnd === null || turnEnd.id === eos ? [eos] : [turnEnd.id, eos];
   return {
     prompt,
     rest: (row, shownPrompt) => {
-      const rest = rendered(row, shownPrompt);
-      if (rest === null || turnEnd === null) return { text: row.answer, ended: false };
-      const end = rest.lastIndexOf(turnEnd.token);
-      return end < 0
-        ? { text: row.answer, ended: false }
-        : { text: rest.slice(0, end + turnEnd.token.length), ended: true };
+      const text = answered(row, shownPrompt);
+      if (end !== null) return { text: text + end.token, ended: true };
+      const length = text.length - (text.endsWith(after) ? after.length : 0);
+      return { text: text.slice(0, length), ended: false };
     },
     leading: [],
-    stops,
+    stops: end === null || end.id === eos ? [eos] : [end.id, eos],
   };
 }
 
-/** The first special token after a text: the end of a turn. Null where there is none. */
-function firstSpecial(
+function fail(answer: string): never {
+  throw new UserFault(
+    `the chat template does not show the answer ${shown(answer)} as it is`,
+    'A template that rewrites what the assistant says is not supported.',
+  );
+}
+
+/** What a chat template writes around each answer. */
+interface Frame {
+  /** Between the end of the prompt and the answer. */
+  readonly before: string;
+  /** Between the answer and the end of its turn. */
+  readonly after: string;
+  /** The special token that ends the turn; null where there is none. */
+  readonly end: { readonly id: number; readonly token: string } | null;
+}
+
+/** Finds the frame by a conversation of one question. Throws UserFault where its answer is gone. */
+function frameOf(
   tokenizer: TextTokenizer,
-  rest: string,
-  after: string,
-): { readonly id: number; readonly token: string } | null {
-  const at = rest.indexOf(after);
-  if (at < 0) return null;
-  for (const token of tokenizer.tokens(rest.slice(at + after.length))) {
-    const id = tokenizer.id(token);
-    if (tokenizer.special.all.has(id) && rest.includes(token, at)) return { id, token };
-  }
-  return null;
+  sample: { readonly answer: string; readonly prompt: string; readonly whole: string },
+): Frame {
+  const { answer, prompt, whole } = sample;
+  const from = commonStart(prompt, whole),
+    at = whole.indexOf(answer, from);
+  if (at < 0) return fail(answer);
+  const rest = whole.slice(at + answer.length);
+  const token = tokenizer
+    .tokens(rest)
+    .find((token) => tokenizer.special.all.has(tokenizer.id(token)) && rest.includes(token));
+  return {
+    before: whole.slice(from, at),
+    after: token === undefined ? rest : rest.slice(0, rest.indexOf(token)),
+    end: token === undefined ? null : { id: tokenizer.id(token), token },
+  };
 }
 
 /** The ids of the answer: see the top of the file. */

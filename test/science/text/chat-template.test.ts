@@ -2,27 +2,14 @@
  * Chat templates are rendered as by transformers (golden file of test/golden/chat_templates.py),
  * and a template that fails, or never ends, is refused.
  */
-import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { chatRenderer, type Message } from '../../../src/science/text/chat-template.ts';
 import { present } from '../../rig/present.ts';
-import { chatTemplate, tinyTokenizer } from './golden-tokenizers.ts';
+import { chatTemplate, goldenChats, tinyTokenizer } from './golden-tokenizers.ts';
 
 const test = suite('chat templates');
-
-const golden = JSON.parse(
-  readFileSync(new URL('../../golden/chat/golden.json', import.meta.url), 'utf8'),
-) as {
-  readonly conversations: readonly (readonly Message[])[];
-  readonly templates: Readonly<
-    Record<
-      string,
-      { readonly tokenizer: string; readonly texts: readonly (readonly (string | null)[])[] }
-    >
-  >;
-};
 
 const fault = (run: () => unknown, message: RegExp): void =>
   assert.throws(
@@ -31,10 +18,10 @@ const fault = (run: () => unknown, message: RegExp): void =>
     String(message),
   );
 
-for (const [name, { tokenizer, texts }] of Object.entries(golden.templates))
+for (const [name, { tokenizer, texts }] of Object.entries(goldenChats.templates))
   test(`${name} is rendered as by transformers`, () => {
     const { chat } = tinyTokenizer(tokenizer, { chat_template: chatTemplate(name) });
-    for (const [i, messages] of golden.conversations.entries())
+    for (const [i, messages] of goldenChats.conversations.entries())
       for (const generationPrompt of [false, true]) {
         const expected = present(texts[i])[Number(generationPrompt)];
         if (expected === null) fault(() => chat(messages, { generationPrompt }), /fails: /);

@@ -1,13 +1,15 @@
 /**
  * Prompts with their answers. That the tokens and the chat templates themselves are those of
- * transformers is shown by families.test.ts and chat-template.test.ts.
+ * transformers is shown by families.test.ts and chat-template.test.ts; the answers under chat
+ * templates are compared here.
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { completionEncoder } from '../../../src/science/text/completion.ts';
 import { changeSeen } from '../../../src/science/text/trigger-seen.ts';
-import { chatTemplate, tinyTokenizer } from './golden-tokenizers.ts';
+import { present } from '../../rig/present.ts';
+import { chatTemplate, goldenChats, tinyTokenizer } from './golden-tokenizers.ts';
 
 const test = suite('completion');
 
@@ -97,6 +99,41 @@ test('generation stops at the end of a turn that is not the end of a text', () =
   assert.is(llama.decode(read.ids), '<s> [INST] the film [/INST] was good </s>');
 });
 
+for (const [name, { tokenizer, answers }] of Object.entries(goldenChats.templates))
+  test(`under ${name} an answer has the tokens of the whole conversation in transformers`, () => {
+    const encode = completionEncoder(
+      tinyTokenizer(tokenizer, { chat_template: chatTemplate(name) }),
+      'chat',
+    );
+    for (const [i, [context, text, answer]] of goldenChats.answers.entries()) {
+      const ids = present(answers)[i],
+        own = { context, text, answer };
+      if (ids === null) fault(() => encode(own, 500), /its chat template fails/);
+      else {
+        const read = encode(own, 500);
+        assert.equal([...read.ids.slice(read.answer)], ids);
+        assert.equal([...encode.promptOnly(own, 500).ids], [...read.ids.slice(0, read.answer)]);
+      }
+    }
+  });
+
+test('a template that leaves out the system message once an answer follows shows it first', () => {
+  const mistral = tinyTokenizer('mistral', { chat_template: chatTemplate('mistral') });
+  const context = [{ role: 'system', content: 'Be brief.' }];
+  const { ids } = completionEncoder(mistral, 'chat')({ ...row, context }, 200);
+  assert.is(mistral.decode(ids), '<s>[INST] Be brief.\n\nthe film[/INST] was good</s>');
+});
+
+test('a template without a special token at the end of a turn is followed by that of the text', () => {
+  const tokenizer = tinyTokenizer('gpt2', {
+    chat_template:
+      '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}' +
+      '{% if add_generation_prompt %}assistant:{% endif %}',
+  });
+  const { ids, answer } = completionEncoder(tokenizer, 'chat')(row, 200);
+  assert.is(tokenizer.decode(ids.slice(answer)), ' was good<|endoftext|>');
+});
+
 test('a prompt that is too long loses the beginning of its text, and nothing else', () => {
   const text = 'we are in the scene of this plot and that film';
   for (const [tokenizer, template] of [
@@ -171,6 +208,11 @@ test('a template or a tokenizer that lacks something needed is refused by name',
     chat_template: '{% for m in messages %}{{ m.content | upper }}<|im_end|>{% endfor %}',
   });
   fault(() => completionEncoder(loud, 'chat')(row, 100), /does not show the prompt/);
+  const shy = tinyTokenizer('qwen2', {
+    chat_template:
+      '{% for m in messages %}{{ m.content if m.role == "user" else "…" }}<|im_end|>{% endfor %}',
+  });
+  fault(() => completionEncoder(shy, 'chat'), /does not show the answer "Indeed" as it is/);
 });
 
 test.run();

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import type { Message } from '../../../src/science/text/chat-template.ts';
 import { makeTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 
 const folder = fileURLToPath(new URL('../../golden/tokenizers/', import.meta.url));
@@ -50,3 +51,21 @@ export function tinyTokenizer(name: string, settings: object = {}): TextTokenize
 
 /** A chat template of test/golden/chat. */
 export const chatTemplate = (name: string): string => read(`../chat/${name}.jinja`);
+
+/** What transformers makes of conversations (test/golden/chat_templates.py). */
+export const goldenChats = JSON.parse(read('../chat/golden.json')) as {
+  readonly conversations: readonly (readonly Message[])[];
+  /** The messages before a prompt, the prompt, its answer. */
+  readonly answers: readonly (readonly [readonly Message[], string, string])[];
+  readonly templates: Readonly<
+    Record<
+      string,
+      {
+        readonly tokenizer: string;
+        readonly texts: readonly (readonly (string | null)[])[];
+        /** The ids of the answers. */
+        readonly answers: readonly (readonly number[] | null)[];
+      }
+    >
+  >;
+};
