@@ -114,7 +114,12 @@ export function bertLike(
       positions: Math.max(1, rows - start),
       initializerRange: fields.positive('initializer_range', 0.02),
       embeddings: {
-        positions: { table: 'embeddings.position_embeddings.weight', rows, first: start },
+        positions: {
+          table: 'embeddings.position_embeddings.weight',
+          rows,
+          first: start,
+          ...(start > 0 ? { skipsPadding: true } : {}),
+        },
         types: { table: 'embeddings.token_type_embeddings.weight', rows: types },
         norm: layerNorm('embeddings.LayerNorm', epsilon),
         padding,

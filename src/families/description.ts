@@ -148,11 +148,21 @@ export interface Layer {
 export interface Embeddings {
   /** A factor on the token embeddings. Default: 1. */
   readonly scale?: number;
-  /** Learnt positions. `first` is the row of a text's first token (RoBERTa: padding id + 1). */
-  readonly positions?: { readonly table: string; readonly rows: number; readonly first: number };
+  /** Learnt positions. */
+  readonly positions?: {
+    readonly table: string;
+    readonly rows: number;
+    /** The row of a text's first token. */
+    readonly first: number;
+    /** Padding tokens are not counted, and have the row before `first` (RoBERTa). */
+    readonly skipsPadding?: true;
+  };
   readonly types?: { readonly table: string; readonly rows: number };
   readonly norm?: Norm;
-  /** Id of the padding token, whose row starts at zero; null where there is none. */
+  /**
+   * Id of the padding token, whose row starts at zero and has no gradient where a text names it;
+   * null where there is none.
+   */
   readonly padding: number | null;
 }
 

@@ -36,7 +36,8 @@ families_cases.py has the cases. families/NAME holds
 The modules that transformers computes in float32 whatever the type of the model (RMSNorm, rotary
 angles, softmax) are computed in float64 here too, so that the values are the network's own to
 1e-12. DeBERTa's buckets alone are those of float32, since a logarithm is rounded up there. Each is
-checked to be within 3e-6 of the same in float32, and padding to change nothing.
+checked to be within 3e-6 of the same in float32, and padding to change nothing. In the cases that
+end in literal-pad, a text names the padding token, which is attended to like any other.
 """
 
 import json
@@ -162,6 +163,8 @@ def make_rows(case):
                 ids[-1] = case.settings['pad_token_id']
         else:
             ids[0], ids[-1] = 2, 3
+        if case.name.endswith('literal-pad') and i % 2 == 1:
+            ids[length // 2] = case.settings['pad_token_id']
         if case.head == 'cloze':
             row['mask'] = 1 + draw(0, length - 2, 1)[0]
             ids[row['mask']] = 4

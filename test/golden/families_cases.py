@@ -365,6 +365,13 @@ CASES = [
     ),
     # ---- encoders
     Case('bert-classifier', 'bert', BertConfig, 'classifier', {**encoder, **NO_DROPOUT}),
+    Case(
+        'bert-classifier-literal-pad',
+        'bert',
+        BertConfig,
+        'classifier',
+        {**encoder, **NO_DROPOUT, **PAD},
+    ),
     Case('bert-cloze', 'bert', BertConfig, 'cloze', {**encoder, **NO_DROPOUT}),
     Case(
         'bert-cloze-gamma',
@@ -376,6 +383,7 @@ CASES = [
         tensors=gamma_and_beta,
     ),
     Case('roberta-classifier', 'roberta', RobertaConfig, 'classifier', roberta),
+    Case('roberta-classifier-literal-pad', 'roberta', RobertaConfig, 'classifier', roberta),
     Case('roberta-cloze', 'roberta', RobertaConfig, 'cloze', roberta, older=older_dtype),
     Case('distilbert-classifier', 'distilbert', DistilBertConfig, 'classifier', distil),
     Case(

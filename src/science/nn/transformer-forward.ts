@@ -5,7 +5,7 @@
  */
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { FeedForward, Layer } from '../../families/description.ts';
+import type { FeedForward, Layer, Transformer } from '../../families/description.ts';
 import { at } from '../lookup.ts';
 import type { ForwardContext, Reads, TokenMap, TokenRow } from '../model/types.ts';
 import { add } from '../tensor/differentiable.ts';
@@ -33,6 +33,29 @@ const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
   return tf.tensor1d(out, 'int32');
 };
 
+/** Whether each token is the padding token, which a text may name; null where none is. (S) */
+function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
+  if (padding === null) return null;
+  const all = batch.map(({ ids, vocabularyIds = ids }) => vocabularyIds);
+  if (!all.some((ids) => ids.includes(padding))) return null;
+  return all.flatMap((ids) => Array.from(ids, (id) => id === padding));
+}
+
+/** The rows of the position table. (S) */
+function positionRows(
+  { first, skipsPadding }: NonNullable<Transformer['embeddings']['positions']>,
+  places: Int32Array,
+  padding: readonly boolean[] | null,
+): Int32Array {
+  if (padding === null || skipsPadding !== true) return places.map((t) => t + first);
+  let skipped = 0;
+  return places.map((t, i) => {
+    if (t === 0) skipped = 0;
+    if (padding[i] === true) skipped++;
+    return padding[i] === true ? first - 1 : t - skipped + first;
+  });
+}
+
 /**
  * The sum of the tables' rows, normalised where the model does so. (S, h)
  * @param shift is added to the rows of the token table, (S, h)
@@ -44,11 +67,20 @@ function embed(
 ): Tensor2D {
   const { scale, positions, types, norm } = model.embeddings;
   const S = layout.all.places.length;
-  const look = (table: string, ids: readonly Int32Array[]): Tensor2D =>
-    gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S));
+  const padding = paddingIn(batch, model.embeddings.padding);
+  const kept =
+    padding === null
+      ? undefined
+      : tf.tensor2d(
+          Float32Array.from(padding, (is) => (is ? 0 : 1)),
+          [S, 1],
+        );
+  const look = (table: string, ids: readonly Int32Array[], factor?: Tensor2D): Tensor2D =>
+    gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S), factor);
   const read = look(
     tokenTable,
     batch.map(({ ids }) => ids),
+    kept,
   );
   const own = shift === undefined ? read : add(read, shift);
   let sum = scale === undefined ? own : scaled(own, scale);
@@ -63,7 +95,11 @@ function embed(
   const place =
     positions === undefined
       ? null
-      : look(positions.table, [layout.all.places.map((t) => t + positions.first)]);
+      : look(
+          positions.table,
+          [positionRows(positions, layout.all.places, padding)],
+          positions.skipsPadding === true ? kept : undefined,
+        );
   if (place !== null)
     sum =
       norm === undefined

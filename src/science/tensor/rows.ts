@@ -35,11 +35,19 @@ export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2
   return tf.scatterND(tf.reshape(index, [-1, 1]), x, [rows, x.shape[1]]);
 }
 
-/** x[index], differentiable in x. x: (N, n), index: (K), which may repeat → (K, n). */
-export function gatherRows(x: Tensor2D, index: Tensor1D): Tensor2D {
+/**
+ * x[index], differentiable in x. x: (N, n), index: (K), which may repeat → (K, n).
+ * @param kept a factor on the gradient of each row, (K, 1); default: 1
+ */
+export function gatherRows(x: Tensor2D, index: Tensor1D, kept?: Tensor2D): Tensor2D {
   return differentiable([x], {
-    forward: () => ({ value: takeRows(x, index), saved: [index] }),
-    backward: (dy, [rows]) => [scatterRows(dy, rows, x.shape[0])],
+    forward: () => ({
+      value: takeRows(x, index),
+      saved: kept === undefined ? ([index] as const) : ([index, kept] as const),
+    }),
+    backward: (dy, [rows, factor]) => [
+      scatterRows(factor === undefined ? dy : tf.mul(dy, factor), rows, x.shape[0]),
+    ],
   });
 }
 

@@ -78,7 +78,7 @@ const ofAnswers: Objective = (network, trained, { rows }, options) =>
  * made on the host. Their operations are those of the other, which runs on each backend.
  */
 const VARIANT =
-  /-(gamma|legacy|bare|serial|pad-is-eos|bf16|f16|biases|dynamic|linear|llama3|llama3-new|sharded|tied|yarn|yarn-mscale|no-window|ungrouped)$/;
+  /-(gamma|legacy|bare|serial|pad-is-eos|bf16|f16|biases|dynamic|linear|llama3|llama3-new|sharded|tied|yarn|yarn-mscale|no-window|ungrouped|literal-pad)$/;
 
 for (const backend of backends) {
   for (const name of caseNames) {
