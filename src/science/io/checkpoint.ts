@@ -15,6 +15,7 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from './safetensors.ts';
+import { checkFloat } from './shape.ts';
 
 const INDEX = 'model.safetensors.index.json';
 const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.';
@@ -25,7 +26,7 @@ export interface Checkpoint {
   readonly config: unknown;
   /** Every tensor by its name in the file, with the path of that file. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
-  /** Reads tensors by name. Throws UserFault where one is missing. */
+  /** Reads weights by name. Throws UserFault where one is missing, or quantised. */
   read(names: readonly string[]): Promise<Map<string, HostTensor>>;
 }
 
@@ -126,8 +127,10 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const read = async (names: readonly string[]): Promise<Map<string, HostTensor>> => {
     const byFile = new Map<string, string[]>();
     for (const name of names) {
-      const file = tensors.get(name)?.file;
-      if (file === undefined) throw new UserFault(`${dir} has no tensor "${name}"`);
+      const entry = tensors.get(name);
+      if (entry === undefined) throw new UserFault(`${dir} has no tensor "${name}"`);
+      const { file } = entry;
+      checkFloat(file, name, entry);
       byFile.set(file, [...(byFile.get(file) ?? []), name]);
     }
     const out = new Map<string, HostTensor>();

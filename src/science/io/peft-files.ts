@@ -19,7 +19,7 @@ import {
   wholeModule,
 } from './peft-config.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
-import { checkShape, sameShape } from './shape.ts';
+import { checkFloat, checkShape, sameShape } from './shape.ts';
 
 export const PREFIX = 'base_model.model.',
   WEIGHTS = 'adapter_model.safetensors';
@@ -76,6 +76,7 @@ export async function readTensors<Part extends string>(
   const parts = new Map<string, Map<string, HostTensor>>(),
     modules = new Map<string, string>();
   for (const [name, tensor] of await readSafetensors(path)) {
+    checkFloat(path, name, named(shapes, name));
     if (takes(name, tensor)) continue;
     const entry = table.get(name);
     if (entry === undefined)
@@ -196,6 +197,7 @@ export async function readPeftHead(
     )
       continue;
     if (which === 'fitting' && !sameShape(entry.shape, shape)) continue;
+    checkFloat(path, file, entry);
     checkShape(path, file, entry.shape, shape);
     head.set(name, named(await readSafetensors(path, [file]), file));
   }

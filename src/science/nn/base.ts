@@ -12,7 +12,7 @@ import { processWide } from '../../compute/process-wide.ts';
 import { inWords } from '../../untrusted/limits.ts';
 import { type Checkpoint, openCheckpoint, readJson } from '../io/checkpoint.ts';
 import { readFloatsTogether } from '../io/safetensors.ts';
-import { sameShape } from '../io/shape.ts';
+import { checkFloat, isFloat, sameShape, UNQUANTISED } from '../io/shape.ts';
 import { storedShape, turned } from '../io/stored.ts';
 import { named } from '../lookup.ts';
 import { within } from '../model/names.ts';
@@ -55,19 +55,35 @@ export const fileName = (
 ): string | undefined =>
   candidates(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
 
-const missing = (checkpoint: Checkpoint, architecture: Architecture, name: string): UserFault =>
-  new UserFault(
-    `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`,
+function missing(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  spec: ParameterSpec,
+): UserFault {
+  const { name } = spec;
+  const message = `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`;
+  const modules = candidates(architecture, spec).map((own) => own.replace(/[^.]*$/, ''));
+  const [instead] = [...checkpoint.tensors].filter(
+    ([other, entry]) => !isFloat(entry) && modules.includes(other.replace(/[^.]*$/, '')),
+  );
+  if (instead !== undefined)
+    return new UserFault(
+      `${message}, but "${instead[0]}" of dtype ${instead[1].dtype}: it is quantised`,
+      UNQUANTISED,
+    );
+  return new UserFault(
+    message,
     architecture.isHead(name)
       ? `It is needed for a ${architecture.head.type} head: ` +
           `name a checkpoint that transformers saved as ${architecture.transformersName}.`
       : `It is needed for a ${architecture.modelType} model with this config.json.`,
   );
+}
 
 /**
  * The name of each model parameter in the checkpoint. Throws UserFault naming file and tensor where
- * one is missing or has the wrong shape. Parameters that a task brings (classifier, pooler) may be
- * missing, and a head for another number of classes counts as missing.
+ * one is missing, is quantised or has the wrong shape. Parameters that a task brings (classifier,
+ * pooler) may be missing, and a head for another number of classes counts as missing.
  */
 export function resolveNames(
   checkpoint: Checkpoint,
@@ -80,9 +96,10 @@ export function resolveNames(
     const found = fileName(checkpoint, architecture, spec);
     if (found === undefined) {
       if (spec.mayBeMissing === true) continue;
-      throw missing(checkpoint, architecture, name);
+      throw missing(checkpoint, architecture, spec);
     }
     const entry = named(checkpoint.tensors, found);
+    checkFloat(entry.file, found, entry);
     const inFile = storedShape(spec);
     if (!sameShape(entry.shape, inFile)) {
       if (within(name, architecture.headModules)) continue;

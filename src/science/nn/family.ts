@@ -4,6 +4,7 @@ import { BERT } from '../../families/bert-like.ts';
 import type { ConfigFields, Family, HeadNames, Transformer } from '../../families/description.ts';
 import { isRecord, shown } from '../../untrusted/json.ts';
 import { inWords } from '../../untrusted/limits.ts';
+import { UNQUANTISED } from '../io/shape.ts';
 import { within } from '../model/names.ts';
 import type { Architecture, Head, ParameterSpec } from '../model/types.ts';
 import { configFields } from './config-fields.ts';
@@ -49,6 +50,13 @@ function namesOf(
 function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   const type = isRecord(json) ? json['model_type'] : undefined;
   const fields = configFields(json);
+  const quantised = fields.inner('quantization_config');
+  if (quantised !== null)
+    throw new UserFault(
+      'config.json says that the weights are quantised: quantization_config has quant_method ' +
+        shown(quantised.raw('quant_method')),
+      UNQUANTISED,
+    );
   if (typeof type === 'string' && modelTypes.includes(type)) return fields;
   throw new UserFault(
     `config.json says model_type ${type === undefined ? '(none)' : shown(type)}, ` +

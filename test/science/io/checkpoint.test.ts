@@ -5,7 +5,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
-import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import {
+  readSafetensors,
+  readSafetensorsHeader,
+  writeSafetensors,
+} from '../../../src/science/io/safetensors.ts';
 import { at, named } from '../../../src/science/lookup.ts';
 import type { HostTensor } from '../../../src/science/model/types.ts';
 import { resolveNames } from '../../../src/science/nn/base.ts';
@@ -214,6 +218,63 @@ test('a folder without weights or with a broken config is refused', async ({ dir
   await writeFile(join(dir, 'config.json'), await readFile(join(checkpoint, 'config.json')));
   await rm(join(dir, 'model.safetensors'));
   await rejects(openCheckpoint(dir), /holds no model\.safetensors/);
+});
+
+const QUERY = 'bert.encoder.layer.0.attention.self.query.weight';
+
+/** Stores a tensor of model.safetensors in another dtype, as zeros, and perhaps by another name. */
+async function retyped(dir: string, dtype: string, width: number, rename = QUERY): Promise<void> {
+  const path = join(dir, 'model.safetensors'),
+    bytes = await readFile(path);
+  const { tensors, dataStart } = await readSafetensorsHeader(path);
+  const data: Buffer[] = [],
+    header: Record<string, unknown> = {};
+  let end = 0;
+  for (const [name, entry] of tensors) {
+    const [from, to] = entry.offsets.map((offset) => dataStart + offset);
+    const changed = name === QUERY;
+    const own = changed
+      ? Buffer.alloc(width * entry.shape.reduce((a, b) => a * b, 1))
+      : bytes.subarray(from, to);
+    header[changed ? rename : name] = {
+      dtype: changed ? dtype : entry.dtype,
+      shape: entry.shape,
+      data_offsets: [end, (end += own.length)],
+    };
+    data.push(own);
+  }
+  const json = Buffer.from(JSON.stringify(header)),
+    length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  await writeFile(path, Buffer.concat([length, json, ...data]));
+}
+
+test('a weight that is not stored as floats is refused, by its name and its dtype', async ({
+  dir,
+}) => {
+  for (const [dtype, width] of [
+    ['I8', 1], // bitsandbytes, with its scales in SCB
+    ['U8', 1],
+    ['BOOL', 1],
+    ['I32', 4],
+    ['I64', 8],
+    ['F8_E4M3', 1],
+  ] as const) {
+    await cp(checkpoint, dir, { recursive: true });
+    await retyped(dir, dtype, width);
+    await rejects(names(dir), `"${QUERY}" has dtype ${dtype}, and weights are floats`);
+    const opened = await openCheckpoint(dir);
+    await rejects(opened.read([QUERY]), 'it is quantised');
+  }
+  await cp(checkpoint, dir, { recursive: true });
+  await retyped(dir, 'F64', 8);
+  assert.is((await names(dir)).get(QUERY.replace('bert.', '')), QUERY);
+  await cp(checkpoint, dir, { recursive: true });
+  await retyped(dir, 'I32', 4, QUERY.replace('weight', 'qweight'));
+  await rejects(
+    names(dir),
+    /has no tensor .*, but ".*query\.qweight" of dtype I32: it is quantised/,
+  );
 });
 
 test.run();

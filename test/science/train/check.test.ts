@@ -45,6 +45,18 @@ const assertOne = (problems: readonly string[], expected: RegExp): void => {
   );
 };
 
+test('a checkpoint whose config.json says that it is quantised is refused', async () => {
+  const config = { quantization_config: { quant_method: 'bitsandbytes', load_in_8bit: true } };
+  assert.equal(await problemsOf('llama-causal', { head: causal(), config }), [
+    'model.source: config.json says that the weights are quantised: ' +
+      'quantization_config has quant_method "bitsandbytes"',
+  ]);
+  assert.equal(
+    await problemsOf('llama-causal', { head: causal(), config: { quantization_config: null } }),
+    [],
+  );
+});
+
 test('a checkpoint whose config.json and shapes disagree is refused by tensor and shapes', async () => {
   const cases: readonly [name: string, head: HeadSettings, config: object, message: RegExp][] = [
     [
