@@ -42,6 +42,7 @@ typedef float Vector __attribute__((vector_size(64)));
 typedef float Half __attribute__((vector_size(32)));
 typedef float Quad __attribute__((vector_size(16)));
 typedef int32_t Integers __attribute__((vector_size(64)));
+typedef uint32_t Words __attribute__((vector_size(64)));
 typedef int32_t FourIntegers __attribute__((vector_size(16)));
 
 /** The entries i, j, k and l of those of a, then those of b. */
