@@ -8,6 +8,7 @@ import type { TokenRow } from '../model/types.ts';
 import type { Network } from '../nn/network.ts';
 import { logitsOf } from '../nn/outputs.ts';
 import { answerTokens, beforeAnswers } from '../nn/places.ts';
+import { logSumExp } from '../tensor/log-softmax.ts';
 
 /** One answer, its end token included. */
 export interface AnswerScore {
@@ -29,7 +30,7 @@ export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tenso
   const [Q, V] = logits.shape;
   const index = Int32Array.from(targets, (target, q) => q * V + target);
   const own = tf.gather(tf.reshape(logits, [Q * V]), tf.tensor1d(index, 'int32'));
-  return tf.sub(tf.logSumExp(logits, 1), own);
+  return tf.sub(tf.squeeze(logSumExp(logits), [1]), own);
 }
 
 function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[] {

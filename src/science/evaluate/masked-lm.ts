@@ -14,6 +14,7 @@ import type { Architecture, TokenRow } from '../model/types.ts';
 import { fileName, readParameters } from '../nn/base.ts';
 import { linear } from '../nn/linear.ts';
 import type { Network } from '../nn/network.ts';
+import { logSumExp } from '../tensor/log-softmax.ts';
 import { takeRows } from '../tensor/rows.ts';
 
 const SHARE = 0.15,
@@ -67,7 +68,7 @@ function surprisals(f: Tensor2D, tokens: readonly number[]): Tensor2D {
   const [rows, vocabulary] = f.shape;
   const places = Int32Array.from(tokens, (token, b) => b * vocabulary + token);
   const own = takeRows(tf.reshape(f, [rows * vocabulary, 1]), tf.tensor1d(places, 'int32'));
-  return tf.sub(tf.logSumExp(f, 1, true), own);
+  return tf.sub(logSumExp(f), own);
 }
 
 /**

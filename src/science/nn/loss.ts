@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { fusedCrossEntropy, hasFused } from '../../compute/fused.ts';
 import { at } from '../lookup.ts';
 import { differentiable } from '../tensor/differentiable.ts';
+import { logSoftmax, rowTotals } from '../tensor/log-softmax.ts';
 
 /** Above this many outputs, one-hot rows are made on the device instead of being sent there. */
 const FEW = 64;
@@ -96,7 +97,7 @@ export function crossEntropy(
       const onehot = oneHot(labels, classes);
       const shifted = tf.sub(logits, tf.max(logits, -1, true)); // (B, C)
       const exp = tf.exp(shifted),
-        total = tf.sum(exp, -1, true); // (B, 1)
+        total = rowTotals(exp); // (B, 1)
       const own = tf.sum(tf.mul(shifted, onehot), -1); // (B)
       const losses = tf.sub(tf.squeeze(tf.log(total), [1]), own); // (B)
       return {
@@ -138,7 +139,7 @@ function weightedCrossEntropy(
     forward: () => {
       const onehot = oneHot(labels, classes);
       const shares = tf.tensor2d(shareOf(labels, weights), [labels.length, 1]); // v
-      const logs = tf.logSoftmax(logits); // (B, C)
+      const logs = logSoftmax(logits); // (B, C)
       return {
         value: tf.neg<Scalar>(tf.sum(tf.mul(tf.mul(logs, onehot), shares))),
         saved: [tf.mul(tf.sub(tf.exp(logs), onehot), shares)],

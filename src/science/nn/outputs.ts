@@ -6,6 +6,7 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { OutputsOf, TokenRow } from '../model/types.ts';
 import { differentiable } from '../tensor/differentiable.ts';
+import { logSoftmax } from '../tensor/log-softmax.ts';
 import { oneHot } from './loss.ts';
 import type { ForwardOptions, Network, Tensors } from './network.ts';
 import { beforeAnswers } from './places.ts';
@@ -72,7 +73,7 @@ export function logAnswers(logits: Tensor2D, batch: readonly TokenRow[]): Tensor
   const [tokens, vocabulary] = logits.shape;
   return differentiable([logits], {
     forward: () => {
-      const logs = tf.logSoftmax(logits); // (Q, V)
+      const logs = logSoftmax(logits); // (Q, V)
       const index = Int32Array.from(targets, (target, q) => q * vocabulary + target);
       const own = tf.gather(tf.reshape(logs, [-1]), tf.tensor1d(index, 'int32')); // (Q)
       const membership = new Float32Array(batch.length * tokens);
