@@ -5,7 +5,7 @@
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
-import { plural } from './format.ts';
+import { formatNumber, plural } from './format.ts';
 
 export const SEEDS_NEEDED = 5;
 const SIGNIFICANCE = 0.05;
@@ -13,7 +13,10 @@ const SIGNIFICANCE = 0.05;
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
-  /** The Holm-corrected interval that was judged; null if there were too few seeds. */
+  /**
+   * The Holm-corrected interval that was judged; null if there were too few seeds, or if all have the
+   * same difference.
+   */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
@@ -25,13 +28,14 @@ export interface PairedSample {
 
 /**
  * Returns the two-sided p-value of |mean| ≤ margin: the level at which the interval just touches
- * the margin.
+ * the margin. Equal differences say nothing of their spread, as counts of a few rows easily agree;
+ * their p is that of the exact sign test of n like signs, 2·2⁻ⁿ, instead of Student's 0.
  */
 export function marginP(difference: PairedDifference, margin: number): number {
   if (difference.std === null) return 1;
   const beyond = Math.abs(difference.mean) - margin;
   if (beyond <= 0) return 1;
-  if (difference.std === 0) return 0;
+  if (difference.std === 0) return 2 ** (1 - difference.n);
   const t = beyond / (difference.std / Math.sqrt(difference.n));
   let low = 0,
     high = 1; // the quantile falls as p rises
@@ -44,8 +48,24 @@ export function marginP(difference: PairedDifference, margin: number): number {
 }
 
 /**
- * Returns one verdict for each sample, in order. Holm (1979): from the smallest p upwards, the k-th
- * of m is judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
+ * Returns p-values corrected for their number, in order, by Holm's method (1979): the k-th smallest
+ * of m is multiplied by m − k + 1, and is at least as large as those before it.
+ */
+export function holm(ps: readonly number[]): number[] {
+  const corrected = [...ps];
+  let least = 0;
+  ps.map((p, index) => ({ p, index }))
+    .sort((x, y) => x.p - y.p)
+    .forEach(({ p, index }, k) => {
+      least = Math.max(least, Math.min(1, (ps.length - k) * p));
+      corrected[index] = least;
+    });
+  return corrected;
+}
+
+/**
+ * Returns one verdict for each sample, in order. By Holm's method the k-th smallest p of m is judged
+ * at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
  * @param direction the sign of a − b by the claim
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
@@ -62,19 +82,28 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
     interval: null,
     reason: `n = ${plural(a.length, 'seed')}; verdict needs ≥ ${SEEDS_NEEDED}`,
   }));
-  let stopped = false;
+  const corrected = holm(tested.map(({ p }) => p));
   tested.forEach(({ index, a, b, p }, k) => {
     const alpha = SIGNIFICANCE / (tested.length - k);
-    const { mean, low, high } = pairedDifference(a, b, 1 - alpha);
-    stopped ||= !(p < alpha);
-    const interval = low === null || high === null ? null : { low, high, level: 1 - alpha };
-    verdicts[index] = stopped
-      ? { state: 'undecided', interval, reason: 'zero is not excluded by the margin' }
-      : {
-          state: Math.sign(mean) === direction ? 'held' : 'refuted',
-          interval,
-          reason: 'zero is excluded by the margin',
-        };
+    const { n, mean, std, low, high } = pairedDifference(a, b, 1 - alpha);
+    const equal = std === 0,
+      interval = equal || low === null || high === null ? null : { low, high, level: 1 - alpha };
+    verdicts[index] =
+      (corrected[k] ?? 1) < SIGNIFICANCE
+        ? {
+            state: Math.sign(mean) === direction ? 'held' : 'refuted',
+            interval,
+            reason: 'zero is excluded by the margin',
+          }
+        : {
+            state: 'undecided',
+            interval,
+            reason:
+              equal && p < 1
+                ? `all ${n} seeds differ by the same amount, so no spread can be estimated; ` +
+                  `sign test: p = ${formatNumber(p, 'proportion')}`
+                : 'zero is not excluded by the margin',
+          };
   });
   return verdicts;
 }

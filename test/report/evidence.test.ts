@@ -154,10 +154,12 @@ test('rank correlations leave out models that are not evidence', () => {
       change: { fisher: { final: fisher } },
     });
   };
+  // Correlations that are all 1 are judged by their signs, which takes more than five seeds.
+  const ten = Array.from({ length: 10 }, (_, i) => i + 1);
   const rhos = (lora8: object, full: object = healthy(0.9, 0.03)) =>
     relationsOf(
       conditionsOf(
-        seeds.flatMap((seed) => [
+        ten.flatMap((seed) => [
           withBits(seed, undefined, 4, full),
           withBits(seed, LORA4, 1, healthy(0.3, 0.03)),
           withBits(seed, LORA8, 2, lora8),
@@ -168,7 +170,7 @@ test('rank correlations leave out models that are not evidence', () => {
   const [sound] = rhos(healthy(0.6, 0.03));
   assert.equal(
     [present(sound).rhos, present(sound).excluded, present(sound).verdict.state],
-    [[1, 1, 1, 1, 1], 0, 'held'],
+    [ten.map(() => 1), 0, 'held'],
   );
   assert.equal(rhos(collapsed), [], 'two adapters have no rank correlation');
   // ASR is as large, but none of it is due to the trigger: what the trigger adds falls as bits
@@ -176,20 +178,23 @@ test('rank correlations leave out models that are not evidence', () => {
   const [untold] = rhos(healthy(0.6, 0.6), healthy(0.9, 0.9));
   assert.equal(
     [present(untold).rhos, present(untold).verdict.state],
-    [[1, 1, 1, 1, 1], 'undecided'],
+    [ten.map(() => 1), 'undecided'],
   );
 });
 
 test('Fisher information of a model that predicts one class counts only at its start', async () => {
-  const point: FisherPoint = { lora: { true: facts([4, 1]) }, full: { true: facts([9, 4]) } };
-  const cells = seeds.map((seed) =>
-    cellOf({
+  const cells = seeds.map((seed) => {
+    const point: FisherPoint = {
+      lora: { true: facts([4, 1]) },
+      full: { true: facts([9 + seed / 10, 4]) },
+    };
+    return cellOf({
       seed,
       adapter: LORA4,
       evaluate: collapsed,
       change: { fisher: { init: point, final: point } },
-    }),
-  );
+    });
+  });
   assert.equal(
     compareKernels(conditionsOf(cells, []))
       .filter(({ quantity }) => quantity.id === 'information_bits')

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { judge, marginP, type PairedSample, verdictText } from '../../src/report/verdict.ts';
+import { holm, judge, marginP, type PairedSample, verdictText } from '../../src/report/verdict.ts';
 import { pairedDifference } from '../../src/stats/summary.ts';
 import { present } from '../rig/present.ts';
 
@@ -75,6 +75,35 @@ test('few seeds decide nothing and say so', () => {
     ['undecided', 'held'],
     'a comparison that cannot be judged takes no share of the level',
   );
+});
+
+test('seeds that all differ by the same amount are judged by their signs, without an interval', () => {
+  const b = [0.9, 0.8, 0.7, 0.85, 0.75, 0.65];
+  const equal = (n: number, margin = 0.01): PairedSample => ({
+    a: b.slice(0, n).map((x) => x + 0.05), // equal but for rounding
+    b: b.slice(0, n),
+    margin,
+  });
+  const [five] = judge([equal(5)], 1);
+  assert.is(
+    verdictText(present(five)),
+    'undecided (all 5 seeds differ by the same amount, so no spread can be estimated; ' +
+      'sign test: p = 0.063)',
+  );
+  assert.is(present(five).interval, null);
+  assert.is(marginP(pairedDifference(equal(5).a, equal(5).b), 0.01), 0.0625);
+  assert.equal(states([equal(6)]), ['held'], 'p = 0.03125');
+  assert.equal(states([equal(6)], -1), ['refuted']);
+  assert.equal(states([equal(6), equal(6)]), ['undecided', 'undecided'], 'by Holm, 0.0625 each');
+  assert.is(
+    verdictText(present(judge([equal(6, 0.06)], 1)[0])),
+    'undecided (zero is not excluded by the margin)',
+  );
+});
+
+test('Holm’s correction, as statsmodels has it', () => {
+  assert.equal(holm([0.25, 0.0625, 0.5, 0.015625]), [0.5, 0.1875, 0.5, 0.0625]);
+  assert.equal(holm([]), []);
 });
 
 test.run();
