@@ -103,15 +103,15 @@ export function formatMean(
 }
 
 /**
- * `[−0.130, +0.170]`, or why there is none. Equal values say nothing of how far others would lie
- * from them.
+ * `[−0.130, +0.170]`, of two values both, `(−0.010, +0.050)`, or why there is none. Equal values say
+ * nothing of how far others would lie from them.
  */
-export function formatInterval(
-  summary: Pick<Summary, 'n' | 'low' | 'high'>,
-  kind: NumberKind = 'plain',
-): string {
+export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
   if (summary.low === summary.high) return 'all equal';
+  const both = bothValues(summary);
+  if (both !== null)
+    return `(${both.map((value) => formatSigned(Number(value.toPrecision(12)), kind)).join(', ')})`;
   const write =
     (kind === 'plain' ? digitsOf(summary) : null) ?? ((value: number) => formatSigned(value, kind));
   return `[${write(summary.low)}, ${write(summary.high)}]`;

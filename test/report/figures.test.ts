@@ -178,6 +178,19 @@ test('the answer shows each attack at its highest dose, beside what it is compar
   assert.equal(blocksBeside(all, 'none'), [[]]);
 });
 
+test('the line of two seeds ends at both values, as in tables, and is that of t for three', () => {
+  const linesOf = (...accuracies: number[]) => {
+    const cells = accuracies.map((accuracy, i) => cellOf({ seed: i + 1, evaluate: { accuracy } }));
+    const { svg, caption } = present(answerFigures(conditionsOf(cells, []))[0]);
+    assert.match(caption, 'of two seeds, from one value to the other');
+    const lines = svg.matchAll(/<line x1="([^"]+)" x2="([^"]+)"[^>]*stroke-width="3.5"/g);
+    return [...lines].map(([, ...ends]) => ends.map(Number));
+  };
+  // An accuracy of 0 is at pixel 126, and one of 1 at 316. t(.975, 2)/√3 = 2.484.
+  assert.equal(linesOf(0.5, 0.6), [[221, 240]]);
+  assert.equal(linesOf(0.5, 0.55, 0.6), [[206.9, 254.1]]);
+});
+
 test('names that are too long to stand beside the answer stand above it, in full', () => {
   const inits = ['1/d', '1/(3d)'].map((variance) => ({ ...LORA4, 'init.variance': variance }));
   const cells = [{ type: 'full' }, ...inits].map((adapter) =>

@@ -32,14 +32,14 @@ test('numbers in the tables equal those by hand', async () => {
     '2',
     '0.950 (0.920, 0.980)',
   ]);
-  // Differences 0.02 and 0.04: s = 0.02/√2, half-width 0.1271, d_z = 0.03/0.014142 = 2.121.
+  // Differences 0.02 and 0.04: s = 0.02/√2, d_z = 0.03/0.014142 = 2.121.
   assert.equal(rowWith(html, 'Clean accuracy', '+0.030'), [
     'Clean accuracy',
     'no attack',
     'LoRA r = 4',
     '2',
     '+0.030',
-    '[−0.097, +0.157]',
+    '(+0.020, +0.040)',
     '2.121',
     '–',
   ]);
@@ -49,7 +49,7 @@ test('numbers in the tables equal those by hand', async () => {
   assert.equal(rowWith(html, 'LoRA r = 4', '0.950'), [
     'LoRA r = 4',
     '0.950',
-    '+0.030 [−0.097, +0.157] n = 2',
+    '+0.030 (+0.020, +0.040) n = 2',
   ]);
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });

@@ -43,10 +43,10 @@ test('an interval, and a difference to as many digits as its interval supports',
   assert.is(formatSummary(two, 'proportion'), '0.030 (0.020, 0.040)');
   assert.is(formatSummary(summarise([4, 5])), '4.500 (4, 5)');
   assert.is(formatSummary(summarise([0.02, 0.03, 0.04]), 'proportion'), '0.030 ± 0.025');
-  assert.is(formatInterval(two, 'proportion'), '[−0.097, +0.157]');
+  assert.is(formatInterval(two, 'proportion'), '(+0.020, +0.040)');
   assert.is(formatSummary(summarise([0.5]), 'proportion'), '0.500');
   assert.is(formatInterval(summarise([0.5])), 'no interval (n = 1)');
-  const wide = { n: 2, mean: -36.5743, low: -37.63, high: -35.5186 };
+  const wide = { n: 3, mean: -36.5743, std: 0.425, low: -37.63, high: -35.5186 };
   assert.equal([formatMean(wide), formatInterval(wide)], ['−36.6', '[−37.6, −35.5]']);
 });
 

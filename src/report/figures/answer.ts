@@ -21,6 +21,7 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../scorers.ts';
 import type { Figure } from '../types.ts';
+import { LINE, lineOf } from './encode.ts';
 import { hollowNote, leftOut, voidSeeds } from './notes.ts';
 import { escapeXml, label } from './svg.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
@@ -114,7 +115,8 @@ function rowMarks(
 ): string {
   const summary = summaryOf(condition, metric);
   if (summary === null) return '';
-  const { mean, low, high } = summary;
+  const { mean } = summary,
+    { low, high } = lineOf(summary);
   const colour = palette.range[palette.domain.indexOf(condition.adapterLabel)] ?? INK;
   const marks = baselines.flatMap(({ metric: of, mark }) => {
     const baseline = summaryOf(condition, of);
@@ -209,7 +211,7 @@ function panelFigure(
   );
   const answers = shown.some(({ cells }) => cells.some(writesAnswers));
   const caption = [
-    '● mean over seeds, with its 95% t-interval where there is one',
+    `● mean over seeds, with its ${LINE} where there is one`,
     ...baselines.map(
       ({ mark, words, ofAnswers }) => ` · ${mark} ${(answers && ofAnswers) || words}`,
     ),

@@ -6,7 +6,7 @@ import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { HOLLOW, onlyPart, seedPoint } from './encode.ts';
+import { HOLLOW, LINE, lineOf, onlyPart, seedPoint } from './encode.ts';
 import { hollowNote, leftOut, voidSeeds } from './notes.ts';
 import { draw } from './svg.ts';
 import { legendColumns } from './theme.ts';
@@ -113,7 +113,8 @@ export async function curveFigures(
  */
 function valuesOf(points: readonly DrawnPoint[], least: number, most: number) {
   return points.flatMap(({ line, x, series, summary, condition, metric = ACCURACY }) => {
-    const { mean, low, high } = summary;
+    const { mean } = summary,
+      { low, high } = lineOf(summary);
     if (x === null)
       return [least, most].map((end) => ({ line, part: 'level', x: end, mean, low, high }));
     const voids = voidSeeds(condition, metric);
@@ -229,7 +230,7 @@ async function curveFigure(
   };
   const caption = [
     options.caption === '' ? '' : `${options.caption} `,
-    'Points are seeds; the line joins their means, bars are 95% t-intervals, cut at the ends of ',
+    `Points are seeds; the line joins their means; each bar is a ${LINE}, cut at the ends of `,
     'the axis.',
     points.some((point) => point.x === null)
       ? ' Dashed: full fine-tuning, which has no such axis.'

@@ -1,9 +1,20 @@
 /** The parts of Vega-Lite specifications that several figures share. */
+import { bothValues } from '../../stats/both-values.ts';
+import type { Summary } from '../../stats/summary.ts';
 import type { Parametrisation } from '../types.ts';
 import { INK, type Palette } from './theme.ts';
 
 /** Selects the rows of one kind: seeds, means and reference values share one table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
+
+/** Where a mean's line begins and ends: at both values of two seeds, as tables show them. */
+export function lineOf(summary: Summary): Pick<Summary, 'low' | 'high'> {
+  const [low, high] = bothValues(summary) ?? [summary.low, summary.high];
+  return { low, high };
+}
+
+/** What the captions call that line. */
+export const LINE = '95% t-interval (of two seeds, from one value to the other)';
 
 /** The colour of each adapter. */
 export const adapterColour = ({ domain, range }: Palette) => ({

@@ -13,6 +13,8 @@ import {
   adapterShape,
   BLOCK_SPACING,
   byBlock,
+  LINE,
+  lineOf,
   onlyPart,
   seedPoint,
 } from './encode.ts';
@@ -71,8 +73,7 @@ function valuesOf(rows: readonly Row[]) {
               part: 'mean',
               seed: null,
               value: difference.mean,
-              low: difference.low,
-              high: difference.high,
+              ...lineOf(difference),
             },
           ];
     const seeds = seedDifferences(comparison).map(({ seed, difference: value }) => ({
@@ -158,13 +159,13 @@ export async function forestFigure(
   const rows = rowsOf(shown, conditions);
   const values = valuesOf(rows);
   const reach = Math.max(0.05, ...values.map(({ value }) => Math.abs(value))) * 1.35;
-  const isCut = shown.some(({ difference }) =>
-    [difference?.low, difference?.high].some((end) => Math.abs(end ?? 0) > reach),
+  const isCut = values.some(({ low, high }) =>
+    [low, high].some((end) => Math.abs(end ?? 0) > reach),
   );
   const title = 'Paired differences, adapter − full fine-tuning';
   const caption = [
-    'Points are seeds, the bar is their mean, the line its paired 95% t-interval before Holm’s ',
-    'correction',
+    'Points are seeds, the bar is their mean, the line its paired ',
+    `${LINE} before Holm’s correction`,
     isCut ? ', cut where it runs past the axis (the table has its ends)' : '',
     `. The grey band is the declared margin of ±${PROPORTION_MARGIN}. `,
     'Right of zero in accuracy drop or ASR: the adapter is hurt more.',

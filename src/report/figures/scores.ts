@@ -15,6 +15,8 @@ import {
   BLOCK_SPACING,
   byBlock,
   HOLLOW,
+  LINE,
+  lineOf,
   onlyPart,
   seedPoint,
 } from './encode.ts';
@@ -51,8 +53,7 @@ function valuesOf(rows: readonly Row[], metric: MetricNote) {
   const means = rows.flatMap((row) => {
     const { summary } = row.series;
     if (summary === null) return [];
-    const { mean, low, high } = summary;
-    return [{ ...place(row), mean, low, high, part: 'mean' }];
+    return [{ ...place(row), mean: summary.mean, ...lineOf(summary), part: 'mean' }];
   });
   const clean =
     metric === ASR
@@ -133,8 +134,8 @@ export async function scoreFigure(
   const id = `scores-${metric.metric.replaceAll('_', '-')}`;
   const title = `${metric.label} by attack and adapter`;
   const caption = [
-    'Points are seeds, the coloured bar is their mean, the line its 95% t-interval, ',
-    'cut at the ends of the axis.',
+    'Points are seeds, the coloured bar is their mean, the line its ',
+    `${LINE}, cut at the ends of the axis.`,
     metric === ASR ? ' The grey bar is what the trigger does to the paired clean model.' : '',
     hollowNote(shown.map(({ condition }) => ({ condition, metric }))),
     leftOut(having.length - shown.length, 'condition'),

@@ -8,8 +8,8 @@ import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../relations.ts';
 import { type Column, Judged, Table } from './parts.tsx';
 
 /** Clips an interval to [−1, 1], because a t-interval may exceed the bounds of a correlation. */
-const withinUnit = ({ n, low, high }: Relation['difference']) => ({
-  n,
+const withinUnit = ({ low, high, ...rest }: Relation['difference']) => ({
+  ...rest,
   low: low === null ? null : Math.max(-1, low),
   high: high === null ? null : Math.min(1, high),
 });
@@ -73,8 +73,9 @@ export function Relations({
       />
       <p class="muted small">
         One rank correlation for each seed, over at least {ADAPTERS_NEEDED} adapters; t-intervals
-        over seeds, cut at ±1; the verdict rule with a margin of {CORRELATION_MARGIN}. Adapters that
-        have learnt less of their task may also have learnt less of the poison: see clean accuracy.
+        over seeds, cut at ±1, of two seeds both values; the verdict rule with a margin of{' '}
+        {CORRELATION_MARGIN}. Adapters that have learnt less of their task may also have learnt less
+        of the poison: see clean accuracy.
       </p>
     </>
   );
