@@ -10,6 +10,7 @@ import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
 import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
+import { bothValues } from '../stats/both-values.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut } from './result-tables.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
@@ -23,14 +24,23 @@ export async function diffCommand(
   const b = await readSide(specB, options);
   const rows = differenceRows(a.cells, b.cells);
   const fields = fieldDifferences(a.resolved, b.resolved);
+  const summaries = summariseDifferences(rows);
   if (options.json) {
-    json({ fields, rows });
+    json({ fields, rows, summaries });
     return 0;
   }
   for (const { path, a: before, b: after } of fields)
     out(`${paint.bold(path)}  ${valueText(before)} → ${valueText(after)}`);
-  const summaries = summariseDifferences(rows);
   if (summaries.length > 0) out(differenceTable(summaries));
+  if (summaries.some(({ p }) => p !== null))
+    say(
+      'p: of no difference, paired by seed, from three pairs on; corrected by Holm’s method over ' +
+        'the cells that have the metric',
+    );
+  if (summaries.some(({ shared }) => shared))
+    say(
+      '“of packs”: trainings in one pack are measured together, so their seeds are not independent',
+    );
   const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
   if (excluded.size > 0)
     say(
@@ -65,10 +75,17 @@ const valueText = (value: unknown): string =>
 const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
 
 function intervalText(row: DifferenceSummary): string {
-  const { low, high } = row;
-  if (low === null || isPValue(row)) return '';
-  return low === high ? 'all equal' : `${numberText(low)} to ${numberText(high)}`;
+  const { low, high, difference, std, pairs } = row;
+  if (row.shared) return 'of packs';
+  if (low === null || difference === null || isPValue(row)) return '';
+  if (low === high) return 'all equal';
+  const both = bothValues({ n: pairs, mean: difference, std, low, high });
+  return both === null
+    ? `${numberText(low)} to ${numberText(high)}`
+    : `both: ${both.map((value) => numberText(Number(value.toPrecision(12)))).join(', ')}`;
 }
+
+const pText = (p: number | null): string => (p === null ? '' : p < 0.001 ? '<0.001' : p.toFixed(3));
 
 /** `2 (1 excluded, 1 of one side only)`. */
 function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
@@ -82,7 +99,7 @@ function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
 function differenceTable(summaries: readonly DifferenceSummary[]): string {
   const paths = tellingAxes(summaries.map(({ cell }) => cell));
   const names = shortNames(paths);
-  const head = ['stage', 'metric', 'A', 'B', 'B − A', '95% interval', 'pairs'];
+  const head = ['stage', 'metric', 'A', 'B', 'B − A', '95% interval', 'p', 'pairs'];
   return table([
     [...paths.map((path) => names.get(path) ?? path), ...head],
     ...summaries.map((row) => [
@@ -93,6 +110,7 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       numberText(row.b),
       numberText(row.difference),
       intervalText(row),
+      pText(row.p),
       pairsText(row),
     ]),
   ]);

@@ -2,9 +2,10 @@
 import type { Json, JsonObject } from '../api.ts';
 import { pairedDifference, summarise } from '../stats/summary.ts';
 import { voidReason } from './evidence.ts';
-import { distinct, groupBy } from './groups.ts';
-import { ACCURACY } from './metrics.ts';
+import { distinct, groupBy, type NonEmpty } from './groups.ts';
+import { ACCURACY, isPValue } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
+import { holm, marginP } from './verdict.ts';
 
 export interface ComparedName {
   /** Axis values by full path. */
@@ -40,7 +41,15 @@ export interface DifferenceRow {
    * evidence, or if either number is missing.
    */
   readonly excluded: string | null;
+  /** Whether either number is of trainings that ran in one pack and were measured together. */
+  readonly shared: boolean;
 }
+
+/**
+ * What is measured of a whole pack: a training has a share of its time, and its memory is the
+ * process's.
+ */
+const OF_PACK = new Set(['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb']);
 
 /** Returns the value with sorted keys, so that equal values have equal JSON. */
 function ordered(value: unknown): unknown {
@@ -107,6 +116,7 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
 interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
   readonly value: number;
   readonly reason: string | null;
+  readonly shared: boolean;
 }
 
 const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
@@ -118,6 +128,7 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
         metric,
         value,
         reason: stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null,
+        shared: OF_PACK.has(metric) && (values['packed'] ?? 1) > 1,
       })),
   );
 
@@ -142,11 +153,12 @@ export function differenceRows(
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
     for (const cell of listed.get(nameOf(namesIn(one))) ?? [])
-      for (const { stage, metric, value, reason } of finiteNumbers(one)) {
+      for (const { stage, metric, value, reason, shared } of finiteNumbers(one)) {
         const name = nameOf([cell, seed, stage, metric]);
-        const empty = { cell, seed, stage, metric, a: null, b: null, excluded: null, reasons: [] };
-        const row = rows.get(name) ?? empty;
+        const empty = { cell, seed, stage, metric, a: null, b: null, excluded: null };
+        const row = rows.get(name) ?? { ...empty, shared: false, reasons: [] };
         row[side] = value;
+        row.shared ||= shared;
         if (reason !== null) row.reasons = [...row.reasons, `${side.toUpperCase()} ${reason}`];
         rows.set(name, row);
       }
@@ -173,10 +185,19 @@ export interface DifferenceSummary {
    */
   readonly a: number | null;
   readonly b: number | null;
-  /** The mean of b − a over the pairs; its 95% interval needs two pairs that differ. */
+  /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
   readonly difference: number | null;
+  readonly std: number | null;
+  /** The 95% interval of the mean; null for fewer than two pairs, and where they are `shared`. */
   readonly low: number | null;
   readonly high: number | null;
+  /**
+   * The p-value of no difference (`marginP`), corrected by Holm's method over all the cells that have
+   * one of this metric. Null for fewer than three pairs, where they are `shared`, and of a p-value.
+   */
+  readonly p: number | null;
+  /** Whether a pair was measured in a pack, so that the seeds are not independent. */
+  readonly shared: boolean;
   /** How many seeds both experiments have, without those that are not evidence. */
   readonly pairs: number;
   /** How many seeds that both experiments have are not evidence. */
@@ -188,7 +209,22 @@ export interface DifferenceSummary {
 /** Returns one row for each cell and metric, summarised over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = groupBy(rows, ({ cell, stage, metric }) => nameOf([cell, stage, metric]));
-  return [...groups.values()].map((group) => {
+  const summaries = summariesOf([...groups.values()]);
+  const families = groupBy(
+    summaries.filter(({ p }) => p !== null),
+    ({ stage, metric }) => nameOf([stage, metric]),
+  );
+  const corrected = new Map(
+    [...families.values()].flatMap((family) =>
+      holm(family.map(({ p }) => p ?? 1)).map((p, i) => [family[i], p] as const),
+    ),
+  );
+  return summaries.map((summary) => ({ ...summary, p: corrected.get(summary) ?? null }));
+}
+
+/** Returns the summaries with p-values that are not corrected. */
+function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
+  return groups.map((group) => {
     const [{ cell, stage, metric }] = group;
     const mean = (values: readonly (number | null)[]): number | null => {
       const present = values.filter((value) => value !== null);
@@ -206,6 +242,8 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
             pairs.map((row) => row.b),
             pairs.map((row) => row.a),
           );
+    const shared = pairs.some((row) => row.shared),
+      tested = pairs.length > 2 && !shared && !isPValue({ stage, metric });
     return {
       cell,
       stage,
@@ -213,8 +251,11 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
       a: mean(counted.map((row) => row.a)),
       b: mean(counted.map((row) => row.b)),
       difference: paired?.mean ?? null,
-      low: paired?.low ?? null,
-      high: paired?.high ?? null,
+      std: paired?.std ?? null,
+      low: shared ? null : (paired?.low ?? null),
+      high: shared ? null : (paired?.high ?? null),
+      p: tested && paired !== null ? marginP(paired, 0) : null,
+      shared,
       pairs: pairs.length,
       excluded: both.length - pairs.length,
       unpaired: group.length - both.length,

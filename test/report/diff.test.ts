@@ -131,6 +131,50 @@ test('both means, the difference and its interval are over complete pairs', () =
   );
 });
 
+test('p-values are Holm-corrected over the cells that have the metric', () => {
+  const of = (rank: number, values: readonly number[]) =>
+    values.map((value, i) => cell(lora(rank), i + 1, value));
+  const zeros = (rank: number, n: number) =>
+    of(
+      rank,
+      Array.from({ length: n }, () => 0),
+    );
+  const summaries = summariseDifferences(
+    differenceRows(
+      [...zeros(4, 5), ...zeros(8, 5), ...zeros(16, 2), ...zeros(32, 5)],
+      [
+        ...of(4, [1, 2, 3, 4, 5]), // t = 3√2: p = 0.0132354 with 4 degrees of freedom
+        ...of(8, [1, 1, 1, 1, 1]), // all equal: the sign test has 2⁻⁴
+        ...of(16, [1, 2]), // two seeds have no interval to speak of, and no p
+        ...of(32, [0, 0, 0, 0, 0]),
+      ],
+    ),
+  );
+  const ps = summaries.map(({ p }) => p);
+  assert.ok(Math.abs(present(ps[0]) - 3 * 0.01323544) < 1e-6, String(ps[0]));
+  assert.equal(ps.slice(1), [2 * 0.0625, null, 1]);
+});
+
+test('what a pack was measured by has no interval, as its seeds are not independent', () => {
+  const of = (seconds: number, packed?: number) =>
+    [1, 2, 3].map((seed): ComparedCell => ({
+      ...cell(lora(4), seed, 0),
+      metrics: {
+        train: { seconds: seconds + seed, final_loss: seed, ...(packed ? { packed } : {}) },
+      },
+    }));
+  const summaryOf = (packed?: number) =>
+    present(
+      summariseDifferences(differenceRows(of(1), of(9, packed))).find(
+        ({ metric }) => metric === 'seconds',
+      ),
+    );
+  const { difference, low, high, p, shared } = summaryOf(3);
+  assert.equal([difference, low, high, p, shared], [8, null, null, null, true]);
+  assert.equal([summaryOf().low, summaryOf().p, summaryOf().shared], [8, 0.25, false]);
+  assert.is(summaryOf(1).shared, false);
+});
+
 test('without a pair, the means are over the seeds of each side', () => {
   const [summary] = summariseDifferences(
     differenceRows([cell(lora(4), 1, 0), cell(lora(4), 2, 1)], [cell(lora(4), 3, 8)]),
