@@ -5,6 +5,7 @@ import { parseRunPlan, PLAN_FILE } from '../log/run-plan.ts';
 import { PROGRESS_FILE } from '../log/run-progress.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
+import { excessOf } from '../untrusted/json.ts';
 import type { StreamEvent } from './backlog.ts';
 import type { Inside } from './inside.ts';
 import { readInside } from './inside.ts';
@@ -19,11 +20,16 @@ import { watchFolders } from './watch.ts';
 import type { RunFacts, Snapshot } from './wire.ts';
 
 const MB = 2 ** 20;
-const PLAN_BYTES = 128 * MB,
+const PLAN_BYTES = 64 * MB,
   PROGRESS_BYTES = 8 * MB,
   JOURNAL_BYTES = 512 * MB,
   BEAT_BYTES = 1024,
   LINE_BYTES = MB;
+/** A stage takes part in a few events. */
+const JOURNAL_LINES = 10 * MOST_STAGES;
+/** A plan of 100 000 stages has some 20 values a stage, and names in its groups alone. */
+const FILE_LIMITS = { values: 40 * MOST_STAGES, names: MOST_STAGES },
+  LINE_LIMITS = { values: 10_000, names: 1000 };
 
 export interface Follower {
   readonly id: string;
@@ -63,15 +69,18 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
       file: inside('journal.jsonl'),
       longest: LINE_BYTES,
       most: JOURNAL_BYTES,
+      mostLines: JOURNAL_LINES,
+      onFull: () => note(`the journal is followed for ${JOURNAL_LINES} lines, and has more`),
       onLong: () => shown.damage(),
       onRestart: () => restart(shown.record.plan),
       onLine: (line) => {
-        const event = unseal(line, 8);
+        const event = excessOf(line, LINE_LIMITS) === null ? unseal(line, 8) : null;
         if (event === null) shown.damage();
         else shown.record.apply(event);
       },
     });
   }
+  const note = (message: string): void => shown.record.apply({ event: 'note', message });
   /** Starts a new record, and makes every listener ask for a new snapshot. */
   function restart(plan: RunRecord['plan']): void {
     shown = createProjection(id, createRecord(plan));
@@ -81,8 +90,10 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
     if (hasPlan !== 'not yet') return;
     const text = await readInside(inside(PLAN_FILE), PLAN_BYTES);
     if (text === null) return;
-    const plan = parseRunPlan(text, MOST_STAGES);
+    const excess = excessOf(text, FILE_LIMITS);
+    const plan = excess === null ? parseRunPlan(text, MOST_STAGES) : null;
     hasPlan = plan === null ? 'refused' : 'read';
+    if (excess !== null) note(`the run's plan is left out: it ${excess}`);
     if (plan === null) return;
     restart(plan);
     tail = journalTail(); // what was read before is read again
@@ -90,7 +101,8 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
   const readProgress = async (): Promise<void> => {
     if (!shown.record.stages.some(({ state }) => state === 'running')) return;
     const text = await readInside(inside(PROGRESS_FILE), PROGRESS_BYTES);
-    const found = text === null ? null : unseal(text.trimEnd());
+    const found =
+      text === null || excessOf(text, FILE_LIMITS) !== null ? null : unseal(text.trimEnd());
     shown.record.progress(found?.['stages']);
     shown.record.places(found?.['places']);
   };

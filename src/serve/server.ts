@@ -1,7 +1,7 @@
 /** The server of `dosimeter serve`: it shows runs to browsers on this machine, read-only. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
@@ -38,6 +38,8 @@ export interface Serving {
 
 /** Browsers open at most six connections to a server, and a login node has few users. */
 const MOST_CONNECTIONS = 128;
+/** The most connections that have not shown the token. */
+const MOST_STRANGERS = 64;
 
 /** @throws UserFault if the port can't be listened on */
 export async function serve(options: ServeOptions): Promise<Serving> {
@@ -50,8 +52,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     headersTimeout: 10_000,
     requestTimeout: 10_000,
     keepAliveTimeout: 5000,
+    connectionsCheckingInterval: 1000, // otherwise a timeout counts after 30 s only
   });
-  server.maxConnections = MOST_CONNECTIONS;
+  server.maxConnections = MOST_CONNECTIONS + MOST_STRANGERS;
+  const admit = makeWay(server);
   const host = ipv6 ? '::1' : '127.0.0.1';
   try {
     await listen(server, port, host);
@@ -80,12 +84,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       response.setHeader('connection', 'close');
       answer(request, response, refusal.status, 'text/plain; charset=utf-8', refusal.message);
     } else if (known !== undefined) answer(request, response, 200, ...known);
-    else
+    else {
+      admit(request.socket);
       void route(rooms, url, request, response).catch((error: unknown) => {
         onFault(error);
         if (response.headersSent) response.destroy();
         else answer(request, response, 500, TEXT, 'The server failed; the terminal shows why.');
       });
+    }
   });
   const shown = ipv6 ? '[::1]' : host;
   return {
@@ -98,6 +104,24 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       await closed;
     },
   };
+}
+
+/**
+ * Makes way for a new connection by ending the oldest one that has not shown the token: whoever
+ * holds many open keeps no user out.
+ * @returns a function that exempts a connection
+ */
+function makeWay(server: Server): (socket: Socket) => void {
+  const strangers = new Set<Socket>(); // the oldest first
+  server.on('connection', (socket: Socket) => {
+    strangers.add(socket);
+    socket.once('close', () => strangers.delete(socket));
+    const [oldest] = strangers;
+    if (oldest === undefined || strangers.size <= MOST_STRANGERS) return;
+    strangers.delete(oldest);
+    oldest.destroy();
+  });
+  return (socket) => strangers.delete(socket);
 }
 
 const TEXT = 'text/plain; charset=utf-8';

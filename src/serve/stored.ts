@@ -1,4 +1,5 @@
 /** Reads metrics and training histories of entries in a store that may be hostile. */
+import { isRecord, parseJson } from '../untrusted/json.ts';
 import type { Inside } from './inside.ts';
 import { readInside } from './inside.ts';
 import type { Curves } from './series.ts';
@@ -8,7 +9,9 @@ import { openTail } from './tail.ts';
 const METRICS_BYTES = 2 ** 20,
   MOST_METRICS = 300,
   LINE_BYTES = 64 * 1024,
-  HISTORY_BYTES = 256 * 2 ** 20;
+  HISTORY_BYTES = 256 * 2 ** 20,
+  HISTORY_LINES = 1_000_000;
+const LIMITS = { values: 10_000, names: 10_000 };
 
 export type Metrics = ReadonlyMap<string, number>;
 
@@ -56,6 +59,7 @@ async function eachLine(
     file,
     longest: LINE_BYTES,
     most: HISTORY_BYTES,
+    mostLines: HISTORY_LINES,
     onRestart: () => undefined,
     onLine: (line) => {
       const record = objectIn(line);
@@ -66,10 +70,8 @@ async function eachLine(
 
 function objectIn(text: string): { readonly [name: string]: unknown } | null {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? { ...value }
-      : null;
+    const value = parseJson(text, 'a record', LIMITS);
+    return isRecord(value) ? value : null;
   } catch {
     return null; // not what a stage writes
   }

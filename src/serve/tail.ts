@@ -1,4 +1,5 @@
 /** Reads the lines of a growing file, each byte once. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Inside } from './inside.ts';
 import { openInside } from './inside.ts';
 
@@ -20,9 +21,15 @@ export interface TailOptions {
   readonly most?: number;
   /** Called if the beginning of the file is left out. */
   readonly onCut?: () => void;
+  /** What comes after this many lines is left out. */
+  readonly mostLines?: number;
+  /** Called if the file has more lines. */
+  readonly onFull?: () => void;
 }
 
 const CHUNK = 256 * 1024;
+/** So many lines are taken before others have their turn. */
+const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
 export function openTail({
@@ -33,25 +40,36 @@ export function openTail({
   longest,
   most,
   onCut,
+  mostLines = Infinity,
+  onFull,
 }: TailOptions): Tail {
   let identity = '',
     offset = 0,
     /** The beginning of a line whose end has not been read. */
     rest: Buffer = Buffer.alloc(0),
     /** Whether the bytes up to the next line break belong to a line that is left out. */
-    passing = false;
+    passing = false,
+    /** The number of line breaks that have been read. */
+    lines = 0;
   const restart = (size: number): void => {
     const from = most === undefined ? 0 : Math.max(0, size - most);
     offset = from;
     rest = Buffer.alloc(0);
+    lines = 0;
     passing = from > 0; // the first line is cut
     if (from > 0) onCut?.();
   };
-  const take = (bytes: Buffer): void => {
+  const take = async (bytes: Buffer): Promise<void> => {
     let start = 0;
     for (;;) {
       const end = bytes.indexOf(NEWLINE, start);
       if (end < 0) break;
+      if (lines >= mostLines) {
+        lines = Infinity;
+        onFull?.();
+        return;
+      }
+      if (++lines % LINES_AT_ONCE === 0) await nextTurn();
       const line = bytes.subarray(start, end);
       start = end + 1;
       if (passing) passing = false;
@@ -79,11 +97,11 @@ export function openTail({
           restart(size);
         }
         const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(0, size - offset)));
-        while (offset < size) {
+        while (offset < size && lines < Infinity) {
           const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset);
           if (bytesRead === 0) break;
           offset += bytesRead;
-          take(buffer.subarray(0, bytesRead));
+          await take(buffer.subarray(0, bytesRead));
         }
       } finally {
         await handle.close();

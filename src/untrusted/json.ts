@@ -17,12 +17,22 @@ export function shown(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
+/** How much a text may hold. */
+interface JsonLimits {
+  /** The most values of its lists and objects. */
+  readonly values?: number;
+  /** The most names of its objects: V8 takes some microseconds for each that is new to it. */
+  readonly names?: number;
+}
+
 /**
- * Parses a text. Throws `UserFault` if it is not JSON, or is nested more than 100 deep.
+ * Parses a text. Throws `UserFault` if it is not JSON, or is nested more than 100 deep, or holds
+ * more than `limits` allow.
  * @param name the text's name in messages
  */
-export function parseJson(text: string, name: string): unknown {
-  if (tooDeep(text)) throw new UserFault(`${name} is nested more than ${DEEPEST} deep.`);
+export function parseJson(text: string, name: string, limits: JsonLimits = {}): unknown {
+  const excess = excessOf(text, limits);
+  if (excess !== null) throw new UserFault(`${name} ${excess}.`);
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -58,8 +68,14 @@ export function changedJson(
 export const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;
 
-function tooDeep(text: string): boolean {
+/** Returns which limit a JSON text exceeds, without parsing it; null if none. */
+export function excessOf(
+  text: string,
+  { values = Infinity, names = Infinity }: JsonLimits = {},
+): string | null {
   let depth = 0,
+    commas = 0,
+    colons = 0,
     inString = false;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -69,10 +85,13 @@ function tooDeep(text: string): boolean {
       else if (code === 34) inString = false;
     } else if (code === 34) inString = true;
     else if (code === 91 || code === 123) {
-      if (++depth > DEEPEST) return true;
+      if (++depth > DEEPEST) return `is nested more than ${DEEPEST} deep`;
     } else if (code === 93 || code === 125) depth--;
+    else if (code === 44) {
+      if (++commas >= values) return `holds more than ${values} values`;
+    } else if (code === 58 && ++colons > names) return `holds more than ${names} names`;
   }
-  return false;
+  return null;
 }
 
 /**

@@ -9,11 +9,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
+import type { Json } from '../../src/api.ts';
 import { pageScript } from '../../src/serve/script.ts';
+import { openTail } from '../../src/serve/tail.ts';
 import type { LogText, Results, Snapshot } from '../../src/serve/wire.ts';
-import { seal } from '../../src/store/sealed.ts';
+import { seal, writeSealed } from '../../src/store/sealed.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { startHanging } from '../rig/toys.ts';
@@ -180,6 +183,88 @@ test('what a hostile folder holds is left out, and the rest is shown', async ({ 
     const { status } = await client.ask(`/api/runs/journal-${id}`);
     assert.is(status, id === 'loop' ? 200 : 404);
   }
+});
+
+test('a plan beyond the limits is left out with a note, before it is parsed', async ({
+  runs,
+  client,
+}) => {
+  const facts = { format: 2, name: 'evil', store: '', backend: 'cpu', executor: 'local' };
+  const deep = (levels: number): Json => (levels === 0 ? [] : [deep(levels - 1)]);
+  for (const [id, extra, why] of [
+    ['deep', deep(100), 'is nested more than 100 deep'],
+    ['wide', Array.from({ length: 4_000_001 }, () => 1), 'holds more than 4000000 values'],
+    [
+      'names',
+      Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`_${i}`, 1])),
+      'holds more than 100000 names',
+    ],
+  ] as const) {
+    const run = runs.run(id, null);
+    writeSealed(path.join(run.dir, 'plan.json'), { ...facts, groups: [], stages: [], extra });
+    const snapshot = await client.json<Snapshot>(`/api/runs/${id}`);
+    assert.is(snapshot.facts.name, '');
+    assert.equal(
+      snapshot.notes.map(({ text }) => text),
+      [`the run's plan is left out: it ${why}`],
+    );
+  }
+});
+
+test('a journal of line breaks is read in short turns, and not to its end', async ({
+  runs,
+  client,
+}) => {
+  const run = runs.run('run-1', TOY_STAGES);
+  run.scribble('\n'.repeat(1_000_000));
+  run.record({ event: 'ended', interrupted: false, seconds: 1 });
+  const { facts, notes } = await client.json<Snapshot>('/api/runs/run-1');
+  assert.equal([facts.state, facts.damaged], ['running', 1_000_000 - 2]);
+  assert.equal(
+    notes.map(({ text }) => text),
+    ['the journal is followed for 1000000 lines, and has more'],
+  );
+
+  let inTurn = 0,
+    most = 0,
+    total = 0;
+  const tail = openTail({
+    file: { root: runs.runs, names: ['run-1', 'journal.jsonl'] },
+    longest: 1000,
+    onRestart: () => undefined,
+    onLine() {
+      total++;
+      most = Math.max(most, ++inTurn);
+    },
+  });
+  const count = (): NodeJS.Immediate =>
+    setImmediate(() => {
+      inTurn = 0;
+      next = count();
+    });
+  let next = count();
+  await tail.read();
+  clearImmediate(next);
+  assert.is(total, 1_000_003);
+  assert.ok(most <= 4000, `${most} lines in one turn`);
+});
+
+test('connections that show no token keep no user out', async ({ runs, client }) => {
+  const run = runs.run('run-1', TOY_STAGES);
+  const stream = await client.listen('/api/runs/run-1/stream');
+  const sockets = await Promise.all(
+    Array.from({ length: 300 }, async () => {
+      const socket = connect(client.serving.port, '127.0.0.1').on('error', () => undefined);
+      await once(socket, 'connect');
+      socket.write('GET / HTTP/1.1\r\nhost:');
+      return socket;
+    }),
+  );
+  assert.is((await client.ask('/api/runs/run-1')).status, 200);
+  run.record(started(DATA));
+  await stream.until(({ name }) => name === 'changes');
+  for (const socket of sockets) socket.destroy();
+  stream.close();
 });
 
 test('the command follows a real run, and keeps its token out of every file and log', async () => {
