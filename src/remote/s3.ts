@@ -5,10 +5,11 @@
  */
 import { Readable } from 'node:stream';
 import type * as clientS3 from '@aws-sdk/client-s3';
-import type { S3Client, S3ServiceException } from '@aws-sdk/client-s3';
+import type { ListObjectsV2CommandInput, S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import type * as libStorage from '@aws-sdk/lib-storage';
 import { UserFault } from '../api.ts';
-import { limitOf, MB } from '../untrusted/limits.ts';
+import type { Limit } from '../untrusted/limits.ts';
+import { inWords, limitOf, LONGEST_MS, MB, SLOWEST } from '../untrusted/limits.ts';
 import type { Listed, Objects, Reading } from './objects.ts';
 import { RemoteFault } from './objects.ts';
 
@@ -18,6 +19,9 @@ const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
 const PART = 16 * MB,
   PARTS = 9000;
 
+/** The most answers that one listing may take: 2 million objects at 1000 each. */
+const MOST_PAGES = 2000;
+
 /** What every request to a bucket needs. */
 interface Bucket {
   readonly sdk: Sdk;
@@ -26,6 +30,8 @@ interface Bucket {
   readonly uri: string;
   /** The time without data after which a transfer is broken off. */
   readonly stallMs: number;
+  /** Sends a request whose answer is short. All its attempts together may take `stallMs`. */
+  readonly send: S3Client['send'];
   /** Returns the key of an object. */
   readonly keyOf: (object: string) => string;
   /** Returns an error of the SDK as a `RemoteFault` with a way out. */
@@ -35,12 +41,20 @@ interface Bucket {
 /** @param prefix the part of the bucket, without slashes around it; '' for the whole bucket */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
   const [sdk, { Upload }] = await load(uri);
-  const { value: seconds } = limitOf('seconds');
-  const stallMs = seconds * 1000;
+  const patience = limitOf('seconds');
+  const stallMs = Math.min(LONGEST_MS, patience.value * 1000);
   const client = createClient(sdk, stallMs);
   const keyOf = (object: string): string => (prefix === '' ? object : `${prefix}/${object}`);
-  const fault = (error: unknown): unknown => s3Fault(error, uri, bucket);
-  const at: Bucket = { sdk, client, name: bucket, uri, stallMs, keyOf, fault };
+  const fault = (error: unknown): unknown => s3Fault(error, uri, bucket, patience);
+  const send = (async (command: Parameters<S3Client['send']>[0]) => {
+    const abortSignal = AbortSignal.timeout(stallMs);
+    try {
+      return await client.send(command, { abortSignal });
+    } catch (error) {
+      throw abortSignal.aborted ? abortSignal.reason : error; // amid an answer it is a reset
+    }
+  }) as S3Client['send'];
+  const at: Bucket = { sdk, client, name: bucket, uri, stallMs, send, keyOf, fault };
   const asked = async <T>(request: Promise<T>): Promise<T> => {
     try {
       return await request;
@@ -52,7 +66,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     uri,
     async open() {
       try {
-        await client.send(new sdk.HeadBucketCommand({ Bucket: bucket }));
+        await send(new sdk.HeadBucketCommand({ Bucket: bucket }));
       } catch (error) {
         throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
       }
@@ -68,14 +82,14 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
       }
     },
     async remove(name) {
-      await asked(client.send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) })));
+      await asked(send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) })));
     },
   };
 }
 
 type Sdk = typeof clientS3;
 
-const createClient = (sdk: Sdk, requestTimeout: number): S3Client =>
+const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
   new sdk.S3Client({
     ...region(),
     // Servers other than Amazon's seldom have a host name for each bucket.
@@ -84,9 +98,26 @@ const createClient = (sdk: Sdk, requestTimeout: number): S3Client =>
     // checksums.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    requestHandler: { connectionTimeout: 10_000, requestTimeout },
+    // The SDK only warns of its `requestTimeout`.
+    requestHandler: { connectionTimeout: 10_000, socketTimeout },
+    streamCollector: collected,
     maxAttempts: 4,
   });
+
+/** Returns an answer that is not an object's bytes. */
+async function collected(body: Readable): Promise<Uint8Array> {
+  const { value: most } = limitOf('list');
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of body as AsyncIterable<Uint8Array>) {
+    bytes += part.length;
+    if (bytes > most) throw Object.assign(new Error(), { name: TOO_LARGE });
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+const TOO_LARGE = 'TooLarge';
 
 async function load(uri: string): Promise<[Sdk, typeof libStorage]> {
   try {
@@ -115,11 +146,11 @@ function region(): { readonly region?: string } {
 
 /** Returns the size of an object; null if there is none. */
 async function sizeOf(
-  { client, sdk, name: bucket, keyOf }: Bucket,
+  { send, sdk, name: bucket, keyOf }: Bucket,
   object: string,
 ): Promise<number | null> {
   try {
-    const { ContentLength } = await client.send(
+    const { ContentLength } = await send(
       new sdk.HeadObjectCommand({ Bucket: bucket, Key: keyOf(object) }),
     );
     return ContentLength ?? 0;
@@ -136,6 +167,7 @@ async function read(
   from: number,
 ): Promise<Reading | null> {
   const stop = new AbortController();
+  const silence = setTimeout(() => stop.abort(), stallMs);
   try {
     const answer = await client.send(
       new sdk.GetObjectCommand({
@@ -158,6 +190,8 @@ async function read(
   } catch (error) {
     if (isAbsent(error)) return null;
     throw error;
+  } finally {
+    clearTimeout(silence);
   }
 }
 
@@ -169,7 +203,7 @@ interface Writing {
 
 /** Writes an object, in parts if it is large. An error of `bytes` is thrown as it is. */
 async function upload(
-  { client, name: bucket, keyOf, fault }: Bucket,
+  { client, name: bucket, stallMs, keyOf, fault }: Bucket,
   Upload: typeof libStorage.Upload,
   { name, size, bytes }: Writing,
 ): Promise<void> {
@@ -183,8 +217,11 @@ async function upload(
       throw error;
     }
   };
+  const stop = new AbortController();
+  const slow = setTimeout(() => stop.abort(), allowedMs(stallMs, size));
   const transfer = new Upload({
     client,
+    abortController: stop,
     params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
     partSize: Math.max(PART, Math.ceil(size / PARTS)),
     queueSize: 2,
@@ -194,39 +231,66 @@ async function upload(
   } catch (error) {
     const thrown = own as { readonly error: unknown } | null;
     throw thrown === null ? fault(error) : thrown.error;
+  } finally {
+    clearTimeout(slow);
   }
 }
 
+/** Returns how long a server may take for so many bytes, in milliseconds. */
+const allowedMs = (stallMs: number, bytes: number): number =>
+  Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
+
 async function* listed(
-  { client, sdk, name: bucket, keyOf }: Bucket,
+  { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
 ): AsyncGenerator<Listed> {
   const start = keyOf(''); // all keys of the remote begin with it, and no object's name has it
-  const asked = { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) };
-  for await (const { Contents: found = [] } of sdk.paginateListObjectsV2({ client }, asked))
+  let asked: ListObjectsV2CommandInput = { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) };
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const answer = await send(new sdk.ListObjectsV2Command(asked));
+    const { Contents: found = [], NextContinuationToken: next = '' } = answer;
     for (const { Key: key = '', Size: size = 0, LastModified: modified } of found)
       if (key.startsWith(start) && modified !== undefined)
         yield { name: key.slice(start.length), size, modified: modified.getTime() };
+    if (next === '') return;
+    if (next === asked.ContinuationToken) break;
+    asked = { ...asked, ContinuationToken: next };
+  }
+  throw new RemoteFault(
+    `${uri}: its list of ${folder} does not end`,
+    `a server must end it within ${MOST_PAGES} answers, and not name the same place twice`,
+  );
 }
 
 const isAbsent = (error: unknown): boolean =>
   ['NoSuchKey', 'NotFound'].includes((error as Error).name);
 
-/** Returns the bytes of a body. Throws if none comes for `ms`, or if the connection breaks. */
+/**
+ * Returns the bytes of a body. Throws if none comes for `ms`, if they come more slowly than SLOWEST
+ * for longer, or if the connection breaks.
+ */
 async function* watched(
   body: Readable,
   ms: number,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
+  // Where little came before, going on from there would be as slow.
   const stalled = (): void => {
-    body.destroy(Object.assign(new Error('no data arrived in time'), { code: 'ETIMEDOUT' }));
+    const name = received < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
+    body.destroy(Object.assign(new Error('no data arrived in time'), { name }));
   };
+  let waited = 0,
+    received = 0,
+    before = performance.now();
   let timer = setTimeout(stalled, ms);
   try {
-    for await (const chunk of body) {
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
       clearTimeout(timer);
-      yield chunk as Uint8Array;
-      timer = setTimeout(stalled, ms);
+      waited += performance.now() - before;
+      received += chunk.length;
+      yield chunk;
+      before = performance.now();
+      timer = setTimeout(stalled, Math.min(ms, allowedMs(ms, received) - waited));
     }
   } catch (error) {
     throw fault(error);
@@ -239,7 +303,7 @@ const noBucket = (uri: string, bucket: string): RemoteFault =>
   new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
 
 /** Returns an error of the SDK as a `RemoteFault` with a way out. */
-function s3Fault(error: unknown, uri: string, bucket: string): unknown {
+function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;
   const status = (error as Partial<S3ServiceException>).$metadata?.httpStatusCode;
@@ -248,6 +312,15 @@ function s3Fault(error: unknown, uri: string, bucket: string): unknown {
   const said = isMute
     ? `HTTP ${status ?? name}`
     : message.slice(0, 300).replace(/[\u0000-\u001f\u007f]/g, ' ');
+  if (['AbortError', 'TimeoutError'].includes(name))
+    return new RemoteFault(
+      `${uri} has not answered for ${patience.value} s, or too slowly`,
+      `look at the network and at AWS_ENDPOINT_URL. ${patience.raise}`,
+    );
+  if (name === TOO_LARGE) {
+    const { value, raise } = limitOf('list');
+    return new RemoteFault(`${uri} sent more than ${inWords(value)} in one answer`, raise);
+  }
   if (name === 'NoSuchBucket') return noBucket(uri, bucket);
   if (['CredentialsProviderError', 'InvalidAccessKeyId', 'SignatureDoesNotMatch'].includes(name))
     return new RemoteFault(
