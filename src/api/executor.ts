@@ -63,6 +63,8 @@ export interface Demand {
   readonly memoryMB?: number;
   /** The number of GPUs; 0 for a stage that does not compute on one. */
   readonly gpu: number;
+  /** Whether the stage computes with tensors. One that does not seldom takes long. */
+  readonly compute?: boolean;
 }
 
 /** A file of an output folder. */

@@ -69,6 +69,8 @@ function show(groups: readonly ForeseenGroup[], { limit, expected }: NodeHours):
   const likely =
     expected === null ? 'no estimate yet of what they take' : `about ${expected.toFixed(1)} likely`;
   out(`${count(jobs, 'job')}, at most ${limit.toFixed(1)} node-hours (${likely})`);
+  if (expected === null)
+    out('until stages like them have run, `time` in slurm.yaml sets their time limit');
 }
 
 /** Writes the batch script of each group, and beside it the command that would submit it. */

@@ -71,6 +71,7 @@ async function jobOf(
     cpu: Math.max(1, ...stages.map(({ resources }) => resources.cpu)),
     demand: {
       gpu: Math.max(0, ...demands.map(({ gpu: gpus }) => gpus)),
+      compute: demands.some(({ compute }) => compute),
       ...(seconds.length === stages.length
         ? { seconds: seconds.reduce((sum, one) => sum + one, 0) }
         : {}),

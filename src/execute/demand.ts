@@ -28,6 +28,7 @@ export async function demandOf(
   const memoryMB = (resources.memoryMB ?? 0) + (Number.isFinite(estimate) ? estimate : 0);
   return {
     gpu: resources.gpu ?? usualGpus(descriptor, backend, computesOnGpu),
+    compute: descriptor.compute,
     ...(seconds === null ? {} : { seconds }),
     ...(memoryMB === 0 ? {} : { memoryMB }),
   };

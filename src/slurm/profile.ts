@@ -53,7 +53,8 @@ export interface Settings {
   readonly memoryMB: number;
   /** How often a job that ran out of memory is submitted again, with twice as much each time. */
   readonly memoryRetries: number;
-  readonly time: number;
+  /** The time limit while no such stage has run yet. Absent if the profile does not say. */
+  readonly time?: number;
   readonly minTime: number;
   readonly maxTime: number;
   readonly margin: number;
@@ -198,7 +199,7 @@ function settingsOf(given: GivenSettings): Settings {
     gres: given.gres ?? 'gpu',
     memoryMB: given.memory_mb ?? 4000,
     memoryRetries: given.memory_retries ?? 0,
-    time: secondsOf(given.time ?? '4h'),
+    ...(given.time === undefined ? {} : { time: secondsOf(given.time) }),
     minTime: secondsOf(given.min_time ?? '10m'),
     maxTime: secondsOf(given.max_time ?? '24h'),
     margin: given.margin ?? 3,

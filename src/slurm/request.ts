@@ -30,6 +30,10 @@ const MEMORY_STEP = 256;
 /** The time to start the program and load the model, which recorded durations leave out. */
 const START_SECONDS = 120;
 
+/** The time limits of stages unlike any before, for those that compute and for others. */
+const UNKNOWN_SECONDS = 4 * 3600,
+  UNKNOWN_LIGHT_SECONDS = 1800;
+
 const roundedUp = (value: number, step: number): number => Math.ceil(value / step) * step;
 
 const timeStep = (seconds: number): number =>
@@ -52,7 +56,7 @@ export function requestOf(
   const memory = load.reduce((sum, { demand }) => sum + (demand.memoryMB ?? 0), settings.memoryMB);
   return {
     kind,
-    seconds: timeLimit(settings, expectedSeconds(load), longer),
+    seconds: timeLimit(settings, wantedSeconds(settings, load), longer),
     memoryMB: roundedUp(memory, MEMORY_STEP) * 2 ** more,
     cpus: settings.cpus ?? Math.max(1, ...load.map(({ cpu }) => cpu)),
     gpus: settings.gpus ?? Math.max(0, ...load.map(({ demand }) => demand.gpu)),
@@ -69,12 +73,14 @@ export function expectedSeconds(load: readonly Load[]): number | null {
   return sum;
 }
 
-function timeLimit(
-  { time, minTime, maxTime, margin }: Settings,
-  expected: number | null,
-  longer: number,
-): number {
-  const wanted = expected === null ? time : expected * margin + START_SECONDS;
+function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
+  const expected = expectedSeconds(load);
+  if (expected !== null) return expected * margin + START_SECONDS;
+  const isLight = load.every(({ demand }) => demand.compute === false);
+  return time ?? (isLight ? UNKNOWN_LIGHT_SECONDS : UNKNOWN_SECONDS);
+}
+
+function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: number): number {
   const limit = timeStep(Math.max(minTime, wanted) * 2 ** Math.min(longer, 20));
   return Math.min(roundedUp(maxTime, 60), limit);
 }

@@ -45,7 +45,7 @@ const faultOf = (text: string): string => {
 };
 
 test("a profile's faults name line, setting and what was expected", () => {
-  assert.is(profile('').settings('train').time, 4 * 3600);
+  assert.is(profile('').settings('train').maxTime, 24 * 3600);
   assert.match(
     faultOf('poll: 5s\npartitoin: gpu\n'),
     /^\/site\/slurm\.yaml:1: there is no setting "partitoin" in the profile \| the settings are part/,
@@ -101,6 +101,13 @@ test('time is what such stages took, with a margin, rounded up and bounded', () 
   assert.is(ask('train', [1000], 9).seconds, 12 * 3600, 'never beyond max_time');
   const [asked] = [{ cpu: 1, demand: { gpu: 0 } }];
   assert.is(requestOf(site, 'train', [asked], 0, 2).memoryMB, 4096, 'doubled twice: 4 · 1024 MB');
+  const unlike = (...computes: readonly boolean[]): number =>
+    requestOf(
+      site,
+      'data',
+      computes.map((compute) => ({ cpu: 1, demand: { gpu: 0, compute } })),
+    ).seconds;
+  assert.equal([unlike(false), unlike(true), unlike(false, true)], [1800, 4 * 3600, 4 * 3600]);
   assert.is(ask('evaluate', [1]).gpus, 1);
   assert.is(ask('evaluate', [1]).seconds, 600, 'at least min_time');
 });
