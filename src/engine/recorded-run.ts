@@ -1,4 +1,5 @@
 /** A run with stages to execute. It gets a folder, a log, a journal and an executor. */
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
 import { locator } from '../execute/assets.ts';
@@ -217,9 +218,14 @@ async function openRecords(
     () => createRunFolder(runsDir(), note, contents),
     'folder',
   );
+  /** Removes the folder: `status` would show a run that never began as killed. */
+  const undo = (): void => {
+    folder.close();
+    rmSync(folder.dir, { recursive: true, force: true });
+  };
   const log = await onDisk(folder.dir, () => openRunLog(folder.dir, redact), 'folder').catch(
     (error: unknown) => {
-      folder.close();
+      undo();
       throw error;
     },
   );
@@ -233,7 +239,7 @@ async function openRecords(
     compile,
   }).catch(async (error: unknown) => {
     await log.close();
-    folder.close();
+    undo();
     throw error;
   });
   return {

@@ -83,6 +83,19 @@ test('an outside executor makes the same entries under the same keys', async ({ 
   );
 });
 
+test('a run that its executor refuses leaves no run behind', async ({ project }) => {
+  const nowhere = { PATH: path.join(project.dir, 'nowhere') };
+  const command = ['spec.yaml', '--executor', 'slurm'] as const;
+  const refused = await project.dosimeterWith(nowhere, 'run', ...command);
+  assert.is(refused.code, 2);
+  assert.match(refused.stderr, 'there is no sbatch on this machine');
+  assert.equal(readdirSync(path.join(project.dir, '.dosimeter/runs')), []);
+  assert.match((await project.dosimeter('status')).stderr, 'nothing has run here yet');
+  const planned = await project.succeeds('plan', ...command);
+  assert.match(planned.stdout, /^toy-report +1 +1 +30 min /m);
+  assert.match(planned.stdout, '`time` in slurm.yaml sets their time limit');
+});
+
 test('a job that fails elsewhere is reported like one that fails here', async ({ project }) => {
   project.write('toy.json', JSON.stringify({ 1: 'fault' }));
   const said = await project.dosimeter('run', 'spec.yaml', '--executor', 'process');
