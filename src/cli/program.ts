@@ -106,7 +106,12 @@ async function explainFault(error: unknown): Promise<number> {
   }
   if (error instanceof SpecFault) {
     const { printDiagnostics } = await import('../experiment/print.ts');
-    process.stderr.write(printDiagnostics(error.diagnostics, { color: paintErr.isColorSupported }));
+    process.stderr.write(
+      printDiagnostics(error.diagnostics, {
+        color: paintErr.isColorSupported,
+        width: process.stderr.isTTY ? process.stderr.columns || 80 : Infinity,
+      }),
+    );
     return WRONG;
   }
   const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);

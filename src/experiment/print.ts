@@ -1,11 +1,14 @@
 /** Prints diagnostics for a terminal. */
 import { createColors } from 'picocolors';
+import stringWidth from 'string-width';
 import type { Diagnostic, SourceRange } from './types.ts';
 
 /**
- * The most characters of a line that is shown. A longer line is cut to a window around the fault.
+ * The most columns of a line that are shown, in a terminal that has them. A longer line is cut to a
+ * window around the fault, with at least CONTEXT columns of what follows it.
  */
-const WIDEST = 120;
+const WIDEST = 120,
+  CONTEXT = 20;
 
 /**
  *     error[unknown-key]: unknown key "batchsize" in "train"
@@ -17,10 +20,11 @@ const WIDEST = 120;
  *
  * Diagnostics are separated by blank lines and followed by their count. Control characters in text
  * from files are replaced.
+ * @param width the terminal's columns
  */
 export function printDiagnostics(
   diagnostics: readonly Diagnostic[],
-  { color }: { readonly color: boolean },
+  { color, width = Infinity }: { readonly color: boolean; readonly width?: number },
 ): string {
   if (diagnostics.length === 0) return '';
   const paint = createColors(color);
@@ -30,9 +34,9 @@ export function printDiagnostics(
     const margin = ' '.repeat(range ? String(range.line).length : 1);
     const help = hint === undefined ? [] : [`${margin} ${paint.blue('=')} ${visible(hint)}`];
     if (!range) return [title, ...help].join('\n');
-    const { before, fault, after } = excerpt(range);
-    const indent = ' '.repeat(Array.from(before).length),
-      squiggle = '^'.repeat(Math.max(Array.from(fault).length, 1));
+    const { before, fault, after } = excerpt(range, Math.min(WIDEST, width - margin.length - 3));
+    const indent = ' '.repeat(stringWidth(before)),
+      squiggle = '^'.repeat(Math.max(stringWidth(fault), 1));
     return [
       title,
       `${margin}${paint.blue('-->')} ${visible(range.file)}:${range.line}:${range.column}`,
@@ -46,20 +50,33 @@ export function printDiagnostics(
   return `${blocks.join('\n\n')}\n\n${count}\n`;
 }
 
-function excerpt({ text, column, endColumn }: SourceRange): {
-  readonly before: string;
-  readonly fault: string;
-  readonly after: string;
-} {
-  const start = column - 1,
-    end = Math.min(endColumn - 1, start + WIDEST);
-  const from = end > WIDEST ? Math.max(0, Math.min(start - 20, end - WIDEST + 20)) : 0;
-  const to = Math.min(text.length, Math.max(from + WIDEST, end));
-  return {
-    before: visible((from > 0 ? '…' : '') + text.slice(from, start)),
-    fault: visible(text.slice(start, end)),
-    after: visible(text.slice(end, to) + (to < text.length ? '…' : '')),
-  };
+/** Returns a line in three parts that take at most `room` columns together. */
+function excerpt(
+  { text, column, endColumn }: SourceRange,
+  room: number,
+): { readonly before: string; readonly fault: string; readonly after: string } {
+  const [start, end] = [column - 1, endColumn - 1];
+  const fault = cut(Array.from(visible(text.slice(start, end))), room).join('');
+  const left = room - stringWidth(fault),
+    rest = visible(text.slice(end));
+  const backwards = Array.from(visible(text.slice(0, start))).reverse();
+  const before = [...cut(backwards, left - Math.min(CONTEXT, stringWidth(rest)))]
+    .reverse()
+    .join('');
+  const after = cut(Array.from(rest), left - stringWidth(before)).join('');
+  return { before, fault, after };
+}
+
+/** Returns the first characters that take at most `room` columns, with an ellipsis for the rest. */
+function cut(characters: readonly string[], room: number): readonly string[] {
+  let width = 0,
+    kept = 0;
+  for (const character of characters) {
+    width += stringWidth(character);
+    if (width > room) return room < 1 ? [] : [...characters.slice(0, kept), '…'];
+    if (width < room) kept++;
+  }
+  return characters;
 }
 
 /**

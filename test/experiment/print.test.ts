@@ -59,8 +59,22 @@ test('a long line is cut to a window around the fault', () => {
     [fault(at(`${'x'.repeat(300)}, FAULT, ${'y'.repeat(300)}`, 'FAULT'))],
     plain,
   ).split('\n');
-  assert.is(lines[3], `7 | …${'x'.repeat(93)}, FAULT, ${'y'.repeat(18)}…`);
-  assert.is(lines[4], `  | ${' '.repeat(96)}^^^^^`);
+  assert.is(lines[3], `7 | …${'x'.repeat(92)}, FAULT, ${'y'.repeat(17)}…`);
+  assert.is(lines[4], `  | ${' '.repeat(95)}^^^^^`);
+});
+
+test('in a narrow terminal no line of source wraps, so that the squiggle stays below', () => {
+  const long = `${'x'.repeat(60)}, FAULT, ${'y'.repeat(60)}`;
+  for (const [text, wrong, shown, squiggle] of [
+    [long, 'FAULT', `…${'x'.repeat(8)}, FAULT, ${'y'.repeat(17)}…`, `${' '.repeat(11)}^^^^^`],
+    ['train: { stps: 1 }', 'stps', 'train: { stps: 1 }', `${' '.repeat(9)}^^^^`],
+    [`${'x'.repeat(33)}: 1`, '1', `${'x'.repeat(33)}: 1`, `${' '.repeat(35)}^`],
+    ['z'.repeat(50), 'z'.repeat(50), `${'z'.repeat(35)}…`, '^'.repeat(36)],
+    [`a: "${'文'.repeat(30)}", b: 1`, 'b', `…${'文'.repeat(14)}", b: 1`, `${' '.repeat(32)}^`],
+  ] as const) {
+    const lines = printDiagnostics([fault(at(text, wrong))], { ...plain, width: 40 }).split('\n');
+    assert.equal(lines.slice(3, 5), [`7 | ${shown}`, `  | ${squiggle}`]);
+  }
 });
 
 test("a tab takes one column, and a file's control characters are replaced", () => {
@@ -73,13 +87,13 @@ test("a tab takes one column, and a file's control characters are replaced", () 
   );
 });
 
-test('characters outside the basic plane take one column', () => {
+test('wide characters take two columns', () => {
   assert.is(
     printDiagnostics([fault(at('"😀😀": b', 'b'))], plain)
       .split('\n')
       .slice(3, 5)
       .join('\n'),
-    '7 | "😀😀": b\n  |       ^',
+    '7 | "😀😀": b\n  |         ^',
   );
 });
 
