@@ -17,8 +17,8 @@ import {
   paint,
   paintErr,
   say,
+  shortPath,
   table,
-  tail,
 } from './terminal.ts';
 
 export interface Run {
@@ -105,7 +105,7 @@ function runTable(runs: readonly RunStatus[]): string {
   const [head = ''] = table(rows).split('\n'); // as wide as any line: its last word ends it
   const left = columns() - head.length - GAP.length;
   const specs = runs.map(({ spec }) =>
-    spec === '' ? '' : tail(path.relative('', path.resolve(spec)), left),
+    spec === '' ? '' : shortPath(path.relative('', path.resolve(spec)), left),
   );
   return table(rows.map((row, i) => [...row, i === 0 ? 'spec' : (specs[i - 1] ?? '')]));
 }

@@ -1,4 +1,5 @@
 /** Prints to a terminal: facts go to stdout, everything else to stderr. */
+import path from 'node:path';
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
 
@@ -95,9 +96,17 @@ function parts(widths: readonly number[], width: number, names: number): number[
   return [...found, part];
 }
 
-/** Returns the text, or its end if it is longer than `width` characters. */
-export const tail = (text: string, width: number): string =>
-  text.length <= width ? text : `…${text.slice(text.length - Math.max(8, width) + 1)}`;
+/**
+ * Returns a path; if it is longer than `width` characters, the file's name alone, and of a name
+ * that is longer still its beginning.
+ */
+export function shortPath(file: string, width: number): string {
+  if (file.length <= width) return file;
+  const name = path.basename(file),
+    most = Math.max(8, width);
+  if (name.length > most) return `${name.slice(0, most - 1)}…`;
+  return name.length + 2 <= most ? `…/${name}` : name;
+}
 
 /**
  * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf, type Explained } from '../../src/cli/causes.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
-import { table, wrap } from '../../src/cli/terminal.ts';
+import { shortPath, table, wrap } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
 import { asResults, readSteps } from '../../src/engine/steps.ts';
 import { sha256 } from '../../src/plan/sha256.ts';
@@ -66,6 +66,18 @@ test('a table that is too wide is cut into several, each with the columns that n
   );
   assert.is(table(rows).split('\n').length, 2);
   assert.is(wrap('one two three four', 9, '  '), 'one two\n  three\n  four');
+});
+
+test("a path that is too long is cut to the file's name, not within it", () => {
+  const file = 'a/folder/with-defence2.yaml';
+  for (const [width, shown] of [
+    [27, file],
+    [26, '…/with-defence2.yaml'],
+    [19, 'with-defence2.yaml'],
+    [17, 'with-defence2.ya…'],
+    [-3, 'with-de…'],
+  ] as const)
+    assert.is(shortPath(file, width), shown);
 });
 
 const explained = (
