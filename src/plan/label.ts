@@ -132,10 +132,30 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   return (stage) => {
     const seed = seedVaries && stage.seed !== null ? ` seed=${stage.seed}` : '',
       cell = valuesOf(stage.cell) + seed;
-    if (stage.own !== null) return stage.own + cell;
+    if (stage.own !== null) return nodeName(stage) + cell;
     const section = stage.section === null ? '' : ` of ${stage.section}`;
-    return `${nodeLabel(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;
+    return `${nodeName(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;
   };
+}
+
+/** Returns the name of a stage within its cell, where an attack stands for its parameters. */
+function nodeName(stage: PlannedStage): string {
+  const named = Object.entries(stage.with).map(([name, value]) => {
+    const attacks = attacksIn(value);
+    return [name, attacks === '' ? value : `${name}=${attacks}`] as const;
+  });
+  return nodeLabel({ kind: stage.kind, with: Object.fromEntries(named) });
+}
+
+/** Returns the attacks of a recipe, `badnets+addsent`; nothing for another value. */
+function attacksIn(value: Json | undefined): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return '';
+  const { attack, steps } = value as { readonly [name: string]: Json };
+  return Array.isArray(steps)
+    ? steps.map(attacksIn).join('+')
+    : typeof attack === 'string'
+      ? attack
+      : '';
 }
 
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));

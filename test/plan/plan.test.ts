@@ -263,6 +263,38 @@ test('a stage that is asked for in two ways has two labels', () => {
   ]);
 });
 
+test('a label names the attack of a recipe, not its parameters', () => {
+  const badnets = { attack: 'badnets', rate: 0.1 },
+    triggers = [badnets, { steps: [badnets, { attack: 'addsent' }] }];
+  const tried = createRegistry([
+    stage(
+      'evaluate',
+      perCell((_, request) => ({
+        params: { ...request.with },
+        inputs: {},
+      })),
+    ),
+    stage(
+      'compare',
+      perCell((one) => ({
+        params: {},
+        inputs: Object.fromEntries(
+          triggers.map((trigger, i) => [
+            `of${i}`,
+            { kind: 'evaluate', cell: clean(one), with: { trigger } },
+          ]),
+        ),
+      })),
+    ),
+  ]);
+  const planned = plan(experiment(['compare'], [cell(1, attacks[1])]), tried);
+  assert.equal(planned.stages.map(stageLabels(planned)), [
+    'evaluate(trigger=badnets)',
+    'evaluate(trigger=badnets+addsent)',
+    'compare',
+  ]);
+});
+
 test('ids and keys do not depend on the order or the width of the grid', () => {
   const ids = new Set<string>(
     plan(grid)
