@@ -78,8 +78,9 @@ export interface OutputFile {
 }
 
 /**
- * How a job ended. `fault` is for the user to fix. `error` is internal, and its stack goes to the
- * log only. `exit` means that the job's process ended without a result.
+ * How a job ended. `fault` is for the user to fix. `error` is internal or, with `thrownAt`, a fault
+ * of a plugin's code at this `FILE:LINE:COLUMN`; its stack goes to the log only. `exit` means that
+ * the job's process ended without a result.
  */
 export type JobResult =
   | {
@@ -109,7 +110,12 @@ export type JobResult =
       /** Set if the job was ended from outside: the next attempt goes on from what it has saved. */
       readonly cutOff?: true;
     }
-  | { readonly type: 'error'; readonly message: string; readonly stack: string }
+  | {
+      readonly type: 'error';
+      readonly message: string;
+      readonly stack: string;
+      readonly thrownAt?: string;
+    }
   | { readonly type: 'exit'; readonly code: number | null; readonly signal: string | null };
 
 /** Where a job is that was handed to a scheduler. */

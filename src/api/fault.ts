@@ -20,7 +20,7 @@ export type Warning = Omit<Problem, 'warning'>;
 
 /**
  * The error that a plugin throws for a fault in the user's input. It is printed without a stack.
- * Anything else that a plugin throws is reported as an internal error.
+ * Anything else that a plugin throws is reported as a fault of its code, with file and line.
  */
 export class UserFault extends Error {
   override readonly name = 'UserFault';

@@ -5,12 +5,14 @@ import type { ActionKey, Plan, PlannedStage, StageId } from '../plan/types.ts';
 import { isDiskFault } from '../store/faults.ts';
 import type { Store } from '../store/store.ts';
 import type { Entry } from '../store/types.ts';
+import { errorFailure } from './failure.ts';
 import type { Guard, Locate } from './guard.ts';
 import { createGuard } from './guard.ts';
 import type { PackLimits } from './packer.ts';
 import type { Patience } from './patience.ts';
 import type { Machine } from './resources.ts';
 import type { Assets } from './survey.ts';
+import { traced } from './thrown-at.ts';
 import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
 
 export interface ExecuteOptions {
@@ -190,11 +192,7 @@ export function thrownOutcome({ options: { log } }: Execution, thrown: unknown):
       log: null,
       ...(hint === undefined ? {} : { hint }),
     };
-  log.line(stack ?? message);
-  return {
-    state: 'failed',
-    error: `internal error: ${message}`,
-    internal: true,
-    log: log.file,
-  };
+  const told = traced(stack ?? message);
+  log.line(told.stack);
+  return errorFailure({ message, ...told }, log.file);
 }

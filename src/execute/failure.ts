@@ -16,7 +16,7 @@ function plain(message: string): string {
 
 function failure(
   error: string,
-  log: string,
+  log: string | null,
   { internal = false, hint }: { readonly internal?: boolean; readonly hint?: string } = {},
 ): Failed {
   return { state: 'failed', error, internal, log, ...(hint === undefined ? {} : { hint }) };
@@ -35,6 +35,17 @@ export const overtimeFailure = (seconds: number, log: string): Failed =>
     hint: '--timeout sets how long a stage may run',
   });
 
+/** Returns the failure of a stage whose code, or the program's, threw what is not a `UserFault`. */
+export const errorFailure = (
+  { message, thrownAt }: { readonly message: string; readonly thrownAt?: string },
+  log: string | null,
+): Failed =>
+  thrownAt === undefined
+    ? failure(`internal error: ${plain(message)}`, log, { internal: true })
+    : failure(plain(`${thrownAt} threw: ${message}`), log, {
+        hint: "this is a fault of the plugin's code, not of the spec; the log has the stack",
+      });
+
 export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
   switch (result.type) {
     case 'fault':
@@ -44,7 +55,7 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
         result.hint === undefined ? {} : { hint: plain(result.hint) },
       );
     case 'error':
-      return failure(`internal error: ${plain(result.message)}`, log, { internal: true });
+      return errorFailure(result, log);
     case 'exit': {
       const how =
         result.signal === null ? `exit code ${String(result.code)}` : `ended by ${result.signal}`;

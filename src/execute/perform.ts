@@ -8,6 +8,7 @@ import { fullDiskFault } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import { checkMetrics, digestOutputs } from './outputs.ts';
 import type { Job, JobResult } from './protocol.ts';
+import { traced } from './thrown-at.ts';
 import { writeWarnings } from './warnings.ts';
 
 export interface PerformHooks {
@@ -140,5 +141,5 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
       message,
       ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
     };
-  return { type: 'error', message, stack: (error.stack ?? '').slice(0, TOLD) };
+  return { type: 'error', message, ...traced((error.stack ?? '').slice(0, TOLD)) };
 }

@@ -6,6 +6,7 @@ import type { PluginKind } from '../plan/graph.ts';
 import { locateIn } from '../plan/locate.ts';
 import type { Plan, PlannedStage, StageId } from '../plan/types.ts';
 import type { Assets, StageStatus } from './survey.ts';
+import { traced } from './thrown-at.ts';
 import type { RuntimeRegistry } from './types.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
@@ -80,7 +81,7 @@ async function faultsOf(
     });
   } catch (error) {
     if (error instanceof NotFetched) return [];
-    const { name, message, hint } = error as Error & { hint?: string };
+    const { name, message, hint, stack = '' } = error as Error & { hint?: string };
     if (name === 'UserFault')
       return faults({
         code: 'preflight',
@@ -92,7 +93,9 @@ async function faultsOf(
       code: 'plugin-fault',
       message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
       range: null,
-      hint: `this is a fault of ${blamed(stage, surroundings.registry)}, not of the spec`,
+      hint:
+        'this is a fault of ' +
+        `${traced(stack).thrownAt ?? blamed(stage, surroundings.registry)}, not of the spec`,
     });
   }
 }

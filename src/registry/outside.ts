@@ -125,6 +125,7 @@ async function bundle(path: string, dir: string): Promise<Bundle> {
       metafile: true,
       outdir: root,
       sourcemap: 'inline',
+      sourceRoot: root, // for messages about errors
       logLevel: 'silent',
       format: 'esm',
       platform: 'node',

@@ -96,7 +96,7 @@ test('an error that a plugin throws before anything runs is reported as its faul
     [
       2,
       'error[plugin-fault]: the stage plugin "poison" threw before anything ran: boom\n  = this ' +
-        'is a fault of DIR/own.mjs, not of the spec\n\n1 error\n',
+        'is a fault of DIR/own.mjs:5:63, not of the spec\n\n1 error\n',
     ],
   );
   const define = await run(project, stage('define: ([cell]) => cell.nope.params'), 'stages: [own]');
@@ -107,6 +107,49 @@ test('an error that a plugin throws before anything runs is reported as its faul
       'error[plugin-fault]: the stage plugin "own" threw while planning: Cannot read properties of undefined (reading \'params\')\n  = this is a fault of DIR/own.mjs, not of the spec\n\n1 error\n',
     ],
   );
+});
+
+test('an error that a plugin throws in a run is reported at the line of its source', async ({
+  project,
+}) => {
+  project.write(
+    'helper.ts',
+    `interface Row {
+  readonly text: string;
+}
+
+export const lengthOf = (row: Row | undefined): number => row!.text.length;
+export const parsed = (text: string): unknown => JSON.parse(text);
+`,
+  );
+  const hint = "  this is a fault of the plugin's code, not of the spec; the log has the stack\n";
+  const poisons = await run(
+    project,
+    attack('params: { type: "object", properties: {} },')
+      .replace('poison: () => (', 'poison: () => lengthOf(undefined) || (')
+      .replace('import', "import { lengthOf } from './helper.ts';\nimport"),
+    'poisoning: { attack: own }\nstages: [poison]',
+  );
+  const place = 'DIR/helper.ts:5:64 threw: ';
+  assert.is(poisons.code, 1);
+  assert.match(
+    poisons.stderr,
+    `failed: poison: ${place}Cannot read properties of undefined (reading 'text')\n${hint}`,
+  );
+  const [, log = ''] = /\n {2}log: (\S+poison\S+)\n/.exec(poisons.stderr) ?? [];
+  const stack = project.read(log).replaceAll(project.dir, 'DIR');
+  assert.match(
+    stack,
+    /at lengthOf \(DIR\/helper\.ts:5:64\)\n.* at Object\.poison \(DIR\/own\.mjs:5:/,
+  );
+  const parses = await run(
+    project,
+    `import { parsed } from './helper.ts';\n${stage('run: () => parsed("{")')}`,
+    'stages: [own]',
+  );
+  assert.match(parses.stderr, /failed: own: DIR\/helper\.ts:6:\d+ threw: [^\n]*JSON/);
+  const said = await project.dosimeter('exec', 'spec.yaml', 'own');
+  assert.match(said.stderr.replaceAll(project.dir, 'DIR'), /\(DIR\/helper\.ts:6:\d+\)\n/);
 });
 
 test('a metrics.json that cannot be read fails its stage, but not `results`', async ({

@@ -68,11 +68,13 @@ test('after a failure the rest runs, the exit code is 1, and the report counts i
   assert.is(readFileSync(stdout.trim(), 'utf8'), '<p>6 of 6</p>');
 });
 
-test('an internal error keeps its stack in the log', async ({ project }) => {
+test('an error of a plugin names its place, and keeps its stack in the log', async ({
+  project,
+}) => {
   project.write('toy.json', '{"1": "throw"}');
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
   assert.is(code, 1);
-  assert.match(stderr, /internal error: no training today/);
+  assert.match(stderr, /toy-train\.mjs:\d+:\d+ threw: no training today/);
   assert.not.match(stderr, /^\s+at /m);
   assert.match(project.read(logIn(stderr)), /at .*run.*toy-train/);
 });
