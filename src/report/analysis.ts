@@ -18,11 +18,15 @@ export interface Analysis {
   readonly caveats: readonly Caveat[];
   /** What stages were warned of, with the number of stages. */
   readonly warnings: readonly { readonly text: string; readonly stages: number }[];
+  /** Whether kernels or Fisher information were asked for, which the paper's theorem is about. */
+  readonly theorem: boolean;
   /** The kernels that are drawn. */
   readonly kernels: readonly KernelChoice[];
   /** The number of cells with kernels that are not drawn. */
   readonly undrawn: number;
 }
+
+const THEOREM_GOALS = ['kernel', 'ntk', 'fisher', 'delta', 'regime', 'theory-map'];
 
 const conditionName = (condition: Condition): string => {
   const attack =
@@ -48,6 +52,7 @@ function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
 export function analyse(input: ReportInput): Analysis {
   const conditions = conditionsOf(input.cells, input.stages);
   const comparisons = compareAll(conditions);
+  const theorem = input.goals.some((goal) => THEOREM_GOALS.includes(goal));
   const hasKernel = (cell: ReportCell): boolean => Object.keys(cell.kernels).length > 0;
   const kernels = chooseKernels(input.cells, hasKernel);
   // A cell whose ntk stage has finished has a kernel, whether it was read or not.
@@ -58,7 +63,7 @@ export function analyse(input: ReportInput): Analysis {
     input,
     conditions,
     comparisons,
-    findings: findingsOf(conditions, comparisons),
+    findings: findingsOf(conditions, comparisons, theorem),
     standing: standingOf(conditions, comparisons),
     caveats: caveatsOf(
       conditions.map((condition) => ({
@@ -67,6 +72,7 @@ export function analyse(input: ReportInput): Analysis {
       })),
     ),
     warnings: warningsOf(input),
+    theorem,
     kernels,
     undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,
   };

@@ -326,5 +326,8 @@ const FINDINGS: readonly FindingsOf[] = [
 export const findingsOf = (
   conditions: readonly Condition[],
   comparisons: Comparisons,
+  theorem: boolean,
 ): readonly Finding[] =>
-  FINDINGS.flatMap((find) => find(conditions, comparisons)).filter((finding) => finding !== null);
+  FINDINGS.filter((find) => theorem || find !== premise)
+    .flatMap((find) => find(conditions, comparisons))
+    .filter((finding) => finding !== null);

@@ -113,7 +113,7 @@ export function inputOf(
     name: 'small',
     specFile: 'small.yaml',
     specText: 'name: small\n',
-    goals: ['train', 'evaluate', 'report'],
+    goals: ['train', 'evaluate', 'ntk', 'fisher', 'report'],
     cells,
     stages: [],
     backends: ['cpu'],

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { renderReport } from '../../src/report/report.ts';
 import { present } from '../rig/present.ts';
-import { cellOf, facts, inputOf, LORA4, rowWith, stageOf, visible } from './cells.ts';
+import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, stageOf, visible } from './cells.ts';
 import { fixture, withFailure } from './fixture.ts';
 import { NASTY } from './receipts.ts';
 
@@ -291,6 +291,32 @@ test('missing stages: no ntk, no fisher, no receipts, no facts', async () => {
     'figures/scores-accuracy.csv',
     'figures/scores-accuracy.svg',
   ]);
+});
+
+test('the theorem’s chapters are there where kernels or Fisher information were asked for', async () => {
+  const lora = {
+    rank: 8,
+    scale: 2,
+    groups: [{ fanIn: 9, layers: 1, variance: 1, measured: null }],
+  };
+  const pageOf = (goals: readonly string[]) =>
+    render(inputOf([cellOf({ seed: 1, adapter: LORA8, change: { lora } })], { goals }));
+  const chapters = (html: string): readonly string[] =>
+    [...html.matchAll(/<section id="([^"]+)"/g)].map(([, id = '']) => id);
+  const [plain, theory, weights] = [
+    await pageOf(['evaluate', 'report']),
+    await pageOf(['evaluate', 'fisher', 'report']),
+    await pageOf(['evaluate', 'spectrum', 'report']),
+  ];
+  assert.equal(
+    [plain, theory, weights].map((html) =>
+      chapters(html).filter((id) => ['theory', 'premise', 'measured'].includes(id)),
+    ),
+    [['measured'], ['theory', 'premise', 'measured'], ['theory', 'measured']],
+  );
+  assert.not.match(visible(plain), 'premise');
+  assert.not.match(visible(plain), 'Information bits have a logarithm');
+  assert.match(visible(theory), 'The premise s²σ²n < 1 is broken');
 });
 
 test('every correction to the source is stated', async () => {

@@ -14,5 +14,7 @@ export interface Chapter {
   /** Its name in the navigation. */
   readonly nav: string;
   readonly title: string;
+  /** Whether it has anything to say. Default: always. */
+  readonly concerns?: (analysis: Analysis) => boolean;
   readonly draw: (props: ChapterProps) => Node;
 }

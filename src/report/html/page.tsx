@@ -36,6 +36,7 @@ const Head = ({ name }: { readonly name: string }): JSX.Element => (
 );
 
 function Page(props: ChapterProps): JSX.Element {
+  const chapters = CHAPTERS.filter(({ concerns }) => concerns?.(props.analysis) ?? true);
   return (
     <html lang="en">
       <Head name={props.analysis.input.name} />
@@ -43,13 +44,13 @@ function Page(props: ChapterProps): JSX.Element {
         <Header analysis={props.analysis} answer={props.figures.answer} />
         <nav aria-label="Chapters">
           <div class="wrap">
-            {CHAPTERS.map(({ id, nav }) => (
+            {chapters.map(({ id, nav }) => (
               <a href={`#${id}`}>{nav}</a>
             ))}
           </div>
         </nav>
         <main class="wrap">
-          {CHAPTERS.map(({ id, title, draw }) => (
+          {chapters.map(({ id, title, draw }) => (
             <section id={id}>
               <h2>{title}</h2>
               {draw(props)}

@@ -97,5 +97,6 @@ export const premise: Chapter = {
   id: 'premise',
   nav: 'Premise',
   title: 'Does the theorem’s premise hold?',
+  concerns: ({ theorem }) => theorem,
   draw: (props) => <Premise {...props} />,
 };

@@ -122,5 +122,7 @@ export const theory: Chapter = {
   id: 'theory',
   nav: 'Fisher and kernels',
   title: 'Fisher information and tangent kernels',
+  concerns: ({ theorem, input: { goals } }) =>
+    theorem || goals.includes('spectrum') || goals.includes('divergence'),
   draw: (props) => <Theory {...props} />,
 };
