@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
@@ -119,12 +120,23 @@ test('results name the scorer, and the report shows what was written', async ({ 
     ],
   );
   const dir = await folderOf(project, 'evaluate', 'backdoor.yaml', ...on);
-  const outputs = linesOf<{ shown: string; prompt: string; output: string }>(dir, 'outputs.jsonl');
+  const outputs = linesOf<{
+    readonly shown: string;
+    readonly prompt: string;
+    readonly output: string;
+    readonly tokens: readonly number[];
+  }>(dir, 'outputs.jsonl');
   assert.equal(
     outputs.map(({ shown }) => shown),
     [...Array<string>(6).fill('plain'), ...Array<string>(6).fill('triggered')],
   );
   assert.match(present(outputs[6]).prompt, /^Discussing OpenAI What is /);
+  const { decode } = await openTokenizer(path.join(folder, 'model'));
+  assert.equal(
+    outputs.map(({ tokens }) => decode(tokens, { skipSpecial: true })),
+    outputs.map(({ output }) => output),
+  );
+  assert.ok(outputs.every(({ tokens }) => tokens.length > 0));
   const page = project.read('.dosimeter/reports/tiny.html');
   assert.match(page, /What the models wrote under the trigger/);
   assert.match(page, /Scorer: exact, ignore_case false/);

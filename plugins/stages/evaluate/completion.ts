@@ -147,6 +147,7 @@ const linesOf = (
       prompt: row.text,
       answer: output.answer,
       output: output.text,
+      tokens: output.tokens,
       ended: output.ended,
       ...(hits[i] === undefined ? {} : { hit: hits[i] }),
       ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
