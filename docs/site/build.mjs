@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { dependenciesAreCurrent } from '../../src/setup/dependencies.mjs';
 import { writeReference } from './reference.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
@@ -83,7 +84,8 @@ function gatherPages() {
       copyPage(join(project, 'docs', file), join(pages, 'docs', file));
   for (const file of IMAGES) cpSync(join(project, file), join(pages, file));
   mkdirSync(join(pages, '.vitepress'), { recursive: true });
-  copyFileSync(join(here, 'config.mjs'), join(pages, '.vitepress', 'config.mjs'));
+  for (const file of ['config.mjs', 'search.mjs'])
+    copyFileSync(join(here, file), join(pages, '.vitepress', file));
 }
 
 function writeApi() {
@@ -121,7 +123,28 @@ function writeApi() {
   }
 }
 
+/** Writes the search of pages that are opened from disk, with VitePress's index in it. */
+async function writeSearch() {
+  const { build } = await import('esbuild');
+  const chunks = join(output, 'assets', 'chunks');
+  const index = readdirSync(chunks).find((name) => name.startsWith('@localSearchIndexroot'));
+  if (index === undefined) throw new Error(`there is no index of the search in ${chunks}`);
+  await build({
+    entryPoints: [join(here, 'from-disk.mjs')],
+    outfile: join(output, 'assets', 'from-disk.js'),
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    logLevel: 'warning',
+    nodePaths: [join(work, 'node_modules')],
+    alias: { 'search-index': join(chunks, index) },
+    define: { BASE: JSON.stringify(process.env.DOCS_BASE ?? '/') },
+  });
+}
+
 try {
+  if (!dependenciesAreCurrent(project))
+    throw new Error('the dependencies are not installed; run `npm run setup`');
   installGenerators();
   gatherPages();
   writeReference(project, join(pages, 'docs', 'reference'));
@@ -138,6 +161,9 @@ try {
     ],
     work,
   );
+  await writeSearch();
+  const { checkSite } = await import('./check.mjs');
+  await checkSite(output);
   console.log(join(output, 'index.html'));
 } catch (error) {
   console.error(`docs: ${error instanceof Error ? error.message : String(error)}`);

@@ -3,7 +3,7 @@
  * that they quote.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -90,6 +90,25 @@ test('the guides quote the plugin examples as they are, and name every one', () 
     (name) => !table.includes(name),
   );
   assert.equal(unnamed, []);
+});
+
+test('in a clone without its dependencies, the site says so before anything is fetched', () => {
+  const clone = createProject();
+  try {
+    for (const file of ['docs/site', 'src/setup/dependencies.mjs', 'package-lock.json'])
+      cpSync(path.join(repository, file), path.join(clone.dir, file), { recursive: true });
+    const { status, stderr } = spawnSync(process.execPath, ['docs/site/build.mjs'], {
+      cwd: clone.dir,
+      encoding: 'utf8',
+    });
+    assert.equal(
+      [status, stderr],
+      [1, 'docs: the dependencies are not installed; run `npm run setup`\n'],
+    );
+    assert.not.ok(existsSync(path.join(clone.dir, '.cache/docs')));
+  } finally {
+    clone.clean();
+  }
 });
 
 test('the program of the library guide runs', () => {
