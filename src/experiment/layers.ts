@@ -1,5 +1,5 @@
 /** Reads and parses spec files, and merges each over the files that it extends. */
-import { readdir, readFile } from 'node:fs/promises';
+import { access, readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { merge } from './merge.ts';
@@ -121,8 +121,19 @@ async function readText(
   }
 }
 
-/** Suggests a file in the same folder with a similar name, in the form that the user wrote. */
+/**
+ * Suggests a file in the same folder with a similar name, in the form that the user wrote, or the
+ * one of this name that the installed package has, such as pipelines/quickstart.yaml.
+ */
 export async function similarFile(path: string, written = path): Promise<string | undefined> {
+  const packaged = `node_modules/dosimeter/${written}`;
+  const isPackaged =
+    path.endsWith(written) &&
+    (await access(path.slice(0, -written.length) + packaged).then(
+      () => true,
+      () => false,
+    ));
+  if (isPackaged) return `dosimeter's own file is ${packaged}`;
   const folder = dirname(path);
   const names = await readdir(folder).catch(() => null);
   if (names === null) return `there is no folder ${folder} either`;

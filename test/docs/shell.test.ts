@@ -7,6 +7,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Project } from '../rig/project.ts';
+import { createProject } from '../rig/project.ts';
 import { blocksIn, read, repository } from './blocks.ts';
 import { reader } from './reader.ts';
 import type { Command, Usage } from './shell.ts';
@@ -69,6 +70,21 @@ test('files of the repository that a command names exist', () => {
     words.some((word) => word.startsWith('pipelines/') && !existsSync(path.join(repository, word))),
   );
   assert.equal(missing.map(shown), []);
+});
+
+test('in a folder of one’s own, a spec of the guides is the package’s', async () => {
+  const own = createProject();
+  try {
+    await own.succeeds('init');
+    const { code, stderr } = await own.dosimeter('plan', 'pipelines/composed.yaml');
+    const packaged = 'node_modules/dosimeter/pipelines/composed.yaml';
+    assert.is(code, 2);
+    assert.match(stderr, `  = dosimeter's own file is ${packaged}`);
+    assert.match(read('docs/guides/getting-started.md'), '`node_modules/dosimeter/pipelines/');
+    await own.succeeds('plan', packaged);
+  } finally {
+    own.clean();
+  }
 });
 
 /** Commands that write no result and take a second at most. */

@@ -51,6 +51,18 @@ data: { train: { source: "file:data/trian.tsv" }, validation: { source: "npm:row
   |           ^^^^^^^^^^^^`,
   },
   {
+    fault: 'a base that the installed package has',
+    spec: `${minimal}extends: pipelines/spam.yaml
+`,
+    files: { 'node_modules/dosimeter/pipelines/spam.yaml': 'seeds: [1]\n' },
+    shows: `error[missing-file]: there is no file DIR/pipelines/spam.yaml
+ --> DIR/spec.yaml:4:10
+  |
+4 | extends: pipelines/spam.yaml
+  |          ^^^^^^^^^^^^^^^^^^^
+  = dosimeter's own file is node_modules/dosimeter/pipelines/spam.yaml`,
+  },
+  {
     fault: 'a missing base',
     spec: `${minimal}extends: bse.yaml
 `,
