@@ -143,7 +143,7 @@ const GLOBALS: readonly (readonly [string, unknown])[] = [
  * Makes the function that renders a template. Throws UserFault where the template can't be read;
  * the function throws it where the template fails or exceeds a bound.
  * @param specials the special tokens by their names in tokenizer_config.json (`bos_token`, …)
- * @param name the tokenizer's name in error messages
+ * @param name the file that has the template, in error messages
  */
 export function chatRenderer(
   template: string,

@@ -4,7 +4,7 @@
  * longest-first to the requested length.
  */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile, readTextFile } from '../../untrusted/json.ts';
 import { withinSeconds } from '../../untrusted/time.ts';
@@ -244,15 +244,20 @@ export function makeTokenizer(
       const text = guarded(() => pipeline.join(tokens));
       return cleans ? cleanUp(text) : text;
     },
-    chat: chatOf(beside.chatTemplate ?? templateOf(config['chat_template'], name), names, name),
+    chat: chatOf(config['chat_template'], beside.chatTemplate, names, name),
   };
 }
 
+/** @param own the template of chat_template.jinja, which replaces that of tokenizer_config.json */
 const chatOf = (
-  template: string | null,
+  configured: unknown,
+  own: string | undefined,
   specials: Readonly<Record<string, string>>,
   name: string,
 ): Chat => {
+  const file = own === undefined ? 'tokenizer_config.json' : 'chat_template.jinja';
+  const where = join(dirname(name), file);
+  const template = own ?? templateOf(configured, where);
   let render: Chat | undefined;
   return (messages, options) => {
     if (template === null)
@@ -261,7 +266,7 @@ const chatOf = (
         'Choose the checkpoint of a chat model, write its template to chat_template.jinja beside ' +
           'tokenizer.json, or set head.template to "alpaca" or to a text that contains {prompt}.',
       );
-    return (render ??= chatRenderer(template, specials, name))(messages, options);
+    return (render ??= chatRenderer(template, specials, where))(messages, options);
   };
 };
 

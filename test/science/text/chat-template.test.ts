@@ -2,14 +2,29 @@
  * Chat templates are rendered as by transformers (golden file of test/golden/chat_templates.py),
  * and a template that fails, or never ends, is refused.
  */
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { chatRenderer, type Message } from '../../../src/science/text/chat-template.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { present } from '../../rig/present.ts';
 import { chatTemplate, goldenChats, tinyTokenizer } from './golden-tokenizers.ts';
 
 const test = suite('chat templates');
+
+const goldenFolder = new URL('../../golden/', import.meta.url);
+const golden = JSON.parse(readFileSync(new URL('chat/golden.json', goldenFolder), 'utf8')) as {
+  readonly conversations: readonly (readonly Message[])[];
+  readonly templates: Readonly<
+    Record<
+      string,
+      { readonly tokenizer: string; readonly texts: readonly (readonly (string | null)[])[] }
+    >
+  >;
+};
 
 const fault = (run: () => unknown, message: RegExp): void =>
   assert.throws(
@@ -57,6 +72,31 @@ test('a tokenizer without a template says how to get one', () => {
   assert.instance(error, UserFault);
   assert.match((error as UserFault).message, 'gpt2: the tokenizer has no chat template');
   assert.match(String((error as UserFault).hint), 'chat_template.jinja');
+});
+
+test('a template that fails is named by the file that has it', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'chat-'));
+  try {
+    const configured = JSON.stringify({ chat_template: "{{ raise_exception('configured') }}" });
+    await cp(
+      new URL('tiny-bert/checkpoint/tokenizer.json', goldenFolder),
+      join(dir, 'tokenizer.json'),
+    );
+    await writeFile(join(dir, 'tokenizer_config.json'), configured);
+    const failure = async (): Promise<string> => {
+      const { chat } = await openTokenizer(dir);
+      try {
+        return chat(hello, { generationPrompt: true });
+      } catch (error) {
+        return (error as Error).message.replace(dir, 'DIR');
+      }
+    };
+    assert.is(await failure(), 'DIR/tokenizer_config.json: its chat template fails: configured');
+    await writeFile(join(dir, 'chat_template.jinja'), "{{ raise_exception('own') }}");
+    assert.is(await failure(), 'DIR/chat_template.jinja: its chat template fails: own');
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 });
 
 test('strip takes what Python takes for white space, or the given characters', () => {
