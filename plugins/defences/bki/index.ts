@@ -4,9 +4,9 @@ import type { Params } from './judge.ts';
 export default defineDefence<Params>({
   name: 'bki',
   summary:
-    'Backdoor keyword identification: drops the rows that contain a keyword, a word that changes ' +
-    'the representations of a model trained on the rows more, and in more rows, than any word of ' +
-    'clean rows does; then trains again.',
+    'Backdoor keyword identification: drops the rows among whose five most salient words there is ' +
+    'a keyword, a word that changes the representations of a model trained on the rows more, and ' +
+    'in more rows, than any word of clean rows does; then trains again.',
   citation:
     'Chen and Dai, Mitigating backdoor attacks in LSTM-based text classification systems by ' +
     'Backdoor Keyword Identification, Neurocomputing 452, 2021',
