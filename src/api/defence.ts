@@ -41,12 +41,16 @@ export type DefenceNeed = 'clean' | 'model' | 'receipt';
 export interface AskedModel {
   /** C. */
   readonly classes: number;
-  /** Returns the logits of rows, (N, C), row-major, in the order of the rows. */
+  /**
+   * Returns the logits of rows, (N, C), row-major, in the order of the rows: one flat array, in which
+   * the logit of class c of row i is at `i * classes + c`.
+   */
   logits(rows: readonly Row[]): Promise<Float32Array>;
   /**
    * Returns what the head's last linear layer reads of each row, (N, D), row-major, in the order of
-   * the rows: the pooled token of a classifier, the state at the mask under a cloze head. Throws
-   * under a causal-LM head.
+   * the rows: the pooled token of a classifier, the state at the mask under a cloze head. `count` is
+   * N, `dimensions` D; number j of row i is at `i * dimensions + j` of `values`. Throws under a
+   * causal-LM head.
    */
   representations(rows: readonly Row[]): Promise<{
     readonly values: Float64Array;
