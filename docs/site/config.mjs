@@ -37,6 +37,7 @@ const GUIDES = [
   'training',
   'kernels',
   'report',
+  'python',
   'resume-and-share',
   'serve',
   'slurm',

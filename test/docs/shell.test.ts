@@ -23,7 +23,7 @@ const commands = blocksIn('sh').flatMap(commandsOf);
 const shown = ({ place, words }: Command): string => `${place}: ${words.join(' ')}`;
 
 test('a fenced block is of a language that these tests read', () => {
-  const known = ['sh', 'yaml', 'js', 'text'];
+  const known = ['sh', 'yaml', 'js', 'python', 'text'];
   const others = blocksIn('').map(({ place }) => place);
   assert.equal(others, []);
   assert.ok(known.every((language) => language === 'text' || blocksIn(language).length > 0));

@@ -25,10 +25,11 @@ export const commandsOf = ({ place, text }: Block): Command[] =>
     .map((line) => ({ place, words: wordsOf(line) }))
     .filter(({ words }) => words.length > 0);
 
-/** Returns what follows `npx dosimeter`; null for another command. */
+/** Returns what follows `npx dosimeter`, up to a `>`; null for another command. */
 export function argumentsOf({ words }: Command): readonly string[] | null {
-  const at = words.indexOf('dosimeter');
-  return words[0] === 'npx' && at > 0 ? words.slice(at + 1) : null;
+  const at = words.indexOf('dosimeter'),
+    to = words.indexOf('>');
+  return words[0] === 'npx' && at > 0 ? words.slice(at + 1, to < 0 ? undefined : to) : null;
 }
 
 export interface Usage {
