@@ -16,16 +16,6 @@ import { chatTemplate, goldenChats, tinyTokenizer } from './golden-tokenizers.ts
 const test = suite('chat templates');
 
 const goldenFolder = new URL('../../golden/', import.meta.url);
-const golden = JSON.parse(readFileSync(new URL('chat/golden.json', goldenFolder), 'utf8')) as {
-  readonly conversations: readonly (readonly Message[])[];
-  readonly templates: Readonly<
-    Record<
-      string,
-      { readonly tokenizer: string; readonly texts: readonly (readonly (string | null)[])[] }
-    >
-  >;
-};
-
 const fault = (run: () => unknown, message: RegExp): void =>
   assert.throws(
     run,
