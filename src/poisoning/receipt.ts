@@ -59,6 +59,8 @@ export interface Receipt {
     readonly made: number;
     readonly negatives: number;
   };
+  /** The class that the trigger leads to. Absent if there is none. */
+  readonly target?: { readonly label: number; readonly class: string };
   /** The steps in order. Present if several attacks are composed. */
   readonly steps?: readonly ReceiptStep[];
   readonly digests: { readonly clean: string; readonly poisoned: string };

@@ -147,12 +147,13 @@ export interface ReceiptFile {
     readonly original: Content;
     readonly new: Content;
   }[];
+  readonly target?: ReceiptFacts['target'];
 }
 
 const EXAMPLES = 3;
 
 export function receiptFacts(
-  { counts, rows }: ReceiptFile,
+  { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
 ): ReceiptFacts {
   const text = ({ context = [], text: own, text_pair: pair }: Content): string =>
@@ -170,6 +171,7 @@ export function receiptFacts(
     asked: counts.asked,
     made: counts.made,
     negatives: counts.negatives,
+    ...(target && { target }),
     examples: rows.slice(0, EXAMPLES).map(({ id, original, new: poisoned }) => ({
       id,
       before: text(original),

@@ -139,6 +139,8 @@ export interface ReceiptFacts {
   readonly asked: number;
   readonly made: number;
   readonly negatives: number;
+  /** The target class of a backdoor; absent if there is none. */
+  readonly target?: { readonly label: number; readonly class: string };
   /** The first few poisoned rows of the receipt. */
   readonly examples: readonly TextChange[];
 }

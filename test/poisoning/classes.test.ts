@@ -10,7 +10,28 @@ test('a number is a label id; a text is a name first', () => {
   assert.is(classId('ham', ['ham', 'spam'], 'target'), 0);
   assert.is(classId('1', ['ham', 'spam'], 'target'), 1);
   assert.is(classId('1', ['1', '0'], 'target'), 0);
-  assert.is(classId(1, ['1', '0'], 'target'), 1);
+  assert.is(classId(1, ['0', '1'], 'target'), 1);
+});
+
+test("a number that is another class's name is refused, and either name offered", () => {
+  const fault = (value: number): UserFault => {
+    try {
+      classId(value, ['1', '2'], 'target');
+    } catch (error) {
+      return error as UserFault;
+    }
+    throw new Error('no fault was raised');
+  };
+  assert.is(
+    fault(1).message,
+    '`target`: 1 is the label id of the class "2", and the name of the class with label id 0.',
+  );
+  assert.is(fault(1).hint, 'Write the name in quotes: "2" or "1".');
+  assert.is(
+    fault(2).message,
+    '`target`: 2 is no label id, and the name of the class with label id 1.',
+  );
+  assert.is(fault(2).hint, 'Write the name in quotes: "2".');
 });
 
 test("an unknown class is the user's fault, with the classes and the nearest one", () => {

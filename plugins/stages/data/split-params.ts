@@ -84,6 +84,13 @@ export function classesOf({ data, head }: Cell): {
     data.test?.classes,
   ].flatMap((list) => (list === undefined ? [] : [list.map(String)]));
   const [classes = null, ...others] = given;
+  const twice = classes?.find((name, i) => classes.indexOf(name) < i);
+  if (twice !== undefined)
+    throw new UserFault(
+      `the classes name ${JSON.stringify(twice)} twice: a number is the name that it is written as`,
+      'Name every class once.',
+      ['data', data.classes === undefined ? 'train' : 'classes'],
+    );
   const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
   if (classes === null || other === undefined) return { classes, disagreement: null };
   const [one, two] = [firstNames(classes), firstNames(other)];

@@ -29,7 +29,7 @@ export async function run(context: Context): Promise<void> {
   const { task, classes } = await readDatasetInfo(dir);
   refuseOtherTasks(steps, task);
   const backdoor = backdoorOf(steps); // refuses a second one
-  if (backdoor !== null) targetOf(backdoor.attack, backdoor.params, classes); // must be one
+  const target = backdoor && targetOf(backdoor.attack, backdoor.params, classes); // must be one
   const clean = readOnly(await readRows(dir));
 
   const { rows, steps: done } = await poisonRows(clean, steps, {
@@ -40,6 +40,9 @@ export async function run(context: Context): Promise<void> {
   const order = (await orderOfInput(context)) ?? orderOf(steps, done);
   const receipt = {
     ...makeReceipt(clean, rows, joined(done), name, attackParams, seed, done),
+    ...(typeof target === 'number'
+      ? { target: { label: target, class: classes[target] ?? '' } }
+      : {}),
     ...(order === null ? {} : { order }),
   };
 
@@ -50,6 +53,7 @@ export async function run(context: Context): Promise<void> {
   );
   if (learnt.length > 0) await writeJson(outDir, LEARNT, Object.fromEntries(learnt));
   await writeMetrics(outDir, metricsOf(receipt));
+  if (typeof target === 'number') log(`target: ${classes[target] ?? ''} (label ${target})`);
   for (const { attack, poisoned } of done) {
     const { changed, asked, eligible, negatives } = poisoned;
     log(

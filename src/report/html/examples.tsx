@@ -81,7 +81,11 @@ const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown })
     <p>
       {receipt.made.toLocaleString('en')} of {plural(receipt.total, 'row')} poisoned (
       {receipt.asked.toLocaleString('en')} asked)
-      {receipt.negatives > 0 ? `, ${plural(receipt.negatives, 'negative')} added` : ''}.
+      {receipt.negatives > 0 ? `, ${plural(receipt.negatives, 'negative')} added` : ''}
+      {receipt.target === undefined
+        ? ''
+        : `; target: ${cut(receipt.target.class, 80)} (label ${receipt.target.label})`}
+      .
     </p>
     {receipt.examples.map((example) => (
       <Example example={example} />

@@ -166,6 +166,14 @@ test('faults are found before anything runs, each at its field', async ({ dir })
     message: 'The classes are given twice and differ: [pos, neg] and [neg, pos].',
     hint: 'Give them once, as `data.classes`.',
   });
+  assert.equal(
+    planFault(() => define(cellOf(dir, {}, {}, [1, '1']), 'train')),
+    {
+      message: 'the classes name "1" twice: a number is the name that it is written as',
+      hint: 'Name every class once.',
+      path: 'data.classes',
+    },
+  );
   writeFileSync(join(dir, 'train.tsv'), '');
   assert.equal((await first(cellOf(dir), 'train')).path, ['data', 'train', 'source']);
 });

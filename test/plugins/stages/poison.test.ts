@@ -106,6 +106,7 @@ test('badnets: three of thirty rows in place, with a receipt that other rows fai
   const info = await readDatasetInfo(out);
   assert.equal([info.classes, info.rows, info.counts], [['ham', 'spam'], 30, [18, 12]]);
   assert.equal([receipt.attack, receipt.seed, receipt.params['rate']], ['badnets', 1, 0.1]);
+  assert.equal(receipt.target, { label: 0, class: 'ham' });
 });
 
 test('label-flip: nine of thirty labels, no text', async ({ dir }) => {

@@ -148,8 +148,8 @@ async function poisonFolder(attack: 'none' | 'badnets'): Promise<string> {
   await writeDataset(dir, after, ['ham', 'spam'], {});
   await writeFile(
     join(dir, 'receipt.json'),
-    JSON.stringify(
-      makeReceipt(
+    JSON.stringify({
+      ...makeReceipt(
         rows,
         after,
         { changed, negatives: [], asked: changed.length, eligible: 2 },
@@ -157,7 +157,8 @@ async function poisonFolder(attack: 'none' | 'badnets'): Promise<string> {
         {},
         1,
       ),
-    ),
+      target: { label: 1, class: 'spam' },
+    }),
   );
   return dir;
 }

@@ -99,7 +99,7 @@ test('the page says what the files hold', async () => {
     ['2', '2', '0.01563', '0.01200 to 0.02000', 'broken', '4 broken', '[+2, +4]', 'no'],
   );
   for (const said of [
-    '1 of 3 rows poisoned',
+    '1 of 3 rows poisoned (1 asked); target: spam (label 1).',
     'sha256:data',
     'ab'.repeat(32),
     '1.2.3',
