@@ -8,6 +8,7 @@ import { taskOf } from '../api.ts';
 import { randomStream } from '../random/random.ts';
 import { shown } from '../untrusted/json.ts';
 import { inWords, limitOf } from '../untrusted/limits.ts';
+import { differences, sameToTheEye } from './alike.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstNames } from './first-names.ts';
 import { firstWords } from './first-words.ts';
@@ -86,7 +87,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 
 /**
  * Returns the classes, given or taken from the training file; none for a completion task. Throws if
- * the file has fewer than two.
+ * the file has fewer than two, or two that can't be told apart by eye.
  */
 async function classesOf(
   request: SplitRequest,
@@ -97,13 +98,23 @@ async function classesOf(
   const classes =
     request.classes ??
     (train === undefined ? sortedValues(raw) : await ofTrain(valuesOf(train, request, raw)));
-  if (classes.length >= 2 || request.classes !== null) return classes;
-  const fault = new SplitFault(
-    ['columns', 'label'],
-    `All rows of the training file have one label, ${JSON.stringify(classes[0])}; ` +
-      'a classifier needs at least two classes.',
-    "Is this the label's column?",
-  );
+  if (request.classes !== null) return classes;
+  const alike = sameToTheEye(classes);
+  if (classes.length >= 2 && alike.length === 0) return classes;
+  const path = ['columns', 'label'];
+  const fault =
+    classes.length < 2
+      ? new SplitFault(
+          path,
+          `All rows of the training file have one label, ${JSON.stringify(classes[0])}; ` +
+            'a classifier needs at least two classes.',
+          "Is this the label's column?",
+        )
+      : new SplitFault(
+          path,
+          `The training file has labels that look the same: ${differences(alike)}.`,
+          'Correct the file, or name every class in `data.classes` to keep them apart.',
+        );
   throw Object.assign(fault, { split: 'train' });
 }
 

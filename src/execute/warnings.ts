@@ -13,15 +13,17 @@ import type { Plan } from '../plan/types.ts';
 import { readRegularOr } from '../store/regular.ts';
 import type { MetricsStatus } from './results.ts';
 
-/** Writes the warnings into a stage's output folder, if there are any. */
+/** Writes the warnings into a stage's output folder, if there are any; the same one once. */
 export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {
   if (readRegularOr(path.join(outDir, WARNINGS)) !== null)
     throw new UserFault(
       `the stage "${stage}" wrote a file ${WARNINGS}, which is the engine's own`,
       'warn with `context.warn`, or give the file another name',
     );
-  if (warnings.length > 0)
-    writeFileSync(path.join(outDir, WARNINGS), `${JSON.stringify(warnings, null, 2)}\n`);
+  // A stage may tell while it runs what its preflight has found already.
+  const distinct = [...new Map(warnings.map((one) => [JSON.stringify(one), one])).values()];
+  if (distinct.length > 0)
+    writeFileSync(path.join(outDir, WARNINGS), `${JSON.stringify(distinct, null, 2)}\n`);
 }
 
 /** Returns the warnings in an entry's folder. A file that can't be read is itself warned of. */

@@ -229,6 +229,24 @@ test('empty texts are kept and counted', async () => {
   assert.is(facts['empty_texts'], 2);
 });
 
+test('labels that look the same are refused, with the code points that they differ in', async () => {
+  const pairs = 'a:ham b:spam c:ham\u00a0 d:caf\u00e9 e:cafe\u0301 f:sp\u200bam';
+  const { message, path, hint, split } = await fault(
+    request('', {}, { dataset: dataset(pairs), name: 'train' }),
+  );
+  assert.is(
+    message,
+    'The training file has labels that look the same: ' +
+      '"caf\u00e9" has U+00E9 where "cafe\u0301" has U+0065 U+0301, ' +
+      '"ham\u00a0" has U+00A0 where "ham" has nothing, ' +
+      '"sp\u200bam" has U+200B where "spam" has nothing.',
+  );
+  assert.equal([path, split], [['columns', 'label'], 'train']);
+  assert.match(hint, 'Correct the file, or name every class');
+  const classes = ['ham', 'ham\u00a0'];
+  assert.is(await texts(request('a:ham b:ham\u00a0', {}, { classes })), 'a:0 b:1');
+});
+
 test("faults of a split are the user's, each at its field", async () => {
   assert.equal((await fault(request(''))).path, ['source']);
   const single = await fault(request('a:0 b:0'));

@@ -47,7 +47,9 @@ test('a warning is stored beside the output, told once, and in no key', async ({
       given: { warning },
       run({ ctx, put, seed, given }) {
         put('model.txt', `m${seed}`);
-        ctx.warn({ path: [], message: given['warning'] ?? '', hint: 'look at it' });
+        const warning = { path: [], message: given['warning'] ?? '', hint: 'look at it' };
+        ctx.warn(warning);
+        ctx.warn(warning);
       },
     });
   await chain(rig);

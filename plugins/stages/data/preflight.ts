@@ -1,6 +1,5 @@
 import { type PreflightContext, type Problem, problemOf } from '../../../src/api.ts';
-import { isCompletion } from '../../../src/data/columns.ts';
-import { type SplitCounts, splitCounts } from '../../../src/data/split-counts.ts';
+import { splitCounts } from '../../../src/data/split-counts.ts';
 import { type DataParams, splitRequest } from '../../../src/data/split-request.ts';
 
 /** Reads the split, unless that takes long, and reports what is wrong with it. */
@@ -16,37 +15,12 @@ export async function preflight(
   if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true)
     return [];
   try {
-    return labelWarnings(params, await splitCounts(request));
+    const { warnings } = await splitCounts(request);
+    return warnings.map((warning) => ({ ...warning, warning: true }));
   } catch (error) {
     const { path = ['source'], split = name } = error as SplitError;
     return [problemOf(error, ['data', split, ...path])];
   }
-}
-
-/** So few classes are no sign of a wrong column, however few rows a file has. */
-const FEW_CLASSES = 20;
-
-/**
- * Returns a warning if the classes are the labels of the training file, and there are more than
- * half as many as rows in it.
- */
-function labelWarnings(
-  { name, split, classes: given }: DataParams,
-  { classes, rowsInSource = 0 }: SplitCounts,
-): Problem[] {
-  if (name !== 'train' || given !== null || isCompletion(split.columns)) return [];
-  if (classes.length <= FEW_CLASSES || 2 * classes.length <= rowsInSource) return [];
-  const { label } = split.columns;
-  return [
-    {
-      path: ['data', name, 'columns', 'label'],
-      message:
-        `the column ${JSON.stringify(label)} has ${classes.length} different values in ` +
-        `${rowsInSource} rows, and each becomes a class`,
-      hint: "Is this the label's column?",
-      warning: true,
-    },
-  ];
 }
 
 /** What a fault of a split says about its place. */

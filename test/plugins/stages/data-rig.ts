@@ -14,6 +14,7 @@ import type {
   ResolvedSplit,
   RunContext,
   UserFault,
+  Warning,
 } from '../../../src/api.ts';
 import { standIn } from '../../rig/stand-in.ts';
 import { assetAt, splitOf } from '../datasets/reading.ts';
@@ -103,7 +104,11 @@ export const preflight = (definition: Definition, plugin: Plugin = tables) =>
 export async function runData(
   definition: Definition,
   outDir: string,
-  { plugin = tables, log = [] }: { readonly plugin?: Plugin; readonly log?: string[] } = {},
+  {
+    plugin = tables,
+    log = [],
+    warned = [],
+  }: { readonly plugin?: Plugin; readonly log?: string[]; readonly warned?: Warning[] } = {},
 ): Promise<string> {
   mkdirSync(outDir);
   await data.run({
@@ -115,7 +120,7 @@ export async function runData(
     signal: new AbortController().signal,
     plugin,
     log: (line) => log.push(line),
-    warn: ({ message }) => log.push(message),
+    warn: (warning) => warned.push(warning),
     progress: () => undefined,
   });
   return outDir;

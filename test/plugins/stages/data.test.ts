@@ -2,10 +2,19 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import data from '../../../plugins/stages/data/index.ts';
-import type { Cell, DatasetDescriptor } from '../../../src/api.ts';
+import type { Cell, DatasetDescriptor, Warning } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { present } from '../../rig/present.ts';
-import { cellOf, dataSuite, define, planFault, preflight, run, writeSplits } from './data-rig.ts';
+import {
+  cellOf,
+  dataSuite,
+  define,
+  planFault,
+  preflight,
+  run,
+  runData,
+  writeSplits,
+} from './data-rig.ts';
 
 const test = dataSuite('data stage');
 
@@ -201,6 +210,43 @@ test('a column with nearly as many labels as rows is told, and its classes are n
   assert.match(log[0] ?? '', /^train: 20 rows \((1 label \d+, ){7}[^,]* and 32 more\) of 60 from /);
   write((row) => `label ${row % 30}`);
   assert.equal(await preflight(define(cellOf(dir, { limit: 21 }), 'train')), []);
+});
+
+test('what a reader of numbers must know of the rows is told before they are read, and then', async ({
+  dir,
+}) => {
+  writeFileSync(
+    join(dir, 'train.tsv'),
+    'sentence\tlabel\ngood\tham\n\tHam\n \tham\nbad\tspam\n\tspam\n\tspam\n',
+  );
+  writeFileSync(join(dir, 'dev.csv'), 'label,sentence\nham,fine\nham,poor\n');
+  const cell = cellOf(dir);
+  const told = [
+    {
+      path: ['data', 'train', 'columns', 'label'],
+      message:
+        'labels that differ in case alone are classes of their own: ' +
+        '"ham" has U+0068 where "Ham" has U+0048',
+      hint: 'Write them alike in the file, or name every class in `data.classes`.',
+    },
+    {
+      path: ['data', 'train', 'columns'],
+      message:
+        '4 of 6 train rows have an empty text: train-000001, train-000002, train-000004 and 1 more',
+      hint: 'Fill them in or leave them out of the file, or read another column.',
+    },
+  ];
+  assert.equal(
+    await preflight(define(cell, 'train')),
+    told.map((warning) => ({ ...warning, warning: true })),
+  );
+  const warned: Warning[] = [];
+  await runData(define(cell, 'train'), join(dir, 'out'), { warned });
+  assert.equal(warned, told);
+  assert.equal(
+    (await preflight(define(cell, 'validation'))).map(({ message }) => message),
+    ['all 2 validation rows are of one class'],
+  );
 });
 
 test('a corpus of a package is not read in the preflight', async ({ dir }) => {

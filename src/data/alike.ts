@@ -1,0 +1,54 @@
+/** Labels that look alike, and what sets them apart. */
+import { firstNames } from './first-names.ts';
+
+/** The label as it looks: composed, with single spaces, and nothing that can't be seen. */
+const asSeen = (label: string): string =>
+  label
+    .normalize('NFC')
+    .replace(/[\p{Default_Ignorable_Code_Point}\p{Cc}]/gu, (char) => (/\s/.test(char) ? ' ' : ''))
+    .replace(/\s+/g, ' ')
+    .trim();
+
+/** Returns the groups of labels that can't be told apart by eye. */
+export const sameToTheEye = (labels: readonly string[]): string[][] => alikeBy(labels, asSeen);
+
+/** Returns the groups of labels that differ in case, or in width or style of their characters. */
+export const sameButForCase = (labels: readonly string[]): string[][] =>
+  alikeBy(labels, (label) => asSeen(label).normalize('NFKC').toLowerCase());
+
+function alikeBy(labels: readonly string[], key: (label: string) => string): string[][] {
+  const groups = new Map<string, string[]>();
+  for (const label of labels) {
+    const group = groups.get(key(label));
+    if (group === undefined) groups.set(key(label), [label]);
+    else group.push(label);
+  }
+  return [...groups.values()].filter(({ length }) => length > 1);
+}
+
+/** Says how the labels of each group differ: `"ham " has U+0020 where "ham" has nothing`. */
+export const differences = (groups: readonly (readonly string[])[]): string =>
+  firstNames(
+    groups.flatMap(([first = '', ...others]) => others.map((other) => difference(first, other))),
+    4,
+  );
+
+function difference(one: string, other: string): string {
+  const [a, b] = [Array.from(one), Array.from(other)];
+  const least = Math.min(a.length, b.length);
+  let start = 0,
+    tail = 0;
+  while (start < least && a[start] === b[start]) start++;
+  while (tail < least - start && a.at(-1 - tail) === b.at(-1 - tail)) tail++;
+  const between = (chars: readonly string[]): string =>
+    codePoints(chars.slice(start, chars.length - tail));
+  return `${JSON.stringify(other)} has ${between(b)} where ${JSON.stringify(one)} has ${between(a)}`;
+}
+
+const codePoints = (chars: readonly string[]): string =>
+  chars.length === 0
+    ? 'nothing'
+    : chars
+        .slice(0, 8)
+        .map((c) => `U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`)
+        .join(' ') + (chars.length > 8 ? ' …' : '');

@@ -1,0 +1,82 @@
+/** What a reader of numbers must know of the rows that a split gave. */
+import type { Row, Warning } from '../api.ts';
+import { taskOf } from '../api.ts';
+import { differences, sameButForCase } from './alike.ts';
+import { isCompletion } from './columns.ts';
+import { firstNames } from './first-names.ts';
+import type { LoadedSplit, SplitRequest } from './load-split.ts';
+
+/** So few classes are no sign of a wrong column, however few rows a file has. */
+const FEW_CLASSES = 20;
+
+/** Returns the warnings of a split, each at its field of the spec. */
+export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warning[] {
+  const { name } = request;
+  const { rows, classes, facts } = loaded;
+  const found: Warning[] = request.classes === null ? labelWarnings(request, loaded) : [];
+  const warn = (field: readonly string[], message: string, hint?: string): void => {
+    found.push({
+      path: ['data', name, ...field],
+      message,
+      ...(hint === undefined ? {} : { hint }),
+    });
+  };
+  const empty = (of: 'text' | 'answer'): void => {
+    const ids = rows.flatMap((row) => (row[of]?.trim() === '' ? [row.id] : []));
+    if (ids.length > 0)
+      warn(
+        ['columns'],
+        `${ids.length} of ${rows.length} ${name} rows have an empty ${of}: ${firstNames(ids, 3)}`,
+        'Fill them in or leave them out of the file, or read another column.',
+      );
+  };
+  empty('text');
+  empty('answer');
+  const { ragged_lines: ragged } = facts;
+  if (typeof ragged === 'number')
+    warn(
+      ['source'],
+      `${lines(ragged)} of data.${name} left out: another number of fields than in the header`,
+    );
+  if ((name === 'validation' || name === 'test') && isOfOneClass(rows, classes))
+    warn([], `all ${rows.length} ${name} rows are of one class`);
+  return found;
+}
+
+const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;
+
+const isOfOneClass = (rows: readonly Row[], classes: readonly string[]): boolean =>
+  taskOf(classes) === 'classes' && rows.every(({ label }) => label === rows[0]?.label);
+
+/**
+ * Returns warnings about classes that are the labels of the training file: labels that differ in
+ * case alone, or more than half as many as rows.
+ */
+function labelWarnings(
+  { name, split: { columns } }: SplitRequest,
+  { classes, facts }: LoadedSplit,
+): Warning[] {
+  if (name !== 'train' || isCompletion(columns)) return [];
+  const path = ['data', name, 'columns', 'label'];
+  const alike = sameButForCase(classes),
+    rows = Number(facts['rows_in_source']);
+  const found: Warning[] =
+    alike.length === 0
+      ? []
+      : [
+          {
+            path,
+            message: `labels that differ in case alone are classes of their own: ${differences(alike)}`,
+            hint: 'Write them alike in the file, or name every class in `data.classes`.',
+          },
+        ];
+  if (classes.length > FEW_CLASSES && 2 * classes.length > rows)
+    found.push({
+      path,
+      message:
+        `the column ${JSON.stringify(columns.label)} has ${classes.length} different values in ` +
+        `${rows} rows, and each becomes a class`,
+      hint: "Is this the label's column?",
+    });
+  return found;
+}
