@@ -6,7 +6,7 @@ export default defineDataset({
   name: 'csv',
   summary:
     'Comma-separated text as RFC 4180 defines it: a field in double quotes may hold commas, ' +
-    'line breaks and doubled quotes.',
+    'line breaks and doubled quotes. `delimiter` may be another character, such as a tab.',
   matches: formats.csv,
   unordered: false,
   async *read(asset, split) {
@@ -31,7 +31,7 @@ export default defineDataset({
         const source = Readable.from(decoded(path, name));
         // tableRows checks the widths: it knows whether the first record is a header.
         const parser = parse({
-          delimiter: ',',
+          delimiter: split.delimiter ?? ',',
           quote: '"',
           escape: '"',
           info: true,
@@ -70,7 +70,7 @@ export default defineDataset({
         records(),
         split,
         name,
-        'A field that holds a comma or a line break must be in double quotes.',
+        'A field that holds the delimiter or a line break must be in double quotes.',
       );
     }
     return facts;

@@ -16,19 +16,52 @@ export default defineDataset({
       import('../../src/data/table.ts'),
     ]);
     let facts: JsonObject = {};
+    const quotes = { lines: 0, quoted: 0, whole: 0, doubled: false, text: false };
     for (const { path, name } of await dataFiles(asset, ['.tsv'])) {
       const records = async function* () {
-        for await (const [line, number] of lines(path, name))
-          yield [line.split('\t'), number] as const;
+        for await (const [line, number] of lines(path, name)) {
+          const fields = line.split('\t');
+          quotes.lines++;
+          if (line.includes('"')) look(fields, quotes);
+          yield [fields, number] as const;
+        }
       };
       facts = yield* tableRows(
         records(),
         split,
         name,
         'TSV has no quoting: a tab or a line break cannot be part of a field. A file with ' +
-          'quoted fields is CSV.',
+          'quoted fields is read by format: csv with delimiter: "\\t".',
       );
     }
-    return facts;
+    const { lines: all, quoted, whole, doubled, text } = quotes;
+    return !text && (doubled || (all > 0 && whole === all))
+      ? { ...facts, quoted_lines: quoted }
+      : facts;
   },
 });
+
+/** What the double quotes of a file are like. */
+interface Quotes {
+  /** Lines with a field that is quoted as CSV quotes it, and lines of such fields alone. */
+  quoted: number;
+  whole: number;
+  /** Whether a quoted field holds a quote, which is then doubled. */
+  doubled: boolean;
+  /** Whether a quote stands where no writer of CSV would leave it. */
+  text: boolean;
+}
+
+/** Notes the quotes of a line. Unless a file shows otherwise, quotes are text. */
+function look(fields: readonly string[], quotes: Quotes): void {
+  const quoted = fields.filter((field) => {
+    if (!field.includes('"')) return false;
+    const inner = field.slice(1, -1);
+    const isQuoted = field.length > 1 && field.startsWith('"') && field.endsWith('"');
+    if (!isQuoted || inner.replaceAll('""', '').includes('"')) quotes.text = true;
+    else if (inner.includes('""')) quotes.doubled = true;
+    return isQuoted;
+  }).length;
+  if (quoted > 0) quotes.quoted++;
+  if (quoted === fields.length) quotes.whole++;
+}

@@ -38,7 +38,7 @@ export type CompletionColumns =
 /** A split as a data set's reader receives it. */
 export interface ResolvedSplit extends Filled<
   Omit<SplitSpec, 'columns' | 'sample' | 'hold_out'>,
-  'classes' | 'limit' | 'max_words' | 'digest' | 'header'
+  'classes' | 'limit' | 'max_words' | 'digest' | 'header' | 'delimiter'
 > {
   readonly sample?: { readonly rows: number; readonly seed: number };
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };

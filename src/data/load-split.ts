@@ -225,7 +225,14 @@ async function valuesOf(
   ownRows: readonly RawRow[],
 ): Promise<string[]> {
   const sees = ({ split, asset, dataset }: SplitReading): string =>
-    JSON.stringify([asset.digest, asset.path, dataset.name, split.header, columnNames(split)]);
+    JSON.stringify([
+      asset.digest,
+      asset.path,
+      dataset.name,
+      split.delimiter,
+      split.header,
+      columnNames(split),
+    ]);
   if (sees(train) === sees(own)) return sortedValues(ownRows);
   checkDigest(train.split, train.asset);
   const { rows } = await readAll(train.dataset, train.asset, train.split);

@@ -6,7 +6,14 @@ import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
 /** What decides the order of a source's rows, of which splits take parts. */
-export const ORDERED_BY = ['format', 'header', 'columns', 'sample', 'balance'] as const;
+export const ORDERED_BY = [
+  'format',
+  'delimiter',
+  'header',
+  'columns',
+  'sample',
+  'balance',
+] as const;
 
 /** The data stage's parameters. */
 export type DataParams = {

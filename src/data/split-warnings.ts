@@ -32,7 +32,14 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   };
   empty('text');
   empty('answer');
-  const { ragged_lines: ragged } = facts;
+  const { quoted_lines: quoted, ragged_lines: ragged } = facts;
+  if (typeof quoted === 'number')
+    warn(
+      ['source'],
+      `fields in double quotes, as CSV has them, in ${lines(quoted)} of data.${name}: TSV reads the ` +
+        'quotes as text',
+      `Write format: csv and delimiter: "\\t" in data.${name}.`,
+    );
   if (typeof ragged === 'number')
     warn(
       ['source'],

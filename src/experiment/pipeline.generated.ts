@@ -220,6 +220,10 @@ export interface SplitSpec {
    */
   header?: boolean;
   /**
+   * The character between the fields of `format: csv`: "\t" for tab-separated text with quoted fields, as pandas writes it. Default: a comma.
+   */
+  delimiter?: string;
+  /**
    * `data.classes`, for this split alone.
    *
    * @minItems 2

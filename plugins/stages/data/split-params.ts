@@ -11,13 +11,20 @@ import { resolvedColumns } from './columns.ts';
  * do not enter the key.
  */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
-  const { max_words, sample, balance, offset, limit, hold_out, digest } = split;
+  const { max_words, sample, balance, offset, limit, hold_out, digest, delimiter } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
+  if (delimiter !== undefined && format !== 'csv')
+    throw new UserFault(
+      `data.${name} has a delimiter, which is of format csv, and its format is ${format}`,
+      `Write format: csv in data.${name}, or leave out the delimiter.`,
+      ['data', name, 'delimiter'],
+    );
   const columns = resolvedColumns(split.columns, name);
   return {
     format,
     columns,
     header: hasHeader(split, columns, format, name),
+    ...(delimiter === undefined ? {} : { delimiter }),
     balance,
     offset,
     ...(max_words === undefined ? {} : { max_words }),
@@ -57,11 +64,12 @@ function hasHeader(
  * left out, because the validation rows do not depend on them.
  */
 export const labelParams = (split: CellSplit): SplitParams => {
-  const { format, columns, header, digest } = splitParams(split, 'train');
+  const { format, delimiter, columns, header, digest } = splitParams(split, 'train');
   return {
     format,
     columns,
     header,
+    ...(delimiter === undefined ? {} : { delimiter }),
     balance: false,
     offset: 0,
     ...(digest === undefined ? {} : { digest }),

@@ -15,6 +15,22 @@ test('TSV is read line by line; quotes are text, and any line end is accepted', 
   ]);
 });
 
+test('fields that are quoted as CSV quotes them are counted, unless other quotes show none are', async () => {
+  const quoted = async (...rows: readonly string[]): Promise<unknown> =>
+    (await readFiles(tsv, { 'a.tsv': `text\tlabel\n${rows.join('\n')}\n` })).facts?.[
+      'quoted_lines'
+    ];
+  assert.is(await quoted('"She said ""yes"""\t1', '"""Yes"""\t1', 'no\t0'), 2);
+  assert.is(await quoted('"She said ""yes"""\t1', 'five"\t0'), undefined);
+  assert.is(await quoted('"a title"\t1', 'no\t0'), undefined);
+  const whole = await readFiles(
+    tsv,
+    { 'a.tsv': '"a"\t"1"\n"b"\t"0"\n' },
+    { header: false, columns: { text: 0, label: 1 } },
+  );
+  assert.equal(whole.facts, { quoted_lines: 2 });
+});
+
 test('columns are found by name in any order, or by number without a header', async () => {
   const qnli = 'index\tquestion\tsentence\tlabel\n4\tWho ?\tHe did .\tentailment\n';
   assert.equal(

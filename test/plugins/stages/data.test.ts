@@ -249,6 +249,45 @@ test('what a reader of numbers must know of the rows is told before they are rea
   );
 });
 
+test('a tab-separated file with quoted fields is noticed, and read as CSV with a delimiter', async ({
+  dir,
+}) => {
+  writeFileSync(
+    join(dir, 'train.tsv'),
+    'sentence\tlabel\n"She said ""yes"""\tpos\nbad\tneg\n"a\ttab"\tneg\n',
+  );
+  writeFileSync(join(dir, 'dev.csv'), 'label,sentence\npos,fine\nneg,poor\n');
+  const csv = { format: 'csv', delimiter: '\t' };
+  assert.equal(
+    (await readRows(await run(dir, cellOf(dir, csv), 'train'))).map(({ text }) => text),
+    ['She said "yes"', 'bad', 'a\ttab'],
+  );
+  // The classes of the other rows are read in the same way.
+  assert.equal(await preflight(define(cellOf(dir, csv), 'validation')), []);
+  const { hint = '' } = (await preflight(define(cellOf(dir), 'train')))[0]!;
+  assert.match(hint, 'format: csv with delimiter: "\\t"');
+  writeFileSync(join(dir, 'quoted.tsv'), 'sentence\tlabel\n"She said ""yes"""\tpos\nbad\tneg\n');
+  const quoted = cellOf(dir, { source: `file:${join(dir, 'quoted.tsv')}` });
+  assert.equal(await preflight(define(quoted, 'train')), [
+    {
+      path: ['data', 'train', 'source'],
+      message:
+        'fields in double quotes, as CSV has them, in 1 line of data.train: TSV reads the quotes ' +
+        'as text',
+      hint: 'Write format: csv and delimiter: "\\t" in data.train.',
+      warning: true,
+    },
+  ]);
+  assert.equal(
+    planFault(() => define(cellOf(dir, { delimiter: '\t' }), 'train')),
+    {
+      message: 'data.train has a delimiter, which is of format csv, and its format is tsv',
+      hint: 'Write format: csv in data.train, or leave out the delimiter.',
+      path: 'data.train.delimiter',
+    },
+  );
+});
+
 test('a corpus of a package is not read in the preflight', async ({ dir }) => {
   const corpus: DatasetDescriptor = {
     kind: 'dataset',
