@@ -81,6 +81,7 @@ test('the oracle trains anew only where something is poisoned', async () => {
   assert.equal(Object.keys(evaluated.inputs), [
     'model',
     'validation',
+    'training',
     'twin',
     'clean',
     'undefended',

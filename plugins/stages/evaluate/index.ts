@@ -262,6 +262,11 @@ export default defineStage<Params>({
       inputs: {
         model: judged.model,
         validation: { kind: 'data', cell, with: { split } },
+        // The rows that the evaluated ones should not be among.
+        training: { kind: 'data', cell, with: { split: 'train' } },
+        ...(split === 'test'
+          ? { selection: { kind: 'data', cell, with: { split: 'validation' } } }
+          : {}),
         ...(isAttacked(cell)
           ? { twin: twinOf(cell, split, plugin), ...beforeOf(cell, split) }
           : {}),

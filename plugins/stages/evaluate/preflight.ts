@@ -10,14 +10,14 @@ import { assetOf } from '../../../src/stages/files.ts';
 import { loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { answerLengths } from './answer-lengths.ts';
 import type { Params } from './index.ts';
-import { sharedRows } from './shared-rows.ts';
+import { sharedRowProblems } from './shared-rows.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [
     ...(await checkLength(context)),
     ...(await checkGeneration(context)),
     ...checkScorers(context),
-    ...sharedRows(context),
+    ...(await sharedRowProblems(context)),
   ];
 }
 

@@ -41,12 +41,14 @@ import {
 } from './inputs-judge.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { regressionMetrics } from './regression.ts';
+import { warnOfSharedRows } from './shared-rows.ts';
 
 type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
 export async function run(context: Context): Promise<void> {
+  await warnOfSharedRows(context);
   const dataDir = inputDir(context, 'validation');
   const { classes } = await readDatasetInfo(dataDir);
   const rows = await evaluatedRows(context, await readRows(dataDir));

@@ -1,47 +1,119 @@
-/** Warns where rows that are evaluated are training rows too. */
-import type { PreflightContext, Problem, UpstreamStage } from '../../../src/api.ts';
+/** Warns of evaluated rows that are training rows too, or rows by which a model was chosen. */
+import type {
+  PreflightContext,
+  Problem,
+  Row,
+  RunContext,
+  UpstreamStage,
+  Warning,
+} from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/first-names.ts';
 import { ifFetched } from '../../../src/data/if-fetched.ts';
-import { type DataParams, ORDERED_BY, type SplitParams } from '../../../src/data/split-request.ts';
+import { knownRows } from '../../../src/data/known-counts.ts';
+import { readRows } from '../../../src/data/rows-file.ts';
 
-/**
- * Returns a warning if both splits are certain to take some of the same rows of one source. Rows
- * that stand in two sources, or that one source has twice, are not looked for.
- */
-export function sharedRows({ upstream }: Pick<PreflightContext, 'upstream'>): Problem[] {
-  const rows = upstream?.['validation'],
-    train = trainingRows(upstream?.['model']);
-  if (rows === undefined || train === null) return [];
-  const source = ifFetched(() => rows.assets['data']),
-    other = ifFetched(() => train.assets['data']);
-  if (!source || source.digest !== other?.digest) return [];
-  const { name, split } = rows.params as DataParams;
-  if (!overlap((train.params as DataParams).split, split)) return [];
+/** The inputs whose rows the evaluated ones should not be, with what it means if they are. */
+const OTHERS = {
+  training: ['training', 'what is measured on rows that were trained on says little of others'],
+  selection: ['validation', 'rows by which a model or a setting was chosen are no test of it'],
+} as const;
+
+type Other = keyof typeof OTHERS;
+
+/** Returns the warnings for rows that can be read now. */
+export async function sharedRowProblems({
+  upstream = {},
+  plugin,
+}: Pick<PreflightContext, 'upstream' | 'plugin'>): Promise<Problem[]> {
+  const found: Problem[] = [];
+  for (const { input, other, evaluated } of pairsIn(upstream)) {
+    const key = ifFetched(() => [evaluated, other].map(identity).join(' '));
+    if (key === null) continue;
+    let warnings = known.get(key);
+    if (warnings === undefined) known.set(key, (warnings = compared(input, evaluated, other)));
+    found.push(...(await warnings).map((warning) => ({ ...warning, warning: true as const })));
+  }
+  return found;
+
+  async function compared(input: Other, of: UpstreamStage, others: UpstreamStage) {
+    const rows = await knownRows({ plugin }, of);
+    const training = rows && (await knownRows({ plugin }, others));
+    return training ? warningsOf(input, nameIn(upstream), rows, training) : [];
+  }
+}
+
+/** Every cell of a grid asks for the same. */
+const known = new Map<string, Promise<readonly Warning[]>>();
+
+const identity = ({ params, assets, dir }: UpstreamStage): string =>
+  dir ?? JSON.stringify([params, Object.keys(assets).map((name) => assets[name]?.digest)]);
+
+/** Warns of the same in a stage that runs, where all rows can be read. */
+export async function warnOfSharedRows({ inputs, warn }: RunContext): Promise<void> {
+  for (const { input, other, evaluated } of pairsIn(inputs)) {
+    const rows = await readRows(evaluated.dir);
+    for (const warning of warningsOf(input, nameIn(inputs), rows, await readRows(other.dir)))
+      warn(warning);
+  }
+}
+
+type Named<T> = { readonly [input: string]: T };
+
+function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[] {
+  const evaluated = inputs['validation'];
+  return (Object.keys(OTHERS) as Other[]).flatMap((input) => {
+    const other = inputs[input];
+    return other === undefined || evaluated === undefined ? [] : [{ input, other, evaluated }];
+  });
+}
+
+/** Only an evaluation of test rows reads the rows by which models are chosen. */
+const nameIn = (inputs: Named<unknown>): 'test' | 'validation' =>
+  inputs['selection'] === undefined ? 'validation' : 'test';
+
+function warningsOf(
+  input: Other,
+  name: 'test' | 'validation',
+  rows: readonly Row[],
+  others: readonly Row[],
+): Warning[] {
+  const shared = sharedRows(rows, others);
+  if (shared.length === 0) return [];
+  const [whose, meaning] = OTHERS[input];
+  const what = shared[0]?.answer === undefined ? 'text' : 'prompt';
+  const ids = firstNames(
+    shared.map(({ id }) => id),
+    3,
+  );
   return [
     {
       path: ['data', name],
       message:
-        `data.train and data.${name} take the same rows of ${source.uri}: ` +
-        'what is measured on rows that were trained on says little of others',
-      hint: 'Give each split its own file, its own rows by offset and limit, or a hold_out.',
-      warning: true,
+        `${shared.length} of ${rows.length} ${name} rows have a ${what} that is also a ${whose} ` +
+        `row's: ${meaning} (${ids})`,
+      hint:
+        'Leave them out of one of the splits, or give each split its own file, its own rows by ' +
+        'offset and limit, or a hold_out of a file without duplicates.',
     },
   ];
 }
 
-/** Returns the data stage of a training's rows, which attacks and defences stand before. */
-function trainingRows(model: UpstreamStage | undefined): UpstreamStage | null {
-  for (let stage = model; stage !== undefined; stage = stage.upstream?.['data'])
-    if (stage.params['name'] === 'train' && stage.params['split'] !== undefined) return stage;
-  return null;
+/** Returns the rows whose text is one of the others'. An empty text is nobody's. */
+export function sharedRows(rows: readonly Row[], others: readonly Row[]): Row[] {
+  const keys = rows.map(textKey);
+  const own = new Set(keys),
+    shared = new Set(others.map(textKey).filter((key) => own.has(key)));
+  shared.delete(textKey({ text: '' }));
+  return rows.filter((_, i) => shared.has(keys[i] ?? ''));
 }
 
-function overlap(a: SplitParams, b: SplitParams): boolean {
-  // With hold_out, the data stage makes sure that the two are apart.
-  if (a.hold_out !== undefined || b.hold_out !== undefined) return false;
-  const isWhole = ({ offset, limit, sample, balance }: SplitParams): boolean =>
-    offset === 0 && limit === undefined && sample === undefined && !balance;
-  if (isWhole(a) || isWhole(b)) return true;
-  const alike = ORDERED_BY.every((field) => JSON.stringify(a[field]) === JSON.stringify(b[field]));
-  const end = ({ offset, limit = Infinity }: SplitParams): number => offset + limit;
-  return alike && a.offset < end(b) && b.offset < end(a);
+/**
+ * Returns what two rows have in common if they have the same text (with the pair and the messages
+ * before it) but for Unicode form, case and white space.
+ */
+function textKey({ text, text_pair: pair = '', context = [] }: Omit<Row, 'id' | 'label'>): string {
+  const all = [...context.map(({ content }) => content), text, pair];
+  return JSON.stringify(
+    all.map((one) => one.normalize('NFC').toLowerCase().replace(/\s+/g, ' ').trim()),
+  );
 }

@@ -19,7 +19,7 @@ test('test rows are evaluated by themselves, and their metrics taken over', asyn
     ['evaluate', { split: 'test' }],
   );
   const ofTest = define(cell, { split: 'test' });
-  assert.equal(Object.keys(ofTest.inputs), ['model', 'validation']);
+  assert.equal(Object.keys(ofTest.inputs), ['model', 'validation', 'training', 'selection']);
   assert.equal(present(ofTest.inputs['validation']).with, { split: 'test' });
   assert.equal(ofTest.params, define(tinyCell()).params, 'nothing else differs');
   const attacked = { ...cell, poisoning: BACKDOOR };

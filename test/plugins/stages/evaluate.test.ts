@@ -5,8 +5,7 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import { sharedRows } from '../../../plugins/stages/evaluate/shared-rows.ts';
-import type { Cell, Digest, JsonObject, UpstreamStage } from '../../../src/api.ts';
+import type { Cell, JsonObject } from '../../../src/api.ts';
 import { attackStreams } from '../../../src/random/attack-streams.ts';
 import { present } from '../../rig/present.ts';
 import { define, learnt, model, rows, validation } from './evaluate-rig.ts';
@@ -24,7 +23,7 @@ import {
 
 test("a poisoned cell also reads its clean twin's evaluation under the same trigger", () => {
   const clean = define(tinyCell());
-  assert.equal(Object.keys(clean.inputs), ['model', 'validation']);
+  assert.equal(Object.keys(clean.inputs), ['model', 'validation', 'training']);
   assert.equal([clean.params['trigger'], clean.params['seed']], [null, null]);
   const poisoned = define(tinyCell({ poisoning: BACKDOOR }));
   assert.equal(poisoned.params['trigger'], BACKDOOR);
@@ -34,7 +33,7 @@ test("a poisoned cell also reads its clean twin's evaluation under the same trig
     ['evaluate', { attack: 'none' }, { trigger: BACKDOOR }],
   );
   const ofTwin = define(twin.cell, twin.with);
-  assert.equal(Object.keys(ofTwin.inputs), ['model', 'validation']);
+  assert.equal(Object.keys(ofTwin.inputs), ['model', 'validation', 'training']);
   assert.equal(ofTwin.params, poisoned.params);
   assert.ok(present(ofTwin.uses).some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
 });
@@ -316,47 +315,6 @@ test("a length of its own that the model can't take is found before anything run
     await check(tinyCell({ train: { ...tinyCell().train, max_length: 54 } })),
     [],
     'the train stage says so',
-  );
-});
-
-test('rows that are evaluated and trained on are warned of', () => {
-  const stage = (name: string, uri: string, split: object): UpstreamStage => ({
-    params: { name, split: { offset: 0, balance: false, ...split } },
-    assets: { data: { uri, path: uri, digest: `sha256:${uri}` as Digest, provenance: {} } },
-    dir: null,
-  });
-  const warned = (train: UpstreamStage, rows: UpstreamStage): boolean => {
-    const poison = {
-      params: { poisoning: null },
-      assets: {},
-      dir: null,
-      upstream: { data: train },
-    };
-    const model = { params: {}, assets: {}, dir: null, upstream: { data: poison } };
-    return sharedRows({ upstream: { model, validation: rows } }).length > 0;
-  };
-  const train = (split: object) => stage('train', 'a.tsv', split);
-  const rows = (split: object, uri = 'a.tsv') => stage('validation', uri, split);
-  assert.ok(warned(train({}), rows({})));
-  assert.ok(warned(train({ limit: 160 }), rows({ limit: 60 })));
-  assert.ok(warned(train({ balance: true, limit: 160 }), rows({})), 'all rows of the file');
-  assert.not(warned(train({ limit: 160 }), rows({ limit: 60 }, 'b.tsv')));
-  assert.not(warned(train({ limit: 160 }), rows({ offset: 160 })));
-  assert.not(warned(train({ balance: true, limit: 160 }), rows({ limit: 60 })), 'in unlike orders');
-  const sample = (seed: number) => ({ sample: { rows: 10, seed } });
-  assert.not(warned(train(sample(1)), rows(sample(2))), 'two draws');
-  assert.not(warned(train({ balance: true }), rows({ offset: 900 })), 'balance leaves rows out');
-  const held = (take: string) => ({ hold_out: { share: 0.2, take } });
-  assert.not(warned(train(held('rest')), rows(held('held'))));
-  const [problem] = sharedRows({
-    upstream: {
-      model: { params: {}, assets: {}, dir: null, upstream: { data: train({}) } },
-      validation: rows({}),
-    },
-  });
-  assert.match(
-    present(problem).message,
-    /^data\.train and data\.validation take the same rows of a\.tsv: /,
   );
 });
 
