@@ -54,6 +54,9 @@ const textFromFile: Schema = {
 };
 export const gridForms: readonly string[] = Object.keys(rules);
 
+/** Seeds as a range: `1..5`. */
+export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
+
 /**
  * Returns the schema of a field as a spec may write it: a scalar field may be an axis. A field
  * whose value may itself be a list or a mapping stays as it is.
@@ -220,7 +223,16 @@ function composedFields({ root, section }: Shapes): Fields {
     test: _test,
     ...otherData
   } = section.data.properties ?? {};
+  const { description, default: fallback, ...seedList } = fieldSchema(root, 'seeds');
   return {
+    seeds: {
+      ...(description === undefined ? {} : { description }),
+      ...(fallback === undefined ? {} : { default: fallback }),
+      anyOf: [
+        seedList,
+        { type: 'string', title: 'a range such as 1..5', pattern: SEED_RANGE.source },
+      ],
+    },
     include: patternList('include'),
     exclude: patternList('exclude'),
     tags: { ...fieldSchema(root, 'tags'), additionalProperties: reference('pattern') },

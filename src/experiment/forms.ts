@@ -1,11 +1,11 @@
 /**
  * Turns written forms into plain lists. `{linspace}`, `{logspace}` and `{range}` become lists of
- * values. A variant whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one variant
+ * values, as does `seeds: 1..5`. A variant whose plugin is an axis (`attack: [label-flip, badnets]`) becomes one variant
  * for each plugin.
  */
-import { gridForms } from './compose.ts';
+import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
-import type { Entry, ListNode, MapNode, Node, ScalarNode } from './node.ts';
+import type { Entry, ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
 import { isText, withEntries } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections } from './schema.ts';
@@ -30,6 +30,11 @@ export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefi
       BASE,
       { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) },
     ]);
+  const seeds = root.entries.get('seeds');
+  if (seeds) {
+    const value = expandSeeds(seeds.value, report);
+    changes.push(['seeds', value && { key: seeds.key, value }]);
+  }
   for (const section of sections) {
     const entry = root.entries.get(section);
     if (!entry) continue;
@@ -39,6 +44,14 @@ export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefi
     changes.push([section, value && { key: entry.key, value }]);
   }
   return withEntries(root, changes);
+}
+
+/** Returns the seeds of `1..5` as a list. Any other value is left for validation. */
+function expandSeeds(node: Node, report: Report): Node | undefined {
+  const [range, from, to] = (isText(node) && SEED_RANGE.exec(node.value)) || [];
+  if (range === undefined) return node;
+  const values = formValues('range', [Number(from), Number(to), 1], 'seeds', node.span, report);
+  return values ? listOf(values, node.span) : undefined;
 }
 
 function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
@@ -148,32 +161,37 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
     );
     return undefined;
   }
-  const values = formValues(form, entry.value, name, report),
-    { span } = node;
-  const items = values?.map((value): ScalarNode => ({
-    kind: 'scalar',
-    value,
-    quoted: false,
-    span,
-  }));
-  return items && { kind: 'list', span, items };
+  const numbers =
+    entry.value.kind === 'list'
+      ? entry.value.items.map((item) =>
+          item.kind === 'scalar' && typeof item.value === 'number' ? item.value : NaN,
+        )
+      : [];
+  const values = formValues(form, numbers, name, entry.value.span, report);
+  return values ? listOf(values, node.span) : undefined;
 }
+
+const listOf = (values: readonly number[], span: Span): ListNode => ({
+  kind: 'list',
+  span,
+  items: values.map((value): ScalarNode => ({ kind: 'scalar', value, quoted: false, span })),
+});
 
 /**
  * Returns the values of a form. Returns null, after reporting the fault, if its numbers make no
  * sense.
  */
-function formValues(form: string, node: Node, name: string, report: Report): number[] | null {
+function formValues(
+  form: string,
+  numbers: readonly number[],
+  name: string,
+  span: Span,
+  report: Report,
+): number[] | null {
   const fault = (message: string, hint?: string): null => {
-    report('bad-axis', node.span, `"${name}": ${message}`, hint);
+    report('bad-axis', span, `"${name}": ${message}`, hint);
     return null;
   };
-  const numbers =
-    node.kind === 'list'
-      ? node.items.map((item) =>
-          item.kind === 'scalar' && typeof item.value === 'number' ? item.value : NaN,
-        )
-      : [];
   const [from, to, third] = numbers;
   if (
     from === undefined ||

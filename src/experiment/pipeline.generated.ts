@@ -27,7 +27,7 @@ export interface Cell {
    */
   secrets?: string[];
   /**
-   * The replicates of each cell. Every random stream is derived from (seed, purpose, name) alone.
+   * The replicates of each cell: a list, or a range such as 1..5, which has both ends. Every random stream is derived from (seed, purpose, name) alone.
    *
    * @minItems 1
    */

@@ -47,6 +47,11 @@ const files = {
   'adapter/adapter_config.json': '{}',
 };
 
+test('seeds may be a range, which has both ends', async ({ rig }) => {
+  assert.equal((await rig.expand(`${minimal}seeds: 1..5\n`)).seeds, [1, 2, 3, 4, 5]);
+  assert.equal((await rig.expand(minimal, { sets: ['seeds=7..7'] })).seeds, [7]);
+});
+
 test('a grid of 3 poisonings × (1 + 6) adapters × 3 seeds has 63 cells', async ({ rig }) => {
   await rig.write(files);
   const { cells, goals, seeds, name } = await rig.expand(paper);

@@ -100,11 +100,31 @@ testFaults('faults: axes', [
     fault: 'a seed axis by rule',
     spec: `${minimal}seeds: { range: [1, 5, 1] }
 `,
-    shows: `error[wrong-type]: "seeds" must be a list of whole numbers of at least 0, not a mapping
+    shows: `error[wrong-type]: "seeds" must be a list of whole numbers of at least 0 or a range such as 1..5, not a mapping
  --> DIR/spec.yaml:4:8
   |
 4 | seeds: { range: [1, 5, 1] }
   |        ^^^^^^^^^^^^^^^^^^^^`,
+  },
+  {
+    fault: 'a range of seeds in another form',
+    spec: `${minimal}seeds: 1-5
+`,
+    shows: `error[unknown-value]: "seeds" must be a list of whole numbers of at least 0 or a range such as 1..5, not "1-5"
+ --> DIR/spec.yaml:4:8
+  |
+4 | seeds: 1-5
+  |        ^^^`,
+  },
+  {
+    fault: 'a range of seeds that ends before it begins',
+    spec: `${minimal}seeds: 5..1
+`,
+    shows: `error[bad-axis]: "seeds": range never gets from 5 to 1 in steps of 1
+ --> DIR/spec.yaml:4:8
+  |
+4 | seeds: 5..1
+  |        ^^^^`,
   },
   {
     fault: 'epochs and steps',

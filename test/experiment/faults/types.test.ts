@@ -49,7 +49,7 @@ testFaults('faults: types', [
     fault: 'one seed that is not in a list',
     spec: `${minimal}seeds: 1
 `,
-    shows: `error[wrong-type]: "seeds" must be a list of whole numbers of at least 0, not 1
+    shows: `error[wrong-type]: "seeds" must be a list of whole numbers of at least 0 or a range such as 1..5, not 1
  --> DIR/spec.yaml:4:8
   |
 4 | seeds: 1
