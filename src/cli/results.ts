@@ -57,6 +57,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     );
   if (options.spread !== undefined && (options.json === true || options.csv === true))
     throw new UserFault('--spread shapes tables; --json and --csv have the value of each seed');
+  if (prepared.experiment.notes !== '') say(prepared.experiment.notes);
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   const asked = askedMetrics(rows, options.metric);

@@ -22,6 +22,7 @@ export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>
   readonly compile?: boolean;
   readonly packing?: PackLimits;
   readonly executor?: string;
+  readonly notes?: string;
   readonly remote?: string;
   readonly push?: boolean;
   /** Whether a stage may run; by default, all may. */
@@ -44,7 +45,7 @@ export async function runInTerminal(
   prepared: Prepared,
   options: RunInTerminalOptions,
 ): Promise<number> {
-  const { jobs, failFast, stopWhen, compile, executor, packing, mayRun } = options;
+  const { jobs, failFast, stopWhen, compile, executor, notes, packing, mayRun } = options;
   const stop = new AbortController();
   const summary = await runPrepared(prepared, {
     jobs,
@@ -57,11 +58,14 @@ export async function runInTerminal(
     patience: patienceOf(options),
     ...(stopWhen === undefined ? {} : { stopWhen }),
     ...(executor === undefined ? {} : { executor }),
+    ...(notes === undefined ? {} : { notes }),
     ...remoteOf(options),
     ...(packing ? { packing } : {}),
     ...(mayRun ? { mayRun } : {}),
   });
   const { run, tally, report, interrupted, stopped } = summary;
+  if (run === null && notes !== undefined)
+    say(paintErr.yellow('--notes are kept with a run, and there was nothing to run'));
   if (!options.json) {
     if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
     else {

@@ -15,7 +15,7 @@ export type RunCommandOptions = SpecOptions &
   Patience &
   Pick<
     RunInTerminalOptions,
-    'failFast' | 'stopWhen' | 'executor' | 'compile' | 'remote' | 'push'
+    'failFast' | 'stopWhen' | 'executor' | 'notes' | 'compile' | 'remote' | 'push'
   > & {
     readonly detach?: boolean;
     readonly coordinator?: 'process' | 'job';

@@ -19,6 +19,7 @@ import {
   say,
   shortPath,
   table,
+  wrap,
 } from './terminal.ts';
 
 export interface Run {
@@ -82,8 +83,8 @@ export async function statusCommand(
 }
 
 /**
- * Returns a table of the runs, newest first. Stages that were cached before a run began are not
- * counted.
+ * Returns a table of the runs, newest first, each with the beginning of its notes below it. Stages
+ * that were cached before a run began are not counted.
  */
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
@@ -107,7 +108,16 @@ function runTable(runs: readonly RunStatus[]): string {
   const specs = runs.map(({ spec }) =>
     spec === '' ? '' : shortPath(path.relative('', path.resolve(spec)), left),
   );
-  return table(rows.map((row, i) => [...row, i === 0 ? 'spec' : (specs[i - 1] ?? '')]));
+  const lines = table(rows.map((row, i) => [...row, i === 0 ? 'spec' : (specs[i - 1] ?? '')]));
+  return lines
+    .split('\n')
+    .flatMap((line, i) => {
+      const notes = runs[i - 1]?.notes?.replaceAll(/\s+/g, ' ');
+      if (notes === undefined) return [line];
+      const [first = ''] = wrap(notes, columns() - 4).split('\n');
+      return [line, `  ${first}${first.length < notes.length ? ' …' : ''}`];
+    })
+    .join('\n');
 }
 
 function tellDamage(runs: readonly RunStatus[]): void {
@@ -123,6 +133,7 @@ function tellDamage(runs: readonly RunStatus[]): void {
 
 export function showRun(status: RunStatus): void {
   out(`${paint.bold(status.run)} ${status.state}  ${status.spec}`);
+  if (status.notes !== null) out(status.notes.replaceAll(/^/gm, '  '));
   const { host, heard } = status;
   if (status.state === 'running' && host !== null) out(`  on ${host}`);
   if (status.state === 'silent')

@@ -53,6 +53,8 @@ export interface RunOptions extends SpecOptions, Patience {
   readonly remote?: string;
   /** Whether the entries that the run makes are sent to the remote. */
   readonly push?: boolean;
+  /** What people should know about the run, as `dosimeter status` shows it. */
+  readonly notes?: string;
   /** Whether no more stages start after a failure. */
   readonly failFast?: boolean;
   /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
@@ -161,6 +163,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         note: options.onNote ?? (() => undefined),
         patience: patienceOf(options),
         ...(options.executor === undefined ? {} : { executor: options.executor }),
+        ...(options.notes === undefined ? {} : { notes: options.notes }),
         ...remoteOf(options),
         ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
       });
@@ -203,6 +206,7 @@ const OPTIONS: readonly string[] = [
     'onNote',
     'jobs',
     'executor',
+    'notes',
     'failFast',
     'stopWhen',
     'compile',

@@ -204,7 +204,7 @@ async function openRecords(
   { experiment, registry, store }: Prepared,
   environment: JsonObject,
   redact: Redact,
-  { argv, executor: name, jobs, note, compile = true }: Options,
+  { argv, notes = '', executor: name, jobs, note, compile = true }: Options,
 ): Promise<Records> {
   const contents = {
     specFile: experiment.file,
@@ -212,6 +212,7 @@ async function openRecords(
     resolved: experiment.resolved,
     environment,
     argv: argv.map(redact),
+    notes: redact([notes.trim(), experiment.notes].filter((text) => text !== '').join('\n')),
   };
   const folder = await onDisk(
     runsDir(),

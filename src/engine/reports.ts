@@ -1,6 +1,6 @@
 /** Publishes the newest report of each spec, and of each part of a spec, under its own name. */
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
@@ -31,7 +31,8 @@ export function publishReport(
     try {
       makeFolder(reportsDir());
       replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
-      replace(file, (draft) => copyFileSync(from, draft));
+      const html = withNotes(readFileSync(from, 'utf8'), prepared);
+      replace(file, (draft) => writeFileSync(draft, html));
       if (taken !== null)
         note(
           `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
@@ -48,6 +49,17 @@ export function publishReport(
   }
   return null;
 }
+
+/**
+ * Returns the report with the spec's notes in their place in the header. They are filled in here,
+ * because they are in no key: the report in the store may be older than they are.
+ */
+const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
+  html.replace('<p class="notes"></p>', () =>
+    notes === ''
+      ? ''
+      : `<p class="notes">${notes.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</p>`,
+  );
 
 const specOf = ({ experiment }: Asked): string => path.resolve(experiment.file);
 

@@ -13,6 +13,8 @@ export interface RunStatus {
    */
   readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'silent' | 'unknown';
   readonly spec: string;
+  /** The notes on the run, and those of its spec; null if there are none. */
+  readonly notes: string | null;
   /** The time at which it was started; null if its journal does not say. */
   readonly started: string | null;
   /** The machine that its process is on, or was on; null if its journal does not say. */
@@ -41,6 +43,7 @@ export function runStatus({ id, dir }: { readonly id: string; readonly dir: stri
     run: id,
     state,
     spec: textOr(created?.['spec'], ''),
+    notes: textOr(created?.['notes'], null),
     started: textOr(created?.['time'], null),
     host: textOr(created?.['hostname'], null),
     heard: textOr(events.at(-1)?.['time'], null),

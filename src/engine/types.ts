@@ -51,6 +51,8 @@ export interface RunPreparedOptions {
   readonly signal: AbortSignal;
   /** The command line that asked for the run; recorded with it. */
   readonly argv: readonly string[];
+  /** What people should know about the run; recorded with it. */
+  readonly notes?: string;
   readonly note: Note;
   readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
 }

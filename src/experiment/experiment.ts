@@ -69,6 +69,7 @@ export function expandExperiment(
   }
   return {
     name,
+    notes: ((plain('notes') ?? '') as string).trim(),
     file,
     text,
     commands,

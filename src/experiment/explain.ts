@@ -264,9 +264,7 @@ function wayOut(schema: Schema, node: Node): string | undefined {
     /^(yes|no|on|off|y|n|true|false)$/i.test(value)
   )
     return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
-  const [item] = [schema, ...(alternatives(schema) ?? [])].flatMap(
-    (form) => itemSchema(form) ?? [],
-  );
+  const item = [schema, ...(alternatives(schema) ?? [])].map(itemSchema).find(Boolean);
   if (typesOf(schema).has('array') && item !== undefined && accepts(item, value))
     return `as a list: [${String(value)}]`;
   if (jsonType(value) !== 'string' && acceptsText(schema, String(value)))

@@ -9,6 +9,10 @@ export interface Cell {
    */
   name: string;
   /**
+   * What people should know about the experiment, as free text. It is in no key; the report, `results` and `status` show it.
+   */
+  notes?: string;
+  /**
    * A spec file, or several, whose fields this one overrides. Paths are relative to this file.
    */
   extends?: string | string[];

@@ -55,6 +55,8 @@ export interface ExperimentCell {
 
 export interface Experiment {
   readonly name: string;
+  /** The spec's `notes`, without blank space around them; empty if there are none. */
+  readonly notes: string;
   readonly file: string;
   readonly text: string;
   /** The programs that are stages of this experiment. */

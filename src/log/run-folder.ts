@@ -31,6 +31,8 @@ export interface RunFolderContents {
   readonly resolved: unknown;
   readonly environment: JsonObject;
   readonly argv: readonly string[];
+  /** The notes on the run, and those of the spec. */
+  readonly notes: string;
 }
 
 /** Returns an id. Ids sort by time; two runs of the same second differ by their process. */
@@ -77,6 +79,7 @@ export function createRunFolder(
     event: 'created',
     spec: contents.specFile,
     argv: contents.argv,
+    ...(contents.notes === '' ? {} : { notes: contents.notes }),
     pid: process.pid,
     ...thisProcess(),
   });

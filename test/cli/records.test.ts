@@ -169,6 +169,46 @@ test('an entry whose manifest was silently damaged is left out of results, with 
   assert.match((await project.dosimeter('run', 'spec.yaml')).stderr, /1 ran, 12 cached/);
 });
 
+test('notes on a run and on its spec are shown, and make no stage run again', async ({
+  project,
+}) => {
+  const spec = project.read('spec.yaml');
+  project.write(
+    'toy-report.mjs',
+    project.read('toy-report.mjs').replace('<p>', '<p class="notes"></p><p>'),
+  );
+  await project.succeeds('run', 'spec.yaml', '--notes', 'after the disk was full');
+  const report = '.dosimeter/reports/toys.html';
+  assert.match(project.read(report), /^<p>/);
+  assert.match(
+    (await project.succeeds('status')).stdout,
+    /spec\.yaml\n {2}after the disk was full$/m,
+  );
+
+  project.write('spec.yaml', `${spec}notes: |\n  Rates of <table 2>,\n  label-flip & none\n`);
+  const again = await project.succeeds('run', 'spec.yaml', '--notes', 'nothing');
+  assert.match(
+    again.stderr,
+    /--notes are kept with a run, and there was nothing to run\nnothing to do/,
+  );
+  assert.match(
+    project.read(report),
+    /^<p class="notes">Rates of &lt;table 2>,\nlabel-flip &amp; none<\/p><p>/,
+  );
+  assert.match(
+    (await project.succeeds('results', 'spec.yaml')).stderr,
+    /^Rates of <table 2>,\nlabel-flip & none\n/,
+  );
+  const more = ['spec.yaml', '--set', 'seeds=1..3'];
+  assert.match((await project.succeeds('run', ...more, '--notes', 'one more')).stderr, /12 cached/);
+  const { run, notes } = await project.json<{ run: string; notes: string }>('status', '--json');
+  assert.is(notes, 'one more\nRates of <table 2>,\nlabel-flip & none');
+  assert.match(
+    (await project.succeeds('status', run)).stdout,
+    / {2}one more\n {2}Rates of <table 2>,\n {2}label-flip & none\n/,
+  );
+});
+
 test('gc removes entries until the store has a given size', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
   const swept = await project.json<{ entries: string[]; kept: { entries: number } }>(

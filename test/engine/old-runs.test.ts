@@ -24,6 +24,7 @@ function run(runs: string, daysAgo: number, ended: boolean): string {
     resolved: {},
     environment: {},
     argv: [],
+    notes: '',
   });
   if (ended) folder.record({ event: 'ended', interrupted: false, seconds: 1 });
   folder.close();

@@ -120,6 +120,11 @@ test('backend, precision, data and model are named, whatever was run', async () 
     assert.match(text, word);
 });
 
+test('the header has the place that the notes of a spec are filled into', async () => {
+  const html = await render(inputOf([cellOf({ seed: 1, evaluate: { accuracy: 0.9 } })]));
+  assert.is(html.split('<p class="notes"></p>').length, 2);
+});
+
 test('trainings with products in bfloat16 are named', async () => {
   const of = async (...bf16: readonly boolean[]): Promise<string> =>
     visible(

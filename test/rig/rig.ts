@@ -56,6 +56,7 @@ export function cell(
 export function experiment(goals: readonly string[], cells: readonly Cell[]): Experiment {
   return {
     name: 'fixture',
+    notes: '',
     file: '/fixture.yaml',
     text: 'name: fixture\n',
     commands: [],

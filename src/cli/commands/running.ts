@@ -37,6 +37,7 @@ export const addRun: AddCommand = (program, exits) =>
       '--executor <name>',
       'the executor that stages run on (default: local; `dosimeter plugins` lists them)',
     )
+    .option('--notes <text>', 'what people should know about this run, which `status` shows')
     .option('--detach', 'go on in the background, beyond a log-out; `dosimeter attach` follows it')
     .addOption(
       new Option(

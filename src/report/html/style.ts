@@ -15,6 +15,7 @@ header.top{border-top:4px solid var(--accent);background:var(--soft);
 .eyebrow{color:var(--muted);font-size:13px;letter-spacing:.02em;margin:0}
 h1{font-size:27px;line-height:1.2;margin:0 0 2px;overflow-wrap:anywhere}
 .question{font-size:16px;color:var(--muted);margin:0 0 10px;max-width:none}
+.notes{white-space:pre-line;margin:0 0 10px;max-width:none}
 .standing{border-left:4px solid var(--accent);background:#fff;padding:9px 16px;margin:0 0 12px;
   border-radius:0 6px 6px 0}
 .standing strong{display:block;font-size:17px;line-height:1.35}
