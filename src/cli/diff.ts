@@ -10,19 +10,28 @@ import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
 import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
+import { metricName } from '../report/select.ts';
 import { bothValues } from '../stats/both-values.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut } from './result-tables.ts';
+import { askedMetrics } from './results.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
+
+export interface DiffOptions extends SpecOptions {
+  /** Names or patterns of metrics. If empty, all are compared. */
+  readonly metric: readonly string[];
+}
 
 export async function diffCommand(
   specA: string,
   specB: string,
-  options: SpecOptions,
+  options: DiffOptions,
 ): Promise<number> {
   const a = await readSide(specA, options);
   const b = await readSide(specB, options);
-  const rows = differenceRows(a.cells, b.cells);
+  const every = differenceRows(a.cells, b.cells);
+  const asked = askedMetrics(every, options.metric)?.map(metricName);
+  const rows = every.filter((row) => asked?.includes(metricName(row)) ?? true);
   const fields = fieldDifferences(a.resolved, b.resolved);
   const summaries = summariseDifferences(rows);
   if (options.json) {

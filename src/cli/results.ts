@@ -101,8 +101,8 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
 }
 
 /** Returns null if no metric is named. @throws UserFault if a name matches no metric */
-function askedMetrics(
-  rows: readonly ResultRow[],
+export function askedMetrics(
+  rows: readonly Metric[],
   patterns: readonly string[],
 ): readonly Metric[] | null {
   if (patterns.length === 0) return null;

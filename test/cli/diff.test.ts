@@ -70,6 +70,17 @@ test('diff sets two specs side by side, and plan draws Mermaid and DOT', async (
       said.stdout,
       /^label-flip +toy-evaluate +accuracy +– +0\.685 +– +0 \(2 of one side only\)$/m,
     );
+    const one = await project.succeeds('diff', 'spec.yaml', 'b.yaml', '--metric', '*accuracy');
+    assert.equal(
+      one.stdout.split('\n').flatMap((line) => / (accuracy|steps) /.exec(line)?.[1] ?? []),
+      ['accuracy', 'accuracy'],
+    );
+    const wrong = await project.dosimeter('diff', 'spec.yaml', 'b.yaml', '--metric', 'acuracy');
+    assert.is(wrong.code, 2);
+    assert.match(
+      wrong.stderr,
+      /no finished stage has a metric "acuracy"\n {2}did you mean accuracy\?/,
+    );
 
     const both = await project.dosimeter('plan', 'spec.yaml', '--dot', '--json');
     assert.equal([both.code, both.stdout], [2, '']);

@@ -1,8 +1,8 @@
 /** Adds `results`, `diff`, `export` and `learning-rates`: the commands on results. */
 import { Option } from 'commander';
+import type { DiffOptions } from '../diff.ts';
 import type { ExportOptions } from '../export.ts';
 import type { LearningRatesOptions } from '../learning-rates.ts';
-import type { SpecOptions } from '../options.ts';
 import {
   gatherNames,
   jsonOption,
@@ -17,16 +17,17 @@ import {
 import type { ResultsOptions } from '../results.ts';
 import type { AddCommand } from './types.ts';
 
+const metricOption = (otherwise: string): Option =>
+  new Option(
+    '--metric <names>',
+    'print only these, such as asr,accuracy or fisher.*; may be repeated',
+  )
+    .argParser(gatherNames)
+    .default([], otherwise);
+
 export const addResults: AddCommand = (program, exits) =>
   specCommand(program, 'results', 'print the numbers of the finished cells, over the seeds')
-    .addOption(
-      new Option(
-        '--metric <names>',
-        'print only these, such as asr,accuracy or fisher.*; may be repeated',
-      )
-        .argParser(gatherNames)
-        .default([], 'accuracy and attack success'),
-    )
+    .addOption(metricOption('accuracy and attack success'))
     .option('--all', 'print every metric, one per line')
     .addOption(new Option('--csv', 'print CSV, one number per line').conflicts(['json', 'latex']))
     .addOption(
@@ -78,9 +79,10 @@ export const addDiff: AddCommand = (program, exits) =>
       .command('diff <specA> <specB>')
       .description('compare the results of two specs, cell by cell: by how much B exceeds A'),
   )
+    .addOption(metricOption('all'))
     .addOption(jsonOption())
     .action(
-      exits(async (specA: string, specB: string, options: SpecOptions) =>
+      exits(async (specA: string, specB: string, options: DiffOptions) =>
         (await import('../diff.ts')).diffCommand(specA, specB, options),
       ),
     );
