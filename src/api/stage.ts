@@ -37,6 +37,8 @@ export interface Forecast {
   readonly memoryMB: number;
   /** The floating-point operations of one step of a training. */
   readonly stepOperations: number;
+  /** How many bytes its files have, about. */
+  readonly outputBytes: number;
 }
 
 /** The resources that a stage uses while it runs. */

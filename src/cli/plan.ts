@@ -2,7 +2,7 @@
  * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec. Fetches and writes
  * nothing.
  */
-import { UserFault } from '../api.ts';
+import { type Forecast, UserFault } from '../api.ts';
 import { checkStages, runsHere } from '../engine/check.ts';
 import { defaultExecutor } from '../engine/executor.ts';
 import { packsOf, plannedStages } from '../engine/facts.ts';
@@ -68,7 +68,11 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   else {
     const packs = await packsOf(prepared, options.jobs, packingOf(options));
     show(prepared, toRun, packs, options.jobs, fetches);
-    for (const line of await forecastLines(prepared, toRun)) out(line);
+    const { forecasts } = await import('../execute/preflight.ts');
+    const { plan, assets, registry } = prepared;
+    const foretold = await forecasts(plan, toRun, assets, registry);
+    for (const line of forecastLines(foretold)) out(line);
+    if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
   }
   return 0;
 }
@@ -146,13 +150,19 @@ function show(
 /** How many operations a processor core does in a second, about, in products of matrices. */
 const OPERATIONS_PER_SECOND = 5e10;
 
+type Foretold = ReadonlyMap<PlannedStage, Forecast>;
+
 /** Returns a line for each kind of stage that foretells what it takes. */
-async function forecastLines(
-  { plan, assets, registry }: Prepared,
-  toRun: readonly StageStatus[],
-): Promise<string[]> {
-  const { forecasts } = await import('../execute/preflight.ts');
-  return [...(await forecasts(plan, toRun, assets, registry))].map(
+function forecastLines(foretold: Foretold): string[] {
+  const most = new Map<string, Pick<Forecast, 'memoryMB' | 'stepOperations'>>();
+  for (const [{ kind }, own] of foretold) {
+    const before = most.get(kind) ?? own;
+    most.set(kind, {
+      memoryMB: Math.max(before.memoryMB, own.memoryMB),
+      stepOperations: Math.max(before.stepOperations, own.stepOperations),
+    });
+  }
+  return [...most].map(
     ([kind, { memoryMB, stepOperations }]) =>
       `${kind}: at most ${(memoryMB / 1024).toFixed(1)} GB of memory a stage, and a step of at most ` +
       `${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
@@ -160,8 +170,40 @@ async function forecastLines(
   );
 }
 
-const sizeOf = ({ bytes }: Fetches): string =>
-  `${([...bytes.values()].reduce((sum, one) => sum + one, 0) / 1e6).toFixed(1)} MB`;
+/**
+ * Returns how much the store will grow, about: by what stages foretell, by what others like them
+ * have written, and by what is fetched.
+ */
+function diskLine(
+  { store }: Prepared,
+  toRun: readonly StageStatus[],
+  foretold: Foretold,
+  fetches: Fetches | null,
+): string {
+  const durations = openDurations(store.root);
+  const unknown = new Set<string>();
+  let bytes = fetches === null ? 0 : bytesOf(fetches);
+  for (const { stage } of toRun) {
+    const own = foretold.get(stage)?.outputBytes ?? durations.expectBytes(stage);
+    if (own === null) unknown.add(stage.kind);
+    else bytes += own;
+  }
+  const without =
+    unknown.size === 0 ? '' : `, without ${[...unknown].join(', ')}: none of that kind has run yet`;
+  return `disk: about ${sizeText(bytes)}${without}`;
+}
+
+/** `12 kB`, `3.4 MB`, `1.2 GB`. */
+const sizeText = (bytes: number): string =>
+  bytes < 1e6
+    ? `${Math.ceil(bytes / 1e3)} kB`
+    : bytes < 1e9
+      ? `${(bytes / 1e6).toFixed(1)} MB`
+      : `${(bytes / 1e9).toFixed(1)} GB`;
+
+const bytesOf = ({ bytes }: Fetches): number =>
+  [...bytes.values()].reduce((sum, one) => sum + one, 0);
+const sizeOf = (fetches: Fetches): string => `${(bytesOf(fetches) / 1e6).toFixed(1)} MB`;
 
 /** Returns a table with the number of stages of each kind in each state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {

@@ -108,7 +108,7 @@ export async function runRecorded(
   const onEvent = (event: RunEvent): void => {
     recordEvent(event, folder, log);
     if (event.type === 'stage-ended' && event.outcome.state === 'ran') {
-      durations.note(event.stage, event.outcome.seconds);
+      durations.note(event.stage, event.outcome.seconds, event.outcome.bytes);
       if (options.remote?.push === true) remote?.sendSoon(event.outcome.key);
     }
     view(event);

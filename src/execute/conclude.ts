@@ -151,7 +151,9 @@ async function publish(
   own.add(key);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, request, entry);
   log.aside(`done in ${seconds.toFixed(2)} s`);
-  return { state: 'ran', key, dir: entry.dir, content: entry.manifest.content, seconds, backend };
+  const { content } = entry.manifest;
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  return { state: 'ran', key, dir: entry.dir, content, seconds, backend, bytes };
 }
 
 /** What a manifest says of the `BackendInfo` of a stage, with products in bfloat16 or without. */

@@ -101,30 +101,28 @@ async function faultsOf(
 }
 
 /**
- * Returns the largest forecast of each kind of stage that is to run and foretells what it takes. A
- * stage whose sources are not fetched yet, or are at fault, foretells nothing.
+ * Returns what each stage foretells that is to run. A stage whose sources are not fetched yet, or
+ * are at fault, foretells nothing.
  */
 export async function forecasts(
   { backend }: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
   assets: Assets,
   registry: RuntimeRegistry,
-): Promise<ReadonlyMap<string, Forecast>> {
+): Promise<ReadonlyMap<PlannedStage, Forecast>> {
   const byId = new Map<StageId, StageStatus>(),
-    asked = new Set<string>(),
-    found = new Map<string, Forecast>();
+    asked = new Map<string, Forecast | null>(),
+    found = new Map<PlannedStage, Forecast>();
   for (const { stage } of statuses) {
+    if (!stage.descriptor.forecast) continue;
     const { kind, params, assets: sources } = stage;
     const settings = JSON.stringify([kind, { ...params, seed: null }, sources]);
-    if (asked.has(settings)) continue;
-    asked.add(settings);
-    const own = await forecastOf(stage, { assets, registry, byId, backend, runsHere: undefined });
-    if (own === null) continue;
-    const { memoryMB, stepOperations } = found.get(stage.kind) ?? own;
-    found.set(stage.kind, {
-      memoryMB: Math.max(memoryMB, own.memoryMB),
-      stepOperations: Math.max(stepOperations, own.stepOperations),
-    });
+    let own = asked.get(settings);
+    if (own === undefined) {
+      own = await forecastOf(stage, { assets, registry, byId, backend, runsHere: undefined });
+      asked.set(settings, own);
+    }
+    if (own !== null) found.set(stage, own);
   }
   return found;
 }

@@ -1,6 +1,6 @@
 /**
- * Remembers how long stages have taken, for estimates. There is a moving mean for each kind, and
- * for each kind with given named choices (attack, adapter type).
+ * Remembers how long stages have taken, and how large their outputs are, for estimates. There is a
+ * moving mean for each kind, and for each kind with given named choices (attack, adapter type).
  */
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
@@ -9,7 +9,9 @@ import { readSealed, writeSealed } from '../store/sealed.ts';
 export interface Durations {
   /** Returns the seconds that the stage will take, or null if nothing like it has ever run. */
   expect(stage: PlannedStage): number | null;
-  note(stage: PlannedStage, seconds: number): void;
+  /** Returns the bytes that the stage will write, or null if nothing like it has ever run. */
+  expectBytes(stage: PlannedStage): number | null;
+  note(stage: PlannedStage, seconds: number, bytes?: number): void;
   save(): void;
 }
 
@@ -32,12 +34,14 @@ export function openDurations(
   tell: (message: string) => void = () => undefined,
 ): Durations {
   const file = path.join(root, 'durations.json');
-  const found = readSealed<{ readonly means: { readonly [name: string]: number } }>(file, {
+  type Means = { [name: string]: number };
+  const found = readSealed<{ readonly means: Means; readonly bytes?: Means }>(file, {
     means: 'object',
   });
   if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
-  const means: { [name: string]: number } =
-    found === null || found === 'damaged' ? {} : { ...found.value.means };
+  const known = found === null || found === 'damaged' ? null : found.value;
+  const means = { ...known?.means },
+    sizes = { ...known?.bytes };
   let changed = false;
   /** Names by stage, because each estimate asks for the name of every stage that is left. */
   const names = new WeakMap<PlannedStage, string>();
@@ -46,20 +50,24 @@ export function openDurations(
     if (name === undefined) names.set(stage, (name = nameOf(stage)));
     return name;
   };
-  const update = (name: string, seconds: number): void => {
-    const before = means[name];
-    means[name] = before === undefined ? seconds : before + NEWEST * (seconds - before);
+  const expectOf = (of: Means, stage: PlannedStage): number | null =>
+    of[knownNameOf(stage)] ?? of[stage.kind] ?? null;
+  const update = (of: Means, stage: PlannedStage, value: number): void => {
+    for (const name of new Set([stage.kind, knownNameOf(stage)])) {
+      const before = of[name];
+      of[name] = before === undefined ? value : before + NEWEST * (value - before);
+    }
   };
   return {
-    expect: (stage) => means[knownNameOf(stage)] ?? means[stage.kind] ?? null,
-    note(stage, seconds) {
+    expect: (stage) => expectOf(means, stage),
+    expectBytes: (stage) => expectOf(sizes, stage),
+    note(stage, seconds, bytes) {
       changed = true;
-      update(stage.kind, seconds);
-      const name = knownNameOf(stage);
-      if (name !== stage.kind) update(name, seconds);
+      update(means, stage, seconds);
+      if (bytes !== undefined) update(sizes, stage, bytes);
     },
     save() {
-      if (changed) writeSealed(file, { means });
+      if (changed) writeSealed(file, { means, bytes: sizes });
     },
   };
 }

@@ -1,9 +1,11 @@
 /** `plan` reports what `run` would refuse, in the same words, and fetches nothing for it. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startHub } from '../plugins/sources/hub.ts';
 import { mailRows } from '../rig/mails.ts';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject, placesIn } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -307,6 +309,33 @@ test('plan foretells memory and operations of trainings on a large decoder', asy
     stdout,
     /train: at most 20\.8 GB of memory a stage, and a step of at most 42,000 GFLOP \(about 14 min/,
   );
+  // 851,968 entries of 4 bytes for each of the trainings.
+  const trainings = Number(/^train +(\d+)/m.exec(stdout)?.[1]);
+  const megabytes = ((trainings * 4 * 851_968) / 1e6).toFixed(1);
+  assert.match(
+    stdout,
+    `disk: about ${megabytes} MB, without data, poison, evaluate, report: none of that kind has run`,
+  );
+  const whole = await project.succeeds('plan', 'here.yaml', '--set', 'adapter={ type: full }');
+  const gigabytes = ((trainings * 4 * 1_235_814_400) / 1e9).toFixed(1);
+  assert.match(whole.stdout, `disk: about ${gigabytes} GB, without data,`);
+});
+
+test('the disk that plan foretells is what a run like one before takes', async ({ project }) => {
+  project.write('spec.yaml', spec({ adapter: 'type: full' }));
+  const storeBytes = (): number =>
+    (readdirSync(path.join(project.dir, '.dosimeter/store'), { recursive: true }) as string[])
+      .map((name) => statSync(path.join(project.dir, '.dosimeter/store', name)))
+      .reduce((sum, found) => sum + (found.isFile() ? found.size : 0), 0);
+  await project.succeeds('run', 'spec.yaml');
+  const before = storeBytes();
+  const more = ['spec.yaml', '--set', 'seeds=1..4'];
+  const [, kB] = present(
+    /^disk: about (\d+) kB$/m.exec((await project.succeeds('plan', ...more)).stdout),
+  );
+  await project.succeeds('run', ...more);
+  const share = (1000 * Number(kB)) / (storeBytes() - before);
+  assert.ok(share > 0.5 && share < 1.5, `${kB} kB is ${share} of what was written`);
 });
 
 test.run();

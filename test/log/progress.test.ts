@@ -52,7 +52,7 @@ test('an estimate is the work over the cores, and never less than the longest st
 test('durations are kept by kind and by its choices, and outlive the process', ({ dir }) => {
   const durations = openDurations(dir);
   durations.note(stage('a', 'train', 1, { 'adapter.type': 'full', 'adapter.rank': 4 }), 100);
-  durations.note(stage('b', 'train', 1, { 'adapter.type': 'lora' }), 10);
+  durations.note(stage('b', 'train', 1, { 'adapter.type': 'lora' }), 10, 4000);
   durations.save();
   const again: Durations = openDurations(dir);
   assert.is(
@@ -65,6 +65,8 @@ test('durations are kept by kind and by its choices, and outlive the process', (
     100 + 0.3 * (10 - 100),
   );
   assert.is(again.expect(stage('c', 'ntk')), null);
+  assert.is(again.expectBytes(stage('c', 'train', 1, { 'adapter.type': 'dora' })), 4000);
+  assert.is(again.expectBytes(stage('c', 'ntk')), null);
 });
 
 interface Rig {

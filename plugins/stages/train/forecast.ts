@@ -2,13 +2,13 @@ import type { Forecast, PreflightContext } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { headWithoutTokens } from '../../../src/science/train/check.ts';
-import { stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
+import { savedBytes, stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
 import { modelSizes, packMemoryMB } from '../../../src/science/train/pack-memory.ts';
 import { assetOf } from '../../../src/stages/files.ts';
 import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
 
-/** Foretells a training's memory, and the operations of a step, where nothing is trained none. */
+/** Foretells what a training takes; null where nothing is trained. */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
   const { params } = context,
     training = trainingOf(params);
@@ -32,7 +32,10 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training;
   const activations = await packMemoryMB(params, modelDir);
   if (!Number.isFinite(activations)) return null;
+  const { checkpoints = 0 } = training;
+  const kept = typeof checkpoints === 'number' ? checkpoints : checkpoints.length;
   return {
+    outputBytes: (1 + kept) * savedBytes({ shape, adapter }),
     memoryMB: Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) + activations,
     stepOperations: stepOperations({ shape, adapter }, sizes, {
       rows: batch * accumulate,

@@ -10,6 +10,15 @@ const FLOAT = 4;
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
+/**
+ * Returns the bytes of a saved training, about: what the adapter adds, and what it trains of the
+ * model.
+ */
+export function savedBytes({ shape: { parameters }, adapter }: Trained): number {
+  const trained = parameters.filter(({ name }) => adapter.trains(name));
+  return FLOAT * (entries(adapter.parameters) + entries(trained));
+}
+
 interface Trained {
   readonly shape: Pick<ModelShape, 'linears' | 'parameters'>;
   readonly adapter: Pick<Adapter, 'parameters' | 'trains'>;

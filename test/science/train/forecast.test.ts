@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { full } from '../../../src/science/nn/full.ts';
 import { readConfig } from '../../../src/science/nn/head.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
-import { stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
+import { savedBytes, stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
 import { openCase } from '../family-cases.ts';
 
 const test = suite('forecast of a training');
@@ -31,6 +31,11 @@ test('memory: every weight, what training keeps of a trained one, and copies of 
   assert.is(weightBytes(await opened('lora'), 'adamw'), 4 * (MODEL + 5 * LORA + 2 * frozen));
   assert.is(weightBytes(await opened('full'), 'adamw'), 4 * 5 * MODEL);
   assert.is(weightBytes(await opened('full'), 'sgd'), 4 * 3 * MODEL);
+});
+
+test('files: the whole model under full fine-tuning, and the factors of LoRA', async () => {
+  assert.is(savedBytes(await opened('full')), 4 * MODEL);
+  assert.is(savedBytes(await opened('lora')), 4 * LORA);
 });
 
 test('operations: two passes over every layer, three where its weight is trained', async () => {
