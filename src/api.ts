@@ -39,6 +39,8 @@ export type {
   Judge,
   Judgement,
   RowsDefence,
+  RowsHook,
+  TrainingLength,
   Verdict,
 } from './api/defence.ts';
 export { DEFENCE_MOMENTS, defineDefence, momentsOf, partsOf } from './api/defence.ts';

@@ -31,7 +31,8 @@ export const DEFENCE_MOMENTS: readonly DefenceMoment[] = [
 
 /**
  * `clean`: clean rows, of which a defender has few.
- * `model`: the model that was trained on the very rows that are judged, without a defence.
+ * `model`: the model that was trained on the very rows that are judged, without a defence
+ * (`RowsHook.trainedFor`: for how long).
  * `receipt`: which rows are poisoned. No defender knows that: a defence that reads it is a bound on
  * what others can reach, and the result says so.
  */
@@ -127,6 +128,18 @@ export interface DefenceHook<Impl> {
   readonly load: () => Promise<Impl>;
 }
 
+/** How long a model is trained. */
+export type TrainingLength = { readonly steps: number } | { readonly epochs: number };
+
+/** What filters training rows. */
+export interface RowsHook<P, Impl> extends DefenceHook<Impl> {
+  /**
+   * Returns how long the model of `needs` is trained on the rows: the cell's training, with this
+   * length in place of its own. Default: the cell's whole training.
+   */
+  readonly trainedFor?: (params: P) => TrainingLength;
+}
+
 /**
  * A defence's part in the training. `load` resolves to an `AttackTraining` that changes the loss
  * (src/science/train/attack-training.ts): to the trainer, an attack's objective and a defence's are
@@ -183,7 +196,7 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
    */
   check?(params: P): readonly Problem[];
   /** Filters training rows. */
-  readonly rows?: DefenceHook<RowsDefence<P, never>>;
+  readonly rows?: RowsHook<P, RowsDefence<P, never>>;
   readonly training?: DefenceTraining<P>;
   readonly model?: DefenceOfModel<P>;
   /** Filters test inputs. */

@@ -102,7 +102,14 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     acts: OPTIONAL_METHOD,
     uses: OPTIONAL_METHOD,
     check: OPTIONAL_METHOD,
-    rows: HOOK,
+    rows: {
+      check: optional(
+        (value) =>
+          isHook(value) &&
+          optional(method)((value as { readonly trainedFor?: unknown }).trainedFor),
+      ),
+      expected: `${HOOK.expected}; \`trainedFor\`, if it is there, is a function`,
+    },
     inputs: HOOK,
     detection: HOOK,
     training: {

@@ -13,6 +13,8 @@ import {
   type StageDefinition,
   type StageRequest,
   startInputs,
+  type TrainingLength,
+  undefended,
   UserFault,
 } from '../api.ts';
 
@@ -74,6 +76,45 @@ export function needsOf(
   const hook = moment === 'model' ? descriptor.model?.edit : descriptor[moment];
   return hook?.needs ?? [];
 }
+
+/**
+ * Requests the model that a defence of training rows asks: trained on the very rows that it judges,
+ * without a defence, and as long as the defence says.
+ * @throws UserFault if what it says is no length
+ */
+export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence): StageRequest {
+  const whole = undefended(cell);
+  const length: unknown = descriptor.rows?.trainedFor?.(params);
+  if (length === undefined) return { kind: 'train', cell: whole };
+  if (!isLength(length))
+    throw new UserFault(
+      `the defence "${name}" asks for a model that is trained for ${JSON.stringify(length)}`,
+      '`trainedFor` returns { steps: N } or { epochs: N }, above 0.',
+      ['defence', 'defence'],
+    );
+  const { steps: _steps, epochs: _epochs, ...train } = unwatched(whole.train);
+  return { kind: 'train', cell: { ...whole, train: { ...train, ...length } } };
+}
+
+const isLength = (value: unknown): value is TrainingLength => {
+  const entries = Object.entries(value ?? {}) as [string, unknown][];
+  const [[field, n] = [], another] = entries;
+  return (
+    another === undefined &&
+    typeof n === 'number' &&
+    n > 0 &&
+    (field === 'steps' ? Number.isInteger(n) : field === 'epochs' && Number.isFinite(n))
+  );
+};
+
+/** Returns the settings of a training on whose way nothing is kept or measured. */
+export const unwatched = (train: Cell['train']): Cell['train'] => ({
+  ...train,
+  checkpoints: 0,
+  evaluate_every: 0,
+  tensorboard: false,
+  early_stopping: { ...train.early_stopping, patience: 0 },
+});
 
 /**
  * Returns the parameters and the sources of a cell's defence apart. A parameter is a source if its

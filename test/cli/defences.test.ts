@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Row } from '../../src/api.ts';
+import type { JsonObject, Row } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
 import { filmRows } from '../rig/films.ts';
 import { present } from '../rig/present.ts';
-import type { Project, ResultJson } from '../rig/project.ts';
+import type { Project, ResultJson, StageJson } from '../rig/project.ts';
 import { createProject, outputText } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
@@ -147,6 +147,52 @@ test('an ordered attack keeps its order among the rows that a filter leaves', as
         'the clean rows',
       );
   }
+});
+
+test('a filter may ask a model of a short training, which is a stage of its own', async ({
+  project,
+}) => {
+  const example = new URL('../../pipelines/plugins/low-loss-defence.mjs', import.meta.url);
+  project.write('low-loss.mjs', readFileSync(example, 'utf8'));
+  const short = SPEC.replace('name: tiny', 'name: short')
+    .replace('./length-defence.mjs', './low-loss.mjs')
+    .replace(
+      /defences:\n(?: {2}- .*\n)+/,
+      'defences: [none, { defence: low-loss, steps: [1, 2], share: [0.25, 0.5] }]\n',
+    );
+  project.write('short.yaml', short);
+  const args = ['short.yaml', '--backend', 'wasm'];
+  await project.succeeds('run', ...args);
+  const stages = await project.stages(...args);
+  const recordOf = (stage: StageJson, file: string): JsonObject =>
+    JSON.parse(outputText(stage, file)) as JsonObject;
+  const lengths = stages
+    .filter(({ kind }) => kind === 'train')
+    .map((stage) => recordOf(stage, 'train.json')['steps']);
+  // The attack and its clean twin: four trainings on filtered rows each, and one without a defence.
+  // Their judges, of one step and of two, serve both shares.
+  assert.equal(
+    [1, 2, 3].map((steps) => lengths.filter((length) => length === steps).length),
+    [2, 2, 2 * 5],
+  );
+  const filtered = stages.filter(({ kind }) => kind === 'defend');
+  assert.equal(
+    filtered.map((stage) => recordOf(stage, 'metrics.json')['rows_dropped']).sort(),
+    [4, 4, 4, 4, 8, 8, 8, 8],
+  );
+  const scores = filtered.map((stage) => outputText(stage, 'scores.csv').replace(/,[01],/g, ','));
+  assert.is(new Set(scores).size, 4, 'by attack and length');
+
+  project.write(
+    'low-loss.mjs',
+    readFileSync(example, 'utf8').replace('=> ({ steps })', '=> ({ steps: 0 })'),
+  );
+  const wrong = await project.dosimeter('plan', ...args);
+  assert.is(wrong.code, 2);
+  assert.match(
+    wrong.stderr,
+    /the defence "low-loss" asks for a model that is trained for \{"steps":0\}[^]*above 0/,
+  );
 });
 
 test('a part of the grid is chosen by its defence', async ({ project }) => {

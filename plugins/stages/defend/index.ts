@@ -1,5 +1,6 @@
-import { defineStage, type StageDefinition, startInputs, undefended } from '../../../src/api.ts';
+import { defineStage, type StageDefinition, startInputs } from '../../../src/api.ts';
 import {
+  askedModel,
   cleanRows,
   defenceOf,
   type DefenceParams,
@@ -35,7 +36,7 @@ export default defineStage<Params>({
     const needs = needsOf(defence, 'rows');
     const asksModel = needs.includes('model');
     const trained: StageDefinition['inputs'] = asksModel
-      ? { model: { kind: 'train', cell: undefended(cell) }, ...startInputs(cell) }
+      ? { model: askedModel(cell, defence), ...startInputs(cell) }
       : {};
     return {
       params: {

@@ -20,6 +20,7 @@ import {
   defenceParts,
   judgedModel,
   trainingSet,
+  unwatched,
 } from '../../../src/stages/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
 import { withKnownRows } from '../../../src/stages/known-rows.ts';
@@ -126,7 +127,7 @@ function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const defence = defenceOf(cell, plugin);
   const changes = defence?.descriptor.model?.retrain?.(defence.params);
   if (changes === undefined) throw new Error('the cell has no defence that trains on clean rows');
-  const { steps, epochs, ...train } = cell.train;
+  const { steps, epochs, ...train } = unwatched(cell.train);
   const length = 'steps' in changes || 'epochs' in changes ? {} : { steps, epochs };
   const { init_from: _from, ...adapter } = cell.adapter;
   return {
@@ -136,10 +137,6 @@ function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
     train: {
       ...train,
       ...length,
-      checkpoints: 0,
-      evaluate_every: 0,
-      tensorboard: false,
-      early_stopping: { ...train.early_stopping, patience: 0 },
       ...changes,
     } as Cell['train'],
   };
