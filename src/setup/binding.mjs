@@ -104,13 +104,16 @@ export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/packa
 export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json'), 'utf8'));
 
 /**
- * Returns the prefix of the running Node.
+ * Returns the folder whose `include/node` has the headers of the running Node.
  * @throws {SetupFault} if its headers are missing, which node-gyp would download
  */
 function headersPrefix() {
   const bin = dirname(realpathSync(process.execPath));
   const prefix = dirname(bin);
-  if (existsSync(join(prefix, 'include', 'node', 'node_api.h'))) return prefix;
+  // npm's package `node` has the binary, and the headers in a package that it installs.
+  const inner = join(prefix, 'node_modules', `node-${process.platform}-${process.arch}`);
+  const found = [prefix, inner].find((dir) => existsSync(join(dir, 'include/node/node_api.h')));
+  if (found !== undefined) return found;
   throw new SetupFault(
     `the headers of Node ${process.version} are missing (no include/node beside ${bin})`,
     'install a Node that has its headers (Debian: apt-get install -y libnode-dev), ' +

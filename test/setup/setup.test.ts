@@ -1,4 +1,13 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -86,6 +95,24 @@ test('set-up removes and replaces nothing behind a link', ({ project }) => {
     DOSIMETER_CACHE: join(project.dir, 'cache'),
   });
   assert.match(stdout, `setup: TensorFlow is not available: ${downloads} is a link`);
+});
+
+test("the headers of npm's package `node` are found in the package that it installs", ({
+  project,
+}) => {
+  withFreshTfjs(project);
+  mkdirSync(join(project.dir, 'node', 'bin'), { recursive: true });
+  cpSync(realpathSync(process.execPath), join(project.dir, 'node', 'bin', 'node'));
+  const setUp = (): string =>
+    spawnSync(join(project.dir, 'node', 'bin', 'node'), [SETUP], {
+      cwd: project.dir,
+      encoding: 'utf8',
+      env: { PATH: '', DOSIMETER_CACHE: join(project.dir, 'cache') },
+    }).stdout;
+  assert.match(setUp(), `not available: the headers of Node ${process.version} are missing`);
+  const inner = `node/node_modules/node-${process.platform}-${process.arch}`;
+  project.write(`${inner}/include/node/node_api.h`, '');
+  assert.match(setUp(), 'not available: no Python was found');
 });
 
 test('a path without a TensorFlow is refused', ({ project }) => {
