@@ -124,7 +124,8 @@ function show(
     openDurations(store.root, say),
     placesOn(thisMachine(jobs, gpu), plan.backend),
   );
-  const time = seconds === null ? 'no estimate yet' : `about ${duration(seconds)}`;
+  const time =
+    seconds === null ? 'no estimate yet' : `about ${duration(seconds)} at the pace of earlier runs`;
   const cells = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
   out(
     `${paint.bold(experiment.name)}: ${count(cells, 'cell')} × ` +

@@ -80,7 +80,7 @@ export function openDurations(
  */
 export function estimate(
   stages: Iterable<PlannedStage>,
-  durations: Durations,
+  durations: Pick<Durations, 'expect'>,
   places: (stage: PlannedStage) => number,
   unseen: number | null = null,
 ): number | null {

@@ -143,19 +143,27 @@ function createEstimate(
   now: () => number,
 ): Remaining {
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
+  const before = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
+  /** By kind: what the stages of this run took, and what was expected of them before. */
+  const paces = new Map<string, { took: number; expected: number }>();
   let ran = 0,
     spent = 0;
+  // On a busier machine, or with longer trainings, what is left takes longer by the same factor.
+  const expect = (stage: PlannedStage): number | null => {
+    const expected = before.get(stage.id),
+      pace = paces.get(stage.kind);
+    return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
+  };
   const text = (): string => {
     if (left.size === 0) return '';
     // A stage of an unknown kind is assumed to take as long as those that have run so far.
-    const seconds = estimate(left.values(), durations, places, ran > 0 ? spent / ran : null);
+    const seconds = estimate(left.values(), { expect }, places, ran > 0 ? spent / ran : null);
     if (seconds === null) return '';
     let underway = 0;
     for (const { members, ended, since } of running)
       for (const stage of members)
         if (!ended.has(stage.id))
-          underway +=
-            Math.min((now() - since) / 1000, durations.expect(stage) ?? 0) / places(stage);
+          underway += Math.min((now() - since) / 1000, expect(stage) ?? 0) / places(stage);
     return `about ${duration(Math.max(1, seconds - underway))} left`;
   };
   return Object.assign(text, {
@@ -164,6 +172,12 @@ function createEstimate(
       if (outcome.state !== 'ran') return;
       ran++;
       spent += outcome.seconds;
+      const expected = before.get(stage.id);
+      if (!expected) return;
+      const pace = paces.get(stage.kind) ?? { took: 0, expected: 0 };
+      pace.took += outcome.seconds;
+      pace.expected += expected;
+      paces.set(stage.kind, pace);
     },
   });
 }

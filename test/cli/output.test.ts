@@ -398,6 +398,10 @@ test('status lists the latest runs, and plan explains its words', async () => {
     project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));
     assert.is((await project.dosimeter('run', 'spec.yaml')).code, 1);
     project.write('toy.json', '{}');
+    assert.match(
+      (await project.dosimeter('plan', 'spec.yaml')).stdout,
+      /cached, 3 to run: about .* at the pace of earlier runs/,
+    );
     assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
     const { stdout, stderr } = await project.dosimeter('status');
     assert.match(

@@ -171,6 +171,23 @@ test('a terminal has a live block with rate and time left; only what went wrong 
   ]);
 });
 
+test('what is left takes as many times longer than expected as what has run', ({ dir }) => {
+  const durations = openDurations(dir);
+  durations.note(stage('t'), 10);
+  durations.note(stage('e', 'evaluate'), 5);
+  durations.save();
+  const rig = createRig(dir, [...numbered(4), stage('e', 'evaluate')], { live: true });
+  rig.tick();
+  assert.match(rig.drawn.at(-1)?.[0] ?? '', 'about 45 s left');
+  for (const [i, left] of [95, 65].entries()) {
+    rig.start(`train${i}`);
+    rig.clock = (i + 1) * 30_000;
+    rig.durations.note(stage(`train${i}`), 30);
+    rig.end(`train${i}`, ran(30));
+    assert.match(rig.drawn.at(-1)?.[0] ?? '', `about ${left} s left`);
+  }
+});
+
 test('a pack is one line, both while it runs and when it has ended', ({ dir }) => {
   const stages = [seeded('a', 1), seeded('aa', 2), seeded('aaa', 3), seeded('b', 1)];
   const pack = ['a', 'aa', 'aaa'];
