@@ -124,6 +124,20 @@ test('a template that leaves out the system message once an answer follows shows
   assert.is(mistral.decode(ids), '<s>[INST] Be brief.\n\nthe film[/INST] was good</s>');
 });
 
+test('an answer follows a generation prompt that the whole conversation does not have', () => {
+  const tokenizer = tinyTokenizer('qwen2', {
+    chat_template:
+      '{% for m in messages %}{{ m.role }}: {{ m.content | trim }} <|im_end|>{% endfor %}' +
+      '{% if add_generation_prompt %}assistant: <think>\n{% endif %}',
+  });
+  const { ids, answer } = completionEncoder(tokenizer, 'chat')({ ...row, answer: ' is ' }, 200);
+  assert.is(
+    tokenizer.decode(ids.slice(0, answer)),
+    'user: the film <|im_end|>assistant: <think>\n',
+  );
+  assert.is(tokenizer.decode(ids.slice(answer)), 'is <|im_end|>');
+});
+
 test('a template without a special token at the end of a turn is followed by that of the text', () => {
   const tokenizer = tinyTokenizer('gpt2', {
     chat_template:
