@@ -33,9 +33,12 @@ function openExisting(given: string): Store {
 
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openExisting(options.store);
-  const { checked, damaged, records } = await onDisk(store.root, () => verifyStore(store));
+  const { checked, damaged, records, withheld } = await onDisk(store.root, () =>
+    verifyStore(store),
+  );
   store.close();
-  if (options.json) json({ checked, damaged, records });
+  if (options.json)
+    json({ checked, damaged, records, withheld: withheld.map(({ message }) => message) });
   else {
     for (const { key, why, moved } of damaged)
       out(`${paint.red('damaged')} ${key}: ${why}\n  moved to ${moved}`);
@@ -43,13 +46,15 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
       const rest = moved === null ? ': pin again, or dosimeter unpin' : `\n  moved to ${moved}`;
       out(`${paint.red('damaged')} ${file}${rest}`);
     }
+    for (const { message } of withheld) out(`${paint.red('not checked')} ${message}`);
+    if (withheld[0]?.hint !== undefined) out(`  ${withheld[0].hint}`);
     const verdict =
       damaged.length === 0
         ? 'all whole'
         : `${damaged.length} damaged: the next run makes them anew`;
     out(`${entries(checked)} checked, ${verdict}`);
   }
-  return damaged.length + records.length === 0 ? 0 : 1;
+  return damaged.length + records.length + withheld.length === 0 ? 0 : 1;
 }
 
 export interface GcOptions extends StoreOptions {

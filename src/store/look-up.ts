@@ -9,7 +9,7 @@ import { diskFault } from './faults.ts';
 import { sha256Sync, statIfThere, TICK_MS } from './files.ts';
 import { MANIFEST_FILE, parseManifest } from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
-import { isUnreadable, readRegularText } from './regular.ts';
+import { isUnreadable, readRegularText, withheldFault } from './regular.ts';
 import type { Entry, ManifestHead } from './types.ts';
 
 export type LookUp =
@@ -21,6 +21,7 @@ type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 
 /**
  * Looks up the entry of `key`. A file younger than the manifest was touched by hand and is hashed.
+ * Throws `UserFault` if another user keeps the entry to himself.
  * @param dir the entry's folder
  * @param index knows manifests that need not be read again; null to read every manifest
  */
@@ -79,6 +80,8 @@ function lookUpManifest(
     if (code === 'ENOENT') return { state: 'absent' }; // removed between the two calls
     // An error such as too many open files is not the entry's fault.
     if (code !== 'ENOTDIR' && !isUnreadable(error)) throw diskFault(error, dir);
+    const withheld = withheldFault(file, path.dirname(path.dirname(dir)));
+    if (withheld !== null) throw withheld;
     return { state: 'damaged', why: `its manifest can't be read (${String(code)})` };
   }
 }

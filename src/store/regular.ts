@@ -2,7 +2,17 @@
  * Reads files of the store or of a run. If a FIFO, a device or a socket took a file's place, a
  * plain read would wait forever for a writer; so every reader goes through this module.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { UserFault } from '../api.ts';
 import { errorCode } from './faults.ts';
 
 /** The error code for something that is neither a regular file nor a folder. */
@@ -84,5 +94,30 @@ const UNREADABLE: ReadonlySet<string> = new Set([
  * Whether the error concerns this file only: it is not a bug and not a limit of the machine, such
  * as too many open files.
  */
-export const isUnreadable = (error: unknown): boolean =>
-  UNREADABLE.has(errorCode(error) ?? '');
+export const isUnreadable = (error: unknown): boolean => UNREADABLE.has(errorCode(error) ?? '');
+
+/**
+ * Returns a fault if a file or folder of the store, or the nearest folder above it that can be seen,
+ * belongs to another user and can't be read by this one. It is not damaged then, as one of this
+ * user's own would be.
+ * @param root the store's folder
+ */
+export function withheldFault(file: string, root: string): UserFault | null {
+  for (let at = file; at !== path.dirname(root); at = path.dirname(at)) {
+    let stat;
+    try {
+      stat = lstatSync(at);
+      if (process.getuid === undefined || stat.uid === process.getuid()) return null;
+      accessSync(at, constants.R_OK | (stat.isDirectory() ? constants.X_OK : 0));
+      return null;
+    } catch {
+      if (stat === undefined) continue; // the folder above tells why
+      return new UserFault(
+        `${at} belongs to another user (id ${stat.uid}), who lets no one else read it`,
+        `ask its owner for chmod -R a+rX '${root}' and a umask such as 022, ` +
+          'or give another place with --store',
+      );
+    }
+  }
+  return null;
+}

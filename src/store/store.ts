@@ -25,7 +25,7 @@ import type { ManifestIndex } from './manifest-index.ts';
 import { openManifestIndex } from './manifest-index.ts';
 import type { Owner } from './owner.ts';
 import { newOwner, ownerName } from './owner.ts';
-import { isUnreadable, readRegularText } from './regular.ts';
+import { isUnreadable, readRegularText, withheldFault } from './regular.ts';
 import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import type { GroupCommit } from './sync.ts';
 import { createGroupCommit } from './sync.ts';
@@ -51,7 +51,7 @@ export interface Store {
   /**
    * Looks an entry up by its manifest and the sizes of its files. A file younger than the manifest
    * was touched by hand and is hashed; if it is unchanged, the manifest's time is set. Nothing else
-   * is written.
+   * is written. Throws `UserFault` if another user keeps the entry to himself.
    */
   lookUp(key: ActionKey): LookUp;
   /** Like `lookUp`, but faster if the entry is absent: one system call instead of two. */
@@ -91,8 +91,12 @@ export interface Store {
   moveAside(key: ActionKey): string;
   /** Tries to take the lease of a key. */
   take(key: ActionKey): LeaseAttempt;
-  /** Returns the keys of all folders in the place of an entry, whole or damaged. */
-  keys(): ActionKey[];
+  /**
+   * Returns the keys of all folders in the place of an entry, whole or damaged.
+   * @param withheld called with each folder of them that another user keeps to himself; by default
+   *   that is thrown
+   */
+  keys(withheld?: (fault: UserFault) => void): ActionKey[];
   /** Resolves when everything that was published is durable. */
   flush(): Promise<void>;
   /** Writes the index, so that the next store opened for this spec need not read manifests. */
@@ -260,10 +264,20 @@ class FolderStore implements Store {
     }
   }
 
-  keys(): ActionKey[] {
+  keys(
+    withheld = (fault: UserFault): void => {
+      throw fault;
+    },
+  ): ActionKey[] {
+    const namesIn = (shard: string): string[] => {
+      const fault = withheldFault(path.join(this.root, shard), this.root);
+      if (fault === null) return ownNames(this.root, shard);
+      withheld(fault);
+      return [];
+    };
     return readdirOr(this.root)
       .filter((shard) => /^[0-9a-f]{2}$/.test(shard))
-      .flatMap((shard) => ownNames(this.root, shard))
+      .flatMap(namesIn)
       .filter((name) => KEY.test(name)) as ActionKey[];
   }
 

@@ -1,11 +1,14 @@
 /** Checks every entry of a store by its digests, and the records beside them. */
 import { renameSync } from 'node:fs';
 import path from 'node:path';
+import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { ownNames } from '../untrusted/own-folder.ts';
 import { isDamagedEnvironment } from './environments.ts';
 import { makeFolder } from './folders.ts';
+import { MANIFEST_FILE } from './manifest.ts';
 import { INDEX } from './manifest-index.ts';
+import { withheldFault } from './regular.ts';
 import { readSealed } from './sealed.ts';
 import type { Store } from './store.ts';
 
@@ -30,27 +33,36 @@ export interface Verified {
   readonly damaged: readonly Damage[];
   /** The records that differ from what was written. */
   readonly records: readonly DamagedRecord[];
+  /** What other users keep to themselves, so that it can't be checked. */
+  readonly withheld: readonly UserFault[];
 }
 
 export async function verifyStore(
   store: Store,
   onEntry: (done: number, total: number) => void = () => undefined,
 ): Promise<Verified> {
-  const keys = store.keys();
+  const withheld: UserFault[] = [];
+  const keys = store.keys((fault) => withheld.push(fault));
   const damaged: Damage[] = [];
   let checked = 0;
   for (const key of keys) {
     // Checked twice: between the checks of its manifest and of its files, a run may have made the
     // entry again, or gc may have removed it.
-    const why = (await faultOf(store, key)) === null ? null : await faultOf(store, key);
-    if (why !== null) damaged.push({ key, why, moved: store.moveAside(key) });
-    onEntry(++checked, keys.length);
+    let why: string | UserFault | null = await faultOf(store, key);
+    if (typeof why === 'string') why = await faultOf(store, key);
+    if (why instanceof UserFault) withheld.push(why);
+    else checked++;
+    if (typeof why === 'string') damaged.push({ key, why, moved: store.moveAside(key) });
+    onEntry(checked + withheld.length, keys.length);
   }
-  const records = checkRecords(store.root);
-  return { checked, damaged, records };
+  const records = checkRecords(store.root, (fault) => withheld.push(fault));
+  return { checked, damaged, records, withheld };
 }
 
-async function faultOf(store: Store, key: ActionKey): Promise<string | null> {
+/** Returns why an entry is damaged, or why it can't be read; null if it is whole or gone. */
+async function faultOf(store: Store, key: ActionKey): Promise<string | UserFault | null> {
+  const withheld = withheldFault(path.join(store.entryDir(key), MANIFEST_FILE), store.root);
+  if (withheld !== null) return withheld;
   const found = store.lookUp(key);
   return found.state === 'hit'
     ? store.check(found.entry)
@@ -59,11 +71,17 @@ async function faultOf(store: Store, key: ActionKey): Promise<string | null> {
       : null;
 }
 
-function checkRecords(root: string): DamagedRecord[] {
+function checkRecords(root: string, withheld: (fault: UserFault) => void): DamagedRecord[] {
+  const isOpen = (file: string): boolean => {
+    const fault = withheldFault(file, root);
+    if (fault !== null) withheld(fault);
+    return fault === null;
+  };
   const jsonIn = (...parts: readonly string[]): string[] =>
     ownNames(root, ...parts)
       .filter((name) => name.endsWith('.json'))
-      .map((name) => path.join(root, ...parts, name));
+      .map((name) => path.join(root, ...parts, name))
+      .filter(isOpen);
   const aside = (file: string): DamagedRecord => {
     const moved = path.join(root, 'damaged', `${path.basename(file)}.${Date.now()}-${process.pid}`);
     makeFolder(path.dirname(moved));

@@ -1,11 +1,12 @@
 /** Refusals of the system (open files, space, permission to write) are reported plainly. */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { present } from '../rig/present.ts';
 import type { Project, Said } from '../rig/project.ts';
 import { createProject, writeToys } from '../rig/project.ts';
+import { UNPRIVILEGED } from './unprivileged.ts';
 
 const test = suite<{ project: Project }>('faults/refused');
 test.before.each((context) => {
@@ -129,6 +130,40 @@ for (const place of ['journal.jsonl', '/logs/', 'run.log'])
     const { code, stderr } = await project.startWith({ env }, 'run', 'spec.yaml').ended;
     assert.not.match(stderr, /internal error|^\s+at /m);
     assert.ok(code === 0 || /EDQUOT/.test(stderr), `${String(code)}: ${stderr}`);
+  });
+
+if (process.getuid?.() === 0)
+  test('what another user keeps private is told with its owner and a way out', async ({
+    project,
+  }) => {
+    const ran = await project.dosimeter('run', 'spec.yaml');
+    assert.is(ran.code, 0, ran.stderr);
+    const store = path.join(project.dir, '.dosimeter', 'store');
+    const [key = ''] = project.entries();
+    const shard = path.join(store, key.slice(0, 2)),
+      entry = path.join(shard, key);
+    const record = path.join(store, 'code', present(readdirSync(path.join(store, 'code'))[0]));
+    const command = (...args: string[]): Promise<Said> =>
+      project.startWith({ under: UNPRIVILEGED }, ...args).ended;
+    /** As under a umask of 077. */
+    const keepPrivate = (file: string): void => {
+      chmodSync(file, statSync(file).isDirectory() ? 0o700 : 0o600);
+      chownSync(file, 12345, 12345);
+    };
+    keepPrivate(record);
+    for (const file of [path.join(entry, 'manifest.json'), entry, shard]) {
+      keepPrivate(file);
+      const sentence = new RegExp(
+        `${file} belongs to another user \\(id 12345\\)[^]*chmod -R a\\+rX`,
+      );
+      for (const args of [['results'], ['plan'], ['run']])
+        assertPlain(await command(...args, 'spec.yaml'), sentence);
+      const { code, stdout } = await command('verify');
+      assert.is(code, 1);
+      assert.match(stdout, `not checked ${file} belongs to another user`);
+      assert.match(stdout, `not checked ${record} belongs to another user`);
+      assert.match(stdout, `${project.entries().length - 1} entries checked, all whole`);
+    }
   });
 
 for (const [args, env] of [
