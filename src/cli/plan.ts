@@ -18,6 +18,7 @@ import type { PlannedStage } from '../plan/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
 import {
+  columns,
   count,
   duration,
   json,
@@ -165,9 +166,13 @@ function forecastLines(foretold: Foretold): string[] {
   }
   return [...most].map(
     ([kind, { memoryMB, stepOperations }]) =>
-      `${kind}: at most ${(memoryMB / 1024).toFixed(1)} GB of memory a stage, and a step of at most ` +
-      `${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
-      `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)`,
+      wrap(
+        `${kind}: at most ${(memoryMB / 1024).toFixed(1)} GB of memory a stage, and a step of at ` +
+          `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
+          `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)`,
+        columns(),
+        '  ',
+      ),
   );
 }
 

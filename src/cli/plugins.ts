@@ -4,7 +4,7 @@ import { specRegistry } from '../engine/prepare.ts';
 import { loadRegistry } from '../registry/registry.ts';
 import type { PluginKind } from '../registry/types.ts';
 import type { ExampleOptions } from './attack-example.ts';
-import { json, out, paint, table } from './terminal.ts';
+import { columns, GAP, json, out, paint, table, wrap } from './terminal.ts';
 
 const KINDS: readonly PluginKind[] = [
   'attack',
@@ -57,7 +57,12 @@ export async function pluginsCommand(
       const rows = plugins
         .filter((plugin) => plugin.kind === kind)
         .map((plugin) => [`  ${plugin.name}`, plugin.file, plugin.summary]);
-      out(`${paint.bold(`${kind}s`)}\n${table(rows)}`);
+      const whole = table(rows);
+      const fits = whole.split('\n').every((line) => line.length <= columns());
+      const below = rows.map(([name = '', file = '', summary = '']) =>
+        [`${name}${GAP}${file}`, `    ${wrap(summary, columns() - 4, '    ')}`].join('\n'),
+      );
+      out(`${paint.bold(`${kind}s`)}\n${fits ? whole : below.join('\n')}`);
     }
   return 0;
 }

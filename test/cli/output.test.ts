@@ -80,6 +80,30 @@ test("a path that is too long is cut to the file's name, not within it", () => {
     assert.is(shortPath(file, width), shown);
 });
 
+test('in a terminal of 80 columns, lines end between words and the squiggle is below', async () => {
+  const project = createProject();
+  try {
+    project.write(
+      'a-rather-long-name-of-a-spec.yaml',
+      `name: a\nmodel: { source: "file:${'x'.repeat(40)}", architecture: bert, surce: bert }\n`,
+    );
+    const terminal = ['bash', '-c', 'script -qec "stty cols 80; $*" /dev/null', 'bash'];
+    const linesOf = async (...args: readonly string[]): Promise<string[]> =>
+      (
+        await project.startWith({ under: terminal, env: { NO_COLOR: '1' } }, ...args).ended
+      ).stdout.split(/\r?\n/);
+    const plugins = await linesOf('plugins');
+    assert.ok(plugins.includes('  bite  plugins/attacks/bite.ts'));
+    const wrong = await linesOf('plan', 'a-rather-long-name-of-a-spec.yaml');
+    const at = wrong.findIndex((line) => line.includes('surce: bert'));
+    assert.match(wrong[at] ?? '', /^2 \| …x+", architecture: bert, surce: bert }$/);
+    assert.is(wrong[at + 1]?.trimEnd(), `  |${' '.repeat(64)}^^^^^`);
+    for (const line of [...plugins, wrong[at] ?? '']) assert.ok(line.length <= 80, line);
+  } finally {
+    project.clean();
+  }
+});
+
 const explained = (
   id: string,
   state: Explained['state'],
