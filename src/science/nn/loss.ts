@@ -95,7 +95,7 @@ export function crossEntropy(
   return differentiable([logits], {
     forward: () => {
       const onehot = oneHot(labels, classes);
-      const shifted = tf.sub(logits, tf.max(logits, -1, true)); // (B, C)
+      const shifted = tf.sub<Tensor2D>(logits, tf.max(logits, -1, true)); // (B, C)
       const exp = tf.exp(shifted),
         total = rowTotals(exp); // (B, 1)
       const own = tf.sum(tf.mul(shifted, onehot), -1); // (B)
