@@ -129,16 +129,19 @@ export interface Player<Turn, End> {
  * Starts `command` with `job` on the first line of its standard input, and waits until it prints
  * its first line, which says that it is ready. For each further line that it is sent, the process
  * takes a turn and prints a line. After its last turn it prints the end.
+ * @param signal ends the process
  */
 export async function openPlayer<Turn, End>(
   command: string,
   args: readonly string[],
   job: unknown,
   env: Readonly<Record<string, string>> = {},
+  signal?: AbortSignal,
 ): Promise<Player<Turn, End>> {
   const child = spawn(command, [...args], {
     stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, ...env },
+    ...(signal === undefined ? {} : { signal }),
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const ended = new Promise<void>((resolve, reject) => {
@@ -178,4 +181,38 @@ export async function openPlayer<Turn, End>(
     },
     end,
   };
+}
+
+/** Something to open, which is given up where it is `bounded` and takes too long. */
+export interface Opening<T> {
+  readonly name: string;
+  readonly bounded?: boolean;
+  readonly open: (signal?: AbortSignal) => Promise<T>;
+}
+
+/**
+ * Opens all at the same time. Those that are bounded have `times` as long as the slowest of the
+ * others, and at least `least` seconds; one that takes longer is ended, and null in its place.
+ */
+export async function openInTime<T>(
+  openings: readonly Opening<T>[],
+  { times, least }: { readonly times: number; readonly least: number },
+): Promise<(T | null)[]> {
+  const began = performance.now(),
+    late = new AbortController();
+  const opened = openings.map(({ bounded, open }) => open(bounded ? late.signal : undefined));
+  const all = Promise.allSettled(opened);
+  await Promise.all(opened.filter((_, i) => openings[i]?.bounded !== true)).catch((error: unknown) => {
+    late.abort();
+    throw error;
+  });
+  const took = performance.now() - began;
+  const timer = setTimeout(() => late.abort(), Math.max(least * 1000, times * took) - took);
+  const results = await all;
+  clearTimeout(timer);
+  return results.map((result, i) => {
+    if (result.status === 'fulfilled') return result.value;
+    if (openings[i]?.bounded === true && late.signal.aborted) return null;
+    throw result.reason;
+  });
 }

@@ -3,6 +3,7 @@
  * float32 and under torch.autocast, and against ourselves in float32.
  */
 import { type Claim, makeClaim } from './claims.ts';
+import { type Opening, openInTime } from './processes.ts';
 import {
   contest,
   gridJobs,
@@ -15,11 +16,12 @@ import {
 } from './train.ts';
 import type { TrainJob } from './train-job.ts';
 
-/** One way of doing the job. */
-interface Way {
-  readonly name: string;
-  readonly open: () => Promise<Side>;
-}
+/**
+ * How much longer than the slowest of the other ways autocast may take to start and warm up, and how
+ * many seconds it has at least. On some processors it crawls. This bounds its turns, too: the longest
+ * has one and a half times the steps of the warm-up.
+ */
+const PATIENCE = { times: 4, least: 60 };
 
 /** The most that the loss of a step may differ between two ways: two spacings of bfloat16 at 1. */
 const GAP = 2 ** -6;
@@ -37,15 +39,22 @@ function compare(name: string, a: Outcome, b: Outcome): void {
 async function claimsOf(
   claim: string,
   job: TrainJob,
-  ways: readonly Way[],
+  ways: readonly Opening<Side>[],
   goal?: number,
 ): Promise<Claim[]> {
+  const say = (text: string): boolean => process.stderr.write(`${claim}: ${text}\n`);
+  say('warming up …');
+  const opened = (await openInTime(ways, PATIENCE)).map((side, i) => ({ ...ways[i]!, side }));
+  for (const { name, side } of opened)
+    if (side === null)
+      say(`${name} is left out: it was not warm in ${PATIENCE.times} times the time of the others`);
+  const playing = opened.flatMap(({ name, side }) => (side === null ? [] : [{ name, side }]));
   const outcomes = await contest(
-    await Promise.all(ways.map(({ open }) => open())),
+    playing.map(({ side }) => side),
     job,
     job.cells.length * job.steps * job.batch_size,
   );
-  const [mine, ...others] = ways.map(({ name }, i) => ({ name, outcome: outcomes[i]! }));
+  const [mine, ...others] = playing.map(({ name }, i) => ({ name, outcome: outcomes[i]! }));
   others.forEach(({ outcome }) => compare(claim, mine!.outcome, outcome));
   const best = Math.max(...others.slice(1).map(({ outcome }) => outcome.rate));
   return others.map(({ name, outcome: { rate } }) =>
@@ -62,8 +71,8 @@ async function claimsOf(
 }
 
 const PRECISIONS = [
-  { what: 'float32', precision: {} },
-  { what: 'autocast', precision: { precision: 'bf16' } },
+  { what: 'float32', precision: {}, bounded: false },
+  { what: 'autocast', precision: { precision: 'bf16' }, bounded: true },
 ] as const;
 
 /** One training on one thread. */
@@ -82,9 +91,10 @@ async function soloClaims({ base, cell }: Inputs, batch: number, quick: boolean)
   return claimsOf(`LoRA r 8, batch ${batch}, 1 thread, bf16`, job, [
     { name: 'dosimeter, bf16', open: () => own([{ ...job, precision: 'bf16' }]) },
     { name: 'dosimeter, float32', open: () => own([job]) },
-    ...PRECISIONS.map(({ what, precision }) => ({
+    ...PRECISIONS.map(({ what, precision, bounded }) => ({
       name: `PyTorch + PEFT, ${what}`,
-      open: () => peer([{ ...job, ...precision }]),
+      bounded,
+      open: (signal?: AbortSignal) => peer([{ ...job, ...precision }], signal),
     })),
   ]);
 }
@@ -99,14 +109,20 @@ async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
     [
       { name: 'dosimeter, bf16', open: () => own(bf16) },
       { name: 'dosimeter, float32', open: () => own(halves) },
-      ...PRECISIONS.flatMap(({ what, precision }) => [
+      ...PRECISIONS.flatMap(({ what, precision, bounded }) => [
         {
           name: `PyTorch + PEFT, ${what}, 2 processes of 1 thread`,
-          open: () => peer(halves.map((half) => ({ ...half, ...precision }))),
+          bounded,
+          open: (signal?: AbortSignal) =>
+            peer(
+              halves.map((half) => ({ ...half, ...precision })),
+              signal,
+            ),
         },
         {
           name: `PyTorch + PEFT, ${what}, one after another on 2 threads`,
-          open: () => peer([{ ...job, threads: 2, ...precision }]),
+          bounded,
+          open: (signal?: AbortSignal) => peer([{ ...job, threads: 2, ...precision }], signal),
         },
       ]),
     ],

@@ -78,13 +78,17 @@ export const own = async (jobs: readonly TrainJob[]): Promise<Side> => {
     ),
   );
 };
-export const peer = (jobs: readonly TrainJob[]): Promise<Side> => {
+export const peer = (jobs: readonly TrainJob[], signal?: AbortSignal): Promise<Side> => {
   const python = peerPython();
   return Promise.all(
     jobs.map((job) =>
-      openPlayer<TrainTurn, TrainResult>(python, [join(benchDir, 'peers', 'train_peft.py')], job, {
-        OMP_NUM_THREADS: String(job.threads),
-      }),
+      openPlayer<TrainTurn, TrainResult>(
+        python,
+        [join(benchDir, 'peers', 'train_peft.py')],
+        job,
+        { OMP_NUM_THREADS: String(job.threads) },
+        signal,
+      ),
     ),
   );
 };
