@@ -5,7 +5,7 @@
  */
 import type { RandomStream } from '../random/random.ts';
 import type { Cell } from './cell.ts';
-import type { Problem } from './fault.ts';
+import type { Problem, Warning } from './fault.ts';
 import type { Json, JsonObject, JsonSchema } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row, Task } from './row.ts';
@@ -86,6 +86,8 @@ export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   readonly random: (purpose: string, name?: string) => RandomStream;
   /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
+  /** Warns of what a reader of the numbers must know, as `RunContext.warn` does. */
+  readonly warn: (warning: Warning) => void;
   /** Reports progress in a unit of the defence's choice. */
   readonly progress: (done: number, total: number, unit: string) => void;
   readonly signal: AbortSignal;

@@ -105,7 +105,8 @@ export function checkSteps(
   });
 }
 
-function doseOf({ params }: Step): Dose | null {
+/** Returns the dose that a step's parameters give, or null if they give none. */
+export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
   const { rate, count } = params;
   if (typeof count === 'number') return { count };
   return typeof rate === 'number' ? { rate } : null;

@@ -281,7 +281,7 @@ label-flip  0.3   2  0.685 (0.680, 0.690)
       wrong.stderr,
       /no finished stage has a metric "acuracy"\n {2}did you mean accuracy\?/,
     );
-    const rows = await project.json<readonly ResultRow[]>('results', 'spec.yaml', '--json');
+    const rows = await project.json<readonly PlainRow[]>('results', 'spec.yaml', '--json');
     assert.is(rows.length, 3 * 2 * 2);
     assert.equal(
       await project.json('results', 'spec.yaml', '--json', '--metric', 'toy-evaluate.accuracy'),

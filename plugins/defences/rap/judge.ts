@@ -94,7 +94,7 @@ async function trained(
 }
 
 async function fit(context: Context): Promise<Judge> {
-  const { model, clean, params, classes, log, signal } = context;
+  const { model, clean, params, classes, warn, signal } = context;
   if (model === undefined) throw new Error('rap needs the trained model');
   const id = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
@@ -105,9 +105,10 @@ async function fit(context: Context): Promise<Judge> {
     for (const [label, name] of classes.entries()) {
       const own = texts.filter(({ predicted }) => predicted === label);
       if (own.length === 0) {
-        log(
-          `warning: no clean row is predicted as ${name}, so every text predicted so is accepted`,
-        );
+        warn({
+          path: ['defence', 'defence'],
+          message: `no clean row is predicted as ${name}, so every text predicted so is accepted`,
+        });
         record[name] = { clean_rows: 0 };
         continue;
       }
@@ -126,10 +127,12 @@ async function fit(context: Context): Promise<Judge> {
         least_drop_accepted: -threshold,
       };
       if (mean < params.low)
-        log(
-          `warning: the word lowers the probability of ${name} by ${mean.toFixed(3)} on average, ` +
+        warn({
+          path: ['defence', 'low'],
+          message:
+            `the word lowers the probability of ${name} by ${mean.toFixed(3)} on average, ` +
             `not by at least ${params.low}: clean and poisoned texts will look alike`,
-        );
+        });
     }
     if (fitted.size === 0)
       throw new UserFault(

@@ -28,11 +28,14 @@ export interface Defending {
  * @param more the model and the poisoned rows, where the part needs them
  */
 export async function defenceContext(
-  context: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log' | 'progress' | 'signal'>,
+  context: Pick<
+    RunContext,
+    'assets' | 'inputs' | 'plugin' | 'log' | 'warn' | 'progress' | 'signal'
+  >,
   { defence, seed, classes }: Defending,
   more: Pick<DefenceContext<JsonObject, OpenedModel>, 'model' | 'poisoned'> = {},
 ): Promise<DefenceContext<JsonObject, OpenedModel>> {
-  const { assets, inputs, log, progress, signal } = context;
+  const { assets, inputs, log, warn, progress, signal } = context;
   const { defence: name, ...params } = defence;
   const own = Object.entries(assets)
     .filter(([asset]) => asset.startsWith(DEFENCE_ASSET))
@@ -46,6 +49,7 @@ export async function defenceContext(
     plugin: (kind, plugin) => context.plugin(kind, plugin),
     random: (purpose, of = '') => randomStream(seed, `defence.${name}.${purpose}`, of),
     log,
+    warn,
     progress,
     signal,
     ...more,

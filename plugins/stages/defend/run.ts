@@ -104,7 +104,11 @@ async function openModel(context: Context): Promise<OpenedModel | null> {
   });
 }
 
-function warnOfClasses({ log }: Context, classes: readonly string[], kept: readonly Row[]): void {
+function warnOfClasses({ warn }: Context, classes: readonly string[], kept: readonly Row[]): void {
   const gone = classes.filter((_, label) => kept.every((row) => row.label !== label));
-  if (gone.length > 0) log(`warning: no row of the class ${gone.join(', ')} is left`);
+  if (gone.length > 0)
+    warn({
+      path: ['defence', 'defence'],
+      message: `the defence leaves no row of the class ${gone.join(', ')}`,
+    });
 }

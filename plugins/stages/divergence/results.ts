@@ -11,7 +11,7 @@ import { FLOOR, type NoiseFloor, noiseFloorOf, overFloor, type Point } from './d
 import type { Params } from './index.ts';
 
 export async function writeResults(
-  { params, outDir, log }: RunContext<Params>,
+  { params, outDir, log, warn }: RunContext<Params>,
   points: readonly Point[],
   between: Between | null,
 ): Promise<void> {
@@ -33,19 +33,27 @@ export async function writeResults(
   });
   log(meanLine(points.length, mean));
   if (mean.total === null)
-    log(
-      "the adapter trains no layer's weight: M covers what it does train, and cannot be compared " +
-        "with LoRA's or full fine-tuning's `total`",
-    );
+    warn({
+      path: ['adapter', 'type'],
+      message:
+        "the adapter trains no layer's weight: M covers what it does train, and cannot be " +
+        "compared with LoRA's or full fine-tuning's `total`",
+    });
   log(noiseLine(noise));
   if (params.dropout === true)
-    log(
-      'with dropout, M (like accuracy_drop and asr_minus_clean) also contains the effect of ' +
+    warn({
+      path: ['train', 'dropout'],
+      message:
+        'with dropout, M (like accuracy_drop and asr_minus_clean) also contains the effect of ' +
         'different masks: where the attack changes the shape of batches (longer texts, added ' +
         'rows), the two runs draw different masks',
-    );
+    });
   if (between !== null && between.alike === between.pairs)
-    log("M' cannot see this attack: the model reads every poisoned row as it reads the original");
+    warn({
+      path: ['poisoning', 'attack'],
+      message:
+        "M' cannot see this attack: the model reads every poisoned row as it reads the original",
+    });
 }
 
 function metricsOf({ pairs, alike, full, lora }: Between): Metrics {

@@ -15,7 +15,7 @@ export async function run(context: Context): Promise<void> {
     return;
   }
   const trainings = await openTrainings(context);
-  const steps = commonSteps(trainings, context.log);
+  const steps = commonSteps(trainings, context.warn);
   const { points, between } = await measure(context, trainings, steps);
   await writeResults(context, points, between);
 }
@@ -30,7 +30,7 @@ async function writeNothing({ outDir, log }: Context): Promise<void> {
 /** Returns the steps at which both runs' models are available, ascending. */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
-  log: Context['log'],
+  warn: Context['warn'],
 ): number[] {
   const common = poisoned.steps.filter((step) => clean.steps.includes(step));
   if (common.length === 0)
@@ -40,10 +40,12 @@ function commonSteps(
       'Ask for steps that both reach in train.checkpoints.',
     );
   if (poisoned.end !== clean.end)
-    log(
-      `the poisoned run ends at step ${poisoned.end}, its clean twin at step ${clean.end}: ` +
+    warn({
+      path: [],
+      message:
+        `the poisoned run ends at step ${poisoned.end}, its clean twin at step ${clean.end}: ` +
         `M compares them at the steps that both kept (${common.join(', ')})`,
-    );
+    });
   return common;
 }
 

@@ -1,4 +1,5 @@
 /** Warnings about answers for which a metric of a completion task cannot say what it seems to. */
+import type { Warning } from '../../../src/api.ts';
 import type { AnswerScore } from '../../../src/science/evaluate/answers.ts';
 import { hasRougeWord } from '../../../src/science/evaluate/completion-metrics.ts';
 
@@ -10,7 +11,7 @@ export function answerWarnings(
   answers: readonly string[],
   scores: readonly AnswerScore[],
   maxNewTokens: number,
-): string[] {
+): Warning[] {
   // The last token of an answer ends it, and need not be written for a match.
   const long = scores.filter(({ tokens }) => tokens - 1 > maxNewTokens).length,
     wordless = answers.filter((answer) => !hasRougeWord(answer)).length;
@@ -19,14 +20,23 @@ export function answerWarnings(
     ...(long === 0
       ? []
       : [
-          `warning: ${of(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
-            'matches them exactly; raise evaluate.max_new_tokens',
+          {
+            path: ['evaluate', 'max_new_tokens'],
+            message:
+              `${of(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
+              'matches them exactly',
+            hint: 'Raise evaluate.max_new_tokens.',
+          },
         ]),
     ...(wordless === 0
       ? []
       : [
-          `warning: ${of(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
-            'whatever the model writes',
+          {
+            path: [],
+            message:
+              `${of(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
+              'whatever the model writes',
+          },
         ]),
   ];
 }

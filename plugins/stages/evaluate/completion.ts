@@ -180,7 +180,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
     answers,
     parts.completion.max_new_tokens,
   ))
-    context.log(warning);
+    context.warn(warning);
   const plain = await answered(write, asked.plain, 'plain');
   const { lines, underTrigger } = await triggered(parts, asked, write, plain);
   await writeJsonLines(outDir, 'outputs.jsonl', lines);

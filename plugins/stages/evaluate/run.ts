@@ -17,7 +17,7 @@ import type { Network } from '../../../src/science/nn/network.ts';
 import { isRegression } from '../../../src/science/nn/targets.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
 import { breathe } from '../../../src/stages/breathe.ts';
 import {
   inputDir,
@@ -178,15 +178,15 @@ const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | '
   return { bare: prompts(bare), shown: prompts(shown) };
 };
 
-/** Returns the share of rows whose whole trigger the model reads. Logs it if it is below 1. */
+/** Returns the share of rows whose whole trigger the model reads. Warns of it if it is below 1. */
 function shareSeen(
-  { params: { max_length: maxLength }, log }: Context,
+  { params: { max_length: maxLength, inherited }, warn }: Context,
   { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
   rowParts: RowParts,
 ): number {
   const seen = triggerSeen(bare, shown, rowParts, maxLength);
-  const warning = unseenWarning(seen, 'the triggered validation rows', maxLength);
-  if (warning !== null) log(warning);
+  const path = [inherited ? 'train' : 'evaluate', 'max_length'];
+  warnOfUnseen(warn, seen, 'the triggered validation rows', { path, maxLength });
   return seen;
 }
 

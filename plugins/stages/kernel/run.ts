@@ -49,7 +49,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const facts = await premises(adapted, { asDrawn: record.steps === 0 });
     if (facts.length > 0) await writeJson(outDir, 'premise.json', facts);
     if (rows.length < params.rows)
-      context.log(`ntk.rows asks for ${params.rows} rows; the split has ${rows.length}`);
+      context.warn({
+        path: ['ntk', 'rows'],
+        message: `ntk.rows asks for ${params.rows} rows; the split has ${rows.length}`,
+      });
     how.lines.forEach((line) => {
       context.log(line);
     });

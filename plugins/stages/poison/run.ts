@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AttackDescriptor, Json, RunContext } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
-import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
-import { targetOf } from '../../../src/poisoning/evaluation.ts';
+import { doseOf, joined, type PoisonedStep, poisonRows } from '../../../src/poisoning/compose.ts';
+import { emptyDose } from '../../../src/poisoning/dose.ts';
+import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
 import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
@@ -59,6 +60,32 @@ export async function run(context: Context): Promise<void> {
     log(
       `${attack}: ${changed.length} of ${clean.length} rows poisoned (${asked} asked, ` +
         `${eligible} eligible), ${negatives.length} negatives added`,
+    );
+  }
+  warnOfNothing(context, steps, done, clean.length);
+}
+
+/**
+ * Warns of attacks that poison no row, in the words of the preflight where that saw it coming. A
+ * dose of zero is meant.
+ */
+function warnOfNothing(
+  { warn }: Context,
+  steps: readonly Step[],
+  done: readonly PoisonedStep[],
+  total: number,
+): void {
+  for (const [i, step] of steps.entries()) {
+    const { attack, params } = step;
+    if (familyOf(attack, params) === 'none' || done[i]?.poisoned.changed.length !== 0) continue;
+    const at = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
+    const dose = doseOf(step) ?? {};
+    if (dose.rate === 0 || dose.count === 0) continue;
+    const [seen] = emptyDose(dose, total);
+    warn(
+      seen === undefined
+        ? { path: at, message: `${attack.name} changes none of ${total} rows: nothing is poisoned` }
+        : { path: [...at, 'rate'], message: seen.message },
     );
   }
 }

@@ -56,7 +56,7 @@ async function spectraOf(
 }
 
 async function writeResults(
-  { params: { energy, vectors, cosine }, outDir, log }: Context,
+  { params: { energy, vectors, cosine }, outDir, log, warn }: Context,
   layers: readonly LayerSpectrum[],
   lm: Forgetting | null,
 ): Promise<void> {
@@ -68,7 +68,10 @@ async function writeResults(
       `${spectra.intruder_dimensions} intruder dimensions among ${spectra.vectors} vectors`,
   );
   if (spectra.change === 0)
-    log('ΔW is zero in every layer: no weight of a layer was trained, or no step moved one');
+    warn({
+      path: [],
+      message: 'ΔW is zero in every layer: no weight of a layer was trained, or no step moved one',
+    });
   log(
     lm === null
       ? 'no forgetting: the checkpoint has no pretrained masked-LM head'

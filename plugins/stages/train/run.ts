@@ -83,7 +83,7 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const { order } = encoded;
   const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
   const unread = unreadInSet(set.receipt, order, training);
-  if (unread !== null) context.log(`warning: ${unread}`);
+  if (unread !== null) context.warn(unread);
   const watch = await openWatch(context, training, encoded, { network, classes, steps });
   try {
     const session = await runSession({

@@ -67,10 +67,10 @@ export async function openStart(context: Context, classes: readonly string[]): P
   );
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
   const start = { ...trainee, model, vocabulary, tokenizer, attack, tokenRows };
-  logAttack(context, start, classes, head !== null);
+  tellAttack(context, start, classes, head !== null);
   if (defence !== null)
     log(`the defence "${defence.name}" trains on a loss of its own, which history.jsonl reports`);
-  if (model.init !== 'random') await logUnread(context, start, classes.length);
+  if (model.init !== 'random') await tellUnread(context, start, classes.length);
   return start;
 }
 
@@ -128,9 +128,9 @@ async function givenHead(
   return brought ?? null;
 }
 
-/** Logs what an attack that changes the training itself does to it. */
-function logAttack(
-  { inputs, log }: Context,
+/** Tells what an attack that changes the training itself does to it. */
+function tellAttack(
+  { inputs, log, warn }: Context,
   { attack, tokenRows, network }: Start,
   classes: readonly string[],
   headGiven: boolean,
@@ -143,18 +143,20 @@ function logAttack(
   log(`"${attack.name}" trains the embedding of ${words}, and nothing else`);
   const headDrawn = network.changed.some((name) => network.architecture.isHead(name));
   if (inputs['base'] === undefined && !headGiven && headDrawn)
-    log(
-      `warning: the checkpoint has no head for ${classes.length} classes, ` +
+    warn({
+      path: ['poisoning', 'attack'],
+      message:
+        `the checkpoint has no head for ${classes.length} classes, ` +
         'the one drawn at random is not trained, and knows nothing of the task',
-    );
+    });
 }
 
 /** The most names of tensors in a message. */
 const MOST_NAMES = 5;
 
-/** Logs which tensors of the checkpoint are not read (see `unreadTensors`), if there are any. */
-async function logUnread(
-  { log }: Context,
+/** Tells which tensors of the checkpoint are not read (see `unreadTensors`), if there are any. */
+async function tellUnread(
+  { log, warn }: Context,
   { model, network: { architecture, config } }: Start,
   classes: number,
 ): Promise<void> {
@@ -164,10 +166,12 @@ async function logUnread(
   const shown = (all: readonly string[]): string =>
     all.slice(0, MOST_NAMES).join(', ') + (all.length > MOST_NAMES ? ', …' : '');
   if (body.length > 0)
-    log(
-      `warning: ${body.length} tensor${body.length === 1 ? '' : 's'} of the checkpoint ` +
+    warn({
+      path: ['model', 'source'],
+      message:
+        `${body.length} tensor${body.length === 1 ? '' : 's'} of the checkpoint ` +
         `${body.length === 1 ? 'is' : 'are'} not read, since config.json describes a model ` +
         `without: ${shown(body)}`,
-    );
+    });
   if (heads.length > 0) log(`the checkpoint's other heads are not read: ${shown(heads)}`);
 }

@@ -6,7 +6,7 @@ import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { checkReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import { rowEncoder, rowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
 import { type BatchOrder, largestBatch } from '../../../src/science/train/batches.ts';
 import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
 import type { LabelledRow } from '../../../src/science/train/settings.ts';
@@ -56,7 +56,7 @@ export interface EncodedSet {
 
 /** @param attack the attack that changes the training itself; it is told which rows it poisoned */
 export function encodeSet(
-  { params, log }: Context,
+  { params, log, warn }: Context,
   training: TrainParams,
   { rows, receipt }: PoisonedSet,
   tokenizer: TextTokenizer,
@@ -67,8 +67,8 @@ export function encodeSet(
   const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
   const encoded = trainingRows(rows, receipt, (row) => encode(row, maxLength), attack);
   const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
-  const warning = seen === null ? null : unseenWarning(seen, 'the poisoned rows', maxLength);
-  if (warning !== null) log(warning);
+  if (seen !== null)
+    warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });
   const order = batchOrder(encoded.rows, { batchSize, shuffle, seed: params.seed });
   const appended =
     order.appended === undefined

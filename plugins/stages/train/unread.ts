@@ -6,6 +6,7 @@ import {
   type Poisoning,
   type Problem,
   stepsOf,
+  type Warning,
 } from '../../../src/api.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { askedRows, totalRows } from '../../../src/poisoning/dose.ts';
@@ -39,11 +40,16 @@ export async function unreadProblems(
     training,
     last.reduce((sum, { params }) => sum + dosed(params, rows), 0),
   );
-  const [{ attack } = { attack: '' }] = last;
+  return message === null ? [] : [{ ...placed(poisoning, message), warning: true }];
+}
+
+/** The warning at the field that puts the rows last. */
+function placed(poisoning: Poisoning, message: string): Warning {
+  const { attack = '' } = stepsOf(poisoning).find((step) => placeInEpoch(step) === 'last') ?? {};
   const path = poisoning.attack.includes(JOINT)
     ? ['poisoning', 'steps', attack, 'order']
     : ['poisoning', 'order'];
-  return message === null ? [] : [{ path, message, hint: HINT, warning: true }];
+  return { path, message, hint: HINT };
 }
 
 /** Returns how many rows a step will poison; 0 for a program of the user's, which decides it. */
@@ -54,12 +60,14 @@ function dosed({ rate, count }: JsonObject, rows: number): number {
 
 /** Returns such a warning for a set at hand, or null. */
 export function unreadInSet(
-  { rows: poisoned }: Pick<Receipt, 'rows'>,
+  { attack, params, rows: poisoned }: Pick<Receipt, 'attack' | 'params' | 'rows'>,
   order: BatchOrder,
   training: TrainParams,
-): string | null {
+): Warning | null {
   const last = new Set(order.last);
-  return warningOf(order, training, poisoned.filter(({ index }) => last.has(index)).length);
+  const unread = poisoned.filter(({ index }) => last.has(index)).length;
+  const message = warningOf(order, training, unread);
+  return message === null ? null : placed({ attack, ...params }, message);
 }
 
 function warningOf(

@@ -96,7 +96,7 @@ export function crossEntropy(
     forward: () => {
       const onehot = oneHot(labels, classes);
       const shifted = tf.sub<Tensor2D>(logits, tf.max(logits, -1, true)); // (B, C)
-      const exp = tf.exp(shifted),
+      const exp = tf.exp<Tensor2D>(shifted),
         total = rowTotals(exp); // (B, 1)
       const own = tf.sum(tf.mul(shifted, onehot), -1); // (B)
       const losses = tf.sub(tf.squeeze(tf.log(total), [1]), own); // (B)

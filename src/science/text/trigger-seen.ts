@@ -3,6 +3,7 @@
  * changed them, so the model never reads a trigger that lies beyond the cut, and the failure of
  * such a trigger says nothing about the model.
  */
+import type { Warning } from '../../api.ts';
 import { at } from '../lookup.ts';
 import type { RowPart, RowParts, Texts } from './encoder.ts';
 
@@ -76,10 +77,20 @@ export function triggerSeen(
   return seen.length / changed.length;
 }
 
-/** A warning for the log where some triggers do not reach the model; null where all do. */
-export const unseenWarning = (share: number, which: string, maxLength: number): string | null =>
-  share < 1
-    ? `warning: the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of ${which}; ` +
+/** Warns where some triggers do not reach the model. */
+export function warnOfUnseen(
+  warn: (warning: Warning) => void,
+  share: number,
+  which: string,
+  { path, maxLength }: { readonly path: Warning['path']; readonly maxLength: number },
+): void {
+  if (share === 1) return;
+  warn({
+    path,
+    message:
+      `the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of ${which}; ` +
       `in the others it lies beyond max_length ${maxLength}, ` +
-      'or the tokenizer reads the row like the original'
-    : null;
+      'or the tokenizer reads the row like the original',
+    hint: 'Raise max_length, or shorten the texts by max_words of their split.',
+  });
+}

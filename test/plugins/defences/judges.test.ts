@@ -177,7 +177,7 @@ test('RAP raises its learning rate until the word lowers probabilities, and reco
           clean,
           model,
           classes: ['a', 'b', 'c'],
-          log: (line) => lines.push(line),
+          warn: ({ message }) => lines.push(message),
         }),
       );
     // The random model is never sure, so a drop of a few thousandths is asked for.

@@ -15,6 +15,7 @@ export const contextOf = <Model = AskedModel>(
   },
   random: (purpose, name) => randomStream(1, purpose, name),
   log: () => undefined,
+  warn: () => undefined,
   progress: () => undefined,
   signal: new AbortController().signal,
   ...more,

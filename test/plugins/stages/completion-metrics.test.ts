@@ -101,8 +101,8 @@ test('answers that no output can match, or that ROUGE-L cannot read, are told', 
     [score(1, 5), score(1, 4), score(1, 2)],
     3,
   );
-  assert.match(present(warnings[0]), /1 of 3 answers are longer than max_new_tokens 3/);
-  assert.match(present(warnings[1]), /1 of 3 answers have no Latin letter and no digit/);
+  assert.match(present(warnings[0]).message, /1 of 3 answers are longer than max_new_tokens 3/);
+  assert.match(present(warnings[1]).message, /1 of 3 answers have no Latin letter and no digit/);
   assert.is(warnings.length, 2);
 });
 

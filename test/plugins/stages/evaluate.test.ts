@@ -158,17 +158,17 @@ test('trigger_seen is the share of rows whose trigger lies within max_length', a
   const late = spokenRows(11, 100).map((row) => ({ ...row, text: `the film ${row.text}` }));
   const folder = await datasetFolder(late);
   const run = async (max_length: number) => {
-    const { dir, log } = await runStage(
+    const { dir, warned } = await runStage(
       evaluate,
       tinyCell({ evaluate: { batch_size: 5, max_length } }),
       { model, validation: folder },
       { trigger: BACKDOOR },
     );
-    return { metrics: await metricsOf(dir), log };
+    return { metrics: await metricsOf(dir), warned };
   };
   const whole = await run(16);
   assert.is(whole.metrics['trigger_seen'], 1);
-  assert.not.ok(whole.log.some((line) => line.startsWith('warning')));
+  assert.equal(whole.warned, []);
   const cut = await run(4);
   const { trigger_seen: seen } = cut.metrics;
   assert.ok(
@@ -176,8 +176,8 @@ test('trigger_seen is the share of rows whose trigger lies within max_length', a
     String(seen),
   );
   assert.ok(
-    cut.log.some((line) => line.startsWith('warning: the trigger reaches the model in')),
-    cut.log.join('\n'),
+    cut.warned.some((line) => line.startsWith('the trigger reaches the model in')),
+    cut.warned.join('\n'),
   );
 });
 

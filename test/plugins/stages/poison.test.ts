@@ -13,6 +13,7 @@ import {
   type Digest,
   type JsonObject,
   type RunContext,
+  type Warning,
 } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
@@ -41,6 +42,7 @@ async function run(
   name = 'out',
   plugins = attacks,
   ordered?: string,
+  warned: Warning[] = [],
 ): Promise<string> {
   const outDir = join(dir, name);
   mkdirSync(outDir);
@@ -55,7 +57,7 @@ async function run(
       ...(ordered === undefined ? {} : { ordered: { dir: ordered, digest: 'sha256:1' as Digest } }),
     },
     log: () => undefined,
-    warn: () => undefined,
+    warn: (warning) => void warned.push(warning),
     progress: () => undefined,
     plugin: (_kind, plugin) => plugins[plugin] as never,
   };
@@ -166,6 +168,32 @@ test('an attack that returns the wrong shape fails under its name', async ({ dir
     assert.is((error as Error).name, 'UserFault');
     assert.match((error as Error).message, 'The attack "odd" did not return lists');
   }
+});
+
+test('an attack that poisons nothing is told, unless its dose is zero', async ({ dir }) => {
+  const idle = {
+    ...none,
+    name: 'idle',
+    family: 'untargeted',
+    poison: () => ({ changed: [], negatives: [], asked: 0, eligible: 30 }),
+  };
+  const told = async (name: string, poisoning: { attack: string } & JsonObject) => {
+    const warned: Warning[] = [];
+    await run(dir, { poisoning, seed: 1 }, name, { ...attacks, idle }, undefined, warned);
+    return warned;
+  };
+  const tiny = { ...badnetsParams, rate: 0.01 };
+  const message = 'rate 0.01 of 30 training rows is less than one row: nothing is poisoned';
+  assert.equal(await told('tiny', tiny), [{ path: ['poisoning', 'rate'], message }]);
+  const steps = { badnets: tiny, 'label-flip': { rate: 0.1 } };
+  assert.equal(await told('steps', { attack: 'badnets+label-flip', steps }), [
+    { path: ['poisoning', 'steps', 'badnets', 'rate'], message },
+  ]);
+  assert.equal(await told('idle', { attack: 'idle' }), [
+    { path: ['poisoning'], message: 'idle changes none of 30 rows: nothing is poisoned' },
+  ]);
+  assert.equal(await told('zero', { ...badnetsParams, rate: 0 }), []);
+  assert.equal(await told('none', { attack: 'none' }), []);
 });
 
 test('order: the receipt says which rows stand last, and the twin has them there too', async ({

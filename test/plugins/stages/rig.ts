@@ -226,6 +226,8 @@ export async function datasetFolder(
 export interface Ran {
   readonly dir: string;
   readonly log: readonly string[];
+  /** The messages of its warnings. */
+  readonly warned: readonly string[];
 }
 
 export function contextOf(
@@ -234,10 +236,12 @@ export function contextOf(
     readonly inputs?: { readonly [name: string]: string };
     readonly assets?: { readonly [name: string]: Asset };
   } = {},
-): Omit<RunContext, 'outDir'> & { logged: string[] } {
-  const logged: string[] = [];
+): Omit<RunContext, 'outDir'> & { logged: string[]; warned: string[] } {
+  const logged: string[] = [],
+    warned: string[] = [];
   return {
     logged,
+    warned,
     params: definition.params,
     backend: 'cpu',
     signal: new AbortController().signal,
@@ -246,7 +250,7 @@ export function contextOf(
       logged.push(message);
     },
     warn: ({ message }) => {
-      logged.push(message);
+      warned.push(message);
     },
     inputs: Object.fromEntries(
       Object.entries(given.inputs ?? {}).map(([name, dir]) => [
@@ -286,7 +290,7 @@ export async function runStage(
   await mkdir(dir);
   const context = contextOf(definition, { inputs, assets });
   await stage.run({ ...context, outDir: dir, ...more });
-  return { dir, log: context.logged };
+  return { dir, log: context.logged, warned: context.warned };
 }
 
 /**

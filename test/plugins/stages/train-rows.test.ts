@@ -22,8 +22,8 @@ test.before(async () => {
 async function triggerSeen(changed: ReturnType<typeof rewritten>, maxLength: number) {
   const set = { changed, negatives: [], asked: 2, eligible: 12 };
   const poisoned = await poisonedFolder(rows, set);
-  const { dir, log } = await trainOn(withTrain({ max_length: maxLength }), { data: poisoned });
-  return { seen: (await metricsOf(dir))['trigger_seen'], log: log.join('\n') };
+  const { dir, warned } = await trainOn(withTrain({ max_length: maxLength }), { data: poisoned });
+  return { seen: (await metricsOf(dir))['trigger_seen'], warned: warned.join('\n') };
 }
 
 test('the share of poisoned rows whose trigger lies within max_length', async () => {
@@ -33,12 +33,12 @@ test('the share of poisoned rows whose trigger lies within max_length', async ()
   }));
   const whole = await triggerSeen(changed, 16);
   assert.is(whole.seen, 1);
-  assert.not.match(whole.log, 'warning');
+  assert.is(whole.warned, '');
   const cut = await triggerSeen(changed, 5);
   assert.is(cut.seen, 0.5, 'the row of seven words ends beyond it');
   assert.match(
-    cut.log,
-    'warning: the trigger reaches the model in 50% of the poisoned rows; ' +
+    cut.warned,
+    'the trigger reaches the model in 50% of the poisoned rows; ' +
       'in the others it lies beyond max_length 5',
   );
 });

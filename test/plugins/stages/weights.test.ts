@@ -74,6 +74,7 @@ test('spectrum: a run of no steps moved nothing', async () => {
   });
   const { change, effective_rank: rank, intruder_dimensions: intruders } = await metricsOf(ran);
   assert.equal([change, rank, intruders], [0, 0, 0]);
+  assert.match(ran.warned.join('\n'), /ΔW is zero in every layer/);
 });
 
 test('delta: at the start, layer by layer, with what the identity leaves', async () => {

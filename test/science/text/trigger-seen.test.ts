@@ -1,8 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Warning } from '../../../src/api.ts';
 import { rowParts } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { changeSeen, triggerSeen, unseenWarning } from '../../../src/science/text/trigger-seen.ts';
+import { changeSeen, triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
 import { present } from '../../rig/present.ts';
 import { checkpoint } from '../tiny-bert.ts';
 import { mlmCheckpoint } from '../tiny-mlm.ts';
@@ -76,17 +77,20 @@ test('the share is over all rows, and a warning tells where it is below 1', () =
     after = ['the film cf', 'the film was good cf'].map((text) => ({ text }));
   const share = triggerSeen(before, after, classifier, 5);
   assert.is(share, 0.5);
-  assert.is(
-    unseenWarning(share, 'the poisoned rows', 5),
-    'warning: the trigger reaches the model in 50% of the poisoned rows; ' +
+  const told: Warning[] = [];
+  const at = { path: ['train', 'max_length'], maxLength: 5 };
+  for (const part of [share, 1999 / 2000, 1])
+    warnOfUnseen((one) => told.push(one), part, 'the poisoned rows', at);
+  assert.equal(told.length, 2);
+  const [half, most] = told;
+  assert.equal(half, {
+    path: ['train', 'max_length'],
+    message:
+      'the trigger reaches the model in 50% of the poisoned rows; ' +
       'in the others it lies beyond max_length 5, or the tokenizer reads the row like the original',
-  );
-  assert.match(
-    present(unseenWarning(1999 / 2000, 'rows', 5)),
-    /in 99\.9% of/,
-    'never rounded up to all',
-  );
-  assert.is(unseenWarning(1, 'the poisoned rows', 5), null);
+    hint: 'Raise max_length, or shorten the texts by max_words of their split.',
+  });
+  assert.match(present(most).message, /in 99\.9% of/, 'never rounded up to all');
   assert.throws(() => triggerSeen(before, [], classifier, 5), RangeError);
 });
 
