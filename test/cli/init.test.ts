@@ -43,7 +43,7 @@ test('the plan, the tests and the run of the starter folder work, on a tiny mode
     'experiment.yaml',
     ...['--set', `model.source=file:${checkpoint}`],
     ...['--set', 'train.steps=2', '--set', 'seeds=[1]'],
-    ...['--only', 'poisoning.rate=0.2', '--only', 'adapter.type=lora'],
+    ...['--only', 'poisoning.rate=0.1', '--only', 'adapter.type=lora'],
   ];
   await project.succeeds('run', ...part);
   const rows = await project.results(...part);

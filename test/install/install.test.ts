@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ClosuresFile } from '../../src/registry/types.ts';
+import type { ResultRow } from '../../src/report/results.ts';
 import { present } from '../rig/present.ts';
 import { lastLine } from '../rig/project.ts';
 
@@ -94,6 +95,11 @@ test('init works, and then every command that it and the starter print', () => {
   const report = lastLine(saidBy('npx dosimeter run experiment.yaml'));
   assert.match(readFileSync(report, 'utf8'), /^<!doctype html>/i);
   assert.match(saidBy('npx dosimeter results experiment.yaml'), /\basr_clean\b/);
+  const shares = (
+    JSON.parse(type('npx dosimeter results experiment.yaml --json')) as readonly ResultRow[]
+  ).filter(({ metric }) => metric === 'predicted_share');
+  assert.is(shares.length, 12);
+  for (const { cell, value } of shares) assert.ok(value < 1, JSON.stringify(cell));
   assert.match(saidBy('npm test'), /pass 3\b/);
 });
 
