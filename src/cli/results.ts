@@ -60,6 +60,10 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   if (prepared.experiment.notes !== '') say(prepared.experiment.notes);
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
+  for (const { hint, ...warning } of warnings) {
+    say(paintErr.yellow(wrap(warningText(warning), proseWidth())));
+    if (hint !== undefined) say(paintErr.yellow(`  ${wrap(hint, proseWidth() - 2, '  ')}`));
+  }
   const asked = askedMetrics(rows, options.metric);
   if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
   else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
@@ -73,7 +77,6 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
         : (await import('./table-grid.ts')).markdownResults(results, asked, options, caveats),
     );
   } else if (rows.length > 0) show(rows, asked, options);
-  for (const warning of warnings) say(paintErr.yellow(wrap(warningText(warning), proseWidth())));
   if (missing > 0)
     say(paintErr.yellow(`${count(missing, 'goal stage')} not run yet: dosimeter run ${spec}`));
   return 0;

@@ -39,6 +39,7 @@ export function createEarlyWord(
     if (evaluate !== undefined && cell && !cellOf.has(evaluate)) cellOf.set(evaluate, cell);
   });
   const told = { none: new Set<string>(), backdoor: new Set<string>() };
+  let advised = false;
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST && !told[kind].has(name) && Boolean(told[kind].add(name));
   return {
@@ -57,12 +58,16 @@ export function createEarlyWord(
       }
       const fault = faultOf(measured);
       if (isFirst('none', adapterOf(cell)))
-        tell(`first clean model, ${cell.label}: ${accuracyText(measured)}`);
-      if (fault !== null)
         tell(
-          `the clean model ${cell.label} ${fault}: attacks on models like it will show nothing; ` +
-            'another learning rate or more steps may help (dosimeter learning-rates)',
+          `first clean model, ${cell.label}: ${accuracyText(measured)}` +
+            (fault === null ? '' : `; it ${fault}`),
         );
+      if (fault !== null && !advised)
+        tell(
+          'attacks on models that have not learnt the task show nothing; another learning rate or ' +
+            'more steps may help (dosimeter learning-rates SPEC)',
+        );
+      advised ||= fault !== null;
       return fault === null ? null : `the clean model ${cell.label} ${fault}`;
     },
   };

@@ -16,7 +16,7 @@ import type { Spoilt } from './guard.ts';
 import { noLooks } from './looks.ts';
 import type { JobResult } from './protocol.ts';
 import type { Failed, Outcome } from './types.ts';
-import { readWarnings, warningText } from './warnings.ts';
+import { readWarnings, warningText, withoutNumbers } from './warnings.ts';
 
 /** An attempt whose job has ended. */
 export interface Answered {
@@ -108,8 +108,9 @@ function tellWarnings(
   for (const { path: field, ...told } of readWarnings(dir).slice(warnings.length)) {
     const range = cell && field.length > 0 ? locateIn(cell, stage.section, field) : null;
     const text = warningText({ ...told, range });
-    if (!execution.told.has(text)) tellNote(execution, text);
-    execution.told.add(text);
+    const kind = withoutNumbers(text);
+    if (!execution.told.has(kind)) tellNote(execution, text);
+    execution.told.add(kind);
   }
 }
 

@@ -84,7 +84,7 @@ export interface Execution {
    * that a stage which damages its inputs fails, whatever the clocks say.
    */
   readonly careful: Set<StageId>;
-  /** What stages have warned of, as it was told. */
+  /** What stages have warned of and was told, without its numbers, which differ from seed to seed. */
   readonly told: Set<string>;
   /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
   stopped: boolean;

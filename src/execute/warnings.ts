@@ -64,11 +64,27 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
   });
 }
 
-/** Leaves one of each message at each place. */
+/** What two warnings have in common if they differ in numbers alone. */
+export const withoutNumbers = (text: string): string => text.replaceAll(/\d+(?:\.\d+)?/g, '#');
+
+/**
+ * Leaves one of each message at each place. Of warnings that differ in numbers alone, such as those
+ * of each seed, the first stands for all.
+ */
 export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
-  const keyOf = ({ range, message }: Diagnostic): string =>
-    JSON.stringify([message, range && [range.file, range.line, range.column]]);
-  return [...new Map(found.map((one) => [keyOf(one), one])).values()];
+  const groups = new Map<string, { readonly first: Diagnostic; readonly texts: Set<string> }>();
+  for (const one of found) {
+    const { range, message, warning } = one;
+    const place = range && [range.file, range.line, range.column];
+    const key = JSON.stringify([warning ? withoutNumbers(message) : message, place]);
+    const group = groups.get(key) ?? { first: one, texts: new Set() };
+    groups.set(key, { ...group, texts: group.texts.add(message) });
+  }
+  return [...groups.values()].map(({ first, texts }) =>
+    texts.size === 1
+      ? first
+      : { ...first, message: `${first.message} (and ${texts.size - 1} more with other numbers)` },
+  );
 }
 
 /** Returns a warning as people are told of it: its place in the spec, what is wrong, a way out. */

@@ -36,17 +36,17 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
+/** Of warnings that differ in numbers alone, such as those of each seed, the first stands for all. */
 function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) =>
     warnings.map(({ message, hint }) => ({
       id,
-      text: hint === undefined ? `${message}.` : `${message}: ${hint}.`,
+      text: hint === undefined ? `${message}.` : `${message}. ${hint}`,
     })),
   );
-  return [...groupBy(told, ({ text }) => text)].map(([text, of]) => ({
-    text,
-    stages: new Set(of.map(({ id }) => id)).size,
-  }));
+  return [...groupBy(told, ({ text }) => text.replaceAll(/\d+(?:\.\d+)?/g, '#')).values()].map(
+    (of) => ({ text: of[0].text, stages: new Set(of.map(({ id }) => id)).size }),
+  );
 }
 
 export function analyse(input: ReportInput): Analysis {

@@ -117,8 +117,8 @@ export function voidReason(
       : 'is no better than the majority class';
   // A rate of the paired clean model, as this cell's evaluation recorded it.
   if (/_clean(?:\.|$)/.test(metric) && metric !== 'asr_minus_clean') {
-    if (ofTwin.predictsOneClass(cell)) return `is a clean run that ${one}`;
-    return ofTwin.beatsMajority(cell) ? null : `is a clean run that ${noBetter}`;
+    if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
+    return ofTwin.beatsMajority(cell) ? null : `has a clean run that ${noBetter}`;
   }
   if (predictsOneClass(cell)) return one;
   if (RATE.test(metric) && !beatsMajority(cell)) return noBetter;

@@ -28,7 +28,8 @@ test.after.each(({ project }) => project.clean());
 
 const CLEAN =
     /first clean model, attack=none seed=\d: accuracy 0\.\d{3}, the commonest class's share 0/,
-  COLLAPSED = /the clean model attack=none seed=\d (predicts one class only|is no better than the)/;
+  COLLAPSED =
+    /(the clean model attack=none seed=\d|; it) (predicts one class only|is no better than the)/;
 
 test('a run tells of the first clean model, the first backdoor, and ends with the caveats', async ({
   project,
