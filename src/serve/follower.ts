@@ -27,8 +27,8 @@ const PLAN_BYTES = 64 * MB,
   LINE_BYTES = MB;
 /** A stage takes part in a few events. */
 const JOURNAL_LINES = 10 * MOST_STAGES;
-/** A plan of 100 000 stages has some 20 values a stage, and names in its groups alone. */
-const FILE_LIMITS = { values: 40 * MOST_STAGES, names: MOST_STAGES },
+/** A plan has some 10 values and 2 lists a stage, and names in its groups alone. */
+const FILE_LIMITS = { values: 40 * MOST_STAGES, lists: 4 * MOST_STAGES, names: MOST_STAGES },
   LINE_LIMITS = { values: 10_000, names: 1000 };
 
 export interface Follower {

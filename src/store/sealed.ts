@@ -13,8 +13,10 @@ import { isUnreadable, readRegularText } from './regular.ts';
 /** The number of hex digits of the checksum; few are enough for a line of a log. */
 type Digits = 8 | 64;
 
+const FIELD = ',"checksum":"',
+  END = '"}';
 const sealOf = (body: string, digits: Digits): string =>
-  `,"checksum":"${sha256(body).slice(0, digits)}"}`;
+  FIELD + sha256(body).slice(0, digits) + END;
 
 /**
  * Returns the sealed text: one line, without a line break.
@@ -28,8 +30,8 @@ export function seal(value: JsonObject, digits: Digits = 64): string {
 /** Returns the value without its checksum, or null if the text is not what was sealed. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
-  const body = text.slice(0, -sealOf('', digits).length);
-  if (!text.endsWith(sealOf(body, digits))) return null;
+  const body = text.slice(0, -(FIELD.length + digits + END.length));
+  if (!text.startsWith(FIELD, body.length) || !text.endsWith(sealOf(body, digits))) return null;
   try {
     // The whole text, since an index has a megabyte to copy.
     const value = JSON.parse(text) as { checksum?: unknown };

@@ -21,6 +21,8 @@ export function shown(value: unknown): string {
 interface JsonLimits {
   /** The most values of its lists and objects. */
   readonly values?: number;
+  /** The most lists and objects. */
+  readonly lists?: number;
   /** The most names of its objects: V8 takes some microseconds for each that is new to it. */
   readonly names?: number;
 }
@@ -71,9 +73,10 @@ export const shortened = (message: string): string =>
 /** Returns which limit a JSON text exceeds, without parsing it; null if none. */
 export function excessOf(
   text: string,
-  { values = Infinity, names = Infinity }: JsonLimits = {},
+  { values = Infinity, lists = Infinity, names = Infinity }: JsonLimits = {},
 ): string | null {
   let depth = 0,
+    opened = 0,
     commas = 0,
     colons = 0,
     inString = false;
@@ -86,6 +89,7 @@ export function excessOf(
     } else if (code === 34) inString = true;
     else if (code === 91 || code === 123) {
       if (++depth > DEEPEST) return `is nested more than ${DEEPEST} deep`;
+      if (++opened > lists) return `holds more than ${lists} lists`;
     } else if (code === 93 || code === 125) depth--;
     else if (code === 44) {
       if (++commas >= values) return `holds more than ${values} values`;

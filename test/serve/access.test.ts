@@ -193,6 +193,7 @@ test('a plan beyond the limits is left out with a note, before it is parsed', as
   const deep = (levels: number): Json => (levels === 0 ? [] : [deep(levels - 1)]);
   for (const [id, extra, why] of [
     ['deep', deep(100), 'is nested more than 100 deep'],
+    ['lists', Array.from({ length: 400_000 }, () => []), 'holds more than 400000 lists'],
     ['wide', Array.from({ length: 4_000_001 }, () => 1), 'holds more than 4000000 values'],
     [
       'names',
