@@ -202,10 +202,12 @@ export async function openInTime<T>(
     late = new AbortController();
   const opened = openings.map(({ bounded, open }) => open(bounded ? late.signal : undefined));
   const all = Promise.allSettled(opened);
-  await Promise.all(opened.filter((_, i) => openings[i]?.bounded !== true)).catch((error: unknown) => {
-    late.abort();
-    throw error;
-  });
+  await Promise.all(opened.filter((_, i) => openings[i]?.bounded !== true)).catch(
+    (error: unknown) => {
+      late.abort();
+      throw error;
+    },
+  );
   const took = performance.now() - began;
   const timer = setTimeout(() => late.abort(), Math.max(least * 1000, times * took) - took);
   const results = await all;
