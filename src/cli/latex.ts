@@ -4,9 +4,10 @@ import type { Prepared } from '../engine/prepare.ts';
 import { ownVersion } from '../execute/environment.ts';
 import { list } from '../report/format.ts';
 import type { Metric } from '../report/latex/grid.ts';
-import { latexTable, sourceText } from '../report/latex/table.ts';
+import { latexTable } from '../report/latex/table.ts';
 import { scorerSentence, scorerWords } from '../report/scorers.ts';
 import { metricName } from '../report/select.ts';
+import { sourceNames } from '../report/sources.ts';
 import { namesOf } from './result-tables.ts';
 import { laidOut, type TableOptions } from './table-grid.ts';
 import { count, paintErr, say } from './terminal.ts';
@@ -66,6 +67,13 @@ function factsOf(
   computedBy: readonly string[],
   missing: number,
 ): string[] {
+  const sourceText = sourceNames(
+    cells.flatMap(({ config: { model, data } }) => [
+      model.source,
+      data.train.source,
+      data.validation.source,
+    ]),
+  );
   const split = (name: 'train' | 'validation'): string =>
     list(
       distinct(

@@ -5,11 +5,11 @@ import { distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
 import type { Entry, Grid, GridColumn, Metric, PlaceNames } from './latex/grid.ts';
 import { excludedText, seedCounts } from './latex/grid.ts';
-import { sourceText } from './latex/table.ts';
 import { METRICS } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import { seedsNote } from './results.ts';
 import { metricName } from './select.ts';
+import { withoutFolders } from './sources.ts';
 
 export interface MarkdownRequest {
   readonly grid: Grid;
@@ -32,16 +32,9 @@ const EMPTY = '–';
 const escaped = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
-/** Returns a value without the folders of its files, which are those of one machine. */
-function withoutFolders(value: Json): Json {
-  if (typeof value === 'string') return sourceText(value);
-  return Array.isArray(value) ? value.map(withoutFolders) : value;
-}
-
 function valueText(path: string, value: Json): string {
   if (path === 'adapter.type' && typeof value === 'string') return adapterTitle(value);
-  const shown = withoutFolders(value);
-  return typeof shown === 'string' ? shown : JSON.stringify(shown);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** Returns the values along one axis; none stands for a cell that does not have the axis. */
@@ -112,7 +105,8 @@ function notesText({ grid, spread = 'interval', caveats }: MarkdownRequest): rea
  * Returns the table: a line for each row of the grid, a column for each of its columns. Paragraphs
  * below it say what the numbers are, and what qualifies them.
  */
-export function markdownTable(request: MarkdownRequest): string {
+export function markdownTable(asked: MarkdownRequest): string {
+  const request = { ...asked, grid: withoutFolders(asked.grid) };
   const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
     const text = columnText(column, request);

@@ -2,6 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { layOut } from '../../src/report/latex/grid.ts';
+import { latexTable } from '../../src/report/latex/table.ts';
 import { markdownTable } from '../../src/report/markdown.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { judged, type PlainRow } from './rows.ts';
@@ -96,6 +97,35 @@ test('text that Markdown would act on is escaped, and a file is shown without it
     against: 'none',
   });
   assert.match(text, '| a\\|b \\*c\\* \\<d\\> | \\["file:…/a\\_file.jsonl"\\] | 1.000 |');
+});
+
+test('files of one name are told apart by their folders, in Markdown and LaTeX', () => {
+  const path = 'data.train.source';
+  const rows = ['/home/u/a/train.tsv', '/home/u/b/train.tsv', '/home/u/dev.tsv'].map((file) => ({
+    cell: { [path]: `file:${file}` },
+    seed: 1,
+    stage: 'evaluate',
+    metric: 'asr',
+    value: 1,
+  }));
+  const axes = { rowAxes: [path], columnAxes: [], against: 'none' } as const;
+  const grid = layOut({ rows, metrics: [asr], ...axes });
+  if ('clash' in grid) throw new Error(grid.clash.join());
+  const shown = { grid, ...axes, axisName: () => 'data', oneClass: () => 0 };
+  const files = ['file:…/a/train.tsv', 'file:…/b/train.tsv', 'file:…/dev.tsv'];
+  const markdown = markdownTable(shown),
+    latex = latexTable({
+      ...shown,
+      name: 'n',
+      ofAnswers: false,
+      caveats: [],
+      facts: [],
+      comments: [],
+    });
+  for (const file of files) {
+    assert.ok(markdown.includes(`| ${file} |`), markdown);
+    assert.ok(latex.includes(`    ${file.replace('…', '\\dots{}')} &`), latex);
+  }
 });
 
 test('a difference of fewer seeds than its number says so, and what it leaves out', () => {

@@ -1,4 +1,3 @@
-import { basename } from 'node:path';
 import {
   attackOf,
   baseOf,
@@ -11,6 +10,7 @@ import {
 } from '../../../src/api.ts';
 import { filesApart } from '../../../src/command/files.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
+import { sourceNames } from '../../../src/report/sources.ts';
 import { trainingSet } from '../../../src/stages/defended.ts';
 import { usesBf16 } from '../../../src/stages/params.ts';
 import { attackNames, isTrainedGoal, type Params, readGoals } from './params.ts';
@@ -33,17 +33,6 @@ function intern<T>(values: readonly T[]): {
   });
   return { distinct, indexes };
 }
-
-/**
- * Returns the section with only the name of its file. The folder of the file depends on the
- * machine, so it must not enter the report's key.
- */
-const portable = (section: { readonly source: string }): JsonObject => ({
-  ...section,
-  source: section.source.startsWith('file:')
-    ? `file:…/${basename(section.source.slice('file:'.length))}`
-    : section.source,
-});
 
 const numbered = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
@@ -84,6 +73,12 @@ interface Sources {
   readonly assets: { readonly [name: string]: string };
 }
 
+const SPLITS = [
+  ['train', 'training data'],
+  ['validation', 'validation data'],
+  ['test', 'test data'],
+] as const;
+
 /**
  * Returns the models and data sets by role. The sources themselves are assets, because a file may
  * change although its rows do not, and the report names the file.
@@ -91,6 +86,15 @@ interface Sources {
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   const models = intern(cells.map((cell) => cell.model));
   const data = intern(cells.map((cell) => cell.data));
+  // Where a file is depends on the machine, so it must not enter the report's key.
+  const name = sourceNames([
+    ...models.distinct.map(({ source }) => source),
+    ...data.distinct.flatMap((splits) => SPLITS.flatMap(([split]) => splits[split]?.source ?? [])),
+  ]);
+  const portable = (section: { readonly source: string }): JsonObject => ({
+    ...section,
+    source: name(section.source),
+  });
   const sources: { [role: string]: JsonObject } = Object.fromEntries(
     models.distinct.map((model, i) => [numbered('model', i), portable(model)]),
   );
@@ -98,18 +102,14 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
     assets: { [name: string]: string } = {};
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
-    for (const [split, role] of [
-      ['train', 'training data'],
-      ['validation', 'validation data'],
-      ['test', 'test data'],
-    ] as const) {
-      const name = numbered(role, i),
+    for (const [split, role] of SPLITS) {
+      const key = numbered(role, i),
         asked = splits[split];
       if (asked === undefined) continue;
-      sources[name] = portable(asked);
+      sources[key] = portable(asked);
       if (!isTrained || cell === undefined) continue;
-      inputs[name] = { kind: 'data', cell, with: { split } };
-      assets[name] = datasetUri(asked.source);
+      inputs[key] = { kind: 'data', cell, with: { split } };
+      assets[key] = datasetUri(asked.source);
     }
   }
   return { sources, inputs, assets };

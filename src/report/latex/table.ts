@@ -6,6 +6,7 @@ import { adapterTitle } from '../labels.ts';
 import { meaningOf, noteOf } from '../metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from '../numbers.ts';
 import { metricName } from '../select.ts';
+import { withoutFolders } from '../sources.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
 import { excludedText, seedCounts } from './grid.ts';
@@ -54,7 +55,8 @@ const valuesText = (path: string, values: readonly Json[] = []): string =>
 const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
   JSON.stringify(a.slice(0, depth + 1)) === JSON.stringify(b.slice(0, depth + 1));
 
-export function latexTable(request: LatexRequest): string {
+export function latexTable(asked: LatexRequest): string {
+  const request = { ...asked, grid: withoutFolders(asked.grid) };
   const { grid, name, comments } = request;
   const n = commonN(grid),
     notes = notesOf(request);
@@ -253,10 +255,3 @@ const differenceText = (against: Against): string =>
     : '“− clean”: difference from the paired clean run, for the success rate from what the ' +
       'trigger does to its model') +
   ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
-
-/**
- * Returns a source without the file's place on this machine, which is not part of the source:
- * `file:…/rows.tsv`.
- */
-export const sourceText = (source: string): string =>
-  source.startsWith('file:') ? `file:…/${source.split('/').at(-1) ?? ''}` : source;

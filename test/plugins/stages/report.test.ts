@@ -45,6 +45,18 @@ test('its parameters hold what the page says of the grid, and no place on this m
   const key = (of: readonly Cell[]): string => JSON.stringify(define(of).params);
   assert.not.match(key(cells), /file:\/|"source":"\//);
   assert.match(key(cells), 'file:…/rows.tsv');
+  const named = (file: string, [cell] = cells): Cell => {
+    const { data } = present(cell);
+    const split = { ...data.train, source: `file:/home/u/${file}` };
+    return { ...present(cell), data: { ...data, train: split, validation: split } };
+  };
+  const two = define([named('CoLA/train.tsv'), named('RTE/train.tsv')]).params['sources'] as {
+    readonly [role: string]: { readonly source: string };
+  };
+  assert.equal(
+    ['training data', 'training data 2'].map((role) => two[role]?.source),
+    ['file:…/CoLA/train.tsv', 'file:…/RTE/train.tsv'],
+  );
   assert.is.not(
     key(cells),
     key(cells.map((cell) => ({ ...cell, train: { ...cell.train, learning_rate: 1 } }))),

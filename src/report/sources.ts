@@ -1,0 +1,58 @@
+/** Shows sources without a file's place on this machine, which is not part of the source. */
+import type { Json } from '../api.ts';
+import type { Grid, PlaceNames } from './latex/grid.ts';
+
+const FILE = 'file:';
+const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
+
+/**
+ * Returns how a source is shown: of a file, its name, with as many of its folders as tell it from
+ * the others: `file:…/rows.tsv`, or `file:…/a/rows.tsv` where there is a `b/rows.tsv` too.
+ * @param sources all that are shown together
+ */
+export function sourceNames(sources: readonly string[]): (source: string) => string {
+  const ends = new Map<string, number>();
+  for (const source of new Set(sources.filter((one) => one.startsWith(FILE)))) {
+    const parts = partsOf(source);
+    for (let i = 0; i < parts.length; i++) {
+      const end = parts.slice(i).join('/');
+      ends.set(end, (ends.get(end) ?? 0) + 1);
+    }
+  }
+  return (source) => {
+    if (!source.startsWith(FILE)) return source;
+    const parts = partsOf(source);
+    const endAt = (i: number): string => parts.slice(i).join('/');
+    let start = parts.length - 1;
+    while (start > 0 && (ends.get(endAt(start)) ?? 0) > 1) start--;
+    return `${FILE}…/${endAt(start)}`;
+  };
+}
+
+/** Returns the grid with the sources among its names as they are shown. */
+export function withoutFolders(grid: Grid): Grid {
+  const places = [...grid.rows, ...grid.columns.map(({ at }) => at)];
+  const name = sourceNames(places.flat(2).flatMap(textsIn));
+  const shown = (at: PlaceNames): PlaceNames =>
+    at.map((values) => values.map((value) => renamed(value, name)));
+  return {
+    ...grid,
+    rows: grid.rows.map(shown),
+    columns: grid.columns.map((column) => ({ ...column, at: shown(column.at) })),
+  };
+}
+
+const textsIn = (value: Json): readonly string[] =>
+  typeof value === 'string'
+    ? [value]
+    : value !== null && typeof value === 'object'
+      ? Object.values(value).flatMap(textsIn)
+      : [];
+
+function renamed(value: Json, name: (text: string) => string): Json {
+  if (typeof value === 'string') return name(value);
+  if (Array.isArray(value)) return value.map((one: Json) => renamed(one, name));
+  return value !== null && typeof value === 'object'
+    ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renamed(one, name)]))
+    : value;
+}
