@@ -1,6 +1,12 @@
-/** Which conditions have a defence, and what must be said of it. */
-import type { Condition } from './conditions.ts';
+/** Which conditions have a defence, what it did, and what must be said of it. */
+import { pairedDifference } from '../stats/summary.ts';
+import { type Condition, metricOf, type Quantity, scoreOf, seriesOf } from './conditions.ts';
+import { voidReason } from './evidence.ts';
+import type { Finding, FindingRow } from './findings.ts';
+import { formatDifference, formatNumber } from './format.ts';
+import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { DEFENCE } from './labels.ts';
+import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED } from './metrics.ts';
 
 export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
@@ -32,4 +38,107 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
             'that were made beside it, on the same rows.',
         ]),
   ];
+}
+
+/** Where the report has all that is known of the defences. */
+export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };
+/** The most conditions with a defence that each have a row. */
+const MOST_DEFENDED = 8;
+
+const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
+  evaluate['rows_dropped'] === undefined || !evaluate['rows_judged']
+    ? null
+    : evaluate['rows_dropped'] / evaluate['rows_judged'];
+
+/** What the finding on defences shows, by column. */
+const DEFENDED: readonly (readonly [title: string, quantity: Quantity])[] = [
+  ['ASR without', scoreOf(ASR_UNDEFENDED)],
+  ['ASR with', scoreOf(ASR)],
+  ['Accuracy without', metricOf(ACCURACY.stage, 'accuracy_undefended')],
+  ['Accuracy with', scoreOf(ACCURACY)],
+  ['Rows dropped', rowsDropped],
+  ['Inputs rejected', metricOf(ACCURACY.stage, 'rejected_share')],
+  ['Models suspected', metricOf(ACCURACY.stage, 'model_suspected')],
+];
+
+/**
+ * Says what each defence did to the attacks, or to clean models where the grid attacks none with it.
+ * A grid of many conditions has one row for each defence, with the least and the largest mean.
+ */
+export function defenceFinding(conditions: readonly Condition[]): Finding | null {
+  const all = conditions.filter(isDefended);
+  const attacked = all.filter(({ family }) => family !== 'none');
+  const judged = attacked.length > 0 ? attacked : all;
+  if (judged.length === 0) return null;
+  const isEach = judged.length <= MOST_DEFENDED;
+  const groups = isEach
+    ? judged.map((condition): NonEmpty<Condition> => [condition])
+    : [...groupBy(judged, defenceLabelOf).values()];
+  const columns = DEFENDED.filter(([, quantity]) =>
+    judged.some((condition) => seriesOf(condition, quantity).summary !== null),
+  );
+  const rows = groups.map((group): FindingRow => ({
+    label: isEach ? ownLabel(group[0], judged) : defenceLabelOf(group[0]),
+    values: columns.map(([, quantity]) => rangeText(group, quantity)),
+    ...changeOfAsr(group),
+  }));
+  const shown = rows.slice(0, MOST_DEFENDED);
+  const several = isEach
+    ? ''
+    : 'Of each defence: the least and the largest mean over its attacks, adapters and settings. ';
+  return {
+    topic: 'What the defences did',
+    sentence: several + defenceCaveats(conditions).join(' '),
+    columns: columns.map(([title]) => title),
+    comparison: columns.some(([title]) => title === 'ASR with') ? 'ASR with − without' : '',
+    claim: null,
+    rows: shown,
+    more: rows.length - shown.length,
+    see: DEFENCES,
+  };
+}
+
+/** Names a condition by its setting, of which its defence is a part, and by what else varies. */
+const ownLabel = (condition: Condition, among: readonly Condition[]): string =>
+  [
+    condition.setting,
+    ...(['attackLabel', 'adapterLabel'] as const).flatMap((label) =>
+      distinct(among.map((one) => one[label])).length > 1 ? [condition[label]] : [],
+    ),
+  ].join(' · ');
+
+function rangeText(group: readonly Condition[], quantity: Quantity): string {
+  const means = group.flatMap((one) => seriesOf(one, quantity).summary?.mean ?? []);
+  if (means.length === 0) return '–';
+  const [low, high] = [Math.min(...means), Math.max(...means)].map((mean) =>
+    formatNumber(mean, 'proportion'),
+  );
+  return low === high ? String(low) : `${low} to ${high}`;
+}
+
+/** Returns by how much the ASR of a condition differs with its defence, over what is evidence. */
+function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
+  const cells = group.flatMap((condition) => condition.cells);
+  const pairs = cells.flatMap((cell) => {
+    const removed = scoreOf(ASR_REMOVED)(cell);
+    return removed === null ? [] : [{ removed, reason: voidReason(cell, ASR) }];
+  });
+  const reasons = pairs.flatMap(({ reason }) => reason ?? []);
+  const counted = pairs.filter(({ reason }) => reason === null);
+  const difference =
+    group.length > 1 || counted.length === 0
+      ? null
+      : pairedDifference(
+          counted.map(() => 0),
+          counted.map(({ removed }) => removed),
+        );
+  return {
+    difference: difference && formatDifference(difference, 'proportion'),
+    n: counted.length,
+    excluded:
+      reasons.length === 0
+        ? ''
+        : `${reasons.length} of ${pairs.length} not evidence: the model ${distinct(reasons).join('; ')}`,
+    verdict: null,
+  };
 }

@@ -2,21 +2,14 @@
  * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
  * goes beyond the data.
  */
-import type { PairedDifference } from '../stats/summary.ts';
 import { summarise } from '../stats/summary.ts';
 import type { AdapterComparison } from './adapters.ts';
 import { blocksBeside, headlineBlocks } from './blocks.ts';
 import type { Comparisons } from './comparisons.ts';
 import { type Condition, scoreOf, seriesOf, summaryOf } from './conditions.ts';
+import { defenceFinding } from './defences.ts';
 import { checkpointName } from './fisher.ts';
-import {
-  formatInterval,
-  formatMean,
-  formatNumber,
-  formatSigned,
-  list,
-  type NumberKind,
-} from './format.ts';
+import { formatDifference, formatNumber, formatSigned, list, type NumberKind } from './format.ts';
 import { distinct, type NonEmpty } from './groups.ts';
 import { blockLabel } from './labels.ts';
 import {
@@ -65,13 +58,9 @@ export interface Finding {
   readonly rows: readonly FindingRow[];
   /** How many more conditions and comparisons the first screen has no room for. */
   readonly more: number;
+  /** Where the page says more: the id of a heading, and its text. */
+  readonly see?: { readonly id: string; readonly title: string };
 }
-
-/** Returns a difference with its interval; alone if there is none, as n beside it says why. */
-const differenceText = (difference: PairedDifference, kind: NumberKind): string =>
-  difference.low === null
-    ? formatMean(difference, kind)
-    : `${formatMean(difference, kind)} ${formatInterval(difference, kind)}`;
 
 /** Returns what a row says about a comparison. The fields are empty if there is none. */
 function compared(
@@ -81,7 +70,7 @@ function compared(
   if (comparison === undefined) return { difference: null, n: 0, excluded: '', verdict: null };
   const { difference: d, excluded, reasons, verdict } = comparison;
   return {
-    difference: d === null ? null : differenceText(d, kind),
+    difference: d === null ? null : formatDifference(d, kind),
     n: d?.n ?? 0,
     excluded: excluded === 0 ? '' : `${excluded} excluded: ${reasons.join('; ')}`,
     verdict,
@@ -308,6 +297,7 @@ const FINDINGS: readonly FindingsOf[] = [
   cleanAccuracy,
   untargeted,
   backdoors,
+  (conditions) => [defenceFinding(conditions)],
   premise,
   forKernels({
     topic: 'Information bits',

@@ -117,6 +117,12 @@ export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): st
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
+/** Returns a difference with its interval; alone if there is none, as n beside it says why. */
+export const formatDifference = (difference: Summary, kind: NumberKind): string =>
+  difference.low === null
+    ? formatMean(difference, kind)
+    : `${formatMean(difference, kind)} ${formatInterval(difference, kind)}`;
+
 /** Seconds → `1m 3s`. */
 export const formatSeconds = (seconds: number): string =>
   Number.isFinite(seconds)

@@ -4,10 +4,12 @@ import { renderToString } from 'preact-render-to-string';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { defenceFinding } from '../../src/report/defences.ts';
 import { defenceFigures } from '../../src/report/figures/defences.ts';
 import { Defences } from '../../src/report/html/defences.tsx';
+import { renderReport } from '../../src/report/report.ts';
 import { present } from '../rig/present.ts';
-import { cellOf } from './cells.ts';
+import { cellOf, inputOf, LORA4, rowWith, visible } from './cells.ts';
 
 const test = suite('defences in the report');
 
@@ -37,6 +39,76 @@ test('an adaptive attack stands beside the one that is not', async () => {
   ]);
   assert.match(present(asr).svg, 'adaptive = true');
   assert.is(present(present(accuracy).csv).trim().split(/\r?\n/).length, 5);
+});
+
+/** A cell of badnets with a defence, beside the same training without one. */
+const defended = (defence: string, adapter: typeof LORA4 | { type: 'full' }, seed: number) => {
+  const cell = cellOf({
+    seed,
+    attack: 'badnets',
+    poisoning: { rate: 0.1 },
+    adapter,
+    evaluate: {
+      accuracy: 0.75,
+      accuracy_undefended: 0.875,
+      asr: seed / 4,
+      asr_undefended: 1,
+      asr_removed: 1 - seed / 4,
+      rows_judged: 16,
+      rows_dropped: 4,
+      predicted_share: defence === 'cube' && seed === 2 ? 1 : 0.5,
+    },
+  });
+  return { ...cell, axes: { ...cell.axes, 'defence.defence': defence } };
+};
+
+test('what was found begins with what each defence did, and what of it is not evidence', async () => {
+  const full = { type: 'full' } as const;
+  const { html } = await renderReport(
+    inputOf(
+      ['cube', 'onion'].flatMap((defence) =>
+        [full, LORA4].flatMap((adapter) => [1, 2].map((seed) => defended(defence, adapter, seed))),
+      ),
+    ),
+  );
+  const found = html.slice(html.indexOf('What the defences did'));
+  assert.match(visible(found), 'The grid has no oracle');
+  // ASR .25 and .5 where it was 1: −.75 and −.5.
+  assert.equal(rowWith(found, 'onion · LoRA r = 4').slice(0, 6), [
+    'onion · LoRA r = 4',
+    '1.000',
+    '0.375',
+    '0.875',
+    '0.750',
+    '0.250',
+  ]);
+  assert.match(present(rowWith(found, 'onion · full')[6]), /^−0\.625 \[.*\] n = 2$/);
+  // The second seed's model predicts one class.
+  assert.is(
+    rowWith(found, 'cube · full')[6],
+    '−0.750 n = 1 1 of 2 not evidence: the model predicts one class only',
+  );
+  assert.match(found, '<a href="#defences">Attacks against defences</a>');
+  assert.match(html, '<h3 id="defences">');
+});
+
+test('a grid of many conditions has a row for each defence, with the range of its means', () => {
+  const cells = ['cube', 'onion'].flatMap((defence) =>
+    [1, 2, 3, 4, 5].flatMap((rank) => {
+      const cell = defended(defence, LORA4, rank === 5 ? 2 : 1);
+      return [{ ...cell, axes: { ...cell.axes, 'adapter.rank': rank } }];
+    }),
+  );
+  const { rows, sentence } = present(defenceFinding(conditionsOf(cells, [])));
+  assert.equal(
+    rows.map(({ label, values, difference }) => [label, values[1], difference]),
+    [
+      ['cube', '0.250 to 0.500', null],
+      ['onion', '0.250 to 0.500', null],
+    ],
+  );
+  assert.match(sentence, 'the least and the largest mean');
+  assert.is(defenceFinding(conditionsOf([cellOf({ seed: 1 })], [])), null);
 });
 
 test('the table of detection has only conditions in which something was detected', () => {

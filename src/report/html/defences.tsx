@@ -1,7 +1,7 @@
 /** The threat table: attacks against defences, and how well each defence detects. */
 import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
-import { defenceCaveats, isDefended } from '../defences.ts';
+import { defenceCaveats, DEFENCES, isDefended } from '../defences.ts';
 import { metricsOfTable } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { anyHas, expectedMetrics, MetricTable } from './metric-table.tsx';
@@ -20,7 +20,7 @@ export function Defences({
   const metrics = metricsOfTable('defence');
   return (
     <>
-      <h3>Attacks against defences</h3>
+      <h3 id={DEFENCES.id}>{DEFENCES.title}</h3>
       {defenceCaveats(conditions).map((caveat) => (
         <p>{caveat}</p>
       ))}

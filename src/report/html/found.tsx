@@ -82,7 +82,7 @@ function FindingTable({
 }
 
 function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
-  const { topic, sentence, claim, rows, more } = finding;
+  const { topic, sentence, claim, rows, more, see } = finding;
   const common = commonVerdict(rows);
   return (
     <div class="finding">
@@ -95,6 +95,11 @@ function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
         </p>
       )}
       {more > 0 ? <p class="muted small">{plural(more, 'more row')} in the tables below.</p> : null}
+      {see === undefined ? null : (
+        <p class="small">
+          <a href={`#${see.id}`}>{see.title}</a>
+        </p>
+      )}
     </div>
   );
 }
