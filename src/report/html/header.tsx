@@ -116,7 +116,7 @@ const Caveats = ({
       {warnings.map(({ text, stages }) => (
         <li>
           <strong>Warning{stages > 1 ? ` of ${plural(stages, 'stage')}` : ''}.</strong>{' '}
-          {cut(text, MOST_WARNING)}
+          {cut(`${text[0]?.toUpperCase() ?? ''}${text.slice(1)}`, MOST_WARNING)}
         </li>
       ))}
     </ul>
