@@ -109,16 +109,16 @@ test('files of one name are told apart by their folders, in Markdown and LaTeX',
     value: 1,
   }));
   const axes = { rowAxes: [path], columnAxes: [], against: 'none' } as const;
-  const grid = layOut({ rows, metrics: [asr], ...axes });
+  const grid = layOut({ rows: judged(rows), metrics: [asr], ...axes });
   if ('clash' in grid) throw new Error(grid.clash.join());
-  const shown = { grid, ...axes, axisName: () => 'data', oneClass: () => 0 };
+  const shown = { grid, ...axes, axisName: () => 'data', caveats: [] };
   const files = ['file:…/a/train.tsv', 'file:…/b/train.tsv', 'file:…/dev.tsv'];
   const markdown = markdownTable(shown),
     latex = latexTable({
       ...shown,
       name: 'n',
+      notes: 'below',
       ofAnswers: false,
-      caveats: [],
       facts: [],
       comments: [],
     });
