@@ -110,7 +110,9 @@ async function* unhurried(
     received = 0;
   try {
     for (;;) {
-      const allowed = patience.value * 1000 + (received / SLOWEST) * 1000 - waited;
+      // By the rate of the whole body so far, and never more silence than at its start.
+      const silence = patience.value * 1000,
+        allowed = Math.min(silence, silence + (received / SLOWEST) * 1000 - waited);
       const before = performance.now();
       const timer = setTimeout(
         () => ending.abort(stalled(url, patience)),

@@ -182,6 +182,10 @@ test('a server that falls silent before its answer or in it is given up', async 
       else if (path.includes('/tree/')) sendJson(response, honest);
       else response.write('{'); // of 21 bytes
     },
+    // What came quickly before does not lengthen the silence, here to five minutes.
+    (_path, response) => {
+      response.write(' '.repeat(3_000_000));
+    },
     // A byte now and then counts as silence too.
     (_path, response) => {
       const drip = setInterval(() => response.write(' '), 50);
