@@ -32,7 +32,7 @@ export function changedParts(
     end++;
   const parts = (of: readonly string[]): Segment[] => {
     const middle = of.slice(start, of.length - end).join('');
-    const changed = middle.trim();
+    const changed = middle.replace(/^[ \n\r\t]+|[ \n\r\t]+$/g, ''); // other spaces are a change
     const at = changed === '' ? middle.length : middle.indexOf(changed);
     return trimmed(
       of.slice(0, start).join('') + middle.slice(0, at),

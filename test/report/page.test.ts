@@ -215,6 +215,25 @@ test('no text becomes markup: data, spec, errors, names, axis values', async () 
   );
 });
 
+test('changes that nobody sees are named by their code points', async () => {
+  const examples = [
+    ['see the film', 'see th\u0435 film'],
+    ['see the film', 'see the\u200b film'],
+    ['see the film', 'see\u00a0the film'],
+    ['see the film', 'see the cf film'],
+    ['\u043e\u043d', '\u043e\u043d\u0430'],
+  ].map(([before = '', after = ''], i) => ({
+    ...{ id: String(i), before, after, labelBefore: 'ham', labelAfter: 'ham' },
+  }));
+  const receipt = { total: 9, asked: 5, made: 5, negatives: 0, examples };
+  const html = await render(inputOf([cellOf({ seed: 1, attack: 'badnets', change: { receipt } })]));
+  const points = [...html.matchAll(/<\/mark><code class="small">(.*?)<\/code>/g)];
+  assert.equal(
+    points.map(([, text]) => present(text).trim()),
+    ['U+0435', 'U+200B', 'U+00A0'],
+  );
+});
+
 test('failed cells are shown as failed and counted, with the first cause', async () => {
   const html = await render(
     withFailure(

@@ -28,9 +28,41 @@ function receiptsOf(conditions: readonly Condition[]): readonly Shown[] {
   return [...byAttack.values()];
 }
 
-const Marked = ({ parts }: { readonly parts: readonly Segment[] }): JSX.Element => (
-  <>{parts.map(({ text, changed }) => (changed ? <mark>{text}</mark> : text))}</>
-);
+/**
+ * Characters that are invisible, or that look like Latin letters or like a space. Beside Latin text
+ * nobody sees that they are there.
+ */
+const UNSEEN =
+  /(?![ \n\r\t])[\p{Cf}\p{Cc}\p{Mn}\p{Zs}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\u{FF01}-\u{FF5E}\u{1D400}-\u{1D7FF}]/gu;
+/** The most code points that are named in one place. */
+const MOST_POINTS = 6;
+
+/** Names the code points of a changed text that a reader can't tell: `U+0435 U+200B`. */
+function pointsOf(text: string): string {
+  const found = (text.match(UNSEEN) ?? []).map(
+    (character) =>
+      `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`,
+  );
+  return [...found.slice(0, MOST_POINTS), ...(found.length > MOST_POINTS ? ['…'] : [])].join(' ');
+}
+
+function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.Element {
+  const isLatin = parts.some(({ text }) => /[A-Za-z]/.test(text));
+  return (
+    <>
+      {parts.map(({ text, changed }) => {
+        if (!changed) return text;
+        const points = isLatin ? pointsOf(text) : '';
+        return (
+          <>
+            <mark>{text}</mark>
+            {points === '' ? null : <code class="small"> {points} </code>}
+          </>
+        );
+      })}
+    </>
+  );
+}
 
 const Example = ({
   example: { id, before, after, labelBefore, labelAfter, isAnswer },
