@@ -1,8 +1,12 @@
 /** `dosimeter plugins` and `dosimeter schema`. */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { specRegistry } from '../engine/prepare.ts';
-import { loadRegistry } from '../registry/registry.ts';
+import { loadOutsidePlugins, loadRegistry } from '../registry/registry.ts';
 import type { PluginKind } from '../registry/types.ts';
+import { cacheDir } from '../setup/paths.mjs';
+import { onDisk } from '../store/faults.ts';
 import type { ExampleOptions } from './attack-example.ts';
 import { columns, GAP, json, out, paint, table, wrap } from './terminal.ts';
 
@@ -20,6 +24,8 @@ const KINDS: readonly PluginKind[] = [
 
 export interface PluginsOptions extends ExampleOptions {
   readonly json?: boolean;
+  /** The files of outside plugins, as a spec's `plugins` names them. */
+  readonly plugin?: readonly string[];
 }
 
 /**
@@ -31,11 +37,16 @@ export async function pluginsCommand(
   nameOfKind: string | undefined,
   options: PluginsOptions,
 ): Promise<number> {
-  const registry = await loadRegistry();
+  const { json: asJson = false, plugin: outside = [], ...example } = options;
+  for (const file of outside)
+    if (!existsSync(file)) throw new UserFault(`--plugin ${file}: there is no such file`);
+  const modules = outside.map((file) => path.resolve(file));
+  const registry = (await loadRegistry()).with(
+    await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'),
+  );
   if (kindOrName !== undefined) {
     const { describePlugin } = await import('./describe.ts');
     const kinds = nameOfKind === undefined ? KINDS : [kindNamed(kindOrName)];
-    const { json: asJson = false, ...example } = options;
     await describePlugin(registry, kinds, nameOfKind ?? kindOrName, {
       asJson,
       example: nameOfKind === undefined && Object.keys(example).length === 0 ? null : example,
@@ -51,7 +62,7 @@ export async function pluginsCommand(
       code,
     })),
   );
-  if (options.json) json(plugins);
+  if (asJson) json(plugins);
   else
     for (const kind of KINDS) {
       const rows = plugins

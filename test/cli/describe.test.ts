@@ -1,4 +1,5 @@
 /** The reference in words: `dosimeter schema PART` and `dosimeter plugins NAME`. */
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { inLines } from '../rig/in-lines.ts';
@@ -134,6 +135,19 @@ test('a plugin is shown with summary, source and parameters; for a misspelt name
   assert.equal(
     [code, stderr],
     [2, 'error: there is no plugin "bagnets"\n  did you mean "badnets"?\n'],
+  );
+});
+
+test("an attack of the user's own is shown on a row", async ({ project }) => {
+  const example = new URL('../../pipelines/plugins/word-dropout-attack.mjs', import.meta.url);
+  project.write('mine/dropout.mjs', readFileSync(example, 'utf8'));
+  const asked = ['plugins', 'attack', 'word-dropout', '--text', 'A fine film.', '--set', 'share=1'];
+  const shown = await project.succeeds(...asked, '--plugin', 'mine/dropout.mjs');
+  assert.match(shown.stdout, /word-dropout[^]*A fine film\./);
+  const missing = await project.dosimeter(...asked, '--plugin', 'mine/drop.mjs');
+  assert.equal(
+    [missing.code, missing.stderr],
+    [2, 'error: --plugin mine/drop.mjs: there is no such file\n'],
   );
 });
 

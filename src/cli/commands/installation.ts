@@ -56,6 +56,11 @@ export const addPlugins: AddCommand = (program, exits) =>
       'list attacks, adapters, stages, models, data sets, sources and executors, or describe one; ' +
         '`plugins attack NAME` also shows what the attack makes of a row',
     )
+    .addOption(
+      new Option('--plugin <file>', 'take in a plugin of your own; may be repeated').argParser(
+        (value: string, before: readonly string[] | undefined) => [...(before ?? []), value],
+      ),
+    )
     .option('--text <text>', "the row's text, for the example of an attack")
     .option('--label <class>', "the row's class")
     .option('--classes <names>', 'the classes, with commas between them (default: 0,1)')
