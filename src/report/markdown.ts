@@ -9,7 +9,7 @@ import { METRICS } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import { seedsNote } from './results.ts';
 import { metricName } from './select.ts';
-import { withoutFolders } from './sources.ts';
+import { gridWithoutFolders } from './sources.ts';
 
 export interface MarkdownRequest {
   readonly grid: Grid;
@@ -106,7 +106,7 @@ function notesText({ grid, spread = 'interval', caveats }: MarkdownRequest): rea
  * below it say what the numbers are, and what qualifies them.
  */
 export function markdownTable(asked: MarkdownRequest): string {
-  const request = { ...asked, grid: withoutFolders(asked.grid) };
+  const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
   const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
     const text = columnText(column, request);

@@ -1,6 +1,5 @@
 /** Shows sources without a file's place on this machine, which is not part of the source. */
-import type { Json } from '../api.ts';
-import type { Grid, PlaceNames } from './latex/grid.ts';
+import type { Grid } from './latex/grid.ts';
 
 const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
@@ -29,29 +28,34 @@ export function sourceNames(sources: readonly string[]): (source: string) => str
   };
 }
 
+/** Returns a value with the sources in it as they are shown together. */
+export function withoutFolders<T>(value: T): T {
+  return renamed(value, sourceNames(textsIn(value))) as T;
+}
+
 /** Returns the grid with the sources among its names as they are shown. */
-export function withoutFolders(grid: Grid): Grid {
-  const places = [...grid.rows, ...grid.columns.map(({ at }) => at)];
-  const name = sourceNames(places.flat(2).flatMap(textsIn));
-  const shown = (at: PlaceNames): PlaceNames =>
-    at.map((values) => values.map((value) => renamed(value, name)));
+export function gridWithoutFolders(grid: Grid): Grid {
+  const { rows, columns } = withoutFolders({
+    rows: grid.rows,
+    columns: grid.columns.map(({ at }) => at),
+  });
   return {
     ...grid,
-    rows: grid.rows.map(shown),
-    columns: grid.columns.map((column) => ({ ...column, at: shown(column.at) })),
+    rows,
+    columns: grid.columns.map((own, i) => ({ ...own, at: columns[i] ?? [] })),
   };
 }
 
-const textsIn = (value: Json): readonly string[] =>
+const textsIn = (value: unknown): readonly string[] =>
   typeof value === 'string'
     ? [value]
     : value !== null && typeof value === 'object'
       ? Object.values(value).flatMap(textsIn)
       : [];
 
-function renamed(value: Json, name: (text: string) => string): Json {
+function renamed(value: unknown, name: (text: string) => string): unknown {
   if (typeof value === 'string') return name(value);
-  if (Array.isArray(value)) return value.map((one: Json) => renamed(one, name));
+  if (Array.isArray(value)) return value.map((one: unknown) => renamed(one, name));
   return value !== null && typeof value === 'object'
     ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renamed(one, name)]))
     : value;

@@ -10,6 +10,7 @@ import {
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/kernel-choice.ts';
 import { renderReport } from '../../../src/report/report.ts';
+import { withoutFolders } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
 import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './params.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
@@ -119,6 +120,20 @@ async function withShown(
   return complete;
 }
 
+/** Returns the experiment with the files that its axes name as they are shown. */
+function shown(experiment: ExperimentFacts): ExperimentFacts {
+  const { cells, stages } = experiment;
+  const axes = withoutFolders({
+    cells: cells.map(({ cell, also }) => ({ cell, ...(also === undefined ? {} : { also }) })),
+    stages: stages.map(({ cell }) => ({ cell })),
+  });
+  return {
+    ...experiment,
+    cells: cells.map((cell, i) => ({ ...cell, ...axes.cells[i] })),
+    stages: stages.map((stage, i) => ({ ...stage, ...axes.stages[i] })),
+  };
+}
+
 async function writeReport(outDir: string, { html, files }: RenderedReport): Promise<void> {
   await writeFile(join(outDir, 'report.html'), html);
   for (const [path, content] of Object.entries(files)) {
@@ -128,9 +143,10 @@ async function writeReport(outDir: string, { html, files }: RenderedReport): Pro
 }
 
 export async function run(context: RunContext<Params>): Promise<void> {
-  const { experiment, inputs, outDir } = context;
-  if (experiment === undefined)
+  const { inputs, outDir } = context;
+  if (context.experiment === undefined)
     throw new Error('a report needs the whole experiment, which it was not given');
+  const experiment = shown(context.experiment);
   const { params } = context;
   const { goals, cells: planned, sources } = params;
   if (experiment.cells.length !== planned.length)

@@ -6,7 +6,7 @@ import { adapterTitle } from '../labels.ts';
 import { meaningOf, noteOf } from '../metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from '../numbers.ts';
 import { metricName } from '../select.ts';
-import { withoutFolders } from '../sources.ts';
+import { gridWithoutFolders } from '../sources.ts';
 import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
 import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
 import { excludedText, seedCounts } from './grid.ts';
@@ -56,7 +56,7 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
   JSON.stringify(a.slice(0, depth + 1)) === JSON.stringify(b.slice(0, depth + 1));
 
 export function latexTable(asked: LatexRequest): string {
-  const request = { ...asked, grid: withoutFolders(asked.grid) };
+  const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
   const { grid, name, comments } = request;
   const n = commonN(grid),
     notes = notesOf(request);

@@ -212,6 +212,7 @@ async function inputFolders(): Promise<{ readonly [name: string]: string }> {
 export async function run(
   leave: readonly string[] = [],
   stages: readonly StageFacts[] = [],
+  axesOf: (cell: number) => JsonObject = () => ({}),
 ): Promise<{ dir: string; html: string }> {
   const definition = define();
   const given = await inputFolders();
@@ -234,6 +235,7 @@ export async function run(
         ...(poisoning.attack === 'none' ? {} : { 'poisoning.rate': 0.5 }),
         'adapter.type': adapter.type,
         ...(adapter.type === 'lora' ? { 'adapter.rank': 2 } : {}),
+        ...axesOf(i),
       },
     })),
   };

@@ -213,6 +213,13 @@ test('without a kernel the premise is predicted from the trained adapter’s sha
   ]);
 });
 
+test('files that axes name are shown without the folders that they share', async () => {
+  const source = (cell: number): string => `file:/home/u/${cell === 0 ? 'a' : 'b'}/train.tsv`;
+  const { html } = await run([], [], (cell) => ({ 'data.train.source': source(cell) }));
+  assert.not.match(html, '/home/u');
+  for (const file of ['file:…/a/train.tsv', 'file:…/b/train.tsv']) assert.ok(html.includes(file));
+});
+
 test('a plan and an experiment that do not belong together are an internal error', async () => {
   const { params } = define();
   const message = await report.run(contextOf({ params, experiment: experimentOf([]) })).then(
