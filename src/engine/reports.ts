@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { PlannedStage } from '../plan/types.ts';
+import { errorCode } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import { fileInside } from '../untrusted/path.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -40,7 +41,7 @@ export function publishReport(
         );
       return file;
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
+      const code = errorCode(error);
       if (code === undefined) throw error;
       // The report in the store remains.
       note(`the report could not be copied to ${file} (${code})`);
