@@ -4,6 +4,7 @@
  */
 import type { JsonObject, StageFacts } from '../api.ts';
 import { summarise, type Summary } from '../stats/summary.ts';
+import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { BASE, createLabeller, type Labels, namesOf } from './labels.ts';
 import type { MetricNote } from './metrics.ts';
@@ -149,3 +150,19 @@ export function numericAxis(condition: Condition, path: string): number | null {
   const value = condition.axes[isOfBase ? `${BASE}${path}` : path];
   return typeof value === 'number' ? value : null;
 }
+
+/** Returns why numbers are not evidence (evidence.ts), by seed. */
+export const voidReasons = (
+  { cells }: Condition,
+  metric: Pick<MetricNote, 'metric'>,
+): ReadonlyMap<number, string> =>
+  new Map(
+    cells.flatMap((cell) => {
+      const reason = voidReason(cell, metric);
+      return reason === null ? [] : [[cell.seed, reason] as const];
+    }),
+  );
+
+/** Whether the number of some seed is not evidence. */
+export const hasVoid = (condition: Condition, metric: Pick<MetricNote, 'metric'>): boolean =>
+  voidReasons(condition, metric).size > 0;

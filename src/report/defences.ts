@@ -1,12 +1,19 @@
 /** Which conditions have a defence, what it did, and what must be said of it. */
 import { pairedDifference } from '../stats/summary.ts';
-import { type Condition, metricOf, type Quantity, scoreOf, seriesOf } from './conditions.ts';
-import { voidReason } from './evidence.ts';
+import {
+  type Condition,
+  hasVoid,
+  metricOf,
+  type Quantity,
+  scoreOf,
+  seriesOf,
+} from './conditions.ts';
+import { DAGGER, voidReason } from './evidence.ts';
 import type { Finding, FindingRow } from './findings.ts';
 import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { DEFENCE } from './labels.ts';
-import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED } from './metrics.ts';
+import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type MetricNote } from './metrics.ts';
 
 export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
@@ -50,12 +57,12 @@ const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-/** What the finding on defences shows, by column. */
-const DEFENDED: readonly (readonly [title: string, quantity: Quantity])[] = [
+/** What the finding on defences shows, by column, and the metric that its numbers are judged by. */
+const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?: MetricNote])[] = [
   ['ASR without', scoreOf(ASR_UNDEFENDED)],
-  ['ASR with', scoreOf(ASR)],
+  ['ASR with', scoreOf(ASR), ASR],
   ['Accuracy without', metricOf(ACCURACY.stage, 'accuracy_undefended')],
-  ['Accuracy with', scoreOf(ACCURACY)],
+  ['Accuracy with', scoreOf(ACCURACY), ACCURACY],
   ['Rows dropped', rowsDropped],
   ['Inputs rejected', metricOf(ACCURACY.stage, 'rejected_share')],
   ['Models suspected', metricOf(ACCURACY.stage, 'model_suspected')],
@@ -79,7 +86,10 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   );
   const rows = groups.map((group): FindingRow => ({
     label: isEach ? ownLabel(group[0], judged) : defenceLabelOf(group[0]),
-    values: columns.map(([, quantity]) => rangeText(group, quantity)),
+    values: columns.map(([, quantity, metric]) => {
+      const text = rangeText(group, quantity);
+      return metric && group.some((one) => hasVoid(one, metric)) ? `${text} ${DAGGER}` : text;
+    }),
     ...changeOfAsr(group),
   }));
   const shown = rows.slice(0, MOST_DEFENDED);

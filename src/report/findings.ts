@@ -6,8 +6,9 @@ import { summarise } from '../stats/summary.ts';
 import type { AdapterComparison } from './adapters.ts';
 import { blocksBeside, headlineBlocks } from './blocks.ts';
 import type { Comparisons } from './comparisons.ts';
-import { type Condition, scoreOf, seriesOf, summaryOf } from './conditions.ts';
+import { type Condition, hasVoid, scoreOf, seriesOf, summaryOf } from './conditions.ts';
 import { defenceFinding } from './defences.ts';
+import { DAGGER } from './evidence.ts';
 import { checkpointName } from './fisher.ts';
 import { formatDifference, formatNumber, formatSigned, list, type NumberKind } from './format.ts';
 import { distinct, type NonEmpty } from './groups.ts';
@@ -106,7 +107,9 @@ function scoreFinding(
 ): Finding | null {
   const mean = (condition: Condition, note: MetricNote): string | null => {
     const summary = summaryOf(condition, note);
-    return summary === null ? null : formatNumber(summary.mean, note.kind);
+    if (summary === null) return null;
+    const mark = hasVoid(condition, note) ? ` ${DAGGER}` : '';
+    return `${formatNumber(summary.mean, note.kind)}${mark}`;
   };
   const having = block.filter((condition) => mean(condition, metric) !== null);
   if (having.length === 0) return null;

@@ -170,9 +170,9 @@ export default defineStage({
   assert.match(stderr, 'computed by cpu, float32 with products in bf16, on the CPU');
   assert.match(stderr, 'computed by cpu, float32, on the CPU');
   const csv = (await project.dosimeter('results', ...options, '--csv')).stdout.split('\r\n');
-  assert.match(csv[0] ?? '', /,stage,metric,value,precision$/);
+  assert.match(csv[0] ?? '', /,stage,metric,value,precision,evidence,reasons,n,missing,warnings$/);
   assert.equal(
-    csv.slice(1).map((line) => line.split(',').slice(-4).join(' ').trim()),
+    csv.slice(1).map((line) => line.split(',').slice(-9, -5).join(' ').trim()),
     ['rough one 1 bf16', 'reads one 1 bf16', 'apart one 1 float32'],
   );
 });

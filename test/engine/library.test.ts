@@ -66,7 +66,15 @@ test('plan, run and results return what the command line prints', async ({ proje
     [true, 'toys', planned.stages],
   );
   const report = path.join(project.dir, '.dosimeter', 'reports', 'toys.html');
-  const none = { failed: 0, blocked: 0, abandoned: 0, interrupted: false, failures: [], report };
+  const none = {
+    failed: 0,
+    blocked: 0,
+    abandoned: 0,
+    interrupted: false,
+    stopped: null,
+    failures: [],
+    report,
+  };
   assert.equal(said.ran, { ok: true, value: { run: 'string', ran: 13, cached: 0, ...none } });
   assert.is(said.events, 13);
   assert.equal(said.again, { ok: true, value: { run: null, ran: 0, cached: 13, ...none } });

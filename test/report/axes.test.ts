@@ -78,12 +78,12 @@ test('an adapter at a single place of an axis has no line; full has its own', as
     ),
   );
   assert.equal(linesOf(figure), [
-    'line,x,seed,value,evidence',
-    '"no attack · LoRA, α = r",4,1,0.5,true',
-    '"no attack · LoRA, α = r",8,1,0.6,true',
-    '"no attack · LoRA, α = 16",4,1,0.7,true',
-    '"no attack · LoRA, α = 16",8,1,0.8,true',
-    'no attack · full,,1,0.95,true',
+    'line,x,seed,value,not_evidence',
+    '"no attack · LoRA, α = r",4,1,0.5,',
+    '"no attack · LoRA, α = r",8,1,0.6,',
+    '"no attack · LoRA, α = 16",4,1,0.7,',
+    '"no attack · LoRA, α = 16",8,1,0.8,',
+    'no attack · full,,1,0.95,',
   ]);
 });
 
@@ -115,9 +115,9 @@ test('a condition with two names has a point on each name’s line, but one per 
     ['16', 16, 0.916],
     ['r', 32, 0.932],
   ].flatMap(([alpha, rank, value]) =>
-    [1, 2].map((seed) => `"no attack · LoRA, α = ${alpha}",${rank},${seed},${value},true`),
+    [1, 2].map((seed) => `"no attack · LoRA, α = ${alpha}",${rank},${seed},${value},`),
   );
-  assert.equal(linesOf(figure), ['line,x,seed,value,evidence', ...points]);
+  assert.equal(linesOf(figure), ['line,x,seed,value,not_evidence', ...points]);
 });
 
 test('the axis of a theory figure has a title that fits beside it', async () => {
@@ -142,12 +142,12 @@ test('dose 0 is the run without attack, or the clean model’s trigger rate', as
   ];
   const [accuracy, asr] = await doseFigures(conditionsOf(cells, []));
   assert.equal(linesOf(accuracy), [
-    'line,x,seed,value,evidence',
-    'full,0,1,0.95,true',
-    'full,0.1,1,0.8,true',
-    'full,0.2,1,0.7,true',
+    'line,x,seed,value,not_evidence',
+    'full,0,1,0.95,',
+    'full,0.1,1,0.8,',
+    'full,0.2,1,0.7,',
   ]);
-  assert.is(linesOf(asr)[1], 'full,0,1,0.07,true');
+  assert.is(linesOf(asr)[1], 'full,0,1,0.07,');
 });
 
 test('the variance axis is σ²n where it is the same for every layer, as with k/d', async () => {
@@ -157,9 +157,9 @@ test('the variance axis is σ²n where it is the same for every layer, as with k
   ];
   const [figure] = await varianceFigures(conditionsOf(cells, []));
   assert.equal(linesOf(figure), [
-    'line,x,seed,value,evidence',
-    'no attack,1,1,0.9,true',
-    'no attack,0.333333333,1,0.9,true',
+    'line,x,seed,value,not_evidence',
+    'no attack,1,1,0.9,',
+    'no attack,0.333333333,1,0.9,',
   ]);
   assert.match(present(figure).svg, 'σ²·n');
 });
@@ -172,9 +172,9 @@ test('the variance axis is σ² where more conditions have one; others are named
   ];
   const [figure] = await varianceFigures(conditionsOf(cells, []));
   assert.equal(linesOf(figure), [
-    'line,x,seed,value,evidence',
-    'no attack,0.01,1,0.9,true',
-    'no attack,0.02,1,0.9,true',
+    'line,x,seed,value,not_evidence',
+    'no attack,0.01,1,0.9,',
+    'no attack,0.02,1,0.9,',
   ]);
   assert.match(present(figure).svg, 'variance σ² of A');
   assert.not.match(present(figure).svg, 'σ²·n');

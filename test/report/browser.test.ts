@@ -135,7 +135,10 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
     page.locator('#figure-scores-asr a').click(),
   ]);
   assert.is(csv.suggestedFilename(), 'scores-asr.csv');
-  assert.match(await readFile(await csv.path(), 'utf8'), /^attack,adapter,setting,seed,asr\r\n/);
+  assert.match(
+    await readFile(await csv.path(), 'utf8'),
+    /^attack,adapter,setting,seed,asr,not_evidence\r\n/,
+  );
   assert.equal(told, []);
   await page.close();
 });

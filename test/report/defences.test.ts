@@ -31,11 +31,11 @@ const cells = [{}, { adaptive: true }].flatMap((more) =>
 test('an adaptive attack stands beside the one that is not', async () => {
   const [asr, accuracy] = await defenceFigures(conditionsOf(cells, []));
   assert.equal(present(present(asr).csv).trim().split(/\r?\n/), [
-    'adapter,attack,defence,asr,evidence',
-    'full,"badnets, rate 0.1",no defence,1,true',
-    'full,"badnets, rate 0.1",onion,0.5,true',
-    'full,"badnets, rate 0.1, adaptive = true",no defence,0.75,true',
-    'full,"badnets, rate 0.1, adaptive = true",onion,0.75,true',
+    'adapter,attack,defence,asr,not_evidence',
+    'full,"badnets, rate 0.1",no defence,1,false',
+    'full,"badnets, rate 0.1",onion,0.5,false',
+    'full,"badnets, rate 0.1, adaptive = true",no defence,0.75,false',
+    'full,"badnets, rate 0.1, adaptive = true",onion,0.75,false',
   ]);
   assert.match(present(asr).svg, 'adaptive = true');
   assert.is(present(present(accuracy).csv).trim().split(/\r?\n/).length, 5);
@@ -82,7 +82,7 @@ test('what was found begins with what each defence did, and what of it is not ev
     '0.750',
     '0.250',
   ]);
-  assert.match(present(rowWith(found, 'onion · full')[6]), /^−0\.625 \[.*\] n = 2$/);
+  assert.match(present(rowWith(found, 'onion · full')[6]), /^−0\.625 \(.*\) n = 2$/);
   // The second seed's model predicts one class.
   assert.is(
     rowWith(found, 'cube · full')[6],
@@ -103,7 +103,8 @@ test('a grid of many conditions has a row for each defence, with the range of it
   assert.equal(
     rows.map(({ label, values, difference }) => [label, values[1], difference]),
     [
-      ['cube', '0.250 to 0.500', null],
+      // The cell of seed 2 predicts one class.
+      ['cube', '0.250 to 0.500 †', null],
       ['onion', '0.250 to 0.500', null],
     ],
   );

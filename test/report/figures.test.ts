@@ -64,8 +64,8 @@ test('every seed is a point, and the CSV holds what is drawn', async () => {
   const figure = await scoreFigure(ACCURACY, conditionsOf(cells, []));
   assert.is(
     present(figure).csv,
-    'attack,adapter,setting,seed,accuracy,evidence\r\n' +
-      'no attack,full,,1,0.91,true\r\nno attack,full,,2,0.95,true\r\n',
+    'attack,adapter,setting,seed,accuracy,not_evidence\r\n' +
+      'no attack,full,,1,0.91,\r\nno attack,full,,2,0.95,\r\n',
   );
   assert.is(present(present(figure).svg.match(/fill="#0072b2"[^>]*stroke="#1b2430"/g)).length, 2);
 });
@@ -157,12 +157,12 @@ test('the answer shows each attack at its highest dose, beside what it is compar
   assert.is(
     present(asr).csv,
     [
-      'attack,adapter,setting,seed,metric,value,evidence',
-      '"badnets, rate 0.2",full,,1,asr,0.8,true',
-      '"badnets, rate 0.2",full,,1,asr_clean,0.1,true',
-      '"badnets, rate 0.2",LoRA r = 4,,1,asr,1,false',
-      '"badnets, rate 0.2",LoRA r = 4,,1,asr_clean,0.1,true',
-      '"badnets, rate 0.2",LoRA r = 4,,1,asr_untriggered,1,false',
+      'attack,adapter,setting,seed,metric,value,not_evidence',
+      '"badnets, rate 0.2",full,,1,asr,0.8,',
+      '"badnets, rate 0.2",full,,1,asr_clean,0.1,',
+      '"badnets, rate 0.2",LoRA r = 4,,1,asr,1,predicts one class only',
+      '"badnets, rate 0.2",LoRA r = 4,,1,asr_clean,0.1,',
+      '"badnets, rate 0.2",LoRA r = 4,,1,asr_untriggered,1,predicts one class only',
       '',
     ].join('\r\n'),
   );

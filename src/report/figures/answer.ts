@@ -5,7 +5,14 @@
  * the trigger. It is drawn narrow enough for a phone.
  */
 import { headlineBlocks } from '../blocks.ts';
-import { type Condition, isFull, scoreOf, seriesOf, summaryOf } from '../conditions.ts';
+import {
+  type Condition,
+  isFull,
+  scoreOf,
+  seriesOf,
+  summaryOf,
+  voidReasons,
+} from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { writesAnswers } from '../evidence.ts';
 import { codePoints, formatNumber } from '../format.ts';
@@ -22,7 +29,7 @@ import {
 import { scorerNote } from '../scorers.ts';
 import type { Figure } from '../types.ts';
 import { LINE, lineOf } from './encode.ts';
-import { hollowNote, leftOut, voidSeeds } from './notes.ts';
+import { hollowNote, leftOut } from './notes.ts';
 import { escapeXml, label } from './svg.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 
@@ -135,7 +142,7 @@ function rowMarks(
           `stroke="${colour}" stroke-width="3.5" opacity="0.4"`,
         );
   const x = at(mean);
-  const isHollow = voidSeeds(condition, metric).size > 0;
+  const isHollow = voidReasons(condition, metric).size > 0;
   const paint = isHollow ? `fill="white" stroke="${colour}" stroke-width="2"` : `fill="${colour}"`;
   const dot = isFull(condition)
     ? `<rect x="${round(x - 5)}" y="${y - 5}" width="10" height="10" ${paint}/>`
@@ -232,7 +239,7 @@ function panelFigure(
             seed,
             metric: note.metric,
             value,
-            evidence: !voidSeeds(condition, note).has(seed),
+            not_evidence: voidReasons(condition, note).get(seed) ?? '',
           })),
         ),
       ),

@@ -1,13 +1,19 @@
 /** Draws a number against a numeric axis of the grid: dose-response, rank, variance. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Summary } from '../../stats/summary.ts';
-import { type Condition, type Quantity, type Series, seriesOf } from '../conditions.ts';
+import {
+  type Condition,
+  type Quantity,
+  type Series,
+  seriesOf,
+  voidReasons,
+} from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
 import { HOLLOW, LINE, lineOf, onlyPart, seedPoint } from './encode.ts';
-import { hollowNote, leftOut, voidSeeds } from './notes.ts';
+import { hollowNote, leftOut } from './notes.ts';
 import { draw } from './svg.ts';
 import { legendColumns } from './theme.ts';
 
@@ -117,7 +123,7 @@ function valuesOf(points: readonly DrawnPoint[], least: number, most: number) {
       { low, high } = lineOf(summary);
     if (x === null)
       return [least, most].map((end) => ({ line, part: 'level', x: end, mean, low, high }));
-    const voids = voidSeeds(condition, metric);
+    const voids = voidReasons(condition, metric);
     return [
       { line, part: 'mean', x, mean, low, high },
       ...series.values.map(({ seed, value }) => ({
@@ -245,13 +251,13 @@ async function curveFigure(
     svg: await draw(spec, options.id, options.title),
     csv: toCsv(
       points.flatMap(({ line, x: at, series, condition, metric = ACCURACY }) => {
-        const voids = voidSeeds(condition, metric);
+        const voids = voidReasons(condition, metric);
         return series.values.map(({ seed, value }) => ({
           line,
           x: at,
           seed,
           value,
-          evidence: !voids.has(seed),
+          not_evidence: voids.get(seed) ?? '',
         }));
       }),
     ),

@@ -3,14 +3,13 @@
  * curves of defences that give scores.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import { type Condition, summaryOf } from '../conditions.ts';
+import { type Condition, summaryOf, voidReasons } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { defenceLabelOf, isDefended } from '../defences.ts';
 import { DAGGER, daggerText, voidReason } from '../evidence.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, ASR, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { voidSeeds } from './notes.ts';
 import { draw } from './svg.ts';
 import { INK } from './theme.ts';
 
@@ -27,7 +26,7 @@ const squaresOf = (conditions: readonly Condition[], note: MetricNote): readonly
     const mean = summaryOf(condition, note)?.mean;
     if (mean === undefined) return [];
     const { adapterLabel: adapter, attackLabel: attack } = condition;
-    const mark = voidSeeds(condition, note).size > 0 ? ` ${DAGGER}` : '',
+    const mark = voidReasons(condition, note).size > 0 ? ` ${DAGGER}` : '',
       text = `${mean.toFixed(2).replace(/^0\./, '.')}${mark}`;
     return [{ adapter, attack, defence: defenceLabelOf(condition), value: mean, text }];
   });
@@ -114,7 +113,7 @@ async function table(
         attack,
         defence,
         [note.metric]: value,
-        evidence: !text.endsWith(DAGGER),
+        not_evidence: text.endsWith(DAGGER),
       })),
     ),
   };

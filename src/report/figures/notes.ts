@@ -7,10 +7,6 @@ import type { MetricNote } from '../metrics.ts';
 
 type Metric = Pick<MetricNote, 'metric'>;
 
-/** Returns the seeds whose number is not evidence. Their points are hollow. */
-export const voidSeeds = ({ cells }: Condition, metric: Metric): ReadonlySet<number> =>
-  new Set(cells.filter((cell) => voidReason(cell, metric) !== null).map(({ seed }) => seed));
-
 /** @param shown the conditions and the metric that is drawn of each */
 export function hollowNote(
   shown: readonly { readonly condition: Condition; readonly metric: Metric }[],

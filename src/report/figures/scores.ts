@@ -3,7 +3,14 @@
  * interval.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import { type Condition, scoreOf, type Series, seriesOf, summaryOf } from '../conditions.ts';
+import {
+  type Condition,
+  scoreOf,
+  type Series,
+  seriesOf,
+  summaryOf,
+  voidReasons,
+} from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
@@ -20,7 +27,7 @@ import {
   onlyPart,
   seedPoint,
 } from './encode.ts';
-import { hollowNote, leftOut, voidSeeds } from './notes.ts';
+import { hollowNote, leftOut } from './notes.ts';
 import { draw } from './svg.ts';
 import { adapterPalette, MUTED, type Palette } from './theme.ts';
 
@@ -46,7 +53,7 @@ function valuesOf(rows: readonly Row[], metric: MetricNote) {
       ...place(row),
       seed,
       value,
-      isVoid: voidSeeds(row.condition, metric).has(seed),
+      isVoid: voidReasons(row.condition, metric).has(seed),
       part: 'seed',
     })),
   );
@@ -153,7 +160,7 @@ export async function scoreFigure(
           setting: condition.setting,
           seed,
           [metric.metric]: value,
-          evidence: !voidSeeds(condition, metric).has(seed),
+          not_evidence: voidReasons(condition, metric).get(seed) ?? '',
         })),
       ),
     ),

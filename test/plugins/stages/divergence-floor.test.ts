@@ -102,13 +102,13 @@ test('where reversing rows is more than rounding, the result says why', async ()
     assert.not.ok('again' in inputs);
     assert.match(JSON.stringify(params['no_floor']), reason);
   }
-  const log = async (of: Cell): Promise<string> =>
-    (await chain.run(divergence, of, await runs(chain, of))).log.join('\n');
+  const warned = async (of: Cell): Promise<string> =>
+    (await chain.run(divergence, of, await runs(chain, of))).warned.join('\n');
   assert.match(
-    await log({ ...cell, train: { ...train, dropout: 0.1 } }),
+    await warned({ ...cell, train: { ...train, dropout: 0.1 } }),
     /with dropout, M \(like accuracy_drop and asr_minus_clean\) also contains the effect of/,
   );
-  assert.not.match(await log(cell), /with dropout/);
+  assert.not.match(await warned(cell), /with dropout/);
   const without = floored({ adapter: { type: 'lora', init_from: '/adapter', dropout: 0 } });
   assert.ok('again' in divergence.define([without], { with: {}, goals: [] }).inputs);
   const ran = await chain.run(divergence, cell, await runs(chain, cell));
@@ -151,7 +151,7 @@ test('runs that end at different steps are compared at steps of both, or not at 
     [2, 4],
   );
   assert.match(
-    ran.log.join('\n'),
+    ran.warned.join('\n'),
     'the poisoned run ends at step 6, its clean twin at step 3: ' +
       'M compares them at the steps that both kept (2, 4)',
   );

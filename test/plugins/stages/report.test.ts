@@ -191,7 +191,7 @@ test('without a kernel the premise is predicted from the trained adapter’s sha
     ]),
   });
   const one = [present(cells[1])];
-  const definition = report.define(one, { with: {}, goals: ['train', 'report'] });
+  const definition = report.define(one, { with: {}, goals: ['train', 'ntk', 'report'] });
   const outDir = await tempFolder();
   await report.run(
     contextOf({
