@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { causesOf, type Explained } from '../../src/cli/causes.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
+import { laidOut } from '../../src/cli/table-grid.ts';
 import { shortPath, table, wrap } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
 import { asResults, readSteps } from '../../src/engine/steps.ts';
@@ -13,8 +14,8 @@ import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { plainSummary, plainValue } from '../../src/report/numbers.ts';
 import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import { summarise } from '../../src/stats/summary.ts';
-import { inLines } from '../rig/in-lines.ts';
 import { judged, type PlainRow } from '../report/rows.ts';
+import { inLines } from '../rig/in-lines.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { standIn } from '../rig/stand-in.ts';
@@ -173,6 +174,25 @@ const plainRows: readonly PlainRow[] = [
     }),
   ),
 ];
+
+test('the metric by which a named data set is scored comes first', () => {
+  const cell = { 'adapter.type': 'full' };
+  const rows = judged(
+    ['accuracy', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
+      ...{ cell, seed: 1, stage: 'evaluate', metric, value: 0.5 },
+      ...(metric.endsWith('mcc') ? { task: 'cola' } : {}),
+    })),
+  );
+  const names = ['mcc', 'accuracy', 'asr'];
+  assert.equal(
+    firstMetrics(rows).map(({ metric }) => metric),
+    names,
+  );
+  assert.equal(
+    laidOut(rows, null, {}).metrics.map(({ metric }) => metric),
+    names,
+  );
+});
 
 const resultRows = judged(plainRows);
 
