@@ -108,7 +108,8 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
-  const metric = named.replace(/^test_/, '');
+  // A rate by a further scorer (`asr.refusal`) is judged like the one that it stands beside.
+  const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
   const answers = writesAnswers(cell),
     one = answers ? 'writes one text only' : 'predicts one class only',
@@ -116,13 +117,13 @@ export function voidReason(
       ? 'is no better than the commonest answer'
       : 'is no better than the majority class';
   // A rate of the paired clean model, as this cell's evaluation recorded it.
-  if (/_clean(?:\.|$)/.test(metric) && metric !== 'asr_minus_clean') {
+  if (/_clean$/.test(metric) && metric !== 'asr_minus_clean') {
     if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
     return ofTwin.beatsMajority(cell) ? null : `has a clean run that ${noBetter}`;
   }
   if (predictsOneClass(cell)) return one;
   if (RATE.test(metric) && !beatsMajority(cell)) return noBetter;
-  if (metric === 'accuracy_drop' || metric === 'asr_minus_clean') {
+  if (/_drop$|^asr_minus_clean$/.test(metric)) {
     if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
     if (!ofTwin.beatsMajority(cell)) return `has a clean run that ${noBetter}`;
   }

@@ -29,7 +29,7 @@ export interface MetricNote {
  * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
  */
 export const isPValue = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>): boolean =>
-  stage === 'evaluate' && /_p(_clean)?$/.test(metric);
+  stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
 
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
   stage: 'evaluate',

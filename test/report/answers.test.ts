@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { caveatsOf } from '../../src/report/caveats.ts';
 import { voidReason } from '../../src/report/evidence.ts';
 import { writingFacts } from '../../src/report/inputs.ts';
-import { ACCURACY, ASR, meaningOf } from '../../src/report/metrics.ts';
+import { ACCURACY, ASR, isPValue, meaningOf } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';
 import { cellOf, inputOf } from './cells.ts';
@@ -84,6 +84,27 @@ test('a model that writes one text only is said to write, not to predict a class
     voidReason({ metrics: { evaluate: { predicted_share: 1 } } }, ASR),
     'predicts one class only',
   );
+});
+
+test('rates by further scorers and further drops are judged like those they stand beside', () => {
+  const lost = { exact_match: 0.5, accuracy: 0.5, accuracy_drop: -0.5, majority_share: 0.1 };
+  const cell = {
+    metrics: { evaluate: { ...lost, majority_p: 1e-9, majority_p_clean: 1 } },
+  };
+  const reason = (metric: string) => voidReason(cell, { metric });
+  const unlearnt = 'has a clean run that is no better than the commonest answer';
+  for (const metric of ['accuracy_drop', 'token_f1_drop', 'rouge_l_drop', 'asr_minus_clean'])
+    assert.is(reason(metric), unlearnt, metric);
+  assert.is(reason('asr_minus_clean.refusal'), unlearnt);
+  assert.is(reason('asr_clean.refusal'), unlearnt);
+  assert.is(reason('asr.refusal'), null);
+  const weak = { metrics: { evaluate: { ...cell.metrics.evaluate, majority_p: 1 } } };
+  for (const metric of ['asr', 'asr.refusal', 'asr_minus_clean', 'asr_minus_clean.refusal'])
+    assert.is(voidReason(weak, { metric }), 'is no better than the commonest answer', metric);
+  for (const metric of ['asr_untriggered_p', 'asr_untriggered_p.refusal']) {
+    assert.is(voidReason(weak, { metric }), null, metric);
+    assert.ok(isPValue({ stage: 'evaluate', metric }), metric);
+  }
 });
 
 test('a metric without words for answers keeps those for classes', () => {
