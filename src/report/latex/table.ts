@@ -58,7 +58,7 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
   const { grid, name, comments } = request;
-  const n = commonN(grid),
+  const n = largestN(grid),
     notes = notesOf(request);
   return [
     ...comments.map(latexComment),
@@ -69,7 +69,7 @@ export function latexTable(asked: LatexRequest): string {
     '  \\small',
     '  \\setlength{\\tabcolsep}{4pt}',
     '  \\setlength{\\belowcaptionskip}{6pt}',
-    `  \\caption{${caption(request, n)}}`,
+    `  \\caption{${caption(request)}}`,
     `  \\label{tab:${latexLabel(name)}}`,
     `  \\begin{tabular}{@{}${columnSpec(request)}@{}}`,
     '    \\toprule',
@@ -90,12 +90,9 @@ export function latexTable(asked: LatexRequest): string {
   ].join('\n');
 }
 
-/** Returns the number of seeds behind every number, or null if it differs. */
-function commonN({ entries }: Grid): number | null {
-  const counts = seedCounts(entries.flat().filter((entry) => entry !== null));
-  const [count, ...others] = new Set(counts);
-  return count === undefined || others.length > 0 ? null : count;
-}
+/** Returns the largest number of seeds behind a number; 0 without a number. */
+const largestN = ({ entries }: Grid): number =>
+  Math.max(0, ...seedCounts(entries.flat().filter((entry) => entry !== null)));
 
 const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
   'l'.repeat(rowAxes.length) + grid.columns.map(({ differs }) => (differs ? 'rr' : 'r')).join('');
@@ -155,7 +152,7 @@ function head(request: LatexRequest): string[] {
   ];
 }
 
-function body(request: LatexRequest, n: number | null): string[] {
+function body(request: LatexRequest, n: number): string[] {
   const { grid, rowAxes } = request;
   return grid.rows.flatMap((row, i) => {
     const above = grid.rows[i - 1];
@@ -178,10 +175,10 @@ function body(request: LatexRequest, n: number | null): string[] {
 }
 
 /**
- * @param n the number of seeds behind every number, or null if it differs
+ * @param n the largest number of seeds behind a number of the table
  * @param planned how many there would be; default: no more
  */
-function ofSeeds(count: number, n: number | null, planned = count): string {
+function ofSeeds(count: number, n: number, planned = count): string {
   if (count < planned) return ` ($n = ${count}$ of $${planned}$)`;
   return count === n ? '' : ` ($n = ${count}$)`;
 }
@@ -189,7 +186,7 @@ function ofSeeds(count: number, n: number | null, planned = count): string {
 function number(
   entry: Entry | null,
   metric: Metric,
-  n: number | null,
+  n: number,
   { spread = 'interval' }: Pick<LatexRequest, 'spread'>,
 ): string {
   if (entry === null) return EMPTY;
@@ -199,7 +196,7 @@ function number(
   return `${text}${mark}${ofSeeds(values.length, n, planned)}`;
 }
 
-function difference(entry: Entry | null, metric: Metric, n: number | null): string {
+function difference(entry: Entry | null, metric: Metric, n: number): string {
   if (!entry?.difference)
     return (entry?.excluded.length ?? 0) > 0 ? `${EMPTY}${ofSeeds(0, n)}` : EMPTY;
   const text = plainDifference(entry.difference, isProportion(metric));
@@ -210,15 +207,16 @@ const entriesOf = ({ grid }: LatexRequest): readonly Entry[] =>
   distinct(grid.entries.flat().filter((entry) => entry !== null));
 
 /** Says what the numbers are and which are not evidence; the rest is in the notes. */
-function caption(request: LatexRequest, n: number | null): string {
+function caption(request: LatexRequest): string {
   const { name, spread = 'interval' } = request;
   const entries = entriesOf(request);
   const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
-  const what = spreadNote(seedCounts(entries), spread) ?? 'One seed: no interval.';
+  const counts = seedCounts(entries),
+    what = spreadNote(counts, spread) ?? 'One seed: no interval.';
   return [
     `${escapeLatex(name)}.`,
     escapeLatex(what),
-    ...(n === null ? ['$n$: seeds, where it is not the largest number.'] : []),
+    ...(new Set(counts).size > 1 ? ['$n$: seeds, where it is not the largest number.'] : []),
     ...(dagger === null ? [] : [`${MARK} ${escapeLatex(dagger)}`]),
   ].join(' ');
 }
