@@ -8,6 +8,7 @@ import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
+import { DAGGER, daggerText } from '../report/evidence.ts';
 import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { metricName } from '../report/select.ts';
@@ -15,7 +16,7 @@ import { bothValues } from '../stats/both-values.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut } from './result-tables.ts';
 import { askedMetrics } from './results.ts';
-import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
+import { count, json, out, paint, paintErr, proseWidth, say, table, wrap } from './terminal.ts';
 
 export interface DiffOptions extends SpecOptions {
   /** Names or patterns of metrics. If empty, all are compared. */
@@ -50,6 +51,8 @@ export async function diffCommand(
     say(
       '“of packs”: trainings in one pack are measured together, so their seeds are not independent',
     );
+  const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
+  if (dagger !== null) say(paintErr.yellow(wrap(`${DAGGER} ${dagger}`, proseWidth())));
   const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
   if (excluded.size > 0)
     say(
@@ -81,7 +84,8 @@ async function readSide(spec: string, options: SpecOptions): Promise<Side> {
 const valueText = (value: unknown): string =>
   typeof value === 'string' ? value : value === null ? '(not set)' : canonical(value);
 
-const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
+const numberText = (value: number | null, reasons: readonly string[] = []): string =>
+  value === null ? '–' : `${plainValue(value)}${reasons.length > 0 ? ` ${DAGGER}` : ''}`;
 
 function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
@@ -115,8 +119,8 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       ...paths.map((path) => (path in row.cell ? valueText(row.cell[path]) : '')),
       row.stage,
       row.metric,
-      numberText(row.a),
-      numberText(row.b),
+      numberText(row.a, row.reasonsA),
+      numberText(row.b, row.reasonsB),
       numberText(row.difference),
       intervalText(row),
       pText(row.p),

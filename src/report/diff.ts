@@ -34,10 +34,13 @@ export interface DifferenceRow {
   /** The numbers of the two experiments; null if one has no such number. */
   readonly a: number | null;
   readonly b: number | null;
+  /** Why each number is not evidence (evidence.ts); null if it is evidence, or missing. */
+  readonly reasonA: string | null;
+  readonly reasonB: string | null;
   /** b − a; null if either is missing. */
   readonly difference: number | null;
   /**
-   * Why the pair is not evidence (evidence.ts) and is left out of mean differences. Null if it is
+   * Why the pair is not evidence and is left out of mean differences. Null if it is
    * evidence, or if either number is missing.
    */
   readonly excluded: string | null;
@@ -132,7 +135,9 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
       })),
   );
 
-type OpenRow = { -readonly [K in keyof Omit<DifferenceRow, 'difference'>]: DifferenceRow[K] };
+type OpenRow = {
+  -readonly [K in keyof Omit<DifferenceRow, 'difference' | 'excluded'>]: DifferenceRow[K];
+};
 
 /**
  * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell's name
@@ -149,24 +154,28 @@ export function differenceRows(
   );
   const namesIn = (cell: ComparedCell): JsonObject[] => fullNames(cell, paths);
   const listed = listedNames(a.map(namesIn), b.map(namesIn));
-  const rows = new Map<string, OpenRow & { reasons: readonly string[] }>();
+  const rows = new Map<string, OpenRow>();
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
     for (const cell of listed.get(nameOf(namesIn(one))) ?? [])
       for (const { stage, metric, value, reason, shared } of finiteNumbers(one)) {
         const name = nameOf([cell, seed, stage, metric]);
-        const empty = { cell, seed, stage, metric, a: null, b: null, excluded: null };
-        const row = rows.get(name) ?? { ...empty, shared: false, reasons: [] };
+        const empty = { cell, seed, stage, metric, a: null, b: null, reasonA: null, reasonB: null };
+        const row = rows.get(name) ?? { ...empty, shared: false };
         row[side] = value;
+        row[side === 'a' ? 'reasonA' : 'reasonB'] = reason;
         row.shared ||= shared;
-        if (reason !== null) row.reasons = [...row.reasons, `${side.toUpperCase()} ${reason}`];
         rows.set(name, row);
       }
   };
   for (const cell of a) add('a', cell);
   for (const cell of b) add('b', cell);
-  return [...rows.values()].map(({ reasons, ...row }) => {
-    const difference = row.a === null || row.b === null ? null : row.b - row.a;
+  return [...rows.values()].map((row) => {
+    const difference = row.a === null || row.b === null ? null : row.b - row.a,
+      reasons = [
+        ...(row.reasonA === null ? [] : [`A ${row.reasonA}`]),
+        ...(row.reasonB === null ? [] : [`B ${row.reasonB}`]),
+      ];
     return {
       ...row,
       difference,
@@ -185,6 +194,9 @@ export interface DifferenceSummary {
    */
   readonly a: number | null;
   readonly b: number | null;
+  /** Why numbers behind these means are not evidence. Means over pairs are of evidence alone. */
+  readonly reasonsA: readonly string[];
+  readonly reasonsB: readonly string[];
   /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
   readonly difference: number | null;
   readonly std: number | null;
@@ -250,6 +262,8 @@ function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSumm
       metric,
       a: mean(counted.map((row) => row.a)),
       b: mean(counted.map((row) => row.b)),
+      reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
+      reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
       difference: paired?.mean ?? null,
       std: paired?.std ?? null,
       low: shared ? null : (paired?.low ?? null),

@@ -99,6 +99,27 @@ test('a pair with a model that is not evidence is marked, and no mean counts it'
     [1, 0.25, 1, 1],
   );
   assert.equal([of('loss').pairs, of('loss').excluded], [2, 0]); // no number of the evaluation
+  assert.equal([of('accuracy').reasonsA, of('accuracy').reasonsB], [[], []]); // of the other pair
+});
+
+test('a mean without a pair says which of its numbers are not evidence', () => {
+  const collapsed: ComparedCell = {
+    ...cell(lora(4), 1, 0.5),
+    metrics: { evaluate: { accuracy: 0.5, predicted_share: 1 } },
+  };
+  const sound: ComparedCell = { ...cell(lora(4), 1, 0.75) };
+  const accuracy = (a: readonly ComparedCell[], b: readonly ComparedCell[]) => {
+    const summaries = summariseDifferences(differenceRows(a, b));
+    const {
+      a: meanA,
+      b: meanB,
+      reasonsA,
+      reasonsB,
+    } = present(summaries.find(({ metric }) => metric === 'accuracy'));
+    return [meanA, reasonsA, meanB, reasonsB];
+  };
+  assert.equal(accuracy([collapsed], []), [0.5, ['predicts one class only'], null, []]);
+  assert.equal(accuracy([sound], [collapsed]), [0.75, [], 0.5, ['predicts one class only']]);
 });
 
 test('numbers that are not finite are left out', () => {
