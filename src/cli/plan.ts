@@ -164,15 +164,14 @@ function forecastLines(foretold: Foretold): string[] {
       stepOperations: Math.max(before.stepOperations, own.stepOperations),
     });
   }
-  return [...most].map(
-    ([kind, { memoryMB, stepOperations }]) =>
-      wrap(
-        `${kind}: at most ${(memoryMB / 1024).toFixed(1)} GB of memory a stage, and a step of at ` +
-          `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
-          `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)`,
-        columns(),
-        '  ',
-      ),
+  return [...most].map(([kind, { memoryMB, stepOperations }]) =>
+    wrap(
+      `${kind}: at most ${memoryText(memoryMB)} of memory a stage, and a step of at ` +
+        `most ${Number((stepOperations / 1e9).toPrecision(2)).toLocaleString('en')} GFLOP ` +
+        `(about ${duration(stepOperations / OPERATIONS_PER_SECOND)} at 50 GFLOP/s)`,
+      columns(),
+      '  ',
+    ),
   );
 }
 
@@ -196,8 +195,12 @@ function diskLine(
   }
   const without =
     unknown.size === 0 ? '' : `, without ${[...unknown].join(', ')}: none of that kind has run yet`;
-  return `disk: about ${sizeText(bytes)}${without}`;
+  return wrap(`disk: about ${sizeText(bytes)}${without}`, columns(), '  ');
 }
+
+/** `14 MB`, `1.2 GB`. */
+const memoryText = (mb: number): string =>
+  mb < 1024 ? `${Math.ceil(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
 
 /** `12 kB`, `3.4 MB`, `1.2 GB`. */
 const sizeText = (bytes: number): string =>
