@@ -84,7 +84,11 @@ export function createProgress(options: ProgressOptions): {
           units.start(event.stage, event.pack);
           break;
         case 'stage-progress':
-          units.progress(event.stage, `${event.done}/${event.total} ${event.unit}`);
+          units.progress(
+            event.stage,
+            `${event.done}/${event.total} ${event.unit}`,
+            event.done / event.total,
+          );
           return; // drawn by the next tick
         case 'stage-place':
           return;
@@ -156,14 +160,27 @@ function createEstimate(
   };
   const text = (): string => {
     if (left.size === 0) return '';
+    // The first of a kind take as long as their progress says; before there is any, nothing is known.
+    const firsts = new Map<string, number>();
+    for (const { members, ended, since, share } of running)
+      for (const stage of members)
+        if (!ended.has(stage.id) && expect(stage) === null) {
+          if (!(share > 0)) return '';
+          // Each training of a pack is noted with its part of the pack's time.
+          const seconds = (now() - since) / 1000 / share / members.length;
+          firsts.set(stage.kind, Math.max(seconds, firsts.get(stage.kind) ?? 0));
+        }
+    const known = (stage: PlannedStage): number | null =>
+      expect(stage) ?? firsts.get(stage.kind) ?? null;
     // A stage of an unknown kind is assumed to take as long as those that have run so far.
-    const seconds = estimate(left.values(), { expect }, places, ran > 0 ? spent / ran : null);
+    const unseen = ran > 0 ? spent / ran : null;
+    const seconds = estimate(left.values(), { expect: known }, places, unseen);
     if (seconds === null) return '';
     let underway = 0;
     for (const { members, ended, since } of running)
       for (const stage of members)
         if (!ended.has(stage.id))
-          underway += Math.min((now() - since) / 1000, expect(stage) ?? 0) / places(stage);
+          underway += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
     return `about ${duration(Math.max(1, seconds - underway))} left`;
   };
   return Object.assign(text, {

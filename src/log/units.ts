@@ -14,6 +14,8 @@ export interface Unit {
   readonly seconds: number;
   /** The latest progress of any member, such as `5/20 steps`; empty before there is any. */
   readonly at: string;
+  /** The same as a share of the member's work; 0 before there is any. */
+  readonly share: number;
 }
 
 interface Open extends Unit {
@@ -22,12 +24,13 @@ interface Open extends Unit {
   ran: number;
   seconds: number;
   at: string;
+  share: number;
 }
 
 export interface Units {
   /** @param pack the ids of all stages that share the stage's job; undefined if it runs alone */
   start(stage: PlannedStage, pack: readonly StageId[] | undefined): void;
-  progress(stage: PlannedStage, at: string): void;
+  progress(stage: PlannedStage, at: string, share: number): void;
   /**
    * Returns the unit that has ended with this stage. Returns null while other members go on, or if
    * the stage never started.
@@ -45,16 +48,24 @@ export function createUnits(now: () => number): Units {
       const name = pack?.join(' ');
       let unit = name === undefined ? undefined : packs.get(name);
       if (unit === undefined) {
-        unit = { members: [], since: now(), ended: new Set(), ran: 0, seconds: 0, at: '' };
+        unit = {
+          members: [],
+          since: now(),
+          ended: new Set(),
+          ran: 0,
+          seconds: 0,
+          at: '',
+          share: 0,
+        };
         open.add(unit);
         if (name !== undefined) packs.set(name, unit);
       }
       unit.members.push(stage);
       byStage.set(stage.id, unit);
     },
-    progress(stage, at) {
+    progress(stage, at, share) {
       const unit = byStage.get(stage.id);
-      if (unit) unit.at = at;
+      if (unit) Object.assign(unit, { at, share });
     },
     end(stage, outcome) {
       const unit = byStage.get(stage.id);

@@ -188,6 +188,25 @@ test('what is left takes as many times longer than expected as what has run', ({
   }
 });
 
+test('the first stage of a kind takes as long as its progress says, not as those before it', ({
+  dir,
+}) => {
+  const rig = createRig(dir, [stage('data', 'data'), ...numbered(2)], { live: true });
+  const head = () => rig.drawn.at(-1)?.[0];
+  rig.start('data');
+  rig.clock = 1000;
+  rig.durations.note(stage('data', 'data'), 1);
+  rig.end('data', ran(1));
+  rig.start('train0');
+  rig.clock = 11_000;
+  rig.tick();
+  assert.is(head(), '1/3 stages · 5.5 stages/min'); // nothing is known of a training
+  rig.progress('train0', 5);
+  rig.clock = 21_000;
+  rig.tick();
+  assert.is(head(), '1/3 stages · 2.9 stages/min · about 140 s left'); // 20 s are a quarter of it
+});
+
 test('a pack is one line, both while it runs and when it has ended', ({ dir }) => {
   const stages = [seeded('a', 1), seeded('aa', 2), seeded('aaa', 3), seeded('b', 1)];
   const pack = ['a', 'aa', 'aaa'];
