@@ -7,7 +7,7 @@ import { summarise, type Summary } from '../stats/summary.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { BASE, createLabeller, type Labels, namesOf } from './labels.ts';
-import type { MetricNote } from './metrics.ts';
+import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
 export interface Condition extends Labels {
@@ -158,8 +158,9 @@ export const voidReasons = (
 ): ReadonlyMap<number, string> =>
   new Map(
     cells.flatMap((cell) => {
-      const reason = voidReason(cell, metric);
-      return reason === null ? [] : [[cell.seed, reason] as const];
+      const isThere = cell.metrics[ACCURACY.stage]?.[metric.metric] !== undefined,
+        reason = voidReason(cell, metric);
+      return !isThere || reason === null ? [] : [[cell.seed, reason] as const];
     }),
   );
 

@@ -7,8 +7,9 @@ import {
   type Quantity,
   scoreOf,
   seriesOf,
+  voidReasons,
 } from './conditions.ts';
-import { DAGGER, voidReason } from './evidence.ts';
+import { DAGGER, daggerText, voidReason } from './evidence.ts';
 import type { Finding, FindingRow } from './findings.ts';
 import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
@@ -92,13 +93,20 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
     }),
     ...changeOfAsr(group),
   }));
-  const shown = rows.slice(0, MOST_DEFENDED);
+  const shown = rows.slice(0, MOST_DEFENDED),
+    dagger = daggerText(
+      judged.flatMap((one) =>
+        [ASR, ACCURACY].flatMap((metric) => [...voidReasons(one, metric).values()]),
+      ),
+    );
   const several = isEach
     ? ''
-    : 'Of each defence: the least and the largest mean over its attacks, adapters and settings. ';
+    : 'Of each defence: the least and the largest mean over its attacks, adapters and settings.';
   return {
     topic: 'What the defences did',
-    sentence: several + defenceCaveats(conditions).join(' '),
+    sentence: [several, ...defenceCaveats(conditions), ...(dagger ? [`${DAGGER} ${dagger}`] : [])]
+      .filter((text) => text !== '')
+      .join(' '),
     columns: columns.map(([title]) => title),
     comparison: columns.some(([title]) => title === 'ASR with') ? 'ASR with − without' : '',
     claim: null,

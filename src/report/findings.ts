@@ -6,9 +6,9 @@ import { summarise } from '../stats/summary.ts';
 import type { AdapterComparison } from './adapters.ts';
 import { blocksBeside, headlineBlocks } from './blocks.ts';
 import type { Comparisons } from './comparisons.ts';
-import { type Condition, hasVoid, scoreOf, seriesOf, summaryOf } from './conditions.ts';
+import { type Condition, scoreOf, seriesOf, summaryOf, voidReasons } from './conditions.ts';
 import { defenceFinding } from './defences.ts';
-import { DAGGER } from './evidence.ts';
+import { DAGGER, daggerText } from './evidence.ts';
 import { checkpointName } from './fisher.ts';
 import { formatDifference, formatNumber, formatSigned, list, type NumberKind } from './format.ts';
 import { distinct, type NonEmpty } from './groups.ts';
@@ -91,6 +91,11 @@ function failures(block: readonly Condition[], metric: MetricNote): string {
   return ` Every seed failed with ${list(names.slice(0, MOST_ADAPTERS))}.`;
 }
 
+/** Returns why numbers behind the condition's mean are not evidence. */
+const reasonsOf = (condition: Condition, note: MetricNote): readonly string[] => [
+  ...voidReasons(condition, note).values(),
+];
+
 interface ScoreQuestion {
   readonly topic: string;
   readonly sentence: string;
@@ -108,7 +113,7 @@ function scoreFinding(
   const mean = (condition: Condition, note: MetricNote): string | null => {
     const summary = summaryOf(condition, note);
     if (summary === null) return null;
-    const mark = hasVoid(condition, note) ? ` ${DAGGER}` : '';
+    const mark = reasonsOf(condition, note).length > 0 ? ` ${DAGGER}` : '';
     return `${formatNumber(summary.mean, note.kind)}${mark}`;
   };
   const having = block.filter((condition) => mean(condition, metric) !== null);
@@ -125,9 +130,17 @@ function scoreFinding(
   const apart = isSeveralFull ? of.slice(0, MOST_ADAPTERS) : [];
   const comparisonOf = (condition: Condition): AdapterComparison | undefined =>
     isSeveralFull ? undefined : of.find(({ adapter }) => adapter === condition);
+  const dagger = daggerText(
+    shown.flatMap((condition) => columns.flatMap((note) => reasonsOf(condition, note))),
+  );
   return {
     topic,
-    sentence: `${sentence}${failures(block, metric)}`.trim(),
+    sentence: [
+      `${sentence}${failures(block, metric)}`.trim(),
+      ...(dagger === null ? [] : [`${DAGGER} ${dagger}`]),
+    ]
+      .filter((text) => text !== '')
+      .join(' '),
     columns: columns.map(({ label }) => label),
     comparison: of.length === 0 ? '' : 'adapter − full',
     claim: of.length === 0 ? null : claim,

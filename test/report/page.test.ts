@@ -54,6 +54,25 @@ test('numbers in the tables equal those by hand', async () => {
   assert.match(text, 'Undecided (n = 2 seeds; verdict needs ≥ 5).');
 });
 
+test('a number among the findings that is not evidence is marked, and says why', async () => {
+  const weak = { accuracy: 0.5, majority_share: 0.5, majority_p: 1 };
+  const html = await render(
+    inputOf([
+      cellOf({ seed: 1, attack: 'badnets', evaluate: { ...weak, asr: 0.875 } }),
+      cellOf({
+        seed: 1,
+        attack: 'badnets',
+        adapter: LORA4,
+        evaluate: { accuracy: 0.9, majority_share: 0.5, majority_p: 0.001, asr: 0.625 },
+      }),
+    ]),
+  );
+  const found = html.slice(html.indexOf('Backdoor: badnets'));
+  assert.match(visible(found), /^[^†]*† Not evidence: a model .* is no better than the majority/);
+  assert.equal(rowWith(found, 'full', '0.875 †').slice(0, 2), ['full', '0.875 †']);
+  assert.equal(rowWith(found, 'LoRA r = 4', '0.625').slice(0, 2), ['LoRA r = 4', '0.625']);
+});
+
 test("a user's own stage has a table of its numbers", async () => {
   const html = await render(
     inputOf(

@@ -1,6 +1,5 @@
 /** What was found: a card for each finding. */
 import type { JSX } from 'preact';
-import { DAGGER } from '../evidence.ts';
 import type { Finding, FindingRow } from '../findings.ts';
 import { plural } from '../format.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
@@ -108,16 +107,12 @@ function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
 function Findings({ findings }: { readonly findings: readonly Finding[] }): JSX.Element {
   if (findings.length === 0)
     return <p>No cell of this grid has results to compare: nothing was found.</p>;
-  const isMarked = findings.some(({ rows }) =>
-    rows.some(({ values }) => values.some((value) => value.endsWith(DAGGER))),
-  );
   return (
     <>
       <p class="muted small">
         Means over seeds; differences are paired by seed, n is the number of complete pairs,
-        intervals are 95% t-intervals before correction; two seeds have both values.
-        {isMarked && ` ${DAGGER} Some of the models behind the mean are not evidence.`} Verdicts and
-        evidence follow the rules under <a href="#results">Results</a>.
+        intervals are 95% t-intervals before correction; two seeds have both values. evidence follow
+        the rules under <a href="#results">Results</a>.
       </p>
       <div class="findings">
         {findings.map((finding) => (
