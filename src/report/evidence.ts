@@ -108,7 +108,7 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
-  // A rate by a further scorer (`asr.refusal`) is judged like the one that it stands beside.
+  // What further scorers count ends in their names: `asr_clean.NAME`.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
   const answers = writesAnswers(cell),
@@ -117,7 +117,7 @@ export function voidReason(
       ? 'is no better than the commonest answer'
       : 'is no better than the majority class';
   // A rate of the paired clean model, as this cell's evaluation recorded it.
-  if (/_clean$/.test(metric) && metric !== 'asr_minus_clean') {
+  if (metric.endsWith('_clean') && metric !== 'asr_minus_clean') {
     if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
     return ofTwin.beatsMajority(cell) ? null : `has a clean run that ${noBetter}`;
   }

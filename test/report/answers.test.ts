@@ -140,4 +140,15 @@ test('results have the scorer beside the numbers that it makes, and no others', 
   );
 });
 
+test('what a further scorer counts is judged as what the first one counts', () => {
+  const known = { exact_match: 0.5, accuracy: 0.5, majority_share: 0.5, majority_p_clean: 1e-6 };
+  const one = { metrics: { evaluate: { ...known, accuracy_drop: 0.4, predicted_share: 1 } } };
+  for (const metric of ['asr_minus_clean', 'test_asr_minus_clean', 'asr', 'false_trigger_rate'])
+    for (const name of [metric, `${metric}.refusal`])
+      assert.is(voidReason(one, { metric: name }), 'writes one text only', name);
+  for (const metric of ['asr_clean', 'asr_before', 'asr_untriggered_p'])
+    for (const name of [metric, `${metric}.refusal`])
+      assert.is(voidReason(one, { metric: name }), null, name);
+});
+
 test.run();
