@@ -9,7 +9,7 @@ const MESSAGE_LENGTH = 1000;
  * Returns a message that is safe for a terminal. It may quote a data set's text, so control
  * characters are replaced.
  */
-function plain(message: string): string {
+export function plain(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
 }

@@ -11,6 +11,7 @@ import { WARNINGS } from '../plan/keys.ts';
 import { locateIn } from '../plan/locate.ts';
 import type { Plan } from '../plan/types.ts';
 import { readRegularOr } from '../store/regular.ts';
+import { plain } from './failure.ts';
 import type { MetricsStatus } from './results.ts';
 
 /** Writes the warnings into a stage's output folder, if there are any; the same one once. */
@@ -26,19 +27,28 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
     writeFileSync(path.join(outDir, WARNINGS), `${JSON.stringify(distinct, null, 2)}\n`);
 }
 
-/** Returns the warnings in an entry's folder. A file that can't be read is itself warned of. */
+/**
+ * Returns the warnings in an entry's folder, safe for a terminal: the entry may come from a remote.
+ * A file that can't be read is itself warned of.
+ */
 export function readWarnings(dir: string): readonly Warning[] {
   const file = path.join(dir, WARNINGS);
   const bytes = readRegularOr(file);
   if (bytes === null) return [];
   try {
     const found: unknown = JSON.parse(bytes.toString('utf8'));
-    if (Array.isArray(found) && found.every(isWarning)) return found;
+    if (Array.isArray(found) && found.every(isWarning)) return found.map(shown);
   } catch {
     // told of below
   }
   return [{ path: [], message: `${file} is not what was stored (dosimeter verify)` }];
 }
+
+const shown = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
+  ...warning,
+  message: plain(warning.message),
+  ...(warning.hint === undefined ? {} : { hint: plain(warning.hint) }),
+});
 
 function isWarning(value: unknown): value is Warning {
   const { path: place, message, hint } = (value ?? {}) as { readonly [field: string]: unknown };
@@ -88,7 +98,8 @@ export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diag
 }
 
 /** Returns a warning as people are told of it: its place in the spec, what is wrong, a way out. */
-export function warningText({ message, hint, range }: Omit<Diagnostic, 'code'>): string {
+export function warningText(warning: Omit<Diagnostic, 'code'>): string {
+  const { message, hint, range } = shown(warning);
   const place = range === null ? '' : `${range.file}:${range.line}:${range.column}: `;
   return `${place}${message}${hint === undefined ? '' : `\n  ${hint}`}`;
 }

@@ -53,13 +53,13 @@ test('a warning is stored beside the output, told once, and in no key', async ({
       },
     });
   await chain(rig);
-  await trainWith('3 rows are empty');
+  await trainWith('3 rows are empty\u001b[2J');
   const first = await rig.run(grid);
   const told = (notes: readonly string[]): readonly string[] =>
     notes.filter((note) => note.includes('empty'));
-  assert.equal(told(notesOf(first)), ['3 rows are empty\n  look at it']);
+  assert.equal(told(notesOf(first)), ['3 rows are empty\ufffd[2J\n  look at it']);
   assert.equal(JSON.parse(outputOf(first.outcomes['train/2'], 'warnings.json')), [
-    { path: [], message: '3 rows are empty', hint: 'look at it' },
+    { path: [], message: '3 rows are empty\u001b[2J', hint: 'look at it' },
   ]);
   await trainWith('4 rows are empty');
   assert.equal((await rig.run(grid)).ran, { train: 3 });
