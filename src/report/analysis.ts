@@ -38,15 +38,17 @@ const conditionName = (condition: Condition): string => {
 
 /** Of warnings that differ in numbers alone, such as those of each seed, the first stands for all. */
 function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
-  const told = stages.flatMap(({ id, warnings = [] }) =>
-    warnings.map(({ message, hint }) => ({
-      id,
-      text: hint === undefined ? `${message}.` : `${message}. ${hint}`,
-    })),
-  );
-  return [...groupBy(told, ({ text }) => text.replaceAll(/\d+(?:\.\d+)?/g, '#')).values()].map(
-    (of) => ({ text: of[0].text, stages: new Set(of.map(({ id }) => id)).size }),
-  );
+  const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
+  const groups = groupBy(told, ({ message }) => message.replaceAll(/\d+(?:\.\d+)?/g, '#'));
+  return [...groups.values()].map((of) => {
+    const [{ message, hint }] = of,
+      others = new Set(of.map((one) => one.message)).size - 1;
+    const all = others === 0 ? message : `${message} (and ${others} more with other numbers)`;
+    return {
+      text: hint === undefined ? `${all}.` : `${all}. ${hint}`,
+      stages: new Set(of.map(({ id }) => id)).size,
+    };
+  });
 }
 
 export function analyse(input: ReportInput): Analysis {

@@ -10,7 +10,17 @@ import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
-import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, type Small, visible } from './cells.ts';
+import {
+  cellOf,
+  facts,
+  inputOf,
+  LORA4,
+  LORA8,
+  rowWith,
+  type Small,
+  stageOf,
+  visible,
+} from './cells.ts';
 
 const test = suite('evidence');
 const seeds = [1, 2, 3, 4, 5];
@@ -317,6 +327,23 @@ test('two models that predict the majority class do not look equal', async () =>
     'The trigger does not reach the model in some rows. ' +
       'The model reads all of it in 50% of triggered validation rows',
   );
+});
+
+test('the page says where one warning stands for others with other numbers', async () => {
+  const warned = (id: string, message: string) =>
+    stageOf(id, { warnings: [{ path: [], message, hint: 'Look at it.' }] });
+  const stages = [
+    warned('train-a', 'it reads 99% of the rows'),
+    warned('train-b', 'it reads 0% of the rows'),
+    warned('evaluate-a', 'all rows are of one class'),
+    warned('evaluate-b', 'all rows are of one class'),
+  ];
+  const { html } = await renderReport(inputOf([cellOf({ seed: 1 })], { stages }));
+  assert.match(
+    visible(html),
+    /Warning of 2 stages\. It reads 99% of the rows \(and 1 more with other numbers\)\. Look at it\./,
+  );
+  assert.match(visible(html), 'Warning of 2 stages. All rows are of one class. Look at it.');
 });
 
 test.run();
