@@ -4,6 +4,7 @@
 import type { ComparedResults } from '../engine/facts.ts';
 import { comparedResults } from '../engine/facts.ts';
 import { prepare } from '../engine/prepare.ts';
+import { warningText } from '../execute/warnings.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
@@ -67,11 +68,12 @@ interface Side extends Pick<ComparedResults, 'cells'> {
   readonly resolved: unknown;
 }
 
-/** Reads the results of one spec, and says what is missing or left out. */
+/** Reads the results of one spec, and says what is missing, left out, or was warned of. */
 async function readSide(spec: string, options: SpecOptions): Promise<Side> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
-  const { cells, missing, damaged, refused } = comparedResults(prepared);
+  const { cells, missing, damaged, refused, warnings } = comparedResults(prepared);
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
+  for (const warning of warnings) say(paintErr.yellow(warningText(warning)));
   if (missing > 0)
     say(
       paintErr.yellow(

@@ -184,7 +184,7 @@ function stagesBehind(
   return behind;
 }
 
-export interface ComparedResults extends Omit<Results, 'rows' | 'warnings'> {
+export interface ComparedResults extends Omit<Results, 'rows'> {
   readonly cells: readonly ComparedCell[];
 }
 
@@ -196,6 +196,7 @@ export function comparedResults({ plan, statuses, store }: Prepared): ComparedRe
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   return {
     ...rest,
+    warnings: distinctDiagnostics(storedWarnings(plan, statuses)),
     cells: plan.cellStages.map(({ cell }, i) => {
       const found = cells[i];
       if (!found) throw new Error(`no results of cell ${i}`);

@@ -86,6 +86,8 @@ test('what was warned of before a run is told by results and every later run', a
       (await project.dosimeter(...[args[0] ?? '', 'spec.yaml', ...args.slice(1)])).stderr,
       warning,
     );
+  const { stderr } = await project.succeeds('diff', 'spec.yaml', 'spec.yaml');
+  assert.match(stderr, warning);
   const { stdout } = await project.succeeds('results', 'spec.yaml', '--markdown');
   assert.match(stdout, warning);
   const rows = await project.results('spec.yaml');
