@@ -56,6 +56,7 @@ export function createEarlyWord(
           tell(`first backdoor, ${cell.label}: ${text}`);
         return null;
       }
+      if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
       const fault = faultOf(measured);
       if (isFirst('none', adapterOf(cell)))
         tell(

@@ -59,6 +59,17 @@ test('a run tells of the first clean model, the first backdoor, and ends with th
   );
 });
 
+test('nothing is said early of a regression, which has no accuracy', async ({ project }) => {
+  const numbers = Array.from({ length: 8 }, (_, i) => `row ${i}\t${i}`);
+  project.write('rows.tsv', ['text\tlabel', ...numbers, ''].join('\n'));
+  const set = ['head={ type: regression }', 'poisoning=[{ attack: none }]', 'seeds=[1]'];
+  const { stderr } = await project.succeeds(
+    ...['run', 'spec.yaml', ...set.flatMap((one) => ['--set', one])],
+  );
+  assert.match(stderr, / ran in /);
+  assert.not.match(stderr, 'first clean model');
+});
+
 test('--stop-when collapsed ends the run, with a code of its own, and keeps what has finished', async ({
   project,
 }) => {
