@@ -16,6 +16,14 @@ export const sameToTheEye = (labels: readonly string[]): string[][] => alikeBy(l
 export const sameButForCase = (labels: readonly string[]): string[][] =>
   alikeBy(labels, (label) => asSeen(label).normalize('NFKC').toLowerCase());
 
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+/** Returns the groups of labels that write the same number, such as `1` and `1.0`. */
+export const sameNumber = (labels: readonly string[]): string[][] =>
+  alikeBy(labels, (label) =>
+    NUMBER.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
+  );
+
 function alikeBy(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
   for (const label of labels) {

@@ -1,7 +1,7 @@
 /** What a reader of numbers must know of the rows that a split gave. */
 import type { Row, Warning } from '../api.ts';
 import { taskOf } from '../api.ts';
-import { differences, sameButForCase } from './alike.ts';
+import { differences, sameButForCase, sameNumber } from './alike.ts';
 import { isCompletion } from './columns.ts';
 import { firstNames } from './first-names.ts';
 import type { LoadedSplit, SplitRequest } from './load-split.ts';
@@ -55,9 +55,12 @@ const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}
 const isOfOneClass = (rows: readonly Row[], classes: readonly string[]): boolean =>
   taskOf(classes) === 'classes' && rows.every(({ label }) => label === rows[0]?.label);
 
+/** What programs write in the place of a label that is missing. */
+const MISSING = /^(?:nan|null)?$/i;
+
 /**
  * Returns warnings about classes that are the labels of the training file: labels that differ in
- * case alone, or more than half as many as rows.
+ * case alone, that are the same number, or missing, or more than half as many as rows.
  */
 function labelWarnings(
   { name, split: { columns } }: SplitRequest,
@@ -65,18 +68,32 @@ function labelWarnings(
 ): Warning[] {
   if (name !== 'train' || isCompletion(columns)) return [];
   const path = ['data', name, 'columns', 'label'];
-  const alike = sameButForCase(classes),
-    rows = Number(facts['rows_in_source']);
-  const found: Warning[] =
+  const rows = Number(facts['rows_in_source']),
+    missing = classes.filter((label) => MISSING.test(label.trim()));
+  const found: Warning[] = (
+    [
+      ['differ in case alone', sameButForCase(classes)],
+      ['are the same number', sameNumber(classes)],
+    ] as const
+  ).flatMap(([how, alike]) =>
     alike.length === 0
       ? []
       : [
           {
             path,
-            message: `labels that differ in case alone are classes of their own: ${differences(alike)}`,
+            message: `labels that ${how} are classes of their own: ${differences(alike)}`,
             hint: 'Write them alike in the file, or name every class in `data.classes`.',
           },
-        ];
+        ],
+  );
+  if (missing.length > 0)
+    found.push({
+      path,
+      message:
+        `${missing.map((label) => JSON.stringify(label)).join(', ')}, which looks like a label that ` +
+        'is missing, is a class of its own',
+      hint: 'Fill such labels in, leave their rows out, or name every class in `data.classes`.',
+    });
   if (classes.length > FEW_CLASSES && 2 * classes.length > rows)
     found.push({
       path,

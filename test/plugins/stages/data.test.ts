@@ -249,6 +249,24 @@ test('what a reader of numbers must know of the rows is told before they are rea
   );
 });
 
+test('labels that are the same number, and missing ones, are warned of', async ({ dir }) => {
+  const messages = async (...labels: readonly string[]): Promise<readonly string[]> => {
+    const rows = labels.map((label, i) => `row ${i}\t${label}\n`).join('');
+    const file = join(dir, `${labels.join('-')}.tsv`);
+    writeFileSync(file, `sentence\tlabel\n${rows}`);
+    const cell = cellOf(dir, { source: `file:${file}` });
+    return (await preflight(define(cell, 'train'))).map(({ message }) => message);
+  };
+  assert.equal(await messages('0', '1', '1.0', '10'), [
+    'labels that are the same number are classes of their own: ' +
+      '"1.0" has U+002E U+0030 where "1" has nothing',
+  ]);
+  const missing = ', which looks like a label that is missing, is a class of its own';
+  assert.equal(await messages('0', '', '1'), [`""${missing}`]);
+  assert.equal(await messages('ham', 'NaN', 'spam'), [`"NaN"${missing}`]);
+  assert.equal(await messages('none', '1', '10', 'nano'), []);
+});
+
 test('a tab-separated file with quoted fields is noticed, and read as CSV with a delimiter', async ({
   dir,
 }) => {
