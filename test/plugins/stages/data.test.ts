@@ -296,6 +296,17 @@ test('a tab-separated file with quoted fields is noticed, and read as CSV with a
       warning: true,
     },
   ]);
+  // Quotes around every text, but around no number, and perhaps not in the header.
+  for (const [name, lines] of [
+    ['r.tsv', ['"sentence"\t"label"', '"good"\t1', '"bad"\t0']],
+    ['bare.tsv', ['sentence\tlabel', '"good"\t1', '"bad"\t0']],
+  ] as const) {
+    writeFileSync(join(dir, name), `${lines.join('\n')}\n`);
+    const columns = { text: lines[0].split('\t')[0]!, label: lines[0].split('\t')[1]! };
+    const texts = cellOf(dir, { source: `file:${join(dir, name)}`, columns });
+    const [warning] = await preflight(define(texts, 'train'));
+    assert.match(warning?.message ?? '', 'fields in double quotes, as CSV has them', name);
+  }
   assert.equal(
     planFault(() => define(cellOf(dir, { delimiter: '\t' }), 'train')),
     {
