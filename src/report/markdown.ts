@@ -28,7 +28,7 @@ export interface MarkdownRequest {
 const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
 const EMPTY = '–';
 
-/** Returns text that Markdown leaves as it is in a cell of a table. */
+/** Returns text that Markdown leaves as it is, in a cell of a table or in a line of its own. */
 const escaped = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
@@ -98,7 +98,7 @@ function notesText({ grid, spread = 'interval', caveats }: MarkdownRequest): rea
     excludedText(entries),
     dagger && `${DAGGER} ${dagger}`,
   ];
-  return [notes.filter((note) => note !== null).join(' '), ...caveats];
+  return [notes.filter((note) => note !== null).join(' '), ...caveats.map(escaped)];
 }
 
 /**

@@ -210,10 +210,11 @@ test('a number of fewer seeds than planned says so, and caveats stand below the 
     rowAxes: ['poisoning.attack'],
     columnAxes: [],
     axisName: () => 'attack',
-    caveats: ['nothing is poisoned'],
+    caveats: ['nothing is poisoned', 'no row of <b>\n| *ham*'],
     against: 'none',
   });
   assert.match(text, '| badnets | 1.000 (n = 1 of 5) |\n\nOne seed: no interval.\n\nnothing is');
+  assert.ok(text.endsWith('poisoned\n\nno row of \\<b\\> \\| \\*ham\\*'), text);
 });
 
 test('results --markdown prints it, and axes shape no other form', async () => {
