@@ -7,7 +7,7 @@ import type { JsonObject } from '../api.ts';
 import type { StageLog } from '../log/run-log.ts';
 import { WARNINGS } from '../plan/keys.ts';
 import { locateIn } from '../plan/locate.ts';
-import type { Entry } from '../store/types.ts';
+import type { PlannedStage } from '../plan/types.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { tellNote } from './execution.ts';
@@ -98,16 +98,21 @@ function failed({ result, resumeDir, log, overtime }: Answered, change: string |
   return failure;
 }
 
-/** Tells once of what stages warned of while they ran. Preflight's warnings were told before. */
-function tellWarnings(
+/**
+ * Tells once of what stages warned of while they ran, here or where an entry was found. What this
+ * run's preflight warned of was told before.
+ */
+export function tellWarnings(
   execution: Execution,
-  { stage, warnings = [] }: AttemptRequest,
-  { dir }: Entry,
+  stage: PlannedStage,
+  { dir }: { readonly dir: string },
 ): void {
-  const cell = execution.plan.experiment.cells[stage.cells[0] ?? 0];
-  for (const { path: field, ...told } of readWarnings(dir).slice(warnings.length)) {
+  const cell = execution.plan.experiment.cells[stage.cells[0] ?? 0],
+    before = execution.options.warnings?.get(stage.id)?.map(({ message }) => message);
+  for (const { path: field, ...warning } of readWarnings(dir)) {
+    if (before?.includes(warning.message)) continue;
     const range = cell && field.length > 0 ? locateIn(cell, stage.section, field) : null;
-    const text = warningText({ ...told, range });
+    const text = warningText({ ...warning, range });
     const kind = withoutNumbers(text);
     if (!execution.told.has(kind)) tellNote(execution, text);
     execution.told.add(kind);
@@ -150,7 +155,7 @@ async function publish(
   guard.stored(key, byAnother ? noLooks : hashed);
   entries.set(key, entry);
   own.add(key);
-  if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, request, entry);
+  if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.aside(`done in ${seconds.toFixed(2)} s`);
   const { content } = entry.manifest;
   const bytes = files.reduce((sum, { size }) => sum + size, 0);

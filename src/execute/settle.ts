@@ -7,6 +7,7 @@ import { at } from '../plan/at.ts';
 import { once } from '../plan/once.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import type { AttemptResult } from './attempt.ts';
+import { tellWarnings } from './conclude.ts';
 import type { Execution } from './execution.ts';
 import {
   fetchedOutcome,
@@ -57,16 +58,20 @@ export function createSettler(
 
   async function settleNow(stage: PlannedStage): Promise<Outcome> {
     let toldOfWait = false;
+    const told = (outcome: Outcome): Outcome => {
+      if (isFinished(outcome)) tellWarnings(execution, stage, outcome);
+      return outcome;
+    };
     for (;;) {
       const blocked = blockage(execution, stage);
       if (blocked) return blocked;
       const keyed = keyedStage(execution, stage);
       if (keyed === null) return { state: 'abandoned' };
       const found = options.store.lookUpNew(keyed.key);
-      if (found.state === 'hit') return useCached(execution, found.entry);
+      if (found.state === 'hit') return told(useCached(execution, found.entry));
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
       const fetched = await fetchedOutcome(execution, stage, keyed.key);
-      if (fetched) return fetched;
+      if (fetched) return told(fetched);
       const result = await attemptOnce(keyed);
       if (result.state === 'unready') {
         const repaired = await Promise.all(result.damaged.map(repair));

@@ -61,6 +61,12 @@ test('a warning is stored beside the output, told once, and in no key', async ({
   assert.equal(JSON.parse(outputOf(first.outcomes['train/2'], 'warnings.json')), [
     { path: [], message: '3 rows are empty\u001b[2J', hint: 'look at it' },
   ]);
+  // What a run finds once it knows the key, which a remote may have, is told in the same way.
+  await chain(rig, { data: ({ put }) => put('rows.jsonl', ['ro', 'ws'].join('')) });
+  await trainWith('3 rows are empty\u001b[2J');
+  const second = await rig.run(grid);
+  assert.equal(second.ran, { data: 1 });
+  assert.equal(told(notesOf(second)), told(notesOf(first)));
   await trainWith('4 rows are empty');
   assert.equal((await rig.run(grid)).ran, { train: 3 });
 });
