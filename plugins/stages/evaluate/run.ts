@@ -41,7 +41,7 @@ import {
 } from './inputs-judge.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { regressionMetrics } from './regression.ts';
-import { warnOfSharedRows } from './shared-rows.ts';
+import { nameIn, warnOfSharedRows } from './shared-rows.ts';
 
 type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
@@ -180,13 +180,13 @@ const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | '
 
 /** Returns the share of rows whose whole trigger the model reads. Warns of it if it is below 1. */
 function shareSeen(
-  { params: { max_length: maxLength, inherited }, warn }: Context,
+  { params: { max_length: maxLength, inherited }, inputs, warn }: Context,
   { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
   rowParts: RowParts,
 ): number {
   const seen = triggerSeen(bare, shown, rowParts, maxLength);
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
-  warnOfUnseen(warn, seen, 'the triggered validation rows', { path, maxLength });
+  warnOfUnseen(warn, seen, `the triggered ${nameIn(inputs)} rows`, { path, maxLength });
   return seen;
 }
 

@@ -67,8 +67,11 @@ function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[
   });
 }
 
-/** Only an evaluation of test rows reads the rows by which models are chosen. */
-const nameIn = (inputs: Named<unknown>): 'test' | 'validation' =>
+/**
+ * Returns the split that is evaluated. Only an evaluation of test rows reads the rows by which models
+ * are chosen.
+ */
+export const nameIn = (inputs: Named<unknown>): 'test' | 'validation' =>
   inputs['selection'] === undefined ? 'validation' : 'test';
 
 function warningsOf(

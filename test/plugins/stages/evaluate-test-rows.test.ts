@@ -42,6 +42,20 @@ test('test rows are evaluated by themselves, and their metrics taken over', asyn
   assert.equal([metrics['examples'], metrics['test_examples']], [11, 7]);
 });
 
+test('a trigger that is cut off from test rows is warned of as one of test rows', async () => {
+  const cell = { ...testedCell(), evaluate: { ...tinyCell().evaluate, max_length: 4 } };
+  const { warned } = await runStage(
+    evaluate,
+    cell,
+    { model, validation, selection: await datasetFolder(spokenRows(2, 300)) },
+    { trigger: BACKDOOR, split: 'test' },
+  );
+  assert.match(
+    warned.join(),
+    /the trigger reaches the model in [\d.]+% of the triggered test rows/,
+  );
+});
+
 test('tasks.json has the metrics by which named data sets are scored, if there are any', async () => {
   const { data, ...rest } = tinyCell();
   const named = { ...data.validation, format: 'sst2' };
