@@ -111,8 +111,8 @@ function Findings({ findings }: { readonly findings: readonly Finding[] }): JSX.
     <>
       <p class="muted small">
         Means over seeds; differences are paired by seed, n is the number of complete pairs,
-        intervals are 95% t-intervals before correction; two seeds have both values. evidence follow
-        the rules under <a href="#results">Results</a>.
+        intervals are 95% t-intervals before correction; two seeds have both values. Verdicts and
+        evidence follow the rules under <a href="#results">Results</a>.
       </p>
       <div class="findings">
         {findings.map((finding) => (
