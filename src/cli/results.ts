@@ -3,6 +3,7 @@
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
+import type { Results } from '../engine/facts.ts';
 import { resultsOf } from '../engine/facts.ts';
 import type { Prepared } from '../engine/prepare.ts';
 import { prepare } from '../engine/prepare.ts';
@@ -60,10 +61,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   if (prepared.experiment.notes !== '') say(prepared.experiment.notes);
   for (const line of leftOut(results)) say(paintErr.red(line));
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
-  for (const { hint, ...warning } of warnings) {
-    say(paintErr.yellow(wrap(warningText(warning), proseWidth())));
-    if (hint !== undefined) say(paintErr.yellow(`  ${wrap(hint, proseWidth() - 2, '  ')}`));
-  }
+  sayWarnings(warnings);
   const asked = askedMetrics(rows, options.metric);
   if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
   else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
@@ -86,6 +84,10 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   const { asResults, readSteps } = await import('../engine/steps.ts');
   const { rows: steps, damaged } = await readSteps(prepared);
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
+  const { rows: final, warnings } = resultsOf(prepared);
+  sayWarnings(warnings);
+  // Steps are not judged; what is known of the models that they lead to tells what to think of them.
+  const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
   const rows = asResults(steps);
   const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);
   const names = new Set(metrics.map(({ metric }) => metric));
@@ -97,10 +99,21 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
           '`train: { evaluate_every: N }` asks for it',
       ),
     );
-  else if (options.markdown === true)
-    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options, []));
-  else out(beside(rows, metrics, columns(), options.spread ?? 'interval'));
+  else if (options.markdown === true) {
+    const caveats = [...ends, ...warnings.map(({ message }) => message)];
+    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options, caveats));
+  } else {
+    out(beside(rows, metrics, columns(), options.spread ?? 'interval'));
+    for (const sentence of ends) say(paintErr.yellow(wrap(sentence, proseWidth())));
+  }
   return 0;
+}
+
+function sayWarnings(warnings: Results['warnings']): void {
+  for (const { hint, ...warning } of warnings) {
+    say(paintErr.yellow(wrap(warningText(warning), proseWidth())));
+    if (hint !== undefined) say(paintErr.yellow(`  ${wrap(hint, proseWidth() - 2, '  ')}`));
+  }
 }
 
 /** Returns null if no metric is named. @throws UserFault if a name matches no metric */

@@ -87,6 +87,21 @@ test('--stop-when collapsed ends the run, with a code of its own, and keeps what
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
 });
 
+test('numbers along the steps stand with what is known of the models they lead to', async ({
+  project,
+}) => {
+  const set = ['--set', 'train.evaluate_every=1', '--set', 'seeds=[1]'];
+  await project.succeeds('run', 'spec.yaml', ...set);
+  const found = /After the last step: \d of 2 models /,
+    warned = "validation rows have a text that is also a training row's";
+  const { stderr } = await project.succeeds('results', 'spec.yaml', '--steps', ...set);
+  assert.match(stderr, found);
+  assert.match(stderr.replace(/\s+/g, ' '), warned);
+  const table = await project.succeeds('results', 'spec.yaml', '--steps', '--markdown', ...set);
+  assert.match(table.stdout, found);
+  assert.match(table.stdout, warned);
+});
+
 test('what was warned of before a run is told by results and every later run', async ({
   project,
 }) => {
