@@ -57,6 +57,7 @@ test('plan --json and results --json keep their shapes', async ({ project }) => 
       stage: 'toy-evaluate',
       metric: 'accuracy',
       value: 0.6799999999999999,
+      evidence: { counts: true, reasons: [], n: 2, missing: 0, warnings: [] },
     },
   );
   const csv = await project.dosimeter('results', 'spec.yaml', '--csv');
