@@ -60,7 +60,7 @@ const rowsDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
 
 /** What the finding on defences shows, by column, and the metric that its numbers are judged by. */
 const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?: MetricNote])[] = [
-  ['ASR without', scoreOf(ASR_UNDEFENDED)],
+  ['ASR without', scoreOf(ASR_UNDEFENDED), ASR_UNDEFENDED],
   ['ASR with', scoreOf(ASR), ASR],
   ['Accuracy without', metricOf(ACCURACY.stage, 'accuracy_undefended')],
   ['Accuracy with', scoreOf(ACCURACY), ACCURACY],
@@ -139,7 +139,7 @@ function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'va
   const cells = group.flatMap((condition) => condition.cells);
   const pairs = cells.flatMap((cell) => {
     const removed = scoreOf(ASR_REMOVED)(cell);
-    return removed === null ? [] : [{ removed, reason: voidReason(cell, ASR) }];
+    return removed === null ? [] : [{ removed, reason: voidReason(cell, ASR_REMOVED) }];
   });
   const reasons = pairs.flatMap(({ reason }) => reason ?? []);
   const counted = pairs.filter(({ reason }) => reason === null);

@@ -49,8 +49,8 @@ export interface Measured {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
 }
 
-const scores = ({ metrics }: Measured): { readonly [metric: string]: number | undefined } =>
-  metrics['evaluate'] ?? {};
+type Scores = { readonly [metric: string]: number | undefined };
+const scores = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
 
 /** Whether the model writes answers, so that nothing of it is a class. */
 export const writesAnswers = (cell: Measured): boolean => scores(cell)['exact_match'] !== undefined;
@@ -83,21 +83,41 @@ export function triggerTold(cell: Measured): boolean {
   return above(p, added, 0);
 }
 
-/** The same criteria for the paired clean run, as the poisoned run's evaluation recorded it. */
-const ofTwin = {
-  predictsOneClass: (cell: Measured): boolean => scores(cell)['predicted_share_clean'] === 1,
-  beatsMajority: (cell: Measured): boolean => {
-    const { majority_p_clean: p, accuracy, accuracy_drop: drop, majority_share } = scores(cell);
-    const clean = accuracy === undefined || drop === undefined ? undefined : accuracy + drop;
-    return above(p, clean, majority_share);
+/** Other models that a cell's evaluation recorded: the paired clean run, and that without defence. */
+const OTHERS = {
+  clean: {
+    called: 'a clean run',
+    accuracy: ({ accuracy = NaN, accuracy_drop: drop = NaN }: Scores) => accuracy + drop,
+  },
+  undefended: {
+    called: 'an undefended run',
+    accuracy: ({ accuracy_undefended: accuracy = NaN }: Scores) => accuracy,
   },
 };
+
+/** The same criteria for such a model. */
+function otherReason(cell: Measured, of: keyof typeof OTHERS, { one, noBetter }: Words) {
+  const own = scores(cell),
+    { called, accuracy } = OTHERS[of],
+    share = own['majority_share'];
+  if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
+  const value = accuracy(own);
+  return Number.isNaN(value) || above(own[`majority_p_${of}`], value, share)
+    ? null
+    : `has ${called} that ${noBetter}`;
+}
+
+/** What is said of a model, as the end of a sentence. */
+interface Words {
+  readonly one: string;
+  readonly noBetter: string;
+}
 
 /** The metrics by which models are judged, as opposed to counts and facts about what they predict. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_rate|false_trigger_rate)/;
 /** P-values, and numbers of models that this cell's evaluation says nothing else about. */
-const OF_OTHERS = /_p(?:_clean)?$|_(?:undefended|before)$/;
+const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
@@ -111,22 +131,18 @@ export function voidReason(
   // What further scorers count ends in their names: `asr_clean.NAME`.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
-  const answers = writesAnswers(cell),
-    one = answers ? 'writes one text only' : 'predicts one class only',
-    noBetter = answers
-      ? 'is no better than the commonest answer'
-      : 'is no better than the majority class';
-  // A rate of the paired clean model, as this cell's evaluation recorded it.
-  if (metric.endsWith('_clean') && metric !== 'asr_minus_clean') {
-    if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
-    return ofTwin.beatsMajority(cell) ? null : `has a clean run that ${noBetter}`;
-  }
-  if (predictsOneClass(cell)) return one;
-  if (RATE.test(metric) && !beatsMajority(cell)) return noBetter;
-  if (/_drop$|^asr_minus_clean$/.test(metric)) {
-    if (ofTwin.predictsOneClass(cell)) return `has a clean run that ${one}`;
-    if (!ofTwin.beatsMajority(cell)) return `has a clean run that ${noBetter}`;
-  }
+  const words: Words = writesAnswers(cell)
+    ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
+    : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
+  // Numbers of another model alone.
+  if (metric.endsWith('_undefended')) return otherReason(cell, 'undefended', words);
+  if (metric.endsWith('_clean') && metric !== 'asr_minus_clean')
+    return otherReason(cell, 'clean', words);
+  if (predictsOneClass(cell)) return words.one;
+  if (RATE.test(metric) && !beatsMajority(cell)) return words.noBetter;
+  // Differences from another model.
+  if (/_drop$|^asr_minus_clean$/.test(metric)) return otherReason(cell, 'clean', words);
+  if (/_cost$|_removed$/.test(metric)) return otherReason(cell, 'undefended', words);
   return null;
 }
 

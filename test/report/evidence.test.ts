@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { compareAdapters } from '../../src/report/adapters.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
+import { voidReason } from '../../src/report/evidence.ts';
 import { compareKernels } from '../../src/report/kernels.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
@@ -289,6 +290,23 @@ test('the trigger that few rows show after a filter is no caveat beside cells wi
   const [cut] = caveatsOf([{ label: 'full', cells: [of(0.962)] }, filtered]);
   assert.match(present(cut).text, '96.2% of poisoned training rows (the lowest: full).');
   assert.match(present(caveatsOf([filtered])[0]).text, 'in 0% of poisoned training rows');
+});
+
+test('what is measured against an undefended model that predicts one class is not evidence', () => {
+  const evaluate = {
+    ...healthy(0.9, 0.03),
+    asr: 0.1,
+    asr_undefended: 1,
+    asr_removed: 0.9,
+    accuracy_undefended: 0.5,
+    predicted_share_undefended: 1,
+  };
+  const of = (metric: string): string | null => voidReason({ metrics: { evaluate } }, { metric });
+  const reason = 'has an undefended run that predicts one class only';
+  assert.equal(
+    ['asr_removed', 'accuracy_cost', 'asr_undefended', 'accuracy_undefended', 'asr'].map(of),
+    [reason, reason, reason, reason, null],
+  );
 });
 
 test('rows of results are grouped by their cells', () => {
