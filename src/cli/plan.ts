@@ -30,6 +30,7 @@ import {
   STATES,
   table,
   wrap,
+  wrapLines,
 } from './terminal.ts';
 
 export interface PlanOptions extends SpecOptions, PackOptions {
@@ -95,7 +96,7 @@ async function foreseen(
   const { remote } = remoteOf(options);
   if (remote === undefined) return { prepared, fetches: null };
   const objects = await openObjects(remote);
-  const note = (message: string): void => say(paintErr.yellow(message));
+  const note = (message: string): void => say(paintErr.yellow(wrapLines(message)));
   const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, note);
   return { prepared: seen, fetches: { uri: objects.uri, bytes } };
 }

@@ -27,7 +27,17 @@ import {
   namesOf,
   rowsOf,
 } from './result-tables.ts';
-import { columns, count, json, out, paintErr, proseWidth, say, wrap } from './terminal.ts';
+import {
+  columns,
+  count,
+  json,
+  out,
+  paintErr,
+  proseWidth,
+  say,
+  wrap,
+  wrapLines,
+} from './terminal.ts';
 
 export interface ResultsOptions extends SpecOptions {
   readonly csv?: boolean;
@@ -110,10 +120,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
 }
 
 function sayWarnings(warnings: Results['warnings']): void {
-  for (const { hint, ...warning } of warnings) {
-    say(paintErr.yellow(wrap(warningText(warning), proseWidth())));
-    if (hint !== undefined) say(paintErr.yellow(`  ${wrap(hint, proseWidth() - 2, '  ')}`));
-  }
+  for (const warning of warnings) say(paintErr.yellow(wrapLines(warningText(warning))));
 }
 
 /** Returns null if no metric is named. @throws UserFault if a name matches no metric */

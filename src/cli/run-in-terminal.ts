@@ -14,7 +14,17 @@ import type { PlannedStage } from '../plan/types.ts';
 import { announceStart } from './detach.ts';
 import type { SpecOptions } from './options.ts';
 import { onInterrupt } from './signals.ts';
-import { count, duration, json, out, paintErr, proseWidth, say, wrap } from './terminal.ts';
+import {
+  count,
+  duration,
+  json,
+  out,
+  paintErr,
+  proseWidth,
+  say,
+  wrap,
+  wrapLines,
+} from './terminal.ts';
 
 export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, Patience {
   readonly failFast?: boolean;
@@ -53,7 +63,7 @@ export async function runInTerminal(
     compile: compile !== false,
     signal: stop.signal,
     argv: process.argv.slice(2),
-    note: (message) => say(paintErr.yellow(message)),
+    note: (message) => say(paintErr.yellow(wrapLines(message))),
     watch: (start) => watch(prepared, start, stop, options),
     patience: patienceOf(options),
     ...(stopWhen === undefined ? {} : { stopWhen }),
@@ -96,7 +106,7 @@ async function watch(
     plain: (text: string) => text,
     good: (text: string) => text,
     bad: paintErr.red,
-    note: paintErr.yellow,
+    note: (text: string) => paintErr.yellow(wrapLines(text)),
   };
   const progress = createProgress({
     stages: toRun,

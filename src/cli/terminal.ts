@@ -108,6 +108,13 @@ export function shortPath(file: string, width: number): string {
   return name.length + 2 <= most ? `…/${name}` : name;
 }
 
+/** Wraps each line of a message for a terminal, with its own indent. Elsewhere, lines stay whole. */
+export const wrapLines = (text: string): string =>
+  text.replaceAll(/^( *)(.*)$/gm, (_, indent: string, line: string) => {
+    const width = Number.isFinite(columns()) ? proseWidth() - indent.length : columns();
+    return `${indent}${wrap(line, width, indent)}`;
+  });
+
 /**
  * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
  * Lines after the first are indented.

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { causesOf, type Explained } from '../../src/cli/causes.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
 import { laidOut } from '../../src/cli/table-grid.ts';
-import { shortPath, table, wrap } from '../../src/cli/terminal.ts';
+import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { Prepared } from '../../src/engine/prepare.ts';
 import { asResults, readSteps } from '../../src/engine/steps.ts';
 import { sha256 } from '../../src/plan/sha256.ts';
@@ -21,6 +21,22 @@ import { createProject, writeToys } from '../rig/project.ts';
 import { standIn } from '../rig/stand-in.ts';
 
 const test = suite('output');
+
+test('a warning is wrapped between words on a terminal, and stays whole elsewhere', () => {
+  const warning = 'a.yaml:1:2: rows have an empty text\n  Fill them in or leave them out.';
+  const { isTTY, columns } = process.stdout;
+  try {
+    Object.assign(process.stdout, { isTTY: true, columns: 20 });
+    assert.is(
+      wrapLines(warning),
+      'a.yaml:1:2: rows\nhave an empty text\n  Fill them in or\n  leave them out.',
+    );
+    Object.assign(process.stdout, { isTTY: false });
+    assert.is(wrapLines(warning), warning);
+  } finally {
+    Object.assign(process.stdout, { isTTY, columns });
+  }
+});
 
 test('counts are never rounded, and means have the digits that their interval justifies', () => {
   assert.equal([22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue), [
