@@ -78,7 +78,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
-    const caveats = [...caveatLines(rows), ...warnings.map(({ message }) => message)];
+    const caveats = [...caveatLines(rows), ...warnings.map(({ message }) => `${message}.`)];
     out(
       options.latex === true
         ? (await import('./latex.ts')).latexResults(prepared, results, asked, options, caveats)
