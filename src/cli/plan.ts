@@ -46,7 +46,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   const { executor, dryRun } = options;
   await checkStages(prepared, toRun, runsHere(executor), (message) =>
-    say(paintErr.yellow(message)),
+    say(paintErr.yellow(wrapLines(message))),
   );
   if (executor !== undefined && executor !== defaultExecutor) {
     const { showSubmissions } = await import('./submissions.ts');
