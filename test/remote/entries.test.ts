@@ -23,6 +23,7 @@ import { strayFile } from '../../src/store/files.ts';
 import type { Entry } from '../../src/store/types.ts';
 import { present } from '../rig/present.ts';
 import { rejects } from '../rig/rejects.ts';
+import { unseen } from '../store/unseen.ts';
 import type { MemoryObjects, Stores } from './double.ts';
 import { createStores, memoryObjects, putEntry, VOLATILE } from './double.ts';
 
@@ -65,7 +66,7 @@ for (const [what, remoteOf] of [
     if (received.state !== 'received') throw new Error(received.state);
     const { entry } = received;
     assert.is(manifestText(entry), manifestText(sent));
-    assert.equal(to.lookUp(sent.key), { state: 'hit', entry: { ...sent, dir: entry.dir } });
+    assert.equal(unseen(to.lookUp(sent.key)), { state: 'hit', entry: { ...sent, dir: entry.dir } });
     assert.is(await to.check(entry), null);
     assert.equal(
       readdirSync(path.join(to.root, 'environments')),

@@ -23,6 +23,7 @@ import { openStore } from '../../src/store/store.ts';
 import type { Entry } from '../../src/store/types.ts';
 import { digestFiles } from '../rig/digest-files.ts';
 import { present } from '../rig/present.ts';
+import { unseen } from './unseen.ts';
 
 const test = suite<{ root: string; store: Store }>('store');
 test.before.each((context) => {
@@ -73,7 +74,7 @@ test('an entry is found as it was written', async ({ store, root }) => {
   const entry = await put(store, key('a'), { 'model.txt': 'abc', 'adapter/config.json': '{}' });
   assert.is(entry.dir, path.join(root, 'aa', key('a')));
   const found = store.lookUp(key('a'));
-  assert.equal(found, { state: 'hit', entry });
+  assert.equal(unseen(found), { state: 'hit', entry });
   assert.equal(
     entry.manifest.files.map(({ path: name, size }) => [name, size]),
     [
@@ -181,7 +182,7 @@ for (const [what, damage, why] of [
     damage(dir);
     assert.equal(store.lookUp(key('a')), { state: 'damaged', why });
     const entry = await put(store, key('a'), { 'model.txt': 'abc' });
-    assert.equal(store.lookUp(key('a')), { state: 'hit', entry });
+    assert.equal(unseen(store.lookUp(key('a'))), { state: 'hit', entry });
     assert.is(readdirSync(path.join(root, 'damaged')).length, 1);
   });
 }

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { hasFusedBf16 } from '../../../src/compute/fused.ts';
 import { at } from '../../../src/science/lookup.ts';
 import type { Architecture } from '../../../src/science/model/types.ts';
 import { lora } from '../../../src/science/nn/lora.ts';
@@ -221,8 +222,10 @@ async function compareUnlike(precision: 'float32' | 'bf16', of: Size): Promise<v
   const courses = await together(some);
   assert.is(tf.memory().numTensors, before, 'no tensor is left');
   for (const [k, course] of courses.entries()) equal(course, at(alone, k));
-  assert.equal(at(courses, 0).packed, [4, 4, 4, 4, 3, 3, 3]);
-  assert.equal(at(courses, 2).packed, [4, 4, 4, 4]);
+  // On processors with tiles (AMX), TensorFlow computes the products in bf16, and each trains alone.
+  const shares = precision === 'float32' || hasFusedBf16();
+  assert.equal(at(courses, 0).packed, shares ? [4, 4, 4, 4, 3, 3, 3] : at(alone, 0).packed);
+  assert.equal(at(courses, 2).packed, shares ? [4, 4, 4, 4] : at(alone, 2).packed);
   assert.equal(at(alone, 0).packed[0], undefined);
   assert.not.equal(at(courses, 0).history, at(courses, 1).history);
 }
