@@ -99,7 +99,7 @@ function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null;
   return (
     `attack success rate ${numberOf(measured, ASR)}, ` +
-    `of its clean twin ${numberOf(measured, ASR_CLEAN)}`
+    `its clean twin's ${numberOf(measured, ASR_CLEAN)}`
   );
 }
 

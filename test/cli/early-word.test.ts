@@ -40,7 +40,7 @@ test('a run tells of the first clean model, the first backdoor, and ends with th
   assert.match(stderr, COLLAPSED);
   assert.match(
     stderr,
-    /first backdoor, attack=badnets seed=\d: attack success rate \d\.\d{3}, of its clean twin \d\.\d{3}/,
+    /first backdoor, attack=badnets seed=\d: attack success rate \d\.\d{3}, its clean twin's \d\.\d{3}/,
   );
   assert.is(stderr.match(/first clean model/g)?.length, 1);
   const end = stderr.slice(stderr.lastIndexOf(' ran'));
