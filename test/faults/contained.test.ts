@@ -102,7 +102,7 @@ test('the log of a stage that floods `log` is limited but has its error', async 
   assert.ok(text.length < 16e6, String(text.length));
   assert.match(
     text,
-    /… what it prints beyond 10 MB is not kept\n[^ ]+ failed: internal error: at its end\n/,
+    /… what it prints beyond 10 MB is not kept\n[^ ]+ failed: \S+\.mjs:\d+:\d+ threw: at its end\n/,
   );
 });
 
