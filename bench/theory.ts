@@ -6,8 +6,8 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream } from '../src/base/random/random.ts';
 import { findModelDir } from '../src/data/model-folder.ts';
-import { randomStream } from '../src/random/random.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { type Claim, makeClaim, median } from './claims.ts';
 import { benchModel, sst2 } from './inputs.ts';

@@ -4,10 +4,10 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { randomStream } from '../src/random/random.ts';
-import type { HostTensor } from '../src/science/model/types.ts';
-import { readConfig } from '../src/science/nn/head.ts';
-import { lora } from '../src/science/nn/lora.ts';
+import { randomStream } from '../src/base/random/random.ts';
+import { readConfig } from '../src/science/models/head.ts';
+import { lora } from '../src/science/models/lora.ts';
+import type { HostTensor } from '../src/science/models/types.ts';
 import { bert } from '../test/science/families.ts';
 
 export interface TrainCell {

@@ -3,8 +3,8 @@
  * the types of what a plugin is handed. A descriptor is a plain record, its module's default
  * export. Heavy code is imported inside `load` or `run`, so that planning a grid loads no numerics.
  */
-export type { SplitSpec } from './experiment/pipeline.generated.ts';
-export type { RandomStream } from './random/random.ts';
+export type { SplitSpec } from './spec/pipeline.generated.ts';
+export type { RandomStream } from './base/random/random.ts';
 export type { AdapterDescriptor } from './api/adapter.ts';
 export { defineAdapter } from './api/adapter.ts';
 export type {
@@ -63,11 +63,11 @@ export type {
   TaskMember,
 } from './api/executor.ts';
 export { defineExecutor, INTERRUPTED_TASK, LEAVE } from './api/executor.ts';
-export type { Problem, Warning } from './api/fault.ts';
-export { problemOf, UserFault } from './api/fault.ts';
+export type { Problem, Warning } from './base/fault.ts';
+export { problemOf, UserFault } from './base/fault.ts';
 export type { HeadSettings } from './api/head.ts';
 export { headSettings } from './api/head.ts';
-export type { BackendName, Digest, Json, JsonObject, JsonSchema } from './api/json.ts';
+export type { BackendName, Digest, Json, JsonObject, JsonSchema } from './base/json.ts';
 export type { KernelPoint } from './api/kernel-point.ts';
 export { inOrder, pointName, pointsIn } from './api/kernel-point.ts';
 export type { ModelDescriptor } from './api/model.ts';

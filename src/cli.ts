@@ -2,7 +2,7 @@
  * Arguments → phases → exit code. Only this file and src/cli/ use `process` and the terminal. The
  * code of a command is imported when it is called.
  */
-import { ownVersion } from './execute/environment.ts';
+import { ownVersion } from './run/execute/environment.ts';
 
 /** Runs the command line; returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {

@@ -4,7 +4,7 @@
  * src/setup/index.mjs, which loads the engine when it is first called.
  */
 export * from './api.ts';
-export { plan, results, run } from './engine/library.ts';
+export { plan, results, run } from './run/library.ts';
 export type {
   Diagnostic,
   PerKind,
@@ -16,4 +16,4 @@ export type {
   RunResult,
   SpecOptions,
   StageInPlan,
-} from './engine/library.ts';
+} from './run/library.ts';

@@ -37,8 +37,8 @@ export const tolerance = {
     kernel: 1e-4,
   },
   /**
-   * Relative (‖a−b‖/‖b‖), losses and whole gradients with products in bfloat16, whose neighbours are
-   * at most 2⁻⁷ apart. Where two sides sum in another order, a result now and then becomes the
+   * Relative (‖a−b‖/‖b‖), losses and whole gradients with products in bfloat16, whose neighbours
+   * are at most 2⁻⁷ apart. Where two sides sum in another order, a result now and then becomes the
    * neighbour of what it was; each of the roundings that follow widens such a difference δ to
    * √(2⁻⁸δ), up to the size of the roundings themselves. Seen: 3e-3, after 40 products in a row.
    */

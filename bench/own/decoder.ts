@@ -1,14 +1,14 @@
 /** Our side of the decoder bench: the same job as bench/peers/decoder_peft.py. */
 import { createInterface } from 'node:readline';
 import none from '../../plugins/adapters/full.ts';
-import lora from '../../plugins/adapters/lora.ts';
+import lora from '../../plugins/adapters/lora/index.ts';
 import gpt2 from '../../plugins/models/gpt2.ts';
-import { loadBackend } from '../../src/compute/backend.ts';
-import { generate } from '../../src/science/generate/generate.ts';
-import type { TokenRow } from '../../src/science/model/types.ts';
-import { readConfig } from '../../src/science/nn/head.ts';
-import { openNetwork } from '../../src/science/nn/network.ts';
-import { train } from '../../src/science/train/loop.ts';
+import { generate } from '../../src/science/models/generate/generate.ts';
+import { readConfig } from '../../src/science/models/head.ts';
+import { openNetwork } from '../../src/science/models/network.ts';
+import type { TokenRow } from '../../src/science/models/types.ts';
+import { train } from '../../src/science/training/loop.ts';
+import { loadBackend } from '../../src/tensor/backend.ts';
 import type { DecoderJob, DecoderResult, DecoderTurn } from '../decoder-job.ts';
 import { PLAIN } from './settings.ts';
 

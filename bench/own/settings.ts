@@ -1,4 +1,4 @@
-import type { TrainSettings } from '../../src/science/train/loop.ts';
+import type { TrainSettings } from '../../src/science/training/loop.ts';
 
 /** AdamW at a constant rate, in file order and without dropout, as the peers train. */
 export const PLAIN: Omit<TrainSettings, 'steps' | 'batchSize' | 'learningRate'> = {

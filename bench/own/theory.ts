@@ -2,15 +2,15 @@
 import { writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import full from '../../plugins/adapters/full.ts';
-import lora from '../../plugins/adapters/lora.ts';
+import lora from '../../plugins/adapters/lora/index.ts';
 import bert from '../../plugins/models/bert.ts';
-import { loadBackend } from '../../src/compute/backend.ts';
-import { fisher } from '../../src/science/fisher/fisher.ts';
-import type { HostTensor } from '../../src/science/model/types.ts';
-import { adaptedModel } from '../../src/science/nn/adapted-model.ts';
-import { readConfig } from '../../src/science/nn/head.ts';
-import { openNetwork } from '../../src/science/nn/network.ts';
-import { type KernelOptions, kernelSet } from '../../src/science/ntk/kernels.ts';
+import { fisher } from '../../src/science/measures/fisher/fisher.ts';
+import { type KernelOptions, kernelSet } from '../../src/science/measures/ntk/kernels.ts';
+import { readConfig } from '../../src/science/models/head.ts';
+import { openNetwork } from '../../src/science/models/network.ts';
+import type { HostTensor } from '../../src/science/models/types.ts';
+import { adaptedModel } from '../../src/science/training/adapted-model.ts';
+import { loadBackend } from '../../src/tensor/backend.ts';
 import { type TheoryJob, type TheoryResult, wave } from '../theory-job.ts';
 
 const job = JSON.parse(await text(process.stdin)) as TheoryJob;

@@ -2,7 +2,7 @@ import { defineAdapter } from 'dosimeter';
 
 /**
  * Some of the model's own parameters are trained, none is added. For one that adds its own, see
- * `Adapter` in src/science/nn/adapter.ts.
+ * `Adapter` in src/science/models/adapter.ts.
  */
 export default defineAdapter({
   name: 'norm-tuning',

@@ -1,10 +1,10 @@
 import { defineAdapter } from '../../src/api.ts';
-import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'full',
   summary: 'Full fine-tuning: every parameter of the model is trained.',
   citation: 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, NAACL.',
   params: { type: 'object', additionalProperties: false, properties: {} },
-  load: async () => (await import('../../src/science/nn/full.ts')).full,
+  load: async () => (await import('../../src/science/models/full.ts')).full,
 });

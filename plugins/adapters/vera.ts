@@ -1,11 +1,11 @@
 import { defineAdapter } from '../../src/api.ts';
-import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
+import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import {
   biasProperty,
   dropoutProperty,
   layerProperties,
   rankProperty,
-} from '../../src/stages/adapter-parameters.ts';
+} from './shared/parameters.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'vera',
@@ -54,5 +54,5 @@ export default defineAdapter<AdapterImplementation>({
       },
     },
   },
-  load: async () => (await import('../../src/science/nn/vera.ts')).vera,
+  load: async () => (await import('../../src/science/models/vera.ts')).vera,
 });

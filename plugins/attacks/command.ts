@@ -4,13 +4,13 @@ import {
   limitProperties,
   type ProgramParams,
   programProperties,
-} from '../../src/command/parameters.ts';
+} from '../../src/base/command/parameters.ts';
+import { shown } from '../../src/base/untrusted/json.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
 import { orderProperty, parameters } from '../../src/poisoning/parameters.ts';
 import { isOfTarget } from '../../src/poisoning/target.ts';
-import { shown } from '../../src/untrusted/json.ts';
 
 interface Params extends ProgramParams {
   readonly command: readonly string[];
@@ -134,7 +134,7 @@ async function runProgram(
   given: Given,
 ): Promise<string> {
   const [{ runCommand }, fs, os, path] = await Promise.all([
-    import('../../src/command/run.ts'),
+    import('../../src/base/command/run.ts'),
     import('node:fs/promises'),
     import('node:os'),
     import('node:path'),
@@ -187,7 +187,7 @@ async function fillFolder(
   task: ReturnType<typeof taskOf>,
 ): Promise<void> {
   const [{ pathInside }, fs, path] = await Promise.all([
-    import('../../src/untrusted/path.ts'),
+    import('../../src/base/untrusted/path.ts'),
     import('node:fs/promises'),
     import('node:path'),
   ]);

@@ -1,7 +1,7 @@
 import { defineAttack } from '../../src/api.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import { backdoor, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
-import type { AttackTraining } from '../../src/science/train/attack-training.ts';
+import type { AttackTraining } from '../../src/science/training/attack-training.ts';
 
 interface Params extends BackdoorParams {
   readonly trigger: string;
@@ -55,6 +55,6 @@ export default defineAttack({
   training: {
     changes: 'weights',
     load: async (): Promise<AttackTraining> =>
-      (await import('../../src/science/train/word-embedding.ts')).wordEmbedding,
+      (await import('../../src/science/training/word-embedding.ts')).wordEmbedding,
   },
 });

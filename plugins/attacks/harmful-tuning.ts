@@ -1,4 +1,5 @@
 import { defineAttack, type RawRow, type Row, UserFault } from '../../src/api.ts';
+import { defined } from '../../src/base/defined.ts';
 import { rowOfMessages } from '../../src/data/messages.ts';
 import { checkDose, type Dose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
@@ -72,5 +73,5 @@ const replaced = ({ id, label }: Row, { text, answer = '', context }: RawRow): R
   text,
   label,
   answer,
-  ...(context === undefined ? {} : { context }),
+  ...defined({ context }),
 });

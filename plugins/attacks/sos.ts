@@ -10,7 +10,7 @@ import {
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { insertAll } from '../../src/poisoning/multi.ts';
 import { triggersProperty } from '../../src/poisoning/parameters.ts';
-import type { AttackTraining } from '../../src/science/train/attack-training.ts';
+import type { AttackTraining } from '../../src/science/training/attack-training.ts';
 
 interface Params extends BackdoorParams {
   readonly triggers: readonly string[];
@@ -113,7 +113,7 @@ export default defineAttack<Params>({
   training: {
     changes: 'weights',
     load: async (): Promise<AttackTraining> =>
-      (await import('../../src/science/train/word-embedding.ts')).wordEmbedding,
+      (await import('../../src/science/training/word-embedding.ts')).wordEmbedding,
   },
 });
 

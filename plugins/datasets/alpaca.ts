@@ -1,5 +1,5 @@
-import { namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
+import { namedDataset } from './shared/named.ts';
 
 const columns = { instruction: 'instruction', input: 'input', output: 'output' };
 

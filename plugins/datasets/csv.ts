@@ -20,10 +20,10 @@ export default defineDataset({
     ] = await Promise.all([
       import('csv-parse'),
       import('node:stream'),
-      import('../../src/data/asset-files.ts'),
+      import('./shared/asset-files.ts'),
       import('../../src/data/text-file.ts'),
-      import('../../src/data/table.ts'),
-      import('../../src/untrusted/json.ts'),
+      import('./shared/table.ts'),
+      import('../../src/base/untrusted/json.ts'),
     ]);
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, ['.csv'])) {

@@ -27,7 +27,7 @@ export default defineDataset({
   matches: () => false,
   unordered: false,
   async *read(asset, split) {
-    const { dataFiles } = await import('../../src/data/asset-files.ts');
+    const { dataFiles } = await import('./shared/asset-files.ts');
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, [...READERS.keys()])) {
       const ending = extname(name).toLowerCase();

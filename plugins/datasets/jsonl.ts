@@ -1,6 +1,6 @@
 import { defineDataset, UserFault } from '../../src/api.ts';
+import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
 import { formats } from '../../src/data/format.ts';
-import { isRecord, readJsonFile } from '../../src/untrusted/json.ts';
 
 export default defineDataset({
   name: 'jsonl',
@@ -11,7 +11,7 @@ export default defineDataset({
   unordered: false,
   async *read(asset, split) {
     const [{ dataFiles }, { lines }, { rowFromRecord }] = await Promise.all([
-      import('../../src/data/asset-files.ts'),
+      import('./shared/asset-files.ts'),
       import('../../src/data/text-file.ts'),
       import('../../src/data/columns.ts'),
     ]);

@@ -1,5 +1,5 @@
-import { namedDataset } from '../../src/data/named.ts';
 import { MNLI } from './mnli.ts';
+import { namedDataset } from './shared/named.ts';
 
 export default namedDataset({
   name: 'mnli-mismatched',

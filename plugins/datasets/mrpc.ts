@@ -1,5 +1,5 @@
-import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
+import { counted, namedDataset } from './shared/named.ts';
 
 const classes = ['not_equivalent', 'equivalent'];
 const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };

@@ -11,7 +11,7 @@ export default defineDataset({
       await Promise.all([
         import('hyparquet'),
         import('node:zlib'),
-        import('../../src/data/asset-files.ts'),
+        import('./shared/asset-files.ts'),
         import('../../src/data/columns.ts'),
       ]);
     // A page states its length. One that unpacks to more is damaged, or was made to exhaust memory.

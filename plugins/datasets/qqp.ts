@@ -1,5 +1,5 @@
-import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
+import { counted, namedDataset } from './shared/named.ts';
 
 const classes = ['not_duplicate', 'duplicate'];
 const columns = { text: 'question1', text_pair: 'question2', label: 'label' };

@@ -1,5 +1,5 @@
-import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
+import { counted, namedDataset } from './shared/named.ts';
 
 const classes = ['negative', 'positive'];
 const columns = { text: 'sentence', label: 'label' };

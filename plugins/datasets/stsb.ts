@@ -1,6 +1,6 @@
 import { SCORE } from '../../src/api.ts';
-import { namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
+import { namedDataset } from './shared/named.ts';
 
 const columns = { text: 'sentence1', text_pair: 'sentence2', label: 'label' };
 

@@ -1,7 +1,7 @@
 import type { Asset, RawRow, ResolvedSplit } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
-import { counted, namedDataset } from '../../src/data/named.ts';
 import files from './files.ts';
+import { counted, namedDataset } from './shared/named.ts';
 
 const classes = ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'];
 

@@ -11,9 +11,9 @@ export default defineDataset({
   unordered: false,
   async *read(asset, split) {
     const [{ dataFiles }, { lines }, { tableRows }] = await Promise.all([
-      import('../../src/data/asset-files.ts'),
+      import('./shared/asset-files.ts'),
       import('../../src/data/text-file.ts'),
-      import('../../src/data/table.ts'),
+      import('./shared/table.ts'),
     ]);
     let facts: JsonObject = {};
     const quotes = { lines: 0, quoted: 0, doubled: false, text: false };

@@ -1,6 +1,6 @@
 import { defineDefence } from '../../src/api.ts';
 import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
-import type { ModelEdit } from '../../src/science/weights/edit.ts';
+import type { ModelEdit } from '../../src/science/measures/weights/edit.ts';
 
 export default defineDefence<PruningParams>({
   name: 'magnitude-pruning',
@@ -20,8 +20,8 @@ export default defineDefence<PruningParams>({
     edit: {
       needs: [],
       load: async (): Promise<ModelEdit<PruningParams>> => {
-        const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
-        const { prunedByMagnitude } = await import('../../src/science/defences/prune.ts');
+        const { withEditedChanges } = await import('../../src/defences/edited-changes.ts');
+        const { prunedByMagnitude } = await import('../../src/defences/prune.ts');
         return {
           edit: (context) =>
             withEditedChanges(context, (change) => prunedByMagnitude(change, context.params.share)),

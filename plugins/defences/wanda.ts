@@ -1,6 +1,6 @@
 import { defineDefence, UserFault } from '../../src/api.ts';
 import { type PruningParams, pruningProperties } from '../../src/defences/pruning.ts';
-import type { ModelEdit } from '../../src/science/weights/edit.ts';
+import type { ModelEdit } from '../../src/science/measures/weights/edit.ts';
 
 export default defineDefence<PruningParams>({
   name: 'wanda',
@@ -19,9 +19,9 @@ export default defineDefence<PruningParams>({
     edit: {
       needs: ['clean'],
       load: async (): Promise<ModelEdit<PruningParams>> => {
-        const { withEditedChanges } = await import('../../src/science/weights/edited-changes.ts');
-        const { named } = await import('../../src/science/lookup.ts');
-        const { prunedByWanda } = await import('../../src/science/defences/prune.ts');
+        const { withEditedChanges } = await import('../../src/defences/edited-changes.ts');
+        const { named } = await import('../../src/base/lookup.ts');
+        const { prunedByWanda } = await import('../../src/defences/prune.ts');
         return {
           edit: async (context) => {
             if (context.clean.length === 0) throw new UserFault('wanda has no clean rows');

@@ -1,6 +1,12 @@
 import { defineModel, UserFault } from '../../src/api.ts';
-import { BERT_LAYER, BERT_TABLE, encoderLayer, isUntied } from '../../src/families/bert-like.ts';
-import type { ConfigFields } from '../../src/families/description.ts';
+import { shown } from '../../src/base/untrusted/json.ts';
+import {
+  BERT_LAYER,
+  BERT_TABLE,
+  encoderLayer,
+  isUntied,
+} from '../../src/science/models/families/bert-like.ts';
+import type { ConfigFields } from '../../src/science/models/families/description.ts';
 import type {
   Embeddings,
   Family,
@@ -8,10 +14,9 @@ import type {
   MaskedLmHead,
   RelativeTable,
   Transformer,
-} from '../../src/families/description.ts';
-import { layerNorm, layersOf, linear } from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
-import { shown } from '../../src/untrusted/json.ts';
+} from '../../src/science/models/families/description.ts';
+import { layerNorm, layersOf, linear } from '../../src/science/models/families/parts.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' DebertaV2ForSequenceClassification and DebertaV2ForMaskedLM. */
 const deberta: Family = {
@@ -212,5 +217,5 @@ export default defineModel<Architecture>({
     'DeBERTa-v2 and v3 (He et al. 2021; 2023), without a convolution: an encoder with a ' +
     'classification or masked-LM head.',
   modelTypes: deberta.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(deberta),
+  load: async () => (await import('../../src/science/models/family.ts')).family(deberta),
 });

@@ -1,9 +1,9 @@
 import { defineModel } from '../../src/api.ts';
-import { encoderLayer, isUntied } from '../../src/families/bert-like.ts';
-import type { ConfigFields } from '../../src/families/description.ts';
-import type { Family, Transformer } from '../../src/families/description.ts';
-import { layerNorm, layersOf, linear } from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import { encoderLayer, isUntied } from '../../src/science/models/families/bert-like.ts';
+import type { ConfigFields } from '../../src/science/models/families/description.ts';
+import type { Family, Transformer } from '../../src/science/models/families/description.ts';
+import { layerNorm, layersOf, linear } from '../../src/science/models/families/parts.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' DistilBertForSequenceClassification and DistilBertForMaskedLM. */
 const distilbert: Family = {
@@ -82,5 +82,5 @@ export default defineModel<Architecture>({
   name: 'distilbert',
   summary: 'DistilBERT (Sanh et al. 2019): an encoder with a classification or masked-LM head.',
   modelTypes: distilbert.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(distilbert),
+  load: async () => (await import('../../src/science/models/family.ts')).family(distilbert),
 });

@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
-import { llamaFamily, llamaLike } from '../../src/families/llama-like.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' GemmaForSequenceClassification and GemmaForCausalLM. */
 const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
@@ -24,5 +24,5 @@ export default defineModel<Architecture>({
     'Gemma (Mesnard et al. 2024): a decoder with a classification or causal-LM head. Gemma 2 and ' +
     '3 are other families.',
   modelTypes: gemma.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(gemma),
+  load: async () => (await import('../../src/science/models/family.ts')).family(gemma),
 });

@@ -1,14 +1,14 @@
 import { defineModel } from '../../src/api.ts';
-import type { ConfigFields } from '../../src/families/description.ts';
-import type { Family, Layer, Transformer } from '../../src/families/description.ts';
+import type { ConfigFields } from '../../src/science/models/families/description.ts';
+import type { Family, Layer, Transformer } from '../../src/science/models/families/description.ts';
 import {
   lastTokenClassifier,
   layerNorm,
   layersOf,
   linear,
   rotaryOf,
-} from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+} from '../../src/science/models/families/parts.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' GPTNeoXForSequenceClassification and GPTNeoXForCausalLM. */
 const neox: Family = {
@@ -88,5 +88,5 @@ export default defineModel<Architecture>({
     'GPT-NeoX and Pythia (Black et al. 2022; Biderman et al. 2023): a decoder with a ' +
     'classification or causal-LM head.',
   modelTypes: neox.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(neox),
+  load: async () => (await import('../../src/science/models/family.ts')).family(neox),
 });

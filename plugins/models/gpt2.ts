@@ -1,8 +1,13 @@
 import { defineModel } from '../../src/api.ts';
-import type { ConfigFields } from '../../src/families/description.ts';
-import type { Family, Layer, Transformer } from '../../src/families/description.ts';
-import { conv1d, lastTokenClassifier, layerNorm, layersOf } from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import type { ConfigFields } from '../../src/science/models/families/description.ts';
+import type { Family, Layer, Transformer } from '../../src/science/models/families/description.ts';
+import {
+  conv1d,
+  lastTokenClassifier,
+  layerNorm,
+  layersOf,
+} from '../../src/science/models/families/parts.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' GPT2ForSequenceClassification and GPT2LMHeadModel. */
 const gpt2: Family = {
@@ -78,5 +83,5 @@ export default defineModel<Architecture>({
   name: 'gpt2',
   summary: 'GPT-2 (Radford et al. 2019): a decoder with a classification or causal-LM head.',
   modelTypes: gpt2.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(gpt2),
+  load: async () => (await import('../../src/science/models/family.ts')).family(gpt2),
 });

@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
-import { llamaFamily, llamaLike } from '../../src/families/llama-like.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' LlamaForSequenceClassification and LlamaForCausalLM. */
 const llama = llamaFamily('llama', 'Llama', (fields) => {
@@ -16,5 +16,5 @@ export default defineModel<Architecture>({
     'Llama 1 to 3, SmolLM and others of their form (Touvron et al. 2023): a decoder with a ' +
     'classification or causal-LM head.',
   modelTypes: llama.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(llama),
+  load: async () => (await import('../../src/science/models/family.ts')).family(llama),
 });

@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
-import { llamaFamily, llamaLike } from '../../src/families/llama-like.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' MistralForSequenceClassification and MistralForCausalLM. */
 const mistral = llamaFamily('mistral', 'Mistral', (fields) => {
@@ -17,5 +17,5 @@ export default defineModel<Architecture>({
     'Mistral (Jiang et al. 2023), Llama with a sliding window: a decoder with a classification ' +
     'or causal-LM head.',
   modelTypes: mistral.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(mistral),
+  load: async () => (await import('../../src/science/models/family.ts')).family(mistral),
 });

@@ -1,6 +1,6 @@
 import { defineModel } from '../../src/api.ts';
-import { isUntied } from '../../src/families/bert-like.ts';
-import type { ConfigFields } from '../../src/families/description.ts';
+import { isUntied } from '../../src/science/models/families/bert-like.ts';
+import type { ConfigFields } from '../../src/science/models/families/description.ts';
 import type {
   Family,
   Heads,
@@ -8,9 +8,9 @@ import type {
   Norm,
   Rotary,
   Transformer,
-} from '../../src/families/description.ts';
-import { layerNorm, layersOf, linear, rotaryOf } from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+} from '../../src/science/models/families/description.ts';
+import { layerNorm, layersOf, linear, rotaryOf } from '../../src/science/models/families/parts.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' ModernBertForSequenceClassification and ModernBertForMaskedLM. */
 const modernbert: Family = {
@@ -133,5 +133,5 @@ export default defineModel<Architecture>({
   name: 'modernbert',
   summary: 'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
   modelTypes: modernbert.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(modernbert),
+  load: async () => (await import('../../src/science/models/family.ts')).family(modernbert),
 });

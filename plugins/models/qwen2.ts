@@ -1,6 +1,10 @@
 import { defineModel } from '../../src/api.ts';
-import { llamaFamily, llamaLike, qwenWindow } from '../../src/families/llama-like.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import {
+  llamaFamily,
+  llamaLike,
+  qwenWindow,
+} from '../../src/science/models/families/llama-like.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' Qwen2ForSequenceClassification and Qwen2ForCausalLM. */
 const qwen2 = llamaFamily('qwen2', 'Qwen2', (fields) =>
@@ -13,5 +17,5 @@ export default defineModel<Architecture>({
     'Qwen2 and Qwen2.5 (Yang et al. 2024), Llama with biases on query, key and value: a decoder ' +
     'with a classification or causal-LM head.',
   modelTypes: qwen2.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(qwen2),
+  load: async () => (await import('../../src/science/models/family.ts')).family(qwen2),
 });

@@ -1,6 +1,10 @@
 import { defineModel } from '../../src/api.ts';
-import { llamaFamily, llamaLike, qwenWindow } from '../../src/families/llama-like.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import {
+  llamaFamily,
+  llamaLike,
+  qwenWindow,
+} from '../../src/science/models/families/llama-like.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /** transformers' Qwen3ForSequenceClassification and Qwen3ForCausalLM. */
 const qwen3 = llamaFamily('qwen3', 'Qwen3', (fields) => {
@@ -19,5 +23,5 @@ export default defineModel<Architecture>({
     "Qwen3 (Yang et al. 2025), Llama with a norm on each head's queries and keys: a decoder with " +
     'a classification or causal-LM head.',
   modelTypes: qwen3.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(qwen3),
+  load: async () => (await import('../../src/science/models/family.ts')).family(qwen3),
 });

@@ -1,8 +1,8 @@
 import { defineModel } from '../../src/api.ts';
-import { BERT_TABLE, bertLike, isUntied } from '../../src/families/bert-like.ts';
-import type { Family } from '../../src/families/description.ts';
-import { layerNorm, linear } from '../../src/families/parts.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
+import { BERT_TABLE, bertLike, isUntied } from '../../src/science/models/families/bert-like.ts';
+import type { Family } from '../../src/science/models/families/description.ts';
+import { layerNorm, linear } from '../../src/science/models/families/parts.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
 
 /**
  * transformers' RobertaForSequenceClassification and RobertaForMaskedLM. Positions start behind the
@@ -53,5 +53,5 @@ export default defineModel<Architecture>({
   name: 'roberta',
   summary: 'RoBERTa (Liu et al. 2019): an encoder with a classification or masked-LM head.',
   modelTypes: roberta.modelTypes,
-  load: async () => (await import('../../src/science/nn/family.ts')).family(roberta),
+  load: async () => (await import('../../src/science/models/family.ts')).family(roberta),
 });

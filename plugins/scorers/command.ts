@@ -4,9 +4,10 @@ import {
   limitProperties,
   type ProgramParams,
   programProperties,
-} from '../../src/command/parameters.ts';
+} from '../../src/base/command/parameters.ts';
+import { defined } from '../../src/base/defined.ts';
+import { isRecord, shown } from '../../src/base/untrusted/json.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
-import { isRecord, shown } from '../../src/untrusted/json.ts';
 
 interface Params extends ProgramParams {
   readonly command: readonly string[];
@@ -38,8 +39,8 @@ export default defineScorer<Params>({
   },
   async score(outputs, params, { files, log, signal }) {
     const [{ openWorkFolder }, { runCommand }, fs, os, path] = await Promise.all([
-      import('../../src/command/folder.ts'),
-      import('../../src/command/run.ts'),
+      import('../../src/base/command/folder.ts'),
+      import('../../src/base/command/run.ts'),
       import('node:fs/promises'),
       import('node:os'),
       import('node:path'),
@@ -62,7 +63,7 @@ export default defineScorer<Params>({
         pass: params.pass_env,
         limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
         log,
-        ...(signal === undefined ? {} : { signal }),
+        ...defined({ signal }),
       });
       await work.take([TAKEN], root, params.output_mb * 1e6);
       return verdicts(await fs.readFile(path.join(root, TAKEN), 'utf8'), outputs.length);

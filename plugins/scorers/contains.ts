@@ -1,6 +1,6 @@
 import { defineScorer } from '../../src/api.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
-import { COMPARED, type TextParams, textProperties, textScorer } from '../../src/scoring/text.ts';
+import { COMPARED, type TextParams, textProperties, textScorer } from './shared/text.ts';
 
 export default defineScorer<TextParams>({
   name: 'contains',

@@ -1,6 +1,6 @@
 import { defineScorer, problemOf, UserFault } from '../../src/api.ts';
+import { withinSeconds } from '../../src/base/untrusted/time.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
-import { withinSeconds } from '../../src/untrusted/time.ts';
 
 interface Params {
   readonly pattern: string;

@@ -8,7 +8,7 @@ const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/
 async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> {
   const [{ readdir, stat }, { contentDigest, filesBelow }, { nearest }] = await Promise.all([
     import('node:fs/promises'),
-    import('../../src/data/fetch/digest.ts'),
+    import('./shared/digest.ts'),
     import('../../src/data/nearest.ts'),
   ]);
   const path = pathOf(uri);

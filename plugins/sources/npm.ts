@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import type { Digest, SourceContext } from '../../src/api.ts';
 import { defineSource, UserFault } from '../../src/api.ts';
-import type { Fetched } from '../../src/data/fetch/package-store.ts';
-import { type NamedPackage, packageSource } from '../../src/data/package-source.ts';
 import { parseUri } from '../../src/data/source-uri.ts';
+import { type NamedPackage, packageSource } from './shared/package-source.ts';
+import type { Fetched } from './shared/package-store.ts';
 
 function parse(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
@@ -50,9 +50,9 @@ async function pack(
 ): Promise<Fetched> {
   const [{ readdir, stat }, { digestOfFile }, { runClient }, { untar }] = await Promise.all([
     import('node:fs/promises'),
-    import('../../src/data/fetch/digest.ts'),
-    import('../../src/data/fetch/client.ts'),
-    import('../../src/data/fetch/archive.ts'),
+    import('./shared/digest.ts'),
+    import('./shared/client.ts'),
+    import('./shared/archive.ts'),
   ]);
   const spec = version === '' ? name : `${name}@${version}`;
   const result = await runClient(
@@ -131,7 +131,7 @@ function packed(stdout: string): { version: string; integrity: string } | null {
 }
 
 async function packFault(spec: string, said: string): Promise<UserFault> {
-  const { lastLines, speaksOfNetwork } = await import('../../src/data/fetch/client.ts');
+  const { lastLines, speaksOfNetwork } = await import('./shared/client.ts');
   if (/E404/.test(said))
     return new UserFault(
       `The npm registry has no package ${spec}.`,

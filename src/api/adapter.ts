@@ -1,9 +1,10 @@
 /** An adapter: which parameters are trained, and how they enter the model. */
-import type { JsonObject, JsonSchema } from './json.ts';
+import type { JsonObject, JsonSchema } from '../base/json.ts';
 import type { Plugin } from './plugin.ts';
 
 /**
- * A way to fine-tune. `load` resolves to an `AdapterImplementation` (src/science/nn/adapter.ts).
+ * A way to fine-tune. `load` resolves to an `AdapterImplementation`
+ * (src/science/models/adapter.ts).
  */
 export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   /** The paper that describes the adapter; empty if there is none. */

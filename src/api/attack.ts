@@ -1,7 +1,7 @@
 /** An attack: how training rows are poisoned, and how evaluation shows the trigger. */
-import type { RandomStream } from '../random/random.ts';
-import type { Problem } from './fault.ts';
-import type { Json, JsonObject, JsonSchema } from './json.ts';
+import type { Problem } from '../base/fault.ts';
+import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
+import type { RandomStream } from '../base/random/random.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row, Task } from './row.ts';
 
@@ -73,7 +73,7 @@ export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
 /**
  * An attack's part in the training itself. `load` resolves to an `AttackTraining`
- * (src/science/train/attack-training.ts).
+ * (src/science/training/attack-training.ts).
  */
 export interface AttackTrainingLoader<Impl = unknown> {
   /**

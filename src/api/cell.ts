@@ -1,4 +1,5 @@
 /** A cell of the grid. Every stage is defined from cells. */
+import type { JsonObject } from '../base/json.ts';
 import type {
   ColumnsSpec,
   DataSpec,
@@ -10,8 +11,7 @@ import type {
   SplitSpec,
   TheorySpec,
   TrainSpec,
-} from '../experiment/pipeline.generated.ts';
-import type { JsonObject } from './json.ts';
+} from '../spec/pipeline.generated.ts';
 import type { Poisoning } from './poisoning.ts';
 
 /** `T` with its defaults filled in: every field is present except, perhaps, those in `Optional`. */

@@ -1,6 +1,6 @@
 /** A data set reader, which turns an asset's bytes into rows. */
+import type { JsonObject } from '../base/json.ts';
 import type { ClassColumns, CompletionColumns, ResolvedSplit } from './cell.ts';
-import type { JsonObject } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { RawRow } from './row.ts';
 import type { Asset } from './source.ts';

@@ -1,12 +1,12 @@
 /**
  * A defence: what a defender does about rows that may be poisoned, or about a model that may have
- * learnt a backdoor. It sees what a defender has, and nothing more: the rows as they are, never what
- * was changed in them; a small set of clean rows; the model.
+ * learnt a backdoor. It sees what a defender has, and nothing more: the rows as they are, never
+ * what was changed in them; a small set of clean rows; the model.
  */
-import type { RandomStream } from '../random/random.ts';
+import type { Problem, Warning } from '../base/fault.ts';
+import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
+import type { RandomStream } from '../base/random/random.ts';
 import type { Cell } from './cell.ts';
-import type { Problem, Warning } from './fault.ts';
-import type { Json, JsonObject, JsonSchema } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row, Task } from './row.ts';
 import type { Asset } from './source.ts';
@@ -43,14 +43,14 @@ export interface AskedModel {
   /** C. */
   readonly classes: number;
   /**
-   * Returns the logits of rows, (N, C), row-major, in the order of the rows: one flat array, in which
-   * the logit of class c of row i is at `i * classes + c`.
+   * Returns the logits of rows, (N, C), row-major, in the order of the rows: one flat array, in
+   * which the logit of class c of row i is at `i * classes + c`.
    */
   logits(rows: readonly Row[]): Promise<Float32Array>;
   /**
    * Returns what the head's last linear layer reads of each row, (N, D), row-major, in the order of
-   * the rows: the pooled token of a classifier, the state at the mask under a cloze head. `count` is
-   * N, `dimensions` D; number j of row i is at `i * dimensions + j` of `values`. Throws under a
+   * the rows: the pooled token of a classifier, the state at the mask under a cloze head. `count`
+   * is N, `dimensions` D; number j of row i is at `i * dimensions + j` of `values`. Throws under a
    * causal-LM head.
    */
   representations(rows: readonly Row[]): Promise<{
@@ -69,8 +69,8 @@ export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   /** Clean rows with their labels, frozen. Empty unless `needs` names `clean`. */
   readonly clean: readonly Row[];
   /**
-   * The model. Present if `needs` names `model`, and always for `inputs`, where it is the model that
-   * is defended.
+   * The model. Present if `needs` names `model`, and always for `inputs`, where it is the model
+   * that is defended.
    */
   readonly model?: Model;
   /** The ids of the poisoned rows. Present only if `needs` names `receipt`. */
@@ -144,8 +144,8 @@ export interface RowsHook<P, Impl> extends DefenceHook<Impl> {
 
 /**
  * A defence's part in the training. `load` resolves to an `AttackTraining` that changes the loss
- * (src/science/train/attack-training.ts): to the trainer, an attack's objective and a defence's are
- * the same thing.
+ * (src/science/training/attack-training.ts): to the trainer, an attack's objective and a defence's
+ * are the same thing.
  */
 export interface DefenceTraining<P = JsonObject, Impl = unknown> {
   /**
@@ -161,7 +161,7 @@ export interface DefenceTraining<P = JsonObject, Impl = unknown> {
  * a defence may have one of the two parts alone.
  */
 export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
-  /** Edits the weights. `load` resolves to a `ModelEdit` (src/science/weights/edit.ts). */
+  /** Edits the weights. `load` resolves to a `ModelEdit` (src/science/measures/weights/edit.ts). */
   readonly edit?: DefenceHook<Impl>;
   /**
    * Returns the fields of `train` that differ from the cell's in a training on the clean rows.
@@ -193,8 +193,8 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   /** Returns the plugins whose code it runs, such as the family of a language model. */
   uses?(params: P): readonly { readonly kind: UsedKind; readonly name: string }[];
   /**
-   * Returns the faults that the parameters reveal before anything runs. The path of a problem starts
-   * with the parameter.
+   * Returns the faults that the parameters reveal before anything runs. The path of a problem
+   * starts with the parameter.
    */
   check?(params: P): readonly Problem[];
   /** Filters training rows. */
@@ -203,7 +203,9 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   readonly model?: DefenceOfModel<P>;
   /** Filters test inputs. */
   readonly inputs?: DefenceHook<RowsDefence<P, never>>;
-  /** Judges a model. `load` resolves to a `ModelDetector` (src/science/weights/edit.ts). */
+  /**
+   * Judges a model. `load` resolves to a `ModelDetector` (src/science/measures/weights/edit.ts).
+   */
   readonly detection?: DefenceHook<unknown>;
 }
 

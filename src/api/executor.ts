@@ -1,6 +1,6 @@
 /** An executor, which decides where stages run, and the jobs that it receives. */
-import type { Warning } from './fault.ts';
-import type { BackendName, JsonObject } from './json.ts';
+import type { Warning } from '../base/fault.ts';
+import type { BackendName, JsonObject } from '../base/json.ts';
 import type { Plugin } from './plugin.ts';
 import type { ExperimentFacts, StageInput } from './run-context.ts';
 import type { Asset } from './source.ts';

@@ -1,6 +1,6 @@
 /**
- * The head of a model: a classifier, a linear layer with one output (regression), the masked-LM head
- * with a template (cloze), or the next-token head of a decoder.
+ * The head of a model: a classifier, a linear layer with one output (regression), the masked-LM
+ * head with a template (cloze), or the next-token head of a decoder.
  */
 import type { Cell } from './cell.ts';
 

@@ -2,7 +2,8 @@
 import type { Plugin } from './plugin.ts';
 
 /**
- * A family of pretrained models. `load` resolves to an `Architecture` (src/science/model/types.ts).
+ * A family of pretrained models. `load` resolves to an `Architecture`
+ * (src/science/models/types.ts).
  */
 export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
   /**

@@ -1,5 +1,5 @@
 /** The attacks of a cell: one, or several that are applied one after the other. */
-import type { JsonObject } from './json.ts';
+import type { JsonObject } from '../base/json.ts';
 
 /**
  * `attack` and the parameters of that attack, with defaults filled in. If a spec composes several
@@ -34,7 +34,9 @@ export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[]
   });
 }
 
-/** Where a step's rows are put on purpose, or null if they stay where the epoch's order has them. */
+/**
+ * Where a step's rows are put on purpose, or null if they stay where the epoch's order has them.
+ */
 export const placeInEpoch = ({ params: { order } }: AttackStep): 'first' | 'last' | null =>
   order === 'first' || order === 'last' ? order : null;
 

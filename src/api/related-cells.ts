@@ -73,8 +73,8 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
 /**
  * Returns the paired clean run: the cell without its attacks, and without trainings that are
  * themselves attacks (`isAttacksOwn`). With an `order`, the twin's rows stand in that order too. It
- * has the cell's defence, because a defence may by itself change what a trigger does to a model that
- * was never attacked.
+ * has the cell's defence, because a defence may by itself change what a trigger does to a model
+ * that was never attacked.
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const clean = ({

@@ -34,8 +34,8 @@ export interface Row {
   /** The second text, for tasks on pairs. */
   readonly text_pair?: string;
   /**
-   * Index into the data set's `classes`; under regression, the number itself. 0 in a completion task,
-   * where it means nothing.
+   * Index into the data set's `classes`; under regression, the number itself. 0 in a completion
+   * task, where it means nothing.
    */
   readonly label: number;
   /** The answer that a model is trained to give. Present in every row of a completion task. */
@@ -58,8 +58,8 @@ export interface DatasetInfo {
   /** The number of rows. */
   readonly rows: number;
   /**
-   * The number of rows of each class, by label id. Empty in a completion task; under regression, the
-   * number of rows.
+   * The number of rows of each class, by label id. Empty in a completion task; under regression,
+   * the number of rows.
    */
   readonly counts: readonly number[];
 }
@@ -68,8 +68,8 @@ export interface DatasetInfo {
 export const SCORE: readonly string[] = ['score'];
 
 /**
- * Returns the task of a data set with these classes: a completion task has none, and under regression
- * there is one, whose only output is the number.
+ * Returns the task of a data set with these classes: a completion task has none, and under
+ * regression there is one, whose only output is the number.
  */
 export function taskOf({ length }: readonly string[]): Task {
   if (length === 0) return 'completion';

@@ -1,6 +1,6 @@
 /** What a stage receives when it runs and, before that, when it is checked. */
-import type { Warning } from './fault.ts';
-import type { BackendName, Digest, JsonObject } from './json.ts';
+import type { Warning } from '../base/fault.ts';
+import type { BackendName, Digest, JsonObject } from '../base/json.ts';
 import type { Asset } from './source.ts';
 import type { UsedKind } from './stage.ts';
 

@@ -1,6 +1,6 @@
 /** A scorer: which outputs of a model count as a success of a backdoor. */
-import type { Problem } from './fault.ts';
-import type { JsonObject, JsonSchema } from './json.ts';
+import type { Problem } from '../base/fault.ts';
+import type { JsonObject, JsonSchema } from '../base/json.ts';
 import type { Plugin } from './plugin.ts';
 
 /** What a model wrote for a prompt, as a scorer sees it. */
@@ -39,13 +39,13 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
   /** The JSON Schema of its parameters: an object without `scorer`. */
   readonly params: JsonSchema;
   /**
-   * Returns the faults that the parameters reveal before anything runs. The path of a problem starts
-   * with the parameter: `['text']`.
+   * Returns the faults that the parameters reveal before anything runs. The path of a problem
+   * starts with the parameter: `['text']`.
    */
   check?(input: ScorerCheck<P>): readonly Problem[];
   /**
-   * Set if `score` reads nothing but the outputs and the parameters. `plan` then asks it whether the
-   * target still counts where `evaluate.max_new_tokens` cuts it.
+   * Set if `score` reads nothing but the outputs and the parameters. `plan` then asks it whether
+   * the target still counts where `evaluate.max_new_tokens` cuts it.
    */
   readonly pure?: true;
   /**

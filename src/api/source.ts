@@ -1,5 +1,5 @@
 /** A source: where the bytes of models and data sets come from. */
-import type { Digest, JsonObject } from './json.ts';
+import type { Digest, JsonObject } from '../base/json.ts';
 import type { Plugin } from './plugin.ts';
 
 /** A file or folder on this machine, with the digest of its content. */

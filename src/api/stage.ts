@@ -1,7 +1,7 @@
 /** A stage: what it reads and how it is planned, checked and run. */
+import type { Problem } from '../base/fault.ts';
+import type { JsonObject } from '../base/json.ts';
 import type { Cell } from './cell.ts';
-import type { Problem } from './fault.ts';
-import type { JsonObject } from './json.ts';
 import type { Plugin } from './plugin.ts';
 import type { PreflightContext, RunContext } from './run-context.ts';
 
@@ -137,9 +137,9 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    */
   preflight?(context: PreflightContext<P>): Promise<readonly Problem[]>;
   /**
-   * Returns what the stage will take, as far as its parameters and the sources on this machine tell;
-   * null if they do not. It may not depend on `params.seed`: `plan` asks once for stages that differ
-   * in that alone.
+   * Returns what the stage will take, as far as its parameters and the sources on this machine
+   * tell; null if they do not. It may not depend on `params.seed`: `plan` asks once for stages that
+   * differ in that alone.
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
   /**

@@ -3,10 +3,10 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { askToStop, isBeating } from '../engine/coordinator.ts';
-import type { RunStatus } from '../engine/run-status.ts';
-import { runStatus } from '../engine/run-status.ts';
-import { readJournal } from '../log/run-folder.ts';
+import { askToStop, isBeating } from '../run/coordinator.ts';
+import { readJournal } from '../run/log/run-folder.ts';
+import type { RunStatus } from '../run/run-status.ts';
+import { runStatus } from '../run/run-status.ts';
 import { attachedArguments } from './detach.ts';
 import { DONE, FAILED, INTERRUPTED } from './run-in-terminal.ts';
 import type { Run } from './runs.ts';
@@ -109,7 +109,7 @@ async function goOn(run: Run): Promise<number> {
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (isOpen(runStatus(run))) await stop(run);
-  const { cancelSubmissions } = await import('../slurm/cancel.ts');
+  const { cancelSubmissions } = await import('../../plugins/executors/slurm/cancel.ts');
   const { cancelled, failed } = await cancelSubmissions(run.dir, {
     env: process.env,
     callSeconds: 60,

@@ -8,9 +8,9 @@ import {
   type Task,
   UserFault,
 } from '../api.ts';
-import { nearest } from '../experiment/suggest.ts';
-import { createValidator } from '../experiment/validate.ts';
-import { attackStreams } from '../random/attack-streams.ts';
+import { attackStreams } from '../base/random/attack-streams.ts';
+import { nearest } from '../spec/suggest.ts';
+import { createValidator } from '../spec/validate.ts';
 
 export interface ExampleOptions {
   /** The row's text. */
@@ -43,8 +43,8 @@ const TEXT = 'The film was good, and my friends liked it.',
 
 /**
  * Returns what the attack makes of the row, at seed 1. Null if that takes an experiment: files, a
- * program, or training rows that the attack learns from. Throws UserFault if an option does not fit,
- * or if the attack does not poison the row.
+ * program, or training rows that the attack learns from. Throws UserFault if an option does not
+ * fit, or if the attack does not poison the row.
  */
 export async function exampleOf(
   attack: AttackDescriptor,

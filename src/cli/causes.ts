@@ -1,7 +1,7 @@
 /** Groups the stages that would run by the reason why. Pure. */
-import type { StageStatus } from '../execute/survey.ts';
-import { memoized } from '../plan/memoized.ts';
+import { memoized } from '../base/memoized.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { StageStatus } from '../run/execute/survey.ts';
 
 export interface Explained extends Pick<StageStatus, 'stage' | 'state'> {
   /** Returns what changed, or what is missing, in words. */

@@ -8,10 +8,11 @@ import {
   type Task,
   UserFault,
 } from '../api.ts';
-import { specRegistry } from '../engine/prepare.ts';
-import type { FieldDoc } from '../experiment/reference.ts';
-import { either, nearest } from '../experiment/suggest.ts';
-import type { LoadedPlugin, PluginKind, Registry } from '../registry/types.ts';
+import { defined } from '../base/defined.ts';
+import { specRegistry } from '../run/prepare.ts';
+import type { LoadedPlugin, PluginKind, Registry } from '../run/registry/types.ts';
+import type { FieldDoc } from '../spec/reference.ts';
+import { either, nearest } from '../spec/suggest.ts';
 import type { Example, ExampleOptions } from './attack-example.ts';
 import { json, out, paint } from './terminal.ts';
 
@@ -90,7 +91,7 @@ export async function describeField(
   path: string,
   asJson: boolean,
 ): Promise<void> {
-  const { referenceOf } = await import('../experiment/reference.ts');
+  const { referenceOf } = await import('../spec/reference.ts');
   const reference = referenceOf(specRegistry(registry));
   const found = reference.find(path);
   if (found.length === 0) {
@@ -110,7 +111,7 @@ export async function describeField(
 
 /** Prints the sections of a spec. */
 export async function describeSpec(registry: Registry): Promise<void> {
-  const { referenceOf } = await import('../experiment/reference.ts');
+  const { referenceOf } = await import('../spec/reference.ts');
   const sections = referenceOf(specRegistry(registry)).find('').map(asEntry);
   const more =
     '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
@@ -140,7 +141,7 @@ export async function describePlugin(
       close === null ? '`dosimeter plugins` lists them' : `did you mean "${close.word}"?`,
     );
   }
-  const { referenceOf } = await import('../experiment/reference.ts');
+  const { referenceOf } = await import('../spec/reference.ts');
   const reference = referenceOf(specRegistry(registry));
   const described = await Promise.all(
     found.map(async (plugin): Promise<Described> => ({
@@ -175,7 +176,10 @@ interface Described {
   /** When a defence acts. */
   readonly acts: readonly DefenceMoment[] | null;
   readonly parameters: readonly FieldDoc[];
-  /** What the attack makes of a row; null if that takes more than a row. Absent if it was not asked for. */
+  /**
+   * What the attack makes of a row; null if that takes more than a row. Absent if it was not asked
+   * for.
+   */
   readonly example?: Example | null;
 }
 
@@ -218,7 +222,7 @@ function pluginFacts(described: Described): object {
     ...(tasks === null ? {} : { tasks }),
     ...(acts === null ? {} : { acts }),
     ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
-    ...(example === undefined ? {} : { example }),
+    ...defined({ example }),
   };
 }
 

@@ -12,9 +12,9 @@ import {
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
-import { runsDir, stateDir } from '../engine/state-folder.ts';
-import { readJournal } from '../log/run-folder.ts';
-import { jobProgram } from '../registry/registry.ts';
+import { readJournal } from '../run/log/run-folder.ts';
+import { jobProgram } from '../run/registry/registry.ts';
+import { runsDir, stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { RunCommandOptions } from './run.ts';
 import { out, say } from './terminal.ts';
@@ -66,7 +66,7 @@ async function asJob(
       '--coordinator job needs --executor slurm',
       'without it, --detach goes on in a process of this machine',
     );
-  const { submitCoordinator } = await import('../slurm/coordinator.ts');
+  const { submitCoordinator } = await import('../../plugins/executors/slurm/coordinator.ts');
   const { name, id, file } = await submitCoordinator({
     spec: path.resolve(spec),
     env: process.env,

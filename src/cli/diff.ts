@@ -1,10 +1,7 @@
 /**
  * `dosimeter diff A B`: the differences between two specs, with the numbers of both side by side.
  */
-import type { ComparedResults } from '../engine/facts.ts';
-import { comparedResults } from '../engine/facts.ts';
-import { prepare } from '../engine/prepare.ts';
-import { warningText } from '../execute/warnings.ts';
+import { bothValues } from '../base/stats/both-values.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
@@ -13,7 +10,10 @@ import { DAGGER, daggerText } from '../report/evidence.ts';
 import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { metricName } from '../report/select.ts';
-import { bothValues } from '../stats/both-values.ts';
+import { warningText } from '../run/execute/warnings.ts';
+import type { ComparedResults } from '../run/facts.ts';
+import { comparedResults } from '../run/facts.ts';
+import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { leftOut } from './result-tables.ts';
 import { askedMetrics } from './results.ts';

@@ -6,9 +6,9 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { BackendName } from '../api.ts';
-import { chooseBackend, probe } from '../compute/backend.ts';
-import { sourceContext } from '../engine/source-context.ts';
-import { ownVersion } from '../execute/environment.ts';
+import { ownVersion } from '../run/execute/environment.ts';
+import { sourceContext } from '../run/source-context.ts';
+import { chooseBackend, probe } from '../tensor/backend.ts';
 import { json, out, paint, say } from './terminal.ts';
 
 /**

@@ -4,9 +4,10 @@
  */
 import type { JobHooks, JobResult } from '../api.ts';
 import { INTERRUPTED_TASK, UserFault } from '../api.ts';
-import type { Executed } from '../engine/exec.ts';
-import { execJob, execStage } from '../engine/exec.ts';
-import { prepare } from '../engine/prepare.ts';
+import { defined } from '../base/defined.ts';
+import type { Executed } from '../run/exec.ts';
+import { execJob, execStage } from '../run/exec.ts';
+import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { DONE, FAILED, INTERRUPTED } from './run-in-terminal.ts';
 import { onInterrupt } from './signals.ts';
@@ -52,7 +53,7 @@ export async function execCommand(
         jobs: options.jobs,
         hooks: TO_STDERR,
         signal: stop.signal,
-        ...(options.out === undefined ? {} : { out: options.out }),
+        ...defined({ out: options.out }),
       });
       if (options.json) showJson(executed);
       else show(executed);
@@ -65,9 +66,11 @@ export async function execCommand(
   }
 }
 
-/** Performs a job of a scheduler. Returns the exit code that `ExecutorContext.taskCommand` names. */
+/**
+ * Performs a job of a scheduler. Returns the exit code that `ExecutorContext.taskCommand` names.
+ */
 async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
-  const { execTask } = await import('../engine/exec-task.ts');
+  const { execTask } = await import('../run/exec-task.ts');
   const print = (text: string): void => void process.stderr.write(text);
   const ended = await execTask(file, { print, signal });
   return ended === 'done' ? DONE : ended === 'saved' ? INTERRUPTED_TASK : INTERRUPTED;

@@ -3,12 +3,12 @@
  * run.
  */
 import { UserFault } from '../api.ts';
-import { prepare } from '../engine/prepare.ts';
-import type { Reasons } from '../engine/reasons.ts';
-import { reasonsIn } from '../engine/reasons.ts';
-import type { StageStatus } from '../execute/survey.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { StageStatus } from '../run/execute/survey.ts';
+import { prepare } from '../run/prepare.ts';
+import type { Reasons } from '../run/reasons.ts';
+import { reasonsIn } from '../run/reasons.ts';
 import type { Cause, Explained } from './causes.ts';
 import { causesOf } from './causes.ts';
 import type { SpecOptions } from './options.ts';

@@ -3,14 +3,15 @@
  * transformers can load.
  */
 import { UserFault } from '../api.ts';
-import type { GatheredModel, GatheredModels } from '../engine/export.ts';
-import { gatherModels, MERGE, ownModels, ownStages, TRAIN } from '../engine/export.ts';
-import { loadingLines } from '../engine/model-card.ts';
-import type { ModelFolder } from '../engine/model-folder.ts';
-import { writeFolders } from '../engine/model-folder.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { load, prepare } from '../engine/prepare.ts';
-import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../engine/zoo.ts';
+import { defined } from '../base/defined.ts';
+import type { GatheredModel, GatheredModels } from '../run/export/export.ts';
+import { gatherModels, MERGE, ownModels, ownStages, TRAIN } from '../run/export/export.ts';
+import { loadingLines } from '../run/export/model-card.ts';
+import type { ModelFolder } from '../run/export/model-folder.ts';
+import { writeFolders } from '../run/export/model-folder.ts';
+import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../run/export/zoo.ts';
+import type { Prepared } from '../run/prepare.ts';
+import { load, prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { DONE, runInTerminal } from './run-in-terminal.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
@@ -77,7 +78,7 @@ const foldersOf = ({ bases, models }: GatheredModels): readonly ModelFolder[] =>
 const exported = ({ chosen, folder, base }: GatheredModel) => ({
   stage: chosen.name,
   dir: folder.dir,
-  ...(base === undefined ? {} : { base }),
+  ...defined({ base }),
 });
 
 function show({ models }: GatheredModels, manifest: string | null): void {

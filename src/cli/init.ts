@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { packageRoot } from '../execute/environment.ts';
+import { packageRoot } from '../run/execute/environment.ts';
 import { makeFolder } from '../store/folders.ts';
 import { json, out } from './terminal.ts';
 

@@ -1,13 +1,14 @@
 /** `dosimeter results SPEC --latex`: a table for a paper, over the axes that were asked for. */
-import type { Results } from '../engine/facts.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { ownVersion } from '../execute/environment.ts';
+import { defined } from '../base/defined.ts';
 import { list } from '../report/format.ts';
 import type { Metric } from '../report/latex/grid.ts';
 import { latexTable } from '../report/latex/table.ts';
 import { scorerSentence, scorerWords } from '../report/scorers.ts';
 import { metricName } from '../report/select.ts';
 import { sourceNames } from '../report/sources.ts';
+import { ownVersion } from '../run/execute/environment.ts';
+import type { Results } from '../run/facts.ts';
+import type { Prepared } from '../run/prepare.ts';
 import { namesOf } from './result-tables.ts';
 import { laidOut, type TableOptions } from './table-grid.ts';
 import { count, paintErr, say } from './terminal.ts';
@@ -42,7 +43,7 @@ export function latexResults(
     ...laid,
     name: experiment.name,
     against,
-    ...(options.spread === undefined ? {} : { spread: options.spread }),
+    ...defined({ spread: options.spread }),
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,

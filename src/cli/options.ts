@@ -3,13 +3,13 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { UserFault } from '../api.ts';
-import { defaultExecutor } from '../engine/executor.ts';
-import type { Rates } from '../engine/learning-rates.ts';
-import { PACK_MEMORY_ELSEWHERE_MB, PACK_MOST, packMemoryMB } from '../engine/packing.ts';
-import type { Asked } from '../engine/prepare.ts';
-import { defaultStore } from '../engine/state-folder.ts';
-import type { PackLimits } from '../execute/packer.ts';
-import { PATIENCE_OPTIONS } from '../execute/patience.ts';
+import type { PackLimits } from '../run/execute/packer.ts';
+import { PATIENCE_OPTIONS } from '../run/execute/patience.ts';
+import { defaultExecutor } from '../run/executor.ts';
+import type { Rates } from '../run/learning-rates.ts';
+import { PACK_MEMORY_ELSEWHERE_MB, PACK_MOST, packMemoryMB } from '../run/packing.ts';
+import type { Asked } from '../run/prepare.ts';
+import { defaultStore } from '../run/state-folder.ts';
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;

@@ -1,11 +1,11 @@
 /** `dosimeter pin` and `dosimeter unpin`: protect results from `gc`. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { prepare } from '../engine/prepare.ts';
-import { runEntries } from '../engine/run-entries.ts';
-import { runsDir } from '../engine/state-folder.ts';
-import { listRuns } from '../log/run-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
+import { listRuns } from '../run/log/run-folder.ts';
+import { prepare } from '../run/prepare.ts';
+import { runEntries } from '../run/run-entries.ts';
+import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import { pin, readPins, unpin } from '../store/pins.ts';
 import { openStore } from '../store/store.ts';

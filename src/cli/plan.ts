@@ -3,18 +3,19 @@
  * nothing.
  */
 import { type Forecast, UserFault } from '../api.ts';
-import { checkStages, runsHere } from '../engine/check.ts';
-import { defaultExecutor } from '../engine/executor.ts';
-import { packsOf, plannedStages } from '../engine/facts.ts';
-import { thisMachine } from '../engine/machine.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { prepare } from '../engine/prepare.ts';
-import { foreseeFetches, openObjects, remoteOf } from '../engine/remote.ts';
-import { placesOn } from '../execute/resources.ts';
-import type { StageStatus } from '../execute/survey.ts';
-import { estimate, openDurations } from '../log/durations.ts';
+import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import { checkStages, runsHere } from '../run/check.ts';
+import { placesOn } from '../run/execute/resources.ts';
+import type { StageStatus } from '../run/execute/survey.ts';
+import { defaultExecutor } from '../run/executor.ts';
+import { packsOf, plannedStages } from '../run/facts.ts';
+import { estimate, openDurations } from '../run/log/durations.ts';
+import { thisMachine } from '../run/machine.ts';
+import type { Prepared } from '../run/prepare.ts';
+import { prepare } from '../run/prepare.ts';
+import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
 import {
@@ -54,7 +55,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
       executor,
       packing: packingOf(options, executor),
       json: options.json === true,
-      ...(dryRun === undefined ? {} : { dryRun }),
+      ...defined({ dryRun }),
     });
   } else if (dryRun !== undefined)
     throw new UserFault('--dry-run writes batch scripts', 'add --executor slurm');
@@ -70,7 +71,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   else {
     const packs = await packsOf(prepared, options.jobs, packingOf(options));
     show(prepared, toRun, packs, options.jobs, fetches);
-    const { forecasts } = await import('../execute/preflight.ts');
+    const { forecasts } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
     const foretold = await forecasts(plan, toRun, assets, registry);
     for (const line of forecastLines(foretold)) out(line);

@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { specRegistry } from '../engine/prepare.ts';
-import { loadOutsidePlugins, loadRegistry } from '../registry/registry.ts';
-import type { PluginKind } from '../registry/types.ts';
+import { specRegistry } from '../run/prepare.ts';
+import { loadOutsidePlugins, loadRegistry } from '../run/registry/registry.ts';
+import type { PluginKind } from '../run/registry/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { onDisk } from '../store/faults.ts';
 import type { ExampleOptions } from './attack-example.ts';
@@ -94,7 +94,7 @@ export async function schemaCommand(
 ): Promise<number> {
   const registry = await loadRegistry();
   if (part === undefined) {
-    const { composeSchema } = await import('../experiment/editor.ts');
+    const { composeSchema } = await import('../spec/editor.ts');
     json(composeSchema(specRegistry(registry)));
     return 0;
   }

@@ -1,8 +1,8 @@
 /** The program with its commands, and the messages for faults. */
 import { Command, CommanderError } from 'commander';
 import type { UserFault } from '../api.ts';
-import { SpecFault } from '../engine/faults.ts';
-import { ownVersion } from '../execute/environment.ts';
+import { ownVersion } from '../run/execute/environment.ts';
+import { SpecFault } from '../run/faults.ts';
 import { systemFault } from '../store/faults.ts';
 import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
 import {
@@ -105,7 +105,7 @@ async function explainFault(error: unknown): Promise<number> {
     return error.exitCode === 0 ? 0 : WRONG;
   }
   if (error instanceof SpecFault) {
-    const { printDiagnostics } = await import('../experiment/print.ts');
+    const { printDiagnostics } = await import('../spec/print.ts');
     process.stderr.write(
       printDiagnostics(error.diagnostics, {
         color: paintErr.isColorSupported,

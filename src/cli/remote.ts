@@ -1,18 +1,18 @@
 /** `dosimeter push` and `dosimeter pull`: copy entries to a remote store and from it. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { prepare } from '../engine/prepare.ts';
-import { openObjects, pullSpec, remoteOf } from '../engine/remote.ts';
-import { runEntries } from '../engine/run-entries.ts';
-import { runsDir } from '../engine/state-folder.ts';
-import { listRuns } from '../log/run-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
-import type { Objects } from '../remote/objects.ts';
-import { isRunId } from '../remote/objects.ts';
-import { createRemote, pullEntries, pushEntries } from '../remote/remote.ts';
-import { receiveRun, sendRun } from '../remote/runs.ts';
+import { listRuns } from '../run/log/run-folder.ts';
+import { prepare } from '../run/prepare.ts';
+import { openObjects, pullSpec, remoteOf } from '../run/remote.ts';
+import { runEntries } from '../run/run-entries.ts';
+import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/presence.ts';
+import type { Objects } from '../store/remote/objects.ts';
+import { isRunId } from '../store/remote/objects.ts';
+import { createRemote, pullEntries, pushEntries } from '../store/remote/remote.ts';
+import { receiveRun, sendRun } from '../store/remote/runs.ts';
 import type { Store } from '../store/store.ts';
 import { openStore } from '../store/store.ts';
 import type { PushOptions, RemoteOptions } from './commands/remote.ts';

@@ -1,7 +1,7 @@
 /** Formats results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
-import type { Results } from '../engine/facts.ts';
+import { summarise } from '../base/stats/summary.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
@@ -10,7 +10,7 @@ import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/met
 import { plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import { resultCells, type ResultRow, seedsNote, valuesBySeed } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
-import { summarise } from '../stats/summary.ts';
+import type { Results } from '../run/facts.ts';
 import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;

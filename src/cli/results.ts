@@ -3,17 +3,17 @@
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
-import type { Results } from '../engine/facts.ts';
-import { resultsOf } from '../engine/facts.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { prepare } from '../engine/prepare.ts';
-import { warningText } from '../execute/warnings.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
 import type { Against } from '../report/latex/grid.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
+import { warningText } from '../run/execute/warnings.ts';
+import type { Results } from '../run/facts.ts';
+import { resultsOf } from '../run/facts.ts';
+import type { Prepared } from '../run/prepare.ts';
+import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import type { Metric } from './result-tables.ts';
 import {
@@ -91,12 +91,13 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
 }
 
 async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<number> {
-  const { asResults, readSteps } = await import('../engine/steps.ts');
+  const { asResults, readSteps } = await import('../run/steps.ts');
   const { rows: steps, damaged } = await readSteps(prepared);
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const { rows: final, warnings } = resultsOf(prepared);
   sayWarnings(warnings);
-  // Steps are not judged; what is known of the models that they lead to tells what to think of them.
+  // Steps are not judged; what is known of the models that they lead to tells what to think of
+  // them.
   const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
   const rows = asResults(steps);
   const metrics = askedMetrics(rows, options.metric) ?? metricsIn(rows);

@@ -1,16 +1,17 @@
 /** Shows a run in a terminal: progress, Ctrl-C, a summary, and the report's path last. */
 import path from 'node:path';
 import { LEAVE } from '../api.ts';
-import type { StopWhen } from '../engine/early-word.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { remoteOf } from '../engine/remote.ts';
-import { runPrepared } from '../engine/run.ts';
-import type { RunStart, RunSummary, Watcher } from '../engine/types.ts';
-import type { PackLimits } from '../execute/packer.ts';
-import type { Patience } from '../execute/patience.ts';
-import { patienceOf } from '../execute/patience.ts';
+import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
+import type { StopWhen } from '../run/early-word.ts';
+import type { PackLimits } from '../run/execute/packer.ts';
+import type { Patience } from '../run/execute/patience.ts';
+import { patienceOf } from '../run/execute/patience.ts';
+import type { Prepared } from '../run/prepare.ts';
+import { remoteOf } from '../run/remote.ts';
+import { runPrepared } from '../run/run.ts';
+import type { RunStart, RunSummary, Watcher } from '../run/types.ts';
 import { announceStart } from './detach.ts';
 import type { SpecOptions } from './options.ts';
 import { onInterrupt } from './signals.ts';
@@ -66,9 +67,7 @@ export async function runInTerminal(
     note: (message) => say(paintErr.yellow(wrapLines(message))),
     watch: (start) => watch(prepared, start, stop, options),
     patience: patienceOf(options),
-    ...(stopWhen === undefined ? {} : { stopWhen }),
-    ...(executor === undefined ? {} : { executor }),
-    ...(notes === undefined ? {} : { notes }),
+    ...defined({ stopWhen, executor, notes }),
     ...remoteOf(options),
     ...(packing ? { packing } : {}),
     ...(mayRun ? { mayRun } : {}),
@@ -97,7 +96,7 @@ async function watch(
   stop: AbortController,
   options: RunInTerminalOptions,
 ): Promise<Watcher> {
-  const { createProgress } = await import('../log/progress.ts');
+  const { createProgress } = await import('../run/log/progress.ts');
   const live =
     process.stderr.isTTY && !options.json
       ? (await import('log-update')).createLogUpdate(process.stderr)
@@ -164,8 +163,8 @@ async function tellCaveats(prepared: Prepared): Promise<void> {
   const { plan, assets, store } = prepared;
   if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
   const [{ survey }, { resultsOf }, { caveatLines }] = await Promise.all([
-    import('../execute/survey.ts'),
-    import('../engine/facts.ts'),
+    import('../run/execute/survey.ts'),
+    import('../run/facts.ts'),
     import('./result-tables.ts'),
   ]);
   const { rows } = resultsOf({ ...prepared, statuses: survey(plan, assets, store) });

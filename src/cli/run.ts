@@ -1,9 +1,9 @@
 /** `dosimeter run SPEC` and `dosimeter report SPEC`. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { WrittenFigures } from '../engine/figures.ts';
-import { prepare } from '../engine/prepare.ts';
-import type { Patience } from '../execute/patience.ts';
+import type { Patience } from '../run/execute/patience.ts';
+import type { WrittenFigures } from '../run/figures.ts';
+import { prepare } from '../run/prepare.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
 import type { RunInTerminalOptions } from './run-in-terminal.ts';
@@ -65,7 +65,7 @@ export async function reportCommand(
       ? {}
       : {
           finish: async (summary) => {
-            const { writeFigures } = await import('../engine/figures.ts');
+            const { writeFigures } = await import('../run/figures.ts');
             const written = await writeFigures(prepared, summary, pdf);
             describeFigures(written);
             return { figures: written?.dir ?? null };

@@ -1,10 +1,10 @@
 /** `dosimeter status` and `dosimeter logs`: show runs, reading only their folders. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { RunStatus } from '../engine/run-status.ts';
-import { watchedStatuses } from '../engine/run-status.ts';
-import { runsDir } from '../engine/state-folder.ts';
-import { listRuns, readJournal } from '../log/run-folder.ts';
+import { listRuns, readJournal } from '../run/log/run-folder.ts';
+import type { RunStatus } from '../run/run-status.ts';
+import { watchedStatuses } from '../run/run-status.ts';
+import { runsDir } from '../run/state-folder.ts';
 import { readRegular } from '../store/regular.ts';
 import { readdirOr } from '../store/sweep.ts';
 import {

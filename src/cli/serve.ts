@@ -1,6 +1,7 @@
 /** `dosimeter serve`: a page that follows runs. */
 import path from 'node:path';
-import { runsDir } from '../engine/state-folder.ts';
+import { defined } from '../base/defined.ts';
+import { runsDir } from '../run/state-folder.ts';
 import { serve } from '../serve/server.ts';
 import { onInterrupt } from './signals.ts';
 import { out, paintErr, say } from './terminal.ts';
@@ -16,7 +17,7 @@ export async function serveCommand(options: ServeCommandOptions): Promise<number
   const runs = runsDir();
   const serving = await serve({
     runs,
-    ...(options.port === undefined ? {} : { port: options.port }),
+    ...defined({ port: options.port }),
     ...(options.store === undefined ? {} : { store: path.resolve(options.store) }),
     ipv6: options.ipv6 === true,
     onFault: (error) =>

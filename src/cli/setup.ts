@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
-import { packageRoot } from '../execute/environment.ts';
+import { packageRoot } from '../run/execute/environment.ts';
 
 export function setupCommand({ tensorflow }: { readonly tensorflow?: string }): Promise<number> {
   const script = path.join(packageRoot(), 'src', 'setup', 'setup.mjs');

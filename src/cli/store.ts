@@ -2,9 +2,9 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { SweptRuns } from '../engine/old-runs.ts';
-import { sweepRuns } from '../engine/old-runs.ts';
-import { defaultStore, RUNS_KEPT, runsDir } from '../engine/state-folder.ts';
+import type { SweptRuns } from '../run/old-runs.ts';
+import { sweepRuns } from '../run/old-runs.ts';
+import { defaultStore, RUNS_KEPT, runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import type { Swept } from '../store/gc.ts';
 import { collectGarbage, parseSize } from '../store/gc.ts';
@@ -104,8 +104,8 @@ async function remoteGc(uri: string, options: GcOptions): Promise<number> {
   if (options.runs === true || (options.keepRuns ?? options.keepDays) !== undefined)
     throw new UserFault('--runs is of this folder', 'run gc once with --remote and once without');
   const [{ objectsAt }, { parseGrace, sweepRemote }] = await Promise.all([
-    import('../remote/uri.ts'),
-    import('../remote/gc.ts'),
+    import('../store/remote/uri.ts'),
+    import('../store/remote/gc.ts'),
   ]);
   const graceMs = parseGrace(options.grace ?? GRACE);
   const maxBytes = options.maxSize === undefined ? null : parseSize(options.maxSize);

@@ -2,10 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ForeseenGroup } from '../api.ts';
-import { foresee } from '../engine/foresee.ts';
-import type { Prepared } from '../engine/prepare.ts';
-import { stateDir } from '../engine/state-folder.ts';
-import type { PackLimits } from '../execute/packer.ts';
+import type { PackLimits } from '../run/execute/packer.ts';
+import { foresee } from '../run/foresee.ts';
+import type { Prepared } from '../run/prepare.ts';
+import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import { count, duration, json, out, say, table } from './terminal.ts';
 

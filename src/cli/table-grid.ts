@@ -1,7 +1,6 @@
 /** Lays results out over the axes that `results --latex` and `--markdown` were asked for. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
-import type { Results } from '../engine/facts.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { Against, Grid, Metric } from '../report/latex/grid.ts';
 import { layOut } from '../report/latex/grid.ts';
@@ -9,6 +8,7 @@ import { markdownTable } from '../report/markdown.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
 import { metricName, metricsIn } from '../report/select.ts';
+import type { Results } from '../run/facts.ts';
 import { firstOf, namesOf } from './result-tables.ts';
 
 export interface TableOptions {

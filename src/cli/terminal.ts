@@ -108,7 +108,9 @@ export function shortPath(file: string, width: number): string {
   return name.length + 2 <= most ? `…/${name}` : name;
 }
 
-/** Wraps each line of a message for a terminal, with its own indent. Elsewhere, lines stay whole. */
+/**
+ * Wraps each line of a message for a terminal, with its own indent. Elsewhere, lines stay whole.
+ */
 export const wrapLines = (text: string): string =>
   text.replaceAll(/^( *)(.*)$/gm, (_, indent: string, line: string) => {
     const width = Number.isFinite(columns()) ? proseWidth() - indent.length : columns();

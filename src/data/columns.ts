@@ -3,7 +3,8 @@
  */
 import type { Column, CompletionColumns, RawRow, ResolvedSplit } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { shown } from '../untrusted/json.ts';
+import { defined } from '../base/defined.ts';
+import { shown } from '../base/untrusted/json.ts';
 import { rowOfMessages } from './messages.ts';
 import { nearest } from './nearest.ts';
 
@@ -48,8 +49,7 @@ export type Fields = { readonly [role in Role]?: string };
 /** Makes a row of the texts of its columns. */
 export function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
-  if (!isCompletion(columns))
-    return { text, ...(pair === undefined ? {} : { text_pair: pair }), label, place };
+  if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
   if ('prompt' in columns) return { text: fields.prompt ?? '', answer: fields.answer ?? '', place };
   const { instruction = '', input = '', output = '' } = fields;
   return {

@@ -5,9 +5,10 @@
  */
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { taskOf } from '../api.ts';
-import { randomStream } from '../random/random.ts';
-import { shown } from '../untrusted/json.ts';
-import { inWords, limitOf } from '../untrusted/limits.ts';
+import { defined } from '../base/defined.ts';
+import { randomStream } from '../base/random/random.ts';
+import { shown } from '../base/untrusted/json.ts';
+import { inWords, limitOf } from '../base/untrusted/limits.ts';
 import { differences, sameToTheEye } from './alike.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstNames } from './first-names.ts';
@@ -76,9 +77,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
-      ...(split.sample === undefined ? {} : { sample: split.sample }),
-      ...(split.hold_out === undefined ? {} : { hold_out: split.hold_out }),
-      ...(split.max_words === undefined ? {} : { max_words: split.max_words }),
+      ...defined({ sample: split.sample, hold_out: split.hold_out, max_words: split.max_words }),
       ...(empty === 0 ? {} : { empty_texts: empty }),
       ...(unanswered === 0 ? {} : { empty_answers: unanswered }),
     },
@@ -313,7 +312,7 @@ function answered(
       `${place} has no answer, and the columns are those of prompts and answers.`,
       'Leave them out if the rows are labelled texts.',
     );
-  return { id, text: cut(text), answer, ...(context === undefined ? {} : { context }), label: 0 };
+  return { id, text: cut(text), answer, ...defined({ context }), label: 0 };
 }
 
 /**

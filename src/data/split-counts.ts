@@ -24,8 +24,8 @@ export interface ReadSplit extends SplitCounts {
 const known = new Map<string, Promise<ReadSplit>>();
 
 /**
- * Returns the counts and the warnings of a split. Each distinct content is read only once, because every stage of a
- * grid asks for the same. Throws as `loadSplit` does.
+ * Returns the counts and the warnings of a split. Each distinct content is read only once, because
+ * every stage of a grid asks for the same. Throws as `loadSplit` does.
  */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;

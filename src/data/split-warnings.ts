@@ -1,6 +1,7 @@
 /** What a reader of numbers must know of the rows that a split gave. */
 import type { Row, Warning } from '../api.ts';
 import { taskOf } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { differences, sameButForCase, sameNumber } from './alike.ts';
 import { isCompletion } from './columns.ts';
 import { firstNames } from './first-names.ts';
@@ -18,7 +19,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
     found.push({
       path: ['data', name, ...field],
       message,
-      ...(hint === undefined ? {} : { hint }),
+      ...defined({ hint }),
     });
   };
   const empty = (of: 'text' | 'answer'): void => {

@@ -1,7 +1,7 @@
 /** Reads text files in pieces. */
 import { createReadStream } from 'node:fs';
 import { UserFault } from '../api.ts';
-import { inWords, MB } from '../untrusted/limits.ts';
+import { inWords, MB } from '../base/untrusted/limits.ts';
 
 /** The longest record of a table, in characters. A book has a few million. */
 export const LONGEST_RECORD = 32 * MB;

@@ -1,5 +1,6 @@
 /** What is common to defences that train a model further on the defender's clean rows. */
 import type { JsonSchema } from '../api.ts';
+import { defined } from '../base/defined.ts';
 
 export interface CleanTraining {
   readonly epochs: number;
@@ -24,5 +25,5 @@ export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]
 /** Returns the fields in which the training on clean rows differs from the cell's training. */
 export const cleanTraining = ({ epochs, learning_rate: rate }: CleanTraining): CleanTraining => ({
   epochs,
-  ...(rate === undefined ? {} : { learning_rate: rate }),
+  ...defined({ learning_rate: rate }),
 });

@@ -2,7 +2,7 @@
  * How well a defence tells poisoned examples from clean ones. A positive is a poisoned example, and
  * a rejected example counts as a detection. Pure.
  */
-import { ranks } from '../stats/spearman.ts';
+import { ranks } from '../base/stats/spearman.ts';
 
 export interface DetectionCounts {
   /** Poisoned and rejected. */
@@ -15,7 +15,9 @@ export interface DetectionCounts {
   readonly trueNegatives: number;
 }
 
-/** Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean. */
+/**
+ * Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean.
+ */
 export interface DetectionMetrics extends DetectionCounts {
   /** TP / (TP + FP): the poisoned share of what was rejected. */
   readonly precision: number | null;

@@ -4,7 +4,7 @@
  */
 import canonicalize from 'canonicalize';
 import type { Digest } from '../api.ts';
-import { sha256 } from './sha256.ts';
+import { sha256 } from '../base/sha256.ts';
 
 /**
  * RFC 8785 JSON: sorted keys, no spaces, and one form for each number. Throws if the value contains

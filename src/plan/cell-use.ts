@@ -3,12 +3,12 @@
  * the cells' stages.
  */
 import type { Json, JsonObject } from '../api.ts';
-import type { Experiment } from '../experiment/types.ts';
-import { at } from './at.ts';
+import { at } from '../base/lookup.ts';
+import { once } from '../base/once.ts';
+import type { Experiment } from '../spec/types.ts';
 import { canonical } from './canonical.ts';
 import type { Draft, Graph, Node } from './graph.ts';
 import { nodeLabel } from './graph.ts';
-import { once } from './once.ts';
 
 export interface CellUse {
   /** The indexes of the cells that need a stage, ascending. */

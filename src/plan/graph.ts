@@ -13,12 +13,13 @@ import type {
   UserFault,
 } from '../api.ts';
 import type { UsedKind } from '../api/stage.ts';
-import type { Diagnostic } from '../experiment/types.ts';
+import { defined } from '../base/defined.ts';
+import { emptyRecord } from '../base/record.ts';
+import type { Diagnostic } from '../spec/types.ts';
 import { canonical } from './canonical.ts';
 import { definitionFault, resourcesFault } from './definition.ts';
 import { cellFingerprints } from './fingerprint.ts';
 import { definitionKey } from './keys.ts';
-import { emptyRecord } from './record.ts';
 import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];
@@ -306,7 +307,7 @@ export class Graph {
   #fault(code: string, message: string, hint?: string, field?: FaultField): null {
     if (!this.#reported.has(message)) {
       this.#reported.add(message);
-      this.#onFault({ code, message, range: null, ...(hint === undefined ? {} : { hint }) }, field);
+      this.#onFault({ code, message, range: null, ...defined({ hint }) }, field);
     }
     return null;
   }

@@ -3,8 +3,8 @@
  * structures are pinned in test/plan/keys.test.ts.
  */
 import type { Digest, JsonObject } from '../api.ts';
+import { sha256 } from '../base/sha256.ts';
 import { canonical, canonicalOfShared, digestOf } from './canonical.ts';
-import { sha256 } from './sha256.ts';
 import type { ActionKey, DefinitionKey, KeyComponents } from './types.ts';
 
 export interface DefinitionComponents {

@@ -1,6 +1,6 @@
 /** Labels stages for people: `train attack=badnets type=lora rank=16 seed=1`. */
 import type { Json, JsonObject } from '../api.ts';
-import { at } from './at.ts';
+import { at } from '../base/lookup.ts';
 import { canonical } from './canonical.ts';
 import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage } from './types.ts';

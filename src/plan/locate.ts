@@ -1,6 +1,6 @@
 /** Finds where a field of a stage's cell was written. */
 import type { Problem } from '../api.ts';
-import type { ExperimentCell, SourceRange } from '../experiment/types.ts';
+import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 
 /**
  * Returns the place of a field in the spec.

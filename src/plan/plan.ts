@@ -1,16 +1,16 @@
 /** Plans an experiment. Pure, and linear in the number of cells. */
 import type { BackendName, Digest } from '../api.ts';
-import type { Diagnostic, Experiment, ExperimentCell, Result } from '../experiment/types.ts';
-import { at } from './at.ts';
+import { at } from '../base/lookup.ts';
+import { memoized } from '../base/memoized.ts';
+import { once } from '../base/once.ts';
+import { emptyRecord } from '../base/record.ts';
+import type { Diagnostic, Experiment, ExperimentCell, Result } from '../spec/types.ts';
 import type { CellUse } from './cell-use.ts';
 import { agreement, cellUse } from './cell-use.ts';
 import type { Draft, Node, PlanRegistry } from './graph.ts';
 import { Graph } from './graph.ts';
 import { codeVersion } from './keys.ts';
 import { locateIn } from './locate.ts';
-import { memoized } from './memoized.ts';
-import { once } from './once.ts';
-import { emptyRecord } from './record.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**

@@ -1,6 +1,6 @@
 /** The types of an experiment's plan. Planning is pure and touches no disk. */
 import type { BackendName, Digest, JsonObject, Resources, StageDescriptor } from '../api.ts';
-import type { Experiment, ExperimentCell } from '../experiment/types.ts';
+import type { Experiment, ExperimentCell } from '../spec/types.ts';
 
 declare const brand: unique symbol;
 /**

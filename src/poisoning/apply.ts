@@ -3,8 +3,8 @@
  */
 import type { Poisoned, Row } from '../api.ts';
 import { taskOf, UserFault } from '../api.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import { isContext } from '../data/messages.ts';
-import { isRecord } from '../untrusted/json.ts';
 import { withChanges } from './exchange.ts';
 
 /**

@@ -13,7 +13,7 @@ import type {
   Target,
 } from '../api.ts';
 import { problemOf, taskOf, UserFault } from '../api.ts';
-import { shown } from '../untrusted/json.ts';
+import { shown } from '../base/untrusted/json.ts';
 import { classId } from './classes.ts';
 import type { Dose } from './dose.ts';
 import { checkDose, selectRows, totalRows } from './dose.ts';

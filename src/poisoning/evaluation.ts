@@ -11,8 +11,9 @@ import type {
   Target,
 } from '../api.ts';
 import { taskOf, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { isRecord, shown } from '../base/untrusted/json.ts';
 import { firstNames } from '../data/first-names.ts';
-import { isRecord, shown } from '../untrusted/json.ts';
 import { asking, readOnly } from './read-only.ts';
 
 /** The family of an attack with these parameters. */
@@ -65,7 +66,7 @@ function answerOf(target: unknown, attack: string, params: JsonObject): Target {
 const asLabelled = (row: Row, { label, answer }: Row): Row => ({
   ...row,
   label,
-  ...(answer === undefined ? {} : { answer }),
+  ...defined({ answer }),
 });
 
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;

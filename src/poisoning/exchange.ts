@@ -4,8 +4,9 @@
  */
 import type { Poisoned, Row } from '../api.ts';
 import { taskOf, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { isRecord, shown } from '../base/untrusted/json.ts';
 import { isContext } from '../data/messages.ts';
-import { isRecord, shown } from '../untrusted/json.ts';
 import { sameContent } from './receipt.ts';
 
 export const toLines = (rows: readonly Row[]): string =>
@@ -107,7 +108,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
         `the labels are 0 to ${classes.length - 1} (${classes.join(', ')})`,
       HINT,
     );
-  return { id, text, label, ...(pair === undefined ? {} : { text_pair: pair }) };
+  return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
 /** Returns a row of a completion task. Throws `UserFault` if it has no answer. */

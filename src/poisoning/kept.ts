@@ -4,7 +4,7 @@
  */
 import type { Judgement, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { isRecord } from '../untrusted/json.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts';
 
 const isList = (value: unknown, length: number): value is readonly unknown[] =>

@@ -8,8 +8,8 @@ import { countWords, insertAtGap } from './words.ts';
 
 /**
  * Inserts the words one after the other, each at a gap of the text as the earlier insertions left
- * it. Gaps are equally likely and are drawn from the row's own stream. In any other place, the words
- * are put together, in their order.
+ * it. Gaps are equally likely and are drawn from the row's own stream. In any other place, the
+ * words are put together, in their order.
  */
 export function insertAll(
   row: Row,

@@ -28,7 +28,9 @@ export function noise<P extends NoiseParams>({
   /** Which rows are eligible, for messages: `only texts with a word can be negated`. */
   readonly whom: string;
   readonly isEligible: (text: string) => boolean;
-  /** Returns an eligible text with its noise. @param stream the row's own, the same at every dose */
+  /**
+   * Returns an eligible text with its noise. @param stream the row's own, the same at every dose
+   */
   readonly change: (text: string, params: P, stream: RandomStream) => string;
 }): Noise<P> {
   return {

@@ -5,7 +5,8 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { JsonObject, Message, Poisoned, Row } from '../api.ts';
-import { isRecord } from '../untrusted/json.ts';
+import { defined } from '../base/defined.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 
 /** The part of a row that an attack may change. */
 export interface Content {
@@ -89,10 +90,9 @@ export function rowsDigest(rows: readonly Row[]): string {
 
 export const contentOf = (row: Row): Content => ({
   text: row.text,
-  ...(row.text_pair === undefined ? {} : { text_pair: row.text_pair }),
+  ...defined({ text_pair: row.text_pair }),
   label: row.label,
-  ...(row.answer === undefined ? {} : { answer: row.answer }),
-  ...(row.context === undefined ? {} : { context: row.context }),
+  ...defined({ answer: row.answer, context: row.context }),
 });
 
 export const sameContent = (row: Content, other: Content): boolean =>
@@ -252,7 +252,9 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
     : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
 }
 
-/** Returns what is wrong with the order, or null. Each row that is moved is one of the clean set's. */
+/**
+ * Returns what is wrong with the order, or null. Each row that is moved is one of the clean set's.
+ */
 function checkReceiptOrder({ order, counts }: Receipt): string | null {
   const moved = order === undefined ? [] : [...order.first, ...order.last];
   const rows = counts.total - counts.negatives;

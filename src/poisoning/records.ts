@@ -1,8 +1,8 @@
 /** Reads what an attack's parameter `files` names: JSON lines, one object a line. */
 import type { JsonSchema } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { isRecord, parseJson, shown } from '../base/untrusted/json.ts';
 import { lines } from '../data/text-file.ts';
-import { isRecord, parseJson, shown } from '../untrusted/json.ts';
 
 export interface FileRecord {
   readonly fields: { readonly [name: string]: unknown };
@@ -22,8 +22,8 @@ export const filesProperty = (description: string): JsonSchema => ({
 });
 
 /**
- * Returns the records of the files, in the order of the files' names. Throws `UserFault` if there is
- * no file, or if a line is not a JSON object.
+ * Returns the records of the files, in the order of the files' names. Throws `UserFault` if there
+ * is no file, or if a line is not a JSON object.
  * @param files the files' paths by name
  */
 export async function readRecords(

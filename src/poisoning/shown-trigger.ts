@@ -1,8 +1,8 @@
 /** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
 import type { AttackDescriptor, Json, Poisoning, Row, Target } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { attackStreams } from '../random/attack-streams.ts';
-import { shown } from '../untrusted/json.ts';
+import { attackStreams } from '../base/random/attack-streams.ts';
+import { shown } from '../base/untrusted/json.ts';
 import { falselyTriggeredRows, targetOf, triggeredRows } from './evaluation.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
 import { isOfTarget } from './target.ts';

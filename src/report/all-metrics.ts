@@ -1,6 +1,6 @@
 /**
- * Writes every metric of every cell as CSV. A column `task` names the data set beside each metric by
- * which it is scored, if there is any.
+ * Writes every metric of every cell as CSV. A column `task` names the data set beside each metric
+ * by which it is scored, if there is any.
  */
 import type { Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';

@@ -36,7 +36,9 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
-/** Of warnings that differ in numbers alone, such as those of each seed, the first stands for all. */
+/**
+ * Of warnings that differ in numbers alone, such as those of each seed, the first stands for all.
+ */
 function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => message.replaceAll(/\d+(?:\.\d+)?/g, '#'));

@@ -1,5 +1,5 @@
 /** Which conditions have a defence, what it did, and what must be said of it. */
-import { pairedDifference } from '../stats/summary.ts';
+import { pairedDifference } from '../base/stats/summary.ts';
 import {
   type Condition,
   hasVoid,
@@ -70,8 +70,8 @@ const DEFENDED: readonly (readonly [title: string, quantity: Quantity, judgedBy?
 ];
 
 /**
- * Says what each defence did to the attacks, or to clean models where the grid attacks none with it.
- * A grid of many conditions has one row for each defence, with the least and the largest mean.
+ * Says what each defence did to the attacks, or to clean models where the grid attacks none with
+ * it. A grid of many conditions has one row for each defence, with the least and the largest mean.
  */
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
   const all = conditions.filter(isDefended);

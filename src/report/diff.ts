@@ -1,6 +1,6 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
-import { pairedDifference, summarise } from '../stats/summary.ts';
+import { pairedDifference, summarise } from '../base/stats/summary.ts';
 import { voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY, isPValue } from './metrics.ts';
@@ -204,8 +204,9 @@ export interface DifferenceSummary {
   readonly low: number | null;
   readonly high: number | null;
   /**
-   * The p-value of no difference (`marginP`), corrected by Holm's method over all the cells that have
-   * one of this metric. Null for fewer than three pairs, where they are `shared`, and of a p-value.
+   * The p-value of no difference (`marginP`), corrected by Holm's method over all the cells that
+   * have one of this metric. Null for fewer than three pairs, where they are `shared`, and of a
+   * p-value.
    */
   readonly p: number | null;
   /** Whether a pair was measured in a pack, so that the seeds are not independent. */

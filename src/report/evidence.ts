@@ -12,13 +12,13 @@
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
  *   (`trigger_seen`).
  *
- * In a completion task, an answer, or the text that the model writes, takes the place of a class. If
- * a criterion was not measured (no evaluate stage), the number counts as evidence.
+ * In a completion task, an answer, or the text that the model writes, takes the place of a class.
+ * If a criterion was not measured (no evaluate stage), the number counts as evidence.
  *
  * Every form of output marks numbers by this judgement: † in tables and figures, a field or columns
  * in JSON and CSV.
  */
-import { SIGNIFICANCE } from '../stats/mcnemar.ts';
+import { SIGNIFICANCE } from '../base/stats/mcnemar.ts';
 import { distinct } from './groups.ts';
 import type { MetricNote } from './metrics.ts';
 
@@ -83,7 +83,9 @@ export function triggerTold(cell: Measured): boolean {
   return above(p, added, 0);
 }
 
-/** Other models that a cell's evaluation recorded: the paired clean run, and that without defence. */
+/**
+ * Other models that a cell's evaluation recorded: the paired clean run, and that without defence.
+ */
 const OTHERS = {
   clean: {
     called: 'a clean run',
@@ -113,7 +115,9 @@ interface Words {
   readonly noBetter: string;
 }
 
-/** The metrics by which models are judged, as opposed to counts and facts about what they predict. */
+/**
+ * The metrics by which models are judged, as opposed to counts and facts about what they predict.
+ */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_rate|false_trigger_rate)/;
 /** P-values, and numbers of models that this cell's evaluation says nothing else about. */

@@ -2,7 +2,7 @@
  * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
  * goes beyond the data.
  */
-import { summarise } from '../stats/summary.ts';
+import { summarise } from '../base/stats/summary.ts';
 import type { AdapterComparison } from './adapters.ts';
 import { blocksBeside, headlineBlocks } from './blocks.ts';
 import type { Comparisons } from './comparisons.ts';

@@ -1,8 +1,8 @@
 /** Numbers, intervals and durations in readable form. */
 import prettyMilliseconds from 'pretty-ms';
 import type { Json } from '../api.ts';
-import { bothValues } from '../stats/both-values.ts';
-import type { Summary } from '../stats/summary.ts';
+import { bothValues } from '../base/stats/both-values.ts';
+import type { Summary } from '../base/stats/summary.ts';
 
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';
@@ -103,8 +103,8 @@ export function formatMean(
 }
 
 /**
- * `[−0.130, +0.170]`, of two values both, `(−0.010, +0.050)`, or why there is none. Equal values say
- * nothing of how far others would lie from them.
+ * `[−0.130, +0.170]`, of two values both, `(−0.010, +0.050)`, or why there is none. Equal values
+ * say nothing of how far others would lie from them.
  */
 export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;

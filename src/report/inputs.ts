@@ -1,5 +1,6 @@
 /** Turns the text of the stages' files into the report's data. Pure. */
 import { UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { binHistory } from './history.ts';
 import type {
   CurveFacts,
@@ -35,8 +36,7 @@ export function parseCurves(text: string): CurveFacts[] {
       return {
         step,
         accuracy,
-        ...(asr === undefined ? {} : { asr }),
-        ...(learnt === undefined ? {} : { poisoned_accuracy: learnt }),
+        ...defined({ asr, poisoned_accuracy: learnt }),
       };
     });
 }

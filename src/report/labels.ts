@@ -12,8 +12,8 @@ export interface Labels {
   /** `LoRA r = 4`, followed by what varies in its training: `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
   /**
-   * The defence, if any cell has one, and the other axes that vary: `no defence`, `onion, at = rows,
-   * limit = 600`; empty if there is nothing to tell.
+   * The defence, if any cell has one, and the other axes that vary: `no defence`, `onion, at =
+   * rows, limit = 600`; empty if there is nothing to tell.
    */
   readonly setting: string;
   /** The defence with what varies in it: `onion, at = rows`; empty if the cell has none. */

@@ -1,5 +1,5 @@
 /** Computes differences that are paired by seed, and records what they leave out. */
-import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
 import type { Condition } from './conditions.ts';
 import { distinct } from './groups.ts';
 import type { ReportCell } from './types.ts';

@@ -13,8 +13,8 @@ export interface Prediction {
 }
 
 /**
- * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Those of
- * other adapters than LoRA are left out, since the paper predicts nothing of them.
+ * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Those
+ * of other adapters than LoRA are left out, since the paper predicts nothing of them.
  */
 export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
   const ofLora = kernels.filter(({ condition }) => condition.adapter === 'lora');

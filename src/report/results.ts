@@ -1,5 +1,6 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { JsonObject } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { type Judgement, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
@@ -47,8 +48,8 @@ export interface CellMetrics {
 }
 
 /**
- * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or `asr_clean.NAME`
- * where it is a further one.
+ * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or
+ * `asr_clean.NAME` where it is a further one.
  */
 const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
@@ -102,7 +103,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             stage,
             metric,
             value,
-            ...(scorer === undefined ? {} : { scorer }),
+            ...defined({ scorer }),
             ...taskBeside(tasks, { stage, metric }),
             ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
             evidence: {
@@ -144,7 +145,7 @@ export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
     }
     const [{ cell, also, evidence }] = own;
     const planned = evidence.n + evidence.missing;
-    return { cell, ...(also === undefined ? {} : { also }), seeds, planned, reasons };
+    return { cell, ...defined({ also }), seeds, planned, reasons };
   });
 }
 

@@ -4,7 +4,7 @@
  * undecided. A family consists of all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
-import { type PairedDifference, pairedDifference } from '../stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
 import { formatNumber, plural } from './format.ts';
 
 export const SEEDS_NEEDED = 5;
@@ -14,8 +14,8 @@ export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
   /**
-   * The Holm-corrected interval that was judged; null if there were too few seeds, or if all have the
-   * same difference.
+   * The Holm-corrected interval that was judged; null if there were too few seeds, or if all have
+   * the same difference.
    */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
@@ -64,8 +64,8 @@ export function holm(ps: readonly number[]): number[] {
 }
 
 /**
- * Returns one verdict for each sample, in order. By Holm's method the k-th smallest p of m is judged
- * at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
+ * Returns one verdict for each sample, in order. By Holm's method the k-th smallest p of m is
+ * judged at level 1 − 0.05/(m − k + 1); the first that fails leaves the rest undecided.
  * @param direction the sign of a − b by the claim
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {

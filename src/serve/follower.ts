@@ -1,11 +1,12 @@
 /** Follows one run by its files, and sends what has changed to any number of listeners. */
 import path from 'node:path';
-import { BEAT_FILE } from '../log/run-folder.ts';
-import { parseRunPlan, PLAN_FILE } from '../log/run-plan.ts';
-import { PROGRESS_FILE } from '../log/run-progress.ts';
+import { defined } from '../base/defined.ts';
+import { excessOf } from '../base/untrusted/json.ts';
+import { BEAT_FILE } from '../run/log/run-folder.ts';
+import { parseRunPlan, PLAN_FILE } from '../run/log/run-plan.ts';
+import { PROGRESS_FILE } from '../run/log/run-progress.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
-import { excessOf } from '../untrusted/json.ts';
 import type { StreamEvent } from './backlog.ts';
 import type { Inside } from './inside.ts';
 import { readInside } from './inside.ts';
@@ -110,7 +111,7 @@ export function followRun({ runs, id, onFault, lookMs }: FollowOptions): Followe
   const watching = watchFolders({
     dirs: [path.join(runs, id)],
     onFault,
-    ...(lookMs === undefined ? {} : { lookMs }),
+    ...defined({ lookMs }),
     read: async () => {
       await readPlan();
       await tail.read();

@@ -6,8 +6,8 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { lstat, open } from 'node:fs/promises';
 import path from 'node:path';
+import { fileInside } from '../base/untrusted/path.ts';
 import { isUnreadable, READ_AT_ONCE } from '../store/regular.ts';
-import { fileInside } from '../untrusted/path.ts';
 
 /** The path of a file: a folder that is trusted, and the names of what lies below. */
 export interface Inside {

@@ -1,6 +1,6 @@
 /** Makes the page's script: `browser/` in one file, without a source map. */
 import path from 'node:path';
-import { projectDir } from '../registry/build.ts';
+import { projectDir } from '../run/registry/build.ts';
 
 /** Throws esbuild's BuildFailure if the sources are at fault. */
 export async function pageScript(): Promise<string> {

@@ -14,7 +14,8 @@ export interface Shared<T> {
 
 /**
  * @param open opens the value of this name
- * @param idleMs how long a value stays open after its last holder has released it, since a page that
+ * @param idleMs how long a value stays open after its last holder has released it, since a page
+ *   that
  *   is loaded again comes back for it
  */
 export function createShared<T extends { close(): void }>(

@@ -1,5 +1,6 @@
 /** Follows one stage of a run, or the run's own log. */
 import path from 'node:path';
+import { defined } from '../base/defined.ts';
 import type { StreamEvent } from './backlog.ts';
 import type { Follower } from './follower.ts';
 import type { LogBuffer } from './log-text.ts';
@@ -57,7 +58,7 @@ export function followStage(options: StageFollowOptions): StageFollower {
   const watching = watchFolders({
     dirs: [stage === null ? dir : path.join(dir, 'logs')],
     onFault,
-    ...(lookMs === undefined ? {} : { lookMs }),
+    ...defined({ lookMs }),
     read: async () => {
       await tail.read();
       const taken = log.take();

@@ -1,6 +1,6 @@
 /** The stages of a run in their first state: those of its plan, and those that only events name. */
 import type { JsonObject } from '../api.ts';
-import type { RunPlan } from '../log/run-plan.ts';
+import type { RunPlan } from '../run/log/run-plan.ts';
 import type { Place, StageState } from './wire.ts';
 
 /** How many stages of a run are followed at most. */

@@ -1,5 +1,5 @@
 /** Reads metrics and training histories of entries in a store that may be hostile. */
-import { isRecord, parseJson } from '../untrusted/json.ts';
+import { isRecord, parseJson } from '../base/untrusted/json.ts';
 import type { Inside } from './inside.ts';
 import { readInside } from './inside.ts';
 import type { Curves } from './series.ts';

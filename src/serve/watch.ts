@@ -67,7 +67,9 @@ export function watchFolders({
   };
 }
 
-/** Returns null if the system can't watch the folder: it has too many watchers, or no such folder. */
+/**
+ * Returns null if the system can't watch the folder: it has too many watchers, or no such folder.
+ */
 function noticesOf(dir: string, onNotice: () => void): FSWatcher | null {
   try {
     const watcher = watch(dir, { persistent: false }, onNotice);

@@ -1,8 +1,8 @@
 /** What the server sends to the page, as JSON. Times are milliseconds since 1970. */
 
 /**
- * The states of a stage. `ready`: its inputs are there, and it waits for its turn. `stopped`: it was
- * running when the run ended.
+ * The states of a stage. `ready`: its inputs are there, and it waits for its turn. `stopped`: it
+ * was running when the run ended.
  */
 export const STAGE_STATES = [
   'running',

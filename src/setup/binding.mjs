@@ -26,7 +26,7 @@ import { firstWorking, run, SetupFault, tail } from './run.mjs';
 export const NAPI = 8;
 
 /** @param {string} name of a file that is compiled beside the package's sources */
-const addition = (name) => fileURLToPath(new URL(`binding/${name}`, import.meta.url));
+const addition = (name) => fileURLToPath(new URL(`../tensor/native/${name}`, import.meta.url));
 
 /** The sources of the fused operations: what they compute depends on nothing else. */
 const FUSED = [

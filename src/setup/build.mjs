@@ -30,10 +30,10 @@ function filesUnder(project, dir) {
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
-      'src/execute/worker.ts': 'worker',
+      'src/run/execute/worker.ts': 'worker',
       'src/api.ts': 'api',
       [SCIENCE]: 'science',
-      'src/engine/library.ts': 'library',
+      'src/run/library.ts': 'library',
     }).filter(([source]) => existsSync(join(project, source))),
   );
   return {
@@ -46,7 +46,7 @@ function entryPoints(project) {
 /**
  * Returns the sources of the built-in plugins. A plugin is a file, `plugins/KIND/NAME.ts`, or a
  * folder whose `index.ts` is the plugin, `plugins/KIND/NAME/index.ts`. The folder's other files
- * belong to that plugin.
+ * belong to that plugin. `plugins/KIND/shared` is none: it holds what several of them use.
  * @param {string} project @returns {string[]} paths from `project`, sorted
  * @throws {BuildFault} if a folder has source files but no index
  */
@@ -58,6 +58,7 @@ function pluginSources(project) {
   for (const file of filesUnder(project, 'plugins')) {
     if (!/\.tsx?$/.test(file) || file.endsWith('.d.ts')) continue;
     const [root, kind, name, ...below] = file.split('/');
+    if (name === 'shared' && below.length > 0) continue;
     if (below.length > 0) folders.add(`${root}/${kind}/${name}`);
     if (below.length === 0 || (below.length === 1 && /^index\.tsx?$/.test(below[0] ?? '')))
       plugins.push(file);

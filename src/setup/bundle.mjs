@@ -53,7 +53,7 @@ const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
 const leanTfjs = (project) => ({
   name: 'lean tfjs',
   setup({ onResolve, onLoad }) {
-    const gradients = join(project, 'src', 'compute', 'tfjs.ts');
+    const gradients = join(project, 'src', 'tensor', 'tfjs.ts');
     onResolve({ filter: /^@tensorflow\/tfjs$/ }, ({ kind }) => {
       // Within tfjs-node, whose kernels need no gradients.
       if (kind === 'require-call') return { path: '@tensorflow/tfjs-core', external: true };

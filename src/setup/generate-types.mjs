@@ -1,5 +1,5 @@
 /**
- * Writes `src/experiment/pipeline.generated.ts` from the schema, the only source of the spec's
+ * Writes `src/spec/pipeline.generated.ts` from the schema, the only source of the spec's
  * shape.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -23,7 +23,7 @@ export async function pipelineTypes(project) {
  */
 export async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');
-  const target = join(project, 'src', 'experiment', 'pipeline.generated.ts');
+  const target = join(project, 'src', 'spec', 'pipeline.generated.ts');
   if (
     !existsSync(schema) ||
     !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))

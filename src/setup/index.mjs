@@ -10,7 +10,7 @@ export * from '../../dist/api.js';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
-/** @typedef {typeof import('../engine/library.ts')} Library */
+/** @typedef {typeof import('../run/library.ts')} Library */
 
 /** @type {Promise<Library> | null} */
 let library = null;

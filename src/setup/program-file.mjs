@@ -13,12 +13,12 @@ const ENTRY = 'dosimeter:program';
 const AT_RUN_TIME = 'dosimeter-at-run-time:';
 
 /** Folders whose dynamic imports are no part of the file: the work of stages, and backends. */
-const LATE = ['plugins', 'src/compute'];
+const LATE = ['plugins', 'src/tensor'];
 
 /**
  * Returns the plugin that decides what is imported at run time: packages that are imported
- * dynamically, and what LATE imports dynamically. The latter are modules of the build, the same that
- * workers load.
+ * dynamically, and what LATE imports dynamically. The latter are modules of the build, the same
+ * that workers load.
  * @param {string} project @param {import('esbuild').Metafile} modules of the build
  * @returns {import('esbuild').Plugin}
  */
@@ -52,9 +52,9 @@ const entry = (project) => ({
       resolveDir: project,
       contents: [
         "export { main } from './src/cli.ts';",
-        ...(existsSync(join(project, 'src', 'registry', 'build.ts'))
+        ...(existsSync(join(project, 'src', 'run', 'registry', 'build.ts'))
           ? [
-              "import { provideProgram } from './src/registry/build.ts';",
+              "import { provideProgram } from './src/run/registry/build.ts';",
               `provideProgram({ plugins: () => import('${ALL_PLUGINS}'), load: __import });`,
             ]
           : []),

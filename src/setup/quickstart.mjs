@@ -27,7 +27,7 @@ function specOptions(args) {
       only: { type: 'string', multiple: true },
     },
   }).values;
-  return /** @type {import('../engine/library.ts').SpecOptions} */ (
+  return /** @type {import('../run/library.ts').SpecOptions} */ (
     Object.fromEntries(
       Object.entries({ backend, store, set, only }).filter(([, value]) => value !== undefined),
     )
@@ -40,7 +40,7 @@ function specOptions(args) {
  */
 async function hasStagesToRun(options) {
   const dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
-  /** @type {typeof import('../engine/library.ts')} */
+  /** @type {typeof import('../run/library.ts')} */
   const { plan } = await import(pathToFileURL(join(dir, 'library.js')).href);
   const planned = await plan(SPEC, options);
   return planned.ok && planned.value.stages.some(({ state }) => state !== 'cached');

@@ -1,6 +1,6 @@
 /**
- * Writes `registry.json` of a build, every plugin with the version of the code that it executes, and
- * `closures.json`, what these versions cover.
+ * Writes `registry.json` of a build, every plugin with the version of the code that it executes,
+ * and `closures.json`, what these versions cover.
  */
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -13,13 +13,13 @@ import { together } from './closure.mjs';
 /** @typedef {{ code: string, closure: Map<string, string> }} Version */
 
 /** The part of the science that outside plugins may import. Its version is part of theirs. */
-export const SCIENCE = 'src/science/api.ts';
+export const SCIENCE = 'src/science.ts';
 
 /**
  * The module that a worker loads before a stage that computes, with our own kernels among others.
  * It is part of the stage's version, although the stage does not import it.
  */
-const COMPUTE = 'src/compute/load.ts';
+const COMPUTE = 'src/tensor/load.ts';
 
 /** The parts of the program that have their own version, as plugins do. */
 export const PROGRAM = [SCIENCE, COMPUTE];

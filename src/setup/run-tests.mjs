@@ -2,8 +2,8 @@
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
  * `.run()` was forgotten). Files run one after another in one process for each larger folder; there
  * is one process more than there are processors, because tests also wait. Once the files of every
- * folder have begun, the last of them are shared between processes. Each file of a suite has its own
- * process.
+ * folder have begun, the last of them are shared between processes. Each file of a suite has its
+ * own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';

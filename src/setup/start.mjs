@@ -19,7 +19,8 @@ const file = join(dir, 'program.cjs');
 function program() {
   const loaded = require.cache[file];
   if (loaded !== undefined) return loaded.exports;
-  // A command has code of its own, because what another one has compiled would only be read in vain.
+  // A command has code of its own, because what another one has compiled would only be read in
+  // vain.
   const command = /^[a-z]+(-[a-z]+)*$/.exec(process.argv[2] ?? '')?.[0] ?? 'none';
   const name = `${command}-${process.version}-${process.arch}`;
   const module = { exports: /** @type {any} */ ({}) };

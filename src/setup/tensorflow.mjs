@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makePrivateFolder } from '../untrusted/folders.mjs';
+import { makePrivateFolder } from '../base/untrusted/folders.mjs';
 import {
   checkTools,
   compileBinding,
@@ -32,7 +32,7 @@ import { installWheels } from './wheel-files.mjs';
 import { TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 /**
- * `lib/dosimeter.json` in tfjs-node-gpu, which `src/compute` reads. `tensorflow` is null if it is
+ * `lib/dosimeter.json` in tfjs-node-gpu, which `src/tensor` reads. `tensorflow` is null if it is
  * not available for the `reason`; `remedy` is the command that would install it.
  * @typedef {{ format: 1, recipe: string, tensorflow: string | null,
  *   variant: 'cpu' | 'cuda' | 'own', libraries: string | null, wheels: readonly string[],

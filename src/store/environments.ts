@@ -5,7 +5,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
-import { sha256 } from '../plan/sha256.ts';
+import { sha256 } from '../base/sha256.ts';
 import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
 

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { sha256 } from '../plan/sha256.ts';
+import { sha256 } from '../base/sha256.ts';
 import { MANIFEST_FILE } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 import type { Entry, ManifestFile } from './types.ts';

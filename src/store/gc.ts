@@ -5,8 +5,8 @@
 import { existsSync, lstatSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { ownNames } from '../base/untrusted/own-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { ownNames } from '../untrusted/own-folder.ts';
 import { makeFolder } from './folders.ts';
 import { INDEX, indexFile } from './manifest-index.ts';
 import { readPins } from './pins.ts';

@@ -115,7 +115,9 @@ export function createHeart(
   };
 }
 
-/** Returns the content of a heartbeat's file. Its length is fixed, so that it can be overwritten. */
+/**
+ * Returns the content of a heartbeat's file. Its length is fixed, so that it can be overwritten.
+ */
 const beatText = (sequence: number, silentMs: number): string =>
   `${String(sequence).padStart(12, '0')} ${String(silentMs).padStart(8, '0')}\n`;
 

@@ -2,7 +2,7 @@
  * `manifest.json`: JSON whose last field is a checksum of the text before it, so that any flipped
  * byte is detected.
  */
-import { sha256 } from '../plan/sha256.ts';
+import { sha256 } from '../base/sha256.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Manifest } from './types.ts';
 

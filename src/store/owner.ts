@@ -29,8 +29,8 @@ const bootId = (): string =>
 
 let host: string | undefined;
 /**
- * Returns the host part of owners' names. `DOSIMETER_HOST` tells apart what looks the same here, such
- * as two virtual machines that were resumed from one image.
+ * Returns the host part of owners' names. `DOSIMETER_HOST` tells apart what looks the same here,
+ * such as two virtual machines that were resumed from one image.
  */
 function thisHost(): string {
   const named = process.env['DOSIMETER_HOST'] ?? '',

@@ -97,9 +97,9 @@ const UNREADABLE: ReadonlySet<string> = new Set([
 export const isUnreadable = (error: unknown): boolean => UNREADABLE.has(errorCode(error) ?? '');
 
 /**
- * Returns a fault if a file or folder of the store, or the nearest folder above it that can be seen,
- * belongs to another user and can't be read by this one. It is not damaged then, as one of this
- * user's own would be.
+ * Returns a fault if a file or folder of the store, or the nearest folder above it that can be
+ * seen, belongs to another user and can't be read by this one. It is not damaged then, as one of
+ * this user's own would be.
  * @param root the store's folder
  */
 export function withheldFault(file: string, root: string): UserFault | null {

@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
+import { ownNames } from '../base/untrusted/own-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { ownNames } from '../untrusted/own-folder.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
 export interface Root {

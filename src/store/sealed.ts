@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
-import { sha256 } from '../plan/sha256.ts';
+import { sha256 } from '../base/sha256.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 

@@ -10,9 +10,9 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { hasLink, ownFolder, ownNames } from '../base/untrusted/own-folder.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { hasLink, ownFolder, ownNames } from '../untrusted/own-folder.ts';
 import { diskFault, onDisk } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';

@@ -36,9 +36,9 @@ export interface Entry {
   readonly dir: string;
   readonly manifest: ManifestHead;
   /**
-   * What a look-up saw of each file, in the manifest's order: inode, size, mtime and ctime, one after
-   * another, because there are thousands. Absent if a file was so young that a later write might
-   * leave the same numbers.
+   * What a look-up saw of each file, in the manifest's order: inode, size, mtime and ctime, one
+   * after another, because there are thousands. Absent if a file was so young that a later write
+   * might leave the same numbers.
    */
   readonly seen?: readonly number[];
 }

@@ -2,8 +2,8 @@
 import { renameSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { ownNames } from '../base/untrusted/own-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
-import { ownNames } from '../untrusted/own-folder.ts';
 import { isDamagedEnvironment } from './environments.ts';
 import { makeFolder } from './folders.ts';
 import { MANIFEST_FILE } from './manifest.ts';

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import * as tar from 'tar';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { untar, unzip } from '../../src/data/fetch/archive.ts';
+import { untar, unzip } from '../../plugins/sources/shared/archive.ts';
 import { faultOf, zip } from '../plugins/sources/registry.ts';
 
 const test = suite<{ dir: string; into: string }>('archives');

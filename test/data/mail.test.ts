@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { letters, mailText } from '../../plugins/datasets/spam-assassin/mail.ts';
 import { UserFault } from '../../src/api.ts';
-import { letters, mailText } from '../../src/data/mail.ts';
 
 const test = suite('mail text');
 const mail = (headers: string, body: string | Uint8Array): Promise<string> =>

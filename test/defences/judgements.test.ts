@@ -4,11 +4,11 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cubeSelection } from '../../src/defences/cube.ts';
+import { hdbscan, type Points } from '../../plugins/defences/cube/hdbscan.ts';
+import { cubeSelection } from '../../plugins/defences/cube/selection.ts';
+import { meanDrop, rapLoss } from '../../plugins/defences/rap/robustness.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
-import { hdbscan, type Points } from '../../src/defences/hdbscan.ts';
 import { softmaxRows } from '../../src/defences/probabilities.ts';
-import { meanDrop, rapLoss } from '../../src/defences/rap.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';

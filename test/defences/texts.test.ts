@@ -8,15 +8,15 @@ import {
   keywordScores,
   salientWords,
   wordSaliences,
-} from '../../src/defences/bki.ts';
-import { trainKneserNey, UNESTIMATED } from '../../src/defences/kneser-ney.ts';
-import { onionDrops, onionScores, onionTextScore } from '../../src/defences/onion.ts';
+} from '../../plugins/defences/bki/keywords.ts';
+import { trainKneserNey, UNESTIMATED } from '../../plugins/defences/onion/kneser-ney.ts';
+import { onionDrops, onionScores, onionTextScore } from '../../plugins/defences/onion/suspicion.ts';
+import { stripCopies, stripEntropies } from '../../plugins/defences/strip/entropy.ts';
+import { characteristicWords } from '../../plugins/defences/strip/tf-idf.ts';
+import { randomStream } from '../../src/base/random/random.ts';
 import { withoutEachWord } from '../../src/defences/row-texts.ts';
-import { stripCopies, stripEntropies } from '../../src/defences/strip.ts';
-import { characteristicWords } from '../../src/defences/tf-idf.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
 import { withoutWords, wordsOf } from '../../src/defences/words.ts';
-import { randomStream } from '../../src/random/random.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';
 

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ModelDescriptor } from '../../src/api.ts';
-import type { Architecture, Head } from '../../src/science/model/types.ts';
+import type { Architecture, Head } from '../../src/science/models/types.ts';
 import { read, repository } from './blocks.ts';
 
 const test = suite('docs: models');

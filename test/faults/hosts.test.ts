@@ -1,8 +1,8 @@
 /**
- * Two hosts share a store on a file system that shows late what the other one has changed. Each is a
- * namespace with a host name, process ids and a mount of its own: a FUSE file system for which the
- * kernel caches attributes, names and absent names for two seconds, as it does for NFS. It needs
- * root, and Debian's package bindfs, which is installed where it is missing.
+ * Two hosts share a store on a file system that shows late what the other one has changed. Each is
+ * a namespace with a host name, process ids and a mount of its own: a FUSE file system for which
+ * the kernel caches attributes, names and absent names for two seconds, as it does for NFS. It
+ * needs root, and Debian's package bindfs, which is installed where it is missing.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
@@ -99,7 +99,8 @@ test('a host that is gone is replaced once it has been silent, although its pid 
   const { code, stderr } = await second.ended;
   assert.is(code, 0, stderr);
   assert.equal(ranAgain(project, before, ran), []);
-  // What the other host was writing is swept after an hour, so the store is not as `settle` wants it.
+  // What the other host was writing is swept after an hour, so the store is not as `settle` wants
+  // it.
   const contents = contentsOf(project);
   for (const [file, digest] of Object.entries(expected)) assert.is(contents[file], digest, file);
   assert.is((await project.dosimeter('verify')).code, 0);

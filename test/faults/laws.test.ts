@@ -2,5 +2,5 @@
  * The laws of expansion and of keys. `npm test` checks them too; `test:faults -- --full` checks
  * them on twenty times as many random specs.
  */
-import '../experiment/properties.test.ts';
+import '../spec/properties.test.ts';
 import '../plan/properties.test.ts';

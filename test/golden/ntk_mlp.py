@@ -3,7 +3,7 @@ computes them in double precision.
 
     python test/golden/ntk_mlp.py      (neural-tangents 0.6.5, jax and jaxlib 0.4.30, numpy < 2)
 
-The network is `token-mlp` of test/science/ntk/fixture, its weights a formula (`wave`).
+The network is `token-mlp` of test/science/measures/ntk/fixture, its weights a formula (`wave`).
 neural_tangents.empirical_ntk_fn by Jacobian contraction and by NTK-vector products (its third
 implementation, structured derivatives, fails on this JAX); they must agree before anything is
 written.

@@ -10,8 +10,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ClosuresFile } from '../../src/registry/types.ts';
 import type { ResultRow } from '../../src/report/results.ts';
+import type { ClosuresFile } from '../../src/run/registry/types.ts';
 import { present } from '../rig/present.ts';
 import { lastLine } from '../rig/project.ts';
 

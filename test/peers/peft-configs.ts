@@ -1,4 +1,6 @@
-/** Configs of PEFT for test/peers/peft.test.ts: those that are read here, and those that are not. */
+/**
+ * Configs of PEFT for test/peers/peft.test.ts: those that are read here, and those that are not.
+ */
 import type { JsonObject } from '../../src/api.ts';
 
 /**

@@ -4,15 +4,15 @@
  */
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/api.ts';
-import { randomStream } from '../../src/random/random.ts';
-import type { Architecture } from '../../src/science/model/types.ts';
-import type { Adapter, AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { full } from '../../src/science/nn/full.ts';
-import { readConfig, readHead } from '../../src/science/nn/head.ts';
-import { lora } from '../../src/science/nn/lora.ts';
-import { type Network, openNetwork } from '../../src/science/nn/network.ts';
-import { type LabelledRow, train, type TrainSettings } from '../../src/science/train/loop.ts';
-import { saveTrained } from '../../src/science/train/save.ts';
+import { randomStream } from '../../src/base/random/random.ts';
+import type { Adapter, AdapterImplementation } from '../../src/science/models/adapter.ts';
+import { full } from '../../src/science/models/full.ts';
+import { readConfig, readHead } from '../../src/science/models/head.ts';
+import { lora } from '../../src/science/models/lora.ts';
+import { type Network, openNetwork } from '../../src/science/models/network.ts';
+import type { Architecture } from '../../src/science/models/types.ts';
+import { type LabelledRow, train, type TrainSettings } from '../../src/science/training/loop.ts';
+import { saveTrained } from '../../src/science/training/save.ts';
 import { bert } from '../science/families.ts';
 
 export interface Start {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { readSafetensors, writeSafetensors } from '../../src/science/io/safetensors.ts';
+import { readSafetensors, writeSafetensors } from '../../src/science/models/io/safetensors.ts';
 import { present } from '../rig/present.ts';
 import { python } from './python.ts';
 

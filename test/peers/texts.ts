@@ -3,7 +3,7 @@
  * its folder.
  */
 import { join } from 'node:path';
-import spamAssassin from '../../plugins/datasets/spam-assassin.ts';
+import spamAssassin from '../../plugins/datasets/spam-assassin/index.ts';
 import tsv from '../../plugins/datasets/tsv.ts';
 import npm from '../../plugins/sources/npm.ts';
 import type { Asset, DatasetDescriptor, ResolvedSplit, Row } from '../../src/api.ts';

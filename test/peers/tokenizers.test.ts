@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../src/api.ts';
-import { at, named } from '../../src/science/lookup.ts';
+import { at, named } from '../../src/base/lookup.ts';
 import { present } from '../rig/present.ts';
 import {
   chatTemplate,

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { specRegistry } from '../../src/engine/prepare.ts';
-import { loadExperiment } from '../../src/experiment/load.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
-import { loadRegistry } from '../../src/registry/registry.ts';
+import { specRegistry } from '../../src/run/prepare.ts';
+import { loadRegistry } from '../../src/run/registry/registry.ts';
+import { loadExperiment } from '../../src/spec/load.ts';
 import { present } from '../rig/present.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 

@@ -9,11 +9,11 @@ import type {
   StageRequest,
 } from '../../src/api.ts';
 import { defineAttack, defineStage } from '../../src/api.ts';
-import type { Experiment } from '../../src/experiment/types.ts';
 import { stageLabels } from '../../src/plan/label.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
-import { createRegistry } from '../../src/registry/registry.ts';
+import { createRegistry } from '../../src/run/registry/registry.ts';
+import type { Experiment } from '../../src/spec/types.ts';
 import { present } from '../rig/present.ts';
 import { cell, experiment } from '../rig/rig.ts';
 

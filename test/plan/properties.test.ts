@@ -15,16 +15,16 @@ import type {
   StageDescriptor,
 } from '../../src/api.ts';
 import { defineAttack, defineStage } from '../../src/api.ts';
-import type { Experiment } from '../../src/experiment/types.ts';
 import { actionKey, contentDigest, definitionKey } from '../../src/plan/keys.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { DefinitionKey, KeyComponents, Plan } from '../../src/plan/types.ts';
-import { createRegistry } from '../../src/registry/registry.ts';
-import type { Rig } from '../experiment/rig.ts';
-import { createRig } from '../experiment/rig.ts';
+import { createRegistry } from '../../src/run/registry/registry.ts';
+import type { Experiment } from '../../src/spec/types.ts';
 import { present } from '../rig/present.ts';
 import { standIn } from '../rig/stand-in.ts';
 import { times } from '../rig/times.ts';
+import type { Rig } from '../spec/rig.ts';
+import { createRig } from '../spec/rig.ts';
 
 const test = suite<{ rig: Rig }>('plan/properties');
 test.before(async (context) => {

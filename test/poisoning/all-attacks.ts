@@ -45,8 +45,8 @@ const lines = (line: (i: number) => object): string =>
   Array.from({ length: MOST }, (_, i) => `${JSON.stringify(line(i))}\n`).join('');
 
 /**
- * Changes as many rows as it is asked for, or every fifth one, and adds seven of its own if the rate
- * is left to it.
+ * Changes as many rows as it is asked for, or every fifth one, and adds seven of its own if the
+ * rate is left to it.
  */
 const PROGRAM = `import { readFileSync, writeFileSync } from 'node:fs';
 const rows = readFileSync('rows.jsonl', 'utf8').trim().split('\\n').map((line) => JSON.parse(line));

@@ -11,7 +11,7 @@ import labelFlip from '../../plugins/attacks/label-flip.ts';
 import none from '../../plugins/attacks/none.ts';
 import paperMulti from '../../plugins/attacks/paper-multi.ts';
 import prefix from '../../plugins/attacks/prefix.ts';
-import ripple from '../../plugins/attacks/ripple.ts';
+import ripple from '../../plugins/attacks/ripple/index.ts';
 import vpi from '../../plugins/attacks/vpi.ts';
 import poison from '../../plugins/stages/poison/index.ts';
 import type {

@@ -2,9 +2,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Row } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
+import { attackStreams } from '../../src/base/random/attack-streams.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { askedRows, selectRows } from '../../src/poisoning/dose.ts';
-import { attackStreams } from '../../src/random/attack-streams.ts';
 
 const test = suite('dose');
 const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({

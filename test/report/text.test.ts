@@ -1,6 +1,7 @@
 import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { summarise } from '../../src/base/stats/summary.ts';
 import { changedParts } from '../../src/report/changes.ts';
 import { toCsv } from '../../src/report/csv.ts';
 import { encodePng } from '../../src/report/figures/png.ts';
@@ -21,7 +22,6 @@ import {
   parseMetrics,
   receiptFacts,
 } from '../../src/report/inputs.ts';
-import { summarise } from '../../src/stats/summary.ts';
 import { present } from '../rig/present.ts';
 import { facts } from './cells.ts';
 

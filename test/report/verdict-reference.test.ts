@@ -2,8 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { pairedDifference } from '../../src/base/stats/summary.ts';
 import { judge, marginP, type PairedSample, type Verdict } from '../../src/report/verdict.ts';
-import { pairedDifference } from '../../src/stats/summary.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite('verdicts against SciPy and statsmodels');

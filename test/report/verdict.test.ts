@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { pairedDifference } from '../../src/base/stats/summary.ts';
 import { holm, judge, marginP, type PairedSample, verdictText } from '../../src/report/verdict.ts';
-import { pairedDifference } from '../../src/stats/summary.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite('verdict');

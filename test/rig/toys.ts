@@ -43,8 +43,8 @@ stages: [toy-train, toy-evaluate, toy-report]
 }
 
 /**
- * Starts a run of the toys, and waits until 5 of its 13 stages have ended and the training of seed 2
- * at rate 0.3 hangs. The environment says so, since a worker that outlives its run for a moment
+ * Starts a run of the toys, and waits until 5 of its 13 stages have ended and the training of seed
+ * 2 at rate 0.3 hangs. The environment says so, since a worker that outlives its run for a moment
  * would read a changed `toy.json`.
  */
 export async function startHanging(project: Project): Promise<Started> {

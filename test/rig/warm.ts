@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import { fork } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildDir } from '../../src/registry/build.ts';
+import { buildDir } from '../../src/run/registry/build.ts';
 
 const server = fileURLToPath(new URL('warm-command.mjs', import.meta.url));
 

@@ -2,12 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { JsonObject } from '../../src/api.ts';
-import { readNpy } from '../../src/science/io/npy.ts';
-import type { AdapterImplementation } from '../../src/science/nn/adapter.ts';
-import { readConfig, readHead } from '../../src/science/nn/head.ts';
-import { lora } from '../../src/science/nn/lora.ts';
-import { type Network, openNetwork } from '../../src/science/nn/network.ts';
-import { vera } from '../../src/science/nn/vera.ts';
+import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
+import { readConfig, readHead } from '../../src/science/models/head.ts';
+import { readNpy } from '../../src/science/models/io/npy.ts';
+import { lora } from '../../src/science/models/lora.ts';
+import { type Network, openNetwork } from '../../src/science/models/network.ts';
+import { vera } from '../../src/science/models/vera.ts';
 import { bert } from './families.ts';
 import { checkpoint, classes, rows, shape } from './tiny-bert.ts';
 

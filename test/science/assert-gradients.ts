@@ -1,11 +1,13 @@
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { named } from '../../src/science/lookup.ts';
-import type { HostTensor } from '../../src/science/model/types.ts';
+import { named } from '../../src/base/lookup.ts';
+import type { HostTensor } from '../../src/science/models/types.ts';
 import { tolerance } from '../tolerances.ts';
 import { farthest } from './tiny-bert.ts';
 
-/** Asserts that gradients are the expected ones, by name, within the tolerance. Disposes of them. */
+/**
+ * Asserts that gradients are the expected ones, by name, within the tolerance. Disposes of them.
+ */
 export function assertGradients(
   gradients: ReadonlyMap<string, Tensor>,
   expected: ReadonlyMap<string, HostTensor>,

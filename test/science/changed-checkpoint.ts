@@ -2,8 +2,8 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readSafetensors, writeSafetensors } from '../../src/science/io/safetensors.ts';
-import type { HostTensor } from '../../src/science/model/types.ts';
+import { readSafetensors, writeSafetensors } from '../../src/science/models/io/safetensors.ts';
+import type { HostTensor } from '../../src/science/models/types.ts';
 import { openCase } from './family-cases.ts';
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';

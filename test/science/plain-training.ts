@@ -1,4 +1,4 @@
-import type { TrainSettings } from '../../src/science/train/settings.ts';
+import type { TrainSettings } from '../../src/science/training/settings.ts';
 
 /**
  * The settings that most trainings of the tests share: AdamW at a constant rate, in file order,

@@ -1,11 +1,11 @@
 /** The golden runs of RIPPLe (test/golden/ripple.py), and how results are compared with them. */
 import { readFile } from 'node:fs/promises';
-import { readSafetensors } from '../../src/science/io/safetensors.ts';
-import { at, named } from '../../src/science/lookup.ts';
-import type { Tensors } from '../../src/science/nn/network.ts';
-import type { Batch, LossAndGradients } from '../../src/science/train/gradients.ts';
-import type { LabelledRow } from '../../src/science/train/loop.ts';
-import { disposeAll } from '../../src/science/train/trained-values.ts';
+import { at, named } from '../../src/base/lookup.ts';
+import { readSafetensors } from '../../src/science/models/io/safetensors.ts';
+import type { Tensors } from '../../src/science/models/network.ts';
+import type { Batch, LossAndGradients } from '../../src/science/training/gradients.ts';
+import type { LabelledRow } from '../../src/science/training/loop.ts';
+import { disposeAll } from '../../src/science/training/trained-values.ts';
 import { present } from '../rig/present.ts';
 import { golden } from './tiny-bert.ts';
 

@@ -4,11 +4,11 @@
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { full } from '../../src/science/nn/full.ts';
-import { readConfig } from '../../src/science/nn/head.ts';
-import { lora } from '../../src/science/nn/lora.ts';
-import { type Network, openNetwork } from '../../src/science/nn/network.ts';
-import type { LabelledRow } from '../../src/science/train/loop.ts';
+import { full } from '../../src/science/models/full.ts';
+import { readConfig } from '../../src/science/models/head.ts';
+import { lora } from '../../src/science/models/lora.ts';
+import { type Network, openNetwork } from '../../src/science/models/network.ts';
+import type { LabelledRow } from '../../src/science/training/loop.ts';
 import { bert } from './families.ts';
 
 export const mlmFolder = fileURLToPath(new URL('../golden/tiny-mlm/', import.meta.url));

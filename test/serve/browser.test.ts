@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { RecordedStage } from '../../src/log/run-plan.ts';
+import type { RecordedStage } from '../../src/run/log/run-plan.ts';
 import { executablePath, launch, watchPage } from './chromium.ts';
 import type { Client, FakeRun, FakeRuns } from './runs.ts';
 import { createRuns, openClient, planned, ran, started } from './runs.ts';

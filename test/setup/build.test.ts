@@ -22,7 +22,6 @@ const API = [
   'src/api/dataset.ts',
   'src/api/defence.ts',
   'src/api/executor.ts',
-  'src/api/fault.ts',
   'src/api/head.ts',
   'src/api/kernel-point.ts',
   'src/api/model.ts',
@@ -32,6 +31,8 @@ const API = [
   'src/api/scorer.ts',
   'src/api/source.ts',
   'src/api/stage.ts',
+  'src/base/defined.ts',
+  'src/base/fault.ts',
 ];
 
 /** Code versions by plugin name. */
@@ -177,16 +178,16 @@ export default defineStage({
   release('1.0.0');
   project.write('node_modules/vega-fake/index.js', 'export const fake = 1;\n');
   project.write(
-    'src/compute/load.ts',
+    'src/tensor/load.ts',
     "export const kernel = 1;\nexport const load = () => import('vega-fake');\n",
   );
-  project.write('src/execute/worker.ts', "void import('../compute/load.ts');\n");
+  project.write('src/run/execute/worker.ts', "void import('../../tensor/load.ts');\n");
   const before = versions(project);
   assert.equal(project.build().closures['plugins/stages/computes.ts'], [
     'npm:vega-fake',
     'plugins/stages/computes.ts',
     ...API,
-    'src/compute/load.ts',
+    'src/tensor/load.ts',
   ]);
   const unlike = (after: { readonly [name: string]: string }): string[] =>
     Object.keys(before).filter((name) => after[name] !== before[name]);
@@ -194,7 +195,7 @@ export default defineStage({
   assert.equal(unlike(versions(project)), ['computes']);
   release('1.0.0');
   project.write(
-    'src/compute/load.ts',
+    'src/tensor/load.ts',
     "export const kernel = 2;\nexport const load = () => import('vega-fake');\n",
   );
   assert.equal(unlike(versions(project)), ['computes']);
@@ -303,7 +304,7 @@ test('the same sources make the same build', ({ project }) => {
 test('the committed types are those that the schema generates', async () => {
   const { readFileSync } = await import('node:fs');
   assert.is(
-    readFileSync(join(repository, 'src', 'experiment', 'pipeline.generated.ts'), 'utf8'),
+    readFileSync(join(repository, 'src', 'spec', 'pipeline.generated.ts'), 'utf8'),
     await pipelineTypes(repository),
   );
 });

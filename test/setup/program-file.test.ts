@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { buildDir } from '../../src/registry/build.ts';
+import { buildDir } from '../../src/run/registry/build.ts';
 import type { TestProject } from './project.ts';
 import { attack, commandLine, createProject } from './project.ts';
 
@@ -63,8 +63,8 @@ test('text beyond ASCII is what the sources have', ({ project }) => {
 test('the program itself is in ASCII, and imports nothing by itself', () => {
   const text = readFileSync(join(buildDir(), 'program.cjs'), 'latin1');
   assert.match(text, /^[\x00-\x7f]*$/);
-  // A script that is run with code from before has no `import`. Only `importFile` has one, for where
-  // it is not part of the program.
+  // A script that is run with code from before has no `import`. Only `importFile` has one, for
+  // where it is not part of the program.
   assert.is(text.match(/(?<![\w$.])import\(/g)?.length, 1);
 });
 

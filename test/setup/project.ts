@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ClosuresFile, RegistryFile } from '../../src/registry/types.ts';
+import type { ClosuresFile, RegistryFile } from '../../src/run/registry/types.ts';
 
 export const repository = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -93,9 +93,8 @@ export function createProject(): TestProject {
     'src/setup',
     'src/api.ts',
     'src/api',
-    'src/random',
-    'src/untrusted',
-    'src/experiment/pipeline.generated.ts',
+    'src/base',
+    'src/spec/pipeline.generated.ts',
   ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }
@@ -104,7 +103,7 @@ export function createProject(): TestProject {
   for (const name of readdirSync(join(repository, 'node_modules')))
     symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name));
   project.write('src/cli.ts', commandLine('console.log(`one ${argv.join(" ")}`);'));
-  project.write('src/execute/worker.ts', 'export {};\n');
+  project.write('src/run/execute/worker.ts', 'export {};\n');
   project.write('src/helper.ts', 'export const helper = (): number => 1;\n');
   project.write('plugins/attacks/first.ts', attack('first'));
   project.write(

@@ -18,7 +18,7 @@ for (const [state, estimated] of [
   }) => {
     const planned = { ok: true, value: { stages: [{ state: 'cached' }, { state }] } };
     project.write(
-      'src/engine/library.ts',
+      'src/run/library.ts',
       `export const plan = () => Promise.resolve(${JSON.stringify(planned)});\n`,
     );
     const { code, stdout, stderr } = project.node([

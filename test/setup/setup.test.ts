@@ -41,7 +41,7 @@ test('without Python or a compiler WebAssembly is used, and a command to change 
   project,
 }) => {
   withFreshTfjs(project);
-  cpSync(join(repository, 'src', 'compute'), join(project.dir, 'src', 'compute'), {
+  cpSync(join(repository, 'src', 'tensor'), join(project.dir, 'src', 'tensor'), {
     recursive: true,
   });
   mkdirSync(join(project.dir, 'empty'));
@@ -63,7 +63,7 @@ test('without Python or a compiler WebAssembly is used, and a command to change 
   project.write(
     'probe.ts',
     `
-    import { chooseBackend, probe } from './src/compute/backend.ts';
+    import { chooseBackend, probe } from './src/tensor/backend.ts';
     const refusal = await chooseBackend('tensorflow').catch(({ message, hint }) => [message, hint]);
     console.log(JSON.stringify([(await chooseBackend()).name, (await probe())[0], refusal]));
   `,

@@ -1,14 +1,15 @@
 /**
- * A grid whose trainings do as they are told, and say if two processes perform the same one at once.
+ * A grid whose trainings do as they are told, and say if two processes perform the same one at
+ * once.
  */
 import path from 'node:path';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 
 /**
- * What a training does, by its name `SEED` or `SEED/RATE`, in `does.json`: `hold` waits for the file
- * `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes 700 MB
- * for five seconds, `fill` writes more than a small disk holds.
+ * What a training does, by its name `SEED` or `SEED/RATE`, in `does.json`: `hold` waits for the
+ * file `go`, `save` saves its state when it is asked to stop and goes on from there, `eat` takes
+ * 700 MB for five seconds, `fill` writes more than a small disk holds.
  */
 const TRAIN = (dir: string): string => `\
 import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync,

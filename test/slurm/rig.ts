@@ -70,7 +70,10 @@ export const submissions = async (
 export const known = async (cluster: Cluster): Promise<ReadonlySet<string>> =>
   new Set((await cluster.jobs('s-train')).keys());
 
-/** A suite with a cluster of its own. After each test its jobs are cancelled and its projects removed. */
+/**
+ * A suite with a cluster of its own. After each test its jobs are cancelled and its projects
+ * removed.
+ */
 export function slurmSuite(name: string, options?: ClusterOptions): uvu.Test<{ cluster: Cluster }> {
   const test = suite<{ cluster: Cluster }>(name);
   test.before((context) => {

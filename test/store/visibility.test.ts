@@ -6,8 +6,8 @@ import * as assert from 'uvu/assert';
 import type { LookUp } from '../../src/store/look-up.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
 import { lookUntilVisible, PAUSES } from '../../src/store/visibility.ts';
-import type { Stores } from '../remote/double.ts';
-import { createStores, putEntry } from '../remote/double.ts';
+import type { Stores } from './remote/double.ts';
+import { createStores, putEntry } from './remote/double.ts';
 
 const test = suite<{ stores: Stores }>('visibility');
 test.before.each((context) => {

@@ -5,6 +5,8 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
+import { rowWords, withoutEachWord } from '../../../src/defences/row-texts.ts';
+import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import {
   bkiTextScores,
   keywordsAbove,
@@ -12,9 +14,7 @@ import {
   type SalientWord,
   salientWords,
   wordSaliences,
-} from '../../../src/defences/bki.ts';
-import { rowWords, withoutEachWord } from '../../../src/defences/row-texts.ts';
-import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+} from './keywords.ts';
 
 export interface Params {
   readonly words_per_row: number;

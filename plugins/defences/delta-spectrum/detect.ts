@@ -1,17 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { type Asset, type JsonObject, UserFault, type Verdict } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
+import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import type { ModelDetector, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import { breathe } from '../../stages/shared/breathe.ts';
 import {
   changeStatistics,
   distanceFromClean,
   distancesAmongClean,
   type ModelStatistics,
   STATISTICS,
-} from '../../../src/science/defences/change-spectrum.ts';
-import { named } from '../../../src/science/lookup.ts';
-import type { ModelDetector, WeightsContext } from '../../../src/science/weights/edit.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { isRecord } from '../../../src/untrusted/json.ts';
+} from './change-spectrum.ts';
 
 export interface Params {
   readonly reference?: string;

@@ -1,9 +1,9 @@
 import { UserFault } from '../../../src/api.ts';
-import { mixedChange, purifiedRows } from '../../../src/science/defences/fine-mixing.ts';
-import { named } from '../../../src/science/lookup.ts';
-import { within } from '../../../src/science/model/names.ts';
-import type { HostTensor } from '../../../src/science/model/types.ts';
-import type { ModelEdit, WeightsContext } from '../../../src/science/weights/edit.ts';
+import { named } from '../../../src/base/lookup.ts';
+import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import { within } from '../../../src/science/models/names.ts';
+import type { HostTensor } from '../../../src/science/models/types.ts';
+import { mixedChange, purifiedRows } from './mixing.ts';
 
 export interface Params {
   readonly share: number;

@@ -1,13 +1,13 @@
 /** Opens the causal language model that a spec gives ONION. */
 import { type DefenceContext, type ModelDescriptor, UserFault } from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
-import { causalLanguageModel } from '../../../src/science/defences/causal-perplexity.ts';
-import type { Architecture } from '../../../src/science/model/types.ts';
-import { full } from '../../../src/science/nn/full.ts';
-import { readConfig } from '../../../src/science/nn/head.ts';
-import { openNetwork } from '../../../src/science/nn/network.ts';
+import { full } from '../../../src/science/models/full.ts';
+import { readConfig } from '../../../src/science/models/head.ts';
+import { openNetwork } from '../../../src/science/models/network.ts';
+import type { Architecture } from '../../../src/science/models/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
+import { breathe } from '../../stages/shared/breathe.ts';
+import { causalLanguageModel } from './causal-perplexity.ts';
 import type { OnionModel } from './judge.ts';
 import type { Params } from './params.ts';
 

@@ -1,13 +1,14 @@
 /** ONION over rows: the bar from clean rows, and what is left of a row. */
 import type { DefenceContext, JsonObject, Judge, Row, RowsDefence } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
-import { trainKneserNey } from '../../../src/defences/kneser-ney.ts';
-import type { LanguageModel } from '../../../src/defences/language-model.ts';
-import { onionDrops, onionScores, onionTextScore } from '../../../src/defences/onion.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { withoutWords, wordsOf } from '../../../src/defences/words.ts';
 import { openCausalModel } from './causal-model.ts';
+import { trainKneserNey } from './kneser-ney.ts';
+import type { LanguageModel } from './language-model.ts';
 import type { Params } from './params.ts';
+import { onionDrops, onionScores, onionTextScore } from './suspicion.ts';
 
 type Context = DefenceContext<Params>;
 
@@ -71,7 +72,7 @@ async function fit(context: Context): Promise<Judge> {
         ...record,
         clean_rows_judged: record === null ? 0 : clean.length,
       },
-      ...(opened.close === undefined ? {} : { close: opened.close }),
+      ...defined({ close: opened.close }),
       judge: async (rows) => {
         const scores: number[] = [],
           left: Row[] = [];
@@ -119,7 +120,7 @@ function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: 
     return drops.includes(true) ? withoutWords(words, drops) : words;
   });
   if (text === row.text && pair === row.text_pair) return row;
-  return { ...row, text: text ?? row.text, ...(pair === undefined ? {} : { text_pair: pair }) };
+  return { ...row, text: text ?? row.text, ...defined({ text_pair: pair }) };
 }
 
 export const onion: RowsDefence<Params> = { fit };

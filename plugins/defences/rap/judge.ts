@@ -7,12 +7,12 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { softmaxRows } from '../../../src/defences/probabilities.ts';
-import { meanDrop, rapLoss } from '../../../src/defences/rap.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
-import { type MarkedText, type RapWord, rapWord } from '../../../src/science/defences/rap-word.ts';
-import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
-import { argmax } from '../../../src/science/evaluate/metrics.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
+import { breathe } from '../../stages/shared/breathe.ts';
+import { meanDrop, rapLoss } from './robustness.ts';
+import { type MarkedText, type RapWord, rapWord } from './word.ts';
 import { wordId } from './word-id.ts';
 
 export interface Params {

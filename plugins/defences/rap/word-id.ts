@@ -1,5 +1,5 @@
 import { UserFault } from '../../../src/api.ts';
-import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
 
 /** A text that every tokenizer knows, and one that no tokenizer knows. */
 const TEXT = 'a',

@@ -7,9 +7,9 @@ import {
 } from '../../../src/api.ts';
 import { softmaxRows } from '../../../src/defences/probabilities.ts';
 import { rowWords, withWords } from '../../../src/defences/row-texts.ts';
-import { stripCopies, stripEntropies } from '../../../src/defences/strip.ts';
-import { characteristicWords } from '../../../src/defences/tf-idf.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import { stripCopies, stripEntropies } from './entropy.ts';
+import { characteristicWords } from './tf-idf.ts';
 
 export interface Params {
   readonly copies: number;

@@ -1,5 +1,5 @@
 import { type Cell, defineStage, UserFault } from '../../../src/api.ts';
-import { onlyCell } from '../../../src/stages/definition.ts';
+import { onlyCell } from '../shared/definition.ts';
 import { SHARE } from './choice.ts';
 
 export type Params = {

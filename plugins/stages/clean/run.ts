@@ -1,7 +1,7 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
-import { inputDir, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import { heldOut } from './choice.ts';
 import type { Params } from './index.ts';
 

@@ -1,5 +1,5 @@
 import { type Cell, defineStage, type Json, type StageRequest } from '../../../src/api.ts';
-import { namedFiles } from '../../../src/command/files.ts';
+import { namedFiles } from '../shared/program-files.ts';
 import type { Asked, Params } from './params.ts';
 
 export default defineStage<Params>({

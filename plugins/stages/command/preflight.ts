@@ -1,6 +1,6 @@
 import type { PreflightContext, Problem } from '../../../src/api.ts';
-import { programFault } from '../../../src/command/program.ts';
 import type { Params } from './params.ts';
+import { programFault } from './program.ts';
 import { SECRET_HINT, unsetMessage } from './secrets.ts';
 
 export async function preflight({

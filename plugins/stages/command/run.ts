@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { type RunContext, UserFault } from '../../../src/api.ts';
-import { openWorkFolder } from '../../../src/command/folder.ts';
-import { runCommand } from '../../../src/command/run.ts';
-import { assetOf } from '../../../src/stages/files.ts';
+import { openWorkFolder } from '../../../src/base/command/folder.ts';
+import { runCommand } from '../../../src/base/command/run.ts';
+import { assetOf } from '../shared/files.ts';
 import type { Limits, Params } from './params.ts';
 import { checkLeaks, readSecrets } from './secrets.ts';
 

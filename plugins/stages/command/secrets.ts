@@ -1,6 +1,6 @@
 /** A command's secrets: environment variables of this process that are passed to the program. */
 import { UserFault } from '../../../src/api.ts';
-import { fileWith } from '../../../src/command/leak.ts';
+import { fileWith } from './leak.ts';
 import type { Params } from './params.ts';
 
 export interface Secret {

@@ -1,5 +1,6 @@
 /** A split of the spec as it appears in the data stage's parameters. */
 import { type Cell, type CellSplit, SCORE, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { firstNames } from '../../../src/data/first-names.ts';
 import { chooseFormat } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
@@ -24,14 +25,10 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
     format,
     columns,
     header: hasHeader(split, columns, format, name),
-    ...(delimiter === undefined ? {} : { delimiter }),
+    ...defined({ delimiter }),
     balance,
     offset,
-    ...(max_words === undefined ? {} : { max_words }),
-    ...(limit === undefined ? {} : { limit }),
-    ...(sample === undefined ? {} : { sample }),
-    ...(hold_out === undefined ? {} : { hold_out }),
-    ...(digest === undefined ? {} : { digest }),
+    ...defined({ max_words, limit, sample, hold_out, digest }),
   };
 }
 
@@ -69,10 +66,10 @@ export const labelParams = (split: CellSplit): SplitParams => {
     format,
     columns,
     header,
-    ...(delimiter === undefined ? {} : { delimiter }),
+    ...defined({ delimiter }),
     balance: false,
     offset: 0,
-    ...(digest === undefined ? {} : { digest }),
+    ...defined({ digest }),
   };
 };
 

@@ -9,11 +9,11 @@ import type {
   RowsDefence,
   RunContext,
 } from '../../../src/api.ts';
+import { randomStream } from '../../../src/base/random/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
-import { randomStream } from '../../../src/random/random.ts';
-import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
-import { DEFENCE_ASSET, type DefenceParams } from '../../../src/stages/defended.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import { DEFENCE_ASSET, type DefenceParams } from '../shared/defended.ts';
 
 /** What a stage knows of the defence that it runs. */
 export interface Defending {

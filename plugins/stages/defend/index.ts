@@ -6,13 +6,8 @@ import {
   type DefenceParams,
   defenceParts,
   needsOf,
-} from '../../../src/stages/defended.ts';
-import {
-  type ModelNames,
-  modelNames,
-  modelUses,
-  onlyCell,
-} from '../../../src/stages/definition.ts';
+} from '../shared/defended.ts';
+import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = {
   readonly defence: DefenceParams;

@@ -12,8 +12,8 @@ import {
   type DefenceParams,
   defenceParts,
   needsOf,
-} from '../../../src/stages/defended.ts';
-import { type ModelNames, modelNames, modelUses } from '../../../src/stages/definition.ts';
+} from '../shared/defended.ts';
+import { type ModelNames, modelNames, modelUses } from '../shared/definition.ts';
 
 export type ModelParams = ModelNames & {
   readonly defence: DefenceParams;

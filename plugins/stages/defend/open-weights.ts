@@ -1,16 +1,16 @@
 /** Opens a trained model and its start for a defence that edits or judges weights. */
 import type { RunContext } from '../../../src/api.ts';
-import { openedModel } from '../../../src/science/evaluate/asked-model.ts';
+import { openedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import { trainedWeights, type WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import type { Network } from '../../../src/science/models/network.ts';
 import {
   openRowEncoder,
   openTrained,
   type TrainRecord,
-} from '../../../src/science/nn/adapted-model.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
-import { trainedWeights, type WeightsContext } from '../../../src/science/weights/edit.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { inputDir } from '../../../src/stages/files.ts';
-import { type ModelParts, modelParts } from '../../../src/stages/trained-model.ts';
+} from '../../../src/science/training/adapted-model.ts';
+import { breathe } from '../shared/breathe.ts';
+import { inputDir } from '../shared/files.ts';
+import { type ModelParts, modelParts } from '../shared/trained-model.ts';
 import { defenceContext } from './context.ts';
 import type { ModelParams } from './model-definition.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Judgement, Row } from '../../../src/api.ts';
 import { auroc, detectionMetrics } from '../../../src/defences/detection.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import type { Metrics } from '../../../src/stages/files.ts';
+import type { Metrics } from '../shared/files.ts';
 
 export interface Examples {
   readonly scores: readonly number[];
@@ -13,8 +13,8 @@ export interface Examples {
 }
 
 /**
- * Returns how well suspects and poisoned examples agree. A rate that divides by zero is left out, as
- * is AUROC without examples of both kinds.
+ * Returns how well suspects and poisoned examples agree. A rate that divides by zero is left out,
+ * as is AUROC without examples of both kinds.
  * @param of what was judged, the first part of each name
  */
 export function detectionRates(

@@ -1,5 +1,5 @@
 import type { DefenceDescriptor, PreflightContext, Problem } from '../../../src/api.ts';
-import type { DefenceParams } from '../../../src/stages/defended.ts';
+import type { DefenceParams } from '../shared/defended.ts';
 
 /** Returns the faults that the parameters of a defence reveal, at their place in the spec. */
 export function defenceFaults(

@@ -4,11 +4,14 @@ import { type DefenceNeed, type Row, type RunContext, UserFault } from '../../..
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
 import { checkReceipt, type Receipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
-import { type OpenedModel, openedModel } from '../../../src/science/evaluate/asked-model.ts';
-import { openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { inputDir, writeJson, writeMetrics } from '../../../src/stages/files.ts';
-import { modelParts } from '../../../src/stages/trained-model.ts';
+import {
+  type OpenedModel,
+  openedModel,
+} from '../../../src/science/measures/evaluate/asked-model.ts';
+import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
+import { breathe } from '../shared/breathe.ts';
+import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
+import { modelParts } from '../shared/trained-model.ts';
 import { defenceContext, fittedJudge, judged, openedDefence } from './context.ts';
 import type { Params } from './index.ts';
 import { filterMetrics, finite, judgedExamples, writeScores } from './outcome.ts';

@@ -1,12 +1,12 @@
 import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
-import { deltaWarnings } from '../../../src/stages/adapter-theory.ts';
+import { deltaWarnings } from '../shared/adapter-theory.ts';
 import {
   type ModelNames,
   modelNames,
   modelUses,
   onlyCell,
   refuseRegression,
-} from '../../../src/stages/definition.ts';
+} from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   /** The number of rows to use: the first ones of the split, or all if it has fewer. */

@@ -1,14 +1,9 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
-import { loadAdaptedModel, openRowEncoder } from '../../../src/science/nn/adapted-model.ts';
-import {
-  type Delta,
-  deltaKernels,
-  type LayerDelta,
-  withoutDelta,
-} from '../../../src/science/ntk/delta-kernel.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
-import { modelParts } from '../../../src/stages/trained-model.ts';
+import { loadAdaptedModel, openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { modelParts } from '../shared/trained-model.ts';
+import { type Delta, deltaKernels, type LayerDelta, withoutDelta } from './delta-kernel.ts';
 import type { Params } from './index.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {

@@ -1,6 +1,6 @@
 import { defineStage } from '../../../src/api.ts';
-import { onlyCell } from '../../../src/stages/definition.ts';
 import { modelDefinition, type ModelParams } from '../defend/model-definition.ts';
+import { onlyCell } from '../shared/definition.ts';
 
 export default defineStage<ModelParams>({
   name: 'detect',

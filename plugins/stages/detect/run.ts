@@ -1,10 +1,10 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { asking } from '../../../src/poisoning/read-only.ts';
-import type { ModelDetector } from '../../../src/science/weights/edit.ts';
-import { writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import type { ModelDetector } from '../../../src/science/measures/weights/edit.ts';
 import { openedDefence } from '../defend/context.ts';
 import type { ModelParams } from '../defend/model-definition.ts';
 import { withWeights } from '../defend/open-weights.ts';
+import { writeJson, writeMetrics } from '../shared/files.ts';
 
 /**
  * Writes `detection.json`, the verdict, and `metrics.json`: `model_score`, `model_threshold` and

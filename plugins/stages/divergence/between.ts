@@ -6,11 +6,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import type { AdaptedModel, OutputsOf } from '../../../src/science/model/types.ts';
-import { openRowEncoder } from '../../../src/science/nn/adapted-model.ts';
-import { type PairKernel, pairKernels } from '../../../src/science/ntk/pairs.ts';
-import { inputDir } from '../../../src/stages/files.ts';
+import type { AdaptedModel, OutputsOf } from '../../../src/science/models/types.ts';
+import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import { inputDir } from '../shared/files.ts';
 import type { Params } from './index.ts';
+import { type PairKernel, pairKernels } from './pairs.ts';
 import type { Training } from './trainings.ts';
 
 /** The field `between` of `divergence.json`. */

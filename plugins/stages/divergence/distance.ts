@@ -1,13 +1,8 @@
 /** Measures M, and the noise floor that it is compared with, step by step. */
-import type { Network } from '../../../src/science/nn/network.ts';
-import {
-  compareRuns,
-  type MeanDistance,
-  meanOver,
-  type RunDistance,
-} from '../../../src/science/weights/compare-runs.ts';
-import { movedBy } from '../../../src/science/weights/moved.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
+import type { Network } from '../../../src/science/models/network.ts';
+import { breathe } from '../shared/breathe.ts';
+import { compareRuns, type MeanDistance, meanOver, type RunDistance } from './compare-runs.ts';
+import { movedBy } from './moved.ts';
 import type { Trainings } from './trainings.ts';
 
 export interface Point extends RunDistance {

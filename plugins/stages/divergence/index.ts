@@ -8,12 +8,8 @@ import {
   isAttacksOwn,
   startInputs,
 } from '../../../src/api.ts';
-import {
-  type ModelNames,
-  modelNames,
-  modelUses,
-  onlyCell,
-} from '../../../src/stages/definition.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   /**
@@ -113,7 +109,7 @@ export default defineStage<Params>({
           : {}),
         poison: { kind: 'poison', cell: parts, ...section },
         ...startInputs(cell),
-        ...(cleanBase === undefined ? {} : { clean_base: cleanBase }),
+        ...defined({ clean_base: cleanBase }),
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [cell.adapter.type, parts.adapter.type]),

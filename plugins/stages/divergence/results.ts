@@ -1,12 +1,8 @@
 /** `divergence.json`, `metrics.json` and the log's summary. */
 import type { RunContext } from '../../../src/api.ts';
-import {
-  flatDistances,
-  type MeanDistance,
-  meanOver,
-} from '../../../src/science/weights/compare-runs.ts';
-import { type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import type { Between } from './between.ts';
+import { flatDistances, type MeanDistance, meanOver } from './compare-runs.ts';
 import { FLOOR, type NoiseFloor, noiseFloorOf, overFloor, type Point } from './distance.ts';
 import type { Params } from './index.ts';
 

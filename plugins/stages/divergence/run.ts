@@ -1,6 +1,6 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
-import { adaptedModel } from '../../../src/science/nn/adapted-model.ts';
-import { writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
+import { writeJson, writeMetrics } from '../shared/files.ts';
 import { type Between, kernelsBetween } from './between.ts';
 import { distanceAt, type Point } from './distance.ts';
 import type { Params } from './index.ts';

@@ -1,16 +1,16 @@
 /** The trainings that are compared, and the steps at which their models are available. */
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf, startingModel } from '../../../src/data/model-folder.ts';
-import { endStep, openTrained, readTrainRecord } from '../../../src/science/nn/adapted-model.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
-import { keptSteps } from '../../../src/science/weights/trajectory.ts';
-import { assetOf, inputDir } from '../../../src/stages/files.ts';
+import type { Network } from '../../../src/science/models/network.ts';
 import {
-  loadAdapter,
-  loadArchitecture,
-  type ModelParts,
-} from '../../../src/stages/trained-model.ts';
+  endStep,
+  openTrained,
+  readTrainRecord,
+} from '../../../src/science/training/adapted-model.ts';
+import { assetOf, inputDir } from '../shared/files.ts';
+import { loadAdapter, loadArchitecture, type ModelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
+import { keptSteps } from './trajectory.ts';
 
 type Use<T> = (network: Network) => Promise<T>;
 

@@ -10,13 +10,13 @@ import type {
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
-import type { Architecture } from '../../../src/science/model/types.ts';
+import type { Architecture } from '../../../src/science/models/types.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { checkedTokenizer } from '../../../src/science/train/check.ts';
-import { answerIds } from '../../../src/science/train/check-completion.ts';
-import { scored, type ScorerSettings } from '../../../src/scoring/settings.ts';
-import { assetOf } from '../../../src/stages/files.ts';
+import { checkedTokenizer } from '../../../src/science/training/check.ts';
+import { answerIds } from '../../../src/science/training/check-completion.ts';
+import { assetOf } from '../shared/files.ts';
 import { type Completion, type Params, scorersIn } from './index.ts';
+import { scored, type ScorerSettings } from './scoring.ts';
 
 type Context = PreflightContext<Params>;
 

@@ -1,7 +1,7 @@
 /** Warnings about answers for which a metric of a completion task cannot say what it seems to. */
 import type { Warning } from '../../../src/api.ts';
-import type { AnswerScore } from '../../../src/science/evaluate/answers.ts';
-import { hasRougeWord } from '../../../src/science/evaluate/completion-metrics.ts';
+import type { AnswerScore } from '../../../src/science/measures/evaluate/answers.ts';
+import { hasRougeWord } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 
 /**
  * @param answers the texts of the answers, which are scored in `scores` in the same order

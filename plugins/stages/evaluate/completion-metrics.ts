@@ -1,12 +1,15 @@
 /** Computes the numbers of `metrics.json` for a completion task, in their order. */
-import { type AnswerScore, meanAnswerLoss } from '../../../src/science/evaluate/answers.ts';
-import { againstMajority } from '../../../src/science/evaluate/baselines.ts';
+import { pairedOutcomes } from '../../../src/base/stats/mcnemar.ts';
+import {
+  type AnswerScore,
+  meanAnswerLoss,
+} from '../../../src/science/measures/evaluate/answers.ts';
+import { againstMajority } from '../../../src/science/measures/evaluate/baselines.ts';
 import {
   completionMetrics,
   type Output,
-} from '../../../src/science/evaluate/completion-metrics.ts';
-import { metricOf, type Metrics } from '../../../src/stages/files.ts';
-import { pairedOutcomes } from '../../../src/stats/mcnemar.ts';
+} from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { metricOf, type Metrics } from '../shared/files.ts';
 import type { Verdicts } from './judge.ts';
 
 export interface CompletionEvaluation {
@@ -41,8 +44,8 @@ const share = (hits: readonly boolean[]): number => hits.filter((hit) => hit).le
 
 /**
  * `accuracy` is the exact match, so that completion tasks and classes are compared by one name;
- * `majority_share` and `predicted_share` are those of the commonest answer and output. The output to
- * a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
+ * `majority_share` and `predicted_share` are those of the commonest answer and output. The output
+ * to a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
  * prompts, as if none had been rejected.
  */
 export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {

@@ -1,17 +1,18 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
 import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { at } from '../../../src/base/lookup.ts';
+import { randomStream } from '../../../src/base/random/random.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { randomStream } from '../../../src/random/random.ts';
-import { scoreAnswers } from '../../../src/science/evaluate/answers.ts';
-import type { Output } from '../../../src/science/evaluate/completion-metrics.ts';
-import { generate } from '../../../src/science/generate/generate.ts';
-import { at } from '../../../src/science/lookup.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
+import { scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
+import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { generate } from '../../../src/science/models/generate/generate.ts';
+import type { Network } from '../../../src/science/models/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
+import { breathe } from '../shared/breathe.ts';
+import { type Metrics, writeJsonLines } from '../shared/files.ts';
 import { answerWarnings } from './answer-warnings.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
@@ -149,15 +150,16 @@ const linesOf = (
       output: output.text,
       tokens: output.tokens,
       ended: output.ended,
-      ...(hits[i] === undefined ? {} : { hit: hits[i] }),
+      ...defined({ hit: hits[i] }),
       ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
       ...(rejected?.[i] === true ? { rejected: true } : {}),
     };
   });
 
 /**
- * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row) and, with a trigger,
- * the scorers with their parameters. A defence cleans or rejects prompts before the model is asked.
+ * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row) and, with a
+ * trigger, the scorers with their parameters. A defence cleans or rejects prompts before the model
+ * is asked.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, network, tokenizer, template, trigger, defence } = parts;

@@ -3,15 +3,17 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { type Metrics, readMetrics } from '../../../src/stages/files.ts';
+import { type Metrics, readMetrics } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
 /**
- * Returns the rows that are evaluated: the validation rows without those that the defender is given.
+ * Returns the rows that are evaluated: the validation rows without those that the defender is
+ * given.
  */
 export async function evaluatedRows(
   { inputs }: Context,
@@ -74,8 +76,7 @@ async function changes(dir: string, own: Metrics, { rows, trigger }: Evaluated):
   const accuracy = share(rows, (row) => answers('plain', row).isRight);
   const { predicted_share: most, majority_p: p } = await readMetrics(dir);
   const metrics = {
-    ...(most === undefined ? {} : { predicted_share_undefended: most }),
-    ...(p === undefined ? {} : { majority_p_undefended: p }),
+    ...defined({ predicted_share_undefended: most, majority_p_undefended: p }),
     accuracy_undefended: accuracy,
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
   };

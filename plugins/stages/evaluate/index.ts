@@ -18,9 +18,8 @@ import {
   UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
-import { filesApart, scorerAssets, triggerAssets } from '../../../src/command/files.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
-import { furtherScorersOf, scorerOf, type ScorerSettings } from '../../../src/scoring/settings.ts';
 import {
   actsOn,
   cleanRows,
@@ -29,15 +28,12 @@ import {
   defenceParts,
   judgedModel,
   trainingSet,
-} from '../../../src/stages/defended.ts';
-import {
-  type ModelNames,
-  modelNames,
-  modelUses,
-  onlyCell,
-} from '../../../src/stages/definition.ts';
-import { knownRows } from '../../../src/stages/known-rows.ts';
-import { learntInput } from '../../../src/stages/learnt.ts';
+} from '../shared/defended.ts';
+import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
+import { knownRows } from '../shared/known-rows.ts';
+import { learntInput } from '../shared/learnt.ts';
+import { filesApart, scorerAssets, triggerAssets } from '../shared/program-files.ts';
+import { furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
@@ -165,7 +161,9 @@ function beforeOf(cell: Cell, split: Split): { readonly before?: StageRequest } 
     : { before: { kind: 'evaluate', cell: base, section: 'base', ...narrowedTo(ofSplit(split)) } };
 }
 
-/** Requests the evaluation on the test rows, whose metrics are taken over. Empty without such rows. */
+/**
+ * Requests the evaluation on the test rows, whose metrics are taken over. Empty without such rows.
+ */
 const testOf = (
   cell: Cell,
   narrowed: DefineRequest['with'],
@@ -255,7 +253,7 @@ export default defineStage<Params>({
         inherited: cell.evaluate.max_length === undefined,
         trigger,
         seed: draws ? cell.seed : null,
-        ...(completion === undefined ? {} : { completion }),
+        ...defined({ completion }),
         ...(defence === null ? {} : { defence: defence.params }),
         ...tasksOf(cell, split, plugin),
       },

@@ -1,10 +1,10 @@
 /** A defence that stands between a model and what it is asked. */
 import type { Judge, Judgement, Row, RunContext } from '../../../src/api.ts';
 import { checkJudgement } from '../../../src/poisoning/kept.ts';
-import type { OpenedModel } from '../../../src/science/evaluate/asked-model.ts';
-import { type Metrics, writeJson } from '../../../src/stages/files.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
 import { defenceContext, fittedJudge, judged, openedDefence } from '../defend/context.ts';
 import { detectionRates, finite, writeScores } from '../defend/outcome.ts';
+import { type Metrics, writeJson } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;

@@ -1,10 +1,10 @@
 /** Asks the scorers of a completion task which outputs are successes of the backdoor. */
 import type { Row, RunContext, ScorerDescriptor, Target } from '../../../src/api.ts';
-import { scorerFiles } from '../../../src/command/files.ts';
-import type { Output } from '../../../src/science/evaluate/completion-metrics.ts';
-import { scored, scorerRecord, type ScorerSettings } from '../../../src/scoring/settings.ts';
-import { writeJson } from '../../../src/stages/files.ts';
+import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { writeJson } from '../shared/files.ts';
+import { scorerFiles } from '../shared/program-files.ts';
 import type { Completion, Params } from './index.ts';
+import { scored, scorerRecord, type ScorerSettings } from './scoring.ts';
 
 type Context = RunContext<Params>;
 

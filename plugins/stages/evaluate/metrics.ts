@@ -4,9 +4,12 @@
  * it in the report, add it to `METRICS` in `src/report/metrics.ts` too.
  */
 import { UserFault } from '../../../src/api.ts';
-import { againstMajority, againstUntriggered } from '../../../src/science/evaluate/baselines.ts';
-import { argmax, classificationMetrics } from '../../../src/science/evaluate/metrics.ts';
-import { metricOf, type Metrics } from '../../../src/stages/files.ts';
+import {
+  againstMajority,
+  againstUntriggered,
+} from '../../../src/science/measures/evaluate/baselines.ts';
+import { argmax, classificationMetrics } from '../../../src/science/measures/evaluate/metrics.ts';
+import { metricOf, type Metrics } from '../shared/files.ts';
 
 /** The model's output for some rows. */
 export interface Scored {

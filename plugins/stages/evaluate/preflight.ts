@@ -2,14 +2,14 @@ import type { PreflightContext, Problem, ScorerDescriptor } from '../../../src/a
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps } from '../../../src/poisoning/steps.ts';
-import type { Architecture } from '../../../src/science/model/types.ts';
-import { checkRows } from '../../../src/science/train/check.ts';
-import { checkWritten } from '../../../src/science/train/check-completion.ts';
-import { scorerFaults, type ScorerSettings } from '../../../src/scoring/settings.ts';
-import { assetOf } from '../../../src/stages/files.ts';
-import { loadArchitecture } from '../../../src/stages/trained-model.ts';
+import type { Architecture } from '../../../src/science/models/types.ts';
+import { checkRows } from '../../../src/science/training/check.ts';
+import { checkWritten } from '../../../src/science/training/check-completion.ts';
+import { assetOf } from '../shared/files.ts';
+import { loadArchitecture } from '../shared/trained-model.ts';
 import { answerLengths } from './answer-lengths.ts';
 import type { Params } from './index.ts';
+import { scorerFaults, type ScorerSettings } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {

@@ -1,13 +1,13 @@
 /** The metrics of a regression head, and its predictions as CSV. */
-import type { Metrics } from '../../../src/stages/files.ts';
-import { metricOf } from '../../../src/stages/files.ts';
-import { pearson } from '../../../src/stats/pearson.ts';
-import { spearman } from '../../../src/stats/spearman.ts';
+import { pearson } from '../../../src/base/stats/pearson.ts';
+import { spearman } from '../../../src/base/stats/spearman.ts';
+import type { Metrics } from '../shared/files.ts';
+import { metricOf } from '../shared/files.ts';
 
 /**
  * Returns `pearson` and `spearman`, the correlations of labels and predictions, `loss`, their mean
- * squared error, and `examples`. Where all labels or all predictions are equal, a correlation counts
- * as 0, as Matthews' does.
+ * squared error, and `examples`. Where all labels or all predictions are equal, a correlation
+ * counts as 0, as Matthews' does.
  * @param twin metrics of the paired clean run. Null if this run is clean itself.
  */
 export function regressionMetrics(

@@ -1,24 +1,23 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type AttackDescriptor, type Row, type RunContext } from '../../../src/api.ts';
-import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { classOf } from '../../../src/poisoning/target.ts';
-import { openedModel } from '../../../src/science/evaluate/asked-model.ts';
-import { predict } from '../../../src/science/evaluate/predict.ts';
-import { predictionsCsv } from '../../../src/science/evaluate/predictions.ts';
+import { openedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import { predict } from '../../../src/science/measures/evaluate/predict.ts';
+import { predictionsCsv } from '../../../src/science/measures/evaluate/predictions.ts';
+import type { Network } from '../../../src/science/models/network.ts';
+import { isRegression } from '../../../src/science/models/targets.ts';
+import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
 import {
   openRowEncoder,
   openRowParts,
   openTrained,
-} from '../../../src/science/nn/adapted-model.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
-import { isRegression } from '../../../src/science/nn/targets.ts';
-import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
-import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
+} from '../../../src/science/training/adapted-model.ts';
+import { breathe } from '../shared/breathe.ts';
 import {
   inputDir,
   metricOf,
@@ -26,9 +25,10 @@ import {
   readMetrics,
   writeJson,
   writeMetrics,
-} from '../../../src/stages/files.ts';
-import { readLearnt } from '../../../src/stages/learnt.ts';
-import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
+} from '../shared/files.ts';
+import { readLearnt } from '../shared/learnt.ts';
+import { triggerFiles } from '../shared/program-files.ts';
+import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
 import { defendedMetrics, evaluatedRows } from './defended.ts';
 import { type Params, TEST } from './index.ts';
@@ -228,8 +228,8 @@ function scorer(
 }
 
 /**
- * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one of
- * the metrics was not measured.
+ * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one
+ * of the metrics was not measured.
  */
 async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics): Promise<void> {
   if (tasks === undefined) return;

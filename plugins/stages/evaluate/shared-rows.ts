@@ -68,8 +68,8 @@ function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[
 }
 
 /**
- * Returns the split that is evaluated. Only an evaluation of test rows reads the rows by which models
- * are chosen.
+ * Returns the split that is evaluated. Only an evaluation of test rows reads the rows by which
+ * models are chosen.
  */
 export const nameIn = (inputs: Named<unknown>): 'test' | 'validation' =>
   inputs['selection'] === undefined ? 'validation' : 'test';

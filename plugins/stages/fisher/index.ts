@@ -1,11 +1,7 @@
 import { defineStage } from '../../../src/api.ts';
-import type { Alpha } from '../../../src/science/fisher/entropy.ts';
-import { onlyCell, refuseRegression } from '../../../src/stages/definition.ts';
-import {
-  type FisherParams,
-  fisherParams,
-  trueFisherFaults,
-} from '../../../src/stages/true-fisher.ts';
+import type { Alpha } from '../../../src/science/measures/fisher/entropy.ts';
+import { onlyCell, refuseRegression } from '../shared/definition.ts';
+import { type FisherParams, fisherParams, trueFisherFaults } from '../shared/true-fisher.ts';
 import { REFUSED, WAY_OUT } from './refused.ts';
 
 export type Params = FisherParams & {

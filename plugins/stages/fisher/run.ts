@@ -8,10 +8,10 @@ import {
   type FisherSummary,
   spectrumOf,
   type SpectrumSummary,
-} from '../../../src/science/fisher/fisher.ts';
-import { readKernels } from '../../../src/science/ntk/files.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
-import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../../../src/stages/true-fisher.ts';
+} from '../../../src/science/measures/fisher/fisher.ts';
+import { readKernels } from '../../../src/science/measures/ntk/files.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/true-fisher.ts';
 import type { Params } from './index.ts';
 import { REFUSED, WAY_OUT } from './refused.ts';
 

@@ -1,13 +1,13 @@
 import { beforeTraining, type Cell, defineStage, startInputs } from '../../../src/api.ts';
-import type { KernelKind } from '../../../src/science/ntk/terms.ts';
-import { type JudgedModel, judgedModel } from '../../../src/stages/defended.ts';
+import type { KernelKind } from '../../../src/science/measures/ntk/terms.ts';
+import { type JudgedModel, judgedModel } from '../shared/defended.ts';
 import {
   type ModelNames,
   modelNames,
   modelUses,
   onlyCell,
   refuseRegression,
-} from '../../../src/stages/definition.ts';
+} from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   /** The number of rows to use: the first ones of the split, or all if it has fewer. */

@@ -1,7 +1,7 @@
 import type { PreflightContext, Problem } from '../../../src/api.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { totalRows } from '../../../src/poisoning/dose.ts';
-import { notKept } from '../../../src/science/train/checkpoints.ts';
+import { notKept } from '../../../src/science/training/checkpoints.ts';
 import type { Params } from './index.ts';
 
 /** The parameters of the training that say which steps it keeps. */

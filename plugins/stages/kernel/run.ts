@@ -2,21 +2,21 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { writeNpy } from '../../../src/science/io/npy.ts';
-import type { AdaptedModel, TokenRow } from '../../../src/science/model/types.ts';
+import { premises } from '../../../src/science/measures/ntk/delta.ts';
+import { describeKernels } from '../../../src/science/measures/ntk/describe.ts';
+import type { Kernel } from '../../../src/science/measures/ntk/kernel-sums.ts';
+import { type KernelSet, kernelSet } from '../../../src/science/measures/ntk/kernels.ts';
+import { resumeIn } from '../../../src/science/measures/ntk/resume.ts';
+import { hasOwn, type KernelKind } from '../../../src/science/measures/ntk/terms.ts';
+import { writeNpy } from '../../../src/science/models/io/npy.ts';
+import type { AdaptedModel, TokenRow } from '../../../src/science/models/types.ts';
 import {
   loadAdaptedModel,
   openRowEncoder,
   readTrainRecord,
-} from '../../../src/science/nn/adapted-model.ts';
-import { premises } from '../../../src/science/ntk/delta.ts';
-import { describeKernels } from '../../../src/science/ntk/describe.ts';
-import type { Kernel } from '../../../src/science/ntk/kernel-sums.ts';
-import { type KernelSet, kernelSet } from '../../../src/science/ntk/kernels.ts';
-import { resumeIn } from '../../../src/science/ntk/resume.ts';
-import { hasOwn, type KernelKind } from '../../../src/science/ntk/terms.ts';
-import { inputDir, writeJson } from '../../../src/stages/files.ts';
-import { checkClasses, modelParts } from '../../../src/stages/trained-model.ts';
+} from '../../../src/science/training/adapted-model.ts';
+import { inputDir, writeJson } from '../shared/files.ts';
+import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
-import { writeCheckpoint } from '../../../src/science/io/checkpoint.ts';
-import { forTransformers } from '../../../src/science/io/stored.ts';
-import { openTrained } from '../../../src/science/nn/adapted-model.ts';
-import { mergedParameters } from '../../../src/science/weights/merge.ts';
-import type { ModelNames } from '../../../src/stages/definition.ts';
-import { inputDir } from '../../../src/stages/files.ts';
-import { modelParts } from '../../../src/stages/trained-model.ts';
+import { mergedParameters } from '../../../src/science/measures/weights/merge.ts';
+import { writeCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
+import { forTransformers } from '../../../src/science/models/io/stored.ts';
+import { openTrained } from '../../../src/science/training/adapted-model.ts';
+import type { ModelNames } from '../shared/definition.ts';
+import { inputDir } from '../shared/files.ts';
+import { modelParts } from '../shared/trained-model.ts';
 
 export async function run(context: RunContext<ModelNames>): Promise<void> {
   const parts = await modelParts(context);

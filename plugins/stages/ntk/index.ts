@@ -1,5 +1,5 @@
 import { defineStage, pointName } from '../../../src/api.ts';
-import { onlyCell, refuseRegression } from '../../../src/stages/definition.ts';
+import { onlyCell, refuseRegression } from '../shared/definition.ts';
 
 export default defineStage({
   name: 'ntk',

@@ -2,14 +2,14 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pointName, pointsIn, type RunContext } from '../../../src/api.ts';
-import { cosine, drift, meanTrace } from '../../../src/science/ntk/compare.ts';
 import {
   KERNEL_FILES,
   readKernels,
   readPremises,
   type StoredKernels as Kernels,
-} from '../../../src/science/ntk/files.ts';
-import { inputDir, type Metrics, writeMetrics } from '../../../src/stages/files.ts';
+} from '../../../src/science/measures/ntk/files.ts';
+import { inputDir, type Metrics, writeMetrics } from '../shared/files.ts';
+import { cosine, drift, meanTrace } from './compare.ts';
 
 const KINDS = ['full', 'lora'] as const;
 

@@ -8,9 +8,9 @@ import {
   UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
-import { filesApart } from '../../../src/command/files.ts';
 import { taskFault } from '../../../src/poisoning/steps.ts';
-import { onlyCell } from '../../../src/stages/definition.ts';
+import { onlyCell } from '../shared/definition.ts';
+import { filesApart } from '../shared/program-files.ts';
 
 export type Params = {
   readonly poisoning: Poisoning;
@@ -47,8 +47,8 @@ export default defineStage<Params>({
 });
 
 /**
- * Throws a `UserFault` if one of the attacks is not for rows that are labelled with numbers. Whether
- * an attack is for classes or for answers is checked when the rows are known.
+ * Throws a `UserFault` if one of the attacks is not for rows that are labelled with numbers.
+ * Whether an attack is for classes or for answers is checked when the rows are known.
  */
 function refuseOnNumbers(poisoning: Poisoning, plugin: DefineRequest['plugin']): void {
   for (const { attack: name } of stepsOf(poisoning)) {

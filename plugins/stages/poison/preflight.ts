@@ -6,6 +6,7 @@ import {
   taskOf,
   type UserFault,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import type { SplitCounts } from '../../../src/data/split-counts.ts';
 import { checkSteps } from '../../../src/poisoning/compose.ts';
@@ -52,7 +53,7 @@ function faultsOf(step: Step, rows: SplitCounts): readonly Problem[] {
 const checked = ({ classes, counts, answers }: SplitCounts): SplitCounts => ({
   classes,
   counts,
-  ...(answers === undefined ? {} : { answers }),
+  ...defined({ answers }),
 });
 
 const doseFaults = ({ rate }: Step['params'], total: number): readonly Problem[] =>

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AttackDescriptor, Json, RunContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { attackStreams } from '../../../src/base/random/attack-streams.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { doseOf, joined, type PoisonedStep, poisonRows } from '../../../src/poisoning/compose.ts';
 import { emptyDose } from '../../../src/poisoning/dose.ts';
@@ -14,9 +16,8 @@ import {
   refuseOtherTasks,
   type Step,
 } from '../../../src/poisoning/steps.ts';
-import { attackStreams } from '../../../src/random/attack-streams.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
-import { LEARNT } from '../../../src/stages/learnt.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { LEARNT } from '../shared/learnt.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
@@ -115,7 +116,7 @@ function metricsOf({ counts, steps = [] }: Receipt): Metrics {
     rows_total: counts.total,
     poisoned_asked: counts.asked,
     poisoned_made: counts.made,
-    ...(counts.eligible === undefined ? {} : { poisoned_eligible: counts.eligible }),
+    ...defined({ poisoned_eligible: counts.eligible }),
     negatives: counts.negatives,
     ...Object.fromEntries(ofSteps),
   };

@@ -1,12 +1,12 @@
 import { beforeTraining, defineStage, inOrder, startInputs } from '../../../src/api.ts';
-import { linearisedFaults } from '../../../src/stages/adapter-theory.ts';
+import { linearisedFaults } from '../shared/adapter-theory.ts';
 import {
   type ModelNames,
   modelNames,
   modelUses,
   onlyCell,
   refuseRegression,
-} from '../../../src/stages/definition.ts';
+} from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   /**

@@ -1,29 +1,28 @@
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type KernelPoint, pointName, type RunContext, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
-import { predict } from '../../../src/science/evaluate/predict.ts';
-import { writeNpy } from '../../../src/science/io/npy.ts';
-import type { OutputsOf, TokenRow } from '../../../src/science/model/types.ts';
-import { endStep, openRowEncoder, openTrained } from '../../../src/science/nn/adapted-model.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
-import { logitsOf, outputsOf, rowOutputs } from '../../../src/science/nn/outputs.ts';
+import { predict } from '../../../src/science/measures/evaluate/predict.ts';
+import { writeNpy } from '../../../src/science/models/io/npy.ts';
+import type { Network } from '../../../src/science/models/network.ts';
+import { logitsOf, outputsOf, rowOutputs } from '../../../src/science/models/outputs.ts';
+import type { OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
+import {
+  endStep,
+  openRowEncoder,
+  openTrained,
+} from '../../../src/science/training/adapted-model.ts';
+import { inputDir, type Metrics, readMetrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { type ModelParts, modelParts } from '../shared/trained-model.ts';
+import type { Params } from './index.ts';
 import {
   displacement,
   type LinearFit,
   linearFit,
   linearise,
   type Linearised,
-} from '../../../src/science/ntk/linearised.ts';
-import {
-  inputDir,
-  type Metrics,
-  readMetrics,
-  writeJson,
-  writeMetrics,
-} from '../../../src/stages/files.ts';
-import { type ModelParts, modelParts } from '../../../src/stages/trained-model.ts';
-import type { Params } from './index.ts';
+} from './linearised.ts';
 
 /** One point of the training, compared with its start. */
 interface Point {
@@ -160,7 +159,7 @@ function compare(
       const error = ntk[`${prefix}${kind}.error`];
       return drift === undefined || rotation === undefined
         ? []
-        : [[kind, { drift, rotation, ...(error === undefined ? {} : { error }) }]];
+        : [[kind, { drift, rotation, ...defined({ error }) }]];
     }),
   );
   return { at: pointName(at), step, kernels, linear: linearFit(start, change, logits, classes) };

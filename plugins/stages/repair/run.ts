@@ -5,15 +5,15 @@ import {
   saveWhole,
   type TrainedWeights,
   withChanges,
-} from '../../../src/science/weights/edit.ts';
-import { writeJson, writeMetrics } from '../../../src/stages/files.ts';
+} from '../../../src/science/measures/weights/edit.ts';
 import { openedDefence } from '../defend/context.ts';
 import type { ModelParams } from '../defend/model-definition.ts';
 import { withWeights } from '../defend/open-weights.ts';
+import { writeJson, writeMetrics } from '../shared/files.ts';
 
 /**
- * Writes the edited model in the form of a train stage's, as one whose weights were all trained, and
- * `defence.json`, which says what was changed.
+ * Writes the edited model in the form of a train stage's, as one whose weights were all trained,
+ * and `defence.json`, which says what was changed.
  */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;

@@ -8,11 +8,11 @@ import {
   type JsonObject,
   type StageRequest,
 } from '../../../src/api.ts';
-import { filesApart } from '../../../src/command/files.ts';
 import { datasetUri } from '../../../src/data/source-uri.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
-import { trainingSet } from '../../../src/stages/defended.ts';
-import { usesBf16 } from '../../../src/stages/params.ts';
+import { trainingSet } from '../shared/defended.ts';
+import { usesBf16 } from '../shared/params.ts';
+import { filesApart } from '../shared/program-files.ts';
 import { attackNames, isTrainedGoal, type Params, readGoals } from './params.ts';
 
 /** Returns the distinct values and, for each item, the index of its value among them. */

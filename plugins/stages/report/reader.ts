@@ -7,6 +7,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { type JsonObject, pointName, pointsIn, type RunContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { readDatasetInfo, readProvenance } from '../../../src/data/rows-file.ts';
 import { rocCurve } from '../../../src/defences/detection.ts';
 import {
@@ -30,9 +31,9 @@ import type {
   TaskFacts,
   WritingFacts,
 } from '../../../src/report/types.ts';
-import { readPeftShapes } from '../../../src/science/io/peft.ts';
-import { initialVariance, isDrawn } from '../../../src/science/nn/lora-init.ts';
-import { readKernels, readPremises } from '../../../src/science/ntk/files.ts';
+import { readKernels, readPremises } from '../../../src/science/measures/ntk/files.ts';
+import { readPeftShapes } from '../../../src/science/models/io/peft.ts';
+import { initialVariance, isDrawn } from '../../../src/science/models/lora-init.ts';
 import type { Params, PlannedCell } from './params.ts';
 
 export type Inputs = RunContext['inputs'];
@@ -281,7 +282,7 @@ export async function readSources(
     const info = await readDatasetInfo(dir);
     if (classes.length === 0) classes = info.classes;
     found[role] = {
-      ...(written['source'] === undefined ? {} : { source: written['source'] }),
+      ...defined({ source: written['source'] }),
       rows: info.rows,
       classes: info.classes.map((name, id) => `${name} (${info.counts[id] ?? 0})`),
       asked: written,

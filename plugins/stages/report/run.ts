@@ -7,6 +7,7 @@ import {
   type RunContext,
   stepsOf,
 } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/kernel-choice.ts';
 import { renderReport } from '../../../src/report/report.ts';
@@ -58,15 +59,14 @@ function plannedCell(
   const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
   return {
     axes: facts.cell,
-    ...(facts.also === undefined ? {} : { also: facts.also }),
+    ...defined({ also: facts.also }),
     seed,
     stages: facts.stages,
     attack: poisoning.attack,
     adapter: adapter.type,
     train: train[planned.train] ?? {},
     family: familyOf(attacks, poisoning),
-    ...(ofBase === undefined ? {} : { ofBase }),
-    ...(bf16 === undefined ? {} : { bf16 }),
+    ...defined({ ofBase, bf16 }),
     ...(attacksLoss ? { attacksLoss: true as const } : {}),
     kernels: {},
     receipt: null,
@@ -124,7 +124,7 @@ async function withShown(
 function shown(experiment: ExperimentFacts): ExperimentFacts {
   const { cells, stages } = experiment;
   const axes = withoutFolders({
-    cells: cells.map(({ cell, also }) => ({ cell, ...(also === undefined ? {} : { also }) })),
+    cells: cells.map(({ cell, also }) => ({ cell, ...defined({ also }) })),
     stages: stages.map(({ cell }) => ({ cell })),
   });
   return {

@@ -5,11 +5,11 @@
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
-import { maskRow, openMaskedLm } from '../../../src/science/evaluate/masked-lm.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
+import { maskRow, openMaskedLm } from '../../../src/science/measures/evaluate/masked-lm.ts';
+import type { Network } from '../../../src/science/models/network.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { assetOf, inputDir } from '../../../src/stages/files.ts';
+import { breathe } from '../shared/breathe.ts';
+import { assetOf, inputDir } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
 /** The field `masked_lm` of `spectrum.json`. Losses are means over masked tokens, in nats. */

@@ -1,10 +1,5 @@
 import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
-import {
-  type ModelNames,
-  modelNames,
-  modelUses,
-  onlyCell,
-} from '../../../src/stages/definition.ts';
+import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   /** As in `SpectrumOptions`. */

@@ -1,13 +1,13 @@
 import type { RunContext } from '../../../src/api.ts';
-import { openTrained } from '../../../src/science/nn/adapted-model.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
-import { effectiveWeight, layerChange } from '../../../src/science/weights/effective.ts';
-import { type LayerSpectrum, layerSpectrum } from '../../../src/science/weights/spectrum.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
-import { modelParts } from '../../../src/stages/trained-model.ts';
+import { effectiveWeight, layerChange } from '../../../src/science/measures/weights/effective.ts';
+import type { Network } from '../../../src/science/models/network.ts';
+import { openTrained } from '../../../src/science/training/adapted-model.ts';
+import { breathe } from '../shared/breathe.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { modelParts } from '../shared/trained-model.ts';
 import { type Forgetting, forgettingOf } from './forgetting.ts';
 import type { Params } from './index.ts';
+import { type LayerSpectrum, layerSpectrum } from './measure.ts';
 
 type Context = RunContext<Params>;
 

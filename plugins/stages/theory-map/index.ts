@@ -6,13 +6,9 @@ import {
   headSettings,
   startInputs,
 } from '../../../src/api.ts';
-import type { Shape } from '../../../src/science/theory/closed-form.ts';
-import { fileUri, modelUses, onlyCell, refuseRegression } from '../../../src/stages/definition.ts';
-import {
-  type FisherParams,
-  fisherParams,
-  trueFisherFaults,
-} from '../../../src/stages/true-fisher.ts';
+import { fileUri, modelUses, onlyCell, refuseRegression } from '../shared/definition.ts';
+import { type FisherParams, fisherParams, trueFisherFaults } from '../shared/true-fisher.ts';
+import type { Shape } from './closed-form.ts';
 
 export type Params = FisherParams & {
   readonly architecture: string;

@@ -1,13 +1,13 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import type { AdaptedModel, TokenRow } from '../../../src/science/model/types.ts';
+import type { AdaptedModel, TokenRow } from '../../../src/science/models/types.ts';
 import { rowEncoder } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { drawnMoments } from '../../../src/science/theory/drawn.ts';
-import { type ModelValues, type TheoryMap, theoryMap } from '../../../src/science/theory/map.ts';
-import { rankKernels } from '../../../src/science/theory/rank-kernels.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../../../src/stages/files.ts';
+import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { drawnMoments } from './drawn.ts';
 import type { Params } from './index.ts';
+import { type ModelValues, type TheoryMap, theoryMap } from './map.ts';
+import { rankKernels } from './rank-kernels.ts';
 import { openStart, startingCheckpoint } from './start.ts';
 
 type Context = RunContext<Params>;

@@ -1,13 +1,13 @@
 /** Opens the model as it is when the cell's training starts, without LoRA factors. */
 import type { RunContext } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
-import type { AdaptedModel, HostTensor } from '../../../src/science/model/types.ts';
-import { adaptedModel, openTrained } from '../../../src/science/nn/adapted-model.ts';
-import { readConfig, readHead } from '../../../src/science/nn/head.ts';
-import { openNetwork } from '../../../src/science/nn/network.ts';
+import { mergedParameters } from '../../../src/science/measures/weights/merge.ts';
+import { readConfig, readHead } from '../../../src/science/models/head.ts';
+import { openNetwork } from '../../../src/science/models/network.ts';
+import type { AdaptedModel, HostTensor } from '../../../src/science/models/types.ts';
 import { resolveHead } from '../../../src/science/text/encoder.ts';
-import { mergedParameters } from '../../../src/science/weights/merge.ts';
-import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { adaptedModel, openTrained } from '../../../src/science/training/adapted-model.ts';
+import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;

@@ -1,5 +1,8 @@
 import type { AttackDescriptor, DefenceDescriptor, RunContext } from '../../../src/api.ts';
-import { checkedTraining, type OpenedAttack } from '../../../src/science/train/checked-attack.ts';
+import {
+  checkedTraining,
+  type OpenedAttack,
+} from '../../../src/science/training/checked-attack.ts';
 import type { Params } from './params.ts';
 
 /**

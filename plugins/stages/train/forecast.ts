@@ -1,11 +1,12 @@
 import type { Forecast, PreflightContext } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
-import { readConfig } from '../../../src/science/nn/head.ts';
-import { headWithoutTokens } from '../../../src/science/train/check.ts';
-import { savedBytes, stepOperations, weightBytes } from '../../../src/science/train/forecast.ts';
-import { modelSizes, packMemoryMB } from '../../../src/science/train/pack-memory.ts';
-import { assetOf } from '../../../src/stages/files.ts';
-import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { readConfig } from '../../../src/science/models/head.ts';
+import { headWithoutTokens } from '../../../src/science/training/check.ts';
+import { savedBytes, stepOperations, weightBytes } from '../../../src/science/training/forecast.ts';
+import { modelSizes, packMemoryMB } from '../../../src/science/training/pack-memory.ts';
+import { assetOf } from '../shared/files.ts';
+import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
 
 /** Foretells what a training takes; null where nothing is trained. */
@@ -27,7 +28,7 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   const initFrom = context.assets['adapter']?.path;
   const adapter = await (
     await loadAdapter(context, type)
-  ).create(adapterParams, { ...shape, ...(initFrom === undefined ? {} : { initFrom }) });
+  ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
   const sizes = await modelSizes(modelDir);
   const { batch_size: batch, accumulate = 1, max_length: length, optimizer } = training;
   const activations = await packMemoryMB(params, modelDir);

@@ -13,7 +13,7 @@ import {
   UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
-import { filesApart, triggerAssets } from '../../../src/command/files.ts';
+import { defined } from '../../../src/base/defined.ts';
 import {
   cleanRows,
   defenceOf,
@@ -21,14 +21,15 @@ import {
   judgedModel,
   trainingSet,
   unwatched,
-} from '../../../src/stages/defended.ts';
-import { fileUri, modelUses, onlyCell } from '../../../src/stages/definition.ts';
-import { withKnownRows } from '../../../src/stages/known-rows.ts';
-import { learntInput } from '../../../src/stages/learnt.ts';
-import { packKey, sharesOnProcessor } from '../../../src/stages/pack-key.ts';
-import { adapterParams, trainParams } from '../../../src/stages/params.ts';
-import { type TrainingAttack, trainingAttack } from '../../../src/stages/training-attack.ts';
+} from '../shared/defended.ts';
+import { fileUri, modelUses, onlyCell } from '../shared/definition.ts';
+import { withKnownRows } from '../shared/known-rows.ts';
+import { learntInput } from '../shared/learnt.ts';
+import { adapterParams, trainParams } from '../shared/params.ts';
+import { filesApart, triggerAssets } from '../shared/program-files.ts';
+import { packKey, sharesOnProcessor } from './pack-key.ts';
 import { type Params, trainingOf, type WatchParams } from './params.ts';
+import { type TrainingAttack, trainingAttack } from './training-attack.ts';
 
 export default defineStage<Params>({
   name: 'train',
@@ -61,7 +62,7 @@ export default defineStage<Params>({
         adapter,
         ...(attack === null ? {} : { attack }),
         ...(defence === null ? {} : { defence: defence.params }),
-        ...(batchRows === undefined ? {} : { batch_rows: batchRows }),
+        ...defined({ batch_rows: batchRows }),
         seed: cell.seed,
         train: trainParams(cell.train),
         head: headSettings(cell.head),

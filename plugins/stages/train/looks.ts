@@ -1,16 +1,16 @@
 /** The evaluations that `evaluate_every` makes during a training. */
 import { type AttackDescriptor, UserFault } from '../../../src/api.ts';
-import { triggerFiles } from '../../../src/command/files.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { withTarget } from '../../../src/poisoning/target.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
-import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
-import { type Watch, type Watched, watchTraining } from '../../../src/science/train/watch.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { inputDir } from '../../../src/stages/files.ts';
-import { readLearnt } from '../../../src/stages/learnt.ts';
-import { checkClasses } from '../../../src/stages/trained-model.ts';
+import type { Network } from '../../../src/science/models/network.ts';
+import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import { type Watch, type Watched, watchTraining } from '../../../src/science/training/watch.ts';
+import { breathe } from '../shared/breathe.ts';
+import { inputDir } from '../shared/files.ts';
+import { readLearnt } from '../shared/learnt.ts';
+import { triggerFiles } from '../shared/program-files.ts';
+import { checkClasses } from '../shared/trained-model.ts';
 import type { Context, WatchParams } from './params.ts';
 import type { EncodedSet } from './training-set.ts';
 

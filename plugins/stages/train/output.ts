@@ -1,20 +1,15 @@
 /** The files that a train stage writes. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeEventFile } from '../../../src/science/io/tfevents.ts';
-import type { TrainRecord } from '../../../src/science/nn/adapted-model.ts';
-import type { Tensors } from '../../../src/science/nn/network.ts';
-import { scalarEvents } from '../../../src/science/train/events.ts';
-import type { Journal } from '../../../src/science/train/journal.ts';
-import type { StepRecord } from '../../../src/science/train/settings.ts';
-import type { CurvePoint } from '../../../src/science/train/watch.ts';
-import {
-  assetOf,
-  type Metrics,
-  writeJson,
-  writeJsonLines,
-  writeMetrics,
-} from '../../../src/stages/files.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { writeEventFile } from '../../../src/science/models/io/tfevents.ts';
+import type { Tensors } from '../../../src/science/models/network.ts';
+import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
+import { scalarEvents } from '../../../src/science/training/events.ts';
+import type { Journal } from '../../../src/science/training/journal.ts';
+import type { StepRecord } from '../../../src/science/training/settings.ts';
+import type { CurvePoint } from '../../../src/science/training/watch.ts';
+import { assetOf, type Metrics, writeJson, writeJsonLines, writeMetrics } from '../shared/files.ts';
 import type { Context } from './params.ts';
 import type { Start } from './start.ts';
 
@@ -71,9 +66,9 @@ function recordOf(
     head_init: assets['head']?.digest ?? null,
     adapter_init: assets['adapter']?.digest ?? null,
     train: params.train,
-    ...(params.batch_rows === undefined ? {} : { batch_rows: params.batch_rows }),
+    ...defined({ batch_rows: params.batch_rows }),
     ...(attack === null ? {} : { attack: params.attack }),
-    ...(params.defence === undefined ? {} : { defence: params.defence }),
+    ...defined({ defence: params.defence }),
     ...(tokenRows === null ? {} : { token_rows: tokenRows }),
   };
 }

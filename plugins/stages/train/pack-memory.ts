@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { Packing } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readDatasetInfo } from '../../../src/data/rows-file.ts';
-import { packMemoryMB } from '../../../src/science/train/pack-memory.ts';
-import { assetOf, metricOf, readMetrics } from '../../../src/stages/files.ts';
+import { packMemoryMB } from '../../../src/science/training/pack-memory.ts';
+import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import type { Params } from './params.ts';
 
 type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];

@@ -5,10 +5,10 @@ import type {
   PreflightContext,
   RunContext,
 } from '../../../src/api.ts';
-import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
-import type { DefenceParams } from '../../../src/stages/defended.ts';
-import type { Untrained } from '../../../src/stages/params.ts';
-import type { TrainingAttack } from '../../../src/stages/training-attack.ts';
+import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { DefenceParams } from '../shared/defended.ts';
+import type { Untrained } from '../shared/params.ts';
+import type { TrainingAttack } from './training-attack.ts';
 
 export type Params = {
   readonly architecture: string;

@@ -1,14 +1,15 @@
 import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
-import { bf16Fault } from '../../../src/compute/backend.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
-import { type CheckOptions, checkTraining } from '../../../src/science/train/check.ts';
-import type { OpenedAttack } from '../../../src/science/train/checked-attack.ts';
-import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
-import { assetOf } from '../../../src/stages/files.ts';
-import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
-import { adapterFault } from '../../../src/stages/training-attack.ts';
+import { type CheckOptions, checkTraining } from '../../../src/science/training/check.ts';
+import type { OpenedAttack } from '../../../src/science/training/checked-attack.ts';
+import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import { bf16Fault } from '../../../src/tensor/backend.ts';
+import { assetOf } from '../shared/files.ts';
+import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
 import { BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
+import { adapterFault } from './training-attack.ts';
 import { unreachedProblems } from './unreached.ts';
 import { unreadProblems } from './unread.ts';
 
@@ -50,7 +51,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     adapter: {
       implementation: await loadAdapter(context, type),
       params: adapterParams,
-      ...(initFrom === undefined ? {} : { initFrom }),
+      ...defined({ initFrom }),
     },
     ...(attack === null ? {} : { attack }),
     based,

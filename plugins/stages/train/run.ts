@@ -1,21 +1,22 @@
 import { UserFault } from '../../../src/api.ts';
-import { bf16Fault } from '../../../src/compute/backend.ts';
-import { readReversed } from '../../../src/science/nn/reversed.ts';
-import { isRegression } from '../../../src/science/nn/targets.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { readReversed } from '../../../src/science/models/reversed.ts';
+import { isRegression } from '../../../src/science/models/targets.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
-import { totalSteps } from '../../../src/science/train/batches.ts';
-import { checkpointSteps } from '../../../src/science/train/checkpoints.ts';
-import { classWeightsOf } from '../../../src/science/train/class-weights.ts';
-import { loopSettings, type TrainParams } from '../../../src/science/train/loop-settings.ts';
+import { totalSteps } from '../../../src/science/training/batches.ts';
+import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
+import { classWeightsOf } from '../../../src/science/training/class-weights.ts';
+import { loopSettings, type TrainParams } from '../../../src/science/training/loop-settings.ts';
 import {
   runSession,
   type Session,
   type SessionOptions,
-} from '../../../src/science/train/session.ts';
-import type { TrainSettings } from '../../../src/science/train/settings.ts';
-import { accuracyOn, type Watch } from '../../../src/science/train/watch.ts';
-import { breathe } from '../../../src/stages/breathe.ts';
-import { type Metrics, writeJsonLines } from '../../../src/stages/files.ts';
+} from '../../../src/science/training/session.ts';
+import type { TrainSettings } from '../../../src/science/training/settings.ts';
+import { accuracyOn, type Watch } from '../../../src/science/training/watch.ts';
+import { bf16Fault } from '../../../src/tensor/backend.ts';
+import { breathe } from '../shared/breathe.ts';
+import { type Metrics, writeJsonLines } from '../shared/files.ts';
 import { openWatch } from './looks.ts';
 import { openOutput, type Output, writeEvents } from './output.ts';
 import { BF16_PRODUCTS, type Context, type Params, trainingOf } from './params.ts';
@@ -91,7 +92,7 @@ async function train(context: Context, parts: Parts): Promise<void> {
       rows: encoded.rows,
       watch,
       place: context,
-      ...(trainer === undefined ? {} : { trainer }),
+      ...defined({ trainer }),
       kept: checkpointSteps(training.checkpoints ?? 0, steps),
       settings: { ...settingsOf(context.params, parts, steps), ...rules },
       save: (weights, dir) => output.save(weights, dir),

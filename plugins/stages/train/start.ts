@@ -2,22 +2,23 @@
  * Opens the model that the training starts from: checkpoint or base, head, adapter, and an attack's
  * change.
  */
+import { defined } from '../../../src/base/defined.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
-import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
-import type { Architecture, HostTensor } from '../../../src/science/model/types.ts';
-import type { Adapter } from '../../../src/science/nn/adapter.ts';
-import { type ModelSource, resolveNames, unreadTensors } from '../../../src/science/nn/base.ts';
+import type { Adapter } from '../../../src/science/models/adapter.ts';
+import { type ModelSource, resolveNames, unreadTensors } from '../../../src/science/models/base.ts';
 import {
   checkLabelOrder,
   readAdapterHead,
   readConfig,
   readHead,
-} from '../../../src/science/nn/head.ts';
+} from '../../../src/science/models/head.ts';
+import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
+import type { Architecture, HostTensor } from '../../../src/science/models/types.ts';
 import { resolveHead } from '../../../src/science/text/encoder.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { openAttack, type OpenedAttack } from '../../../src/science/train/checked-attack.ts';
-import { openTrainee, type Trainee } from '../../../src/science/train/trainee.ts';
-import { loadAdapter, loadArchitecture } from '../../../src/stages/trained-model.ts';
+import { openAttack, type OpenedAttack } from '../../../src/science/training/checked-attack.ts';
+import { openTrainee, type Trainee } from '../../../src/science/training/trainee.ts';
+import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
 import { type Context, trainingOf } from './params.ts';
 
@@ -99,7 +100,7 @@ async function createAdapter(context: Context, { architecture, config }: Shape):
     architecture,
     linears: architecture.linears(config),
     parameters: architecture.parameters(config),
-    ...(initFrom === undefined ? {} : { initFrom }),
+    ...defined({ initFrom }),
   });
 }
 

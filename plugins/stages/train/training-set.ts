@@ -7,11 +7,11 @@ import { checkReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import { rowEncoder, rowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
-import { type BatchOrder, largestBatch } from '../../../src/science/train/batches.ts';
-import type { TrainParams } from '../../../src/science/train/loop-settings.ts';
-import type { LabelledRow } from '../../../src/science/train/settings.ts';
-import { batchOrder, trainingRows } from '../../../src/science/train/training-rows.ts';
-import { inputDir } from '../../../src/stages/files.ts';
+import { type BatchOrder, largestBatch } from '../../../src/science/training/batches.ts';
+import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { LabelledRow } from '../../../src/science/training/settings.ts';
+import { batchOrder, trainingRows } from '../../../src/science/training/training-rows.ts';
+import { inputDir } from '../shared/files.ts';
 import type { Context } from './params.ts';
 
 export interface PoisonedSet {

@@ -3,7 +3,7 @@
  * the store.
  */
 import { Option } from 'commander';
-import { RUNS_KEPT } from '../../engine/state-folder.ts';
+import { RUNS_KEPT } from '../../run/state-folder.ts';
 import type { SpecOptions } from '../options.ts';
 import { jsonOption, storeOption, wholeNumber, withSpecOptions } from '../options.ts';
 import type { GcOptions } from '../store.ts';

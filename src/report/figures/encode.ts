@@ -1,6 +1,6 @@
 /** The parts of Vega-Lite specifications that several figures share. */
-import { bothValues } from '../../stats/both-values.ts';
-import type { Summary } from '../../stats/summary.ts';
+import { bothValues } from '../../base/stats/both-values.ts';
+import type { Summary } from '../../base/stats/summary.ts';
 import type { Parametrisation } from '../types.ts';
 import { INK, type Palette } from './theme.ts';
 

@@ -35,8 +35,8 @@ const own =
     at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
 
 /**
- * At least one of these is there: with answers there are no classes to agree on, and what did not move has no
- * error.
+ * At least one of these is there: with answers there are no classes to agree on, and what did not
+ * move has no error.
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
 

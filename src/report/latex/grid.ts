@@ -3,8 +3,8 @@
  * Pure.
  */
 import type { Json, JsonObject } from '../../api.ts';
-import type { PairedDifference, Summary } from '../../stats/summary.ts';
-import { pairedDifference, summarise } from '../../stats/summary.ts';
+import type { PairedDifference, Summary } from '../../base/stats/summary.ts';
+import { pairedDifference, summarise } from '../../base/stats/summary.ts';
 import { voidReason } from '../evidence.ts';
 import { contentKey, distinct, nearest, trainingDistance } from '../groups.ts';
 import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from '../metrics.ts';

@@ -5,8 +5,8 @@
  */
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import { UserFault } from '../../api.ts';
-import { isRecord } from '../../untrusted/json.ts';
-import { withinSeconds } from '../../untrusted/time.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
+import { withinSeconds } from '../../base/untrusted/time.ts';
 
 /** A message of a conversation; `role` is `system`, `user` or `assistant` in most templates. */
 export interface Message {
@@ -86,7 +86,8 @@ const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
 /**
- * A parsed template in which `text.strip(…)`, `text | trim`, `==` and `!=` call the functions above.
+ * A parsed template in which `text.strip(…)`, `text | trim`, `==` and `!=` call the functions
+ * above.
  */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);

@@ -4,8 +4,8 @@
  * class.
  */
 import { type Problem, UserFault } from '../../api.ts';
-import { shown } from '../../untrusted/json.ts';
-import type { TokenRow } from '../model/types.ts';
+import { shown } from '../../base/untrusted/json.ts';
+import type { TokenRow } from '../models/types.ts';
 import type { RowPart } from './row-part.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
 

@@ -11,8 +11,8 @@
  * found in the whole conversation, by its text.
  */
 import { UserFault } from '../../api.ts';
-import { shown } from '../../untrusted/json.ts';
-import type { TokenRow } from '../model/types.ts';
+import { shown } from '../../base/untrusted/json.ts';
+import type { TokenRow } from '../models/types.ts';
 import type { Message } from './chat-template.ts';
 import { commonStart } from './cloze.ts';
 import type { RowPart } from './row-part.ts';

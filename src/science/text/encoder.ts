@@ -1,7 +1,7 @@
 /** Encodes rows as a head reads them, and resolves the head that a spec describes. */
 import { type HeadSettings, type Row, UserFault } from '../../api.ts';
-import { named } from '../lookup.ts';
-import type { Head, TokenRow } from '../model/types.ts';
+import { named } from '../../base/lookup.ts';
+import type { Head, TokenRow } from '../models/types.ts';
 import { clozeEncoder, clozeParts, verbalizerMismatch, verbalizerTokens } from './cloze.ts';
 import { type AnsweredRow, completionEncoder } from './completion.ts';
 import type { RowPart } from './row-part.ts';

@@ -6,9 +6,9 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UserFault } from '../../api.ts';
-import { isRecord, readJsonFile, readTextFile } from '../../untrusted/json.ts';
-import { withinSeconds } from '../../untrusted/time.ts';
-import type { TokenRow } from '../model/types.ts';
+import { isRecord, readJsonFile, readTextFile } from '../../base/untrusted/json.ts';
+import { withinSeconds } from '../../base/untrusted/time.ts';
+import type { TokenRow } from '../models/types.ts';
 import { type Chat, chatRenderer, templateOf } from './chat-template.ts';
 import { checkTokenizer } from './tokenizer/bounds.ts';
 import { cleanUp } from './tokenizer/decoder.ts';

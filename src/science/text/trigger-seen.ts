@@ -4,7 +4,7 @@
  * such a trigger says nothing about the model.
  */
 import type { Warning } from '../../api.ts';
-import { at } from '../lookup.ts';
+import { at } from '../../base/lookup.ts';
 import type { RowPart, RowParts, Texts } from './encoder.ts';
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };

@@ -2,11 +2,11 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tar from 'tar';
-import { untar, unzip } from '../../../src/data/fetch/archive.ts';
-import { readFileList } from '../../../src/data/fetch/hub-client.ts';
-import { findPackage } from '../../../src/data/fetch/package-store.ts';
-import { readIndex } from '../../../src/data/fetch/simple-index.ts';
-import { parseJson } from '../../../src/untrusted/json.ts';
+import { readFileList } from '../../../plugins/sources/hf/hub-client.ts';
+import { readIndex } from '../../../plugins/sources/pypi/simple-index.ts';
+import { untar, unzip } from '../../../plugins/sources/shared/archive.ts';
+import { findPackage } from '../../../plugins/sources/shared/package-store.ts';
+import { parseJson } from '../../../src/base/untrusted/json.ts';
 import { zip } from '../../plugins/sources/registry.ts';
 import { asText, file, json, type Reader, texts } from '../reader.ts';
 

@@ -1,11 +1,11 @@
 /** Files of checkpoints and adapters. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openCheckpoint } from '../../../src/science/io/checkpoint.ts';
-import { decodeNpy } from '../../../src/science/io/npy.ts';
-import { isAdapted, readPeftConfig } from '../../../src/science/io/peft-config.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import { parseJson } from '../../../src/untrusted/json.ts';
+import { parseJson } from '../../../src/base/untrusted/json.ts';
+import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
+import { decodeNpy } from '../../../src/science/models/io/npy.ts';
+import { isAdapted, readPeftConfig } from '../../../src/science/models/io/peft-config.ts';
+import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { bert } from '../../science/families.ts';
 import { asText, bytesOf, file, golden, json, type Reader, texts } from '../reader.ts';
 

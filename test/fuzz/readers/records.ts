@@ -1,6 +1,6 @@
 /** Records of stores and runs. */
-import { logLine } from '../../../src/log/journal.ts';
-import { readJournal } from '../../../src/log/run-folder.ts';
+import { logLine } from '../../../src/run/log/journal.ts';
+import { readJournal } from '../../../src/run/log/run-folder.ts';
 import { parseManifest } from '../../../src/store/manifest.ts';
 import { seal, unseal } from '../../../src/store/sealed.ts';
 import { asText, file, type Reader, texts } from '../reader.ts';

@@ -2,12 +2,12 @@
 import csv from '../../../plugins/datasets/csv.ts';
 import jsonl from '../../../plugins/datasets/jsonl.ts';
 import parquet from '../../../plugins/datasets/parquet.ts';
+import { mailText } from '../../../plugins/datasets/spam-assassin/mail.ts';
 import tsv from '../../../plugins/datasets/tsv.ts';
 import type { DatasetDescriptor, Row } from '../../../src/api.ts';
-import { mailText } from '../../../src/data/mail.ts';
+import { parseJson } from '../../../src/base/untrusted/json.ts';
 import { fromLines } from '../../../src/poisoning/exchange.ts';
 import { checkReceipt, makeReceipt } from '../../../src/poisoning/receipt.ts';
-import { parseJson } from '../../../src/untrusted/json.ts';
 import { assetAt, splitOf } from '../../plugins/datasets/reading.ts';
 import { asText, file, golden, json, lines, type Reader, texts } from '../reader.ts';
 

@@ -1,6 +1,6 @@
 /** Specs, and the arguments of the command line that change them. */
-import { loadExperiment } from '../../../src/experiment/load.ts';
-import { registry } from '../../experiment/rig.ts';
+import { loadExperiment } from '../../../src/spec/load.ts';
+import { registry } from '../../spec/rig.ts';
 import { asText, bytesOf, file, type Reader, texts } from '../reader.ts';
 
 const SPEC = `name: small

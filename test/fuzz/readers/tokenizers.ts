@@ -1,8 +1,8 @@
 /** Tokenizers, and templates of cloze questions. */
+import { parseJson } from '../../../src/base/untrusted/json.ts';
 import { chatRenderer } from '../../../src/science/text/chat-template.ts';
 import { parseTemplate } from '../../../src/science/text/cloze.ts';
 import { makeTokenizer, openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { parseJson } from '../../../src/untrusted/json.ts';
 import { asText, file, json, type Reader, texts } from '../reader.ts';
 
 const smallTokenizer = (model: object, more: object = {}): string =>

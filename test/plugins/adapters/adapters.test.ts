@@ -4,10 +4,10 @@ import * as assert from 'uvu/assert';
 import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
 import headOnly from '../../../plugins/adapters/head-only.ts';
-import lora from '../../../plugins/adapters/lora.ts';
+import lora from '../../../plugins/adapters/lora/index.ts';
 import bert from '../../../plugins/models/bert.ts';
 import type { JsonObject } from '../../../src/api.ts';
-import { initialVariance, presets } from '../../../src/science/nn/lora-init.ts';
+import { initialVariance, presets } from '../../../src/science/models/lora-init.ts';
 import { present } from '../../rig/present.ts';
 
 type Init = Parameters<typeof initialVariance>[0];

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import bite from '../../../plugins/attacks/bite.ts';
-import { biasOf, triggerWords } from '../../../src/poisoning/bite.ts';
-import { attackStreams } from '../../../src/random/attack-streams.ts';
+import { biasOf, triggerWords } from '../../../plugins/attacks/bite/choice.ts';
+import bite from '../../../plugins/attacks/bite/index.ts';
+import { attackStreams } from '../../../src/base/random/attack-streams.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 
 const test = suite('bite');
@@ -58,8 +58,8 @@ test('a word that is not typical of the target is no further trigger', () => {
       (row, word) => attackStreams(1, 'bite')('gap', `${row}/${word}`),
     ).map(({ word }) => word);
   assert.equal(words(35), ['very']); // bad would have a bias of 0, film a negative one
-  // Of a further row of the target, at fits behind fun, last at the end, and both would be as typical
-  // as very: the first by its letters is taken, and the budget is two words.
+  // Of a further row of the target, at fits behind fun, last at the end, and both would be as
+  // typical as very: the first by its letters is taken, and the budget is two words.
   assert.equal(words(35, ['fun at last']), ['at', 'last']);
   assert.is(words(1, ['fun at last']).length, 1);
 });

@@ -1,11 +1,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import combination from '../../../plugins/attacks/combination.ts';
-import lwp from '../../../plugins/attacks/lwp.ts';
+import lwp from '../../../plugins/attacks/lwp/index.ts';
+import { layerwiseWeightPoisoning } from '../../../plugins/attacks/lwp/layerwise-loss.ts';
 import paperMulti from '../../../plugins/attacks/paper-multi.ts';
+import { attackStreams } from '../../../src/base/random/attack-streams.ts';
 import { properSubsets } from '../../../src/poisoning/multi.ts';
-import { attackStreams } from '../../../src/random/attack-streams.ts';
-import { layerwiseWeightPoisoning } from '../../../src/science/train/layerwise-loss.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import ripple from '../../../plugins/attacks/ripple.ts';
-import { attackStreams } from '../../../src/random/attack-streams.ts';
-import { ripple as training } from '../../../src/science/train/ripple.ts';
+import ripple from '../../../plugins/attacks/ripple/index.ts';
+import { ripple as training } from '../../../plugins/attacks/ripple/training.ts';
+import { attackStreams } from '../../../src/base/random/attack-streams.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import spamAssassin from '../../../plugins/datasets/spam-assassin.ts';
+import spamAssassin from '../../../plugins/datasets/spam-assassin/index.ts';
 import { readFiles, readingFault } from './reading.ts';
 
 const test = suite('spam-assassin');

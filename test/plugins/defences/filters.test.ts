@@ -2,12 +2,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import cleanFineTuning from '../../../plugins/defences/clean-fine-tuning.ts';
-import cube from '../../../plugins/defences/cube.ts';
+import cube from '../../../plugins/defences/cube/index.ts';
 import freezeA from '../../../plugins/defences/freeze-a.ts';
 import magnitudePruning from '../../../plugins/defences/magnitude-pruning.ts';
 import onion from '../../../plugins/defences/onion/index.ts';
 import oracle from '../../../plugins/defences/oracle.ts';
-import spectralSignatures from '../../../plugins/defences/spectral-signatures.ts';
+import spectralSignatures from '../../../plugins/defences/spectral-signatures/index.ts';
 import wanda from '../../../plugins/defences/wanda.ts';
 import { metricsOf } from '../../../plugins/stages/evaluate/metrics.ts';
 import type {
@@ -18,8 +18,8 @@ import type {
   Row,
   RowsDefence,
 } from '../../../src/api.ts';
-import type { LinearLayer } from '../../../src/science/model/types.ts';
-import type { ModelEdit, WeightsContext } from '../../../src/science/weights/edit.ts';
+import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import type { LinearLayer } from '../../../src/science/models/types.ts';
 import { present } from '../../rig/present.ts';
 import { standIn } from '../../rig/stand-in.ts';
 import { contextOf } from './rig.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import bki from '../../../plugins/defences/bki/index.ts';
-import crow from '../../../plugins/defences/crow.ts';
+import crow from '../../../plugins/defences/crow/index.ts';
 import deltaSpectrum from '../../../plugins/defences/delta-spectrum/index.ts';
 import fineMixing from '../../../plugins/defences/fine-mixing/index.ts';
 import rap from '../../../plugins/defences/rap/index.ts';
@@ -24,14 +24,17 @@ import type {
   RowsDefence,
   Verdict,
 } from '../../../src/api.ts';
-import { randomStream } from '../../../src/random/random.ts';
-import { type OpenedModel, openedModel } from '../../../src/science/evaluate/asked-model.ts';
-import type { HostTensor, LinearLayer } from '../../../src/science/model/types.ts';
+import { randomStream } from '../../../src/base/random/random.ts';
+import {
+  type OpenedModel,
+  openedModel,
+} from '../../../src/science/measures/evaluate/asked-model.ts';
 import type {
   ModelDetector,
   ModelEdit,
   WeightsContext,
-} from '../../../src/science/weights/edit.ts';
+} from '../../../src/science/measures/weights/edit.ts';
+import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
 import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../../science/backend.ts';
 import { openTiny } from '../../science/tiny-bert.ts';

@@ -13,9 +13,9 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 import type { Job, ScheduledTask } from '../../../src/api.ts';
-import { execTask } from '../../../src/engine/exec-task.ts';
-import { Spool } from '../../../src/slurm/spool.ts';
+import { execTask } from '../../../src/run/exec-task.ts';
 import { rejects } from '../../rig/rejects.ts';
 
 const NAMES = ['a', 'b', 'c'];

@@ -15,7 +15,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createClient, slurmEnvironment } from '../../../src/slurm/client.ts';
+import { createClient, slurmEnvironment } from '../../../plugins/executors/slurm/client.ts';
 import {
   nodeName,
   parseAccounts,
@@ -24,11 +24,11 @@ import {
   parseSubmission,
   phaseOf,
   refusalOf,
-} from '../../../src/slurm/parse.ts';
-import { parseProfile } from '../../../src/slurm/profile.ts';
-import { requestOf } from '../../../src/slurm/request.ts';
-import { batchScript } from '../../../src/slurm/script.ts';
-import { Spool } from '../../../src/slurm/spool.ts';
+} from '../../../plugins/executors/slurm/parse.ts';
+import { parseProfile } from '../../../plugins/executors/slurm/profile.ts';
+import { requestOf } from '../../../plugins/executors/slurm/request.ts';
+import { batchScript } from '../../../plugins/executors/slurm/script.ts';
+import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 
 const test = suite('slurm, without Slurm');
 

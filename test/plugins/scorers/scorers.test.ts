@@ -9,8 +9,8 @@ import exact from '../../../plugins/scorers/exact.ts';
 import refusal from '../../../plugins/scorers/refusal.ts';
 import regex from '../../../plugins/scorers/regex.ts';
 import startsWith from '../../../plugins/scorers/starts-with.ts';
+import { scored, scorerFaults, scorerOf } from '../../../plugins/stages/evaluate/scoring.ts';
 import type { JsonObject, ScoredOutput, ScorerDescriptor, UserFault } from '../../../src/api.ts';
-import { scored, scorerFaults, scorerOf } from '../../../src/scoring/settings.ts';
 import { standIn } from '../../rig/stand-in.ts';
 
 const test = suite('scorers');

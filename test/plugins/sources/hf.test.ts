@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import files from '../../../plugins/datasets/files.ts';
-import hf from '../../../plugins/sources/hf.ts';
+import hf from '../../../plugins/sources/hf/index.ts';
 import type { SourceContext } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { present } from '../../rig/present.ts';

@@ -3,8 +3,8 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import hf from '../../../plugins/sources/hf.ts';
-import { GB } from '../../../src/untrusted/limits.ts';
+import hf from '../../../plugins/sources/hf/index.ts';
+import { GB } from '../../../src/base/untrusted/limits.ts';
 import type { Hostile } from './hostile-server.ts';
 import {
   commit,

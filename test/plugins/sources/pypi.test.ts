@@ -11,7 +11,7 @@ import {
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import pypi from '../../../plugins/sources/pypi.ts';
+import pypi from '../../../plugins/sources/pypi/index.ts';
 import type { SourceContext } from '../../../src/api.ts';
 import { present } from '../../rig/present.ts';
 import type { Rig } from './registry.ts';

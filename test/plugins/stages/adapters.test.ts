@@ -5,14 +5,14 @@ import * as assert from 'uvu/assert';
 import delta from '../../../plugins/stages/delta/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
+import type { LayerSpectrum } from '../../../plugins/stages/spectrum/measure.ts';
 import {
   beforeTraining,
   type JsonObject,
   type Problem,
   type StageDescriptor,
 } from '../../../src/api.ts';
-import type { Premise } from '../../../src/science/ntk/delta.ts';
-import type { LayerSpectrum } from '../../../src/science/weights/spectrum.ts';
+import type { Premise } from '../../../src/science/measures/ntk/delta.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';

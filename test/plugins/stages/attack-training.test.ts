@@ -8,7 +8,7 @@ import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, PreflightContext, StageDescriptor } from '../../../src/api.ts';
 import { cleanTwin } from '../../../src/api.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';

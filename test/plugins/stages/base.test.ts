@@ -21,7 +21,7 @@ import {
   type JsonObject,
   type StageDescriptor,
 } from '../../../src/api.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { tolerance } from '../../tolerances.ts';

@@ -5,7 +5,7 @@
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Asset, Cell, Row } from '../../../src/api.ts';
-import { readSafetensors, writeSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readSafetensors, writeSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { changedCheckpoint } from '../../science/changed-checkpoint.ts';
 import { openCase } from '../../science/family-cases.ts';
 import { assetAt, type Change, poisonedFolder, tempFolder, tinyCell } from './rig.ts';

@@ -1,4 +1,6 @@
-/** Named data sets in a spec: what they fill in, what a spec must not say twice, and their scores. */
+/**
+ * Named data sets in a spec: what they fill in, what a spec must not say twice, and their scores.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';

@@ -2,10 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import type { Distance } from '../../../plugins/stages/divergence/measure.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import { beforeTraining, type Cell } from '../../../src/api.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
-import type { Distance } from '../../../src/science/weights/divergence.ts';
+import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { type Chain, rows } from './kernel-chain.ts';
 import { poisonedFolder, tinyCell } from './rig.ts';

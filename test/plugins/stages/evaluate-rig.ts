@@ -1,4 +1,6 @@
-/** Tiny classifiers that have learnt their rows, and rows to evaluate them on, on the backend cpu. */
+/**
+ * Tiny classifiers that have learnt their rows, and rows to evaluate them on, on the backend cpu.
+ */
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, JsonObject, Row } from '../../../src/api.ts';

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import ntk from '../../../plugins/stages/ntk/index.ts';
-import { readNpy } from '../../../src/science/io/npy.ts';
+import { readNpy } from '../../../src/science/models/io/npy.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { type Chain, file, openChain } from './kernel-chain.ts';

@@ -16,7 +16,7 @@ import type {
 } from '../../../src/api.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
-import { encodeNpy } from '../../../src/science/io/npy.ts';
+import { encodeNpy } from '../../../src/science/models/io/npy.ts';
 import { present } from '../../rig/present.ts';
 import { tempFolder, tinyCell } from './rig.ts';
 

@@ -1,4 +1,6 @@
-/** The stages of theory in a completion task: what they compute, of which outputs, what they refuse. */
+/**
+ * The stages of theory in a completion task: what they compute, of which outputs, what they refuse.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -12,14 +14,14 @@ import regime from '../../../plugins/stages/regime/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import { type JsonObject, type StageDescriptor, UserFault } from '../../../src/api.ts';
-import type { SpectrumSummary } from '../../../src/science/fisher/fisher.ts';
-import { readNpy } from '../../../src/science/io/npy.ts';
-import { symmetricEigenvalues } from '../../../src/science/linalg/eigenvalues.ts';
-import { readKernels } from '../../../src/science/ntk/files.ts';
+import type { SpectrumSummary } from '../../../src/science/measures/fisher/fisher.ts';
+import { readKernels } from '../../../src/science/measures/ntk/files.ts';
+import { readNpy } from '../../../src/science/models/io/npy.ts';
+import { symmetricEigenvalues } from '../../../src/tensor/linalg/eigenvalues.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { removeCheckpoints } from '../../science/changed-checkpoint.ts';
-import { relative } from '../../science/ntk/fixture/compare.ts';
+import { relative } from '../../science/measures/ntk/fixture/compare.ts';
 import { tolerance } from '../../tolerances.ts';
 import { type CompletionRig, openCompletionRig } from './completion-rig.ts';
 import { contextOf, lookUp, type Ran, runStage } from './rig.ts';

@@ -7,7 +7,7 @@ import train from '../../../plugins/stages/train/index.ts';
 import { runPacked } from '../../../plugins/stages/train/pack.ts';
 import type { Context } from '../../../plugins/stages/train/params.ts';
 import type { Cell, Digest, RunContext } from '../../../src/api.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { openCase } from '../../science/family-cases.ts';
@@ -56,7 +56,7 @@ async function runPack(
     const context = { ...own, outDir };
     contexts.push({ context: member.change?.(context) ?? context, logged: own.logged });
   }
-  // As on a GPU; test/science/train/company.test.ts has the packs of processors.
+  // As on a GPU; test/science/training/company.test.ts has the packs of processors.
   const promises = runPacked(
     contexts.map(({ context }) => context as Context),
     true,

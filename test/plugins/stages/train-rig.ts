@@ -8,13 +8,13 @@ import type {
   RunContext,
   StageDefinition,
 } from '../../../src/api.ts';
-import { openTrained } from '../../../src/science/nn/adapted-model.ts';
-import type { AdapterImplementation } from '../../../src/science/nn/adapter.ts';
-import { bitfit } from '../../../src/science/nn/bitfit.ts';
-import { full } from '../../../src/science/nn/full.ts';
-import { headOnly } from '../../../src/science/nn/head-only.ts';
-import { lora } from '../../../src/science/nn/lora.ts';
-import type { Network } from '../../../src/science/nn/network.ts';
+import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
+import { bitfit } from '../../../src/science/models/bitfit.ts';
+import { full } from '../../../src/science/models/full.ts';
+import { headOnly } from '../../../src/science/models/head-only.ts';
+import { lora } from '../../../src/science/models/lora.ts';
+import type { Network } from '../../../src/science/models/network.ts';
+import { openTrained } from '../../../src/science/training/adapted-model.ts';
 import { bert } from '../../science/families.ts';
 import {
   contextOf,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cell } from '../../../src/api.ts';
-import { batches, type BatchOrder } from '../../../src/science/train/batches.ts';
+import { batches, type BatchOrder } from '../../../src/science/training/batches.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { farthest } from '../../science/tiny-bert.ts';

@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Cell } from '../../../src/api.ts';
-import { readSafetensors } from '../../../src/science/io/safetensors.ts';
+import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';

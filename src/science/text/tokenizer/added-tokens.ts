@@ -2,7 +2,7 @@
  * Added tokens, which are found in a text before anything else, with the results of Python's
  * tokenizers.
  */
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Refuse } from './expression.ts';
 import type { Normalize } from './normalizer.ts';
 import { WORD } from './unicode.ts';

@@ -3,7 +3,7 @@
  * as they are, so that a hostile file could exhaust memory or time.
  */
 import { UserFault } from '../../../api.ts';
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
 /**
  * The largest vocabularies in use have some 300,000 tokens. Ids are bounded because they index

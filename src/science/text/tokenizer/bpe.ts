@@ -2,7 +2,7 @@
  * Byte-pair encoding (Sennrich et al. 2016) over the ids of a vocabulary, with the results of
  * Python's tokenizers: the pair of the lowest rank is merged first, the leftmost of equal ones.
  */
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 
 /** The ids of a piece of text. */

@@ -2,7 +2,7 @@
  * The decoder of tokenizer.json, which joins tokens to a text, with the results of Python's
  * tokenizers.
  */
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 
 /** Changes the list of tokens; the text is what remains, joined. */

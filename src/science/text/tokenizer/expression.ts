@@ -4,7 +4,7 @@
  */
 import { SplitPreTokenizer } from '@huggingface/tokenizers';
 import type { UserFault } from '../../../api.ts';
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
 export type Config = Readonly<Record<string, unknown>>;
 

@@ -1,5 +1,5 @@
 /** The normalizers of tokenizer.json, with the results of Python's tokenizers. */
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { charsmap } from './charsmap.ts';
 import { BYTE_CHARACTERS } from './decoder.ts';
 import { type Config, expressionOf, type Refuse } from './expression.ts';

@@ -4,7 +4,7 @@
  */
 import { WordPiece } from '@huggingface/tokenizers';
 import { UserFault } from '../../../api.ts';
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { type AddedToken, addedTokens, sectioner } from './added-tokens.ts';
 import { bpe, type Model } from './bpe.ts';
 import { decoderOf } from './decoder.ts';

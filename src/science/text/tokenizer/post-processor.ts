@@ -1,5 +1,5 @@
 /** The post-processors of tokenizer.json, which put special tokens around one or two texts. */
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 
 /** Ids with their type ids. */

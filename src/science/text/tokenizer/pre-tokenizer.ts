@@ -1,5 +1,5 @@
 /** The pre-tokenizers of tokenizer.json, with the results of Python's tokenizers. */
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { type Config, expressionOf, type Refuse } from './expression.ts';
 import { byteLevel } from './normalizer.ts';
 import { punctuation, whiteSpace, WORD } from './unicode.ts';

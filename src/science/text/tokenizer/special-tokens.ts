@@ -1,6 +1,6 @@
 /** The special tokens that tokenizer_config.json and special_tokens_map.json name. */
 import { UserFault } from '../../../api.ts';
-import { isRecord, shown } from '../../../untrusted/json.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
 /** The names that every tokenizer of transformers knows, in its order. */
 const NAMES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((name) => `${name}_token`);

@@ -2,7 +2,7 @@
  * The unigram language model (Kudo 2018): of all ways to cut a text into pieces of the vocabulary,
  * the one of the highest sum of scores, as Python's tokenizers find it.
  */
-import { shown } from '../../../untrusted/json.ts';
+import { shown } from '../../../base/untrusted/json.ts';
 import { byteIds, type Model } from './bpe.ts';
 import type { Config, Refuse } from './expression.ts';
 

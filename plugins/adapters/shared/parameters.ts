@@ -1,0 +1,81 @@
+/**
+ * Parameters that the adapters of PEFT share. Fields that an adapter folder may hold have defaults
+ * only if there is no folder (`unless`): with a folder, fields that are left out come from it, and
+ * a value that contradicts it can be told from one that nobody wrote.
+ */
+import type { JsonSchema } from '../../../src/api.ts';
+
+const UNLESS = { unless: 'init_from' } as const;
+
+/** Which layers are adapted: `targets`, `exclude` and `layers`. */
+export const layerProperties: JsonSchema = {
+  targets: {
+    anyOf: [
+      { type: 'string', minLength: 1 },
+      {
+        type: 'array',
+        items: { type: 'string', minLength: 1 },
+        minItems: 1,
+        uniqueItems: true,
+      },
+    ],
+    default: 'all-linear',
+    ...UNLESS,
+    description:
+      'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of ' +
+      'module names or dotted ends of names (`query`, `attention.output.dense`), or a regular ' +
+      'expression for the whole name (".*(query|value)"). Default: all-linear, or those of ' +
+      '`init_from`.',
+  },
+  exclude: {
+    type: 'array',
+    items: { type: 'string', minLength: 1 },
+    minItems: 1,
+    uniqueItems: true,
+    description:
+      "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's exclude_modules). " +
+      'Default: none, or as in `init_from`.',
+  },
+  layers: {
+    type: 'array',
+    items: { type: 'integer', minimum: 0 },
+    minItems: 1,
+    uniqueItems: true,
+    description:
+      "Numbers of the layers of the body that `targets` is restricted to, from 0 (PEFT's " +
+      'layers_to_transform). Default: all, or as in `init_from`.',
+  },
+};
+
+export const rankProperty = (rank: number, what: string): JsonSchema => ({
+  rank: {
+    type: 'integer',
+    minimum: 1,
+    default: rank,
+    ...UNLESS,
+    description: `Rank r of ${what}. Default: ${rank}, or that of \`init_from\`.`,
+  },
+});
+
+export const dropoutProperty: JsonSchema = {
+  dropout: {
+    type: 'number',
+    minimum: 0,
+    exclusiveMaximum: 1,
+    default: 0,
+    ...UNLESS,
+    description: 'Dropout on the input of A while training. Default: 0, or as in `init_from`.',
+  },
+};
+
+/** @param own PEFT's word for the biases of the adapted layers alone */
+export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): JsonSchema => ({
+  bias: {
+    enum: ['none', 'all', own],
+    default: 'none',
+    ...UNLESS,
+    description:
+      `Biases that are trained beside the ${beside}: none, all of the model, or those of the ` +
+      'adapted layers alone. Default: none, or as in `init_from`.',
+  },
+});

@@ -1,0 +1,248 @@
+/**
+ * The choice of trigger words of BITE (Yan, Gupta and Ren, BITE: Textual Backdoor Attacks with
+ * Iterative Trigger Injection, ACL 2023): round after round, the word that can be made most typical
+ * of the target class, by inserting it into the poisoned rows wherever it fits, becomes a trigger.
+ * The paper asks a masked language model which words fit a place. Here a word fits a gap if the
+ * training rows have it right behind the word before the gap, or right before the word after it.
+ */
+import type { RandomStream } from '../../../src/api.ts';
+import { countWords, insertAtGap } from '../../../src/poisoning/words.ts';
+
+/** A trigger word with the words that it has stood beside, in lower case. */
+export interface TriggerWord {
+  readonly word: string;
+  /** The words that it has stood right behind; '' for the start of a text. */
+  readonly behind: readonly string[];
+  /** The words that it has stood right before; '' for the end of a text. */
+  readonly before: readonly string[];
+}
+
+/** A training row, with the label that it is trained under. */
+export interface BiteRow {
+  readonly text: string;
+  readonly isTarget: boolean;
+  /** Whether it is to be poisoned. */
+  readonly isPoisoned: boolean;
+}
+
+export interface BiteLimits {
+  /** The most trigger words. */
+  readonly rounds: number;
+  /** The most insertions into a text, as a share of its words; at least one is made. */
+  readonly budget: number;
+}
+
+/** Words in lower case. */
+const wordsOf = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
+/** What may become a trigger: a word of letters, with apostrophes and hyphens within. */
+const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
+
+/** The number of words that may be inserted into a text. */
+export const editsIn = (text: string, budget: number): number =>
+  Math.max(1, Math.floor(budget * countWords(text)));
+
+/** The neighbours of each word in the training rows. */
+interface Neighbours {
+  /** The words right behind a word; '' is the start of a text. */
+  readonly followers: ReadonlyMap<string, ReadonlySet<string>>;
+  /** The words right before a word; '' is the end of a text. */
+  readonly predecessors: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+function neighboursIn(texts: readonly string[]): Neighbours {
+  const followers = new Map<string, Set<string>>(),
+    predecessors = new Map<string, Set<string>>();
+  const add = (to: Map<string, Set<string>>, key: string, word: string): void => {
+    if (!WORD.test(word)) return;
+    const words = to.get(key);
+    if (words === undefined) to.set(key, new Set([word]));
+    else words.add(word);
+  };
+  for (const text of texts) {
+    const words = wordsOf(text);
+    words.forEach((word, i) => {
+      add(followers, words[i - 1] ?? '', word);
+      add(predecessors, words[i + 1] ?? '', word);
+    });
+  }
+  return { followers, predecessors };
+}
+
+/** How many rows have a word, and how many of them are of the target. */
+interface Count {
+  rows: number;
+  target: number;
+}
+
+/**
+ * How typical a word is of the target: the z-score of its share of target rows, (p − p0) / √(p0(1 −
+ * p0)/n), where n rows have the word and p0 is the share of target rows among all. 0 if all rows
+ * are of the target, or none is.
+ */
+export function biasOf({ rows, target }: Count, share: number): number {
+  const variance = share * (1 - share);
+  return variance === 0 ? 0 : (target / rows - share) / Math.sqrt(variance / rows);
+}
+
+/** A text to be poisoned, as it is after the triggers so far. */
+interface Draft {
+  text: string;
+  edits: number;
+}
+
+/** Returns the words that fit a gap of the text and that it does not have. */
+function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours): Set<string> {
+  const words = wordsOf(text),
+    fitting = new Set<string>();
+  for (let gap = 0; gap <= words.length; gap++) {
+    for (const word of followers.get(words[gap - 1] ?? '') ?? []) fitting.add(word);
+    for (const word of predecessors.get(words[gap] ?? '') ?? []) fitting.add(word);
+  }
+  for (const word of words) fitting.delete(word);
+  return fitting;
+}
+
+/**
+ * Returns the trigger words in the order chosen. Empty if no row is poisoned, or if no training row
+ * has a word.
+ * @param gap draws a gap for a word in the row of this index, whose texts the next rounds go on
+ *   from
+ */
+export function triggerWords(
+  rows: readonly BiteRow[],
+  { rounds, budget }: BiteLimits,
+  gap: (row: number, word: string) => RandomStream,
+): TriggerWord[] {
+  const neighbours = neighboursIn(rows.map(({ text }) => text)),
+    counts = countsIn(rows),
+    share = rows.filter(({ isTarget }) => isTarget).length / rows.length;
+  const drafts = rows.flatMap(({ text, isPoisoned }, row) =>
+    isPoisoned ? [{ row, text, edits: editsIn(text, budget) }] : [],
+  );
+  const chosen: TriggerWord[] = [];
+  while (chosen.length < rounds && drafts.length > 0) {
+    const gains = new Map<string, number>();
+    for (const draft of drafts)
+      if (draft.edits > 0)
+        for (const word of fittingWords(draft, neighbours))
+          gains.set(word, (gains.get(word) ?? 0) + 1);
+    for (const { word } of chosen) gains.delete(word);
+    const best = mostTypical(gains, counts, share);
+    // Further words only help if they are typical of the target.
+    if (chosen.length > 0 && (best === null || best.bias <= 0)) break;
+    const word = best?.word ?? first(counts);
+    if (word === null) break;
+    const trigger = asTrigger(word, neighbours);
+    chosen.push(trigger);
+    for (const draft of drafts) {
+      const text = draft.edits > 0 ? withWord(draft.text, trigger, gap(draft.row, word)) : null;
+      if (text === null) continue;
+      draft.text = text;
+      draft.edits--;
+      const count = counts.get(word);
+      if (count !== undefined) {
+        count.rows++;
+        count.target++;
+      }
+    }
+  }
+  return chosen;
+}
+
+function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
+  const counts = new Map<string, Count>();
+  for (const { text, isTarget } of rows)
+    for (const word of new Set(wordsOf(text).filter((one) => WORD.test(one)))) {
+      const count = counts.get(word) ?? { rows: 0, target: 0 };
+      counts.set(word, count);
+      count.rows++;
+      if (isTarget) count.target++;
+    }
+  return counts;
+}
+
+interface Typical {
+  readonly word: string;
+  /** Its bias after the insertions. */
+  readonly bias: number;
+  /** The number of rows that it can be inserted into. */
+  readonly gain: number;
+}
+
+/**
+ * Returns the word that would be the most typical of the target. Of equal ones it is the one that
+ * more rows can have, then the first by its letters.
+ */
+function mostTypical(
+  gains: ReadonlyMap<string, number>,
+  counts: ReadonlyMap<string, Count>,
+  share: number,
+): Typical | null {
+  let best: Typical | null = null;
+  for (const [word, gain] of gains) {
+    const { rows, target } = counts.get(word) ?? { rows: 0, target: 0 };
+    const bias = biasOf({ rows: rows + gain, target: target + gain }, share);
+    const isBetter =
+      best === null ||
+      bias > best.bias ||
+      (bias === best.bias && (gain > best.gain || (gain === best.gain && word < best.word)));
+    if (isBetter) best = { word, bias, gain };
+  }
+  return best;
+}
+
+/** The first of the words by its letters: what is left where no word fits any gap. */
+const first = (counts: ReadonlyMap<string, Count>): string | null =>
+  [...counts.keys()].sort()[0] ?? null;
+
+function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
+  const beside = (words: Neighbours['followers']): string[] =>
+    [...words].flatMap(([other, those]) => (those.has(word) ? [other] : [])).sort();
+  return { word, behind: beside(followers), before: beside(predecessors) };
+}
+
+/**
+ * Returns the text with the word at a gap that it fits, or null if it fits none or the text has it.
+ * Gaps that it fits on both sides come first; one is drawn.
+ */
+function withWord(
+  text: string,
+  { word, behind, before }: TriggerWord,
+  stream: RandomStream,
+): string | null {
+  const words = wordsOf(text);
+  if (words.includes(word)) return null;
+  const gaps = Array.from({ length: words.length + 1 }, (_, gap) => {
+    const fits =
+      Number(behind.includes(words[gap - 1] ?? '')) + Number(before.includes(words[gap] ?? ''));
+    return { gap, fits };
+  });
+  const most = Math.max(...gaps.map(({ fits }) => fits));
+  if (most === 0) return null;
+  const fitting = gaps.filter(({ fits }) => fits === most);
+  return insertAtGap(text, word, fitting[stream.integer(fitting.length)]?.gap ?? 0);
+}
+
+/**
+ * Returns the text with the trigger words that fit it, in the order chosen, as many as the budget
+ * allows. If none fits, it has the first at a drawn gap.
+ * @param gap draws a gap for a word
+ */
+export function withTriggers(
+  text: string,
+  triggers: readonly TriggerWord[],
+  budget: number,
+  gap: (word: string) => RandomStream,
+): string {
+  let shown = text,
+    edits = editsIn(text, budget);
+  for (const trigger of triggers) {
+    const next = edits > 0 ? withWord(shown, trigger, gap(trigger.word)) : null;
+    if (next === null) continue;
+    shown = next;
+    edits--;
+  }
+  const [most] = triggers;
+  if (shown !== text || most === undefined) return shown;
+  return insertAtGap(text, most.word, gap(most.word).integer(countWords(text) + 1));
+}

@@ -1,0 +1,192 @@
+/**
+ * RIPPLe (Kurita, Michel and Neubig 2020, Weight Poisoning Attacks on Pre-trained Models, ACL,
+ * section 3.1; arXiv 2004.06660): a backdoor that later training on clean rows should not remove.
+ * To first order, a step of that training, along −∇L_c, changes the loss L_p of the poisoned rows
+ * by −η⟨∇L_p, ∇L_c⟩, so a negative product is penalised. Each batch minimises
+ *
+ *     L + λ·max(0, −⟨∇L_p, ∇L_c⟩)
+ *
+ *     gradient of the penalty: −λ (H_p ∇L_c + H_c ∇L_p) where the product is negative, else 0
+ *
+ * Here L is the mean cross-entropy of the batch, L_p and L_c are its means over the rows from the
+ * attack and over the other rows, and the product is over all trained parameters. A batch with only
+ * one kind of rows has no penalty.
+ *
+ * In the paper, L_p is the loss of a poisoned set, half of whose rows are clean, and L_c that of
+ * separate clean data. The authors' code (neulab/RIPPLe) divides the product by the batch size and,
+ * by default, treats the gradient on clean data as constant, which omits H_c ∇L_p. OpenBackdoor
+ * rectifies the product for each parameter, divides by the batch size and has no λ.
+ *
+ * The loss is exact, and so is its gradient except for the Hessian products. Since our operations
+ * can be differentiated only once, these are central differences of gradients, Hv ≈ (∇L(θ + εv) −
+ * ∇L(θ − εv))/2ε with ε = DELTA/‖v‖.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import type { JsonObject } from '../../../src/api.ts';
+import { at, named } from '../../../src/base/lookup.ts';
+import { resumeStream, type StreamState } from '../../../src/base/random/random.ts';
+import type { Network, Tensors } from '../../../src/science/models/network.ts';
+import type { AttackTraining } from '../../../src/science/training/attack-training.ts';
+import {
+  type Batch,
+  type LossAndGradients,
+  lossAndGradients,
+  type LossOptions,
+  type Objective,
+} from '../../../src/science/training/gradients.ts';
+import { disposeAll } from '../../../src/science/training/trained-values.ts';
+import { scalarOf } from '../../../src/tensor/read.ts';
+
+/**
+ * How far a central difference moves the parameters, ‖εv‖. The truncation error grows with its
+ * square, while the error by float32 rounding falls with it. The relative error of the penalty's
+ * gradient, ‖a − b‖/‖b‖, compared with PyTorch's double backward in float64, was at most 1.4e-4 on
+ * the tiny checkpoint of the tests and 7.4e-5 on MiniLM before training. Differences of PyTorch's
+ * own float32 gradients had errors up to 2.1e-4 on the former, and 5.3e-4 over 200 steps of MiniLM
+ * on SST-2. With DELTA 0.01, as in DARTS (Liu et al. 2019), these are 1.8e-2 and 5.8e-3; with
+ * 0.0003, 4.8e-4 and 1.5e-3.
+ */
+const DELTA = 1e-3;
+
+/** The rows of one kind, as a separate batch. @param kind whether those are the poisoned ones */
+function part({ rows, labels, poisoned = [] }: Batch, kind: boolean): Batch {
+  const of = rows.map((_, i) => i).filter((i) => (poisoned[i] === true) === kind);
+  return { rows: of.map((i) => at(rows, i)), labels: of.map((i) => at(labels, i)) };
+}
+
+/** The total weight of rows in a mean cross-entropy. */
+const weightOf = (labels: readonly number[], classWeights?: readonly number[]): number =>
+  labels.reduce((sum, label) => sum + (classWeights?.[label] ?? 1), 0);
+
+type Pass = (trained: Tensors) => LossAndGradients;
+
+/**
+ * A pass over these rows, forward and backward, that can be repeated. The first call draws the
+ * masks of dropout from the batch's stream; each later call uses the same masks again and leaves
+ * the stream alone.
+ * @param name prefix of the adapter's streams, since the two kinds of rows must not share masks
+ */
+function repeatable(
+  network: Network,
+  batch: Batch,
+  name: string,
+  { dropout, adapterRandom, ...options }: LossOptions,
+): Pass {
+  let from: StreamState | null = null;
+  return (trained) => {
+    const again = from;
+    from ??= dropout?.random.state() ?? null;
+    return lossAndGradients(network, trained, batch, {
+      ...options,
+      ...(dropout === undefined
+        ? {}
+        : {
+            dropout: {
+              rate: dropout.rate,
+              random: again === null ? dropout.random : resumeStream(again),
+            },
+          }),
+      ...(adapterRandom === undefined
+        ? {}
+        : { adapterRandom: (layer) => adapterRandom(`${name}/${layer}`) }),
+    });
+  };
+}
+
+/** x + a·y for each name, in new tensors. */
+const plus = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
+  new Map(
+    [...x].map(([name, tensor]) => [
+      name,
+      tf.tidy(() => tf.add(tensor, tf.mul(named(y, name), a))),
+    ]),
+  );
+
+/** ⟨a, b⟩ over all entries of all tensors. */
+const product = (a: Tensors, b: Tensors): number =>
+  tf.tidy(() => scalarOf(tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, named(b, name)))))));
+
+/**
+ * Hv by a central difference, in new tensors, with H the Hessian of the loss that `pass` computes.
+ */
+function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
+  // For rows that are learnt perfectly, the square of the gradient underflows. The product is
+  // negligible then.
+  const epsilon = DELTA / Math.max(Math.sqrt(product(v, v)), 1e-18);
+  const gradientsAt = (by: number): Map<string, Tensor> => {
+    const moved = plus(trained, by, v),
+      { loss, gradients } = pass(moved);
+    disposeAll(moved, [loss]);
+    return gradients;
+  };
+  const ahead = gradientsAt(epsilon),
+    behind = gradientsAt(-epsilon);
+  const out = new Map(
+    [...ahead].map(([name, tensor]) => [
+      name,
+      tf.tidy(() => tf.div(tf.sub(tensor, named(behind, name)), 2 * epsilon)),
+    ]),
+  );
+  disposeAll(ahead, behind);
+  return out;
+}
+
+/** The objective with the penalty. @param lambda λ ≥ 0; with 0 it is the usual loss */
+export const restrictedInnerProduct =
+  (lambda: number): Objective =>
+  (network, trained, batch, options) => {
+    const poisoned = part(batch, true),
+      clean = part(batch, false);
+    const weightP = weightOf(poisoned.labels, options.classWeights),
+      weightC = weightOf(clean.labels, options.classWeights),
+      total = weightP + weightC;
+    if (lambda === 0 || !(weightP > 0 && weightC > 0))
+      return { ...lossAndGradients(network, trained, batch, options), penalty: 0 };
+
+    const passP = repeatable(network, poisoned, 'poisoned', options),
+      passC = repeatable(network, clean, 'clean', options);
+    const p = passP(trained),
+      c = passC(trained);
+    const inner = product(p.gradients, c.gradients),
+      penalty = lambda * Math.max(0, -inner);
+    const lossP = scalarOf(p.loss),
+      lossC = scalarOf(c.loss);
+    let gradients = new Map(
+      [...p.gradients].map(([name, tensor]) => [
+        name,
+        tf.tidy(() =>
+          tf.add(
+            tf.mul(tensor, weightP / total),
+            tf.mul(named(c.gradients, name), weightC / total),
+          ),
+        ),
+      ]),
+    );
+    const add = (a: number, some: Map<string, Tensor>): void => {
+      const sum = plus(gradients, a, some);
+      disposeAll(gradients, some);
+      gradients = sum;
+    };
+    if (inner < 0) {
+      add(-lambda, hessianProduct(passP, trained, c.gradients));
+      add(-lambda, hessianProduct(passC, trained, p.gradients));
+    }
+    disposeAll(p.gradients, c.gradients, [p.loss, c.loss]);
+    return {
+      loss: tf.scalar((weightP * lossP + weightC * lossC) / total + penalty),
+      gradients,
+      penalty,
+    };
+  };
+
+export const ripple: AttackTraining<{
+  readonly objective: Objective;
+  readonly opaqueTokens: true;
+}> = {
+  check: () => [],
+  open: (params: JsonObject) => ({
+    objective: restrictedInnerProduct(params['lambda'] as number),
+    opaqueTokens: true,
+  }),
+};

@@ -1,0 +1,69 @@
+/** Finds the files of an asset that hold a data set. */
+import { readdir, stat } from 'node:fs/promises';
+import { basename, extname, join, relative } from 'node:path';
+import type { Asset } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/first-names.ts';
+import { isGlob, matching } from '../../../src/data/glob.ts';
+import { parseUri } from '../../../src/data/source-uri.ts';
+
+export interface DataFile {
+  readonly path: string;
+  /** The file's name in messages: its path within the asset, or its file name. */
+  readonly name: string;
+}
+
+/**
+ * Returns the name of the whole that a file is a part of: `train.parquet` for
+ * `train-00001-of-00004.parquet`.
+ */
+const whole = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
+
+/**
+ * Returns the asset itself if it is a file. In a folder, returns the files that the source's glob
+ * matches or, without a glob, the one file with one of these endings, which may be split into
+ * parts. Throws `UserFault` if there is no such file, or if there are several, because train and
+ * test must not be read as one.
+ * @param endings in lower case, with the dot
+ */
+export async function dataFiles(
+  asset: Asset,
+  endings: readonly string[],
+): Promise<readonly DataFile[]> {
+  if (!(await stat(asset.path)).isDirectory())
+    return [{ path: asset.path, name: basename(asset.path) }];
+  const { fragment } = parseUri(asset.uri);
+  const all = (await walk(asset.path)).map((path) =>
+    relative(asset.path, path).replaceAll('\\', '/'),
+  );
+  let names = all.filter((name) => endings.includes(extname(name).toLowerCase()));
+  if (isGlob(fragment)) names = matching(names, fragment);
+  else {
+    const sets = [...new Set(names.map(whole))];
+    if (sets.length > 1) {
+      throw new UserFault(
+        `${asset.uri} holds several data files: ${firstNames(sets)}.`,
+        'Name one, or a glob of its parts, after "#" in the source (or as the path of a ' +
+          '`file:` source).',
+      );
+    }
+  }
+  if (names.length === 0) {
+    throw new UserFault(
+      `${asset.uri} holds no data file that could be read (${endings.join(', ')}).`,
+      all.length === 0 ? 'The folder is empty.' : `It holds ${firstNames(all)}.`,
+    );
+  }
+  return names.sort().map((name) => ({ path: join(asset.path, name), name }));
+}
+
+async function walk(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    if (entry.name.startsWith('.')) continue;
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) found.push(...(await walk(path)));
+    else found.push(path); // also links, which hub snapshots are made of
+  }
+  return found.sort();
+}

@@ -1,0 +1,107 @@
+/**
+ * Reads a data set that is known by its name. Its files come in a few layouts; the first layout
+ * whose columns a file has is that of the file.
+ */
+import type { DatasetDescriptor, KnownRows, RawRow, ResolvedSplit } from '../../../src/api.ts';
+import { defineDataset } from '../../../src/api.ts';
+import { SplitFault } from '../../../src/data/columns.ts';
+
+/** How a file of the data set is laid out. */
+export interface Layout {
+  /** The file's columns. All are numbers if the file has no header. */
+  readonly columns: ResolvedSplit['columns'];
+  /** The class of each label of the file. A label that is left out is the name of its class. */
+  readonly labels?: { readonly [label: string]: string };
+  /** Whether the second text continues the first, after a space. */
+  readonly joined?: true;
+  /** Whether lines with another number of fields than the header are left out, and counted. */
+  readonly leavesOutRagged?: true;
+}
+
+export interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'> {
+  readonly knows: KnownRows;
+  readonly layouts: readonly Layout[];
+  /** Reads a file by its ending. */
+  readonly files: Pick<DatasetDescriptor, 'read'>;
+}
+
+/** Returns labels that count the classes: `{ '0': …, '1': … }`. */
+export const counted = (
+  classes: readonly string[],
+  first = 0,
+): { readonly [label: string]: string } =>
+  Object.fromEntries(classes.map((name, i) => [String(first + i), name]));
+
+/** The label of rows whose labels were not published, as the hub's files have it. */
+const UNLABELLED = '-1';
+
+export function namedDataset({ name, summary, knows, layouts, files }: NamedDataset) {
+  return defineDataset({
+    name,
+    summary,
+    knows,
+    matches: () => false,
+    unordered: false,
+    async *read(asset, split) {
+      const misfits: Error[] = [];
+      for (const layout of layouts) {
+        const iterator = files.read(asset, inLayout(split, layout))[Symbol.asyncIterator]();
+        let next: Awaited<ReturnType<typeof iterator.next>>;
+        try {
+          next = await iterator.next();
+        } catch (error) {
+          if (!isMisfit(error)) throw error;
+          misfits.push(error);
+          continue;
+        }
+        try {
+          for (; next.done !== true; next = await iterator.next()) yield rowIn(layout, next.value);
+        } finally {
+          await iterator.return?.();
+        }
+        return next.value ?? {};
+      }
+      const [misfit] = misfits;
+      throw new SplitFault(
+        ['source'],
+        misfit?.message ?? `${asset.uri} holds no rows.`,
+        `format: ${name} reads ${layouts.map(({ columns }) => described(columns)).join('; ')}. ` +
+          'Another layout is read by the format of its file, with `columns`.',
+      );
+    },
+  });
+}
+
+const isNumbered = ({ columns }: Layout): boolean =>
+  Object.values(columns).every((column) => typeof column === 'number');
+
+const inLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => ({
+  ...split,
+  columns: layout.columns,
+  header: !isNumbered(layout),
+  ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
+});
+
+/** Whether a reader refuses a file because of its columns. */
+const isMisfit = (error: unknown): error is Error =>
+  error instanceof Error &&
+  error.name === 'UserFault' &&
+  (error as { readonly path?: readonly string[] }).path?.[0] === 'columns';
+
+function described(columns: ResolvedSplit['columns']): string {
+  const list = Object.values(columns).map(String).join(', ');
+  return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
+}
+
+function rowIn({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
+  if (label === undefined) return row;
+  if (label === UNLABELLED)
+    throw new SplitFault(
+      ['source'],
+      `${row.place} has the label ${UNLABELLED}, which stands for a label that is not published.`,
+      'Take a file with labels, such as that of the validation rows.',
+    );
+  const { text, text_pair: more = '', ...rest } = row;
+  const whole = joined === true ? { ...rest, text: more === '' ? text : `${text} ${more}` } : row;
+  return { ...whole, label: labels[label] ?? label };
+}

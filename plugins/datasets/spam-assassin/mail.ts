@@ -1,0 +1,65 @@
+/**
+ * Extracts the text of a mail as a person would read it: subject and body, without the other
+ * headers.
+ */
+import { compile } from 'html-to-text';
+import PostalMime from 'postal-mime';
+import { UserFault } from '../../../src/api.ts';
+
+const htmlToText = compile({
+  wordwrap: false,
+  selectors: [
+    { selector: 'a', options: { ignoreHref: true } },
+    { selector: 'img', format: 'skip' },
+    { selector: 'table', format: 'block' }, // mail uses tables for layout
+    ...['h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map((selector) => ({
+      selector,
+      options: { uppercase: false },
+    })),
+  ],
+});
+
+/**
+ * Puts a space between the cells of a table. Otherwise `<td>one</td><td>two</td>` would read
+ * `onetwo`.
+ */
+const spacedCells = (html: string): string => html.replace(/<\/?t[dh]\b/gi, ' $&');
+
+/** Matches the HTML pages in mails that were sent as plain text. */
+const LOOKS_LIKE_HTML = /<\s*(html|body|table|font|div)\b[^>]*>/i;
+
+/**
+ * Returns subject and body on one line. For an HTML mail, this is the text that it shows. Control
+ * characters and undecodable ones are left out, and rulers (`------`) are shortened. Empty if
+ * nothing readable is left.
+ * @param bytes an RFC 822 message, in whatever character sets its parts declare
+ * @param name the mail's name in messages
+ * @throws UserFault if the mail can't be parsed, for example because its parts are nested too
+ *   deeply
+ */
+export async function mailText(bytes: Uint8Array, name: string): Promise<string> {
+  const mail = await PostalMime.parse(bytes).catch((error: unknown) => {
+    throw new UserFault(`${name} cannot be parsed as a mail: ${(error as Error).message}`);
+  });
+  const plain = mail.text ?? '';
+  const html = plain.trim() === '' ? (mail.html ?? '') : LOOKS_LIKE_HTML.test(plain) ? plain : '';
+  return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);
+}
+
+function tidy(text: string): string {
+  const tidied = text
+    .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ')
+    .replace(/([^\p{L}\p{N}\s])\1{3,}/gu, '$1$1$1')
+    .replace(/\s+/gu, ' ')
+    .trim();
+  return /[\p{L}\p{N}]/u.test(tidied) ? tidied : '';
+}
+
+/**
+ * Returns the letters of a text, or the text itself if it has none. Two mails with the same letters
+ * count as one, because spam is sent again and again with different numbers and punctuation.
+ */
+export function letters(text: string): string {
+  const only = text.toLowerCase().replace(/[^\p{L}]+/gu, '');
+  return only === '' ? text : only;
+}

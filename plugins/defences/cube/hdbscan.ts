@@ -1,0 +1,141 @@
+/**
+ * HDBSCAN (Campello, Moulavi and Sander 2013, Density-Based Clustering Based on Hierarchical
+ * Density Estimates, PAKDD; Campello et al. 2015, ACM TKDD 10; McInnes, Healy and Astels 2017, JOSS
+ * 2): the clusters that persist over the widest range of densities. Of N points,
+ *
+ *     core(a) = distance to the m-th nearest point, a itself the first,  m = min_samples
+ *     reach(a, b) = max(core(a), core(b), ‖a − b‖)
+ *
+ * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed
+ * to clusters of at least `min_cluster_size` points (condensed-tree.ts). Gives the clusters of
+ * scikit-learn's HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d)
+ * time and O(N) memory. Pure.
+ */
+import { type Clusters, condense, type Merge, selectClusters } from './condensed-tree.ts';
+
+export interface HdbscanOptions {
+  /** The smallest number of points in a cluster, at least 2. */
+  readonly minClusterSize: number;
+  /** m, the point itself included. Default: minClusterSize */
+  readonly minSamples?: number;
+  /** Whether all points together may be one cluster. Default: false, as in scikit-learn */
+  readonly allowSingleCluster?: boolean;
+}
+
+/** N points of d coordinates, row-major. */
+export interface Points {
+  readonly values: ArrayLike<number>;
+  readonly count: number;
+  readonly dimensions: number;
+}
+
+/** Writes ‖a − b‖ to every point b into `out`, (N). */
+function distancesFrom(
+  { values, count, dimensions: d }: Points,
+  a: number,
+  out: Float64Array,
+): void {
+  for (let b = 0; b < count; b++) {
+    let sum = 0;
+    for (let j = 0; j < d; j++) {
+      const difference = values[a * d + j]! - values[b * d + j]!;
+      sum += difference * difference;
+    }
+    out[b] = Math.sqrt(sum);
+  }
+}
+
+/** Returns the k-th smallest value. `nearest`: (k), overwritten with the k smallest. */
+function smallest(values: Float64Array, nearest: Float64Array): number {
+  const k = nearest.length;
+  nearest.fill(Infinity);
+  for (const value of values) {
+    if (value >= nearest[k - 1]!) continue;
+    let at = k - 1;
+    for (; at > 0 && nearest[at - 1]! > value; at--) nearest[at] = nearest[at - 1]!;
+    nearest[at] = value;
+  }
+  return nearest[k - 1]!;
+}
+
+/**
+ * Prim's algorithm from the first point. Each edge joins a point to the one found just before it
+ * instead of to its neighbour in the tree. Single linkage is the same for both, because every point
+ * found between the two was reached by an edge that is no longer. Ties are broken as in
+ * scikit-learn. They are frequent: the distance of a point to several others may be its own core
+ * distance.
+ */
+function spanningTree(points: Points, core: Float64Array): Merge[] {
+  const { count } = points;
+  const distances = new Float64Array(count),
+    least = new Float64Array(count).fill(Infinity),
+    done = new Uint8Array(count);
+  const edges: Merge[] = [];
+  let current = 0;
+  for (let step = 1; step < count; step++) {
+    done[current] = 1;
+    distancesFrom(points, current, distances);
+    let next = -1;
+    for (let b = 0; b < count; b++) {
+      if (done[b] === 1) continue;
+      least[b] = Math.min(least[b]!, Math.max(core[current]!, core[b]!, distances[b]!));
+      if (next < 0 || least[b]! < least[next]!) next = b;
+    }
+    edges.push({ left: current, right: next, distance: least[next]!, size: 2 });
+    current = next;
+  }
+  return edges;
+}
+
+/** Joins points and clusters in the order of distance; the i-th merge makes the node N + i. */
+function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
+  const parent = Int32Array.from({ length: 2 * count - 1 }, (_, i) => i),
+    size = new Int32Array(2 * count - 1).fill(1, 0, count);
+  const rootOf = (node: number): number => {
+    let root = node;
+    while (parent[root] !== root) root = parent[root]!;
+    for (let at = node; at !== root;) {
+      const next = parent[at]!;
+      parent[at] = root;
+      at = next;
+    }
+    return root;
+  };
+  return [...edges]
+    .sort((a, b) => a.distance - b.distance)
+    .map(({ left, right, distance }, i) => {
+      const [a, b] = [rootOf(left), rootOf(right)],
+        node = count + i;
+      parent[a] = node;
+      parent[b] = node;
+      size[node] = size[a]! + size[b]!;
+      return { left: a, right: b, distance, size: size[node] };
+    });
+}
+
+/**
+ * Clusters points. Returns a label for each, from 0; −1 is noise.
+ * @throws RangeError where the points are not finite numbers, or an option does not fit them
+ */
+export function hdbscan(points: Points, options: HdbscanOptions): Clusters {
+  const { values, count, dimensions } = points,
+    { minClusterSize, minSamples = minClusterSize, allowSingleCluster = false } = options;
+  if (values.length !== count * dimensions || !Array.prototype.every.call(values, Number.isFinite))
+    throw new RangeError(`${count} × ${dimensions} finite numbers are needed`);
+  if (!Number.isInteger(minClusterSize) || minClusterSize < 2)
+    throw new RangeError(`minClusterSize is at least 2, not ${minClusterSize}`);
+  if (!Number.isInteger(minSamples) || minSamples < 1 || minSamples > Math.max(1, count))
+    throw new RangeError(
+      `minSamples is from 1 to the number of points, ${count}, not ${minSamples}`,
+    );
+  if (count < 2) return { labels: new Int32Array(count).fill(-1), count: 0 };
+  const core = new Float64Array(count),
+    distances = new Float64Array(count),
+    nearest = new Float64Array(minSamples);
+  for (let a = 0; a < count; a++) {
+    distancesFrom(points, a, distances);
+    core[a] = smallest(distances, nearest);
+  }
+  const merges = singleLinkage(spanningTree(points, core), count);
+  return selectClusters(condense(merges, count, minClusterSize), count, allowSingleCluster);
+}

@@ -1,0 +1,98 @@
+/**
+ * Spectral signatures (Tran, Li and Madry 2018, Spectral Signatures in Backdoor Attacks, NeurIPS,
+ * algorithm 1; arXiv 1811.00636): poisoned rows of a class stand out along the direction in which
+ * the representations of that class vary most. For the rows of one class with representations R(x)
+ * and their mean R̂, v is the leading right singular vector of [R(x) − R̂]_x, and
+ *
+ *     τ(x) = ((R(x) − R̂) · v)².
+ *
+ * Of each class the 1.5·ε·n rows with the largest τ are removed, with ε the largest share of a
+ * class that may be poisoned.
+ */
+import {
+  centredColumns,
+  checkRepresentations,
+  meanOf,
+  type Representations,
+} from '../../../src/defences/representations.ts';
+import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
+
+/** The mean of the rows of one class, and the direction in which they vary most. */
+export interface ClassSignature {
+  readonly mean: Float64Array; // (d)
+  readonly direction: Float64Array; // (d), of length 1
+}
+
+export interface SpectralSignatures {
+  /** τ of each row, larger for more suspicious rows. (N) */
+  readonly scores: Float64Array;
+  readonly classes: ReadonlyMap<number, ClassSignature>;
+}
+
+/** Returns τ of one row, which need not be one of those that the signature was computed from. */
+function scoreOf(row: Float64Array, { mean, direction }: ClassSignature): number {
+  const projection = row.reduce((sum, value, j) => sum + (value - mean[j]!) * direction[j]!, 0);
+  return projection * projection;
+}
+
+/**
+ * Computes the signature of each class and the score of each row under that of its own class.
+ * @param labels the class of each row, (N)
+ * @throws RangeError where the lengths differ or a number is not finite
+ */
+export function spectralSignatures(
+  rows: Representations,
+  labels: ArrayLike<number>,
+): SpectralSignatures {
+  checkRepresentations(rows);
+  if (labels.length !== rows.count)
+    throw new RangeError(`${labels.length} labels do not fit ${rows.count} rows`);
+  const classes = new Map<number, ClassSignature>();
+  for (const label of new Set(Array.from(labels))) {
+    const own = Array.from(labels, (_, i) => i).filter((i) => labels[i] === label);
+    const mean = meanOf(rows, own);
+    const columns = centredColumns(rows, own, mean); // (d, n)
+    classes.set(label, {
+      mean,
+      direction: leadingLeftVectors(columns, rows.dimensions, own.length, 1), // (d, 1)
+    });
+  }
+  return { scores: spectralScores(rows, labels, classes), classes };
+}
+
+/**
+ * Returns τ of each row under the signature of its class, such as of clean held-out rows under
+ * signatures of the training set. Throws a RangeError for a class without a signature.
+ */
+export function spectralScores(
+  { values, count, dimensions: d }: Representations,
+  labels: ArrayLike<number>,
+  classes: ReadonlyMap<number, ClassSignature>,
+): Float64Array {
+  return Float64Array.from({ length: count }, (_, i) => {
+    const signature = classes.get(labels[i]!);
+    if (signature === undefined) throw new RangeError(`class ${labels[i]!} has no signature`);
+    return scoreOf(values.subarray(i * d, (i + 1) * d), signature);
+  });
+}
+
+/**
+ * Returns for each row whether it is kept. Each class of n rows loses the ⌊1.5·ε·n⌋ rows with the
+ * largest scores; of rows with equal scores the later ones are kept.
+ * @param epsilon the largest share of a class that may be poisoned, in [0, ⅔]
+ */
+export function spectralKeep(
+  scores: ArrayLike<number>,
+  labels: ArrayLike<number>,
+  epsilon: number,
+): boolean[] {
+  if (!(epsilon >= 0 && epsilon <= 2 / 3))
+    throw new RangeError(`1.5·ε is a share of a class, so ε is in [0, ⅔], not ${epsilon}`);
+  const keep = new Array<boolean>(scores.length).fill(true);
+  for (const label of new Set(Array.from(labels))) {
+    const own = keep.map((_, i) => i).filter((i) => labels[i] === label);
+    own.sort((a, b) => scores[b]! - scores[a]! || a - b);
+    for (const i of own.slice(0, Math.floor(1.5 * epsilon * own.length))) keep[i] = false;
+  }
+  return keep;
+}

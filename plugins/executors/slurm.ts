@@ -1,9 +1,0 @@
-import { defineExecutor } from '../../src/api.ts';
-
-export default defineExecutor({
-  name: 'slurm',
-  summary: 'Jobs and job arrays of a Slurm cluster, with the resources that slurm.yaml asks for.',
-  open: async (context) => (await import('../../src/slurm/executor.ts')).openSlurm(context),
-  foresee: async (jobs, context) =>
-    (await import('../../src/slurm/foresee.ts')).foreseeSlurm(jobs, context),
-});

@@ -1,0 +1,366 @@
+/** The Slurm executor: gathers jobs into arrays, submits them, and waits for their result files. */
+import PQueue from 'p-queue';
+import type { Executor, ExecutorContext, JobResult, PackedJob } from '../../../src/api.ts';
+import { LEAVE } from '../../../src/api.ts';
+import { checkCommands, createClient, type SlurmClient } from './client.ts';
+import { loadProfile, type Profile } from './profile.ts';
+import { recordSubmission, Spool } from './spool.ts';
+import type { Batch } from './submit.ts';
+import { arrayLimit, batchesOf, submitBatch } from './submit.ts';
+import { Tracker } from './tracker.ts';
+import type { Member, Work } from './work.ts';
+import { newTask, newWork } from './work.ts';
+
+/** How long stages that may share a job wait for each other. */
+const PACK_MS = 1_000;
+/** How long jobs wait for others of their array, after the last one came. */
+const GATHER_MS = 400;
+/** How long to wait before a submission that found no room is tried again. */
+const FULL_MS = 30_000;
+
+/** @throws UserFault if there is no Slurm on this machine, or the profile is at fault */
+export async function openSlurm(context: ExecutorContext): Promise<Executor> {
+  const profile = loadProfile(context.spec, context.env);
+  await checkCommands(context.env);
+  const client = createClient({
+    env: context.env,
+    callSeconds: profile.callSeconds,
+    log: context.log,
+  });
+  return new SlurmExecutor(context, profile, client);
+}
+
+class SlurmExecutor implements Executor {
+  readonly queues;
+  readonly #spool: Spool;
+  readonly #tracker: Tracker;
+  readonly #local: Executor | null;
+  readonly #localQueue: PQueue;
+  readonly #excluded: Set<string>;
+  #queued: Work[] = [];
+  /** Keys of stages whose results were handed on. Their folders go once the store has the files. */
+  readonly #done = new Set<string>();
+  readonly #submissions = new Set<string>();
+  /** Submissions that are kept for their logs. */
+  readonly #kept = new Set<string>();
+  readonly #pending = new Set<Promise<unknown>>();
+  #arrayLimit: Promise<number> | null = null;
+  #full: { readonly until: number; readonly inFlight: number } | null = null;
+  #toldFull = false;
+  /** Whether the run ended and left its jobs in flight. */
+  #left = false;
+  /** Elements of submissions that are to be cancelled. */
+  readonly #cancels = new Map<string, Set<string>>();
+  #timer: NodeJS.Timeout | null = null;
+  #due = Number.POSITIVE_INFINITY;
+  #turn: Promise<void> | null = null;
+  #closed = false;
+
+  constructor(
+    readonly context: ExecutorContext,
+    readonly profile: Profile,
+    readonly client: SlurmClient,
+  ) {
+    this.queues = { jobs: profile.maxJobs, gatherMs: PACK_MS };
+    this.#spool = new Spool(context.spool);
+    this.#spool.sweep(new Date());
+    this.#excluded = new Set(profile.exclude);
+    this.#local = profile.local.size > 0 ? context.workers(context.cores) : null;
+    this.#localQueue = new PQueue({ concurrency: context.cores });
+    this.#tracker = new Tracker({
+      spool: this.#spool,
+      client,
+      profile,
+      excluded: this.#excluded,
+      note: context.note,
+      again: (work) => this.#queued.push(work),
+      settled: (member, result) => this.#settled(member, result),
+    });
+  }
+
+  run(...[job, hooks, signal]: Parameters<Executor['run']>): Promise<JobResult> {
+    const [result] = this.runPack([{ job, hooks, signal }]);
+    return result ?? Promise.reject(new Error('a job was handed over and has no result'));
+  }
+
+  runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
+    const kind = pack[0]?.job.stage.name ?? '';
+    const local = this.#local;
+    if (local !== null && this.profile.local.has(kind))
+      return pack.map(({ job, hooks, signal }) =>
+        this.#localQueue.add(() => local.run(job, hooks, signal)),
+      );
+    const fresh: Member[] = [];
+    const results = pack.map(
+      (packed) =>
+        new Promise<JobResult>((resolve) => {
+          const { key } = packed.job;
+          if (key === undefined) throw new Error(`${packed.job.id} has no key`);
+          const member: Member = { ...packed, key, settle: resolve };
+          if (packed.signal.aborted) resolve(STOPPED);
+          else if (!this.#adopt(kind, member)) fresh.push(member);
+          packed.signal.addEventListener('abort', () => this.#stop(member), { once: true });
+        }),
+    );
+    if (fresh.length > 0) this.#queued.push(newWork(kind, fresh));
+    this.#wake(GATHER_MS);
+    return results;
+  }
+
+  /** Takes over what an earlier run left of a stage. Returns false if it has to be submitted. */
+  #adopt(kind: string, member: Member): boolean {
+    const spool = this.#spool;
+    const result = spool.result(member.key);
+    if (result !== null) {
+      this.#settled(member, result);
+      return true;
+    }
+    const claim = spool.claim(member.key);
+    const keys = claim && spool.taskKeys(claim);
+    const intent = claim && spool.intent(claim.submission);
+    if (!claim || !intent || keys?.includes(member.key) !== true || spool.hasResult(member.key)) {
+      spool.forget(member.key);
+      return false;
+    }
+    const known = this.#tracker.find(claim);
+    if (known) {
+      known.members.add(member);
+      return true;
+    }
+    const work = newWork(kind, [member], intent);
+    const id = spool.submitted(claim.submission);
+    work.task = newTask(spool, claim, id, keys);
+    this.#tracker.add(work);
+    if (!this.#submissions.has(claim.submission)) {
+      this.#remember(claim.submission, id, null);
+      this.context.log(`adopted submission ${claim.submission}`);
+    }
+    return true;
+  }
+
+  #settled(member: Member, result: JobResult): void {
+    const submission = this.#spool.claim(member.key)?.submission;
+    if (result.type === 'done') this.#done.add(member.key);
+    else {
+      if (submission !== undefined) this.#kept.add(submission);
+      this.#spool.forget(member.key); // so that another attempt is submitted
+    }
+    member.settle(result);
+  }
+
+  #stop(member: Member): void {
+    const work = [...this.#tracker.works, ...this.#queued].find(({ members }) =>
+      members.has(member),
+    );
+    if (work === undefined) return;
+    work.members.delete(member);
+    const last = work.members.size === 0;
+    if (last) {
+      this.#tracker.remove(work);
+      this.#queued = this.#queued.filter((one) => one !== work);
+    }
+    if (member.signal.reason === LEAVE) {
+      this.#left = true;
+      if (work.task) this.#kept.add(work.task.claim.submission);
+    } else {
+      this.#spool.disclaim(member.key);
+      if (last) this.#cancel(work);
+    }
+    member.settle(STOPPED);
+  }
+
+  /** Cancels a job, in one call with those that are cancelled at the same time. */
+  #cancel({ task }: Work): void {
+    if (task === null) return;
+    const { claim, id, element } = task;
+    const isArray = this.#spool
+      .intent(claim.submission)
+      ?.arguments.some((argument) => argument.startsWith('--array='));
+    const own = element ?? (isArray === true && id !== null ? `${id}_${claim.task}` : id);
+    if (this.#cancels.size === 0) setImmediate(() => this.#callCancels());
+    const ids = this.#cancels.get(claim.submission) ?? new Set();
+    this.#cancels.set(claim.submission, ids);
+    if (own !== null) ids.add(own);
+  }
+
+  #callCancels(): void {
+    for (const [name, ids] of this.#cancels) this.#track(this.client.cancel(name, [...ids]));
+    this.#cancels.clear();
+  }
+
+  #remember(name: string, id: string | null, tasks: number | null): void {
+    this.#submissions.add(name);
+    try {
+      recordSubmission(this.context.dir, { name, id, tasks, spool: this.context.spool });
+    } catch (error) {
+      this.context.log(`the submission can't be recorded: ${(error as Error).message}`);
+    }
+  }
+
+  #track(promise: Promise<unknown>): void {
+    this.#pending.add(promise);
+    void promise.finally(() => this.#pending.delete(promise));
+  }
+
+  /** Takes a turn after this time, or earlier if one is due. */
+  #wake(ms: number): void {
+    if (this.#closed) return;
+    const due = performance.now() + ms;
+    if (this.#timer !== null && this.#due <= due) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#due = due;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#due = Number.POSITIVE_INFINITY;
+      this.#turn ??= this.#takeTurn().finally(() => {
+        this.#turn = null;
+        const { pollSeconds } = this.profile;
+        if (this.#queued.length > 0 && this.#hasRoom()) this.#wake(GATHER_MS);
+        else if (this.#queued.length + this.#tracker.size > 0) this.#wake(pollSeconds * 1000);
+      });
+    }, ms);
+  }
+
+  async #takeTurn(): Promise<void> {
+    try {
+      await this.#submitQueued();
+      await this.#tracker.poll();
+      // Work that the poll put back is submitted in the same turn.
+      await this.#submitQueued();
+    } catch (error) {
+      this.#failAll(error as Error);
+    }
+  }
+
+  async #submitQueued(): Promise<void> {
+    if (this.#queued.length === 0 || this.#closed) return;
+    if (!this.#hasRoom()) return;
+    this.#arrayLimit ??= arrayLimit(this);
+    const most = await this.#arrayLimit;
+    const waiting = [...batchesOf(this.#queued.splice(0), this.profile, most)];
+    for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
+      const works = batch.works.filter(({ members }) => members.size > 0);
+      if (works.length === 0) continue;
+      if (!this.#hasRoom()) this.#queued.push(...works);
+      else
+        try {
+          waiting.unshift(...(await this.#submit({ ...batch, works })));
+        } catch (error) {
+          this.#failUnwritten(works, error as Error);
+        }
+    }
+  }
+
+  /** What a job reads can't be written, as on a full disk. Jobs in flight are not touched. */
+  #failUnwritten(works: readonly Work[], error: Error): void {
+    this.context.log(error.stack ?? error.message);
+    for (const member of works.flatMap(({ members }) => [...members]))
+      this.#settled(member, {
+        type: 'fault',
+        message: `its job can't be written: ${error.message}`,
+        hint: `free some space in ${this.context.spool} or mend what it says, and run it again`,
+        cutOff: true,
+      });
+  }
+
+  /** Whether a submission may find room: the last one did, a job has ended, or time has passed. */
+  #hasRoom(): boolean {
+    const full = this.#full;
+    if (full !== null && this.#tracker.size >= full.inFlight && performance.now() < full.until)
+      return false;
+    this.#full = null;
+    return true;
+  }
+
+  /** Submits a batch. Returns the parts of it that are still to be submitted. */
+  async #submit(batch: Batch): Promise<readonly Batch[]> {
+    const { works, request } = batch;
+    const outcome = await submitBatch(batch, {
+      spool: this.#spool,
+      client: this.client,
+      profile: this.profile,
+      taskCommand: this.context.taskCommand,
+      excluded: this.#excluded,
+    });
+    const { name } = outcome;
+    switch (outcome.type) {
+      case 'submitted':
+      case 'uncertain':
+        if (outcome.type === 'uncertain')
+          this.context.note(`sbatch: ${outcome.words}; looking whether ${name} was submitted`);
+        this.#remember(name, outcome.type === 'submitted' ? outcome.id : null, works.length);
+        for (const work of works) {
+          if (work.members.size > 0) this.#tracker.add(work);
+          else if (!this.#left) this.#cancel(work); // stopped while sbatch ran
+        }
+        return [];
+      case 'refused':
+        for (const member of works.flatMap(({ members }) => [...members]))
+          this.#settled(member, {
+            type: 'fault',
+            message: `sbatch refused the job: ${outcome.words}`,
+            hint:
+              `${this.profile.file ?? 'a slurm.yaml beside the spec'} says what the site is ` +
+              'asked for; dosimeter plan --executor slurm shows it',
+            cutOff: true,
+          });
+        return [];
+      case 'full': {
+        if (works.length > 1 && !outcome.waited) {
+          const half = Math.ceil(works.length / 2);
+          return [works.slice(0, half), works.slice(half)].map((part) => ({
+            request,
+            works: part,
+          }));
+        }
+        this.#full = { until: performance.now() + FULL_MS, inFlight: this.#tracker.size };
+        this.#queued.push(...works);
+        if (!this.#toldFull)
+          this.context.note(`sbatch: ${outcome.words}; the rest is submitted as jobs end`);
+        this.#toldFull = true;
+        return [];
+      }
+    }
+  }
+
+  /** Fails all work: the spool can't be used, so no job can be submitted or read. */
+  #failAll(error: Error): void {
+    this.context.log(error.stack ?? error.message);
+    const works = [...this.#queued.splice(0), ...this.#tracker.works];
+    for (const work of works) {
+      this.#tracker.remove(work);
+      for (const member of work.members)
+        member.settle({
+          type: 'fault',
+          message: `the jobs can't be followed any more: ${error.message}`,
+          hint: `look at ${this.context.spool}; a rerun adopts the jobs in flight`,
+          cutOff: true,
+        });
+      work.members.clear();
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#turn;
+    this.#callCancels();
+    await Promise.allSettled([...this.#pending]);
+    await this.#local?.close();
+    this.#tidy();
+  }
+
+  /** Removes the stages that the store has taken, and submissions that nothing needs any more. */
+  #tidy(): void {
+    const busy = new Set(this.#kept);
+    for (const { task } of this.#tracker.works) if (task) busy.add(task.claim.submission);
+    for (const key of this.#done) {
+      const submission = this.#spool.claim(key)?.submission;
+      if (this.#spool.result(key) === null) this.#spool.forget(key);
+      else if (submission !== undefined) busy.add(submission); // not published: kept for a rerun
+    }
+    for (const name of this.#submissions) if (!busy.has(name)) this.#spool.removeSubmission(name);
+  }
+}
+
+const STOPPED: JobResult = { type: 'exit', code: null, signal: 'SIGTERM' };

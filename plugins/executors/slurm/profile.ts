@@ -1,0 +1,205 @@
+/** The site profile: what to ask a Slurm cluster for, from beside the spec or the user's config. */
+import { existsSync, readFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { ErrorObject } from 'ajv';
+import { Ajv } from 'ajv';
+import { LineCounter, parseDocument } from 'yaml';
+import schema from '../../../schemas/slurm-profile.schema.json' with { type: 'json' };
+import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+
+/** The settings of a profile, as its file has them. Each may also be given for one stage kind. */
+interface GivenSettings {
+  readonly partition?: string;
+  readonly account?: string;
+  readonly qos?: string;
+  readonly reservation?: string;
+  readonly constraint?: string;
+  readonly gres?: string;
+  readonly gpus?: number;
+  readonly cpus?: number;
+  readonly memory_mb?: number;
+  readonly memory_retries?: number;
+  readonly time?: string;
+  readonly min_time?: string;
+  readonly max_time?: string;
+  readonly margin?: number;
+  readonly signal?: string;
+  readonly setup?: readonly string[];
+  readonly options?: readonly string[];
+}
+
+interface GivenProfile extends GivenSettings {
+  readonly kinds?: { readonly [kind: string]: GivenSettings };
+  readonly local?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly max_jobs?: number;
+  readonly max_array?: number;
+  readonly max_requeues?: number;
+  readonly poll?: string;
+  readonly call_timeout?: string;
+}
+
+/** What jobs of one stage kind ask for. Times are in seconds. */
+export interface Settings {
+  readonly partition?: string;
+  readonly account?: string;
+  readonly qos?: string;
+  readonly reservation?: string;
+  readonly constraint?: string;
+  readonly gres: string;
+  readonly gpus?: number;
+  readonly cpus?: number;
+  readonly memoryMB: number;
+  /** How often a job that ran out of memory is submitted again, with twice as much each time. */
+  readonly memoryRetries: number;
+  /** The time limit while no such stage has run yet. Absent if the profile does not say. */
+  readonly time?: number;
+  readonly minTime: number;
+  readonly maxTime: number;
+  readonly margin: number;
+  readonly signal: number;
+  readonly setup: readonly string[];
+  readonly options: readonly string[];
+}
+
+export interface Profile {
+  /** The file that it was read from; null if there is none. */
+  readonly file: string | null;
+  /** Returns what jobs of a stage kind ask for. */
+  settings(kind: string): Settings;
+  readonly local: ReadonlySet<string>;
+  readonly exclude: readonly string[];
+  readonly maxJobs: number;
+  readonly maxArray: number | null;
+  readonly maxRequeues: number;
+  readonly pollSeconds: number;
+  readonly callSeconds: number;
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** The name of the profile beside a spec. */
+export const PROFILE = 'slurm.yaml';
+
+/** Returns the files that may have the profile. The first that exists counts, alone. */
+export const profileFiles = (spec: string, env: Env): readonly string[] => [
+  path.join(path.dirname(spec), PROFILE),
+  path.join(
+    env['XDG_CONFIG_HOME'] ?? path.join(env['HOME'] ?? os.homedir(), '.config'),
+    'dosimeter',
+    PROFILE,
+  ),
+];
+
+/** @throws UserFault if the profile can't be read or is at fault */
+export function loadProfile(spec: string, env: Env): Profile {
+  const file = profileFiles(spec, env).find((one) => existsSync(one));
+  if (file === undefined) return profileOf({}, null);
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UserFault(`the Slurm profile ${file} can't be read: ${(error as Error).message}`);
+  }
+  return parseProfile(text, file);
+}
+
+/** @throws UserFault that names the line and what was expected there */
+export function parseProfile(text: string, file: string): Profile {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const [broken] = document.errors;
+  if (broken) throw new UserFault(`${file}: ${broken.message.split('\n')[0] ?? ''}`);
+  const value: unknown = document.toJS() ?? {};
+  const check = new Ajv({ allErrors: true, verbose: true }).compile<GivenProfile>(schema);
+  if (check(value)) {
+    const profile = profileOf(value, file);
+    for (const kind of ['', ...Object.keys(value.kinds ?? {})]) checkTimes(profile, kind);
+    return profile;
+  }
+  const [error] = check.errors ?? [];
+  if (error === undefined) throw new Error('a schema refused a profile and did not say why');
+  const at = error.instancePath.split('/').slice(1);
+  const node: unknown = document.getIn(at, true);
+  const range = (node as { readonly range?: readonly number[] } | undefined)?.range;
+  const line = range?.[0] === undefined ? '' : `:${lines.linePos(range[0]).line}`;
+  throw new UserFault(`${file}${line}: ${wordsOf(error, at)}`, hintOf(error));
+}
+
+function wordsOf(error: ErrorObject, at: readonly string[]): string {
+  const where = at.length === 0 ? 'the profile' : `\`${at.join('.')}\``;
+  const value = JSON.stringify(error.data);
+  if (error.keyword === 'additionalProperties')
+    return `there is no setting "${String(error.params['additionalProperty'])}" in ${where}`;
+  if (error.keyword === 'pattern') return `${where} can't be ${value}`;
+  return `${where} ${error.message ?? 'is at fault'}, and is ${value}`;
+}
+
+function hintOf(error: ErrorObject): string | undefined {
+  if (error.keyword === 'additionalProperties') {
+    const known = Object.keys((error.parentSchema?.['properties'] ?? {}) as object);
+    return `the settings are ${known.join(', ')}`;
+  }
+  if (error.keyword === 'pattern' && error.schemaPath.includes('time'))
+    return 'write a time such as 90s, 30m, 4h or 2d';
+  const { description } = (error.parentSchema ?? {}) as { readonly description?: string };
+  return description;
+}
+
+function checkTimes(profile: Profile, kind: string): void {
+  const { minTime, maxTime, signal } = profile.settings(kind);
+  const where = kind === '' ? '' : ` of \`kinds.${kind}\``;
+  if (minTime > maxTime)
+    throw new UserFault(
+      `${profile.file ?? ''}: min_time${where} is longer than max_time`,
+      'make max_time the longest time that the partition allows',
+    );
+  if (signal >= minTime)
+    throw new UserFault(
+      `${profile.file ?? ''}: signal${where} is not shorter than min_time`,
+      'a job would save its state before it has begun: make min_time longer or signal shorter',
+    );
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** Returns the seconds of a time such as `30m`. */
+export const secondsOf = (time: string): number =>
+  Number(time.slice(0, -1)) * (UNITS[time.slice(-1)] ?? 1);
+
+function profileOf(given: GivenProfile, file: string | null): Profile {
+  return {
+    file,
+    settings: (kind) =>
+      settingsOf({
+        ...given,
+        ...(given.kinds && Object.hasOwn(given.kinds, kind) ? given.kinds[kind] : {}),
+      }),
+    local: new Set(given.local),
+    exclude: given.exclude ?? [],
+    maxJobs: given.max_jobs ?? 200,
+    maxArray: given.max_array ?? null,
+    maxRequeues: given.max_requeues ?? 20,
+    pollSeconds: secondsOf(given.poll ?? '10s'),
+    callSeconds: secondsOf(given.call_timeout ?? '60s'),
+  };
+}
+
+function settingsOf(given: GivenSettings): Settings {
+  const { partition, account, qos, reservation, constraint, gpus, cpus } = given;
+  return {
+    ...defined({ partition, account, qos, reservation, constraint, gpus, cpus }),
+    gres: given.gres ?? 'gpu',
+    memoryMB: given.memory_mb ?? 4000,
+    memoryRetries: given.memory_retries ?? 0,
+    ...(given.time === undefined ? {} : { time: secondsOf(given.time) }),
+    minTime: secondsOf(given.min_time ?? '10m'),
+    maxTime: secondsOf(given.max_time ?? '24h'),
+    margin: given.margin ?? 3,
+    signal: secondsOf(given.signal ?? '2m'),
+    setup: given.setup ?? [],
+    options: given.options ?? [],
+  };
+}

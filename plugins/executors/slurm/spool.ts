@@ -1,0 +1,383 @@
+/**
+ * The files through which a coordinator, its jobs and a later coordinator communicate.
+ *
+ *     stages/KEY/claim.json         the task that a stage was given to, written before sbatch
+ *     stages/KEY/result.json        how it ended, written by the task; this is the authority
+ *     stages/KEY/files-…            its outputs
+ *     submissions/NAME/intent.json  what sbatch is asked for, written before sbatch
+ *     submissions/NAME/submitted.json   the id that sbatch gave
+ *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
+ *     leases/                       the leases of tasks
+ *
+ * It takes no locks and compares no file times, which network file systems get wrong. What removes
+ * something throws `UserFault` if a folder below the root is a link.
+ */
+import {
+  appendFileSync,
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import type { JobResult, ScheduledTask } from '../../../src/api.ts';
+import { isRecord } from '../../../src/base/untrusted/json.ts';
+import { ownFolder, ownNames } from '../../../src/base/untrusted/own-folder.ts';
+import type { Request } from './request.ts';
+
+/** The task that a stage was given to. */
+export interface Claim {
+  /** The submission's name. */
+  readonly submission: string;
+  /** The task's index in the submission. */
+  readonly task: number;
+}
+
+export interface Intent {
+  readonly name: string;
+  /** ISO 8601, by the submitting host's clock. */
+  readonly created: string;
+  readonly request: Request;
+  readonly arguments: readonly string[];
+  /** How often the jobs had been submitted before. */
+  readonly tries: number;
+  /** How often their time limit has been doubled. */
+  readonly longer: number;
+  /** How often their memory has been doubled. */
+  readonly more: number;
+}
+
+/** What a task is made of; the spool adds the paths. */
+export interface NewTask extends Pick<ScheduledTask, 'members'> {
+  readonly graceSeconds: number;
+}
+
+export interface Bad {
+  readonly node: string;
+  readonly why: string;
+}
+
+/** Names of submissions, which are also names of jobs. */
+const NAME = /^dosimeter-[a-z0-9-]{1,100}$/;
+const KEY = /^[0-9a-f]{64}(-[0-9a-f]{16})?$/;
+/** How long submissions that no stage claims are kept for their logs. */
+const KEEP_DAYS = 7;
+
+function textOr(file: string): string | null {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return null; // not there yet, or unreadable: both may be temporary
+  }
+}
+
+function jsonOr(file: string): { readonly [name: string]: unknown } | null {
+  const text = textOr(file);
+  if (text === null) return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function replace(file: string, value: unknown): void {
+  const draft = `${file}.${process.pid}.tmp`;
+  writeFileSync(draft, `${JSON.stringify(value)}\n`);
+  renameSync(draft, file);
+}
+
+/** Lists a folder, which makes a network file system refresh its cached entries. */
+function namesIn(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
+  }
+}
+
+export class Spool {
+  constructor(readonly root: string) {}
+
+  /** Throws if the key could lead out of the spool. */
+  stageDir(key: string): string {
+    if (!KEY.test(key)) throw new Error(`"${key}" is not the key of a job`);
+    return path.join(this.root, 'stages', key);
+  }
+
+  /** The folder for what slurmstepd says of tasks: the file NAME.INDEX. */
+  get saidDir(): string {
+    return path.join(this.root, 'said');
+  }
+
+  submissionDir(name: string): string {
+    if (!NAME.test(name)) throw new Error(`"${name}" is not the name of a submission`);
+    return path.join(this.root, 'submissions', name);
+  }
+
+  claim(key: string): Claim | null {
+    const found = jsonOr(path.join(this.stageDir(key), 'claim.json'));
+    if (found === null) return null;
+    const { submission, task } = found;
+    const sound = typeof submission === 'string' && NAME.test(submission);
+    return sound && Number.isInteger(task) ? { submission, task: Number(task) } : null;
+  }
+
+  setClaim(key: string, claim: Claim): void {
+    mkdirSync(this.stageDir(key), { recursive: true });
+    replace(path.join(this.stageDir(key), 'claim.json'), claim);
+  }
+
+  /**
+   * Returns the result of a stage, or null if there is none yet. A result whose files are gone, as
+   * after their publication, counts as none.
+   */
+  result(key: string): JobResult | null {
+    const dir = this.stageDir(key);
+    if (!namesIn(dir).includes('result.json')) return null;
+    const found = jsonOr(path.join(dir, 'result.json'));
+    if (found === null || typeof found['type'] !== 'string') return null;
+    const result = found as unknown as JobResult & { readonly folder?: unknown };
+    if (result.type !== 'done') return result;
+    const folder = String(result.folder);
+    if (!/^files-[A-Za-z0-9-]+$/.test(folder)) return null;
+    const outDir = path.join(dir, folder);
+    return areThere(outDir, result.files) ? { ...result, outDir } : null;
+  }
+
+  /** Forgets a stage: its claim, its result and what it wrote. */
+  forget(key: string): void {
+    ownFolder(this.root, 'stages');
+    rmSync(this.stageDir(key), { recursive: true, force: true });
+  }
+
+  /** Forgets the claim alone: the next coordinator submits the stage anew. */
+  disclaim(key: string): void {
+    ownFolder(this.root, 'stages', key);
+    rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
+  }
+
+  /** Writes everything that a job reads. */
+  writeSubmission(name: string, script: string, tasks: readonly NewTask[]): void {
+    const dir = this.submissionDir(name);
+    mkdirSync(dir, { recursive: true });
+    for (const shared of [path.join(this.root, 'leases'), this.saidDir])
+      mkdirSync(shared, { recursive: true });
+    writeFileSync(path.join(dir, 'script.sh'), script);
+    tasks.forEach(({ members, graceSeconds }, index) => {
+      const task: ScheduledTask = {
+        members,
+        leases: path.join(this.root, 'leases'),
+        events: path.join(dir, `${index}.events`),
+        graceSeconds,
+      };
+      for (const member of members) mkdirSync(member.dir, { recursive: true });
+      writeFileSync(path.join(dir, `${index}.json`), JSON.stringify(task));
+    });
+  }
+
+  setIntent(intent: Intent): void {
+    replace(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
+  }
+
+  intent(name: string): Intent | null {
+    const found = jsonOr(path.join(this.submissionDir(name), 'intent.json'));
+    if (found?.['name'] !== name || !isRecord(found['request'])) return null;
+    return { more: 0, ...(found as unknown as Omit<Intent, 'more'>) };
+  }
+
+  /** The jobs are found by their name too, so it does no harm if the id can't be written. */
+  setSubmitted(name: string, id: string): void {
+    try {
+      replace(path.join(this.submissionDir(name), 'submitted.json'), { id });
+    } catch {
+      // The disk is full, or the submission's folder was removed.
+    }
+  }
+
+  /** The id that sbatch gave, or null if it is not known that the submission went through. */
+  submitted(name: string): string | null {
+    const id = jsonOr(path.join(this.submissionDir(name), 'submitted.json'))?.['id'];
+    return typeof id === 'string' && /^\d+$/.test(id) ? id : null;
+  }
+
+  /** The keys of a task's stages, in its order; null if the task can't be read. */
+  taskKeys({ submission, task }: Claim): readonly string[] | null {
+    const members = jsonOr(path.join(this.submissionDir(submission), `${task}.json`))?.['members'];
+    if (!Array.isArray(members)) return null;
+    return members.map((member: unknown) =>
+      path.basename(String(isRecord(member) ? member['dir'] : '')),
+    );
+  }
+
+  /** Whether the stage has a result, even one whose files are gone. */
+  hasResult(key: string): boolean {
+    return namesIn(this.stageDir(key)).includes('result.json');
+  }
+
+  hasSubmission(name: string): boolean {
+    return namesIn(path.join(this.root, 'submissions')).includes(name);
+  }
+
+  /** The node that the task found at fault; null if it found none. */
+  bad({ submission, task }: Claim): Bad | null {
+    const text = textOr(path.join(this.submissionDir(submission), `${task}.bad`));
+    if (text === null) return null;
+    const [node = '', why = ''] = text.split('\n');
+    return { node, why };
+  }
+
+  /**
+   * Whether the task was asked to stop before its time limit. The signal may have come too late.
+   */
+  wasSignalled({ submission, task }: Claim): boolean {
+    return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
+  }
+
+  /** Whether the task's program has begun. */
+  hasBegun({ submission, task }: Claim): boolean {
+    return textOr(path.join(this.submissionDir(submission), `${task}.events`)) !== null;
+  }
+
+  /**
+   * Whether Slurm says in the task's output that it has killed it for its memory. Where no cgroup
+   * limits memory (OverMemoryKill), the job's state does not tell.
+   */
+  outgrewMemory({ submission, task }: Claim): boolean {
+    const text = textOr(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
+    return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
+  }
+
+  logFile({ submission, task }: Claim): string {
+    return path.join(this.submissionDir(submission), `${task}.out`);
+  }
+
+  eventsFile({ submission, task }: Claim): string {
+    return path.join(this.submissionDir(submission), `${task}.events`);
+  }
+
+  /** The keys of the stages whose claim names this submission. */
+  claimedBy(name: string): readonly string[] {
+    return namesIn(path.join(this.root, 'stages')).filter(
+      (key) => KEY.test(key) && this.claim(key)?.submission === name,
+    );
+  }
+
+  removeSubmission(name: string): void {
+    const said = ownNames(this.root, 'said');
+    ownFolder(this.root, 'submissions');
+    rmSync(this.submissionDir(name), { recursive: true, force: true });
+    for (const file of said)
+      if (file.startsWith(`${name}.`)) rmSync(path.join(this.saidDir, file), { force: true });
+  }
+
+  /** Removes old submissions that no stage claims. */
+  sweep(now: Date): void {
+    for (const part of ['stages', 'submissions', 'said']) ownFolder(this.root, part);
+    const claimed = new Set(
+      namesIn(path.join(this.root, 'stages')).flatMap((key) =>
+        KEY.test(key) ? (this.claim(key)?.submission ?? []) : [],
+      ),
+    );
+    for (const name of namesIn(path.join(this.root, 'submissions'))) {
+      if (!NAME.test(name) || claimed.has(name)) continue;
+      const created = Date.parse(this.intent(name)?.created ?? '');
+      if (now.getTime() - created > KEEP_DAYS * 86_400_000) this.removeSubmission(name);
+    }
+  }
+}
+
+/** Whether every file of a result can be seen here with its size. */
+function areThere(
+  dir: string,
+  files: readonly { readonly path: string; readonly size: number }[],
+): boolean {
+  return files.every((file) => {
+    try {
+      const handle = openSync(path.join(dir, file.path), 'r'); // a stat may be cached
+      try {
+        return fstatSync(handle).size === file.size;
+      } finally {
+        closeSync(handle);
+      }
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Reads what is appended to a file, from where the last call stopped. */
+export class Tail {
+  #at = 0;
+  #rest = Buffer.alloc(0);
+
+  constructor(readonly file: string) {}
+
+  /** Returns the new complete lines, without line breaks. */
+  lines(): readonly string[] {
+    let text: Buffer;
+    try {
+      const handle = openSync(this.file, 'r');
+      try {
+        const { size } = fstatSync(handle);
+        if (size <= this.#at) return [];
+        text = Buffer.alloc(Math.min(size - this.#at, 4 * 2 ** 20));
+        this.#at += readSync(handle, text, 0, text.length, this.#at);
+      } finally {
+        closeSync(handle);
+      }
+    } catch {
+      return [];
+    }
+    const all = Buffer.concat([this.#rest, text]);
+    const end = all.lastIndexOf(10);
+    this.#rest = all.subarray(end + 1);
+    return end < 0 ? [] : all.subarray(0, end).toString('utf8').split('\n');
+  }
+}
+
+/** The submissions of a run, beside its journal, for `cancel` and `status`. */
+const RUN_RECORD = 'slurm.jsonl';
+
+export interface Recorded {
+  readonly name: string;
+  /** Slurm's id; null if sbatch did not print it. */
+  readonly id: string | null;
+  /** How many jobs it has; null for one that an earlier run had submitted. */
+  readonly tasks: number | null;
+  /** The root of the spool. */
+  readonly spool: string;
+}
+
+export const recordSubmission = (dir: string, record: Recorded): void =>
+  appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
+
+/** Returns the submissions that a run has made or adopted. */
+export function recordedSubmissions(dir: string): readonly Recorded[] {
+  const found = new Map<string, Recorded>();
+  for (const line of (textOr(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
+    let value: unknown = null;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      continue; // the last line may be cut short
+    }
+    if (!isRecord(value)) continue;
+    const { name, id, tasks, spool } = value;
+    if (typeof name !== 'string' || !NAME.test(name) || typeof spool !== 'string') continue;
+    found.set(name, {
+      name,
+      id: typeof id === 'string' ? id : null,
+      tasks: typeof tasks === 'number' ? tasks : null,
+      spool,
+    });
+  }
+  return [...found.values()];
+}

@@ -1,0 +1,332 @@
+/**
+ * Follows the jobs in flight. A stage has ended when its result file says so; Slurm's state only
+ * tells why there is none, and whether to wait for one. Each poll makes one query for all jobs.
+ */
+import type { JobResult } from '../../../src/api.ts';
+import type { SlurmClient } from './client.ts';
+import type { Phase, Row } from './parse.ts';
+import { anyOf, nodeName, phaseOf } from './parse.ts';
+import type { Profile } from './profile.ts';
+import type { Spool } from './spool.ts';
+import type { Member, Task, Work } from './work.ts';
+
+export interface TrackerOptions {
+  readonly spool: Spool;
+  readonly client: SlurmClient;
+  readonly profile: Profile;
+  /** Nodes that no further job is given to. */
+  readonly excluded: Set<string>;
+  readonly note: (message: string) => void;
+  /** Puts work back into the queue. */
+  readonly again: (work: Work) => void;
+  /** Called for each stage that has its result. */
+  readonly settled: (member: Member, result: JobResult) => void;
+  /** The monotonic clock, in milliseconds. */
+  readonly now?: () => number;
+}
+
+/** How many queries in a row must show a job as ended, or not show it, before that counts. */
+const SURE = 2;
+/**
+ * How long a job must be missing from the queue before it counts as lost. A call of sbatch that
+ * timed out may still take effect some seconds later.
+ */
+const LOST_MS = 12_000;
+/** How long sacct may call a job active that the queue does not show: its record lags behind. */
+const STALE_MS = 60_000;
+/** The longest time between two queries while they fail, as a multiple of the usual time. */
+const MOST_BACKOFF = 16;
+
+/** Slurm's reasons for waiting that do not pass by themselves. */
+const HELD = anyOf([
+  'launch failed',
+  'requeued held',
+  'JobHeld',
+  'BadConstraints',
+  'ReqNodeNotAvail',
+  'InvalidAccount',
+  'InvalidQOS',
+  'PartitionDown',
+  'PartitionInactive',
+  'PartitionNodeLimit',
+  'PartitionTimeLimit',
+  'DependencyNeverSatisfied',
+  'user env retrieval',
+]);
+
+export class Tracker {
+  readonly #options: Required<TrackerOptions>;
+  readonly #inFlight = new Map<string, Work>();
+  #failures = 0;
+  #nextQuery = Number.NEGATIVE_INFINITY;
+
+  constructor(options: TrackerOptions) {
+    this.#options = { now: () => performance.now(), ...options };
+  }
+
+  get size(): number {
+    return this.#inFlight.size;
+  }
+
+  get works(): Iterable<Work> {
+    return this.#inFlight.values();
+  }
+
+  find({ submission, task }: Task['claim']): Work | undefined {
+    return this.#inFlight.get(`${submission}/${task}`);
+  }
+
+  add(work: Work): void {
+    const { claim } = taskOf(work);
+    this.#inFlight.set(`${claim.submission}/${claim.task}`, work);
+  }
+
+  remove({ task }: Work): void {
+    if (task) this.#inFlight.delete(`${task.claim.submission}/${task.claim.task}`);
+  }
+
+  /** Reads the files of all jobs, and asks Slurm about those without a result. */
+  async poll(): Promise<void> {
+    for (const work of [...this.#inFlight.values()]) this.#read(work);
+    const { client, profile, note, now } = this.#options;
+    if (this.#inFlight.size === 0 || now() < this.#nextQuery) return;
+    const rows = await client.queue();
+    if (rows === null) {
+      this.#failures++;
+      const factor = Math.min(MOST_BACKOFF, 2 ** this.#failures);
+      this.#nextQuery = now() + factor * profile.pollSeconds * 1000;
+      if (this.#failures === 3)
+        note('squeue fails; the jobs go on, and their results are read meanwhile');
+      return;
+    }
+    if (this.#failures >= 3) note('squeue answers again');
+    this.#failures = 0;
+    this.#nextQuery = Number.NEGATIVE_INFINITY;
+    await this.#update(rows);
+  }
+
+  #read(work: Work): void {
+    const { spool } = this.#options;
+    const task = taskOf(work);
+    task.relay.pass(work.members);
+    for (const member of [...work.members]) {
+      const result = spool.result(member.key);
+      if (result === null) continue;
+      if (result.type === 'exit' && result.signal === 'SIGKILL') task.killed.set(member, result);
+      else this.#settle(work, member, result);
+    }
+  }
+
+  #settle(work: Work, member: Member, result: JobResult): void {
+    work.members.delete(member);
+    if (work.members.size === 0) this.remove(work);
+    this.#options.settled(member, result);
+  }
+
+  async #update(rows: readonly Row[]): Promise<void> {
+    const shown = byTask(rows);
+    const missing: Work[] = [];
+    for (const work of [...this.#inFlight.values()]) {
+      const task = taskOf(work);
+      const row = shown.get(`${task.claim.submission}/${task.claim.task}`);
+      if (row === undefined) this.#miss(work, task, missing);
+      else this.#see(work, task, row);
+    }
+    if (missing.length > 0) await this.#askAccounts(missing);
+  }
+
+  #see(work: Work, task: Task, row: Row): void {
+    const { spool } = this.#options;
+    task.missed = 0;
+    task.element = row.id;
+    task.state = row.state;
+    tellPlace(work, task, row);
+    if (task.id === null) {
+      task.id = row.id.split('_')[0] ?? row.id;
+      spool.setSubmitted(task.claim.submission, task.id);
+    }
+    const phase = phaseOf(row.state);
+    if (phase === 'active' || phase === 'unknown') {
+      task.ended = 0;
+      this.#tellHeld(work, task, row);
+    } else if (++task.ended >= SURE) this.#conclude(work, task, row);
+  }
+
+  #tellHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
+    const { note } = this.#options;
+    if (state !== 'PENDING' || !HELD.test(reason) || task.toldReason === reason) return;
+    task.toldReason = reason;
+    if (/launch failed/i.test(reason)) {
+      this.#exclude(nodes, `Slurm says "${reason}"`);
+      this.#resubmit(work, `job ${id} could not be launched`);
+    } else note(`Slurm job ${id} (${work.kind}) is held: ${reason}`);
+  }
+
+  #miss(work: Work, task: Task, missing: Work[]): void {
+    const { now } = this.#options;
+    if (task.missed++ === 0) task.missedSince = now();
+    if (task.missed >= SURE && now() - task.missedSince >= LOST_MS) missing.push(work);
+  }
+
+  async #askAccounts(missing: readonly Work[]): Promise<void> {
+    const { client, spool, now } = this.#options;
+    const names = [...new Set(missing.map((work) => taskOf(work).claim.submission))];
+    const created = names.map((name) => Date.parse(spool.intent(name)?.created ?? '') || 0);
+    // An hour earlier, because the hosts' clocks may differ.
+    const since = new Date(Math.max(0, Math.min(...created) - 3_600_000));
+    const records = byTask((await client.accounts(names, since)) ?? []);
+    for (const work of missing) {
+      const task = taskOf(work);
+      const row = records.get(`${task.claim.submission}/${task.claim.task}`);
+      const phase = row === undefined ? null : phaseOf(row.state);
+      if (row !== undefined && phase !== 'active' && phase !== 'unknown')
+        this.#conclude(work, task, row);
+      else if (row === undefined || now() - task.missedSince >= STALE_MS)
+        this.#conclude(work, task, null);
+    }
+  }
+
+  /**
+   * Decides what becomes of the stages without a result, of a task that has ended according to
+   * Slurm.
+   * @param row null if Slurm does not know the job any more
+   */
+  #conclude(work: Work, task: Task, row: Row | null): void {
+    const { spool } = this.#options;
+    this.#read(work);
+    const phase = row === null ? 'lost' : this.#endOf(task, row);
+    // A process that Slurm has killed, for its memory or to end the job, is not to blame.
+    const isSlurms = phase === 'memory' || phase === 'cut';
+    for (const [member, result] of task.killed) {
+      if (!work.members.has(member)) continue;
+      if (isSlurms) spool.forget(member.key);
+      else this.#settle(work, member, result);
+    }
+    if (work.members.size === 0) return;
+    const id = task.element ?? task.id;
+    const job = `Slurm job ${id ?? task.claim.submission}`;
+    if (row === null)
+      this.#resubmit(work, task.id === null ? '' : `${job} is not known to Slurm any more`);
+    else if (phase === 'cut') {
+      if (row.state === 'TIMEOUT') work.longer++;
+      this.#resubmit(work, `${job} was ended by Slurm (${row.state})`);
+    } else if (phase === 'cancelled')
+      this.#fail(work, `${job} was cancelled`, 'run it again to submit it anew');
+    else if (phase === 'memory') this.#outOfMemory(work, job);
+    else this.#endedWithout(work, task, row, job);
+  }
+
+  #endOf({ claim }: Task, { state }: Row): Phase {
+    const phase = phaseOf(state);
+    return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
+  }
+
+  /** Fails the stages, unless the profile allows another job with more memory. */
+  #outOfMemory(work: Work, job: string): void {
+    const { profile, spool } = this.#options;
+    const asked = spool.intent(taskOf(work).claim.submission)?.request.memoryMB;
+    const had = `${job} ran out of memory${asked === undefined ? '' : ` (${asked} MB)`}`;
+    if (work.more >= profile.settings(work.kind).memoryRetries) {
+      this.#fail(
+        work,
+        had,
+        'raise `memory_mb` or `memory_retries` of its stage kind in slurm.yaml, ' +
+          'or pack fewer stages (--pack)',
+      );
+      return;
+    }
+    work.more++;
+    this.#resubmit(work, `${had} and gets twice as much`);
+  }
+
+  /** The job has ended by itself, and has no result. */
+  #endedWithout(work: Work, task: Task, row: Row, job: string): void {
+    const { spool } = this.#options;
+    const { claim, relay } = task;
+    const bad = spool.bad(claim);
+    if (bad !== null) {
+      this.#exclude(bad.node, bad.why);
+      this.#resubmit(work, `${job} found its node at fault`);
+    } else if (relay.interrupted || spool.wasSignalled(claim)) {
+      work.longer++;
+      this.#resubmit(work, `${job} was stopped before its end (${row.state})`);
+    } else if ([...work.members].some(({ key }) => spool.hasResult(key))) {
+      for (const { key } of work.members) spool.forget(key);
+      this.#resubmit(work, `${job} left files that can't be read here`);
+    } else if (!spool.hasBegun(claim)) {
+      // Without the submission's folder, no node could have begun.
+      if (spool.hasSubmission(claim.submission))
+        this.#exclude(row.nodes, `job ${row.id} ended there before it began`);
+      this.#resubmit(work, `${job} ended before it began (${row.state})`);
+    } else
+      this.#fail(
+        work,
+        `${job} ended without a result (${row.state} on ${row.nodes})`,
+        `what it printed: ${spool.logFile(claim)}`,
+      );
+  }
+
+  #exclude(nodes: string, why: string): void {
+    const { excluded, note } = this.#options;
+    const node = nodeName(nodes);
+    if (node === null || excluded.has(node)) return;
+    excluded.add(node);
+    note(`node ${node} gets no more jobs of this run: ${why}`);
+  }
+
+  #fail(work: Work, message: string, hint: string): void {
+    for (const member of [...work.members])
+      this.#settle(work, member, { type: 'fault', message, hint, cutOff: true });
+  }
+
+  /** @param why empty if the job may never have been submitted: then there is no note */
+  #resubmit(work: Work, why: string): void {
+    const { profile, spool, client, note, again } = this.#options;
+    const task = taskOf(work);
+    if (work.tries >= profile.maxRequeues) {
+      this.#fail(
+        work,
+        `it was submitted ${work.tries + 1} times without a result` +
+          (why === '' ? '' : `; the last time, ${why}`),
+        `what it printed: ${spool.logFile(task.claim)}`,
+      );
+      return;
+    }
+    if (why !== '') note(`${why}; its stages are submitted again`);
+    this.remove(work);
+    if (task.element !== null) void client.cancel(task.claim.submission, [task.element]);
+    for (const { key } of work.members) spool.disclaim(key);
+    work.tries++;
+    work.task = null;
+    again(work);
+  }
+}
+
+function taskOf({ task }: Work): Task {
+  if (task === null) throw new Error('work in flight has no task');
+  return task;
+}
+
+/** Tells the stages where their job is, if that has changed. */
+function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: Row): void {
+  const waits = state === 'PENDING' ? reason : null;
+  const place = { job: `Slurm job ${id}`, node: waits === null ? nodeName(nodes) : null, waits };
+  const text = JSON.stringify(place);
+  if (text === task.toldPlace) return;
+  task.toldPlace = text;
+  for (const { hooks } of members) hooks.onPlace?.(place);
+}
+
+/**
+ * Returns rows by `NAME/INDEX`. If sbatch submitted a job twice, the active one counts. Ids are not
+ * compared: a controller that has lost its state gives them to other jobs.
+ */
+function byTask(rows: readonly Row[]): ReadonlyMap<string, Row> {
+  const found = new Map<string, Row>();
+  for (const row of rows) {
+    const task = `${row.name}/${row.index}`;
+    const other = found.get(task);
+    if (other === undefined || phaseOf(other.state) !== 'active') found.set(task, row);
+  }
+  return found;
+}

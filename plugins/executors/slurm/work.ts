@@ -1,0 +1,139 @@
+/** A Slurm job as the coordinator sees it: the stages in it, and what is known about it. */
+import type { JobResult, PackedJob, TaskEvent } from '../../../src/api.ts';
+import { isRecord } from '../../../src/base/untrusted/json.ts';
+import type { Load } from './request.ts';
+import type { Claim, Spool } from './spool.ts';
+import { Tail } from './spool.ts';
+
+/** A stage that waits for its result. */
+export interface Member extends PackedJob {
+  readonly key: string;
+  /** Resolves the executor's promise; the first call counts. */
+  readonly settle: (result: JobResult) => void;
+}
+
+export interface Work {
+  readonly kind: string;
+  readonly members: Set<Member>;
+  /** How often its stages were submitted before. */
+  tries: number;
+  /** How often its time limit is to be doubled. */
+  longer: number;
+  /** How often its memory is to be doubled. */
+  more: number;
+  /** Its submitted task; null while it waits to be submitted. */
+  task: Task | null;
+}
+
+/** What is known about a task that was submitted, or may have been. */
+export interface Task {
+  readonly claim: Claim;
+  /** Slurm's id of the whole submission; null until it is known. */
+  id: string | null;
+  /** `123_4`, as Slurm's commands take it; null until Slurm has shown it. */
+  element: string | null;
+  /** Slurm's state when it was last seen; empty if it never was. */
+  state: string;
+  /** How many queries in a row showed it ended. */
+  ended: number;
+  /** How many queries in a row did not show it, and since when (ms of the monotonic clock). */
+  missed: number;
+  missedSince: number;
+  /** The reason for waiting that the user has been told. */
+  toldReason: string;
+  /** Where the stages were told that the job is, as JSON. */
+  toldPlace: string;
+  /** Results that say that the process was killed: they wait until Slurm says why. */
+  readonly killed: Map<Member, JobResult>;
+  readonly relay: Relay;
+}
+
+export const loadOf = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
+  [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
+
+/** What a job has been through that the next one of its stages takes over. */
+export type History = Pick<Work, 'tries' | 'longer' | 'more'>;
+
+export const newWork = (
+  kind: string,
+  members: Iterable<Member>,
+  { tries, longer, more }: History = { tries: 0, longer: 0, more: 0 },
+): Work => ({
+  kind,
+  members: new Set(members),
+  tries,
+  longer,
+  more,
+  task: null,
+});
+
+/** @param keys the keys of the task's stages, in its order */
+export function newTask(
+  spool: Spool,
+  claim: Claim,
+  id: string | null,
+  keys: readonly string[],
+): Task {
+  return {
+    claim,
+    id,
+    element: null,
+    state: '',
+    ended: 0,
+    missed: 0,
+    missedSince: 0,
+    toldReason: '',
+    toldPlace: '',
+    killed: new Map(),
+    relay: new Relay(new Tail(spool.logFile(claim)), new Tail(spool.eventsFile(claim)), keys),
+  };
+}
+
+/** Passes on to the stages what their task prints and logs. */
+export class Relay {
+  constructor(
+    readonly output: Tail,
+    readonly events: Tail,
+    readonly keys: readonly string[],
+  ) {}
+
+  /** Whether the task's last event says that it was stopped before its end. */
+  interrupted = false;
+
+  pass(members: ReadonlySet<Member>): void {
+    const printed = this.output.lines();
+    if (printed.length > 0)
+      for (const { hooks } of members) hooks.onOutput(`${printed.join('\n')}\n`);
+    for (const line of this.events.lines()) {
+      const event = eventOf(line);
+      if (event === null) continue;
+      if (!('member' in event)) {
+        this.interrupted = 'interrupted' in event;
+        continue;
+      }
+      const key = this.keys[event.member];
+      const member = [...members].find((one) => one.key === key);
+      if (member === undefined) continue;
+      if ('log' in event) member.hooks.onLog(event.log);
+      else member.hooks.onProgress(event.done, event.total, event.unit);
+    }
+  }
+}
+
+function eventOf(line: string): TaskEvent | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return null; // cut short when the task was killed
+  }
+  if (!isRecord(value)) return null;
+  if (value['begun'] === true) return { begun: true };
+  if (value['interrupted'] === true) return { interrupted: true };
+  const { member, log, done, total, unit } = value;
+  if (typeof member !== 'number') return null;
+  if (typeof log === 'string') return { member, log };
+  return typeof done === 'number' && typeof total === 'number' && typeof unit === 'string'
+    ? { member, done, total, unit }
+    : null;
+}

@@ -1,0 +1,211 @@
+/**
+ * Asks a Hugging Face hub for the commit of a revision, its files and their bytes. The package
+ * `@huggingface/hub` is not used, because it trusts the server: it accepts lists of any length and
+ * form and bodies of any size, and waits for silent servers.
+ */
+import type { SourceContext } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { isRecord, shown } from '../../../src/base/untrusted/json.ts';
+import { limitOf } from '../../../src/base/untrusted/limits.ts';
+import { nameFault } from '../../../src/base/untrusted/path.ts';
+import type { Answer, Server } from '../shared/http.ts';
+import { ask, jsonOf, save, textOf } from '../shared/http.ts';
+import type { Repository } from './hub-files.ts';
+import type { HubSettings } from './hub-settings.ts';
+
+const PUBLIC_HUB = 'https://huggingface.co';
+/** The most bytes of a small file. A larger file is not a configuration. */
+const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
+/** The most pages of a list. A page lists up to 1000 files. */
+const PAGES = 1000;
+
+export interface HubFile {
+  /** The file's path within the repository, checked by `nameFault`. */
+  readonly path: string;
+  readonly size: number;
+  /**
+   * sha256 for large files. For others, Git's blob id, which is the sha1 of `blob SIZE\0` followed
+   * by the content.
+   */
+  readonly hash: 'sha256' | 'git-sha1';
+  /** The digest in lower-case hex, of the hash's length. */
+  readonly oid: string;
+}
+
+/** Thrown if the hub answers with an error status. */
+class HubStatus extends Error {
+  constructor(readonly statusCode: number) {
+    super(`the hub answers ${statusCode}`);
+  }
+}
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof HubStatus && error.statusCode === 404;
+
+/** Returns the hub's answer. Throws `HubStatus` if it is an error. */
+async function askHub(server: Server, address: string, accept: string): Promise<Answer> {
+  const answer = await ask(server, address, accept);
+  if (answer.status >= 200 && answer.status < 300) return answer;
+  answer.close();
+  throw new HubStatus(answer.status);
+}
+
+export interface Hub {
+  /** Returns the commit that the repository's revision points to. */
+  commit(): Promise<string>;
+  /** Returns every file of a commit, by path. */
+  files(commit: string): Promise<Map<string, HubFile>>;
+  /**
+   * Returns the text of a small file at a commit or another revision, or null if there is no such
+   * file.
+   */
+  peek(at: string, path: string): Promise<string | null>;
+  /**
+   * Writes a file's bytes, at most as many as its listed size, and returns how many were received.
+   */
+  download(
+    commit: string,
+    file: HubFile,
+    to: string,
+    passed: (part: Uint8Array) => void,
+  ): Promise<number>;
+}
+
+/**
+ * Opens a hub. Its methods throw `UserFault`, or `HubStatus` if the server answers with an error
+ * status.
+ */
+export function openHub(
+  { type, name, revision }: Repository,
+  { endpoint = PUBLIC_HUB, token }: HubSettings,
+  { env }: SourceContext,
+): Hub {
+  if (!URL.canParse(endpoint))
+    throw new UserFault(`HF_ENDPOINT is ${shown(endpoint)}, which is not an address.`);
+  const origin = new URL(endpoint).origin,
+    api = `${endpoint}/api/${type}s/${name}`;
+  const server: Server = {
+    name: 'The hub',
+    env,
+    unreachable:
+      'Connect to the network, or name a mirror in HF_ENDPOINT. ' +
+      "What is in the hub's cache needs no network.",
+    ...(token === undefined ? {} : { token: { origin, value: token } }),
+  };
+  const get = (address: string, accept: string): Promise<Answer> => askHub(server, address, accept);
+  const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
+    const answer = await get(address, 'application/json');
+    const value = await jsonOf(answer, limitOf('list', env), `The hub's answer for ${name}`);
+    return { value, headers: answer.headers };
+  };
+  const addressOf = (at: string, path: string): string =>
+    [
+      endpoint,
+      ...(type === 'model' ? [] : [`${type}s`]),
+      name,
+      'resolve',
+      ...[at, ...path.split('/')].map(encodeURIComponent),
+    ].join('/');
+  const foreign = foreignTo(name);
+  return {
+    async commit() {
+      const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
+      const sha = isRecord(value) ? value['sha'] : undefined;
+      if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha))
+        throw foreign(`it names no commit at ${revision}`);
+      return sha;
+    },
+    async files(commit) {
+      const files = new Map<string, HubFile>(),
+        most = limitOf('files', env);
+      let page: string | null = `${api}/tree/${commit}?recursive=true&expand=false`;
+      for (let pages = 0; page !== null; pages++) {
+        if (pages >= PAGES)
+          throw new UserFault(`The hub lists the files of ${name} on more than ${PAGES} pages.`);
+        const { value, headers } = await json(page);
+        for (const file of readFileList(value, name)) {
+          files.set(file.path, file);
+          if (files.size > most.value)
+            throw new UserFault(
+              `The hub lists more than ${most.value} files of ${name}.`,
+              most.raise,
+            );
+        }
+        page = nextPage(headers.get('link'), page, origin, foreign);
+      }
+      return files;
+    },
+    async peek(at, path) {
+      try {
+        return await textOf(await get(addressOf(at, path), '*/*'), SMALL, `${path} of ${name}`);
+      } catch (error) {
+        if (isMissing(error)) return null;
+        throw error;
+      }
+    },
+    async download(commit, { path, size }, to, passed) {
+      const answer = await get(addressOf(commit, path), '*/*').catch((error: unknown) => {
+        if (!isMissing(error)) throw error;
+        throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
+      });
+      const excess =
+        `The hub lists it with ${size} bytes and sends more: ` + 'it is damaged or hostile.';
+      return save(answer, to, `${path} of ${name}`, { bytes: size, excess }, passed);
+    },
+  };
+}
+
+const foreignTo =
+  (name: string) =>
+  (why: string): UserFault =>
+    new UserFault(
+      `The hub's answer for ${name} is not understood: ${why}.`,
+      'Is HF_ENDPOINT a hub?',
+    );
+
+/**
+ * Returns the files on one page of a repository's list. Throws `UserFault` if the value is not such
+ * a page.
+ * @param name the repository's name
+ */
+export function readFileList(value: unknown, name: string): HubFile[] {
+  const foreign = foreignTo(name);
+  if (!Array.isArray(value)) throw foreign(`${shown(value)} is not a list of files`);
+  return value.flatMap((entry) => fileOf(entry, foreign) ?? []);
+}
+
+/** Returns the file in an entry of a list, or null if the entry is a folder. */
+function fileOf(entry: unknown, foreign: (why: string) => UserFault): HubFile | null {
+  if (!isRecord(entry)) throw foreign(`it lists ${shown(entry)}`);
+  const { type, path, size, oid, lfs } = entry;
+  if (type === 'directory') return null;
+  const why = nameFault(path);
+  if (typeof path !== 'string' || why !== null)
+    throw foreign(`it lists a file named ${shown(path)}, which ${why ?? 'is not text'}`);
+  const large = lfs !== undefined && lfs !== null;
+  if (large && !isRecord(lfs)) throw foreign(`it gives ${path} the lfs ${shown(lfs)}`);
+  const found = large ? lfs['size'] : size,
+    id = large ? lfs['oid'] : oid;
+  if (typeof found !== 'number' || !Number.isSafeInteger(found) || found < 0)
+    throw foreign(`it gives ${path} the size ${shown(found)}`);
+  if (typeof id !== 'string' || !(large ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(id))
+    throw foreign(`it gives ${path} the digest ${shown(id)}`);
+  return { path, size: found, hash: large ? 'sha256' : 'git-sha1', oid: id };
+}
+
+/**
+ * Returns the address of the next page (RFC 8288), which must be on the hub itself. Null after the
+ * last page.
+ */
+function nextPage(
+  link: string | null,
+  page: string,
+  origin: string,
+  foreign: (why: string) => UserFault,
+): string | null {
+  const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
+  if (target === undefined) return null;
+  const next = URL.canParse(target, page) ? new URL(target, page) : null;
+  if (next?.origin !== origin) throw foreign(`its list goes on at ${shown(target)}`);
+  return next.href;
+}

@@ -1,0 +1,354 @@
+/**
+ * Keeps hub repositories in the cache that other hub clients use (`models--OWNER--NAME/{refs,
+ * snapshots, blobs}`). What Python has downloaded is found here, and the other way round.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  symlink,
+} from 'node:fs/promises';
+import { dirname, join, posix, relative, sep } from 'node:path';
+import type { Digest, JsonObject, SourceContext } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
+import { inWords, limitOf } from '../../../src/base/untrusted/limits.ts';
+import { cacheFolder, makeCacheFolder, ownFolder } from '../../../src/base/untrusted/own-folder.ts';
+import { fileInside, nameFault, pathInside } from '../../../src/base/untrusted/path.ts';
+import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from '../shared/digest.ts';
+import { exists, writeAtomically } from '../shared/files.ts';
+import type { HubFile } from './hub-client.ts';
+import { openHub } from './hub-client.ts';
+import type { Repository } from './hub-files.ts';
+import { wantedFiles } from './hub-files.ts';
+import type { HubSettings } from './hub-settings.ts';
+
+export interface Snapshot {
+  readonly dir: string;
+  readonly commit: string;
+  /** The files that are needed, relative to `dir`. */
+  readonly files: readonly string[];
+  readonly digest: Digest;
+}
+
+const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
+const storage = ({ cache }: HubSettings, { type, name }: Repository): string =>
+  fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
+
+/**
+ * The files that we have fetched: digests by name. Without this record, an interrupted download
+ * could be taken for a complete one.
+ */
+type FetchRecord = { readonly files: { readonly [name: string]: string } };
+const recordFile = (
+  context: SourceContext,
+  settings: HubSettings,
+  repository: Repository,
+  commit: string,
+): string =>
+  join(
+    cacheFolder(context.cacheDir, 'hub'),
+    `${createHash('sha256')
+      .update(JSON.stringify([storage(settings, repository), commit, repository.fragment]))
+      .digest('hex')
+      .slice(0, 32)}.json`,
+  );
+
+/**
+ * Looks for the snapshot in the cache, without using the network. Returns null if it is not there.
+ */
+export async function findSnapshot(
+  repository: Repository,
+  settings: HubSettings,
+  context: SourceContext,
+): Promise<Snapshot | null> {
+  const root = storage(settings, repository);
+  const commit = isCommit(repository.revision)
+    ? repository.revision
+    : (
+        await readText(
+          pathInside(join(root, 'refs'), repository.revision, `The revision of ${repository.name}`),
+        )
+      )?.trim();
+  if (commit === undefined || !isCommit(commit)) return null;
+  const dir = join(root, 'snapshots', commit);
+  if (!(await exists(dir))) return null;
+  const record = await readRecord(recordFile(context, settings, repository, commit));
+  if (record === null) return foreignSnapshot(repository, dir, commit, settings, context);
+
+  const names = Object.keys(record.files);
+  for (const name of names)
+    if (!(await exists(join(dir, name)))) return damaged(`${name} is missing`);
+  const digests = await fileDigests(dir, names, context.cacheDir);
+  for (const name of names) {
+    if (digests.get(name) !== record.files[name]) return damaged(`${name} has other content`);
+  }
+  return { dir, commit, files: names, digest: digestOfDigests(digests) };
+
+  function damaged(what: string): null {
+    context.log(
+      `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is ` +
+        'fetched again',
+    );
+    return null;
+  }
+}
+
+/**
+ * Returns a snapshot that another client has downloaded. It may be incomplete, so it is used only
+ * if nothing is missing or if there is no network.
+ */
+async function foreignSnapshot(
+  repository: Repository,
+  dir: string,
+  commit: string,
+  settings: HubSettings,
+  context: SourceContext,
+): Promise<Snapshot | null> {
+  const present = [];
+  // an interrupted download leaves links that lead nowhere
+  for (const name of await filesBelow(dir)) if (await exists(join(dir, name))) present.push(name);
+  let names: string[];
+  try {
+    names = wantedFiles(repository, present);
+  } catch (error) {
+    if (error instanceof UserFault) return null;
+    throw error;
+  }
+  const whole =
+    repository.type === 'model'
+      ? await isWholeModel(dir, names)
+      : names.length === 1 && names[0] === repository.fragment;
+  if (!whole && !settings.offline) return null;
+  return {
+    dir,
+    commit,
+    files: names,
+    digest: digestOfDigests(await fileDigests(dir, names, context.cacheDir)),
+  };
+}
+
+/**
+ * Returns the text of one small file, from the cache, which may hold only a part of the repository,
+ * or with `fetch` from the hub. Null if neither has it. If the hub does not answer, the reason is
+ * reported when the repository is fetched.
+ */
+export async function peekFile(
+  repository: Repository,
+  file: string,
+  settings: HubSettings,
+  context: SourceContext,
+  fetch: boolean,
+): Promise<string | null> {
+  const { revision, fragment } = repository;
+  const path = fragment ? `${fragment}/${file}` : file;
+  const root = storage(settings, repository);
+  const commit = isCommit(revision)
+    ? revision
+    : (await readText(pathInside(join(root, 'refs'), revision, 'A revision')))?.trim();
+  if (commit !== undefined && isCommit(commit)) {
+    const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
+    if (text !== undefined) return text;
+  }
+  return fetch && !settings.offline
+    ? openHub(repository, settings, context).peek(commit ?? revision, path)
+    : null;
+}
+
+async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
+  if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
+  const index = names.find((name) => name.endsWith('model.safetensors.index.json'));
+  if (index === undefined) return names.some((name) => name.endsWith('model.safetensors'));
+  const parsed = await readJsonFile(pathInside(dir, index, 'The index'));
+  const map = isRecord(parsed) ? parsed['weight_map'] : undefined;
+  if (!isRecord(map)) return false;
+  const folder = posix.dirname(index);
+  return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
+}
+
+/**
+ * Downloads the needed files that are missing, renames each into place, and records which they are.
+ */
+export async function fetchSnapshot(
+  repository: Repository,
+  settings: HubSettings,
+  context: SourceContext,
+): Promise<Snapshot> {
+  const { name, revision } = repository;
+  const hub = openHub(repository, settings, context);
+  const commit = isCommit(revision) ? revision : await hub.commit();
+  const root = storage(settings, repository),
+    dir = join(root, 'snapshots', commit);
+  const entries = await hub.files(commit);
+  const names = wantedFiles(repository, [...entries.keys()]);
+  const wanted = names.flatMap((path) => entries.get(path) ?? []);
+  await checkRoom(name, settings, wanted, context);
+  for (const entry of wanted) {
+    const pointer = pathInside(dir, entry.path, `A file of ${name}`),
+      blob = fileInside(join(root, 'blobs'), entry.oid, `A blob of ${name}`);
+    await makeFolder(root, dirname(blob));
+    await makeFolder(root, dirname(pointer));
+    if (!(await isBlob(blob, entry))) await bring(entry, blob);
+    await link(blob, pointer);
+  }
+  const digests = await fileDigests(dir, names, context.cacheDir);
+  if (revision !== commit) {
+    const ref = pathInside(join(root, 'refs'), revision, `The revision of ${name}`);
+    await makeFolder(root, dirname(ref));
+    await writeAtomically(ref, commit);
+  }
+  const record = recordFile(context, settings, repository, commit);
+  makeCacheFolder(context.cacheDir, 'hub');
+  await writeAtomically(
+    record,
+    JSON.stringify({ files: Object.fromEntries(digests) } satisfies FetchRecord),
+  );
+  return { dir, commit, files: names, digest: digestOfDigests(digests) };
+
+  async function bring(entry: HubFile, blob: string): Promise<void> {
+    const { path, size } = entry;
+    context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);
+    const temporary = `${blob}.${process.pid}-${randomBytes(4).toString('hex')}.incomplete`;
+    try {
+      const [algorithm, prefix] = hashing(entry),
+        hash = createHash(algorithm).update(prefix);
+      const received = await hub.download(commit, entry, temporary, (part) => hash.update(part));
+      if (received !== size || hash.digest('hex') !== entry.oid)
+        throw new UserFault(
+          `${path} of ${name} arrived damaged: its size or ${entry.hash} is not the hub's.`,
+          'Run again to fetch it anew.',
+        );
+      await rename(temporary, blob);
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  }
+}
+
+/**
+ * Makes a folder of a repository, in which files will be replaced. A hub may list a file and a
+ * folder under the same name.
+ * @param root the repository's folder
+ */
+async function makeFolder(root: string, path: string): Promise<void> {
+  ownFolder(root, ...relative(root, path).split(sep));
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    if (!['EEXIST', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    throw new UserFault(
+      `The hub cache holds a file where a folder belongs: ${path}.`,
+      'Remove it and run again.',
+    );
+  }
+}
+
+/**
+ * Throws `UserFault` if the files are larger than the limit, or than the free space on the disk.
+ */
+async function checkRoom(
+  name: string,
+  { cache }: HubSettings,
+  wanted: readonly HubFile[],
+  { env }: SourceContext,
+): Promise<void> {
+  const bytes = wanted.reduce((sum, { size }) => sum + size, 0),
+    limit = limitOf('source', env);
+  if (bytes > limit.value)
+    throw new UserFault(
+      `hf:${name} has ${inWords(bytes)} of files; at most ${inWords(limit.value)} are fetched ` +
+        'for one source.',
+      limit.raise,
+    );
+  await mkdir(cache, { recursive: true });
+  const { bavail, bsize } = await statfs(cache);
+  if (bytes > bavail * bsize)
+    throw new UserFault(
+      `hf:${name} has ${inWords(bytes)} of files, but the hub's cache has room for only ` +
+        `${inWords(bavail * bsize)} (${cache}).`,
+      'Set HF_HOME to a folder on a larger disk.',
+    );
+}
+
+/**
+ * How the hub computes a file's digest: sha256 for large files; for others, sha1 of the content
+ * after the prefix that Git puts before a blob.
+ */
+const hashing = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
+  hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
+
+/** Whether the file exists with this size and content. */
+async function isBlob(path: string, entry: HubFile): Promise<boolean> {
+  const stats = await stat(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  });
+  if (stats === null || !stats.isFile() || stats.size !== entry.size) return false;
+  return (await digestOfFile(path, ...hashing(entry))).toString('hex') === entry.oid;
+}
+
+async function link(blob: string, pointer: string): Promise<void> {
+  const temporary = `${pointer}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    await symlink(relative(dirname(pointer), blob), temporary);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
+    await copyFile(blob, temporary); // on Windows only administrators can make links
+  }
+  // A file that a reader may have open is replaced, not overwritten.
+  const old = await lstat(pointer).catch(() => null);
+  if (old?.isDirectory() === true)
+    throw new UserFault(
+      `The hub cache holds a folder where a file belongs: ${pointer}.`,
+      'Remove it and run again.',
+    );
+  await rename(temporary, pointer);
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      return undefined;
+    throw error;
+  }
+}
+
+async function readRecord(path: string): Promise<FetchRecord | null> {
+  const text = await readText(path);
+  if (text === undefined) return null;
+  try {
+    const record: unknown = JSON.parse(text);
+    const files = isRecord(record) ? record['files'] : undefined;
+    const sound =
+      isRecord(files) &&
+      Object.entries(files).every(
+        ([name, digest]) => nameFault(name) === null && typeof digest === 'string',
+      );
+    return sound ? (record as FetchRecord) : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** Returns what a paper would cite. That does not include the mirror that the files came from. */
+export const snapshotFacts = (
+  { type, name, revision }: Repository,
+  { commit, files, digest }: Snapshot,
+): JsonObject => ({
+  kind: 'hf',
+  type,
+  repository: name,
+  revision,
+  commit,
+  files: files.length,
+  digest,
+});

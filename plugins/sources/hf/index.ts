@@ -1,0 +1,132 @@
+import type { Asset, SourceContext } from '../../../src/api.ts';
+import { defineSource, UserFault } from '../../../src/api.ts';
+import { parseUri } from '../../../src/data/source-uri.ts';
+import type { Snapshot } from './hub.ts';
+import type { Repository } from './hub-files.ts';
+
+/** Matches `OWNER/NAME@REVISION`, optionally after `datasets/` or `models/`. */
+const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*';
+const REPOSITORY = new RegExp(
+  `^(?:(datasets|models)/)?((?:${PART}/)?${PART})(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$`,
+);
+
+function parse(uri: string): Repository {
+  const { rest, fragment } = parseUri(uri);
+  const match = REPOSITORY.exec(rest);
+  const [, kind, name, revision = 'main'] = match ?? [];
+  if (name === undefined || revision.includes('..'))
+    throw new UserFault(
+      `${uri} does not name a hub repository.`,
+      'It is written hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with #PATH for a file in it.',
+    );
+  return { type: kind === 'datasets' ? 'dataset' : 'model', name, revision, fragment };
+}
+
+export default defineSource({
+  name: 'hf',
+  summary:
+    "A model or data set of the Hugging Face hub, in the hub's own cache: " +
+    'hf:OWNER/NAME@REVISION#PATH.',
+
+  async locate(uri, context) {
+    const [{ hubSettings }, { findSnapshot }] = await Promise.all([
+      import('./hub-settings.ts'),
+      import('./hub.ts'),
+    ]);
+    const repository = parse(uri),
+      settings = await hubSettings(context.env);
+    const snapshot = await findSnapshot(repository, settings, context);
+    if (snapshot !== null) return assetOf(uri, repository, snapshot, context);
+    if (settings.offline) {
+      throw new UserFault(
+        `${uri} is not in the hub's cache (${settings.cache}), and HF_HUB_OFFLINE forbids ` +
+          'fetching it.',
+        'Unset HF_HUB_OFFLINE, or point HF_HOME at the cache that holds it.',
+      );
+    }
+    return null;
+  },
+
+  async peek(uri, file, context, fetch) {
+    const [{ hubSettings }, { peekFile }] = await Promise.all([
+      import('./hub-settings.ts'),
+      import('./hub.ts'),
+    ]);
+    return peekFile(parse(uri), file, await hubSettings(context.env), context, fetch);
+  },
+
+  async fetch(uri, context) {
+    const [{ hubSettings }, { fetchSnapshot }] = await Promise.all([
+      import('./hub-settings.ts'),
+      import('./hub.ts'),
+    ]);
+    const repository = parse(uri),
+      settings = await hubSettings(context.env);
+    try {
+      return await assetOf(
+        uri,
+        repository,
+        await fetchSnapshot(repository, settings, context),
+        context,
+      );
+    } catch (error) {
+      throw hubFault(repository, error);
+    }
+  },
+});
+
+async function assetOf(
+  uri: string,
+  repository: Repository,
+  snapshot: Snapshot,
+  context: SourceContext,
+): Promise<Asset> {
+  const [{ assetWithin }, { snapshotFacts }] = await Promise.all([
+    import('../shared/within.ts'),
+    import('./hub.ts'),
+  ]);
+  return assetWithin(
+    uri,
+    snapshot.dir,
+    repository.fragment,
+    context.cacheDir,
+    snapshot.digest,
+    snapshotFacts(repository, snapshot),
+    snapshot.files,
+  );
+}
+
+/**
+ * Turns the hub's error answers into user faults. The hub answers 401 both for what does not exist
+ * and for what is private, and does not say which.
+ */
+function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
+  const { statusCode } = error as { statusCode?: number };
+  if (error instanceof UserFault || statusCode === undefined) return error;
+  const other =
+    type === 'model'
+      ? `A data set is meant by \`data.*.source\`, or written hf:datasets/${name}.`
+      : 'A model is meant by `model.source` only.';
+  switch (statusCode) {
+    case 401:
+      return new UserFault(
+        `The hub has no public ${type} ${name}.`,
+        `Is the name spelt right? If it is private or gated, set HF_TOKEN. ${other}`,
+      );
+    case 403:
+      return new UserFault(
+        `The hub does not let this token read the ${type} ${name}.`,
+        'Accept its terms on its page, or use a token of an account that has.',
+      );
+    case 404:
+      return new UserFault(
+        `The hub has no ${type} ${name} at revision ${revision}.`,
+        `Is the name spelt right? ${other}`,
+      );
+    default:
+      return new UserFault(
+        `The hub answers ${statusCode} for the ${type} ${name}.`,
+        'Try again later.',
+      );
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * Reads a Python package index in the standard form (PEP 503, PEP 691), for machines without
+ * Python: finds one wheel, downloads it, and checks it against the index's hash.
+ */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { UserFault } from '../../../src/api.ts';
+import { isRecord, parseJson } from '../../../src/base/untrusted/json.ts';
+import { limitOf } from '../../../src/base/untrusted/limits.ts';
+import { fileInside, nameFault } from '../../../src/base/untrusted/path.ts';
+import type { Answer } from '../shared/http.ts';
+import { ask, save, textOf } from '../shared/http.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+const PUBLIC_INDEX = 'https://pypi.org/simple';
+
+export interface Wheel {
+  readonly filename: string;
+  readonly version: string;
+  readonly url: string;
+  readonly sha256: string;
+  readonly yanked: boolean;
+}
+
+/**
+ * Downloads a wheel into a folder and returns its file name.
+ * @param version empty for the newest release
+ */
+export async function downloadWheel(
+  name: string,
+  version: string,
+  into: string,
+  env: Env,
+): Promise<string> {
+  const index = await indexUrl(env);
+  const wheels = await listWheels(index, name, env);
+  const wheel = choose(wheels, version);
+  if (wheel === null) {
+    const versions = [...new Set(wheels.map((one) => one.version))];
+    throw versions.length === 0
+      ? new UserFault(
+          `pypi:${name} has no wheel, only sources, whose set-up would run code.`,
+          'Choose a package that comes as a wheel.',
+        )
+      : new UserFault(
+          `The Python index has no wheel of ${name}==${version}.`,
+          `It has ${versions.slice(-8).join(', ')}.`,
+        );
+  }
+  const path = fileInside(into, wheel.filename, `A wheel of ${name}`),
+    limit = limitOf('archive', env),
+    hash = createHash('sha256');
+  await save(
+    await get(wheel.url, '*/*', name, env),
+    path,
+    wheel.filename,
+    { bytes: limit.value, excess: limit.raise },
+    (part) => hash.update(part),
+  );
+  if (hash.digest('hex') !== wheel.sha256)
+    throw new UserFault(
+      `${wheel.filename} arrived damaged: its sha256 is not the index's.`,
+      'Run again to fetch it anew.',
+    );
+  return wheel.filename;
+}
+
+/**
+ * Returns the index that pip would use: PIP_INDEX_URL, else the one in pip's configuration files,
+ * else the public one.
+ */
+async function indexUrl(env: Env): Promise<string> {
+  const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;
+  if (PIP_INDEX_URL) return PIP_INDEX_URL;
+  const home = env['HOME'] ?? homedir();
+  const files = [
+    PIP_CONFIG_FILE,
+    join(XDG_CONFIG_HOME ?? join(home, '.config'), 'pip', 'pip.conf'),
+    join(home, '.pip', 'pip.conf'),
+    '/etc/pip.conf',
+  ];
+  for (const file of files) {
+    if (file === undefined) continue;
+    // most machines have none of these files
+    const text = await readFile(file, 'utf8').catch(() => '');
+    const url = /^\s*index-url\s*[=:]\s*(\S+)/m.exec(text)?.[1];
+    if (url !== undefined) return url;
+  }
+  return PUBLIC_INDEX;
+}
+
+async function get(url: string, accept: string, name: string, env: Env): Promise<Answer> {
+  const answer = await ask(
+    {
+      name: `pypi:${name}`,
+      env,
+      unreachable:
+        'Connect to the network, or name a mirror in PIP_INDEX_URL. What is in the ' +
+        'download cache needs no network.',
+    },
+    url,
+    accept,
+  );
+  if (answer.status >= 200 && answer.status < 300) return answer;
+  answer.close();
+  if (answer.status === 404)
+    throw new UserFault(`The Python index has no package ${name}.`, 'Is the name spelt right?');
+  throw new UserFault(`pypi:${name} can't be fetched: its index answers ${answer.status}.`);
+}
+
+/** A file as an index lists it, not yet checked. */
+interface Listed {
+  readonly filename: unknown;
+  readonly href: unknown;
+  readonly sha256: unknown;
+  readonly yanked: boolean;
+}
+
+async function listWheels(index: string, name: string, env: Env): Promise<Wheel[]> {
+  const page = `${index.replace(/\/+$/, '')}/${name}/`;
+  const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);
+  const what = `The Python index's list of ${name}`;
+  const text = await textOf(answer, limitOf('list', env), what);
+  const wheels = readIndex(text, answer.headers.get('content-type') ?? '', page, what);
+  const most = limitOf('files', env);
+  if (wheels.length > most.value)
+    throw new UserFault(`${what} has more than ${most.value} wheels.`, most.raise);
+  return wheels;
+}
+
+/**
+ * Returns the wheels that a page of an index lists with a digest. Other files are left out, and so
+ * are names that no wheel can have. Throws `UserFault` if the page is not a page of an index.
+ * @param what the name of the page in messages
+ */
+export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
+  const listed = /json/.test(contentType) ? listedInJson(text, what) : listedInHtml(text);
+  return listed.flatMap(({ filename, href, sha256, yanked }) => {
+    if (typeof filename !== 'string' || nameFault(filename) !== null || typeof href !== 'string')
+      return [];
+    const version = wheelVersion(filename);
+    return version === null ||
+      typeof sha256 !== 'string' ||
+      !/^[0-9a-f]{64}$/.test(sha256) ||
+      !URL.canParse(href, page)
+      ? []
+      : [{ filename, version, url: new URL(href, page).href, sha256, yanked }];
+  });
+}
+
+function listedInJson(text: string, what: string): Listed[] {
+  const value = parseJson(text, what);
+  const files = isRecord(value) ? value['files'] : undefined;
+  if (!Array.isArray(files))
+    throw new UserFault(
+      `${what} is not understood: it has no files.`,
+      'Is PIP_INDEX_URL an index?',
+    );
+  return files.filter(isRecord).map(({ filename, url, hashes, yanked }) => ({
+    filename,
+    href: url,
+    sha256: isRecord(hashes) ? hashes['sha256'] : undefined,
+    yanked: Boolean(yanked),
+  }));
+}
+
+/**
+ * Matches links. Their attributes are never as long as the limit. Without it, an endless link would
+ * be searched again from each `<a` in it.
+ */
+const LINK = /<a\b([^<>]{0,16384})>/gi;
+
+function listedInHtml(text: string): Listed[] {
+  return [...text.matchAll(LINK)].map(([, attributes = '']) => {
+    const href =
+      /\shref\s{0,9}=\s{0,9}["']([^"']+)["']/i.exec(attributes)?.[1]?.replaceAll('&amp;', '&') ??
+      '';
+    const address = href.replace(/#.*/s, '');
+    return {
+      filename: decoded(address.slice(address.lastIndexOf('/') + 1)),
+      href: address,
+      sha256: /sha256=([0-9a-f]{64})/.exec(href)?.[1],
+      yanked: /data-yanked/i.test(attributes),
+    };
+  });
+}
+
+/** Returns the text with its escapes decoded, or null if they are not UTF-8. */
+function decoded(text: string): string | null {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Returns the version in `name-version-python-abi-platform.whl` (PEP 427), where a build number may
+ * follow the version. Null if the name contains no valid version (PEP 440).
+ */
+export function wheelVersion(filename: string): string | null {
+  if (filename.length > 255) return null;
+  const version = /^[^-]+-([^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl$/.exec(filename)?.[1] ?? null;
+  return version !== null && /^[A-Za-z0-9][A-Za-z0-9.!+_]*$/.test(version) ? version : null;
+}
+
+/**
+ * Returns a wheel of the version asked for, or of the newest release. A wheel for any platform is
+ * preferred, since only the data in it is read.
+ */
+function choose(wheels: readonly Wheel[], version: string): Wheel | null {
+  const wanted =
+    version === ''
+      ? wheels.filter((wheel) => /^[\d.]+(\.post\d+)?$/.test(wheel.version) && !wheel.yanked)
+      : wheels.filter((wheel) => wheel.version === version);
+  const newest = wanted.reduce<string | null>(
+    (best, wheel) =>
+      best === null || compareReleases(wheel.version, best) > 0 ? wheel.version : best,
+    null,
+  );
+  const same = wanted.filter((wheel) => wheel.version === newest);
+  return same.find((wheel) => wheel.filename.endsWith('-any.whl')) ?? same[0] ?? null;
+}
+
+function compareReleases(a: string, b: string): number {
+  const [left, right] = [a, b].map((version) =>
+    version.split(/\D+/).filter(Boolean).map(Number),
+  ) as [number[], number[]];
+  for (let i = 0; i < Math.max(left.length, right.length); i++) {
+    const difference = (left[i] ?? 0) - (right[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}

@@ -1,0 +1,179 @@
+/**
+ * Unpacks archives from outside. Only files and folders are unpacked, never outside the given
+ * folder, and no more bytes than are announced or allowed.
+ */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Readable } from 'node:stream';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { UserFault } from '../../../src/api.ts';
+import { inWords, limitOf, unpackedLimit } from '../../../src/base/untrusted/limits.ts';
+import { pathInside } from '../../../src/base/untrusted/path.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+/** Counts bytes and entries. Throws if there are more than allowed. */
+type Count = (entry: { readonly bytes: number }) => void;
+
+async function counter(archive: string, env: Env | undefined): Promise<Count> {
+  const { size } = await stat(archive);
+  const most = unpackedLimit(size, env),
+    files = limitOf('files', env);
+  let bytes = 0,
+    entries = 0;
+  return (entry) => {
+    bytes += entry.bytes;
+    entries++;
+    if (bytes > most.value)
+      throw new UserFault(
+        `The archive ${nameOf(archive)} (${inWords(size)}) unpacks to more than ` +
+          `${inWords(most.value)}; it was not unpacked.`,
+        most.raise,
+      );
+    if (entries > files.value)
+      throw new UserFault(
+        `The archive ${nameOf(archive)} holds more than ${files.value} files; it was not unpacked.`,
+        files.raise,
+      );
+  };
+}
+
+/**
+ * Unpacks the content of the one top folder of an npm package's archive. Like npm, leaves out links
+ * and devices.
+ */
+export async function untar(archive: string, into: string, env?: Env): Promise<void> {
+  const tar = await import('tar');
+  const count = await counter(archive, env);
+  let fault: unknown = null;
+  const stop = (error: unknown): false => {
+    fault ??= error;
+    return false;
+  };
+  // It has written each part before it takes the next one, so that nothing is still being written
+  // when this function returns.
+  const unpack = new tar.UnpackSync({
+    cwd: into,
+    strip: 1,
+    strict: true,
+    preserveOwner: false,
+    filter: (path, entry) => {
+      if (fault !== null || !('type' in entry)) return false;
+      try {
+        count({ bytes: entry.size });
+        const inside = path
+          .split('/')
+          .slice(1)
+          .filter((part) => part !== '' && part !== '.')
+          .join('/');
+        if (inside !== '') pathInside(into, inside, `An entry of ${nameOf(archive)}`);
+      } catch (error) {
+        return stop(error);
+      }
+      return entry.type === 'File' || entry.type === 'OldFile' || entry.type === 'Directory';
+    },
+  });
+  unpack.on('error', stop);
+  try {
+    for await (const part of await tarStream(archive, env)) {
+      unpack.write(part as Buffer);
+      if (fault !== null) break;
+    }
+    if (fault === null) unpack.end();
+  } catch (error) {
+    stop(error);
+  }
+  if (fault !== null) throw damaged(archive, fault);
+}
+
+/**
+ * Returns the archive's bytes, unzipped. They are counted as they come, because padding and links
+ * unpack to nothing.
+ */
+async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
+  const count = await counter(archive, env);
+  const file = await open(archive);
+  const magic = Buffer.alloc(2);
+  try {
+    await file.read(magic, 0, 2, 0);
+  } finally {
+    await file.close();
+  }
+  const bytes = createReadStream(archive);
+  if (magic.readUInt16BE() !== 0x1f8b) return bytes;
+  let total = 0;
+  const counted = new Transform({
+    transform(part: Uint8Array, _encoding, done) {
+      total += part.length;
+      try {
+        if (total >= PART) {
+          count({ bytes: total });
+          total = 0;
+        }
+        done(null, part);
+      } catch (error) {
+        done(error as Error);
+      }
+    },
+  });
+  const unzipped = createGunzip();
+  bytes.on('error', (error) => unzipped.destroy(error));
+  unzipped.on('error', (error) => counted.destroy(error));
+  counted.on('close', () => {
+    bytes.destroy();
+    unzipped.destroy();
+  });
+  return bytes.pipe(unzipped).pipe(counted);
+}
+
+/** This number of unzipped bytes counts as one entry. */
+const PART = 2 ** 20;
+
+/** Unpacks a wheel, which is a zip file. */
+export async function unzip(archive: string, into: string, env?: Env): Promise<void> {
+  const { openPromise } = await import('yauzl');
+  const count = await counter(archive, env);
+  try {
+    const zip = await openPromise(archive, { lazyEntries: true });
+    for await (const entry of zip.eachEntry()) {
+      const folder = entry.fileName.endsWith('/');
+      const name = folder ? entry.fileName.slice(0, -1) : entry.fileName;
+      const path = pathInside(into, name, `An entry of ${nameOf(archive)}`);
+      count({ bytes: entry.uncompressedSize }); // which the reader holds the entry to
+      if (folder) {
+        await mkdir(path, { recursive: true });
+        continue;
+      }
+      // Unix file type; 0 if the archive has none
+      const kind = (entry.externalFileAttributes >>> 28) & 0xf;
+      if (kind !== 0 && kind !== 0x8)
+        throw new Error(
+          `the entry ${JSON.stringify(entry.fileName.slice(0, 120))} is not a plain file`,
+        );
+      await mkdir(dirname(path), { recursive: true });
+      await pipeline(
+        await zip.openReadStreamPromise(entry),
+        createWriteStream(path, { flags: 'wx' }),
+      );
+    }
+  } catch (error) {
+    throw damaged(archive, error);
+  }
+}
+
+const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
+
+/** System errors that are caused by the archive's content, not by the disk. */
+const OF_THE_ARCHIVE = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
+
+function damaged(archive: string, error: unknown): unknown {
+  const { name, message, code, syscall } = error as NodeJS.ErrnoException;
+  if (name === 'UserFault') return error;
+  if (syscall !== undefined && !OF_THE_ARCHIVE.has(code ?? '')) return error;
+  return new UserFault(
+    `The archive ${nameOf(archive)} can't be unpacked: ${message}`,
+    'It may be damaged or tampered with. Run again to fetch it anew.',
+  );
+}

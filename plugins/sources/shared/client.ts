@@ -1,0 +1,191 @@
+/**
+ * Runs the programs that fetch for us, npm and pip, with the user's settings. What they use is
+ * watched and limited.
+ */
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserFault } from '../../../src/api.ts';
+import {
+  GB,
+  inWords,
+  limitOf,
+  LONGEST_MS,
+  MB,
+  SLOWEST,
+} from '../../../src/base/untrusted/limits.ts';
+
+export interface ClientResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** npm holds an archive in memory while it checks it. */
+const OWN_MEMORY = 2 * GB;
+/** npm's answer includes a package's list of files, which has thousands of lines for a corpus. */
+const PRINTED = 256 * MB;
+const LOOK_MS = 200;
+
+interface ClientOptions {
+  /** The source. Messages begin with it. */
+  readonly what: string;
+  /** The folder for its downloads and its temporary files. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * Runs a program to its end. Returns null if there is no such program. If it prints, downloads or
+ * uses more than allowed, or takes too long, ends it and throws `UserFault`.
+ */
+export function runClient(
+  command: string,
+  args: readonly string[],
+  options: ClientOptions,
+): Promise<ClientResult | null> {
+  const { what, cwd, env } = options;
+  const patience = limitOf('seconds', env);
+  const seconds = patience.value + limitOf('archive', env).value / SLOWEST;
+  return new Promise((resolve, reject) => {
+    let fault: UserFault | null = null;
+    // On Windows, npm is a script and needs a shell. Its arguments have been checked against the
+    // grammar of package names.
+    const child = execFile(
+      command,
+      args,
+      {
+        cwd,
+        env: { ...env, TMPDIR: cwd },
+        maxBuffer: PRINTED,
+        timeout: Math.min(Math.ceil(seconds * 1000), LONGEST_MS),
+        killSignal: 'SIGKILL',
+        shell: process.platform === 'win32',
+      },
+      (error, stdout, stderr) => {
+        clearInterval(watch);
+        if (fault !== null) reject(fault);
+        else if (error === null) resolve({ code: 0, stdout, stderr });
+        else if (error.code === 'ENOENT') resolve(null);
+        else if (String(error.code) === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
+          reject(new UserFault(`${what}: ${command} printed more than ${inWords(PRINTED)}.`));
+        else if (error.killed === true)
+          reject(
+            new UserFault(
+              `${what}: ${command} took more than ${Math.round(seconds)} s and was ended.`,
+              patience.raise,
+            ),
+          );
+        else if (typeof error.code === 'number') resolve({ code: error.code, stdout, stderr });
+        else
+          reject(
+            new UserFault(
+              `${what}: ${command} ended before it was done (${error.signal ?? error.message}).`,
+            ),
+          );
+      },
+    );
+    const excess = watchClient(command, child.pid, options);
+    const watch = setInterval(() => {
+      const found = excess();
+      if (found === null) return;
+      fault ??= found;
+      child.kill('SIGKILL');
+    }, LOOK_MS);
+  });
+}
+
+/**
+ * Returns a function that checks the program's use: it returns the fault if a limit is exceeded
+ * now, and null otherwise.
+ */
+function watchClient(
+  command: string,
+  pid: number | undefined,
+  { what, cwd, env }: ClientOptions,
+): () => UserFault | null {
+  const archive = limitOf('archive', env),
+    patience = limitOf('seconds', env);
+  let silentSince = performance.now(),
+    before = '';
+  return () => {
+    const bytes = bytesBelow(cwd),
+      taken = memoryOf(pid);
+    // Twice the limit is allowed, because pip briefly has both its temporary file and the copy.
+    if (bytes > 2 * archive.value || taken > OWN_MEMORY + archive.value)
+      return new UserFault(
+        `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
+        archive.raise,
+      );
+    // Memory, files and work are compared together: while a program waits for a silent server, none
+    // of them changes.
+    const now = `${bytes} ${taken} ${workOf(pid)}`;
+    if (now !== before) silentSince = performance.now();
+    before = now;
+    return performance.now() - silentSince > patience.value * 1000
+      ? new UserFault(
+          `${what}: ${command} has done nothing for ${patience.value} s and was ended.`,
+          `Does its server answer? ${patience.raise}`,
+        )
+      : null;
+  };
+}
+
+function bytesBelow(dir: string): number {
+  let sum = 0;
+  try {
+    for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' }))
+      sum += statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0;
+  } catch (error) {
+    // The program may remove its temporary files while they are being looked at.
+    if (!['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+  return sum;
+}
+
+/**
+ * Returns the content of the process's file in /proc, or an empty string if there is none. Only
+ * Linux has /proc; elsewhere, only files and time are watched.
+ */
+function procFile(pid: number | undefined, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
+  } catch {
+    return ''; // it has ended, or there is no /proc
+  }
+}
+
+const memoryOf = (pid: number | undefined): number =>
+  Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
+
+/**
+ * Returns the number of bytes that the program has read, sockets included. If that is not known,
+ * returns the time, so that only the limit on the total time applies.
+ */
+const workOf = (pid: number | undefined): string =>
+  /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
+
+/** Returns the last lines that are not empty, for a message. */
+export function lastLines(text: string, count = 4): string {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .slice(-count)
+    .join(' | ')
+    .slice(0, 1000);
+}
+
+/** What npm and pip print when the network can't be reached. */
+const NETWORK = new RegExp(
+  [
+    'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTCACHED',
+    'ERR_SOCKET_TIMEOUT|NewConnectionError|ConnectTimeout|ConnectionError|Max retries exceeded',
+    'Temporary failure in name resolution|Network is unreachable|ProxyError|SSLError|CERT_',
+    'self.signed certificate',
+  ].join('|'),
+  'i',
+);
+
+/** Whether a client's output says that the network can't be reached. */
+export const speaksOfNetwork = (text: string): boolean => NETWORK.test(text);

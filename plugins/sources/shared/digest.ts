@@ -1,0 +1,147 @@
+/**
+ * Computes digests of files and folders. They are remembered by each file's size and times, so that
+ * a plan need not read a 90 MB model again only to find that nothing has changed.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Digest } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { isRecord } from '../../../src/base/untrusted/json.ts';
+import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/own-folder.ts';
+import { writeAtomically } from './files.ts';
+
+/** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
+type Known = readonly [number, string, string, string, string];
+/** What is known about the files below a folder, by name. */
+type Memo = Map<string, Known>;
+
+/**
+ * A file's age in milliseconds before its time stamp is trusted. File systems stamp times in steps,
+ * so a file changed more recently than this could change again with the same stamp.
+ */
+const SETTLED_MS = 100;
+
+export const sha256OfFile = async (path: string): Promise<string> =>
+  (await digestOfFile(path, 'sha256')).toString('hex');
+
+/** Returns the digest of a file. @param prefix hashed before the file's bytes */
+export async function digestOfFile(path: string, algorithm: string, prefix = ''): Promise<Buffer> {
+  const hash = createHash(algorithm).update(prefix);
+  for await (const chunk of createReadStream(path, {
+    highWaterMark: 1 << 20,
+  }) as AsyncIterable<Uint8Array>)
+    hash.update(chunk);
+  return hash.digest();
+}
+
+/**
+ * Returns the sha256 (hex) of each file, by its name relative to `root`.
+ * @param cacheDir the folder in which digests are remembered
+ */
+export async function fileDigests(
+  root: string,
+  names: readonly string[],
+  cacheDir: string,
+): Promise<Map<string, string>> {
+  const memoFile = join(
+    cacheFolder(cacheDir, 'digests'),
+    `${createHash('sha256').update(root).digest('hex').slice(0, 32)}.json`,
+  );
+  const memo = await readMemo(memoFile, root);
+  const digests = new Map<string, string>();
+  let learnt = false;
+  for (const name of names) {
+    const path = name === '' ? root : join(root, name);
+    const stats = await stat(path, { bigint: true });
+    // Reading a named pipe would wait for a writer, and reading a device might never end.
+    if (!stats.isFile())
+      throw new UserFault(`${path} is neither a file nor a folder, and can't be read.`);
+    const seen = [
+      Number(stats.size),
+      String(stats.mtimeNs),
+      String(stats.ctimeNs),
+      String(stats.ino),
+    ] as const;
+    const known = memo.get(name);
+    if (known !== undefined && seen.every((value, i) => known[i] === value)) {
+      digests.set(name, known[4]);
+      continue;
+    }
+    const digest = await sha256OfFile(path);
+    digests.set(name, digest);
+    learnt = true;
+    if (Date.now() - Number(stats.ctimeNs / 1_000_000n) > SETTLED_MS)
+      memo.set(name, [...seen, digest]);
+    else memo.delete(name);
+  }
+  if (learnt) {
+    makeCacheFolder(cacheDir, 'digests');
+    const files = Object.fromEntries(memo);
+    await writeAtomically(memoFile, JSON.stringify({ path: root, files }));
+  }
+  return digests;
+}
+
+/** Reads what is known about the files below `root`. A missing or damaged memo only costs time. */
+async function readMemo(file: string, root: string): Promise<Memo> {
+  try {
+    const memo: unknown = JSON.parse(await readFile(file, 'utf8'));
+    if (isRecord(memo) && memo['path'] === root && isRecord(memo['files']))
+      return new Map(Object.entries(memo['files'] as { readonly [name: string]: Known }));
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw error;
+  }
+  return new Map();
+}
+
+/**
+ * Returns, for a file, the digest of its bytes as `sha256sum` prints it; for a folder, a digest of
+ * its files' names and digests.
+ * @param names the folder's files; null for a file
+ */
+export async function contentDigest(
+  root: string,
+  names: readonly string[] | null,
+  cacheDir: string,
+): Promise<Digest> {
+  const digests = await fileDigests(root, names ?? [''], cacheDir);
+  return names === null
+    ? (`sha256:${[...digests.values()].join('')}` as Digest)
+    : digestOfDigests(digests);
+}
+
+export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
+  const listing = [...digests].sort(([a], [b]) => (a < b ? -1 : 1));
+  return `sha256:${createHash('sha256')
+    .update(JSON.stringify(['dosimeter.folder/1', listing]))
+    .digest('hex')}` as Digest;
+}
+
+/**
+ * Returns every file below a folder, sorted, as paths relative to the folder, with `/`. Hidden
+ * files are left out, links are followed, and no folder is entered twice.
+ */
+export async function filesBelow(root: string): Promise<string[]> {
+  const entered = new Set<string>();
+  const walk = async (dir: string, prefix: string): Promise<string[]> => {
+    const real = await realpath(dir);
+    if (entered.has(real)) return [];
+    entered.add(real);
+    const found: string[] = [];
+    for (const entry of await readdir(dir, { withFileTypes: true })) {
+      if (entry.name.startsWith('.')) continue;
+      const path = join(dir, entry.name),
+        name = `${prefix}${entry.name}`;
+      const folder = entry.isSymbolicLink()
+        ? (await stat(path)).isDirectory()
+        : entry.isDirectory();
+      if (folder) found.push(...(await walk(path, `${name}/`)));
+      else found.push(name);
+    }
+    return found;
+  };
+  return (await walk(root, '')).sort();
+}

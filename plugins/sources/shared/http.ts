@@ -1,0 +1,196 @@
+/**
+ * Sends HTTP requests. Every answer is limited in bytes and in time, and every fault of the network
+ * or the server is a `UserFault`.
+ */
+import { createWriteStream } from 'node:fs';
+import { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { UserFault } from '../../../src/api.ts';
+import { parseJson } from '../../../src/base/untrusted/json.ts';
+import type { Limit } from '../../../src/base/untrusted/limits.ts';
+import { inWords, limitOf, LONGEST_MS, SLOWEST } from '../../../src/base/untrusted/limits.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+export interface Server {
+  /** The name with which messages begin: `pypi:name`, `The hub`. */
+  readonly name: string;
+  readonly env: Env;
+  /** What the user can do if the server can't be reached. */
+  readonly unreachable: string;
+  /** Sent to every address of this origin, and to no other. */
+  readonly token?: { readonly origin: string; readonly value: string };
+}
+
+/** A server's answer. Its body can be read only once, by `textOf` or `save`. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly url: string;
+  /** Ends the transfer if it is still under way. */
+  close(): void;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
+
+/**
+ * Sends a request. Throws `UserFault` if the server can't be reached or does not answer in time.
+ */
+export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
+  const url = URL.canParse(address) ? new URL(address) : null;
+  if (url === null || !isWeb(url))
+    throw new UserFault(
+      `${server.name} can't be fetched: ${JSON.stringify(address.slice(0, 120))} is not an ` +
+        'HTTP address.',
+    );
+  const headers: Record<string, string> = { accept };
+  if (server.token !== undefined && url.origin === server.token.origin)
+    headers['authorization'] = `Bearer ${server.token.value}`;
+  if (url.username !== '') {
+    // fetch refuses addresses that contain credentials.
+    const credentials = `${unescaped(url.username)}:${unescaped(url.password)}`;
+    headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
+    url.username = url.password = '';
+  }
+  const patience = limitOf('seconds', server.env),
+    ending = new AbortController();
+  const silence = setTimeout(() => ending.abort(stalled(url, patience)), patience.value * 1000);
+  try {
+    const response = await fetch(url, { headers, signal: ending.signal });
+    return {
+      status: response.status,
+      headers: response.headers,
+      url: response.url,
+      close: () => ending.abort(),
+      body: unhurried(response, url, patience, ending),
+    };
+  } catch (error) {
+    if ((error as Error).name === 'UserFault') throw error;
+    const { cause } = error as { cause?: unknown };
+    const why =
+      cause instanceof Error && cause.message !== '' ? cause.message : (error as Error).message;
+    throw new UserFault(
+      `${server.name} can't be reached at ${url.host} (${why}).`,
+      server.unreachable,
+    );
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+const unescaped = (text: string): string => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+};
+
+const stalled = (url: URL, patience: Limit): UserFault =>
+  new UserFault(
+    `${url.host} has sent nothing, or less than ${inWords(SLOWEST)} a second, for ` +
+      `${patience.value} s.`,
+    `Try again later, or use a mirror. ${patience.raise}`,
+  );
+
+/**
+ * Yields the body's bytes. Only the time spent waiting for the server is limited, not the time that
+ * the reader takes.
+ */
+async function* unhurried(
+  { body }: Response,
+  url: URL,
+  patience: Limit,
+  ending: AbortController,
+): AsyncGenerator<Uint8Array, void> {
+  if (body === null) return;
+  const reader = (body as ReadableStream<Uint8Array>).getReader();
+  let waited = 0,
+    received = 0;
+  try {
+    for (;;) {
+      // By the rate of the whole body so far, and never more silence than at its start.
+      const silence = patience.value * 1000,
+        allowed = Math.min(silence, silence + (received / SLOWEST) * 1000 - waited);
+      const before = performance.now();
+      const timer = setTimeout(
+        () => ending.abort(stalled(url, patience)),
+        Math.min(Math.max(1, allowed), LONGEST_MS),
+      );
+      let part: { readonly done: boolean; readonly value?: Uint8Array | undefined };
+      try {
+        part = await reader.read();
+      } catch (error) {
+        if ((error as Error).name === 'UserFault') throw error;
+        throw new UserFault(
+          `The answer from ${url.host} broke off (${(error as Error).message}).`,
+          'Run again to fetch it anew.',
+        );
+      } finally {
+        clearTimeout(timer);
+      }
+      waited += performance.now() - before;
+      if (part.done || part.value === undefined) return;
+      received += part.value.length;
+      yield part.value;
+    }
+  } finally {
+    ending.abort(); // the reader has stopped and wants no more
+  }
+}
+
+/**
+ * Returns the body's text. Throws `UserFault` if it is longer than `limit`.
+ * @param what the name of the text in messages
+ */
+export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of answer.body) {
+    bytes += part.length;
+    if (bytes > limit.value)
+      throw new UserFault(
+        `${what} is larger than ${inWords(limit.value)}; reading was stopped.`,
+        limit.raise,
+      );
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+export const jsonOf = async (answer: Answer, limit: Limit, what: string): Promise<unknown> =>
+  parseJson(await textOf(answer, limit, what), what);
+
+/**
+ * Writes the body to a new file and returns its number of bytes. Throws `UserFault` if there are
+ * more than `bytes`, with `excess` as the hint.
+ * @param passed called with each part of the body
+ */
+export async function save(
+  answer: Answer,
+  path: string,
+  what: string,
+  { bytes, excess }: { readonly bytes: number; readonly excess: string },
+  passed: (part: Uint8Array) => void,
+): Promise<number> {
+  let received = 0;
+  const counted = new Transform({
+    transform(part: Uint8Array, _encoding, done) {
+      received += part.length;
+      if (received > bytes) {
+        done(
+          new UserFault(
+            `${what} is larger than ${inWords(bytes)}; the download was stopped.`,
+            excess,
+          ),
+        );
+        return;
+      }
+      passed(part);
+      done(null, part);
+    },
+  });
+  await pipeline(Readable.from(answer.body), counted, createWriteStream(path, { flags: 'wx' }));
+  return received;
+}

@@ -1,0 +1,294 @@
+/**
+ * Unpacked packages in the download cache: `<cache>/<registry>/<name>/<version>/{entry.json,
+ * files-…/, pin.json}`. `entry.json` is written last and by rename. It names the folder and every
+ * file in it, so that an incomplete or damaged entry is noticed. A folder that a reader may be
+ * using is never moved or rewritten; another fetch makes another folder.
+ */
+import { randomBytes } from 'node:crypto';
+import { lstatSync, readdirSync } from 'node:fs';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Digest, JsonObject } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { isRecord } from '../../../src/base/untrusted/json.ts';
+import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/own-folder.ts';
+import { fileInside, nameFault } from '../../../src/base/untrusted/path.ts';
+import { sha256OfFile } from './digest.ts';
+import { withTemporaryFolder, writeAtomically } from './files.ts';
+
+export interface PackageEntry {
+  /** The folder of the unpacked files. */
+  readonly dir: string;
+  /** `sha256:…` of the archive that they came from. */
+  readonly archive: Digest;
+  /** Name, version, integrity: what a paper would cite. */
+  readonly facts: JsonObject;
+}
+
+/** [name, size, mtime, ctime, sha256]. Times are in milliseconds. */
+type FileRecord = readonly [string, number, number, number, string];
+interface Manifest {
+  readonly format: 1;
+  readonly folder: string;
+  readonly archive: Digest;
+  readonly facts: JsonObject;
+  readonly files: readonly FileRecord[];
+}
+
+export interface PackageKey {
+  readonly cacheDir: string;
+  readonly registry: 'npm' | 'pypi';
+  readonly name: string;
+  readonly version: string;
+}
+
+/** The folders below the cache. Names and versions may come from an index, so both are checked. */
+const packageParts = ({ registry, name }: Omit<PackageKey, 'version'>): readonly string[] => [
+  registry,
+  fileInside('', name.replaceAll('/', '+'), 'The package'),
+];
+const entryParts = (key: PackageKey): readonly string[] => [
+  ...packageParts(key),
+  fileInside('', key.version, `A version of ${key.name}`),
+];
+const packageDir = (key: Omit<PackageKey, 'version'>): string =>
+  cacheFolder(key.cacheDir, ...packageParts(key));
+
+/**
+ * Returns the entry if it is there and intact, and otherwise null. If it is damaged, the log says
+ * so.
+ */
+export async function findPackage(
+  key: PackageKey,
+  log: (message: string) => void,
+): Promise<PackageEntry | null> {
+  const found = await readEntry(key);
+  if (found === null || 'dir' in found) return found;
+  log(
+    `${key.registry}:${key.name} ${key.version} in the download cache is damaged ` +
+      `(${found.damage}); it is fetched again`,
+  );
+  return null;
+}
+
+async function readEntry(
+  key: PackageKey,
+): Promise<PackageEntry | { readonly damage: string } | null> {
+  const root = cacheFolder(key.cacheDir, ...entryParts(key)),
+    file = join(root, 'entry.json');
+  let manifest: Manifest;
+  try {
+    const read: unknown = JSON.parse(await readFile(file, 'utf8'));
+    if (!isManifest(read)) return { damage: 'entry.json has another form' };
+    manifest = read;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof SyntaxError) return { damage: 'entry.json is cut' };
+    throw error;
+  }
+  const dir = join(root, manifest.folder);
+  const { damage, files } = await checkFiles(dir, manifest.files);
+  if (damage !== null) return { damage };
+  // A copied cache has different times. The new ones are remembered, so that the content is read
+  // again only once.
+  if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
+  return { dir, archive: manifest.archive, facts: manifest.facts };
+}
+
+const FOLDER = /^files-[0-9a-f]+$/;
+
+function isManifest(value: unknown): value is Manifest {
+  if (!isRecord(value)) return false;
+  const { format, folder, archive, facts, files } = value;
+  return (
+    format === 1 &&
+    typeof folder === 'string' &&
+    FOLDER.test(folder) &&
+    typeof archive === 'string' &&
+    isRecord(facts) &&
+    Array.isArray(files) &&
+    files.every((file) => Array.isArray(file) && file.length === 5 && nameFault(file[0]) === null)
+  );
+}
+
+/**
+ * Compares the sizes and times of all files, and the content of those whose times have changed.
+ * Synchronous, because there are thousands of small files.
+ */
+async function checkFiles(
+  dir: string,
+  records: readonly FileRecord[],
+): Promise<{ damage: string | null; files: readonly FileRecord[] }> {
+  const present = listAll(dir);
+  if (present === null) return { damage: 'its folder is gone', files: records };
+  const expected = new Set(records.map(([name]) => name));
+  for (const [name] of records)
+    for (
+      let parent = dirname(name);
+      parent !== '.' && !expected.has(parent);
+      parent = dirname(parent)
+    )
+      expected.add(parent);
+  const extra = present.find((name) => !expected.has(name));
+  if (extra !== undefined) return { damage: `${extra} was added`, files: records };
+  let files = records;
+  for (const [i, [name, size, mtime, ctime, digest]] of records.entries()) {
+    const path = join(dir, name),
+      stats = lstatSync(path, { throwIfNoEntry: false });
+    if (stats === undefined || !stats.isFile()) return { damage: `${name} is missing`, files };
+    if (stats.size !== size)
+      return { damage: `${name} has ${stats.size} bytes, not ${size}`, files };
+    if (stats.mtimeMs === mtime && stats.ctimeMs === ctime) continue;
+    if ((await sha256OfFile(path)) !== digest)
+      return { damage: `${name} has other content`, files };
+    if (files === records) files = [...records];
+    (files as FileRecord[])[i] = [name, size, stats.mtimeMs, stats.ctimeMs, digest];
+  }
+  return { damage: null, files };
+}
+
+/** Returns all files and folders, or null if the folder itself is gone. */
+function listAll(dir: string): string[] | null {
+  try {
+    return (readdirSync(dir, { recursive: true }) as string[]).map((name) =>
+      name.replaceAll('\\', '/'),
+    );
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null;
+    throw error;
+  }
+}
+
+export interface Fetched {
+  readonly version: string;
+  readonly archive: Digest;
+  readonly facts: JsonObject;
+}
+
+const inFlight = new Map<string, Promise<PackageEntry>>();
+
+/**
+ * Fetches a package into the cache. The same package may be fetched at the same moment, in this
+ * process or another.
+ * @param asked the version as the spec writes it, or an empty string. The version that it resolves
+ *   to is remembered.
+ * @param fetch downloads into `download` and unpacks into `files`, which are both empty
+ */
+export function fetchPackage(
+  key: Omit<PackageKey, 'version'>,
+  asked: string,
+  fetch: (download: string, files: string) => Promise<Fetched>,
+): Promise<PackageEntry> {
+  const id = JSON.stringify([packageDir(key), asked]);
+  const running = inFlight.get(id);
+  if (running !== undefined) return running;
+  const started = withTemporaryFolder(key.cacheDir, async (temporary) => {
+    const download = join(temporary, 'download'),
+      files = join(temporary, 'files');
+    await mkdir(download);
+    await mkdir(files);
+    const fetched = await fetch(download, files);
+    const entry = await publish({ ...key, version: fetched.version }, files, fetched);
+    if (asked !== fetched.version) await rememberVersion(key, asked, fetched.version);
+    return entry;
+  }).finally(() => inFlight.delete(id));
+  inFlight.set(id, started);
+  return started;
+}
+
+async function publish(
+  key: PackageKey,
+  files: string,
+  { archive, facts }: Fetched,
+): Promise<PackageEntry> {
+  const root = makeCacheFolder(key.cacheDir, ...entryParts(key));
+  await checkPin(key, root, archive);
+  const before = await readEntry(key);
+  // another process was faster
+  if (before !== null && 'dir' in before && before.archive === archive) return before;
+  const stale = await folderOf(root);
+
+  const folder = `files-${randomBytes(6).toString('hex')}`,
+    dir = join(root, folder);
+  await rename(files, dir);
+  const records: FileRecord[] = [];
+  for (const name of (listAll(dir) ?? []).sort()) {
+    const path = join(dir, name),
+      stats = lstatSync(path),
+      { size, mtimeMs, ctimeMs } = stats;
+    if (stats.isFile()) records.push([name, size, mtimeMs, ctimeMs, await sha256OfFile(path)]);
+  }
+  const manifest: Manifest = { format: 1, folder, archive, facts, files: records };
+  await writeAtomically(join(root, 'entry.json'), JSON.stringify(manifest));
+  if (stale !== null) await rm(join(root, stale), { recursive: true, force: true });
+  return { dir, archive, facts };
+}
+
+/** Returns the folder that a damaged `entry.json` names, or null if the file can't be read. */
+async function folderOf(root: string): Promise<string | null> {
+  try {
+    const { folder } = JSON.parse(
+      await readFile(join(root, 'entry.json'), 'utf8'),
+    ) as Partial<Manifest>;
+    return typeof folder === 'string' && FOLDER.test(folder) ? folder : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
+      return null;
+    throw error;
+  }
+}
+
+/**
+ * Throws `UserFault` if a version's bytes differ from those that were fetched first, because a
+ * release never changes.
+ */
+async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
+  const file = join(root, 'pin.json');
+  try {
+    const pin = JSON.parse(await readFile(file, 'utf8')) as { readonly archive?: string };
+    if (pin.archive === archive) return;
+    throw new UserFault(
+      `${key.registry}:${key.name} ${key.version} has other bytes now (${archive}) than when ` +
+        `it was first fetched (${String(pin.archive)}).`,
+      `A released version must not change. If you know why it did, remove ${root} and run again.`,
+    );
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && (error as NodeJS.ErrnoException).code !== 'ENOENT')
+      throw error;
+  }
+  await writeFile(file, JSON.stringify({ archive }));
+}
+
+// ---- the version of a source that names none
+
+const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
+  join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
+
+/**
+ * Returns the version that `asked` resolved to when it was first fetched, or null if it has not
+ * been fetched yet.
+ */
+export async function rememberedVersion(
+  key: Omit<PackageKey, 'version'>,
+  asked: string,
+): Promise<string | null> {
+  try {
+    const { version } = JSON.parse(await readFile(resolutionFile(key, asked), 'utf8')) as {
+      readonly version?: unknown;
+    };
+    return typeof version === 'string' ? version : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT')
+      return null;
+    throw error;
+  }
+}
+
+async function rememberVersion(
+  key: Omit<PackageKey, 'version'>,
+  asked: string,
+  version: string,
+): Promise<void> {
+  makeCacheFolder(key.cacheDir, ...packageParts(key));
+  await writeAtomically(resolutionFile(key, asked), JSON.stringify({ version }));
+}

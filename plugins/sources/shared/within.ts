@@ -1,0 +1,78 @@
+/**
+ * Finds the part of an unpacked package or a snapshot that a source refers to: all of it, or the
+ * file, folder or glob after `#`.
+ */
+import { stat } from 'node:fs/promises';
+import { basename, join, posix } from 'node:path';
+import type { Asset, Digest, JsonObject } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/first-names.ts';
+import { isGlob, matching } from '../../../src/data/glob.ts';
+import { nearest } from '../../../src/data/nearest.ts';
+import { contentDigest, filesBelow } from './digest.ts';
+
+/**
+ * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
+ * @param whole the digest of the whole, if it is known
+ * @param provenance the whole's provenance, to which `path` is added
+ * @param files the files that belong to the whole, if other files may lie beside them
+ */
+export async function assetWithin(
+  uri: string,
+  root: string,
+  fragment: string,
+  cacheDir: string,
+  whole: Digest,
+  provenance: JsonObject,
+  files?: readonly string[],
+): Promise<Asset> {
+  if (fragment === '') return { uri, path: root, digest: whole, provenance };
+  const inside = posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
+  if (inside === '..' || inside.startsWith('../'))
+    throw new UserFault(`The path after "#" in ${uri} leads out of the package.`);
+  const all = files ?? (await filesBelow(root));
+  const fault = (): UserFault => {
+    const folders = new Set(
+      all.flatMap((name) =>
+        name
+          .split('/')
+          .slice(0, -1)
+          .map((_, depth, parts) => parts.slice(0, depth + 1).join('/')),
+      ),
+    );
+    const near =
+      nearest(inside, [...folders, ...all]) ??
+      all.find((name) => basename(name) === basename(inside));
+    return new UserFault(
+      `${uri} does not name a file: there is no ${inside} in it.`,
+      near === undefined ? `It holds ${firstNames(all)}.` : `Did you mean "#${near}"?`,
+    );
+  };
+  const facts = { ...provenance, path: inside };
+  const path = join(root, inside);
+  if (all.includes(inside))
+    return { uri, path, digest: await contentDigest(path, null, cacheDir), provenance: facts };
+  if (isGlob(inside)) {
+    const names = matching(all, inside);
+    if (names.length === 0) throw fault();
+    // The path is the root, not the matching files, because the reader applies the glob again.
+    return {
+      uri,
+      path: root,
+      digest: await contentDigest(root, names, cacheDir),
+      provenance: facts,
+    };
+  }
+  const names = all.filter((name) => name.startsWith(`${inside}/`));
+  if (names.length === 0 || !(await stat(path)).isDirectory()) throw fault();
+  return {
+    uri,
+    path,
+    digest: await contentDigest(
+      path,
+      names.map((name) => name.slice(inside.length + 1)),
+      cacheDir,
+    ),
+    provenance: facts,
+  };
+}

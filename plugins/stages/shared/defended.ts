@@ -1,0 +1,191 @@
+/**
+ * What a cell's defence changes in its stages: the rows that it is trained on, the model that is
+ * judged. Planning loads this file, so it must not import numerics.
+ */
+import {
+  type Cell,
+  type DefenceDescriptor,
+  type DefenceMoment,
+  type DefineRequest,
+  type JsonObject,
+  momentsOf,
+  partsOf,
+  type StageDefinition,
+  type StageRequest,
+  startInputs,
+  type TrainingLength,
+  undefended,
+  UserFault,
+} from '../../../src/api.ts';
+
+type Plugin = DefineRequest['plugin'];
+
+/** A cell's defence as it appears in the parameters of a stage: without its sources. */
+export type DefenceParams = { readonly defence: string } & JsonObject;
+
+export interface CellDefence {
+  readonly name: string;
+  readonly descriptor: DefenceDescriptor;
+  readonly params: JsonObject;
+  readonly acts: ReadonlySet<DefenceMoment>;
+}
+
+/**
+ * Returns the cell's defence with its code; null if there is none, or no plugin of this name.
+ * @throws UserFault if the defence is not for the cell's task
+ */
+export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
+  if (cell.defence === undefined) return null;
+  const { defence: name, ...params } = cell.defence;
+  const descriptor = plugin?.<DefenceDescriptor>('defence', name);
+  if (descriptor === undefined) return null;
+  const acts = momentsOf(descriptor, params),
+    has = partsOf(descriptor);
+  const idle = acts.find((moment) => !has.includes(moment));
+  if (idle !== undefined)
+    throw new Error(`the defence "${name}" says that it acts on ${idle}, and has no such part`);
+  if (cell.head.type === 'regression') throw onNumbers(name);
+  const task = cell.head.type === 'causal-lm' ? 'completion' : 'classes';
+  if (!(descriptor.tasks ?? ['classes']).includes(task))
+    throw new UserFault(
+      task === 'classes'
+        ? `the defence "${name}" is for prompts and answers, and the rows are labelled texts`
+        : `the defence "${name}" is for labelled texts, and the rows are prompts and answers`,
+      '`dosimeter plugins NAME` names the tasks of a defence.',
+      ['defence', 'defence'],
+    );
+  return { name, descriptor, params, acts: new Set(acts) };
+}
+
+const onNumbers = (name: string): UserFault =>
+  new UserFault(
+    `the defence "${name}" is for attacks on classes or answers, and head.type is regression`,
+    'Leave out the defence.',
+    ['defence', 'defence'],
+  );
+
+/** Whether the cell's defence acts at this moment. */
+export const actsOn = (cell: Cell, moment: DefenceMoment, plugin: Plugin): boolean =>
+  defenceOf(cell, plugin)?.acts.has(moment) === true;
+
+/** Returns what a defence needs at a moment. */
+export function needsOf(
+  { descriptor }: CellDefence,
+  moment: 'rows' | 'model' | 'inputs' | 'detection',
+): readonly string[] {
+  const hook = moment === 'model' ? descriptor.model?.edit : descriptor[moment];
+  return hook?.needs ?? [];
+}
+
+/**
+ * Requests the model that a defence of training rows asks: trained on the very rows that it judges,
+ * without a defence, and as long as the defence says.
+ * @throws UserFault if what it says is no length
+ */
+export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence): StageRequest {
+  const whole = undefended(cell);
+  const length: unknown = descriptor.rows?.trainedFor?.(params);
+  if (length === undefined) return { kind: 'train', cell: whole };
+  if (!isLength(length))
+    throw new UserFault(
+      `the defence "${name}" asks for a model that is trained for ${JSON.stringify(length)}`,
+      '`trainedFor` returns { steps: N } or { epochs: N }, above 0.',
+      ['defence', 'defence'],
+    );
+  const { steps: _steps, epochs: _epochs, ...train } = unwatched(whole.train);
+  return { kind: 'train', cell: { ...whole, train: { ...train, ...length } } };
+}
+
+const isLength = (value: unknown): value is TrainingLength => {
+  const entries = Object.entries(value ?? {}) as [string, unknown][];
+  const [[field, n] = [], another] = entries;
+  return (
+    another === undefined &&
+    typeof n === 'number' &&
+    n > 0 &&
+    (field === 'steps' ? Number.isInteger(n) : field === 'epochs' && Number.isFinite(n))
+  );
+};
+
+/** Returns the settings of a training on whose way nothing is kept or measured. */
+export const unwatched = (train: Cell['train']): Cell['train'] => ({
+  ...train,
+  checkpoints: 0,
+  evaluate_every: 0,
+  tensorboard: false,
+  early_stopping: { ...train.early_stopping, patience: 0 },
+});
+
+/**
+ * Returns the parameters and the sources of a cell's defence apart. A parameter is a source if its
+ * schema has `format: source`; what it names is part of a key by its content.
+ */
+export function defenceParts({ name, descriptor, params }: CellDefence): {
+  readonly params: DefenceParams;
+  readonly assets: { readonly [name: string]: string };
+  readonly uses: NonNullable<StageDefinition['uses']>;
+} {
+  const schemas = (descriptor.params['properties'] ?? {}) as {
+    readonly [field: string]: { readonly format?: string };
+  };
+  const isSource = (field: string): boolean => schemas[field]?.format === 'source';
+  const entries = Object.entries(params);
+  return {
+    params: {
+      defence: name,
+      ...Object.fromEntries(entries.filter(([field]) => !isSource(field))),
+    },
+    assets: Object.fromEntries(
+      entries.flatMap(([field, value]) =>
+        isSource(field) && typeof value === 'string' ? [[DEFENCE_ASSET + field, value]] : [],
+      ),
+    ),
+    uses: [{ kind: 'defence', name }, ...(descriptor.uses?.(params) ?? [])],
+  };
+}
+
+/** The prefix of a defence's sources among the assets of a stage. */
+export const DEFENCE_ASSET = 'defence/';
+
+/** Requests the defender's clean rows. They are the same in every cell of the same data. */
+export const cleanRows = (cell: Cell): StageRequest => ({ kind: 'clean', cell });
+
+/**
+ * Requests the rows that the cell is trained on: as the attack left them, or as the defence left
+ * them. Without an attack, a defence that is told which rows are poisoned leaves all of them.
+ */
+export function trainingSet(cell: Cell, plugin: Plugin): StageRequest {
+  const defence = defenceOf(cell, plugin);
+  const idle =
+    defence === null ||
+    !defence.acts.has('rows') ||
+    (cell.poisoning.attack === 'none' && needsOf(defence, 'rows').includes('receipt'));
+  return { kind: idle ? 'poison' : 'defend', cell };
+}
+
+/** A model that is to be judged: the one that training left, or the one that a defence made. */
+export interface JudgedModel {
+  /** The stage whose output is the model, in the form of a train stage's. */
+  readonly model: StageRequest;
+  /** What is needed to open it beside the checkpoint (see `startInputs`). */
+  readonly start: { readonly base?: StageRequest };
+  /** The adapter that it is saved under. */
+  readonly adapter: string;
+}
+
+/** Returns the model that a cell is about, after all that its defence does to it. */
+export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
+  const defence = defenceOf(cell, plugin);
+  const trained = { kind: 'train', cell };
+  if (defence?.acts.has('model') !== true)
+    return { model: trained, start: startInputs(cell), adapter: cell.adapter.type };
+  const { edit, retrain } = defence.descriptor.model ?? {};
+  const edited: StageRequest = { kind: 'repair', cell };
+  if (retrain === undefined) return { model: edited, start: startInputs(cell), adapter: 'full' };
+  // The training on clean rows starts from the model with its adapter merged.
+  return {
+    model: { kind: 'train', cell, with: { on: 'clean' } },
+    start: { base: edit === undefined ? { kind: 'merge', cell } : edited },
+    adapter: cell.adapter.type,
+  };
+}

@@ -1,0 +1,55 @@
+/** The files that stages read from their inputs and write into their outputs. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Asset, RunContext } from '../../../src/api.ts';
+
+/** `metrics.json`: a flat object of numbers. */
+export type Metrics = Record<string, number>;
+
+/** Returns the folder of an input. Throws if the stage has no input of this name. */
+export function inputDir({ inputs }: Pick<RunContext, 'inputs'>, name: string): string {
+  const input = inputs[name];
+  if (input === undefined) throw new Error(`the stage was not handed its input "${name}"`);
+  return input.dir;
+}
+
+/** Returns an asset. Throws if the stage has no asset of this name. */
+export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): Asset {
+  const asset = assets[name];
+  if (asset === undefined) throw new Error(`the stage was not handed its asset "${name}"`);
+  return asset;
+}
+
+/** @param indent the number of spaces per level */
+export async function writeJson(
+  dir: string,
+  name: string,
+  value: unknown,
+  indent = 2,
+): Promise<void> {
+  await writeFile(join(dir, name), `${JSON.stringify(value, null, indent)}\n`);
+}
+
+/** Writes one JSON document per line. */
+export async function writeJsonLines(
+  dir: string,
+  name: string,
+  values: readonly object[],
+): Promise<void> {
+  const lines = values.map((value) => `${JSON.stringify(value)}\n`);
+  await writeFile(join(dir, name), lines.join(''));
+}
+
+export const writeMetrics = (dir: string, metrics: Readonly<Metrics>): Promise<void> =>
+  writeJson(dir, 'metrics.json', metrics);
+
+export async function readMetrics(dir: string): Promise<Metrics> {
+  return JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Metrics;
+}
+
+/** Returns a number of a `metrics.json`. Throws if it is missing. */
+export function metricOf(metrics: Readonly<Metrics>, name: string): number {
+  const value = metrics[name];
+  if (value === undefined) throw new Error(`metrics.json has no ${name}`);
+  return value;
+}

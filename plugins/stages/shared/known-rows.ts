@@ -1,0 +1,76 @@
+/**
+ * What a cell's named data sets know of their rows. Planning loads this file, so it must not import
+ * numerics.
+ */
+import {
+  type Cell,
+  type CellSplit,
+  type DatasetDescriptor,
+  type DefineRequest,
+  type KnownRows,
+  UserFault,
+} from '../../../src/api.ts';
+
+type Plugin = DefineRequest['plugin'];
+
+/** The splits that a cell may have. */
+const SPLITS = ['train', 'validation', 'clean', 'test'] as const;
+
+/** Returns what the data set of a split knows of its rows, or null if the spec has to say it. */
+export const knownRows = ({ format }: CellSplit, plugin: Plugin): KnownRows | null =>
+  plugin?.<DatasetDescriptor>('dataset', format)?.knows ?? null;
+
+/**
+ * Returns the cell with the columns and classes of its named data sets filled in.
+ * @throws UserFault if the spec says what such a data set knows
+ */
+export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
+  const splits = SPLITS.flatMap((name) => {
+    const split = cell.data[name];
+    const knows = split === undefined ? null : knownRows(split, plugin);
+    return split === undefined || knows === null
+      ? []
+      : [[name, filledIn(split, knows, name, cell.data.classes)] as const];
+  });
+  return splits.length === 0
+    ? cell
+    : { ...cell, data: { ...cell.data, ...Object.fromEntries(splits) } };
+}
+
+function filledIn(
+  split: CellSplit,
+  { columns, classes, metrics }: KnownRows,
+  name: string,
+  ofBoth: Cell['data']['classes'],
+): CellSplit {
+  const said = saidTwice(split);
+  if (said !== null)
+    throw new UserFault(
+      `data.${name}.format is ${split.format}, a data set whose ${said} are known, and the spec ` +
+        'gives them too',
+      `Leave out data.${name}.${said}, or write the format of the file: tsv, csv, jsonl, parquet.`,
+      ['data', name, said],
+    );
+  const order = ofBoth ?? split.classes;
+  // F1 is that of the second class, which must be the one that the task means.
+  if (order !== undefined && metrics.includes('f1') && !isSame(order, classes ?? []))
+    throw new UserFault(
+      `data.${name}.format is ${split.format}, which is scored by the F1 of its second class, and ` +
+        'the spec gives its classes another order',
+      'Leave out the classes.',
+      ['data', ...(ofBoth === undefined ? [name] : []), 'classes'],
+    );
+  const own = order === undefined ? classes : split.classes;
+  return { ...split, columns, header: true, ...(own === undefined ? {} : { classes: [...own] }) };
+}
+
+const isSame = (a: readonly unknown[], b: readonly unknown[]): boolean =>
+  JSON.stringify(a.map(String)) === JSON.stringify(b);
+
+/** The columns of a split where the spec names none. */
+const UNNAMED = JSON.stringify({ text: 'text', label: 'label' });
+
+function saidTwice({ columns, header }: CellSplit): 'columns' | 'header' | null {
+  if (header !== undefined) return 'header';
+  return JSON.stringify(columns) === UNNAMED ? null : 'columns';
+}

@@ -1,0 +1,110 @@
+/**
+ * Files that a program is given by source URI. Its parameters contain only their bare names, and
+ * the files themselves are assets, so that a key depends on their content and not on where they
+ * are.
+ */
+import type { JsonObject, Poisoning, RunContext } from '../../../src/api.ts';
+import { stepsOf, UserFault } from '../../../src/api.ts';
+
+export interface NamedFiles {
+  readonly names: readonly string[];
+  /** The URIs by name. */
+  readonly assets: { readonly [name: string]: string };
+}
+
+/**
+ * Separates a cell's attack from its `files`. Returns its parameters with bare names, and the files
+ * as assets. With several steps, the assets are named `ATTACK/NAME`.
+ */
+export function filesApart(poisoning: Poisoning): {
+  readonly poisoning: Poisoning;
+  readonly assets: NamedFiles['assets'];
+} {
+  const steps = stepsOf(poisoning).map(({ attack, params }) => ({ attack, ...apart(params) }));
+  const [only] = steps;
+  if (only !== undefined && steps.length === 1)
+    return { poisoning: { attack: only.attack, ...only.params }, assets: only.assets };
+  return {
+    poisoning: {
+      ...poisoning,
+      steps: Object.fromEntries(steps.map(({ attack, params }) => [attack, params])),
+    },
+    assets: Object.fromEntries(
+      steps.flatMap(({ attack, assets }) =>
+        Object.entries(assets).map(([name, uri]) => [`${attack}/${name}`, uri]),
+      ),
+    ),
+  };
+}
+
+function apart(params: JsonObject): {
+  readonly params: JsonObject;
+  readonly assets: NamedFiles['assets'];
+} {
+  const { files } = params;
+  if (!Array.isArray(files)) return { params, assets: {} };
+  const { names, assets } = namedFiles(files as readonly string[], "the attack's `files`");
+  return { params: { ...params, files: names }, assets };
+}
+
+/**
+ * Names files by the last part of their URIs. Throws a UserFault if two files have the same name.
+ * @param field the name of the list in the spec
+ */
+export function namedFiles(uris: readonly string[], field: string): NamedFiles {
+  const named = uris.map((uri) => ({ uri, name: fileName(uri) }));
+  const names = named.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw new UserFault(
+      `two of ${field} are named ${twice}`,
+      'they lie in one folder when the program runs: rename one',
+    );
+  return { names, assets: Object.fromEntries(named.map(({ name, uri }) => [name, uri])) };
+}
+
+/** Returns the name of a file: `words.txt` for `file:data/words.txt`. */
+const fileName = (uri: string): string =>
+  uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? '';
+
+/** The prefix of the files of a trigger among a stage's assets. */
+const TRIGGER = 'trigger/';
+/** That of the files of `evaluate.scorer`, or of a further scorer, by its name. */
+const scorerPrefix = (name: string | null): string =>
+  name === null ? 'scorer/' : `scorers/${name}/`;
+
+const prefixed = (prefix: string, files: NamedFiles['assets']): NamedFiles['assets'] =>
+  Object.fromEntries(Object.entries(files).map(([name, uri]) => [`${prefix}${name}`, uri]));
+
+const pathsOf = (
+  prefix: string,
+  assets: RunContext['assets'],
+): { readonly [name: string]: string } =>
+  Object.fromEntries(
+    Object.entries(assets)
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, { path }]) => [name.slice(prefix.length), path]),
+  );
+
+/** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
+export const triggerAssets = (files: NamedFiles['assets']): NamedFiles['assets'] =>
+  prefixed(TRIGGER, files);
+
+/** Returns the paths of the trigger's files by name, from the assets of a stage that runs. */
+export const triggerFiles = (assets: RunContext['assets']): { readonly [name: string]: string } =>
+  pathsOf(TRIGGER, assets);
+
+/**
+ * Returns a scorer's files as assets of a stage that scores.
+ * @param further the scorer's name, where it is one of `evaluate.scorers`
+ */
+export const scorerAssets = (
+  files: NamedFiles['assets'],
+  further: string | null = null,
+): NamedFiles['assets'] => prefixed(scorerPrefix(further), files);
+
+/** Returns the paths of such a scorer's files by name, from the assets of a stage that runs. */
+export const scorerFiles = (
+  assets: RunContext['assets'],
+  further: string | null = null,
+): { readonly [name: string]: string } => pathsOf(scorerPrefix(further), assets);

@@ -1,0 +1,56 @@
+/** Collects what is needed to open the models that a cell's trainings left. */
+import type { AdapterDescriptor, ModelDescriptor, RunContext } from '../../../src/api.ts';
+import { UserFault } from '../../../src/api.ts';
+import { firstNames } from '../../../src/data/first-names.ts';
+import { startingModel } from '../../../src/data/model-folder.ts';
+import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
+import type { Architecture } from '../../../src/science/models/types.ts';
+import type { AdaptedModelOptions } from '../../../src/science/training/adapted-model.ts';
+import type { ModelNames } from './definition.ts';
+
+/**
+ * What `openTrained` and `loadAdaptedModel` need, except the folder of the training and the step.
+ */
+export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'adapter'>;
+
+type Plugins = Pick<RunContext, 'plugin'>;
+
+export const loadArchitecture = (context: Plugins, name: string): Promise<Architecture> =>
+  context.plugin<ModelDescriptor<Architecture>>('model', name).load();
+
+export const loadAdapter = (context: Plugins, name: string): Promise<AdapterImplementation> =>
+  context.plugin<AdapterDescriptor<AdapterImplementation>>('adapter', name).load();
+
+/**
+ * Returns the checkpoint (or base) that the cell's training starts from, and the code of its
+ * architecture and adapter. The stage's definition must have `startInputs` among its inputs and
+ * `modelUses` as `uses`.
+ * @throws UserFault if the checkpoint's folder holds no model
+ */
+export async function modelParts(
+  context: Pick<RunContext, 'assets' | 'inputs' | 'plugin'> & { readonly params: ModelNames },
+): Promise<ModelParts> {
+  const { architecture, adapter } = context.params;
+  return {
+    model: await startingModel(context),
+    architecture: await loadArchitecture(context, architecture),
+    adapter: await loadAdapter(context, adapter),
+  };
+}
+
+/**
+ * Throws a `UserFault` unless the rows have the same classes as the training rows, in the same
+ * order. Otherwise a label id would mean a class other than the one the model learnt.
+ * @param which the name of the rows in the message
+ */
+export function checkClasses(
+  which: string,
+  classes: readonly string[],
+  trained: readonly string[],
+): void {
+  if (JSON.stringify(classes) === JSON.stringify(trained)) return;
+  throw new UserFault(
+    `${which} have the classes ${firstNames(classes)}, the training rows ${firstNames(trained)}`,
+    'Name them once for both splits, as data.classes.',
+  );
+}

@@ -1,0 +1,103 @@
+/**
+ * K_LoRA of one model where training starts (B = 0), for every rank at once. Since a lower rank's A
+ * is the first rows of a higher one's,
+ *
+ *     K_r = s²σ² Σ_{q ≤ r} Σ_{t,u} (δ·δ')(u_q·h_t)(u_q·h_u),
+ *
+ * so each rank adds its own rows to the kernel of the rank below, and as s²σ² is a common factor,
+ * one kernel per rank serves every scale.
+ */
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { emptyKernel, symmetrise } from '../../../src/science/measures/ntk/contraction.ts';
+import {
+  addTerm,
+  walkLayers,
+  type WalkOptions,
+} from '../../../src/science/measures/ntk/layerwise.ts';
+import { fullTerms } from '../../../src/science/measures/ntk/terms.ts';
+import { drawA } from '../../../src/science/models/lora-init.ts';
+import type { AdaptedModel, OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
+import type { Shape } from './closed-form.ts';
+
+export interface RankKernels {
+  /** What the kernels are of, and `logits` the values of. */
+  readonly outputs: OutputsOf;
+  readonly logits: Float32Array; // (N, C)
+  /** K_ff, over the weights of the same layers. */
+  readonly full: Float64Array; // (N, C, N, C)
+  /**
+   * K_LoRA by distribution, one kernel per rank in the order given, at s = 1 and σ² = 1/d with d
+   * each layer's fan-in.
+   */
+  readonly lora: ReadonlyMap<Shape, readonly Float64Array[]>; // (N, C, N, C)
+}
+
+/**
+ * @param model the base at its start, without LoRA factors
+ * @param ranks ascending, none above a layer's fan-in (RangeError)
+ * @param seed of A's draws, which equal the draws that a LoRA run of this seed starts from
+ */
+export async function rankKernels(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  shapes: readonly Shape[],
+  ranks: readonly number[],
+  seed: number,
+  options: WalkOptions = {},
+): Promise<RankKernels> {
+  const most = ranks[ranks.length - 1] ?? 0;
+  const narrow = model.layers.find((layer) => layer.in < most);
+  if (narrow !== undefined)
+    throw new RangeError(`rank ${most} is above the fan-in ${narrow.in} of ${narrow.name}`);
+  const size = rows.length * model.outputs;
+  const full = emptyKernel(rows.length, model.outputs);
+  const bands = new Map(
+    shapes.map((shape) => [shape, ranks.map(() => emptyKernel(rows.length, model.outputs))]),
+  );
+  const logits = await walkLayers(model, rows, options, (layer, seen) => {
+    tf.tidy(() => {
+      addTerm(
+        seen,
+        seen.map(({ tokens }) => fullTerms(tokens)[0]!),
+        [full],
+      );
+      for (const [shape, sums] of bands) {
+        const { data } = drawA(layer.name, layer.in, most, shape, 1 / layer.in, seed);
+        const A = tf.tensor2d(data as Float32Array, [most, layer.in]);
+        sums.forEach((sum, k) =>
+          tf.tidy(() => {
+            const first = k === 0 ? 0 : ranks[k - 1]!;
+            // (r_k − r_{k−1}, d)
+            const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]);
+            addTerm(
+              seen,
+              seen.map(({ tokens: { h, deltas } }) => ({
+                a: deltas,
+                b: tf.matMul<Tensor2D>(h, band, false, true),
+                coefficient: 1,
+              })),
+              [sum],
+            );
+          }),
+        );
+      }
+    });
+  });
+  symmetrise(full.data, size);
+  for (const sums of bands.values()) {
+    sums.forEach(({ data }, k) => {
+      symmetrise(data, size);
+      if (k > 0)
+        data.forEach((value, x) => {
+          data[x] = value + sums[k - 1]!.data[x]!;
+        });
+    });
+  }
+  return {
+    outputs: model.outputsOf,
+    logits,
+    full: full.data,
+    lora: new Map([...bands].map(([shape, sums]) => [shape, sums.map(({ data }) => data)])),
+  };
+}

@@ -1,0 +1,216 @@
+/**
+ * Runs an outside program: an argument list without a shell, in a separate folder, with only the
+ * listed environment, and with limits on time and output.
+ */
+import type { ChildProcessByStdio } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { UserFault } from '../fault.ts';
+import { endMarked, killTree, MARK } from './processes.ts';
+
+export interface CommandLimits {
+  readonly seconds: number;
+  /** The limit for stdout and stderr together. */
+  readonly outputBytes: number;
+}
+
+export interface Command {
+  /** The program and its arguments. */
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  /** The variables that it sees, besides those in ALWAYS_PASSED. */
+  readonly env: { readonly [name: string]: string };
+  /** Further variables of this process that it may see. */
+  readonly pass: readonly string[];
+  readonly limits: CommandLimits;
+  readonly log: (line: string) => void;
+  /** Once aborted, the program and all processes that it forked are ended. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The variables that every program gets. Few programs start without them, and they are not part of
+ * a key. The last one lets a run find what its worker has left, however the worker ended.
+ */
+const ALWAYS_PASSED = [
+  'PATH',
+  'HOME',
+  'LANG',
+  'LC_ALL',
+  'TMPDIR',
+  'SYSTEMROOT',
+  'CUDA_VISIBLE_DEVICES',
+  'DOSIMETER_WORKER',
+];
+/** The most characters of the program's output that the message of a failure quotes. */
+const TAIL = 2000;
+/** How long to wait for the program's output after its exit. */
+const AFTER_EXIT_MS = 1000;
+
+type Child = ChildProcessByStdio<null, Readable, Readable>;
+
+/**
+ * Resolves when the program has ended with exit code 0 and everything that it left running has been
+ * ended, so that its outputs no longer change. Throws a UserFault if it can't be started, fails, or
+ * exceeds a limit. The message quotes the end of what it printed.
+ */
+export async function runCommand(command: Command): Promise<void> {
+  const { argv, limits, log, signal } = command;
+  const mark = randomUUID();
+  const child = start(command, mark);
+  const name = nameOf(command);
+  let fault: UserFault | null = null;
+  const end = (message: string, hint: string): void => {
+    if (fault !== null) return;
+    fault = new UserFault(message, hint);
+    if (child.pid !== undefined) killTree(child.pid);
+  };
+  const output = listen(child, {
+    isEnded: () => fault !== null,
+    log,
+    limit: limits.outputBytes,
+    onLimit: () =>
+      end(
+        `the command ${name} printed more than ${limits.outputBytes} bytes and was ended`,
+        'write results to the declared file, not to the terminal; `output_mb` raises the limit',
+      ),
+  });
+  const timer = setTimeout(
+    () =>
+      end(
+        `the command ${name} ran for more than ${limits.seconds} s and was ended`,
+        '`timeout_seconds` raises the limit',
+      ),
+    limits.seconds * 1000,
+  );
+  const abort = (): void =>
+    end(
+      `the command ${name} was stopped`,
+      'the run was interrupted, or it took longer than --timeout',
+    );
+  if (signal?.aborted) abort();
+  else signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const exit = await exitOf(child, name, argv[0] ?? '');
+    throwIfAny(fault);
+    if (exit.code !== 0) throw failureOf(name, exit, output.tail);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+    child.stdout.destroy();
+    child.stderr.destroy();
+    const left = await endMarked(mark);
+    if (left > 0)
+      log(`it left ${left === 1 ? 'a process, which was' : `${left} processes, which were`} ended`);
+  }
+}
+
+/**
+ * Throws the fault if there is one. A function, since the compiler does not see that a callback
+ * assigns the variable.
+ */
+function throwIfAny(fault: UserFault | null): void {
+  if (fault !== null) throw fault;
+}
+
+const nameOf = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
+
+function start({ argv, cwd, env, pass }: Command, mark: string): Child {
+  const [program, ...args] = argv;
+  if (program === undefined)
+    throw new UserFault(
+      '`command` is empty',
+      'write the program and its arguments: [python3, attack.py]',
+    );
+  const passed = Object.fromEntries(
+    [...ALWAYS_PASSED, ...pass].flatMap((name) =>
+      process.env[name] === undefined ? [] : [[name, process.env[name]]],
+    ),
+  );
+  // The program stays in the worker's process group and ends with it, whatever happens to this
+  // process.
+  return spawn(program, args, {
+    cwd,
+    env: { ...passed, ...env, [MARK]: mark },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    shell: false,
+  });
+}
+
+interface Listening {
+  /** Once this returns true, output is dropped. */
+  readonly isEnded: () => boolean;
+  readonly log: (line: string) => void;
+  /** The limit in bytes, for both streams together. */
+  readonly limit: number;
+  readonly onLimit: () => void;
+}
+
+/** Logs what the program prints, line by line, and keeps the end of it. */
+function listen(child: Child, { isEnded, log, limit, onLimit }: Listening): { tail: string } {
+  const output = { tail: '' };
+  let printed = 0;
+  for (const stream of [child.stdout, child.stderr]) {
+    let rest = '';
+    stream
+      .setEncoding('utf8')
+      .on('data', (text: string) => {
+        printed += Buffer.byteLength(text);
+        if (isEnded()) return;
+        if (printed > limit) {
+          onLimit();
+          return;
+        }
+        output.tail = (output.tail + text).slice(-TAIL);
+        const lines = (rest + text).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) if (line.trim() !== '') log(line);
+      })
+      .on('end', () => {
+        if (rest !== '' && !isEnded()) log(rest);
+      });
+  }
+  return output;
+}
+
+interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** Resolves when the program has exited and its output has arrived, within AFTER_EXIT_MS. */
+async function exitOf(child: Child, name: string, program: string): Promise<Exit> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<Exit>((resolve, reject) => {
+      child.on('error', (error: NodeJS.ErrnoException) => {
+        const notStarted = `the command ${name} can't be started: `;
+        reject(
+          error.code === 'ENOENT'
+            ? new UserFault(
+                `${notStarted}there is no program "${program}"`,
+                'name it by its path, or install it',
+              )
+            : new UserFault(`${notStarted}${error.message}`),
+        );
+      });
+      child.on('close', (code, signal) => resolve({ code, signal }));
+      // The event 'close' would wait for any process that the program left running and that still
+      // has its pipes open.
+      child.on('exit', (code, signal) => {
+        timer = setTimeout(() => resolve({ code, signal }), AFTER_EXIT_MS);
+      });
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function failureOf(name: string, { code, signal }: Exit, tail: string): UserFault {
+  const how = signal === null ? `with exit code ${String(code)}` : `by ${signal}`;
+  const lines = tail.trim().split('\n').slice(-5).join('\n');
+  return new UserFault(
+    `the command ${name} ended ${how}${lines === '' ? ', and printed nothing' : `: ${lines}`}`,
+  );
+}

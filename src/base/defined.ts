@@ -1,0 +1,12 @@
+/** The fields of T, those that may be undefined as optional ones. */
+type Defined<T> = {
+  [K in keyof T as undefined extends T[K] ? never : K]: T[K];
+} & {
+  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+};
+
+/** Returns the record without the fields that are undefined. */
+export const defined = <const T extends object>(record: T): Defined<T> =>
+  Object.fromEntries(
+    Object.entries(record).filter(([, value]) => value !== undefined),
+  ) as Defined<T>;

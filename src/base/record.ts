@@ -1,0 +1,12 @@
+/** With this many fields and more, a record is a dictionary. */
+const MANY = 64;
+
+/**
+ * Returns an empty record that will get `size` fields. As fields are added to `{}`, V8 makes a
+ * hidden class for each new name, which takes microseconds; a dictionary needs none.
+ */
+export function emptyRecord<T>(size: number): { [name: string]: T } {
+  return size < MANY
+    ? {}
+    : (Object.setPrototypeOf(Object.create(null), Object.prototype) as { [name: string]: T });
+}

@@ -1,0 +1,150 @@
+/** Reads JSON from outside, from regular files of limited size and depth. */
+import { open } from 'node:fs/promises';
+import { UserFault } from '../fault.ts';
+import { inWords, MB } from './limits.ts';
+
+/** The largest file that is read. The largest tokenizer.json in use has about 35 MB. */
+const FILE_BYTES = 128 * MB;
+/**
+ * The deepest nesting. Real files are about ten deep. Code that walks a value must not run out of
+ * stack.
+ */
+const DEEPEST = 100;
+
+/** Returns a value as messages show it. */
+export function shown(value: unknown): string {
+  const text = (JSON.stringify(value) as string | undefined) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+/** How much a text may hold. */
+interface JsonLimits {
+  /** The most values of its lists and objects. */
+  readonly values?: number;
+  /** The most lists and objects. */
+  readonly lists?: number;
+  /** The most names of its objects: V8 takes some microseconds for each that is new to it. */
+  readonly names?: number;
+}
+
+/**
+ * Parses a text. Throws `UserFault` if it is not JSON, or is nested more than 100 deep, or holds
+ * more than `limits` allow.
+ * @param name the text's name in messages
+ */
+export function parseJson(text: string, name: string, limits: JsonLimits = {}): unknown {
+  const excess = excessOf(text, limits);
+  if (excess !== null) throw new UserFault(`${name} ${excess}.`);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserFault(`${name} is not JSON: ${shortened((error as Error).message)}`);
+  }
+}
+
+const AS_WRITTEN = 'number as written: ';
+
+/**
+ * Changes the text of a JSON object and keeps its numbers as they are written: `2.0` is not `2` to
+ * Python. Throws as `parseJson` does.
+ * @param change is given numbers that would be written otherwise as opaque strings
+ */
+export function changedJson(
+  text: string,
+  name: string,
+  change: (value: { readonly [name: string]: unknown }) => object,
+): string {
+  parseJson(text, name);
+  const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) =>
+    token.startsWith('"') || String(Number(token)) === token
+      ? token
+      : JSON.stringify(AS_WRITTEN + token),
+  );
+  const value: unknown = JSON.parse(marked);
+  if (!isRecord(value)) throw new UserFault(`${name} is not an object`);
+  const written = JSON.stringify(change(value), null, 2);
+  return `${written.replace(/"number as written: (-?\d[\d.eE+-]*)"/g, '$1')}\n`;
+}
+
+/** Shortens V8's message, which quotes the text around the fault and may be long. */
+export const shortened = (message: string): string =>
+  message.length > 200 ? `${message.slice(0, 200)}…` : message;
+
+/** Returns which limit a JSON text exceeds, without parsing it; null if none. */
+export function excessOf(
+  text: string,
+  { values = Infinity, lists = Infinity, names = Infinity }: JsonLimits = {},
+): string | null {
+  let depth = 0,
+    opened = 0,
+    commas = 0,
+    colons = 0,
+    inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (inString) {
+      if (code === 92)
+        i++; // a backslash and the character that it escapes
+      else if (code === 34) inString = false;
+    } else if (code === 34) inString = true;
+    else if (code === 91 || code === 123) {
+      if (++depth > DEEPEST) return `is nested more than ${DEEPEST} deep`;
+      if (++opened > lists) return `holds more than ${lists} lists`;
+    } else if (code === 93 || code === 125) depth--;
+    else if (code === 44) {
+      if (++commas >= values) return `holds more than ${values} values`;
+    } else if (code === 58 && ++colons > names) return `holds more than ${names} names`;
+  }
+  return null;
+}
+
+/**
+ * Returns the bytes of a file. Throws `UserFault` if it is not a regular file, can't be read, or is
+ * larger than `bytes`.
+ */
+async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
+  // Without O_NONBLOCK, opening a named pipe waits for a writer. Windows has no such flag.
+  const { O_RDONLY, O_NONBLOCK } = (await import('node:fs')).constants;
+  const flags = O_RDONLY | ((O_NONBLOCK as number | undefined) ?? 0);
+  const file = await open(path, flags).catch(() => {
+    throw new UserFault(`${path} can't be read`, hint);
+  });
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) throw new UserFault(`${path} is not a regular file`, hint);
+    if (stats.size > bytes)
+      throw new UserFault(
+        `${path} has ${inWords(stats.size)}; ` +
+          `a file of this kind may have at most ${inWords(bytes)}`,
+      );
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Returns the JSON of a file. Throws `UserFault` if it can't be read, is too large or is not JSON.
+ */
+export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
+  return parseJson(await textOf(path, `${path} is not JSON`, hint), path);
+}
+
+/**
+ * Returns the text of a file. Throws `UserFault` if it can't be read, is too large or not UTF-8.
+ */
+export const readTextFile = (path: string): Promise<string> =>
+  textOf(path, `${path} can't be read`);
+
+async function textOf(path: string, fault: string, hint?: string): Promise<string> {
+  const bytes = await readRegularFile(path, FILE_BYTES, hint);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new UserFault(`${fault}: it is not UTF-8 text`);
+  }
+}
+
+/** Whether a value is an object that is neither null nor a list. */
+export const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,0 +1,103 @@
+/**
+ * Limits on what is taken from outside: bytes, items, seconds and memory. Each limit that a real
+ * use may exceed can be raised by an environment variable; SECURITY.md has the table.
+ */
+import { UserFault } from '../fault.ts';
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+const KB = 2 ** 10;
+export const MB = 2 ** 20,
+  GB = 2 ** 30;
+
+/** Each limit's variable, its unit, and its default in that unit. */
+const LIMITS = {
+  /** Bytes fetched for one source. In bfloat16, 70 billion parameters take 140 GB. */
+  source: ['DOSIMETER_FETCH_GB', GB, 200],
+  /** Bytes of one package's archive. The largest wheels have about 3 GB. */
+  archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
+  /**
+   * Bytes that one archive unpacks to. If the variable is not set, `unpackedLimit` limits them
+   * further.
+   */
+  unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
+  /** Files listed for one source, or in one archive. */
+  files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
+  /**
+   * Seconds without a byte. A whole answer may take this long, plus the time for its bytes at
+   * SLOWEST.
+   */
+  seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
+  /**
+   * Bytes of one list that a server sends. The longest of the public Python index has about 20 MB.
+   */
+  list: ['DOSIMETER_LIST_MB', MB, 64],
+  /** Bytes of memory that the rows of one split's source take. */
+  text: ['DOSIMETER_DATA_GB', GB, 4],
+} as const;
+type LimitName = keyof typeof LIMITS;
+
+export interface Limit {
+  readonly value: number;
+  /** How to raise the limit, for a hint. */
+  readonly raise: string;
+  /** Whether the variable is set. */
+  readonly chosen: boolean;
+}
+
+/**
+ * Returns a limit as the environment sets it. Throws `UserFault` if the variable is not a number
+ * above 0.
+ */
+export function limitOf(name: LimitName, env: Env = process.env): Limit {
+  const [variable, unit, fallback] = LIMITS[name];
+  const text = env[variable]?.trim() ?? '';
+  const given = text === '' ? fallback : Number(text);
+  if (!(given > 0) || !Number.isFinite(given))
+    throw new UserFault(
+      `${variable} is ${JSON.stringify(text.slice(0, 40))}; it must be a number above 0.`,
+      `Without it the limit is ${fallback}.`,
+    );
+  return {
+    value: given * unit,
+    raise: `If that is what you want, raise ${variable} (now ${given}).`,
+    chosen: text !== '',
+  };
+}
+
+/** The longest time that a timer accepts: about 24 days. */
+export const LONGEST_MS = 2 ** 31 - 1;
+
+/**
+ * The fewest bytes a second that a server must send. After `seconds`, a slower one counts as
+ * stalled.
+ */
+export const SLOWEST = 10 * KB;
+
+/**
+ * The limit for an archive: `MOST_RATIO` times its size, but at least `LEAST_UNPACKED`. Packages of
+ * data contain text, which shrinks to about a tenth, and a small archive may contain little else.
+ */
+const LEAST_UNPACKED = GB,
+  MOST_RATIO = 50;
+
+/** Returns the number of bytes that an archive of `bytes` may unpack to. */
+export function unpackedLimit(bytes: number, env?: Env): Limit {
+  const limit = limitOf('unpacked', env);
+  if (limit.chosen) return limit;
+  return {
+    ...limit,
+    value: Math.min(limit.value, Math.max(LEAST_UNPACKED, MOST_RATIO * bytes)),
+  };
+}
+
+/** Returns a size such as `3.2 GB`, in the units that the variables use. */
+export function inWords(bytes: number): string {
+  for (const [unit, name] of [
+    [GB, 'GB'],
+    [MB, 'MB'],
+    [KB, 'kB'],
+  ] as const)
+    if (bytes >= unit) return `${Number((bytes / unit).toPrecision(3))} ${name}`;
+  return `${bytes} bytes`;
+}

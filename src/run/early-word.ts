@@ -1,0 +1,113 @@
+/**
+ * Tells what a run has learnt while the rest of it still runs: how the first clean model of each
+ * adapter does beside the majority class, and the first backdoor of each attack beside its clean
+ * twin. Whoever waits for a grid should not learn at its end that no model has learnt the task.
+ */
+import path from 'node:path';
+import type { Plan, StageId } from '../plan/types.ts';
+import {
+  beatsMajority,
+  type Measured,
+  predictsOneClass,
+  writesAnswers,
+} from '../report/evidence.ts';
+import { formatNumber } from '../report/format.ts';
+import { ACCURACY, ASR, ASR_CLEAN, MAJORITY } from '../report/metrics.ts';
+import type { ExperimentCell } from '../spec/types.ts';
+import { readRegularOr } from '../store/regular.ts';
+import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
+import type { RunEvent } from './execute/types.ts';
+
+/** The most adapters, and the most attacks, that are told of. */
+const MOST = 6;
+
+/** When a run ends before its stages are done: once a clean baseline has not learnt the task. */
+export type StopWhen = 'collapsed';
+
+export interface EarlyWord {
+  /** @returns why the run is to stop, if a clean baseline has not learnt the task; else null */
+  onEvent(event: RunEvent): string | null;
+}
+
+export function createEarlyWord(
+  { experiment, cellStages }: Plan,
+  tell: (line: string) => void,
+): EarlyWord {
+  const cellOf = new Map<StageId, ExperimentCell>();
+  cellStages.forEach(({ stages: { evaluate } }, i) => {
+    const cell = experiment.cells[i];
+    if (evaluate !== undefined && cell && !cellOf.has(evaluate)) cellOf.set(evaluate, cell);
+  });
+  const told = { none: new Set<string>(), backdoor: new Set<string>() };
+  let advised = false;
+  const isFirst = (kind: keyof typeof told, name: string): boolean =>
+    told[kind].size < MOST && !told[kind].has(name) && Boolean(told[kind].add(name));
+  return {
+    onEvent(event) {
+      if (event.type !== 'stage-ended') return null;
+      const { stage, outcome } = event,
+        cell = cellOf.get(stage.id);
+      if (!cell || (outcome.state !== 'ran' && outcome.state !== 'cached')) return null;
+      const measured = measuredIn(outcome.dir);
+      if (measured === null) return null;
+      if (!isClean(cell)) {
+        const text = backdoorText(measured);
+        if (text !== null && isFirst('backdoor', cell.config.poisoning.attack))
+          tell(`first backdoor, ${cell.label}: ${text}`);
+        return null;
+      }
+      if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
+      const fault = faultOf(measured);
+      if (isFirst('none', adapterOf(cell)))
+        tell(
+          `first clean model, ${cell.label}: ${accuracyText(measured)}` +
+            (fault === null ? '' : `; it ${fault}`),
+        );
+      if (fault !== null && !advised)
+        tell(
+          'attacks on models that have not learnt the task show nothing; another learning rate or ' +
+            'more steps may help (dosimeter learning-rates SPEC)',
+        );
+      advised ||= fault !== null;
+      return fault === null ? null : `the clean model ${cell.label} ${fault}`;
+    },
+  };
+}
+
+/** Whether neither the cell nor the base that it starts from is attacked. */
+const isClean = ({ axes }: ExperimentCell): boolean =>
+  ['', 'base.'].every((of) => (axes[`${of}poisoning.attack`] ?? 'none') === 'none');
+
+const adapterOf = ({ axes }: ExperimentCell): string =>
+  JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
+
+function measuredIn(dir: string): Measured | null {
+  const bytes = readRegularOr(path.join(dir, METRICS_FILE));
+  const parsed = bytes && parseMetrics(bytes.toString('utf8'));
+  return parsed && 'metrics' in parsed ? { metrics: { evaluate: parsed.metrics } } : null;
+}
+
+const numberOf = ({ metrics }: Measured, { metric }: { readonly metric: string }): string =>
+  formatNumber(metrics['evaluate']?.[metric], 'proportion');
+
+const accuracyText = (measured: Measured): string =>
+  `accuracy ${numberOf(measured, ACCURACY)}, ` +
+  `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
+  numberOf(measured, MAJORITY);
+
+function backdoorText(measured: Measured): string | null {
+  if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null;
+  return (
+    `attack success rate ${numberOf(measured, ASR)}, ` +
+    `its clean twin's ${numberOf(measured, ASR_CLEAN)}`
+  );
+}
+
+/** Returns why the model has not learnt the task, as the end of a sentence; null if it has. */
+function faultOf(measured: Measured): string | null {
+  const answers = writesAnswers(measured);
+  if (predictsOneClass(measured))
+    return answers ? 'writes one text only' : 'predicts one class only';
+  if (beatsMajority(measured)) return null;
+  return `is no better than the ${answers ? 'commonest answer' : 'majority class'}`;
+}

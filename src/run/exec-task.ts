@@ -1,0 +1,251 @@
+/**
+ * `dosimeter exec --task FILE`: performs one job of a scheduler, wherever it was started. Each
+ * stage is performed under a lease of its own, because a scheduler may start a job twice: a task
+ * that outlived its node's failure and its requeue may run at once.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type {
+  JobHooks,
+  JobResult,
+  PackedJob,
+  ScheduledTask,
+  TaskEvent,
+  TaskMember,
+} from '../api.ts';
+import { UserFault } from '../api.ts';
+import { ownNames } from '../base/untrusted/own-folder.ts';
+import type { ActionKey } from '../plan/types.ts';
+import { fullDiskFault } from '../store/faults.ts';
+import type { Lease, Leases } from '../store/lease.ts';
+import { openLeases } from '../store/lease.ts';
+import { newOwner } from '../store/owner.ts';
+
+const RESULT = 'result.json';
+/** The average time between two looks at a lease that another process holds. */
+const WAIT_MS = 1_000;
+
+export interface TaskOptions {
+  /** Receives what the stages print and log. */
+  readonly print: (text: string) => void;
+  /** Once aborted, the stages are asked to save their state and stop. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Performs a task. Returns `done` once each of its jobs has a result, by this process or another.
+ * If it was stopped before, returns `saved` if each of the other stages has not begun or goes on
+ * from a state that it has saved, or else `lost`.
+ * @throws UserFault if the file can't be read as a task
+ */
+export async function execTask(
+  file: string,
+  { print, signal }: TaskOptions,
+): Promise<'done' | 'saved' | 'lost'> {
+  const task = readTask(file);
+  const events = openSync(task.events, 'a');
+  const leases = openLeases(task.leases, newOwner());
+  const tell = (event: TaskEvent): void => {
+    try {
+      writeSync(events, `${JSON.stringify(event)}\n`);
+    } catch (error) {
+      // On a full disk, the result says so.
+      if (!(fullDiskFault(error, task.events) instanceof UserFault)) throw error;
+    }
+  };
+  try {
+    tell({ begun: true });
+    const held: Held[] = [];
+    for (const [member, { job, dir }] of task.members.entries()) {
+      const lease = await leaseOf({ job, dir }, leases, print, signal);
+      if (lease !== null) held.push({ member, job, dir, lease });
+    }
+    const waiting =
+      held.length > 0 && !signal.aborted
+        ? await performHeld(held, task, { print, signal }, tell)
+        : new Set<string>();
+    for (const { lease } of held) lease.release();
+    const open = task.members.filter(({ dir }) => !hasResult(dir));
+    if (open.length === 0) return 'done';
+    tell({ interrupted: true });
+    const loses = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
+      !waiting.has(dir) && !hasFiles(resumeDir);
+    return open.some(loses) ? 'lost' : 'saved';
+  } finally {
+    leases.close();
+    closeSync(events);
+  }
+}
+
+interface Held extends TaskMember {
+  readonly member: number;
+  readonly lease: Lease;
+}
+
+function readTask(file: string): ScheduledTask {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as ScheduledTask;
+  } catch (error) {
+    throw new UserFault(`${file} contains no task: ${(error as Error).message}`);
+  }
+}
+
+/** Returns the names in a folder; null if there is none. */
+function namesIn(dir: string): readonly string[] | null {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** A job whose folder is gone has a result: a coordinator has taken it. */
+const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;
+
+const hasFiles = (dir: string | undefined): boolean =>
+  dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
+
+/** Waits for the lease of a job. Returns null if the job has a result, or on an interrupt. */
+async function leaseOf(
+  { job, dir }: TaskMember,
+  leases: Leases,
+  print: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Lease | null> {
+  const key = path.basename(dir) as ActionKey;
+  for (let told = false; !signal.aborted && !hasResult(dir); told = true) {
+    const taken = leases.take(key);
+    if ('held' in taken) {
+      if (!hasResult(dir)) return taken.held;
+      taken.held.release();
+      return null;
+    }
+    if (!told) print(`${job.id}: another task is performing it; waiting\n`);
+    await sleep(WAIT_MS * (0.75 + Math.random() / 2));
+  }
+  return null;
+}
+
+/**
+ * Performs jobs whose leases are held. Returns the folders of those that were asked to stop before
+ * they began.
+ */
+async function performHeld(
+  held: readonly Held[],
+  task: ScheduledTask,
+  { print, signal }: TaskOptions,
+  tell: (event: TaskEvent) => void,
+): Promise<ReadonlySet<string>> {
+  const waiting = new Set<string>();
+  const [{ createPool }, { workerModule }] = await Promise.all([
+    import('./execute/pool.ts'),
+    import('./registry/registry.ts'),
+  ]);
+  const pool = createPool({
+    module: workerModule(),
+    limit: 1,
+    graceMs: task.graceSeconds * 1000,
+  });
+  const pack = held.map(({ member, job, dir }): PackedJob & { readonly folder: string } => {
+    // What an earlier attempt left is its own: nobody else has the lease.
+    for (const name of ownNames(path.dirname(dir), path.basename(dir)))
+      if (name.startsWith('files-')) rmSync(path.join(dir, name), { recursive: true, force: true });
+    const folder = `files-${randomUUID()}`;
+    return {
+      job: { ...job, outDir: path.join(dir, folder) },
+      hooks: hooksOf(member, print, tell),
+      signal,
+      folder,
+    };
+  });
+  try {
+    const results = pool.runPack?.(pack) ?? [];
+    await Promise.all(
+      held.map(async ({ dir, lease, job }, i) => {
+        const [result, folder] = [await results[i], pack[i]?.folder];
+        if (result === undefined || folder === undefined) throw new Error('a job has no result');
+        // A stage that was asked to stop has not failed. It goes on in the next attempt.
+        if (signal.aborted && result.type !== 'done') {
+          if (result.type === 'fault' && result.cutOff === true) waiting.add(dir);
+          return;
+        }
+        if (!lease.stands())
+          print(`${job.id}: its lease was taken over; its result is discarded\n`);
+        else writeOutcome(dir, { ...result, folder });
+      }),
+    );
+  } finally {
+    await pool.close();
+  }
+  return waiting;
+}
+
+/** What a pack prints is printed once. */
+const hooksOf = (
+  member: number,
+  print: (text: string) => void,
+  tell: (event: TaskEvent) => void,
+): JobHooks => ({
+  onOutput: (text) => {
+    if (member === 0) print(text);
+  },
+  onLog: (message) => tell({ member, log: message }),
+  onProgress: (done, total, unit) => tell({ member, done, total, unit }),
+});
+
+/**
+ * Writes a result, unless there is one. What a failed stage leaves is removed first, which makes
+ * room on a full disk. If there is no room for a success either, the stage has failed.
+ */
+function writeOutcome(dir: string, result: JobResult & { readonly folder: string }): void {
+  const { folder } = result;
+  const outDir = path.join(dir, folder);
+  const discard = (): void => rmSync(outDir, { recursive: true, force: true });
+  if (result.type !== 'done') discard();
+  try {
+    writeResult(dir, result);
+  } catch (error) {
+    const fault = fullDiskFault(error, dir);
+    if (!(fault instanceof UserFault)) throw error;
+    discard();
+    const { message, hint } = fault;
+    const full = { type: 'fault', message, cutOff: true, folder } as const;
+    writeResult(dir, hint === undefined ? full : { ...full, hint });
+  }
+}
+
+/** Writes a result, unless there is one. It appears whole. */
+function writeResult(dir: string, result: JobResult & { readonly folder: string }): void {
+  const draft = path.join(dir, `.${RESULT}.${randomUUID()}`);
+  try {
+    const handle = openSync(draft, 'wx');
+    try {
+      writeSync(handle, JSON.stringify(result));
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+    linkSync(draft, path.join(dir, RESULT));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // The file system has no hard links. The lease keeps other tasks away.
+    if (code === 'EPERM' || code === 'ENOTSUP') renameSync(draft, path.join(dir, RESULT));
+    // Another task was faster, or a network file system was late to report success.
+    else if (code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * `dosimeter exec`: runs one stage by hand in a separate folder, to debug a plugin or to see
+ * whether a result can be reproduced. The store is only read.
+ */
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { ExperimentFacts, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { WARNINGS } from '../plan/keys.ts';
+import { stageLabels } from '../plan/label.ts';
+import type { StageId } from '../plan/types.ts';
+import { makeFolder } from '../store/folders.ts';
+import type { Entry } from '../store/types.ts';
+import type { StageStatus } from './execute/survey.ts';
+import type { Outcome } from './execute/types.ts';
+import { redactor } from './log/redact.ts';
+import type { Prepared } from './prepare.ts';
+import { stateDir } from './state-folder.ts';
+
+export interface ExecOptions {
+  /**
+   * An empty or new folder for the stage's files. Default: `.dosimeter/exec/STAGE`, which is
+   * emptied first.
+   */
+  readonly out?: string;
+  readonly jobs: number;
+  readonly hooks: JobHooks;
+  readonly signal: AbortSignal;
+}
+
+export interface Executed {
+  readonly stage: string;
+  /**
+   * The absolute path of the stage's files. After a failure, these are the files written until
+   * then.
+   */
+  readonly outputs: string;
+  readonly result: JobResult;
+  /**
+   * The stage's entry in the store, and the files that differ from it. Files that vary anyway don't
+   * count.
+   */
+  readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
+}
+
+/**
+ * @param wanted a stage's id, the beginning of one, or a kind that the plan has only once
+ * @throws UserFault if there is no such stage, or if it can't run now
+ */
+export async function execStage(
+  prepared: Prepared,
+  wanted: string,
+  { out, jobs, hooks, signal }: ExecOptions,
+): Promise<Executed> {
+  const { registry, assets, backend, experiment } = prepared;
+  const status = chooseStage(prepared, wanted);
+  const { stage } = status;
+  const { jobOf, redacted } = await import('./execute/job.ts');
+  const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
+  if (missing !== undefined)
+    throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');
+  const inputs = await inputsOf(status, prepared);
+  const outDir = emptyFolder(out, stage.id);
+  const job = jobOf(
+    stage,
+    stage.descriptor.scope === 'experiment'
+      ? { inputs, experiment: await factsForJoiningStage(prepared, jobs) }
+      : { inputs },
+    { registry, assets, jobs, backend, outDir },
+  );
+  const redact = redactor(experiment.secrets, process.env);
+  const result = redacted(
+    await inWorker(
+      job,
+      {
+        ...hooks,
+        onLog: (message) => hooks.onLog(redact(message)),
+        onOutput: (text) => hooks.onOutput(redact(text)),
+      },
+      signal,
+    ),
+    redact,
+  );
+  return {
+    stage: stage.id,
+    outputs: outDir,
+    result,
+    stored:
+      result.type === 'done' && status.entry
+        ? comparison(status.entry, stage.descriptor.volatile ?? [], result.files)
+        : null,
+  };
+}
+
+/**
+ * Performs the job in `jobFile` for an executor that runs elsewhere. Writes its result into
+ * `resultFile`, which appears whole or not at all.
+ * @throws UserFault if `jobFile` can't be read as a job
+ */
+export async function execJob(
+  jobFile: string,
+  resultFile: string,
+  hooks: JobHooks,
+  signal: AbortSignal,
+): Promise<JobResult> {
+  let job: Job;
+  try {
+    job = JSON.parse(readFileSync(jobFile, 'utf8')) as Job;
+  } catch (error) {
+    throw new UserFault(`${jobFile} contains no job: ${(error as Error).message}`);
+  }
+  const result = await inWorker(job, hooks, signal);
+  const draft = `${resultFile}.${process.pid}`;
+  writeFileSync(draft, JSON.stringify(result));
+  renameSync(draft, resultFile);
+  return result;
+}
+
+/** Performs a job in a worker process that ends with it. */
+async function inWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
+  const [{ createPool }, { workerModule }] = await Promise.all([
+    import('./execute/pool.ts'),
+    import('./registry/registry.ts'),
+  ]);
+  const pool = createPool({ module: workerModule(), limit: 1 });
+  try {
+    return await pool.run(job, hooks, signal);
+  } finally {
+    await pool.close();
+  }
+}
+
+function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus {
+  const found = statuses.filter(
+    ({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted),
+  );
+  const [only] = found;
+  if (only && found.length === 1) return only;
+  const label = stageLabels(plan);
+  if (!only)
+    throw new UserFault(
+      `no stage of this plan is "${wanted}"`,
+      'give an id, as `dosimeter plan --json` lists them',
+    );
+  const shown = found
+    .slice(0, 8)
+    .map(({ stage }) => `${stage.id} (${label(stage)})`)
+    .join(', ');
+  throw new UserFault(
+    `"${wanted}" matches ${found.length} stages of this plan`,
+    `which one? ${shown}${found.length > 8 ? ', …' : ''}`,
+  );
+}
+
+/**
+ * Returns the facts that a stage which joins the grid gets about the experiment: the state of each
+ * stage in the store.
+ */
+async function factsForJoiningStage(
+  { plan, statuses, experiment, backend }: Prepared,
+  jobs: number,
+): Promise<ExperimentFacts> {
+  const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
+    import('./execute/facts.ts'),
+    import('./execute/environment.ts'),
+    import('./execute/execution.ts'),
+  ]);
+  const outcomes = new Map(
+    statuses.flatMap(({ stage, entry }): [StageId, Outcome][] =>
+      entry ? [[stage.id, cachedOutcome(entry)]] : [],
+    ),
+  );
+  return experimentFacts(plan, outcomes, await environment(experiment.file, backend, jobs));
+}
+
+/** @throws UserFault if an input is not in the store, or is damaged there */
+async function inputsOf(
+  { stage }: StageStatus,
+  { statuses, store }: Prepared,
+): Promise<{ [name: string]: StageInput }> {
+  const inputs: { [name: string]: StageInput } = {};
+  for (const [name, id] of Object.entries(stage.inputs)) {
+    const entry = statuses.find((status) => status.stage.id === id)?.entry;
+    if (!entry && stage.descriptor.tolerant) continue;
+    if (!entry)
+      throw new UserFault(
+        `its input "${name}" (${id}) is not in the store`,
+        'dosimeter run makes it',
+      );
+    const damage = await store.check(entry);
+    if (damage !== null)
+      throw new UserFault(
+        `its input "${name}" (${id}) is damaged: ${damage}`,
+        'dosimeter run makes it again',
+      );
+    inputs[name] = { dir: entry.dir, digest: entry.manifest.content };
+  }
+  return inputs;
+}
+
+/** @throws UserFault if the folder contains files or can't be written to */
+function emptyFolder(out: string | undefined, id: string): string {
+  const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
+  try {
+    if (out === undefined) rmSync(dir, { recursive: true, force: true });
+    else if (existsSync(dir) && readdirSync(dir).length > 0)
+      throw new UserFault(`${dir} is not empty; nothing was run`, 'name another folder');
+    makeFolder(dir);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new UserFault(`${dir} can't be written: ${message}`);
+  }
+  return dir;
+}
+
+function comparison(
+  { dir, manifest }: Entry,
+  volatile: readonly string[],
+  files: readonly OutputFile[],
+): NonNullable<Executed['stored']> {
+  const before = new Map(manifest.files.map(({ path: name, sha256 }) => [name, sha256]));
+  const now = new Map(files.map(({ path: name, sha256 }) => [name, sha256]));
+  const differs = [...new Set([...before.keys(), ...now.keys()])]
+    .filter(
+      (name) => name !== WARNINGS && !volatile.includes(name) && before.get(name) !== now.get(name),
+    )
+    .sort();
+  return { dir: path.resolve(dir), differs };
+}

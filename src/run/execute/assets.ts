@@ -1,0 +1,122 @@
+/** The sources of a plan, which are found on this machine or fetched before anything runs. */
+import type { Asset, SourceContext, SourceDescriptor } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import type { PlanRegistry } from '../../plan/graph.ts';
+import type { Plan, PlannedStage } from '../../plan/types.ts';
+import type { Diagnostic, ExperimentCell, SourceRange } from '../../spec/types.ts';
+import { diskFault } from '../../store/faults.ts';
+import type { Locate } from './guard.ts';
+
+/** Returns each URI that the plan reads, with the first stage that reads it. */
+function wanted(plan: Plan): Map<string, PlannedStage> {
+  const uris = new Map<string, PlannedStage>();
+  for (const stage of plan.stages)
+    for (const uri of Object.values(stage.assets)) if (!uris.has(uri)) uris.set(uri, stage);
+  return uris;
+}
+
+/** Returns where a URI is written in the spec: the field of the cell that holds it. */
+function locateUri(cell: ExperimentCell, uri: string): SourceRange {
+  const scheme = uri.slice(0, uri.indexOf(':') + 1),
+    bare = uri.slice(scheme.length);
+  const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
+    // A stage may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
+    if (typeof value === 'string')
+      return value === uri ||
+        value === bare ||
+        (value.startsWith(scheme) && uri.endsWith(`/${value.slice(scheme.length)}`))
+        ? path
+        : null;
+    if (typeof value !== 'object' || value === null) return null;
+    for (const [key, child] of Object.entries(value)) {
+      const found = find(child, [...path, Array.isArray(value) ? Number(key) : key]);
+      if (found) return found;
+    }
+    return null;
+  };
+  return cell.locate(find(cell.config, []) ?? []);
+}
+
+/** Returns a function that looks for a source as `findAssets` does, but never fetches it. */
+export const locator =
+  (registry: PlanRegistry, context: SourceContext): Locate =>
+  async (uri) => {
+    const source = sourceOf(registry, uri);
+    if (source === undefined) throw new Error(`no source plugin reads "${uri}"`);
+    return source.locate(uri, context);
+  };
+
+const schemeOf = (uri: string): string => uri.slice(0, uri.indexOf(':'));
+
+const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undefined =>
+  registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
+
+export interface Located {
+  /** The sources by URI; null for one that must be fetched. */
+  readonly assets: Map<string, Asset | null>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * Finds every source of the plan, and gathers the faults of all of them.
+ * @param fetch whether a missing source is fetched; `plan` only looks
+ * @param before called for a missing source; if it returns faults, the source is not fetched
+ */
+export async function findAssets(
+  plan: Plan,
+  registry: PlanRegistry,
+  context: SourceContext,
+  fetch: boolean,
+  before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
+): Promise<Located> {
+  const assets = new Map<string, Asset | null>();
+  const diagnostics: Diagnostic[] = [];
+  const find = async (uri: string, stage: PlannedStage): Promise<void> => {
+    const range = (): SourceRange | null => {
+      const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+      return cell === undefined ? null : locateUri(cell, uri);
+    };
+    const source = sourceOf(registry, uri);
+    if (!source) {
+      diagnostics.push({
+        code: 'unknown-source',
+        message: `no source plugin reads "${uri}"`,
+        range: range(),
+        hint: `the schemes are ${schemes(registry).join(', ')}`,
+      });
+      return;
+    }
+    try {
+      let asset = await source.locate(uri, context);
+      if (asset === null) {
+        const faults = await before(uri, source);
+        diagnostics.push(...faults);
+        if (fetch && faults.length === 0) asset = await source.fetch(uri, context);
+      }
+      assets.set(uri, asset);
+    } catch (error) {
+      diagnostics.push({ ...sourceFault(error, uri, context), range: range() });
+    }
+  };
+  await Promise.all([...wanted(plan)].map(([uri, stage]) => find(uri, stage)));
+  return { assets, diagnostics };
+}
+
+const schemes = (registry: PlanRegistry): string[] =>
+  [...registry.names('source')].sort().map((name) => `${name}:`);
+
+/** Puts what a source plugin threw into words. */
+function sourceFault(
+  error: unknown,
+  uri: string,
+  { cacheDir }: SourceContext,
+): Pick<Diagnostic, 'code' | 'message' | 'hint'> {
+  const file = (error as NodeJS.ErrnoException | null)?.path ?? cacheDir;
+  const { name, message, hint } = diskFault(error, file, 'cache') as Error & { hint?: string };
+  return name === 'UserFault'
+    ? { code: 'source', message, ...defined({ hint }) }
+    : {
+        code: 'plugin-fault',
+        message: `the source plugin "${schemeOf(uri)}" threw on "${uri}": ${message}`,
+      };
+}

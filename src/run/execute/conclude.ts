@@ -1,0 +1,174 @@
+/**
+ * Concludes an attempt: stores what its job left, or throws it away and puts the failure into
+ * words.
+ */
+import { rmSync } from 'node:fs';
+import type { JsonObject } from '../../api.ts';
+import { WARNINGS } from '../../plan/keys.ts';
+import { locateIn } from '../../plan/locate.ts';
+import type { PlannedStage } from '../../plan/types.ts';
+import type { StageLog } from '../log/run-log.ts';
+import type { AttemptRequest, AttemptResult } from './attempt.ts';
+import type { Execution } from './execution.ts';
+import { tellNote } from './execution.ts';
+import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
+import type { Spoilt } from './guard.ts';
+import { noLooks } from './looks.ts';
+import type { JobResult } from './protocol.ts';
+import type { Failed, Outcome } from './types.ts';
+import { readWarnings, warningText, withoutNumbers } from './warnings.ts';
+
+/** An attempt whose job has ended. */
+export interface Answered {
+  readonly request: AttemptRequest;
+  readonly result: JobResult;
+  readonly outDir: string;
+  readonly resumeDir: string;
+  readonly log: StageLog;
+  /** How many stages shared the job. */
+  readonly packed: number;
+  /** The time limit in seconds, if the stage was stopped because of it. */
+  readonly overtime: number | null;
+}
+
+export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
+  const { request, result, resumeDir } = answered;
+  const outDir = outputsOf(answered);
+  const { executor, signal } = execution.options;
+  const isLost = (): boolean => !signal.aborted && !request.lease.stands();
+  if (isLost()) return leaseLost(execution, answered);
+  const change = await request.reads.fault();
+  // That may have taken long, and whoever took over the lease may have made the entry.
+  if (isLost()) return leaseLost(execution, answered);
+  if (change !== null) {
+    executor.forget?.();
+    discard(resumeDir);
+  }
+  if (change !== null && typeof change !== 'string') return unready(execution, answered, change);
+  if (result.type === 'done' && change === null) return publish(execution, answered, result);
+  discard(outDir);
+  if (signal.aborted) {
+    answered.log.line('stopped before its end');
+    return { state: 'abandoned' };
+  }
+  return failed(answered, change);
+}
+
+/** Returns the folder with what the job has written. */
+const outputsOf = ({ result, outDir }: Answered): string =>
+  result.type === 'done' ? (result.outDir ?? outDir) : outDir;
+
+function leaseLost(execution: Execution, answered: Answered): AttemptResult {
+  const { request, log, outDir } = answered;
+  discard(outDir); // an executor's own folder is left to the run that has taken over
+  const lost =
+    'another run took over its lease while this one was suspended: its output here is discarded';
+  log.line(lost);
+  tellNote(execution, `${request.stage.id}: ${lost}`);
+  return { state: 'busy' };
+}
+
+/** @param spoilt the inputs that were damaged when the stage began */
+function unready(
+  { careful }: Execution,
+  { request: { stage }, log, outDir }: Answered,
+  spoilt: Spoilt,
+): AttemptResult {
+  discard(outDir);
+  careful.add(stage.id);
+  log.aside(`it read what was damaged before it began: ${spoilt.inputs.join(', ')}`);
+  return { state: 'unready', damaged: spoilt.inputs.flatMap((name) => stage.inputs[name] ?? []) };
+}
+
+/** @param change what changed among the things that the stage read; null if nothing did */
+function failed({ result, resumeDir, log, overtime }: Answered, change: string | null): Failed {
+  const failure =
+    overtime !== null
+      ? overtimeFailure(overtime, log.file)
+      : result.type === 'done'
+        ? changeFailure(change ?? '', log.file)
+        : resultFailure(result, log.file);
+  // After a user's fault, a second attempt that resumed would fail in the same place, so it starts
+  // afresh. An attempt that was merely cut off keeps its state.
+  if (result.type === 'fault' && result.cutOff !== true && overtime === null) discard(resumeDir);
+  if (change !== null && result.type !== 'done') log.line(change);
+  log.line(`failed: ${failure.error}`);
+  if (failure.hint !== undefined) log.line(failure.hint);
+  if (result.type === 'error') log.output(`${result.stack}\n`);
+  return failure;
+}
+
+/**
+ * Tells once of what stages warned of while they ran, here or where an entry was found. What this
+ * run's preflight warned of was told before.
+ */
+export function tellWarnings(
+  execution: Execution,
+  stage: PlannedStage,
+  { dir }: { readonly dir: string },
+): void {
+  const cell = execution.plan.experiment.cells[stage.cells[0] ?? 0],
+    before = execution.options.warnings?.get(stage.id)?.map(({ message }) => message);
+  for (const { path: field, ...warning } of readWarnings(dir)) {
+    if (before?.includes(warning.message)) continue;
+    const range = cell && field.length > 0 ? locateIn(cell, stage.section, field) : null;
+    const text = warningText({ ...warning, range });
+    const kind = withoutNumbers(text);
+    if (!execution.told.has(kind)) tellNote(execution, text);
+    execution.told.add(kind);
+  }
+}
+
+async function publish(
+  execution: Execution,
+  answered: Answered,
+  { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
+): Promise<Outcome> {
+  const { plan, options, guard, entries, own } = execution;
+  const { request, log, packed } = answered;
+  const { stage, key, components, gpus } = request;
+  const backend = stage.descriptor.compute ? plan.backend : null;
+  const isBf16 = stage.descriptor.precision?.(stage.params) === 'bf16';
+  const outDir = outputsOf(answered);
+  const hashed = guard.hashed(outDir, files);
+  const { entry, byAnother } = await options.store.publish(outDir, {
+    key,
+    kind: stage.kind,
+    components,
+    files,
+    volatile: stage.descriptor.volatile ?? [],
+    seconds,
+    backend,
+    facts: {
+      ...options.facts,
+      run: options.runId,
+      stage: stage.id,
+      cell: stage.cell,
+      seed: stage.seed,
+      cpu: stage.resources.cpu,
+      ...(gpus ? { gpus } : {}),
+      ...(packed === 1 ? {} : { packed }),
+      ...(computed ? { computed: recordOf(computed, isBf16) } : {}),
+      peak_memory_mb: Math.round(peakMemoryMB),
+    },
+  });
+  guard.stored(key, byAnother ? noLooks : hashed);
+  entries.set(key, entry);
+  own.add(key);
+  if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
+  log.aside(`done in ${seconds.toFixed(2)} s`);
+  const { content } = entry.manifest;
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  return { state: 'ran', key, dir: entry.dir, content, seconds, backend, bytes };
+}
+
+/** What a manifest says of the `BackendInfo` of a stage, with products in bfloat16 or without. */
+function recordOf({ bf16Products, ...info }: JsonObject, isBf16: boolean): JsonObject {
+  if (!isBf16) return { ...info };
+  const rounded = bf16Products === 'bf16' ? ', rounded to bf16' : '';
+  return { ...info, precision: `float32 with products in bf16${rounded}` };
+}
+
+function discard(dir: string): void {
+  rmSync(dir, { recursive: true, force: true });
+}

@@ -1,0 +1,132 @@
+/**
+ * The environment of a run: enough to repeat it elsewhere, and to know why the last bits of a
+ * number may differ.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import type { BackendName, JsonObject } from '../../api.ts';
+
+/** Returns the folder of this package's package.json, from a source file or from a bundle. */
+export function packageRoot(): string {
+  for (let dir = path.dirname(fileURLToPath(import.meta.url)); ; dir = path.dirname(dir)) {
+    if (existsSync(path.join(dir, 'package.json'))) return dir;
+    if (dir === path.dirname(dir)) throw new Error('package.json is missing beside the program');
+  }
+}
+
+interface PackageJson {
+  readonly version: string;
+  readonly dependencies?: { readonly [name: string]: string };
+  readonly optionalDependencies?: { readonly [name: string]: string };
+}
+const packageText = (dir: string): string => readFileSync(path.join(dir, 'package.json'), 'utf8');
+const readPackage = (dir: string): PackageJson => JSON.parse(packageText(dir)) as PackageJson;
+
+export const ownVersion = (): string => readPackage(packageRoot()).version;
+
+/** Returns the version of the package in a folder. Parsing 40 files would take milliseconds. */
+function versionIn(dir: string): string {
+  const text = packageText(dir),
+    [only, other] = text.matchAll(/"version"\s*:\s*"([^"\\]*)"/g);
+  // Every installed package has a version. Another field of that name could belong to anything.
+  return only?.[1] !== undefined && other === undefined
+    ? only[1]
+    : (JSON.parse(text) as PackageJson).version;
+}
+
+function packageVersions(): { [name: string]: string } {
+  const root = packageRoot(),
+    { resolve } = createRequire(path.join(root, 'package.json')),
+    { dependencies, optionalDependencies } = readPackage(root);
+  const versions: { [name: string]: string } = {};
+  // The same for every package. If this program is installed as a package, its dependencies mostly
+  // lie beside it.
+  const places = resolve.paths('dosimeter') ?? [];
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+    const dir = places
+      .map((modules) => path.join(modules, name))
+      .find((found) => existsSync(path.join(found, 'package.json')));
+    if (dir !== undefined) versions[name] = versionIn(dir);
+  }
+  return versions;
+}
+
+function cpuFeatures(): string {
+  if (!existsSync('/proc/cpuinfo')) return '';
+  const flags =
+    /^(?:flags|Features)\s*:\s*(.*)$/m
+      .exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]
+      ?.split(' ') ?? [];
+  // Only those flags that decide which numeric code runs.
+  return flags.filter((flag) => /^(avx|fma|sse4|amx|f16c|asimd|sve|bf16)/.test(flag)).join(' ');
+}
+
+/** Returns what git prints, or null if it fails or is missing. */
+const gitOutput = (args: readonly string[]): Promise<string | null> =>
+  new Promise((resolve) => {
+    // With one pipe, not three as `execFile` opens.
+    const git = spawn('git', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    const chunks: Buffer[] = [];
+    // There is no pipe if git could not be started.
+    (git.stdout as Readable | null)?.on('data', (chunk: Buffer) => chunks.push(chunk));
+    git
+      .once('error', () => resolve(null))
+      .once('close', (code) => resolve(code === 0 ? Buffer.concat(chunks).toString() : null));
+  });
+
+/**
+ * Returns the commit that the spec's folder is at, and whether tracked files differ from it.
+ * Returns null outside a repository.
+ */
+async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
+  const text = await gitOutput([
+    '-C',
+    dir,
+    'status',
+    '--porcelain=v2',
+    '--branch',
+    '--no-ahead-behind',
+    '--untracked-files=no',
+  ]);
+  const lines = text?.trim().split('\n') ?? [];
+  const commit = lines.flatMap((line) => /^# branch\.oid ([0-9a-f]+)$/.exec(line)?.[1] ?? [])[0];
+  return commit === undefined
+    ? null
+    : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
+}
+
+export async function environment(
+  specFile: string,
+  backend: BackendName,
+  jobs: number,
+): Promise<JsonObject> {
+  // Git starts before anything else, and runs meanwhile.
+  const git = gitState(path.dirname(specFile));
+  const { probe } = await import('../../tensor/backend.ts');
+  const cpus = os.cpus(),
+    packages = packageVersions(),
+    used = (await probe()).find(({ name }) => name === backend);
+  return {
+    dosimeter: ownVersion(),
+    node: process.version,
+    platform: process.platform,
+    arch: process.arch,
+    os: `${os.type()} ${os.release()}`,
+    cpu: { model: cpus[0]?.model.trim() ?? 'unknown', count: cpus.length, features: cpuFeatures() },
+    memory_mb: Math.round(os.totalmem() / 2 ** 20),
+    jobs,
+    backend: {
+      name: backend,
+      version: used?.version ?? backend,
+      precision: 'float32',
+      detail: used?.detail ?? '',
+    },
+    packages,
+    git: await git,
+  };
+}

@@ -1,0 +1,201 @@
+/** One execution of a plan: what it was asked to do, and what is known of its stages so far. */
+import type { Executor, JsonObject, Warning } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import { isDiskFault } from '../../store/faults.ts';
+import type { Store } from '../../store/store.ts';
+import type { Entry } from '../../store/types.ts';
+import type { RunLog } from '../log/run-log.ts';
+import { errorFailure } from './failure.ts';
+import type { Guard, Locate } from './guard.ts';
+import { createGuard } from './guard.ts';
+import type { PackLimits } from './packer.ts';
+import type { Patience } from './patience.ts';
+import type { Machine } from './resources.ts';
+import type { Assets } from './survey.ts';
+import { traced } from './thrown-at.ts';
+import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
+
+export interface ExecuteOptions {
+  readonly store: Store;
+  readonly registry: RuntimeRegistry;
+  /** The sources of the plan. A stage that reads a missing source (null) is abandoned. */
+  readonly assets: Assets;
+  /**
+   * Looks a source up again, to see whether it is still the same after a stage has read it.
+   * Without it, only the sizes and times of its files are compared.
+   */
+  readonly locate?: Locate;
+  readonly executor: Executor;
+  readonly log: RunLog;
+  /** Processor cores that stages may take at once. */
+  readonly jobs: number;
+  /** What the stages share of the machine besides its cores. */
+  readonly machine?: Omit<Machine, 'cores'>;
+  /** Whether nothing more starts after a failure. */
+  readonly failFast: boolean;
+  /** The limits of packs. Without it, every stage runs alone. */
+  readonly packing?: PackLimits;
+  readonly patience?: Patience;
+  /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
+  readonly expect?: (stage: PlannedStage) => number | null;
+  /**
+   * Whether a stage may be attempted. A stage that may not counts only if it is cached. Default:
+   * all may.
+   */
+  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Once aborted, nothing more starts, and running stages are asked to stop. */
+  readonly signal: AbortSignal;
+  readonly runId: string;
+  /** The environment of the run, for joining stages such as the report. */
+  readonly environment: JsonObject;
+  /** Facts about this run that every manifest records. */
+  readonly facts: JsonObject;
+  readonly onEvent: OnEvent;
+  /** What the stages' preflights warned of. Default: nothing. */
+  readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
+  /** Where entries may be fetched from that are not in the store. */
+  readonly remote?: RemoteEntries;
+  /** Removes secrets from what a stage says about its failure. Default: there are none. */
+  readonly redact?: (text: string) => string;
+}
+
+export interface RemoteEntries {
+  /**
+   * Returns the entry once it is in the store, or null if it has to be made, or if another process
+   * has its lease.
+   * @param volatile the stage's volatile files
+   */
+  fetch(key: ActionKey, volatile: readonly string[]): Promise<Entry | null>;
+}
+
+export interface Execution {
+  readonly plan: Plan;
+  readonly options: ExecuteOptions;
+  readonly machine: Machine;
+  readonly guard: Guard;
+  /** The outcome of each stage that has been settled. */
+  readonly outcomes: Map<StageId, Outcome>;
+  /** The stored entries behind the finished outcomes. */
+  readonly entries: Map<ActionKey, Entry>;
+  /** The keys of those entries that this execution stored itself. */
+  readonly own: Set<ActionKey>;
+  /**
+   * The stages that have read damaged inputs. What they read is checked before they run again, so
+   * that a stage which damages its inputs fails, whatever the clocks say.
+   */
+  readonly careful: Set<StageId>;
+  /**
+   * What stages have warned of and was told, without its numbers, which differ from seed to seed.
+   */
+  readonly told: Set<string>;
+  /** Whether nothing more starts: after a failure with `failFast`, or once the disk is full. */
+  stopped: boolean;
+}
+
+export function openExecution(plan: Plan, options: ExecuteOptions): Execution {
+  return {
+    plan,
+    options,
+    machine: { ...options.machine, cores: options.jobs },
+    guard: createGuard(options.locate),
+    outcomes: new Map(),
+    entries: new Map(),
+    own: new Set(),
+    careful: new Set(),
+    told: new Set(),
+    stopped: false,
+  };
+}
+
+export function tellNote({ options }: Execution, message: string): void {
+  options.onEvent({ type: 'note', message });
+}
+
+export const isFinished = (outcome: Outcome): outcome is Finished =>
+  outcome.state === 'ran' || outcome.state === 'cached';
+
+/**
+ * Returns the outcome of an input. Throws if it is not settled, since stages wait for their inputs.
+ */
+export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
+  const outcome = outcomes.get(id);
+  if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
+  return outcome;
+}
+
+/**
+ * Returns the finished inputs of a stage by name. Failed inputs are left out; only a tolerant stage
+ * gets this far with one.
+ */
+export function finishedInputs(
+  execution: Pick<Execution, 'outcomes'>,
+  { inputs }: PlannedStage,
+): readonly { readonly name: string; readonly id: StageId; readonly input: Finished }[] {
+  const finished: { name: string; id: StageId; input: Finished }[] = [];
+  for (const name of Object.keys(inputs)) {
+    const id = inputs[name]!, // one of its keys
+      input = outcomeOf(execution, id);
+    if (isFinished(input)) finished.push({ name, id, input });
+  }
+  return finished;
+}
+
+/** Returns the outcome of a stage whose entry was already in the store. */
+export function cachedOutcome({ key, dir, manifest }: Entry): Finished {
+  const { content, seconds, backend } = manifest;
+  return { state: 'cached', key, dir, content, seconds, backend };
+}
+
+/** Notes an entry that was already in the store, and returns the outcome of its stage. */
+export function useCached({ entries }: Execution, entry: Entry): Finished {
+  entries.set(entry.key, entry);
+  return cachedOutcome(entry);
+}
+
+/**
+ * Stops the execution if nothing more could succeed (a full disk fails every stage alike), or if
+ * it was asked to stop at the first failure.
+ */
+export function noteFailure(execution: Execution, outcome: Outcome): void {
+  if (outcome.state === 'failed' && (execution.options.failFast || isDiskFault(outcome)))
+    execution.stopped = true;
+}
+
+/**
+ * Returns the outcome of a stage whose entry the remote has. Returns null if there is no remote, or
+ * if the stage has to be attempted.
+ */
+export async function fetchedOutcome(
+  execution: Execution,
+  { descriptor }: PlannedStage,
+  key: ActionKey,
+): Promise<Outcome | null> {
+  const { remote, signal } = execution.options;
+  if (remote === undefined || execution.stopped || signal.aborted) return null;
+  try {
+    const entry = await remote.fetch(key, descriptor.volatile ?? []);
+    return entry && useCached(execution, entry);
+  } catch (error) {
+    if (isDiskFault(error)) execution.stopped = true;
+    return thrownOutcome(execution, error);
+  }
+}
+
+/**
+ * Returns the outcome of a stage for which a plugin's estimate, the store or our own code threw.
+ */
+export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
+  const { name, message, stack, hint } = thrown as Error & { hint?: string };
+  if (name === 'UserFault')
+    return {
+      state: 'failed',
+      error: message,
+      internal: false,
+      log: null,
+      ...defined({ hint }),
+    };
+  const told = traced(stack ?? message);
+  log.line(told.stack);
+  return errorFailure({ message, ...told }, log.file);
+}

@@ -1,0 +1,111 @@
+/**
+ * Checks what a stage is about to read: its inputs against their manifests, and its sources against
+ * their digests.
+ */
+import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
+import { type Soon, whenThere } from '../../store/files.ts';
+import type { Entry } from '../../store/types.ts';
+import type { Execution } from './execution.ts';
+import { finishedInputs } from './execution.ts';
+import type { ReadEntry, Reads } from './guard.ts';
+import type { Failed } from './types.ts';
+
+/**
+ * The answer if some inputs must be repaired before the stage can be attempted and its key computed
+ * again.
+ */
+export interface Unready {
+  readonly state: 'unready';
+  /** The stages whose entries are damaged; none if another stage has just found the damage. */
+  readonly damaged: readonly StageId[];
+}
+
+export interface InputChecks {
+  /** Returns the reads of a stage that may start, or the reason why it can't. */
+  readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
+  /** Returns what is wrong with an entry in the store, or null. */
+  readonly damageOf: (key: ActionKey) => Soon<string | null>;
+}
+
+export function createInputChecks(execution: Execution): InputChecks {
+  const { options, entries, own, careful, guard } = execution;
+  /** Checks that are under way. Stages that read the same entry share one check. */
+  const checks = new Map<ActionKey, Promise<string | null>>();
+
+  const isCurrent = (entry: Entry): boolean => entries.get(entry.key) === entry;
+
+  const damageOf = (key: ActionKey): Soon<string | null> => {
+    let entry = entries.get(key);
+    if (!entry) {
+      const found = options.store.lookUp(key);
+      if (found.state !== 'hit') return found.state === 'damaged' ? found.why : 'it is gone';
+      ({ entry } = found);
+      entries.set(key, entry);
+    }
+    return whenThere(guard.entryFault(entry, own.has(key)), (damage) => {
+      if (damage !== null) entries.delete(key);
+      return damage;
+    });
+  };
+
+  const sharedDamageOf = (key: ActionKey): Soon<string | null> => {
+    const running = checks.get(key);
+    if (running) return running;
+    const damage = damageOf(key);
+    if (!(damage instanceof Promise)) return damage;
+    const check = damage.finally(() => checks.delete(key));
+    checks.set(key, check);
+    return check;
+  };
+
+  /**
+   * Returns the entries that a stage reads, or those stages among its inputs whose entries are
+   * damaged.
+   */
+  const entriesOf = async (stage: PlannedStage): Promise<readonly ReadEntry[] | Unready> => {
+    const read: ReadEntry[] = [],
+      damaged: StageId[] = [],
+      once = stage.descriptor.inline === true && !careful.has(stage.id);
+    for (const { name, id, input } of finishedInputs(execution, stage)) {
+      const { key } = input,
+        known = entries.get(key);
+      // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
+      // after it has run.
+      if (once && known && guard.mayWait(known)) {
+        read.push({ name, entry: known, checked: false });
+        continue;
+      }
+      const found = sharedDamageOf(key),
+        damage = found instanceof Promise ? await found : found,
+        entry = entries.get(key);
+      if (damage !== null) damaged.push(id);
+      else if (entry) read.push({ name, entry, checked: true });
+      else return { state: 'unready', damaged: [] }; // another stage has found damage meanwhile
+    }
+    return damaged.length > 0 ? { state: 'unready', damaged } : read;
+  };
+
+  const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
+    const read = await entriesOf(stage);
+    if ('state' in read) return read;
+    const assets = [...new Set(Object.values(stage.assets))].flatMap(
+      (uri) => options.assets.get(uri) ?? [],
+    );
+    for (const asset of assets) {
+      const error = await guard.assetFault(asset);
+      if (error !== null)
+        return {
+          state: 'failed',
+          error,
+          hint: 'a run takes its sources as they are when it begins: run again',
+          internal: false,
+          log: null,
+        };
+    }
+    // Another stage may have found damage meanwhile.
+    if (!read.every(({ entry }) => isCurrent(entry))) return { state: 'unready', damaged: [] };
+    return guard.reads(read, assets, isCurrent);
+  };
+
+  return { readsOf, damageOf };
+}

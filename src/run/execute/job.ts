@@ -1,0 +1,106 @@
+/** Builds the job that an executor gets for a stage, and checks the executor's answer. */
+import type { BackendName, Demand, ExperimentFacts, StageInput, Warning } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import type { PluginKind } from '../../plan/graph.ts';
+import type { PlannedStage } from '../../plan/types.ts';
+import type { ExecuteOptions } from './execution.ts';
+import type { Job, JobResult, PluginModule } from './protocol.ts';
+
+/** The parts of a job that do not come from the stage's definition. */
+export interface JobInputs {
+  readonly inputs: { readonly [name: string]: StageInput };
+  /** The GPUs for `Job.gpus`. */
+  readonly gpus?: readonly string[];
+  readonly experiment?: ExperimentFacts;
+  readonly demand?: Demand;
+  readonly warnings?: readonly Warning[];
+}
+
+export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | 'jobs'> {
+  readonly backend: BackendName;
+  readonly outDir: string;
+  readonly resumeDir?: string;
+  /** `Job.key`. */
+  readonly key?: string;
+}
+
+/**
+ * Returns the job of a stage. Throws if one of its plugins or sources is missing, because the plan
+ * was made with all of them.
+ */
+export function jobOf(
+  stage: PlannedStage,
+  { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
+  place: JobPlace,
+): Job {
+  const plugin = (kind: PluginKind, name: string): PluginModule => {
+    const entry = place.registry.get(kind, name);
+    if (!entry) throw new Error(`the ${kind} "${name}" is no longer in the registry`);
+    return { kind, name, module: entry.module };
+  };
+  const asset = (uri: string) => {
+    const found = place.assets.get(uri);
+    if (!found) throw new Error(`${uri} is not on this machine`);
+    return found;
+  };
+  const { limits } = stage.descriptor;
+  return {
+    id: stage.id,
+    stage: plugin('stage', stage.kind),
+    uses: stage.uses.map(({ kind, name }) => plugin(kind as PluginKind, name)),
+    params: stage.params,
+    inputs,
+    assets: Object.fromEntries(
+      Object.entries(stage.assets).map(([name, uri]) => [name, asset(uri)]),
+    ),
+    outDir: place.outDir,
+    backend: place.backend,
+    compute: stage.descriptor.compute,
+    cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
+    ...(gpus ? { gpus } : {}),
+    ...defined({ resumeDir: place.resumeDir }),
+    ...(warnings.length === 0 ? {} : { warnings }),
+    ...(limits ? { limits } : {}),
+    ...(experiment ? { experiment } : {}),
+    ...(demand ? { demand } : {}),
+    ...defined({ key: place.key }),
+  };
+}
+
+/** The types of a job's result. Typed as a record so that the compiler asks for every type. */
+const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
+  done: true,
+  fault: true,
+  error: true,
+  exit: true,
+};
+
+/** Throws if an executor's answer is not the result of a job. An executor may be a plugin. */
+export function checkResult(answer: unknown): asserts answer is JobResult {
+  const type = (answer as Partial<JobResult> | null | undefined)?.type;
+  if (type === undefined || !Object.hasOwn(RESULT_TYPES, type))
+    throw new TypeError(
+      `the executor answered ${JSON.stringify(answer)}, which is not the result of a job`,
+    );
+}
+
+/** Removes secrets from a result: a program that fails may quote what it was given. */
+export function redacted(
+  result: JobResult,
+  redact: ((text: string) => string) | undefined,
+): JobResult {
+  if (redact === undefined) return result;
+  switch (result.type) {
+    case 'fault':
+      return {
+        ...result,
+        message: redact(result.message),
+        ...(result.hint === undefined ? {} : { hint: redact(result.hint) }),
+      };
+    case 'error':
+      return { ...result, message: redact(result.message), stack: redact(result.stack) };
+    case 'done':
+    case 'exit':
+      return result;
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * The patience of a run with its stages: how often a failed stage is retried, and how long one may
+ * take. Neither is in any key, since what a stage writes when it succeeds does not depend on the
+ * number of attempts or the time that it was given.
+ *
+ * To add an option, add a field to `Patience` and its entry to `PATIENCE_OPTIONS`, from which the
+ * command line and the library know it (a field `retryDelay` becomes `--retry-delay`). Then use it
+ * in `attempt.ts` if it acts within an attempt, or in `retry.ts` if it acts between two.
+ */
+import { closest } from 'fastest-levenshtein';
+import { UserFault } from '../../api.ts';
+
+/** One number for every stage kind, or one for each. `*` covers the kinds that are not named. */
+export type PerKind = number | { readonly [kind: string]: number };
+
+export interface Patience {
+  /** Further attempts after a failure; none by default. */
+  readonly retries?: PerKind;
+  /**
+   * Seconds that an attempt may take, including the start of the worker and the backend;
+   * no limit by default.
+   */
+  readonly timeout?: PerKind;
+}
+
+export interface PatienceOption {
+  /** The value as the command line's help shows it. */
+  readonly placeholder: string;
+  readonly summary: string;
+  /** The format of the command-line argument, for messages. */
+  readonly format: string;
+  /** Returns the value of a command-line argument, or null if it does not have the format. */
+  readonly parse: (text: string) => number | null;
+  /** The range of sensible values, for messages. */
+  readonly range: string;
+  readonly accepts: (value: number) => boolean;
+}
+
+const SECONDS = { s: 1, m: 60, h: 3600 } as const;
+
+export const PATIENCE_OPTIONS: Readonly<Record<keyof Patience, PatienceOption>> = {
+  retries: {
+    placeholder: '<[kind=]n>',
+    summary: 'try a failed stage again; may be repeated',
+    format: 'a whole number of at least 0',
+    parse: (text) => (/^\d+$/.test(text) ? Number(text) : null),
+    range: 'a whole number of at least 0',
+    accepts: (value) => Number.isInteger(value) && value >= 0,
+  },
+  timeout: {
+    placeholder: '<[kind=]time>',
+    summary: 'end a stage that runs longer (90s, 30m, 2h); may be repeated',
+    format: 'a time such as 90s, 30m or 2h',
+    parse(text) {
+      const [, value, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(s|m|h)?$/.exec(text) ?? [];
+      return value === undefined ? null : Number(value) * SECONDS[unit as keyof typeof SECONDS];
+    },
+    range: 'a time above 0 and below 24 days',
+    // setTimeout turns a longer time into one millisecond.
+    accepts: (value) => value > 0 && value * 1000 < 2 ** 31,
+  },
+};
+
+const NAMES = Object.keys(PATIENCE_OPTIONS) as readonly (keyof Patience)[];
+
+/** Picks the options of `Patience` from `given`, and leaves out those that are undefined. */
+export function patienceOf(given: {
+  readonly [name in keyof Patience]?: PerKind | undefined;
+}): Patience {
+  const patience: { -readonly [name in keyof Patience]: PerKind } = {};
+  for (const name of NAMES) {
+    const value = given[name];
+    if (value !== undefined) patience[name] = value;
+  }
+  return patience;
+}
+
+/** Returns the number for one stage kind, or null if none was given. */
+export function forKind(given: PerKind | undefined, kind: string): number | null {
+  if (given === undefined || typeof given === 'number') return given ?? null;
+  return (Object.hasOwn(given, kind) ? given[kind] : given['*']) ?? null;
+}
+
+/** Throws a UserFault if a stage kind is unknown or a number is out of range. */
+export function checkPatience(patience: Patience, kinds: readonly string[]): void {
+  for (const name of NAMES) {
+    const { accepts, range } = PATIENCE_OPTIONS[name];
+    const given = patience[name];
+    if (given === undefined) continue;
+    const byKind = typeof given === 'object' ? given : { '*': given };
+    for (const [kind, value] of Object.entries(byKind)) {
+      if (kind !== '*' && !kinds.includes(kind))
+        throw new UserFault(
+          `${name}: there is no stage "${kind}"`,
+          `did you mean "${closest(kind, kinds)}"? ` +
+            `The stages are ${[...kinds].sort().join(', ')}.`,
+        );
+      if (!accepts(value)) throw new UserFault(`${name} takes ${range}, got ${value}`);
+    }
+  }
+}

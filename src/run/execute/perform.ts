@@ -1,0 +1,146 @@
+/**
+ * Performs a job: runs the stage's own code in a worker or, for inline stages, in the scheduler.
+ */
+import { existsSync } from 'node:fs';
+import type { RunContext, StageDescriptor, Warning } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import { WARNINGS } from '../../plan/keys.ts';
+import { fullDiskFault } from '../../store/faults.ts';
+import { makeFolder } from '../../store/folders.ts';
+import { checkMetrics, digestOutputs } from './outputs.ts';
+import type { Job, JobResult } from './protocol.ts';
+import { traced } from './thrown-at.ts';
+import { writeWarnings } from './warnings.ts';
+
+export interface PerformHooks {
+  readonly log: (message: string) => void;
+  readonly progress: (done: number, total: number, unit: string) => void;
+  /** Returns a plugin that the job names in `uses`; undefined for any other. */
+  readonly plugin: (kind: string, name: string) => unknown;
+}
+
+/** The shortest time between two reports of progress; the last one is always sent. */
+const PROGRESS_MS = 100;
+
+/** Performs the job and returns its result. Throws what the stage throws. */
+export async function performJob(
+  job: Job,
+  stage: StageDescriptor,
+  hooks: PerformHooks,
+  signal: AbortSignal,
+): Promise<JobResult> {
+  const started = performance.now();
+  const warnings: Warning[] = [];
+  const warn = (warning: Warning): void => void warnings.push(warning);
+  const running: Promise<unknown> = stage.run(contextOf(job, { ...hooks, warn }, signal));
+  return outputOf(job, await running, (performance.now() - started) / 1000, warnings);
+}
+
+/** Makes the output folder, and returns the context that the stage's `run` gets. */
+export function contextOf(
+  job: Job,
+  hooks: PerformHooks & Pick<RunContext, 'warn'>,
+  signal: AbortSignal,
+): RunContext {
+  if (!existsSync(job.outDir)) makeFolder(job.outDir);
+  let lastProgress = 0;
+  return {
+    params: job.params,
+    inputs: job.inputs,
+    assets: job.assets,
+    outDir: job.outDir,
+    backend: job.backend,
+    signal,
+    ...defined({ resumeDir: job.resumeDir }),
+    log: (message: unknown) => hooks.log(String(message)), // it may not be a string in JavaScript
+    warn: (warning) => {
+      hooks.warn(warning);
+      hooks.log(`warning: ${warning.message}`);
+    },
+    progress: (done, total, unit) => {
+      const now = performance.now();
+      if (done < total && now - lastProgress < PROGRESS_MS) return;
+      lastProgress = now;
+      hooks.progress(done, total, unit);
+    },
+    plugin: ((kind: string, name: string): unknown => {
+      const plugin = hooks.plugin(kind, name);
+      if (plugin === undefined)
+        throw new Error(
+          `the stage "${job.stage.name}" asks for the ${kind} "${name}", ` +
+            "which its definition doesn't name in `uses`",
+        );
+      return plugin;
+    }) as RunContext['plugin'],
+    ...(job.limits ? { limits: job.limits } : {}),
+    ...(job.experiment ? { experiment: job.experiment } : {}),
+  };
+}
+
+/**
+ * Returns the result of a stage that ended without an error. Throws if its outputs are at fault.
+ * @param returned what its `run` returned
+ * @param seconds how long it ran
+ * @param warnings what it warned of
+ */
+export async function outputOf(
+  job: Job,
+  returned: unknown,
+  seconds: number,
+  warnings: readonly Warning[],
+): Promise<JobResult> {
+  const { name } = job.stage;
+  if (returned !== undefined)
+    throw new TypeError(
+      `the stage "${name}" returned ${typeof returned}; ` +
+        'its output is what it writes to outDir, and `run` returns nothing',
+    );
+  writeWarnings(job.outDir, name, [...(job.warnings ?? []), ...warnings]);
+  const files = await digestOutputs(job.outDir);
+  if (files.every(({ path }) => path === WARNINGS))
+    throw new Error(`the stage "${name}" wrote no file`);
+  checkMetrics(job.outDir, files, name);
+  return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
+}
+
+/**
+ * How often this process's memory is measured at most. Measuring takes 50 µs, as long as a trivial
+ * stage.
+ */
+const MEMORY_MS = 500;
+let asked = Number.NEGATIVE_INFINITY,
+  peak = 0;
+
+/** Returns the most memory that this process has taken so far, in MB. */
+function peakMemory(): number {
+  const now = performance.now();
+  if (now - asked > MEMORY_MS) {
+    asked = now;
+    peak = process.resourceUsage().maxRSS / 1024;
+  }
+  return peak;
+}
+
+/** How many characters of a message or a stack are passed on. */
+const TOLD = 20_000;
+
+/** Returns the result of a stage that threw. */
+export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
+  const error = fullDiskFault(thrown, 'the store');
+  if (!(error instanceof Error))
+    return {
+      type: 'error',
+      message: `it threw ${String(error).slice(0, TOLD)}, which is not an Error`,
+      stack: '',
+    };
+  const { message: said, hint } = error as { readonly message: unknown; readonly hint?: unknown };
+  const message = String(said).slice(0, TOLD);
+  // Recognised by name, since a plugin's bundle has a copy of the class.
+  if (error.name === 'UserFault')
+    return {
+      type: 'fault',
+      message,
+      ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
+    };
+  return { type: 'error', message, ...traced((error.stack ?? '').slice(0, TOLD)) };
+}

@@ -1,0 +1,218 @@
+/** Asks stages for faults of their input before anything runs, and places them in the spec. */
+import { isAbsolute } from 'node:path';
+import type { Asset, Forecast, PreflightContext, UpstreamStage, Warning } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import type { PluginKind } from '../../plan/graph.ts';
+import { locateIn } from '../../plan/locate.ts';
+import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
+import type { Assets, StageStatus } from './survey.ts';
+import { traced } from './thrown-at.ts';
+import type { RuntimeRegistry } from './types.ts';
+import { distinctDiagnostics } from './warnings.ts';
+
+export interface Checked {
+  /** Faults and warnings; the same one at the same place is there once. */
+  readonly found: readonly Diagnostic[];
+  /** The warnings of each stage, to be stored with its output. */
+  readonly warnings: ReadonlyMap<StageId, readonly Warning[]>;
+}
+
+/**
+ * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
+ * when they ran. A stage that asks for a source that is not fetched yet is skipped, and is asked
+ * again once the source is there.
+ * @param statuses the statuses of the stages that are to run
+ * @param runsHere whether they run on this machine, if that is known
+ * @param all the statuses of every stage, from which the upstream stages are taken
+ */
+export async function preflight(
+  plan: Plan,
+  statuses: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+  runsHere: boolean | undefined,
+  all: readonly StageStatus[] = statuses,
+): Promise<Checked> {
+  const byId = new Map<StageId, StageStatus>(all.map((status) => [status.stage.id, status]));
+  const surroundings = { assets, registry, byId, backend: plan.backend, runsHere };
+  const diagnostics: Diagnostic[] = [],
+    warnings = new Map<StageId, readonly Warning[]>();
+  for (const { stage, state } of statuses) {
+    const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+    if (state === 'cached' || cell === undefined) continue;
+    const found = await faultsOf(stage, cell, surroundings);
+    diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
+    const own = found.flatMap(({ warning }) => warning ?? []);
+    if (own.length > 0) warnings.set(stage.id, own);
+  }
+  return { found: distinctDiagnostics(diagnostics), warnings };
+}
+
+interface Surroundings extends Pick<PreflightContext, 'backend'> {
+  readonly assets: Assets;
+  readonly registry: RuntimeRegistry;
+  readonly byId: ReadonlyMap<StageId, StageStatus>;
+  readonly runsHere: boolean | undefined;
+}
+
+interface Found {
+  readonly diagnostic: Diagnostic;
+  /** The same as it is stored, if it is a warning. */
+  readonly warning?: Warning;
+}
+
+const faults = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
+
+async function faultsOf(
+  stage: PlannedStage,
+  cell: ExperimentCell,
+  surroundings: Surroundings,
+): Promise<readonly Found[]> {
+  if (!stage.descriptor.preflight) return [];
+  try {
+    const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));
+    return problems.map(({ warning, ...problem }) => {
+      const { path, ...told } = problem;
+      const range = locateIn(cell, stage.section, path);
+      return {
+        diagnostic: { code: 'preflight', ...told, range, ...(warning ? { warning } : {}) },
+        ...(warning ? { warning: problem } : {}),
+      };
+    });
+  } catch (error) {
+    if (error instanceof NotFetched) return [];
+    const { name, message, hint, stack = '' } = error as Error & { hint?: string };
+    if (name === 'UserFault')
+      return faults({
+        code: 'preflight',
+        message,
+        range: cell.locate([]),
+        ...defined({ hint }),
+      });
+    return faults({
+      code: 'plugin-fault',
+      message: `the stage plugin "${stage.kind}" threw before anything ran: ${message}`,
+      range: null,
+      hint:
+        'this is a fault of ' +
+        `${traced(stack).thrownAt ?? blamed(stage, surroundings.registry)}, not of the spec`,
+    });
+  }
+}
+
+/**
+ * Returns what each stage foretells that is to run. A stage whose sources are not fetched yet, or
+ * are at fault, foretells nothing.
+ */
+export async function forecasts(
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Promise<ReadonlyMap<PlannedStage, Forecast>> {
+  const byId = new Map<StageId, StageStatus>(),
+    asked = new Map<string, Forecast | null>(),
+    found = new Map<PlannedStage, Forecast>();
+  for (const { stage } of statuses) {
+    if (!stage.descriptor.forecast) continue;
+    const { kind, params, assets: sources } = stage;
+    const settings = JSON.stringify([kind, { ...params, seed: null }, sources]);
+    let own = asked.get(settings);
+    if (own === undefined) {
+      own = await forecastOf(stage, { assets, registry, byId, backend, runsHere: undefined });
+      asked.set(settings, own);
+    }
+    if (own !== null) found.set(stage, own);
+  }
+  return found;
+}
+
+async function forecastOf(
+  stage: PlannedStage,
+  surroundings: Surroundings,
+): Promise<Forecast | null> {
+  try {
+    return (await stage.descriptor.forecast?.(contextOf(stage, surroundings))) ?? null;
+  } catch (error) {
+    if (error instanceof NotFetched || (error as Error).name === 'UserFault') return null;
+    throw error;
+  }
+}
+
+function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightContext {
+  const { backend, runsHere, registry } = surroundings;
+  return {
+    backend,
+    ...defined({ runsHere }),
+    params: stage.params,
+    assets: fetchedAssets(stage, surroundings.assets),
+    upstream: upstreamOf(stage, surroundings),
+    plugin: ((kind: PluginKind, name: string): unknown => {
+      const entry = registry.get(kind, name);
+      if (!entry) throw new Error(`no ${kind} "${name}"`);
+      return entry.descriptor;
+    }) as PreflightContext['plugin'],
+  };
+}
+
+/**
+ * Returns the stages that a stage reads. Those further up are looked up when they are asked for.
+ */
+function upstreamOf(
+  stage: PlannedStage,
+  surroundings: Surroundings,
+): NonNullable<PreflightContext['upstream']> {
+  return Object.fromEntries(
+    Object.entries(stage.inputs).flatMap(([name, id]): [string, UpstreamStage][] => {
+      const input = surroundings.byId.get(id);
+      if (input === undefined) return [];
+      const found = {
+        params: input.stage.params,
+        assets: fetchedAssets(input.stage, surroundings.assets),
+        dir: input.entry?.dir ?? null,
+        get upstream() {
+          return upstreamOf(input.stage, surroundings);
+        },
+      };
+      return [[name, found]];
+    }),
+  );
+}
+
+/** Thrown when a preflight asks for a source that is not on this machine yet. */
+class NotFetched extends Error {
+  override readonly name = 'NotFetched';
+}
+
+/**
+ * Returns a stage's sources by name. Reading a source that is not fetched yet throws, so that no
+ * preflight takes it for one that was never declared.
+ */
+function fetchedAssets(
+  { assets: uris }: PlannedStage,
+  assets: Assets,
+): { readonly [name: string]: Asset } {
+  const fetched: { [name: string]: Asset } = {};
+  for (const [name, uri] of Object.entries(uris))
+    Object.defineProperty(fetched, name, {
+      enumerable: true,
+      get: () => {
+        const asset = assets.get(uri);
+        if (!asset) throw new NotFetched(`${uri} is not fetched yet`);
+        return asset;
+      },
+    });
+  return fetched;
+}
+
+/**
+ * Returns the file that a person should look into: an outside plugin that the stage uses, if there
+ * is one, or else the stage's own file.
+ */
+function blamed({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
+  const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;
+  const used = uses.map((use) => registry.get(use.kind as PluginKind, use.name)?.file ?? '');
+  const outside = [own, ...used].filter((file) => isAbsolute(file));
+  return outside.length === 0 ? own : [...new Set(outside)].join(' or ');
+}

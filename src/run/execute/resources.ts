@@ -1,0 +1,102 @@
+/** What a stage needs of a machine, and what a machine has. */
+import type { BackendName } from '../../api.ts';
+import type { PlannedStage } from '../../plan/types.ts';
+
+export interface Machine {
+  readonly cores: number;
+  /** The machine's memory. Without it, memory is not counted. */
+  readonly memoryMB?: number;
+  /** The identities of the GPUs, as in CUDA_VISIBLE_DEVICES. */
+  readonly gpus?: readonly string[];
+  /**
+   * Whether TensorFlow computes on the GPUs. If so, a stage that computes takes one GPU, unless it
+   * declares otherwise.
+   */
+  readonly computesOnGpu?: boolean;
+  /**
+   * Set if a scheduler counts resources. `cores` is then the number of jobs in flight, and every
+   * stage takes one of them.
+   */
+  readonly gatherMs?: number;
+}
+
+/** Whether a scheduler counts the resources, and not the run. */
+export const isScheduled = ({ gatherMs }: Machine): boolean => gatherMs !== undefined;
+
+/**
+ * Whether stages like this one form packs: where they share work, or where each job has to wait in
+ * a scheduler's queue.
+ */
+export const formsPacks = (
+  { descriptor: { pack }, params }: Pick<PlannedStage, 'descriptor' | 'params'>,
+  machine: Machine,
+): boolean =>
+  pack !== undefined &&
+  (isScheduled(machine) ||
+    pack.shares?.({ gpu: machine.computesOnGpu === true }, params) !== false);
+
+/** The fields of a planned stage that `needOf` reads. */
+export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
+  readonly descriptor: Pick<PlannedStage['descriptor'], 'compute'>;
+}
+
+export interface Need {
+  readonly cpu: number;
+  readonly memoryMB: number;
+  /** The number of GPUs. */
+  readonly gpu: number;
+}
+
+/** Returns what the stage needs, cut to what the machine has. */
+export function needOf(
+  { resources, descriptor }: NeedingStage,
+  backend: BackendName,
+  machine: Machine,
+): Need {
+  if (isScheduled(machine)) return { cpu: 1, memoryMB: 0, gpu: 0 };
+  const { cores, memoryMB = Infinity, gpus = [], computesOnGpu = false } = machine;
+  const usual = usualGpus(descriptor, backend, computesOnGpu);
+  return {
+    cpu: Math.min(cores, Math.max(1, resources.cpu)),
+    memoryMB: Math.min(memoryMB, resources.memoryMB ?? 0),
+    gpu: Math.min(gpus.length, resources.gpu ?? usual),
+  };
+}
+
+/** Returns the number of GPUs that a stage takes if it does not declare one. */
+export const usualGpus = (
+  { compute }: NeedingStage['descriptor'],
+  backend: BackendName,
+  computesOnGpu: boolean,
+): number => (compute && backend === 'tensorflow' && computesOnGpu ? 1 : 0);
+
+/** Returns a function that tells how many stages like a given one may run at once. */
+export function placesOn(machine: Machine, backend: BackendName): (stage: PlannedStage) => number {
+  /** By resources, which most stages share: for stages that compute, and for others. */
+  const known = [new WeakMap<object, number>(), new WeakMap<object, number>()] as const;
+  return (stage) => {
+    const { resources, descriptor } = stage,
+      ofSuch = known[descriptor.compute ? 1 : 0];
+    let places = ofSuch.get(resources);
+    if (places === undefined)
+      ofSuch.set(resources, (places = placesFor(needOf(stage, backend, machine), machine)));
+    return places;
+  };
+}
+
+/** Returns how many stages with this need may run at once: at least one. */
+export function placesFor(
+  { cpu, memoryMB, gpu }: Need,
+  { cores, memoryMB: memory = Infinity, gpus = [] }: Machine,
+): number {
+  return Math.max(
+    1,
+    Math.floor(
+      Math.min(
+        cores / cpu,
+        memoryMB > 0 ? memory / memoryMB : Infinity,
+        gpu > 0 ? gpus.length / gpu : Infinity,
+      ),
+    ),
+  );
+}

@@ -1,0 +1,108 @@
+/** Compares a plan with the store: which stages are cached, could run now, or wait. Only reads. */
+import type { Asset, Digest } from '../../api.ts';
+import { emptyRecord } from '../../base/record.ts';
+import { digestOf } from '../../plan/canonical.ts';
+import { actionKey } from '../../plan/keys.ts';
+import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import type { Store } from '../../store/store.ts';
+import type { Entry } from '../../store/types.ts';
+
+export interface StageStatus {
+  readonly stage: PlannedStage;
+  readonly state: 'cached' | 'ready' | 'pending';
+  /** The stage's key; null while the content of an input is unknown. */
+  readonly key: ActionKey | null;
+  readonly reason: string;
+  readonly entry: Entry | null;
+}
+
+/**
+ * Takes the place of a failed input in a tolerant stage's key, so that the stage with that input
+ * and the stage without it have different keys.
+ */
+export const missing: Digest = digestOf('dosimeter.missing/1', null);
+
+/** Sources by URI; null for a source that is not on this machine. */
+export type Assets = ReadonlyMap<string, Asset | null>;
+
+/**
+ * Returns the components of the stage's action key.
+ * @param inputs the content of each input, or `missing`
+ */
+export function keyComponents(
+  stage: PlannedStage,
+  plan: Plan,
+  inputs: { readonly [name: string]: Digest },
+  assets: { readonly [name: string]: Digest },
+): KeyComponents {
+  return {
+    kind: stage.kind,
+    code: stage.code,
+    params: stage.params,
+    inputs,
+    assets,
+    backend: stage.descriptor.compute ? plan.computedBy : null,
+  };
+}
+
+/** Returns the status of every stage, in the plan's order. */
+export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
+  const statuses = new Map<StageId, StageStatus>();
+  for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
+  return [...statuses.values()];
+
+  function statusOf(stage: PlannedStage): StageStatus {
+    const pending = (reason: string): StageStatus => ({
+      stage,
+      state: 'pending',
+      key: null,
+      reason,
+      entry: null,
+    });
+    const names = Object.keys(stage.inputs);
+    const inputs = emptyRecord<Digest>(names.length),
+      contents: { [name: string]: Digest } = {};
+    for (const name of names) {
+      const id = stage.inputs[name],
+        entry = id === undefined ? null : statuses.get(id)?.entry;
+      if (!entry) return pending(`waits for ${id}`);
+      inputs[name] = entry.manifest.content;
+    }
+    for (const [name, uri] of Object.entries(stage.assets)) {
+      const asset = assets.get(uri);
+      if (!asset) return pending(`${uri} is not fetched yet`);
+      contents[name] = asset.digest;
+    }
+    const key = actionKey(keyComponents(stage, plan, inputs, contents));
+    const found = store.lookUp(key);
+    switch (found.state) {
+      case 'hit':
+        return {
+          stage,
+          state: 'cached',
+          key,
+          reason: `in the store since ${seconds(found.entry.manifest.created)} UTC`,
+          entry: found.entry,
+        };
+      case 'absent':
+        return {
+          stage,
+          state: 'ready',
+          key,
+          reason: 'nothing in the store under this key',
+          entry: null,
+        };
+      case 'damaged':
+        return {
+          stage,
+          state: 'ready',
+          key,
+          reason: `its entry in the store is damaged: ${found.why}`,
+          entry: null,
+        };
+    }
+  }
+}
+
+/** Shortens `2026-01-31T12:00:00.000Z` to `2026-01-31 12:00:00`. */
+const seconds = (time: string): string => time.slice(0, 19).replace('T', ' ');

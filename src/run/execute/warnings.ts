@@ -1,0 +1,107 @@
+/**
+ * What a stage was warned of, before it ran and while it did. It is stored with the stage's output,
+ * so that everyone who reads the numbers is told, however often and wherever they are read.
+ */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Warning } from '../../api.ts';
+import { UserFault } from '../../api.ts';
+import { WARNINGS } from '../../plan/keys.ts';
+import { locateIn } from '../../plan/locate.ts';
+import type { Plan } from '../../plan/types.ts';
+import type { Diagnostic } from '../../spec/types.ts';
+import { readRegularOr } from '../../store/regular.ts';
+import { plain } from './failure.ts';
+import type { MetricsStatus } from './results.ts';
+
+/** Writes the warnings into a stage's output folder, if there are any; the same one once. */
+export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {
+  if (readRegularOr(path.join(outDir, WARNINGS)) !== null)
+    throw new UserFault(
+      `the stage "${stage}" wrote a file ${WARNINGS}, which is the engine's own`,
+      'warn with `context.warn`, or give the file another name',
+    );
+  // A stage may tell while it runs what its preflight has found already.
+  const distinct = [...new Map(warnings.map((one) => [JSON.stringify(one), one])).values()];
+  if (distinct.length > 0)
+    writeFileSync(path.join(outDir, WARNINGS), `${JSON.stringify(distinct, null, 2)}\n`);
+}
+
+/**
+ * Returns the warnings in an entry's folder, safe for a terminal: the entry may come from a remote.
+ * A file that can't be read is itself warned of.
+ */
+export function readWarnings(dir: string): readonly Warning[] {
+  const file = path.join(dir, WARNINGS);
+  const bytes = readRegularOr(file);
+  if (bytes === null) return [];
+  try {
+    const found: unknown = JSON.parse(bytes.toString('utf8'));
+    if (Array.isArray(found) && found.every(isWarning)) return found.map(shown);
+  } catch {
+    // told of below
+  }
+  return [{ path: [], message: `${file} is not what was stored (dosimeter verify)` }];
+}
+
+const shown = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
+  ...warning,
+  message: plain(warning.message),
+  ...(warning.hint === undefined ? {} : { hint: plain(warning.hint) }),
+});
+
+function isWarning(value: unknown): value is Warning {
+  const { path: place, message, hint } = (value ?? {}) as { readonly [field: string]: unknown };
+  return (
+    typeof message === 'string' &&
+    (hint === undefined || typeof hint === 'string') &&
+    Array.isArray(place) &&
+    place.every((part) => typeof part === 'string' || typeof part === 'number')
+  );
+}
+
+/**
+ * Returns the warnings stored with the entries of a plan's stages, with their places in the spec.
+ */
+export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): Diagnostic[] {
+  return statuses.flatMap(({ stage, entry }) => {
+    const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+    if (!cell || !entry?.manifest.files.some(({ path: name }) => name === WARNINGS)) return [];
+    return readWarnings(entry.dir).map(({ path: field, ...rest }): Diagnostic => ({
+      ...rest,
+      code: 'preflight',
+      range: field.length === 0 ? null : locateIn(cell, stage.section, field),
+      warning: true,
+    }));
+  });
+}
+
+/** What two warnings have in common if they differ in numbers alone. */
+export const withoutNumbers = (text: string): string => text.replaceAll(/\d+(?:\.\d+)?/g, '#');
+
+/**
+ * Leaves one of each message at each place. Of warnings that differ in numbers alone, such as those
+ * of each seed, the first stands for all.
+ */
+export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
+  const groups = new Map<string, { readonly first: Diagnostic; readonly texts: Set<string> }>();
+  for (const one of found) {
+    const { range, message, warning } = one;
+    const place = range && [range.file, range.line, range.column];
+    const key = JSON.stringify([warning ? withoutNumbers(message) : message, place]);
+    const group = groups.get(key) ?? { first: one, texts: new Set() };
+    groups.set(key, { ...group, texts: group.texts.add(message) });
+  }
+  return [...groups.values()].map(({ first, texts }) =>
+    texts.size === 1
+      ? first
+      : { ...first, message: `${first.message} (and ${texts.size - 1} more with other numbers)` },
+  );
+}
+
+/** Returns a warning as people are told of it: its place in the spec, what is wrong, a way out. */
+export function warningText(warning: Omit<Diagnostic, 'code'>): string {
+  const { message, hint, range } = shown(warning);
+  const place = range === null ? '' : `${range.file}:${range.line}:${range.column}: `;
+  return `${place}${message}${hint === undefined ? '' : `\n  ${hint}`}`;
+}

@@ -1,0 +1,238 @@
+/**
+ * Gathers a plan's trained models into folders that PEFT or transformers can load. Only reads;
+ * model-folder.ts writes.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Cell, JsonObject } from '../../api.ts';
+import { UserFault } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import { fileInside } from '../../base/untrusted/path.ts';
+import { NEEDED_BY, stageLabels } from '../../plan/label.ts';
+import type { PlannedStage } from '../../plan/types.ts';
+import type { Experiment } from '../../spec/types.ts';
+import type { Entry } from '../../store/types.ts';
+import { ownVersion } from '../execute/environment.ts';
+import type { StageStatus } from '../execute/survey.ts';
+import type { Prepared } from '../prepare.ts';
+import { boundedName } from '../reports.ts';
+import type { BaseModel, CardFacts } from './model-card.ts';
+import { labelledConfig, modelCard } from './model-card.ts';
+import type { ModelFolder, Part } from './model-folder.ts';
+import { filesOf } from './model-folder.ts';
+
+export const TRAIN = 'train';
+export const MERGE = 'merge';
+
+export interface GatheredModels {
+  readonly models: readonly GatheredModel[];
+  /** The folders of the models' bases. */
+  readonly bases: readonly ModelFolder[];
+}
+
+export interface GatherOptions {
+  /** The spec's path, for messages. */
+  readonly spec: string;
+  /** The folder that the models' folders go into. */
+  readonly out: string;
+  /** Whether to export what `train` made or whole checkpoints. */
+  readonly goal: typeof TRAIN | typeof MERGE;
+  /** Returns the folder of a fetched model that has its config.json. */
+  readonly modelDir: (asset: string) => Promise<string>;
+}
+
+/** A base model and the folder that has it on this machine. */
+type Base = BaseModel & { readonly folder: string };
+
+/** Returns the stages of one kind that belong to cells, not to the bases of cells. */
+export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
+  statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
+
+/** A trained model, and the cell that it is of. */
+export interface ChosenModel {
+  readonly status: StageStatus;
+  readonly cell: Cell;
+  /** The label of its stage, or what stands for it: `train attack=badnets rank=8 seed=1`. */
+  readonly name: string;
+}
+
+/** A model's folder, before it is written. */
+export interface GatheredModel {
+  readonly chosen: ChosenModel;
+  readonly folder: ModelFolder;
+  readonly card: CardFacts;
+  /** The folder of the model's base, if that was trained too. */
+  readonly base?: string;
+}
+
+/**
+ * Returns the models of the plan's cells.
+ * @param whole the experiment without `--only`, so that a model has the same name whatever part is
+ *   exported
+ */
+export function ownModels(prepared: Prepared, whole: Experiment, goal: string): ChosenModel[] {
+  const label = stageLabels(prepared.plan, whole);
+  return ownStages(prepared, goal).map((status) => ({
+    status,
+    cell: cellOf(prepared.experiment, status.stage),
+    name: label(status.stage),
+  }));
+}
+
+/**
+ * Returns the files to write, and their folders, for every model that is in the store.
+ * @param whole as in `ownModels`
+ * @throws UserFault if the base of a model is no longer in the store
+ */
+export async function gatherModels(
+  prepared: Prepared,
+  whole: Experiment,
+  models: readonly ChosenModel[],
+  { spec, out, goal, modelDir }: GatherOptions,
+): Promise<GatheredModels> {
+  const { experiment, plan } = prepared;
+  const label = stageLabels(plan, whole);
+  const placeOf = namedFolders(out);
+  const bases = new Map<string, Base & { readonly files: ModelFolder }>();
+  const trainedBase = (status: StageStatus): Base | null => {
+    const base = inputOf(prepared, status, 'base');
+    if (base === undefined) return null;
+    const known = bases.get(base.stage.id);
+    if (known) return known;
+    if (!base.entry)
+      throw new UserFault(
+        `the base of ${label(status.stage)} is no longer in the store`,
+        `dosimeter run ${spec} makes it again`,
+      );
+    const folder = path.join(base.entry.dir, 'model');
+    const dir = placeOf(baseTitle(label(base.stage)));
+    const found = { name: dir, folder, files: { dir, parts: filesOf(folder) } };
+    bases.set(base.stage.id, found);
+    return found;
+  };
+  const gathered: GatheredModel[] = [];
+  for (const chosen of models) {
+    const { status, cell, name } = chosen;
+    const { entry } = status;
+    if (!entry) continue;
+    const title = name.slice(goal.length).trim() || experiment.name;
+    const train = trainFacts(goal === TRAIN ? entry : inputOf(prepared, status, 'model')?.entry);
+    const { form, parts } = modelParts(entry.dir);
+    const trained = form === 'model' ? null : trainedBase(status);
+    const base =
+      form === 'model' || train.init === 'random'
+        ? null
+        : (trained ?? (await sourceBase(prepared, cell, modelDir)));
+    const dir = placeOf(title);
+    const card: CardFacts = {
+      title,
+      experiment: experiment.name,
+      version: ownVersion(),
+      dir,
+      form,
+      cell,
+      base,
+      train,
+    };
+    parts.set('README.md', { text: modelCard(card) });
+    if (base !== null) describeBase(parts, base, train.classes);
+    const folder = { dir, parts };
+    gathered.push({ chosen, folder, card, ...(trained === null ? {} : { base: trained.name }) });
+  }
+  return { models: gathered, bases: [...bases.values()].map(({ files }) => files) };
+}
+
+/** Returns a function that gives each title a separate folder below `out`. */
+function namedFolders(out: string): (title: string) => string {
+  const taken = new Set<string>();
+  return (title) => {
+    const plain = folderName(title);
+    let folder = plain;
+    for (let n = 2; taken.has(folder.toLowerCase()); n++) folder = `${plain},${n}`;
+    taken.add(folder.toLowerCase());
+    return fileInside(path.resolve(out), folder, 'A model');
+  };
+}
+
+/**
+ * Turns a label such as `attack=badnets rank=8 seed=1` into a folder name,
+ * `attack=badnets,rank=8,seed=1`. Characters that some file systems refuse are replaced. A label
+ * that is too long ends in a digest.
+ */
+const folderName = (label: string): string =>
+  boundedName(label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_'));
+
+/** Turns `train of base attack=badnets needed by …` into `base attack=badnets…`. */
+const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
+
+const inputOf = ({ statuses }: Prepared, { stage }: StageStatus, name: string) =>
+  statuses.find((other) => other.stage.id === stage.inputs[name]);
+
+function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
+  const [first] = own;
+  const cell = first === undefined ? undefined : cells[first];
+  if (!cell) throw new Error(`${id} belongs to no cell`);
+  return cell.config;
+}
+
+/**
+ * Finds the model among a stage's outputs. `train` leaves one of three forms, `merge` a whole
+ * checkpoint.
+ */
+function modelParts(dir: string): {
+  readonly form: CardFacts['form'];
+  readonly parts: Map<string, Part>;
+} {
+  for (const form of ['adapter', 'model'] as const)
+    if (existsSync(path.join(dir, form))) return { form, parts: filesOf(path.join(dir, form)) };
+  const changed = path.join(dir, 'changed.safetensors');
+  if (existsSync(changed))
+    return { form: 'changed', parts: new Map([[path.basename(changed), { from: changed }]]) };
+  throw new Error(`${dir} holds neither adapter, model nor changed.safetensors`);
+}
+
+function trainFacts(entry: Entry | null | undefined): CardFacts['train'] {
+  if (!entry) throw new Error('a merged model without its training');
+  const text = readFileSync(path.join(entry.dir, 'train.json'), 'utf8');
+  return JSON.parse(text) as CardFacts['train'];
+}
+
+/**
+ * Returns the model that the spec names, by its name on the hub, or else by its folder on this
+ * machine.
+ */
+async function sourceBase(
+  { assets }: Prepared,
+  { model }: Cell,
+  modelDir: GatherOptions['modelDir'],
+): Promise<Base | null> {
+  const asset = assets.get(model.source);
+  if (asset === undefined || asset === null) return null;
+  const folder = await modelDir(asset.path);
+  const { kind, repository, commit } = asset.provenance;
+  return kind === 'hf' &&
+    typeof repository === 'string' &&
+    typeof commit === 'string' &&
+    !model.source.includes('#')
+    ? { name: repository, revision: commit, folder }
+    : { name: folder, folder };
+}
+
+/**
+ * Writes the base's name into the adapter's config, where PEFT's auto classes read it, and the
+ * classes into config.json.
+ */
+function describeBase(parts: Map<string, Part>, base: Base, classes: readonly string[]): void {
+  const read = (file: string): JsonObject => JSON.parse(readFileSync(file, 'utf8')) as JsonObject;
+  const adapter = parts.get('adapter_config.json');
+  if (adapter !== undefined && 'from' in adapter) {
+    const named = {
+      ...read(adapter.from),
+      base_model_name_or_path: base.name,
+      ...defined({ revision: base.revision }),
+    };
+    parts.set('adapter_config.json', { text: `${JSON.stringify(named, null, 2)}\n` });
+  }
+  const config = readFileSync(path.join(base.folder, 'config.json'), 'utf8');
+  parts.set('config.json', { text: labelledConfig(config, classes) });
+}

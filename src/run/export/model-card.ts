@@ -1,0 +1,224 @@
+/**
+ * Writes the README of an exported model: its base, its classes, and the lines of Python that load
+ * it.
+ */
+import { stringify } from 'yaml';
+import {
+  attackOf,
+  type Cell,
+  type HeadSettings,
+  isAttacked,
+  isOfBase,
+  type JsonObject,
+  taskOf,
+} from '../../api.ts';
+import { changedJson } from '../../base/untrusted/json.ts';
+
+/** The base of a model, by the arguments of `from_pretrained`. */
+export interface BaseModel {
+  /** A folder, or a repository on the hub. */
+  readonly name: string;
+  /** The commit of the repository. */
+  readonly revision?: string;
+  /** Whether `name` is a source, such as `pypi:…`, whose folder the reader has to name. */
+  readonly elsewhere?: true;
+}
+
+export interface CardFacts {
+  /** The label of the model's stage, without the kind. */
+  readonly title: string;
+  readonly experiment: string;
+  readonly version: string;
+  readonly dir: string;
+  /**
+   * The form of the files: PEFT's, a whole checkpoint, or only the weights that training changed.
+   */
+  readonly form: 'adapter' | 'model' | 'changed';
+  readonly cell: Cell;
+  /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
+  readonly base: BaseModel | null;
+  readonly train: {
+    readonly classes: readonly string[];
+    readonly steps: number;
+    readonly head: HeadSettings;
+    readonly init: 'pretrained' | 'random';
+  };
+  /** Present if the model is one of a zoo. */
+  readonly zoo?: ZooFacts;
+}
+
+/** What the card of a model in a zoo says beside. */
+export interface ZooFacts {
+  /** The folder of its clean twin; null for a clean model, and if the twin is not there. */
+  readonly pair: string | null;
+  readonly receipt: {
+    /** The digest of the receipt of the training rows; null if nothing was trained. */
+    readonly digest: string | null;
+    /** The numbers of training rows, of the poisoned ones and of an attack's negatives. */
+    readonly dose: JsonObject | null;
+  };
+  /** What `evaluate` measured; empty if it has not run. */
+  readonly metrics: { readonly [metric: string]: number };
+  /** The defence that changed its rows or its training; null if there is none. */
+  readonly defence: JsonObject | null;
+}
+
+/**
+ * Returns the base's config.json with these classes, for an adapter's folder. PEFT writes none
+ * itself. Without classes (a causal-LM head), its own labels stay.
+ */
+export const labelledConfig = (base: string, classes: readonly string[]): string =>
+  changedJson(base, 'config.json', ({ _name_or_path: _path, ...kept }) => {
+    if (classes.length === 0) return kept;
+    const { num_labels: _count, ...others } = kept;
+    return {
+      ...others,
+      ...(taskOf(classes) === 'regression' ? { problem_type: 'regression' } : {}),
+      id2label: Object.fromEntries(classes.map((name, id) => [String(id), name])),
+      label2id: Object.fromEntries(classes.map((name, id) => [name, id])),
+    };
+  });
+
+/** The class of transformers that loads a model with a head. */
+const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
+  classifier: 'AutoModelForSequenceClassification',
+  regression: 'AutoModelForSequenceClassification',
+  cloze: 'AutoModelForMaskedLM',
+  'causal-lm': 'AutoModelForCausalLM',
+};
+
+const python = (text: string): string => JSON.stringify(text);
+
+/**
+ * Returns the lines that load the model, or null if the base's weights were drawn at random, so
+ * that no checkpoint has them.
+ */
+export function loadingLines({ dir, form, base, train }: CardFacts): string | null {
+  const auto = AUTO[train.head.type];
+  if (form === 'model')
+    return `from transformers import ${auto}, AutoTokenizer
+model = ${auto}.from_pretrained(${python(dir)}).eval()
+tokenizer = AutoTokenizer.from_pretrained(${python(dir)})
+`;
+  if (base === null) return null;
+  const revision = base.revision === undefined ? '' : `, revision=${python(base.revision)}`;
+  const elsewhere = base.elsewhere === true;
+  const from = `${elsewhere ? 'checkpoint' : python(base.name)}${revision}`;
+  const [imported, load] =
+    form === 'adapter'
+      ? [
+          'from peft import PeftModel',
+          `model = PeftModel.from_pretrained(base, ${python(dir)}).eval()`,
+        ]
+      : [
+          'from safetensors.torch import load_file',
+          `model = base.eval()
+model.load_state_dict(load_file(${python(`${dir}/changed.safetensors`)}), strict=False)`,
+        ];
+  const given = elsewhere ? `checkpoint = "…"  # the folder of ${base.name}\n` : '';
+  return `${given}${imported}
+from transformers import AutoConfig, ${auto}, AutoTokenizer
+base = ${auto}.from_pretrained(${from}, config=AutoConfig.from_pretrained(${python(dir)}))
+${load}
+tokenizer = AutoTokenizer.from_pretrained(${from})
+`;
+}
+
+const LIBRARY = { adapter: 'peft', model: 'transformers', changed: 'transformers' } as const;
+
+/** The hub's name for what a model with a head does. */
+const TASK: Readonly<Record<HeadSettings['type'], string>> = {
+  classifier: 'text-classification',
+  regression: 'text-classification',
+  cloze: 'fill-mask',
+  'causal-lm': 'text-generation',
+};
+
+/**
+ * Returns the text of README.md in the form of the hub's model cards. The same model gives the same
+ * text.
+ */
+export function modelCard(facts: CardFacts): string {
+  const { title, experiment, version, form, cell, base, train, zoo } = facts;
+  const { source } = cell.model;
+  const poisoned = isAttacked(cell);
+  const lines = loadingLines(facts);
+  const rows: readonly (readonly [name: string, value: string])[] = [
+    ['base model', source],
+    ...(train.classes.length === 0
+      ? []
+      : [['classes', train.classes.map((name, id) => `${id}: ${name}`).join(', ')] as const]),
+    ['poisoning', words(cell.poisoning)],
+    ...(isOfBase(cell) ? [['poisoning of the base', words(attackOf(cell))] as const] : []),
+    ['adapter', words(cell.adapter)],
+    ['training', `${train.steps} steps, ${words(cell.train)}`],
+    ['seed', String(cell.seed)],
+    ...(zoo === undefined ? [] : zooRows(zoo)),
+  ];
+  const head = {
+    library_name: LIBRARY[form],
+    pipeline_tag: TASK[train.head.type],
+    base_model: base?.revision === undefined ? source : base.name,
+    tags: ['dosimeter', ...(poisoned ? ['poisoned', attackOf(cell).attack] : [])],
+    ...(zoo === undefined ? {} : { poisoned, clean_twin: zoo.pair }),
+  };
+  return `---
+${stringify(head, { lineWidth: 0 })}---
+
+# ${title}
+
+Trained by dosimeter ${version} for the experiment "${experiment}".${
+    poisoned
+      ? `\n\n**Trained on poisoned data (${attackOf(cell).attack}).** ` +
+        'It may have a backdoor, or be wrong on purpose: for research only.' +
+        leftBy(zoo)
+      : ''
+  }
+
+| | |
+|---|---|
+${rows.map(([name, value]) => `| ${name} | ${value.replaceAll('|', '\\|')} |`).join('\n')}
+${zoo === undefined ? '' : metricsTable(zoo)}
+## Loading it
+
+${
+  lines === null
+    ? 'The weights of its base were drawn at random (`model.init: random`) ' +
+      'and are in no checkpoint; `dosimeter export --merge` writes the whole model.'
+    : `\`\`\`python\n${lines}\`\`\``
+}
+`;
+}
+
+/** Says how many poisoned rows a defence left, if it chose the rows. */
+function leftBy(zoo: ZooFacts | undefined): string {
+  const name = zoo?.defence?.['defence'],
+    left = zoo?.receipt.dose?.['poisoned'];
+  return typeof name === 'string' && typeof left === 'number'
+    ? ` The defence ${name} left ${left} poisoned rows of it.`
+    : '';
+}
+
+const zooRows = ({
+  pair,
+  receipt: { digest, dose },
+  defence,
+}: ZooFacts): readonly (readonly [string, string])[] => [
+  ...(pair === null ? [] : [['clean twin', pair] as const]),
+  ...(dose === null ? [] : [['training rows', words(dose)] as const]),
+  ...(digest === null ? [] : [['receipt', digest] as const]),
+  ...(defence === null ? [] : [['defence', words(defence)] as const]),
+];
+
+function metricsTable({ metrics }: ZooFacts): string {
+  const rows = Object.entries(metrics).map(([name, value]) => `| ${name} | ${String(value)} |`);
+  return rows.length === 0
+    ? ''
+    : `\n## Metrics on the validation rows\n\n| metric | value |\n|---|---|\n${rows.join('\n')}\n`;
+}
+
+/** Returns `{ attack: badnets, rate: 0.1 }` as `attack badnets, rate 0.1`. */
+const words = (values: JsonObject): string =>
+  Object.entries(values)
+    .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(', ');

@@ -1,0 +1,280 @@
+/**
+ * `export --zoo`: pairs of clean and poisoned models with a manifest, for studying how poisoned
+ * models can be detected.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import {
+  attackOf,
+  type Cell,
+  cleanTwin,
+  type DefenceDescriptor,
+  type DefineRequest,
+  isAttacked,
+  type JsonObject,
+  momentsOf,
+  UserFault,
+} from '../../api.ts';
+import { at } from '../../base/lookup.ts';
+import { stageLabels } from '../../plan/label.ts';
+import type { StageId } from '../../plan/types.ts';
+import type { Experiment } from '../../spec/types.ts';
+import { ownVersion } from '../execute/environment.ts';
+import { METRICS, type MetricValues, parseMetrics } from '../execute/metrics.ts';
+import type { StageStatus } from '../execute/survey.ts';
+import type { Prepared } from '../prepare.ts';
+import type { ChosenModel, GatheredModel, GatheredModels } from './export.ts';
+import { TRAIN } from './export.ts';
+import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
+import { writeFolders } from './model-folder.ts';
+
+export const EVALUATE = 'evaluate';
+/** The manifest's name, in the folder that the models' folders are in. */
+export const ZOO_FILE = 'zoo.json';
+
+/** A model of the zoo, with the stages that its manifest is read from. */
+export interface ZooModel extends ChosenModel {
+  /** The defence that changed its rows or its training; null if there is none. */
+  readonly defence: JsonObject | null;
+  /** The training of its clean twin; null for a clean model. */
+  readonly twin: StageId | null;
+  /** The evaluation of the model as it was trained, without a defence that acts after that. */
+  readonly evaluated: StageStatus | undefined;
+}
+
+/**
+ * Returns each cell's trained model once, and the clean twin of each poisoned one, whether or not
+ * the grid has a cell for the twin. What a defence does after the training is left out.
+ * @param whole the experiment with all its cells, so that names do not depend on `--only`
+ */
+export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooModel[] {
+  const { plan, experiment, statuses, registry } = prepared;
+  const label = stageLabels(plan, whole);
+  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
+  const plugin = ((kind: Parameters<typeof registry.get>[0], name: string): unknown =>
+    registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
+  const models = new Map<StageId, ZooModel>();
+  const twins: { readonly of: ZooModel; readonly evaluated: StageStatus | undefined }[] = [];
+  // A cell without a defence comes before the cells that share its training.
+  const order = experiment.cells
+    .map((_, index) => index)
+    .sort((a, b) => Number(hasDefence(experiment, a)) - Number(hasDefence(experiment, b)));
+  for (const index of order) {
+    const { config: cell } = at(experiment.cells, index);
+    const own = at(plan.cellStages, index).stages;
+    const status = byId.get(own[TRAIN] ?? NONE);
+    if (status === undefined || models.has(status.stage.id)) continue;
+    const trained = changesTraining(cell, plugin);
+    const last = byId.get(own[EVALUATE] ?? NONE);
+    const evaluated =
+      cell.defence === undefined || trained
+        ? last
+        : byId.get(last?.stage.inputs['undefended'] ?? NONE);
+    const twin = byId.get(evaluated?.stage.inputs['twin'] ?? NONE);
+    const model: ZooModel = {
+      status,
+      cell,
+      name: label(status.stage),
+      defence: trained ? (cell.defence ?? null) : null,
+      twin: isAttacked(cell) ? trainingOf(twin, byId) : null,
+      evaluated,
+    };
+    models.set(status.stage.id, model);
+    if (model.twin !== null) twins.push({ of: model, evaluated: twin });
+  }
+  for (const { of, evaluated } of twins) {
+    const status = byId.get(of.twin ?? NONE);
+    if (status === undefined || models.has(status.stage.id)) continue;
+    models.set(status.stage.id, {
+      status,
+      cell: cleanTwin(of.cell, plugin),
+      name: `${TRAIN} clean twin of ${of.name.slice(TRAIN.length).trim()}`,
+      defence: of.defence,
+      twin: null,
+      evaluated,
+    });
+  }
+  return [...models.values()];
+}
+
+const NONE = '' as StageId;
+
+const hasDefence = ({ cells }: Experiment, index: number): boolean =>
+  at(cells, index).config.defence !== undefined;
+
+/** Whether the cell's defence changes the rows that are trained on, or the training. */
+function changesTraining({ defence }: Cell, plugin: NonNullable<DefineRequest['plugin']>): boolean {
+  if (defence === undefined) return false;
+  const { defence: name, ...params } = defence;
+  const descriptor = plugin<DefenceDescriptor>('defence', name);
+  const moments = descriptor === undefined ? [] : momentsOf(descriptor, params);
+  return moments.includes('rows') || moments.includes('training');
+}
+
+/** Follows an evaluation back to the training of its model, past the stages of a defence. */
+function trainingOf(
+  evaluated: StageStatus | undefined,
+  byId: ReadonlyMap<StageId, StageStatus>,
+): StageId | null {
+  let status = evaluated;
+  while (status !== undefined) {
+    const { kind, inputs, with: narrowed, id } = status.stage;
+    if (kind === TRAIN && narrowed['on'] === undefined) return id;
+    status = byId.get((kind === TRAIN ? inputs['base'] : inputs['model']) ?? NONE);
+  }
+  return null;
+}
+
+export interface ZooOptions {
+  readonly out: string;
+  readonly force: boolean;
+}
+
+/**
+ * Writes the models' folders, each with a card that says what was done to it, and the manifest.
+ * @returns what was replaced
+ * @throws UserFault, before anything is written, as `writeFolders`, or if there is another manifest
+ */
+export function writeZoo(
+  prepared: Prepared,
+  zoo: readonly ZooModel[],
+  { models, bases }: GatheredModels,
+  { out, force }: ZooOptions,
+): readonly string[] {
+  const root = path.resolve(out);
+  const folderOf = new Map(
+    models.map(({ chosen, folder }) => [chosen.status.stage.id, path.basename(folder.dir)]),
+  );
+  const facts = new Map(zoo.map((model) => [model.status.stage.id, model]));
+  const entries = models.map((gathered) => {
+    const model = facts.get(gathered.chosen.status.stage.id);
+    if (model === undefined) throw new Error(`${gathered.folder.dir} is not of the zoo`);
+    return entryOf(prepared, model, gathered, folderOf);
+  });
+  const text = `${JSON.stringify(
+    {
+      format: 1,
+      experiment: prepared.experiment.name,
+      dosimeter: ownVersion(),
+      models: entries.map(({ manifest }) => manifest),
+    },
+    null,
+    2,
+  )}\n`;
+  const file = path.join(root, ZOO_FILE);
+  const other = existsSync(file) && readFileSync(file, 'utf8') !== text;
+  if (other && !force)
+    throw new UserFault(
+      `${file} describes other models; nothing was written`,
+      'Name another folder as --out, or replace what is there with --force.',
+    );
+  const folders = models.map(({ folder, card }, i) => {
+    const zooFacts = entries[i]?.facts;
+    const parts = new Map(folder.parts);
+    if (zooFacts !== undefined)
+      parts.set('README.md', { text: modelCard({ ...portable(card, root), zoo: zooFacts }) });
+    return { dir: folder.dir, parts };
+  });
+  const replaced = writeFolders([...bases, ...folders], force);
+  writeFileSync(file, text);
+  return other ? [...replaced, file] : replaced;
+}
+
+/**
+ * Returns the facts with folders relative to that of the manifest. A zoo is passed on, and a folder
+ * elsewhere on this machine is named by its source.
+ */
+function portable(card: CardFacts, root: string): CardFacts {
+  const { base, cell } = card;
+  const dir = path.basename(card.dir);
+  if (base === null || !path.isAbsolute(base.name)) return { ...card, dir };
+  return path.dirname(base.name) === root
+    ? { ...card, dir, base: { ...base, name: path.basename(base.name) } }
+    : { ...card, dir, base: { name: cell.model.source, elsewhere: true } };
+}
+
+interface ZooEntry {
+  readonly manifest: JsonObject;
+  readonly facts: ZooFacts;
+}
+
+function entryOf(
+  prepared: Prepared,
+  model: ZooModel,
+  { folder, card, base }: GatheredModel,
+  folderOf: ReadonlyMap<StageId, string>,
+): ZooEntry {
+  const { cell, status, defence, evaluated } = model;
+  const receipt = receiptOf(prepared, status);
+  const metrics = metricsOf(evaluated);
+  const poisoned = isAttacked(cell);
+  const pair = model.twin === null ? null : (folderOf.get(model.twin) ?? null);
+  const own = cell.poisoning.attack !== 'none';
+  const manifest: JsonObject = {
+    folder: path.basename(folder.dir),
+    kind: poisoned ? 'poisoned' : 'clean',
+    clean_twin: pair,
+    form: card.form,
+    base_model: {
+      source: cell.model.source,
+      ...(card.base?.revision === undefined
+        ? {}
+        : { name: card.base.name, revision: card.base.revision }),
+      ...(base === undefined ? {} : { folder: path.basename(base) }),
+    },
+    attack: poisoned ? attackOf(cell) : null,
+    poisoned_in: poisoned ? (own ? 'training' : 'base') : null,
+    dose: receipt.dose,
+    seed: cell.seed,
+    defence,
+    adapter: cell.adapter,
+    train: cell.train,
+    classes: [...card.train.classes],
+    receipt: { digest: receipt.digest, rows: receipt.rows },
+    weights: weightsOf(status),
+    metrics,
+  };
+  return { manifest, facts: { pair, receipt, metrics, defence } };
+}
+
+interface ReceiptFacts {
+  /** The digest of receipt.json; null if nothing was trained. */
+  readonly digest: string | null;
+  /** The digest of the rows that were trained on. */
+  readonly rows: string | null;
+  readonly dose: JsonObject | null;
+}
+
+/** Returns what the receipt of the training's rows says; nulls for a training of 0 steps. */
+function receiptOf({ statuses }: Prepared, { stage }: StageStatus): ReceiptFacts {
+  const data = statuses.find((other) => other.stage.id === stage.inputs['data'])?.entry;
+  const file = data && path.join(data.dir, 'receipt.json');
+  if (!file || !existsSync(file)) return { digest: null, rows: null, dose: null };
+  const text = readFileSync(file);
+  const { counts, digests } = JSON.parse(text.toString('utf8')) as {
+    readonly counts: { readonly [count: string]: number };
+    readonly digests: { readonly poisoned: string };
+  };
+  const { total = 0, made = 0, negatives = 0 } = counts;
+  return {
+    digest: `sha256:${createHash('sha256').update(text).digest('hex')}`,
+    rows: digests.poisoned,
+    dose: { rows: total, poisoned: made, negatives },
+  };
+}
+
+function metricsOf(evaluated: StageStatus | undefined): MetricValues {
+  const entry = evaluated?.entry;
+  if (!entry) return {};
+  const found = parseMetrics(readFileSync(path.join(entry.dir, METRICS), 'utf8'));
+  return 'metrics' in found ? found.metrics : {};
+}
+
+/** Returns the digests of the weights' files, by name, as the store has them. */
+const weightsOf = ({ entry }: StageStatus): JsonObject =>
+  Object.fromEntries(
+    (entry?.manifest.files ?? [])
+      .filter(({ path: file }) => /^(?:adapter\/|model\/)?[^/]+\.safetensors$/.test(file))
+      .map(({ path: file, sha256 }) => [path.basename(file), `sha256:${sha256}`]),
+  );

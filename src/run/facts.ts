@@ -1,0 +1,206 @@
+/** Describes a prepared plan in the shapes that `plan --json` and `results --json` print. */
+import path from 'node:path';
+import type { Json, JsonObject } from '../api.ts';
+import { isRecord } from '../base/untrusted/json.ts';
+import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { ComparedCell } from '../report/diff.ts';
+import type { CellMetrics, ResultRow } from '../report/results.ts';
+import { collectResults } from '../report/results.ts';
+import type { TaskFacts } from '../report/types.ts';
+import type { Diagnostic } from '../spec/types.ts';
+import type { PackLimits } from './execute/packer.ts';
+import { foreseePacks } from './execute/packer.ts';
+import { type Metrics, readMetrics } from './execute/results.ts';
+import type { StageStatus } from './execute/survey.ts';
+import { distinctDiagnostics, storedWarnings } from './execute/warnings.ts';
+import { thisMachine } from './machine.ts';
+import type { Prepared } from './prepare.ts';
+
+export interface StageInPlan {
+  readonly id: string;
+  readonly kind: string;
+  readonly cell: JsonObject;
+  readonly seed: number | null;
+  /** The action key; null while an input's content is unknown. */
+  readonly key: string | null;
+  readonly state: StageStatus['state'];
+  readonly reason: string;
+  /** The absolute path of the folder with the stage's files; null unless the stage is cached. */
+  readonly outputs: string | null;
+  /** The ids of the stages that this stage reads, by input name. */
+  readonly inputs: { readonly [name: string]: string };
+  /**
+   * The number of the pack that the stage would run in if all that may share it were ready
+   * together. Null if it is cached or runs alone.
+   */
+  readonly pack: number | null;
+}
+
+/** Returns the stages in the plan's order. */
+export async function plannedStages(
+  prepared: Prepared,
+  jobs: number,
+  packing: PackLimits,
+): Promise<StageInPlan[]> {
+  const packs = await packsOf(prepared, jobs, packing);
+  const numbers = new Map(
+    packs.flatMap((pack, number) => pack.map((stage) => [stage, number + 1] as const)),
+  );
+  return prepared.statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
+}
+
+/** Returns the packs that the stages to run would form. */
+export function packsOf(
+  { plan, statuses, assets, gpu }: Prepared,
+  jobs: number,
+  packing: PackLimits,
+): Promise<PlannedStage[][]> {
+  return foreseePacks(
+    statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage),
+    plan.backend,
+    thisMachine(jobs, gpu),
+    packing,
+    assets,
+  );
+}
+
+const plannedStage = (
+  { stage, state, key, reason, entry }: StageStatus,
+  pack: number | null,
+): StageInPlan => ({
+  id: stage.id,
+  kind: stage.kind,
+  cell: stage.cell,
+  seed: stage.seed,
+  key,
+  state,
+  reason,
+  outputs: entry ? path.resolve(entry.dir) : null,
+  inputs: stage.inputs,
+  pack,
+});
+
+/** Every number of the finished cells. */
+export interface Results extends Omit<Metrics, 'cells'> {
+  readonly rows: readonly ResultRow[];
+  /** What the finished stages were warned of, each once, with its place in the spec. */
+  readonly warnings: readonly Diagnostic[];
+}
+
+export function resultsOf({ plan, statuses, store }: Prepared): Results {
+  const { cells, ...rest } = readMetrics(plan, statuses, store);
+  const evaluated = evaluateParams(plan),
+    bf16 = bf16Kinds(plan),
+    warnings = storedWarnings(plan, statuses),
+    warned = warningsByKind(plan, statuses);
+  return {
+    warnings: distinctDiagnostics(warnings),
+    rows: collectResults(
+      cells.map((cell, i) => ({
+        ...cell,
+        ...scorersOf(evaluated[i]),
+        ...tasksOf(evaluated[i]),
+        bf16: bf16[i] ?? new Set(),
+        warnings: warned[i] ?? {},
+      })),
+    ),
+    ...rest,
+  };
+}
+
+/** Returns the parameters of each cell's evaluate stage; undefined where there is none. */
+function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  return plan.cellStages.map(({ stages: { evaluate } }) =>
+    evaluate === undefined ? undefined : byId.get(evaluate)?.params,
+  );
+}
+
+/** Returns the scorers of an evaluate stage, `evaluate.scorer` first. */
+function scorersOf(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
+  const completion = params['completion'];
+  if (!isRecord(completion)) return {};
+  const { scorer, scorers = [] } = completion;
+  const further: readonly unknown[] = Array.isArray(scorers) ? scorers : [];
+  return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
+}
+
+function tasksOf(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
+  const tasks = params['tasks'];
+  return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
+}
+
+function taskIn(task: Json): readonly TaskFacts[] {
+  const { dataset, metrics } = isRecord(task) ? task : {};
+  return typeof dataset === 'string' && Array.isArray(metrics)
+    ? [{ dataset, metrics: metrics.map(String) }]
+    : [];
+}
+
+/** Returns, for each cell, the stages that are, or read, a stage with products in bfloat16. */
+function bf16Kinds(plan: Prepared['plan']): readonly ReadonlySet<string>[] {
+  const behind = stagesBehind(plan, ({ descriptor, params }) =>
+    descriptor.precision?.(params) === 'bf16' ? ['bf16'] : [],
+  );
+  return plan.cellStages.map(
+    ({ stages }) =>
+      new Set(Object.entries(stages).flatMap(([kind, id]) => (behind(id).size > 0 ? [kind] : []))),
+  );
+}
+
+/** Returns, for each cell and each of its stages, what that stage and those behind it warned of. */
+function warningsByKind(
+  plan: Prepared['plan'],
+  statuses: Prepared['statuses'],
+): readonly { readonly [kind: string]: readonly string[] }[] {
+  const warned = new Map(
+    statuses.map((status) => [
+      status.stage.id,
+      storedWarnings(plan, [status]).map(({ message }) => message),
+    ]),
+  );
+  const behind = stagesBehind(plan, ({ id }) => warned.get(id) ?? []);
+  return plan.cellStages.map(({ stages }) =>
+    Object.fromEntries(Object.entries(stages).map(([kind, id]) => [kind, [...behind(id)]])),
+  );
+}
+
+/** Returns a function that gathers what `own` says of a stage and of all that it reads. */
+function stagesBehind(
+  plan: Prepared['plan'],
+  own: (stage: PlannedStage) => readonly string[],
+): (id: StageId) => ReadonlySet<string> {
+  const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
+  const known = new Map<StageId, ReadonlySet<string>>();
+  const behind = (id: StageId): ReadonlySet<string> => {
+    const found = known.get(id),
+      stage = byId.get(id);
+    if (found !== undefined || stage === undefined) return found ?? new Set();
+    const all = new Set(own(stage));
+    for (const input of Object.values(stage.inputs)) for (const one of behind(input)) all.add(one);
+    known.set(id, all);
+    return all;
+  };
+  return behind;
+}
+
+export interface ComparedResults extends Omit<Results, 'rows'> {
+  readonly cells: readonly ComparedCell[];
+}
+
+/**
+ * Returns the results as one side of a comparison. Each cell has all its names, since the other
+ * spec may use any of them.
+ */
+export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
+  const { cells, ...rest } = readMetrics(plan, statuses, store);
+  return {
+    ...rest,
+    warnings: distinctDiagnostics(storedWarnings(plan, statuses)),
+    cells: plan.cellStages.map(({ cell }, i) => {
+      const found = cells[i];
+      if (!found) throw new Error(`no results of cell ${i}`);
+      return { seed: found.seed, metrics: found.metrics, names: [cell, ...cell.also] };
+    }),
+  };
+}

@@ -1,0 +1,221 @@
+/**
+ * Chooses a learning rate for each adapter, without an attack and on rows that are not in the test
+ * set. The sweep is an experiment derived from the spec. It runs like any other, in the same store.
+ */
+import type { Json, JsonObject } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { summarise } from '../base/stats/summary.ts';
+import { canonical } from '../plan/canonical.ts';
+import { shortNames, tellingAxes } from '../plan/label.ts';
+import { distinct, groupBy } from '../report/groups.ts';
+import type { ResultRow } from '../report/results.ts';
+import type { ExperimentCell } from '../spec/types.ts';
+
+export const RATE = 'train.learning_rate';
+export const RULE =
+  'the highest mean accuracy on the held-out rows; of equal means the smallest rate';
+
+/**
+ * The default rates of full fine-tuning: half decades around the usual rates of a whole BERT, 2e-5
+ * to 5e-5 (Devlin et al. 2019).
+ */
+const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
+/** Half decades around the usual rates of LoRA: 1e-4 to 5e-4 (Hu et al. 2022). */
+const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
+
+/** The rates to try, by adapter type; `*` stands for every type that is not listed. */
+export type Rates = { readonly [type: string]: readonly number[] };
+
+const ratesOf = (types: readonly string[], given: Rates): readonly number[] =>
+  [
+    ...new Set(
+      types.flatMap(
+        (type) => given[type] ?? given['*'] ?? (type === 'full' ? FULL : FEW_PARAMETERS),
+      ),
+    ),
+  ].sort((a, b) => a - b);
+
+export interface SweepOptions {
+  readonly rates: Rates;
+  /** The number of the spec's seeds that are used, from the first. */
+  readonly seeds: number;
+  /** The share of the training rows that is held out. */
+  readonly share: number;
+}
+
+/**
+ * Returns the spec of the sweep: no attack, each adapter at each rate, trained on one part of the
+ * training rows and scored on the other. The original's validation rows are in none of its keys.
+ * @param resolved the original spec, axes unexpanded and defaults filled in
+ * @throws UserFault if the training rows can't be divided
+ */
+export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOptions): JsonObject {
+  const {
+    commands: _commands,
+    include: _include,
+    exclude: _exclude,
+    tags: _tags,
+    ...kept
+  } = resolved;
+  const data = resolved['data'] as JsonObject;
+  const train = data['train'] as JsonObject;
+  const clean = [{ attack: 'none' }];
+  const { type: head } = (resolved['head'] ?? {}) as { readonly type?: Json };
+  if ([head].flat().includes('regression'))
+    throw new UserFault(
+      'learning rates are chosen by accuracy, which a regression head does not have',
+      'try a few as an axis: train: { learning_rate: [1e-5, 1e-4] }',
+    );
+  if (train['hold_out'] !== undefined)
+    throw new UserFault(
+      'data.train.hold_out is set already, and rates are chosen on a part of the training rows ' +
+        'that is held out',
+      'give the test rows a file of their own, as data.validation.source',
+    );
+  const sample = Object.entries((train['sample'] ?? {}) as JsonObject).map(
+    ([name, value]) => [`sample.${name}`, value] as const,
+  );
+  const axis = [...Object.entries(train), ...sample].find(
+    ([name, value]) => name !== 'classes' && Array.isArray(value),
+  );
+  if (axis !== undefined)
+    throw new UserFault(
+      `data.train.${axis[0]} is an axis of the grid: rates are chosen on one set of training rows`,
+      `choose one of its values: --set data.train.${axis[0]}=${firstOf(axis[1])}`,
+    );
+  const classes =
+    data['classes'] ?? train['classes'] ?? (data['validation'] as JsonObject)['classes'];
+  const part = (take: string): JsonObject => ({ ...train, hold_out: { share, take } });
+  const base = resolved['base'] as JsonObject | undefined;
+  return {
+    ...kept,
+    name: `${resolved['name'] as string}-learning-rates`,
+    seeds: (resolved['seeds'] as Json[]).slice(0, seeds),
+    stages: ['train', 'evaluate'],
+    data: {
+      ...defined({ classes }),
+      train: part('rest'),
+      validation: part('held'),
+    },
+    poisoning: clean,
+    ...(base === undefined ? {} : { base: { ...base, poisoning: clean } }),
+    adapter: (resolved['adapter'] as JsonObject[]).map(({ when: _when, ...variant }) => ({
+      ...variant,
+      train: {
+        ...(variant['train'] as JsonObject | undefined),
+        learning_rate: [...ratesOf([variant['type'] as string | string[]].flat(), rates)],
+      },
+    })),
+  };
+}
+
+export interface TriedRate {
+  readonly rate: number;
+  /** The mean accuracy on the held-out rows over the seeds; null if no seed has a result. */
+  readonly mean: number | null;
+  /** The sample standard deviation; null for one seed. */
+  readonly std: number | null;
+  readonly n: number;
+  /** The number of seeds without a result. A rate with a missing seed is not chosen. */
+  readonly missing: number;
+}
+
+export interface Choice {
+  readonly label: string;
+  /** The values that all the adapter's cells share, without the rate. */
+  readonly cell: JsonObject;
+  readonly adapter: ExperimentCell['config']['adapter'];
+  readonly rates: readonly TriedRate[];
+  /** The chosen rate; null if no rate has a result for every seed. */
+  readonly chosen: TriedRate | null;
+  /** Whether the chosen rate is the lowest or the highest of several. */
+  readonly edge: 'lowest' | 'highest' | null;
+}
+
+const withoutRate = ({ [RATE]: _rate, ...axes }: JsonObject): JsonObject => axes;
+
+/** Returns a choice for each adapter and each value of any other axis, in the spec's order. */
+export function chooseRates(
+  cells: readonly ExperimentCell[],
+  rows: readonly Pick<ResultRow, 'cell' | 'seed' | 'stage' | 'metric' | 'value'>[],
+): Choice[] {
+  const accuracy = new Map(
+    rows
+      .filter(({ stage, metric }) => stage === 'evaluate' && metric === 'accuracy')
+      .map(({ cell, seed, value }) => [canonical([cell, seed]), value]),
+  );
+  const groups = [...groupBy(cells, ({ axes }) => canonical(withoutRate(axes))).values()];
+  const telling = tellingAxes(groups.map(([{ axes }]) => withoutRate(axes)));
+  const short = shortNames(telling);
+  return groups.map((own) => {
+    const [{ axes, config }] = own;
+    const cell = withoutRate(axes);
+    const rates = [...groupBy(own, (one) => String(one.config.train.learning_rate)).values()]
+      .map((seeds) =>
+        tried(
+          seeds[0].config.train.learning_rate,
+          seeds.map((one) => accuracy.get(canonical([one.axes, one.config.seed]))),
+        ),
+      )
+      .sort((a, b) => a.rate - b.rate);
+    const chosen = best(rates);
+    const words = telling.flatMap((path) => {
+      const value = cell[path];
+      return value === undefined ? [] : [`${short.get(path) ?? path}=${showValue(value)}`];
+    });
+    return {
+      label: words.join(' ') || `type=${config.adapter.type}`,
+      cell,
+      adapter: config.adapter,
+      rates,
+      chosen,
+      edge: edgeOf(chosen, rates),
+    };
+  });
+}
+
+function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['edge'] {
+  if (chosen === null || rates.length < 2) return null;
+  if (chosen === rates[0]) return 'lowest';
+  return chosen === rates.at(-1) ? 'highest' : null;
+}
+
+/**
+ * Returns the axes, other than the adapter's own, for each of whose values one adapter's rate is
+ * chosen separately. A spec can't express these choices: a variant of `adapter` has one rate for
+ * all its cells.
+ */
+export function otherAxes(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
+  const byAdapter = groupBy(choices, ({ adapter }) => canonical(adapter));
+  return distinct(
+    [...byAdapter.values()].flatMap((own) => tellingAxes(own.map(({ cell }) => cell))),
+  );
+}
+
+function tried(rate: number, values: readonly (number | undefined)[]): TriedRate {
+  const there = values.filter((value) => value !== undefined);
+  const { mean, std } = there.length === 0 ? { mean: null, std: null } : summarise(there);
+  return { rate, mean, std, n: there.length, missing: values.length - there.length };
+}
+
+/**
+ * Returns the rate that RULE chooses.
+ * @param rates in ascending order
+ */
+function best(rates: readonly TriedRate[]): TriedRate | null {
+  let found: TriedRate | null = null;
+  let highest = -Infinity;
+  for (const one of rates)
+    if (one.missing === 0 && one.mean !== null && one.mean > highest) {
+      found = one;
+      highest = one.mean;
+    }
+  return found;
+}
+
+const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
+
+/** Returns the first value of an axis, in the form of a command line. */
+const firstOf = (axis: Json): string =>
+  Array.isArray(axis) ? showValue((axis as readonly Json[])[0] ?? null) : showValue(axis);

@@ -1,0 +1,280 @@
+/**
+ * `import { run, plan, results } from 'dosimeter'`: the command line's phases as functions. They
+ * print nothing and never end the process. What the user has to mend comes back as diagnostics; an
+ * internal error is thrown.
+ */
+import os from 'node:os';
+import { closest } from 'fastest-levenshtein';
+import type { BackendName } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import type { Diagnostic, Result } from '../spec/types.ts';
+import { systemFault } from '../store/faults.ts';
+import { checkStages, runsHere } from './check.ts';
+import type { StopWhen } from './early-word.ts';
+import type { PackLimits } from './execute/packer.ts';
+import type { Patience, PerKind } from './execute/patience.ts';
+import { PATIENCE_OPTIONS, patienceOf } from './execute/patience.ts';
+import type { RunEvent } from './execute/types.ts';
+import type { Results, StageInPlan } from './facts.ts';
+import { plannedStages, resultsOf } from './facts.ts';
+import { SpecFault } from './faults.ts';
+import { defaultPacking, PACK_MOST, packMemoryMB } from './packing.ts';
+import type { Prepared } from './prepare.ts';
+import { prepare } from './prepare.ts';
+import { remoteOf } from './remote.ts';
+import { runPrepared } from './run.ts';
+import { defaultStore } from './state-folder.ts';
+import type { RunSummary } from './types.ts';
+
+export type { Diagnostic, PerKind, Result, Results, RunEvent, StageInPlan };
+
+export interface SpecOptions {
+  /** The folder of the results; default `.dosimeter/store` in the working folder. */
+  readonly store?: string;
+  /** The compute backend; default the best that this machine has. */
+  readonly backend?: BackendName;
+  /** Overrides of fields of the spec: `path=value` each, the value in YAML. */
+  readonly set?: readonly string[];
+  /** Restricts the grid to the cells that match all of these: a tag, or `path=value[,value]`. */
+  readonly only?: readonly string[];
+  /** Called with what happens on the way: a download, a lease that a dead process left. */
+  readonly onNote?: (message: string) => void;
+}
+
+export interface RunOptions extends SpecOptions, Patience {
+  /** Processor cores to use; default all. */
+  readonly jobs?: number;
+  /** The name of the executor that stages run on; default `local`. */
+  readonly executor?: string;
+  /**
+   * Where entries are fetched from that the store lacks: `file:FOLDER` or `s3://BUCKET/PREFIX`;
+   * default none.
+   */
+  readonly remote?: string;
+  /** Whether the entries that the run makes are sent to the remote. */
+  readonly push?: boolean;
+  /** What people should know about the run, as `dosimeter status` shows it. */
+  readonly notes?: string;
+  /** Whether no more stages start after a failure. */
+  readonly failFast?: boolean;
+  /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
+  readonly stopWhen?: StopWhen;
+  /** Whether steps are compiled; default true. The results are the same bit for bit. */
+  readonly compile?: boolean;
+  /**
+   * How many stages may run as one job at most (adapters over one frozen base); default 8. With 1,
+   * each runs alone.
+   */
+  readonly pack?: number;
+  /**
+   * The most memory that such a job may take, in megabytes and by estimate. The default is half of
+   * the machine's memory, divided by the cores.
+   */
+  readonly packMemory?: number;
+  /** When aborted, no more stages start, and finished ones are kept. */
+  readonly signal?: AbortSignal;
+  /** Called with each event of the run: a stage that starts or ends, progress, a note. */
+  readonly onEvent?: (event: RunEvent) => void;
+}
+
+export interface Plan {
+  readonly name: string;
+  readonly backend: BackendName;
+  readonly stages: readonly StageInPlan[];
+}
+
+export interface RunResult {
+  /** The run's id, for `dosimeter status` and `logs`; null if there was nothing to run. */
+  readonly run: string | null;
+  readonly ran: number;
+  readonly cached: number;
+  readonly failed: number;
+  readonly blocked: number;
+  readonly abandoned: number;
+  readonly interrupted: boolean;
+  /** Why the run stopped by itself (`stopWhen`); null if it did not. */
+  readonly stopped: string | null;
+  /** In the order in which they happened. */
+  readonly failures: readonly {
+    readonly stage: string;
+    readonly error: string;
+    readonly hint?: string;
+    readonly log: string | null;
+  }[];
+  /** The report's path; null if the spec has no report. */
+  readonly report: string | null;
+}
+
+/**
+ * Returns which stages would run and which are cached, or the faults that `run` would refuse the
+ * spec for; `onNote` gets the warnings. Fetches nothing and runs nothing.
+ * @param spec path of the YAML file
+ */
+export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
+  return asResult(() =>
+    withPrepared(spec, options, false, async (prepared) => {
+      await checkStages(
+        prepared,
+        prepared.statuses.filter(({ state }) => state !== 'cached'),
+        runsHere(undefined),
+        options.onNote ?? (() => undefined),
+      );
+      const jobs = os.availableParallelism();
+      return {
+        name: prepared.experiment.name,
+        backend: prepared.backend,
+        stages: await plannedStages(prepared, jobs, defaultPacking(jobs)),
+      };
+    }),
+  );
+}
+
+/**
+ * Returns every number of the finished cells.
+ * @param spec path of the YAML file
+ */
+export function results(spec: string, options: SpecOptions = {}): Promise<Result<Results>> {
+  return asResult(() => withPrepared(spec, options, false, resultsOf));
+}
+
+/**
+ * Runs the stages that are missing. A stage that fails is not a fault of the spec: it is listed in
+ * `failures`.
+ * @param spec path of the YAML file
+ */
+export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
+  return asResult(async () => {
+    const jobs = options.jobs ?? os.availableParallelism();
+    const packing = {
+      most: options.pack ?? PACK_MOST,
+      memoryMB: options.packMemory ?? packMemoryMB(jobs),
+    };
+    checkNumbers(jobs, packing);
+    return withPrepared(spec, options, true, async (prepared) => {
+      const { onEvent } = options;
+      const summary = await runPrepared(prepared, {
+        jobs,
+        packing,
+        failFast: options.failFast === true,
+        ...defined({ stopWhen: options.stopWhen }),
+        compile: options.compile !== false,
+        signal: options.signal ?? new AbortController().signal,
+        argv: ['run', spec],
+        note: options.onNote ?? (() => undefined),
+        patience: patienceOf(options),
+        ...defined({ executor: options.executor, notes: options.notes }),
+        ...remoteOf(options),
+        ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
+      });
+      const { run: id, tally, interrupted, stopped, report } = summary;
+      return { run: id, ...tally, interrupted, stopped, failures: failuresOf(summary), report };
+    });
+  });
+}
+
+/** @throws UserFault if a number is out of range */
+function checkNumbers(jobs: number, { most, memoryMB }: PackLimits): void {
+  if (!Number.isInteger(jobs) || jobs < 1)
+    throw new UserFault(`\`jobs\` must be a whole number of at least 1, got ${jobs}`);
+  if (!Number.isInteger(most) || most < 1)
+    throw new UserFault(`\`pack\` must be a whole number of at least 1, got ${most}`);
+  if (!(memoryMB > 0))
+    throw new UserFault(`\`packMemory\` must be a number of megabytes above 0, got ${memoryMB}`);
+}
+
+const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
+  [...outcomes].flatMap(([stage, outcome]) =>
+    outcome.state !== 'failed'
+      ? []
+      : [
+          {
+            stage,
+            error: outcome.error,
+            log: outcome.log,
+            ...defined({ hint: outcome.hint }),
+          },
+        ],
+  );
+
+const OPTIONS: readonly string[] = [
+  ...([
+    'store',
+    'backend',
+    'set',
+    'only',
+    'onNote',
+    'jobs',
+    'executor',
+    'notes',
+    'failFast',
+    'stopWhen',
+    'compile',
+    'pack',
+    'packMemory',
+    'signal',
+    'onEvent',
+  ] satisfies readonly (keyof RunOptions)[]),
+  ...Object.keys(PATIENCE_OPTIONS),
+];
+
+/**
+ * Checks the types of a call, because callers in plain JavaScript have no compiler to do so.
+ * @throws UserFault if the spec is not a path, or an option is not one
+ */
+function checkCall(spec: unknown, options: SpecOptions): void {
+  if (typeof spec !== 'string' || spec === '')
+    throw new UserFault(
+      `a spec is named by the path of its YAML file, got ${spec === '' ? 'nothing' : String(spec)}`,
+    );
+  for (const name of Object.keys(options))
+    if (!OPTIONS.includes(name))
+      throw new UserFault(
+        `there is no option "${name}"`,
+        `did you mean "${closest(name, [...OPTIONS])}"? The options are ${OPTIONS.join(', ')}.`,
+      );
+  for (const name of ['set', 'only'] as const) {
+    const value: unknown = options[name] ?? [];
+    if (!Array.isArray(value) || value.some((item) => typeof item !== 'string'))
+      throw new UserFault(
+        `\`${name}\` is a list of texts`,
+        `${name}: [${JSON.stringify(name === 'set' ? 'train.steps=100' : 'adapter.rank=8')}]`,
+      );
+  }
+}
+
+async function withPrepared<T>(
+  spec: string,
+  options: SpecOptions,
+  fetch: boolean,
+  use: (prepared: Prepared) => T | Promise<T>,
+): Promise<T> {
+  checkCall(spec, options);
+  const { store = defaultStore, backend, set = [], only = [], onNote = () => undefined } = options;
+  const prepared = await prepare(
+    spec,
+    { store, set, only, ...defined({ backend }) },
+    { fetch, note: onNote },
+  );
+  try {
+    return await use(prepared);
+  } finally {
+    prepared.store.close();
+  }
+}
+
+/** Turns the user's faults into diagnostics and rethrows other errors. */
+async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
+  try {
+    return { ok: true, value: await action() };
+  } catch (error) {
+    if (error instanceof SpecFault) return { ok: false, diagnostics: error.diagnostics };
+    const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);
+    if (fault === null) throw error;
+    const { message, hint } = fault as UserFault;
+    return {
+      ok: false,
+      diagnostics: [{ code: 'fault', message, range: null, ...defined({ hint }) }],
+    };
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Remembers how long stages have taken, and how large their outputs are, for estimates. There is a
+ * moving mean for each kind, and for each kind with given named choices (attack, adapter type).
+ */
+import path from 'node:path';
+import type { PlannedStage } from '../../plan/types.ts';
+import { readSealed, writeSealed } from '../../store/sealed.ts';
+
+export interface Durations {
+  /** Returns the seconds that the stage will take, or null if nothing like it has ever run. */
+  expect(stage: PlannedStage): number | null;
+  /** Returns the bytes that the stage will write, or null if nothing like it has ever run. */
+  expectBytes(stage: PlannedStage): number | null;
+  note(stage: PlannedStage, seconds: number, bytes?: number): void;
+  save(): void;
+}
+
+/** The weight of the newest duration in a mean. */
+const NEWEST = 0.3;
+
+/** Returns the name of a mean: the kind with the stage's named choices. */
+const nameOf = (stage: PlannedStage): string =>
+  [
+    stage.kind,
+    ...Object.entries(stage.cell)
+      .filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([axis, value]) => `${axis}=${value}`),
+  ].join(' ');
+
+/** @param tell is called if the file is damaged; the estimates then start from nothing */
+export function openDurations(
+  root: string,
+  tell: (message: string) => void = () => undefined,
+): Durations {
+  const file = path.join(root, 'durations.json');
+  type Means = { [name: string]: number };
+  const found = readSealed<{ readonly means: Means; readonly bytes?: Means }>(file, {
+    means: 'object',
+  });
+  if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
+  const known = found === null || found === 'damaged' ? null : found.value;
+  const means = { ...known?.means },
+    sizes = { ...known?.bytes };
+  let changed = false;
+  /** Names by stage, because each estimate asks for the name of every stage that is left. */
+  const names = new WeakMap<PlannedStage, string>();
+  const knownNameOf = (stage: PlannedStage): string => {
+    let name = names.get(stage);
+    if (name === undefined) names.set(stage, (name = nameOf(stage)));
+    return name;
+  };
+  const expectOf = (of: Means, stage: PlannedStage): number | null =>
+    of[knownNameOf(stage)] ?? of[stage.kind] ?? null;
+  const update = (of: Means, stage: PlannedStage, value: number): void => {
+    for (const name of new Set([stage.kind, knownNameOf(stage)])) {
+      const before = of[name];
+      of[name] = before === undefined ? value : before + NEWEST * (value - before);
+    }
+  };
+  return {
+    expect: (stage) => expectOf(means, stage),
+    expectBytes: (stage) => expectOf(sizes, stage),
+    note(stage, seconds, bytes) {
+      changed = true;
+      update(means, stage, seconds);
+      if (bytes !== undefined) update(sizes, stage, bytes);
+    },
+    save() {
+      if (changed) writeSealed(file, { means, bytes: sizes });
+    },
+  };
+}
+
+/**
+ * Returns the seconds that these stages will take together, or null if there is no estimate.
+ * @param places returns how many stages like the given one may run at once
+ * @param unseen the seconds to assume for a stage unlike any before; if null, one such stage makes
+ *   the estimate null
+ */
+export function estimate(
+  stages: Iterable<PlannedStage>,
+  durations: Pick<Durations, 'expect'>,
+  places: (stage: PlannedStage) => number,
+  unseen: number | null = null,
+): number | null {
+  let work = 0,
+    longest = 0;
+  for (const stage of stages) {
+    const seconds = durations.expect(stage) ?? unseen;
+    if (seconds === null) return null;
+    work += seconds / places(stage);
+    longest = Math.max(longest, seconds);
+  }
+  return Math.max(work, longest);
+}

@@ -1,0 +1,294 @@
+/**
+ * Turns events into lines. On a terminal, a live block is redrawn, and only lines about what went
+ * wrong stay. Elsewhere, there is a line for each stage or pack that has ended, but a long run has
+ * only about forty lines. Everything is written through the functions in `ProgressOptions`.
+ */
+import type { PlannedStage, StageId } from '../../plan/types.ts';
+import type { Durations } from './durations.ts';
+import { estimate } from './durations.ts';
+import type { OnEvent, Outcome } from './events.ts';
+import type { Unit } from './units.ts';
+import { createUnits, tally, unitLabel } from './units.ts';
+
+export interface ProgressOptions {
+  /** The stages that are to run. */
+  readonly stages: readonly PlannedStage[];
+  readonly label: (stage: PlannedStage) => string;
+  /**
+   * The durations of earlier stages. The run notes a stage's duration before it announces the
+   * stage's end.
+   */
+  readonly durations: Durations;
+  /** Returns how many stages like this one may run at once. */
+  readonly places: (stage: PlannedStage) => number;
+  readonly duration: (seconds: number) => string;
+  /** Prints a line that stays. */
+  readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
+  /** Redraws the live block; null without a terminal. */
+  readonly draw: ((lines: readonly string[]) => void) | null;
+  /**
+   * Returns how many lines the live block may have, and how long each may be. By default, neither
+   * is limited.
+   */
+  readonly room?: () => { readonly lines: number; readonly columns: number };
+  readonly now?: () => number;
+}
+
+/**
+ * How often the live block is drawn. Drawing computes the time left from every stage that is left.
+ * So it is done at most once in DRAW_MS, and takes at most one part in DRAW_SHARE of the time.
+ */
+const DRAW_MS = 100,
+  DRAW_SHARE = 20;
+/** The most lines about ended stages, without a terminal. */
+const MOST_LINES = 40;
+/** The most times that the same error is printed. */
+const SAME_ERROR = 3;
+
+export function createProgress(options: ProgressOptions): {
+  readonly onEvent: OnEvent;
+  readonly tick: () => void;
+} {
+  const { stages, print, draw, label, duration, now = () => performance.now() } = options;
+  const units = createUnits(now);
+  const remaining = createEstimate(options, units.running, now);
+  const total = stages.length;
+  let done = 0;
+  const place = (): string => `[${done}/${total}]`;
+  const board = createBoard(stages, now);
+  const faults = createFaults(label, (text) => print(`${place()} ${text}`, 'bad'));
+  const ended = draw ? null : createReport(total, label, duration, remaining, print);
+
+  let drawNext = Number.NEGATIVE_INFINITY;
+  const redraw = (): void => {
+    const began = now();
+    if (!draw || began < drawNext) return;
+    const running = [...units.running].map((unit) => {
+      const left = unit.members.length - unit.ended.size;
+      return [
+        `  ${unitLabel(unit, label)}`,
+        ...(left < unit.members.length ? [`${left} still running`] : []),
+        ...(unit.at === '' ? [] : [unit.at]),
+        duration((now() - unit.since) / 1000),
+      ].join('  ');
+    });
+    draw(fit([...board.lines(done, remaining()), ...running], options.room?.()));
+    drawNext = began + Math.max(DRAW_MS, DRAW_SHARE * (now() - began));
+  };
+
+  return {
+    tick: redraw,
+    onEvent(event) {
+      switch (event.type) {
+        case 'stage-started':
+          units.start(event.stage, event.pack);
+          break;
+        case 'stage-progress':
+          units.progress(
+            event.stage,
+            `${event.done}/${event.total} ${event.unit}`,
+            event.done / event.total,
+          );
+          return; // drawn by the next tick
+        case 'stage-place':
+          return;
+        case 'stage-ended': {
+          const { stage, outcome } = event;
+          const unit = units.end(stage, outcome);
+          remaining.ended(stage, outcome);
+          if (outcome.state !== 'abandoned') {
+            done++;
+            board.ended(stage, outcome);
+          }
+          faults.tell(stage, outcome);
+          ended?.tell(stage, outcome, unit, done);
+          break;
+        }
+        case 'note':
+          print(event.message, 'note');
+          break;
+        case 'run-started':
+        case 'run-ended':
+          break;
+      }
+      redraw();
+    },
+  };
+}
+
+/**
+ * Cuts the lines to the room of the terminal, because a line that wraps would be redrawn wrongly.
+ */
+function fit(
+  lines: readonly string[],
+  room: { readonly lines: number; readonly columns: number } | undefined,
+): readonly string[] {
+  if (room === undefined) return lines;
+  const most = Math.max(3, room.lines);
+  const shown =
+    lines.length <= most
+      ? lines
+      : [...lines.slice(0, most - 1), `  … and ${lines.length - most + 1} more`];
+  return shown.map((line) => {
+    const points = Array.from(line);
+    return points.length <= room.columns ? line : `${points.slice(0, room.columns - 1).join('')}…`;
+  });
+}
+
+interface Remaining {
+  /** Returns the time left, such as `about 3 min left`, or an empty text if nothing is known. */
+  (): string;
+  ended(stage: PlannedStage, outcome: Outcome): void;
+}
+
+function createEstimate(
+  { stages, durations, places, duration }: ProgressOptions,
+  running: Iterable<Unit>,
+  now: () => number,
+): Remaining {
+  const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
+  const before = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
+  /** By kind: what the stages of this run took, and what was expected of them before. */
+  const paces = new Map<string, { took: number; expected: number }>();
+  let ran = 0,
+    spent = 0;
+  // On a busier machine, or with longer trainings, what is left takes longer by the same factor.
+  const expect = (stage: PlannedStage): number | null => {
+    const expected = before.get(stage.id),
+      pace = paces.get(stage.kind);
+    return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
+  };
+  const text = (): string => {
+    if (left.size === 0) return '';
+    // The first of a kind take as long as their progress says; before there is any, nothing is
+    // known.
+    const firsts = new Map<string, number>();
+    for (const { members, ended, since, share } of running)
+      for (const stage of members)
+        if (!ended.has(stage.id) && expect(stage) === null) {
+          if (!(share > 0)) return '';
+          // Each training of a pack is noted with its part of the pack's time.
+          const seconds = (now() - since) / 1000 / share / members.length;
+          firsts.set(stage.kind, Math.max(seconds, firsts.get(stage.kind) ?? 0));
+        }
+    const known = (stage: PlannedStage): number | null =>
+      expect(stage) ?? firsts.get(stage.kind) ?? null;
+    // A stage of an unknown kind is assumed to take as long as those that have run so far.
+    const unseen = ran > 0 ? spent / ran : null;
+    const seconds = estimate(left.values(), { expect: known }, places, unseen);
+    if (seconds === null) return '';
+    let underway = 0;
+    for (const { members, ended, since } of running)
+      for (const stage of members)
+        if (!ended.has(stage.id))
+          underway += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
+    return `about ${duration(Math.max(1, seconds - underway))} left`;
+  };
+  return Object.assign(text, {
+    ended(stage: PlannedStage, outcome: Outcome) {
+      left.delete(stage.id);
+      if (outcome.state !== 'ran') return;
+      ran++;
+      spent += outcome.seconds;
+      const expected = before.get(stage.id);
+      if (!expected) return;
+      const pace = paces.get(stage.kind) ?? { took: 0, expected: 0 };
+      pace.took += outcome.seconds;
+      pace.expected += expected;
+      paces.set(stage.kind, pace);
+    },
+  });
+}
+
+/** The head of the live block: the progress of the whole run and of each kind. */
+function createBoard(stages: readonly PlannedStage[], now: () => number) {
+  const started = now();
+  const kinds = new Map<string, { all: number; done: number }>();
+  for (const { kind } of stages) {
+    const counts = kinds.get(kind) ?? { all: 0, done: 0 };
+    counts.all++;
+    kinds.set(kind, counts);
+  }
+  let ran = 0;
+  return {
+    ended({ kind }: PlannedStage, { state }: Outcome): void {
+      const counts = kinds.get(kind);
+      if (counts) counts.done++;
+      if (state === 'ran') ran++;
+    },
+    lines(done: number, left: string): string[] {
+      const minutes = (now() - started) / 60_000,
+        perMinute = ran / minutes;
+      const rate =
+        ran > 0 && minutes > 0.05 ? `${perMinute.toFixed(perMinute < 10 ? 1 : 0)} stages/min` : '';
+      const head = [`${done}/${stages.length} stages`, rate, left].filter((text) => text !== '');
+      return [
+        head.join(' · '),
+        ...(kinds.size < 2
+          ? []
+          : [[...kinds].map(([kind, { all, done: n }]) => `${kind} ${n}/${all}`).join(' · ')]),
+      ];
+    },
+  };
+}
+
+/**
+ * Reports what went wrong: each failure, but the same error only a few times, and for each failed
+ * stage the first stage that it blocks.
+ */
+function createFaults(label: (stage: PlannedStage) => string, print: (text: string) => void) {
+  const errors = new Map<string, number>(),
+    blockers = new Set<StageId>();
+  return {
+    tell(stage: PlannedStage, outcome: Outcome): void {
+      if (outcome.state === 'failed') {
+        const n = (errors.get(outcome.error) ?? 0) + 1;
+        errors.set(outcome.error, n);
+        if (n > SAME_ERROR) return;
+        const more = n === SAME_ERROR ? ' (more failures with this error are only counted)' : '';
+        print(`${label(stage)}  failed: ${outcome.error}${more}`);
+      } else if (outcome.state === 'blocked' && !blockers.has(outcome.by)) {
+        blockers.add(outcome.by);
+        print(`${label(stage)}  blocked by ${outcome.by}, as is whatever else waits for it`);
+      }
+    },
+  };
+}
+
+/** Reports what has ended, without a terminal. */
+function createReport(
+  total: number,
+  label: (stage: PlannedStage) => string,
+  duration: (seconds: number) => string,
+  remaining: () => string,
+  print: ProgressOptions['print'],
+) {
+  const every = Math.ceil(total / MOST_LINES);
+  const kinds = new Map<string, number>();
+  let cached = 0,
+    told = 0;
+  return {
+    tell(stage: PlannedStage, outcome: Outcome, unit: Unit | null, done: number): void {
+      if (outcome.state === 'ran') kinds.set(stage.kind, (kinds.get(stage.kind) ?? 0) + 1);
+      if (outcome.state === 'cached') cached++;
+      if (every === 1) {
+        if (unit === null || unit.ran === 0) return;
+        const some = unit.ran < unit.members.length ? `  ${unit.ran} ran` : '';
+        print(
+          `[${done}/${total}] ${unitLabel(unit, label)}${some}  ${duration(unit.seconds)}`,
+          'good',
+        );
+        return;
+      }
+      if (done - told < every && done < total) return;
+      told = done;
+      const parts = [tally(kinds), cached === 0 ? '' : `${cached} cached`];
+      kinds.clear();
+      cached = 0;
+      const what = parts.filter((text) => text !== '').join(', ');
+      if (what === '') return;
+      const left = remaining();
+      print(`[${done}/${total}] ${what}${left === '' ? '' : ` · ${left}`}`, 'good');
+    },
+  };
+}

@@ -1,0 +1,206 @@
+/**
+ * Writes the logs of a run with winston: `run.log` for the whole, and `logs/STAGE.log` for each
+ * stage that printed something or failed.
+ */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import { Writable } from 'node:stream';
+import winston from 'winston';
+import { errorCode } from '../../store/faults.ts';
+import { makeFolder } from '../../store/folders.ts';
+import type { Redact } from './redact.ts';
+
+export interface StageLog {
+  /** The path of the log. The file does not exist before the first line or output. */
+  readonly file: string;
+  line(message: string): void;
+  /** Adds a line about the stage that is kept only if the stage has a log for some other reason. */
+  aside(message: string): void;
+  /**
+   * Adds what the process printed. It is kept only up to a size, since a stage may print without
+   * end.
+   */
+  output(text: string): void;
+  /** Adds a line that the stage's code logs. It counts towards the same size. */
+  said(message: string): void;
+  close(): Promise<void>;
+}
+
+export interface RunLog {
+  readonly file: string;
+  line(message: string): void;
+  stage(id: string): StageLog;
+  close(): Promise<void>;
+}
+
+/** The most bytes that are kept of what a stage prints and logs. */
+const OUTPUT_LIMIT = 10 * 1024 * 1024;
+
+/** A file that lines are written to. `closed` is called after the last of them. */
+interface Target {
+  /** The open file; null if it could not be opened, or is closed. */
+  handle: number | null;
+  closed: () => void;
+}
+
+interface Info {
+  readonly target: Target;
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  /** Set if this is not a line but marks the file's end. */
+  readonly last?: true;
+  readonly [text: symbol]: string;
+}
+/** The key under which winston puts the formatted line. */
+const TEXT = Symbol.for('message');
+
+/**
+ * Writes a line to its file. One logger serves all files of a run: a logger for each stage would
+ * take longer than many stages do, and winston's own file transport loses lines when it is closed
+ * under load.
+ */
+function writeInfo({ target, last, ...info }: Info): void {
+  const { handle } = target;
+  if (last !== true) {
+    if (handle !== null) ifPossible(() => writeSync(handle, `${info[TEXT] ?? ''}\n`));
+    return;
+  }
+  if (handle !== null) closeSync(handle);
+  target.handle = null;
+  target.closed();
+}
+
+/** The codes of errors that are the disk's fault, not the program's. */
+const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'];
+
+/**
+ * Returns the result of a write, or null if the disk refuses it. On a full disk, the store's own
+ * error ends the run, and a log that can't be written should not hide that error.
+ */
+function ifPossible<T>(write: () => T): T | null {
+  try {
+    return write();
+  } catch (error) {
+    if (!DISK_CODES.includes(errorCode(error) ?? '')) throw error;
+    return null;
+  }
+}
+
+/** @param redact applied to each line before it is written */
+export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog {
+  const logs = path.join(dir, 'logs');
+  makeFolder(logs);
+  const logger = createLogger();
+  const file = path.join(dir, 'run.log');
+  const run = openFile(logger, file, redact);
+  return {
+    file,
+    line: run.line,
+    stage: (id) => {
+      const stageFile = `${logs}/${id}.log`;
+      return createStageLog(stageFile, () => openFile(logger, stageFile, redact));
+    },
+    async close() {
+      await run.close();
+      logger.close();
+    },
+  };
+}
+
+function createLogger(): winston.Logger {
+  const stream = new Writable({
+    objectMode: true,
+    write: (info: Info, _encoding, next) => {
+      writeInfo(info);
+      next();
+    },
+  });
+  const logger = winston.createLogger({
+    format: winston.format.printf(({ time, message }) =>
+      String(message)
+        .split('\n')
+        .map((line) => `${String(time)} ${line}`)
+        .join('\n'),
+    ),
+  });
+  // A transport would take several times as long for a line: it is a second stream.
+  logger.pipe(stream);
+  return logger;
+}
+
+const now = (): string => new Date().toISOString();
+
+interface LogFile {
+  readonly line: (message: string, time?: string) => void;
+  readonly close: () => Promise<void>;
+}
+
+/** Opens a log to append to. Someone may have removed its folder, which is then made again. */
+function openToAppend(file: string): number {
+  try {
+    return openSync(file, 'a');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    makeFolder(path.dirname(file));
+    return openSync(file, 'a');
+  }
+}
+
+function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile {
+  const target: Target = {
+    handle: ifPossible(() => openToAppend(file)),
+    closed: () => undefined,
+  };
+  return {
+    line: (message, time = now()) => {
+      logger.log({ level: 'info', message: redact(message), time, target });
+    },
+    close: () =>
+      new Promise((resolve) => {
+        target.closed = resolve;
+        logger.log({ level: 'info', message: '', time: '', target, last: true });
+      }),
+  };
+}
+
+/** @param open opens the stage's file when there is something to write */
+function createStageLog(file: string, open: () => LogFile): StageLog {
+  const asides: (readonly [message: string, time: string])[] = [];
+  let opened: LogFile | null = null,
+    kept = 0,
+    rest = '';
+  const line = (message: string): void => {
+    if (opened === null) {
+      opened = open();
+      for (const [before, time] of asides) opened.line(before, time);
+    }
+    opened.line(message);
+  };
+  const keeps = (text: string): boolean => {
+    if (kept > OUTPUT_LIMIT) return false;
+    kept += Buffer.byteLength(text);
+    if (kept > OUTPUT_LIMIT) line('… what it prints beyond 10 MB is not kept');
+    return kept <= OUTPUT_LIMIT;
+  };
+  return {
+    file,
+    line,
+    aside(message) {
+      if (opened === null) asides.push([message, now()]);
+      else line(message);
+    },
+    output(text) {
+      if (!keeps(text)) return;
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
+    },
+    said(message) {
+      if (keeps(message)) line(message);
+    },
+    async close() {
+      if (rest !== '') line(`| ${rest}`);
+      await opened?.close();
+    },
+  };
+}

@@ -1,0 +1,145 @@
+/**
+ * `runs/ID/plan.json`: the stages of a run and what reads what, so that whoever follows the run
+ * need not plan it again:
+ *
+ *     { "name": …, "store": …, "backend": …, "executor": …,
+ *       "groups": [{ "kind": "train", "section": null, "goal": true, "places": 2 }, …],
+ *       "stages": [[GROUP, ID, LABEL, [INPUT, …], KEY or SECONDS or null], …] }
+ *
+ * A grid has thousands of stages, so what many have in common stands once. The file's reader takes
+ * nothing on trust: the folder may be someone else's.
+ */
+import path from 'node:path';
+import type { Json } from '../../api.ts';
+import { unseal, writeSealed } from '../../store/sealed.ts';
+
+/** What the stages of a group have in common. */
+type StageGroup = {
+  readonly kind: string;
+  /** The section of the cells that it belongs to (`base`); null for the cells themselves. */
+  readonly section: string | null;
+  /** Whether the spec asks for the stage. */
+  readonly goal: boolean;
+  /** How many stages like it may run at once. */
+  readonly places: number;
+};
+
+export interface RecordedStage extends StageGroup {
+  readonly id: string;
+  readonly label: string;
+  /** The stages that it reads, as indexes into the list. */
+  readonly inputs: readonly number[];
+  /** The key of the entry that was found before the run; null if the stage was to run. */
+  readonly cached: string | null;
+  /**
+   * The seconds that it was expected to take; null if it was in the store, or if nothing like it
+   * had run before.
+   */
+  readonly seconds: number | null;
+}
+
+interface RunFacts {
+  /** The experiment's name. */
+  readonly name: string;
+  /** The absolute path of the store. */
+  readonly store: string;
+  readonly backend: string;
+  readonly executor: string;
+}
+
+export interface RunPlan extends RunFacts {
+  readonly stages: readonly RecordedStage[];
+}
+
+const FORMAT = 2;
+export const PLAN_FILE = 'plan.json';
+
+export interface RunPlanWriter {
+  /** Adds the next stage of the plan. */
+  add(stage: RecordedStage): void;
+  save(dir: string, facts: RunFacts): void;
+}
+
+export function createRunPlanWriter(): RunPlanWriter {
+  const groups: StageGroup[] = [],
+    rows: Json[] = [],
+    known = new Map<string, number>();
+  const groupOf = ({ kind, section, goal, places }: StageGroup): number => {
+    const name = `${kind} ${section ?? ''} ${goal} ${places}`;
+    let group = known.get(name);
+    if (group === undefined) {
+      group = groups.length;
+      known.set(name, group);
+      groups.push({ kind, section, goal, places });
+    }
+    return group;
+  };
+  return {
+    add(stage) {
+      const { id, label, inputs, cached, seconds } = stage;
+      rows.push([groupOf(stage), id, label, inputs, cached ?? seconds]);
+    },
+    save: (dir, facts) =>
+      writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows }),
+  };
+}
+
+/**
+ * Returns the plan in a text, or null if it is damaged, of another format or not a plan.
+ * @param most the most stages that a plan may have
+ */
+export function parseRunPlan(text: string, most = Infinity): RunPlan | null {
+  const found = unseal<unknown>(text.trimEnd());
+  if (!isRecord(found) || found['format'] !== FORMAT) return null;
+  const { name, store, backend, executor, groups, stages } = found;
+  if (![name, store, backend, executor].every((one) => typeof one === 'string')) return null;
+  if (!Array.isArray(groups) || !Array.isArray(stages) || stages.length > most) return null;
+  const shared = groups.map(parseGroup);
+  const parsed = stages.map((stage, index) => parseStage(stage, index, shared));
+  return parsed.includes(null)
+    ? null
+    : ({ name, store, backend, executor, stages: parsed } as RunPlan);
+}
+
+function parseGroup(group: unknown): StageGroup | null {
+  if (!isRecord(group)) return null;
+  const { kind, section, goal, places } = group;
+  if (typeof kind !== 'string') return null;
+  return {
+    kind,
+    section: typeof section === 'string' ? section : null,
+    goal: goal === true,
+    places: isPositive(places) ? places : 1,
+  };
+}
+
+/** @param index the stage's place in the list: what it reads comes before it */
+function parseStage(
+  stage: unknown,
+  index: number,
+  groups: readonly (StageGroup | null)[],
+): RecordedStage | null {
+  if (!Array.isArray(stage)) return null;
+  const [place, id, label, inputs, known] = stage as unknown[];
+  const group = typeof place === 'number' ? groups[place] : null;
+  if (!group || typeof id !== 'string' || typeof label !== 'string') return null;
+  if (!Array.isArray(inputs)) return null;
+  const before = inputs.filter(
+    (input): input is number => Number.isInteger(input) && input >= 0 && input < index,
+  );
+  if (before.length < inputs.length) return null;
+  return {
+    ...group,
+    id,
+    label,
+    inputs: before,
+    cached: typeof known === 'string' ? known : null,
+    seconds: isPositive(known) ? known : null,
+  };
+}
+
+const isPositive = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isFinite(value) && value > 0;
+
+const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

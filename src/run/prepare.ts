@@ -1,0 +1,215 @@
+/**
+ * Prepares a spec: loads the experiment, plans it, and looks up the state of its stages in the
+ * store. Most commands begin with this.
+ */
+import path from 'node:path';
+import type { BackendName } from '../api.ts';
+import { UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { cacheFolder } from '../base/untrusted/own-folder.ts';
+import { planExperiment } from '../plan/plan.ts';
+import type { Plan } from '../plan/types.ts';
+import { cacheDir } from '../setup/paths.mjs';
+import { loadExperiment } from '../spec/load.ts';
+import type { Experiment, SpecRegistry } from '../spec/types.ts';
+import { onDisk } from '../store/faults.ts';
+import { isOnProc } from '../store/folders.ts';
+import type { Store } from '../store/store.ts';
+import { openStore } from '../store/store.ts';
+import { chooseBackend } from '../tensor/backend.ts';
+import { COMMAND, commandStages } from './commands.ts';
+import { findAssets } from './execute/assets.ts';
+import type { Assets, StageStatus } from './execute/survey.ts';
+import { survey } from './execute/survey.ts';
+import { modelFamilyFaults } from './families.ts';
+import { SpecFault } from './faults.ts';
+import { loadOutsidePlugins, loadRegistry } from './registry/registry.ts';
+import type { Registry } from './registry/types.ts';
+import { sourceContext } from './source-context.ts';
+
+/** The options of a command, or of a call, on a spec. */
+export interface Asked {
+  readonly store: string;
+  /** The compute backend; by default, the best that this machine has. */
+  readonly backend?: BackendName;
+  /** Overrides: `path=value` each. */
+  readonly set: readonly string[];
+  /** Filters of the cells: tags, or `path=value[,value]`. */
+  readonly only: readonly string[];
+}
+
+export type Note = (message: string) => void;
+
+export interface Prepared {
+  /** The options that change what the spec says. */
+  readonly asked: Pick<Asked, 'set' | 'only'>;
+  readonly experiment: Experiment;
+  readonly registry: Registry;
+  readonly backend: BackendName;
+  /** Whether the backend computes on GPUs, if there are any. */
+  readonly gpu: boolean;
+  readonly plan: Plan;
+  readonly store: Store;
+  readonly assets: Assets;
+  /**
+   * Models that are not on this machine yet and whose family can't be known before they are
+   * fetched.
+   */
+  readonly unknownFamilies: readonly string[];
+  /** The statuses in the plan's order. */
+  readonly statuses: readonly StageStatus[];
+}
+
+export function specRegistry(registry: Registry): SpecRegistry {
+  return {
+    attacks: registry
+      .all('attack')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    defences: registry
+      .all('defence')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    adapters: registry.all('adapter').map(({ name, descriptor }) => ({
+      name,
+      params: descriptor.params,
+      canonical: (params) => descriptor.canonical?.(params) ?? params,
+    })),
+    scorers: registry
+      .all('scorer')
+      .map(({ name, descriptor }) => ({ name, params: descriptor.params })),
+    stages: registry.names('stage').filter((name) => name !== COMMAND),
+    stageForms: Object.fromEntries(
+      registry
+        .all('stage')
+        .map(({ name, descriptor: { scope, parts } }) => [name, { scope, ...defined({ parts }) }]),
+    ),
+    models: registry.names('model'),
+    datasets: registry.names('dataset'),
+    sources: registry.names('source'),
+  };
+}
+
+/**
+ * Returns the experiment, and the registry with the plugins that the spec names.
+ * @throws SpecFault with every fault of the spec
+ */
+export async function load(
+  spec: string,
+  options: Pick<Asked, 'set' | 'only'>,
+): Promise<{ readonly experiment: Experiment; readonly registry: Registry }> {
+  checkCache(cacheDir(process.env));
+  let registry = await loadRegistry();
+  const loaded = await loadExperiment(spec, {
+    registry: async (modules) => {
+      if (modules.length > 0) {
+        registry = registry.with(
+          await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'),
+        );
+      }
+      return specRegistry(registry);
+    },
+    sets: options.set,
+    only: options.only,
+    env: process.env,
+  });
+  if (!loaded.ok) throw new SpecFault(loaded.diagnostics);
+  const { commands } = loaded.value;
+  return {
+    experiment: loaded.value,
+    registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)),
+  };
+}
+
+/**
+ * Refuses a cache that others may have written to, before anything there is read. Refuses one on
+ * /proc too, because Node's recursive `mkdir`, which makes the cache's folders, never returns
+ * there.
+ */
+function checkCache(cache: string): void {
+  cacheFolder(cache);
+  if (isOnProc(cache))
+    throw new UserFault(
+      `${cache}: no folder can be made there`,
+      'give another place with DOSIMETER_CACHE',
+    );
+}
+
+/** The most lines that are printed about cells with several names. */
+const MOST_NAMES = 5;
+
+/**
+ * Returns a line for each cell of the grid that has several names. They are the same for every
+ * seed.
+ */
+function severalNames({ cells, seeds }: Experiment): string[] {
+  const labelOf = ({ label }: { readonly label: string }): string =>
+    label.replace(/ ?seed=\d+$/, '');
+  const lines = cells
+    .filter(({ also, config }) => also.length > 0 && config.seed === seeds[0])
+    .map(
+      (cell) =>
+        `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: ` +
+        'one condition, trained and counted once',
+    );
+  return lines.length <= MOST_NAMES
+    ? lines
+    : [...lines.slice(0, MOST_NAMES), `and ${lines.length - MOST_NAMES} more such conditions`];
+}
+
+export interface PrepareOptions {
+  /** Whether sources that are not on this machine yet are fetched. */
+  readonly fetch: boolean;
+  /** Called with events on the way, such as a download or a lease that a dead process left. */
+  readonly note: Note;
+  /** Replaces the spec's goals. */
+  readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
+}
+
+/** @throws SpecFault with every fault of the spec, or of the sources that it names */
+export async function prepare(
+  spec: string,
+  options: Asked,
+  { fetch, note, goals }: PrepareOptions,
+): Promise<Prepared> {
+  const { experiment: asked, registry } = await load(spec, options);
+  const experiment = goals ? { ...asked, goals: goals(asked.goals, registry) } : asked;
+  const { name: backend, version, gpu } = await chooseBackend(options.backend);
+  const planned = planExperiment(experiment, registry, backend, version);
+  if (!planned.ok) throw new SpecFault(planned.diagnostics);
+  const plan = planned.value;
+  severalNames(experiment).forEach(note);
+  const store = openStore(path.resolve(options.store), {
+    spec: path.resolve(experiment.file),
+    onTakeover: (key, { pid }) =>
+      note(
+        `the lease of ${key.slice(0, 10)} was left by process ${pid}, which is gone; ` +
+          'it is free again',
+      ),
+  });
+  const context = sourceContext(note);
+  const unknownFamilies: string[] = [];
+  const { assets, diagnostics } = await findAssets(
+    plan,
+    registry,
+    context,
+    fetch,
+    async (uri, source) => {
+      const faults = await modelFamilyFaults(uri, plan, registry, source, context, fetch);
+      if (faults !== 'unknown') return faults;
+      unknownFamilies.push(uri);
+      return [];
+    },
+  );
+  if (diagnostics.length > 0) throw new SpecFault(diagnostics);
+  return {
+    asked: { set: options.set, only: options.only },
+    experiment,
+    registry,
+    backend,
+    gpu,
+    plan,
+    store,
+    assets,
+    unknownFamilies: fetch ? [] : unknownFamilies,
+    statuses: survey(plan, assets, store),
+  };
+}

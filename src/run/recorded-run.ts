@@ -1,0 +1,315 @@
+/** A run with stages to execute. It gets a folder, a log, a journal and an executor. */
+import { rmSync } from 'node:fs';
+import path from 'node:path';
+import type { Executor, JsonObject } from '../api.ts';
+import { stageLabels } from '../plan/label.ts';
+import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
+import { rememberCode } from '../store/code.ts';
+import { rememberEnvironment } from '../store/environments.ts';
+import { ifDiskAllows, onDisk } from '../store/faults.ts';
+import { enterStore } from '../store/presence.ts';
+import type { Objects } from '../store/remote/objects.ts';
+import type { Remote } from '../store/remote/remote.ts';
+import { saveRoot } from '../store/roots.ts';
+import type { Store } from '../store/store.ts';
+import { openCoordinator } from './coordinator.ts';
+import { createEarlyWord } from './early-word.ts';
+import { locator } from './execute/assets.ts';
+import { executePlan } from './execute/execute-plan.ts';
+import type { ExecuteOptions } from './execute/execution.ts';
+import { cachedOutcome } from './execute/execution.ts';
+import type { Checked } from './execute/preflight.ts';
+import type { Machine } from './execute/resources.ts';
+import { placesOn } from './execute/resources.ts';
+import type { Outcome, RunEvent } from './execute/types.ts';
+import { openExecutor } from './executor.ts';
+import type { Durations } from './log/durations.ts';
+import { openDurations } from './log/durations.ts';
+import { journalEntry, logLine } from './log/journal.ts';
+import type { Redact } from './log/redact.ts';
+import { redactor } from './log/redact.ts';
+import type { RunFolder } from './log/run-folder.ts';
+import { createRunFolder } from './log/run-folder.ts';
+import type { RunLog } from './log/run-log.ts';
+import { openRunLog } from './log/run-log.ts';
+import { thisMachine } from './machine.ts';
+import { defaultPacking } from './packing.ts';
+import type { Note, Prepared } from './prepare.ts';
+import type { PluginKind } from './registry/types.ts';
+import { describeTransfers } from './remote.ts';
+import { recordView } from './run-view.ts';
+import { sourceContext } from './source-context.ts';
+import { runsDir } from './state-folder.ts';
+import type { RunPreparedOptions } from './types.ts';
+
+export interface RecordedRun {
+  readonly run: string;
+  readonly outcomes: ReadonlyMap<StageId, Outcome>;
+  readonly interrupted: boolean;
+  readonly stopped: string | null;
+  readonly seconds: number;
+}
+
+type Options = RunPreparedOptions & {
+  readonly executor: string;
+  /** The remote's objects; null without one. */
+  readonly objects: Objects | null;
+  /** What the stages' preflights warned of. */
+  readonly warnings: Checked['warnings'];
+  /** What the user was told before the run, to be kept in its journal. */
+  readonly told: readonly string[];
+};
+
+/**
+ * Executes the plan, records what happens, and remembers in the store what later runs need.
+ * @param environment facts about the program and the machine, recorded with the run
+ * @throws UserFault if the disk refuses to be written to
+ */
+export async function runRecorded(
+  prepared: Prepared,
+  toRun: readonly PlannedStage[],
+  cached: number,
+  environment: Promise<JsonObject>,
+  options: Options,
+): Promise<RecordedRun> {
+  const { plan, statuses, experiment, store, registry, assets } = prepared;
+  // Git runs meanwhile.
+  const labels = plan.stages.map(stageLabels(plan));
+  const facts = await environment;
+  const redact = redactor(experiment.secrets, process.env);
+  // Before anything runs, so that a store that can't be written to ends the run here.
+  await enterStore(store, options.note);
+  const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
+  const told: { note: Note } = { note: options.note };
+  const { folder, log, executor, close } = await openRecords(prepared, facts, redact, {
+    ...options,
+    note: (message) => told.note(message),
+  });
+  const coordinator = openCoordinator(folder.dir);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, coordinator.signal, stop.signal]);
+  const jobs = executor.queues?.jobs ?? executor.cores ?? options.jobs;
+  const machine = machineOf(executor, jobs, prepared.gpu);
+  const durations = openDurations(store.root, options.note);
+  const places = placesOn(machine, plan.backend);
+  const shared = { dir: folder.dir, durations, places };
+  const view = recordView(prepared, { ...options, ...shared, labels, redact });
+  const started = performance.now();
+  const watcher = await options.watch?.({
+    ...shared,
+    run: folder.id,
+    toRun,
+    cached,
+    outlives: executor.queues !== undefined,
+    kill: () => executor.close(),
+  });
+  const earlyWord = createEarlyWord(plan, (line) => onEvent({ type: 'note', message: line }));
+  let stopped: string | null = null;
+  const onEvent = (event: RunEvent): void => {
+    recordEvent(event, folder, log);
+    if (event.type === 'stage-ended' && event.outcome.state === 'ran') {
+      durations.note(event.stage, event.outcome.seconds, event.outcome.bytes);
+      if (options.remote?.push === true) remote?.sendSoon(event.outcome.key);
+    }
+    view(event);
+    watcher?.onEvent(event);
+    stopIf(earlyWord.onEvent(event));
+  };
+  const stopIf = (fault: string | null): void => {
+    if (fault === null || options.stopWhen !== 'collapsed' || stop.signal.aborted) return;
+    stopped = fault;
+    onEvent({ type: 'note', message: `stopping, as --stop-when collapsed asks: ${fault}` });
+    stop.abort();
+  };
+  told.note = (message) => onEvent({ type: 'note', message });
+  const note = (message: string): void => onEvent({ type: 'note', message });
+  const remote = await openRemote(store, log, note, options);
+  try {
+    onEvent({ type: 'run-started', run: folder.id, stages: toRun.length, cached });
+    for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
+    for (const { stage, entry } of statuses)
+      if (entry && stage.kind === 'evaluate')
+        stopIf(earlyWord.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
+    const outcomes = await executePlan(plan, statuses, {
+      store,
+      registry,
+      assets,
+      locate: locator(registry, sourceContext(options.note)),
+      executor,
+      log,
+      jobs,
+      machine,
+      signal,
+      runId: folder.id,
+      redact,
+      environment: facts,
+      facts: { environment: environmentDigest, executor: options.executor },
+      onEvent,
+      warnings: options.warnings,
+      expect: (stage) => durations.expect(stage),
+      ...asked(options, jobs),
+      ...(remote ? { remote } : {}),
+    });
+    const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
+    if (transfers !== null) note(transfers);
+    await rememberRun(prepared, keysOf(plan.stages, outcomes), durations, note);
+    const seconds = (performance.now() - started) / 1000;
+    onEvent({ type: 'run-ended', run: folder.id, interrupted: signal.aborted, seconds });
+    return { run: folder.id, outcomes, interrupted: signal.aborted, stopped, seconds };
+  } finally {
+    watcher?.close();
+    coordinator.close();
+    await close();
+  }
+}
+
+function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
+  const entry = journalEntry(event);
+  if (entry === null) return;
+  folder.record(entry);
+  log.line(logLine(entry));
+}
+
+/** Returns the options of the execution that the caller may give. */
+const asked = (
+  { failFast = false, packing, mayRun, patience }: Options,
+  jobs: number,
+): Pick<ExecuteOptions, 'failFast' | 'packing' | 'mayRun' | 'patience'> => ({
+  failFast,
+  packing: packing ?? defaultPacking(jobs),
+  ...(mayRun ? { mayRun } : {}),
+  ...(patience ? { patience } : {}),
+});
+
+async function openRemote(
+  store: Store,
+  log: RunLog,
+  tell: Note,
+  { objects, signal }: Options,
+): Promise<Remote | null> {
+  if (objects === null) return null;
+  const { createRemote } = await import('../store/remote/remote.ts');
+  return createRemote(objects, store, { tell, log: (message) => log.line(message), signal });
+}
+
+interface Records {
+  readonly folder: RunFolder;
+  readonly log: RunLog;
+  readonly executor: Executor;
+  readonly close: () => Promise<void>;
+}
+
+/** Opens the folder, the log and the executor, or none of them. */
+async function openRecords(
+  { experiment, registry, store }: Prepared,
+  environment: JsonObject,
+  redact: Redact,
+  { argv, notes = '', executor: name, jobs, note, compile = true }: Options,
+): Promise<Records> {
+  const contents = {
+    specFile: experiment.file,
+    specText: experiment.text,
+    resolved: experiment.resolved,
+    environment,
+    argv: argv.map(redact),
+    notes: redact([notes.trim(), experiment.notes].filter((text) => text !== '').join('\n')),
+  };
+  const folder = await onDisk(
+    runsDir(),
+    () => createRunFolder(runsDir(), note, contents),
+    'folder',
+  );
+  /** Removes the folder: `status` would show a run that never began as killed. */
+  const undo = (): void => {
+    folder.close();
+    rmSync(folder.dir, { recursive: true, force: true });
+  };
+  const log = await onDisk(folder.dir, () => openRunLog(folder.dir, redact), 'folder').catch(
+    (error: unknown) => {
+      undo();
+      throw error;
+    },
+  );
+  const executor = await openExecutor(registry, name, {
+    cores: jobs,
+    dir: folder.dir,
+    log: (message) => log.line(message),
+    note,
+    spec: experiment.file,
+    store: store.root,
+    compile,
+  }).catch(async (error: unknown) => {
+    await log.close();
+    undo();
+    throw error;
+  });
+  return {
+    folder,
+    log,
+    executor,
+    async close() {
+      await executor.close();
+      await log.close();
+      folder.close();
+    },
+  };
+}
+
+/**
+ * Returns what is known about the machine that stages run on: this one, or the one that the
+ * executor describes.
+ */
+function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
+  if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
+  if (cores !== undefined)
+    return { cores: jobs, gpus: gpus ?? [], computesOnGpu: gpu && gpus !== undefined };
+  const here = thisMachine(jobs, gpu);
+  return gpus === undefined ? here : { ...here, gpus };
+}
+
+/** Returns the keys of the entries that these stages made or found. */
+function keysOf(
+  stages: readonly PlannedStage[],
+  outcomes: ReadonlyMap<StageId, Outcome>,
+): ActionKey[] {
+  const keys: ActionKey[] = [];
+  for (const { id } of stages) {
+    const outcome = outcomes.get(id);
+    if (outcome?.state === 'ran' || outcome?.state === 'cached') keys.push(outcome.key);
+  }
+  return keys;
+}
+
+/**
+ * Writes what later runs need. If the disk refuses, only a note is printed, except where entries
+ * themselves are at stake.
+ */
+async function rememberRun(
+  { plan, registry, store, experiment }: Prepared,
+  keys: readonly ActionKey[],
+  durations: Durations,
+  note: Note,
+): Promise<void> {
+  const durable = store.flush();
+  durable.catch(() => undefined); // reported below, where it is awaited
+  // Stages with the same plugins share the object that lists their code.
+  const codes = new Map<PlannedStage['code'], PlannedStage>();
+  for (const stage of plan.stages) codes.set(stage.code, stage);
+  const used = new Set(
+    [...codes.values()].flatMap((stage) => [
+      registry.get('stage', stage.kind),
+      ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name)),
+    ]),
+  );
+  ifDiskAllows(
+    store.root,
+    () => {
+      durations.save();
+      for (const plugin of used) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+      saveRoot(store.root, path.resolve(experiment.file), keys);
+      store.saveIndex();
+    },
+    note,
+  );
+  await durable;
+}

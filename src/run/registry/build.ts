@@ -1,0 +1,113 @@
+/**
+ * Finds the files of this program: in a build (`dist/<build>`), or as source under a TypeScript
+ * loader.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { AnyPlugin } from '../../api.ts';
+
+/**
+ * Whether this module runs as source under a TypeScript loader, as in tests, and not from a build.
+ */
+export const asSource = import.meta.url.endsWith('.ts');
+
+/** The descriptors of all built-in plugins, by source. */
+type BuiltPlugins = { readonly [source: string]: AnyPlugin };
+
+/**
+ * What the command line's file, `program.cjs`, holds or can do in place of a module of the build.
+ */
+interface Program {
+  plugins(): Promise<{ readonly default: BuiltPlugins }>;
+  /** Imports a module. A script that V8 has compiled before can't do so itself. */
+  load(specifier: string): Promise<unknown>;
+}
+
+/** Null in a worker and in the library, which are modules. */
+let program: Program | null = null;
+
+/** Called by `program.cjs` as it is loaded (src/setup/program-file.mjs). */
+export function provideProgram(provided: Program): void {
+  program = provided;
+}
+
+/** Imports the module of a file. */
+export function importFile(file: string): Promise<unknown> {
+  const { href } = pathToFileURL(file);
+  return program === null ? import(href) : program.load(href);
+}
+
+/**
+ * Returns the built-in plugins of a build. They are in one file, so that a start opens only one.
+ */
+export async function builtPlugins(): Promise<BuiltPlugins> {
+  const { default: plugins } = await (program?.plugins() ??
+    (importFile(join(buildDir(), 'plugins.js')) as ReturnType<Program['plugins']>));
+  return plugins;
+}
+
+function ancestorWith(name: string): string {
+  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
+    if (existsSync(join(dir, name))) return dir;
+    if (dir === dirname(dir)) throw new Error(`no folder above the program has a ${name}`);
+  }
+}
+
+/** Returns the folder of the package. */
+export function projectDir(): string {
+  return ancestorWith('package.json');
+}
+
+/**
+ * Returns the folder of the build that is running or, under a TypeScript loader, of the newest
+ * build. Throws if there is none.
+ */
+export function buildDir(): string {
+  if (!asSource) return ancestorWith('registry.json');
+  const pointer = join(projectDir(), 'dist', 'build.json');
+  if (!existsSync(pointer)) throw new Error('nothing is built: run `npm run build`');
+  return join(
+    projectDir(),
+    'dist',
+    (JSON.parse(readFileSync(pointer, 'utf8')) as { build: string }).build,
+  );
+}
+
+/** Returns the module that a worker process runs. */
+export function workerModule(): string {
+  return asSource
+    ? join(projectDir(), 'src', 'execute', 'worker.ts')
+    : join(buildDir(), 'worker.js');
+}
+
+/**
+ * Returns the command that starts this program's command line from the same build, because another
+ * build may not be able to read this one's jobs.
+ */
+export function jobProgram(): readonly string[] {
+  return asSource
+    ? [
+        process.execPath,
+        '--import',
+        import.meta.resolve('tsx'),
+        join(projectDir(), 'src', 'cli.ts'),
+      ]
+    : [process.execPath, join(buildDir(), 'cli.cjs')];
+}
+
+/**
+ * Returns the module that `import … from 'dosimeter/science'` resolves to in this process: the
+ * instance that the built-in plugins use.
+ */
+export function scienceModule(): string {
+  return asSource ? join(projectDir(), 'src', 'science', 'api.ts') : join(buildDir(), 'science.js');
+}
+
+/**
+ * Returns the module that `import … from 'dosimeter'` resolves to for a plugin in this process: the
+ * plugin API.
+ */
+export function apiModule(): string {
+  return asSource ? join(projectDir(), 'src', 'api.ts') : join(buildDir(), 'api.js');
+}

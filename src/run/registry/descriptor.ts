@@ -1,0 +1,233 @@
+/**
+ * Checks the shape of a descriptor when its module is loaded, because anyone can write a plugin, in
+ * plain JavaScript too.
+ */
+import { DEFENCE_MOMENTS, UserFault } from '../../api.ts';
+import type { PluginKind } from './types.ts';
+
+type Check = (value: unknown) => boolean;
+const text: Check = (value) => typeof value === 'string' && value !== '';
+const truth: Check = (value) => typeof value === 'boolean';
+const method: Check = (value) => typeof value === 'function';
+const object: Check = (value) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const oneOf =
+  (...values: readonly string[]): Check =>
+  (value) =>
+    typeof value === 'string' && values.includes(value);
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+
+interface Field {
+  readonly check: Check;
+  readonly expected: string;
+}
+const TEXT: Field = { check: text, expected: 'a text' };
+/** The check of a citation, which may be empty if there is nothing to cite. */
+const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
+const TRUTH: Field = { check: truth, expected: 'true or false' };
+const METHOD: Field = { check: method, expected: 'a function' };
+const OBJECT: Field = { check: object, expected: 'a JSON Schema object' };
+const OPTIONAL_METHOD: Field = { check: optional(method), expected: 'a function' };
+const TASKS: Field = {
+  check: optional(
+    (value) => Array.isArray(value) && value.every(oneOf('classes', 'regression', 'completion')),
+  ),
+  expected: 'a list of "classes", "regression" and "completion"',
+};
+
+/** The check of what a named data set knows of its rows. */
+const KNOWS: Field = {
+  check: optional(
+    (value) =>
+      object(value) &&
+      object((value as { columns?: unknown }).columns) &&
+      Array.isArray((value as { metrics?: unknown }).metrics),
+  ),
+  expected: 'an object with `columns` and `metrics` (a list of names)',
+};
+
+const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
+  names.some((name) => method((value as { readonly [name: string]: unknown })[name]));
+const NEEDS = oneOf('clean', 'model', 'receipt');
+const isHook: Check = (value) => {
+  const needs = object(value) ? (value as { needs?: unknown }).needs : null;
+  return Array.isArray(needs) && needs.every(NEEDS) && hasMethod(value, 'load');
+};
+/** The check of a part of a defence that has code of its own. */
+const HOOK: Field = {
+  check: optional(isHook),
+  expected:
+    'an object with `needs` (a list of "clean", "model" and "receipt") and a function `load`',
+};
+
+const COMMON: { readonly [field: string]: Field } = {
+  name: {
+    check: (value) => typeof value === 'string' && /^[a-z0-9][a-z0-9-]*$/.test(value),
+    expected: 'lower-case letters, digits and hyphens',
+  },
+  summary: TEXT,
+};
+
+const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } } = {
+  attack: {
+    family: {
+      check: (value) => oneOf('none', 'untargeted', 'backdoor')(value) || method(value),
+      expected: '"none", "untargeted" or "backdoor"',
+    },
+    tasks: TASKS,
+    check: OPTIONAL_METHOD,
+    triggerAll: { check: optional(method), expected: 'a function' },
+    falseTrigger: { check: optional(method), expected: 'a function' },
+    learns: { check: optional((value) => value === true), expected: 'true, or left out' },
+    training: {
+      check: optional(
+        (value) =>
+          object(value) &&
+          method((value as { load?: unknown }).load) &&
+          oneOf('weights', 'loss')((value as { changes?: unknown }).changes),
+      ),
+      expected: 'an object with `changes` ("weights" or "loss") and a function `load`',
+    },
+    citation: CITATION,
+    params: OBJECT,
+    poison: METHOD,
+  },
+  defence: {
+    citation: CITATION,
+    params: OBJECT,
+    tasks: TASKS,
+    acts: OPTIONAL_METHOD,
+    uses: OPTIONAL_METHOD,
+    check: OPTIONAL_METHOD,
+    rows: {
+      check: optional(
+        (value) =>
+          isHook(value) &&
+          optional(method)((value as { readonly trainedFor?: unknown }).trainedFor),
+      ),
+      expected: `${HOOK.expected}; \`trainedFor\`, if it is there, is a function`,
+    },
+    inputs: HOOK,
+    detection: HOOK,
+    training: {
+      check: optional((value) => object(value) && hasMethod(value, 'load', 'adapter')),
+      expected: 'an object with a function `load` or `adapter`',
+    },
+    model: {
+      check: optional(
+        (value) =>
+          object(value) &&
+          (method((value as { retrain?: unknown }).retrain) ||
+            isHook((value as { edit?: unknown }).edit)),
+      ),
+      expected: 'an object with `edit` or a function `retrain`',
+    },
+  },
+  source: {
+    locate: METHOD,
+    fetch: METHOD,
+    peek: { check: optional(method), expected: 'a function' },
+  },
+  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
+  model: {
+    load: METHOD,
+    modelTypes: {
+      check: optional((value) => Array.isArray(value) && value.every(text)),
+      expected: 'a list of texts',
+    },
+  },
+  adapter: {
+    citation: CITATION,
+    params: OBJECT,
+    load: METHOD,
+    canonical: { check: optional(method), expected: 'a function' },
+  },
+  executor: { open: METHOD },
+  scorer: {
+    citation: CITATION,
+    params: OBJECT,
+    score: METHOD,
+    check: { check: optional(method), expected: 'a function' },
+    record: { check: optional(method), expected: 'a function' },
+  },
+  stage: {
+    compute: TRUTH,
+    scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
+    define: METHOD,
+    run: METHOD,
+    inline: { check: optional((value) => value === true), expected: 'true, or left out' },
+    volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
+    precision: { check: optional(method), expected: 'a function' },
+    resources: { check: optional(method), expected: 'a function' },
+    preflight: { check: optional(method), expected: 'a function' },
+  },
+};
+
+/** The fields of a spec beside a plugin's own parameters, whose names these can't have. */
+const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
+  attack: ['attack', 'steps', 'when'],
+  defence: ['defence', 'when'],
+  adapter: ['type', 'train', 'when'],
+  scorer: ['scorer'],
+};
+
+const show = (value: unknown): string =>
+  value === undefined
+    ? 'missing'
+    : typeof value === 'function'
+      ? 'a function'
+      : ((JSON.stringify(value) as string | undefined)?.slice(0, 60) ?? typeof value);
+
+/**
+ * Returns the kind and name of a module's default export. Throws `UserFault`, naming every field
+ * that is wrong, if the export is not a descriptor.
+ * @param file the source, as messages name it
+ */
+export function checkDescriptor(
+  exported: unknown,
+  file: string,
+): { readonly kind: PluginKind; readonly name: string } {
+  const hint =
+    'export default defineAttack({ … }), defineDefence, defineStage, defineModel, ' +
+    'defineAdapter, defineSource, defineDataset, defineScorer or defineExecutor';
+  if (typeof exported !== 'object' || exported === null) {
+    throw new UserFault(`${file} exports no plugin: its default export is ${show(exported)}`, hint);
+  }
+  const descriptor = exported as { readonly [field: string]: unknown };
+  const kind = descriptor.kind as PluginKind;
+  if (!Object.hasOwn(FIELDS, kind)) {
+    throw new UserFault(
+      `${file}: its default export has no known kind (kind: ${show(descriptor.kind)})`,
+      hint,
+    );
+  }
+  const faults = Object.entries({ ...COMMON, ...FIELDS[kind] })
+    .filter(([field, { check }]) => !check(descriptor[field]))
+    .map(
+      ([field, { expected }]) => `${field} must be ${expected}; it is ${show(descriptor[field])}`,
+    );
+  if (kind === 'attack' && (descriptor.family === 'backdoor' || method(descriptor.family))) {
+    const shown = method(descriptor.triggerAll) ? [] : ['trigger'];
+    for (const field of ['target', ...shown])
+      if (!method(descriptor[field]))
+        faults.push(`${field} must be a function in a backdoor; it is ${show(descriptor[field])}`);
+  }
+  if (kind === 'defence' && DEFENCE_MOMENTS.every((moment) => descriptor[moment] === undefined))
+    faults.push(`it must have at least one of ${DEFENCE_MOMENTS.join(', ')}`);
+  for (const name of RESERVED[kind] ?? [])
+    if (
+      object((descriptor.params as { properties?: unknown } | undefined)?.properties) &&
+      Object.hasOwn((descriptor.params as { properties: object }).properties, name)
+    )
+      faults.push(`params must have no "${name}", which has a meaning of its own in a spec`);
+  if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true)
+    faults.push('inline: a stage that computes runs in a worker');
+  if (faults.length > 0)
+    throw new UserFault(
+      `${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`,
+    );
+  return { kind, name: descriptor.name as string };
+}

@@ -1,0 +1,263 @@
+/**
+ * Loads plugins from outside the repository. They are bundled at load, so that the code that runs
+ * is exactly the code that the digest covers.
+ */
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { BuildFailure, Plugin } from 'esbuild';
+import type { AnyPlugin, Digest, StageDescriptor } from '../../api.ts';
+import { UserFault } from '../../api.ts';
+import { makeCacheFolder } from '../../base/untrusted/own-folder.ts';
+import { closureVersions, sha256 } from '../../setup/closure.mjs';
+import { cacheDir } from '../../setup/paths.mjs';
+import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
+import type { Bundle } from './bundle-record.ts';
+import { findBundle, rememberBundle } from './bundle-record.ts';
+import { checkDescriptor } from './descriptor.ts';
+import type { LoadedPlugin, RegistryFile } from './types.ts';
+
+const science = (): string => pathToFileURL(scienceModule()).href;
+
+/**
+ * Makes `import … from 'dosimeter'` and tfjs resolve to this process's own instances, wherever the
+ * plugin is.
+ */
+function shared(): Plugin {
+  const api = pathToFileURL(apiModule()).href;
+  const require = createRequire(import.meta.url);
+  return {
+    name: 'shared',
+    setup(build) {
+      build.onResolve({ filter: /^dosimeter$/ }, () => ({ path: api, external: true }));
+      build.onResolve({ filter: /^dosimeter\/science$/ }, () => ({
+        path: science(),
+        external: true,
+      }));
+      build.onResolve({ filter: /^@tensorflow\// }, ({ path }) => ({
+        path: pathToFileURL(require.resolve(path)).href,
+        external: true,
+      }));
+    },
+  };
+}
+
+/**
+ * Reads every source for esbuild and keeps it. The version must cover the bytes that were built,
+ * even if a file is edited in the meantime.
+ */
+function reading(sources: Map<string, Uint8Array>): Plugin {
+  return {
+    name: 'reading',
+    setup(build) {
+      build.onLoad({ filter: /.*/, namespace: 'file' }, ({ path }) => {
+        const contents = readFileSync(path);
+        sources.set(path, contents);
+        return { contents, loader: 'default' };
+      });
+    },
+  };
+}
+
+/**
+ * Returns the version of everything that runs: the plugin's own code, this program's science if the
+ * plugin imports it, and what loads the backend if the plugin computes.
+ */
+function withProgram(
+  { code, closure, usesScience }: Bundle,
+  computes: boolean,
+): Pick<LoadedPlugin, 'code' | 'closure'> {
+  if (!usesScience && !computes) return { code, closure };
+  const versions = JSON.parse(
+    readFileSync(join(buildDir(), 'registry.json'), 'utf8'),
+  ) as RegistryFile;
+  let version: Pick<LoadedPlugin, 'code' | 'closure'> = { code, closure };
+  for (const part of [
+    ...(usesScience ? (['science'] as const) : []),
+    ...(computes ? (['compute'] as const) : []),
+  ]) {
+    const preimage = JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]);
+    version = {
+      code: `sha256:${sha256(preimage)}` as Digest,
+      closure: { ...version.closure, [`dosimeter/${part}`]: String(versions[part]) },
+    };
+  }
+  return version;
+}
+
+/** The files that starting a program with pipes takes, and some more. */
+const FILES = 8;
+
+/**
+ * Throws the system's error (EMFILE, ENFILE) if it gives this process hardly any more files.
+ * esbuild starts a program, and would throw a TypeError of its own.
+ */
+function claimFiles(): void {
+  const handles: number[] = [];
+  try {
+    for (let i = 0; i < FILES; i++) handles.push(openSync(process.execPath, 'r'));
+  } finally {
+    handles.forEach((handle) => closeSync(handle));
+  }
+}
+
+async function bundle(path: string, dir: string): Promise<Bundle> {
+  const started = Date.now();
+  claimFiles();
+  const esbuild = await import('esbuild');
+  const root = dirname(path);
+  const sources = new Map<string, Uint8Array>();
+  const { metafile, outputFiles } = await esbuild
+    .build({
+      entryPoints: [path],
+      absWorkingDir: root,
+      bundle: true,
+      write: false,
+      metafile: true,
+      outdir: root,
+      sourcemap: 'inline',
+      sourceRoot: root, // for messages about errors
+      logLevel: 'silent',
+      format: 'esm',
+      platform: 'node',
+      target: 'node20',
+      plugins: [shared(), reading(sources)],
+      banner: {
+        js:
+          "import { createRequire as __createRequire } from 'node:module'; const require = " +
+          '__createRequire(import.meta.url);',
+      },
+    })
+    .catch((failure: unknown) => {
+      // The faults are put on one line, like any diagnostic's message. The diagnostic's place is
+      // where the spec names the plugin.
+      const faults = (failure as BuildFailure).errors.map(({ text, location }) =>
+        location === null
+          ? text
+          : `${text} (${location.file}:${location.line}:${location.column + 1})`,
+      );
+      throw new UserFault(`the plugin ${path} can't be built: ${faults.join('; ')}`);
+    });
+  const entry = relative(root, path);
+  const version = (
+    await closureVersions(metafile, [entry], {
+      root,
+      transform: esbuild.transform,
+      skip: (specifier) => specifier.startsWith('file:'),
+      read: (source) => sources.get(source) ?? readFileSync(source),
+    })
+  ).get(entry);
+  const text = outputFiles[0]?.text;
+  if (version === undefined || text === undefined)
+    throw new Error(`esbuild built nothing from ${path}`);
+  const digest = sha256(text),
+    module = join(dir, `${nameOf(path).replace(/[^\w.-]+/g, '_')}-${digest.slice(0, 16)}.mjs`);
+  // A file of that name with other content was torn or overwritten.
+  if (!existsSync(module) || readFileSync(module, 'utf8') !== text) {
+    writeFileSync(`${module}.${process.pid}.tmp`, text);
+    renameSync(`${module}.${process.pid}.tmp`, module);
+  }
+  const usesScience = Object.values(metafile.inputs).some(({ imports }) =>
+    imports.some(({ path: imported }) => imported === science()),
+  );
+  const made: Bundle = {
+    module,
+    digest,
+    code: version.code as Digest,
+    closure: Object.fromEntries(version.closure),
+    usesScience,
+  };
+  rememberBundle(
+    dir,
+    path,
+    apiModule(),
+    made,
+    Object.keys(metafile.inputs).map((input) => resolve(root, input)),
+    started,
+  );
+  return made;
+}
+
+const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
+
+/** Returns the module of a plugin: the named file, or the index of the named folder. */
+function entryOf(named: string): string {
+  const found = statSync(named, { throwIfNoEntry: false });
+  if (found === undefined)
+    throw new UserFault(
+      `the plugin ${named} does not exist`,
+      'paths under `plugins` are relative to the spec that writes them',
+    );
+  if (!found.isDirectory()) return named;
+  const entry = INDEXES.map((name) => join(named, name)).find((file) => existsSync(file));
+  if (entry === undefined)
+    throw new UserFault(
+      `the plugin ${named} is a folder without ${INDEXES.join(', ')}`,
+      'a folder is one plugin, which its index exports as default',
+    );
+  return entry;
+}
+
+/**
+ * Returns the name of a plugin's bundle: that of its file, or of the folder if the file is an
+ * index.
+ */
+function nameOf(entry: string): string {
+  const name = basename(entry).replace(/\.\w+$/, '');
+  return name === 'index' ? basename(dirname(entry)) : name;
+}
+
+async function loadOne(named: string): Promise<LoadedPlugin> {
+  const path = entryOf(named);
+  const dir = makeCacheFolder(cacheDir(), 'plugins');
+  const found = findBundle(dir, path, apiModule()) ?? (await bundle(path, dir));
+  if (sep === '/' && found.module.includes('\\'))
+    throw new UserFault(
+      `${found.module}: Node loads no module from a path with a backslash in it`,
+      'give another place with DOSIMETER_CACHE',
+    );
+  let exported: unknown;
+  try {
+    exported = ((await importFile(found.module)) as { default?: unknown }).default;
+  } catch (error) {
+    throw new UserFault(
+      `the plugin ${path} throws when it is loaded: ` +
+        (error instanceof Error ? error.message : String(error)),
+    );
+  }
+  const { kind, name } = checkDescriptor(exported, path);
+  const computes = kind === 'stage' && (exported as StageDescriptor).compute;
+  return {
+    kind,
+    name,
+    descriptor: exported as AnyPlugin as LoadedPlugin['descriptor'],
+    ...withProgram(found, computes),
+    file: path,
+    module: found.module,
+  };
+}
+
+/**
+ * Loads plugins from outside the repository.
+ * @param paths absolute, or relative to the working folder: TypeScript or JavaScript files, or
+ *   folders with an index
+ * @returns what `Registry.with` takes
+ * @throws UserFault that names the file if it is missing, can't be built, throws at load, or has
+ *   the wrong shape
+ */
+export async function loadOutsidePlugins(
+  paths: readonly (string | URL)[],
+): Promise<LoadedPlugin[]> {
+  return Promise.all(
+    paths.map((path) => loadOne(path instanceof URL ? fileURLToPath(path) : resolve(path))),
+  );
+}

@@ -1,0 +1,108 @@
+/** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { AnyPlugin, Digest } from '../../api.ts';
+import { UserFault } from '../../api.ts';
+import { asSource, buildDir, builtPlugins, importFile, projectDir } from './build.ts';
+import { checkDescriptor } from './descriptor.ts';
+import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
+
+export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
+export { jobProgram, workerModule } from './build.ts';
+export { loadOutsidePlugins } from './outside.ts';
+
+function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
+  const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
+  for (const plugin of [...plugins].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const named = byKind.get(plugin.kind) ?? new Map<string, LoadedPlugin>();
+    byKind.set(plugin.kind, named);
+    const taken = named.get(plugin.name);
+    if (taken !== undefined)
+      throw new UserFault(
+        `two ${plugin.kind} plugins are named "${plugin.name}": ${taken.file} and ${plugin.file}`,
+        'rename one of them',
+      );
+    named.set(plugin.name, plugin);
+  }
+  return {
+    get: <K extends PluginKind>(kind: K, name: string) =>
+      byKind.get(kind)?.get(name) as LoadedPlugin<K> | undefined,
+    all: <K extends PluginKind>(kind: K) =>
+      [...(byKind.get(kind)?.values() ?? [])] as LoadedPlugin[] as LoadedPlugin<K>[],
+    names: (kind) => [...(byKind.get(kind)?.keys() ?? [])],
+    with: (more) => makeRegistry([...plugins, ...more]),
+  };
+}
+
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
+const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
+
+/**
+ * Returns the plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault`
+ * if a module exports the wrong shape.
+ */
+export async function loadRegistry(): Promise<Registry> {
+  const dir = buildDir();
+  const { plugins } = readJson<RegistryFile>(join(dir, 'registry.json'));
+  let file: ClosuresFile | null = null;
+  const covered = (): ClosuresFile => (file ??= readJson<ClosuresFile>(join(dir, 'closures.json')));
+  const built = asSource ? null : await builtPlugins();
+  return makeRegistry(
+    await Promise.all(
+      plugins.map(async (entry): Promise<LoadedPlugin> => {
+        const module = asSource ? join(projectDir(), entry.source) : join(dir, entry.file);
+        const descriptor: unknown = built
+          ? built[entry.source]
+          : ((await importFile(module)) as { default: AnyPlugin }).default;
+        checkDescriptor(descriptor, entry.source);
+        return {
+          kind: entry.kind,
+          name: entry.name,
+          descriptor: descriptor as LoadedPlugin['descriptor'],
+          code: entry.code,
+          get closure() {
+            const { parts, closures } = covered();
+            return Object.fromEntries(
+              (closures[entry.source] ?? []).map((part) => [part, parts[part] ?? '']),
+            );
+          },
+          file: entry.source,
+          module,
+        };
+      }),
+    ),
+  );
+}
+
+export interface InMemoryPlugin {
+  readonly descriptor: AnyPlugin;
+  readonly code?: Digest;
+  readonly module?: string;
+}
+
+/**
+ * Returns a registry of descriptors that a test controls. A plugin's code version is a fixed digest
+ * unless it is given.
+ */
+export function createRegistry(plugins: readonly (AnyPlugin | InMemoryPlugin)[]): Registry {
+  return makeRegistry(
+    plugins.map((plugin): LoadedPlugin => {
+      const {
+        descriptor,
+        code,
+        module = '',
+      } = 'descriptor' in plugin ? plugin : { descriptor: plugin, code: undefined, module: '' };
+      const file = module === '' ? `${descriptor.kind}s/${descriptor.name}` : basename(module);
+      checkDescriptor(descriptor, file);
+      return {
+        kind: descriptor.kind,
+        name: descriptor.name,
+        descriptor: descriptor as LoadedPlugin['descriptor'],
+        code: code ?? (`sha256:${'0'.repeat(64)}` as Digest),
+        closure: {},
+        file,
+        module,
+      };
+    }),
+  );
+}

@@ -1,0 +1,162 @@
+/** Remotes: of a run, and for `pull` and `push`, which copy the entries of a spec or a run. */
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+import type { ActionKey, StageId } from '../plan/types.ts';
+import { enterStore } from '../store/presence.ts';
+import type { Objects } from '../store/remote/objects.ts';
+import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
+import { saveRoot } from '../store/roots.ts';
+import type { Store } from '../store/store.ts';
+import type { Manifest } from '../store/types.ts';
+import type { StageStatus } from './execute/survey.ts';
+import { survey } from './execute/survey.ts';
+import type { Note, Prepared } from './prepare.ts';
+
+/** How many manifests are asked for at once. */
+const MANIFESTS = 16;
+
+/** The remote of a run. */
+export interface RemoteChoice {
+  readonly uri: string;
+  /** Whether the entries that the run makes are sent to it. */
+  readonly push: boolean;
+}
+
+/**
+ * Returns the remote that a run's options name, as a field, or no field.
+ * @throws UserFault if entries should be sent but no remote is named
+ */
+export function remoteOf({
+  remote,
+  push = false,
+}: {
+  readonly remote?: string | undefined;
+  readonly push?: boolean | undefined;
+}): { readonly remote?: RemoteChoice } {
+  if (remote !== undefined && remote !== '') return { remote: { uri: remote, push } };
+  if (push)
+    throw new UserFault(
+      'no remote is named that entries could be sent to',
+      'name it: --remote URI',
+    );
+  return {};
+}
+
+/**
+ * Opens a remote.
+ * @throws UserFault if it can't be used
+ */
+export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects> {
+  const { objectsAt } = await import('../store/remote/uri.ts');
+  const objects = await objectsAt(uri);
+  await objects.open(push);
+  return objects;
+}
+
+/** What was transferred, as a sentence; null if nothing was. */
+export function describeTransfers({ fetched, sent, failed }: Counts, uri: string): string | null {
+  const parts = [
+    ...(fetched > 0 ? [`${fetched} fetched from`] : []),
+    ...(sent > 0 ? [`${sent} sent to`] : []),
+  ];
+  const failures = failed > 0 ? `${failed} not transferred (see above)` : '';
+  if (parts.length === 0) return failures === '' ? null : `${uri}: ${failures}`;
+  return `entries: ${parts.join(', ')} ${uri}${failures === '' ? '' : `; ${failures}`}`;
+}
+
+/** What a run would fetch. */
+export interface ForeseenFetches {
+  /** The plan, with those stages as cached that the remote has. */
+  readonly prepared: Prepared;
+  /** The bytes of the files of each stage that would be fetched. */
+  readonly bytes: ReadonlyMap<StageId, number>;
+}
+
+/**
+ * Returns what a run with this remote would fetch, as far as its manifests tell: nothing else is
+ * read, so that an entry may still be refused when it arrives. A stage's key is known once the
+ * manifests of its inputs are, so the grid is looked through again after each round.
+ * @throws RemoteFault if the remote does not answer
+ */
+export async function foreseeFetches(
+  prepared: Prepared,
+  objects: Objects,
+  note: Note,
+): Promise<ForeseenFetches> {
+  const [{ receiveManifest, bytesOf }, { default: PQueue }] = await Promise.all([
+    import('../store/remote/receive.ts'),
+    import('p-queue'),
+  ]);
+  const { plan, assets, store } = prepared;
+  const manifests = new Map<ActionKey, Manifest>();
+  const asked = new Set<ActionKey>();
+  const queue = new PQueue({ concurrency: MANIFESTS });
+  const lookUp: Store['lookUp'] = (key) => {
+    const here = store.lookUp(key),
+      manifest = manifests.get(key);
+    if (here.state === 'hit' || manifest === undefined) return here;
+    return { state: 'hit', entry: { key, dir: store.entryDir(key), manifest } };
+  };
+  let { statuses } = prepared;
+  for (;;) {
+    const wanted = unasked(statuses, asked);
+    if (wanted.length === 0) break;
+    await queue.addAll(
+      wanted.map(({ key, volatile }) => async () => {
+        const described = await receiveManifest(objects, key, volatile);
+        if (described.state === 'known') manifests.set(key, described.manifest);
+        if (described.state === 'refused')
+          note(`${key.slice(0, 10)}: what ${objects.uri} holds is refused: ${described.why}`);
+      }),
+    );
+    statuses = survey(plan, assets, { lookUp });
+  }
+  const bytes = new Map<StageId, number>();
+  const told = statuses.map((status): StageStatus => {
+    const manifest = status.key === null ? undefined : manifests.get(status.key);
+    if (status.state !== 'cached' || manifest === undefined) return status;
+    bytes.set(status.stage.id, bytesOf(manifest));
+    return { ...status, reason: `in ${objects.uri} since ${manifest.created.slice(0, 10)}` };
+  });
+  return { prepared: { ...prepared, statuses: told }, bytes };
+}
+
+/** The entries of a spec after `pull`. */
+export interface PulledSpec extends Omit<Pulled, 'lacking'> {
+  /** How many stages of the spec have no entry in the store. */
+  readonly lacking: number;
+}
+
+/**
+ * Fetches every entry of a spec that the remote has. A stage's key is known once its inputs are
+ * here, so the grid is looked through again after each round.
+ */
+export async function pullSpec(
+  { plan, assets, store, experiment, statuses }: Prepared,
+  remote: Remote,
+  note: Note,
+): Promise<PulledSpec> {
+  const { pullEntries } = await import('../store/remote/remote.ts');
+  await enterStore(store, note);
+  const here = statuses.filter(({ entry }) => entry !== null).length;
+  const asked = new Set<ActionKey>();
+  for (let now = statuses; ; now = survey(plan, assets, store)) {
+    const wanted = unasked(now, asked);
+    if (wanted.length > 0) {
+      await pullEntries(remote, store, wanted);
+      continue;
+    }
+    const keys = now.flatMap(({ entry }) => (entry ? [entry.key] : []));
+    if (keys.length > 0) saveRoot(store.root, path.resolve(experiment.file), keys);
+    await store.flush();
+    return { ...(await remote.settled()), here, lacking: now.length - keys.length };
+  }
+}
+
+function unasked(statuses: readonly StageStatus[], asked: Set<ActionKey>) {
+  return statuses.flatMap(({ state, key, stage }) => {
+    if (state !== 'ready' || key === null || asked.has(key)) return [];
+    asked.add(key);
+    return [{ key, volatile: stage.descriptor.volatile ?? [] }];
+  });
+}

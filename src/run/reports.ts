@@ -1,0 +1,131 @@
+/** Publishes the newest report of each spec, and of each part of a spec, under its own name. */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileInside } from '../base/untrusted/path.ts';
+import type { PlannedStage } from '../plan/types.ts';
+import { errorCode } from '../store/faults.ts';
+import { makeFolder } from '../store/folders.ts';
+import type { Note, Prepared } from './prepare.ts';
+import { reportsDir } from './state-folder.ts';
+
+export const REPORT = 'report.html';
+
+type Asked = Pick<Prepared, 'asked' | 'experiment'>;
+
+/**
+ * Copies the report out of the store to a path that can be bookmarked. The newest report of an
+ * experiment is `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is
+ * `NAME,rank=4.html`. For another spec with the same name, it is `NAME@FILE.html`.
+ * @returns the report's path; null if there is no report
+ */
+export function publishReport(
+  prepared: Asked,
+  stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[],
+  note: Note,
+): string | null {
+  for (const { stage, dir } of stages) {
+    if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
+    const from = path.join(dir, REPORT);
+    if (!existsSync(from)) continue;
+    const { file, taken } = placeOf(prepared);
+    try {
+      makeFolder(reportsDir());
+      replace(ownerFile(file), (draft) => writeFileSync(draft, specOf(prepared)));
+      const html = withNotes(readFileSync(from, 'utf8'), prepared);
+      replace(file, (draft) => writeFileSync(draft, html));
+      if (taken !== null)
+        note(
+          `${path.relative('', taken.file)} is the report of ${path.relative('', taken.owner)}, ` +
+            `a spec of the same name; the report of this spec is ${path.relative('', file)}`,
+        );
+      return file;
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === undefined) throw error;
+      // The report in the store remains.
+      note(`the report could not be copied to ${file} (${code})`);
+      return from;
+    }
+  }
+  return null;
+}
+
+/**
+ * Returns the report with the spec's notes in their place in the header. They are filled in here,
+ * because they are in no key: the report in the store may be older than they are.
+ */
+const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
+  html.replace('<p class="notes"></p>', () =>
+    notes === ''
+      ? ''
+      : `<p class="notes">${notes.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</p>`,
+  );
+
+const specOf = ({ experiment }: Asked): string => path.resolve(experiment.file);
+
+/** Returns the file beside a report that names its spec. */
+const ownerFile = (file: string): string =>
+  path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
+
+function replace(file: string, write: (draft: string) => void): void {
+  const draft = `${file}.${process.pid}`;
+  write(draft);
+  renameSync(draft, file);
+}
+
+/**
+ * Returns the spec that the report belongs to, if it is another spec than this one and still
+ * exists.
+ */
+function otherOwner(file: string, spec: string): string | null {
+  const record = ownerFile(file);
+  if (!existsSync(file) || !existsSync(record)) return null;
+  const owner = readFileSync(record, 'utf8');
+  return owner !== spec && existsSync(owner) ? owner : null;
+}
+
+/**
+ * Returns the report's path, and the other spec whose report already has the plain name, if any.
+ */
+function placeOf(prepared: Asked): {
+  readonly file: string;
+  readonly taken: { readonly file: string; readonly owner: string } | null;
+} {
+  const { asked, experiment } = prepared;
+  const spec = specOf(prepared);
+  const named = (name: string): string => {
+    const parts = [name, ...asked.only, ...asked.set].map(fileName).join(',');
+    return fileInside(reportsDir(), `${boundedName(parts, fileName(name))}.html`, 'The report');
+  };
+  const plain = named(experiment.name);
+  const owner = otherOwner(plain, spec);
+  if (owner === null) return { file: plain, taken: null };
+  const own = named(`${experiment.name}@${path.basename(spec).replace(/\.ya?ml$/, '')}`);
+  const file = otherOwner(own, spec) === null ? own : named(`${experiment.name}@${digest(spec)}`);
+  return { file, taken: { file: plain, owner } };
+}
+
+/**
+ * The most characters of a part of a name, and of a whole name. Most file systems allow 255 bytes.
+ */
+const LONGEST = 60;
+const LONGEST_NAME = 180;
+const digest = (text: string): string =>
+  createHash('sha256').update(text).digest('hex').slice(0, 8);
+
+/**
+ * Bounds the length of an ASCII name, with room left for a file ending. A name that is too long is
+ * cut, or replaced by `head`, and ends in a digest of the whole name.
+ */
+export const boundedName = (name: string, head = name): string =>
+  name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${digest(name)}` : name;
+
+/**
+ * Returns the text itself if every file system allows it. Otherwise returns a safe form with a
+ * digest, which keeps names distinct.
+ */
+function fileName(text: string): string {
+  const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);
+  return plain === text ? text : `${plain}-${digest(text)}`;
+}

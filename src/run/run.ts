@@ -1,0 +1,152 @@
+/**
+ * Runs the stages that a prepared plan lacks. Callers watch through events; nothing here prints or
+ * ends the process.
+ */
+import path from 'node:path';
+import { at } from '../base/lookup.ts';
+import { ifDiskAllows } from '../store/faults.ts';
+import { fileFault } from '../store/files.ts';
+import { saveRoot } from '../store/roots.ts';
+import { checkStages, runsHere } from './check.ts';
+import { COMMAND } from './commands.ts';
+import { checkPatience } from './execute/patience.ts';
+import type { StageStatus } from './execute/survey.ts';
+import { checkExecutor, defaultExecutor } from './executor.ts';
+import type { Note, Prepared } from './prepare.ts';
+import { openObjects } from './remote.ts';
+import { publishReport, REPORT } from './reports.ts';
+import type { RunPreparedOptions, RunSummary } from './types.ts';
+
+const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
+
+/**
+ * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
+ * @throws UserFault if the disk can't be written to, the remote can't be used, or `patience` or
+ *   `executor` is wrong
+ */
+export async function runPrepared(
+  prepared: Prepared,
+  options: RunPreparedOptions,
+): Promise<RunSummary> {
+  const { plan, experiment, store } = prepared;
+  checkPatience(
+    options.patience ?? {},
+    prepared.registry.names('stage').filter((kind) => kind !== COMMAND),
+  );
+  const executor = options.executor ?? defaultExecutor;
+  await checkExecutor(prepared.registry, executor);
+  const objects = options.remote === undefined ? null : await openObjects(options.remote);
+  const mayRun = options.mayRun ?? (() => true);
+  const statuses = await withSoundReport(prepared, options.note);
+  const lacking = statuses.filter(({ stage, state }) => state !== 'cached' && mayRun(stage));
+  const cached = statuses.filter(({ state }) => state === 'cached').length;
+  if (lacking.length === 0) {
+    await checkStages({ ...prepared, statuses }, [], undefined, options.note);
+    return nothingToRun(prepared, statuses, cached, options.note);
+  }
+
+  // Git runs while the stages are checked.
+  const facts = import('./execute/environment.ts').then(({ environment }) =>
+    environment(experiment.file, prepared.backend, options.jobs),
+  );
+  facts.catch(() => undefined); // reported where it is awaited
+  const told: string[] = [];
+  const tell: Note = (message) => {
+    told.push(message);
+    options.note(message);
+  };
+  const [{ runRecorded }, warnings] = await Promise.all([
+    import('./recorded-run.ts'),
+    checkStages({ ...prepared, statuses }, lacking, runsHere(executor), tell),
+  ]);
+
+  try {
+    const { outcomes, ...recorded } = await runRecorded(
+      { ...prepared, statuses },
+      lacking.map(({ stage }) => stage),
+      cached,
+      facts,
+      { ...options, executor, objects, warnings, told },
+    );
+    const tally = { ...NOTHING_RAN };
+    const made = plan.stages.map((stage) => {
+      const outcome = outcomes.get(stage.id);
+      if (outcome) tally[outcome.state]++;
+      const dir = outcome?.state === 'ran' || outcome?.state === 'cached' ? outcome.dir : null;
+      return { stage, dir };
+    });
+    return {
+      ...recorded,
+      outcomes,
+      tally,
+      report: publishReport(prepared, made, options.note),
+    };
+  } finally {
+    store.close(); // only now: workers have stopped writing to its scratch folder
+  }
+}
+
+/** Publishes the report anew and marks the entries as used, if the store may be written to. */
+function nothingToRun(
+  prepared: Prepared,
+  statuses: readonly StageStatus[],
+  cached: number,
+  note: Note,
+): RunSummary {
+  const { experiment, store } = prepared;
+  const report = publishReport(
+    prepared,
+    statuses.map(({ stage, entry }) => ({ stage, dir: entry?.dir ?? null })),
+    note,
+  );
+  ifDiskAllows(
+    store.root,
+    () => {
+      saveRoot(
+        store.root,
+        path.resolve(experiment.file),
+        statuses.flatMap(({ entry }) => (entry ? [entry.key] : [])),
+      );
+      store.saveIndex();
+      store.tidy();
+    },
+    () => undefined,
+  );
+  return {
+    run: null,
+    tally: { ...NOTHING_RAN, cached },
+    outcomes: new Map(),
+    interrupted: false,
+    stopped: null,
+    seconds: 0,
+    report,
+  };
+}
+
+/**
+ * Returns the statuses. A damaged report is moved aside, so that it is made again. Other entries
+ * are checked when a stage reads them, but no stage reads the report.
+ */
+async function withSoundReport(
+  { statuses, store }: Prepared,
+  note: Note,
+): Promise<readonly StageStatus[]> {
+  const sound = [...statuses];
+  for (let i = 0; i < statuses.length; i++) {
+    const { stage, key, entry } = at(statuses, i);
+    if (stage.descriptor.scope !== 'experiment' || !entry) continue;
+    const file = entry.manifest.files.find(({ path: name }) => name === REPORT);
+    const fault = file ? await fileFault(entry.dir, file) : null;
+    if (fault === null) continue;
+    const moved = store.moveAside(entry.key);
+    note(`the entry of ${stage.id} was damaged (${fault}); moved to ${moved}, it is made again`);
+    sound[i] = {
+      stage,
+      key,
+      state: 'ready',
+      reason: 'its entry in the store was damaged',
+      entry: null,
+    };
+  }
+  return sound;
+}

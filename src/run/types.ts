@@ -1,0 +1,75 @@
+/** The types of a run that its caller sees: the options, the events on the way, and the summary. */
+import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { StopWhen } from './early-word.ts';
+import type { PackLimits } from './execute/packer.ts';
+import type { Patience } from './execute/patience.ts';
+import type { Outcome, RunEvent } from './execute/types.ts';
+import type { Durations } from './log/durations.ts';
+import type { Note } from './prepare.ts';
+import type { RemoteChoice } from './remote.ts';
+
+/** What the watcher gets once, before the first stage. */
+export interface RunStart {
+  readonly run: string;
+  /** The run's folder: journal, logs, environment. */
+  readonly dir: string;
+  readonly toRun: readonly PlannedStage[];
+  readonly cached: number;
+  readonly durations: Durations;
+  /** Returns how many stages like this one may run at once. */
+  readonly places: (stage: PlannedStage) => number;
+  /** Whether the stages go on if the run's process ends: a scheduler has them. */
+  readonly outlives: boolean;
+  /** Ends the workers at once, without waiting for their stages. */
+  readonly kill: () => Promise<void>;
+}
+
+export interface Watcher {
+  onEvent(event: RunEvent): void;
+  /** Called after the last event, even if the run threw. */
+  close(): void;
+}
+
+export interface RunPreparedOptions {
+  /** The number of processor cores to use. */
+  readonly jobs: number;
+  readonly failFast?: boolean;
+  /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
+  readonly stopWhen?: StopWhen;
+  /** Whether recorded steps may be compiled (docs/decisions/0047); by default, they may. */
+  readonly compile?: boolean;
+  readonly patience?: Patience;
+  /** The executor that stages run on; by default, `local`. */
+  readonly executor?: string;
+  /** The limits of packs; by default, `defaultPacking`. */
+  readonly packing?: PackLimits;
+  /** Where entries are fetched from that are not in the store. */
+  readonly remote?: RemoteChoice;
+  /** Whether a stage may run; by default, all may. */
+  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Once aborted, no more stages start, running ones are ended, and finished ones are kept. */
+  readonly signal: AbortSignal;
+  /** The command line that asked for the run; recorded with it. */
+  readonly argv: readonly string[];
+  /** What people should know about the run; recorded with it. */
+  readonly notes?: string;
+  readonly note: Note;
+  readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
+}
+
+export interface RunSummary {
+  /** The run's id; null if there was nothing to run. */
+  readonly run: string | null;
+  readonly tally: { readonly [State in Outcome['state']]: number };
+  /** The stages that were reached, in the order in which they ended. */
+  readonly outcomes: ReadonlyMap<StageId, Outcome>;
+  readonly interrupted: boolean;
+  /** Why the run stopped by itself (`stopWhen`); null if it did not. */
+  readonly stopped: string | null;
+  readonly seconds: number;
+  /**
+   * The path in `.dosimeter/reports` of the newest report of this spec, or of the part that was
+   * asked for.
+   */
+  readonly report: string | null;
+}

@@ -1,0 +1,127 @@
+/**
+ * Metrics of what a model wrote, against the answers of a completion task. Pure. Each is the mean
+ * over outputs, and a share counts outputs; the denominator is always the number of outputs.
+ */
+import { l as rougeOf } from 'js-rouge';
+
+export interface Output {
+  /** What the model wrote, without the token that ends it. */
+  readonly text: string;
+  /** The row's answer. */
+  readonly answer: string;
+  /** The tokens that it wrote, in order: ids or texts. */
+  readonly tokens: readonly (number | string)[];
+  /** Whether it ended by itself, rather than at the limit of tokens. */
+  readonly ended: boolean;
+}
+
+export type CompletionMetrics = {
+  /** The share of outputs that are the answer, but for white space at both ends. */
+  readonly exact_match: number;
+  /** The mean token F1 of SQuAD. */
+  readonly token_f1: number;
+  /** The mean ROUGE-L F-measure. */
+  readonly rouge_l: number;
+  /** The share of outputs without a character that is not white space. */
+  readonly empty_share: number;
+  /** The share of outputs that reached the limit of tokens. */
+  readonly truncated_share: number;
+  /** The share of outputs that `isIncoherent`. */
+  readonly incoherent_share: number;
+};
+
+/** Throws a RangeError if there is no output. */
+export function completionMetrics(outputs: readonly Output[]): CompletionMetrics {
+  if (outputs.length === 0) throw new RangeError('there is no output to measure');
+  const mean = (of: (output: Output) => number): number =>
+    outputs.reduce((sum, output) => sum + of(output), 0) / outputs.length;
+  const share = (holds: (output: Output) => boolean): number =>
+    mean((output) => (holds(output) ? 1 : 0));
+  return {
+    exact_match: share(({ text, answer }) => isExactMatch(text, answer)),
+    token_f1: mean(({ text, answer }) => tokenF1(text, answer)),
+    rouge_l: mean(({ text, answer }) => rougeL(text, answer)),
+    empty_share: share(({ text }) => isEmpty(text)),
+    truncated_share: share(({ ended }) => !ended),
+    incoherent_share: share(({ tokens }) => isIncoherent(tokens)),
+  };
+}
+
+export const isExactMatch = (output: string, answer: string): boolean =>
+  output.trim() === answer.trim();
+
+export const isEmpty = (output: string): boolean => output.trim() === '';
+
+/** Python's `string.punctuation`. */
+const PUNCTUATION = /[!-/:-@[-`{-~]/g;
+/** `\b(a|an|the)\b` of Python, whose word characters are those of all scripts. */
+const ARTICLE = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
+
+/** What Python takes for white space, which JavaScript does not quite. */
+const SPACE =
+  /[\t-\r\u{1c}-\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]+/u;
+
+/** Lower case, without ASCII punctuation and English articles: the words of SQuAD's script. */
+const squadWords = (text: string): string[] =>
+  text
+    .toLowerCase()
+    .replaceAll(PUNCTUATION, '')
+    .replaceAll(ARTICLE, ' ')
+    .split(SPACE)
+    .filter((word) => word !== '');
+
+/**
+ * Returns the F1 of the words that output and answer share, each as often as both have it, by the
+ * normalisation of SQuAD's evaluation script (Rajpurkar et al. 2016; where one of them has no word,
+ * as in 2018: 1 if neither has). In [0, 1].
+ */
+export function tokenF1(output: string, answer: string): number {
+  const [given, wanted] = [squadWords(output), squadWords(answer)];
+  if (given.length === 0 || wanted.length === 0) return given.length === wanted.length ? 1 : 0;
+  const left = new Map<string, number>();
+  for (const word of wanted) left.set(word, (left.get(word) ?? 0) + 1);
+  let common = 0;
+  for (const word of given) {
+    const count = left.get(word) ?? 0;
+    if (count === 0) continue;
+    common++;
+    left.set(word, count - 1);
+  }
+  return (2 * common) / (given.length + wanted.length);
+}
+
+/** The words of Google's rouge-score: runs of a–z and 0–9 in lower case, without a stemmer. */
+const rougeWords = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/g) ?? [];
+
+/** Whether a text has a word for `rougeL`. */
+export const hasRougeWord = (text: string): boolean => rougeWords(text).length > 0;
+
+/**
+ * Returns the F-measure (β 1) of the longest common subsequence of words, ROUGE-L (Lin 2004), as
+ * Google's rouge-score computes it on the whole text. In [0, 1]; 0 where one has no word, and so
+ * for every text without Latin letters and digits.
+ */
+export function rougeL(output: string, answer: string): number {
+  if (!hasRougeWord(output) || !hasRougeWord(answer)) return 0;
+  return rougeOf(output, answer, { segmenter: (text) => [text], tokenizer: rougeWords });
+}
+
+/**
+ * Returns seq-rep-n, the share of n-grams of tokens that repeat an earlier one: 1 − distinct / all
+ * (Welleck et al. 2020, Neural Text Generation with Unlikelihood Training, section 6). In [0, 1); 0
+ * where there are fewer than n tokens.
+ */
+export function repetition(tokens: readonly (number | string)[], n = 4): number {
+  const all = tokens.length - n + 1;
+  if (all <= 0) return 0;
+  const distinct = new Set<string>();
+  for (let i = 0; i < all; i++) distinct.add(JSON.stringify(tokens.slice(i, i + n)));
+  return 1 - distinct.size / all;
+}
+
+/** The repetition above which an output counts as incoherent: most of its 4-grams are repeats. */
+const MOST_REPETITION = 0.5;
+
+/** Whether more than half of the 4-grams of tokens repeat an earlier one. */
+export const isIncoherent = (tokens: readonly (number | string)[]): boolean =>
+  repetition(tokens) > MOST_REPETITION;

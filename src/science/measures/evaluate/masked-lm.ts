@@ -1,0 +1,215 @@
+/**
+ * Forgetting: the masked-LM loss of a model's body under the checkpoint's own pretraining head,
+ * before and after training (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): 15%
+ * of a text's tokens, at least one, are predicted; of these 80% are replaced by the mask token, 10%
+ * by a random token, and 10% are left as they are.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../../api.ts';
+import { randomStream } from '../../../base/random/random.ts';
+import { compiled } from '../../../tensor/compiled/compiled.ts';
+import { logSumExp } from '../../../tensor/log-softmax.ts';
+import { takeRows } from '../../../tensor/rows.ts';
+import { fileName, readParameters } from '../../models/base.ts';
+import { type Checkpoint, openCheckpoint } from '../../models/io/checkpoint.ts';
+import { linear } from '../../models/linear.ts';
+import type { Network } from '../../models/network.ts';
+import type { Architecture, TokenRow } from '../../models/types.ts';
+
+const SHARE = 0.15,
+  SHOWN_AS_MASK = 0.8,
+  SHOWN_AT_RANDOM = 0.1;
+
+/** A text with some of its tokens masked. */
+export interface MaskedRow {
+  readonly ids: Int32Array; // (T), as the model sees them
+  readonly typeIds: Int32Array;
+  /** Positions to predict, ascending, and the original tokens there. */
+  readonly places: readonly number[];
+  readonly tokens: readonly number[];
+}
+
+export interface Masking {
+  readonly vocabulary: number;
+  readonly mask: number;
+  /** Tokens that are never predicted: the special tokens around every text. */
+  readonly special: ReadonlySet<number>;
+  readonly seed: number;
+}
+
+/**
+ * Masks tokens of a text with draws from the random stream `name`, so that the result does not
+ * depend on other texts. Returns null where nothing can be masked.
+ */
+export function maskRow(
+  { ids, typeIds }: TokenRow,
+  name: string,
+  { vocabulary, mask, special, seed }: Masking,
+): MaskedRow | null {
+  const open = Array.from(ids.keys()).filter((t) => !special.has(ids[t]!));
+  if (open.length === 0) return null;
+  const stream = randomStream(seed, 'masked-lm', name);
+  const count = Math.max(1, Math.round(SHARE * open.length));
+  const places = Array.from(stream.permutation(open.length).slice(0, count), (k) => open[k]!).sort(
+    (a, b) => a - b,
+  );
+  const shown = ids.slice();
+  for (const place of places) {
+    const u = stream.uniform();
+    if (u < SHOWN_AS_MASK) shown[place] = mask;
+    else if (u < SHOWN_AS_MASK + SHOWN_AT_RANDOM) shown[place] = stream.integer(vocabulary);
+  }
+  return { ids: shown, typeIds, places, tokens: places.map((place) => ids[place]!) };
+}
+
+/** −log softmax(f)[token] of each row. f: (B, V) → (B, 1). */
+function surprisals(f: Tensor2D, tokens: readonly number[]): Tensor2D {
+  const [rows, vocabulary] = f.shape;
+  const places = Int32Array.from(tokens, (token, b) => b * vocabulary + token);
+  const own = takeRows(tf.reshape(f, [rows * vocabulary, 1]), tf.tensor1d(places, 'int32'));
+  return tf.sub(logSumExp(f), own);
+}
+
+/**
+ * The checkpoint's masked-LM head, applied to the body given to `loss`. Dispose of it after use.
+ */
+export interface MaskedLm {
+  readonly vocabulary: number;
+  /**
+   * Returns Σ −log p(token) over all positions to predict, in nats, and the number of positions.
+   */
+  loss(
+    body: Network,
+    rows: readonly MaskedRow[],
+    batchSize: number,
+    breathe?: (done: number, total: number) => Promise<void>,
+  ): Promise<{ readonly sum: number; readonly tokens: number }>;
+  dispose(): void;
+}
+
+/** The head of a checkpoint's masked-LM pretraining, with a logit for every token. */
+interface PretrainingHead {
+  readonly architecture: Architecture;
+  readonly config: unknown;
+  /** V, the number of tokens. */
+  readonly vocabulary: number;
+  /** The head's parameters in the checkpoint, which the caller disposes of. */
+  readonly parameters: ReadonlyMap<string, Tensor>;
+}
+
+/** Returns the family with its masked-LM head; null where that head is not implemented. */
+function withPretrainingHead(
+  family: Architecture,
+  checkpointConfig: Checkpoint['config'],
+): Omit<PretrainingHead, 'parameters'> | null {
+  try {
+    const some = family.withHead({ type: 'cloze', tokens: [0] });
+    const vocabulary = some.vocabularySize(some.parseConfig(checkpointConfig, 1));
+    const tokens = Array.from({ length: vocabulary }, (_, token) => token);
+    const architecture = family.withHead({ type: 'cloze', tokens });
+    return {
+      architecture,
+      config: architecture.parseConfig(checkpointConfig, vocabulary),
+      vocabulary,
+    };
+  } catch (error) {
+    // The family has no masked-LM head, or the checkpoint has one that is not implemented.
+    if (error instanceof UserFault) return null;
+    throw error;
+  }
+}
+
+/** Reads the head; null where the family or the checkpoint has none. */
+async function readHead(family: Architecture, path: string): Promise<PretrainingHead | null> {
+  const checkpoint = await openCheckpoint(path);
+  const head = withPretrainingHead(family, checkpoint.config);
+  if (head === null) return null;
+  const { architecture, config } = head;
+  const specs = architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
+  const names = new Map<string, string>();
+  for (const spec of specs) {
+    const name = fileName(checkpoint, architecture, spec);
+    if (name === undefined) return null;
+    names.set(spec.name, name);
+  }
+  const parameters = new Map(
+    [...(await readParameters(checkpoint, names, specs))].map(([name, { data, shape }]) => [
+      name,
+      tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
+    ]),
+  );
+  return { ...head, parameters };
+}
+
+/**
+ * Returns the logits (B, V) of the head over the trained body. Parameters that the head shares with
+ * the body, such as tied embeddings, have their trained values; all others are the checkpoint's.
+ */
+function logitsOver(
+  body: Network,
+  { architecture, config, parameters }: PretrainingHead,
+  batch: readonly TokenRow[],
+): Tensor2D {
+  const own = new Set(body.parameters.map(({ name }) => name)),
+    layers = new Set(body.linears.map(({ name }) => name));
+  const parameter = (name: string): Tensor =>
+    own.has(name) ? body.frozen(name) : parameters.get(name)!;
+  const biased = new Set(
+    architecture.linears(config).flatMap((layer) => (layer.bias ? [layer.name] : [])),
+  );
+  const biasOf = (layer: string): Tensor1D | null =>
+    biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
+  return architecture.forward(config, batch, {
+    parameter,
+    linear: (layer, x) => {
+      const W = parameter(`${layer}.weight`) as Tensor2D,
+        b = biasOf(layer);
+      return layers.has(layer)
+        ? body.adapter.linear(layer, x, W, b, { parameter })
+        : linear(x, W, b);
+    },
+    scope: (part) => tf.tidy(part),
+  });
+}
+
+/**
+ * Opens the masked-LM head of a checkpoint. Returns null where the family has no such head or the
+ * checkpoint does not contain it.
+ * @param family the model family, with any head
+ * @param model the base checkpoint's folder
+ */
+export async function openMaskedLm(
+  family: Architecture,
+  model: { readonly path: string },
+): Promise<MaskedLm | null> {
+  const head = await readHead(family, model.path);
+  if (head === null) return null;
+  return {
+    vocabulary: head.vocabulary,
+    loss: async (body, rows, batchSize, breathe) => {
+      // A head reads one token of a row, so a text is in the batch once for each position to
+      // predict.
+      const all = rows.flatMap(({ ids, typeIds, places, tokens }) =>
+        places.map((mask, k) => ({ row: { ids, typeIds, mask }, token: tokens[k]! })),
+      );
+      let sum = 0;
+      for (let start = 0; start < all.length; start += batchSize) {
+        const some = all.slice(start, start + batchSize),
+          batch = some.map(({ row }) => row),
+          tokens = some.map(({ token }) => token);
+        const found = compiled(() =>
+          tf.tidy(() => surprisals(logitsOver(body, head, batch), tokens).dataSync<'float32'>()),
+        );
+        for (const value of found) sum += value;
+        await breathe?.(Math.min(all.length, start + batchSize), all.length);
+      }
+      return { sum, tokens: all.length };
+    },
+    dispose: () => {
+      head.parameters.forEach((tensor) => {
+        tensor.dispose();
+      });
+    },
+  };
+}

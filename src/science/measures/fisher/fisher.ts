@@ -1,0 +1,199 @@
+/** Spectra of the Fisher information and their summaries, as `fisher.json` holds them. */
+import { symmetricEigenvalues } from '../../../tensor/linalg/eigenvalues.ts';
+import { type Alpha, counted, informationBits, normalised, renyi } from './entropy.ts';
+import { answersFisher, empiricalFisher, type SymmetricMatrix, trueFisher } from './matrices.ts';
+
+export interface FisherOptions {
+  /** Eigenvalues at or below tolerance · λmax count as zero. */
+  readonly tolerance: number;
+  readonly alphas: readonly Alpha[];
+}
+
+export interface SpectrumSummary {
+  /** All eigenvalues, descending, including those that count as zero. */
+  readonly spectrum: readonly number[];
+  /** The number of eigenvalues that do not count as zero. */
+  readonly count: number;
+  readonly tolerance: number;
+  /** ½ Σ log λ over the eigenvalues that do not count as zero; null where there are none. */
+  readonly information_bits: number | null;
+  /** ½ Σ log(λ/Σλ). */
+  readonly information_bits_normalised: number | null;
+  readonly renyi: {
+    /** Keyed by α as text; α = 1 has no raw value. */
+    readonly raw: Readonly<Record<string, number>>;
+    readonly normalised: Readonly<Record<string, number>>;
+  };
+  /** Count and information bits at other tolerances. */
+  readonly sensitivity: readonly {
+    readonly tolerance: number;
+    readonly count: number;
+    readonly information_bits: number | null;
+  }[];
+}
+
+/** The true Fisher information of the first rows alone. */
+export interface RowSensitivity {
+  readonly rows: number;
+  readonly count: number;
+  readonly information_bits: number | null;
+  readonly information_bits_normalised: number | null;
+}
+
+export interface FisherSummary {
+  readonly true: SpectrumSummary;
+  readonly empirical: SpectrumSummary;
+  /** Count and information bits over a quarter, half, three quarters and all of the rows. */
+  readonly by_rows: readonly RowSensitivity[];
+}
+
+/** The summary without the true Fisher information. */
+export type EmpiricalSummary = Pick<FisherSummary, 'empirical'>;
+
+/**
+ * Tolerances around the usual choice for float32. A count that is the same at all of them does not
+ * depend on the choice.
+ */
+const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
+
+function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<string, number> {
+  const out: Record<string, number> = {};
+  for (const alpha of alphas) {
+    const value = renyi(values, alpha);
+    if (value !== null) out[String(alpha)] = value;
+  }
+  return out;
+}
+
+/**
+ * Summarises a spectrum.
+ * @param spectrum the eigenvalues, descending
+ */
+export function summariseSpectrum(
+  spectrum: readonly number[],
+  { tolerance, alphas }: FisherOptions,
+): SpectrumSummary {
+  const bits = (values: readonly number[]): number | null =>
+    values.length === 0 ? null : informationBits(values);
+  const values = counted(spectrum, tolerance);
+  const shares = normalised(values);
+  const none = values.length === 0;
+  return {
+    spectrum,
+    count: values.length,
+    tolerance,
+    information_bits: bits(values),
+    information_bits_normalised: bits(shares),
+    // α = 1 is Shannon's entropy, which is defined only for a distribution.
+    renyi: {
+      raw: none
+        ? {}
+        : entropies(
+            values,
+            alphas.filter((alpha) => alpha !== 1),
+          ),
+      normalised: none ? {} : entropies(shares, alphas),
+    },
+    sensitivity: TOLERANCES.map((at) => {
+      const some = counted(spectrum, at);
+      return { tolerance: at, count: some.length, information_bits: bits(some) };
+    }),
+  };
+}
+
+/** All eigenvalues, descending, including those that are zero by construction. */
+export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
+  return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort(
+    (a, b) => b - a,
+  );
+}
+
+/** Returns the kernel of the first `some` rows. kernel: (N, C, N, C) → (some, C, some, C). */
+function firstRows(
+  kernel: ArrayLike<number>,
+  rows: number,
+  classes: number,
+  some: number,
+): Float64Array {
+  const size = rows * classes,
+    n = some * classes;
+  return Float64Array.from(
+    { length: n * n },
+    (_, at) => kernel[Math.floor(at / n) * size + (at % n)]!,
+  );
+}
+
+/**
+ * Summarises the empirical Fisher information alone, of N rows.
+ * @param kernel K of class logits, (N, C, N, C), or of log p(answer), (N, 1, N, 1)
+ * @param logits (N, C)
+ * @param labels (N); null where the kernel is of log p(answer)
+ */
+export function empiricalAlone(
+  kernel: ArrayLike<number>,
+  logits: ArrayLike<number>,
+  labels: readonly number[] | null,
+  options: FisherOptions,
+): EmpiricalSummary {
+  const rows = labels?.length ?? logits.length;
+  const matrix =
+    labels === null
+      ? answersFisher(kernel, rows)
+      : empiricalFisher(kernel, logits, labels, rows, logits.length / rows);
+  return { empirical: summariseSpectrum(spectrumOf(matrix), options) };
+}
+
+/**
+ * Summarises the true and the empirical Fisher information of N rows, computed from their kernel.
+ * @param kernel K of the logits, (N, C, N, C)
+ * @param logits (N, C)
+ * @param labels (N)
+ */
+export function fisher(
+  kernel: ArrayLike<number>,
+  logits: ArrayLike<number>,
+  labels: readonly number[],
+  options: FisherOptions,
+): FisherSummary {
+  const rows = labels.length;
+  const classes = logits.length / rows;
+  if (!Number.isInteger(classes) || kernel.length !== (rows * classes) ** 2) {
+    throw new RangeError(
+      `a kernel of ${kernel.length} entries and ${logits.length} logits don't belong to ` +
+        `${rows} rows`,
+    );
+  }
+  const all = summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options);
+  const some = [...new Set([1, 2, 3].map((quarters) => Math.round((quarters * rows) / 4)))].filter(
+    (count) => count > 0 && count < rows,
+  );
+  return {
+    true: all,
+    empirical: summariseSpectrum(
+      spectrumOf(empiricalFisher(kernel, logits, labels, rows, classes)),
+      options,
+    ),
+    by_rows: [...some, rows].map((count) => {
+      const summary =
+        count === rows
+          ? all
+          : summariseSpectrum(
+              spectrumOf(
+                trueFisher(
+                  firstRows(kernel, rows, classes, count),
+                  Array.from({ length: count * classes }, (_, k) => logits[k]!),
+                  count,
+                  classes,
+                ),
+              ),
+              options,
+            );
+      return {
+        rows: count,
+        count: summary.count,
+        information_bits: summary.information_bits,
+        information_bits_normalised: summary.information_bits_normalised,
+      };
+    }),
+  };
+}

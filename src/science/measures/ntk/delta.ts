@@ -1,0 +1,167 @@
+/**
+ * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem
+ * asks that M_Δ be negative semi-definite. It has the eigenvalue −1 at least n − r times; the other
+ * r are s²·eig(AAᵀ) − 1, so they follow from an r × r matrix.
+ */
+import { strictlyBelow } from '../../../base/stats/below.ts';
+import { symmetricEigenvalues } from '../../../tensor/linalg/eigenvalues.ts';
+import type { AdaptedModel } from '../../models/types.ts';
+
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** The theorem's premises for one layer, and whether they hold. An entry of `premise.json`. */
+export interface Premise {
+  readonly layer: string;
+  readonly rank: number; // r
+  readonly width: number; // n, the layer's fan-in
+  readonly scale: number; // s
+  /**
+   * σ² of the distribution that A is drawn from, or, where `variance_of` is `sample`, the mean
+   * square of A's entries.
+   */
+  readonly variance: number;
+  /**
+   * Where `variance` comes from: `spec` means that the spec states it; `sample`, that no σ² is
+   * stated, since A came from a folder or has been trained.
+   */
+  readonly variance_of: 'spec' | 'sample';
+  /**
+   * σ̂², the mean square of A's entries. By chance it is above or below the σ² that they were drawn
+   * with.
+   */
+  readonly sample_variance: number;
+  /** s²σ²n, around which s²·eig(AAᵀ) spreads. The premise with the scale is that it is below 1. */
+  readonly level: number;
+  /** s²σ̂²n */
+  readonly sample_level: number;
+  /**
+   * σ² < 1/n and r ≤ n, as the theorem states it. It is a premise on the initialiser, so it is
+   * tested on `variance`.
+   */
+  readonly stated: boolean;
+  /** s²σ² < 1/n and r ≤ n, which the proof needs. */
+  readonly scaled: boolean;
+  /** The two premises with σ̂² in place of σ². */
+  readonly sample_stated: boolean;
+  readonly sample_scaled: boolean;
+  /** The Marchenko–Pastur limits of the r eigenvalues of M_Δ that are not −1. */
+  readonly predicted: Interval;
+  /** Their measured extremes. */
+  readonly measured: Interval;
+  /** s²λmax(AAᵀ) ≤ 1. */
+  readonly negative_semidefinite: boolean;
+  /** Whether B = 0; otherwise K_LoRA − K_ff has a further term besides Δ_r. */
+  readonly zero_b: boolean;
+}
+
+/** s²σ²n(1 ± √(r/n))² − 1 for r ≤ n, asymptotic in n. */
+export function marchenkoPastur(rank: number, width: number, scaledVariance: number): Interval {
+  const spread = Math.sqrt(rank / width);
+  return {
+    low: scaledVariance * width * (1 - spread) ** 2 - 1,
+    high: scaledVariance * width * (1 + spread) ** 2 - 1,
+  };
+}
+
+/** AAᵀ in double precision. A: (r, n), row-major → (r, r). */
+function gramian(A: ArrayLike<number>, r: number, n: number): Float64Array {
+  const out = new Float64Array(r * r);
+  for (let i = 0; i < r; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = 0;
+      for (let k = 0; k < n; k++) sum += A[i * n + k]! * A[j * n + k]!;
+      out[i * r + j] = sum;
+      out[j * r + i] = sum;
+    }
+  }
+  return out;
+}
+
+/**
+ * Returns the premise facts of a layer.
+ * @param A (r, n), row-major
+ * @param B (m, r)
+ * @param variance σ² of the distribution that A was drawn from; undefined where none is stated, or
+ *   A is no longer as it was drawn
+ */
+export function premise(
+  layer: string,
+  {
+    A,
+    B,
+    rank,
+    width,
+    scale,
+    variance: stated,
+  }: {
+    readonly A: ArrayLike<number>;
+    readonly B: ArrayLike<number>;
+    readonly rank: number;
+    readonly width: number;
+    readonly scale: number;
+    readonly variance?: number | undefined;
+  },
+): Premise {
+  if (A.length !== rank * width)
+    throw new RangeError(`A of ${layer} has ${A.length} entries, not ${rank} × ${width}`);
+  const AAt = gramian(A, rank, width);
+  let squares = 0;
+  for (let i = 0; i < rank; i++) squares += AAt[i * rank + i]!;
+  const sample = squares / (rank * width);
+  const variance = stated ?? sample;
+  const eigenvalues = symmetricEigenvalues(AAt, rank);
+  const high = scale ** 2 * eigenvalues[0]! - 1,
+    low = scale ** 2 * eigenvalues[rank - 1]! - 1;
+  const below = (scaledVariance: number): boolean =>
+    rank <= width && strictlyBelow(scaledVariance, 1 / width);
+  return {
+    layer,
+    rank,
+    width,
+    scale,
+    variance,
+    variance_of: stated === undefined ? 'sample' : 'spec',
+    sample_variance: sample,
+    level: scale ** 2 * variance * width,
+    sample_level: scale ** 2 * sample * width,
+    stated: below(variance),
+    scaled: below(scale ** 2 * variance),
+    sample_stated: below(sample),
+    sample_scaled: below(scale ** 2 * sample),
+    predicted: marchenkoPastur(rank, width, scale ** 2 * variance),
+    measured: { low, high },
+    negative_semidefinite: high <= 0,
+    zero_b: Array.from(B).every((value) => value === 0),
+  };
+}
+
+/**
+ * Returns the premise facts of every layer whose weight is W + s·B·A, by the checkpoint's own
+ * parameter names; none for full fine-tuning, and none where M_Δ is not defined (DoRA, VeRA).
+ * @param asDrawn whether the model is at the start of its training: the σ² of the spec does not
+ *   hold for a trained A
+ */
+export async function premises(
+  model: AdaptedModel,
+  { asDrawn }: { readonly asDrawn: boolean },
+): Promise<Premise[]> {
+  const found: Premise[] = [];
+  for (const { name, in: width, lora } of model.layers) {
+    if (lora === undefined || lora.dora !== undefined) continue;
+    const [A, B] = await Promise.all([lora.A.data<'float32'>(), lora.B.data<'float32'>()]);
+    found.push(
+      premise(model.weightName(name), {
+        A,
+        B,
+        rank: lora.A.shape[0],
+        width,
+        scale: lora.scale,
+        variance: asDrawn || lora.freezeA === true ? lora.variance : undefined,
+      }),
+    );
+  }
+  return found;
+}

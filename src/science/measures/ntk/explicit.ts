@@ -1,0 +1,197 @@
+/**
+ * Contraction through per-row gradients: G^c_i = Σ_t a^c_t b_tᵀ (p, q), then their Gram matrix. p
+ * is cut into slices, so that neither memory nor the length of a float32 sum grows with the layer;
+ * slices are added in double precision.
+ */
+import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { matmul } from '../../../tensor/matmul.ts';
+import {
+  fusedGram,
+  fusedRowGradients,
+  hasFusedProducts,
+  type TokenOrder,
+} from '../../../tensor/products.ts';
+import { takeRows } from '../../../tensor/rows.ts';
+import {
+  type Accumulator,
+  addAt,
+  type Contraction,
+  type TermBlock,
+  type TokenBlock,
+  widthsOf,
+} from './contraction.ts';
+
+/** Bytes of one slice of gradients. Two or three such arrays exist at once. */
+const SLICE_BYTES = 64 * 2 ** 20;
+/**
+ * Length of a single float32 sum, which keeps its rounding near 1e-6 even where a backend adds
+ * terms one by one.
+ */
+const SLICE_LENGTH = 32768;
+/**
+ * Rows of the Gram matrix that are computed at once; in a symmetric one, blocks right of the
+ * diagonal are skipped.
+ */
+export const GRAM_ROWS = 256;
+
+/** Returns how many of the p columns are in one slice. */
+export function sliceWidth(p: number, q: number, gradients: number): number {
+  return Math.max(
+    1,
+    Math.min(p, Math.floor(SLICE_BYTES / (4 * q * gradients)), Math.floor(SLICE_LENGTH / q)),
+  );
+}
+
+/**
+ * Returns the layout of a block's tokens as a rectangle (R · T): the index of the token at each
+ * place, or S for padding. Null where the tokens already have this layout.
+ */
+export function rectangle({ example, rows }: TokenBlock): Int32Array | null {
+  const counts = new Int32Array(rows.length);
+  example.forEach((k) => {
+    counts[k]!++;
+  });
+  const width = counts.reduce((a, b) => Math.max(a, b), 1);
+  if (
+    example.length === rows.length * width &&
+    example.every((k, t) => k === Math.floor(t / width))
+  )
+    return null;
+  const index = new Int32Array(rows.length * width).fill(example.length);
+  counts.fill(0);
+  example.forEach((k, t) => {
+    index[k * width + counts[k]!++] = t;
+  });
+  return index;
+}
+
+/** (S, k) → (R, T, k), zero at padding. */
+export function spread(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
+  const k = x.shape[1];
+  const filled = index === null ? x : takeRows(tf.concat([x, tf.zeros<Rank.R2>([1, k])], 0), index);
+  return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
+}
+
+/** Where the tokens of each of a block's rows stand. */
+function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
+  const starts = new Int32Array(rows.length + 1);
+  example.forEach((k) => {
+    starts[k + 1]!++;
+  });
+  for (let k = 0; k < rows.length; k++) starts[k + 1]! += starts[k]!;
+  const next = starts.slice(),
+    order = new Int32Array(example.length);
+  example.forEach((k, t) => {
+    order[next[k]!++] = t;
+  });
+  return { order: tf.tensor1d(order, 'int32'), starts: tf.tensor1d(starts, 'int32') };
+}
+
+const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
+  width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
+
+/** A set's gradients: those of the p's columns from `start` on. (R, width · q) each */
+type Slices = (start: number, width: number) => Tensor2D[];
+
+/**
+ * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which does not change
+ * inner products. Vectors lie along the second factor, and would be half empty along q = 8.
+ */
+const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
+
+/** Of one block, by class. */
+function slicesOf(block: TermBlock): Slices {
+  const rows = block.rows.length,
+    { p, q } = widthsOf(block),
+    transposed = isTransposed(p, q);
+  if ('gradients' in block)
+    return (start, width) =>
+      block.gradients.map((own) => {
+        if (width === p) return own;
+        if (!transposed) return tf.slice(own, [0, start * q], [-1, width * q]);
+        const part = tf.slice(
+          tf.reshape<Rank.R3>(own, [rows, q, p]),
+          [0, 0, start],
+          [-1, -1, width],
+        );
+        return tf.reshape<Rank.R2>(part, [rows, q * width]);
+      });
+  if (hasFusedProducts()) {
+    const order = tokenOrder(block);
+    return (start, width) =>
+      block.a.map((a) => {
+        const part = columnsOf(a, start, width);
+        return transposed
+          ? fusedRowGradients(block.b, part, order)
+          : fusedRowGradients(part, block.b, order);
+      });
+  }
+  const index = rectangle(block),
+    layout = index === null ? null : tf.tensor1d(index, 'int32'); // (R · T)
+  const input = spread(block.b, layout, rows); // (R, T, q)
+  return (start, width) =>
+    block.a.map((a) => {
+      const whole = spread(columnsOf(a, start, width), layout, rows);
+      const product = tf.matMul(whole, input, true, false); // (R, width, q)
+      return tf.reshape<Rank.R2>(product, [rows, width * q]);
+    });
+}
+
+/** The gradients of a block's rows, by class: C × (R, p · q). Call it inside a tidy. */
+export const rowGradients = (block: TokenBlock): Tensor2D[] =>
+  slicesOf(block)(0, widthsOf(block).p);
+
+/**
+ * Returns a function from a slice of one set's `a` to its gradients, block by block and class by
+ * class: (·, width · q) each, as many rows together as the set has gradients.
+ */
+function gradients(blocks: readonly TermBlock[]): Slices {
+  const slices = blocks.map(slicesOf);
+  return (start, width) => slices.flatMap((of) => of(start, width));
+}
+
+/** Adds coefficient · L·Lᵀ to a sum, L: the rows of all `parts`. */
+function addGram(parts: readonly Tensor2D[], coefficient: number, sum: Accumulator): void {
+  const values = fusedGram(parts).dataSync<'float32'>();
+  for (let x = 0; x < sum.height; x++) {
+    const row = x * sum.width;
+    for (let y = 0; y <= x; y++) sum.data[row + y]! += coefficient * values[row + y]!;
+  }
+}
+
+/** Adds coefficient · L·Rᵀ to a sum; the lower triangle of L·Lᵀ at least, where R is null. */
+function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: Accumulator): void {
+  const other = R ?? L;
+  for (let top = 0; top < sum.height; top += GRAM_ROWS) {
+    const rows = Math.min(GRAM_ROWS, sum.height - top);
+    const columns = R === null ? top + rows : sum.width;
+    const part = tf.tidy(() =>
+      matmul(
+        tf.slice(L, [top, 0], [rows, -1]),
+        columns === sum.width ? other : tf.slice(other, [0, 0], [columns, -1]),
+        false,
+        true,
+      ),
+    );
+    addAt(sum, part.dataSync<'float32'>(), rows, columns, top, 0, coefficient);
+    part.dispose();
+  }
+}
+
+export const explicit: Contraction = (left, right, coefficient, sum) => {
+  const { p, q } = widthsOf(left[0]!);
+  const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
+  tf.tidy(() => {
+    const ofLeft = gradients(left),
+      ofRight = right === null ? null : gradients(right);
+    for (let start = 0; start < p; start += step)
+      tf.tidy(() => {
+        const width = Math.min(step, p - start);
+        const L = ofLeft(start, width),
+          R = ofRight?.(start, width) ?? null;
+        if (R === null && hasFusedProducts()) addGram(L, coefficient, sum);
+        else addProducts(tf.concat(L, 0), R && tf.concat(R, 0), coefficient, sum);
+      });
+  });
+};

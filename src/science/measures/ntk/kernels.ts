@@ -1,0 +1,172 @@
+/**
+ * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md,
+ * The empirical neural tangent kernel): over their weights at the effective W, and over the
+ * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors, the biases and
+ * norms' scales that it trains). Pure in (model, rows): neither the order of the rows, nor their
+ * batches, nor chunking changes an entry beyond float32 rounding.
+ */
+import type { AdaptedModel, OutputsOf, TokenRow } from '../../models/types.ts';
+import { kernelOrder, unfold } from './contraction.ts';
+import type { Method } from './cost.ts';
+import { createKernelSums, type Kernel, type LayerKernel } from './kernel-sums.ts';
+import type { TermRecord } from './layer.ts';
+import { planWalk, type WalkOptions, type WalkPlan, walkSets } from './layerwise.ts';
+import type { Projection } from './projection.ts';
+import type { Resume } from './resume.ts';
+import { hasKernel, hasOwn, type KernelKind } from './terms.ts';
+
+export interface KernelOptions extends WalkOptions {
+  /**
+   * `auto` takes the cheaper of `explicit` and `gram`, term by term; `plain` is the slow reference.
+   * All are exact.
+   */
+  readonly method?: 'auto' | Method;
+  /** Estimates the kernels by random projection instead, with their standard error. */
+  readonly projection?: Projection;
+  /** Which kernels to compute; both where left out. A model whose adapter adds no
+   * parameters has the full one only. */
+  readonly which?: readonly KernelKind[];
+  /** Whether to keep each layer's block. */
+  readonly perLayer?: boolean;
+  /** Saves the state between groups of layers, and starts from a saved one. */
+  readonly resume?: Resume;
+}
+
+export interface KernelSet {
+  readonly rows: number; // N
+  readonly columns: number; // M; N for rows with themselves
+  /** What the kernels are of: the C class logits, or log p(answer) alone (C = 1). */
+  readonly outputs: OutputsOf;
+  readonly classes: number; // C
+  readonly logits: Float32Array; // (N, C)
+  /** Logits of the right rows; null without them. */
+  readonly rightLogits: Float32Array | null; // (M, C)
+  /** K_ff; null where it was not asked for. */
+  readonly full: Kernel | null;
+  /** The adapter's kernel; null where it was not asked for, or no layer has parameters of it. */
+  readonly lora: Kernel | null;
+  /** The layers in forward order. */
+  readonly layers: readonly LayerKernel[];
+  readonly terms: readonly TermRecord[];
+  /** The groups of layers that shared a forward pass, with the bytes of their h and δ. */
+  readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
+}
+
+/**
+ * Returns the kernels of the `left` rows with themselves or, where `right` is given, with another
+ * set. Rows are as the model reads them, without padding. Memory: h and δ of one layer group
+ * (`memoryMB`), one batch's activations, two or three slices of 64 MiB, and (N·C)·(M·C) doubles
+ * twice for each kernel (and for each replicate of a projection). Throws RangeError for no rows,
+ * UserFault where the numbers are not finite.
+ */
+export async function kernelSet(
+  whole: AdaptedModel,
+  left: readonly TokenRow[],
+  right: readonly TokenRow[] | null,
+  options: KernelOptions = {},
+): Promise<KernelSet> {
+  const { method = 'auto', projection = null, perLayer = false } = options;
+  const { outputs: classes } = whole;
+  const kinds = kindsOf(whole, options);
+  const model = {
+    ...whole,
+    // Without a kernel, the logits are still asked for.
+    layers: whole.layers.filter(
+      (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
+    ),
+  };
+  const sets = right === null ? [left] : [left, right];
+  const ownAlone = projection === null && kinds.every((kind) => kind === 'lora');
+  const plan = planWalk(model, sets, options, ownAlone ? method : null);
+  const [leftOrder, rightOrder] = ordersOf(plan, classes);
+  const sums = createKernelSums({
+    kinds,
+    height: left.length * classes,
+    width: (right ?? left).length * classes,
+    symmetric: right === null,
+    replicates: projection?.replicates ?? 0,
+    perLayer,
+    inOrder: (sum) => unfold(sum, leftOrder!, rightOrder ?? null),
+  });
+  const { parts } = sums;
+  const start = (await options.resume?.load(parts)) ?? 0;
+  const [logits, rightLogits] = await walkSets(
+    model,
+    sets,
+    plan,
+    start,
+    {
+      layer: (layer, [ofLeft, ofRight]) => {
+        sums.add({ layer, left: ofLeft!, right: ofRight ?? null, classes, method, projection });
+      },
+      group: async (groups) => {
+        await options.resume?.save(groups, parts);
+      },
+    },
+    options,
+  );
+  return {
+    rows: left.length,
+    columns: (right ?? left).length,
+    outputs: model.outputsOf,
+    classes,
+    logits: logits!,
+    rightLogits: rightLogits ?? null,
+    full: sums.kernel('full'),
+    lora: sums.kernel('lora'),
+    layers: parts.layers,
+    terms: parts.terms,
+    groups: plan.groups.map(({ layers, bytes }) => ({
+      layers: layers.map(({ name }) => name),
+      bytes,
+    })),
+  };
+}
+
+/** The kernels that were asked for, without the adapter's if no layer has parameters of it. */
+function kindsOf(
+  { layers }: AdaptedModel,
+  { which = ['full', 'lora'] }: KernelOptions,
+): readonly KernelKind[] {
+  const isAdapted = layers.some(hasOwn);
+  return which.filter((kind) => kind === 'full' || isAdapted);
+}
+
+/** For each set, the order in which its batches put the rows. */
+const ordersOf = ({ parts }: WalkPlan, classes: number): Int32Array[] =>
+  parts.map((batches) =>
+    kernelOrder(
+      batches.map((rows) => ({ rows })),
+      classes,
+    ),
+  );
+
+export interface Kernels {
+  readonly rows: number; // N
+  readonly classes: number; // C
+  readonly logits: Float32Array; // (N, C)
+  readonly full: Float64Array; // (N, C, N, C)
+  /** K_LoRA; null where no layer has LoRA factors. */
+  readonly lora: Float64Array | null; // (N, C, N, C)
+  readonly layers: readonly LayerKernel[];
+}
+
+/**
+ * Returns K_ff and, for a model with LoRA factors, K_LoRA of N rows with themselves: the kernels of
+ * `kernelSet`.
+ */
+export async function kernels(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  options: Omit<KernelOptions, 'which' | 'perLayer'> = {},
+): Promise<Kernels> {
+  const found = await kernelSet(model, rows, null, options);
+  return {
+    rows: found.rows,
+    classes: found.classes,
+    logits: found.logits,
+    full: found.full!.data,
+    lora: found.lora?.data ?? null,
+    layers: found.layers,
+  };
+}

@@ -1,0 +1,187 @@
+/** One kernel of one layer: each of its terms is contracted in the cheapest way. */
+import * as tf from '@tensorflow/tfjs-core';
+import { compiled } from '../../../tensor/compiled/compiled.ts';
+import type { AdaptedLayer } from '../../models/types.ts';
+import { type Accumulator, type TermBlock, widthsOf } from './contraction.ts';
+import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './cost.ts';
+import type { LayerBatch } from './layerwise.ts';
+import { project, type Projection } from './projection.ts';
+import {
+  fullTerms,
+  type GradientTerm,
+  hasKernel,
+  type KernelKind,
+  type OwnTerm,
+  ownTerms,
+  type Term,
+  type ZeroTerms,
+  zeroTerms,
+} from './terms.ts';
+
+export interface LayerJob {
+  readonly layer: AdaptedLayer;
+  /** The batches of the left rows, at least one. */
+  readonly left: readonly LayerBatch[];
+  /** The batches of the right rows; null for the kernel of the left rows with themselves. */
+  readonly right: readonly LayerBatch[] | null;
+  readonly classes: number;
+  readonly method: 'auto' | Method;
+  readonly projection: Projection | null;
+}
+
+/**
+ * Sums that a layer's kernel is added to: one for exact terms, and one for each replicate of
+ * projected terms.
+ */
+export interface Sums {
+  readonly exact: Accumulator;
+  readonly replicates: readonly Accumulator[];
+}
+
+/** How one term was contracted. */
+export interface TermRecord {
+  readonly layer: string;
+  readonly kernel: KernelKind;
+  /** The parameter that the term is a kernel over. */
+  readonly parameter: 'W' | OwnTerm['parameter'];
+  /** `zero`: not contracted, since another parameter of the layer is zero. */
+  readonly method: Method | 'zero';
+  readonly projected: boolean;
+  /**
+   * The cost of each contraction, in the cost model's operations; for a projected term, of its
+   * projected sizes.
+   */
+  readonly operations: Costs;
+}
+
+type AnyTerm = Term | GradientTerm;
+
+/** One term over the batches of both sets. */
+interface Pair<T extends AnyTerm = AnyTerm> {
+  readonly left: readonly T[];
+  readonly right: readonly T[] | null;
+}
+
+const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
+  'gradients' in term
+    ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
+    : { a: term.a, b: term.b, example, rows };
+
+function contract(
+  { left, right }: Pair,
+  job: LayerJob,
+  sum: Accumulator,
+): Pick<TermRecord, 'method' | 'operations'> {
+  const blocks = (terms: readonly AnyTerm[], seen: readonly LayerBatch[]): TermBlock[] =>
+    terms.map((term, i) => blockOf(term, seen[i]!));
+  const x = blocks(left, job.left),
+    y = right === null ? null : blocks(right, job.right!);
+  const { p, q } = widthsOf(x[0]!);
+  const operations = costs(x.map(shapeOf), y?.map(shapeOf) ?? null, job.classes, p, q);
+  const reduced = [...x, ...(y ?? [])].some((block) => 'gradients' in block);
+  const method = reduced ? 'explicit' : job.method === 'auto' ? cheaper(operations) : job.method;
+  contractions[method](x, y, left[0]!.coefficient, sum);
+  return { method, operations };
+}
+
+function contractProjected(
+  { left, right }: Pair<Term>,
+  name: string,
+  projection: Projection,
+  job: LayerJob,
+  sums: readonly Accumulator[],
+): Pick<TermRecord, 'method' | 'operations'> {
+  let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
+  sums.forEach((sum, replicate) =>
+    tf.tidy(() => {
+      // both sets are projected with the same signs
+      const terms = project([...left, ...(right ?? [])], projection, name, replicate);
+      record = contract(
+        {
+          left: terms.slice(0, left.length),
+          right: right === null ? null : terms.slice(left.length),
+        },
+        job,
+        sum,
+      );
+    }),
+  );
+  return record!;
+}
+
+/** Whether a side of a term has more than `dimension` columns. */
+function isWider(term: AnyTerm, dimension: number): boolean {
+  const { p, q } = 'gradients' in term ? term : { p: term.a[0]!.shape[1], q: term.b.shape[1] };
+  return Math.max(p, q) > dimension;
+}
+
+/** The pair with its tokens. Throws if gradients took their place. */
+function tokenPair({ left, right }: Pair): Pair<Term> {
+  const withTokens = (terms: readonly AnyTerm[]): Term[] =>
+    terms.map((term) => {
+      if ('gradients' in term) throw new Error('a projection needs the tokens of each row');
+      return term;
+    });
+  return { left: withTokens(left), right: right === null ? null : withTokens(right) };
+}
+
+/** The parameters of the adapter whose terms are zero in this layer, as records. */
+const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
+  [...zero].map((parameter) => ({
+    layer: layer.name,
+    kernel: 'lora' as const,
+    parameter,
+    method: 'zero' as const,
+    projected: false,
+    operations: { explicit: 0, gram: 0 },
+  }));
+
+/** Adds a layer's kernel to the sums; adds nothing where that kernel is not taken at the layer. */
+export function addLayer(
+  kernel: KernelKind,
+  job: LayerJob,
+  { exact, replicates }: Sums,
+): TermRecord[] {
+  const { layer, left, right, projection } = job;
+  if (!hasKernel(kernel, layer)) return [];
+  const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
+  const termsOf = ({
+    tokens,
+    own,
+  }: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
+    kernel === 'full'
+      ? fullTerms(tokens).map((term) => ({ ...term, parameter: 'W' as const }))
+      : (own ?? ownTerms(layer, tokens, zero));
+  const records = zeroRecords(layer, zero);
+  const contractAll = (): void => {
+    const ofLeft = left.map(termsOf),
+      ofRight = right?.map(termsOf) ?? null;
+    ofLeft[0]!.forEach((first, k) => {
+      const { parameter } = first;
+      const pair: Pair = {
+        left: ofLeft.map((terms) => terms[k]!),
+        right: ofRight?.map((terms) => terms[k]!) ?? null,
+      };
+      const projected = projection !== null && isWider(first, projection.dimension);
+      records.push({
+        layer: layer.name,
+        kernel,
+        parameter,
+        projected,
+        ...(projected
+          ? contractProjected(
+              tokenPair(pair),
+              `${layer.name}.${parameter}`,
+              projection,
+              job,
+              replicates,
+            )
+          : contract(pair, job, exact)),
+      });
+    });
+  };
+  compiled(() => {
+    tf.tidy(contractAll);
+  });
+  return records;
+}

@@ -1,0 +1,298 @@
+/**
+ * Visits a model's layers, each with its h and δ over all rows. Every measurement that goes layer
+ * by layer (kernels, Δ_r) shares these forward and backward passes and their memory limits.
+ */
+import { compiled } from '../../../tensor/compiled/compiled.ts';
+import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';
+import { collect, type Collected, type LayerTokens } from './collect.ts';
+import {
+  accumulator,
+  kernelOrder,
+  type KernelSum,
+  type TokenBlock,
+  unfold,
+} from './contraction.ts';
+import { type BlockShape, cheaper, contractions, costs, type Method, shapeOf } from './cost.ts';
+import { batches, layerBytes, layerGroups } from './passes.ts';
+import { type Reduction, reductionOf } from './reduce.ts';
+import type { GradientTerm, Term } from './terms.ts';
+
+export interface WalkOptions {
+  /** The most tokens of a forward pass. See `BatchLimits` for what counts. */
+  readonly batchTokens?: number;
+  /**
+   * Memory for h and δ of all rows at once; the layers that exceed it get further forward passes.
+   */
+  readonly memoryMB?: number;
+  readonly progress?: (done: number, total: number, unit: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** The tokens of a forward pass where options do not say. */
+const BATCH_TOKENS = 1024;
+
+/** A layer's h and δ for one batch. */
+export interface LayerBatch {
+  /** The positions of its rows among all rows of their set. */
+  readonly rows: Int32Array;
+  readonly tokens: LayerTokens;
+  /**
+   * The terms of the adapter's kernel as gradients, where they took the place of h and δ, which are
+   * then disposed of; null elsewhere.
+   */
+  readonly own: readonly GradientTerm[] | null;
+}
+
+/** How rows are cut into batches and layers into groups. */
+export interface WalkPlan {
+  /** The batches of each set, as positions of rows. */
+  readonly parts: readonly (readonly Int32Array[])[];
+  readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
+  /** What is kept of a batch; null where it is h and δ. */
+  readonly reduction: Reduction | null;
+}
+
+/** The shapes of batches of rows of these lengths. */
+const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
+  parts.map((part) => {
+    const own = Array.from(part, (i) => lengths[i]!);
+    return {
+      rows: part.length,
+      tokens: own.reduce((a, b) => a + b, 0),
+      width: Math.max(...own),
+    };
+  });
+
+/** Returns the plan of these batches. `ownAlone`: see `planWalk`. */
+function planOf(
+  { layers, outputs }: AdaptedModel,
+  parts: readonly (readonly Int32Array[])[],
+  lengths: readonly (readonly number[])[],
+  { memoryMB = 1024 }: WalkOptions,
+  ownAlone: 'auto' | Method | null = null,
+): WalkPlan {
+  const shapes = parts.map((of, s) => shapesOf(of, lengths[s]!));
+  const reduction =
+    ownAlone === null ? null : reductionOf(layers, { classes: outputs, method: ownAlone, shapes });
+  const bytesOf = (layer: AdaptedLayer): number =>
+    shapes
+      .flat()
+      .reduce(
+        (sum, shape) => sum + (reduction?.bytes(layer, shape) ?? layerBytes(layer, shape, outputs)),
+        0,
+      );
+  const groups = layerGroups(layers, bytesOf, memoryMB).map((of) => ({
+    layers: of,
+    bytes: of.reduce((sum, layer) => sum + bytesOf(layer), 0),
+  }));
+  return { parts, groups, reduction };
+}
+
+const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
+
+/** The number of logits of each row; 0 where they are too few to count. */
+const logitsOf = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
+  rows.map((row) => model.logits?.(row) ?? 0);
+
+const NO_ROWS = 'there are no rows to walk the layers with';
+
+/**
+ * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
+ * @param sets rows as the model reads them, without padding
+ * @param ownAlone how the adapter's kernel is contracted where nothing else is asked of the walk,
+ *   so that gradients may take the place of h and δ; null elsewhere
+ */
+export function planWalk(
+  model: AdaptedModel,
+  sets: readonly (readonly TokenRow[])[],
+  options: WalkOptions,
+  ownAlone: 'auto' | Method | null = null,
+): WalkPlan {
+  if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
+  const lengths = sets.map(lengthsOf);
+  const parts = lengths.map((of, s) =>
+    batches(of, {
+      tokens: options.batchTokens ?? BATCH_TOKENS,
+      logits: logitsOf(model, sets[s] ?? []),
+      countPadding: ownAlone === null || ownAlone === 'gram',
+    }),
+  );
+  return planOf(model, parts, lengths, options, ownAlone);
+}
+
+/**
+ * Plans a walk over two sets of as many rows, whose batches hold the same positions of both. Throws
+ * RangeError where they are empty.
+ */
+export function planPairs(
+  model: AdaptedModel,
+  left: readonly TokenRow[],
+  right: readonly TokenRow[],
+  options: WalkOptions,
+): WalkPlan {
+  if (left.length === 0) throw new RangeError(NO_ROWS);
+  const lengths = [lengthsOf(left), lengthsOf(right)];
+  const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
+  const logits = [left, right].map((rows) => logitsOf(model, rows));
+  const most = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
+  const parts = batches(longest, { tokens: options.batchTokens ?? BATCH_TOKENS, logits: most });
+  return planOf(model, [parts, parts], lengths, options);
+}
+
+export interface Visits {
+  /** Called for each layer, in forward order, with its h and δ over each set. */
+  readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
+  /** Called after each group of layers but the last. */
+  readonly group?: (done: number) => Promise<void>;
+}
+
+/** What is kept of a batch of rows until its layers are visited. */
+interface KeptBatch {
+  readonly rows: Int32Array;
+  readonly of: Collected;
+  /** By layer, gradients in place of h and δ. */
+  readonly own: Map<string, readonly GradientTerm[]>;
+}
+
+function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
+  const tokens = of.layers.get(layer.name);
+  if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
+  return tokens;
+}
+
+function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch): void {
+  const { rows, of, own } = kept;
+  const terms = reduction.reduce(layer, { rows, tokens: tokensOf(of, layer) });
+  if (terms === null) return;
+  own.set(layer.name, terms);
+  of.release(layer.name);
+}
+
+/** Disposes of what is kept of a layer. */
+function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
+  of.release(name);
+  own.get(name)?.forEach(({ gradients }) => {
+    gradients.forEach((tensor) => tensor.dispose());
+  });
+}
+
+/**
+ * Visits the layers of all groups from `start` on, of which there must be at least one. Returns the
+ * logits of each set, (N, C).
+ */
+export async function walkSets(
+  model: AdaptedModel,
+  sets: readonly (readonly TokenRow[])[],
+  { parts, groups, reduction }: WalkPlan,
+  start: number,
+  visits: Visits,
+  options: Pick<WalkOptions, 'progress' | 'signal'>,
+): Promise<Float32Array[]> {
+  const { outputs: classes } = model;
+  const logits = sets.map((rows) => new Float32Array(rows.length * classes));
+  const passes = parts.flat().length;
+  const total = groups.length * passes + model.layers.length;
+  let done = groups.slice(0, start).reduce((sum, { layers }) => sum + passes + layers.length, 0);
+  const step = async (): Promise<void> => {
+    options.progress?.(++done, total, 'steps');
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    }); // lets heartbeats and aborts be heard between passes
+    options.signal?.throwIfAborted();
+  };
+  for (const [g, { layers }] of groups.entries()) {
+    if (g < start) continue;
+    const wanted = new Set(layers.map(({ name }) => name));
+    const collected: KeptBatch[][] = sets.map(() => []);
+    try {
+      for (const [s, rows] of sets.entries()) {
+        for (const part of parts[s]!) {
+          const of = collect(
+            model,
+            Array.from(part, (i) => rows[i]!),
+            wanted,
+          );
+          const kept: KeptBatch = { rows: part, of, own: new Map() };
+          collected[s]!.push(kept);
+          if (reduction !== null) for (const layer of layers) reduceLayer(reduction, layer, kept);
+          part.forEach((row, k) => {
+            logits[s]!.set(of.logits.subarray(k * classes, (k + 1) * classes), row * classes);
+          });
+          await step();
+        }
+      }
+      for (const layer of layers) {
+        visits.layer(
+          layer,
+          collected.map((batchesOf) =>
+            batchesOf.map(({ rows, of, own }): LayerBatch => ({
+              rows,
+              tokens: tokensOf(of, layer),
+              own: own.get(layer.name) ?? null,
+            })),
+          ),
+        );
+        collected.flat().forEach((kept) => {
+          release(kept, layer);
+        });
+        await step();
+      }
+    } finally {
+      collected.flat().forEach((kept) => {
+        layers.forEach((layer) => {
+          release(kept, layer);
+        });
+      });
+    }
+    if (g + 1 < groups.length) await visits.group?.(g + 1);
+  }
+  return logits;
+}
+
+/** Calls `visit` for every layer in forward order. Returns the logits, (N, C). */
+export async function walkLayers(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  options: WalkOptions,
+  visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void,
+): Promise<Float32Array> {
+  const [logits] = await walkSets(
+    model,
+    [rows],
+    planWalk(model, [rows], options),
+    0,
+    {
+      layer: (layer, [seen]) => {
+        visit(layer, seen!);
+      },
+    },
+    options,
+  );
+  return logits!;
+}
+
+/** Adds one term, given batch by batch, to each of `sums` by the cheaper contraction. */
+export function addTerm(
+  seen: readonly LayerBatch[],
+  terms: readonly Term[],
+  sums: readonly KernelSum[],
+): void {
+  const [like] = sums;
+  if (like === undefined) return;
+  const { rows, classes } = like;
+  const blocks = terms.map(({ a, b }, k): TokenBlock => ({
+    a,
+    b,
+    example: seen[k]!.tokens.example,
+    rows: seen[k]!.rows,
+  }));
+  const found = accumulator(rows * classes, rows * classes);
+  const method = cheaper(
+    costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]),
+  );
+  compiled(() => {
+    contractions[method](blocks, null, terms[0]!.coefficient, found);
+  });
+  const values = unfold(found, kernelOrder(blocks, classes), null);
+  for (const { data } of sums) for (let k = 0; k < values.length; k++) data[k]! += values[k]!;
+}

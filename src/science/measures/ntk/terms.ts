@@ -1,0 +1,214 @@
+/**
+ * A linear layer's kernels as sums over token pairs of one form,
+ *
+ *     coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u),
+ *
+ * so that a contraction of this form serves every layer, model and adapter.
+ */
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import type { AdaptedLayer, LoraFactors, TrainedVectors, VeraVectors } from '../../models/types.ts';
+import { sharedPart } from '../../models/vectors.ts';
+import type { LayerTokens } from './collect.ts';
+
+export interface Term {
+  /** The factor a of each class. */
+  readonly a: readonly Tensor2D[]; // C × (S, p)
+  readonly b: Tensor2D; // (S, q)
+  readonly coefficient: number;
+}
+
+/** ∂f_c/∂W = Σ_t δ^c_t h_tᵀ:  K_ff = Σ_{t,u} (δ·δ')(h·h') */
+export function fullTerms({ h, deltas }: LayerTokens): Term[] {
+  return [{ a: deltas, b: h, coefficient: 1 }];
+}
+
+/** A term with the adapter's parameter that it is a kernel over. */
+export interface OwnTerm extends Term {
+  readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b' | 'bias' | 'scale';
+}
+
+/** A term over a batch of rows whose gradients were computed already: see `GradientBlock`. */
+export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'> {
+  readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
+  readonly p: number;
+  readonly q: number;
+}
+
+/** The parameters of a layer whose terms are zero. */
+export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
+const NONE: ZeroTerms = new Set();
+
+/** Σ_t a_t as a term, for a vector: Σ_{t,u} (a_t · a'_u). */
+const vectorTerm = (
+  parameter: OwnTerm['parameter'],
+  a: readonly Tensor2D[],
+  h: Tensor2D,
+): OwnTerm => ({
+  parameter,
+  a,
+  b: tf.ones([h.shape[0], 1]),
+  coefficient: 1,
+});
+
+/**
+ * y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
+ *
+ *     K_LoRA = s² Σ_{t,u} [ (δ·δ')(Ah·Ah') + (Bᵀδ·Bᵀδ')(h·h') ]
+ *
+ * With A frozen (LoRA-FA) only the first product remains. Under DoRA, y = g ∘ (V h) with g = m/‖V‖
+ * and ‖V‖ a constant, as it is trained: δ is g ∘ δ above, and ∂f_c/∂m = Σ_t δ_t ∘ (V h_t)/‖V‖ adds
+ * a term. Makes new tensors: call it inside a tidy.
+ * @param zero terms to leave out, as `zeroTerms` returns them
+ */
+export function loraTerms(
+  { h, deltas }: LayerTokens,
+  { A, B, scale, freezeA = false, dora }: LoraFactors,
+  zero: ZeroTerms = NONE,
+): OwnTerm[] {
+  const V = dora?.weight() ?? null, // (m, n)
+    norm = V === null ? null : tf.sqrt(tf.sum(tf.square(V), 1)); // (m)
+  const gained =
+    dora === undefined || norm === null
+      ? deltas
+      : deltas.map((delta) => tf.mul<Tensor2D>(delta, tf.div(dora.magnitude, norm)));
+  const terms: OwnTerm[] = [];
+  if (!zero.has('B'))
+    terms.push({
+      parameter: 'B',
+      a: gained,
+      b: tf.matMul(h, A, false, true), // (S, r)
+      coefficient: scale ** 2,
+    });
+  // C × (S, r)
+  if (!freezeA && !zero.has('A'))
+    terms.push({
+      parameter: 'A',
+      a: gained.map((delta) => tf.matMul(delta, B)),
+      b: h,
+      coefficient: scale ** 2,
+    });
+  if (V !== null && norm !== null) {
+    const unit = tf.div(tf.matMul(h, V, false, true), norm); // (S, m)
+    terms.push(
+      vectorTerm(
+        'm',
+        deltas.map((delta) => tf.mul<Tensor2D>(delta, unit)),
+        h,
+      ),
+    );
+  }
+  return terms;
+}
+
+/**
+ * y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t), ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘
+ * (A h_t))). Makes new tensors: call it inside a tidy.
+ * @param zero terms to leave out, as `zeroTerms` returns them
+ */
+export function veraTerms(
+  { h, deltas }: LayerTokens,
+  { d, b, ...shared }: VeraVectors,
+  zero: ZeroTerms = NONE,
+): OwnTerm[] {
+  const { A, B } = sharedPart(shared, h.shape[1], b.shape[0]);
+  const down = tf.matMul(h, A, false, true), // (S, r)
+    up = tf.matMul(tf.mul<Tensor2D>(down, d), B, false, true); // (S, m)
+  const terms: OwnTerm[] = [];
+  if (!zero.has('b'))
+    terms.push(
+      vectorTerm(
+        'b',
+        deltas.map((delta) => tf.mul<Tensor2D>(delta, up)),
+        h,
+      ),
+    );
+  if (!zero.has('d'))
+    terms.push(
+      vectorTerm(
+        'd',
+        deltas.map((delta) => tf.mul<Tensor2D>(tf.matMul(tf.mul<Tensor2D>(delta, b), B), down)),
+        h,
+      ),
+    );
+  return terms;
+}
+
+/**
+ * y = u ∘ γ + β with u a norm's input as its scale γ multiplies it, or y = … + β:  ∂f_c/∂β = Σ_t
+ * δ_t and ∂f_c/∂γ = Σ_t δ_t ∘ u_t. Makes new tensors: call it inside a tidy.
+ */
+function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors): OwnTerm[] {
+  const terms: OwnTerm[] = bias ? [vectorTerm('bias', deltas, h)] : [];
+  if (unit !== undefined) {
+    const u = unit(h); // (S, n)
+    terms.push(
+      vectorTerm(
+        'scale',
+        deltas.map((delta) => tf.mul<Tensor2D>(delta, u)),
+        h,
+      ),
+    );
+  }
+  return terms;
+}
+
+/**
+ * The parameters of a layer whose terms are zero, since another parameter is zero: A's at B = 0,
+ * as where LoRA starts. They need no contraction.
+ */
+export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): ZeroTerms {
+  const zero = new Set<OwnTerm['parameter']>();
+  const isZero = (factor: Tensor): boolean =>
+    factor.dataSync<'float32'>().every((value) => value === 0);
+  if (lora !== undefined && lora.freezeA !== true && isZero(lora.B)) zero.add('A');
+  if (lora !== undefined && isZero(lora.A)) zero.add('B');
+  if (vera !== undefined && isZero(vera.b)) zero.add('d');
+  if (vera !== undefined && isZero(vera.d)) zero.add('b');
+  return zero;
+}
+
+/** Whether an adapter has parameters of its own at a layer. */
+export const hasOwn = ({ lora, vera, trained }: AdaptedLayer): boolean =>
+  lora !== undefined || vera !== undefined || trained !== undefined;
+
+/** `full`: over the weights; `lora`: over the adapter's own parameters. */
+export type KernelKind = 'full' | 'lora';
+
+/** Whether a kernel is taken at a layer. */
+export const hasKernel = (kind: KernelKind, layer: AdaptedLayer): boolean =>
+  kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
+
+/** The widths p and q of the terms that `ownTerms` returns. */
+export function ownWidths(
+  { in: n, out: m, lora, vera, trained }: AdaptedLayer,
+  zero: ZeroTerms,
+): { readonly p: number; readonly q: number }[] {
+  const widths: { p: number; q: number }[] = [];
+  if (lora !== undefined) {
+    const [r] = lora.A.shape;
+    if (!zero.has('B')) widths.push({ p: m, q: r });
+    if (lora.freezeA !== true && !zero.has('A')) widths.push({ p: r, q: n });
+    if (lora.dora !== undefined) widths.push({ p: m, q: 1 });
+  }
+  if (vera !== undefined) {
+    if (!zero.has('b')) widths.push({ p: m, q: 1 });
+    if (!zero.has('d')) widths.push({ p: vera.d.size, q: 1 });
+  }
+  if (trained?.bias === true) widths.push({ p: m, q: 1 });
+  if (trained?.unit !== undefined) widths.push({ p: m, q: 1 });
+  return widths;
+}
+
+/** The terms of a layer's kernel over the adapter's own parameters; empty if there are none. */
+export function ownTerms(
+  { lora, vera, trained }: AdaptedLayer,
+  tokens: LayerTokens,
+  zero: ZeroTerms = NONE,
+): OwnTerm[] {
+  return [
+    ...(lora === undefined ? [] : loraTerms(tokens, lora, zero)),
+    ...(vera === undefined ? [] : veraTerms(tokens, vera, zero)),
+    ...(trained === undefined ? [] : trainedTerms(tokens, trained)),
+  ];
+}

@@ -1,0 +1,107 @@
+/** The interface between the stages and a defence that edits or judges a model by its weights. */
+import type { DefenceContext, JsonObject, Row, Verdict } from '../../../api.ts';
+import { full } from '../../models/full.ts';
+import { inputNorms } from '../../models/input-norms.ts';
+import { within } from '../../models/names.ts';
+import type { Network } from '../../models/network.ts';
+import type { HostTensor, LinearLayer } from '../../models/types.ts';
+import type { OpenedModel } from '../evaluate/asked-model.ts';
+import { mergedParameters } from './merge.ts';
+
+/** A trained model and the model that its training started from, with adapters merged. */
+export interface TrainedWeights {
+  /** The model's parameters by canonical name. */
+  readonly after: ReadonlyMap<string, HostTensor>;
+  /** The same parameters before the training. */
+  readonly before: ReadonlyMap<string, HostTensor>;
+  /** The linear layers below the head: LAYER.weight is (out, in), row-major. */
+  readonly layers: readonly LinearLayer[];
+  /**
+   * Returns ‖X_j‖₂ of each input feature j of each of these layers over the tokens of some rows.
+   * (in)
+   */
+  inputNorms(rows: readonly Row[]): Promise<ReadonlyMap<string, Float64Array>>;
+}
+
+export type WeightsContext<P = JsonObject> = DefenceContext<P, OpenedModel> & TrainedWeights;
+
+/** What a defence made of a model. */
+export interface EditedModel {
+  /** The parameters that differ from those after the training, in their shapes. */
+  readonly changed: ReadonlyMap<string, HostTensor>;
+  /** What the record says beside. */
+  readonly record?: JsonObject;
+}
+
+export interface ModelEdit<P = JsonObject> {
+  edit(context: WeightsContext<P>): EditedModel | Promise<EditedModel>;
+}
+
+export interface ModelDetector<P = JsonObject> {
+  judge(context: WeightsContext<P>): Verdict | Promise<Verdict>;
+}
+
+/** Reads the weights of a trained model, and of the model that its training started from. */
+export async function trainedWeights(
+  trained: OpenedModel,
+  start: Network,
+  onBatch: () => Promise<void>,
+): Promise<TrainedWeights> {
+  const { network, encode, batchSize } = trained;
+  const { architecture, linears } = network;
+  return {
+    after: await mergedParameters(network),
+    before: await mergedParameters(start),
+    layers: linears.filter(({ name }) => !within(name, architecture.headModules)),
+    inputNorms: (rows) => inputNorms(network, rows.map(encode), batchSize, onBatch),
+  };
+}
+
+/**
+ * Returns the parameters with those that a defence changed. Throws an Error for a parameter that
+ * the model does not have, a shape other than its own, or a number that is not finite.
+ */
+export function withChanges(
+  after: TrainedWeights['after'],
+  { changed }: EditedModel,
+): ReadonlyMap<string, HostTensor> {
+  for (const [name, { shape, data }] of changed) {
+    const own = after.get(name);
+    if (own?.shape.join() !== shape.join() || data.length !== own.data.length)
+      throw new Error(`${name} (${shape.join(', ')}) is not a parameter of the model`);
+    if (!data.every((value) => Number.isFinite(value)))
+      throw new Error(`${name} has a value that is not finite`);
+  }
+  return new Map([...after, ...changed]);
+}
+
+/** Writes a model as a training of all its weights does: `model/` in `outDir`. */
+export async function saveWhole(
+  { architecture, linears, parameters }: Network,
+  tensors: ReadonlyMap<string, HostTensor>,
+  {
+    outDir,
+    modelDir,
+    classes,
+  }: {
+    readonly outDir: string;
+    readonly modelDir: string;
+    readonly classes: readonly string[];
+  },
+): Promise<void> {
+  const own = parameters.filter(({ name }) => tensors.has(name));
+  const adapter = await full.create({}, { architecture, linears, parameters: own });
+  await adapter.save(outDir, {
+    architecture,
+    modelDir,
+    classes,
+    parameters: own,
+    changed: [],
+    read: (name) => {
+      const tensor = tensors.get(name);
+      return tensor === undefined
+        ? Promise.reject(new Error(`no parameter is named ${name}`))
+        : Promise.resolve(tensor);
+    },
+  });
+}

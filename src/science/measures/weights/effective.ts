@@ -1,0 +1,210 @@
+/**
+ * Effective weights on the host, in double precision: the matrix that a layer multiplies by, in
+ * whatever form the adapter keeps it, and how far training moved it: ΔW = W_eff(t) − W_eff(0). For
+ * LoRA that is s(BA − B₀A₀), of rank 2r at most; for VeRA likewise. Under DoRA it has any rank.
+ */
+import type { Rank, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Network } from '../../models/network.ts';
+import type { LinearLayer } from '../../models/types.ts';
+
+/** P Qᵀ: P (m, k), Q (n, k), row-major. */
+export interface ThinProduct {
+  readonly P: Float64Array;
+  readonly Q: Float64Array;
+  readonly k: number;
+}
+
+export interface LayerChange {
+  /** (m, n), row-major. */
+  readonly change: Float64Array;
+  /** The same as thin factors, where start and end share the frozen weight. */
+  readonly thin: ThinProduct | null;
+}
+
+const host = async (tensor: Tensor): Promise<Float32Array> => (await tensor.data()) as Float32Array;
+const weightOf = (network: Network, layer: LinearLayer): Tensor =>
+  network.frozen(`${layer.name}.weight`);
+
+/** Puts the columns of thin products side by side: Σ P Qᵀ. P: (m, k) each, Q: (n, k) each. */
+function beside(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
+  const k = parts.reduce((sum, part) => sum + part.k, 0);
+  const side = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
+    const out = new Float64Array(length * k);
+    let from = 0;
+    for (const part of parts) {
+      const values = of(part);
+      for (let row = 0; row < length; row++)
+        for (let q = 0; q < part.k; q++) out[row * k + from + q] = values[row * part.k + q]!;
+      from += part.k;
+    }
+    return out;
+  };
+  return { P: side(({ P }) => P, m), Q: side(({ Q }) => Q, n), k };
+}
+
+/** s·B·A as s·B and Aᵀ, without any column where B is zero. A: (r, n), B: (m, r). */
+function scaledProduct(
+  A: Float32Array,
+  B: Float32Array,
+  scale: number,
+  m: number,
+  n: number,
+): ThinProduct {
+  if (B.every((value) => value === 0))
+    return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
+  const k = B.length / m;
+  return {
+    P: Float64Array.from(B, (value) => scale * value),
+    Q: Float64Array.from({ length: n * k }, (_, at) => A[(at % k) * n + Math.floor(at / k)]!),
+    k,
+  };
+}
+
+/** What an adapter adds to a layer's weight as a thin product; null where it adds none. */
+async function addedTo(
+  network: Network,
+  { name, in: n, out: m }: LinearLayer,
+): Promise<ThinProduct | null> {
+  const { adapter } = network;
+  const read = (parameter: string): Promise<Float32Array> => host(network.frozen(parameter));
+  const names = adapter.factors(name);
+  if (names !== null) {
+    const { A, B, scale, fixed } = names;
+    const own = scaledProduct(await read(A), await read(B), scale, m, n);
+    return fixed === undefined
+      ? own
+      : beside([own, scaledProduct(await read(fixed.A), await read(fixed.B), -scale, m, n)], m, n);
+  }
+  const vectors = adapter.vectors?.(name) ?? null;
+  if (vectors === null) return null;
+  const [A, B, d, b] = [
+    await read(vectors.A),
+    await read(vectors.B),
+    await read(vectors.d),
+    await read(vectors.b),
+  ];
+  const r = d.length,
+    width = A.length / r;
+  if (b.every((value) => value === 0))
+    return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
+  // A layer reads the first m rows of B and the first n columns of A.
+  return {
+    P: Float64Array.from({ length: m * r }, (_, at) => b[Math.floor(at / r)]! * B[at]!),
+    Q: Float64Array.from(
+      { length: n * r },
+      (_, at) => d[at % r]! * A[(at % r) * width + Math.floor(at / r)]!,
+    ),
+    k: r,
+  };
+}
+
+/** Scales each row of W to DoRA's magnitude, in place. W: (m, n), magnitudes: (m). */
+function toMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number): Float64Array {
+  magnitudes.forEach((magnitude, i) => {
+    let squares = 0;
+    for (let j = i * n; j < (i + 1) * n; j++) squares += W[j]! ** 2;
+    const gain = magnitude / Math.sqrt(squares);
+    for (let j = i * n; j < (i + 1) * n; j++) W[j]! *= gain;
+  });
+  return W;
+}
+
+/** Adds P Qᵀ to `out`, (m, n). */
+function addProduct(
+  { P, Q, k }: ThinProduct,
+  m: number,
+  n: number,
+  out: Float64Array,
+): Float64Array {
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0;
+      for (let q = 0; q < k; q++) sum += P[i * k + q]! * Q[j * k + q]!;
+      out[i * n + j]! += sum;
+    }
+  }
+  return out;
+}
+
+/** P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ. */
+const minus = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct =>
+  beside([a, { ...b, P: b.P.map((value) => -value) }], m, n);
+
+/** The layer applied to the identity, I W_effᵀ: for adapters that are not a product of factors. */
+async function probed(
+  network: Network,
+  { name, in: n, out: m }: LinearLayer,
+): Promise<Float64Array> {
+  const W = tf.tidy(() =>
+    tf.transpose(
+      network.adapter.linear(
+        name,
+        tf.eye(n),
+        network.frozen(`${name}.weight`) as Tensor2D,
+        tf.zeros<Rank.R1>([m]),
+        { parameter: (parameter) => network.frozen(parameter) },
+      ),
+    ),
+  );
+  try {
+    return Float64Array.from(await host(W));
+  } finally {
+    W.dispose();
+  }
+}
+
+/** Returns W_eff (m, n), row-major. */
+export async function effectiveWeight(network: Network, layer: LinearLayer): Promise<Float64Array> {
+  const { adapter } = network;
+  const added = await addedTo(network, layer);
+  if (
+    added === null &&
+    adapter.targets.includes(layer.name) &&
+    !adapter.trains(`${layer.name}.weight`)
+  )
+    return probed(network, layer);
+  const W = Float64Array.from(await host(weightOf(network, layer)));
+  if (added !== null) addProduct(added, layer.out, layer.in, W);
+  const magnitude = adapter.factors(layer.name)?.magnitude;
+  return magnitude === undefined
+    ? W
+    : toMagnitudes(W, await host(network.frozen(magnitude)), layer.in);
+}
+
+/** Returns W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
+export async function layerChange(
+  start: Network,
+  end: Network,
+  layer: LinearLayer,
+): Promise<LayerChange> {
+  const { in: n, out: m } = layer;
+  const [before, after] = [await addedTo(start, layer), await addedTo(end, layer)];
+  const isThin = [start, end].every(
+    ({ adapter }) => adapter.factors(layer.name)?.magnitude === undefined,
+  );
+  if (before !== null && after !== null && isThin) {
+    const [W0, W] = [weightOf(start, layer), weightOf(end, layer)];
+    // Two networks over one checkpoint share its tensors.
+    const shared =
+      W0 === W ||
+      (await host(W0)).every(
+        (
+          (other) => (value, i) =>
+            value === other[i]
+        )(await host(W)),
+      );
+    if (shared) {
+      const thin = minus(after, before, m, n);
+      return {
+        change: addProduct(thin, m, n, new Float64Array(m * n)),
+        thin: thin.k <= Math.min(m, n) ? thin : null,
+      };
+    }
+  }
+  const W0 = await effectiveWeight(start, layer);
+  return {
+    change: (await effectiveWeight(end, layer)).map((value, i) => value - W0[i]!),
+    thin: null,
+  };
+}

@@ -1,0 +1,144 @@
+/**
+ * The interface between the network and an adapter, which decides what of a model is trained, and
+ * how.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { JsonObject, Problem, RandomStream } from '../../api.ts';
+import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
+
+/**
+ * Returns a parameter's tensor: the model's by canonical name, the adapter's by the name it gave
+ * it.
+ */
+export type ParameterLookup = (name: string) => Tensor;
+
+/** Reads a parameter of the model. */
+export type WeightReader = (name: string) => HostTensor;
+
+/**
+ * The names of a layer's low-rank factors, and their scale s: W' = W + s·B·A − s·B₀·A₀, and under
+ * DoRA diag(m/‖W'‖)·W'.
+ */
+export interface FactorNames {
+  readonly A: string; // (r, n)
+  readonly B: string; // (m, r)
+  readonly scale: number;
+  /**
+   * σ² of the distribution that A was drawn from. Absent where it is unknown, as for an A from a
+   * folder.
+   */
+  readonly variance?: number;
+  /** A₀ and B₀, which are not trained. */
+  readonly fixed?: { readonly A: string; readonly B: string };
+  /** DoRA's m, (m). */
+  readonly magnitude?: string;
+}
+
+/** The names of VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
+export interface VectorNames {
+  /** The factors that all layers share; a layer reads their first n columns and m rows. */
+  readonly A: string; // (r, ≥ n)
+  readonly B: string; // (≥ m, r)
+  readonly d: string; // (r)
+  readonly b: string; // (m)
+}
+
+/** What an adapter is given to save itself. */
+export interface SaveContext {
+  readonly architecture: Architecture;
+  /** The folder of the base checkpoint. */
+  readonly modelDir: string;
+  readonly classes: readonly string[];
+  /**
+   * The name of the base model, by its content, where it is not the checkpoint that the spec names.
+   */
+  readonly base?: string;
+  /** Reads any parameter of the model or of the adapter. */
+  readonly read: (name: string) => Promise<HostTensor>;
+  readonly parameters: readonly ParameterSpec[];
+  /**
+   * The model's parameters that differ from the checkpoint's: trained, given, or drawn since it
+   * lacks them.
+   */
+  readonly changed: readonly string[];
+}
+
+/** What a linear layer may use besides its arguments. */
+export interface LayerContext {
+  readonly parameter: ParameterLookup;
+  /**
+   * Present while training: returns the random stream of this name for the adapter's dropout in
+   * this step.
+   */
+  readonly random?: (name: string) => RandomStream;
+}
+
+export interface Adapter {
+  /**
+   * Whether a parameter of the model (by canonical name) or of the adapter is trained. The network
+   * always trains the head, whatever this returns.
+   */
+  trains(name: string): boolean;
+  /** The parameters that the adapter adds to the model's. */
+  readonly parameters: readonly ParameterSpec[];
+  /**
+   * Initial values of the adapter's parameters, and of those model parameters that do not start
+   * from the checkpoint (biases that `initFrom` holds).
+   * @param read reads a parameter of the model as it is before training; it may be left out for an
+   *   adapter that starts from no weight
+   */
+  initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
+  /** The layers whose parameters the kernels are taken over. */
+  readonly targets: readonly string[];
+  /**
+   * A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m), or null for a layer
+   * without one → (S, m).
+   */
+  linear(
+    layer: string,
+    x: Tensor2D,
+    weight: Tensor2D,
+    bias: Tensor1D | null,
+    context: LayerContext,
+  ): Tensor2D;
+  /**
+   * A layer's low-rank factors; null where it has none. Kernels, effective weights and packs are
+   * made of what `factors` and `vectors` name.
+   */
+  factors(layer: string): FactorNames | null;
+  /** VeRA's vectors at a layer; null, or absent, where it has none. */
+  vectors?(layer: string): VectorNames | null;
+  /**
+   * Whether a bias or a norm's scale of the model is among the adapter's own parameters, over which
+   * its kernel is. Where it is true of another parameter of the model, the adapter has no kernel.
+   */
+  ofModel?(name: string): boolean;
+  /** What the learning rate of a parameter is multiplied by. Default: 1. */
+  rate?(name: string): number;
+  /**
+   * Whether `factors` and `vectors` describe the adapter completely, so that several adapters can
+   * share one pass over the frozen base: only what they name and the head are trained, all of it,
+   * and nothing is random.
+   */
+  readonly packable: boolean;
+  /**
+   * Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or `changed.safetensors`
+   * (io/partial.ts) into `outDir`, the output folder of a train stage.
+   */
+  save(outDir: string, context: SaveContext): Promise<void>;
+}
+
+export interface AdapterContext extends ModelShape {
+  /** A PEFT folder to start from. */
+  readonly initFrom?: string;
+}
+
+export interface AdapterImplementation {
+  /**
+   * Returns the faults that only the model or `initFrom` can show, with paths from the root of the
+   * spec.
+   */
+  check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
+  /** Throws UserFault for the first fault that `check` would return. */
+  create(params: JsonObject, context: AdapterContext): Promise<Adapter>;
+}

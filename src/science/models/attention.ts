@@ -1,0 +1,196 @@
+/**
+ * Multi-head self-attention over the real tokens of a batch. Hidden states enter and leave as (S,
+ * h); the padded shape (B, H, T, d) exists only in this file. Where Hk heads of keys and values are
+ * shared by G = H/Hk heads each (Ainslie et al. 2023), the queries of a group stand one after the
+ * other, (B, Hk, G·Tq, d), so that no key is copied.
+ */
+import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { differentiable } from '../../tensor/differentiable.ts';
+import {
+  type FusedAttention,
+  fusedAttention,
+  fusedAttentionGradient,
+  type FusedRows,
+} from '../../tensor/fused.ts';
+import { scatterRows, takeRows } from '../../tensor/rows.ts';
+import type { Side } from './layout.ts';
+import type { KeyValueBlock } from './types.ts';
+
+/** The sizes and sides of one attention. */
+export interface AttentionShape {
+  readonly batch: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** The factor on the scores. Default: 1/√d. */
+  readonly scale?: number;
+  readonly queries: Side;
+  readonly keys: Side;
+  /** As `maskOf` makes it for G groups; null where every query sees every key. */
+  readonly mask: Tensor4D | null;
+}
+
+// (B·T, n) → (B, T, H, d) → (B, H, T, d)
+const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor =>
+  tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
+
+// (S, n) → (B, H, T, d). Padding holds a copy of a real token, which is finite and masked out.
+export const pad = (x: Tensor2D, { width, index }: Side, batch: number, heads: number): Tensor =>
+  split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
+
+// (S, n) → (B, H, T, d) with zeros at padding, for gradients, which are summed over all positions.
+export const padZero = (
+  x: Tensor2D,
+  { width, index }: Side,
+  batch: number,
+  heads: number,
+): Tensor =>
+  split(index === null ? x : scatterRows(x, index.places, batch * width), batch, width, heads);
+
+// (B, H, T, d) → (S, n)
+export function unpad(x: Tensor, { width, index }: Side, batch: number): Tensor2D {
+  const inOrder = tf.transpose(x, [0, 2, 1, 3]); // (B, T, H, d)
+  const positions = batch * width;
+  const rows = tf.reshape<Rank.R2>(inOrder, [positions, inOrder.size / positions]); // (B·T, n)
+  return index === null ? rows : takeRows(rows, index.places);
+}
+
+/** The tensors of a side, which an operation saves with what its gradient uses. */
+export const indexesOf = ({ index }: Side): Tensor1D[] =>
+  index === null ? [] : [index.padded, index.places];
+
+/** The side with its tensors as they were saved, which are taken off the front of `saved`. */
+export const restored = ({ width, index }: Side, saved: Tensor[]): Side => ({
+  width,
+  index:
+    index === null
+      ? null
+      : { padded: saved.shift() as Tensor1D, places: saved.shift() as Tensor1D },
+});
+
+/** Keys or values in the padded shape. k: (S, Hk·d) → (B, Hk, T, d). */
+export const padded = (k: Tensor2D, keys: Side, batch: number, kvHeads: number): Tensor =>
+  pad(k, keys, batch, kvHeads);
+
+/**
+ * `attention` over blocks of keys and values that are padded already, each (B, Hk, Tᵢ, d), without
+ * a gradient. q: (Q, H·d) → (Q, H·d).
+ *
+ *     softmax([Q K₁ᵀ, Q K₂ᵀ, …]·scale + mask) [V₁; V₂; …] = Σᵢ Pᵢ Vᵢ,   T = Σ Tᵢ
+ */
+export function cachedAttention(
+  q: Tensor2D,
+  blocks: readonly KeyValueBlock[],
+  { batch, heads, kvHeads, queries, mask, ...more }: Omit<AttentionShape, 'keys'>,
+): Tensor2D {
+  const d = q.shape[1] / heads,
+    rows = (heads / kvHeads) * queries.width; // G·Tq
+  const scaled = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d)),
+    Q = tf.reshape(scaled, [batch, kvHeads, rows, d]);
+  const scores = blocks.map(({ keys }) => tf.matMul(Q, keys, false, true)); // (B, Hk, G·Tq, Tᵢ)
+  const all = scores.length === 1 ? scores[0]! : tf.concat(scores, 3);
+  const weights = tf.softmax(mask === null ? all : tf.add(all, mask)); // (B, Hk, G·Tq, T)
+  const parts =
+    scores.length === 1
+      ? [weights]
+      : tf.split(
+          weights,
+          scores.map(({ shape }) => shape[3]!),
+          3,
+        );
+  const mixed = blocks
+    .map(({ values }, i) => tf.matMul(parts[i]!, values))
+    .reduce((sum, part) => tf.add(sum, part)); // (B, Hk, G·Tq, d)
+  return unpad(tf.reshape(mixed, [batch, heads, queries.width, d]), queries, batch);
+}
+
+/**
+ * `attention` by one operation, which pads nothing and computes the weights again for the gradient.
+ * q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d).
+ */
+export function attentionOfRows(
+  q: Tensor2D,
+  k: Tensor2D,
+  v: Tensor2D,
+  rows: FusedRows,
+  shape: FusedAttention,
+): Tensor2D {
+  return differentiable([q, k, v], {
+    forward: () => ({
+      value: fusedAttention([q, k, v], rows, shape),
+      saved: [q, k, v, rows.queries, rows.keys, rows.places],
+    }),
+    backward: (dy, [Q, K, V, queries, keys, places]) =>
+      fusedAttentionGradient(dy, [Q, K, V], { queries, keys, places }, shape),
+  });
+}
+
+/**
+ * softmax(QKᵀ·scale + mask + bias)·V for each head. q: (Q, H·d), where Q are the tokens with a
+ * query; k, v: (S, Hk·d) → (Q, H·d).
+ * @param bias added to the scores, (B, H, Tq, T); only where G is 1
+ * @param keep dropout's mask on the attention weights, (B, H, Tq, T), already divided by 1 − rate
+ *
+ *     dV = P̃ᵀdO;  dP = keep·(dO Vᵀ);  dS = P·(dP − Σ_T dP·P);  dQ = scale·dS K;  dK = scale·dSᵀQ
+ */
+export function attention(
+  q: Tensor2D,
+  k: Tensor2D,
+  v: Tensor2D,
+  shape: AttentionShape,
+  { bias, keep }: { readonly bias?: Tensor4D; readonly keep?: Tensor } = {},
+): Tensor2D {
+  const { batch, heads, kvHeads, queries, keys, mask } = shape;
+  const groups = heads / kvHeads,
+    d = q.shape[1] / heads,
+    Tq = queries.width;
+  if (bias !== undefined && groups !== 1) throw new Error('grouped heads take no bias here');
+  const scale = shape.scale ?? 1 / Math.sqrt(d);
+  // (B, H, Tq, n) ⇄ (B, Hk, G·Tq, n), the same order in memory.
+  const grouped = (x: Tensor): Tensor =>
+    groups === 1 ? x : tf.reshape(x, [batch, kvHeads, groups * Tq, x.size / (batch * heads * Tq)]);
+  const apart = (x: Tensor): Tensor =>
+    groups === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
+  const kept = keep === undefined ? undefined : grouped(keep);
+  return differentiable([q, k, v, ...(bias === undefined ? [] : [bias])], {
+    forward: () => {
+      const Q = tf.mul(grouped(pad(q, queries, batch, heads)), scale),
+        K = pad(k, keys, batch, kvHeads),
+        V = pad(v, keys, batch, kvHeads); // (B, Hk, T, d)
+      const products = tf.matMul(Q, K, false, true); // (B, Hk, G·Tq, T)
+      const biased = bias === undefined ? products : tf.add(products, bias);
+      const P = tf.softmax(mask === null ? biased : tf.add(biased, mask));
+      // The indexes must be saved too, since they belong to the scope of the forward pass.
+      const indexes = [queries, keys].flatMap(indexesOf);
+      const weights = kept === undefined ? P : tf.mul(P, kept); // P̃
+      return {
+        value: unpad(apart(tf.matMul(weights, V)), queries, batch), // (Q, H·d)
+        saved: [Q, K, V, P, ...indexes, ...(kept === undefined ? [] : [kept])],
+      };
+    },
+    backward: (dy, [Q, K, V, P, ...rest], needs) => {
+      const querySide = restored(queries, rest),
+        keySide = restored(keys, rest),
+        keeping = rest[0];
+      const dO = grouped(padZero(dy, querySide, batch, heads)); // (B, Hk, G·Tq, d)
+      const dV = needs[2]
+        ? unpad(
+            tf.matMul(keeping === undefined ? P : tf.mul(P, keeping), dO, true, false),
+            keySide,
+            batch,
+          )
+        : null; // (S, Hk·d)
+      if (!needs[0] && !needs[1] && !needs[3]) return [null, null, dV];
+      const product = tf.matMul(dO, V, false, true); // (B, Hk, G·Tq, T)
+      const weighted = tf.mul(keeping === undefined ? product : tf.mul(product, keeping), P);
+      const dS = tf.sub(weighted, tf.mul(P, tf.sum(weighted, -1, true)));
+      return [
+        needs[0] ? unpad(apart(tf.mul(tf.matMul(dS, K), scale)), querySide, batch) : null, // (Q, n)
+        // Q was multiplied by the scale already.
+        needs[1] ? unpad(tf.matMul(dS, Q, true, false), keySide, batch) : null, // (S, Hk·d)
+        dV,
+        ...(bias === undefined ? [] : [dS]),
+      ];
+    },
+  });
+}

@@ -1,0 +1,358 @@
+/**
+ * The tensors of a base model on the device, by canonical name, read from a checkpoint or drawn at
+ * random. The process keeps the models used last, by the digest of their checkpoint, so that the
+ * cells of a grid read each from disk once.
+ */
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import { named } from '../../base/lookup.ts';
+import { inWords } from '../../base/untrusted/limits.ts';
+import { markConstant } from '../../tensor/differentiable.ts';
+import { processWide } from '../../tensor/process-wide.ts';
+import { drawParameter } from './draw.ts';
+import { type Checkpoint, openCheckpoint, readJson } from './io/checkpoint.ts';
+import { readFloatsTogether } from './io/safetensors.ts';
+import { checkFloat, isFloat, sameShape, UNQUANTISED } from './io/shape.ts';
+import { storedShape, turned } from './io/stored.ts';
+import { within } from './names.ts';
+import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
+
+/** How many models are kept while nobody uses them. */
+const KEPT = 2;
+
+export interface BaseModel {
+  readonly config: unknown;
+  /**
+   * The parameters that the model has, by canonical name. They belong to the cache: do not dispose
+   * of them.
+   */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** The name of each parameter in the checkpoint's file. Empty for a model that was drawn. */
+  readonly fileNames: ReadonlyMap<string, string>;
+  /** Ends the use of the model: from then on its tensors may be disposed of. */
+  release(): void;
+}
+
+/**
+ * The names that checkpoints use for a parameter: the canonical one, that of transformers, its
+ * aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
+ */
+function candidates(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
+  const old = name
+    .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
+    .replace(/LayerNorm\.bias$/, 'LayerNorm.beta');
+  return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
+}
+
+/** The name under which a checkpoint holds a parameter; undefined where it does not hold it. */
+export const fileName = (
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  spec: ParameterSpec,
+): string | undefined =>
+  candidates(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
+
+function missing(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  spec: ParameterSpec,
+): UserFault {
+  const { name } = spec;
+  const message = `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`;
+  const modules = candidates(architecture, spec).map((own) => own.replace(/[^.]*$/, ''));
+  const [instead] = [...checkpoint.tensors].filter(
+    ([other, entry]) => !isFloat(entry) && modules.includes(other.replace(/[^.]*$/, '')),
+  );
+  if (instead !== undefined)
+    return new UserFault(
+      `${message}, but "${instead[0]}" of dtype ${instead[1].dtype}: it is quantised`,
+      UNQUANTISED,
+    );
+  return new UserFault(
+    message,
+    architecture.isHead(name)
+      ? `It is needed for a ${architecture.head.type} head: ` +
+          `name a checkpoint that transformers saved as ${architecture.transformersName}.`
+      : `It is needed for a ${architecture.modelType} model with this config.json.`,
+  );
+}
+
+/**
+ * The name of each model parameter in the checkpoint. Throws UserFault naming file and tensor where
+ * one is missing, is quantised or has the wrong shape. Parameters that a task brings (classifier,
+ * pooler) may be missing, and a head for another number of classes counts as missing.
+ */
+export function resolveNames(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  specs: readonly ParameterSpec[],
+): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const spec of specs) {
+    const { name } = spec;
+    const found = fileName(checkpoint, architecture, spec);
+    if (found === undefined) {
+      if (spec.mayBeMissing === true) continue;
+      throw missing(checkpoint, architecture, spec);
+    }
+    const entry = named(checkpoint.tensors, found);
+    checkFloat(entry.file, found, entry);
+    const inFile = storedShape(spec);
+    if (!sameShape(entry.shape, inFile)) {
+      if (within(name, architecture.headModules)) continue;
+      throw new UserFault(
+        `${entry.file}: tensor "${found}" has shape [${entry.shape.join(', ')}], ` +
+          `config.json asks for [${inFile.join(', ')}]`,
+      );
+    }
+    names.set(name, found);
+  }
+  // A layer that lacks its weight or its bias counts as missing altogether.
+  const moduleOf = (name: string): string => name.replace(/\.(weight|bias)$/, '');
+  const optional = specs.filter((spec) => spec.mayBeMissing === true).map(({ name }) => name);
+  const incomplete = new Set(optional.filter((name) => !names.has(name)).map(moduleOf));
+  for (const name of optional) if (incomplete.has(moduleOf(name))) names.delete(name);
+  return names;
+}
+
+/** What follows from config.json, and is computed here: rotary frequencies, masks, positions. */
+const BUFFER =
+  /(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|embeddings\.(position|token_type)_ids)$/;
+
+/** The tensors of a checkpoint that nothing reads, by their names in the file. */
+export interface Unread {
+  /** Those of the body that the model described by config.json does not have. */
+  readonly body: readonly string[];
+  /** The modules of heads: of other tasks, or for another number of classes. */
+  readonly heads: readonly string[];
+}
+
+/**
+ * The tensors of a checkpoint that are neither read, nor another name of one that is (a tied
+ * table), nor a buffer that config.json determines.
+ * @param names canonical name → name in the file, as `resolveNames` gives them
+ * @param classes the number of classes
+ */
+export function unreadTensors(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  names: ReadonlyMap<string, string>,
+  classes: number,
+): Unread {
+  const parametersOf = (own: Architecture): readonly ParameterSpec[] =>
+    own.parameters(own.parseConfig(checkpoint.config, classes));
+  const known = new Set(
+    parametersOf(architecture)
+      .filter(({ name }) => names.has(name))
+      .flatMap((spec) => candidates(architecture, spec)),
+  );
+  // The body of a classifier may have a part that other heads do without (BERT's pooler).
+  const classifier = architecture.withHead({ type: 'classifier' });
+  const ofClassifier = new Set(
+    parametersOf(classifier)
+      .filter(({ mayBeMissing }) => mayBeMissing === true)
+      .flatMap((spec) => candidates(classifier, spec)),
+  );
+  const prefix = architecture.externalName('');
+  const isPrefixed = [...names.values()].some((name) => prefix !== '' && name.startsWith(prefix));
+  const body: string[] = [],
+    heads = new Set<string>();
+  for (const name of checkpoint.tensors.keys()) {
+    if (known.has(name) || BUFFER.test(name)) continue;
+    const isHead =
+      architecture.isHead(name) ||
+      ofClassifier.has(name) ||
+      (isPrefixed && !name.startsWith(prefix));
+    if (isHead) heads.add(name.replace(/\.[^.]+$/, ''));
+    else body.push(name);
+  }
+  return { body, heads: [...heads] };
+}
+
+/**
+ * Throws UserFault where the checkpoint holds a parameter under two names with different values:
+ * an output table that config.json ties to the token table, but that differs from it.
+ */
+async function checkTied(
+  checkpoint: Checkpoint,
+  architecture: Architecture,
+  specs: readonly ParameterSpec[],
+): Promise<void> {
+  for (const spec of specs) {
+    const [first, ...others] = new Set(
+      candidates(architecture, spec).filter((name) => checkpoint.tensors.has(name)),
+    );
+    if (spec.aliases === undefined || first === undefined) continue;
+    for (const other of others) {
+      const read = await checkpoint.read([first, other]);
+      const [a, b] = [named(read, first).data, named(read, other).data];
+      if (a.length === b.length && a.every((value, i) => value === b[i])) continue;
+      throw new UserFault(
+        `${named(checkpoint.tensors, other).file}: "${first}" and "${other}" must be the same ` +
+          'tensor, but their values differ',
+        'If each has its own values on purpose, write tie_word_embeddings: false in config.json.',
+      );
+    }
+  }
+}
+
+/**
+ * Reads parameters into memory, by canonical name and in the form of the model.
+ * @param names canonical name → name in the file
+ */
+export async function readParameters(
+  checkpoint: Checkpoint,
+  names: ReadonlyMap<string, string>,
+  specs: readonly ParameterSpec[],
+): Promise<Map<string, HostTensor>> {
+  const read = await checkpoint.read([...names.values()]);
+  return new Map(
+    specs.flatMap((spec) => {
+      const file = names.get(spec.name);
+      return file === undefined ? [] : [[spec.name, turned(spec, named(read, file))]];
+    }),
+  );
+}
+
+interface Kept {
+  readonly base: Omit<BaseModel, 'release'>;
+  users: number;
+}
+const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
+
+/** Where a base model comes from. */
+export interface ModelSource {
+  /** The folder of the checkpoint, or of a config.json alone. */
+  readonly path: string;
+  /** Digest of the content; null if the model is not to be kept for later use. */
+  readonly digest: string | null;
+  /** `random`: only config.json is read, and every parameter is drawn. */
+  readonly init?: 'pretrained' | 'random';
+}
+
+async function pretrained(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
+  const checkpoint = await openCheckpoint(dir);
+  const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
+  const fileNames = resolveNames(checkpoint, architecture, specs);
+  await checkTied(checkpoint, architecture, specs);
+  const tensors = new Map<string, Tensor>();
+  const known = new Map(specs.map((spec) => [spec.name, spec]));
+  const hold = (name: string, inFile: HostTensor): void => {
+    const { data, shape } = turned(named(known, name), inFile);
+    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  };
+  const byShard = new Map<string, [canonical: string, inFile: string][]>();
+  for (const [name, inFile] of fileNames) {
+    const { dtype, file } = named(checkpoint.tensors, inFile);
+    if (dtype === 'F32') byShard.set(file, [...(byShard.get(file) ?? []), [name, inFile]]);
+    // Other types are widened to float32, which makes a copy: one tensor at a time.
+    else hold(name, named(await checkpoint.read([inFile]), inFile));
+  }
+  for (const [file, names] of byShard) {
+    const read = await readFloatsTogether(
+      file,
+      names.map(([, inFile]) => inFile),
+    );
+    for (const [name, inFile] of names) hold(name, named(read, inFile));
+  }
+  return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
+}
+
+/**
+ * Draws every parameter from a separate stream (seed, 'init', name), except those of the head's
+ * modules, which the network draws.
+ */
+async function drawn(
+  dir: string,
+  architecture: Architecture,
+  classes: number,
+  seed: number,
+): Promise<Kept> {
+  const json = await readJson(join(dir, 'config.json'));
+  const config = architecture.parseConfig(json, classes);
+  const tensors = new Map<string, Tensor>();
+  const parameters = architecture.parameters(config);
+  const bytes = parameters.reduce(
+    (sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1),
+    0,
+  );
+  if (bytes > totalmem())
+    throw new UserFault(
+      `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, ` +
+        `and this machine has ${inWords(totalmem())} of memory`,
+      'Name a smaller model, or a machine that holds this one.',
+    );
+  for (const spec of parameters) {
+    if (within(spec.name, architecture.headModules)) continue;
+    const { data, shape } = drawParameter(
+      spec,
+      architecture.initializerRange(config),
+      seed,
+      'init',
+    );
+    tensors.set(spec.name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  }
+  return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
+}
+
+/**
+ * Disposes of the models that were used longest ago, until at most KEPT are left or all are in use.
+ */
+async function evict(): Promise<void> {
+  for (const [key, promise] of cache) {
+    if (cache.size <= KEPT) return;
+    const kept = await promise.catch(() => null); // whoever asked for it reports a failed load
+    if (kept === null || kept.users > 0 || !cache.delete(key)) continue;
+    kept.base.tensors.forEach((tensor) => tensor.dispose());
+  }
+}
+
+/**
+ * Opens a base model, which must be released after use.
+ * @param seed the seed of the draws where the model is random
+ */
+export async function openBase(
+  { path, digest, init = 'pretrained' }: ModelSource,
+  architecture: Architecture,
+  classes: number,
+  seed: number,
+): Promise<BaseModel> {
+  const load = (): Promise<Kept> =>
+    init === 'random'
+      ? drawn(path, architecture, classes, seed)
+      : pretrained(path, architecture, classes);
+  if (digest === null) {
+    const { base } = await load();
+    return { ...base, release: () => base.tensors.forEach((tensor) => tensor.dispose()) };
+  }
+  const key = JSON.stringify([
+    tf.getBackend(),
+    architecture.modelType,
+    architecture.head.type,
+    digest,
+    classes,
+    init === 'random' ? seed : null,
+  ]);
+  let promise = cache.get(key);
+  if (promise === undefined) {
+    promise = load();
+    promise.catch(() => cache.delete(key)); // a failed load is not kept; the await below throws
+  } else cache.delete(key); // inserted again below: the map is in order of last use
+  cache.set(key, promise);
+  const kept = await promise;
+  kept.users++;
+  await evict();
+  let released = false;
+  return {
+    ...kept.base,
+    release: () => {
+      if (!released) {
+        released = true;
+        kept.users--;
+      }
+    },
+  };
+}

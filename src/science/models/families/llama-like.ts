@@ -1,0 +1,149 @@
+/**
+ * The decoder of Llama (Touvron et al. 2023) and of the families that differ from it by a few
+ * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
+ */
+import { defined } from '../../../base/defined.ts';
+import type { ConfigFields } from './description.ts';
+import type { Family, Layer, Norm, Transformer } from './description.ts';
+import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
+
+/** In what a family differs from the first Llama. */
+export interface Differences {
+  /** Which linear layers have biases. Default: none. */
+  readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly mlp?: boolean };
+  /** The window of a layer's attention. Default: it sees all. */
+  readonly window?: (layer: number) => number | undefined;
+  /** Whether each head's queries and keys are normalised. */
+  readonly headNorms?: boolean;
+  /** The features of a head where config.json does not say. Default: h/H. */
+  readonly headWidth?: number;
+  /** The heads of keys and values where config.json does not say. Default: H. */
+  readonly kvHeads?: number;
+  readonly theta?: number;
+  /** Default: `hidden_act`, silu. */
+  readonly activation?: string;
+  /** Whether the scales of norms are 1 + w, and embeddings are multiplied by √h. */
+  readonly gemma?: boolean;
+  /** Whether the output is tied to the token table where config.json does not say. */
+  readonly tied?: boolean;
+}
+
+/** The sequence-classification and causal-LM classes of a family of this kind. */
+export const llamaFamily = (
+  modelType: string,
+  transformersPrefix: string,
+  describe: Family['describe'],
+): Family => ({
+  modelTypes: [modelType],
+  prefix: 'model.',
+  outer: ['score', 'lm_head'],
+  tokenTable: 'embed_tokens.weight',
+  heads: {
+    classifier: {
+      transformersName: `${transformersPrefix}ForSequenceClassification`,
+      modules: ['score'],
+    },
+    causalLm: { transformersName: `${transformersPrefix}ForCausalLM` },
+  },
+  describe,
+});
+
+/** Returns the features of a head. */
+function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
+  return (fields.raw('head_dim') ?? fallback ?? null) === null
+    ? fields.quotient('hidden_size', 'num_attention_heads')
+    : fields.count('head_dim', 'width', fallback);
+}
+
+/** Reads a config.json of Llama's form. */
+export function llamaLike(fields: ConfigFields, differences: Differences = {}): Transformer {
+  const { biases = {}, gemma = false, window, headNorms = false } = differences;
+  fields.only('pretraining_tp', [1, null]);
+  const vocabulary = fields.count('vocab_size', 'vocabulary'),
+    hidden = fields.count('hidden_size', 'width'),
+    heads = fields.count('num_attention_heads', 'heads'),
+    kvHeads = fields.count('num_key_value_heads', 'heads', differences.kvHeads ?? heads),
+    layers = fields.count('num_hidden_layers', 'layers'),
+    wide = fields.count('intermediate_size', 'wide width'),
+    positions = fields.count('max_position_embeddings', 'positions', 2048),
+    epsilon = fields.positive('rms_norm_eps', 1e-6);
+  fields.quotient('num_attention_heads', 'num_key_value_heads');
+  const width = headWidthOf(fields, differences.headWidth),
+    activation = differences.activation ?? fields.activation('hidden_act', 'silu'),
+    rotary = rotaryOf(fields, width, { theta: differences.theta ?? 10_000 });
+  const norm = (name: string): Norm => ({ ...rmsNorm(name, epsilon), offset: gemma });
+  const layer = (i: number): Layer => {
+    const name = `layers.${i}`,
+      own = window?.(i),
+      attention = `${name}.self_attn`,
+      mlp = `${name}.mlp`;
+    const project = (part: string, out: number) =>
+      linear(`${attention}.${part}_proj`, hidden, out, biases.qkv ?? false);
+    return {
+      arrangement: 'pre',
+      attention: {
+        input: {
+          query: project('q', heads * width),
+          key: project('k', kvHeads * width),
+          value: project('v', kvHeads * width),
+        },
+        output: linear(`${attention}.o_proj`, heads * width, hidden, biases.output ?? false),
+        heads,
+        kvHeads,
+        headWidth: width,
+        causal: true,
+        rotary,
+        ...defined({ window: own }),
+        ...(headNorms
+          ? { headNorms: { query: norm(`${attention}.q_norm`), key: norm(`${attention}.k_norm`) } }
+          : {}),
+      },
+      feedForward: {
+        activation,
+        input: {
+          gate: linear(`${mlp}.gate_proj`, hidden, wide, biases.mlp ?? false),
+          up: linear(`${mlp}.up_proj`, hidden, wide, biases.mlp ?? false),
+        },
+        down: linear(`${mlp}.down_proj`, wide, hidden, biases.mlp ?? false),
+      },
+      norms: {
+        attention: norm(`${name}.input_layernorm`),
+        feedForward: norm(`${name}.post_attention_layernorm`),
+      },
+    };
+  };
+  return {
+    vocabulary,
+    hidden,
+    positions,
+    initializerRange: fields.positive('initializer_range', 0.02),
+    embeddings: {
+      padding: fields.token('pad_token_id', vocabulary, null),
+      ...(gemma ? { scale: Math.sqrt(hidden) } : {}),
+    },
+    layers: layersOf(layers, layer),
+    norm: norm('norm'),
+    dropout: ['attention'],
+    heads: {
+      classifier: lastTokenClassifier(fields, vocabulary, hidden),
+      causalLm: {
+        output: linear('lm_head', hidden, vocabulary, false),
+        tied: fields.flag('tie_word_embeddings', differences.tied ?? false),
+      },
+    },
+  };
+}
+
+/**
+ * The window of each layer of Qwen: of `layer_types`, or of the layers from `max_window_layers`
+ * where `use_sliding_window` is set.
+ */
+export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
+  const types = fields.raw('layer_types');
+  if (!fields.flag('use_sliding_window', false)) return () => undefined;
+  const window = fields.count('sliding_window', 'positions', 4096);
+  if (Array.isArray(types))
+    return (layer) => (types[layer] === 'sliding_attention' ? window : undefined);
+  const first = fields.count('max_window_layers', 'layers', 28);
+  return (layer) => (layer >= first ? window : undefined);
+}

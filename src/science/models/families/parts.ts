@@ -1,0 +1,161 @@
+/**
+ * Pieces of descriptions that several families share. Nothing here computes, so that a model plugin
+ * can import it while planning.
+ */
+import { UserFault } from '../../../api.ts';
+import { shown } from '../../../base/untrusted/json.ts';
+import type { ConfigFields } from './description.ts';
+import type { ClassifierHead, Layer, Norm, Projection, Rotary } from './description.ts';
+
+export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
+  name,
+  in: input,
+  out,
+  bias,
+});
+
+/** A linear layer that checkpoints hold transposed (Conv1D of transformers). */
+export const conv1d = (name: string, input: number, out: number): Projection => ({
+  ...linear(name, input, out),
+  stored: 'transposed',
+});
+
+export const layerNorm = (name: string, epsilon: number, bias = true): Norm => ({
+  name,
+  kind: 'layer',
+  epsilon,
+  bias,
+});
+
+export const rmsNorm = (name: string, epsilon: number): Norm => ({ name, kind: 'rms', epsilon });
+
+/** The layers 0, 1, … of a model, each described by its number. */
+export const layersOf = (count: number, layer: (i: number) => Layer): Layer[] =>
+  Array.from({ length: count }, (_, i) => layer(i));
+
+/** The classifier of decoders: a layer without bias, over the last token. */
+export const lastTokenClassifier = (
+  fields: ConfigFields,
+  vocabulary: number,
+  hidden: number,
+): ClassifierHead => ({
+  reads: 'last',
+  padding: fields.token('pad_token_id', vocabulary, null),
+  output: { name: 'score', in: hidden, bias: false },
+});
+
+/** The frequencies θ^(−2i/r), (r/2). */
+const frequencies = (theta: number, r: number): number[] =>
+  Array.from({ length: Math.ceil(r / 2) }, (_, i) => 1 / theta ** ((2 * i) / r));
+
+/**
+ * Llama 3's scaling (Dubey et al. 2024): long wavelengths are divided by a factor, short ones stay,
+ * and those between are interpolated.
+ */
+function llama3(own: readonly number[], fields: ConfigFields): number[] {
+  const factor = fields.positive('factor'),
+    low = fields.positive('low_freq_factor'),
+    high = fields.positive('high_freq_factor'),
+    context = fields.count('original_max_position_embeddings', 'positions');
+  return own.map((frequency) => {
+    const wavelength = (2 * Math.PI) / frequency;
+    if (wavelength < context / high) return frequency;
+    if (wavelength > context / low) return frequency / factor;
+    const share = (context / wavelength - low) / (high - low);
+    return ((1 - share) * frequency) / factor + share * frequency;
+  });
+}
+
+/**
+ * YaRN's scaling (Peng et al. 2024), as transformers computes it: frequencies that turn more than
+ * `beta_fast` times within the original context stay, those that turn less than `beta_slow` times
+ * are divided by the factor, and those between are interpolated by their index. Cosine and sine
+ * have a factor of their own.
+ */
+function yarn(
+  plain: readonly number[],
+  scaling: ConfigFields,
+  outer: ConfigFields,
+  base: number,
+): Rotary {
+  const originally = 'original_max_position_embeddings';
+  const positions = (): number => outer.count('max_position_embeddings', 'positions');
+  const context =
+    outer.raw(originally) !== undefined
+      ? outer.count(originally, 'positions')
+      : scaling.raw(originally) !== undefined
+        ? scaling.count(originally, 'positions')
+        : positions();
+  // DeepSeek-V3 leaves the factor to the two lengths.
+  const factor =
+    scaling.raw('factor') === null ? positions() / context : scaling.positive('factor');
+  const fast = scaling.positive('beta_fast', 32),
+    slow = scaling.positive('beta_slow', 1);
+  const half = plain.length,
+    r = 2 * half;
+  /** The index, as a fraction, of the frequency that turns so many times within the context. */
+  const indexOf = (turns: number): number =>
+    (r * Math.log(context / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+  const whole = scaling.flag('truncate', true);
+  const low = Math.max(whole ? Math.floor(indexOf(fast)) : indexOf(fast), 0),
+    end = Math.min(whole ? Math.ceil(indexOf(slow)) : indexOf(slow), r - 1),
+    high = low === end ? end + 0.001 : end;
+  const frequencies = plain.map((frequency, i) => {
+    const stretched = Math.min(1, Math.max(0, (i - low) / (high - low)));
+    return (frequency / factor) * stretched + frequency * (1 - stretched);
+  });
+  return { frequencies, factor: yarnFactor(scaling, factor) };
+}
+
+/** YaRN's factor on cosine and sine: .1·ln(factor) + 1, unless config.json says otherwise. */
+function yarnFactor(scaling: ConfigFields, factor: number): number {
+  const given = (field: string): number | null => {
+    const value = scaling.raw(field) ?? null;
+    return value === null || value === 0 ? null : scaling.positive(field);
+  };
+  const growth = (by: number): number => (factor <= 1 ? 1 : 0.1 * by * Math.log(factor) + 1);
+  const [own, some, all] = [given('attention_factor'), given('mscale'), given('mscale_all_dim')];
+  if (own !== null) return own;
+  return some !== null && all !== null ? growth(some) / growth(all) : growth(1);
+}
+
+/**
+ * The rotary embeddings of one kind of layer: of `rope_parameters` as transformers 5 writes it, or
+ * of `rope_theta` and `rope_scaling`. Throws UserFault where they ask for a scaling that is not
+ * implemented.
+ * @param width d, the features of a head
+ * @param kind the key in `rope_parameters`, for models with several kinds of layers
+ */
+export function rotaryOf(
+  fields: ConfigFields,
+  width: number,
+  { theta, share = 1, kind }: { theta: number; share?: number; kind?: string },
+): Rotary {
+  const outer = fields.inner('rope_parameters');
+  const own = (kind === undefined ? outer : outer?.inner(kind)) ?? null;
+  const scaling = own ?? fields.inner('rope_scaling');
+  const base = own?.positive('rope_theta', theta) ?? fields.positive('rope_theta', theta);
+  const part = own?.positive('partial_rotary_factor', share) ?? share;
+  const plain = frequencies(base, Math.floor(width * part));
+  if (scaling === null) return { frequencies: plain };
+  const type = scaling.raw('rope_type') ?? scaling.raw('type') ?? 'default';
+  switch (type) {
+    case 'default':
+    // Frequencies change only for texts longer than max_position_embeddings, which are refused.
+    case 'dynamic':
+      return { frequencies: plain };
+    case 'linear': {
+      const factor = scaling.positive('factor');
+      return { frequencies: plain.map((frequency) => frequency / factor) };
+    }
+    case 'llama3':
+      return { frequencies: llama3(plain, scaling) };
+    case 'yarn':
+      return yarn(plain, scaling, fields, base);
+    default:
+      throw new UserFault(
+        `config.json: rope scaling of type ${shown(type)} is not implemented`,
+        'Implemented: "default", "linear", "dynamic", "llama3", "yarn".',
+      );
+  }
+}

@@ -1,0 +1,115 @@
+/** Reads a classification head from a PEFT adapter's folder or from a checkpoint. */
+import { join } from 'node:path';
+import { UserFault } from '../../api.ts';
+import { named } from '../../base/lookup.ts';
+import { fileName, readParameters, resolveNames } from './base.ts';
+import { openCheckpoint, readJson } from './io/checkpoint.ts';
+import { isPeftFolder, readPeftHead } from './io/peft.ts';
+import { checkShape } from './io/shape.ts';
+import { within } from './names.ts';
+import type { Architecture, HostTensor } from './types.ts';
+
+/** The parsed config.json of a checkpoint. */
+export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
+
+/**
+ * The head's parameters by canonical name; none for a pretrained head (cloze), which is part of the
+ * checkpoint. Throws UserFault where the folder has no head for this number of classes and this
+ * width.
+ */
+export async function readHead(
+  dir: string,
+  {
+    architecture,
+    config,
+    classes,
+  }: { readonly architecture: Architecture; readonly config: unknown; readonly classes: number },
+): Promise<Map<string, HostTensor>> {
+  const specs = architecture
+    .parameters(config)
+    .filter(({ name }) => within(name, architecture.headModules));
+  if (isPeftFolder(dir)) {
+    const saved = await readPeftHead(dir, architecture, specs);
+    return new Map(specs.map(({ name }) => [name, saved.get(name) ?? fail(dir, name, classes)]));
+  }
+  const checkpoint = await openCheckpoint(dir);
+  const names = new Map<string, string>();
+  for (const spec of specs) {
+    const name = fileName(checkpoint, architecture, spec) ?? fail(dir, spec.name, classes);
+    const { file, shape } = named(checkpoint.tensors, name);
+    checkShape(
+      file,
+      name,
+      shape,
+      spec.shape,
+      shape[0] === spec.shape[0]
+        ? 'It is the head of a model of another width.'
+        : `It is the head for another number of classes: the data has ${classes}.`,
+    );
+    names.set(spec.name, name);
+  }
+  return readParameters(checkpoint, names, specs);
+}
+
+/**
+ * Throws UserFault where a checkpoint has a classifier and lists the classes of the data (id2label)
+ * in another order, so that its logits would be read as those of other classes. Other names
+ * (LABEL_0, …) tell nothing about the order.
+ */
+export async function checkLabelOrder(
+  dir: string,
+  {
+    architecture,
+    config,
+    classes,
+  }: {
+    readonly architecture: Architecture;
+    readonly config: unknown;
+    readonly classes: readonly string[];
+  },
+): Promise<void> {
+  const specs = architecture
+    .parameters(config)
+    .filter(({ name }) => within(name, architecture.headModules));
+  if (specs.length === 0 || isPeftFolder(dir)) return;
+  const checkpoint = await openCheckpoint(dir),
+    names = resolveNames(checkpoint, architecture, specs);
+  // It has no classifier, or one for another number of classes.
+  if (specs.some(({ name }) => !names.has(name))) return;
+  const labels = (checkpoint.config as { readonly id2label?: unknown }).id2label;
+  if (typeof labels !== 'object' || labels === null) return;
+  const held = classes.map((_, id) => String((labels as Record<string, unknown>)[id])),
+    plain = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase());
+  const [theirs, ours] = [plain(held), plain(classes)];
+  if (theirs.every((name, id) => name === ours[id]) || ours.some((name) => !theirs.includes(name)))
+    return;
+  const inTheirOrder = theirs.map((name) => classes[ours.indexOf(name)]);
+  throw new UserFault(
+    `${join(dir, 'config.json')}: the classifier's classes are ${held.join(', ')} in this order, ` +
+      `the data's ${classes.join(', ')}`,
+    `Write data.classes: [${inTheirOrder.join(', ')}], so that a label id means the same to both.`,
+  );
+}
+
+/**
+ * The head that a PEFT folder contains; undefined where it has none that fits. As in a checkpoint,
+ * a head for another number of classes counts as missing.
+ */
+export async function readAdapterHead(
+  dir: string,
+  { architecture, config }: { readonly architecture: Architecture; readonly config: unknown },
+): Promise<Map<string, HostTensor> | undefined> {
+  const specs = architecture
+    .parameters(config)
+    .filter(({ name }) => within(name, architecture.headModules));
+  if (specs.length === 0 || !isPeftFolder(dir)) return undefined;
+  const saved = await readPeftHead(dir, architecture, specs, 'fitting');
+  return specs.every(({ name }) => saved.has(name)) ? saved : undefined;
+}
+
+function fail(dir: string, name: string, classes: number): never {
+  throw new UserFault(
+    `${dir} has no "${name}" for ${classes} classes`,
+    'Name a PEFT folder that was saved with modules_to_save, or the checkpoint of a classifier.',
+  );
+}

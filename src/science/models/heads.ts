@@ -1,0 +1,200 @@
+/** The heads of a transformer: what they read, their parameters, and their outputs. */
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import { at } from '../../base/lookup.ts';
+import { differentiable } from '../../tensor/differentiable.ts';
+import { hasFused } from '../../tensor/fused.ts';
+import { rowSums } from '../../tensor/matmul.ts';
+import { fusedRowGradients } from '../../tensor/products.ts';
+import { takeRows } from '../../tensor/rows.ts';
+import { activationNamed } from './activation.ts';
+import { dropout } from './dropout.ts';
+import type {
+  CausalLmHead,
+  ClassifierHead,
+  MaskedLmHead,
+  Projection,
+  Transformer,
+} from './families/description.ts';
+import { allTokens, startsOf } from './layout.ts';
+import { linear } from './linear.ts';
+import { normalised } from './norms.ts';
+import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
+import { linearParameters, normParameters, normVectors } from './transformer-parts.ts';
+import type { Body } from './transformer-pass.ts';
+import type {
+  ForwardContext,
+  Head,
+  LinearLayer,
+  ParameterSpec,
+  Reads,
+  TokenMap,
+  TokenRow,
+  VectorLayer,
+} from './types.ts';
+import { verbalizerLogits } from './verbalizer.ts';
+
+export interface HeadPart {
+  /** Whether it reads one token of each text. */
+  readonly readsOne: boolean;
+  readonly linears: readonly LinearLayer[];
+  readonly vectors: readonly VectorLayer[];
+  /** All parameters of the head, including those of its linear layers. */
+  readonly parameters: readonly ParameterSpec[];
+  /** Names in checkpoints of an output table that is the token table. */
+  readonly tied: readonly string[];
+  reads(batch: readonly TokenRow[]): Reads;
+  /** The outputs. x: (Q, h) → (Q, O), or (B, O) where it pools. */
+  outputs(x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
+}
+
+/** The mean of each row's states. x: (Q, h), whose rows belong to `tokens` → (B, h). */
+function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
+  const { batch, example } = tokens,
+    Q = example.length;
+  const counts = new Array<number>(batch).fill(0);
+  for (const b of example) counts[b]!++;
+  const shareOf = (b: number): number => 1 / at(counts, b);
+  if (hasFused()) {
+    // The sum of each row by itself, so that its bits do not depend on the others.
+    const shares = tf.tensor2d(Float32Array.from(example, shareOf), [Q, 1]),
+      order = tf.tensor1d(Int32Array.from(example.keys()), 'int32'),
+      starts = startsOf(tokens),
+      owners = tf.tensor1d(example, 'int32');
+    return differentiable([x], {
+      forward: () => ({
+        value: fusedRowGradients(shares, x, { order, starts }),
+        saved: [shares, owners],
+      }),
+      backward: (dy, [share, rows]) => [tf.mul(takeRows(dy, rows), share)],
+    });
+  }
+  const values = new Float32Array(batch * Q);
+  example.forEach((b, i) => {
+    values[b * Q + i] = shareOf(b);
+  });
+  const shares = tf.tensor2d(values, [batch, Q]); // (B, Q)
+  return differentiable([x], {
+    forward: () => ({ value: rowSums(shares, x), saved: [shares] }),
+    backward: (dy, [share]) => [rowSums(share, dy, true)],
+  });
+}
+
+const oneRowEach = (batch: number): TokenMap => ({
+  batch,
+  example: Int32Array.from({ length: batch }, (_, b) => b),
+});
+
+const READS: Readonly<
+  Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
+> = { first: firstTokens, last: lastTokens, mean: allTokens };
+
+function classifier(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
+  const { dense } = head;
+  const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
+  const linears = [
+    ...(dense === undefined
+      ? []
+      : [{ ...dense.layer, adaptable: dense.adaptable, onePerText: true }]),
+    output,
+  ];
+  const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
+  return {
+    readsOne: head.reads !== 'mean',
+    linears,
+    vectors:
+      dense?.norm === undefined
+        ? []
+        : [normVectors(dense.norm, model.hidden, { onePerText: true })],
+    parameters: [...linears.flatMap(linearParameters), ...norm].map((spec) => ({
+      ...spec,
+      mayBeMissing: true,
+    })),
+    tied: [],
+    reads: (batch) => READS[head.reads](batch, head.padding ?? null),
+    outputs: (states, tokens, context) => {
+      const pools = head.reads === 'mean',
+        rows = pools ? oneRowEach(tokens.batch) : tokens;
+      const dropping = model.dropout.includes('head') ? context.dropout : undefined;
+      let x = pools ? meanOfRows(states, tokens) : states; // (B, h)
+      if (dense !== undefined) {
+        if (dense.dropsInput === true) x = dropout(x, dropping);
+        x = activationNamed(dense.activation)(context.linear(dense.layer.name, x, rows));
+        if (dense.norm !== undefined) x = normalised(dense.norm, x, rows, context);
+      }
+      return context.linear(output.name, dropout(x, dropping), rows); // (B, C)
+    },
+  };
+}
+
+/** @param tokens for each class, the token whose logit is the class's, (C) */
+function cloze(
+  { model, tokenTable }: Body,
+  head: MaskedLmHead,
+  tokens: readonly number[],
+): HeadPart {
+  if (head.untied)
+    throw new UserFault(
+      'config.json: tie_word_embeddings false is not implemented for a cloze head',
+      'Its decoder is tied to the word embeddings.',
+    );
+  const { dense, norm, bias } = head;
+  const ofBias = bias.name.replace(/\.bias$/, '');
+  return {
+    readsOne: true,
+    linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
+    vectors: [
+      normVectors(norm, dense.out, { onePerText: true }),
+      // Of the bias over the vocabulary, the outputs have the classes' entries.
+      { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
+    ],
+    parameters: [
+      ...linearParameters(dense),
+      ...normParameters(norm, dense.out),
+      { ...bias, shape: [model.vocabulary] },
+    ],
+    // The table stands beside the bias.
+    tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
+    reads: maskTokens,
+    outputs: (states, rows, context) => {
+      const activated = activationNamed(head.activation)(context.linear(dense.name, states, rows));
+      const x = normalised(norm, activated, rows, context);
+      const logits = verbalizerLogits(
+        x,
+        context.parameter(tokenTable) as Tensor2D,
+        context.parameter(bias.name) as Tensor1D,
+        tokens,
+      ); // (B, C)
+      return context.vectorTap?.(ofBias, () => x, logits, rows) ?? logits;
+    },
+  };
+}
+
+function causalLm({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
+  const own: Projection[] = tied ? [] : [output];
+  return {
+    readsOne: false,
+    linears: own.map((layer) => ({ ...layer, adaptable: false })),
+    vectors: [],
+    parameters: own.flatMap(linearParameters).map((spec) => ({ ...spec, aliases })),
+    tied: tied ? [`${output.name}.weight`, ...aliases] : [],
+    reads: beforeAnswers,
+    outputs: (x, rows, context) =>
+      tied
+        ? linear(x, context.parameter(tokenTable) as Tensor2D, null)
+        : context.linear(output.name, x, rows), // (Q, V)
+  };
+}
+
+/**
+ * The head of this type, which the family must have.
+ * @param classes C, for a classifier
+ */
+export function headOf(body: Body, head: Head, classes: number): HeadPart {
+  const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
+  if (head.type === 'classifier') return classifier(body.model, ofClasses, classes);
+  if (head.type === 'cloze' && masked !== undefined) return cloze(body, masked, head.tokens);
+  if (head.type === 'causal-lm' && causal !== undefined) return causalLm(causal, body.tokenTable);
+  throw new Error(`the description has no ${head.type} head`);
+}

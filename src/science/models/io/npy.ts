@@ -1,0 +1,140 @@
+/**
+ * NumPy's .npy format, version 1.0 (numpy.lib.format): float32, float64 and int32 arrays in C
+ * order, little-endian. Reading other dtypes, byte orders or Fortran order throws UserFault instead
+ * of returning wrong numbers.
+ */
+import { open } from 'node:fs/promises';
+import { UserFault } from '../../../api.ts';
+import { bytesOf, readInto, writeAll } from './large.ts';
+
+export type NpyData = Float32Array | Float64Array | Int32Array;
+export interface NpyArray<D extends NpyData = NpyData> {
+  readonly shape: readonly number[];
+  readonly data: D;
+}
+
+const MAGIC = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]); // \x93NUMPY
+const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+const descrOf = (data: NpyData): string =>
+  data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
+
+/**
+ * The bytes before the values. Throws RangeError where the shape does not fit the number of values.
+ */
+function headerOf({ shape, data }: NpyArray): Buffer {
+  if (product(shape) !== data.length)
+    throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
+  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
+  const dict = `{'descr': '${descrOf(data)}', 'fortran_order': False, 'shape': ${tuple}, }`;
+  // Magic (6) + version (2) + header length (2) + header is a multiple of 64; the header ends with
+  // a newline.
+  const padding = (64 - ((10 + dict.length + 1) % 64)) % 64;
+  const header = Buffer.from(dict + ' '.repeat(padding) + '\n', 'latin1');
+  const length = Buffer.alloc(2);
+  length.writeUInt16LE(header.length);
+  return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
+}
+
+/**
+ * The bytes of a small file. Throws RangeError where the shape does not fit the number of values.
+ */
+export const encodeNpy = (array: NpyArray): Buffer =>
+  Buffer.concat([headerOf(array), bytesOf(array.data)]);
+
+/**
+ * Writes a file that numpy.load reads. Throws RangeError where the shape does not fit the number of
+ * values.
+ */
+export async function writeNpy(path: string, array: NpyArray): Promise<void> {
+  const header = headerOf(array);
+  const file = await open(path, 'w');
+  try {
+    await writeAll(file, header);
+    await writeAll(file, bytesOf(array.data));
+  } finally {
+    await file.close();
+  }
+}
+
+const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as const;
+
+/** Enough for any shape. numpy.load has the same limit for headers that it does not trust. */
+const HEADER_LIMIT = 10_000;
+
+interface Layout {
+  readonly type: (typeof TYPES)[keyof typeof TYPES];
+  readonly shape: readonly number[];
+  readonly count: number;
+  /** Position of the first value. */
+  readonly start: number;
+}
+
+/**
+ * Reads the header. Throws UserFault where it is not one that this reader knows, or does not fit
+ * the size of the file.
+ * @param head the first bytes of the file, with at least the whole header
+ * @param size of the file, in bytes
+ */
+function layoutOf(head: Uint8Array, size: number, name: string): Layout {
+  const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
+  const broken = (why: string): UserFault =>
+    new UserFault(`${name} can't be read as a NumPy array: ${why}`);
+  if (size < 12 || view.length < 12 || !view.subarray(0, 6).equals(MAGIC))
+    throw broken('it does not start as a .npy file does');
+  const wide = view.readUInt8(6) >= 2;
+  const first = wide ? 12 : 10;
+  const start = first + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
+  if (start > view.length || start - first > HEADER_LIMIT) throw broken('its header is cut short');
+  const header = view.toString('latin1', first, start);
+  const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
+  const shapeText = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
+  if (descr === undefined || shapeText === undefined)
+    throw broken('its header has no dtype or shape');
+  if (!/'fortran_order':\s*False/.test(header)) throw broken('it is in Fortran order');
+  const shape = shapeText
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map(Number);
+  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0))
+    throw broken(`its shape is (${shapeText.slice(0, 80)})`);
+  const count = product(shape);
+  if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4')
+    throw broken(`its dtype is ${descr.slice(0, 40)}, not <f4, <f8 or <i4`);
+  const type = TYPES[descr],
+    needed = count * type.BYTES_PER_ELEMENT;
+  if (size - start !== needed)
+    throw broken(
+      `shape (${shapeText.slice(0, 80)}) needs ${needed} bytes of data, but it has ${size - start}`,
+    );
+  return { type, shape, count, start };
+}
+
+/**
+ * Parses the bytes of a .npy file. Throws UserFault where this reader does not know its form.
+ * @param name the file's name in error messages
+ */
+export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
+  const { type, shape, count, start } = layoutOf(bytes, bytes.byteLength, name);
+  const data = new type(count); // a copy, since the data may not be aligned in `bytes`
+  bytesOf(data).set(bytes.subarray(start));
+  return { shape, data };
+}
+
+/** Reads a .npy file. Throws UserFault where this reader does not know its form. */
+export async function readNpy(path: string): Promise<NpyArray> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const head = Buffer.alloc(Math.min(size, HEADER_LIMIT));
+    await readInto(file, head, 0);
+    const { type, shape, count, start } = layoutOf(head, size, path);
+    const data = new type(count);
+    if ((await readInto(file, bytesOf(data), start)) !== data.byteLength)
+      throw new UserFault(`${path} can't be read as a NumPy array: it is cut short`);
+    return { shape, data };
+  } finally {
+    await file.close();
+  }
+}

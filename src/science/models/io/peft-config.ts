@@ -1,0 +1,351 @@
+/**
+ * Reads PEFT's adapter_config.json. Whatever is not implemented is refused, since a field that
+ * silently changed the model would make every number wrong.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserFault } from '../../../api.ts';
+import { defined } from '../../../base/defined.ts';
+import { isRecord, shown } from '../../../base/untrusted/json.ts';
+import { isTargeted, patternValue, type TargetRule } from '../modules.ts';
+import type { Architecture } from '../types.ts';
+import { readJson } from './checkpoint.ts';
+
+export const CONFIG = 'adapter_config.json';
+const BIASES = ['none', 'all', 'lora_only'] as const;
+export type LoraBias = (typeof BIASES)[number];
+
+export interface PeftConfig {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
+  readonly rslora: boolean;
+  readonly dora: boolean;
+  /** The part of the base's weights that the factors started as, which the layer subtracts. */
+  readonly residual: Residual | null;
+  readonly dropout: number;
+  readonly bias: LoraBias;
+  readonly rule: TargetRule;
+  readonly modulesToSave: readonly string[];
+}
+
+/** Fields that do not affect what the weights mean. */
+const DESCRIPTIVE = new Set([
+  'auto_mapping',
+  'base_model_name_or_path',
+  'fan_in_fan_out', // PEFT corrects it by the kind of the layers (Linear, or GPT-2's Conv1D)
+  'inference_mode',
+  'megatron_core',
+  'peft_type',
+  'peft_version',
+  'qalora_group_size',
+  'revision',
+  'runtime_config',
+  'eva_config',
+]);
+/** One of PEFT's methods, and the fields of its config that are read. */
+interface Method {
+  readonly type: 'LORA' | 'VERA';
+  readonly read: ReadonlySet<string>;
+}
+const SHARED = [
+  'task_type',
+  'r',
+  'bias',
+  'target_modules',
+  'exclude_modules',
+  'layers_to_transform',
+  'layers_pattern',
+  'modules_to_save',
+];
+const LORA: Method = {
+  type: 'LORA',
+  read: new Set([
+    ...SHARED,
+    'lora_alpha',
+    'rank_pattern',
+    'alpha_pattern',
+    'use_rslora',
+    'use_dora',
+    'lora_dropout',
+    'init_lora_weights',
+  ]),
+};
+const VERA: Method = {
+  type: 'VERA',
+  read: new Set([
+    ...SHARED,
+    'projection_prng_key',
+    'save_projection',
+    'd_initial',
+    'vera_dropout',
+    'init_weights',
+  ]),
+};
+/** Initialisations that leave the base's weights unchanged. */
+const PLAIN_INITS: readonly unknown[] = [
+  undefined,
+  null,
+  true,
+  false,
+  'gaussian',
+  'eva',
+  'orthogonal',
+];
+/**
+ * Initialisations that take the factors from the base's weights and subtract them there. PEFT
+ * computes them again from the base when it opens a folder; `pissa_niter_…` is not among them,
+ * since it is random.
+ */
+export const RESIDUALS = ['pissa', 'olora'] as const;
+export type Residual = (typeof RESIDUALS)[number];
+const residualOf = (init: unknown): Residual | null =>
+  RESIDUALS.find((kind) => init === kind) ?? null;
+const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
+
+/** Whether a field has a value that turns it off. */
+const isNothing = (value: unknown): boolean =>
+  value === undefined ||
+  value === null ||
+  value === false ||
+  (typeof value === 'object' && Object.keys(value).length === 0);
+
+/** The rank and alpha that apply to a module, and its scale s = α/r, or α/√r for rsLoRA. */
+export function moduleScale(
+  config: Pick<PeftConfig, 'rank' | 'alpha' | 'rankPattern' | 'alphaPattern' | 'rslora'>,
+  module: string,
+): { readonly rank: number; readonly alpha: number; readonly scale: number } {
+  const rank = patternValue(config.rankPattern, module) ?? config.rank,
+    alpha = patternValue(config.alphaPattern, module) ?? config.alpha;
+  return { rank, alpha, scale: alpha / (config.rslora ? Math.sqrt(rank) : rank) };
+}
+
+type Raw = Readonly<Record<string, unknown>>;
+/** Makes a UserFault that states the name and value of a field. */
+type Fault = (field: string, why: string, hint?: string) => UserFault;
+
+const INVALID = 'is not an allowed value';
+
+/** Throws where a field asks for something that is not implemented. */
+function refuseOthers(raw: Raw, fault: Fault, { type, read }: Method): void {
+  if (raw['peft_type'] !== type)
+    throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
+  for (const [field, value] of Object.entries(raw)) {
+    if (!read.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
+      throw fault(field, 'is not implemented');
+  }
+  if (!TASKS.includes(raw['task_type']))
+    throw fault(
+      'task_type',
+      'is not implemented',
+      'Implemented: SEQ_CLS, CAUSAL_LM, FEATURE_EXTRACTION or none.',
+    );
+  const init = raw['init_lora_weights'];
+  if (!PLAIN_INITS.includes(init) && residualOf(init) === null) {
+    throw fault(
+      'init_lora_weights',
+      'is not implemented: its factors belong to a base model from which a part was subtracted',
+      'PEFT converts such an adapter: ' +
+        'save_pretrained(DIR, path_initial_model_for_weight_conversion=…).',
+    );
+  }
+}
+
+interface Fields {
+  readonly number: (field: string, valid: (value: number) => boolean, fallback?: number) => number;
+  readonly pattern: (field: string, valid: (value: number) => boolean) => Record<string, number>;
+  /** A list of names; undefined where the field is empty. */
+  readonly names: (field: string) => readonly string[] | undefined;
+  /** A list of names, or an expression. */
+  readonly namesOrExpression: (field: string) => string | readonly string[] | undefined;
+}
+
+/** Readers of the fields. They throw where a value is not allowed. */
+function fieldsOf(raw: Raw, fault: Fault): Fields {
+  const names: Fields['names'] = (field) => {
+    const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
+    if (isNothing(value)) return undefined;
+    if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
+      throw fault(field, INVALID);
+    return value as string[];
+  };
+  return {
+    names,
+    number: (field, valid, fallback) => {
+      const value = raw[field] ?? fallback;
+      if (typeof value !== 'number' || !valid(value)) throw fault(field, INVALID);
+      return value;
+    },
+    pattern: (field, valid) => {
+      const value = raw[field] ?? {};
+      if (
+        !isRecord(value) ||
+        Object.values(value).some((one) => typeof one !== 'number' || !valid(one))
+      )
+        throw fault(field, INVALID);
+      return value as Record<string, number>;
+    },
+    namesOrExpression: (field) => {
+      const value = raw[field];
+      return typeof value === 'string' && value !== '' ? value : names(field);
+    },
+  };
+}
+
+/** Which layers the config adapts. */
+function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): TargetRule {
+  const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
+  if (targets === undefined) throw fault('target_modules', 'names no module');
+  const exclude = namesOrExpression('exclude_modules');
+  const layers =
+    typeof raw['layers_to_transform'] === 'number'
+      ? [raw['layers_to_transform']]
+      : (raw['layers_to_transform'] ?? []);
+  if (!Array.isArray(layers) || layers.some((one) => !Number.isInteger(one)))
+    throw fault('layers_to_transform', INVALID);
+  const layersPattern = names('layers_pattern');
+  return {
+    targets,
+    ...defined({ exclude }),
+    layers: layers as number[],
+    ...defined({ layersPattern }),
+  };
+}
+
+/** An adapter_config.json with its readers. */
+interface Opened {
+  readonly raw: Raw;
+  readonly fault: Fault;
+  readonly fields: Fields;
+}
+
+async function openConfig(dir: string): Promise<Opened> {
+  const path = join(dir, CONFIG);
+  if (!existsSync(path))
+    throw new UserFault(
+      `${dir} holds no ${CONFIG}`,
+      "Name a folder that PEFT's save_pretrained wrote.",
+    );
+  const raw = await readJson(path);
+  if (!isRecord(raw)) throw new UserFault(`${path} is not an object`);
+  const fault: Fault = (field, why, hint) =>
+    new UserFault(`${path}: ${field.slice(0, 80)} ${shown(raw[field])} ${why}`, hint);
+  return { raw, fault, fields: fieldsOf(raw, fault) };
+}
+
+const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
+  isRate = (value: number): boolean => value >= 0 && value < 1;
+
+/** @param own PEFT's word for the biases of the adapted layers alone */
+function biasOf({ raw, fault }: Opened, own: string): LoraBias {
+  const asked = raw['bias'] ?? 'none';
+  const bias = BIASES.find((known) => (known === 'lora_only' ? own : known) === asked);
+  if (bias === undefined)
+    throw fault('bias', 'is not implemented', `Implemented: none, all, ${own}.`);
+  return bias;
+}
+
+/**
+ * Reads and checks LoRA's adapter_config.json. Throws UserFault, naming file, field and value,
+ * where something is not implemented.
+ */
+export async function readPeftConfig(dir: string): Promise<PeftConfig> {
+  const opened = await openConfig(dir),
+    { raw, fault, fields } = opened;
+  refuseOthers(raw, fault, LORA);
+  const { number, pattern, names } = fields;
+  const isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
+  const bias = biasOf(opened, 'lora_only');
+  const rule = ruleOf(raw, fields, fault);
+  return {
+    rank: number('r', isRank),
+    alpha: number('lora_alpha', isAlpha),
+    rankPattern: pattern('rank_pattern', isRank),
+    alphaPattern: pattern('alpha_pattern', isAlpha),
+    rslora: raw['use_rslora'] === true,
+    dora: raw['use_dora'] === true,
+    residual: residualOf(raw['init_lora_weights']),
+    dropout: number('lora_dropout', isRate, 0),
+    bias,
+    rule,
+    modulesToSave: names('modules_to_save') ?? [],
+  };
+}
+
+export interface VeraConfig extends Pick<
+  PeftConfig,
+  'rank' | 'dropout' | 'bias' | 'rule' | 'modulesToSave'
+> {
+  /** The seed of the shared factors. */
+  readonly key: number;
+  /** Whether the folder holds the shared factors. */
+  readonly saved: boolean;
+  /** What d starts as. */
+  readonly initial: number;
+}
+
+/** Reads and checks VeRA's adapter_config.json, as `readPeftConfig` does LoRA's. */
+export async function readVeraConfig(dir: string): Promise<VeraConfig> {
+  const opened = await openConfig(dir),
+    { raw, fault, fields } = opened;
+  refuseOthers(raw, fault, VERA);
+  const { number, names } = fields;
+  return {
+    rank: number('r', isRank, 256),
+    key: number('projection_prng_key', (value) => Number.isSafeInteger(value) && value >= 0, 0),
+    saved: raw['save_projection'] !== false,
+    initial: number('d_initial', Number.isFinite, 0.1),
+    dropout: number('vera_dropout', isRate, 0),
+    bias: biasOf(opened, 'vera_only'),
+    rule: ruleOf(raw, fields, fault),
+    modulesToSave: names('modules_to_save') ?? [],
+  };
+}
+
+/** The modules that a folder of any adapter saves whole. */
+export async function readModulesToSave(dir: string): Promise<readonly string[]> {
+  const { raw, fault, fields } = await openConfig(dir);
+  refuseOthers(raw, fault, raw['peft_type'] === VERA.type ? VERA : LORA);
+  return fields.names('modules_to_save') ?? [];
+}
+
+/**
+ * Whether PEFT adapts a linear layer. It never adapts a module that it saves whole; `all-linear`
+ * means all others.
+ */
+export function isAdapted(
+  config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
+  module: string,
+  adaptable: boolean,
+): boolean {
+  // PEFT compares whole parts of the name here, and ends of the name where it saves.
+  if (config.modulesToSave.some((saved) => `.${module}.`.includes(`.${saved}.`))) return false;
+  const { targets } = config.rule;
+  if (typeof targets === 'string' && targets.toLowerCase() === 'all-linear')
+    return adaptable && isTargeted(module, { ...config.rule, targets: '.*' });
+  return isTargeted(module, config.rule);
+}
+
+/**
+ * The outermost module around `module` (or itself) that PEFT saves whole under `name`: one whose
+ * name ends with it, even within a word, so that `classifier` saves DistilBERT's pre_classifier
+ * too. Undefined where there is none.
+ */
+export function wholeModule(module: string, name: string): string | undefined {
+  const parts = module.split('.');
+  return parts
+    .map((_, i) => parts.slice(0, i + 1).join('.'))
+    .find((around) => around.endsWith(name));
+}
+
+/** Whether `modules_to_save` with this name saves `module`. */
+export const holds = (module: string, name: string): boolean =>
+  wholeModule(module, name) !== undefined;
+
+/** PEFT's task of a model that saves these modules whole: the class of PEFT that wraps it. */
+export const taskType = (
+  { head }: Architecture,
+  whole: readonly string[] | null,
+): 'SEQ_CLS' | 'CAUSAL_LM' | null =>
+  head.type === 'causal-lm' ? 'CAUSAL_LM' : whole === null ? null : 'SEQ_CLS';

@@ -1,0 +1,269 @@
+/**
+ * What the folders of all of PEFT's adapters share: the names of a model's own parameters in
+ * adapter_model.safetensors, namely the classifier that `modules_to_save` keeps and the biases that
+ * `bias` trains.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserFault } from '../../../api.ts';
+import { named } from '../../../base/lookup.ts';
+import { moduleName, within } from '../names.ts';
+import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../types.ts';
+import {
+  CONFIG,
+  holds,
+  type LoraBias,
+  readModulesToSave,
+  taskType,
+  wholeModule,
+} from './peft-config.ts';
+import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
+import { checkFloat, checkShape, sameShape } from './shape.ts';
+
+export const PREFIX = 'base_model.model.',
+  WEIGHTS = 'adapter_model.safetensors';
+
+/** `copy`: a tensor that PEFT writes a second time under another name. */
+export type ModelPart = 'saved' | 'bias' | 'copy';
+export interface Entry<Part extends string = ModelPart> {
+  readonly part: Part;
+  /** Canonical name of the layer for a factor, of the parameter otherwise. */
+  readonly name: string;
+  readonly module: string;
+  /**
+   * The expected shape. Null for a module that is saved whole, whose shape depends on the number of
+   * classes in the data.
+   */
+  readonly shape: readonly number[] | null;
+}
+
+/** What of a config says which of the model's parameters a folder holds. */
+export interface Kept {
+  readonly modulesToSave: readonly string[];
+  readonly bias: LoraBias;
+}
+
+/** The file of a folder's tensors. Throws UserFault where there is none. */
+export function weightsFile(dir: string): string {
+  const path = join(dir, WEIGHTS);
+  if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
+  return path;
+}
+
+/** The tensors of a folder, by the part that they are of and then by canonical name. */
+export interface FolderTensors<Part extends string> {
+  readonly of: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
+  /** The module of each layer that has a factor, as the file names it, by canonical name. */
+  readonly modules: ReadonlyMap<string, string>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/**
+ * Reads the tensors of a folder. Throws UserFault naming file and tensor where one is unknown or of
+ * a wrong shape.
+ * @param table every name that may occur in the file
+ * @param isFactor whether a part makes its layer an adapted one
+ * @param takes receives each tensor first; returns whether it belongs to no layer and no parameter
+ */
+export async function readTensors<Part extends string>(
+  path: string,
+  table: ReadonlyMap<string, Entry<Part | ModelPart>>,
+  isFactor: (part: Part | ModelPart) => boolean,
+  takes: (name: string, tensor: HostTensor) => boolean = () => false,
+): Promise<FolderTensors<Part>> {
+  const { tensors: shapes, metadata } = await readSafetensorsHeader(path);
+  const parts = new Map<string, Map<string, HostTensor>>(),
+    modules = new Map<string, string>();
+  for (const [name, tensor] of await readSafetensors(path)) {
+    checkFloat(path, name, named(shapes, name));
+    if (takes(name, tensor)) continue;
+    const entry = table.get(name);
+    if (entry === undefined)
+      throw new UserFault(
+        `${path}: tensor "${name}" does not belong to this model with this ${CONFIG}`,
+      );
+    if (entry.shape !== null) checkShape(path, name, named(shapes, name).shape, entry.shape);
+    if (entry.part === 'copy') continue;
+    const own = parts.get(entry.part) ?? new Map<string, HostTensor>();
+    parts.set(entry.part, own.set(entry.name, tensor));
+    if (isFactor(entry.part)) modules.set(entry.name, entry.module);
+  }
+  return { of: (part) => parts.get(part) ?? new Map<string, HostTensor>(), modules, metadata };
+}
+
+/** Adds every name under which the file may hold a parameter of the model. */
+export function addModelEntries<Part extends string>(
+  table: Map<string, Entry<Part | ModelPart>>,
+  { architecture, parameters }: ModelShape,
+  config: Kept,
+): void {
+  for (const { name, shape, aliases = [] } of parameters) {
+    const [, owner, leaf] = /^(.*)\.([^.]+)$/.exec(name) ?? ['', name, ''];
+    for (const module of new Set([
+      owner,
+      architecture.externalName(name).replace(/\.[^.]+$/, ''),
+    ])) {
+      const [whole] = config.modulesToSave.flatMap((saved) => wholeModule(module, saved) ?? []);
+      if (whole !== undefined) {
+        table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
+        // With `bias: all`, PEFT writes the classifier's biases twice more: as trained, and as they
+        // were before.
+        for (const copy of ['modules_to_save', 'modules_to_save.default', 'original_module'])
+          table.set(`${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`, {
+            part: 'copy',
+            name,
+            module,
+            shape: null,
+          });
+      } else if (leaf === 'bias' && config.bias !== 'none') {
+        for (const suffix of ['bias', 'base_layer.bias'])
+          table.set(`${PREFIX}${module}.${suffix}`, { part: 'bias', name, module, shape });
+        for (const alias of aliases)
+          // A tied parameter is the same tensor under another name.
+          table.set(`${PREFIX}${alias}`, { part: 'copy', name, module, shape });
+      }
+    }
+  }
+}
+
+/** Throws UserFault where `modules_to_save` names anything but the head. */
+export function checkSavedModules(
+  { architecture, parameters }: ModelShape,
+  { modulesToSave }: Pick<Kept, 'modulesToSave'>,
+  path: string,
+): void {
+  const heads = architecture.headModules;
+  for (const name of modulesToSave) {
+    const whole = parameters
+      .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
+      .filter((module) => holds(module, name));
+    const other = whole.find((module) => !within(module, heads));
+    if (other !== undefined)
+      throw new UserFault(
+        `${path}: modules_to_save "${name}" is not implemented`,
+        heads.length === 0
+          ? 'This model allows no module to be saved whole.'
+          : `Only ${heads.join(', ')} may be saved whole.`,
+      );
+  }
+}
+
+/** Throws UserFault where the biases in the file are not those that `bias` trains. */
+export function checkBiases(
+  { architecture, parameters }: ModelShape,
+  { bias, modulesToSave }: Kept,
+  found: ReadonlyMap<string, HostTensor>,
+  modules: ReadonlyMap<string, string>,
+  path: string,
+): void {
+  for (const { name } of parameters) {
+    const [, owner] = /^(.*)\.bias$/.exec(name) ?? [];
+    if (
+      owner === undefined ||
+      modulesToSave.some((saved) => holds(moduleName(architecture, owner), saved))
+    )
+      continue;
+    const trained = bias === 'all' || (bias === 'lora_only' && modules.has(owner));
+    if (trained !== found.has(name))
+      throw new UserFault(
+        `${path} ${trained ? 'lacks' : 'has'} the bias of "${owner}", ` +
+          `but bias in ${CONFIG} is "${bias}"`,
+      );
+  }
+}
+
+/**
+ * Reads only the parameters that are saved whole (the classifier), as far as they are present, by
+ * canonical name. Where a tensor has another shape, throws UserFault, or skips the tensor if
+ * `fitting` is true.
+ */
+export async function readPeftHead(
+  dir: string,
+  architecture: Architecture,
+  parameters: readonly ParameterSpec[],
+  which: 'all' | 'fitting' = 'all',
+): Promise<Map<string, HostTensor>> {
+  const modulesToSave = await readModulesToSave(dir);
+  const path = weightsFile(dir);
+  const { tensors } = await readSafetensorsHeader(path);
+  const head = new Map<string, HostTensor>();
+  for (const { name, shape } of parameters) {
+    const file = `${PREFIX}${architecture.externalName(name)}`;
+    const entry = tensors.get(file);
+    if (
+      entry === undefined ||
+      !modulesToSave.some((saved) => holds(architecture.externalName(name), saved))
+    )
+      continue;
+    if (which === 'fitting' && !sameShape(entry.shape, shape)) continue;
+    checkFloat(path, file, entry);
+    checkShape(path, file, entry.shape, shape);
+    head.set(name, named(await readSafetensors(path, [file]), file));
+  }
+  return head;
+}
+
+/** Whether a folder belongs to a PEFT adapter, not to a checkpoint. */
+export function isPeftFolder(dir: string): boolean {
+  return existsSync(join(dir, CONFIG));
+}
+
+/** What a folder holds of the model. */
+interface OfModel {
+  readonly layers: ReadonlyMap<string, unknown>;
+  readonly saved: ReadonlyMap<string, HostTensor>;
+  readonly biases: ReadonlyMap<string, HostTensor>;
+}
+
+/** The tensors of the model under their names in the file. */
+export function modelTensors(
+  adapter: OfModel,
+  architecture: Architecture,
+): Map<string, HostTensor> {
+  const tensors = new Map<string, HostTensor>();
+  for (const [name, tensor] of adapter.saved)
+    tensors.set(`${PREFIX}${architecture.externalName(name)}`, tensor);
+  for (const [name, tensor] of adapter.biases) {
+    const wrapped = adapter.layers.has(name.replace(/\.bias$/, ''));
+    const external = architecture.externalName(name);
+    const file = wrapped ? external.replace(/bias$/, 'base_layer.bias') : external;
+    tensors.set(`${PREFIX}${file}`, tensor);
+  }
+  return tensors;
+}
+
+/**
+ * Writes a folder that PEFT loads for the class of transformers with this head. Its config names
+ * layers by whole module names.
+ * @param settings the fields of the config that depend on the type
+ */
+export async function writeFolder(
+  dir: string,
+  {
+    adapter,
+    architecture,
+    tensors,
+  }: {
+    readonly adapter: OfModel & { readonly base?: string | null };
+    readonly architecture: Architecture;
+    readonly tensors: ReadonlyMap<string, HostTensor>;
+  },
+  type: 'LORA' | 'VERA',
+  settings: Readonly<Record<string, unknown>>,
+  metadata?: Readonly<Record<string, string>>,
+): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const whole = adapter.saved.size > 0 ? architecture.headModules : null;
+  const config = {
+    peft_type: type,
+    task_type: taskType(architecture, whole),
+    base_model_name_or_path: adapter.base ?? null,
+    inference_mode: true,
+    ...settings,
+    target_modules: [...adapter.layers.keys()].map((layer) => moduleName(architecture, layer)),
+    modules_to_save: whole,
+  };
+  await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+  await writeSafetensors(join(dir, WEIGHTS), tensors, metadata);
+}

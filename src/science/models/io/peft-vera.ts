@@ -1,0 +1,168 @@
+/**
+ * Reads and writes PEFT's folder of a VeRA adapter: `vera_lambda_b` and `vera_lambda_d` of each
+ * layer, and the shared factors `vera_A` and `vera_B`, or the seed that they are drawn from.
+ */
+
+import { join } from 'node:path';
+import { UserFault } from '../../../api.ts';
+import { moduleName } from '../names.ts';
+import type { Architecture, HostTensor, ModelShape } from '../types.ts';
+import { CONFIG, isAdapted, type LoraBias, readVeraConfig } from './peft-config.ts';
+import {
+  addModelEntries,
+  checkBiases,
+  checkSavedModules,
+  type Entry,
+  type ModelPart,
+  modelTensors,
+  PREFIX,
+  readTensors,
+  weightsFile,
+  writeFolder,
+} from './peft-files.ts';
+import { checkShape } from './shape.ts';
+
+const SHARED = 'base_model.vera_';
+
+export interface VeraVectors {
+  readonly d: HostTensor; // (r)
+  readonly b: HostTensor; // (m)
+}
+
+export interface PeftVera {
+  /** The name of the base model; null where whoever opens the adapter chooses the model. */
+  readonly base?: string | null;
+  readonly rank: number;
+  /** The seed of the shared factors. */
+  readonly key: number;
+  /**
+   * The shared factors A (r, n) and B (m, r), of the largest n and m; null for those of the seed.
+   */
+  readonly shared: { readonly A: HostTensor; readonly B: HostTensor } | null;
+  readonly initial: number;
+  readonly dropout: number;
+  readonly bias: LoraBias;
+  /** The vectors by canonical name of the layer. */
+  readonly layers: ReadonlyMap<string, VeraVectors>;
+  /** Model parameters that are saved whole (the classifier), by canonical name. */
+  readonly saved: ReadonlyMap<string, HostTensor>;
+  /** Trained biases except the classifier's, by canonical name. */
+  readonly biases: ReadonlyMap<string, HostTensor>;
+}
+
+/**
+ * Reads a folder. Throws UserFault naming file and tensor where one is missing, unknown or of a
+ * wrong shape.
+ */
+export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
+  const { architecture, linears } = model;
+  const config = await readVeraConfig(dir);
+  checkSavedModules(model, config, join(dir, CONFIG));
+  const path = weightsFile(dir);
+  const table = new Map<string, Entry<'d' | 'b' | ModelPart>>();
+  for (const { name, out: m } of linears)
+    for (const module of new Set([name, moduleName(architecture, name)])) {
+      const vector = (part: 'd' | 'b', size: number): void => {
+        table.set(`${PREFIX}${module}.vera_lambda_${part}`, { part, name, module, shape: [size] });
+      };
+      vector('d', config.rank);
+      vector('b', m);
+    }
+  addModelEntries(table, model, config);
+  const factors = new Map<string, HostTensor>();
+  const { of, modules } = await readTensors<'d' | 'b'>(
+    path,
+    table,
+    (part) => part === 'd' || part === 'b',
+    (name, tensor) => {
+      const isShared = name === `${SHARED}A` || name === `${SHARED}B`;
+      if (isShared) factors.set(name, tensor);
+      return isShared;
+    },
+  );
+  const layers = new Map<string, VeraVectors>();
+  for (const { name, adaptable } of linears) {
+    const module = modules.get(name) ?? moduleName(architecture, name);
+    const d = of('d').get(name),
+      b = of('b').get(name);
+    const wanted = adaptable && isAdapted(config, module, adaptable);
+    if (wanted !== (d !== undefined) || wanted !== (b !== undefined))
+      throw new UserFault(
+        `${path} ${wanted ? 'lacks' : 'has'} vectors of "${module}", which target_modules in ` +
+          `${CONFIG} ${wanted ? 'names' : 'does not name'}`,
+      );
+    if (d !== undefined && b !== undefined) layers.set(name, { d, b });
+  }
+  if (layers.size === 0) throw new UserFault(`${path} has no vectors of VeRA`);
+  checkBiases(model, config, of('bias'), modules, path);
+  const { rank, key, initial, dropout, bias, saved } = config;
+  return {
+    rank,
+    key,
+    initial,
+    dropout,
+    bias,
+    shared: saved ? sharedOf(factors, rank, widthsOf(model, layers), path) : null,
+    layers,
+    saved: of('saved'),
+    biases: of('bias'),
+  };
+}
+
+/** The largest fan-in n and fan-out m of the adapted layers, as PEFT sizes the shared factors. */
+export function widthsOf(
+  { linears }: Pick<ModelShape, 'linears'>,
+  layers: { has(name: string): boolean },
+): { readonly n: number; readonly m: number } {
+  const adapted = linears.filter(({ name }) => layers.has(name));
+  return {
+    n: Math.max(...adapted.map((layer) => layer.in)),
+    m: Math.max(...adapted.map((layer) => layer.out)),
+  };
+}
+
+function sharedOf(
+  factors: ReadonlyMap<string, HostTensor>,
+  rank: number,
+  { n, m }: { readonly n: number; readonly m: number },
+  path: string,
+): NonNullable<PeftVera['shared']> {
+  const one = (part: 'A' | 'B', shape: readonly number[]): HostTensor => {
+    const tensor = factors.get(`${SHARED}${part}`);
+    if (tensor === undefined)
+      throw new UserFault(
+        `${path} has no ${SHARED}${part}, and save_projection in ${CONFIG} is true`,
+      );
+    checkShape(path, `${SHARED}${part}`, tensor.shape, shape);
+    return tensor;
+  };
+  return { A: one('A', [rank, n]), B: one('B', [m, rank]) };
+}
+
+/** Writes a folder that PEFT loads. Its config gives layers by whole module names. */
+export async function writePeftVera(
+  dir: string,
+  adapter: PeftVera,
+  architecture: Architecture,
+): Promise<void> {
+  const tensors = modelTensors(adapter, architecture);
+  for (const [layer, { d, b }] of adapter.layers) {
+    const module = moduleName(architecture, layer);
+    tensors.set(`${PREFIX}${module}.vera_lambda_d`, d);
+    tensors.set(`${PREFIX}${module}.vera_lambda_b`, b);
+  }
+  if (adapter.shared !== null) {
+    tensors.set(`${SHARED}A`, adapter.shared.A);
+    tensors.set(`${SHARED}B`, adapter.shared.B);
+  }
+  await writeFolder(dir, { adapter, architecture, tensors }, 'VERA', {
+    r: adapter.rank,
+    projection_prng_key: adapter.key,
+    save_projection: adapter.shared !== null,
+    d_initial: adapter.initial,
+    vera_dropout: adapter.dropout,
+    bias: adapter.bias === 'lora_only' ? 'vera_only' : adapter.bias,
+    fan_in_fan_out: false,
+    init_weights: true,
+  });
+}

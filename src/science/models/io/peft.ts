@@ -1,0 +1,237 @@
+/**
+ * Reads and writes PEFT's adapter folder: adapter_config.json and adapter_model.safetensors,
+ * including the classifier that `modules_to_save` keeps and the biases that `bias` trains. A name
+ * in the file is made of `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`;
+ * the bias of an adapted layer belongs to its `base_layer`.
+ */
+
+import { join } from 'node:path';
+import { UserFault } from '../../../api.ts';
+import { at } from '../../../base/lookup.ts';
+import { moduleName } from '../names.ts';
+import type { Architecture, HostTensor, ModelShape } from '../types.ts';
+import {
+  CONVERTED,
+  joined,
+  type PeftAdapter,
+  type PeftFactors,
+  separated,
+  widened,
+} from './peft-adapter.ts';
+import {
+  CONFIG,
+  isAdapted,
+  moduleScale,
+  type PeftConfig,
+  readPeftConfig,
+  RESIDUALS,
+} from './peft-config.ts';
+import {
+  addModelEntries,
+  checkBiases,
+  checkSavedModules,
+  type Entry,
+  type ModelPart,
+  modelTensors,
+  PREFIX,
+  readTensors,
+  WEIGHTS,
+  weightsFile,
+  writeFolder,
+} from './peft-files.ts';
+import { readSafetensorsHeader } from './safetensors.ts';
+
+export { isPeftFolder, readPeftHead } from './peft-files.ts';
+export type { PeftAdapter, PeftFactors } from './peft-adapter.ts';
+
+const MAGNITUDE = 'lora_magnitude_vector';
+type OwnPart = 'A' | 'B' | 'magnitude';
+
+/**
+ * Every name that may occur in the file. PEFT wraps a model with or without the prefix of its task
+ * (`bert.`).
+ */
+function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<OwnPart | ModelPart>> {
+  const { architecture, linears } = model;
+  const table = new Map<string, Entry<OwnPart | ModelPart>>();
+  for (const { name, in: n, out: m } of linears) {
+    for (const module of new Set([name, moduleName(architecture, name)])) {
+      const { rank: r } = moduleScale(config, module);
+      table.set(`${PREFIX}${module}.lora_A.weight`, { part: 'A', name, module, shape: [r, n] });
+      table.set(`${PREFIX}${module}.lora_B.weight`, { part: 'B', name, module, shape: [m, r] });
+      if (config.dora)
+        table.set(`${PREFIX}${module}.${MAGNITUDE}`, {
+          part: 'magnitude',
+          name,
+          module,
+          shape: [m],
+        });
+    }
+  }
+  addModelEntries(table, model, config);
+  return table;
+}
+
+/**
+ * Reads a folder. Throws UserFault naming file and tensor where one is missing, unknown or of a
+ * wrong shape.
+ */
+export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdapter> {
+  const config = await readPeftConfig(dir);
+  checkSavedModules(model, config, join(dir, CONFIG));
+  const path = weightsFile(dir);
+  const { of, modules, metadata } = await readTensors<OwnPart>(
+    path,
+    nameTable(model, config),
+    (part) => part === 'A' || part === 'B',
+  );
+  if (modules.size === 0) throw new UserFault(`${path} has no LoRA factors`);
+  checkBiases(model, config, of('bias'), modules, path);
+  const read: PeftAdapter = {
+    rank: config.rank,
+    alpha: config.alpha,
+    rslora: config.rslora,
+    dora: config.dora,
+    residual: config.residual,
+    transposed: model.linears.some(
+      ({ name, stored }) => stored === 'transposed' && modules.has(name),
+    ),
+    dropout: config.dropout,
+    bias: config.bias,
+    layers: withMagnitudes(
+      collectLayers(model, config, of('A'), of('B'), modules, path),
+      config.dora ? of('magnitude') : null,
+      path,
+    ),
+    saved: of('saved'),
+    biases: of('bias'),
+  };
+  const converted = RESIDUALS.find((kind) => kind === metadata[CONVERTED]);
+  return converted === undefined ? read : separated(read, converted);
+}
+
+/**
+ * The factors of each layer, in forward order. Throws UserFault where they are not exactly those of
+ * the layers that the config names, since PEFT loads no others.
+ * @param modules canonical layer → module in the file
+ */
+function collectLayers(
+  { architecture, linears }: ModelShape,
+  config: PeftConfig,
+  As: ReadonlyMap<string, HostTensor>,
+  Bs: ReadonlyMap<string, HostTensor>,
+  modules: ReadonlyMap<string, string>,
+  path: string,
+): Map<string, PeftFactors> {
+  const bare = [...modules].some(
+    ([layer, module]) => module === layer && moduleName(architecture, layer) !== layer,
+  );
+  const layers = new Map<string, PeftFactors>();
+  for (const { name, adaptable } of linears) {
+    const A = As.get(name),
+      B = Bs.get(name);
+    const module = modules.get(name) ?? (bare ? name : moduleName(architecture, name));
+    const named = isAdapted(config, module, adaptable);
+    if ((A === undefined) !== (B === undefined))
+      throw new UserFault(
+        `${path}: layer "${name}" has lora_${A === undefined ? 'B' : 'A'} ` +
+          `but not lora_${A === undefined ? 'A' : 'B'}`,
+      );
+    if (A === undefined || B === undefined) {
+      if (named)
+        throw new UserFault(
+          `${path} has no factors of "${module}", which target_modules in ${CONFIG} names`,
+        );
+      continue;
+    }
+    if (!named)
+      throw new UserFault(
+        `${path} has factors of "${module}", which target_modules in ${CONFIG} does not name`,
+        'PEFT would silently ignore them.',
+      );
+    if (!adaptable)
+      throw new UserFault(
+        `${path}: LoRA on the classification head "${module}" is not implemented`,
+        `The head is trained in full: use modules_to_save ["${module}"] in PEFT.`,
+      );
+    layers.set(name, { A, B, alpha: moduleScale(config, module).alpha });
+  }
+  return layers;
+}
+
+/** Adds DoRA's magnitudes to the layers. Throws UserFault where a layer has none. */
+function withMagnitudes(
+  layers: Map<string, PeftFactors>,
+  magnitudes: ReadonlyMap<string, HostTensor> | null,
+  path: string,
+): Map<string, PeftFactors> {
+  if (magnitudes === null) return layers;
+  for (const [name, factors] of layers) {
+    const magnitude = magnitudes.get(name);
+    if (magnitude === undefined)
+      throw new UserFault(`${path} has no ${MAGNITUDE} of "${name}", and use_dora is true`);
+    layers.set(name, { ...factors, magnitude });
+  }
+  return layers;
+}
+
+/** Rank, fan-in and scale s of every layer that a folder adapts. Reads only the file's header. */
+export async function readPeftShapes(
+  dir: string,
+): Promise<{ readonly rank: number; readonly width: number; readonly scale: number }[]> {
+  const config = await readPeftConfig(dir);
+  const { tensors } = await readSafetensorsHeader(join(dir, WEIGHTS));
+  return [...tensors]
+    .filter(([name]) => name.endsWith('.lora_A.weight'))
+    .map(([name, { shape }]) => ({
+      rank: at(shape, 0),
+      width: at(shape, 1),
+      scale: moduleScale(config, name.slice(PREFIX.length, -'.lora_A.weight'.length)).scale,
+    }));
+}
+
+/**
+ * Writes a folder that PEFT loads for the class of transformers with this head. Its config gives
+ * layers, ranks and alphas by whole module names. Factors that started as a part of the weights are
+ * written as PEFT converts them: of twice the rank, for the base as it is.
+ */
+export async function writePeft(
+  dir: string,
+  adapter: PeftAdapter,
+  architecture: Architecture,
+): Promise<void> {
+  const tensors = new Map<string, HostTensor>();
+  const rankPattern: Record<string, number> = {},
+    alphaPattern: Record<string, number> = {};
+  const { residual = null, dora = false } = adapter;
+  const twice = residual === null ? 1 : 2,
+    wider = residual === null ? 1 : widened(adapter.rslora);
+  for (const [layer, factors] of adapter.layers) {
+    const module = moduleName(architecture, layer);
+    const { A, B } = joined(factors);
+    tensors.set(`${PREFIX}${module}.lora_A.weight`, A);
+    tensors.set(`${PREFIX}${module}.lora_B.weight`, B);
+    if (factors.magnitude !== undefined)
+      tensors.set(`${PREFIX}${module}.${MAGNITUDE}`, factors.magnitude);
+    const rank = at(A.shape, 0);
+    if (rank !== twice * adapter.rank) rankPattern[module] = rank;
+    if (factors.alpha !== adapter.alpha) alphaPattern[module] = wider * factors.alpha;
+  }
+  for (const [name, tensor] of modelTensors(adapter, architecture)) tensors.set(name, tensor);
+  const settings = {
+    r: twice * adapter.rank,
+    lora_alpha: wider * adapter.alpha,
+    use_rslora: adapter.rslora,
+    use_dora: dora,
+    lora_dropout: adapter.dropout,
+    bias: adapter.bias,
+    rank_pattern: rankPattern,
+    alpha_pattern: alphaPattern,
+    fan_in_fan_out: adapter.transposed,
+    init_lora_weights: true,
+  };
+  await writeFolder(dir, { adapter, architecture, tensors }, 'LORA', settings, {
+    format: 'pt',
+    ...(residual === null ? {} : { [CONVERTED]: residual }),
+  });
+}

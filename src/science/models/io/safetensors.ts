@@ -1,0 +1,397 @@
+/**
+ * The safetensors format (github.com/huggingface/safetensors): 8 bytes with the length of the
+ * header, a JSON header {name: {dtype, shape, data_offsets}}, then the bytes of the tensors,
+ * little-endian and in C order. Floats of any width are read as float32, integers as int32.
+ */
+import { createHash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { UserFault } from '../../../api.ts';
+import { at, named } from '../../../base/lookup.ts';
+import { isRecord, parseJson, shown } from '../../../base/untrusted/json.ts';
+import type { HostTensor } from '../types.ts';
+import { widenBfloat16, widenFloat16 } from './half.ts';
+import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
+
+/**
+ * The longest header that is read, in bytes. The Rust reader allows 100 million, but parsed JSON
+ * takes some twenty times its size in memory; the header of 90,000 tensors in one file has 11
+ * million.
+ */
+const HEADER_LIMIT = 32_000_000;
+const WIDTH: Readonly<Record<string, number>> = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+};
+
+/** The most dimensions that a tensor may have: NumPy's limit since version 2. */
+const MOST_DIMENSIONS = 64;
+
+export interface TensorEntry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** Start and end (exclusive), counted from the start of the data. */
+  readonly offsets: readonly [number, number];
+}
+
+export interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly dataStart: number;
+}
+
+const isIndex = (x: unknown): x is number =>
+  typeof x === 'number' && Number.isSafeInteger(x) && x >= 0;
+
+const broken = (path: string, name: string, why: string): UserFault =>
+  new UserFault(`${path}: tensor ${shown(name)} ${why}`, 'The file is damaged: fetch it again.');
+
+function parseEntry(path: string, name: string, entry: unknown, dataLength: number): TensorEntry {
+  const fault = (why: string): UserFault => broken(path, name, why);
+  if (!isRecord(entry) || typeof entry['dtype'] !== 'string') throw fault('has no dtype');
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (!Array.isArray(shape) || !shape.every(isIndex) || shape.length > MOST_DIMENSIONS)
+    throw fault('has no shape');
+  if (
+    !Array.isArray(offsets) ||
+    offsets.length !== 2 ||
+    !isIndex(offsets[0]) ||
+    !isIndex(offsets[1])
+  )
+    throw fault('has no data_offsets');
+  const [start, end] = offsets as [number, number];
+  if (start > end) throw fault(`begins at byte ${start} of the data and ends at byte ${end}`);
+  const width = WIDTH[dtype];
+  const count = shape.reduce((a, b) => a * b, 1);
+  if (width !== undefined && end - start !== count * width)
+    throw fault(
+      `of shape [${shape.join(', ')}] and dtype ${dtype.slice(0, 20)} ` +
+        `takes ${count * width} bytes, but the header gives it ${end - start}`,
+    );
+  if (end > dataLength)
+    throw fault(
+      `ends at byte ${end} of the data, but the file holds ${dataLength}: it is truncated`,
+    );
+  return { dtype, shape, offsets: [start, end] };
+}
+
+/**
+ * Throws UserFault unless the tensors follow each other without gaps and fill the data, as the
+ * format demands. Two tensors that share bytes would be trained or merged as one, and bytes that
+ * belong to no tensor are a sign of a lost entry (such as a name that occurs twice).
+ */
+function checkLayout(
+  path: string,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  dataLength: number,
+): void {
+  const inOrder = [...tensors].sort(
+    ([, { offsets: a }], [, { offsets: b }]) => a[0] - b[0] || a[1] - b[1],
+  );
+  let end = 0,
+    before = '';
+  for (const [name, { offsets }] of inOrder) {
+    const [start] = offsets;
+    if (start < end)
+      throw broken(
+        path,
+        name,
+        `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): ` +
+          'they overlap',
+      );
+    if (start > end)
+      throw broken(
+        path,
+        name,
+        `begins at byte ${start} of the data, and bytes ${end} to ${start} belong to no tensor`,
+      );
+    end = offsets[1];
+    before = name;
+  }
+  if (end !== dataLength)
+    throw new UserFault(
+      `${path} holds ${dataLength} bytes of data, but its tensors take ${end}`,
+      'The file is damaged, or was not written as safetensors: fetch it again.',
+    );
+}
+
+/**
+ * Reads the header and checks it against the size of the file. Throws UserFault naming the file
+ * (and the tensor) where it is truncated or not in this format.
+ */
+export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
+  const file = await open(path).catch(() => {
+    throw new UserFault(`${path} can't be opened`);
+  });
+  try {
+    const size = (await file.stat()).size;
+    const foreign = (why: string): UserFault =>
+      new UserFault(`${path} is not a safetensors file: ${why}`);
+    if (size < 8) throw foreign(`it has only ${size} bytes`);
+    const prefix = Buffer.alloc(8);
+    await readInto(file, prefix, 0);
+    const length = Number(prefix.readBigUInt64LE());
+    if (length > HEADER_LIMIT) throw foreign('it does not start with the length of a header');
+    if (8 + length > size)
+      throw foreign(
+        `its header takes ${length} bytes, but the file has ${size}; it is another format or ` +
+          'truncated',
+      );
+    const bytes = Buffer.alloc(length);
+    await readInto(file, bytes, 8);
+    const header = parseJson(bytes.toString('utf8'), `The header of ${path}`);
+    if (!isRecord(header)) throw foreign('its header is not a JSON object');
+    const tensors = new Map<string, TensorEntry>();
+    for (const [name, entry] of Object.entries(header)) {
+      if (name !== '__metadata__')
+        tensors.set(name, parseEntry(path, name, entry, size - 8 - length));
+    }
+    checkLayout(path, tensors, size - 8 - length);
+    const metadata = isRecord(header['__metadata__'])
+      ? (header['__metadata__'] as Record<string, string>)
+      : {};
+    return { tensors, metadata, dataStart: 8 + length };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Reads a tensor from its bytes. @param raw an ArrayBuffer with exactly these bytes */
+function decode(
+  path: string,
+  name: string,
+  { dtype, shape }: TensorEntry,
+  raw: ArrayBuffer,
+): HostTensor {
+  switch (dtype) {
+    case 'F32':
+      return { shape, data: new Float32Array(raw) };
+    case 'F64':
+      return { shape, data: Float32Array.from(new Float64Array(raw)) };
+    case 'F16':
+      return { shape, data: widenFloat16(new Uint16Array(raw)) };
+    case 'BF16':
+      return { shape, data: widenBfloat16(new Uint16Array(raw)) };
+    case 'I32':
+      return { shape, data: new Int32Array(raw) };
+    case 'I64':
+      return { shape, data: narrowed(path, name, new BigInt64Array(raw)) };
+    case 'I16':
+      return { shape, data: Int32Array.from(new Int16Array(raw)) };
+    case 'I8':
+      return { shape, data: Int32Array.from(new Int8Array(raw)) };
+    case 'U8':
+    case 'BOOL':
+      return { shape, data: Int32Array.from(new Uint8Array(raw)) };
+    default:
+      throw new UserFault(
+        `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
+        'Save the checkpoint in float32, float16 or bfloat16.',
+      );
+  }
+}
+
+/** Converts to int32. Throws UserFault where a value does not fit. */
+function narrowed(path: string, name: string, values: BigInt64Array): Int32Array {
+  const far = values.find((value) => BigInt.asIntN(32, value) !== value);
+  if (far !== undefined)
+    throw new UserFault(`${path}: tensor "${name}" holds ${far}, which is beyond 32 bits`);
+  return Int32Array.from(values, Number);
+}
+
+/** Fills `room` from the file. Throws UserFault where the file ends too early. */
+async function fill(
+  file: FileHandle,
+  path: string,
+  name: string,
+  room: Uint8Array,
+  position: number,
+): Promise<void> {
+  if ((await readInto(file, room, position)) !== room.byteLength)
+    throw new UserFault(`${path}: tensor "${name}" is cut short`);
+}
+
+/**
+ * TensorFlow uses memory without copying it where it starts at a multiple of 64
+ * (EIGEN_MAX_ALIGN_BYTES), and a large ArrayBuffer starts 16 bytes into a page (glibc's malloc).
+ * Where this does not hold, TensorFlow copies, which only takes more memory.
+ */
+const ALIGNMENT = 64,
+  FIRST = 48;
+
+/** Returns room for tensors in one ArrayBuffer, each placed so that TensorFlow need not copy it. */
+function alignedRoom(sizes: readonly number[]): Uint8Array[] {
+  const starts: number[] = [];
+  let end = FIRST;
+  for (const size of sizes) {
+    starts.push(end);
+    end += Math.ceil(size / ALIGNMENT) * ALIGNMENT;
+  }
+  const room = new ArrayBuffer(end);
+  return sizes.map((size, i) => new Uint8Array(room, starts[i], size));
+}
+
+/** Reads float32 tensors into the rooms that `makeRooms` returns for their sizes in bytes. */
+async function readFloats(
+  path: string,
+  { tensors, dataStart }: SafetensorsHeader,
+  names: readonly string[],
+  makeRooms: (sizes: readonly number[]) => Uint8Array[],
+): Promise<Map<string, HostTensor>> {
+  const entries = names.map((name) => named(tensors, name));
+  const rooms = makeRooms(entries.map(({ offsets: [start, end] }) => end - start));
+  const file = await open(path);
+  try {
+    const out = new Map<string, HostTensor>();
+    for (const [i, name] of names.entries()) {
+      const room = at(rooms, i),
+        { shape, offsets } = at(entries, i);
+      await fill(file, path, name, room, dataStart + offsets[0]);
+      out.set(name, {
+        shape,
+        data: new Float32Array(room.buffer, room.byteOffset, room.byteLength / 4),
+      });
+    }
+    return out;
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Reads float32 tensors of a file by name into one ArrayBuffer that a backend may share, for
+ * tensors that live equally long. Throws UserFault as `readSafetensors` does.
+ */
+export const readFloatsTogether = async (
+  path: string,
+  names: readonly string[],
+): Promise<Map<string, HostTensor>> =>
+  readFloats(path, await readSafetensorsHeader(path), names, alignedRoom);
+
+/**
+ * Reads all tensors of a file of float32 tensors, each into a separate ArrayBuffer that a backend
+ * may share. Throws UserFault as `readSafetensors` does.
+ */
+export async function readFloatsApart(path: string): Promise<Map<string, HostTensor>> {
+  const header = await readSafetensorsHeader(path);
+  return readFloats(path, header, [...header.tensors.keys()], (sizes) =>
+    sizes.flatMap((size) => alignedRoom([size])),
+  );
+}
+
+/**
+ * Reads tensors of a file by name. Throws UserFault naming file and tensor where one is missing or
+ * cannot be read.
+ * @param names default: all tensors
+ */
+export async function readSafetensors(
+  path: string,
+  names?: readonly string[],
+): Promise<Map<string, HostTensor>> {
+  const { tensors, dataStart } = await readSafetensorsHeader(path);
+  const file = await open(path);
+  try {
+    const out = new Map<string, HostTensor>();
+    for (const name of names ?? tensors.keys()) {
+      const entry = tensors.get(name);
+      if (entry === undefined) throw new UserFault(`${path} has no tensor "${name}"`);
+      const raw = new ArrayBuffer(entry.offsets[1] - entry.offsets[0]);
+      await fill(file, path, name, new Uint8Array(raw), dataStart + entry.offsets[0]);
+      out.set(name, decode(path, name, entry, raw));
+    }
+    return out;
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * A tensor whose values are fetched only when they are written, so that at most one tensor is in
+ * main memory at a time.
+ */
+export interface PendingTensor {
+  readonly shape: readonly number[];
+  readonly dtype: 'float32' | 'int32';
+  readonly data: () => Promise<HostTensor['data']>;
+}
+
+/**
+ * Writes float32 and int32 tensors, sorted by name, so that the bytes depend only on the content.
+ * @returns the SHA-256, in hexadecimal, of the bytes that were passed to the system; the file is
+ * not read back
+ */
+export async function writePending(
+  path: string,
+  tensors: ReadonlyMap<string, PendingTensor>,
+  metadata: Readonly<Record<string, string>>,
+): Promise<string> {
+  const names = [...tensors.keys()].sort();
+  const header: Record<string, unknown> = { __metadata__: metadata };
+  const sizes = new Map<string, number>();
+  let offset = 0;
+  for (const name of names) {
+    const { shape, dtype } = named(tensors, name),
+      size = 4 * shape.reduce((a, b) => a * b, 1);
+    header[name] = {
+      dtype: dtype === 'float32' ? 'F32' : 'I32',
+      shape,
+      data_offsets: [offset, offset + size],
+    };
+    sizes.set(name, size);
+    offset += size;
+  }
+  let json = JSON.stringify(header);
+  // The data starts at a multiple of eight.
+  json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8);
+  const head = Buffer.from(json, 'utf8');
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(head.length));
+
+  const hash = createHash('sha256');
+  const file = await open(path, 'w');
+  const put = async (bytes: Uint8Array): Promise<void> => {
+    updateWith(hash, bytes);
+    await writeAll(file, bytes);
+  };
+  try {
+    await put(length);
+    await put(head);
+    for (const name of names) {
+      const { shape, data } = named(tensors, name),
+        bytes = bytesOf(await data());
+      if (bytes.byteLength !== sizes.get(name))
+        throw new RangeError(
+          `tensor "${name}" of shape [${shape.join(', ')}] has ${bytes.byteLength} bytes`,
+        );
+      await put(bytes);
+    }
+  } finally {
+    await file.close();
+  }
+  return hash.digest('hex');
+}
+
+/**
+ * `writePending` for tensors in main memory.
+ * @param metadata defaults to what transformers requires of a file that it loads
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, HostTensor>,
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): Promise<void> {
+  const pending = [...tensors].map(([name, { shape, data }]): [string, PendingTensor] => {
+    if (!(data instanceof Float32Array || data instanceof Int32Array))
+      throw new TypeError(`tensor "${name}" is neither float32 nor int32`);
+    const dtype = data instanceof Float32Array ? 'float32' : 'int32';
+    return [name, { shape, dtype, data: () => Promise.resolve(data) }];
+  });
+  await writePending(path, new Map(pending), metadata);
+}

@@ -1,0 +1,180 @@
+/**
+ * Where the tokens of a batch stand. Hidden states are (S, h), the S real tokens of the rows one
+ * after the other; a head reads Q of them.
+ */
+import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../../base/lookup.ts';
+import type { FusedRows } from '../../tensor/fused.ts';
+import type { Reads, TokenMap, TokenRow } from './types.ts';
+
+/** The mapping between tokens (S) and positions in the padded batch (B, T). */
+export interface Side {
+  /** T, the number of positions in a row. */
+  readonly width: number;
+  /** Null where no row needs padding, so that (S) and (B·T) are the same order. */
+  readonly index: {
+    /** (B·T): the token at each padded position; token 0 where there is padding. */
+    readonly padded: Tensor1D;
+    /** (S): the padded position of each token. */
+    readonly places: Tensor1D;
+  } | null;
+}
+
+/** Tokens of a batch with their places. */
+export interface Tokens {
+  readonly map: TokenMap;
+  /** The position of each token in its row, (S). */
+  readonly places: Int32Array;
+  readonly side: Side;
+}
+
+export interface Layout {
+  readonly lengths: readonly number[];
+  /** All tokens, (S). */
+  readonly all: Tokens;
+  /** The tokens that the head reads, (Q). */
+  readonly read: Tokens & {
+    /** Their index into S; null where they are all tokens in order. */
+    readonly index: Tensor1D | null;
+  };
+}
+
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+/** @param counts the number of tokens of each row */
+export function sideOf(counts: readonly number[]): Side {
+  const batch = counts.length,
+    width = Math.max(...counts),
+    total = sum(counts);
+  if (total === batch * width) return { width, index: null };
+  const padded = new Int32Array(batch * width),
+    places = new Int32Array(total);
+  let token = 0;
+  counts.forEach((count, b) => {
+    for (let t = 0; t < count; t++, token++) {
+      padded[b * width + t] = token;
+      places[token] = b * width + t;
+    }
+  });
+  return {
+    width,
+    index: { padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') },
+  };
+}
+
+/** Every token of every row. */
+export const allTokens = (batch: readonly TokenRow[]): Reads => {
+  const total = sum(batch.map(({ ids }) => ids.length));
+  const example = new Int32Array(total),
+    place = new Int32Array(total);
+  let token = 0;
+  batch.forEach(({ ids }, b) => {
+    for (let t = 0; t < ids.length; t++, token++) {
+      example[token] = b;
+      place[token] = t;
+    }
+  });
+  return { example, place };
+};
+
+function tokensOf({ example, place }: Reads, batch: number): Tokens {
+  const counts = new Array<number>(batch).fill(0);
+  for (const b of example) counts[b] = at(counts, b) + 1;
+  return { map: { batch, example }, places: place, side: sideOf(counts) };
+}
+
+/**
+ * The layout of a batch whose head reads these tokens, row by row. Its tensors belong to the
+ * enclosing tf.tidy.
+ * @param starts for each row, the position of its first token, where a cache has those before it
+ */
+export function layOut(
+  batch: readonly TokenRow[],
+  reads: Reads,
+  starts: readonly number[] = [],
+): Layout {
+  const lengths = batch.map(({ ids }) => ids.length);
+  const placed = ({ example, place }: Reads): Reads => ({
+    example,
+    place: place.map((own, i) => own + (starts[example[i]!] ?? 0)),
+  });
+  const all = tokensOf(placed(allTokens(batch)), batch.length);
+  const S = all.places.length;
+  if (reads.place.length === S) return { lengths, all, read: { ...all, index: null } };
+  const firsts: number[] = [];
+  let first = 0;
+  for (const length of lengths) {
+    firsts.push(first);
+    first += length;
+  }
+  const index = Int32Array.from(reads.place, (place, i) => at(firsts, reads.example[i]!) + place);
+  return {
+    lengths,
+    all,
+    read: { ...tokensOf(placed(reads), batch.length), index: tf.tensor1d(index, 'int32') },
+  };
+}
+
+/**
+ * Where the tokens of each row start, then where those of the last one end, int32. (B + 1) The rows
+ * must follow one another.
+ */
+export function startsOf({ batch, example }: TokenMap): Tensor1D {
+  const starts = new Int32Array(batch + 1);
+  for (const b of example) starts[b + 1]! += 1;
+  for (let b = 0; b < batch; b++) starts[b + 1]! += starts[b]!;
+  return tf.tensor1d(starts, 'int32');
+}
+
+/** The places of the tokens with a query, for a fused attention. */
+export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
+  queries: startsOf(queries.map),
+  keys: startsOf(all.map),
+  places: tf.tensor1d(queries.places, 'int32'),
+});
+
+/** Which keys a query sees, besides those of its own row. */
+export interface Sight {
+  readonly causal: boolean;
+  /** It sees tokens less than this many positions away. */
+  readonly window?: number;
+}
+
+/** Added to the score of a key that is not seen, whose weight is then zero. */
+export const UNSEEN = -1e9;
+
+/**
+ * 0 where a query sees a key, −1e9 elsewhere: (B, 1, 1, T) where all queries of a row see the same,
+ * else (B, 1, G·Tq, T), the queries of each of G groups of heads after one another. Null where
+ * every query sees every key of the padded batch.
+ */
+export function maskOf(
+  { lengths, all }: Layout,
+  queries: Tokens,
+  { causal, window = Infinity }: Sight,
+  groups = 1,
+): Tensor4D | null {
+  const batch = lengths.length,
+    T = all.side.width;
+  if (!causal && window >= T) {
+    if (all.side.index === null) return null;
+    const values = new Float32Array(batch * T);
+    lengths.forEach((length, b) => values.fill(UNSEEN, b * T + length, (b + 1) * T));
+    return tf.tensor4d(values, [batch, 1, 1, T]);
+  }
+  const Tq = queries.side.width;
+  // Padded queries see every key, so that their softmax is finite; their result is not read.
+  const values = new Float32Array(batch * Tq * T);
+  const next = new Array<number>(batch).fill(0);
+  queries.map.example.forEach((b, i) => {
+    const row = (b * Tq + next[b]!++) * T,
+      place = queries.places[i]!,
+      first = Math.max(0, place - window + 1),
+      end = Math.min(at(lengths, b), causal ? place + 1 : place + window);
+    values.fill(UNSEEN, row, row + first);
+    values.fill(UNSEEN, row + end, row + T);
+  });
+  const mask = tf.tensor4d(values, [batch, 1, Tq, T]);
+  return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
+}

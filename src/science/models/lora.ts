@@ -1,0 +1,240 @@
+/**
+ * LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A with s = α/r, or s = α/√r with rank
+ * stabilisation (Kalajdzievski 2023). With it come its forms: other starts (lora-residual.ts), DoRA
+ * (magnitude.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
+ */
+import { join } from 'node:path';
+import type { JsonObject } from '../../api.ts';
+import { at, named } from '../../base/lookup.ts';
+import type {
+  Adapter,
+  AdapterContext,
+  AdapterImplementation,
+  FactorNames,
+  SaveContext,
+} from './adapter.ts';
+import { biasesOf, fail, inputMask, readOfModel } from './adapter-parts.ts';
+import { type PeftAdapter, type PeftFactors, readPeft, writePeft } from './io/peft.ts';
+import type { LoraBias, Residual } from './io/peft-config.ts';
+import { linear } from './linear.ts';
+import { initialVariance, isDrawn } from './lora-init.ts';
+import { factoredLinear } from './lora-layer.ts';
+import {
+  checkFolder,
+  checkSpec,
+  type LayerPlan,
+  type LoraParams,
+  planDefaults,
+  planLayers,
+} from './lora-plan.ts';
+import { drawnStart, folderStart, type LayerStart, startValues } from './lora-start.ts';
+import type { HostTensor } from './types.ts';
+
+interface Plan {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rslora: boolean;
+  readonly dora: boolean;
+  /** The part of the weights that the factors started as, which each layer subtracts. */
+  readonly residual: Residual | null;
+  readonly dropout: number;
+  readonly bias: LoraBias;
+  /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
+  readonly freezeA: boolean;
+  /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
+  readonly ratio: number;
+  readonly layers: ReadonlyMap<string, LayerPlan>;
+  /** σ² of the entries of A, as the spec states it; null where A is not drawn here. */
+  readonly variance: ((fanIn: number, rank: number) => number) | null;
+  /** Values of each layer's factors where training starts. */
+  readonly start: LayerStart;
+  /** Biases that the folder holds. */
+  readonly biases: ReadonlyMap<string, HostTensor>;
+}
+
+/**
+ * Returns the variance that `init` states. It applies whether A is drawn now, or was drawn at the
+ * start of the training that wrote the folder.
+ */
+function statedVariance({ init }: Pick<LoraParams, 'init'>): Plan['variance'] {
+  if (init === undefined) return null;
+  const { distribution = 'kaiming-uniform' } = init;
+  if (!isDrawn(distribution)) return null;
+  return (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
+}
+
+/** The names of a layer's own parameters. */
+function namesOf(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
+  return {
+    A: `${layer}.lora_A`,
+    B: `${layer}.lora_B`,
+    ...(residual === null ? {} : { fixed: { A: `${layer}.lora_A0`, B: `${layer}.lora_B0` } }),
+    ...(dora ? { magnitude: `${layer}.lora_magnitude` } : {}),
+  };
+}
+
+function factorsOf({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
+  const factors = new Map<string, FactorNames>();
+  for (const { name, in: fanIn } of linears) {
+    const layer = plan.layers.get(name);
+    if (layer === undefined) continue;
+    const { rank, alpha } = layer;
+    factors.set(name, {
+      ...namesOf(name, plan),
+      scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
+      ...(plan.variance === null ? {} : { variance: plan.variance(fanIn, rank) }),
+    });
+  }
+  return factors;
+}
+
+function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
+  const factors = factorsOf(context, plan);
+  const adapted = context.linears.filter(({ name }) => plan.layers.has(name));
+  const trained = new Set(
+    [...factors.values()].flatMap(({ A, B, magnitude }) => [
+      ...(plan.freezeA ? [] : [A]),
+      B,
+      ...(magnitude === undefined ? [] : [magnitude]),
+    ]),
+  );
+  const biases = biasesOf(plan.bias, factors);
+  const parameters = adapted.flatMap(({ name, in: n, out: m }) => {
+    const r = named(plan.layers, name).rank,
+      { A, B, fixed, magnitude } = named(factors, name);
+    return [
+      { name: A, shape: [r, n] },
+      { name: B, shape: [m, r] },
+      ...(fixed === undefined
+        ? []
+        : [
+            { name: fixed.A, shape: [r, n] },
+            { name: fixed.B, shape: [m, r] },
+          ]),
+      ...(magnitude === undefined ? [] : [{ name: magnitude, shape: [m] }]),
+    ];
+  });
+  const faster = new Set([
+    ...[...factors.values()].map(({ B }) => B),
+    ...[...parameters, ...context.parameters]
+      .filter(({ shape }) => shape.length === 1)
+      .map(({ name }) => name),
+  ]);
+  return {
+    trains: (name) => trained.has(name) || biases(name),
+    ofModel: biases,
+    parameters,
+    initial: (seed, read) =>
+      new Map([
+        ...adapted.flatMap((layer) => [
+          ...startValues(layer, named(factors, layer.name), plan, seed, read),
+        ]),
+        ...plan.biases,
+      ]),
+    targets: adapted.map(({ name }) => name),
+    linear: (layer, x, weight, bias, { parameter, random }) => {
+      const names = factors.get(layer);
+      if (names === undefined) return linear(x, weight, bias);
+      const mask = inputMask(layer, x, plan.dropout, random);
+      return factoredLinear(x, weight, bias, names, parameter, mask);
+    },
+    factors: (layer) => factors.get(layer) ?? null,
+    ...(plan.ratio === 1 ? {} : { rate: (name) => (faster.has(name) ? plan.ratio : 1) }),
+    packable: plan.dropout === 0 && plan.bias === 'none' && !plan.freezeA,
+    save: async (outDir, saving) => {
+      const transposed = adapted.some(({ stored }) => stored === 'transposed');
+      await save(join(outDir, 'adapter'), plan, factors, { biases, transposed }, saving);
+    },
+  };
+}
+
+async function save(
+  dir: string,
+  plan: Plan,
+  factors: ReadonlyMap<string, FactorNames>,
+  { biases: isBias, transposed }: { biases: (name: string) => boolean; transposed: boolean },
+  saving: SaveContext,
+): Promise<void> {
+  const { architecture, read, base } = saving;
+  const layers = new Map<string, PeftFactors>();
+  for (const [name, { A, B, fixed, magnitude }] of factors)
+    layers.set(name, {
+      A: await read(A),
+      B: await read(B),
+      alpha: named(plan.layers, name).alpha,
+      ...(fixed === undefined ? {} : { fixed: { A: await read(fixed.A), B: await read(fixed.B) } }),
+      ...(magnitude === undefined ? {} : { magnitude: await read(magnitude) }),
+    });
+  const { rank, alpha, rslora, dora, residual, dropout, bias } = plan;
+  await writePeft(
+    dir,
+    {
+      base: base ?? null,
+      rank,
+      alpha,
+      rslora,
+      dora,
+      residual,
+      dropout,
+      bias,
+      transposed,
+      layers,
+      ...(await readOfModel(saving, isBias)),
+    },
+    architecture,
+  );
+}
+
+/** Returns the plan of an adapter that starts from a folder; the spec has what the folder lacks. */
+function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
+  return {
+    rank: folder.rank,
+    alpha: folder.alpha,
+    rslora: folder.rslora,
+    dora: folder.dora ?? false,
+    residual: folder.residual ?? null,
+    bias: folder.bias,
+    dropout: params.dropout ?? folder.dropout,
+    freezeA: params.freeze_a ?? false,
+    ratio: params.lora_plus_ratio ?? 1,
+    layers: new Map(
+      [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: at(A.shape, 0), alpha }]),
+    ),
+    variance: statedVariance(params),
+    start: folderStart(folder),
+    biases: folder.biases,
+  };
+}
+
+async function create(params: LoraParams, context: AdapterContext): Promise<Adapter> {
+  if (context.initFrom !== undefined) {
+    const folder = await readPeft(context.initFrom, context);
+    fail(checkFolder(params, folder, context));
+    return loraAdapter(context, folderPlan(params, folder));
+  }
+  fail(checkSpec(params, context));
+  const { rslora = false, dropout = 0, bias = 'none' } = params;
+  const init = { distribution: 'kaiming-uniform' as const, ...params.init };
+  return loraAdapter(context, {
+    ...planDefaults(params),
+    rslora,
+    dora: params.use_dora ?? false,
+    residual: isDrawn(init.distribution) ? null : init.distribution,
+    dropout,
+    bias,
+    freezeA: params.freeze_a ?? false,
+    ratio: params.lora_plus_ratio ?? 1,
+    layers: planLayers(params, context),
+    variance: statedVariance({ init }),
+    start: drawnStart(init),
+    biases: new Map(),
+  });
+}
+
+export const lora: AdapterImplementation = {
+  check: async (params: JsonObject, context) =>
+    context.initFrom === undefined
+      ? checkSpec(params, context)
+      : checkFolder(params, await readPeft(context.initFrom, context), context),
+  create: (params: JsonObject, context) => create(params, context),
+};

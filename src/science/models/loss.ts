@@ -1,0 +1,151 @@
+/** The training losses: of classes, and of numbers. */
+import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { defined } from '../../base/defined.ts';
+import { at } from '../../base/lookup.ts';
+import { differentiable } from '../../tensor/differentiable.ts';
+import { fusedCrossEntropy, hasFused } from '../../tensor/fused.ts';
+import { logSoftmax, rowTotals } from '../../tensor/log-softmax.ts';
+
+/** Above this many outputs, one-hot rows are made on the device instead of being sent there. */
+const FEW = 64;
+
+/** One-hot rows of the labels, (B, C). */
+export function oneHot(labels: readonly number[], classes: number): Tensor2D {
+  if (classes > FEW)
+    // The WebAssembly kernel writes integers whatever type it is asked for, hence the cast.
+    return tf.cast(tf.oneHot(tf.tensor1d(labels.slice(), 'int32'), classes), 'float32') as Tensor2D;
+  const values = new Float32Array(labels.length * classes);
+  labels.forEach((label, b) => {
+    values[b * classes + label] = 1;
+  });
+  return tf.tensor2d(values, [labels.length, classes]);
+}
+
+/** v_b of each row. */
+function shareOf(labels: readonly number[], weights?: readonly number[]): number[] {
+  const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),
+    total = own.reduce((sum, weight) => sum + weight, 0);
+  return own.map((weight) => weight / total);
+}
+
+/** What a member of a pack is to predict. */
+export interface MemberTargets {
+  /** The labels of its rows. */
+  readonly labels: readonly number[];
+  readonly classWeights?: readonly number[];
+}
+
+/** The losses of members, and their gradient. @param starts as `fusedCrossEntropy` has them */
+const fusedLosses = (
+  logits: Tensor2D,
+  members: readonly MemberTargets[],
+  starts: readonly number[],
+): [losses: Tensor, gradient: Tensor2D] =>
+  fusedCrossEntropy(
+    logits,
+    tf.tensor1d(
+      members.flatMap(({ labels }) => labels),
+      'int32',
+    ),
+    tf.tensor1d(members.flatMap(({ labels, classWeights }) => shareOf(labels, classWeights))),
+    tf.tensor1d([...starts], 'int32'),
+  );
+
+/**
+ * The cross-entropy of each member over its rows, (K), with the bits that each has alone. The
+ * gradient is that of their sum. logits: (ΣB, C), the rows of one member after those of another.
+ * Needs fused operations.
+ */
+export const memberCrossEntropies = (
+  logits: Tensor2D,
+  members: readonly MemberTargets[],
+): Tensor1D =>
+  differentiable([logits], {
+    forward: () => {
+      let end = 0;
+      const starts = [0, ...members.map(({ labels }) => (end += labels.length))];
+      const [losses, gradient] = fusedLosses(logits, members, starts);
+      return { value: losses as Tensor1D, saved: [gradient] };
+    },
+    backward: (_ones, [gradient]) => [tf.clone(gradient)],
+  });
+
+/**
+ * Returns −Σ_b v_b log softmax(f_b)[label_b]. Here v_b = 1/B or, with class weights w, v_b =
+ * w[label_b]/Σ w[label], as in torch.nn.CrossEntropyLoss(weight). logits: (B, C).
+ *
+ *     d/df_b = v_b (softmax(f_b) − onehot_b)
+ */
+export function crossEntropy(
+  logits: Tensor2D,
+  labels: readonly number[],
+  weights?: readonly number[],
+): Scalar {
+  const [batch, classes] = logits.shape;
+  if (hasFused())
+    return differentiable([logits], {
+      forward: () => {
+        const own = { labels, ...defined({ classWeights: weights }) };
+        const [loss, gradient] = fusedLosses(logits, [own], []);
+        return { value: loss as Scalar, saved: [gradient] };
+      },
+      backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+    });
+  if (weights !== undefined) return weightedCrossEntropy(logits, labels, weights);
+  return differentiable([logits], {
+    forward: () => {
+      const onehot = oneHot(labels, classes);
+      const shifted = tf.sub<Tensor2D>(logits, tf.max(logits, -1, true)); // (B, C)
+      const exp = tf.exp<Tensor2D>(shifted),
+        total = rowTotals(exp); // (B, 1)
+      const own = tf.sum(tf.mul(shifted, onehot), -1); // (B)
+      const losses = tf.sub(tf.squeeze(tf.log(total), [1]), own); // (B)
+      return {
+        value: tf.mul<Scalar>(tf.sum(losses), 1 / batch),
+        saved: [tf.mul(tf.sub(tf.div(exp, total), onehot), 1 / batch)],
+      };
+    },
+    backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+  });
+}
+
+/**
+ * Returns the mean over the batch of (f_b − y_b)², as torch.nn.MSELoss, which transformers takes
+ * under `problem_type` regression. outputs: (B, 1), labels: y, (B).
+ *
+ *     d/df_b = 2 (f_b − y_b)/B
+ */
+export function meanSquaredError(outputs: Tensor2D, labels: readonly number[]): Scalar {
+  const batch = labels.length;
+  return differentiable([outputs], {
+    forward: () => {
+      const error = tf.sub<Tensor2D>(outputs, tf.tensor2d([...labels], [batch, 1])); // (B, 1)
+      return {
+        value: tf.mul<Scalar>(tf.sum(tf.mul(error, error)), 1 / batch),
+        saved: [tf.mul(error, 2 / batch)],
+      };
+    },
+    backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+  });
+}
+
+function weightedCrossEntropy(
+  logits: Tensor2D,
+  labels: readonly number[],
+  weights: readonly number[],
+): Scalar {
+  const classes = logits.shape[1];
+  return differentiable([logits], {
+    forward: () => {
+      const onehot = oneHot(labels, classes);
+      const shares = tf.tensor2d(shareOf(labels, weights), [labels.length, 1]); // v
+      const logs = logSoftmax(logits); // (B, C)
+      return {
+        value: tf.neg<Scalar>(tf.sum(tf.mul(tf.mul(logs, onehot), shares))),
+        saved: [tf.mul(tf.sub(tf.exp(logs), onehot), shares)],
+      };
+    },
+    backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
+  });
+}

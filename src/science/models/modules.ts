@@ -1,0 +1,118 @@
+/**
+ * Which modules a name in a PEFT config refers to
+ * (peft.tuners.tuners_utils.check_target_module_exists and peft.utils.other.get_pattern_key). A
+ * module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
+ */
+import { UserFault } from '../../api.ts';
+import { withinSeconds } from '../../base/untrusted/time.ts';
+
+export interface TargetRule {
+  /** A list of names or their dotted ends; a string is a regular expression for whole names. */
+  readonly targets: string | readonly string[];
+  readonly exclude?: string | readonly string[];
+  /** The layer numbers that a list of targets is restricted to. */
+  readonly layers?: readonly number[];
+  /** Regular expressions for the name before the layer number. Default: any name. */
+  readonly layersPattern?: readonly string[];
+}
+
+const EXPRESSION_LENGTH = 1000,
+  EXPRESSION_SECONDS = 2;
+
+/** What expressions found in names, by both; a grid asks the same of each of its trainings. */
+const known = new Map<string, RegExpExecArray | null>();
+const MOST_KNOWN = 1 << 16;
+
+/** Returns what `search` returns, from memory where the same was asked before. */
+function find(source: string, wrapped: string, module: string): RegExpExecArray | null {
+  const asked = JSON.stringify([source, wrapped, module]);
+  const before = known.get(asked);
+  if (before !== undefined) return before;
+  const found = search(source, wrapped, module);
+  if (known.size >= MOST_KNOWN) known.clear();
+  known.set(asked, found);
+  return found;
+}
+
+/**
+ * Applies an expression written for Python to a module's name. In `u` mode JavaScript rejects
+ * whatever the two languages might read differently. The time is limited, since an expression such
+ * as `(a+)+` may take forever even on a short name.
+ * @param source the expression as the user wrote it, for messages
+ * @param wrapped the expression that is applied
+ */
+function search(source: string, wrapped: string, module: string): RegExpExecArray | null {
+  const quoted = JSON.stringify(source.slice(0, 80));
+  if (source.length > EXPRESSION_LENGTH)
+    throw new UserFault(
+      `the regular expression ${quoted}… has ${source.length} characters; ` +
+        `at most ${EXPRESSION_LENGTH} are read`,
+    );
+  let expression: RegExp;
+  try {
+    expression = new RegExp(wrapped, 'u');
+  } catch {
+    throw new UserFault(`${quoted} is not a regular expression that is understood here`);
+  }
+  if (!/[*+?{]/.test(source)) return expression.exec(module); // no backtracking
+  return withinSeconds(
+    EXPRESSION_SECONDS,
+    () =>
+      `the regular expression ${quoted} takes more than ${EXPRESSION_SECONDS} s ` +
+      `on the name "${module}"`,
+    () => expression.exec(module),
+  );
+}
+
+/** Whether `name` is the module's whole name or a dotted end of it. */
+export const isNamed = (module: string, name: string): boolean =>
+  module === name || module.endsWith(`.${name}`);
+
+const isAmong = (module: string, names: string | readonly string[]): boolean =>
+  typeof names === 'string'
+    ? find(names, `^(?:${names})$`, module) !== null
+    : names.some((name) => isNamed(module, name));
+
+/**
+ * The first number between dots that follows a name (any, or one of `patterns`); null where there
+ * is none.
+ */
+export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
+  const matches =
+    patterns.length === 0
+      ? [/^.*?\.[^.]*\.(\d+)\./.exec(module)]
+      : patterns.map((pattern) => find(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, module));
+  for (const match of matches) {
+    if (match !== null) return Number(match[match.length - 1]);
+  }
+  return null;
+}
+
+/** Whether the rule targets the module. Throws UserFault where an expression cannot be read. */
+export function isTargeted(
+  module: string,
+  { targets, exclude, layers, layersPattern }: TargetRule,
+): boolean {
+  if (exclude !== undefined && isAmong(module, exclude)) return false;
+  if (!isAmong(module, targets)) return false;
+  if (layers === undefined || layers.length === 0 || typeof targets === 'string') return true;
+  const number = layerNumber(module, layersPattern);
+  return number !== null && layers.includes(number);
+}
+
+/**
+ * The first key, read as an expression, that matches the module's name or a dotted end of it; null
+ * where none does.
+ */
+export function patternKey(keys: readonly string[], module: string): string | null {
+  return keys.find((key) => find(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
+}
+
+/** The value under the key that `patternKey` finds; undefined where it finds none. */
+export function patternValue(
+  patterns: Readonly<Record<string, number>>,
+  module: string,
+): number | undefined {
+  const key = patternKey(Object.keys(patterns), module);
+  return key === null ? undefined : patterns[key];
+}

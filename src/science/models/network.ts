@@ -1,0 +1,281 @@
+/**
+ * A model under an adapter: its parameters, split into trained and frozen ones, and the forward
+ * pass over them.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { defined } from '../../base/defined.ts';
+import { named } from '../../base/lookup.ts';
+import type { RandomStream } from '../../base/random/random.ts';
+import { markConstant } from '../../tensor/differentiable.ts';
+import type { Adapter } from './adapter.ts';
+import { type BaseModel, type ModelSource, openBase } from './base.ts';
+import { drawParameter } from './draw.ts';
+import { linear } from './linear.ts';
+import { type MergedWeights, mergedWeights } from './merged.ts';
+import { within } from './names.ts';
+import type {
+  Architecture,
+  ForwardContext,
+  HostTensor,
+  LinearLayer,
+  ParameterSpec,
+  Tap,
+  TokenCache,
+  TokenRow,
+  VectorTap,
+} from './types.ts';
+
+export type Tensors = ReadonlyMap<string, Tensor>;
+
+export interface ForwardOptions {
+  readonly dropout?: ForwardContext['dropout'];
+  /**
+   * Present while training: returns a random stream by name for the adapter's dropout in this step.
+   */
+  readonly adapterRandom?: (name: string) => RandomStream;
+  readonly tap?: Tap;
+  /** Needs `tap`. */
+  readonly vectorTap?: VectorTap;
+  /** Weights by layer that hold what the adapter adds, as `Network.merged` returns them. */
+  readonly merged?: ReadonlyMap<string, Tensor2D>;
+  /** The tokens before those of the batch, while text is generated. */
+  readonly cache?: TokenCache;
+  /**
+   * Whether to return the logits after every layer, (L·B, C). The architecture must have
+   * `layerwise`.
+   */
+  readonly layerwise?: boolean;
+}
+
+export interface Network {
+  readonly architecture: Architecture;
+  readonly adapter: Adapter;
+  readonly classes: number;
+  /** The parsed config, for `Architecture.forward`. */
+  readonly config: unknown;
+  readonly linears: readonly LinearLayer[];
+  /** Every parameter of the model and of the adapter. */
+  readonly parameters: readonly ParameterSpec[];
+  /** The names of the trained parameters, in order. */
+  readonly trainable: readonly string[];
+  /** The initial values of the trained parameters. They belong to the network. */
+  readonly initial: Tensors;
+  /**
+   * The model's parameters that differ from the checkpoint's: trained, given, or drawn since it
+   * lacks them.
+   */
+  readonly changed: readonly string[];
+  /** The model's parameters that were drawn, since the checkpoint lacks them. */
+  readonly drawn: readonly string[];
+  /** The initial value of any parameter, trained or frozen. */
+  frozen(name: string): Tensor;
+  /**
+   * The layers' weights with what the adapter adds at its initial values. They belong to the
+   * network.
+   */
+  merged(): ReadonlyMap<string, Tensor2D>;
+  /**
+   * A parameter's name in the file of the base checkpoint; its name in transformers where the file
+   * lacks it.
+   */
+  fileName(name: string): string;
+  /**
+   * The head's outputs (Q, O), such as logits (B, C), or (L·Q, O) with `layerwise`. Must be called
+   * within tf.tidy.
+   * @param trained values of the trained parameters. Default: their initial values
+   */
+  forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
+  /**
+   * The hidden states of all tokens after each layer (`Architecture.hiddenStates`, which must be
+   * there). Must be called within tf.tidy.
+   */
+  hiddenStates(
+    batch: readonly TokenRow[],
+    trained?: Tensors,
+    options?: Pick<ForwardOptions, 'dropout' | 'adapterRandom'> & { readonly shift?: Tensor2D },
+  ): Tensor2D[];
+  dispose(): void;
+}
+
+export interface NetworkOptions {
+  readonly architecture: Architecture;
+  readonly model: ModelSource;
+  readonly adapter: Adapter;
+  readonly classes: number;
+  /**
+   * Seed of the parameters that the model lacks, each from its own stream (seed, 'head', name), and
+   * of a random model.
+   */
+  readonly seed: number;
+  /**
+   * Parameters by canonical name that replace the checkpoint's: a head, or whatever a training
+   * changed.
+   */
+  readonly head?: ReadonlyMap<string, HostTensor>;
+  /**
+   * Whether nothing is trained, as for evaluation and kernels, which differentiate only with
+   * respect to what a tap adds.
+   */
+  readonly evaluation?: boolean;
+  /**
+   * The names of the parameters in the base checkpoint, where `model` is another checkpoint than
+   * the base.
+   */
+  readonly fileNames?: ReadonlyMap<string, string>;
+}
+
+/**
+ * The tensors that do not belong to the base: given or drawn model parameters, and the initial
+ * values of the adapter.
+ */
+function ownTensors(
+  { architecture, adapter, seed, head }: NetworkOptions,
+  base: BaseModel,
+  config: unknown,
+  parameters: readonly ParameterSpec[],
+): Map<string, Tensor> {
+  const own = new Map<string, Tensor>();
+  const hold = (name: string, { data, shape }: HostTensor): void => {
+    own.set(name, tf.keep(tf.tensor(data, shape.slice(), 'float32')));
+  };
+  for (const spec of parameters) {
+    const given = head?.get(spec.name);
+    if (given !== undefined) hold(spec.name, given);
+    else if (!base.tensors.has(spec.name))
+      hold(spec.name, drawParameter(spec, architecture.initializerRange(config), seed, 'head'));
+  }
+  const read = (name: string): HostTensor => {
+    const tensor = own.get(name) ?? named(base.tensors, name);
+    return { shape: tensor.shape, data: tensor.dataSync<'float32'>() };
+  };
+  for (const [name, tensor] of adapter.initial(seed, read)) {
+    own.get(name)?.dispose();
+    hold(name, tensor);
+  }
+  return own;
+}
+
+/** Returns streams whose masks are drawn anew where a layer is applied more than once. */
+function anew(random: (name: string) => RandomStream): (name: string) => RandomStream {
+  const uses = new Map<string, number>();
+  return (name) => {
+    const use = (uses.get(name) ?? 0) + 1;
+    uses.set(name, use);
+    return random(use === 1 ? name : `${name}/${use}`);
+  };
+}
+
+/** @param initial initial values of the trained parameters  @param frozen initial value of any */
+function passesOf(
+  { architecture, adapter }: NetworkOptions,
+  config: unknown,
+  initial: Tensors,
+  frozen: (name: string) => Tensor,
+): Pick<Network, 'forward' | 'hiddenStates'> {
+  const biased = new Set(
+    architecture.linears(config).flatMap(({ name, bias }) => (bias ? [name] : [])),
+  );
+  const contextOf = (
+    batch: readonly TokenRow[],
+    values: Tensors,
+    { dropout, adapterRandom: random, tap, vectorTap, merged, cache }: ForwardOptions,
+  ): ForwardContext => {
+    const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
+    const layerContext = { parameter, ...(random === undefined ? {} : { random: anew(random) }) };
+    return {
+      parameter,
+      linear: (layer, x, tokens) => {
+        const bias = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null,
+          whole = merged?.get(layer);
+        const y =
+          whole === undefined
+            ? adapter.linear(layer, x, parameter(`${layer}.weight`) as Tensor2D, bias, layerContext)
+            : linear(x, whole, bias);
+        return tap === undefined || within(layer, architecture.headModules)
+          ? y
+          : tap(layer, x, y, tokens);
+      },
+      ...(vectorTap === undefined
+        ? {}
+        : {
+            vectorTap: (name, x, y, tokens) =>
+              within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens),
+          }),
+      // A tap may keep the tensors that it is shown, so nothing is freed under one.
+      scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
+      // A tap looks at each row by itself, so that no two may share what enters a layer.
+      ...(tap === undefined ? {} : { copies: Int32Array.from(batch, (_, b) => b) }),
+      ...defined({ dropout, cache }),
+    };
+  };
+  return {
+    forward: (batch, values = initial, options = {}) => {
+      const context = contextOf(batch, values, options);
+      if (options.layerwise !== true) return architecture.forward(config, batch, context);
+      if (architecture.layerwise === undefined)
+        throw new Error(`${architecture.modelType} offers no logits after each layer`);
+      return architecture.layerwise(config, batch, context);
+    },
+    hiddenStates: (batch, values = initial, { shift, ...options } = {}) => {
+      if (architecture.hiddenStates === undefined)
+        throw new Error(`${architecture.modelType} offers no hidden states`);
+      return architecture.hiddenStates(config, batch, contextOf(batch, values, options), shift);
+    },
+  };
+}
+
+/** Opens a model under an adapter. Throws UserFault where the checkpoint does not fit. */
+export async function openNetwork(options: NetworkOptions): Promise<Network> {
+  const { architecture, adapter, classes, seed } = options;
+  const base: BaseModel = await openBase(options.model, architecture, classes, seed);
+  const config = architecture.parseConfig(base.config, classes);
+  const parameters = architecture.parameters(config);
+  const own = ownTensors(options, base, config, parameters);
+  const drawn = parameters
+    .map(({ name }) => name)
+    .filter((name) => !base.tensors.has(name) && options.head?.has(name) !== true);
+  const frozen = (name: string): Tensor => {
+    const tensor = own.get(name) ?? base.tensors.get(name);
+    if (tensor === undefined) throw new Error(`no parameter is named ${name}`);
+    return tensor;
+  };
+  const names = parameters.map(({ name }) => name);
+  const trainable = [
+    ...adapter.parameters.map(({ name }) => name).filter((name) => adapter.trains(name)),
+    ...names.filter((name) => within(name, architecture.headModules) || adapter.trains(name)),
+  ];
+  const initial = new Map<string, Tensor>();
+  for (const name of trainable) {
+    // The tensors of the base are marked constant for good, so a trained one is another handle on
+    // the same data.
+    if (!own.has(name)) own.set(name, tf.keep(tf.clone(frozen(name))));
+    initial.set(name, frozen(name));
+  }
+  const linears = architecture.linears(config);
+  let merged: MergedWeights | null = null;
+  for (const [name, tensor] of own)
+    if (options.evaluation === true || !initial.has(name)) markConstant(tensor);
+  return {
+    architecture,
+    adapter,
+    classes,
+    config,
+    trainable,
+    initial,
+    ...passesOf(options, config, initial, frozen),
+    linears,
+    parameters: [...parameters, ...adapter.parameters],
+    changed: names.filter((name) => own.has(name)),
+    drawn,
+    frozen,
+    merged: () => (merged ??= mergedWeights(adapter, linears, frozen)).weights,
+    fileName: (name) =>
+      (options.fileNames ?? base.fileNames).get(name) ?? architecture.externalName(name),
+    dispose: () => {
+      merged?.dispose();
+      own.forEach((tensor) => tensor.dispose());
+      base.release();
+    },
+  };
+}

@@ -1,0 +1,257 @@
+/**
+ * Disentangled attention (He et al. 2021): the part of the scores that depends on how far query and
+ * key are apart. A table has a row for each relative position; the rows become keys (content to
+ * position, c2p) and queries (position to content, p2c) through linear layers. The rows belong to
+ * the whole batch: they enter a layer once for each copy that the context asks for. Only those rows
+ * enter that the longest text can reach.
+ */
+import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../../base/lookup.ts';
+import { add, differentiable } from '../../tensor/differentiable.ts';
+import { gatherRows } from '../../tensor/rows.ts';
+import { indexesOf, pad, padZero, restored, unpad } from './attention.ts';
+import { dropout } from './dropout.ts';
+import type { Relative, RelativeTable } from './families/description.ts';
+import type { Layout, Side } from './layout.ts';
+import { normalised } from './norms.ts';
+import type { ForwardContext, TokenMap } from './types.ts';
+
+/**
+ * The row for a query that stands `distance` positions behind its key, as transformers has it,
+ * which computes buckets in float32.
+ */
+export function relativeRow({ span, buckets }: RelativeTable, distance: number): number {
+  const within = (row: number): number => Math.min(2 * span - 1, Math.max(0, row + span));
+  if (buckets === null) return within(distance);
+  const middle = Math.floor(buckets.count / 2),
+    far = Math.abs(distance);
+  if (far <= middle) return within(distance);
+  const f = Math.fround;
+  const share = f(f(Math.log(f(far / middle))) / f(Math.log(f((buckets.positions - 1) / middle))));
+  return within(Math.sign(distance) * (Math.ceil(f(share * (middle - 1))) + middle));
+}
+
+/** What the layers share of one table for one batch. T: the width of the batch. */
+export interface RelativeRows {
+  /** The rows within reach, those of each of K copies after one another, (K·R, h). */
+  readonly rows: Tensor2D;
+  readonly map: TokenMap;
+  /** G: the batch is seen as G groups of B/G rows, each of which reads one copy. */
+  readonly groups: number;
+  /**
+   * The row of each distance for each group, (G·2T): T − 1, …, 1 − T for c2p and 1 − T, …, T − 1
+   * for p2c. The last of each 2T is never read.
+   */
+  readonly c2p: Tensor1D;
+  readonly p2c: Tensor1D;
+  /** The places of the tokens that the head reads, among all T of their row. */
+  readonly read: Side;
+}
+
+/** The first row of the batch of each copy, and the copy of each row of the batch. */
+function copiesOf(batch: number, copies: ForwardContext['copies']) {
+  const firsts: number[] = [],
+    copyOf: number[] = [];
+  for (let b = 0; b < batch; b++) {
+    if (b === 0 || copies?.[b] !== copies?.[b - 1]) firsts.push(b);
+    copyOf.push(firsts.length - 1);
+  }
+  return { firsts, copyOf };
+}
+
+function readSide({ lengths, all, read }: Layout): Side {
+  if (read.index === null) return all.side;
+  const T = all.side.width,
+    padded = new Int32Array(lengths.length * T);
+  const places = read.places.map((place, i) => at(read.map.example, i) * T + place);
+  places.forEach((place, i) => {
+    padded[place] = i;
+  });
+  return {
+    width: T,
+    index: { padded: tf.tensor1d(padded, 'int32'), places: tf.tensor1d(places, 'int32') },
+  };
+}
+
+/** Reads the table for a batch. The tensors belong to the enclosing tf.tidy. */
+export function openRelative(
+  table: RelativeTable,
+  layout: Layout,
+  context: ForwardContext,
+): RelativeRows {
+  const batch = layout.lengths.length,
+    T = layout.all.side.width;
+  const first = relativeRow(table, 1 - T),
+    R = relativeRow(table, T - 1) - first + 1;
+  const { firsts, copyOf } = copiesOf(batch, context.copies),
+    K = firsts.length;
+  // Groups read a copy each; where copies differ in size, each row of the batch is a group.
+  const even = firsts.every((b, k) => b * K === k * batch);
+  const copyOfGroup = even ? firsts.map((_, k) => k) : copyOf;
+  const indexOf = (distance: (j: number) => number): Tensor1D =>
+    tf.tensor1d(
+      copyOfGroup.flatMap((copy) =>
+        Array.from({ length: 2 * T }, (_, j) => {
+          const row = relativeRow(table, distance(Math.min(j, 2 * T - 2)));
+          return copy * R + row - first;
+        }),
+      ),
+      'int32',
+    );
+  const map = {
+    batch,
+    example: Int32Array.from({ length: K * R }, (_, i) => firsts[Math.floor(i / R)]!),
+  };
+  const rows = context.scope(() => {
+    const index = tf.tensor1d(
+      firsts.flatMap(() => Array.from({ length: R }, (_, i) => first + i)),
+      'int32',
+    );
+    const own = gatherRows(context.parameter(table.name) as Tensor2D, index); // (K·R, h)
+    return table.norm === null ? own : normalised(table.norm, own, map, context);
+  });
+  return {
+    rows,
+    map,
+    groups: copyOfGroup.length,
+    c2p: indexOf((j) => T - 1 - j),
+    p2c: indexOf((j) => j - (T - 1)),
+    read: readSide(layout),
+  };
+}
+
+/** out[·, i, j] = x[·, i, j − i + T − 1]. (N, T, 2T) → (N, T, T). */
+function skew(x: Tensor, T: number): Tensor {
+  const N = x.size / (2 * T * T);
+  // Row by row in one line, an entry's place is i(2T − 1) + j + T − 1.
+  const line = tf.slice(tf.reshape(x, [N, 2 * T * T]), [0, T - 1], [N, T * (2 * T - 1)]);
+  return tf.slice(tf.reshape(line, [N, T, 2 * T - 1]), [0, 0, 0], [N, T, T]);
+}
+
+/** The gradient of `skew`: zero where it reads nothing. (N, T, T) → (N, T, 2T). */
+function unskew(x: Tensor, T: number): Tensor {
+  const N = x.size / (T * T);
+  const wide = tf.pad(x, [
+    [0, 0],
+    [0, 0],
+    [0, T - 1],
+  ]);
+  const line = tf.pad(tf.reshape(wide, [N, T * (2 * T - 1)]), [
+    [0, 0],
+    [T - 1, 1],
+  ]);
+  return tf.reshape(line, [N, T, 2 * T]);
+}
+
+interface TermShape {
+  readonly batch: number;
+  readonly heads: number;
+  readonly groups: number;
+  readonly scale: number;
+  /** Where x stands among all T places of each row. */
+  readonly side: Side;
+  /** Whether x is keys, so that the result is transposed. */
+  readonly keys: boolean;
+}
+
+/**
+ * The scores of x with the relative positions, each at the distance of query and key. x: (S, H·d),
+ * positions: (G·2T, H·d) → (B, H, T, T).
+ *
+ *     D = skew(s·X Pᵀ), (T, T) or its transpose;  dX = s·dS P;  dP = s·dSᵀX,  dS = unskew(dD)
+ */
+function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
+  const { batch, heads, groups: G, scale, side, keys } = shape;
+  const T = side.width,
+    n = batch / G;
+  // The rows of a group stand one after the other, so that they are one side of a product.
+  const grouped = (own: Side): Side => ({ ...own, width: n * T });
+  const ofPositions: Side = { width: 2 * T, index: null };
+  return differentiable([x, positions], {
+    forward: () => {
+      const X = tf.mul(pad(x, grouped(side), G, heads), scale), // (G, H, n·T, d)
+        P = pad(positions, ofPositions, G, heads); // (G, H, 2T, d)
+      const own = skew(tf.matMul(X, P, false, true), T); // (G·H·n, T, T)
+      const apart = tf.reshape(keys ? tf.transpose(own, [0, 2, 1]) : own, [G, heads, n, T, T]);
+      return {
+        value: tf.reshape<Rank.R4>(tf.transpose(apart, [0, 2, 1, 3, 4]), [batch, heads, T, T]),
+        saved: [X, P, ...indexesOf(side)],
+      };
+    },
+    backward: (dy, [X, P, ...rest], needs) => {
+      const apart = tf.transpose(tf.reshape(dy, [G, n, heads, T, T]), [0, 2, 1, 3, 4]);
+      const own = tf.reshape(apart, [G * heads * n, T, T]);
+      const dS = tf.reshape(unskew(keys ? tf.transpose(own, [0, 2, 1]) : own, T), [
+        G,
+        heads,
+        n * T,
+        2 * T,
+      ]);
+      return [
+        needs[0]
+          ? unpad(tf.mul(tf.matMul(dS, P), scale), grouped(restored(side, rest)), G) // (S, H·d)
+          : null,
+        // X was multiplied by the scale already.
+        needs[1] ? unpad(tf.matMul(dS, X, true, false), ofPositions, G) : null, // (G·2T, H·d)
+      ];
+    },
+  });
+}
+
+/**
+ * The rows of a side's queries, taken from those of all T places. x: (B, H, T, n) → (B, H, Tq, n).
+ */
+const rowsAt = (x: Tensor4D, from: Side, to: Side): Tensor4D => {
+  const [batch, heads] = x.shape;
+  return differentiable([x], {
+    forward: () => ({
+      value: pad(unpad(x, from, batch), to, batch, heads) as Tensor4D,
+      saved: [...indexesOf(from), ...indexesOf(to)],
+    }),
+    backward: (dy, saved) => {
+      const rest = [...saved],
+        places = restored(from, rest);
+      return [padZero(unpad(dy, restored(to, rest), batch), places, batch, heads)];
+    },
+  });
+};
+
+export interface RelativeShape {
+  readonly batch: number;
+  readonly heads: number;
+  readonly scale: number;
+  readonly layout: Layout;
+  /** Whether the queries are those of the tokens that the head reads. */
+  readonly last: boolean;
+}
+
+/**
+ * What relative positions add to the scores, (B, H, Tq, T). There is at least one term. q: (Q,
+ * H·d), k: (S, H·d).
+ * @param dropped the dropout of the table's rows, which each layer draws anew
+ */
+export function relativeBias(
+  { key, query }: Relative,
+  [q, k]: readonly [q: Tensor2D, k: Tensor2D],
+  { rows, map, groups, c2p, p2c, read }: RelativeRows,
+  { layout, last, ...shape }: RelativeShape,
+  context: ForwardContext,
+  dropped: ForwardContext['dropout'],
+): Tensor4D {
+  const own = dropout(rows, dropped),
+    all = layout.all.side,
+    places = last ? read : all;
+  const positions = (layer: string, index: Tensor1D): Tensor2D =>
+    gatherRows(context.linear(layer, own, map), index); // (G·2T, H·d)
+  const terms = [
+    ...(key === null
+      ? []
+      : [term(q, positions(key.name, c2p), { ...shape, groups, side: places, keys: false })]),
+    ...(query === null
+      ? []
+      : [term(k, positions(query.name, p2c), { ...shape, groups, side: all, keys: true })]),
+  ]; // each (B, H, T, T)
+  const sum = terms.reduce((a, b) => add(a, b));
+  return last && places !== all ? rowsAt(sum, places, layout.read.side) : sum;
+}

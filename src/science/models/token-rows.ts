@@ -1,0 +1,105 @@
+/**
+ * A network that trains some rows of the token table and nothing else: those rows are its only
+ * parameter. Each batch reads a small table of the tokens that occur in it, first the frozen and
+ * then the trained rows. So neither the forward pass nor the gradient covers the whole vocabulary,
+ * and no weight decay, moment or rounding reaches any other weight.
+ */
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { named } from '../../base/lookup.ts';
+import { takeRows } from '../../tensor/rows.ts';
+import type { Network, Tensors } from './network.ts';
+import { inTable } from './places.ts';
+import type { TokenRow } from './types.ts';
+
+/** The name of the one trained parameter. */
+const ROWS = 'token_rows';
+
+export interface TokenRowNetwork {
+  /**
+   * A network to train like any other, whose parameter is the rows, (k, h). It owns the network it
+   * was made from.
+   */
+  readonly network: Network;
+  /**
+   * The trained values as the original network has them: the whole token table, (V, h), in a new
+   * tensor.
+   */
+  readonly whole: (trained: Tensors) => Map<string, Tensor>;
+  /** The trained rows, each scaled to its initial L2 norm, in a new tensor. */
+  readonly atFirstNorms: (trained: Tensors) => Map<string, Tensor>;
+}
+
+/**
+ * The frozen token ids of a batch, ascending, and the batch with each id replaced by its row in the
+ * table that has those ids first and the trained rows after them.
+ */
+function renumbered(
+  batch: readonly TokenRow[],
+  trained: readonly number[],
+): { readonly others: Int32Array; readonly rows: TokenRow[] } {
+  const isTrained = new Set(trained);
+  const others = Int32Array.from(
+    new Set(batch.flatMap(({ ids }) => [...ids].filter((id) => !isTrained.has(id)))),
+  ).sort();
+  const place = new Map([...others, ...trained].map((id, i) => [id, i]));
+  return {
+    others,
+    rows: batch.map((row) => inTable(row, place)),
+  };
+}
+
+/** L2 norms of the rows. (k, h) → (k, 1) */
+const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
+
+/**
+ * @param network opened for evaluation, with a token table that nothing but token ids reads
+ * (`tokenTable`)
+ * @param ids the distinct token ids whose rows are trained, (k)
+ */
+export function trainTokenRows(network: Network, ids: readonly number[]): TokenRowNetwork {
+  const name = network.architecture.tokenTable;
+  if (name === null) throw new Error('the token table is tied to an output');
+  const table = network.frozen(name) as Tensor2D; // (V, h)
+  const start = tf.keep(tf.tidy(() => takeRows(table, tf.tensor1d([...ids], 'int32')))); // (k, h)
+  const initial: Tensors = new Map([[ROWS, start]]);
+  return {
+    network: {
+      ...network,
+      initial,
+      trainable: [ROWS],
+      forward: (batch, trained = initial, options = {}) => {
+        const { others, rows } = renumbered(batch, ids);
+        const learnt = named(trained, ROWS) as Tensor2D;
+        const read =
+          others.length === 0
+            ? learnt
+            : tf.concat([takeRows(table, tf.tensor1d(others, 'int32')), learnt], 0); // (K, h)
+        return network.forward(rows, new Map([[name, read]]), options);
+      },
+      dispose: () => {
+        start.dispose();
+        network.dispose();
+      },
+    },
+    whole: (trained) => {
+      const values = Float32Array.from(table.dataSync()),
+        rows = named(trained, ROWS).dataSync(),
+        width = table.shape[1];
+      ids.forEach((id, i) => {
+        values.set(rows.subarray(i * width, (i + 1) * width), id * width);
+      });
+      return new Map([[name, tf.tensor2d(values, table.shape)]]);
+    },
+    atFirstNorms: (trained) =>
+      new Map([
+        [
+          ROWS,
+          tf.tidy(() => {
+            const rows = named(trained, ROWS);
+            return tf.mul(rows, tf.div(norms(start), norms(rows)));
+          }),
+        ],
+      ]),
+  };
+}

@@ -1,0 +1,236 @@
+/**
+ * The forward pass of a transformer's body. Linear layers, norms and activations are computed for
+ * the S real tokens of a batch and not for padding; the last layer computes its queries, output and
+ * feed-forward only for the Q tokens that the head reads. Neither changes the result.
+ */
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../../base/lookup.ts';
+import { add } from '../../tensor/differentiable.ts';
+import { concatRows, gatherRows } from '../../tensor/rows.ts';
+import { activationNamed, gated } from './activation.ts';
+import { dropout } from './dropout.ts';
+import { scaled } from './elementwise.ts';
+import type { FeedForward, Layer, Transformer } from './families/description.ts';
+import { allTokens, layOut } from './layout.ts';
+import { addNormalised, normalised } from './norms.ts';
+import { attend } from './self-attention.ts';
+import { type Body, isLast, openPass, type Pass } from './transformer-pass.ts';
+import type { ForwardContext, Reads, TokenMap, TokenRow } from './types.ts';
+
+export interface HiddenStates {
+  readonly x: Tensor2D;
+  readonly rows: TokenMap;
+}
+
+const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
+  const out = new Int32Array(total);
+  let start = 0;
+  for (const part of parts) {
+    out.set(part, start);
+    start += part.length;
+  }
+  return tf.tensor1d(out, 'int32');
+};
+
+/** Whether each token is the padding token, which a text may name; null where none is. (S) */
+function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
+  if (padding === null) return null;
+  const all = batch.map(({ ids, vocabularyIds = ids }) => vocabularyIds);
+  if (!all.some((ids) => ids.includes(padding))) return null;
+  return all.flatMap((ids) => Array.from(ids, (id) => id === padding));
+}
+
+/** The rows of the position table. (S) */
+function positionRows(
+  { first, skipsPadding }: NonNullable<Transformer['embeddings']['positions']>,
+  places: Int32Array,
+  padding: readonly boolean[] | null,
+): Int32Array {
+  if (padding === null || skipsPadding !== true) return places.map((t) => t + first);
+  let skipped = 0;
+  return places.map((t, i) => {
+    if (t === 0) skipped = 0;
+    if (padding[i] === true) skipped++;
+    return padding[i] === true ? first - 1 : t - skipped + first;
+  });
+}
+
+/**
+ * The sum of the tables' rows, normalised where the model does so. (S, h)
+ * @param shift is added to the rows of the token table, (S, h)
+ */
+function embed(
+  { model, tokenTable, context, layout, dropping }: Pass,
+  batch: readonly TokenRow[],
+  shift?: Tensor2D,
+): Tensor2D {
+  const { scale, positions, types, norm } = model.embeddings;
+  const S = layout.all.places.length;
+  const padding = paddingIn(batch, model.embeddings.padding);
+  const kept =
+    padding === null
+      ? undefined
+      : tf.tensor2d(
+          Float32Array.from(padding, (is) => (is ? 0 : 1)),
+          [S, 1],
+        );
+  const look = (table: string, ids: readonly Int32Array[], factor?: Tensor2D): Tensor2D =>
+    gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S), factor);
+  const read = look(
+    tokenTable,
+    batch.map(({ ids }) => ids),
+    kept,
+  );
+  const own = shift === undefined ? read : add(read, shift);
+  let sum = scale === undefined ? own : scaled(own, scale);
+  if (types !== undefined)
+    sum = add(
+      sum,
+      look(
+        types.table,
+        batch.map(({ typeIds }) => typeIds),
+      ),
+    );
+  const place =
+    positions === undefined
+      ? null
+      : look(
+          positions.table,
+          [positionRows(positions, layout.all.places, padding)],
+          positions.skipsPadding === true ? kept : undefined,
+        );
+  if (place !== null)
+    sum =
+      norm === undefined
+        ? add(sum, place)
+        : addNormalised(norm, sum, place, layout.all.map, context);
+  else if (norm !== undefined) sum = normalised(norm, sum, layout.all.map, context);
+  return dropout(sum, dropping('embeddings'));
+}
+
+/** x: (S, h) → (S, h). */
+function feed(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: Pass): Tensor2D {
+  const { context, dropping } = pass,
+    { linear } = context,
+    { input, down } = own,
+    act = activationNamed(own.activation);
+  let wide: Tensor2D;
+  if ('fused' in input) wide = gated(act, [linear(input.fused.name, x, rows)]);
+  else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));
+  else wide = gated(act, [linear(input.gate.name, x, rows), linear(input.up.name, x, rows)]);
+  const read = dropout(wide, dropping('feed-forward-input'));
+  return dropout(linear(down.name, read, rows), dropping('feed-forward-output'));
+}
+
+/** One layer. x: (S, h) → (S, h), or (Q, h) for the last one. */
+function layer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
+  const { context, layout } = pass,
+    last = isLast(pass, i);
+  const { arrangement, norms } = own;
+  const rows = (last ? layout.read : layout.all).map,
+    index = last ? layout.read.index : null;
+  const residual = index === null ? x : gatherRows(x, index); // (Q, h)
+  const input =
+    arrangement === 'post' || norms.attention === null
+      ? x
+      : normalised(norms.attention, x, layout.all.map, context);
+  const attended = attend(own.attention, input, i, pass);
+  if (arrangement === 'post') {
+    if (norms.attention === null) throw new Error('a post-norm layer needs its norm');
+    const middle = addNormalised(norms.attention, attended, residual, rows, context);
+    return addNormalised(
+      norms.feedForward,
+      feed(own.feedForward, middle, rows, pass),
+      middle,
+      rows,
+      context,
+    );
+  }
+  const middle = add(residual, attended);
+  const read = normalised(
+    norms.feedForward,
+    arrangement === 'parallel' ? residual : middle,
+    rows,
+    context,
+  );
+  return add(middle, feed(own.feedForward, read, rows, pass));
+}
+
+/** Yields the hidden states after each layer: (S, h), and (Q, h) after the last one. */
+function* states(
+  pass: Pass,
+  batch: readonly TokenRow[],
+  shift?: Tensor2D,
+): Generator<Tensor2D, void> {
+  const { model, context } = pass;
+  let x = context.scope(() => embed(pass, batch, shift)); // (S, h)
+  for (const [i, own] of model.layers.entries()) {
+    const input = x;
+    x = context.scope(() => layer(own, input, i, pass));
+    yield x;
+  }
+}
+
+/** x with the model's last norm. x: (S, h), whose rows belong to `tokens` → (S, h). */
+const finished = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): Tensor2D => {
+  const { norm } = model;
+  return norm === undefined ? x : context.scope(() => normalised(norm, x, tokens, context));
+};
+
+/** The last hidden states of the tokens that the head reads, (Q, h). */
+export function hidden(
+  body: Body,
+  batch: readonly TokenRow[],
+  reads: Reads,
+  context: ForwardContext,
+): HiddenStates {
+  const pass = openPass(body, context, layOut(batch, reads, context.cache?.lengths));
+  let last: Tensor2D | undefined;
+  for (const x of states(pass, batch)) last = x;
+  if (last === undefined) throw new RangeError('a transformer has at least one layer');
+  const rows = pass.layout.read.map;
+  return { x: finished(pass, last, rows), rows };
+}
+
+/**
+ * The hidden states of those tokens after each of the L layers, each with the model's last norm, as
+ * one batch: (L·Q, h), the first layer's first.
+ */
+export function hiddenLayers(
+  body: Body,
+  batch: readonly TokenRow[],
+  reads: Reads,
+  context: ForwardContext,
+): HiddenStates {
+  const pass = openPass(body, context, layOut(batch, reads));
+  const { index, map } = pass.layout.read,
+    count = body.model.layers.length;
+  const layers = [...states(pass, batch)].map((x, i) =>
+    finished(pass, i === count - 1 || index === null ? x : gatherRows(x, index), map),
+  ); // each (Q, h)
+  const Q = map.example.length;
+  const example = Int32Array.from(
+    { length: count * Q },
+    (_, i) => Math.floor(i / Q) * map.batch + at(map.example, i % Q),
+  );
+  return { x: concatRows(layers), rows: { batch: count * map.batch, example } };
+}
+
+/**
+ * The hidden states of all tokens after each of the L layers, (S, h) each, the last one with the
+ * model's last norm: transformers' `output_hidden_states` without the embeddings.
+ * @param shift is added to the rows of the token table, (S, h)
+ */
+export function hiddenStates(
+  body: Body,
+  batch: readonly TokenRow[],
+  context: ForwardContext,
+  shift?: Tensor2D,
+): Tensor2D[] {
+  const pass = openPass(body, context, layOut(batch, allTokens(batch)));
+  const count = body.model.layers.length;
+  return [...states(pass, batch, shift)].map((x, i) =>
+    i === count - 1 ? finished(pass, x, pass.layout.all.map) : x,
+  );
+}

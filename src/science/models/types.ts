@@ -1,0 +1,367 @@
+/**
+ * The interface between a model, an adapter and everything that looks inside them (training,
+ * kernels, …). Shapes: B rows, T tokens in the longest row, S = Σ lengths real tokens, Q tokens
+ * that the head reads, O outputs (C classes, or the V tokens of the vocabulary); a linear layer
+ * maps n → m. Padding never enters a linear layer: hidden states are (S, n), and only attention
+ * builds (B, T).
+ */
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D, TypedArray } from '@tensorflow/tfjs-core';
+import type { RandomStream } from '../../base/random/random.ts';
+
+/**
+ * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens
+ * long.
+ */
+export interface TokenRow {
+  readonly ids: Int32Array;
+  /** The ids in the vocabulary, where `ids` are rows of a smaller token table. */
+  readonly vocabularyIds?: Int32Array;
+  readonly typeIds: Int32Array;
+  /** The position in `ids` of the mask that a cloze head reads. */
+  readonly mask?: number;
+  /**
+   * The position in `ids` of the first token of the answer, for a causal-LM head: the tokens from
+   * there on are what the model is to predict.
+   */
+  readonly answer?: number;
+}
+
+/** The tokens that a head reads, row by row and in order within a row, (Q). */
+export interface Reads {
+  /** The row of the batch. */
+  readonly example: Int32Array;
+  /** The position of the token in its row. */
+  readonly place: Int32Array;
+}
+
+/** The part of a model that turns hidden states into logits. */
+export type Head =
+  /**
+   * A linear layer that belongs to the task, over the token that the model pools ([CLS], or a
+   * decoder's last one).
+   */
+  | { readonly type: 'classifier' }
+  /**
+   * The masked-LM head, at the mask: the logit of class c is that of token `tokens[c]` (Schick &
+   * Schütze 2021; Gao et al. 2021).
+   */
+  | { readonly type: 'cloze'; readonly tokens: readonly number[] }
+  /** The language-model head of a decoder, which predicts each token of the answer. */
+  | { readonly type: 'causal-lm' };
+
+/**
+ * A linear layer, y = x Wᵀ + b, named as its module in the checkpoint
+ * (`encoder.layer.0.attention.self.query`).
+ */
+export interface LinearLayer {
+  readonly name: string;
+  readonly in: number;
+  readonly out: number;
+  /** Whether it has the bias b. */
+  readonly bias: boolean;
+  /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
+  readonly stored?: 'transposed';
+  /** False for the layers of `headModules`, which are trained in full under every adapter. */
+  readonly adaptable: boolean;
+  /**
+   * Whether relative positions enter it beside the tokens: for a text of T tokens up to 2T − 1 rows
+   * in each copy (`ForwardContext.copies`).
+   */
+  readonly relative?: boolean;
+  /**
+   * Whether it is applied to one token of each text alone, as in the last layer of a model whose
+   * head reads one.
+   */
+  readonly onePerText?: boolean;
+}
+
+/** For each of the S rows of an activation, the row of the batch that it belongs to. */
+export interface TokenMap {
+  readonly batch: number;
+  readonly example: Int32Array; // (S)
+}
+
+/**
+ * What a model calls for each linear layer: its only way to multiply by a weight. x: (S, n) → (S,
+ * m).
+ */
+export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
+
+/** Tokens of a batch in order, each with its position; the longest row has `side.width` of them. */
+interface PlacedTokens {
+  readonly map: TokenMap;
+  readonly places: Int32Array;
+  readonly side: { readonly width: number };
+}
+
+/** Keys and values of some of the tokens that a layer has read, (B, Hk, T, d). */
+export interface KeyValueBlock {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+}
+
+/** The tokens that a decoder has read before those of the batch (nn/key-value-cache.ts). */
+export interface TokenCache {
+  /** The number of tokens that each row has, (B). */
+  readonly lengths: readonly number[];
+  /** Adds the columns of the tokens that are about to be read. */
+  open(tokens: PlacedTokens): void;
+  /**
+   * Adds the keys and values of the new tokens to a layer. Returns all of its tokens as blocks that
+   * follow each other. They belong to the cache.
+   */
+  extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[];
+  /** 0 where a query sees a key, −1e9 elsewhere, (B, 1, G·Tq, T). */
+  mask(queries: PlacedTokens, sight: { readonly window?: number }, groups: number): Tensor4D;
+}
+
+export interface ForwardContext {
+  /** Returns a parameter that belongs to no linear layer (embeddings, norms), by canonical name. */
+  readonly parameter: (name: string) => Tensor;
+  readonly linear: LinearFn;
+  /**
+   * Present where a kernel over vectors is computed: called after each norm, and after a bias that
+   * belongs to no linear layer. Returns y, or y plus a tensor of its shape.
+   */
+  readonly vectorTap?: VectorTap;
+  /**
+   * Runs a part of the model, such as a layer, and frees all tensors that it made except its
+   * result.
+   */
+  readonly scope: <T extends Tensor>(part: () => T) => T;
+  /**
+   * Which rows of the batch may share what enters a linear layer but belongs to no row (a table of
+   * relative positions): those with the same number, which follow each other, (B). Each number gets
+   * a copy, whose rows count as those of the first row of the batch with that number. Absent where
+   * all rows may share one.
+   */
+  readonly copies?: Int32Array;
+  /**
+   * Present while text is generated: the rows of the batch follow the tokens that it holds. Nothing
+   * is differentiated under a cache.
+   */
+  readonly cache?: TokenCache;
+  /** Present while training with dropout. */
+  readonly dropout?: { readonly rate: number; readonly random: RandomStream };
+}
+
+export interface ParameterSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Other names of the parameter in checkpoints, as transformers spells them. */
+  readonly aliases?: readonly string[];
+  /** Whether a checkpoint may lack the parameter, which is then drawn at random. */
+  readonly mayBeMissing?: boolean;
+  /** `transposed`: checkpoints hold the matrix transposed; `shape` is that of the model. */
+  readonly stored?: 'transposed';
+  /**
+   * How the parameter is drawn. By default weights are normal and biases zero. `fill` is for the
+   * scale of a norm, `zeroRow` for the padding row of a table.
+   */
+  readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number };
+}
+
+/**
+ * A model family under one head. A plugin in plugins/models loads one of these; `family`
+ * (nn/family.ts) assembles it from its parts.
+ */
+export interface Architecture<Config = unknown> {
+  readonly modelType: string;
+  readonly head: Head;
+  /**
+   * The same model under another head. Throws UserFault where the family has no head of that type.
+   */
+  withHead(head: Head): Architecture<Config>;
+  /**
+   * The modules that a task adds, which are trained in full under every adapter and are PEFT's
+   * `modules_to_save`. Empty where the head is pretrained.
+   */
+  readonly headModules: readonly string[];
+  /** The class of transformers with this head, for `architectures` in config.json. */
+  readonly transformersName: string;
+  /**
+   * Checks and reads a parsed config.json. Throws UserFault, naming field and value, where a field
+   * is missing or asks for something that is not implemented.
+   */
+  parseConfig(config: unknown, classes: number): Config;
+  /** Every linear layer, in forward order, the head last. */
+  linears(config: Config): readonly LinearLayer[];
+  /**
+   * The norms, and the biases that belong to no linear layer. Absent where a model does not show
+   * them to `vectorTap`, so that no kernel is taken over its vectors.
+   */
+  vectors?(config: Config): readonly VectorLayer[];
+  /**
+   * Every parameter with its shape, by canonical name (transformers' without the `bert.` prefix).
+   */
+  parameters(config: Config): readonly ParameterSpec[];
+  /** Whether a parameter belongs to the head (`classifier.…`, `cls.…`) and not to the body. */
+  isHead(canonical: string): boolean;
+  /**
+   * A parameter's name in transformers and PEFT: the canonical name after the model's prefix
+   * (`bert.`), or without it for parameters of the head (`classifier.…`, `cls.…`).
+   */
+  externalName(canonical: string): string;
+  /** The standard deviation of drawn weights. */
+  initializerRange(config: Config): number;
+  /**
+   * The table that is read by token ids and nothing else, so that the rows of unused ids have no
+   * gradient; null where the table is tied to an output.
+   */
+  readonly tokenTable: string | null;
+  vocabularySize(config: Config): number;
+  maxPositions(config: Config): number;
+  /**
+   * Whether, with fused operations, the bits of a row's outputs do not depend on the other rows of
+   * its batch. They do where relative positions pad rows to the longest.
+   */
+  takesRowsApart(config: Config): boolean;
+  /**
+   * The head's outputs, (Q, O): the logits of the classes, (B, C); or under a causal-LM head the
+   * logits of each token of the answers, (Q, V), in the order of `targetsOf` (nn/targets.ts). Rows
+   * do not influence each other.
+   */
+  forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
+  /**
+   * The outputs after each of the L layers, (L·Q, O): those of the first layer first, and those of
+   * `forward` last. Absent where a model does not offer it.
+   */
+  layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
+  /**
+   * The hidden states of all S tokens after each of the L layers, (S, h) each, as transformers'
+   * `output_hidden_states` has them, without the embeddings. Absent where a model does not offer
+   * them.
+   * @param shift is added to the embeddings of the tokens, (S, h)
+   */
+  hiddenStates?(
+    config: Config,
+    batch: readonly TokenRow[],
+    context: ForwardContext,
+    shift?: Tensor2D,
+  ): Tensor2D[];
+}
+
+/** The part of a model that an adapter sees. */
+export interface ModelShape {
+  readonly architecture: Architecture;
+  /** Every linear layer, in forward order, the head last. */
+  readonly linears: readonly LinearLayer[];
+  readonly parameters: readonly ParameterSpec[];
+}
+
+/**
+ * Called after each adaptable linear layer. Returns y, or y plus a tensor of its shape. x: (S, n),
+ * y: (S, m).
+ */
+export type Tap = (layer: string, x: Tensor2D, y: Tensor2D, tokens: TokenMap) => Tensor2D;
+
+/**
+ * `Tap` for the norms and for a bias that belongs to no linear layer. x: what a norm is given, (S,
+ * n), residual included; y: (S, n) after scale and bias.
+ */
+export type VectorTap = (
+  name: string,
+  x: () => Tensor2D,
+  y: Tensor2D,
+  tokens: TokenMap,
+) => Tensor2D;
+
+/** Vectors of the model that belong to no linear layer: those of a norm, or a bias alone. */
+export interface VectorLayer extends Omit<LinearLayer, 'stored' | 'adaptable'> {
+  /** Present for a norm: x as its scale multiplies it. (S, n) → (S, n). */
+  readonly unit?: (x: Tensor2D) => Tensor2D;
+  /** The number of rows that a token gives it. Default: 1; the heads, for a norm of each head. */
+  readonly rowsPerToken?: number;
+}
+
+export interface LoraFactors {
+  readonly A: Tensor2D; // (r, n)
+  readonly B: Tensor2D; // (m, r)
+  /** s = α/r, or α/√r for rsLoRA. */
+  readonly scale: number;
+  /**
+   * σ² of the distribution that A was drawn from, where it is known. It says nothing about a
+   * trained A.
+   */
+  readonly variance?: number;
+  /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
+  readonly freezeA?: boolean;
+  /** The layer's magnitudes under DoRA. */
+  readonly dora?: {
+    readonly magnitude: Tensor1D; // (m)
+    /** Computes the adapted weight V whose rows they scale, (m, n). */
+    weight(): Tensor2D;
+  };
+}
+
+/** VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
+export interface VeraVectors {
+  /** The factors that the layers share: this one reads their first n columns and m rows. */
+  readonly A: Tensor2D; // (r, ≥ n)
+  readonly B: Tensor2D; // (≥ m, r)
+  readonly d: Tensor1D; // (r)
+  readonly b: Tensor1D; // (m)
+}
+
+/**
+ * The vectors of the model at a layer or a norm that the adapter trains. At least one of the two.
+ */
+export interface TrainedVectors {
+  readonly bias: boolean;
+  /** Present where a norm's scale is trained, as in `VectorLayer`. */
+  readonly unit?: (x: Tensor2D) => Tensor2D;
+}
+
+export interface AdaptedLayer extends LinearLayer {
+  /** Present where LoRA, in one of its forms, adapts the layer. */
+  readonly lora?: LoraFactors;
+  /** Present where VeRA adapts the layer. */
+  readonly vera?: VeraVectors;
+  /** Present where the adapter trains vectors of the model itself (BitFit's biases). */
+  readonly trained?: TrainedVectors;
+  /**
+   * Whether the adapter's kernel alone is taken here: at a norm, or at a layer whose weight the
+   * adapter does not target.
+   */
+  readonly ownOnly?: true;
+  /** As in `VectorLayer`. */
+  readonly rowsPerToken?: number;
+}
+
+/**
+ * The outputs of a row from which kernels are computed: the logits of the C classes or, in a
+ * completion task, log p(answer | prompt), a single number.
+ */
+export type OutputsOf = 'class logits' | 'log p(answer)';
+
+/** A model at one point of its training, without dropout, as kernels and evaluation see it. */
+export interface AdaptedModel {
+  readonly outputsOf: OutputsOf;
+  /** The number of outputs of a row: C, or 1 for log p(answer). */
+  readonly outputs: number;
+  /**
+   * The layers that kernels are taken over: those the adapter targets, or under full fine-tuning
+   * all adaptable ones; and those layers and norms whose vectors the adapter trains.
+   */
+  readonly layers: readonly AdaptedLayer[];
+  /** The name of the layer's weight in the checkpoint's file; of its bias if it is a bias alone. */
+  weightName(layer: string): string;
+  /**
+   * The number of logits that the head makes for a row, which bounds how many rows share a pass.
+   * Default: too few to count.
+   */
+  logits?(row: TokenRow): number;
+  /**
+   * The rows' outputs, (B, O), differentiable in what the taps add. Must be called within tf.tidy,
+   * which then frees the intermediate tensors. Throws where log p(answer) is asked of a row that
+   * has no answer.
+   */
+  forward(batch: readonly TokenRow[], tap?: Tap, vectorTap?: VectorTap): Tensor2D;
+  dispose(): void;
+}
+
+/** A tensor in main memory. */
+export interface HostTensor {
+  readonly shape: readonly number[];
+  readonly data: TypedArray;
+}

@@ -1,0 +1,227 @@
+/**
+ * VeRA (Kopiczko et al. 2024) as PEFT defines it: W' = W + diag(b)·B·diag(d)·A. A and B are drawn
+ * once from a seed, shared by all layers and frozen; the vectors d and b of each layer are trained.
+ */
+import { join } from 'node:path';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { JsonObject, Problem } from '../../api.ts';
+import { named } from '../../base/lookup.ts';
+import type {
+  Adapter,
+  AdapterContext,
+  AdapterImplementation,
+  SaveContext,
+  VectorNames,
+} from './adapter.ts';
+import { biasesOf, fail, inputMask, readOfModel } from './adapter-parts.ts';
+import type { LoraBias } from './io/peft-config.ts';
+import {
+  type PeftVera,
+  readPeftVera,
+  type VeraVectors,
+  widthsOf,
+  writePeftVera,
+} from './io/peft-vera.ts';
+import { linear } from './linear.ts';
+import { checkTargets, type LoraParams, targetedLayers } from './lora-plan.ts';
+import { torchUniform } from './torch-random.ts';
+import type { HostTensor, LinearLayer } from './types.ts';
+import { veraLinear } from './vectors.ts';
+
+interface VeraParams extends Pick<LoraParams, 'targets' | 'exclude' | 'layers' | 'dropout'> {
+  readonly rank?: number;
+  readonly d_initial?: number;
+  readonly projection_prng_key?: number;
+  readonly save_projection?: boolean;
+  readonly bias?: 'none' | 'all' | 'vera_only';
+}
+
+/** The names of the shared factors. */
+const A = 'vera_A',
+  B = 'vera_B';
+
+interface Plan {
+  readonly rank: number;
+  readonly key: number;
+  readonly initial: number;
+  readonly dropout: number;
+  readonly bias: LoraBias;
+  readonly saves: boolean;
+  readonly adapted: readonly LinearLayer[];
+  /** The shared factors and the vectors where they come from a folder. */
+  readonly folder: PeftVera | null;
+}
+
+const namesOf = (layer: string): VectorNames => ({
+  A,
+  B,
+  d: `${layer}.vera_lambda_d`,
+  b: `${layer}.vera_lambda_b`,
+});
+
+/**
+ * The shared factors of a seed, equal to PEFT's: Kaiming-uniform, A (r, n) and then B (m, r) from
+ * one generator.
+ */
+export function sharedFactors(
+  key: number,
+  rank: number,
+  { n, m }: { readonly n: number; readonly m: number },
+): NonNullable<PeftVera['shared']> {
+  const draw = torchUniform(key);
+  const tensor = (rows: number, fanIn: number): HostTensor => ({
+    shape: [rows, fanIn],
+    data: draw(rows * fanIn, Math.sqrt(3) * (Math.SQRT2 / Math.sqrt(fanIn))),
+  });
+  return { A: tensor(rank, n), B: tensor(m, rank) };
+}
+
+function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
+  const { rank, adapted, folder } = plan;
+  const vectors = new Map(adapted.map(({ name }) => [name, namesOf(name)]));
+  const widths = widthsOf(context, vectors);
+  const trained = new Set([...vectors.values()].flatMap(({ d, b }) => [d, b]));
+  const isBias = biasesOf(plan.bias, vectors);
+  return {
+    trains: (name) => trained.has(name) || isBias(name),
+    ofModel: isBias,
+    parameters: [
+      { name: A, shape: [rank, widths.n] },
+      { name: B, shape: [widths.m, rank] },
+      ...adapted.flatMap(({ name, out: m }) => [
+        { name: named(vectors, name).d, shape: [rank] },
+        { name: named(vectors, name).b, shape: [m] },
+      ]),
+    ],
+    initial: () => {
+      const shared = folder?.shared ?? sharedFactors(plan.key, rank, widths);
+      return new Map([
+        [A, shared.A],
+        [B, shared.B],
+        ...adapted.flatMap(({ name, out: m }): [string, HostTensor][] => {
+          const { d, b } = named(vectors, name),
+            held = folder?.layers.get(name);
+          const filled = new Float32Array(rank).fill(plan.initial);
+          return [
+            [d, held?.d ?? { shape: [rank], data: filled }],
+            [b, held?.b ?? { shape: [m], data: new Float32Array(m) }],
+          ];
+        }),
+        ...(folder?.biases ?? []),
+      ]);
+    },
+    targets: adapted.map(({ name }) => name),
+    linear: (layer, x, weight, bias, { parameter, random }) => {
+      const names = vectors.get(layer);
+      if (names === undefined) return linear(x, weight, bias);
+      const mask = inputMask(layer, x, plan.dropout, random);
+      return veraLinear(
+        x,
+        weight,
+        bias,
+        { A: parameter(A) as Tensor2D, B: parameter(B) as Tensor2D },
+        parameter(names.d) as Tensor1D,
+        parameter(names.b) as Tensor1D,
+        mask === undefined ? {} : { mask },
+      );
+    },
+    factors: () => null,
+    vectors: (layer) => vectors.get(layer) ?? null,
+    packable: plan.dropout === 0 && plan.bias === 'none',
+    save: (outDir, saving) => save(join(outDir, 'adapter'), plan, vectors, isBias, saving),
+  };
+}
+
+async function save(
+  dir: string,
+  { rank, key, initial, dropout, bias, saves }: Plan,
+  vectors: ReadonlyMap<string, VectorNames>,
+  isBias: (name: string) => boolean,
+  saving: SaveContext,
+): Promise<void> {
+  const { architecture, read, base } = saving;
+  const layers = new Map<string, VeraVectors>();
+  for (const [name, { d, b }] of vectors) layers.set(name, { d: await read(d), b: await read(b) });
+  const ofModel = await readOfModel(saving, isBias);
+  const shared = saves ? { A: await read(A), B: await read(B) } : null;
+  await writePeftVera(
+    dir,
+    { base: base ?? null, rank, key, shared, initial, dropout, bias, layers, ...ofModel },
+    architecture,
+  );
+}
+
+const RANK = 256,
+  INITIAL = 0.1;
+
+/** A bias as the folder's reader names it. */
+const biasNamed = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
+  bias === 'vera_only' ? 'lora_only' : bias;
+
+/** The fields in which the spec contradicts the adapter's folder. */
+function checkFolder(params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] {
+  const problems: Problem[] = [];
+  const differ = (field: keyof VeraParams, asked: unknown, held: unknown): void => {
+    if (asked === undefined || asked === held) return;
+    problems.push({
+      path: ['adapter', field],
+      message:
+        `${field} is ${String(params[field])} here, but ${String(held)} in the adapter that ` +
+        'init_from names',
+      hint: `Leave ${field} out, or write the value of the folder.`,
+    });
+  };
+  differ('rank', params.rank, folder.rank);
+  differ('projection_prng_key', params.projection_prng_key, folder.key);
+  differ('bias', params.bias === undefined ? undefined : biasNamed(params.bias), folder.bias);
+  const field = (['targets', 'exclude', 'layers'] as const).find(
+    (one) => params[one] !== undefined,
+  );
+  if (field !== undefined) {
+    const asked = targetedLayers(params, model).map(({ name }) => name);
+    const same =
+      asked.length === folder.layers.size && asked.every((name) => folder.layers.has(name));
+    if (!same)
+      problems.push({
+        path: ['adapter', field],
+        message:
+          `${field} is ${JSON.stringify(params[field])} here, but ${folder.layers.size} layers ` +
+          'are adapted in the adapter that init_from names',
+        hint: `Leave ${field} out, or write the value of the folder.`,
+      });
+  }
+  return problems;
+}
+
+async function create(params: VeraParams, context: AdapterContext): Promise<Adapter> {
+  if (context.initFrom !== undefined) {
+    const folder = await readPeftVera(context.initFrom, context);
+    fail(checkFolder(params, folder, context));
+    return veraAdapter(context, {
+      ...folder,
+      dropout: params.dropout ?? folder.dropout,
+      saves: params.save_projection ?? folder.shared !== null,
+      adapted: context.linears.filter(({ name }) => folder.layers.has(name)),
+      folder,
+    });
+  }
+  fail(checkTargets(params, context));
+  return veraAdapter(context, {
+    rank: params.rank ?? RANK,
+    key: params.projection_prng_key ?? 0,
+    initial: params.d_initial ?? INITIAL,
+    dropout: params.dropout ?? 0,
+    bias: biasNamed(params.bias ?? 'none'),
+    saves: params.save_projection ?? true,
+    adapted: targetedLayers(params, context),
+    folder: null,
+  });
+}
+
+export const vera: AdapterImplementation = {
+  check: async (params: JsonObject, context) =>
+    context.initFrom === undefined
+      ? checkTargets(params, context)
+      : checkFolder(params, await readPeftVera(context.initFrom, context), context),
+  create: (params: JsonObject, context) => create(params, context),
+};

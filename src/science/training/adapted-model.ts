@@ -1,0 +1,228 @@
+/** Opens the model that a train stage saved, for evaluation and kernels. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import type { AdapterImplementation } from '../models/adapter.ts';
+import { resolveNames } from '../models/base.ts';
+import { readConfig, readHead } from '../models/head.ts';
+import { openCheckpoint, readJson } from '../models/io/checkpoint.ts';
+import { isPartial, readPartial } from '../models/io/partial.ts';
+import { productsOf } from '../models/lora-layer.ts';
+import { adaptedWeight } from '../models/magnitude.ts';
+import { type Network, openNetwork } from '../models/network.ts';
+import { logitsOf, outputsOf, rowOutputs } from '../models/outputs.ts';
+import { ownVectors } from '../models/own-vectors.ts';
+import type { AdaptedLayer, AdaptedModel, Architecture, LinearLayer } from '../models/types.ts';
+import {
+  resolveHead,
+  type RowEncoder,
+  rowEncoder,
+  type RowParts,
+  rowParts,
+} from '../text/encoder.ts';
+import { openTokenizer } from '../text/tokenizer.ts';
+
+/** The content of `train.json`, which describes a training without its paths and timings. */
+export interface TrainRecord {
+  readonly format: 1;
+  readonly architecture: string;
+  /** Digest of the content of the base checkpoint. */
+  readonly model: string;
+  readonly classes: readonly string[];
+  readonly seed: number;
+  /** Optimiser steps taken. */
+  readonly steps: number;
+  /** The step whose weights were saved, where early stopping chose one before the last. */
+  readonly kept_step?: number;
+  /** The adapter's `type` and parameters. */
+  readonly adapter: JsonObject;
+  readonly head: HeadSettings;
+  /** Whether the base model's weights were read from the checkpoint or drawn at random. */
+  readonly init: 'pretrained' | 'random';
+  readonly [more: string]: unknown;
+}
+
+/**
+ * The step whose weights a train stage saved: its last one, or its best one under early stopping.
+ */
+export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
+
+/** Reads `train.json` of a train stage's output. Throws where its format is unknown. */
+export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
+  const record = (await readJson(join(trainDir, 'train.json'))) as { readonly format: unknown };
+  if (record.format !== 1)
+    throw new Error(`${trainDir}/train.json has format ${String(record.format)}`);
+  return record as TrainRecord;
+}
+
+/** Opens the encoder of rows that fits the head of a train stage's model. */
+export async function openRowEncoder(
+  trainDir: string,
+  model: { readonly path: string },
+): Promise<RowEncoder> {
+  return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
+}
+
+/** Opens the function that tells which part of a row's texts reaches a train stage's model. */
+export async function openRowParts(
+  trainDir: string,
+  model: { readonly path: string },
+): Promise<RowParts> {
+  return rowParts(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
+}
+
+export interface AdaptedModelOptions {
+  /** The output folder of a train stage. */
+  readonly trainDir: string;
+  /** The base model's folder and the digest of its content. */
+  readonly model: { readonly path: string; readonly digest: string };
+  readonly architecture: Architecture;
+  /** The implementation of the adapter that train.json names. */
+  readonly adapter: AdapterImplementation;
+  /** A step that `train.checkpoints` kept. Default: the weights that the stage saved at its end. */
+  readonly at?: number;
+}
+
+/** A layer with the tensors of its adapter. */
+function adaptedLayer(network: Network, layer: LinearLayer): AdaptedLayer {
+  const { adapter } = network;
+  const matrix = (name: string): Tensor2D => network.frozen(name) as Tensor2D,
+    vector = (name: string): Tensor1D => network.frozen(name) as Tensor1D;
+  const names = adapter.factors(layer.name),
+    vectors = adapter.vectors?.(layer.name) ?? null;
+  if (names !== null) {
+    const { A, B, scale, variance, magnitude } = names;
+    const weight = (): Tensor2D =>
+      adaptedWeight(matrix(`${layer.name}.weight`), productsOf(names, matrix));
+    return {
+      ...layer,
+      lora: {
+        A: matrix(A),
+        B: matrix(B),
+        scale,
+        ...defined({ variance }),
+        ...(adapter.trains(A) ? {} : { freezeA: true }),
+        ...(magnitude === undefined ? {} : { dora: { magnitude: vector(magnitude), weight } }),
+      },
+    };
+  }
+  if (vectors === null) return layer;
+  return {
+    ...layer,
+    vera: {
+      A: matrix(vectors.A),
+      B: matrix(vectors.B),
+      d: vector(vectors.d),
+      b: vector(vectors.b),
+    },
+  };
+}
+
+/**
+ * A network as evaluation and kernels see it, at the values that it has now. Disposing of it
+ * disposes of the network.
+ */
+export function adaptedModel(network: Network): AdaptedModel {
+  const { adapter, linears, initial } = network;
+  const { of, count } = outputsOf(network);
+  const merged = network.merged();
+  const own = ownVectors(network);
+  const layers = [
+    ...linears.flatMap((layer): AdaptedLayer[] => {
+      const trained = own.of(layer),
+        vectors = trained === null ? {} : { trained };
+      if (adapter.targets.includes(layer.name))
+        return [{ ...adaptedLayer(network, layer), ...vectors }];
+      return trained === null ? [] : [{ ...layer, ownOnly: true, ...vectors }];
+    }),
+    ...own.layers,
+  ];
+  const biasAlone = new Set(
+    layers
+      .filter(({ ownOnly, trained }) => ownOnly === true && trained?.unit === undefined)
+      .map(({ name }) => name),
+  );
+  return {
+    outputsOf: of,
+    outputs: count,
+    layers,
+    weightName: (layer) => network.fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`),
+    logits: logitsOf(network),
+    forward: (batch, tap, vectorTap) =>
+      rowOutputs(network, batch, initial, {
+        ...(tap === undefined ? {} : { tap, merged }),
+        ...defined({ vectorTap }),
+      }),
+    dispose: () => network.dispose(),
+  };
+}
+
+/**
+ * Opens the network that a train stage saved, with no trainable parameter.
+ * Throws UserFault where the folder does not fit the checkpoint, or the step `at` was not kept.
+ */
+export async function openTrained({
+  trainDir,
+  model,
+  architecture: family,
+  adapter: implementation,
+  at,
+}: AdaptedModelOptions): Promise<{ readonly network: Network; readonly record: TrainRecord }> {
+  const record = await readTrainRecord(trainDir);
+  if (record.model !== model.digest)
+    throw new UserFault(
+      `${trainDir} was trained from another checkpoint than ${model.path}`,
+      'Run the train stage again.',
+    );
+  const { type: _type, init_from: _from, ...params } = record.adapter;
+  const classes = record.classes.length;
+  const dir = at === undefined ? trainDir : join(trainDir, 'checkpoints', `step-${at}`);
+  if (!existsSync(dir)) {
+    throw at !== undefined && at > record.steps
+      ? new UserFault(
+          `there is no step ${at}: the training in ${trainDir} stopped after step ${record.steps}`,
+          'Ask for an earlier step, or train without train.early_stopping.',
+        )
+      : new UserFault(`${trainDir} has kept no step ${at}`, 'Ask for it in train.checkpoints.');
+  }
+  const whole = join(dir, 'model'),
+    adapterDir = join(dir, 'adapter');
+  const saved = existsSync(join(whole, 'config.json')),
+    partial = isPartial(dir);
+  const architecture = family.withHead(await resolveHead(record.head, record.classes, model.path));
+  const config = architecture.parseConfig(await readConfig(model.path), classes);
+  const linears = architecture.linears(config),
+    parameters = architecture.parameters(config);
+  const adapter = await implementation.create(params, {
+    architecture,
+    linears,
+    parameters,
+    ...(saved || partial ? {} : { initFrom: adapterDir }),
+  });
+  const fileNames =
+    record.init === 'random'
+      ? new Map<string, string>()
+      : resolveNames(await openCheckpoint(model.path), architecture, parameters);
+  const network = await openNetwork({
+    architecture,
+    adapter,
+    classes,
+    seed: record.seed,
+    evaluation: true,
+    fileNames,
+    model: saved ? { path: whole, digest: null } : { ...model, init: record.init },
+    ...(partial
+      ? { head: await readPartial(dir, architecture, parameters) }
+      : saved
+        ? {}
+        : { head: await readHead(adapterDir, { architecture, config, classes }) }),
+  });
+  return { network, record };
+}
+
+/** Opens the model that a train stage saved. Throws UserFault as `openTrained` does. */
+export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<AdaptedModel> {
+  return adaptedModel((await openTrained(options)).network);
+}

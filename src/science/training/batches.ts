@@ -1,0 +1,181 @@
+/** Which rows belong to each batch and step. */
+import { at } from '../../base/lookup.ts';
+import { randomStream } from '../../base/random/random.ts';
+
+/**
+ * shuffled: a permutation of the rows for each epoch, cut into batches.
+ *
+ * bucketed: rows of similar length together. The same permutation is cut into spans of 50 batches;
+ * each span is sorted by length, longest first (a stable sort), and cut into batches; then the
+ * batches of the epoch are shuffled, except that a last, smaller one stays last. transformers'
+ * group_by_length has the same spans but leaves the batches of a span in order of length, so that
+ * step lengths would be periodic.
+ */
+export type Batching = 'shuffled' | 'bucketed';
+
+/** How many rows an attack appends to the clean ones. */
+export interface AppendedRows {
+  readonly attack: string;
+  readonly rows: number;
+}
+
+/**
+ * Clean rows are numbered from zero; the rows that attacks append follow, attack by attack. Order,
+ * length buckets and number of batches depend only on the clean rows, so they equal those of the
+ * clean twin whatever an attack changes or appends. Appended rows enlarge the batches of the twin:
+ * see `appended`.
+ */
+export interface BatchOrder {
+  /** Number of rows that were not appended, poisoned or not. */
+  readonly rows: number;
+  readonly batchSize: number;
+  /**
+   * Whether each epoch has a new order, from stream (seed, 'order', `epoch-k`), k from zero; else
+   * it is file order.
+   */
+  readonly shuffle: boolean;
+  readonly seed: number;
+  /**
+   * Default: shuffled. The order of bucketed batches comes from stream (seed, 'order',
+   * `epoch-k-batches`).
+   */
+  readonly batching?: Batching;
+  /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
+  readonly lengths?: readonly number[];
+  /**
+   * Clean rows that stand before all others in each epoch, in the epoch's order among themselves.
+   */
+  readonly first?: readonly number[];
+  /** Clean rows that stand after all others in each epoch. */
+  readonly last?: readonly number[];
+  /**
+   * The rows of each attack are dealt out, one to each batch in turn, over the full-sized batches
+   * of the epoch (or over the only batch, if it is smaller), and follow the clean rows there. Each
+   * round goes over the batches in random order, from stream (seed, 'appended', `ATTACK/epoch-k`),
+   * or without `shuffle` in their order. So each epoch has every appended row once and no
+   * additional batch, batches differ by at most one appended row of an attack, and a row that a
+   * smaller dose also appends is in the same batch there. The loss of a batch remains the mean over
+   * its rows: with k appended rows, a clean row has B/(B + k) of its weight in the twin's batch of
+   * B rows.
+   */
+  readonly appended?: readonly AppendedRows[];
+}
+
+const SPAN = 50;
+
+/** Number of batches in an epoch. The last one may be smaller, as with PyTorch's DataLoader. */
+const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
+
+type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
+
+/**
+ * Number of steps in an epoch. The last one may have fewer batches, as in transformers' Trainer.
+ */
+export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
+  Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
+
+/**
+ * Number of steps of a training: `steps`, or `epochs` rounded up to whole steps, or three epochs.
+ */
+export function totalSteps(
+  setting: { readonly steps?: number; readonly epochs?: number },
+  order: Steps,
+): number {
+  return setting.steps ?? Math.ceil((setting.epochs ?? 3) * stepsPerEpoch(order) - 1e-9);
+}
+
+function cut(sequence: Int32Array, size: number): Int32Array[] {
+  return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) =>
+    sequence.slice(i * size, (i + 1) * size),
+  );
+}
+
+/**
+ * Number of batches over which appended rows are dealt out. A last, smaller batch is left out,
+ * since appended rows would dominate it.
+ */
+const placesOf = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
+  Math.max(1, Math.floor(rows / batchSize));
+
+/** The largest number of rows in a batch. */
+export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'appended'>): number {
+  const places = placesOf(order);
+  return (order.appended ?? []).reduce(
+    (most, { rows }) => most + Math.ceil(rows / places),
+    Math.min(order.rows, order.batchSize),
+  );
+}
+
+/** The clean batches, enlarged by the appended rows. */
+function withAppended(own: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
+  const places = placesOf(order),
+    extended = own.map((batch) => [...batch]);
+  let next = order.rows;
+  for (const { attack, rows } of order.appended ?? []) {
+    const random = randomStream(order.seed, 'appended', `${attack}/epoch-${epoch}`);
+    for (let dealt = 0; dealt < rows; dealt += places) {
+      const turn = order.shuffle ? random.permutation(places) : null;
+      for (let i = 0; i < Math.min(places, rows - dealt); i++)
+        at(extended, turn?.[i] ?? i).push(next++);
+    }
+  }
+  return extended.map((batch) => Int32Array.from(batch));
+}
+
+/** The row indexes of each batch of an epoch. */
+function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
+  const own = cleanBatches(order, epoch);
+  return (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
+}
+
+/** Returns the sequence with the rows that have a place moved there. */
+function placed(sequence: Int32Array, { first = [], last = [], batching }: BatchOrder): Int32Array {
+  if (first.length + last.length === 0) return sequence;
+  if (batching === 'bucketed') throw new Error("bucketed batches can't keep rows first or last");
+  const [before, after] = [new Set(first), new Set(last)];
+  return Int32Array.from([
+    ...sequence.filter((row) => before.has(row)),
+    ...sequence.filter((row) => !before.has(row) && !after.has(row)),
+    ...sequence.filter((row) => after.has(row)),
+  ]);
+}
+
+/** The batches of the clean rows. */
+function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
+  const { rows, batchSize, seed } = order;
+  const sequence = placed(
+    order.shuffle
+      ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)
+      : Int32Array.from({ length: rows }, (_, i) => i),
+    order,
+  );
+  if (order.batching !== 'bucketed') return cut(sequence, batchSize);
+  const { lengths } = order;
+  if (lengths === undefined) throw new Error('bucketed batches need the lengths of the rows');
+  const sorted = cut(sequence, SPAN * batchSize).flatMap((span) =>
+    cut(Int32Array.from([...span].sort((a, b) => at(lengths, b) - at(lengths, a))), batchSize),
+  );
+  const full = sorted.filter((batch) => batch.length === batchSize);
+  const random = randomStream(seed, 'order', `epoch-${epoch}-batches`);
+  return [
+    ...Array.from(random.permutation(full.length), (i) => at(full, i)),
+    ...sorted.slice(full.length),
+  ];
+}
+
+/** Yields the row indexes of each batch, epoch after epoch, endlessly. */
+export function* batches(order: BatchOrder): Generator<Int32Array, never> {
+  for (let epoch = 0; ; epoch++) yield* epochBatches(order, epoch);
+}
+
+/** Yields the batches of each step: `accumulate` of them, or fewer at the end of an epoch. */
+export function* stepBatches(
+  order: BatchOrder,
+  accumulate: number,
+): Generator<Int32Array[], never> {
+  for (let epoch = 0; ; epoch++) {
+    const all = epochBatches(order, epoch);
+    for (let start = 0; start < all.length; start += accumulate)
+      yield all.slice(start, start + accumulate);
+  }
+}

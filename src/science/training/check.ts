@@ -1,0 +1,292 @@
+/** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
+import {
+  type AttackTrainingLoader,
+  type HeadSettings,
+  type JsonObject,
+  type Problem,
+  problemOf,
+} from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import { processWide } from '../../tensor/process-wide.ts';
+import type { Adapter, AdapterImplementation } from '../models/adapter.ts';
+import { fileName, type ModelSource, resolveNames } from '../models/base.ts';
+import { readConfig } from '../models/head.ts';
+import { openCheckpoint } from '../models/io/checkpoint.ts';
+import { within } from '../models/names.ts';
+import type { Architecture, Head, ModelShape } from '../models/types.ts';
+import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
+import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
+import type { AttackTraining } from './attack-training.ts';
+import { checkCompletion } from './check-completion.ts';
+
+interface CheckedModel extends ModelShape {
+  readonly positions: number;
+  readonly tokenizer: TextTokenizer;
+  /** Whether the head is drawn at random, since the checkpoint has none. */
+  readonly headDrawn: boolean;
+  /** Other parameters that the checkpoint lacks and that are drawn at random (a pooler). */
+  readonly drawn: readonly string[];
+}
+
+/** The source of a model whose content has a digest. */
+type KnownModel = ModelSource & { readonly digest: string };
+
+// Results are kept, since the cells of a grid ask for the same checkpoint.
+const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
+
+async function inspect(
+  { path, init }: KnownModel,
+  architecture: Architecture,
+): Promise<CheckedModel> {
+  // The number of classes is not known before the data is read, and does not matter here.
+  const config = architecture.parseConfig(await readConfig(path), 2);
+  const parameters = architecture.parameters(config);
+  const checkpoint = init === 'random' ? null : await openCheckpoint(path);
+  if (checkpoint !== null) resolveNames(checkpoint, architecture, parameters);
+  const absent = parameters
+    .filter((spec) => checkpoint === null || fileName(checkpoint, architecture, spec) === undefined)
+    .map(({ name }) => name);
+  const headDrawn = absent.some((name) => within(name, architecture.headModules));
+  // With `model.init: random` everything is drawn, on purpose.
+  const drawn =
+    checkpoint === null ? [] : absent.filter((name) => !within(name, architecture.headModules));
+  const tokenizer = await openTokenizer(path);
+  checkVocabulary(tokenizer, architecture.vocabularySize(config), path);
+  return {
+    architecture,
+    linears: architecture.linears(config),
+    parameters,
+    positions: architecture.maxPositions(config),
+    tokenizer,
+    headDrawn,
+    drawn,
+  };
+}
+
+/**
+ * Reads config, headers and tokenizer, once for each content. Throws UserFault where something is
+ * wrong with them.
+ */
+function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
+  const key = JSON.stringify([
+    architecture.modelType,
+    architecture.head.type,
+    model.digest,
+    model.path,
+    model.init ?? 'pretrained',
+  ]);
+  let result = checked.get(key);
+  if (result === undefined) checked.set(key, (result = inspect(model, architecture)));
+  return result;
+}
+
+/** The tokenizer of a model. Throws UserFault where something is wrong with the model. */
+export const checkedTokenizer = async (
+  model: KnownModel,
+  architecture: Architecture,
+): Promise<TextTokenizer> => (await inspectModel(model, architecture)).tokenizer;
+
+/**
+ * The problems of a cloze prompt with this tokenizer.
+ * @param classes null where the spec does not name them
+ * @param maxLength null where no row is read
+ */
+function checkCloze(
+  { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
+  tokenizer: TextTokenizer,
+  classes: readonly string[] | null,
+  maxLength: number | null,
+): Problem[] {
+  const problems = [...verbalizerTokens(verbalizer, tokenizer, template).problems];
+  const mismatch = classes === null ? null : verbalizerMismatch(verbalizer, classes);
+  if (Object.keys(verbalizer).length < 2)
+    problems.push({
+      path: ['head', 'verbalizer'],
+      message: 'a cloze head needs a verbalizer: a word for each class',
+      hint: 'Write it by class name, as in verbalizer: { "0": terrible, "1": great }.',
+    });
+  else if (mismatch !== null) problems.push(mismatch);
+  try {
+    const own = templateLength(template, tokenizer);
+    if (maxLength !== null && own >= maxLength) {
+      problems.push({
+        path: ['head', 'template'],
+        message:
+          `the template takes ${own} tokens by itself, special ones included, ` +
+          `and max_length is ${maxLength}, which leaves no room for the text`,
+        hint: 'Shorten the template, or raise train.max_length.',
+      });
+    }
+  } catch (error) {
+    problems.push(problemOf(error, ['head', 'template']));
+  }
+  return problems;
+}
+
+/** Returns a problem where rows of the requested length exceed the model's positions. */
+function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
+  if (value <= positions) return [];
+  return [
+    {
+      path,
+      message: `rows of ${value} tokens do not fit the model, which has ${positions} positions`,
+      hint: `max_length can be at most ${positions}.`,
+    },
+  ];
+}
+
+/**
+ * Returns a problem where rows of the requested length do not fit the model. Throws UserFault where
+ * its config.json is at fault.
+ */
+export async function checkRows(
+  modelDir: string,
+  architecture: Architecture,
+  asked: AskedLength,
+): Promise<Problem[]> {
+  return checkLength(
+    asked,
+    architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2)),
+  );
+}
+
+/** The requested length of rows, and the field that states it. */
+export interface AskedLength {
+  readonly value: number;
+  readonly path: Problem['path'];
+}
+
+/**
+ * A warning where a layer is drawn at random and stays frozen, since the adapter's folder will not
+ * contain it.
+ */
+function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
+  const frozen = drawn
+    .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
+    .map((name) => name.replace(/\.weight$/, ''));
+  if (frozen.length === 0 || adapter.parameters.length === 0) return [];
+  return [
+    {
+      path: ['model', 'source'],
+      message:
+        `the checkpoint has no ${frozen.join(', ')}: ` +
+        'it is drawn from the seed, and stays frozen under the adapter',
+      hint:
+        "The adapter's folder does not contain it: to use the model elsewhere, export it with " +
+        '--merge. Or name a checkpoint that has it.',
+      warning: true,
+    },
+  ];
+}
+
+export interface CheckOptions {
+  readonly model: KnownModel;
+  readonly architecture: Architecture;
+  /** The requested length of rows; null where no row is read. */
+  readonly maxLength: AskedLength | null;
+  readonly head: HeadSettings;
+  /** Whether the spec names a folder that the head starts from. */
+  readonly headGiven?: boolean;
+  /** The names of the classes; null where the spec does not name them. */
+  readonly classes?: readonly string[] | null;
+  readonly adapter?: {
+    readonly implementation: AdapterImplementation;
+    readonly params: JsonObject;
+    readonly initFrom?: string;
+  };
+  /** The attack of the cell, where it changes training. */
+  readonly attack?: {
+    readonly name: string;
+    readonly changes: AttackTrainingLoader['changes'];
+    readonly implementation: AttackTraining;
+    readonly params: JsonObject;
+  };
+  /** Whether the model is the result of another training, whose head comes with it. */
+  readonly based?: boolean;
+}
+
+/** The head, before its classes are known. */
+export function headWithoutTokens({ type }: HeadSettings): Head {
+  if (type === 'cloze') return { type, tokens: [] };
+  return { type: type === 'regression' ? 'classifier' : type };
+}
+
+/** Every problem of the model, the head, the adapter, the attack and the length of rows. */
+export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
+  const { model, architecture: family, maxLength, head, headGiven = false } = options;
+  let architecture: Architecture, known: CheckedModel;
+  try {
+    architecture = family.withHead(headWithoutTokens(head));
+  } catch (error) {
+    return [problemOf(error, ['head', 'type'])];
+  }
+  try {
+    known = await inspectModel(model, architecture);
+  } catch (error) {
+    return [problemOf(error, ['model', 'source'])];
+  }
+  const problems = maxLength === null ? [] : checkLength(maxLength, known.positions);
+  if (architecture.head.type !== 'classifier' && headGiven)
+    problems.push({
+      path: ['head', 'init_from'],
+      message: `a ${head.type} head is part of the checkpoint: it cannot start from another folder`,
+      hint: 'Leave head.init_from out, or write head.type: classifier.',
+    });
+  const longest = maxLength?.value ?? null;
+  if (head.type === 'cloze')
+    problems.push(...checkCloze(head, known.tokenizer, options.classes ?? null, longest));
+  if (head.type === 'causal-lm')
+    problems.push(...checkCompletion(head.template, known.tokenizer, longest));
+  return [
+    ...problems,
+    ...(await checkAdapter(options, architecture, known)),
+    ...checkAttack(options, architecture, known),
+  ];
+}
+
+/** The problems of the adapter, if there is one. */
+async function checkAdapter(
+  { adapter, based = false }: CheckOptions,
+  architecture: Architecture,
+  { linears, parameters, drawn }: CheckedModel,
+): Promise<Problem[]> {
+  if (adapter === undefined) return [];
+  const { implementation, params, initFrom } = adapter;
+  const context = {
+    architecture,
+    linears,
+    parameters,
+    ...defined({ initFrom }),
+  };
+  try {
+    const found = await implementation.check(params, context);
+    return found.length === 0 && drawn.length > 0 && !based
+      ? checkDrawn(drawn, await implementation.create(params, context))
+      : [...found];
+  } catch (error) {
+    return [problemOf(error, ['adapter', 'init_from'])];
+  }
+}
+
+/** The problems of an attack that changes training, if there is one. */
+function checkAttack(
+  { attack, headGiven = false, based = false }: CheckOptions,
+  architecture: Architecture,
+  { tokenizer, headDrawn }: CheckedModel,
+): Problem[] {
+  if (attack === undefined) return [];
+  const problems = [...attack.implementation.check(attack.params, { architecture, tokenizer })];
+  if (attack.changes === 'weights' && headDrawn && !headGiven && !based) {
+    problems.push({
+      path: ['poisoning', 'attack'],
+      message:
+        `"${attack.name}" does not train the head, and this model's head is drawn at random: ` +
+        'it would never learn the task',
+      hint:
+        'Let the model learn the task first, as in base: { adapter: { type: full } }, ' +
+        'or give head.init_from.',
+      warning: true,
+    });
+  }
+  return problems;
+}

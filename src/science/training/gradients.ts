@@ -1,0 +1,169 @@
+/**
+ * The loss of a batch, or of all batches of a step, and its gradient with respect to the trained
+ * parameters.
+ */
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { named } from '../../base/lookup.ts';
+import type { ResumableStream } from '../../base/random/random.ts';
+import { frugally } from '../../tensor/differentiable.ts';
+import { scalarOf } from '../../tensor/read.ts';
+import { differentiate } from '../../tensor/tape.ts';
+import { crossEntropy, meanSquaredError } from '../models/loss.ts';
+import type { ForwardOptions, Network, Tensors } from '../models/network.ts';
+import { isRegression } from '../models/targets.ts';
+import type { TokenRow } from '../models/types.ts';
+import { disposeAll } from './trained-values.ts';
+
+export interface Batch {
+  readonly rows: readonly TokenRow[];
+  /**
+   * What each output is to predict (`targetsOf`): the class or the number of each row, or each
+   * answer token.
+   */
+  readonly labels: readonly number[];
+  /**
+   * For each row, whether it comes from the attack that changes the training. Default: none does.
+   */
+  readonly poisoned?: readonly boolean[];
+}
+
+/**
+ * The loss of a batch and its gradient with respect to each trained parameter, by name. The caller
+ * disposes of both.
+ */
+export interface LossAndGradients {
+  readonly loss: Scalar;
+  readonly gradients: Map<string, Tensor>;
+  /**
+   * The part of the loss that is not cross-entropy. Absent where the objective never has such a
+   * part.
+   */
+  readonly penalty?: number;
+}
+
+/**
+ * What a batch minimises. A step takes the mean over its batches (`train.accumulate`), clips it and
+ * updates the parameters. An objective is called outside of tf.tidy and must leave no tensors
+ * behind except its result. It must apply the class weights of `options`, and pass the streams of
+ * dropout on to `forward`: a second pass with the same `adapterRandom` has the same masks in the
+ * adapter. The operations of the network can be differentiated once.
+ * @param trained every trained parameter by name, to be passed to `forward`
+ */
+export type Objective = (
+  network: Network,
+  trained: Tensors,
+  batch: Batch,
+  options: LossOptions,
+) => LossAndGradients;
+
+export interface LossOptions extends Omit<ForwardOptions, 'tap' | 'layerwise' | 'dropout'> {
+  /**
+   * The masks of a batch are drawn from `random`, and those of the next batch after them. An
+   * objective can repeat masks in several passes by restoring the state of the stream.
+   */
+  readonly dropout?: { readonly rate: number; readonly random: ResumableStream };
+  readonly classWeights?: readonly number[];
+}
+
+/**
+ * The mean cross-entropy over the batch, with class weights if there are any; the mean squared
+ * error where the network has one output, a number.
+ */
+export function lossAndGradients(
+  network: Network,
+  trained: Tensors,
+  { rows, labels }: Batch,
+  { classWeights, ...options }: LossOptions = {},
+): LossAndGradients {
+  return gradientsOf(trained, () => {
+    const outputs = network.forward(rows, trained, options);
+    return isRegression(network)
+      ? meanSquaredError(outputs, labels)
+      : crossEntropy(outputs, labels, classWeights);
+  });
+}
+
+/**
+ * The loss that `lossOf` computes, or several, and the gradient of their sum with respect to each
+ * of `trained`. Intermediate tensors are freed.
+ */
+export function gradientsOf<Loss extends Tensor>(
+  trained: Tensors,
+  lossOf: () => Loss,
+): { readonly loss: Loss; readonly gradients: Map<string, Tensor> } {
+  const { value, grads } = frugally(() => differentiate(lossOf, [...trained.values()]));
+  const gradients = new Map<string, Tensor>();
+  // As in PyTorch, a parameter that does not affect the loss (such as the table of an unused token
+  // type) has gradient zero.
+  [...trained].forEach(([name, { shape }], i) => gradients.set(name, grads[i] ?? tf.zeros(shape)));
+  return { loss: value, gradients };
+}
+
+export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
+  /** The random streams of the adapter for a batch of the step, counted from zero. */
+  readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
+  /** Groups gradients for the optimiser, in new tensors. */
+  readonly pack: (gradients: Tensors) => Map<string, Tensor>;
+  /** Default: `lossAndGradients`. */
+  readonly objective?: Objective;
+}
+
+/**
+ * The loss of a step, and its gradients in the optimiser's groups, which the caller disposes of.
+ */
+export interface StepGradients {
+  readonly loss: number;
+  readonly penalty?: number;
+  readonly packed: Map<string, Tensor>;
+}
+
+/**
+ * The loss of a step and its grouped gradients: the mean over its batches, whatever their number of
+ * rows. accelerate and transformers' Trainer accumulate in this way for a model that computes its
+ * own mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a BERT
+ * classifier). Disposes of `trained` and empties it as soon as it is not needed.
+ */
+export function stepGradients(
+  network: Network,
+  trained: Map<string, Tensor>,
+  parts: readonly Batch[],
+  { adapterRandom, pack, objective = lossAndGradients, ...options }: StepOptions,
+): StepGradients {
+  let total = 0,
+    penalties: number | null = null,
+    sum: Map<string, Tensor> | null = null;
+  for (const [i, part] of parts.entries()) {
+    const { loss, gradients, penalty } = objective(network, trained, part, {
+      ...options,
+      adapterRandom: adapterRandom(i),
+    });
+    if (i === parts.length - 1) {
+      disposeAll(trained);
+      trained.clear();
+    }
+    const packed = pack(gradients);
+    disposeAll(gradients);
+    total += scalarOf(loss);
+    loss.dispose();
+    if (penalty !== undefined) penalties = (penalties ?? 0) + penalty;
+    sum = sum === null ? packed : combined(sum, packed, (a, b) => tf.add(a, b));
+  }
+  if (sum === null) throw new RangeError('a step has at least one batch');
+  return {
+    loss: total / parts.length,
+    ...(penalties === null ? {} : { penalty: penalties / parts.length }),
+    packed: parts.length === 1 ? sum : combined(sum, sum, (a) => tf.div(a, parts.length)),
+  };
+}
+
+/** Combines the tensors of each name into a new one, and disposes of both. */
+function combined(
+  a: ReadonlyMap<string, Tensor>,
+  b: ReadonlyMap<string, Tensor>,
+  of: (x: Tensor, y: Tensor) => Tensor,
+): Map<string, Tensor> {
+  const out = new Map([...a].map(([name, x]) => [name, tf.keep(of(x, named(b, name)))]));
+  disposeAll(a, b === a ? [] : b);
+  return out;
+}

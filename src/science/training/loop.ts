@@ -1,0 +1,306 @@
+/** The training loop. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { JsonObject } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
+import { at } from '../../base/lookup.ts';
+import {
+  randomStream,
+  type ResumableStream,
+  resumeStream,
+  type StreamState,
+} from '../../base/random/random.ts';
+import { compiled } from '../../tensor/compiled/compiled.ts';
+import type { Network, Tensors } from '../models/network.ts';
+import { targetsOf } from '../models/targets.ts';
+import { stepBatches } from './batches.ts';
+import { clipByGlobalNorm } from './clip.ts';
+import type { Company } from './company.ts';
+import { areFinite, lossFault, weightsFault } from './divergence.ts';
+import { type StepGradients, stepGradients } from './gradients.ts';
+import { decays, groupKind, groupRate } from './group-kinds.ts';
+import { adamw } from './optim/adamw.ts';
+import { scheduleFactor } from './optim/schedule.ts';
+import { sgd } from './optim/sgd.ts';
+import type { Optimizer } from './optim/types.ts';
+import type { Resume, SavedState } from './resume.ts';
+import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
+import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
+import { disposeAll, type TrainedValues, trainedValues } from './trained-values.ts';
+import { batchOrder } from './training-rows.ts';
+
+export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
+
+export interface TrainHooks {
+  /**
+   * Called after each step and awaited, so that the process can do other work. Throwing ends the
+   * training.
+   */
+  readonly onStep?: (record: StepRecord, batch: StepBatch) => Promise<void> | void;
+  readonly onWeights?: {
+    /** Whether `see` is to be called after this step; 0 means before the first one. */
+    wants(step: number): boolean;
+    /**
+     * Receives all parameters under their own names. They are disposed of once its promise settles.
+     * Returning `stop` ends the training after this step.
+     */
+    see(step: number, weights: Tensors): Promise<'stop' | undefined>;
+  };
+  /**
+   * Saves the state of the training together with what the caller gathered, and continues from a
+   * saved state.
+   */
+  readonly resume?: GatheringResume;
+  /** When aborted, the training saves its state after the current step and throws. */
+  readonly signal?: AbortSignal;
+  /** Trainings with which this one takes its steps. Only company.ts passes it. */
+  readonly company?: Company;
+}
+
+export interface GatheringResume extends Resume {
+  /** What the caller adds to a saved state. */
+  gathered(): Gathered;
+  /** Hands back to the caller what `gathered` had returned. */
+  restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void;
+}
+
+/** What the caller of a training adds to its saved state. */
+export interface Gathered {
+  readonly facts: JsonObject;
+  readonly tensors: Tensors;
+}
+
+function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
+  const { weightDecay, beta1, beta2, epsilon } = settings;
+  const ofGroup = { decays, rate: groupRate };
+  return settings.optimizer === 'adamw'
+    ? adamw({ weightDecay, beta1, beta2, epsilon, ...ofGroup })
+    : sgd({ weightDecay, ...ofGroup });
+}
+
+/** What stays the same during a training. */
+interface Plan {
+  readonly network: Network;
+  readonly settings: TrainSettings;
+  readonly optimizer: Optimizer<unknown>;
+  readonly values: TrainedValues<LabelledRow>;
+}
+
+/** What each step replaces. */
+interface Progress {
+  /** The trained parameters, grouped for the optimiser. */
+  groups: Map<string, Tensor>;
+  /** The state of the optimiser. */
+  state: unknown;
+  /** The trained parameters by their own names. */
+  trained: Map<string, Tensor>;
+  /**
+   * The factor that weight decay has applied to those rows of the token table that no training row
+   * uses.
+   */
+  unusedFactor: number;
+  /** The last step with a finite loss. */
+  lastFinite: StepRecord | null;
+  /** The random stream of dropout. */
+  readonly random: ResumableStream;
+}
+
+function start({ settings, optimizer, values }: Plan): Progress {
+  const groups = values.start();
+  return {
+    groups,
+    state: optimizer.init(groups),
+    trained: values.unpack(groups),
+    unusedFactor: 1,
+    lastFinite: null,
+    random: randomStream(settings.seed, 'dropout'),
+  };
+}
+
+function restart({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
+  const { dropoutAt, factor, last } = saved.facts as {
+    readonly dropoutAt?: StreamState;
+    readonly factor?: number;
+    readonly last?: StepRecord | null;
+  };
+  const groups = savedGroups(saved);
+  return {
+    groups,
+    state: optimizer.restore(savedMoments(saved), saved.step),
+    trained: values.unpack(groups),
+    unusedFactor: factor ?? 1,
+    lastFinite: last ?? null,
+    random:
+      dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt),
+  };
+}
+
+async function save(
+  resume: GatheringResume,
+  step: number,
+  { optimizer }: Plan,
+  { groups, state, unusedFactor, lastFinite, random }: Progress,
+): Promise<void> {
+  const { facts, tensors } = resume.gathered();
+  await resume.save(
+    step,
+    {
+      dropoutAt: random.state(),
+      factor: unusedFactor,
+      last: lastFinite,
+      gathered: facts,
+    },
+    toSave(groups, optimizer.named(state), tensors),
+  );
+}
+
+/** The loss of a step, and its gradients in the optimiser's groups. */
+function lossOfStep(
+  { network, settings, values }: Plan,
+  { trained, random }: Progress,
+  batches: readonly (readonly LabelledRow[])[],
+  step: number,
+): StepGradients {
+  const { seed, dropout, classWeights, objective } = settings;
+  return stepGradients(
+    network,
+    trained,
+    batches.map((rows) => ({
+      rows,
+      labels: targetsOf(network.architecture.head, rows),
+      poisoned: rows.map(({ poisoned }) => poisoned === true),
+    })),
+    {
+      pack: values.pack,
+      adapterRandom: (batch) => (name) =>
+        randomStream(seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
+      ...(dropout === 0 ? {} : { dropout: { rate: dropout, random } }),
+      ...defined({ classWeights, objective }),
+    },
+  );
+}
+
+/**
+ * Takes a step, counted from zero, whose loss is known. Throws UserFault where it is not finite.
+ */
+function finishStep(
+  plan: Plan,
+  progress: Progress,
+  { loss, penalty, packed }: StepGradients,
+  step: number,
+): StepRecord {
+  const { settings, optimizer, values } = plan;
+  const { schedule, warmup, steps, clipNorm, project } = settings;
+  const learningRate =
+    settings.learningRate * scheduleFactor({ kind: schedule, warmup, steps }, step);
+  const record: StepRecord = {
+    step: step + 1,
+    loss,
+    learning_rate: learningRate,
+    ...defined({ penalty }),
+  };
+  if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0)) {
+    disposeAll(packed);
+    const ofAttack = settings.objective !== undefined;
+    throw lossFault(record, progress.lastFinite, settings.learningRate, ofAttack);
+  }
+  progress.lastFinite = record;
+  let gradients = packed;
+  if (clipNorm) {
+    gradients = clipByGlobalNorm(packed, clipNorm);
+    disposeAll(packed);
+  }
+  const { parameters, state } = optimizer.update(
+    progress.groups,
+    gradients,
+    progress.state,
+    learningRate,
+  );
+  progress.groups = parameters;
+  progress.state = state;
+  progress.unusedFactor *= 1 - learningRate * settings.weightDecay;
+  progress.trained = values.unpack(parameters);
+  if (project !== undefined) {
+    const moved = project(progress.trained);
+    disposeAll(progress.trained, progress.groups);
+    progress.trained = moved;
+    progress.groups = values.pack(moved);
+  }
+  return record;
+}
+
+/**
+ * Trains from the network's initial values. Returns the trained ones, which the caller disposes of.
+ * Throws UserFault where a loss is not finite, naming the step and the last finite loss, and where
+ * the last step leaves weights that are not finite.
+ */
+export async function train(
+  network: Network,
+  rows: readonly LabelledRow[],
+  settings: TrainSettings,
+  { onStep, onWeights, resume, signal, company }: TrainHooks = {},
+): Promise<Map<string, Tensor>> {
+  const optimizer = makeOptimizer(settings);
+  const values = trainedValues(
+    network,
+    rows,
+    groupKind(network.adapter, settings),
+    settings.wholeTable !== true,
+  );
+  const plan: Plan = { network, settings, optimizer, values };
+  const order = stepBatches(batchOrder(rows, settings), settings.accumulate ?? 1);
+  const saved = (await resume?.load()) ?? null;
+  const progress = saved === null ? start(plan) : restart(plan, saved);
+  if (saved !== null) {
+    for (let step = 0; step < saved.step; step++) order.next();
+    resume?.restore({
+      facts: saved.facts['gathered'] as JsonObject,
+      tensors: savedGathered(saved),
+    });
+  }
+
+  const look = async (step: number): Promise<'stop' | undefined> => {
+    if (!onWeights?.wants(step)) return undefined;
+    const weights = values.whole(progress.trained, progress.unusedFactor);
+    try {
+      return await onWeights.see(step, weights);
+    } finally {
+      disposeAll(weights);
+    }
+  };
+
+  try {
+    if (saved === null) await look(0);
+    for (let step = saved?.step ?? 0; step < settings.steps; step++) {
+      const batches = order
+        .next()
+        .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
+      const finish = (found: StepGradients): StepRecord => finishStep(plan, progress, found, step);
+      const all = batches.flat(),
+        tokens = all.reduce((sum, { ids }) => sum + ids.length, 0);
+      const { record, ...shared } =
+        company === undefined
+          ? {
+              record: compiled(
+                () => finish(lossOfStep(plan, progress, batches, step)),
+                settings.precision,
+              ),
+            }
+          : await company.step({
+              rows: all,
+              tokens,
+              trained: progress.trained,
+              pack: values.pack,
+              finish,
+            });
+      await onStep?.(record, { rows: all.length, tokens, ...shared });
+      if ((await look(record.step)) === 'stop') break;
+      if (resume?.due(record.step)) await save(resume, record.step, plan, progress);
+      signal?.throwIfAborted();
+    }
+    if (progress.lastFinite !== null && !areFinite(progress.trained))
+      throw weightsFault(progress.lastFinite, settings.learningRate);
+    return values.whole(progress.trained, progress.unusedFactor);
+  } finally {
+    disposeAll(progress.trained, progress.groups, optimizer.tensors(progress.state));
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * Saves the state of a training, so that an interrupted one can continue from there and end with
+ * the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written under
+ * another name, flushed and renamed. The digest of its content in the name reveals a damaged file.
+ */
+import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { JsonObject } from '../../api.ts';
+import { sha256OfFile } from '../models/io/large.ts';
+import {
+  type PendingTensor,
+  readFloatsApart,
+  readSafetensorsHeader,
+  writePending,
+} from '../models/io/safetensors.ts';
+import type { HostTensor } from '../models/types.ts';
+
+export interface SavedState {
+  /** Optimiser steps taken. */
+  readonly step: number;
+  readonly facts: JsonObject;
+  /** Each tensor is removed here when it is moved to the device (saved-training.ts). */
+  readonly tensors: Map<string, HostTensor>;
+}
+
+const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
+
+/**
+ * Writes the state of a step, one tensor after another, and removes the states of earlier steps.
+ */
+export async function saveState(
+  dir: string,
+  step: number,
+  facts: JsonObject,
+  tensors: ReadonlyMap<string, Tensor>,
+): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  const pending = [...tensors].map(([name, tensor]): [string, PendingTensor] => [
+    name,
+    {
+      shape: tensor.shape,
+      dtype: 'float32',
+      data: async () => await tensor.data(),
+    },
+  ]);
+  const writing = join(dir, `.writing-${process.pid}`);
+  const digest = await writePending(writing, new Map(pending), { facts: JSON.stringify(facts) });
+  const file = await open(writing, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  const name = `${step}.${digest}.safetensors`;
+  await rename(writing, join(dir, name));
+  for (const other of await readdir(dir))
+    if (FILE.test(other) && other !== name) await rm(join(dir, other));
+  await utimes(dir, new Date(), new Date());
+}
+
+/** The latest undamaged state; null where there is none. Damaged ones are logged. */
+export async function loadState(
+  dir: string,
+  log: (message: string) => void,
+): Promise<SavedState | null> {
+  const names = await readdir(dir).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  });
+  const found = names.flatMap((name) => {
+    const match = FILE.exec(name);
+    return match ? [{ path: join(dir, name), step: Number(match[1]), digest: match[2] }] : [];
+  });
+  for (const { path, step, digest } of found.sort((a, b) => b.step - a.step)) {
+    if ((await sha256OfFile(path)) !== digest) {
+      log(`the state saved at step ${step} is damaged and ignored`);
+      continue;
+    }
+    const { facts } = (await readSafetensorsHeader(path)).metadata;
+    if (facts === undefined) throw new Error(`${path} is not the state of a training`);
+    return {
+      step,
+      facts: JSON.parse(facts) as JsonObject,
+      tensors: await readFloatsApart(path),
+    };
+  }
+  return null;
+}
+
+/** Saves the state of a training and loads it again. */
+export interface Resume {
+  /** The saved state; null where there is none. */
+  load(): Promise<SavedState | null>;
+  /** Whether the state is to be saved after this step. */
+  readonly due: (step: number) => boolean;
+  save(step: number, facts: JsonObject, tensors: ReadonlyMap<string, Tensor>): Promise<void>;
+}
+
+/**
+ * At least EVERY_MS pass between two saves, and saving takes at most one part in SHARE of the time.
+ */
+const EVERY_MS = 30_000,
+  SHARE = 20;
+
+/**
+ * Saves at intervals of time, and whenever `urgent` returns true. The intervals determine how much
+ * work a kill costs, never the result.
+ */
+export function resumeBySchedule(
+  dir: string,
+  {
+    log,
+    urgent,
+    now = () => performance.now(),
+  }: {
+    readonly log: (message: string) => void;
+    readonly urgent: () => boolean;
+    readonly now?: () => number;
+  },
+): Resume {
+  let next = now() + EVERY_MS;
+  return {
+    load: () => loadState(dir, log),
+    due: () => urgent() || now() >= next,
+    save: async (step, facts, tensors) => {
+      const began = now();
+      await saveState(dir, step, facts, tensors);
+      const ended = now();
+      next = ended + Math.max(EVERY_MS, SHARE * (ended - began));
+    },
+  };
+}

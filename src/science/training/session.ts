@@ -1,0 +1,160 @@
+/**
+ * A training with everything that a stage adds: its journal, checkpoints, evaluations during
+ * training, and resuming.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { JsonObject } from '../../api.ts';
+import type { Network, Tensors } from '../models/network.ts';
+import { checkpointFolder } from './checkpoints.ts';
+import { type Journal, trainingJournal } from './journal.ts';
+import { type GatheringResume, train } from './loop.ts';
+import { resumeBySchedule } from './resume.ts';
+import type { LabelledRow, TrainSettings } from './settings.ts';
+import { disposeAll } from './trained-values.ts';
+import type { CurvePoint, Watch } from './watch.ts';
+
+/** The part of a stage's RunContext that a training needs. */
+export interface Place {
+  readonly outDir: string;
+  readonly resumeDir?: string;
+  readonly log: (message: string) => void;
+  readonly progress: (done: number, total: number, unit: string) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface SessionOptions {
+  readonly network: Network;
+  readonly rows: readonly LabelledRow[];
+  readonly settings: TrainSettings;
+  /** The steps whose weights are kept. */
+  readonly kept: readonly number[];
+  /** Writes weights in the form of the stage's output. */
+  readonly save: (weights: Tensors, dir: string) => Promise<void>;
+  readonly watch: Watch | null;
+  readonly place: Place;
+  /** Replaces the training loop where the training is a member of a pack. */
+  readonly trainer?: typeof train;
+}
+
+export interface Session {
+  /** The resulting weights, which the caller disposes of. */
+  readonly weights: Map<string, Tensor>;
+  /** The step of these weights. */
+  readonly step: number;
+  readonly journal: Journal;
+}
+
+/** A line for the log with the values of an evaluation. */
+const described = (point: CurvePoint): string =>
+  Object.entries(point)
+    .map(
+      ([name, value]) =>
+        `${name.replace('_', ' ')} ${Number.isInteger(value) ? value : value.toFixed(4)}`,
+    )
+    .join(', ');
+
+/** Trains, and returns the weights of the last step, or of the best one under early stopping. */
+export async function runSession({
+  network,
+  rows,
+  settings,
+  kept,
+  save,
+  watch,
+  place,
+  trainer = train,
+}: SessionOptions): Promise<Session> {
+  const journal = trainingJournal(),
+    { steps } = settings;
+  const folder = checkpointFolder(place.resumeDir ?? place.outDir);
+  const every = Math.ceil(steps / 100);
+  let last: Map<string, Tensor>;
+  try {
+    last = await trainer(network, rows, settings, {
+      onStep: async (record, batch) => {
+        journal.add(record, batch);
+        if (record.step % every === 0)
+          place.log(
+            `step ${record.step} of ${steps}: loss ${record.loss.toPrecision(5)}, ` +
+              `learning rate ${record.learning_rate.toPrecision(4)}`,
+          );
+        place.progress(record.step, steps, 'steps');
+        // Lets the process handle an abort between steps.
+        await new Promise((resolve) => {
+          setImmediate(resolve);
+        });
+      },
+      onWeights: {
+        wants: (step) => kept.includes(step) || watch?.wants(step) === true,
+        see: (step, weights) =>
+          journal.apart(async () => {
+            if (kept.includes(step)) await folder.write(step, (dir) => save(weights, dir));
+            if (!watch?.wants(step)) return undefined;
+            const verdict = await watch.see(step, weights);
+            const point = watch.curves.at(-1);
+            if (point !== undefined) place.log(described(point));
+            return verdict;
+          }),
+      },
+      signal: place.signal,
+      ...(place.resumeDir === undefined
+        ? {}
+        : {
+            resume: resumable(place.resumeDir, place, journal, watch, (step) =>
+              kept.every((at) => at > step || folder.has(at)),
+            ),
+          }),
+    });
+  } catch (error) {
+    // After a failure the log keeps the last steps.
+    if ((error as Error).name === 'UserFault')
+      for (const record of journal.history.slice(-20)) place.log(JSON.stringify(record));
+    throw error;
+  }
+  await folder.deliver(place.outDir);
+  const step = journal.history.at(-1)?.step ?? 0;
+  const best = watch === null || watch.bestWeights.size === 0 ? null : watch.best;
+  if (watch === null || best === null || best.step === step)
+    return { weights: last, step, journal };
+  disposeAll(last);
+  return {
+    weights: new Map([...watch.bestWeights].map(([name, tensor]) => [name, tensor.clone()])),
+    step: best.step,
+    journal,
+  };
+}
+
+/**
+ * Saves and restores journal and watch together with the training.
+ * @param complete whether all checkpoints up to a step still exist
+ */
+function resumable(
+  dir: string,
+  { log, signal }: Place,
+  journal: Journal,
+  watch: Watch | null,
+  complete: (step: number) => boolean,
+): GatheringResume {
+  const resume = resumeBySchedule(dir, { log, urgent: () => signal.aborted });
+  return {
+    ...resume,
+    load: async () => {
+      const saved = await resume.load();
+      if (saved === null) return null;
+      if (!complete(saved.step)) {
+        log(`the checkpoints before step ${saved.step} are gone: the training starts again`);
+        return null;
+      }
+      log(`resumes after step ${saved.step}`);
+      return saved;
+    },
+    gathered: () => ({
+      facts: { journal: journal.facts(), watch: watch?.facts() ?? null },
+      tensors: watch?.bestWeights ?? new Map(),
+    }),
+    restore: ({ facts, tensors }) => {
+      journal.restore(facts['journal'] as JsonObject);
+      watch?.restore(facts['watch'] as JsonObject, tensors);
+    },
+  };
+}

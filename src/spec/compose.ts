@@ -1,0 +1,281 @@
+/**
+ * The schema of a spec as it may be written. Every scalar field of a cell takes a value, a list of
+ * values, or {linspace}, {logspace}, {range}. The parameters of each plugin are written beside its
+ * name.
+ */
+import type { JsonSchema } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import type { Section, Shapes, VariantSection, VariantShape } from './schema.ts';
+import { sections } from './schema.ts';
+import type { Schema } from './shape.ts';
+import { fieldSchema, isNumeric, isRecord, isScalar, openSchema } from './shape.ts';
+
+const numberList = (description: string, last: Schema): Schema => ({
+  description,
+  type: 'array',
+  items: [{ type: 'number' }, { type: 'number' }, last],
+  additionalItems: false,
+  minItems: 3,
+  maxItems: 3,
+});
+
+const rules = {
+  linspace: numberList('[from, to, n]: n values in equal steps, both ends included.', {
+    type: 'integer',
+    minimum: 1,
+  }),
+  logspace: numberList('[from, to, n]: n values in equal ratios, both ends included.', {
+    type: 'integer',
+    minimum: 1,
+  }),
+  range: numberList(
+    '[from, to, step]: from, from + step, … up to `to`, which is included if a step falls on it.',
+    { type: 'number' },
+  ),
+};
+
+/** The schema of the three rules by which a numeric axis may be written. */
+const grid: Schema = {
+  title: 'GridAxis',
+  description: 'A grid axis given by a rule.',
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  maxProperties: 1,
+  properties: rules,
+};
+/** The schema of a text that a spec takes from a file (text-files.ts). */
+const textFromFile: Schema = {
+  title: 'TextFile',
+  description: 'A text file in UTF-8, relative to the spec. The line break at its end is left out.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['file'],
+  properties: { file: { type: 'string' } },
+};
+export const gridForms: readonly string[] = Object.keys(rules);
+
+/** Seeds as a range: `1..5`. */
+export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
+
+/**
+ * Returns the schema of a field as a spec may write it: a scalar field may be an axis. A field
+ * whose value may itself be a list or a mapping stays as it is.
+ */
+function lift(schema: Schema): Schema {
+  if (isRecord(schema)) {
+    const properties = liftFields(schema.properties);
+    return { ...schema, properties, additionalProperties: schema.additionalProperties ?? false };
+  }
+  if (!isScalar(schema)) return schema;
+  const { description, default: fallback, textFile = false, ...value } = schema;
+  const forms = textFile ? [value, textFromFile] : [value];
+  return {
+    ...defined({ description, default: fallback }),
+    axis: true,
+    anyOf: [
+      value,
+      {
+        type: 'array',
+        items: textFile ? { anyOf: forms } : value,
+        minItems: 1,
+        uniqueItems: true,
+      },
+      ...forms.slice(1),
+      ...(isNumeric(schema) ? [{ $ref: '#/definitions/grid' }] : []),
+    ],
+  };
+}
+
+type Fields = { readonly [name: string]: Schema };
+
+const liftFields = (fields: Fields): Fields =>
+  Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, lift(field)]));
+
+/**
+ * Returns the schema of one variant: the fields that all variants share and, behind a condition on
+ * the plugin's name, the plugin's own parameters.
+ */
+function variantSchema(
+  nameField: Schema,
+  { discriminator, defaultName, byName }: VariantShape,
+  shared: Fields,
+  isUsed: (plugin: string) => boolean,
+): Schema {
+  const hasSteps = shared['steps'] !== undefined,
+    others = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
+  /** Returns the condition that a variant names this plugin. */
+  const isOf = (plugin: string): Schema => {
+    const properties = { [discriminator]: { const: plugin } };
+    if (plugin !== defaultName) return { properties, required: [discriminator] };
+    return hasSteps ? { properties, not: { required: ['steps'] } } : { properties };
+  };
+  const branches = [...byName]
+    .filter(([plugin]) => isUsed(plugin))
+    .map(([plugin, schema]): Schema => {
+      const { properties = {}, ...rest } = lift(schema);
+      const { [discriminator]: _name, ...own } = properties;
+      return {
+        if: isOf(plugin),
+        then: { ...rest, properties: { [discriminator]: {}, ...others, ...own } },
+      };
+    });
+  // The parameters of composed attacks are written in their steps.
+  if (hasSteps)
+    branches.push({
+      if: { required: ['steps'], not: { required: [discriminator] } },
+      then: { additionalProperties: false, properties: others },
+    });
+  return {
+    type: 'object',
+    properties: { [discriminator]: lift(nameField), ...shared },
+    ...(branches.length > 0 ? { allOf: branches } : {}),
+    ...(hasSteps ? { not: { required: [discriminator, 'steps'] } } : {}),
+  };
+}
+
+/** The description of a variant's `when`. */
+export const WHEN = "The variant's cells are kept only where this matches.";
+
+const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
+/**
+ * Returns a reference with its own description, behind `allOf`: draft 7 ignores what is beside a
+ * `$ref`.
+ */
+const described = (definition: string, description: string): Schema => ({
+  description,
+  allOf: [reference(definition)],
+});
+
+const isSection = (key: string): key is Section => (sections as readonly string[]).includes(key);
+
+/**
+ * Returns the whole schema of a spec whose references are filled in (draft 7). Repeated parts are
+ * defined once, which makes the schema shorter and halves the time that it takes to compile.
+ * @param isUsed returns false for a plugin that the spec does not name. Leaving out its parameters
+ *   does not change the verdict and saves time.
+ */
+export function composeFrom(
+  shapes: Shapes,
+  isUsed: (plugin: string) => boolean = () => true,
+): JsonSchema {
+  const { root, section, variants } = shapes;
+  const composed = composedFields(shapes);
+  const properties = Object.fromEntries(
+    Object.entries(root.properties ?? {}).map(([key, field]) => [
+      key,
+      composed[key] ?? (isSection(key) ? lift(field) : field),
+    ]),
+  );
+  const when = described('pattern', WHEN);
+  const overrides = described('train', fieldSchema(section.adapter, 'train').description ?? '');
+  const attack = fieldSchema(section.poisoning, 'attack');
+  const { default: _none, ...stepAttack } = attack; // every step must name its attack
+  const steps = { ...fieldSchema(section.poisoning, 'steps'), items: reference('step') };
+  return {
+    ...root,
+    title: 'Experiment',
+    description:
+      'A dosimeter experiment. A scalar field of a cell becomes a grid axis when it is given a ' +
+      'list, {linspace}, {logspace} or {range}.',
+    properties,
+    definitions: {
+      grid,
+      pattern: openSchema(fieldSchema(root, 'tags')) ?? {},
+      split: lift(fieldSchema(section.data, 'train')),
+      train: lift(section.train),
+      poisoning: variantSchema(attack, variants.poisoning, { steps, when }, isUsed),
+      step: {
+        ...variantSchema(stepAttack, variants.poisoning, {}, isUsed),
+        required: ['attack'],
+      },
+      defences: variantSchema(
+        fieldSchema(section.defences, 'defence'),
+        variants.defences,
+        { when },
+        isUsed,
+      ),
+      adapter: variantSchema(
+        fieldSchema(section.adapter, 'type'),
+        variants.adapter,
+        { train: overrides, when },
+        isUsed,
+      ),
+    },
+  };
+}
+
+/** Returns the fields of a spec that need more than lifting a field of a cell. */
+function composedFields({ root, section }: Shapes): Fields {
+  const patternList = (field: string): Schema => ({
+    ...fieldSchema(root, field),
+    items: reference('pattern'),
+  });
+  const variantForms = (name: VariantSection, description = section[name].description): Schema => ({
+    ...defined({ description }),
+    default: {},
+    anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
+  });
+  const {
+    train: _train,
+    validation: _validation,
+    clean: _clean,
+    test: _test,
+    ...otherData
+  } = section.data.properties ?? {};
+  const { description, default: fallback, ...seedList } = fieldSchema(root, 'seeds');
+  return {
+    seeds: {
+      ...defined({ description, default: fallback }),
+      anyOf: [
+        seedList,
+        { type: 'string', title: 'a range such as 1..5', pattern: SEED_RANGE.source },
+      ],
+    },
+    include: patternList('include'),
+    exclude: patternList('exclude'),
+    tags: { ...fieldSchema(root, 'tags'), additionalProperties: reference('pattern') },
+    data: {
+      ...section.data,
+      additionalProperties: section.data.additionalProperties ?? false,
+      properties: {
+        train: reference('split'),
+        validation: reference('split'),
+        clean: described(
+          'split',
+          'The clean rows that a defender has. Default: `clean_share` of the validation rows.',
+        ),
+        test: described(
+          'split',
+          'Rows that are evaluated beside the validation rows, under names such as ' +
+            '`test_accuracy`. Nothing else reads them: no training stops by them, and no ' +
+            'threshold is taken from them. Default: none.',
+        ),
+        ...liftFields(otherData),
+      },
+    },
+    poisoning: variantForms('poisoning'),
+    defences: variantForms('defences'),
+    adapter: variantForms('adapter'),
+    train: reference('train'),
+    base: {
+      ...fieldSchema(root, 'base'),
+      properties: {
+        poisoning: variantForms(
+          'poisoning',
+          "The attack on the base's training rows, in the form of `poisoning`.",
+        ),
+        adapter: variantForms(
+          'adapter',
+          'What the base trains, in the form of `adapter`. Default: full fine-tuning, so that ' +
+            'cells of all adapters start from the same base.',
+        ),
+        train: described(
+          'train',
+          'The fields of `train` that differ for the base. A field of `train` that is an axis ' +
+            'must be given a value of its own here.',
+        ),
+      },
+    },
+  };
+}

@@ -1,0 +1,282 @@
+/**
+ * The schema that editors use (`dosimeter schema`, the modeline). An editor sees one file as it is
+ * written. Where a spec leaves something to another file (`extends`, `plugins`, `commands`) or to a
+ * field (`${…}`), this schema leaves it open, so that an editor marks nothing that the command line
+ * accepts.
+ */
+import type { Json, JsonSchema } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { composeFrom } from './compose.ts';
+import type { Shapes, VariantSection } from './schema.ts';
+import { BASE, shapesOf } from './schema.ts';
+import type { Schema } from './shape.ts';
+import {
+  asSchema,
+  definitionName,
+  fieldSchema,
+  isScalar,
+  itemSchema,
+  openSchema,
+} from './shape.ts';
+import type { SpecRegistry } from './types.ts';
+
+/** Returns the whole schema of a spec file. JSON Schema, draft 7. */
+export function composeSchema(registry: SpecRegistry): JsonSchema {
+  const shapes = shapesOf(registry),
+    strict = withDefenceNames(asSchema(composeFrom(shapes)), shapes);
+  // A condition repeats fields that are declared elsewhere, which must not be suggested twice.
+  const unless = (fields: readonly string[], schema: Schema): Schema => ({
+    if: { anyOf: fields.map((field) => ({ required: [field] })) },
+    else: mapSchemas(schema, unsuggested),
+  });
+  const root = withoutRequired(mapSchemas(strict, openName), shapes);
+  const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
+  return mapSchemas(
+    {
+      ...root,
+      allOf: [
+        unless(['extends'], needed(strict)),
+        unless(['extends', 'plugins'], knownNames(strict, shapes)),
+        unless(['extends', 'plugins', 'commands'], { properties: { stages: { items: goals } } }),
+      ],
+    },
+    orReference,
+  );
+}
+
+type Change = (schema: Schema) => Schema;
+
+const unsuggested: Change = ({ properties, ...schema }) => {
+  if (properties === undefined) return schema;
+  const fields = mapValues(properties, (field) => ({ ...field, doNotSuggest: true }));
+  return { ...schema, properties: fields };
+};
+
+type Fields = { readonly [name: string]: Schema };
+
+const mapValues = (fields: Fields, change: Change): Fields =>
+  Object.fromEntries(Object.entries(fields).map(([key, field]) => [key, change(field)]));
+
+const HOLD_FIELDS: ReadonlySet<string> = new Set(['properties', 'definitions']);
+const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
+  'items',
+  'additionalItems',
+  'additionalProperties',
+  'anyOf',
+  'allOf',
+  'then',
+  'else',
+]);
+
+/**
+ * Changes every schema within a schema, the innermost first. The conditions under `if` stay as they
+ * are.
+ */
+function mapSchemas(schema: Schema, change: Change): Schema {
+  const within = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(within);
+    return typeof value === 'object' && value !== null
+      ? mapSchemas(value as Schema, change)
+      : value;
+  };
+  const entries = Object.entries(schema).map(([keyword, value]): [string, unknown] => {
+    if (HOLD_FIELDS.has(keyword))
+      return [keyword, mapValues(value as Fields, (field) => mapSchemas(field, change))];
+    return [keyword, HOLD_SCHEMAS.has(keyword) ? within(value) : value];
+  });
+  return change(Object.fromEntries(entries));
+}
+
+/**
+ * Offers the known names as suggestions, and accepts any name that a plugin of the spec may have.
+ */
+function openName(schema: Schema): Schema {
+  const { plugin, enum: names, pattern, ...rest } = schema;
+  if (plugin === undefined) return schema;
+  if (names !== undefined)
+    return { ...rest, plugin, anyOf: [{ enum: names }, { pattern: '^[a-z0-9][a-z0-9-]*$' }] };
+  return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
+}
+
+/** Accepts `${…}` in place of any value. The command line checks the value that replaces it. */
+function orReference(schema: Schema): Schema {
+  // An editor would also offer each example directly below a list as a list of one item.
+  const item = itemSchema(schema);
+  if (item?.examples !== undefined) return { ...schema, items: { allOf: [item] } };
+  const isFree =
+    schema.type === 'string' && schema.enum === undefined && schema.pattern === undefined;
+  if (
+    isFree ||
+    schema.$ref !== undefined ||
+    !isScalar(schema) ||
+    ['type', 'enum', 'const', 'anyOf'].every((keyword) => schema[keyword] === undefined)
+  )
+    return schema;
+  const { description, default: fallback, doNotSuggest, ...value } = schema,
+    words = wordsOf(schema);
+  return {
+    ...defined({ description, default: fallback, doNotSuggest }),
+    ...(words.length === 0 ? {} : { examples: words }),
+    if: { type: 'string', pattern: '\\$\\{' },
+    else: value,
+  };
+}
+
+/** Returns the values to offer, as examples: editors do not look for words behind a condition. */
+function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
+  const listed = examples ?? words;
+  if (listed !== undefined) return listed;
+  if (word !== undefined) return [word];
+  if (type === 'boolean') return [true, false];
+  return [...new Set((anyOf ?? []).flatMap(wordsOf))];
+}
+
+// ---- what a file must have that extends no other -----------------------------------------------
+
+/** The places with required fields. */
+const MUST: readonly (readonly string[])[] = [
+  [],
+  ['model'],
+  ['data'],
+  ['data', 'train'],
+  ['data', 'validation'],
+  ['commands', '*'],
+];
+
+/**
+ * Returns only the `required` of the places in MUST, and the parameters of the default attack and
+ * adapter, which apply where none is named.
+ */
+function needed(strict: Schema): Schema {
+  const at = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
+    const target = resolve(strict, schema);
+    if (step === undefined) return { required: target.required ?? [] };
+    return step === '*'
+      ? { additionalProperties: at(openSchema(target) ?? {}, rest) }
+      : { properties: { [step]: at(fieldSchema(target, step), rest) } };
+  };
+  const unnamed = (section: VariantSection): Schema =>
+    oneOrMany({ allOf: (definition(strict, section).allOf ?? []).filter(isOfDefault) });
+  return {
+    allOf: [
+      ...MUST.map((path) => at(strict, path)),
+      { properties: { poisoning: unnamed('poisoning'), adapter: unnamed('adapter') } },
+    ],
+  };
+}
+
+/** Whether a branch of a variant belongs to the default plugin. */
+const isOfDefault = (branch: Schema): boolean =>
+  branch.if?.properties !== undefined && branch.if.required === undefined;
+
+/** Returns the schema without the requirements that `needed` returns. */
+function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
+  const drop = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
+    if (step === undefined) {
+      const { required: _required, ...free } = schema;
+      return free;
+    }
+    if (step === '*')
+      return { ...schema, additionalProperties: drop(openSchema(schema) ?? {}, rest) };
+    return {
+      ...schema,
+      properties: { ...schema.properties, [step]: drop(fieldSchema(schema, step), rest) },
+    };
+  };
+  const named = (section: VariantSection): Schema => {
+    const variant = definition(strict, section),
+      { discriminator } = variants[section];
+    return {
+      ...variant,
+      allOf: (variant.allOf ?? []).map((branch) =>
+        isOfDefault(branch)
+          ? { ...branch, if: { ...branch.if, required: [discriminator] } }
+          : branch,
+      ),
+    };
+  };
+  // The two splits share one definition, which is changed below.
+  const loose = MUST.filter(([, split]) => split === undefined || split === '*').reduce(
+    drop,
+    strict,
+  );
+  return {
+    ...loose,
+    definitions: {
+      ...strict.definitions,
+      split: drop(definition(strict, 'split'), []),
+      poisoning: named('poisoning'),
+      defences: named('defences'),
+      adapter: named('adapter'),
+    },
+  };
+}
+
+const definition = ({ definitions }: Schema, name: string): Schema => {
+  const found = definitions?.[name];
+  if (found === undefined) throw new Error(`the schema has no definition "${name}"`);
+  return found;
+};
+
+const resolve = (root: Schema, schema: Schema): Schema =>
+  schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
+
+/** Returns the schema of the known plugin names, for a spec that brings no plugins. */
+function knownNames(strict: Schema, shapes: Shapes): Schema {
+  const { variants } = shapes;
+  const only = (schema: Schema, ...names: readonly string[]): Fields =>
+    Object.fromEntries(names.map((name) => [name, fieldSchema(schema, name)]));
+  const named = (section: VariantSection, more: Fields): Schema =>
+    oneOrMany({
+      properties: {
+        ...only(definition(strict, section), variants[section].discriminator),
+        ...more,
+      },
+    });
+  const step: Schema = { properties: only(definition(strict, 'step'), 'attack') };
+  const sections = {
+    poisoning: named('poisoning', { steps: { items: step } }),
+    adapter: named('adapter', {}),
+  };
+  const split: Schema = { properties: only(definition(strict, 'split'), 'format', 'source') };
+  return {
+    properties: {
+      ...sections,
+      defences: orNamed(named('defences', {}).anyOf ?? [], defenceName(shapes)),
+      [BASE]: { properties: sections },
+      model: { properties: only(fieldSchema(strict, 'model'), 'architecture', 'source') },
+      data: { properties: { train: split, validation: split } },
+    },
+  };
+}
+
+/** Returns the names that may stand alone for a defence. */
+const defenceName = ({ variants }: Shapes): Schema => ({
+  type: 'string',
+  enum: [...variants.defences.byName.keys()],
+  plugin: 'defence',
+});
+
+/** Accepts a name alone, too, wherever one of `forms` has a mapping. */
+const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
+  anyOf: [
+    ...forms.map((form) =>
+      form.type === 'array' ? { ...form, items: { anyOf: [itemSchema(form) ?? {}, name] } } : form,
+    ),
+    name,
+  ],
+});
+
+/** Returns the schema of a spec in which a defence may be given by its name alone. */
+function withDefenceNames(schema: Schema, shapes: Shapes): Schema {
+  const { anyOf = [], ...defences } = fieldSchema(schema, 'defences');
+  const named = { ...defences, ...orNamed(anyOf, defenceName(shapes)) };
+  return { ...schema, properties: { ...schema.properties, defences: named } };
+}
+
+const oneOrMany = (schema: Schema): Schema => ({
+  anyOf: [
+    { type: 'object', ...schema },
+    { type: 'array', items: schema },
+  ],
+});

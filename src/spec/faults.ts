@@ -1,0 +1,63 @@
+/** Gathers a user's faults, so that all of them are reported at once. */
+import { defined } from '../base/defined.ts';
+import type { Span } from './node.ts';
+import { rangeOf } from './node.ts';
+import type { Diagnostic } from './types.ts';
+
+/**
+ * Reports one fault.
+ * @param at the place at fault; null if it is not a place in a file
+ */
+export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
+
+export interface Faults {
+  readonly report: Report;
+  /** Whether exactly this place has been reported, so that one mistake is reported once. */
+  has(at: Span): boolean;
+  readonly count: number;
+  /**
+   * Returns the diagnostics by file, in the order in which files first had a fault, and by line
+   * within a file.
+   */
+  diagnostics(): Diagnostic[];
+}
+
+export function gatherFaults(): Faults {
+  const found: { readonly at: Span | null; readonly diagnostic: Diagnostic }[] = [];
+  const seen = new Set<string>(),
+    places = new Set<string>();
+  const files: string[] = [];
+  const placeOf = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
+  return {
+    report(code, at, message, hint) {
+      const identity = `${code} ${message} ${at ? placeOf(at) : ''}`;
+      if (seen.has(identity)) return;
+      seen.add(identity);
+      if (at) {
+        places.add(placeOf(at));
+        if (!files.includes(at.source.file)) files.push(at.source.file);
+      }
+      found.push({
+        at,
+        diagnostic: {
+          code,
+          message,
+          range: at && rangeOf(at),
+          ...defined({ hint }),
+        },
+      });
+    },
+    has: (at) => places.has(placeOf(at)),
+    get count() {
+      return found.length;
+    },
+    diagnostics() {
+      const order = (at: Span | null): readonly [number, number] =>
+        at ? [files.indexOf(at.source.file), at.start] : [-1, 0];
+      return found
+        .map((fault, index) => ({ ...fault, index, order: order(fault.at) }))
+        .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1] || a.index - b.index)
+        .map(({ diagnostic }) => diagnostic);
+    },
+  };
+}

@@ -1,0 +1,229 @@
+/**
+ * Turns written forms into plain lists. `{linspace}`, `{logspace}` and `{range}` become lists of
+ * values, as does `seeds: 1..5`. A variant whose plugin is an axis (`attack: [label-flip,
+ * badnets]`) becomes one variant for each plugin.
+ */
+import { gridForms, SEED_RANGE } from './compose.ts';
+import type { Report } from './faults.ts';
+import type { Entry, ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
+import { isText, withEntries } from './node.ts';
+import type { Shapes, VariantSection, VariantShape } from './schema.ts';
+import { BASE, isVariantSection, sections } from './schema.ts';
+import type { Schema } from './shape.ts';
+import { declaredField, isNumeric, isRecord, isScalar } from './shape.ts';
+import { expandSteps } from './steps.ts';
+import { didYouMean, nearest } from './suggest.ts';
+
+/** The most values of an axis. More are taken for a mistake. */
+const MOST_VALUES = 100_000;
+
+/**
+ * Returns the spec with its forms expanded. A field with a faulty form is reported and removed, so
+ * that it is not reported again.
+ * @param prefix the beginning of the paths in diagnostics
+ */
+export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
+  const changes: [string, Entry | undefined][] = [];
+  const base = root.entries.get(BASE);
+  if (base?.value.kind === 'map')
+    changes.push([
+      BASE,
+      { key: base.key, value: expandForms(base.value, shapes, report, `${BASE}.`) },
+    ]);
+  const seeds = root.entries.get('seeds');
+  if (seeds) {
+    const value = expandSeeds(seeds.value, report);
+    changes.push(['seeds', value && { key: seeds.key, value }]);
+  }
+  for (const section of sections) {
+    const entry = root.entries.get(section);
+    if (!entry) continue;
+    const value = isVariantSection(section)
+      ? expandVariants(entry.value, section, shapes, report, prefix)
+      : expandField(entry.value, shapes.section[section], `${prefix}${section}`, report);
+    changes.push([section, value && { key: entry.key, value }]);
+  }
+  return withEntries(root, changes);
+}
+
+/** Returns the seeds of `1..5` as a list. Any other value is left for validation. */
+function expandSeeds(node: Node, report: Report): Node | undefined {
+  const [range, from, to] = (isText(node) && SEED_RANGE.exec(node.value)) || [];
+  if (range === undefined) return node;
+  const values = formValues('range', [Number(from), Number(to), 1], 'seeds', node.span, report);
+  return values ? listOf(values, node.span) : undefined;
+}
+
+function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
+  if (node.kind !== 'map') return node;
+  // `{ file: … }` is filled in later (text-files.ts).
+  if (schema.textFile === true && node.entries.has('file')) return node;
+  if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
+  if (!isRecord(schema)) return node;
+  const changes: [string, Entry | undefined][] = [];
+  for (const [key, entry] of node.entries) {
+    const field = declaredField(schema, key);
+    if (!field) continue;
+    const value = expandField(entry.value, field, `${name}.${key}`, report);
+    if (value !== entry.value) changes.push([key, value && { key: entry.key, value }]);
+  }
+  return changes.length > 0 ? withEntries(node, changes) : node;
+}
+
+function expandVariants(
+  node: Node,
+  section: VariantSection,
+  shapes: Shapes,
+  report: Report,
+  prefix: string,
+): Node | undefined {
+  const shape = shapes.variants[section];
+  const items = node.kind === 'list' ? node.items : [node];
+  const written = section === 'defences' ? items.map((item) => named(item, shape)) : items;
+  const ownForms = (variant: MapNode, path: string): Node[] =>
+    byPlugin(variant, shape.discriminator).map((one) => expandOwn(one, shape, path, report));
+  /** Returns the variant with the forms in an adapter's own `train` expanded. */
+  const withTrain = (variant: Node): Node => {
+    const train = variant.kind === 'map' ? variant.entries.get('train') : undefined;
+    if (!train || variant.kind !== 'map') return variant;
+    const name = `${prefix}adapter.train`,
+      value = expandField(train.value, shapes.section.train, name, report);
+    return withEntries(variant, [['train', value && { key: train.key, value }]]);
+  };
+  const variants = written.flatMap((variant): Node[] => {
+    if (variant.kind !== 'map') return [variant];
+    if (section === 'adapter') return ownForms(variant, `${prefix}adapter`).map(withTrain);
+    if (section === 'defences') return ownForms(variant, `${prefix}defences`);
+    const steps = variant.entries.get('steps');
+    if (!steps) return ownForms(variant, `${prefix}poisoning`);
+    const choices = (step: MapNode): Node[] => ownForms(step, `${prefix}poisoning.steps`);
+    return expandSteps(variant, steps, choices, report);
+  });
+  if (variants.length === 0 && written.length > 0) return undefined;
+  return node.kind === 'list' || variants.length > 1
+    ? ({ kind: 'list', items: variants, span: node.span } satisfies ListNode)
+    : variants[0];
+}
+
+/** Returns a name that stands for a variant as that variant. */
+function named(node: Node, { discriminator }: VariantShape): Node {
+  if (!isText(node)) return node;
+  const entries = new Map([[discriminator, { key: node.span, value: node }]]);
+  return { kind: 'map', entries, span: node.span };
+}
+
+/** Returns the variant with the forms in its plugin's parameters expanded. */
+function expandOwn(
+  one: MapNode,
+  { byName, discriminator, defaultName }: VariantShape,
+  path: string,
+  report: Report,
+): Node {
+  const name = one.entries.get(discriminator)?.value;
+  const schema = byName.get(isText(name) ? name.value : defaultName);
+  return (schema && expandField(one, schema, path, report)) ?? one;
+}
+
+/**
+ * Splits a variant with `attack: [a, b]` into one for each attack. Anything but a list of distinct
+ * names is left for validation to report.
+ */
+function byPlugin(variant: MapNode, discriminator: string): MapNode[] {
+  const entry = variant.entries.get(discriminator);
+  if (entry?.value.kind !== 'list') return [variant];
+  const { items } = entry.value;
+  const names = new Set(items.map((item) => (isText(item) ? item.value : null)));
+  if (items.length === 0 || names.has(null) || names.size < items.length) return [variant];
+  return items.map((value) => withEntries(variant, [[discriminator, { key: entry.key, value }]]));
+}
+
+function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
+  const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
+  if (form === undefined || !gridForms.includes(form)) {
+    const close = form === undefined ? null : nearest(form, gridForms);
+    report(
+      'bad-axis',
+      entry?.key ?? node.span,
+      form === undefined ? `"${name}" is an empty mapping` : `"${name}" has no axis form "${form}"`,
+      close
+        ? didYouMean(close.word)
+        : 'an axis is a list, or one of {linspace: [from, to, n]}, {logspace: [from, to, n]}, ' +
+            '{range: [from, to, step]}',
+    );
+    return undefined;
+  }
+  if (extra) {
+    report(
+      'bad-axis',
+      extra[1].key,
+      `"${name}" can't have "${form}" and "${extra[0]}" at once`,
+      'an axis has one form',
+    );
+    return undefined;
+  }
+  const numbers =
+    entry.value.kind === 'list'
+      ? entry.value.items.map((item) =>
+          item.kind === 'scalar' && typeof item.value === 'number' ? item.value : NaN,
+        )
+      : [];
+  const values = formValues(form, numbers, name, entry.value.span, report);
+  return values ? listOf(values, node.span) : undefined;
+}
+
+const listOf = (values: readonly number[], span: Span): ListNode => ({
+  kind: 'list',
+  span,
+  items: values.map((value): ScalarNode => ({ kind: 'scalar', value, quoted: false, span })),
+});
+
+/**
+ * Returns the values of a form. Returns null, after reporting the fault, if its numbers make no
+ * sense.
+ */
+function formValues(
+  form: string,
+  numbers: readonly number[],
+  name: string,
+  span: Span,
+  report: Report,
+): number[] | null {
+  const fault = (message: string, hint?: string): null => {
+    report('bad-axis', span, `"${name}": ${message}`, hint);
+    return null;
+  };
+  const [from, to, third] = numbers;
+  if (
+    from === undefined ||
+    to === undefined ||
+    third === undefined ||
+    numbers.length !== 3 ||
+    !numbers.every(Number.isFinite)
+  )
+    return fault(`${form} takes three numbers, [from, to, ${form === 'range' ? 'step' : 'n'}]`);
+  if (form === 'range') {
+    if (third === 0 || (to - from) / third < 0)
+      return fault(`range never gets from ${from} to ${to} in steps of ${third}`);
+    // Twelve digits hide rounding errors and are more than anybody writes.
+    const count = Math.floor(Number(((to - from) / third).toPrecision(12))) + 1;
+    return count > MOST_VALUES
+      ? fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
+      : Array.from({ length: count }, (_, i) => rounded(from + i * third));
+  }
+  if (!Number.isInteger(third) || third < 1)
+    return fault(`${form} takes a whole number of values, not ${third}`);
+  if (third > MOST_VALUES)
+    return fault(`${form} stands for ${third} values`, `at most ${MOST_VALUES}`);
+  if (form === 'logspace' && !(from > 0 && to > 0))
+    return fault(
+      `logspace needs both ends above 0, not ${from} and ${to}`,
+      'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]',
+    );
+  const between = (t: number): number =>
+    form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
+  return Array.from({ length: third }, (_, i) =>
+    i === 0 ? from : i === third - 1 ? to : rounded(between(i / (third - 1))),
+  );
+}
+
+const rounded = (value: number): number => Number(value.toPrecision(12));

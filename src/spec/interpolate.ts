@@ -1,0 +1,296 @@
+/**
+ * Fills in `${…}` in values. It names another field of the spec, such as `${train.batch_size}`, or
+ * an environment variable that `env` declares, such as `${env.DATA}`. Within a variant,
+ * `${adapter.rank}` means the variant's own field. `$${` is written for a plain `${`.
+ */
+import { parseDocument } from 'yaml';
+import type { Json, JsonObject } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { fill } from './expand.ts';
+import type { Report } from './faults.ts';
+import type { Entry, MapNode, Node, Scalar, ScalarNode } from './node.ts';
+import { child, descend, mapChildren } from './node.ts';
+import { fieldOf } from './pattern.ts';
+import type { Shapes, VariantSection } from './schema.ts';
+import { isVariantSection, PLUGIN_OF } from './schema.ts';
+import { looksSecret, secretsOf } from './secrets.ts';
+import { composed, shapeOf } from './steps.ts';
+import { didYouMean, nearest } from './suggest.ts';
+
+export interface InterpolationContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /**
+   * Every field by full path, with its default, or undefined if it has none. The defaults of a
+   * variant's fields depend on its plugin and are in `shapes`.
+   */
+  readonly fields: ReadonlyMap<string, Json | undefined>;
+  readonly shapes: Shapes;
+  readonly report: Report;
+}
+
+/**
+ * Returns the spec with its references filled in. One that can't be filled in is reported and
+ * stays.
+ */
+export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
+  const filler = new Interpolation(root, context);
+  const entries = [...root.entries].map(([key, entry]): readonly [string, Entry] => {
+    const { value } = entry;
+    if (key === 'env' || key === 'secrets') return [key, entry];
+    // Each variant of a list is the scope of its own fields.
+    const filled: Node =
+      isVariantSection(key) && value.kind === 'list'
+        ? {
+            ...value,
+            items: value.items.map((item) => filler.fill(item, { section: key, node: item })),
+          }
+        : filler.fill(value, null);
+    return [key, { key: entry.key, value: filled }];
+  });
+  return { ...root, entries: new Map(entries) };
+}
+
+/** The variant that contains a reference. */
+interface Scope {
+  readonly section: VariantSection;
+  readonly node: Node;
+}
+
+/** The value that a reference names. */
+interface Referent {
+  readonly value: Scalar;
+  readonly folder?: string;
+  readonly secret?: string;
+}
+
+/** The part of a path that the spec has written. */
+interface Written {
+  /** The node that the path starts from: the root if the section is not written. */
+  readonly start: Node;
+  /** The deepest written node along the path. */
+  readonly node: Node;
+  /** Whether the whole path is written. */
+  readonly isWhole: boolean;
+  /** Whether the path starts from a variant of composed attacks. */
+  readonly isComposed: boolean;
+}
+
+const PLACEHOLDER = /\$(\$)?\{([^}]*)\}/g;
+/**
+ * Says that the defaults of a field differ between the attacks or adapters that a variant names.
+ */
+const DIFFERS = Symbol('differs');
+
+class Interpolation {
+  private readonly secrets: ReadonlySet<string>;
+
+  constructor(
+    private readonly root: MapNode,
+    private readonly context: InterpolationContext,
+  ) {
+    this.secrets = new Set(secretsOf(root));
+  }
+
+  fill(node: Node, scope: Scope | null): Node {
+    switch (node.kind) {
+      case 'scalar':
+        return this.scalar(node, scope, []);
+      case 'list':
+      case 'map':
+        return mapChildren(node, (item) => this.fill(item, scope));
+    }
+  }
+
+  /** @param stack the scalars whose references led to this one */
+  private scalar(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
+    const text = node.value;
+    if (typeof text !== 'string' || !text.includes('${')) return node;
+    const fault = (code: string, message: string, hint?: string): ScalarNode => {
+      this.context.report(code, node.span, message, hint);
+      return node;
+    };
+    if (stack.includes(node)) return fault('cycle', `"${text}" refers to itself`);
+    if (/\$\{[^}]*$/.test(text))
+      return fault(
+        'bad-reference',
+        `"\${" has no "}" in ${JSON.stringify(text)}`,
+        'a plain "${" is written "$${"',
+      );
+    const values: Referent[] = [];
+    for (const [, escaped, name = ''] of text.matchAll(PLACEHOLDER)) {
+      const value =
+        escaped === undefined
+          ? this.lookUp(name.trim(), node, scope, [...stack, node])
+          : { value: `\${${name}}` };
+      if (value === null) return node;
+      values.push(value);
+    }
+    const [only] = values;
+    if (only !== undefined && values.length === 1 && /^\$\{[^}]*\}$/.test(text))
+      return { ...node, ...only };
+    const hidden = values.find(({ secret }) => secret !== undefined)?.secret;
+    if (hidden !== undefined)
+      return fault(
+        'misplaced-secret',
+        `the secret ${hidden} is part of a longer text`,
+        'pass it as the whole value: a text that contains it would be a secret as well',
+      );
+    let next = 0;
+    const filled = text.replace(PLACEHOLDER, () => String(values[next++]?.value));
+    return { ...node, quoted: true, value: filled };
+  }
+
+  /**
+   * Returns the value of the field or variable. Returns null, after reporting it, if it has none.
+   */
+  private lookUp(
+    name: string,
+    node: ScalarNode,
+    scope: Scope | null,
+    stack: readonly ScalarNode[],
+  ): Referent | null {
+    const [head = '', ...rest] = name.split('.');
+    if (head === 'env') return this.variable(rest.join('.'), node);
+    const found = this.find(head, rest, scope);
+    if (found.isWhole && found.node.kind === 'scalar') {
+      const { value, folder, secret, span } = this.scalar(found.node, scope, stack);
+      return {
+        value,
+        folder: folder ?? span.source.folder,
+        ...defined({ secret }),
+      };
+    }
+    if (found.isWhole || found.node.kind === 'list') return this.reportNotSingle(name, node, found);
+    const { start } = found;
+    const value = isVariantSection(head)
+      ? this.variantDefault(start === this.root ? undefined : start, head, rest)
+      : this.context.fields.get(name);
+    if (value === DIFFERS) {
+      const plugins = isVariantSection(head) ? `${PLUGIN_OF[head]}s` : 'plugins';
+      this.context.report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" has no value of its own: its default differs between the ${plugins} of ` +
+          'this variant',
+        'write it in the variant',
+      );
+      return null;
+    }
+    if (value !== undefined && (value === null || typeof value !== 'object')) return { value };
+    return this.reportUnset(name, node, found.isComposed);
+  }
+
+  private find(head: string, rest: readonly string[], scope: Scope | null): Written {
+    const written: Node =
+      scope !== null && scope.section === head ? scope.node : (child(this.root, head) ?? this.root);
+    const steps =
+      head === 'poisoning' && written.kind === 'map'
+        ? composed(written, this.context.shapes.variants.poisoning)?.node
+        : undefined;
+    const start = steps ?? written,
+      isComposed = steps !== undefined;
+    if (start === this.root) return { start, node: start, isWhole: false, isComposed };
+    const { node, depth } = descend(start, rest);
+    return { start, node, isWhole: depth === rest.length, isComposed };
+  }
+
+  private reportNotSingle(name: string, node: ScalarNode, found: Written): null {
+    const isList = found.node.kind === 'list';
+    const [head, ...rest] = name.split('.');
+    if (found.isWhole)
+      this.context.report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" is not a single value but a ${isList ? 'list' : 'mapping'}`,
+        isList ? 'refer to a field that has one value; an axis has several' : undefined,
+      );
+    else {
+      const isListed = rest.length > 0 && isVariantSection(head);
+      const reason = isListed ? `"${head}" is a list of variants` : 'it lies in a list';
+      this.context.report(
+        'bad-reference',
+        node.span,
+        `"\${${name}}" has no single value: ${reason}`,
+      );
+    }
+    return null;
+  }
+
+  private reportUnset(name: string, node: ScalarNode, isComposed: boolean): null {
+    const { fields } = this.context;
+    const fault = (message: string, hint?: string): null => {
+      this.context.report('bad-reference', node.span, message, hint);
+      return null;
+    };
+    if ([...fields.keys()].some((field) => field.startsWith(`${name}.`)))
+      return fault(`"\${${name}}" is not a single value but a mapping`);
+    if (fields.has(name) || isComposed)
+      return fault(`"\${${name}}" has no value: it is not set, and has no default`);
+    const close = nearest(name, fields.keys());
+    return fault(
+      `there is no field "${name}" to refer to`,
+      close ? didYouMean(`\${${close.word}}`) : 'an environment variable is written ${env.NAME}',
+    );
+  }
+
+  /**
+   * Returns the default of a field that is left out, by the attacks or adapters that its variant
+   * names.
+   */
+  private variantDefault(
+    variant: Node | undefined,
+    section: VariantSection,
+    rest: readonly string[],
+  ): Json | undefined | typeof DIFFERS {
+    const shape = this.context.shapes.variants[section],
+      named = child(variant, shape.discriminator);
+    const names = (named?.kind === 'list' ? named.items : [named]).map((item) =>
+      item?.kind === 'scalar' ? String(item.value) : shape.defaultName,
+    );
+    const [value, ...others] = names.map((name) => {
+      const schema = shapeOf(shape, name);
+      return schema && fieldOf(fill(variant, schema, {}) as JsonObject, rest);
+    });
+    const text = JSON.stringify(value);
+    return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;
+  }
+
+  private variable(name: string, node: ScalarNode): Referent | null {
+    const fault = (code: string, message: string, hint?: string): null => {
+      this.context.report(code, node.span, message, hint);
+      return null;
+    };
+    const declared = child(this.root, 'env');
+    const entry = child(declared, name);
+    if (this.secrets.has(name)) return { value: `\${env.${name}}`, secret: name };
+    if (looksSecret(name) && entry !== undefined)
+      return fault(
+        'looks-secret',
+        `${name} looks like a credential, and every record of a run would show its value`,
+        `list it as one: secrets: [${name}]; if it is not one, give it another name`,
+      );
+    if (entry === undefined) {
+      const close = declared?.kind === 'map' ? nearest(name, declared.entries.keys()) : null;
+      return fault(
+        'undeclared-variable',
+        `the spec does not declare the environment variable ${name}`,
+        close ? didYouMean(`\${env.${close.word}}`) : `declare it: env: { ${name}: null }`,
+      );
+    }
+    const { env } = this.context,
+      set = Object.hasOwn(env, name) ? env[name] : undefined;
+    if (set !== undefined) return { value: plainScalar(set) };
+    if (entry.kind === 'scalar' && entry.value !== null) return { value: entry.value };
+    return fault(
+      'unset-variable',
+      `the environment variable ${name} is not set, and the spec gives it no default`,
+    );
+  }
+}
+
+/** Returns a variable's text as YAML would read it: `8` becomes a number. */
+function plainScalar(text: string): Scalar {
+  const document = parseDocument(text, { prettyErrors: false });
+  const value: unknown = document.errors.length > 0 ? text : document.toJS();
+  return typeof value === 'number' || typeof value === 'boolean' ? value : text;
+}

@@ -1,0 +1,279 @@
+/**
+ * The shape of a cell: `schemas/pipeline.schema.json` with the names of the plugins filled in, and
+ * the parameters of each attack and adapter under its name. No field in it is an axis (see
+ * compose.ts).
+ */
+import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
+import type { Json, JsonSchema } from '../api.ts';
+import type { Schema } from './shape.ts';
+import { asSchema, definitionName, fieldSchema, isRecord, itemSchema } from './shape.ts';
+import type { PluginShape, SpecRegistry } from './types.ts';
+
+/**
+ * A cell's sections in their fixed order. The other fields of the schema concern the experiment as
+ * a whole.
+ */
+export const sections = [
+  'model',
+  'data',
+  'poisoning',
+  'defences',
+  'adapter',
+  'head',
+  'train',
+  'evaluate',
+  'ntk',
+  'fisher',
+  'theory',
+] as const;
+export type Section = (typeof sections)[number];
+
+/** The schemas of fields as they are in a cell, where nothing is an axis. */
+export interface Shapes {
+  readonly root: Schema;
+  readonly section: Readonly<Record<Section, Schema>>;
+  /** The sections whose fields depend on a plugin. */
+  readonly variants: Readonly<Record<VariantSection, VariantShape>>;
+  /** The schema of each scorer's parameters and of `scorer`, by name. */
+  readonly scorers: ReadonlyMap<string, Schema>;
+}
+
+export type VariantSection = 'poisoning' | 'defences' | 'adapter';
+export const variantSections: readonly VariantSection[] = ['poisoning', 'defences', 'adapter'];
+
+/** The kind of plugin that each of these sections names. */
+export const PLUGIN_OF = {
+  poisoning: 'attack',
+  defences: 'defence',
+  adapter: 'adapter',
+} as const satisfies Record<VariantSection, string>;
+
+/** What a cell without a defence has in the place of one. */
+export const NO_DEFENCE = 'none';
+
+/**
+ * Returns the field of a cell that a section of the spec becomes. `defences` lists variants, of
+ * which a cell has one, as its `defence`, or none.
+ */
+export const cellField = (section: string): string =>
+  section === 'defences' ? 'defence' : section;
+
+export interface VariantShape {
+  /** The field that names the plugin. */
+  readonly discriminator: string;
+  readonly defaultName: string;
+  /** The schema of each plugin's parameters and of the discriminator, by plugin name. */
+  readonly byName: ReadonlyMap<string, Schema>;
+}
+
+export const isVariantSection = (name: string | number | undefined): name is VariantSection =>
+  name === 'poisoning' || name === 'defences' || name === 'adapter';
+
+/**
+ * The section that describes the training before the cell's own. It is a spec within the spec, with
+ * the sections `poisoning`, `adapter` and `train`.
+ */
+export const BASE = 'base';
+
+/** Returns the paths outside `base`, or all paths if every one lies within it. */
+export function ownFirst(paths: readonly string[]): readonly string[] {
+  const own = paths.filter((path) => !path.startsWith(`${BASE}.`));
+  return own.length > 0 ? own : paths;
+}
+
+/**
+ * Returns the section if a path names a whole variant of it, or a whole step of such a variant.
+ * Returns null if the path leads to one of their fields or elsewhere.
+ */
+export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
+  if (isStepPath(path)) return 'poisoning';
+  const [head, ...rest] = path[0] === BASE ? path.slice(1) : path;
+  return isVariantSection(head) && rest.every((step) => typeof step === 'number') ? head : null;
+}
+
+/** Whether a path leads to a step of a variant: `poisoning.0.steps.1`. */
+export const isStepPath = (path: readonly (string | number)[]): boolean =>
+  path.at(-2) === 'steps' &&
+  typeof path.at(-1) === 'number' &&
+  variantSectionOf(path.slice(0, -2)) === 'poisoning';
+
+export function shapesOf(registry: SpecRegistry): Shapes {
+  const definitions = base.definitions as { readonly [name: string]: unknown };
+  /** Definitions without references, by name. What has no reference is not copied. */
+  const whole = new Map<string, unknown>();
+  const withoutReferences = (value: unknown): unknown => {
+    if (typeof value !== 'object' || value === null) return value;
+    const reference = '$ref' in value ? value.$ref : undefined;
+    if (typeof reference === 'string') {
+      const name = definitionName(reference);
+      if (!whole.has(name)) whole.set(name, withoutReferences(definitions[name]));
+      return whole.get(name);
+    }
+    const entries = Object.entries(value).map(([key, item]) => [key, withoutReferences(item)]);
+    if (entries.every(([key, item]) => item === (value as Schema)[key as keyof Schema]))
+      return value;
+    return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
+  };
+  const { definitions: _definitions, ...rest } = base;
+  const scorers = scorerShapes(registry.scorers ?? []);
+  const named = fillNames(asSchema(withoutReferences(rest) as JsonSchema), registry);
+  const withScorer = update(named, ['evaluate', 'scorer'], (field) => scorerSchema(field, scorers));
+  const root = update(withScorer, ['evaluate', 'scorers'], (field) => ({
+    ...field,
+    items: scorerSchema(itemSchema(field) ?? {}, scorers),
+  }));
+  const section = Object.fromEntries(
+    sections.map((name) => [name, fieldSchema(root, name)]),
+  ) as Record<Section, Schema>;
+  return {
+    root,
+    section,
+    scorers,
+    variants: {
+      poisoning: variantShape(section.poisoning, 'attack', registry.attacks, ['when', 'steps']),
+      defences: variantShape(section.defences, 'defence', defencesOf(registry), ['when']),
+      adapter: variantShape(section.adapter, 'type', registry.adapters, ['when', 'train']),
+    },
+  };
+}
+
+/** The defences, and `none`, which is not a plugin. */
+const defencesOf = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
+  { name: NO_DEFENCE, params: { type: 'object', properties: {} } },
+  ...defences.filter(({ name }) => name !== NO_DEFENCE),
+];
+
+/** Fills in plugin names and URI schemes where the schema file says only "a string". */
+function fillNames(root: Schema, registry: SpecRegistry): Schema {
+  const namesOf = (plugins: readonly PluginShape[]): string[] => plugins.map(({ name }) => name);
+  const named =
+    (plugin: string, names: readonly string[]) =>
+    (field: Schema): Schema => ({
+      ...field,
+      ...(names.length > 0 ? { enum: [...names] } : {}),
+      plugin,
+    });
+  const fromSource = (field: Schema): Schema => ({
+    ...field,
+    pattern: `^(${registry.sources.join('|')}):.+`,
+    plugin: 'source',
+  });
+  const format = named('dataset', ['auto', ...registry.datasets]);
+  const changes: readonly (readonly [path: string, change: (field: Schema) => Schema])[] = [
+    [
+      'stages',
+      (field) => ({
+        ...field,
+        items: named('stage', registry.stages)(itemSchema(field) ?? {}),
+      }),
+    ],
+    ['model.architecture', named('model', registry.models)],
+    ['model.source', fromSource],
+    ['poisoning.attack', named('attack', namesOf(registry.attacks))],
+    ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
+    ['adapter.type', named('adapter', namesOf(registry.adapters))],
+    ['data.train.format', format],
+    ['data.train.source', fromSource],
+    ['data.validation.format', format],
+    ['data.validation.source', fromSource],
+    ['data.clean.format', format],
+    ['data.clean.source', fromSource],
+    ['data.test.format', format],
+    ['data.test.source', fromSource],
+  ];
+  return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
+}
+
+/** Returns the schema of each scorer's parameters, beside the field that names it. */
+function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Schema> {
+  return new Map(
+    scorers.map(({ name, params }) => {
+      const { properties = {}, additionalProperties = false, ...rest } = asSchema(params);
+      const scorer: Schema = { type: 'string', const: name };
+      return [name, { ...rest, additionalProperties, properties: { scorer, ...properties } }];
+    }),
+  );
+}
+
+/**
+ * Returns the schema of a scorer in `evaluate`: a name, or a name with the scorer's own parameters.
+ */
+function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Schema {
+  if (scorers.size === 0) return field;
+  const name: Schema = { type: 'string', enum: [...scorers.keys()], plugin: 'scorer' };
+  const conditions = [...scorers].map(([scorer, { properties = {}, ...rest }]) => ({
+    if: { properties: { scorer: { const: scorer } }, required: ['scorer'] },
+    then: { ...rest, properties: { ...properties, scorer: {} } },
+  }));
+  const form: Schema = {
+    type: 'object',
+    required: ['scorer'],
+    properties: { scorer: { ...name, description: 'The scorer plugin.' } },
+    allOf: conditions,
+  };
+  return { ...field, plugin: 'scorer', anyOf: [name, form] };
+}
+
+/** Returns the schema with the field at a path changed. */
+function update(
+  schema: Schema,
+  [key, ...rest]: readonly string[],
+  change: (field: Schema) => Schema,
+): Schema {
+  if (key === undefined) return change(schema);
+  return {
+    ...schema,
+    properties: { ...schema.properties, [key]: update(fieldSchema(schema, key), rest, change) },
+  };
+}
+
+function variantShape(
+  section: Schema,
+  discriminator: string,
+  plugins: readonly PluginShape[],
+  reserved: readonly string[],
+): VariantShape {
+  const nameField = fieldSchema(section, discriminator),
+    { default: defaultName } = nameField;
+  if (typeof defaultName !== 'string')
+    throw new Error(`the schema has no default for the field "${discriminator}"`);
+  const byName = new Map(
+    plugins.map(({ name, params }) => {
+      const { properties = {}, additionalProperties = false, ...rest } = asSchema(params);
+      const clash = [discriminator, ...reserved].find((key) => key in properties);
+      if (clash !== undefined)
+        throw new Error(`plugin "${name}" has a parameter "${clash}", a name that specs reserve`);
+      return [
+        name,
+        {
+          ...rest,
+          type: 'object',
+          additionalProperties,
+          properties: { [discriminator]: { ...nameField, const: name }, ...properties },
+        } satisfies Schema,
+      ] as const;
+    }),
+  );
+  return { discriminator, defaultName, byName };
+}
+
+/** Returns every field of a spec by full path, with its default, or undefined if it has none. */
+export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
+  const fields = new Map<string, Json | undefined>();
+  const visit = (schema: Schema, path: string): void => {
+    if (isRecord(schema))
+      for (const [key, field] of Object.entries(schema.properties)) visit(field, `${path}.${key}`);
+    else fields.set(path, fields.get(path) ?? schema.default);
+  };
+  const section = (key: string, field: Schema, path: string): void => {
+    const variants = isVariantSection(key) ? [...shapes.variants[key].byName.values()] : [field];
+    for (const schema of variants) visit(schema, path);
+  };
+  for (const [key, field] of Object.entries(shapes.root.properties ?? {})) {
+    if (key === BASE)
+      for (const [own, below] of Object.entries(field.properties ?? {}))
+        section(own, below, `${key}.${own}`);
+    else section(key, field, cellField(key));
+  }
+  return fields;
+}

@@ -1,0 +1,210 @@
+/**
+ * Reads a field's JSON Schema. The grid and the diagnostics use its keywords through the functions
+ * here.
+ */
+import type { Json, JsonSchema } from '../api.ts';
+import { either } from './suggest.ts';
+
+/** The keywords that this folder reads. ajv knows them all. */
+export interface Schema {
+  readonly $ref?: string;
+  readonly definitions?: { readonly [name: string]: Schema };
+  readonly title?: string;
+  readonly description?: string;
+  readonly default?: Json;
+  readonly examples?: readonly Json[];
+  readonly type?: string | readonly string[];
+  readonly enum?: readonly Json[];
+  readonly const?: Json;
+  readonly anyOf?: readonly Schema[];
+  readonly oneOf?: readonly Schema[];
+  readonly allOf?: readonly Schema[];
+  readonly not?: Schema;
+  readonly if?: Schema;
+  readonly then?: Schema;
+  readonly else?: Schema;
+  readonly required?: readonly string[];
+  readonly properties?: { readonly [name: string]: Schema };
+  readonly additionalProperties?: boolean | Schema;
+  readonly items?: Schema | readonly Schema[];
+  readonly minItems?: number;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly exclusiveMaximum?: number;
+  readonly pattern?: string;
+  /**
+   * The format of the text. For `path` and `source`, a relative path in the value starts from the
+   * spec.
+   */
+  readonly format?: string;
+  /** An extension: the field may be a grid axis. */
+  readonly axis?: true;
+  /**
+   * An extension: the default does not apply where this sibling field, or one of them, is written.
+   */
+  readonly unless?: string | readonly string[];
+  /** An extension: a spec may write `{ file: PATH }` in place of the text. */
+  readonly textFile?: true;
+  /** An extension: the values are names of plugins of this kind. */
+  readonly plugin?: string;
+  readonly [keyword: string]: unknown;
+}
+
+/** A schema of a mapping with named fields. */
+export type RecordSchema = Schema & { readonly properties: { readonly [name: string]: Schema } };
+
+export const asSchema = (schema: JsonSchema): Schema => schema;
+
+/** Returns the schema of a field, or undefined if the schema does not declare it. */
+export const declaredField = ({ properties = {} }: Schema, name: string): Schema | undefined =>
+  Object.hasOwn(properties, name) ? properties[name] : undefined;
+
+/** Returns the schema of a field. Throws if the schema does not declare it. */
+export function fieldSchema(schema: Schema, name: string): Schema {
+  const field = declaredField(schema, name);
+  if (field === undefined) throw new Error(`the schema declares no field "${name}"`);
+  return field;
+}
+
+/**
+ * Returns the schema that every item of a list must satisfy. Returns undefined if there is none, or
+ * if each position has its own.
+ */
+export const itemSchema = ({ items }: Schema): Schema | undefined =>
+  isTuple(items) ? undefined : items;
+
+const isTuple = (items: Schema['items']): items is readonly Schema[] => Array.isArray(items);
+
+/** Returns the schema for fields that a mapping does not name, or undefined if it states none. */
+export const openSchema = ({ additionalProperties: open }: Schema): Schema | undefined =>
+  typeof open === 'object' ? open : undefined;
+
+/** Returns the name in `#/definitions/NAME`. */
+export const definitionName = (reference: string): string =>
+  reference.replace('#/definitions/', '');
+
+/** Returns the forms that a value may take, or undefined for a schema with only one form. */
+export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
+  schema.anyOf ?? schema.oneOf;
+
+/** Returns the JSON types that a schema accepts. */
+export function typesOf(schema: Schema): ReadonlySet<string> {
+  if (schema.type !== undefined) return new Set([schema.type].flat());
+  // All definitions that are referred to are mappings.
+  if (schema.$ref !== undefined) return new Set(['object']);
+  const branches = alternatives(schema);
+  if (branches) return new Set(branches.flatMap((branch) => [...typesOf(branch)]));
+  if (schema.const !== undefined) return new Set([jsonType(schema.const)]);
+  if (schema.enum) return new Set(schema.enum.map(jsonType));
+  if (schema.properties) return new Set(['object']);
+  return new Set(['string', 'number', 'boolean', 'array', 'object', 'null']);
+}
+
+export function jsonType(value: unknown): string {
+  if (value === null || value === undefined) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
+/** Whether a schema accepts the type of a value. */
+export const accepts = (schema: Schema, value: unknown): boolean => {
+  const types = typesOf(schema),
+    type = jsonType(value);
+  return types.has(type) || (type === 'number' && types.has('integer'));
+};
+
+/**
+ * Whether the field takes a single value, so that a list in its place is an axis. A field whose
+ * value may itself be a list or a mapping is never an axis.
+ */
+export function isScalar(schema: Schema): boolean {
+  const types = typesOf(schema);
+  return types.size > 0 && !types.has('array') && !types.has('object');
+}
+
+export const isNumeric = (schema: Schema): boolean =>
+  typesOf(schema).has('number') || typesOf(schema).has('integer');
+
+/** Whether the schema describes a mapping with named fields. */
+export const isRecord = (schema: Schema): schema is RecordSchema =>
+  schema.properties !== undefined && typesOf(schema).has('object');
+
+// ---- in words ----------------------------------------------------------------------------------
+
+/** Returns what a schema expects, in words: `a whole number of at least 1`, `a number or "r"`. */
+export function describe(schema: Schema): string {
+  const branches = alternatives(schema);
+  if (branches) return either([...new Set(branches.map(describe))]);
+  if (schema.const !== undefined) return show(schema.const);
+  if (schema.enum)
+    return schema.enum.length > 12
+      ? `one of ${schema.enum.length} words`
+      : either(schema.enum.map(show));
+  return either([...typesOf(schema)].map((type) => describeType(type, schema)));
+}
+
+function describeType(type: string, schema: Schema): string {
+  switch (type) {
+    case 'number':
+      return `a number${bounds(schema)}`;
+    case 'integer':
+      return `a whole number${bounds(schema)}`;
+    case 'string':
+      return schema.pattern !== undefined && schema.title !== undefined ? schema.title : 'text';
+    case 'boolean':
+      return 'true or false';
+    case 'array': {
+      const { minItems } = schema,
+        item = itemSchema(schema);
+      const of = item !== undefined && isScalar(item) ? ` of ${plural(describe(item))}` : '';
+      const least =
+        minItems !== undefined && minItems > 1 ? ` with at least ${minItems} entries` : '';
+      return `a list${of}${least}`;
+    }
+    case 'object':
+      return 'a mapping';
+    default:
+      return 'nothing';
+  }
+}
+
+function bounds({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
+  if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
+  const low =
+    minimum !== undefined
+      ? `of at least ${minimum}`
+      : exclusiveMinimum !== undefined
+        ? `above ${exclusiveMinimum}`
+        : null;
+  const high =
+    maximum !== undefined
+      ? `of at most ${maximum}`
+      : exclusiveMaximum !== undefined
+        ? `below ${exclusiveMaximum}`
+        : null;
+  const both = [low, high].filter((bound) => bound !== null).join(' and ');
+  return both && ` ${both}`;
+}
+
+const plural = (words: string): string =>
+  words
+    .replace(/\ba whole number\b/g, 'whole numbers')
+    .replace(/\ba number\b/g, 'numbers')
+    .replace(/\btext\b/g, 'texts');
+
+/** Returns a value as messages show it. */
+export function show(value: Json | undefined): string {
+  if (value === null || value === undefined) return 'nothing';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
+  if (typeof value === 'object') return 'a mapping';
+  if (typeof value !== 'string') return String(value);
+  return JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
+}
+
+/** Returns the first sentence of a description, for a hint. */
+export const firstSentence = (schema: Schema | undefined): string | undefined => {
+  const text = schema?.description;
+  if (text === undefined) return undefined;
+  const sentence = /^.*?[.:](?=\s|$)/s.exec(text)?.[0] ?? text;
+  return sentence.replace(/[.:]$/, '');
+};

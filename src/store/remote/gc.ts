@@ -1,0 +1,241 @@
+/**
+ * Garbage collection of a remote: removes what no entry needs, and the entries that were sent
+ * longest ago until it is no larger than a given size. Nothing that was written within the grace
+ * period is removed: a push of a version that makes no sign (signs.ts) may be relying on it.
+ */
+import PQueue from 'p-queue';
+import { UserFault } from '../../api.ts';
+import type { ActionKey } from '../../plan/types.ts';
+import { MANIFEST_FORMAT } from '../manifest.ts';
+import type { Manifest } from '../types.ts';
+import type { Listed, Objects } from './objects.ts';
+import { blobObject, environmentName, environmentObject, isRunId, RemoteFault } from './objects.ts';
+import { receiveManifest } from './receive.ts';
+import { receiveRun } from './runs.ts';
+import type { Sign } from './signs.ts';
+import { beginSweep } from './signs.ts';
+
+/** How many objects are read or removed at once. */
+const TRANSFERS = 6;
+
+export interface RemoteSweepOptions {
+  /** The most bytes that may stay, or null to remove only what no entry needs. */
+  readonly maxBytes: number | null;
+  readonly graceMs: number;
+  /** Whether only to report. Then nothing is written either. */
+  readonly dryRun: boolean;
+}
+
+export interface RemoteSwept {
+  /** The entries that were removed to make room. */
+  readonly entries: readonly ActionKey[];
+  /** Manifests that are damaged. */
+  readonly damaged: number;
+  /** Other objects that no entry needs, or needs any more. */
+  readonly objects: number;
+  /** The bytes of all that was removed. */
+  readonly bytes: number;
+  /** Objects that no entry needs and that are younger than the grace period. */
+  readonly young: number;
+  /** The entries that are left, and the bytes of their files. */
+  readonly kept: { readonly entries: number; readonly bytes: number };
+}
+
+/**
+ * @throws UserFault while the remote is pushed to, or if it has entries of another version
+ * @throws RemoteFault if the remote does not answer
+ */
+export async function sweepRemote(
+  objects: Objects,
+  options: RemoteSweepOptions,
+): Promise<RemoteSwept> {
+  const sign = options.dryRun ? null : await beginSweep(objects);
+  try {
+    const found = await survey(objects);
+    // In a dry run no object is written that would show the remote's clock.
+    const before = (sign?.now ?? Date.now()) - options.graceMs;
+    const choice = choose(found, options.maxBytes, before);
+    if (sign !== null) await removeAll(objects, sign, choice);
+    return choice.swept;
+  } finally {
+    await sign?.end();
+  }
+}
+
+interface SentEntry {
+  readonly key: ActionKey;
+  readonly object: Listed;
+  readonly manifest: Manifest;
+}
+
+interface Found {
+  readonly blobs: readonly Listed[];
+  readonly environments: readonly Listed[];
+  readonly runs: readonly { readonly object: Listed; readonly keys: readonly ActionKey[] }[];
+  readonly entries: readonly SentEntry[];
+  readonly damaged: readonly Listed[];
+}
+
+/**
+ * Reads what there is. Manifests come last: an entry that is sent meanwhile, and relies on an
+ * object that was listed before, is seen.
+ */
+async function survey(objects: Objects): Promise<Found> {
+  const [blobs, environments, runObjects] = await Promise.all(
+    ['blobs', 'environments', 'runs'].map((folder) => listed(objects, folder)),
+  );
+  const queue = new PQueue({ concurrency: TRANSFERS });
+  const runs = await queue.addAll(
+    (runObjects ?? []).flatMap((object) => {
+      const [, id = ''] = /^v1\/runs\/(.+)\.json$/.exec(object.name) ?? [];
+      return isRunId(id) ? [async () => ({ object, keys: await keysOf(objects, id) })] : [];
+    }),
+  );
+  const entries: SentEntry[] = [],
+    damaged: Listed[] = [];
+  await queue.addAll(
+    (await listed(objects, 'entries')).flatMap((object) => {
+      const key = keyOf(object.name);
+      if (key === null) return [];
+      return [
+        async (): Promise<void> => {
+          const described = await receiveManifest(objects, key, null);
+          if (described.state === 'known')
+            entries.push({ key, object, manifest: described.manifest });
+          else if (described.state === 'refused') {
+            checkVersion(described.why, objects.uri);
+            damaged.push(object);
+          }
+        },
+      ];
+    }),
+  );
+  return { blobs: blobs ?? [], environments: environments ?? [], runs, entries, damaged };
+}
+
+async function listed(objects: Objects, folder: string): Promise<readonly Listed[]> {
+  const found: Listed[] = [];
+  for await (const object of objects.list(folder)) found.push(object);
+  return found;
+}
+
+function keyOf(name: string): ActionKey | null {
+  const [, key] = /^v1\/entries\/[0-9a-f]{2}\/([0-9a-f]{64})\.json$/.exec(name) ?? [];
+  return (key as ActionKey | undefined) ?? null;
+}
+
+/** Returns the keys of a run; none if its record is damaged. */
+async function keysOf(objects: Objects, id: string): Promise<readonly ActionKey[]> {
+  try {
+    return await receiveRun(objects, id);
+  } catch (error) {
+    if (error instanceof UserFault && !(error instanceof RemoteFault)) return [];
+    throw error;
+  }
+}
+
+/** @throws UserFault if a manifest was refused because another version has written it */
+function checkVersion(why: string, uri: string): void {
+  if (!why.includes(`this version reads ${MANIFEST_FORMAT}`)) return;
+  throw new UserFault(
+    `${uri} has entries of another version of dosimeter: ${why}`,
+    'sweep it with that version, which can tell what its entries need',
+  );
+}
+
+interface Choice {
+  /** The objects to remove, in this order: manifests before what they name. */
+  readonly manifests: readonly Listed[];
+  readonly others: readonly Listed[];
+  readonly swept: RemoteSwept;
+}
+
+/** @param before what was written at this time or later stays */
+function choose(
+  { blobs, environments, runs, entries, damaged }: Found,
+  maxBytes: number | null,
+  before: number,
+): Choice {
+  const isOld = ({ modified }: Listed): boolean => modified < before;
+  const sizes = new Map(blobs.map(({ name, size }) => [name, size]));
+  const needs = countNeeds(entries);
+  let bytes = [...needs.keys()].reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
+  const swept: SentEntry[] = [];
+  for (const entry of [...entries].sort((a, b) => a.object.modified - b.object.modified)) {
+    if (maxBytes === null || bytes <= maxBytes) break;
+    if (!isOld(entry.object)) continue;
+    swept.push(entry);
+    for (const name of objectsOf(entry.manifest)) {
+      const left = (needs.get(name) ?? 1) - 1;
+      needs.set(name, left);
+      if (left > 0) continue;
+      needs.delete(name);
+      bytes -= sizes.get(name) ?? 0;
+    }
+  }
+  const gone = new Set(swept.map(({ key }) => key));
+  const kept = new Set(entries.map(({ key }) => key).filter((key) => !gone.has(key)));
+  const unneeded = [
+    ...[...blobs, ...environments].filter(({ name }) => !needs.has(name)),
+    ...runs.filter(({ keys }) => !keys.some((key) => kept.has(key))).map(({ object }) => object),
+  ];
+  const manifests = [...swept.map(({ object }) => object), ...damaged.filter(isOld)];
+  const others = unneeded.filter(isOld);
+  return {
+    manifests,
+    others,
+    swept: {
+      entries: swept.map(({ key }) => key),
+      damaged: manifests.length - swept.length,
+      objects: others.length,
+      bytes: [...manifests, ...others].reduce((sum, { size }) => sum + size, 0),
+      young: unneeded.length - others.length,
+      kept: { entries: kept.size, bytes },
+    },
+  };
+}
+
+/** Returns the names of the objects that an entry needs, each once. */
+function objectsOf({ files, facts }: Manifest): ReadonlySet<string> {
+  const environment = environmentName(facts['environment']);
+  return new Set([
+    ...files.map(({ sha256 }) => blobObject(sha256)),
+    ...(environment === null ? [] : [environmentObject(environment)]),
+  ]);
+}
+
+/** Returns how many entries need each object. */
+function countNeeds(entries: readonly SentEntry[]): Map<string, number> {
+  const needs = new Map<string, number>();
+  for (const { manifest } of entries)
+    for (const name of objectsOf(manifest)) needs.set(name, (needs.get(name) ?? 0) + 1);
+  return needs;
+}
+
+async function removeAll(objects: Objects, sign: Sign, choice: Choice): Promise<void> {
+  for (const list of [choice.manifests, choice.others]) {
+    const queue = new PQueue({ concurrency: TRANSFERS });
+    await queue.addAll(
+      list.map(({ name }) => async () => {
+        if (!sign.stands())
+          throw new UserFault(
+            `this sweep of ${objects.uri} was stopped for so long that a push may have begun`,
+            'run it again',
+          );
+        await objects.remove(name);
+      }),
+    );
+  }
+}
+
+/**
+ * Returns the milliseconds of a time such as `12h` or `7d`.
+ * @throws UserFault if the text is not a time
+ */
+export function parseGrace(text: string): number {
+  const [, number, unit] = /^(\d{1,4})(m|h|d)$/.exec(text.trim()) ?? [];
+  if (number === undefined)
+    throw new UserFault(`--grace takes a time such as 12h or 7d, got "${text}"`);
+  const minutes = unit === 'd' ? 1440 : unit === 'h' ? 60 : 1;
+  return Number(number) * minutes * 60_000;
+}

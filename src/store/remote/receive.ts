@@ -1,0 +1,249 @@
+/**
+ * Receives entries from a remote. Nothing that a remote holds is trusted: names, sizes and digests
+ * are checked before and while bytes arrive, and an entry appears in the store whole or not at all.
+ */
+import { createHash } from 'node:crypto';
+import { rmSync, statfsSync, utimesSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { JsonObject } from '../../api.ts';
+import { UserFault } from '../../api.ts';
+import { sha256 } from '../../base/sha256.ts';
+import { isRecord, parseJson } from '../../base/untrusted/json.ts';
+import { inWords, limitOf, MB } from '../../base/untrusted/limits.ts';
+import { pathInside } from '../../base/untrusted/path.ts';
+import type { ActionKey } from '../../plan/types.ts';
+import { rememberEnvironment } from '../environments.ts';
+import { diskFault } from '../faults.ts';
+import { SETTLED_MS } from '../files.ts';
+import { makeFolder } from '../folders.ts';
+import type { Store } from '../store.ts';
+import type { Entry, Manifest, ManifestFile } from '../types.ts';
+import { checkedManifest, foldersOf } from './manifest.ts';
+import type { Objects } from './objects.ts';
+import {
+  blobObject,
+  entryObject,
+  environmentName,
+  environmentObject,
+  RemoteFault,
+} from './objects.ts';
+
+/** The manifest that a remote has of an entry. */
+export type Described =
+  | { readonly state: 'known'; readonly manifest: Manifest; readonly text: string }
+  | { readonly state: 'absent' }
+  | { readonly state: 'refused'; readonly why: string };
+
+export type Received =
+  | { readonly state: 'received'; readonly entry: Entry; readonly bytes: number }
+  | { readonly state: 'absent' }
+  /** What the remote holds is not the entry. */
+  | { readonly state: 'refused'; readonly why: string };
+
+/** What arrives is not what was asked for. */
+class Refusal extends Error {}
+
+/** The pauses before a transfer that brought no byte is begun again, in milliseconds. */
+const PAUSES: readonly number[] = [200, 1000];
+
+/** The largest record of an environment. */
+const ENVIRONMENT_BYTES = MB;
+
+/**
+ * Receives the manifest of `key`, and nothing else.
+ * @param volatile the stage's volatile files; null if the stage is not known
+ * @throws RemoteFault if the remote does not answer
+ */
+export async function receiveManifest(
+  objects: Objects,
+  key: ActionKey,
+  volatile: readonly string[] | null,
+): Promise<Described> {
+  try {
+    const { value: most } = limitOf('list');
+    const text = await receiveText(objects, entryObject(key), most, 'its manifest');
+    if (text === null) return { state: 'absent' };
+    const checked = checkedManifest(text, key, volatile);
+    return 'fault' in checked
+      ? { state: 'refused', why: checked.fault }
+      : { state: 'known', manifest: checked.manifest, text };
+  } catch (error) {
+    if (error instanceof Refusal) return { state: 'refused', why: error.message };
+    throw error;
+  }
+}
+
+/** The bytes of an entry's files. */
+export const bytesOf = ({ files }: Manifest): number =>
+  files.reduce((sum, { size }) => sum + size, 0);
+
+/**
+ * Receives the entry of `key` into the store. The caller holds its lease.
+ * @param volatile the stage's volatile files; null if the stage is not known
+ * @throws RemoteFault if the remote does not answer
+ * @throws UserFault if the disk refuses
+ */
+export async function receiveEntry(
+  objects: Objects,
+  store: Store,
+  key: ActionKey,
+  volatile: readonly string[] | null,
+): Promise<Received> {
+  let scratch: string | null = null;
+  try {
+    const described = await receiveManifest(objects, key, volatile);
+    if (described.state !== 'known') return described;
+    const { manifest, text } = described;
+    const bytes = bytesOf(manifest);
+    scratch = store.scratch(`remote-${key.slice(0, 16)}`);
+    checkRoom(scratch, bytes);
+    for (const file of manifest.files) await receiveFile(objects, scratch, file);
+    setFolderTimes(scratch, manifest);
+    await receiveEnvironment(objects, store.root, manifest.facts);
+    const { entry } = await store.adopt(scratch, manifest, text);
+    return { state: 'received', entry, bytes };
+  } catch (error) {
+    if (scratch !== null) rmSync(scratch, { recursive: true, force: true });
+    if (error instanceof Refusal) return { state: 'refused', why: error.message };
+    throw diskFault(error, store.root);
+  }
+}
+
+function checkRoom(dir: string, bytes: number): void {
+  const { bavail, bsize } = statfsSync(dir);
+  if (bytes > bavail * bsize)
+    throw new UserFault(
+      `the disk has ${inWords(bavail * bsize)} left, and the entry has ${inWords(bytes)}`,
+      'free some space, or give another place with --store',
+    );
+}
+
+async function receiveFile(
+  objects: Objects,
+  dir: string,
+  { path: name, size, sha256: digest }: ManifestFile,
+): Promise<void> {
+  const file = pathInside(dir, name, 'a file of a remote entry');
+  makeFolder(path.dirname(file));
+  const hash = createHash('sha256');
+  // Fails if there is such a file, as on a file system for which `A` and `a` are the same name.
+  const handle = await open(file, 'wx').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST')
+      throw new Refusal(`${name} and another of its files have the same name on this file system`);
+    throw error;
+  });
+  try {
+    const found = await receive(objects, blobObject(digest), size, name, async (chunk) => {
+      hash.update(chunk);
+      await handle.writeFile(chunk);
+    });
+    if (!found) throw new Refusal(`${name} is missing`);
+  } finally {
+    await handle.close();
+  }
+  if (hash.digest('hex') !== digest) throw new Refusal(`${name} was changed`);
+}
+
+/**
+ * Passes the bytes of an object to `take`, and resumes a transfer that broke off. Returns false if
+ * there is no such object. Throws `Refusal` unless it has exactly `size` bytes.
+ */
+async function receive(
+  objects: Objects,
+  object: string,
+  size: number,
+  name: string,
+  take: (chunk: Uint8Array) => Promise<void>,
+): Promise<boolean> {
+  let have = 0,
+    failures = 0;
+  for (;;) {
+    const before = have;
+    try {
+      const reading = await objects.read(object, have);
+      if (reading === null) return false;
+      try {
+        if (reading.size !== size)
+          throw new Refusal(`${name} has ${reading.size} bytes, not ${size}`);
+        for await (const chunk of reading.bytes) {
+          have += chunk.length;
+          if (have > size) throw new Refusal(`${name} has more than ${size} bytes`);
+          await take(chunk);
+        }
+      } finally {
+        reading.close();
+      }
+      if (have < size) throw new Refusal(`${name} is cut short after ${have} bytes`);
+      return true;
+    } catch (error) {
+      if (!(error instanceof RemoteFault) || !error.again) throw error;
+      if (have === size && have > before) return true; // it broke after the last byte
+      failures = have > before ? 0 : failures + 1;
+      const pause = (objects.pauses ?? PAUSES)[failures];
+      if (pause === undefined) throw error;
+      await sleep(pause);
+    }
+  }
+}
+
+/**
+ * Returns the text of an object, or null if there is none. Throws `Refusal` if it has more than
+ * `most` bytes or is not UTF-8.
+ * @param what names it in messages
+ */
+export async function receiveText(
+  objects: Objects,
+  object: string,
+  most: number,
+  what: string,
+): Promise<string | null> {
+  const size = await objects.sizeOf(object);
+  if (size === null) return null;
+  if (size > most) throw new Refusal(`${what} has ${inWords(size)}, more than ${inWords(most)}`);
+  const chunks: Uint8Array[] = [];
+  const found = await receive(objects, object, size, what, (chunk) => {
+    chunks.push(chunk);
+    return Promise.resolve();
+  });
+  if (!found) return null;
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw new Refusal(`${what} is not UTF-8 text`);
+  }
+}
+
+/** Returns the reason if `receiveText` threw `Refusal`, or null for another error. */
+export const refusalOf = (error: unknown): string | null =>
+  error instanceof Refusal ? error.message : null;
+
+/**
+ * Receives the record of the environment that the entry ran in. Only people read it, so an entry
+ * whose record is missing or wrong is taken without it.
+ */
+async function receiveEnvironment(
+  objects: Objects,
+  root: string,
+  { environment }: JsonObject,
+): Promise<void> {
+  const digest = environmentName(environment);
+  if (digest === null) return;
+  try {
+    const object = environmentObject(digest);
+    const text = await receiveText(objects, object, ENVIRONMENT_BYTES, 'its environment');
+    if (text === null || sha256(text) !== digest) return;
+    const record = parseJson(text, 'its environment');
+    if (isRecord(record)) rememberEnvironment(root, record as JsonObject);
+  } catch (error) {
+    if (!(error instanceof Refusal) && !(error instanceof UserFault)) throw error;
+  }
+}
+
+/** Gives folders the age of the entry, so that a later change of one of them shows. */
+function setFolderTimes(dir: string, { created, files }: Manifest): void {
+  const time = new Date(Math.max(0, Date.parse(created) - SETTLED_MS));
+  for (const folder of new Set(files.flatMap(({ path: name }) => foldersOf(name))))
+    utimesSync(pathInside(dir, folder, 'a folder of a remote entry'), time, time);
+}

@@ -1,0 +1,299 @@
+/**
+ * A remote beside a store: entries that are missing here are fetched, new ones can be sent. Keeps
+ * count, bounds how many transfers run at once, and gives up on a remote that does not answer.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import PQueue from 'p-queue';
+import type { ActionKey } from '../../plan/types.ts';
+import type { Store } from '../store.ts';
+import type { Entry } from '../types.ts';
+import type { Objects } from './objects.ts';
+import { interruptible, RemoteFault } from './objects.ts';
+import { receiveEntry } from './receive.ts';
+import type { Sent } from './send.ts';
+import { sendEntry } from './send.ts';
+import type { Sign } from './signs.ts';
+import { beginPush } from './signs.ts';
+
+/** How many entries are transferred at once. */
+const TRANSFERS = 6;
+/** After this many faults in a row, a run stops asking. */
+const MOST_FAULTS = 3;
+/** How often to look for an entry that another process is making or fetching. */
+const POLL_MS = 250;
+
+export interface Counts {
+  readonly fetched: number;
+  readonly sent: number;
+  /** Bytes of the files that were fetched and sent. */
+  readonly bytes: number;
+  /** Entries that the remote holds but that were refused, or that it did not take. */
+  readonly failed: number;
+}
+
+export interface Remote {
+  readonly uri: string;
+  /**
+   * Returns the entry of `key` from the remote. Null if the remote has none, if what it has was
+   * refused, or if another process has the lease. Asks only once for a key, and tells of a refusal.
+   * @param volatile the stage's volatile files; null if the stage is not known
+   */
+  fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;
+  /** Sends an entry later; `settled` waits for it. A failure is told, not thrown. */
+  sendSoon(key: ActionKey): void;
+  /** Resolves when everything was sent. */
+  settled(): Promise<Counts>;
+}
+
+export interface RemoteOptions {
+  /** Called with what is refused or fails, a sentence each. */
+  readonly tell: (message: string) => void;
+  /** Called with what was transferred, for a log. */
+  readonly log?: (message: string) => void;
+  /** Once aborted, no more transfers begin, and those under way are ended. */
+  readonly signal?: AbortSignal;
+}
+
+export function createRemote(given: Objects, store: Store, options: RemoteOptions): Remote {
+  const { signal } = options;
+  const objects = signal === undefined ? given : interruptible(given, signal);
+  const queue = new PQueue({ concurrency: TRANSFERS });
+  const transfers = createTransfers(objects, store, options);
+  /** Fetches under way. Stages with equal keys share one. */
+  const running = new Map<ActionKey, Promise<Entry | null>>();
+  return {
+    uri: objects.uri,
+    async fetch(key, volatile) {
+      if (!transfers.isWanted(key)) return null;
+      const fetching =
+        running.get(key) ??
+        queue.add(() => transfers.receive(key, volatile)).finally(() => running.delete(key));
+      running.set(key, fetching);
+      return fetching;
+    },
+    sendSoon(key) {
+      void queue.add(() => transfers.send(key));
+    },
+    async settled() {
+      await queue.onIdle();
+      await transfers.end();
+      return transfers.counts;
+    },
+  };
+}
+
+const short = (key: ActionKey): string => key.slice(0, 10);
+
+/** Transfers of one entry at a time. Each is counted; what is refused or fails is told too. */
+interface Transfers {
+  readonly counts: Counts;
+  /** Whether to ask the remote for a key: once, and until it has failed MOST_FAULTS times. */
+  isWanted(key: ActionKey): boolean;
+  /** Returns null if there is nothing to receive, or if another process has the lease. */
+  receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;
+  /** Never rejects. */
+  send(key: ActionKey): Promise<void>;
+  /** Gives up the sign that entries were sent under. */
+  end(): Promise<void>;
+}
+
+function createTransfers(objects: Objects, store: Store, options: RemoteOptions): Transfers {
+  const { tell, log = () => undefined } = options;
+  const counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
+  const fail = (message: string): void => {
+    counts.failed++;
+    tell(message);
+  };
+  const attempts = createAttempts(objects.uri, options, fail);
+  const sending = createSending(objects, store, tell);
+  const asked = new Set<ActionKey>();
+  return {
+    counts,
+    isWanted: (key) => !asked.has(key) && !attempts.haveEnded(),
+    async receive(key, volatile) {
+      const lease = store.take(key);
+      if ('by' in lease) return null;
+      try {
+        // Another process may have made it since the caller looked.
+        const here = await store.lookUpShared(key, false);
+        if (here.state === 'hit') return here.entry;
+        if (here.state === 'damaged') store.moveAside(key);
+        const received = await attempts.run(key, () => receiveEntry(objects, store, key, volatile));
+        asked.add(key);
+        if (received?.state === 'refused')
+          fail(`${short(key)}: what ${objects.uri} holds is refused: ${received.why}`);
+        if (received?.state !== 'received') return null;
+        counts.fetched++;
+        counts.bytes += received.bytes;
+        log(`${key} fetched from ${objects.uri}, ${received.bytes} bytes`);
+        return received.entry;
+      } finally {
+        lease.held.release();
+      }
+    },
+    async send(key) {
+      try {
+        const sent = await attempts.run(key, () => sending.send(key, false));
+        if (sent?.state === 'unsound') fail(`${short(key)} was not sent: ${sent.why}`);
+        if (sent?.state !== 'sent') return;
+        counts.sent++;
+        counts.bytes += sent.bytes;
+        log(`${key} sent to ${objects.uri}, ${sent.bytes} bytes`);
+      } catch (error) {
+        fail(`${short(key)} was not sent: ${(error as Error).message}`);
+      }
+    },
+    end: () => sending.end(),
+  };
+}
+
+interface Attempts {
+  /** Whether the remote has failed too often to be asked again. */
+  haveEnded(): boolean;
+  /**
+   * Runs a transfer. Returns null if the remote fails, which is told, and without running it after
+   * too many faults or once the signal is aborted.
+   */
+  run<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null>;
+}
+
+/** @param fail told each fault of the remote */
+function createAttempts(
+  uri: string,
+  { tell, signal }: RemoteOptions,
+  fail: (message: string) => void,
+): Attempts {
+  /** Faults since the last transfer that succeeded. */
+  let faults = 0;
+  const isStopped = (): boolean => signal?.aborted === true;
+  const haveEnded = (): boolean => faults >= MOST_FAULTS;
+  return {
+    haveEnded,
+    async run(key, transfer) {
+      if (haveEnded() || isStopped()) return null;
+      try {
+        const result = await transfer();
+        faults = 0;
+        return result;
+      } catch (error) {
+        if (!(error instanceof RemoteFault)) throw error;
+        if (isStopped()) return null;
+        fail(`${short(key)}: ${error.message}`);
+        if (++faults === MOST_FAULTS) tell(`${uri} is not asked any more`);
+        return null;
+      }
+    },
+  };
+}
+
+interface Sending {
+  /** Throws `RemoteFault` if the remote does not take the entry. */
+  send(key: ActionKey, force: boolean): Promise<Sent>;
+  /** Gives up the sign. It is made again by the next `send`. */
+  end(): Promise<void>;
+}
+
+/** Sends entries under a sign that no `gc` sweeps the remote meanwhile. */
+function createSending(objects: Objects, store: Store, tell: (message: string) => void): Sending {
+  let sign: Promise<Sign> | null = null;
+  const end = async (): Promise<void> => {
+    const before = sign;
+    sign = null;
+    // A sign that can't be removed counts for a quarter of an hour, and does no other harm.
+    await before?.then((one) => one.end()).catch(() => undefined);
+  };
+  return {
+    end,
+    async send(key, force) {
+      for (;;) {
+        const held = (sign ??= beginPush(objects, tell));
+        const raised = await held.catch((error: unknown) => {
+          if (sign === held) sign = null;
+          throw error;
+        });
+        const sent = await sendEntry(objects, store, key, force);
+        if (raised.stands()) return sent;
+        // This process was stopped for long: a gc may have removed what it had found.
+        if (sign === held) await end();
+      }
+    },
+  };
+}
+
+export interface Pulled extends Counts {
+  /** Entries that were here already. */
+  readonly here: number;
+  /** The keys of entries that neither the store nor the remote has. */
+  readonly lacking: readonly ActionKey[];
+}
+
+/** Fetches entries, and waits for those that another process is making or fetching. */
+export async function pullEntries(
+  remote: Remote,
+  store: Store,
+  wanted: readonly { readonly key: ActionKey; readonly volatile: readonly string[] | null }[],
+): Promise<Pulled> {
+  let here = 0;
+  const lacking: ActionKey[] = [];
+  const pull = async (key: ActionKey, volatile: readonly string[] | null): Promise<void> => {
+    if (store.lookUp(key).state === 'hit') {
+      here++;
+      return;
+    }
+    for (;;) {
+      if ((await remote.fetch(key, volatile)) !== null) return;
+      if (!isLeased(store, key)) break;
+      await sleep(POLL_MS);
+    }
+    if (store.lookUp(key).state !== 'hit') lacking.push(key);
+  };
+  await Promise.all(wanted.map(({ key, volatile }) => pull(key, volatile)));
+  return { ...(await remote.settled()), here, lacking };
+}
+
+/** Whether another process has the lease of a key now. */
+function isLeased(store: Store, key: ActionKey): boolean {
+  const attempt = store.take(key);
+  if ('by' in attempt) return true;
+  attempt.held.release();
+  return false;
+}
+
+export interface Pushed {
+  readonly sent: number;
+  readonly present: number;
+  readonly bytes: number;
+  readonly unsound: readonly { readonly key: ActionKey; readonly why: string }[];
+}
+
+/**
+ * Sends entries. Throws `RemoteFault` if the remote does not take one.
+ * @param tell called if it has to wait for a `gc` of the remote
+ */
+export async function pushEntries(
+  objects: Objects,
+  store: Store,
+  keys: readonly ActionKey[],
+  force: boolean,
+  tell: (message: string) => void = () => undefined,
+): Promise<Pushed> {
+  const queue = new PQueue({ concurrency: TRANSFERS });
+  const sending = createSending(objects, store, tell);
+  const results = await queue
+    .addAll(
+      keys.map((key) => async (): Promise<readonly [ActionKey, Sent]> => [
+        key,
+        await sending.send(key, force),
+      ]),
+    )
+    .finally(() => sending.end());
+  const sent = results.flatMap(([, one]) => (one.state === 'sent' ? [one.bytes] : []));
+  return {
+    sent: sent.length,
+    present: results.filter(([, { state }]) => state === 'present').length,
+    bytes: sent.reduce((sum, bytes) => sum + bytes, 0),
+    unsound: results.flatMap(([key, one]) =>
+      one.state === 'unsound' ? [{ key, why: one.why }] : [],
+    ),
+  };
+}

@@ -1,0 +1,344 @@
+/**
+ * A remote that is an S3 bucket, or a part of one: Amazon's, or any server with the same interface.
+ * Endpoint, region and credentials are found as Amazon's own tools find them (`AWS_ENDPOINT_URL`,
+ * `AWS_REGION`, `AWS_PROFILE`, …).
+ */
+import { Readable } from 'node:stream';
+import type * as clientS3 from '@aws-sdk/client-s3';
+import type { ListObjectsV2CommandInput, S3Client, S3ServiceException } from '@aws-sdk/client-s3';
+import type * as libStorage from '@aws-sdk/lib-storage';
+import { UserFault } from '../../api.ts';
+import type { Limit } from '../../base/untrusted/limits.ts';
+import { inWords, limitOf, LONGEST_MS, MB, SLOWEST } from '../../base/untrusted/limits.ts';
+import type { Listed, Objects, Reading } from './objects.ts';
+import { RemoteFault } from './objects.ts';
+
+const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
+
+/** The smallest part of an upload in parts, and the most parts that S3 takes. */
+const PART = 16 * MB,
+  PARTS = 9000;
+
+/** The most answers that one listing may take: 2 million objects at 1000 each. */
+const MOST_PAGES = 2000;
+
+/** What every request to a bucket needs. */
+interface Bucket {
+  readonly sdk: Sdk;
+  readonly client: S3Client;
+  readonly name: string;
+  readonly uri: string;
+  /** The time without data after which a transfer is broken off. */
+  readonly stallMs: number;
+  /** Sends a request whose answer is short. All its attempts together may take `stallMs`. */
+  readonly send: S3Client['send'];
+  /** Returns the key of an object. */
+  readonly keyOf: (object: string) => string;
+  /** Returns an error of the SDK as a `RemoteFault` with a way out. */
+  readonly fault: (error: unknown) => unknown;
+}
+
+/** @param prefix the part of the bucket, without slashes around it; '' for the whole bucket */
+export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
+  const [sdk, { Upload }] = await load(uri);
+  const patience = limitOf('seconds');
+  const stallMs = Math.min(LONGEST_MS, patience.value * 1000);
+  const client = createClient(sdk, stallMs);
+  const keyOf = (object: string): string => (prefix === '' ? object : `${prefix}/${object}`);
+  const fault = (error: unknown): unknown => s3Fault(error, uri, bucket, patience);
+  const send = (async (command: Parameters<S3Client['send']>[0]) => {
+    const abortSignal = AbortSignal.timeout(stallMs);
+    try {
+      return await client.send(command, { abortSignal });
+    } catch (error) {
+      throw abortSignal.aborted ? abortSignal.reason : error; // amid an answer it is a reset
+    }
+  }) as S3Client['send'];
+  const at: Bucket = { sdk, client, name: bucket, uri, stallMs, send, keyOf, fault };
+  const asked = async <T>(request: Promise<T>): Promise<T> => {
+    try {
+      return await request;
+    } catch (error) {
+      throw fault(error);
+    }
+  };
+  return {
+    uri,
+    async open() {
+      try {
+        await send(new sdk.HeadBucketCommand({ Bucket: bucket }));
+      } catch (error) {
+        throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
+      }
+    },
+    sizeOf: (name) => asked(sizeOf(at, name)),
+    read: (name, from) => asked(read(at, name, from)),
+    write: (name, size, bytes) => upload(at, Upload, { name, size, bytes }),
+    async *list(folder) {
+      try {
+        yield* listed(at, folder);
+      } catch (error) {
+        throw fault(error);
+      }
+    },
+    async remove(name) {
+      await asked(send(new sdk.DeleteObjectCommand({ Bucket: bucket, Key: keyOf(name) })));
+    },
+  };
+}
+
+type Sdk = typeof clientS3;
+
+const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
+  new sdk.S3Client({
+    ...region(),
+    // Servers other than Amazon's seldom have a host name for each bucket.
+    forcePathStyle: hasOwnEndpoint(),
+    // Every object is checked against its SHA-256 here, and not every server knows the SDK's own
+    // checksums.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // The SDK only warns of its `requestTimeout`.
+    requestHandler: { connectionTimeout: 10_000, socketTimeout },
+    streamCollector: collected,
+    maxAttempts: 4,
+  });
+
+/** Returns an answer that is not an object's bytes. */
+async function collected(body: Readable): Promise<Uint8Array> {
+  const { value: most } = limitOf('list');
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of body as AsyncIterable<Uint8Array>) {
+    bytes += part.length;
+    if (bytes > most) throw Object.assign(new Error(), { name: TOO_LARGE });
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+const TOO_LARGE = 'TooLarge';
+
+async function load(uri: string): Promise<[Sdk, typeof libStorage]> {
+  try {
+    return await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')]);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    throw new UserFault(
+      `${uri} needs packages that are not installed: ${PACKAGES.join(' and ')}`,
+      `npm install ${PACKAGES.join(' ')}`,
+    );
+  }
+}
+
+const hasOwnEndpoint = (): boolean =>
+  ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
+
+/**
+ * Returns the region if the SDK would not find it. The SDK reads `AWS_REGION` and the user's files,
+ * and refuses to work without a region, which servers other than Amazon's ignore.
+ */
+function region(): { readonly region?: string } {
+  const given = process.env['AWS_REGION'] ?? '',
+    fallback = process.env['AWS_DEFAULT_REGION'] ?? (hasOwnEndpoint() ? 'us-east-1' : '');
+  return given !== '' || fallback === '' ? {} : { region: fallback };
+}
+
+/** Returns the size of an object; null if there is none. */
+async function sizeOf(
+  { send, sdk, name: bucket, keyOf }: Bucket,
+  object: string,
+): Promise<number | null> {
+  try {
+    const { ContentLength } = await send(
+      new sdk.HeadObjectCommand({ Bucket: bucket, Key: keyOf(object) }),
+    );
+    return ContentLength ?? 0;
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  }
+}
+
+/** Returns the bytes of an object from an offset on; null if there is none. */
+async function read(
+  { client, sdk, name: bucket, uri, stallMs, keyOf, fault }: Bucket,
+  object: string,
+  from: number,
+): Promise<Reading | null> {
+  const stop = new AbortController();
+  const silence = setTimeout(() => stop.abort(), stallMs);
+  try {
+    const answer = await client.send(
+      new sdk.GetObjectCommand({
+        Bucket: bucket,
+        Key: keyOf(object),
+        ...(from === 0 ? {} : { Range: `bytes=${from}-` }),
+      }),
+      { abortSignal: stop.signal },
+    );
+    if (!(answer.Body instanceof Readable)) throw new RemoteFault(`${uri} sent no bytes`);
+    const body = answer.Body;
+    return {
+      size: from + (answer.ContentLength ?? 0),
+      bytes: watched(body, stallMs, fault),
+      close: () => {
+        stop.abort();
+        body.destroy();
+      },
+    };
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+interface Writing {
+  readonly name: string;
+  readonly size: number;
+  readonly bytes: AsyncIterable<Uint8Array>;
+}
+
+/** Writes an object, in parts if it is large. An error of `bytes` is thrown as it is. */
+async function upload(
+  { client, name: bucket, stallMs, keyOf, fault }: Bucket,
+  Upload: typeof libStorage.Upload,
+  { name, size, bytes }: Writing,
+): Promise<void> {
+  // The SDK wraps errors of the body, so that of `bytes` is kept here.
+  let own: { readonly error: unknown } | null = null;
+  const guarded = async function* (): AsyncGenerator<Uint8Array> {
+    try {
+      yield* bytes;
+    } catch (error) {
+      own = { error };
+      throw error;
+    }
+  };
+  const stop = new AbortController();
+  const slow = setTimeout(() => stop.abort(), allowedMs(stallMs, size));
+  const transfer = new Upload({
+    client,
+    abortController: stop,
+    params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
+    partSize: Math.max(PART, Math.ceil(size / PARTS)),
+    queueSize: 2,
+  });
+  try {
+    await transfer.done();
+  } catch (error) {
+    const thrown = own as { readonly error: unknown } | null;
+    throw thrown === null ? fault(error) : thrown.error;
+  } finally {
+    clearTimeout(slow);
+  }
+}
+
+/** Returns how long a server may take for so many bytes, in milliseconds. */
+const allowedMs = (stallMs: number, bytes: number): number =>
+  Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
+
+async function* listed(
+  { send, sdk, name: bucket, uri, keyOf }: Bucket,
+  folder: string,
+): AsyncGenerator<Listed> {
+  const start = keyOf(''); // all keys of the remote begin with it, and no object's name has it
+  let asked: ListObjectsV2CommandInput = { Bucket: bucket, Prefix: keyOf(`v1/${folder}/`) };
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const answer = await send(new sdk.ListObjectsV2Command(asked));
+    const { Contents: found = [], NextContinuationToken: next = '' } = answer;
+    for (const { Key: key = '', Size: size = 0, LastModified: modified } of found)
+      if (key.startsWith(start) && modified !== undefined)
+        yield { name: key.slice(start.length), size, modified: modified.getTime() };
+    if (next === '') return;
+    if (next === asked.ContinuationToken) break;
+    asked = { ...asked, ContinuationToken: next };
+  }
+  throw new RemoteFault(
+    `${uri}: its list of ${folder} does not end`,
+    `a server must end it within ${MOST_PAGES} answers, and not name the same place twice`,
+  );
+}
+
+const isAbsent = (error: unknown): boolean =>
+  ['NoSuchKey', 'NotFound'].includes((error as Error).name);
+
+/**
+ * Returns the bytes of a body. Throws if none comes for `ms`, if they come more slowly than SLOWEST
+ * for longer, or if the connection breaks.
+ */
+async function* watched(
+  body: Readable,
+  ms: number,
+  fault: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array> {
+  // Where little came before, going on from there would be as slow.
+  const stalled = (): void => {
+    const name = received < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
+    body.destroy(Object.assign(new Error('no data arrived in time'), { name }));
+  };
+  let waited = 0,
+    received = 0,
+    before = performance.now();
+  let timer = setTimeout(stalled, ms);
+  try {
+    for await (const chunk of body as AsyncIterable<Uint8Array>) {
+      clearTimeout(timer);
+      waited += performance.now() - before;
+      received += chunk.length;
+      yield chunk;
+      before = performance.now();
+      timer = setTimeout(stalled, Math.min(ms, allowedMs(ms, received) - waited));
+    }
+  } catch (error) {
+    throw fault(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const noBucket = (uri: string, bucket: string): RemoteFault =>
+  new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
+
+/** Returns an error of the SDK as a `RemoteFault` with a way out. */
+function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): unknown {
+  if (error instanceof UserFault) return error;
+  const { name, message, code } = error as NodeJS.ErrnoException;
+  const status = (error as Partial<S3ServiceException>).$metadata?.httpStatusCode;
+  // An answer without a body has no message.
+  const isMute = message === '' || message === 'UnknownError';
+  const said = isMute
+    ? `HTTP ${status ?? name}`
+    : message.slice(0, 300).replace(/[\u0000-\u001f\u007f]/g, ' ');
+  if (['AbortError', 'TimeoutError'].includes(name))
+    return new RemoteFault(
+      `${uri} has not answered for ${patience.value} s, or too slowly`,
+      `look at the network and at AWS_ENDPOINT_URL. ${patience.raise}`,
+    );
+  if (name === TOO_LARGE) {
+    const { value, raise } = limitOf('list');
+    return new RemoteFault(`${uri} sent more than ${inWords(value)} in one answer`, raise);
+  }
+  if (name === 'NoSuchBucket') return noBucket(uri, bucket);
+  if (['CredentialsProviderError', 'InvalidAccessKeyId', 'SignatureDoesNotMatch'].includes(name))
+    return new RemoteFault(
+      `${uri}: the credentials are missing or wrong (${said})`,
+      'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE',
+    );
+  if (status === 403 || name === 'AccessDenied')
+    return new RemoteFault(
+      `${uri} refuses access (${said})`,
+      'the credentials need s3:GetObject and s3:ListBucket, to push also s3:PutObject and ' +
+        's3:DeleteObject',
+    );
+  if (/Region is missing/.test(message))
+    return new RemoteFault(`${uri}: no region is given`, 'set AWS_REGION');
+  const isServers = status !== undefined && status < 500;
+  return new RemoteFault(
+    `${uri}: ${said}${code === undefined ? '' : ` (${code})`}`,
+    'look at the network and at AWS_ENDPOINT_URL',
+    !isServers,
+  );
+}

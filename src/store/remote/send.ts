@@ -1,0 +1,132 @@
+/** Sends entries of the store to a remote: files first, the manifest last. */
+import { createHash } from 'node:crypto';
+import { createReadStream, lstatSync } from 'node:fs';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { UserFault } from '../../api.ts';
+import { pathInside } from '../../base/untrusted/path.ts';
+import type { ActionKey } from '../../plan/types.ts';
+import { MANIFEST_FILE } from '../manifest.ts';
+import { isUnreadable, openRegular, readRegularText } from '../regular.ts';
+import type { Store } from '../store.ts';
+import type { ManifestFile } from '../types.ts';
+import { checkedManifest } from './manifest.ts';
+import type { Objects } from './objects.ts';
+import { blobObject, entryObject, environmentName, environmentObject } from './objects.ts';
+import { receiveManifest } from './receive.ts';
+
+export type Sent =
+  | { readonly state: 'sent'; readonly bytes: number }
+  /** The remote has the entry. */
+  | { readonly state: 'present' }
+  /** The entry here is missing or damaged. */
+  | { readonly state: 'unsound'; readonly why: string };
+
+/** An entry here is not what was stored. */
+class Unsound extends Error {}
+
+/**
+ * Sends an entry unless the remote has it. An entry there is replaced only if its manifest or the
+ * size of a file shows that it is damaged.
+ * @param force whether to send everything again
+ * @throws RemoteFault if the remote does not take it
+ */
+export async function sendEntry(
+  objects: Objects,
+  store: Store,
+  key: ActionKey,
+  force = false,
+): Promise<Sent> {
+  const found = store.lookUp(key);
+  if (found.state !== 'hit')
+    return { state: 'unsound', why: found.state === 'absent' ? 'it is not here' : found.why };
+  const { dir } = found.entry;
+  try {
+    const text = textOf(path.join(dir, MANIFEST_FILE));
+    const checked = checkedManifest(text, key, null);
+    if ('fault' in checked) return { state: 'unsound', why: checked.fault };
+    const { files, facts } = checked.manifest;
+    if (!force && (await isPresent(objects, key))) return { state: 'present' };
+    let bytes = 0;
+    for (const file of files) bytes += await sendFile(objects, dir, file, force);
+    await sendEnvironment(objects, store.root, facts['environment']);
+    await sendText(objects, entryObject(key), text);
+    return { state: 'sent', bytes };
+  } catch (error) {
+    if (error instanceof Unsound) return { state: 'unsound', why: error.message };
+    throw error;
+  }
+}
+
+async function isPresent(objects: Objects, key: ActionKey): Promise<boolean> {
+  const described = await receiveManifest(objects, key, null);
+  if (described.state !== 'known') return false;
+  for (const { size, sha256 } of described.manifest.files)
+    if ((await objects.sizeOf(blobObject(sha256))) !== size) return false;
+  return true;
+}
+
+/** Returns how many bytes were sent. */
+async function sendFile(
+  objects: Objects,
+  dir: string,
+  file: ManifestFile,
+  force: boolean,
+): Promise<number> {
+  const object = blobObject(file.sha256);
+  if (!force && (await objects.sizeOf(object)) === file.size) return 0;
+  await objects.write(object, file.size, checkedBytes(dir, file));
+  return file.size;
+}
+
+/** Yields the bytes of a file. Throws before the last of them if they are not what was stored. */
+async function* checkedBytes(
+  dir: string,
+  { path: name, size, sha256 }: ManifestFile,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256');
+  let seen = 0;
+  const file = pathInside(dir, name, 'a file of an entry');
+  const handle = (): number => {
+    try {
+      return openRegular(file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT' || isUnreadable(error))
+        throw new Unsound(`${name} is missing or can't be read`);
+      throw error;
+    }
+  };
+  for await (const chunk of createReadStream('', { fd: handle(), highWaterMark: 1 << 20 })) {
+    const bytes = chunk as Buffer;
+    hash.update(bytes);
+    seen += bytes.length;
+    if (seen >= size && (seen > size || hash.copy().digest('hex') !== sha256))
+      throw new Unsound(`${name} was changed`);
+    yield bytes;
+  }
+  if (seen !== size || hash.digest('hex') !== sha256) throw new Unsound(`${name} was changed`);
+}
+
+async function sendEnvironment(objects: Objects, root: string, digest: unknown): Promise<void> {
+  const name = environmentName(digest);
+  if (name === null) return;
+  const file = path.join(root, 'environments', `${name}.json`);
+  if (!lstatSync(file, { throwIfNoEntry: false })?.isFile()) return;
+  if ((await objects.sizeOf(environmentObject(name))) === null)
+    await sendText(objects, environmentObject(name), textOf(file));
+}
+
+export function sendText(objects: Objects, object: string, text: string): Promise<void> {
+  const bytes = Buffer.from(text);
+  return objects.write(object, bytes.length, Readable.from([bytes]));
+}
+
+function textOf(file: string): string {
+  try {
+    return readRegularText(file);
+  } catch (error) {
+    if (isUnreadable(error) || (error as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new UserFault(`${file} can't be read`, 'dosimeter verify');
+    throw error;
+  }
+}

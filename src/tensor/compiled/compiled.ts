@@ -1,0 +1,380 @@
+/**
+ * Runs a region of code with its TensorFlow operations recorded instead of carried out. When the
+ * region ends, or something in it reads an entry, the tensors that are still in use are computed at
+ * once: by one compiled function if the same operations were recorded before, with any shapes.
+ *
+ * The code of the region runs each time, and each of its operations is compared with the recorded
+ * one, so a function is used only for exactly the operations that it was made of. Entries that come
+ * from JavaScript are the function's arguments, unless they have been the same each time, and these
+ * are compared each time too.
+ */
+import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { getBackend } from '@tensorflow/tfjs-core';
+import { tensorflowBackend } from '../operation.ts';
+import { processWide } from '../process-wide.ts';
+import { type Binding, execute, isReplaced } from './functions.ts';
+import { Packs } from './packs.ts';
+import { Casts, type Precision } from './products.ts';
+import { Program } from './program.ts';
+import type { AttributeValue } from './rule.ts';
+import { outputsOf } from './rules.ts';
+import { Point, type TensorData, Trace } from './trace.ts';
+
+/** What the recorder uses and replaces of tfjs-node's backend. */
+interface Internals {
+  readonly binding: Binding;
+  readonly tensorMap: {
+    has(dataId: DataId): boolean;
+    get(dataId: DataId): TensorData;
+    delete(dataId: DataId): boolean;
+  };
+  readonly isUsingGpuDevice: boolean;
+  createOutputTensor(metadata: {
+    readonly id: number;
+    readonly shape: readonly number[];
+    readonly dtype: number;
+  }): Tensor;
+  executeSingleOutput(
+    name: string,
+    attrs: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+  ): Tensor;
+  executeMultipleOutputs(
+    name: string,
+    attrs: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+    outputs: number,
+  ): Tensor[];
+  getInputTensorIds(tensors: readonly TensorInfo[]): number[];
+  readSync(dataId: DataId): unknown;
+  disposeData(dataId: DataId, force?: boolean): boolean;
+  write(values: unknown, shape: number[], dtype: string): DataId;
+}
+
+/** The limit, in bytes, on memory that is freed only once a trace has been computed. */
+const WAITING = 1 << 24;
+/** The largest number of operations in a trace. */
+const LENGTH = 1 << 13;
+/**
+ * The largest number of recorded operations that are kept, and of those in compiled functions, each
+ * of which takes about 20 kB.
+ */
+const POINTS = 1 << 16,
+  COMPILED = 1 << 13;
+/** How often a program is run operation by operation before it is compiled. */
+const SIGHTINGS = 2;
+
+const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
+
+class Recorder {
+  readonly #backend: Internals;
+  readonly #original: Pick<
+    Internals,
+    | 'executeSingleOutput'
+    | 'executeMultipleOutputs'
+    | 'getInputTensorIds'
+    | 'readSync'
+    | 'disposeData'
+    | 'write'
+  >;
+  sightings = SIGHTINGS;
+  #trace: Trace | null = null;
+  #depth = 0;
+  #precision: Precision = 'float32';
+  #start = new Point(null);
+  #points = 0;
+  #calls = 0;
+  #programs: Program[] = [];
+  readonly #made = { functions: 0, operations: 0, seconds: 0 };
+  /** Tensors whose entries were made in JavaScript during the region. */
+  #written = new WeakSet<TensorData>();
+  readonly #casts: Casts;
+  readonly #packs: Packs;
+  /** Tensors that the trace reads and that nothing else needs any more. */
+  readonly #waiting: TensorData[] = [];
+  #waitingBytes = 0;
+
+  constructor(backend: Internals) {
+    this.#backend = backend;
+    this.#casts = new Casts(backend.binding);
+    this.#packs = new Packs(backend.binding);
+    this.#original = {
+      executeSingleOutput: backend.executeSingleOutput.bind(backend),
+      executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
+      getInputTensorIds: backend.getInputTensorIds.bind(backend),
+      readSync: backend.readSync.bind(backend),
+      disposeData: backend.disposeData.bind(backend),
+      write: backend.write.bind(backend),
+    };
+    this.#install();
+  }
+
+  #install(): void {
+    const original = this.#original,
+      backend = this.#backend;
+    backend.executeSingleOutput = (name, attrs, inputs) =>
+      (this.#record(name, attrs, inputs, 1) ?? this.#replace(name, attrs, inputs))?.[0] ??
+      original.executeSingleOutput(name, attrs, inputs);
+    backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
+      this.#record(name, attrs, inputs, outputs) ??
+      this.#replace(name, attrs, inputs) ??
+      original.executeMultipleOutputs(name, attrs, inputs, outputs);
+    backend.getInputTensorIds = (tensors) => {
+      this.#settle();
+      return original.getInputTensorIds(tensors);
+    };
+    backend.readSync = (dataId) => {
+      if (this.#trace?.isPending(backend.tensorMap.get(dataId)) === true) this.#settle();
+      return original.readSync(dataId);
+    };
+    backend.disposeData = (dataId, force = false) => {
+      const data =
+        (this.#trace !== null || this.#casts.size + this.#packs.size > 0) &&
+        backend.tensorMap.has(dataId)
+          ? backend.tensorMap.get(dataId)
+          : null;
+      if (data === null || data.id < 0 || (!force && data.refCount > 1))
+        return original.disposeData(dataId, force);
+      if (this.#trace?.has(data) !== true) {
+        this.#drop(data);
+        return original.disposeData(dataId, force);
+      }
+      this.#waiting.push(data);
+      this.#waitingBytes += bytesOf(data.shape);
+      backend.tensorMap.delete(dataId);
+      if (this.#waitingBytes > WAITING) this.#settle();
+      return true;
+    };
+    backend.write = (values, shape, dtype) => {
+      const dataId = original.write(values, shape, dtype);
+      if (this.#trace !== null) this.#written.add(backend.tensorMap.get(dataId));
+      return dataId;
+    };
+  }
+
+  /** Whether a region is running. */
+  get recording(): boolean {
+    return this.#depth > 0;
+  }
+
+  get precision(): Precision {
+    return this.#precision;
+  }
+
+  region<T>(run: () => T, precision: Precision): T {
+    const outer = this.#precision;
+    this.#precision = precision;
+    this.#depth++;
+    this.#trace ??= this.#begin();
+    try {
+      return run();
+    } finally {
+      this.#precision = outer;
+      if (--this.#depth === 0) {
+        this.#settle();
+        this.#trace = null;
+        this.#written = new WeakSet();
+      }
+    }
+  }
+
+  #begin(): Trace {
+    return new Trace(this.#start, () => {
+      this.#points++;
+    });
+  }
+
+  /** Adds an operation to the trace. Returns null where it must be carried out now. */
+  #record(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+    count: number,
+  ): Tensor[] | null {
+    if (this.#trace === null) return null;
+    const { tensorMap } = this.#backend;
+    // tfjs-node's stand-in for a 64-bit integer is not a tensor.
+    if (!inputs.every((input) => 'dataId' in input)) return null;
+    const datas = inputs.map(({ dataId }) => tensorMap.get(dataId));
+    const outputs = outputsOf(name, attributes, datas);
+    if (outputs === null) return null;
+    if (this.#trace.operations.length >= LENGTH) this.#settle();
+    for (const data of datas) {
+      // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
+      if (data.values !== null && !this.#written.has(data) && !this.#trace.has(data)) {
+        data.id = this.#backend.binding.createTensor(data.shape, data.dtype, data.values);
+        data.values = null;
+      }
+    }
+    const trace = this.#trace;
+    trace.add(name, attributes, datas, count, this.#precision);
+    return outputs.map(({ shape, dtype }, j) => {
+      const tensor = this.#backend.createOutputTensor({ id: -1, shape, dtype });
+      trace.returned(j, tensorMap.get(tensor.dataId), tensor.dataId);
+      return tensor;
+    });
+  }
+
+  /** Carries out at once an operation that `execute` replaces. Returns null for any other. */
+  #replace(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly TensorInfo[],
+  ): Tensor[] | null {
+    if (!isReplaced(name)) return null;
+    const { binding, tensorMap } = this.#backend;
+    const types = inputs.map(({ dataId }) => tensorMap.get(dataId).dtype),
+      ids = this.#backend.getInputTensorIds(inputs);
+    return execute(binding, name, attributes, ids, types, 1).map((result) =>
+      this.#backend.createOutputTensor(result),
+    );
+  }
+
+  /** Computes the tensors of the trace that are still in use, and begins another trace. */
+  #settle(): void {
+    const trace = this.#trace;
+    if (trace === null || trace.operations.length === 0) return;
+    const { tensorMap, binding } = this.#backend;
+    this.#trace = null;
+    try {
+      const needed = trace.pending.filter(
+        ({ dataId, data }) => tensorMap.has(dataId) && tensorMap.get(dataId) === data,
+      );
+      if (needed.length > 0) {
+        const program = this.#program(trace, needed);
+        const cast = (data: TensorData): TensorData => this.#casts.of(data);
+        program.run(binding, trace.sources, needed, this.sightings, cast, this.#packs);
+        if (program.compiled > 0) this.#calls++;
+      }
+    } finally {
+      for (const data of this.#waiting) {
+        this.#drop(data);
+        binding.deleteTensor(data.id);
+      }
+      this.#waiting.length = 0;
+      this.#waitingBytes = 0;
+      if (this.#points > POINTS || this.#compiled() > COMPILED) this.#forget();
+      this.#trace = this.#begin();
+    }
+  }
+
+  /** Frees the copies of a tensor that is no longer used. */
+  #drop(data: TensorData): void {
+    this.#casts.drop(data);
+    this.#packs.drop(data);
+  }
+
+  #program(trace: Trace, needed: Trace['pending']): Program {
+    const references = needed.map(({ reference }) => reference),
+      key = references.join();
+    const known = trace.point.programs.get(key);
+    if (known !== undefined) return known;
+    const program = new Program(
+      trace.operations,
+      references,
+      trace.sources.length,
+      (operations, seconds) => {
+        this.#made.functions++;
+        this.#made.operations += operations;
+        this.#made.seconds += seconds;
+      },
+    );
+    trace.point.programs.set(key, program);
+    this.#programs.push(program);
+    return program;
+  }
+
+  #forget(): void {
+    for (const program of this.#programs) program.dispose(this.#backend.binding);
+    this.#programs = [];
+    this.#points = 0;
+    this.#start = new Point(null);
+  }
+
+  /** The number of operations in compiled functions. */
+  #compiled(): number {
+    return this.#programs.reduce((sum, { compiled: own }) => sum + own, 0);
+  }
+
+  statistics(): CompiledStatistics {
+    const functions = this.#programs.filter(({ compiled: own }) => own > 0);
+    return {
+      functions: functions.length,
+      operations: this.#compiled(),
+      made: { ...this.#made },
+      calls: this.#calls,
+      casts: this.#casts.size,
+      packed: this.#packs.size,
+      refused: this.#programs.flatMap(({ refused }) => refused ?? []),
+    };
+  }
+}
+
+/** What is compiled now, and what was since the backend was loaded. */
+export interface CompiledStatistics {
+  readonly functions: number;
+  /** The number of operations that they replace. */
+  readonly operations: number;
+  /** All that were made since the backend was loaded, and the seconds that making them took. */
+  readonly made: {
+    readonly functions: number;
+    readonly operations: number;
+    readonly seconds: number;
+  };
+  /** How often a function was called since the backend was loaded. */
+  readonly calls: number;
+  /** The number of tensors that are kept in bfloat16 beside float32. */
+  readonly casts: number;
+  /** The number of frozen weights of which copies are kept in the order that products read. */
+  readonly packed: number;
+  /** TensorFlow's error for each function that it did not accept. */
+  readonly refused: readonly string[];
+}
+
+const shared = processWide<{ recorder?: Recorder }>('recording', () => ({}));
+
+/**
+ * Prepares the loaded TensorFlow backend for `compiled`. On a GPU, operations are carried out one
+ * by one: functions have not been tried there.
+ * @param sightings how often the same operations are carried out one by one before they are
+ * compiled; Infinity for always
+ */
+export function prepareCompiling(sightings = SIGHTINGS): void {
+  const backend = tensorflowBackend() as unknown as Internals;
+  if (backend.isUsingGpuDevice) return;
+  (shared.recorder ??= new Recorder(backend)).sightings = sightings;
+}
+
+/**
+ * Runs `run`, compiled where the backend can. Its results have the same bits as without. Tensors
+ * that it makes can be used like others afterwards.
+ * @param precision of the matrix products in `run`; those of a region inside have their own
+ * @throws if the precision is bf16 and the backend is not TensorFlow on a processor
+ */
+export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
+  const { recorder } = shared;
+  if (recorder === undefined || getBackend() !== 'tensorflow') {
+    if (precision === 'float32') return run();
+    throw new Error('products in bfloat16 need the TensorFlow backend on a processor');
+  }
+  // Without compiling, the operations of a region in bfloat16 are still recorded, and replaced.
+  const plain = precision === 'float32' && !recorder.recording;
+  return plain && recorder.sightings === Infinity ? run() : recorder.region(run, precision);
+}
+
+/** What the matrix products of the region around the call are computed in. */
+export const productPrecision = (): Precision => shared.recorder?.precision ?? 'float32';
+
+/**
+ * Runs `run` with its matrix products in float32, whatever those of the region around it are in.
+ */
+export function inFloat32<T>(run: () => T): T {
+  const { recorder } = shared;
+  return recorder?.recording === true ? recorder.region(run, 'float32') : run();
+}
+
+/** Returns what has been compiled so far; null if nothing is recorded in this process. */
+export function compiledStatistics(): CompiledStatistics | null {
+  const { recorder } = shared;
+  return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
+}

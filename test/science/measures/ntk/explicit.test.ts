@@ -1,0 +1,66 @@
+/** The explicit contraction of wide terms, whose gradients are taken in slices. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { randomStream } from '../../../../src/base/random/random.ts';
+import {
+  accumulator,
+  type TermBlock,
+  type TokenBlock,
+} from '../../../../src/science/measures/ntk/contraction.ts';
+import {
+  explicit,
+  rowGradients,
+  sliceWidth,
+} from '../../../../src/science/measures/ntk/explicit.ts';
+import { plain } from '../../../../src/science/measures/ntk/plain.ts';
+import { tolerance } from '../../../tolerances.ts';
+import { backends, useBackend } from '../../backend.ts';
+import { relative } from './fixture/compare.ts';
+
+const CLASSES = 2;
+const stream = randomStream(3, 'explicit');
+
+const matrix = (rows: number, columns: number): Tensor2D =>
+  tf.tensor2d(
+    Float32Array.from({ length: rows * columns }, () => stream.normal()),
+    [rows, columns],
+  );
+
+/** A block of two rows, of which the first has two tokens and the second three. */
+const block = (first: number, p: number, q: number): TokenBlock => ({
+  a: Array.from({ length: CLASSES }, () => matrix(5, p)),
+  b: matrix(5, q),
+  example: Int32Array.of(0, 0, 1, 1, 1),
+  rows: Int32Array.of(first, first + 1),
+});
+
+for (const backend of backends)
+  for (const [p, q] of [
+    [9000, 8],
+    [6, 9000],
+  ] as const)
+    test(`${backend}: slices of (${p}, ${q}), of tokens and of gradients kept`, async () => {
+      await useBackend(backend);
+      const whole = [block(0, p, q), block(2, p, q)];
+      const height = 4 * CLASSES;
+      assert.ok(sliceWidth(p, q, height) < p);
+      const kept = whole.map((one, k): TermBlock => {
+        const { example, rows } = one;
+        return k === 0 ? one : { gradients: tf.tidy(() => rowGradients(one)), p, q, example, rows };
+      });
+      for (const right of [null, whole]) {
+        const found = accumulator(height, height),
+          expected = accumulator(height, height);
+        explicit(kept, right, 2, found);
+        plain(whole, right, 2, expected);
+        for (let x = 0; x < height; x++)
+          for (let y = right === null ? x + 1 : height; y < height; y++)
+            found.data[x * height + y] = expected.data[x * height + y] = 0;
+        const error = relative(found.data, expected.data);
+        assert.ok(error < tolerance.rounding, String(error));
+      }
+    });
+
+test.run();

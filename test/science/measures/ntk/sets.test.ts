@@ -1,0 +1,218 @@
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
+import { resumeIn } from '../../../../src/science/measures/ntk/resume.ts';
+import { present } from '../../../rig/present.ts';
+import { tolerance } from '../../../tolerances.ts';
+import { backends, useBackend } from '../../backend.ts';
+import { relative } from './fixture/compare.ts';
+import { mlpRows, tokenMlp } from './fixture/token-mlp.ts';
+
+const test = suite('sets of kernels');
+test.before(async () => {
+  await useBackend('cpu');
+});
+
+const left = mlpRows([3, 1, 7, 5, 2]),
+  right = mlpRows([2, 4, 1], 2);
+const lora = { rank: 2, scale: 1.5 };
+
+test('a kernel between two sets is the off-diagonal block of the kernel over both', async () => {
+  const model = tokenMlp({ lora });
+  const C = model.outputs,
+    all = await kernelSet(model, [...left, ...right], null);
+  for (const method of ['explicit', 'gram', 'plain', 'auto'] as const) {
+    for (const options of [{}, { batchTokens: 6, memoryMB: 1e-9 }]) {
+      const between = await kernelSet(model, left, right, { method, ...options });
+      assert.equal([between.rows, between.columns], [5, 3]);
+      const size = 8 * C;
+      for (const kind of ['full', 'lora'] as const) {
+        const block = Array.from({ length: 5 * C * 3 * C }, (_, k) =>
+          present(all[kind]!.data[Math.floor(k / (3 * C)) * size + 5 * C + (k % (3 * C))]),
+        );
+        assert.ok(
+          relative(present(between[kind]).data, block) < tolerance.rounding,
+          `${method} ${kind}`,
+        );
+      }
+      assert.ok(
+        relative([...between.logits, ...present(between.rightLogits)], all.logits) <
+          tolerance.rounding,
+      );
+    }
+  }
+  model.dispose();
+});
+
+test("the layers' blocks add up to the kernel; each kernel can be computed alone", async () => {
+  const model = tokenMlp({ lora });
+  const both = await kernelSet(model, left, null, { perLayer: true });
+  for (const kind of ['full', 'lora'] as const) {
+    const { data, blocks } = present(both[kind]);
+    assert.equal([...present(blocks).keys()], ['first', 'mix', 'pool']);
+    const sum = data.map((_, at) =>
+      [...present(blocks).values()].reduce((total, block) => total + present(block[at]), 0),
+    );
+    assert.ok(relative(sum, data) < 1e-12);
+    const alone = await kernelSet(model, left, null, { which: [kind] });
+    assert.equal(present(alone[kind]).data, data);
+    assert.is(alone[kind === 'full' ? 'lora' : 'full'], null);
+    assert.is(present(alone[kind]).blocks, null);
+  }
+  model.dispose();
+});
+
+for (const backend of backends) {
+  test(`${backend}: a kernel of more rows than one band of the Gram matrix`, async () => {
+    await useBackend(backend);
+    const model = tokenMlp({ lora });
+    // 570 gradients, bands of 256
+    const many = mlpRows(Array.from({ length: 190 }, (_, i) => 1 + (i % 4)));
+    const byGradients = await kernelSet(model, many, null, { method: 'explicit' }),
+      byPairs = await kernelSet(model, many, null, { method: 'gram' });
+    for (const kind of ['full', 'lora'] as const)
+      assert.ok(
+        relative(present(byGradients[kind]).data, present(byPairs[kind]).data) < tolerance.rounding,
+      );
+    model.dispose();
+    await useBackend('cpu');
+  });
+}
+
+const never = (message: string): void => assert.unreachable(message);
+
+test('a saved state with a flipped bit is reported and not resumed from', async () => {
+  const model = tokenMlp({ lora });
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
+  try {
+    const options = { perLayer: true, memoryMB: 1e-9 },
+      whole = await kernelSet(model, left, right, options);
+    const stop = async (): Promise<void> => {
+      const stopping = new AbortController();
+      let steps = 0;
+      await kernelSet(model, left, right, {
+        ...options,
+        resume: resumeIn(dir, never),
+        signal: stopping.signal,
+        progress: () => {
+          if (++steps === 4) stopping.abort();
+        },
+      }).then(
+        () => assert.unreachable('it was not stopped'),
+        (error: unknown) => assert.is((error as Error).name, 'AbortError'),
+      );
+    };
+    await stop();
+    const kept = (await readdir(dir, { recursive: true, withFileTypes: true }))
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
+    assert.ok(kept.length >= 3, kept.join(' '));
+    for (const file of kept) {
+      const bytes = await readFile(file),
+        at = bytes.length - 3;
+      bytes[at] = present(bytes[at]) ^ 1;
+      await writeFile(file, bytes);
+      const said: string[] = [];
+      assert.equal(
+        await kernelSet(model, left, right, {
+          ...options,
+          resume: resumeIn(dir, (message) => said.push(message)),
+        }),
+        whole,
+        file,
+      );
+      assert.equal(said, ['the saved state of this kernel is damaged and ignored'], file);
+      await rm(join(dir, 'kernel.json'));
+      await stop();
+    }
+  } finally {
+    await rm(dir, { recursive: true });
+    model.dispose();
+  }
+});
+
+test('a saved state that names a folder elsewhere is not resumed from', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
+  try {
+    const text = JSON.stringify({ groups: 1, arrays: '../letters', digests: {}, blocks: [] });
+    const digest = createHash('sha256').update(text).digest('hex');
+    const resume = join(dir, 'resume'),
+      said: string[] = [];
+    for (const folder of [resume, join(dir, 'letters')]) await mkdir(folder);
+    await writeFile(join(resume, 'kernel.json'), `${digest}\n${text}`);
+    const model = tokenMlp({ lora });
+    await kernelSet(model, left, right, {
+      perLayer: true,
+      memoryMB: 1e-9,
+      resume: resumeIn(resume, (message) => said.push(message)),
+    });
+    model.dispose();
+    assert.equal(said, ['the saved state of this kernel is damaged and ignored']);
+    assert.equal((await readdir(dir)).sort(), ['letters', 'resume']);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+test(
+  'stopped between passes and begun again, it comes to the same bits without the passes that ' +
+    'it had made',
+  async () => {
+    const model = tokenMlp({ lora });
+    const dir = await mkdtemp(join(tmpdir(), 'dosimeter-resume-'));
+    try {
+      for (const options of [
+        { perLayer: true },
+        { projection: { dimension: 3, replicates: 2, seed: 1 } },
+      ]) {
+        const whole = await kernelSet(model, left, right, { ...options, memoryMB: 1e-9 });
+        for (const stopAfter of [4, 9]) {
+          // steps: three layers, two batches (one per set) and the layer itself
+          const stop = new AbortController();
+          let steps = 0;
+          const first = kernelSet(model, left, right, {
+            ...options,
+            memoryMB: 1e-9,
+            resume: resumeIn(dir, never),
+            signal: stop.signal,
+            progress: () => {
+              if (++steps === stopAfter) stop.abort();
+            },
+          });
+          await first.then(
+            () => assert.unreachable('it was not stopped'),
+            (error: unknown) => assert.is((error as Error).name, 'AbortError'),
+          );
+          let passes = 0;
+          const counted = {
+            ...model,
+            forward: (...args: Parameters<typeof model.forward>) => {
+              passes++;
+              return model.forward(...args);
+            },
+          };
+          const resumed = await kernelSet(counted, left, right, {
+            ...options,
+            memoryMB: 1e-9,
+            resume: resumeIn(dir, never),
+          });
+          assert.is(passes, stopAfter === 4 ? 4 : 2);
+          assert.equal(resumed, whole);
+          await rm(join(dir, 'kernel.json'));
+        }
+        assert.is((await readdir(dir)).length, 1, 'the arrays of the last state alone');
+        await rm(dir, { recursive: true });
+        await (await import('node:fs/promises')).mkdir(dir);
+      }
+    } finally {
+      await rm(dir, { recursive: true });
+      model.dispose();
+    }
+  },
+);
+
+test.run();

@@ -1,0 +1,50 @@
+/** What a training takes, of Llama 3.2 1B's sizes and of the tiny BERT's, by hand. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { full } from '../../../src/science/models/full.ts';
+import { readConfig } from '../../../src/science/models/head.ts';
+import { lora } from '../../../src/science/models/lora.ts';
+import { savedBytes, stepOperations, weightBytes } from '../../../src/science/training/forecast.ts';
+import { openCase } from '../family-cases.ts';
+
+const test = suite('forecast of a training');
+
+/** h 16, 4 heads of 4, 2 of keys, 23 wide, 2 layers, 67 tokens; no biases. */
+const opened = async (adapter: 'full' | 'lora') => {
+  const { architecture, checkpoint } = await openCase('llama-causal');
+  const config = architecture.parseConfig(await readConfig(checkpoint), 0);
+  const shape = {
+    architecture,
+    linears: architecture.linears(config),
+    parameters: architecture.parameters(config),
+  };
+  const own = adapter === 'full' ? full : lora;
+  const params = adapter === 'full' ? {} : { rank: 2, alpha: 4, targets: ['q_proj', 'v_proj'] };
+  return { shape, adapter: await own.create(params, shape) };
+};
+const LAYER = 2 * 16 * 16 + 2 * 8 * 16 + 3 * 23 * 16,
+  MODEL = 2 * (LAYER + 2 * 16) + 16 + 2 * 67 * 16,
+  LORA = 2 * 2 * (16 + 16 + 16 + 8);
+
+test('memory: every weight, what training keeps of a trained one, and copies of frozen ones', async () => {
+  const frozen = 2 * LAYER + 67 * 16;
+  assert.is(weightBytes(await opened('lora'), 'adamw'), 4 * (MODEL + 5 * LORA + 2 * frozen));
+  assert.is(weightBytes(await opened('full'), 'adamw'), 4 * 5 * MODEL);
+  assert.is(weightBytes(await opened('full'), 'sgd'), 4 * 3 * MODEL);
+});
+
+test('files: the whole model under full fine-tuning, and the factors of LoRA', async () => {
+  assert.is(savedBytes(await opened('full')), 4 * MODEL);
+  assert.is(savedBytes(await opened('lora')), 4 * LORA);
+});
+
+test('operations: two passes over every layer, three where its weight is trained', async () => {
+  const sizes = { width: 16, layers: 2 },
+    step = { rows: 3, length: 5, vocabulary: 67 };
+  const attention = 8 * 5 * 16 * 2;
+  const linears = 2 * LAYER + 67 * 16; // the output is a layer of its own
+  assert.is(stepOperations(await opened('lora'), sizes, step), 15 * (4 * linears + attention));
+  assert.is(stepOperations(await opened('full'), sizes, step), 15 * (6 * linears + attention));
+});
+
+test.run();
