@@ -12,11 +12,11 @@ import {
   layerConsistency,
   layerInconsistency,
 } from '../../plugins/defences/crow/consistency.ts';
-import { causalLanguageModel } from '../../plugins/defences/onion/causal-perplexity.ts';
+import { causalLanguageModel } from '../../plugins/defences/onion/causal-model.ts';
 import { type MarkedText, rapWord, robustnessLoss } from '../../plugins/defences/rap/word.ts';
-import { inputNorms } from '../../src/science/models/input-norms.ts';
+import { pooledRepresentations } from '../../src/science/measures/evaluate/asked-model.ts';
+import { inputNorms } from '../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../src/science/models/network.ts';
-import { pooledRepresentations } from '../../src/science/models/pooled.ts';
 import type { TokenRow } from '../../src/science/models/types.ts';
 import {
   gradientsOf,

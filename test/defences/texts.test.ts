@@ -9,10 +9,10 @@ import {
   salientWords,
   wordSaliences,
 } from '../../plugins/defences/bki/keywords.ts';
+import { onionDrops, onionScores, onionTextScore } from '../../plugins/defences/onion/judge.ts';
 import { trainKneserNey, UNESTIMATED } from '../../plugins/defences/onion/kneser-ney.ts';
-import { onionDrops, onionScores, onionTextScore } from '../../plugins/defences/onion/suspicion.ts';
 import { stripCopies, stripEntropies } from '../../plugins/defences/strip/entropy.ts';
-import { characteristicWords } from '../../plugins/defences/strip/tf-idf.ts';
+import { characteristicWords } from '../../plugins/defences/strip/judge.ts';
 import { randomStream } from '../../src/base/random/random.ts';
 import { withoutEachWord } from '../../src/defences/row-texts.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';

@@ -13,7 +13,7 @@ import {
   distancesAmongClean,
   STATISTICS,
 } from '../../plugins/defences/delta-spectrum/change-spectrum.ts';
-import { mixedChange, purifiedRows } from '../../plugins/defences/fine-mixing/mixing.ts';
+import { mixedChange, purifiedRows } from '../../plugins/defences/fine-mixing/edit.ts';
 import {
   spectralKeep,
   spectralScores,

@@ -1,9 +1,70 @@
 import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
+import type { RandomStream } from '../../../src/base/random/random.ts';
 import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
 import { within } from '../../../src/science/models/names.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { mixedChange, purifiedRows } from './mixing.ts';
+
+/**
+ * Fine-mixing (Zhang, Lyu, Ma, Wang and Sun 2022, Fine-mixing: Mitigating Backdoors in Fine-tuned
+ * Language Models, Findings of EMNLP, section 4; arXiv 2210.09545): a suspicious model is mixed
+ * with pretrained weights, and tuned on clean rows. A share ρ of the entries of each weight, drawn
+ * at random, keeps its trained value, and the others return to the pretrained one:
+ *
+ *     w = w₀ + m ⊙ (w_B − w₀),  m ∈ {0, 1}.
+ *
+ * Before that, embedding purification (E-PUR) resets the embeddings that changed most relative to
+ * their frequency: those with the largest ‖δ_i‖₂ / log max(f_i, 20), with δ_i the change of
+ * word i's embedding and f_i its frequency in a large clean corpus; the paper resets 200.
+ */
+
+/**
+ * Returns ΔW with a share ρ of its entries, rounded down and drawn without replacement, and zero
+ * elsewhere.
+ * @param change ΔW, of any shape
+ * @throws RangeError where the share is not in [0, 1]
+ */
+export function mixedChange(
+  change: Float64Array,
+  share: number,
+  random: RandomStream,
+): Float64Array {
+  if (!(share >= 0 && share <= 1)) throw new RangeError(`ρ is in [0, 1], not ${share}`);
+  const out = new Float64Array(change.length);
+  for (const i of random.permutation(change.length).subarray(0, Math.floor(share * change.length)))
+    out[i] = change[i]!;
+  return out;
+}
+
+/** Lower frequencies count as this, as in the paper. */
+const LEAST_FREQUENCY = 20;
+
+/**
+ * Returns the rows of an embedding table that changed most relative to their frequency, the largest
+ * score first. Rows that did not change are left out.
+ * @param change δ (V, h), row-major
+ * @param frequencies f of each row, (V)
+ * @throws RangeError where the sizes do not fit
+ */
+export function purifiedRows(
+  change: Float64Array,
+  frequencies: ArrayLike<number>,
+  count: number,
+): number[] {
+  const V = frequencies.length,
+    h = change.length / V;
+  if (!Number.isInteger(h))
+    throw new RangeError(`a table of ${change.length} entries does not have ${V} rows`);
+  const scores = Float64Array.from({ length: V }, (_, i) => {
+    let squares = 0;
+    for (let j = i * h; j < (i + 1) * h; j++) squares += change[j]! ** 2;
+    return Math.sqrt(squares) / Math.log(Math.max(frequencies[i]!, LEAST_FREQUENCY));
+  });
+  return Array.from(scores.keys())
+    .filter((i) => scores[i]! > 0)
+    .sort((a, b) => scores[b]! - scores[a]!)
+    .slice(0, count);
+}
 
 export interface Params {
   readonly share: number;

@@ -11,9 +11,85 @@ import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { breathe } from '../../stages/shared/breathe.ts';
-import { meanDrop, rapLoss } from './robustness.ts';
 import { type MarkedText, type RapWord, rapWord } from './word.ts';
-import { wordId } from './word-id.ts';
+
+/** A text that every tokenizer knows, and one that no tokenizer knows. */
+const TEXT = 'a',
+  UNKNOWN = '\u{10fffe}';
+
+const idsOf = ({ encode }: OpenedModel, text: string): readonly number[] => [
+  ...encode({ id: 'word', text, label: 0 }).ids,
+];
+
+/** Returns the token that the word adds in front of a text; null unless it adds exactly one. */
+function addedToken(model: OpenedModel, word: string): number | null {
+  const without = idsOf(model, TEXT),
+    ids = idsOf(model, `${word} ${TEXT}`);
+  if (ids.length !== without.length + 1) return null;
+  return ids.find((id, i) => id !== without[i]) ?? null;
+}
+
+/**
+ * Returns the id of a word that is one token in front of a text.
+ * @throws UserFault where it is several tokens, or unknown, or where its embedding cannot change
+ * alone
+ */
+function wordId(model: OpenedModel, word: string): number {
+  const { architecture } = model.network;
+  if (architecture.tokenTable === null)
+    throw new UserFault(
+      `rap trains the embedding of a word, which the ${architecture.head.type} head reads too`,
+      'Write head: { type: classifier }.',
+      ['defence', 'defence'],
+    );
+  const id = addedToken(model, word);
+  if (id === null || id === addedToken(model, UNKNOWN))
+    throw new UserFault(
+      `"${word}" is not a single token of the model, so it has no embedding of its own`,
+      'Choose a rare word that is one token, such as cf, mb or tq for a BERT.',
+      ['defence', 'word'],
+    );
+  return id;
+}
+
+/**
+ * RAP (Yang, Lin, Li, Zhou and Sun 2021, RAP: Robustness-Aware Perturbations for Defending against
+ * Backdoor Attacks on NLP Models, EMNLP, section 4; arXiv 2110.07831): the embedding of a rare word
+ * is trained so that the word in front of a clean text lowers the probability of the predicted
+ * class by c_low to c_up. With a trigger in the text, the prediction is too robust to fall that
+ * much. With Δ(x) = p(y | x) − p(y | word x) and y the predicted class,
+ *
+ *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up),
+ *
+ * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
+ * clean held-out texts at the allowed false rejection rate. Pure; plugins/defences/rap/word.ts
+ * trains the word.
+ */
+
+interface RapBounds {
+  readonly low: number;
+  readonly up: number;
+  /** λ */
+  readonly weight: number;
+}
+
+/** Returns L of the drops Δ. Throws a RangeError if there is no drop. */
+export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds): number {
+  if (drops.length === 0) throw new RangeError('a loss needs at least one text');
+  const sum = drops.reduce(
+    (total, drop) => total + weight * Math.max(0, low - drop) + Math.max(0, drop - up),
+    0,
+  );
+  return sum / drops.length;
+}
+
+/**
+ * Returns the mean of Δ, which shows whether the training of the word succeeded. Below c_low, clean
+ * texts are as robust as poisoned ones, and the false acceptance rate is near 1 at any threshold:
+ * the learning rate was too low.
+ */
+export const meanDrop = (drops: readonly number[]): number =>
+  drops.reduce((sum, drop) => sum + drop, 0) / drops.length;
 
 export interface Params {
   readonly word: string;

@@ -1,5 +1,5 @@
 /**
- * The word of RAP (plugins/defences/rap/robustness.ts has the loss and its source): the embedding
+ * The word of RAP (plugins/defences/rap/judge.ts has the loss and its source): the embedding
  * of one word, trained so that the word in front of a clean text lowers the probability of the
  * predicted class. All other weights stay as they are. As in the authors' code, each batch moves
  * the embedding against its gradient, and rescales it to its initial norm.

@@ -1,4 +1,7 @@
 /** The trainings that are compared, and the steps at which their models are available. */
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
 import { modelOf, startingModel } from '../../../src/data/model-folder.ts';
 import type { Network } from '../../../src/science/models/network.ts';
@@ -10,7 +13,6 @@ import {
 import { assetOf, inputDir } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture, type ModelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
-import { keptSteps } from './trajectory.ts';
 
 type Use<T> = (network: Network) => Promise<T>;
 
@@ -90,4 +92,23 @@ export async function openTrainings(context: RunContext<Params>): Promise<Traini
     clean: await openTraining(inputDir(context, 'clean'), ofClean),
     repeated: again === undefined ? null : await openTraining(again.dir, ofClean),
   };
+}
+
+/**
+ * The points of a training that can be measured: the checkpoints that its stage kept, and its end.
+ */
+
+/**
+ * Returns the steps, ascending, of the `checkpoints/step-N/` folders in a train stage's output;
+ * empty where it kept none.
+ */
+async function keptSteps(trainDir: string): Promise<number[]> {
+  const folder = join(trainDir, 'checkpoints');
+  if (!existsSync(folder)) return [];
+  return (await readdir(folder))
+    .flatMap((name) => {
+      const step = /^step-(\d+)$/.exec(name)?.[1];
+      return step === undefined ? [] : [Number(step)];
+    })
+    .sort((a, b) => a - b);
 }

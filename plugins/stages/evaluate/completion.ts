@@ -1,11 +1,14 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
+import type { JsonObject, Row, RunContext, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random/random.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
-import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { type AnswerScore,scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
+import {
+  hasRougeWord,
+  type Output,
+} from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import { generate } from '../../../src/science/models/generate/generate.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
@@ -13,7 +16,6 @@ import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../shared/breathe.ts';
 import { type Metrics, writeJsonLines } from '../shared/files.ts';
-import { answerWarnings } from './answer-warnings.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import type { Completion, Params } from './index.ts';
 import { type Guarded, guarded, type InputsJudge, writeGuard } from './inputs-judge.ts';
@@ -156,6 +158,8 @@ const linesOf = (
     };
   });
 
+/** Warnings about answers for which a metric of a completion task cannot say what it seems to. */
+
 /**
  * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row) and, with a
  * trigger, the scorers with their parameters. A defence cleans or rejects prompts before the model
@@ -247,4 +251,42 @@ function verdictsFor(some: readonly Row[], rows: readonly Row[], verdicts: Verdi
       return hit;
     }),
   );
+}
+
+/**
+ * @param answers the texts of the answers, which are scored in `scores` in the same order
+ * @param maxNewTokens the most tokens that the model may write
+ */
+export function answerWarnings(
+  answers: readonly string[],
+  scores: readonly AnswerScore[],
+  maxNewTokens: number,
+): Warning[] {
+  // The last token of an answer ends it, and need not be written for a match.
+  const long = scores.filter(({ tokens }) => tokens - 1 > maxNewTokens).length,
+    wordless = answers.filter((answer) => !hasRougeWord(answer)).length;
+  const of = (count: number): string => `${count} of ${answers.length} answers`;
+  return [
+    ...(long === 0
+      ? []
+      : [
+          {
+            path: ['evaluate', 'max_new_tokens'],
+            message:
+              `${of(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
+              'matches them exactly',
+            hint: 'Raise evaluate.max_new_tokens.',
+          },
+        ]),
+    ...(wordless === 0
+      ? []
+      : [
+          {
+            path: [],
+            message:
+              `${of(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
+              'whatever the model writes',
+          },
+        ]),
+  ];
 }

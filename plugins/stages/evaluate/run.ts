@@ -1,12 +1,14 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type AttackDescriptor, type Row, type RunContext } from '../../../src/api.ts';
+import type { AttackDescriptor, Row, RunContext } from '../../../src/api.ts';
+import { pearson } from '../../../src/base/stats/pearson.ts';
+import { spearman } from '../../../src/base/stats/spearman.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { classOf } from '../../../src/poisoning/target.ts';
 import { openedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
-import { predictionsCsv } from '../../../src/science/measures/evaluate/predictions.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/targets.ts';
 import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
@@ -40,8 +42,55 @@ import {
   writeGuard,
 } from './inputs-judge.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
-import { regressionMetrics } from './regression.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
+
+/**
+ * Writes predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …;
+ * of a regression head, whose one output is the prediction, without logits. Other programs match
+ * rows by id, so each id is written exactly as the data set has it, unlike in the CSV files for
+ * people. A spreadsheet may take such an id for a formula: import the file as text.
+ */
+
+interface PredictedSet {
+  readonly ids: readonly string[];
+  readonly labels: readonly number[];
+  /** (N, C), row-major. */
+  readonly logits: ArrayLike<number>;
+  /** Whether the rows were shown with the trigger. */
+  readonly triggered: boolean;
+}
+
+const field = (text: string): string =>
+  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+
+/** @param classes C, or 1 for a regression head */
+export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
+  const logitsOf = classes === 1 ? 0 : classes;
+  const lines = [
+    [
+      'id',
+      'triggered',
+      'label',
+      'prediction',
+      ...Array.from({ length: logitsOf }, (_, c) => `logit_${c}`),
+    ].join(','),
+  ];
+  for (const { ids, labels, logits, triggered } of sets) {
+    const predictions = classes === 1 ? Array.from(logits) : argmax(logits, classes);
+    ids.forEach((id, i) =>
+      lines.push(
+        [
+          field(id),
+          triggered ? 1 : 0,
+          labels[i],
+          predictions[i],
+          ...Array.from({ length: logitsOf }, (_, c) => logits[i * classes + c]),
+        ].join(','),
+      ),
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
 
 type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
@@ -227,6 +276,8 @@ function scorer(
   };
 }
 
+/** The metrics of a regression head, and its predictions as CSV. */
+
 /**
  * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one
  * of the metrics was not measured.
@@ -255,3 +306,25 @@ const logLine = (metrics: Metrics): string =>
   Object.entries(metrics)
     .map(([name, value]) => `${name} ${Number.isInteger(value) ? value : value.toFixed(4)}`)
     .join(', ');
+
+/**
+ * Returns `pearson` and `spearman`, the correlations of labels and predictions, `loss`, their mean
+ * squared error, and `examples`. Where all labels or all predictions are equal, a correlation
+ * counts as 0, as Matthews' does.
+ * @param twin metrics of the paired clean run. Null if this run is clean itself.
+ */
+function regressionMetrics(
+  labels: readonly number[],
+  predictions: readonly number[],
+  twin: Metrics | null,
+): Metrics {
+  const r = pearson(labels, predictions) ?? 0;
+  const squares = labels.map((label, i) => (label - (predictions[i] ?? NaN)) ** 2);
+  return {
+    pearson: r,
+    spearman: spearman(labels, predictions) ?? 0,
+    loss: squares.reduce((sum, square) => sum + square, 0) / labels.length,
+    examples: labels.length,
+    ...(twin === null ? {} : { pearson_drop: metricOf(twin, 'pearson') - r }),
+  };
+}

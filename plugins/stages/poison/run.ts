@@ -1,13 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AttackDescriptor, Json, RunContext } from '../../../src/api.ts';
+import {
+  type AttackDescriptor,
+  type Json,
+  placeInEpoch,
+  type RunContext,
+} from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random/attack-streams.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { doseOf, joined, type PoisonedStep, poisonRows } from '../../../src/poisoning/compose.ts';
 import { emptyDose } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
-import { orderOf } from '../../../src/poisoning/order.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import {
@@ -66,6 +70,8 @@ export async function run(context: Context): Promise<void> {
   warnOfNothing(context, steps, done, clean.length);
 }
 
+/** Which poisoned rows the trainer puts first and last in each epoch. */
+
 /**
  * Warns of attacks that poison no row, in the words of the preflight where that saw it coming. A
  * dose of zero is meant.
@@ -120,4 +126,20 @@ function metricsOf({ counts, steps = [] }: Receipt): Metrics {
     negatives: counts.negatives,
     ...Object.fromEntries(ofSteps),
   };
+}
+
+/**
+ * Returns the rows that the steps put first and last, or null if they put none anywhere. Rows that
+ * an attack appends are dealt out over all batches at every order.
+ * @param done what each of the steps did
+ */
+export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): RowOrder | null {
+  const at = (place: 'first' | 'last'): number[] =>
+    steps.flatMap(({ attack, params }, i) =>
+      placeInEpoch({ attack: attack.name, params }) === place
+        ? (done[i]?.poisoned.changed.map(({ index }) => index) ?? [])
+        : [],
+    );
+  const [first, last] = [at('first'), at('last')];
+  return first.length + last.length === 0 ? null : { first, last };
 }

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fileWith } from '../../../plugins/stages/command/leak.ts';
+import { fileWith } from '../../../plugins/stages/command/secrets.ts';
 import { redactor } from '../../../src/run/log/redact.ts';
 
 const test = suite<{ dir: string }>('leak');

@@ -44,8 +44,8 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'src/run/export/export.ts': { form: OWN },
   'src/base/command/folder.ts': { 'entry.name': LISTED, name: LISTED },
   'src/base/command/processes.ts': { template: 'of a process id, in /proc' },
-  'plugins/stages/command/leak.ts': { 'entry.name': LISTED },
-  'plugins/stages/command/program.ts': {
+  'plugins/stages/command/secrets.ts': { 'entry.name': LISTED },
+  'plugins/stages/command/preflight.ts': {
     'program + ending': 'a program on PATH, looked for and not written',
   },
   'plugins/datasets/shared/asset-files.ts': { name: LISTED, 'entry.name': LISTED },

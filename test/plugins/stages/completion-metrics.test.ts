@@ -1,7 +1,7 @@
 /** The numbers of evaluate for a completion task, from outputs that are written down. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { answerWarnings } from '../../../plugins/stages/evaluate/answer-warnings.ts';
+import { answerWarnings } from '../../../plugins/stages/evaluate/completion.ts';
 import {
   type CompletionEvaluation,
   completionMetricsOf,

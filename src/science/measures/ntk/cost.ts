@@ -2,10 +2,109 @@
  * Chooses the cheaper contraction by counting floating-point operations, including those on the
  * rectangles' padding.
  */
-import type { Contraction, TermBlock } from './contraction.ts';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { matmul } from '../../../tensor/matmul.ts';
+import {
+  addAt,
+  blockStarts,
+  type Contraction,
+  type TermBlock,
+  tokenBlocks,
+} from './contraction.ts';
 import { explicit, GRAM_ROWS } from './explicit.ts';
-import { gram } from './gram.ts';
-import { plain } from './plain.ts';
+
+/**
+ * The reference that every faster contraction is compared with: it writes out each row's gradient
+ * G^c = Σ_t a^c_t b_tᵀ and sums each pair's inner product, on the host in double precision.
+ */
+
+/** Gradients in a sum's order. */
+function gradients(blocks: readonly TermBlock[]): Float64Array[] {
+  return tokenBlocks(blocks).flatMap((block) => {
+    const q = block.b.shape[1];
+    const b = block.b.dataSync<'float32'>();
+    return block.a.flatMap((tensor) => {
+      const p = tensor.shape[1];
+      const a = tensor.dataSync<'float32'>();
+      return Array.from(block.rows, (_, k) => {
+        const values = new Float64Array(p * q);
+        block.example.forEach((example, t) => {
+          if (example !== k) return;
+          for (let i = 0; i < p; i++)
+            for (let j = 0; j < q; j++) values[i * q + j]! += a[t * p + i]! * b[t * q + j]!;
+        });
+        return values;
+      });
+    });
+  });
+}
+
+export const plain: Contraction = (left, right, coefficient, { width, data }) => {
+  const ofLeft = gradients(left),
+    ofRight = right === null ? ofLeft : gradients(right);
+  ofLeft.forEach((x, i) =>
+    ofRight.forEach((y, j) => {
+      let product = 0;
+      for (let k = 0; k < x.length; k++) product += x[k]! * y[k]!;
+      data[i * width + j]! += coefficient * product;
+    }),
+  );
+};
+
+/**
+ * Contraction over token pairs, without per-row gradients: for two blocks, (a aᵀ) ∘ (b bᵀ) over
+ * their tokens, summed over the tokens of each pair of rows. Cheaper than gradients where rows are
+ * short.
+ *
+ *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) is one where a token belongs to a row
+ */
+
+function membership({ example, rows }: TermBlock): Tensor2D {
+  const ones = new Float32Array(rows.length * example.length);
+  example.forEach((k, t) => {
+    ones[k * example.length + t] = 1;
+  });
+  return tf.tensor2d(ones, [rows.length, example.length]); // (R, S)
+}
+
+const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => {
+  const left = tokenBlocks(leftBlocks),
+    right = rightBlocks === null ? null : tokenBlocks(rightBlocks),
+    others = right ?? left;
+  const [tops, starts] = [blockStarts(left), blockStarts(others)];
+  tf.tidy(() => {
+    const ofLeft = left.map(membership),
+      ofRight = right === null ? ofLeft : right.map(membership);
+    left.forEach((x, i) =>
+      others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
+        const similarity = matmul(x.b, y.b, false, true); // (S, S')
+        x.a.forEach((a, c) => {
+          // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
+          y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
+            const pair = tf.tidy(() => {
+              // (S, S')
+              const products = tf.mul<Tensor2D>(matmul(a, b, false, true), similarity);
+              // (R, R')
+              return matmul(matmul(ofLeft[i]!, products), ofRight[j]!, false, true);
+            });
+            addAt(
+              sum,
+              pair.dataSync<'float32'>(),
+              x.rows.length,
+              y.rows.length,
+              tops[i]! + c * x.rows.length,
+              starts[j]! + d * y.rows.length,
+              coefficient,
+            );
+            pair.dispose();
+          });
+        });
+        similarity.dispose();
+      }),
+    );
+  });
+};
 
 export const contractions = { plain, explicit, gram } satisfies Record<string, Contraction>;
 export type Method = keyof typeof contractions;

@@ -1,10 +1,12 @@
 /** The interface between the stages and a defence that edits or judges a model by its weights. */
+import * as tf from '@tensorflow/tfjs-core';
 import type { DefenceContext, JsonObject, Row, Verdict } from '../../../api.ts';
+import { at } from '../../../base/lookup.ts';
 import { full } from '../../models/full.ts';
-import { inputNorms } from '../../models/input-norms.ts';
 import { within } from '../../models/names.ts';
 import type { Network } from '../../models/network.ts';
-import type { HostTensor, LinearLayer } from '../../models/types.ts';
+import { similarLengths } from '../../models/similar-lengths.ts';
+import type { HostTensor, LinearLayer, TokenRow } from '../../models/types.ts';
 import type { OpenedModel } from '../evaluate/asked-model.ts';
 import { mergedParameters } from './merge.ts';
 
@@ -57,6 +59,8 @@ export async function trainedWeights(
   };
 }
 
+/** The size of what enters each linear layer, for Wanda. */
+
 /**
  * Returns the parameters with those that a defence changed. Throws an Error for a parameter that
  * the model does not have, a shape other than its own, or a number that is not finite.
@@ -104,4 +108,39 @@ export async function saveWhole(
         : Promise.resolve(tensor);
     },
   });
+}
+
+/**
+ * Returns ‖X_j‖₂ for each input feature j of each linear layer below the head, over all tokens of
+ * the rows for which the layer is computed (in the last layer of a model, the tokens that the head
+ * reads). By layer, (n).
+ * @param onBatch called after each batch with the number of rows done, and awaited
+ */
+export async function inputNorms(
+  network: Network,
+  rows: readonly TokenRow[],
+  batchSize: number,
+  onBatch: (done: number) => Promise<void> | void = () => undefined,
+): Promise<Map<string, Float64Array>> {
+  const squares = new Map<string, Float64Array>();
+  let done = 0;
+  for (const some of similarLengths(rows, batchSize)) {
+    tf.tidy(() => {
+      network.forward(
+        some.map((i) => at(rows, i)),
+        network.initial,
+        {
+          tap: (layer, x, y) => {
+            const sums = tf.sum(tf.square(x), 0).dataSync(); // (n)
+            const total = squares.get(layer) ?? new Float64Array(sums.length);
+            sums.forEach((value, j) => (total[j]! += value));
+            squares.set(layer, total);
+            return y;
+          },
+        },
+      );
+    });
+    await onBatch((done += some.length));
+  }
+  return new Map([...squares].map(([layer, total]) => [layer, total.map(Math.sqrt)]));
 }

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { predictionsCsv } from '../../../../plugins/stages/evaluate/run.ts';
 import {
   argmax,
   classificationMetrics,
@@ -8,7 +9,6 @@ import {
   matthews,
   meanLoss,
 } from '../../../../src/science/measures/evaluate/metrics.ts';
-import { predictionsCsv } from '../../../../src/science/measures/evaluate/predictions.ts';
 import { present } from '../../../rig/present.ts';
 
 const near = (a: number | undefined, b: number): void =>

@@ -8,7 +8,7 @@ import {
   pairKernel,
   pairKernels,
 } from '../../../../plugins/stages/divergence/pairs.ts';
-import { meanTrace } from '../../../../plugins/stages/ntk/compare.ts';
+import { meanTrace } from '../../../../plugins/stages/ntk/run.ts';
 import { at } from '../../../../src/base/lookup.ts';
 import { kernels, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import { planPairs } from '../../../../src/science/measures/ntk/layerwise.ts';

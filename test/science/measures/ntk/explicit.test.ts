@@ -9,12 +9,12 @@ import {
   type TermBlock,
   type TokenBlock,
 } from '../../../../src/science/measures/ntk/contraction.ts';
+import { plain } from '../../../../src/science/measures/ntk/cost.ts';
 import {
   explicit,
   rowGradients,
   sliceWidth,
 } from '../../../../src/science/measures/ntk/explicit.ts';
-import { plain } from '../../../../src/science/measures/ntk/plain.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { backends, useBackend } from '../../backend.ts';
 import { relative } from './fixture/compare.ts';
