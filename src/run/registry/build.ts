@@ -77,7 +77,7 @@ export function buildDir(): string {
 /** Returns the module that a worker process runs. */
 export function workerModule(): string {
   return asSource
-    ? join(projectDir(), 'src', 'execute', 'worker.ts')
+    ? join(projectDir(), 'src', 'run', 'execute', 'worker.ts')
     : join(buildDir(), 'worker.js');
 }
 
@@ -101,7 +101,7 @@ export function jobProgram(): readonly string[] {
  * instance that the built-in plugins use.
  */
 export function scienceModule(): string {
-  return asSource ? join(projectDir(), 'src', 'science', 'api.ts') : join(buildDir(), 'science.js');
+  return asSource ? join(projectDir(), 'src', 'science.ts') : join(buildDir(), 'science.js');
 }
 
 /**

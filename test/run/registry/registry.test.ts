@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttackDescriptor, Digest, ModelDescriptor } from '../../../src/api.ts';
 import { defineAttack, defineStage, UserFault } from '../../../src/api.ts';
+import { apiModule, scienceModule, workerModule } from '../../../src/run/registry/build.ts';
 import type { LoadedPlugin } from '../../../src/run/registry/registry.ts';
 import {
   createRegistry,
@@ -337,6 +338,11 @@ test('the version of a plugin that is edited while it loads is that of what runs
     (await fault(() => poisonNothing(plugin))).message;
   assert.is(await says(edited), await says(after));
   assert.is(edited.code, after.code);
+});
+
+test('under a TypeScript loader, the modules that processes and plugins are given are there', () => {
+  for (const file of [apiModule(), scienceModule(), workerModule()])
+    assert.ok(fs.existsSync(file), file);
 });
 
 test.run();
