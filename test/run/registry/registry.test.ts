@@ -41,7 +41,7 @@ const attack = (name: string): AttackDescriptor =>
 const oddAttack = (fields: object): AttackDescriptor => ({ ...attack('x'), ...fields });
 
 const OUTSIDE = `import { defineAttack, UserFault } from 'dosimeter';
-import { word } from '../../registry/word.mjs';
+import { word } from './word.mjs';
 export default defineAttack({
   name: 'outside', summary: 'From outside.', family: 'none', citation: '-',
   params: { type: 'object' },
@@ -245,7 +245,7 @@ test('an outside plugin may be a folder: its index is the plugin, what it import
 export default defineStage({
   name: 'counts', summary: 'S.', compute: false, scope: 'cell',
   define: () => ({ params: {}, inputs: {} }),
-  run: async () => (await import('../../registry/run.mjs')).run(),
+  run: async () => (await import('./run.mjs')).run(),
 });
 `;
   const index = write(dir, {
@@ -285,7 +285,7 @@ test("faults of an outside plugin are the user's, reported with the file", async
     'syntax.mjs:2:13',
   );
   assert.match(
-    (await load('import.mjs', 'import "../../registry/nowhere.mjs";\n')).message,
+    (await load('import.mjs', 'import "./nowhere.mjs";\n')).message,
     'Could not resolve "./nowhere.mjs"',
   );
   assert.match(
