@@ -91,6 +91,7 @@ export function createProject(): TestProject {
     'package-lock.json',
     'tsconfig.json',
     'src/setup',
+    'src/tensor/native',
     'src/api.ts',
     'src/api',
     'src/base',
