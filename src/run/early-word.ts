@@ -16,7 +16,7 @@ import { ACCURACY, ASR, ASR_CLEAN, MAJORITY } from '../report/metrics.ts';
 import type { ExperimentCell } from '../spec/types.ts';
 import { readRegularOr } from '../store/regular.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
-import type { RunEvent } from './execute/types.ts';
+import type { RunEvent } from './log/events.ts';
 
 /** The most adapters, and the most attacks, that are told of. */
 const MOST = 6;

@@ -12,7 +12,7 @@ import type { StageId } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Entry } from '../store/types.ts';
 import type { StageStatus } from './execute/survey.ts';
-import type { Outcome } from './execute/types.ts';
+import type { Outcome } from './log/events.ts';
 import { redactor } from './log/redact.ts';
 import type { Prepared } from './prepare.ts';
 import { stateDir } from './state-folder.ts';

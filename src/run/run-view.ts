@@ -3,7 +3,7 @@ import path from 'node:path';
 import { at } from '../base/lookup.ts';
 import type { StageId } from '../plan/types.ts';
 import { ifDiskAllows } from '../store/faults.ts';
-import type { RunEvent } from './execute/types.ts';
+import type { RunEvent } from './log/events.ts';
 import type { Redact } from './log/redact.ts';
 import { createRunPlanWriter } from './log/run-plan.ts';
 import { openRunProgress } from './log/run-progress.ts';

@@ -3,8 +3,8 @@ import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { StopWhen } from './early-word.ts';
 import type { PackLimits } from './execute/packer.ts';
 import type { Patience } from './execute/patience.ts';
-import type { Outcome, RunEvent } from './execute/types.ts';
 import type { Durations } from './log/durations.ts';
+import type { Outcome, RunEvent } from './log/events.ts';
 import type { Note } from './prepare.ts';
 import type { RemoteChoice } from './remote.ts';
 

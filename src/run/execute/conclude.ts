@@ -7,6 +7,7 @@ import type { JsonObject } from '../../api.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { PlannedStage } from '../../plan/types.ts';
+import type { Failed, Outcome } from '../log/events.ts';
 import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
@@ -15,7 +16,6 @@ import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
 import type { Spoilt } from './guard.ts';
 import { noLooks } from './looks.ts';
 import type { JobResult } from './protocol.ts';
-import type { Failed, Outcome } from './types.ts';
 import { readWarnings, warningText, withoutNumbers } from './warnings.ts';
 
 /** An attempt whose job has ended. */

@@ -1,16 +1,36 @@
 /**
- * Executes a plan. Every stage that can run does, and a stage that depends on a failed one is
- * blocked. Finished work is kept whatever happens.
+ * Executes a plan: settles each stage, which is to find an outcome for it. A stage is taken from the
+ * store, blocked by an input that failed, or attempted when the queue has room for it. It is
+ * attempted again as often as another run or a damaged input gets in the way. Finished work is kept
+ * whatever happens.
  */
 import { setMaxListeners } from 'node:events';
-import type { Plan, StageId } from '../../plan/types.ts';
-import type { ExecuteOptions } from './execution.ts';
-import { openExecution, useCached } from './execution.ts';
-import { createInputChecks } from './inputs.ts';
-import { createLeaser } from './lease.ts';
-import { createSettler } from './settle.ts';
+import { at } from '../../base/lookup.ts';
+import { once } from '../../base/once.ts';
+import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import type { Outcome } from '../log/events.ts';
+import type { AttemptResult, WithLease } from './attempt.ts';
+import { createLeaser } from './attempt.ts';
+import { tellWarnings } from './conclude.ts';
+import type { ExecuteOptions, Execution, KeyedStage } from './execution.ts';
+import {
+  fetchedOutcome,
+  isFinished,
+  keyedStage,
+  openExecution,
+  outcomeOf,
+  tellNote,
+  thrownOutcome,
+  useCached,
+} from './execution.ts';
+import type { InputChecks } from './inputs.ts';
+import { createInputChecks, createRepairs } from './inputs.ts';
+import { attemptAlone, createPackAttempts } from './pack.ts';
+import type { Waiting } from './packer.ts';
+import { createPacker, packId, packMemory } from './packer.ts';
+import { createQueue } from './queue.ts';
+import { formsPacks, needOf } from './resources.ts';
 import type { StageStatus } from './survey.ts';
-import type { Outcome } from './types.ts';
 
 /**
  * @param statuses the survey of this plan, in its order; entries that it found are not looked up
@@ -26,7 +46,7 @@ export async function executePlan(
   const execution = openExecution(plan, options);
   const inputs = createInputChecks(execution);
   const lacking = statuses.filter(({ entry }) => !entry).map(({ stage }) => stage);
-  const settler = createSettler(execution, inputs, createLeaser(execution, inputs), lacking);
+  const settle = createSettler(execution, inputs, createLeaser(execution, inputs), lacking);
   const settled = new Map<StageId, Promise<Outcome>>();
   for (const { stage, entry } of statuses) {
     if (entry) {
@@ -34,8 +54,173 @@ export async function executePlan(
       continue;
     }
     const upstream = Object.values(stage.inputs).flatMap((id) => settled.get(id) ?? []);
-    settled.set(stage.id, settler.settle(stage, upstream));
+    settled.set(stage.id, settle(stage, upstream));
   }
   await Promise.all(settled.values());
   return execution.outcomes;
+}
+
+/** The average time between two looks of a stage that waits for another run to finish. */
+const POLL_MS = 250;
+
+/** Settles a stage, once those of its inputs are that are not settled yet, and announces its end. */
+type Settle = (stage: PlannedStage, upstream: readonly Promise<Outcome>[]) => Promise<Outcome>;
+
+/** @param lacking the stages that had no entry when the execution began, in the plan's order */
+function createSettler(
+  execution: Execution,
+  inputs: InputChecks,
+  withLease: WithLease,
+  lacking: readonly PlannedStage[],
+): Settle {
+  const { options } = execution;
+  const attempt = createQueuedAttempts(execution, withLease, lacking);
+  const repair = createRepairs(execution, inputs, settleNow);
+  /**
+   * Attempts under way. If two stages turn out to have the same key, the second waits for the
+   * first.
+   */
+  const attempts = new Map<ActionKey, Promise<AttemptResult>>();
+
+  async function settleNow(stage: PlannedStage): Promise<Outcome> {
+    let toldOfWait = false;
+    const told = (outcome: Outcome): Outcome => {
+      if (isFinished(outcome)) tellWarnings(execution, stage, outcome);
+      return outcome;
+    };
+    for (;;) {
+      const blocked = blockage(execution, stage);
+      if (blocked) return blocked;
+      const keyed = keyedStage(execution, stage);
+      if (keyed === null) return { state: 'abandoned' };
+      const found = options.store.lookUpNew(keyed.key);
+      if (found.state === 'hit') return told(useCached(execution, found.entry));
+      if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
+      const fetched = await fetchedOutcome(execution, stage, keyed.key);
+      if (fetched) return told(fetched);
+      const result = await attemptOnce(keyed);
+      if (result.state === 'unready') {
+        const repaired = await Promise.all(result.damaged.map(repair));
+        if (repaired.includes(true)) continue;
+      } else if (result.state !== 'busy') return result;
+      else if (!toldOfWait) {
+        toldOfWait = true;
+        tellNote(execution, `${stage.id}: another run is making it; waiting`);
+      }
+      await pause();
+    }
+  }
+
+  async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
+    const running = attempts.get(keyed.key);
+    if (running) {
+      const result = await running;
+      return result.state === 'ran' ? { ...result, state: 'cached' } : result;
+    }
+    const started = attempt(keyed).finally(() => attempts.delete(keyed.key));
+    attempts.set(keyed.key, started);
+    return started;
+  }
+
+  return async (stage, upstream) => {
+    await Promise.all(upstream);
+    const outcome = await settleNow(stage);
+    execution.outcomes.set(stage.id, outcome);
+    options.onEvent({ type: 'stage-ended', stage, outcome });
+    return outcome;
+  };
+}
+
+/** Attempts a stage when the queue has room for it, together with others if it can be packed. */
+function createQueuedAttempts(
+  execution: Execution,
+  withLease: WithLease,
+  lacking: readonly PlannedStage[],
+): (keyed: KeyedStage) => Promise<AttemptResult> {
+  const { plan, machine, options } = execution;
+  const queue = createQueue(machine);
+  const heightOf = stageHeights(plan.stages, lacking),
+    places = new Map(plan.stages.map(({ id }, place) => [id, place]));
+  const packer =
+    options.packing && options.packing.most > 1 && options.executor.runPack
+      ? createPacker<KeyedStage & Waiting, AttemptResult>(
+          queue,
+          machine,
+          options.packing,
+          createPackAttempts(execution, withLease, options.executor.runPack.bind(options.executor)),
+        )
+      : null;
+  const tried = new Set<StageId>();
+  return async (keyed) => {
+    const { stage } = keyed;
+    const turn = {
+      need: needOf(stage, plan.backend, machine),
+      priority: heightOf(stage.id),
+      // A stage that another run is making is tried again and again, and must not lead each pack.
+      place: tried.has(stage.id) ? Number.MAX_SAFE_INTEGER : (places.get(stage.id) ?? 0),
+    };
+    tried.add(stage.id);
+    if (packer === null || stage.pack === null || !formsPacks(stage, machine))
+      return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
+    const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
+    try {
+      return await packer.add({
+        ...keyed,
+        ...turn,
+        id: packId(stage.kind, stage.pack),
+        memoryMB,
+      });
+    } catch (error) {
+      return thrownOutcome(execution, error); // the plugin's estimate threw
+    }
+  };
+}
+
+/** Returns the outcome of a stage that can't be attempted, or null if it can. */
+function blockage(execution: Execution, stage: PlannedStage): Outcome | null {
+  if (stage.descriptor.tolerant) return null;
+  let blocked: Outcome | null = null;
+  for (const id of Object.values(stage.inputs)) {
+    const input = outcomeOf(execution, id);
+    if (isFinished(input)) continue;
+    if (input.state === 'abandoned') return input;
+    blocked ??= input.state === 'failed' ? { state: 'blocked', by: id } : input;
+  }
+  return blocked;
+}
+
+/**
+ * Waits for about `POLL_MS`. The time is random, so that two runs that wait for each other's stages
+ * do not look at the same moments.
+ */
+const pause = (): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, POLL_MS * (0.75 + Math.random() / 2));
+  });
+
+/**
+ * Returns a function that returns the length of the longest chain of stages that wait for a stage.
+ * Stages with long chains go first. What waits for a stage that lacks its entry lacks its own, so
+ * the others are looked at only for an entry that is made again.
+ */
+function stageHeights(
+  stages: readonly PlannedStage[],
+  lacking: readonly PlannedStage[],
+): (id: StageId) => number {
+  const isLacking = new Set(lacking.map(({ id }) => id)),
+    ofLacking = heightsWithin(lacking),
+    ofAll = once(() => heightsWithin(stages));
+  return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
+}
+
+/** @param stages in the plan's order */
+function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
+  const heights = new Map<StageId, number>();
+  for (let i = stages.length - 1; i >= 0; i--) {
+    const { id, inputs } = at(stages, i),
+      above = (heights.get(id) ?? 0) + 1;
+    for (const input of Object.values(inputs))
+      if ((heights.get(input) ?? 0) < above) heights.set(input, above);
+  }
+  return heights;
 }

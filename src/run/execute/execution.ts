@@ -1,20 +1,38 @@
 /** One execution of a plan: what it was asked to do, and what is known of its stages so far. */
-import type { Executor, JsonObject, Warning } from '../../api.ts';
+import type { AnyPlugin, Digest, Executor, JsonObject, StageInput, Warning } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import { emptyRecord } from '../../base/record.ts';
+import type { PlanRegistry, PluginKind } from '../../plan/graph.ts';
+import { actionKey } from '../../plan/keys.ts';
+import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import { isDiskFault } from '../../store/faults.ts';
 import type { Store } from '../../store/store.ts';
 import type { Entry } from '../../store/types.ts';
+import type { Failed, Finished, OnEvent, Outcome } from '../log/events.ts';
 import type { RunLog } from '../log/run-log.ts';
-import { errorFailure } from './failure.ts';
+import { errorFailure, traced } from './failure.ts';
 import type { Guard, Locate } from './guard.ts';
 import { createGuard } from './guard.ts';
 import type { PackLimits } from './packer.ts';
 import type { Patience } from './patience.ts';
 import type { Machine } from './resources.ts';
 import type { Assets } from './survey.ts';
-import { traced } from './thrown-at.ts';
-import type { Failed, Finished, OnEvent, Outcome, RuntimeRegistry } from './types.ts';
+import { keyComponents, missing } from './survey.ts';
+
+/** The registry of a plan, with the modules that workers import. */
+export interface RuntimeRegistry extends PlanRegistry {
+  get(
+    kind: PluginKind,
+    name: string,
+  ):
+    | {
+        readonly descriptor: AnyPlugin;
+        readonly code: Digest;
+        readonly module: string;
+        readonly file?: string;
+      }
+    | undefined;
+}
 
 export interface ExecuteOptions {
   readonly store: Store;
@@ -198,4 +216,33 @@ export function thrownOutcome({ options: { log } }: Execution, thrown: unknown):
   const told = traced(stack ?? message);
   log.line(told.stack);
   return errorFailure({ message, ...told }, log.file);
+}
+
+export interface KeyedStage {
+  readonly stage: PlannedStage;
+  readonly key: ActionKey;
+  readonly components: KeyComponents;
+  readonly inputs: { readonly [name: string]: StageInput };
+}
+
+/** Returns null if one of the stage's sources is not on this machine. */
+export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {
+  const read = Object.entries(stage.inputs);
+  const inputs = emptyRecord<StageInput>(read.length),
+    contents = emptyRecord<Digest>(read.length),
+    assets: { [name: string]: Digest } = {};
+  for (const [name, uri] of Object.entries(stage.assets)) {
+    const asset = execution.options.assets.get(uri);
+    if (!asset) return null;
+    assets[name] = asset.digest;
+  }
+  for (const [name, id] of read) {
+    const input = outcomeOf(execution, id);
+    if (isFinished(input)) {
+      inputs[name] = { dir: input.dir, digest: input.content };
+      contents[name] = input.content;
+    } else contents[name] = missing; // the stage is tolerant
+  }
+  const components = keyComponents(stage, execution.plan, contents, assets);
+  return { stage, key: actionKey(components), components, inputs };
 }

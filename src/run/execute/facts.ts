@@ -2,7 +2,7 @@
 import type { ExperimentFacts, JsonObject, StageFacts } from '../../api.ts';
 import { once } from '../../base/once.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
-import type { Outcome } from './types.ts';
+import type { Outcome } from '../log/events.ts';
 import { readWarnings } from './warnings.ts';
 
 function stageFacts(

@@ -5,13 +5,10 @@
  */
 import type { Executor } from '../../api.ts';
 import type { PlannedStage } from '../../plan/types.ts';
-import type { AttemptRequest, AttemptResult, PackedResult } from './attempt.ts';
-import { attemptPack } from './attempt.ts';
-import type { Execution } from './execution.ts';
+import type { AttemptRequest, AttemptResult, PackedResult, WithLease } from './attempt.ts';
+import { attemptPack, attemptWithRetries, mayRetry, retry } from './attempt.ts';
+import type { Execution, KeyedStage } from './execution.ts';
 import { tellNote } from './execution.ts';
-import type { KeyedStage } from './keyed-stage.ts';
-import type { WithLease } from './lease.ts';
-import { attemptWithRetries, mayRetry, retry } from './retry.ts';
 
 export const attemptAlone = (
   execution: Execution,

@@ -6,9 +6,9 @@ import type { PluginKind } from '../../plan/graph.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
+import type { RuntimeRegistry } from './execution.ts';
+import { traced } from './failure.ts';
 import type { Assets, StageStatus } from './survey.ts';
-import { traced } from './thrown-at.ts';
-import type { RuntimeRegistry } from './types.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
 export interface Checked {

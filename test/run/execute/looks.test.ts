@@ -1,5 +1,6 @@
 /** Outputs that this run has hashed: when the guard must hash them again, and when it need not. */
-import fs, { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import fs from 'node:fs';
+import { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 import { suite } from 'uvu';
@@ -7,7 +8,7 @@ import * as assert from 'uvu/assert';
 import type { Digest } from '../../../src/api.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
 import { createGuard } from '../../../src/run/execute/guard.ts';
-import { digestOutputs } from '../../../src/run/execute/outputs.ts';
+import { digestOutputs } from '../../../src/run/execute/perform.ts';
 import type { Entry } from '../../../src/store/types.ts';
 import type { Rig } from '../../rig/rig.ts';
 import { createRig } from '../../rig/rig.ts';

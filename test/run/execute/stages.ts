@@ -6,7 +6,7 @@ import type fs from 'node:fs';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Cell, Json, Resources, RunContext } from '../../../src/api.ts';
-import type { Failed, Finished, Outcome, RunEvent } from '../../../src/run/execute/types.ts';
+import type { Failed, Finished, Outcome, RunEvent } from '../../../src/run/log/events.ts';
 import type { Rig, RigResult } from '../../rig/rig.ts';
 
 /** What the function of a stage receives. */
