@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { UserFault } from '../api.ts';
+import { ATTEMPT_LIMIT_OPTIONS } from '../run/execute/attempt-limits.ts';
 import type { PackLimits } from '../run/execute/packer.ts';
-import { PATIENCE_OPTIONS } from '../run/execute/patience.ts';
 import { defaultExecutor } from '../run/executor.ts';
 import type { Rates } from '../run/learning-rates.ts';
 import { PACK_MEMORY_ELSEWHERE_MB, PACK_MOST, packMemoryMB } from '../run/packing.ts';
@@ -63,9 +63,9 @@ const perKind =
 export const flagOf = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
-/** Adds an option for each of PATIENCE_OPTIONS: `--retries` and `--timeout`. */
-export function withPatienceOptions(command: Command): Command {
-  for (const [name, option] of Object.entries(PATIENCE_OPTIONS)) {
+/** Adds an option for each of ATTEMPT_LIMIT_OPTIONS: `--retries` and `--timeout`. */
+export function withAttemptLimits(command: Command): Command {
+  for (const [name, option] of Object.entries(ATTEMPT_LIMIT_OPTIONS)) {
     const flag = flagOf(name);
     command.addOption(
       new Option(`${flag} ${option.placeholder}`, option.summary).argParser(

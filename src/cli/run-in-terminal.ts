@@ -5,9 +5,9 @@ import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import type { StopWhen } from '../run/early-word.ts';
+import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
+import { attemptLimitsOf } from '../run/execute/attempt-limits.ts';
 import type { PackLimits } from '../run/execute/packer.ts';
-import type { Patience } from '../run/execute/patience.ts';
-import { patienceOf } from '../run/execute/patience.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
 import { runPrepared } from '../run/run.ts';
@@ -27,7 +27,7 @@ import {
   wrapLines,
 } from './terminal.ts';
 
-export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, Patience {
+export interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, AttemptLimits {
   readonly failFast?: boolean;
   readonly stopWhen?: StopWhen;
   readonly compile?: boolean;
@@ -66,7 +66,7 @@ export async function runInTerminal(
     argv: process.argv.slice(2),
     note: (message) => say(paintErr.yellow(wrapLines(message))),
     watch: (start) => watch(prepared, start, stop, options),
-    patience: patienceOf(options),
+    attemptLimits: attemptLimitsOf(options),
     ...defined({ stopWhen, executor, notes }),
     ...remoteOf(options),
     ...(packing ? { packing } : {}),

@@ -1,7 +1,7 @@
 /** `dosimeter run SPEC` and `dosimeter report SPEC`. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { Patience } from '../run/execute/patience.ts';
+import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
 import type { WrittenFigures } from '../run/figures.ts';
 import { prepare } from '../run/prepare.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
@@ -12,7 +12,7 @@ import { count, paintErr, say } from './terminal.ts';
 
 export type RunCommandOptions = SpecOptions &
   PackOptions &
-  Patience &
+  AttemptLimits &
   Pick<
     RunInTerminalOptions,
     'failFast' | 'stopWhen' | 'executor' | 'notes' | 'compile' | 'remote' | 'push'

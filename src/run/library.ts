@@ -12,9 +12,9 @@ import type { Diagnostic, Result } from '../spec/types.ts';
 import { systemFault } from '../store/faults.ts';
 import { checkStages, runsHere } from './check.ts';
 import type { StopWhen } from './early-word.ts';
+import type { AttemptLimits, PerKind } from './execute/attempt-limits.ts';
+import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';
-import type { Patience, PerKind } from './execute/patience.ts';
-import { PATIENCE_OPTIONS, patienceOf } from './execute/patience.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
@@ -42,7 +42,7 @@ export interface SpecOptions {
   readonly onNote?: (message: string) => void;
 }
 
-export interface RunOptions extends SpecOptions, Patience {
+export interface RunOptions extends SpecOptions, AttemptLimits {
   /** Processor cores to use; default all. */
   readonly jobs?: number;
   /** The name of the executor that stages run on; default `local`. */
@@ -162,7 +162,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
-        patience: patienceOf(options),
+        attemptLimits: attemptLimitsOf(options),
         ...defined({ executor: options.executor, notes: options.notes }),
         ...remoteOf(options),
         ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
@@ -215,7 +215,7 @@ const OPTIONS: readonly string[] = [
     'signal',
     'onEvent',
   ] satisfies readonly (keyof RunOptions)[]),
-  ...Object.keys(PATIENCE_OPTIONS),
+  ...Object.keys(ATTEMPT_LIMIT_OPTIONS),
 ];
 
 /**

@@ -172,13 +172,13 @@ function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
 
 /** Returns the options of the execution that the caller may give. */
 const asked = (
-  { failFast = false, packing, mayRun, patience }: Options,
+  { failFast = false, packing, mayRun, attemptLimits }: Options,
   jobs: number,
-): Pick<ExecuteOptions, 'failFast' | 'packing' | 'mayRun' | 'patience'> => ({
+): Pick<ExecuteOptions, 'failFast' | 'packing' | 'mayRun' | 'attemptLimits'> => ({
   failFast,
   packing: packing ?? defaultPacking(jobs),
   ...(mayRun ? { mayRun } : {}),
-  ...(patience ? { patience } : {}),
+  ...(attemptLimits ? { attemptLimits } : {}),
 });
 
 async function openRemote(

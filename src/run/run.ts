@@ -9,7 +9,7 @@ import { fileFault } from '../store/files.ts';
 import { saveRoot } from '../store/roots.ts';
 import { checkStages, runsHere } from './check.ts';
 import { COMMAND } from './commands.ts';
-import { checkPatience } from './execute/patience.ts';
+import { checkAttemptLimits } from './execute/attempt-limits.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { checkExecutor, defaultExecutor } from './executor.ts';
 import type { Note, Prepared } from './prepare.ts';
@@ -21,16 +21,16 @@ const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
 
 /**
  * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
- * @throws UserFault if the disk can't be written to, the remote can't be used, or `patience` or
- *   `executor` is wrong
+ * @throws UserFault if the disk can't be written to, the remote can't be used, or `attemptLimits`
+ *   or `executor` is wrong
  */
 export async function runPrepared(
   prepared: Prepared,
   options: RunPreparedOptions,
 ): Promise<RunSummary> {
   const { plan, experiment, store } = prepared;
-  checkPatience(
-    options.patience ?? {},
+  checkAttemptLimits(
+    options.attemptLimits ?? {},
     prepared.registry.names('stage').filter((kind) => kind !== COMMAND),
   );
   const executor = options.executor ?? defaultExecutor;

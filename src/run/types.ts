@@ -1,8 +1,8 @@
 /** The types of a run that its caller sees: the options, the events on the way, and the summary. */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { StopWhen } from './early-word.ts';
+import type { AttemptLimits } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';
-import type { Patience } from './execute/patience.ts';
 import type { Durations } from './log/durations.ts';
 import type { Outcome, RunEvent } from './log/events.ts';
 import type { Note } from './prepare.ts';
@@ -38,7 +38,7 @@ export interface RunPreparedOptions {
   readonly stopWhen?: StopWhen;
   /** Whether recorded steps may be compiled (docs/decisions/0047); by default, they may. */
   readonly compile?: boolean;
-  readonly patience?: Patience;
+  readonly attemptLimits?: AttemptLimits;
   /** The executor that stages run on; by default, `local`. */
   readonly executor?: string;
   /** The limits of packs; by default, `defaultPacking`. */

@@ -11,11 +11,11 @@ import type { AnyPlugin, Asset, Cell, Digest, JsonObject } from '../../src/api.t
 import type { PluginKind } from '../../src/plan/graph.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage, StageId } from '../../src/plan/types.ts';
+import type { AttemptLimits } from '../../src/run/execute/attempt-limits.ts';
 import { executePlan } from '../../src/run/execute/execute-plan.ts';
 import type { RuntimeRegistry } from '../../src/run/execute/execution.ts';
 import type { Locate } from '../../src/run/execute/guard.ts';
 import type { PackLimits } from '../../src/run/execute/packer.ts';
-import type { Patience } from '../../src/run/execute/patience.ts';
 import { createPool } from '../../src/run/execute/pool.ts';
 import type { Machine } from '../../src/run/execute/resources.ts';
 import { survey } from '../../src/run/execute/survey.ts';
@@ -109,7 +109,7 @@ export interface RunRig {
   readonly machine?: Omit<Machine, 'cores'>;
   readonly failFast?: boolean;
   readonly packing?: PackLimits;
-  readonly patience?: Patience;
+  readonly attemptLimits?: AttemptLimits;
   readonly signal?: AbortSignal;
   readonly assets?: ReadonlyMap<string, Asset>;
   readonly locate?: Locate;
@@ -168,7 +168,7 @@ async function runPlan(
   options: RunRig,
 ): Promise<RigResult> {
   const { jobs = 2, failFast = false, assets = new Map<string, Asset>(), onEvent } = options;
-  const { mayRun, locate, patience, packing, machine } = options;
+  const { mayRun, locate, attemptLimits, packing, machine } = options;
   const store = openStore(storeDir, options.leases ? { leases: options.leases } : {});
   const log = openRunLog(logs);
   const pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
@@ -192,7 +192,7 @@ async function runPlan(
       },
       ...(mayRun ? { mayRun } : {}),
       ...(locate ? { locate } : {}),
-      ...(patience ? { patience } : {}),
+      ...(attemptLimits ? { attemptLimits } : {}),
       ...(packing ? { packing } : {}),
       ...(machine ? { machine } : {}),
     });

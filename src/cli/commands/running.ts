@@ -7,8 +7,8 @@ import {
   jsonOption,
   remoteOption,
   specCommand,
+  withAttemptLimits,
   withPackOptions,
-  withPatienceOptions,
   withSpecOptions,
 } from '../options.ts';
 import type { PlanOptions } from '../plan.ts';
@@ -16,7 +16,7 @@ import type { ReportOptions, RunCommandOptions } from '../run.ts';
 import type { AddCommand } from './types.ts';
 
 export const addRun: AddCommand = (program, exits) =>
-  withPatienceOptions(
+  withAttemptLimits(
     withPackOptions(
       specCommand(
         program,

@@ -11,6 +11,7 @@ import { isDiskFault } from '../../store/faults.ts';
 import type { Lease } from '../../store/lease.ts';
 import { isOnThisHost } from '../../store/owner.ts';
 import type { Failed, Outcome } from '../log/events.ts';
+import { forKind } from './attempt-limits.ts';
 import type { Answered } from './conclude.ts';
 import { conclude } from './conclude.ts';
 import { demandOf } from './demand.ts';
@@ -21,7 +22,6 @@ import type { Reads } from './guard.ts';
 import type { InputChecks, Unready } from './inputs.ts';
 import type { JobInputs } from './job.ts';
 import { checkResult, jobOf, redacted } from './job.ts';
-import { forKind } from './patience.ts';
 import { inTurn, performInline } from './perform.ts';
 import type { JobResult, PackedJob } from './protocol.ts';
 import { isScheduled } from './resources.ts';
@@ -198,7 +198,7 @@ export const mayRetry = (
   !execution.options.signal.aborted;
 
 const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
-  forKind(options.patience?.retries, stage.kind) ?? 0;
+  forKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
   const { descriptor } = request.stage;
@@ -248,7 +248,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   onEvent({ type: 'stage-started', stage, log: log.file, ...(pack ? { pack } : {}) });
   const others = pack === undefined ? '' : `, packed with ${pack.length - 1} more`;
   log.aside(`${stage.id} key ${key}${others}`);
-  const seconds = forKind(options.patience?.timeout, stage.kind);
+  const seconds = forKind(options.attemptLimits?.timeout, stage.kind);
   const limit = limited(options.signal, request.lease.lost, seconds);
   return {
     work: {

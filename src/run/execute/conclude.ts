@@ -13,8 +13,8 @@ import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import type { Execution } from './execution.ts';
 import { tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
+import { noStates } from './file-states.ts';
 import type { Spoilt } from './guard.ts';
-import { noLooks } from './looks.ts';
 import type { JobResult } from './protocol.ts';
 import { readWarnings, warningText, withoutNumbers } from './warnings.ts';
 
@@ -152,7 +152,7 @@ async function publish(
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
-  guard.stored(key, byAnother ? noLooks : hashed);
+  guard.stored(key, byAnother ? noStates : hashed);
   entries.set(key, entry);
   own.add(key);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);

@@ -10,11 +10,11 @@ import type { Store } from '../../store/store.ts';
 import type { Entry } from '../../store/types.ts';
 import type { Failed, Finished, OnEvent, Outcome } from '../log/events.ts';
 import type { RunLog } from '../log/run-log.ts';
+import type { AttemptLimits } from './attempt-limits.ts';
 import { errorFailure, traced } from './failure.ts';
 import type { Guard, Locate } from './guard.ts';
 import { createGuard } from './guard.ts';
 import type { PackLimits } from './packer.ts';
-import type { Patience } from './patience.ts';
 import type { Machine } from './resources.ts';
 import type { Assets } from './survey.ts';
 import { keyComponents, missing } from './survey.ts';
@@ -54,7 +54,7 @@ export interface ExecuteOptions {
   readonly failFast: boolean;
   /** The limits of packs. Without it, every stage runs alone. */
   readonly packing?: PackLimits;
-  readonly patience?: Patience;
+  readonly attemptLimits?: AttemptLimits;
   /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
   /**

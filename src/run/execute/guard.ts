@@ -1,8 +1,8 @@
 /**
  * Guards what a stage reads: before and after the stage reads it, it must be what the stage's key
  * says. Inputs and sources can be written to by the stage's code and by everyone else on the
- * machine, and read-only modes do not bind root. Where a look at a file cannot tell whether it was
- * written to, its bytes are hashed again.
+ * machine, and read-only modes do not bind root. Where the state of a file cannot tell whether it
+ * was written to, its bytes are hashed again.
  */
 import type { Stats } from 'node:fs';
 import type { Asset, OutputFile } from '../../api.ts';
@@ -21,19 +21,19 @@ import {
   whenThere,
 } from '../../store/files.ts';
 import type { Entry, ManifestFile } from '../../store/types.ts';
-import type { Look, Looks } from './looks.ts';
+import type { FileState, FileStates } from './file-states.ts';
 import {
   filesOfSource,
+  fileState,
   isOld,
   isSame,
   isUnchanged,
   isWritten,
-  lookOf,
-  looksAtOutputs,
-  looksOfLookUp,
-  noLooks,
+  noStates,
+  statesAtLookUp,
+  statesOfOutputs,
   sureByNow,
-} from './looks.ts';
+} from './file-states.ts';
 
 /** Returns a source as it is now, by its URI; null if it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
@@ -72,8 +72,8 @@ export interface Guard {
    */
   entryFault(entry: Entry, fresh: boolean): Soon<string | null>;
   /**
-   * Whether one look at an entry, after a stage has read it, tells whether the stage read what was
-   * stored: all of its files were looked at before, and it is not known to have changed since.
+   * Whether one check of an entry, after a stage has read it, tells whether the stage read what was
+   * stored: the states of all of its files were known before, and it is not known to have changed since.
    */
   mayWait(entry: Entry): boolean;
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
@@ -88,10 +88,10 @@ export interface Guard {
     assets: readonly Asset[],
     isCurrent: (entry: Entry) => boolean,
   ): Reads;
-  /** Looks at outputs that have just been hashed; call it before they are published. */
-  hashed(dir: string, files: readonly OutputFile[]): Looks;
-  /** Uses the looks of `hashed` as those of the entry that these outputs have become. */
-  stored(key: ActionKey, hashed: Looks): void;
+  /** Returns the states of outputs that have just been hashed; call it before they are published. */
+  hashed(dir: string, files: readonly OutputFile[]): FileStates;
+  /** Uses the states of `hashed` as those of the entry that these outputs have become. */
+  stored(key: ActionKey, hashed: FileStates): void;
 }
 
 export function createGuard(locate?: Locate): Guard {
@@ -101,7 +101,7 @@ export function createGuard(locate?: Locate): Guard {
     entryFault: (entry, fresh) => entries.fault(entry, fresh),
     mayWait: (entry) => entries.mayWait(entry),
     assetFault: (asset) => assets.fault(asset),
-    hashed: looksAtOutputs,
+    hashed: statesOfOutputs,
     stored: (key, hashed) => entries.stored(key, hashed),
     reads(inputs, sources, isCurrent) {
       const started = Date.now();
@@ -109,20 +109,20 @@ export function createGuard(locate?: Locate): Guard {
         name,
         entry,
         checked,
-        looks: entries.looks(entry),
+        states: entries.states(entry),
       }));
-      const open = sources.map((asset) => ({ asset, looks: assets.looks(asset.uri) }));
+      const open = sources.map((asset) => ({ asset, states: assets.states(asset.uri) }));
       return {
         get digest() {
-          return digestOfLooks([
-            ...held.map(({ name, looks }) => ({ what: name, looks })),
-            ...open.map(({ asset, looks }) => ({ what: asset.uri, looks })),
+          return digestOfStates([
+            ...held.map(({ name, states }) => ({ what: name, states })),
+            ...open.map(({ asset, states }) => ({ what: asset.uri, states })),
           ]);
         },
         async fault() {
           const spoilt: string[] = [];
-          for (const { name, entry, checked, looks } of held) {
-            const found = entries.change(entry, looks),
+          for (const { name, entry, checked, states } of held) {
+            const found = entries.change(entry, states),
               change = found instanceof Promise ? await found : found;
             if (change === null) continue;
             // A repair for another reader, too, leaves files that are younger than the start.
@@ -131,8 +131,8 @@ export function createGuard(locate?: Locate): Guard {
             spoilt.push(name);
           }
           if (spoilt.length > 0) return { inputs: spoilt };
-          for (const { asset, looks } of open) {
-            const change = await assets.change(asset, looks);
+          for (const { asset, states } of open) {
+            const change = await assets.change(asset, states);
             if (change !== null) return `a source was changed while it ran: ${change}`;
           }
           return null;
@@ -151,11 +151,13 @@ function isTouched({ dir, manifest: { files } }: Entry, since: number): boolean 
   });
 }
 
-function digestOfLooks(read: readonly { readonly what: string; readonly looks: Looks }[]): string {
+function digestOfStates(
+  read: readonly { readonly what: string; readonly states: FileStates }[],
+): string {
   if (read.length === 0) return '';
   const lines: string[] = [];
-  for (const { what, looks } of read)
-    looks.forEach(({ ino, size, mtime, ctime }, file) => {
+  for (const { what, states } of read)
+    states.forEach(({ ino, size, mtime, ctime }, file) => {
       lines.push(`${what}\n${file}\n${ino} ${size} ${mtime} ${ctime}`);
     });
   return sha256(lines.sort().join('\n'));
@@ -164,17 +166,17 @@ function digestOfLooks(read: readonly { readonly what: string; readonly looks: L
 /** One check of an entry's files. */
 interface Check {
   readonly entry: Entry;
-  /** The looks from before the entry was read; null if it is about to be read. */
-  readonly then: Looks | null;
+  /** The states from before the entry was read; null if it is about to be read. */
+  readonly then: FileStates | null;
   /** What is known of the files so far. */
-  readonly before: Looks;
+  readonly before: FileStates;
   readonly fresh: boolean;
-  /** The looks that the check adds; null as long as there are none. */
-  seen: Map<string, Look> | null;
+  /** The states that the check adds; null as long as there are none. */
+  seen: Map<string, FileState> | null;
 }
 
-function noteLook(check: Check, name: string, stat: Stats, sure: boolean, hashed: boolean): void {
-  (check.seen ??= new Map<string, Look>()).set(name, lookOf(stat, { sure, hashed }));
+function noteState(check: Check, name: string, stat: Stats, sure: boolean, hashed: boolean): void {
+  (check.seen ??= new Map<string, FileState>()).set(name, fileState(stat, { sure, hashed }));
 }
 
 /** Returns what is wrong with the files from the given index on, or null if nothing is wrong. */
@@ -192,34 +194,34 @@ function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
   const { entry, then, before, fresh } = check;
   const name = file.path,
     full = `${entry.dir}/${name}`,
-    look = before.get(name);
+    state = before.get(name);
   // Either nothing is known of the file yet, or no more than its stats from before it was read.
-  if (then === null ? look === undefined && !fresh : look?.sure === false && !look.hashed) {
+  if (then === null ? state === undefined && !fresh : state?.sure === false && !state.hashed) {
     const whole = statIfWhole(full, file);
-    if (whole !== null && (look === undefined || isSame(look, whole))) {
-      noteLook(check, name, whole, isOld(whole), false);
+    if (whole !== null && (state === undefined || isSame(state, whole))) {
+      noteState(check, name, whole, isOld(whole), false);
       return null;
     }
   }
   let stat = statIfThere(full);
   if (!stat?.isFile()) return `${name} is missing`;
-  if (look?.sure && isSame(look, stat)) return null;
-  if (then !== null && look !== undefined && isWritten(look, stat)) {
-    // Some file systems number a file otherwise once it is opened, as it was for the look.
+  if (state?.sure && isSame(state, stat)) return null;
+  if (then !== null && state !== undefined && isWritten(state, stat)) {
+    // Some file systems number a file otherwise once it is opened, as it was before.
     const opened = statOpened(full);
-    if (opened === null || isWritten(look, opened)) return `${name} was written to`;
-    if (look.sure && isSame(look, opened)) return null;
+    if (opened === null || isWritten(state, opened)) return `${name} was written to`;
+    if (state.sure && isSame(state, opened)) return null;
     stat = opened;
   }
-  const hashed = look?.hashed === true && isSame(look, stat);
+  const hashed = state?.hashed === true && isSame(state, stat);
   const old = isOld(stat);
   // A young file has to be hashed after the stage has read it in any case.
-  if (then === null && (hashed || (fresh && !old && !look?.hashed))) {
-    noteLook(check, name, stat, false, hashed);
+  if (then === null && (hashed || (fresh && !old && !state?.hashed))) {
+    noteState(check, name, stat, false, hashed);
     return null;
   }
   return ifSound(contentFault(entry.dir, file, stat.size), () =>
-    noteLook(check, name, stat, old, hashed),
+    noteState(check, name, stat, old, hashed),
   );
 }
 
@@ -231,15 +233,15 @@ const ifSound = (fault: Soon<string | null>, act: () => void): Soon<string | nul
   });
 
 function createEntryGuard() {
-  const known = new Map<ActionKey, Looks>();
+  const known = new Map<ActionKey, FileStates>();
   const suspects = new Set<ActionKey>();
 
   /**
    * Returns what is wrong with an entry, or null if nothing is wrong.
-   * @param then the looks from before the entry was read; null if it is about to be read
+   * @param then the states from before the entry was read; null if it is about to be read
    */
-  const faultOf = (entry: Entry, then: Looks | null, fresh: boolean): Soon<string | null> => {
-    const before = then ?? sureByNow(known.get(entry.key) ?? noLooks);
+  const faultOf = (entry: Entry, then: FileStates | null, fresh: boolean): Soon<string | null> => {
+    const before = then ?? sureByNow(known.get(entry.key) ?? noStates);
     const check: Check = { entry, then, before, fresh, seen: null };
     return whenThere(faultOfFiles(check, 0), (fault) => conclude(check, fault));
   };
@@ -264,15 +266,15 @@ function createEntryGuard() {
   };
 
   return {
-    looks(entry: Entry): Looks {
-      const looks = known.get(entry.key);
-      return looks === undefined ? looksOfLookUp(entry) : sureByNow(looks);
+    states(entry: Entry): FileStates {
+      const states = known.get(entry.key);
+      return states === undefined ? statesAtLookUp(entry) : sureByNow(states);
     },
     mayWait({ key, seen, manifest: { files } }: Entry): boolean {
-      const looks = known.get(key);
+      const states = known.get(key);
       return (
         !suspects.has(key) &&
-        (looks === undefined ? seen !== undefined : looks.size === files.length)
+        (states === undefined ? seen !== undefined : states.size === files.length)
       );
     },
     fault(entry: Entry, fresh: boolean): Soon<string | null> {
@@ -285,10 +287,10 @@ function createEntryGuard() {
     /**
      * Returns what has changed since `then`. If something has, the next reader hashes the entry.
      */
-    change(entry: Entry, then: Looks): Soon<string | null> {
+    change(entry: Entry, then: FileStates): Soon<string | null> {
       return whenThere(faultOf(entry, then, false), (change) => suspect(entry.key, change));
     },
-    stored(key: ActionKey, hashed: Looks): void {
+    stored(key: ActionKey, hashed: FileStates): void {
       suspects.delete(key);
       known.set(key, hashed);
     },
@@ -296,7 +298,7 @@ function createEntryGuard() {
 }
 
 function createAssetGuard(locate: Locate | undefined) {
-  const known = new Map<string, Looks>();
+  const known = new Map<string, FileStates>();
 
   const digestFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
@@ -310,20 +312,20 @@ function createAssetGuard(locate: Locate | undefined) {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
-  const changeSince = async (asset: Asset, then: Looks): Promise<string | null> => {
+  const changeSince = async (asset: Asset, then: FileStates): Promise<string | null> => {
     const now = filesOfSource(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);
-    for (const [name, look] of then) {
+    for (const [name, state] of then) {
       const stat = now.get(name);
       if (stat === undefined) return `${named(name)} is gone`;
-      if (isWritten(look, stat)) return `${named(name)} was written to`;
+      if (isWritten(state, stat)) return `${named(name)} was written to`;
     }
     for (const name of now.keys()) if (!then.has(name)) return `${named(name)} was added`;
     return isUnchanged(then, now) ? null : digestFault(asset);
   };
 
   return {
-    looks: (uri: string): Looks => known.get(uri) ?? noLooks,
+    states: (uri: string): FileStates => known.get(uri) ?? noStates,
     async fault(asset: Asset): Promise<string | null> {
       const now = filesOfSource(asset.path),
         before = known.get(asset.uri);
@@ -333,11 +335,11 @@ function createAssetGuard(locate: Locate | undefined) {
       if (fault === null)
         known.set(
           asset.uri,
-          new Map([...now].map(([name, stat]) => [name, lookOf(stat, { sure })])),
+          new Map([...now].map(([name, stat]) => [name, fileState(stat, { sure })])),
         );
       return fault;
     },
-    async change(asset: Asset, then: Looks): Promise<string | null> {
+    async change(asset: Asset, then: FileStates): Promise<string | null> {
       const change = await changeSince(asset, then);
       if (change !== null) known.delete(asset.uri);
       return change;

@@ -93,7 +93,7 @@ test('one that waits without end is given up when its time is over', async ({ ri
     inline: true,
     run: ({ hang, put, seed }) => (seed === 2 ? hang() : put('out.txt', '')),
   });
-  const { ran, outcomes } = await rig.run(trainings(1, 2, 3), { patience: { timeout: 0.2 } });
+  const { ran, outcomes } = await rig.run(trainings(1, 2, 3), { attemptLimits: { timeout: 0.2 } });
   assert.equal(ran, { train: 2 });
   assert.is(failed(outcomes['train/2']).error, 'it ran for more than 0.2 s and was ended');
 });

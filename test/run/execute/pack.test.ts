@@ -240,7 +240,7 @@ test('what failed in a pack is retried alone, as often as asked', async ({ rig }
   });
   const { outcomes } = await rig.run(trainings(1, 2, 3), {
     ...oneWorker,
-    patience: { retries: 1 },
+    attemptLimits: { retries: 1 },
   });
   assert.equal([outcomes['train/1']?.state, outcomes['train/2']?.state], ['ran', 'ran']);
   assert.is(failed(outcomes['train/3']).error, 'internal error: never');
@@ -257,7 +257,10 @@ test('each member has its own time limit', async ({ rig }) => {
       });
     put('model.txt', `m${seed}`);
   });
-  const { outcomes } = await rig.run(trainings(1, 2), { ...oneWorker, patience: { timeout: 5 } });
+  const { outcomes } = await rig.run(trainings(1, 2), {
+    ...oneWorker,
+    attemptLimits: { timeout: 5 },
+  });
   assert.match(failed(outcomes['train/2']).error, /ran for more than 5 s and was ended/);
   assert.is(outcomes['train/1']?.state, 'ran');
 });

@@ -13,7 +13,7 @@ import type { Entry } from '../../../src/store/types.ts';
 import type { Rig } from '../../rig/rig.ts';
 import { createRig } from '../../rig/rig.ts';
 
-const test = suite<{ rig: Rig }>('looks at outputs');
+const test = suite<{ rig: Rig }>('states of outputs');
 test.before.each((context) => {
   context.rig = createRig();
 });

@@ -1,7 +1,7 @@
 /**
- * Looks at files. As in git's index, a file's inode, size and times tell whether it was written to
- * since, provided that it was old enough when it was looked at. File systems stamp times in steps
- * (`TICK_MS`), so two writes within one step may leave the same times.
+ * The states of files. As in git's index, a file's inode, size and times tell whether it was written
+ * to since, provided that it was old enough when it was looked at. File systems stamp times in
+ * steps (`TICK_MS`), so two writes within one step may leave the same times.
  */
 import type { Stats } from 'node:fs';
 import { lstatSync, readdirSync, statSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { TICK_MS } from '../../store/files.ts';
 import type { Entry } from '../../store/types.ts';
 
 /** The stats of a file at one moment. */
-export interface Look {
+export interface FileState {
   readonly ino: number;
   readonly size: number;
   readonly mtime: number;
@@ -21,23 +21,23 @@ export interface Look {
   readonly sure: boolean;
   /**
    * Whether the content is known to be right. Any later write would change these stats, unless it
-   * came within a tick of `ctime` and set the mtime back. So the look is sure for a reader that
+   * came within a tick of `ctime` and set the mtime back. So the state is sure for a reader that
    * starts after that tick.
    */
   readonly hashed: boolean;
 }
 
 /**
- * Looks by path. A map is never mutated, only replaced, because a stage keeps the map from its
+ * States by path. A map is never mutated, only replaced, because a stage keeps the map from its
  * start.
  */
-export type Looks = ReadonlyMap<string, Look>;
-export const noLooks: Looks = new Map();
+export type FileStates = ReadonlyMap<string, FileState>;
+export const noStates: FileStates = new Map();
 
-export const lookOf = (
+export const fileState = (
   { ino, size, mtimeMs, ctimeMs }: Stats,
-  { sure, hashed = sure }: Pick<Look, 'sure'> & Partial<Pick<Look, 'hashed'>>,
-): Look => ({ ino, size, mtime: mtimeMs, ctime: ctimeMs, sure, hashed });
+  { sure, hashed = sure }: Pick<FileState, 'sure'> & Partial<Pick<FileState, 'hashed'>>,
+): FileState => ({ ino, size, mtime: mtimeMs, ctime: ctimeMs, sure, hashed });
 
 export const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
@@ -46,39 +46,40 @@ export const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
  * Whether the file was overwritten or replaced by another. A ctime that alone differs says less:
  * the mode was changed, or the times were set.
  */
-export const isWritten = (then: Look, now: Stats): boolean =>
+export const isWritten = (then: FileState, now: Stats): boolean =>
   then.ino !== now.ino || then.size !== now.size || then.mtime !== now.mtimeMs;
 
-export const isSame = (then: Look, now: Stats): boolean =>
+export const isSame = (then: FileState, now: Stats): boolean =>
   !isWritten(then, now) && then.ctime === now.ctimeMs;
 
-export const isUnchanged = (then: Looks, now: ReadonlyMap<string, Stats>): boolean =>
+export const isUnchanged = (then: FileStates, now: ReadonlyMap<string, Stats>): boolean =>
   then.size === now.size &&
-  [...then].every(([name, look]) => {
+  [...then].every(([name, state]) => {
     const stat = now.get(name);
-    return look.sure && stat !== undefined && isSame(look, stat);
+    return state.sure && stat !== undefined && isSame(state, stat);
   });
 
 /**
- * Returns the looks, with those that are old enough for a reader that starts now marked as sure.
+ * Returns the states, with those that are old enough for a reader that starts now marked as sure.
  */
-export function sureByNow(looks: Looks): Looks {
+export function sureByNow(states: FileStates): FileStates {
   const tickAgo = Date.now() - TICK_MS;
-  const matured = ({ sure, hashed, ctime }: Look): boolean => !sure && hashed && ctime < tickAgo;
+  const matured = ({ sure, hashed, ctime }: FileState): boolean =>
+    !sure && hashed && ctime < tickAgo;
   let some = false;
-  for (const look of looks.values()) some ||= matured(look);
-  if (!some) return looks;
+  for (const state of states.values()) some ||= matured(state);
+  if (!some) return states;
   return new Map(
-    [...looks].map(([name, look]) => [name, matured(look) ? { ...look, sure: true } : look]),
+    [...states].map(([name, state]) => [name, matured(state) ? { ...state, sure: true } : state]),
   );
 }
 
 /** Returns what the look-up of an entry saw of its files, whose content nobody has checked yet. */
-export function looksOfLookUp({ manifest: { files }, seen }: Entry): Looks {
-  if (seen === undefined) return noLooks;
-  const looks = new Map<string, Look>();
+export function statesAtLookUp({ manifest: { files }, seen }: Entry): FileStates {
+  if (seen === undefined) return noStates;
+  const states = new Map<string, FileState>();
   for (let i = 0; i < files.length; i++)
-    looks.set(at(files, i).path, {
+    states.set(at(files, i).path, {
       ino: at(seen, 4 * i),
       size: at(seen, 4 * i + 1),
       mtime: at(seen, 4 * i + 2),
@@ -86,21 +87,22 @@ export function looksOfLookUp({ manifest: { files }, seen }: Entry): Looks {
       sure: false,
       hashed: false,
     });
-  return looks;
+  return states;
 }
 
 /**
- * Returns looks at outputs whose times were set back before they were hashed (`digestOutputs`). A
- * file that has been written to since has the time of that write and is left out.
+ * Returns the states of outputs whose times were set back before they were hashed
+ * (`digestOutputs`). A file that has been written to since has the time of that write and is left
+ * out.
  */
-export function looksAtOutputs(dir: string, files: readonly OutputFile[]): Looks {
-  const looks = new Map<string, Look>();
+export function statesOfOutputs(dir: string, files: readonly OutputFile[]): FileStates {
+  const states = new Map<string, FileState>();
   for (const { path: name, size } of files) {
     const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
     if (stat?.isFile() && stat.size === size && stat.mtimeMs < stat.ctimeMs - TICK_MS)
-      looks.set(name, lookOf(stat, { sure: false, hashed: true }));
+      states.set(name, fileState(stat, { sure: false, hashed: true }));
   }
-  return looks;
+  return states;
 }
 
 /**

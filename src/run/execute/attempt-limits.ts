@@ -1,11 +1,11 @@
 /**
- * The patience of a run with its stages: how often a failed stage is retried, and how long one may
+ * The limits of a run's attempts: how often a failed stage is retried, and how long an attempt may
  * take. Neither is in any key, since what a stage writes when it succeeds does not depend on the
  * number of attempts or the time that it was given.
  *
- * To add an option, add a field to `Patience` and its entry to `PATIENCE_OPTIONS`, from which the
- * command line and the library know it (a field `retryDelay` becomes `--retry-delay`). Then use it
- * in `attempt.ts` if it acts within an attempt, or in `retry.ts` if it acts between two.
+ * To add an option, add a field to `AttemptLimits` and its entry to `ATTEMPT_LIMIT_OPTIONS`, from
+ * which the command line and the library know it (a field `retryDelay` becomes `--retry-delay`).
+ * Then use it in `attempt.ts`.
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../../api.ts';
@@ -13,7 +13,7 @@ import { UserFault } from '../../api.ts';
 /** One number for every stage kind, or one for each. `*` covers the kinds that are not named. */
 export type PerKind = number | { readonly [kind: string]: number };
 
-export interface Patience {
+export interface AttemptLimits {
   /** Further attempts after a failure; none by default. */
   readonly retries?: PerKind;
   /**
@@ -23,7 +23,7 @@ export interface Patience {
   readonly timeout?: PerKind;
 }
 
-export interface PatienceOption {
+export interface AttemptLimitOption {
   /** The value as the command line's help shows it. */
   readonly placeholder: string;
   readonly summary: string;
@@ -38,7 +38,7 @@ export interface PatienceOption {
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 
-export const PATIENCE_OPTIONS: Readonly<Record<keyof Patience, PatienceOption>> = {
+export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, AttemptLimitOption>> = {
   retries: {
     placeholder: '<[kind=]n>',
     summary: 'try a failed stage again; may be repeated',
@@ -61,18 +61,18 @@ export const PATIENCE_OPTIONS: Readonly<Record<keyof Patience, PatienceOption>> 
   },
 };
 
-const NAMES = Object.keys(PATIENCE_OPTIONS) as readonly (keyof Patience)[];
+const NAMES = Object.keys(ATTEMPT_LIMIT_OPTIONS) as readonly (keyof AttemptLimits)[];
 
-/** Picks the options of `Patience` from `given`, and leaves out those that are undefined. */
-export function patienceOf(given: {
-  readonly [name in keyof Patience]?: PerKind | undefined;
-}): Patience {
-  const patience: { -readonly [name in keyof Patience]: PerKind } = {};
+/** Picks the options of `AttemptLimits` from `given`, and leaves out those that are undefined. */
+export function attemptLimitsOf(given: {
+  readonly [name in keyof AttemptLimits]?: PerKind | undefined;
+}): AttemptLimits {
+  const limits: { -readonly [name in keyof AttemptLimits]: PerKind } = {};
   for (const name of NAMES) {
     const value = given[name];
-    if (value !== undefined) patience[name] = value;
+    if (value !== undefined) limits[name] = value;
   }
-  return patience;
+  return limits;
 }
 
 /** Returns the number for one stage kind, or null if none was given. */
@@ -82,10 +82,10 @@ export function forKind(given: PerKind | undefined, kind: string): number | null
 }
 
 /** Throws a UserFault if a stage kind is unknown or a number is out of range. */
-export function checkPatience(patience: Patience, kinds: readonly string[]): void {
+export function checkAttemptLimits(limits: AttemptLimits, kinds: readonly string[]): void {
   for (const name of NAMES) {
-    const { accepts, range } = PATIENCE_OPTIONS[name];
-    const given = patience[name];
+    const { accepts, range } = ATTEMPT_LIMIT_OPTIONS[name];
+    const given = limits[name];
     if (given === undefined) continue;
     const byKind = typeof given === 'object' ? given : { '*': given };
     for (const [kind, value] of Object.entries(byKind)) {

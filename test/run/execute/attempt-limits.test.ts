@@ -3,11 +3,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { flagOf } from '../../../src/cli/options.ts';
 import {
-  checkPatience,
+  ATTEMPT_LIMIT_OPTIONS,
+  attemptLimitsOf,
+  checkAttemptLimits,
   forKind,
-  PATIENCE_OPTIONS,
-  patienceOf,
-} from '../../../src/run/execute/patience.ts';
+} from '../../../src/run/execute/attempt-limits.ts';
 import { createProject, writeToys } from '../../rig/project.ts';
 import type { Rig } from '../../rig/rig.ts';
 import { createRig } from '../../rig/rig.ts';
@@ -40,7 +40,7 @@ test('a stage that works at the third attempt has the same key as without retrie
       put('out.txt', 'the result');
     },
   });
-  const result = await rig.run(one, { patience: { retries: { train: 2 } } });
+  const result = await rig.run(one, { attemptLimits: { retries: { train: 2 } } });
   const outcome = finished(result.outcomes['train/1']);
   assert.is(outcome.state, 'ran');
   assert.is(outputOf(outcome, 'out.txt'), 'the result');
@@ -66,10 +66,10 @@ test('there are no more attempts than were asked for, and none for another kind'
       throw new Error('always');
     },
   });
-  const { outcomes } = await rig.run(one, { patience: { retries: 1 } });
+  const { outcomes } = await rig.run(one, { attemptLimits: { retries: 1 } });
   assert.is(outcomes['train/1']?.state, 'failed');
   assert.is(rig.read('attempts').length, 2);
-  await rig.run(one, { patience: { retries: { evaluate: 5 } } });
+  await rig.run(one, { attemptLimits: { retries: { evaluate: 5 } } });
   assert.is(rig.read('attempts').length, 3);
 });
 
@@ -85,7 +85,7 @@ test('a stage that does not end is ended, whether or not it heeds the signal', a
     },
   });
   const started = performance.now();
-  const { outcomes } = await rig.run(trainings(1, 2, 3), { patience: { timeout: 2 } });
+  const { outcomes } = await rig.run(trainings(1, 2, 3), { attemptLimits: { timeout: 2 } });
   for (const name of ['train/1', 'train/2']) {
     const { error, hint } = failed(outcomes[name]);
     assert.is(error, 'it ran for more than 2 s and was ended');
@@ -96,7 +96,7 @@ test('a stage that does not end is ended, whether or not it heeds the signal', a
 });
 
 test('the command line has the formats of each option', () => {
-  const { retries, timeout } = PATIENCE_OPTIONS;
+  const { retries, timeout } = ATTEMPT_LIMIT_OPTIONS;
   assert.equal(
     ['2', '0', '-1', '1.5', ''].map((text) => retries.parse(text)),
     [2, 0, null, null, null],
@@ -105,14 +105,14 @@ test('the command line has the formats of each option', () => {
     ['90s', '30 m', '2h', '1.5', 'soon'].map((text) => timeout.parse(text)),
     [90, 1800, 7200, 1.5, null],
   );
-  assert.equal(patienceOf({ retries: { train: 1 }, timeout: undefined }), {
+  assert.equal(attemptLimitsOf({ retries: { train: 1 }, timeout: undefined }), {
     retries: { train: 1 },
   });
 });
 
 test('an option of several words has hyphens in its flag, and keeps its name', () => {
   assert.is(flagOf('retryDelay'), '--retry-delay');
-  for (const name of [...Object.keys(PATIENCE_OPTIONS), 'retryDelay'])
+  for (const name of [...Object.keys(ATTEMPT_LIMIT_OPTIONS), 'retryDelay'])
     assert.is(new Option(flagOf(name)).attributeName(), name);
 });
 
@@ -128,8 +128,8 @@ test('an option is one number for all kinds, or one for each; nonsense is refuse
     ],
     [null, 2, 3, null, 1, null],
   );
-  checkPatience({ retries: { train: 0, '*': 2 }, timeout: 0.5 }, ['train']);
-  for (const [patience, message] of [
+  checkAttemptLimits({ retries: { train: 0, '*': 2 }, timeout: 0.5 }, ['train']);
+  for (const [attemptLimits, message] of [
     [{ retries: { trian: 1 } }, /retries: there is no stage "trian"/],
     [{ retries: 1.5 }, /whole number/],
     [{ retries: -1 }, /whole number/],
@@ -137,7 +137,7 @@ test('an option is one number for all kinds, or one for each; nonsense is refuse
     [{ timeout: { '*': NaN } }, /above 0/],
     [{ timeout: 1e9 }, /24 days/],
   ] as const)
-    assert.throws(() => checkPatience(patience, ['train']), message);
+    assert.throws(() => checkAttemptLimits(attemptLimits, ['train']), message);
 });
 
 test('the options of the command line reach the stages', async () => {
