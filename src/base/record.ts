@@ -10,3 +10,6 @@ export function emptyRecord<T>(size: number): { [name: string]: T } {
     ? {}
     : (Object.setPrototypeOf(Object.create(null), Object.prototype) as { [name: string]: T });
 }
+
+/** A record whose fields may still be written, while it is put together. */
+export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };

@@ -8,7 +8,7 @@ import { readJournal } from '../run/log/run-folder.ts';
 import type { RunStatus } from '../run/run-status.ts';
 import { runStatus } from '../run/run-status.ts';
 import { attachedArguments } from './detach.ts';
-import { DONE, FAILED, INTERRUPTED } from './run-in-terminal.ts';
+import { DONE, FAILED, INTERRUPTED } from './run.ts';
 import type { Run } from './runs.ts';
 import { chooseRun, showRun } from './runs.ts';
 import { duration, out, paintErr, say } from './terminal.ts';

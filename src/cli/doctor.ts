@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { BackendName } from '../api.ts';
 import { ownVersion } from '../run/execute/environment.ts';
-import { sourceContext } from '../run/source-context.ts';
+import { sourceContext } from '../run/prepare.ts';
 import { chooseBackend, probe } from '../tensor/backend.ts';
 import { json, out, paint, say } from './terminal.ts';
 

@@ -4,7 +4,7 @@ import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { listRuns } from '../run/log/run-folder.ts';
 import { prepare } from '../run/prepare.ts';
-import { runEntries } from '../run/run-entries.ts';
+import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import { pin, readPins, unpin } from '../store/pins.ts';

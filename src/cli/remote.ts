@@ -5,7 +5,7 @@ import type { ActionKey } from '../plan/types.ts';
 import { listRuns } from '../run/log/run-folder.ts';
 import { prepare } from '../run/prepare.ts';
 import { openObjects, pullSpec, remoteOf } from '../run/remote.ts';
-import { runEntries } from '../run/run-entries.ts';
+import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/presence.ts';

@@ -1,14 +1,37 @@
-/** `dosimeter run SPEC` and `dosimeter report SPEC`. */
+/**
+ * `dosimeter run SPEC` and `dosimeter report SPEC`: a run in a terminal, with progress, Ctrl-C, a
+ * summary, and the report's path last.
+ */
 import path from 'node:path';
-import { UserFault } from '../api.ts';
+import { LEAVE, UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
+import { stageLabels } from '../plan/label.ts';
+import type { PlannedStage } from '../plan/types.ts';
+import type { StopWhen } from '../run/early-word.ts';
 import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
+import { attemptLimitsOf } from '../run/execute/attempt-limits.ts';
+import type { PackLimits } from '../run/execute/packer.ts';
 import type { WrittenFigures } from '../run/figures.ts';
+import type { Prepared } from '../run/prepare.ts';
 import { prepare } from '../run/prepare.ts';
+import { remoteOf } from '../run/remote.ts';
+import { runPrepared } from '../run/run.ts';
+import type { RunStart, RunSummary, Watcher } from '../run/types.ts';
+import { announceStart } from './detach.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
-import type { RunInTerminalOptions } from './run-in-terminal.ts';
-import { runInTerminal } from './run-in-terminal.ts';
-import { count, paintErr, say } from './terminal.ts';
+import { onInterrupt } from './signals.ts';
+import {
+  count,
+  duration,
+  json,
+  out,
+  paintErr,
+  proseWidth,
+  say,
+  wrap,
+  wrapLines,
+} from './terminal.ts';
 
 export type RunCommandOptions = SpecOptions &
   PackOptions &
@@ -90,4 +113,174 @@ function describeFigures(written: WrittenFigures | null): void {
       ),
     );
   say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);
+}
+
+interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, AttemptLimits {
+  readonly failFast?: boolean;
+  readonly stopWhen?: StopWhen;
+  readonly compile?: boolean;
+  readonly packing?: PackLimits;
+  readonly executor?: string;
+  readonly notes?: string;
+  readonly remote?: string;
+  readonly push?: boolean;
+  /** Whether a stage may run; by default, all may. */
+  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /**
+   * Called after the run, before the report's path is printed. Returns further fields for `--json`
+   * to print.
+   */
+  readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
+}
+
+export const DONE = 0;
+export const FAILED = 1;
+/** The run stopped by itself, since `stopWhen` held. */
+const STOPPED = 3;
+export const INTERRUPTED = 130;
+
+/** Returns the exit code. */
+export async function runInTerminal(
+  prepared: Prepared,
+  options: RunInTerminalOptions,
+): Promise<number> {
+  const { jobs, failFast, stopWhen, compile, executor, notes, packing, mayRun } = options;
+  const stop = new AbortController();
+  const summary = await runPrepared(prepared, {
+    jobs,
+    failFast: failFast === true,
+    compile: compile !== false,
+    signal: stop.signal,
+    argv: process.argv.slice(2),
+    note: (message) => say(paintErr.yellow(wrapLines(message))),
+    watch: (start) => watch(prepared, start, stop, options),
+    attemptLimits: attemptLimitsOf(options),
+    ...defined({ stopWhen, executor, notes }),
+    ...remoteOf(options),
+    ...(packing ? { packing } : {}),
+    ...(mayRun ? { mayRun } : {}),
+  });
+  const { run, tally, report, interrupted, stopped } = summary;
+  if (run === null && notes !== undefined)
+    say(paintErr.yellow('--notes are kept with a run, and there was nothing to run'));
+  if (!options.json) {
+    if (run === null) say(`nothing to do: ${count(tally.cached, 'stage')} cached`);
+    else {
+      summarise(prepared, summary);
+      await tellCaveats(prepared);
+    }
+  }
+  const more = (await options.finish?.(summary)) ?? {};
+  if (options.json) json({ run, ...tally, stopped, report, ...more });
+  if (report !== null && !options.json) out(report);
+  if (stopped !== null) return STOPPED;
+  if (interrupted) return INTERRUPTED;
+  return tally.failed > 0 ? FAILED : DONE;
+}
+
+async function watch(
+  { plan, backend }: Prepared,
+  { run, dir, toRun, cached, durations, places, outlives, kill }: RunStart,
+  stop: AbortController,
+  options: RunInTerminalOptions,
+): Promise<Watcher> {
+  const { createProgress } = await import('../run/log/progress.ts');
+  const live =
+    process.stderr.isTTY && !options.json
+      ? (await import('log-update')).createLogUpdate(process.stderr)
+      : null;
+  const tones = {
+    plain: (text: string) => text,
+    good: (text: string) => text,
+    bad: paintErr.red,
+    note: (text: string) => paintErr.yellow(wrapLines(text)),
+  };
+  const progress = createProgress({
+    stages: toRun,
+    label: stageLabels(plan),
+    durations,
+    places,
+    duration,
+    print: (line, tone) => {
+      live?.clear();
+      say(tones[tone](line));
+    },
+    draw: live && ((lines) => live(lines.join('\n'))),
+    // Leaves one line for the cursor, and one for the line above the block.
+    room: () => ({
+      lines: (process.stderr.rows || 24) - 2,
+      columns: (process.stderr.columns || 80) - 1,
+    }),
+  });
+  const timer = live ? setInterval(() => progress.tick(), 500) : null;
+  announceStart(run);
+  const release = onInterrupt((signal) => {
+    if (outlives && signal !== 'SIGINT' && !stop.signal.aborted) {
+      // A log-out or the end of the coordinator's time.
+      say(paintErr.yellow(`leaving the jobs in flight; dosimeter attach ${run} goes on`));
+      stop.abort(LEAVE);
+      return;
+    }
+    if (stop.signal.aborted) {
+      void kill().finally(() => process.exit(INTERRUPTED));
+      return;
+    }
+    say(
+      paintErr.yellow('stopping: finished stages are kept (interrupt once more to stop at once)'),
+    );
+    stop.abort();
+  });
+  if (!options.json) {
+    const cores = count(options.jobs, 'core');
+    say(`${count(toRun.length, 'stage')} to run, ${cached} cached, on ${backend}, ${cores}`);
+    say(`  log: ${path.relative('', path.join(dir, 'run.log'))}`);
+  }
+  return {
+    onEvent: progress.onEvent,
+    close() {
+      if (timer) clearInterval(timer);
+      live?.clear();
+      live?.done();
+      release();
+    },
+  };
+}
+
+/** Says what `results` and the report say before their numbers, where models were evaluated. */
+async function tellCaveats(prepared: Prepared): Promise<void> {
+  const { plan, assets, store } = prepared;
+  if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
+  const [{ survey }, { resultsOf }, { caveatLines }] = await Promise.all([
+    import('../run/execute/survey.ts'),
+    import('../run/facts.ts'),
+    import('./result-tables.ts'),
+  ]);
+  const { rows } = resultsOf({ ...prepared, statuses: survey(plan, assets, store) });
+  for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, proseWidth())));
+}
+
+function summarise(
+  { plan }: Prepared,
+  { outcomes, tally, seconds, interrupted, stopped }: RunSummary,
+): void {
+  const parts = Object.entries(tally)
+    .filter(([, n]) => n > 0)
+    .map(([state, n]) => `${n} ${state === 'abandoned' ? 'not run' : state}`);
+  const how = stopped !== null ? 'stopped: ' : interrupted ? 'interrupted: ' : '';
+  say(`${how}${parts.join(', ')} in ${duration(seconds)}`);
+  if (stopped !== null) say(paintErr.yellow(`--stop-when collapsed: ${stopped}`));
+  if (tally.failed === 0) return;
+  // In the plan's order, so that a rerun names the same failure first. The order in time differs
+  // from run to run.
+  const failures = plan.stages.flatMap((stage) => {
+    const outcome = outcomes.get(stage.id);
+    return outcome?.state === 'failed' ? [{ stage, outcome }] : [];
+  });
+  const [first] = failures;
+  if (!first) return;
+  const { stage, outcome } = first;
+  const which = failures.length > 1 ? 'first failure' : 'failed';
+  say(paintErr.red(`${which}: ${stageLabels(plan)(stage)}: ${outcome.error}`));
+  if (outcome.hint !== undefined) say(`  ${outcome.hint}`);
+  if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
 }

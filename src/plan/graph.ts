@@ -18,8 +18,7 @@ import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import { canonical } from './canonical.ts';
 import { definitionFault, resourcesFault } from './definition.ts';
-import { cellFingerprints } from './fingerprint.ts';
-import { definitionKey } from './keys.ts';
+import { cellFingerprints, definitionKey } from './keys.ts';
 import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];

@@ -10,7 +10,7 @@ import { WARNINGS } from '../plan/keys.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
 import { makeFolder } from '../store/folders.ts';
-import type { Entry } from '../store/types.ts';
+import type { Entry } from '../store/manifest.ts';
 import type { StageStatus } from './execute/survey.ts';
 import type { Outcome } from './log/events.ts';
 import { redactor } from './log/redact.ts';

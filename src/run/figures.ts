@@ -5,7 +5,7 @@ import { pdfOf } from '../report/figures/pdf.ts';
 import { onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { makeFolder } from '../store/folders.ts';
-import type { Manifest } from '../store/types.ts';
+import type { Manifest } from '../store/manifest.ts';
 import type { Prepared } from './prepare.ts';
 import { reportsDir } from './state-folder.ts';
 import type { RunSummary } from './types.ts';

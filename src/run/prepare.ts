@@ -3,7 +3,7 @@
  * store. Most commands begin with this.
  */
 import path from 'node:path';
-import type { BackendName } from '../api.ts';
+import type { BackendName, SourceContext, SourceDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { cacheFolder } from '../base/untrusted/own-folder.ts';
@@ -11,7 +11,7 @@ import { planExperiment } from '../plan/plan.ts';
 import type { Plan } from '../plan/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
-import type { Experiment, SpecRegistry } from '../spec/types.ts';
+import type { Diagnostic, Experiment, SpecRegistry } from '../spec/types.ts';
 import { onDisk } from '../store/faults.ts';
 import { isOnProc } from '../store/folders.ts';
 import type { Store } from '../store/store.ts';
@@ -21,11 +21,9 @@ import { COMMAND, commandStages } from './commands.ts';
 import { findAssets } from './execute/assets.ts';
 import type { Assets, StageStatus } from './execute/survey.ts';
 import { survey } from './execute/survey.ts';
-import { modelFamilyFaults } from './families.ts';
 import { SpecFault } from './faults.ts';
 import { loadOutsidePlugins, loadRegistry } from './registry/registry.ts';
 import type { Registry } from './registry/types.ts';
-import { sourceContext } from './source-context.ts';
 
 /** The options of a command, or of a call, on a spec. */
 export interface Asked {
@@ -213,3 +211,70 @@ export async function prepare(
     statuses: survey(plan, assets, store),
   };
 }
+
+/**
+ * Returns `model_type` of a source's config.json, or null if it can't be known without fetching the
+ * model.
+ */
+async function modelType(
+  uri: string,
+  source: SourceDescriptor,
+  context: SourceContext,
+  fetch: boolean,
+): Promise<string | null> {
+  try {
+    const text = (await source.peek?.(uri, 'config.json', context, fetch)) ?? null;
+    const type: unknown =
+      text === null ? null : (JSON.parse(text) as { model_type?: unknown } | null)?.model_type;
+    return typeof type === 'string' ? type : null;
+  } catch {
+    return null; // a fault of the source is reported when it is fetched
+  }
+}
+
+/**
+ * @param fetch whether the source may ask its server for config.json
+ * @returns a fault for each architecture of the spec that does not read this model, or `unknown` if
+ *   config.json is not at hand; no fault if `uri` is not a model, or its source has no `peek`
+ */
+async function modelFamilyFaults(
+  uri: string,
+  plan: Plan,
+  registry: Registry,
+  source: SourceDescriptor,
+  context: SourceContext,
+  fetch: boolean,
+): Promise<'unknown' | readonly Diagnostic[]> {
+  const cells = plan.experiment.cells.filter(({ config }) => config.model.source === uri);
+  if (cells.length === 0 || source.peek === undefined) return [];
+  const type = await modelType(uri, source, context, fetch);
+  if (type === null) return 'unknown';
+  const typesOf = (name: string): readonly string[] | undefined =>
+    registry.get('model', name)?.descriptor.modelTypes;
+  const supported = registry.names('model').flatMap((name) => typesOf(name) ?? []);
+  const other = registry.names('model').find((name) => typesOf(name)?.includes(type));
+  const architectures = new Map(cells.map((cell) => [cell.config.model.architecture, cell]));
+  return [...architectures].flatMap(([name, cell]) => {
+    const own = typesOf(name);
+    if (own === undefined || own.includes(type)) return [];
+    return [
+      {
+        code: 'model-family',
+        message: `${uri} is a "${type}" model, which the architecture "${name}" does not read`,
+        range: cell.locate(['model', 'source']),
+        hint:
+          other === undefined
+            ? `the supported families are ${[...new Set(supported)].join(', ')}; ` +
+              'a model plugin of your own may add another'
+            : `write model.architecture: ${other}`,
+      },
+    ];
+  });
+}
+
+/** Returns what sources are given: the download cache, the environment, and a log. */
+export const sourceContext = (log: (message: string) => void): SourceContext => ({
+  cacheDir: cacheDir(process.env),
+  env: process.env,
+  log,
+});

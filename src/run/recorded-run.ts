@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
+import { at } from '../base/lookup.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
 import { rememberCode } from '../store/code.ts';
@@ -25,24 +26,25 @@ import { openExecutor } from './executor.ts';
 import type { Durations } from './log/durations.ts';
 import { openDurations } from './log/durations.ts';
 import type { Outcome, RunEvent } from './log/events.ts';
-import { journalEntry, logLine } from './log/journal.ts';
+import { journalEntry, logLine } from './log/events.ts';
 import type { Redact } from './log/redact.ts';
 import { redactor } from './log/redact.ts';
 import type { RunFolder } from './log/run-folder.ts';
 import { createRunFolder } from './log/run-folder.ts';
 import type { RunLog } from './log/run-log.ts';
 import { openRunLog } from './log/run-log.ts';
+import { createRunPlanWriter } from './log/run-plan.ts';
+import { openRunProgress } from './log/run-progress.ts';
 import { thisMachine } from './machine.ts';
 import { defaultPacking } from './packing.ts';
 import type { Note, Prepared } from './prepare.ts';
+import { sourceContext } from './prepare.ts';
 import type { PluginKind } from './registry/types.ts';
 import { describeTransfers } from './remote.ts';
-import { recordView } from './run-view.ts';
-import { sourceContext } from './source-context.ts';
 import { runsDir } from './state-folder.ts';
-import type { RunPreparedOptions } from './types.ts';
+import type { RunPreparedOptions, RunStart } from './types.ts';
 
-export interface RecordedRun {
+interface RecordedRun {
   readonly run: string;
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
@@ -312,4 +314,52 @@ async function rememberRun(
     note,
   );
   await durable;
+}
+
+interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'places'> {
+  readonly executor: string;
+  /** The labels of the plan's stages, in its order. */
+  readonly labels: readonly string[];
+  readonly redact: Redact;
+  /** Told what the disk refuses. The run goes on without. */
+  readonly note: (message: string) => void;
+}
+
+/** Writes the plan. Returns a function that takes the run's events. */
+function recordView(
+  { plan, statuses, experiment, store }: Prepared,
+  { dir, durations, places, executor, labels, redact, note }: RunViewOptions,
+): (event: RunEvent) => void {
+  const indexes = new Map<StageId, number>();
+  const recorded = createRunPlanWriter();
+  // The statuses are in the plan's order.
+  statuses.forEach(({ stage, entry }, index) => {
+    const { id, kind, section, goal } = stage;
+    indexes.set(id, index);
+    const inputs: number[] = [];
+    // Inputs come before the stages that read them.
+    for (const input in stage.inputs) inputs.push(indexes.get(stage.inputs[input]!)!);
+    recorded.add({
+      id,
+      kind,
+      section,
+      label: redact(at(labels, index)),
+      inputs,
+      goal,
+      places: places(stage),
+      cached: entry?.key ?? null,
+      seconds: entry ? null : durations.expect(stage),
+    });
+  });
+  const { name } = experiment;
+  const { backend } = plan;
+  const facts = { name, store: path.resolve(store.root), backend, executor };
+  ifDiskAllows(dir, () => recorded.save(dir, facts), note);
+  let refused = false;
+  return openRunProgress(dir, (save) => {
+    if (refused) return;
+    ifDiskAllows(dir, save, () => {
+      refused = true; // the journal's own note says that the disk is full
+    });
+  });
 }

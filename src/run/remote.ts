@@ -2,12 +2,12 @@
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey, StageId } from '../plan/types.ts';
+import type { Manifest } from '../store/manifest.ts';
 import { enterStore } from '../store/presence.ts';
 import type { Objects } from '../store/remote/objects.ts';
 import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
-import type { Manifest } from '../store/types.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { survey } from './execute/survey.ts';
 import type { Note, Prepared } from './prepare.ts';

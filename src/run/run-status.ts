@@ -1,8 +1,12 @@
 /** Reads the status of a run, from its folder alone. */
+import path from 'node:path';
 import type { JsonObject } from '../api.ts';
+import type { ActionKey } from '../plan/types.ts';
 import { processState } from '../store/owner.ts';
+import { readRegularOr } from '../store/regular.ts';
 import { isBeating } from './coordinator.ts';
 import { readJournal } from './log/run-folder.ts';
+import { parseRunPlan, PLAN_FILE } from './log/run-plan.ts';
 
 export interface RunStatus {
   readonly run: string;
@@ -105,4 +109,22 @@ function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'runni
     if (state === 'failed') failed.push({ stage, error: textOr(event['error'], '') });
   }
   return { stages, running: [...running], failed };
+}
+
+/**
+ * Returns the keys of what the run found in the store when it began, and of what it made or found
+ * later. Returns a reason if they are not known.
+ */
+export function runEntries(dir: string): readonly ActionKey[] | string {
+  const { events, damaged } = readJournal(dir);
+  if (damaged > 0) return 'has a damaged journal';
+  if (!events.some(({ event }) => event === 'ended')) return 'did not end';
+  const text = readRegularOr(path.join(dir, PLAN_FILE))?.toString(),
+    plan = text === undefined ? null : parseRunPlan(text);
+  if (plan === null) return `has no ${PLAN_FILE} that this version reads`;
+  const keys = new Set<string>();
+  for (const { cached } of plan.stages) if (cached !== null) keys.add(cached);
+  for (const { event, key } of events)
+    if (event === 'stage-ended' && typeof key === 'string') keys.add(key);
+  return [...keys] as ActionKey[];
 }

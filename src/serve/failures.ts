@@ -1,5 +1,5 @@
 /** Gathers the failures of a run by their cause. */
-import type { Mutable } from '../run/log/mutable.ts';
+import type { Mutable } from '../base/record.ts';
 import type { RunRecord } from './record.ts';
 import type { Failure } from './wire.ts';
 

@@ -4,7 +4,7 @@
  * is kept has a limit.
  */
 import type { JsonObject } from '../api.ts';
-import type { Mutable } from '../run/log/mutable.ts';
+import type { Mutable } from '../base/record.ts';
 import type { RunPlan } from '../run/log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
 import type { StageRecord } from './stage-records.ts';

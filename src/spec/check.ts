@@ -1,4 +1,5 @@
 /** Checks a spec against the composed schema and explains what it violates. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Json, JsonSchema } from '../api.ts';
 import { JOINT } from '../api.ts';
 import { composeFrom } from './compose.ts';
@@ -9,7 +10,8 @@ import type { MapNode, Node } from './node.ts';
 import { child, toJson } from './node.ts';
 import type { Shapes } from './schema.ts';
 import { fieldsOf, shapesOf } from './schema.ts';
-import { isSound } from './sound.ts';
+import type { Schema } from './shape.ts';
+import { asSchema, declaredField, definitionName } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 
@@ -125,4 +127,150 @@ function reportedNodes(root: MapNode, faults: Faults): ReadonlySet<Node> {
   };
   if (faults.count > 0) visit(root);
   return reported;
+}
+
+type Value = unknown;
+type Rule = (
+  expected: never,
+  value: Value,
+  schema: Schema,
+  holds: (schema: Schema, value: Value) => boolean,
+) => boolean;
+
+/**
+ * Whether the value satisfies the schema, keyword by keyword, without compiling the schema. Most
+ * specs are sound and are checked once, and for them this is much faster than ajv. Any value that
+ * is not plainly sound is left to ajv, which alone judges faults (docs/decisions/0003). Also false
+ * if the schema has a keyword that is not known here.
+ */
+export function isSound(root: JsonSchema, value: unknown): boolean {
+  const definitions = asSchema(root).definitions ?? {};
+  // Whether every keyword and reference met so far is known here.
+  let isRead = true;
+  const holds = (schema: Schema, of: Value): boolean => {
+    for (const keyword in schema) {
+      const expected = schema[keyword];
+      if (keyword === '$ref') {
+        const target = definitions[definitionName(String(expected))];
+        isRead &&= target !== undefined;
+        if (target === undefined || !holds(target, of)) return false;
+        continue;
+      }
+      const rule = Object.hasOwn(RULES, keyword) ? RULES[keyword] : undefined;
+      if (rule === undefined) {
+        isRead = false;
+        return false;
+      }
+      if (rule !== null && !rule(expected as never, of, schema, holds)) return false;
+    }
+    return true;
+  };
+  return holds(asSchema(root), value) && isRead;
+}
+
+const isObject = (value: Value): value is { readonly [key: string]: Value } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const isOfType = (type: string, value: Value): boolean => {
+  switch (type) {
+    case 'null':
+      return value === null;
+    case 'array':
+      return Array.isArray(value);
+    case 'object':
+      return isObject(value);
+    case 'integer':
+      return Number.isInteger(value);
+    case 'number':
+      return Number.isFinite(value);
+    default:
+      return typeof value === type;
+  }
+};
+
+/** Returns the rule of a limit, which restricts only numbers. */
+const limit =
+  (holds: (value: number, bound: number) => boolean): Rule =>
+  (bound, value) =>
+    typeof value !== 'number' || holds(value, bound);
+
+/** The rule of each keyword of JSON Schema, draft 7; null for a keyword that restricts nothing. */
+const RULES: { readonly [keyword: string]: Rule | null } = {
+  $schema: null,
+  $id: null,
+  $comment: null,
+  title: null,
+  description: null,
+  default: null,
+  examples: null,
+  definitions: null,
+  format: null,
+  axis: null,
+  plugin: null,
+  unless: null,
+  textFile: null,
+  type: (types: string | readonly string[], value) =>
+    typeof types === 'string'
+      ? isOfType(types, value)
+      : types.some((type) => isOfType(type, value)),
+  const: (expected: Value, value) => isDeepStrictEqual(value, expected),
+  enum: (values: readonly Value[], value) => values.some((one) => isDeepStrictEqual(value, one)),
+  minimum: limit((value, bound) => value >= bound),
+  maximum: limit((value, bound) => value <= bound),
+  exclusiveMinimum: limit((value, bound) => value > bound),
+  exclusiveMaximum: limit((value, bound) => value < bound),
+  pattern: (pattern: string, value) =>
+    typeof value !== 'string' || new RegExp(pattern, 'u').test(value),
+  minLength: (least: number, value) =>
+    typeof value !== 'string' || Array.from(value).length >= least,
+  minItems: (least: number, value) => !Array.isArray(value) || value.length >= least,
+  maxItems: (most: number, value) => !Array.isArray(value) || value.length <= most,
+  uniqueItems: (wanted: boolean, value) => !wanted || !Array.isArray(value) || isUnique(value),
+  items: (of: Schema | readonly Schema[], value, _schema, holds) =>
+    !Array.isArray(value) ||
+    (Array.isArray(of)
+      ? (of as readonly Schema[]).every((form, i) => i >= value.length || holds(form, value[i]))
+      : value.every((item) => holds(of as Schema, item))),
+  required: (names: readonly string[], value) =>
+    !isObject(value) || names.every((name) => value[name] !== undefined),
+  properties: (fields: { readonly [name: string]: Schema }, value, _schema, holds) =>
+    !isObject(value) ||
+    Object.entries(value).every(([name, item]) => {
+      const field = declaredField({ properties: fields }, name);
+      return field === undefined || item === undefined || holds(field, item);
+    }),
+  additionalProperties: (rest: boolean | Schema, value, { properties = {} }, holds) =>
+    rest === true ||
+    !isObject(value) ||
+    Object.keys(value).every(
+      (name) => Object.hasOwn(properties, name) || (rest !== false && holds(rest, value[name])),
+    ),
+  propertyNames: (names: Schema, value, _schema, holds) =>
+    !isObject(value) || Object.keys(value).every((name) => holds(names, name)),
+  anyOf: (forms: readonly Schema[], value, _schema, holds) =>
+    forms.some((form) => holds(form, value)),
+  oneOf: (forms: readonly Schema[], value, _schema, holds) =>
+    forms.filter((form) => holds(form, value)).length === 1,
+  allOf: (forms: readonly Schema[], value, _schema, holds) =>
+    forms.every((form) => holds(form, value)),
+  not: (form: Schema, value, _schema, holds) => !holds(form, value),
+  if: (condition: Schema, value, schema, holds) => {
+    const branch = schema[holds(condition, value) ? 'then' : 'else'];
+    return branch === undefined || holds(branch, value);
+  },
+  then: null,
+  else: null,
+};
+
+function isUnique(values: readonly Value[]): boolean {
+  const plain = new Set<Value>(),
+    others: Value[] = [];
+  for (const value of values) {
+    if (typeof value === 'object' && value !== null) {
+      if (others.some((other) => isDeepStrictEqual(other, value))) return false;
+      others.push(value);
+    } else if (plain.has(value)) return false;
+    else plain.add(value);
+  }
+  return true;
 }

@@ -3,6 +3,8 @@
  *
  *     read + extends → --set → plugins → ${…} → axis forms → texts → schema → files → patterns → grid
  */
+import type { JsonObject } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { checkSpec, compiled } from './check.ts';
 import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
 import { expandExperiment } from './experiment.ts';
@@ -11,21 +13,18 @@ import { gatherFaults } from './faults.ts';
 import { allVariants, specsIn, variantsOf } from './fields.ts';
 import { expandForms } from './forms.ts';
 import { interpolate } from './interpolate.ts';
-import { readLayers } from './layers.ts';
+import { applyOverrides, readLayers } from './layers.ts';
 import type { MapNode } from './node.ts';
 import { child } from './node.ts';
-import { applyOverrides } from './overrides.ts';
-import { resolveModules, resolvePaths } from './paths.ts';
+import { fillTextFiles, resolveModules, resolvePaths } from './paths.ts';
 import { patternFields } from './pattern.ts';
-import { canonicalOf, registryFor } from './plugins.ts';
 import type { Shapes } from './schema.ts';
 import { variantSections } from './schema.ts';
 import { checkSecrets } from './secrets.ts';
 import { readSelection } from './selection.ts';
 import { fieldSchema, openSchema } from './shape.ts';
 import { stepFields } from './steps.ts';
-import { fillTextFiles } from './text-files.ts';
-import type { Experiment, LoadOptions, Result } from './types.ts';
+import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
 
 /** The fields that say where something lies on this machine. No key may contain them. */
 const NAMES_FILES = /\.(source|init_from|files)$/;
@@ -114,3 +113,49 @@ function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
       );
   }
 }
+
+/**
+ * Returns the registry with the spec's own plugins added. Returns undefined, after reporting it, if
+ * one of them can't be loaded.
+ * @param modules the absolute paths of the spec's own plugins
+ */
+async function registryFor(
+  root: MapNode,
+  modules: readonly string[],
+  { registry }: LoadOptions,
+  report: Report,
+): Promise<SpecRegistry | undefined> {
+  const entry = root.entries.get('plugins'),
+    at = entry?.key ?? null;
+  if (typeof registry !== 'function') {
+    if (modules.length > 0)
+      report('not-supported', at, "plugins from outside can't be loaded here");
+    return registry;
+  }
+  try {
+    return await registry(modules);
+  } catch (error) {
+    if (!(error instanceof UserFault)) throw error;
+    const { message, hint } = error;
+    const items = entry?.value.kind === 'list' ? entry.value.items : [];
+    // If the message names two modules that clash, the later one is to blame.
+    const named = items.findLast(
+      (item) => item.kind === 'scalar' && message.includes(String(item.value)),
+    );
+    report('bad-plugin', named?.span ?? at, message, hint);
+    return undefined;
+  }
+}
+
+/** Returns a function that brings an adapter (`type` and parameters) into its canonical form. */
+const canonicalOf =
+  ({ adapters }: SpecRegistry) =>
+  (adapter: JsonObject): JsonObject => {
+    const { type = null, ...params } = adapter;
+    try {
+      const canonical = adapters.find(({ name }) => name === type)?.canonical;
+      return canonical === undefined ? adapter : { ...canonical(params), type };
+    } catch {
+      return adapter; // the train stage calls it again when it is planned, and reports the error
+    }
+  };

@@ -5,8 +5,8 @@
 import type { Alias, Document, Node as YamlNode, YAMLError } from 'yaml';
 import { isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Report } from './faults.ts';
-import { merge } from './merge.ts';
 import type { Entry, MapNode, Node, ScalarNode, Source, Span } from './node.ts';
+import { merge } from './node.ts';
 
 /**
  * The most aliases in a document. Aliases of aliases multiply, so a few lines can expand to

@@ -1,13 +1,13 @@
 /**
- * Makes the paths of files that a spec names absolute, and looks for each file. A relative path
- * starts from the folder of the spec that writes it.
+ * Makes the paths of files that a spec names absolute, looks for each file, and fills in the texts
+ * that the spec takes from files. A relative path starts from the folder of the spec that writes it.
  */
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Report } from './faults.ts';
 import { replaceNodes, writtenFields } from './fields.ts';
 import { similarFile } from './layers.ts';
-import type { MapNode, Node, ScalarNode } from './node.ts';
+import type { MapNode, Node, ScalarNode, TextNode } from './node.ts';
 import { isText } from './node.ts';
 import type { Shapes } from './schema.ts';
 import type { Schema } from './shape.ts';
@@ -80,4 +80,62 @@ export async function expectFile(
       await similarFile(absolute, String(node.value)),
     );
   return exists;
+}
+
+/** The largest file. A text of this length fits no model. */
+const MOST_BYTES = 2 ** 20;
+
+/** Returns the node that names the file, or undefined if the value does not have this form. */
+function fileOf(node: Node): TextNode | undefined {
+  if (node.kind !== 'map' || node.entries.size !== 1) return undefined;
+  const file = node.entries.get('file')?.value;
+  return isText(file) ? file : undefined;
+}
+
+/**
+ * Returns the spec with these texts in place of the names of their files. A file that can't be read
+ * is reported, and its value stays.
+ */
+export async function fillTextFiles(
+  root: MapNode,
+  shapes: Shapes,
+  report: Report,
+): Promise<MapNode> {
+  const replacements = new Map<Node, Node>();
+  for (const { node, schema } of writtenFields(root, shapes)) {
+    if (schema.textFile !== true) continue;
+    for (const item of node.kind === 'list' ? node.items : [node]) {
+      const file = fileOf(item);
+      const text = file === undefined ? null : await readText(file, report);
+      if (text === null) continue;
+      const filled: ScalarNode = { kind: 'scalar', value: text, quoted: true, span: item.span };
+      replacements.set(item, filled);
+    }
+  }
+  return replaceNodes(root, replacements);
+}
+
+/**
+ * Returns the text of a file without the line break at its end. Returns null, after reporting it,
+ * if there is none.
+ */
+async function readText(file: TextNode, report: Report): Promise<string | null> {
+  const path = resolve(folderOf(file), file.value);
+  if (!(await expectFile(file, path, report))) return null;
+  const fault = (message: string, hint: string): null => {
+    report('bad-text-file', file.span, `${path} ${message}`, hint);
+    return null;
+  };
+  const found = await stat(path);
+  if (!found.isFile()) return fault('is not a file', 'name a text file');
+  if (found.size > MOST_BYTES)
+    return fault(`has ${found.size} bytes`, `a text may have at most ${MOST_BYTES}`);
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+  } catch {
+    return fault('is not text in UTF-8', 'save it as UTF-8');
+  }
+  const own = text.replace(/\r?\n$/, '');
+  return own.trim() === '' ? fault('is empty', 'write the text into it') : own;
 }

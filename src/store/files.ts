@@ -14,9 +14,9 @@ import {
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { sha256 } from '../base/sha256.ts';
+import type { Entry, ManifestFile } from './manifest.ts';
 import { MANIFEST_FILE } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
-import type { Entry, ManifestFile } from './types.ts';
 
 /**
  * How long before a change its time stamp may lie. File systems stamp times in steps, on Linux of

@@ -19,7 +19,8 @@ import { makeFolder } from './folders.ts';
 import type { LeaseAttempt, LeaseOptions, Leases } from './lease.ts';
 import { openLeases } from './lease.ts';
 import type { LookUp } from './look-up.ts';
-import { lookUpEntry } from './look-up.ts';
+import { lookUntilVisible, lookUpEntry, PAUSES, refreshEntry } from './look-up.ts';
+import type { Entry, Manifest } from './manifest.ts';
 import { MANIFEST_FILE, MANIFEST_FORMAT, parseManifest, printManifest } from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
 import { openManifestIndex } from './manifest-index.ts';
@@ -29,8 +30,6 @@ import { isUnreadable, readRegularText, withheldFault } from './regular.ts';
 import { readdirOr, sweepGone, sweepOwn } from './sweep.ts';
 import type { GroupCommit } from './sync.ts';
 import { createGroupCommit } from './sync.ts';
-import type { Entry, Manifest } from './types.ts';
-import { lookUntilVisible, PAUSES, refreshEntry } from './visibility.ts';
 
 export type { LookUp } from './look-up.ts';
 

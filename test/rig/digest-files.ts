@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { listFiles, sha256File } from '../../src/store/files.ts';
-import type { Manifest } from '../../src/store/types.ts';
+import type { Manifest } from '../../src/store/manifest.ts';
 
 /** Returns the list of files for the manifest of an output folder. */
 export const digestFiles = (dir: string): Promise<Manifest['files']> =>

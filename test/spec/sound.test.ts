@@ -9,10 +9,10 @@ import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { specRegistry } from '../../src/run/prepare.ts';
 import { loadRegistry } from '../../src/run/registry/registry.ts';
+import { isSound } from '../../src/spec/check.ts';
 import { composeFrom } from '../../src/spec/compose.ts';
 import { shapesOf } from '../../src/spec/schema.ts';
 import { asSchema } from '../../src/spec/shape.ts';
-import { isSound } from '../../src/spec/sound.ts';
 import type { PluginShape } from '../../src/spec/types.ts';
 
 const test = suite('sound');

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LookUp } from '../../src/store/look-up.ts';
+import { lookUntilVisible, PAUSES } from '../../src/store/look-up.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
-import { lookUntilVisible, PAUSES } from '../../src/store/visibility.ts';
 import type { Stores } from './remote/double.ts';
 import { createStores, putEntry } from './remote/double.ts';
 

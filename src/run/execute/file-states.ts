@@ -9,7 +9,7 @@ import path from 'node:path';
 import type { OutputFile } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { TICK_MS } from '../../store/files.ts';
-import type { Entry } from '../../store/types.ts';
+import type { Entry } from '../../store/manifest.ts';
 
 /** The stats of a file at one moment. */
 export interface FileState {

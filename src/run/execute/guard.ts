@@ -20,7 +20,7 @@ import {
   TICK_MS,
   whenThere,
 } from '../../store/files.ts';
-import type { Entry, ManifestFile } from '../../store/types.ts';
+import type { Entry, ManifestFile } from '../../store/manifest.ts';
 import type { FileState, FileStates } from './file-states.ts';
 import {
   filesOfSource,

@@ -6,7 +6,7 @@ import { once } from '../../base/once.ts';
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Soon } from '../../store/files.ts';
 import { whenThere } from '../../store/files.ts';
-import type { Entry } from '../../store/types.ts';
+import type { Entry } from '../../store/manifest.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
 import type { Execution } from './execution.ts';
 import { finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';

@@ -4,8 +4,8 @@ import { emptyRecord } from '../../base/record.ts';
 import { digestOf } from '../../plan/canonical.ts';
 import { actionKey } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
+import type { Entry } from '../../store/manifest.ts';
 import type { Store } from '../../store/store.ts';
-import type { Entry } from '../../store/types.ts';
 
 export interface StageStatus {
   readonly stage: PlannedStage;

@@ -11,7 +11,7 @@ import { fileInside } from '../../base/untrusted/path.ts';
 import { NEEDED_BY, stageLabels } from '../../plan/label.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { Experiment } from '../../spec/types.ts';
-import type { Entry } from '../../store/types.ts';
+import type { Entry } from '../../store/manifest.ts';
 import { ownVersion } from '../execute/environment.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Prepared } from '../prepare.ts';

@@ -6,8 +6,8 @@
 import PQueue from 'p-queue';
 import { UserFault } from '../../api.ts';
 import type { ActionKey } from '../../plan/types.ts';
+import type { Manifest } from '../manifest.ts';
 import { MANIFEST_FORMAT } from '../manifest.ts';
-import type { Manifest } from '../types.ts';
 import type { Listed, Objects } from './objects.ts';
 import { blobObject, environmentName, environmentObject, isRunId, RemoteFault } from './objects.ts';
 import { receiveManifest } from './receive.ts';

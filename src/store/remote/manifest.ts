@@ -9,8 +9,8 @@ import { inWords, limitOf } from '../../base/untrusted/limits.ts';
 import { nameFault } from '../../base/untrusted/path.ts';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../plan/types.ts';
+import type { Manifest } from '../manifest.ts';
 import { MANIFEST_FILE, parseManifest } from '../manifest.ts';
-import type { Manifest } from '../types.ts';
 
 export type Checked = { readonly manifest: Manifest } | { readonly fault: string };
 

@@ -18,8 +18,8 @@ import { rememberEnvironment } from '../environments.ts';
 import { diskFault } from '../faults.ts';
 import { SETTLED_MS } from '../files.ts';
 import { makeFolder } from '../folders.ts';
+import type { Entry, Manifest, ManifestFile } from '../manifest.ts';
 import type { Store } from '../store.ts';
-import type { Entry, Manifest, ManifestFile } from '../types.ts';
 import { checkedManifest, foldersOf } from './manifest.ts';
 import type { Objects } from './objects.ts';
 import {

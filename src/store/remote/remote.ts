@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import type { ActionKey } from '../../plan/types.ts';
+import type { Entry } from '../manifest.ts';
 import type { Store } from '../store.ts';
-import type { Entry } from '../types.ts';
 import type { Objects } from './objects.ts';
 import { interruptible, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';

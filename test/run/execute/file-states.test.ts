@@ -9,7 +9,7 @@ import type { Digest } from '../../../src/api.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
 import { createGuard } from '../../../src/run/execute/guard.ts';
 import { digestOutputs } from '../../../src/run/execute/perform.ts';
-import type { Entry } from '../../../src/store/types.ts';
+import type { Entry } from '../../../src/store/manifest.ts';
 import type { Rig } from '../../rig/rig.ts';
 import { createRig } from '../../rig/rig.ts';
 

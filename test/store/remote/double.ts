@@ -6,11 +6,11 @@ import type { Digest } from '../../../src/api.ts';
 import { actionKey } from '../../../src/plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../../src/plan/types.ts';
 import { rememberEnvironment } from '../../../src/store/environments.ts';
+import type { Entry } from '../../../src/store/manifest.ts';
 import type { Objects } from '../../../src/store/remote/objects.ts';
 import { RemoteFault } from '../../../src/store/remote/objects.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { openStore } from '../../../src/store/store.ts';
-import type { Entry } from '../../../src/store/types.ts';
 import { digestFiles } from '../../rig/digest-files.ts';
 
 export interface MemoryObjects extends Objects {

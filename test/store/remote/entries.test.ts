@@ -12,6 +12,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { remoteOf } from '../../../src/run/remote.ts';
 import { strayFile } from '../../../src/store/files.ts';
+import type { Entry } from '../../../src/store/manifest.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
 import type { Objects } from '../../../src/store/remote/objects.ts';
 import { blobObject, entryObject, RemoteFault } from '../../../src/store/remote/objects.ts';
@@ -20,7 +21,6 @@ import { createRemote, pullEntries, pushEntries } from '../../../src/store/remot
 import { receiveRun, sendRun } from '../../../src/store/remote/runs.ts';
 import { sendEntry } from '../../../src/store/remote/send.ts';
 import { objectsAt } from '../../../src/store/remote/uri.ts';
-import type { Entry } from '../../../src/store/types.ts';
 import { present } from '../../rig/present.ts';
 import { rejects } from '../../rig/rejects.ts';
 import { unseen } from '../unseen.ts';
