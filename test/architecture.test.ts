@@ -77,7 +77,7 @@ function importsOf(file: string): Import[] {
 const nameOf = (path: string): string => path.replace(/^src\/|\.ts$|\/$/g, '');
 
 /**
- * The innermost room of the table that holds a file: `src/run/log/journal.ts` → `run/log`,
+ * The innermost room of the table that holds a file: `src/run/log/events.ts` → `run/log`,
  * `src/api.ts` → `api`; null for what is in none.
  */
 function roomOf(path: string): string | null {
