@@ -8,7 +8,7 @@ import { openObjects, pullSpec, remoteOf } from '../run/remote.ts';
 import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
-import { enterStore } from '../store/presence.ts';
+import { enterStore } from '../store/gc.ts';
 import type { Objects } from '../store/remote/objects.ts';
 import { isRunId } from '../store/remote/objects.ts';
 import { createRemote, pullEntries, pushEntries } from '../store/remote/remote.ts';

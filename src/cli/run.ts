@@ -155,10 +155,8 @@ export async function runInTerminal(
     note: (message) => say(paintErr.yellow(wrapLines(message))),
     watch: (start) => watch(prepared, start, stop, options),
     attemptLimits: attemptLimitsOf(options),
-    ...defined({ stopWhen, executor, notes }),
+    ...defined({ stopWhen, executor, notes, packing, mayRun }),
     ...remoteOf(options),
-    ...(packing ? { packing } : {}),
-    ...(mayRun ? { mayRun } : {}),
   });
   const { run, tally, report, interrupted, stopped } = summary;
   if (run === null && notes !== undefined)

@@ -2,10 +2,10 @@
 import type { Digest } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import type { KeyComponents, StageId } from '../plan/types.ts';
-import { recallCode } from '../store/code.ts';
 import type { ClosureOf } from '../store/explain.ts';
 import { differences, distance, nearest } from '../store/explain.ts';
 import type { Manifest } from '../store/manifest.ts';
+import { recallCode } from '../store/provenance.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { keyComponents } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';

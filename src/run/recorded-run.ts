@@ -2,13 +2,13 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { at } from '../base/lookup.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
-import { rememberCode } from '../store/code.ts';
-import { rememberEnvironment } from '../store/environments.ts';
 import { ifDiskAllows, onDisk } from '../store/faults.ts';
-import { enterStore } from '../store/presence.ts';
+import { enterStore } from '../store/gc.ts';
+import { rememberCode, rememberEnvironment } from '../store/provenance.ts';
 import type { Objects } from '../store/remote/objects.ts';
 import type { Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
@@ -179,8 +179,7 @@ const asked = (
 ): Pick<ExecuteOptions, 'failFast' | 'packing' | 'mayRun' | 'attemptLimits'> => ({
   failFast,
   packing: packing ?? defaultPacking(jobs),
-  ...(mayRun ? { mayRun } : {}),
-  ...(attemptLimits ? { attemptLimits } : {}),
+  ...defined({ mayRun, attemptLimits }),
 });
 
 async function openRemote(

@@ -2,8 +2,8 @@
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey, StageId } from '../plan/types.ts';
+import { enterStore } from '../store/gc.ts';
 import type { Manifest } from '../store/manifest.ts';
-import { enterStore } from '../store/presence.ts';
 import type { Objects } from '../store/remote/objects.ts';
 import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';

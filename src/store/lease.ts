@@ -9,7 +9,7 @@
  * lists them, and by then the earlier one is there. A listing without the own claim is older than
  * the claim (a network file system cached it) and proves nothing. Anyone may remove the claim of a
  * dead owner, because an owner's name is never used again. An owner of another host is dead if its
- * heartbeat is silent (heartbeat.ts).
+ * heartbeat is silent (owner.ts).
  *
  * A process that was stopped may have been taken for dead. Before it relies on its leases again, it
  * claims each under a new name, by the same rule: a host that takes the old claim away at this
@@ -24,10 +24,16 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
-import type { Clock, Watch } from './heartbeat.ts';
-import { createHeart, createWatch, silenceOf } from './heartbeat.ts';
-import type { Owner } from './owner.ts';
-import { newOwner, ownerName, ownerState, parseOwner } from './owner.ts';
+import type { Clock, Owner, Watch } from './owner.ts';
+import {
+  createHeart,
+  createWatch,
+  leaseTimeout,
+  newOwner,
+  ownerName,
+  ownerState,
+  parseOwner,
+} from './owner.ts';
 
 export interface Lease {
   /**
@@ -62,7 +68,7 @@ export interface Leases {
 export interface LeaseOptions {
   readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
   /** How long this process's heartbeat may be silent; by default as the environment says. */
-  readonly silentMs?: number;
+  readonly timeoutMs?: number;
   /** The clock of the own heartbeat. */
   readonly clock?: Clock;
   readonly watch?: Watch;
@@ -131,13 +137,13 @@ class FolderLeases implements Leases {
   constructor(
     readonly dir: string,
     me: Owner,
-    { onTakeover, silentMs = silenceOf(process.env), clock, watch, list }: LeaseOptions,
+    { onTakeover, timeoutMs = leaseTimeout(process.env), clock, watch, list }: LeaseOptions,
   ) {
     this.#list = list ?? readdirSync;
     this.#me = me;
     this.#onTakeover = onTakeover;
-    this.#heart = createHeart(dir, me, silentMs, clock);
-    this.watch = watch ?? createWatch(dir, silentMs);
+    this.#heart = createHeart(dir, me, timeoutMs, clock);
+    this.watch = watch ?? createWatch(dir, timeoutMs);
     this.#timer = setInterval(() => this.#tick(), this.#heart.everyMs);
     this.#timer.unref();
   }

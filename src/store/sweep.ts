@@ -36,7 +36,7 @@ type IsGone = (owner: Owner, file: string) => boolean;
  * @param leases the folder whose files' times are the owners' heartbeats, by the file system's
  *   clock
  */
-function goneBySigns(leases: string): IsGone {
+function goneByTimes(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;
   const mtimeOf = (file: string): number =>
@@ -68,14 +68,14 @@ function goneBySigns(leases: string): IsGone {
 }
 
 /**
- * Removes the scratch folders, claims and signs of owners that are gone.
+ * Removes the scratch folders, claims and markers of owners that are gone.
  * @param root the store's folder
  * @param onTakeover called for each claim that is removed
  */
 export function sweepGone(root: string, onTakeover: OnTakeover | undefined): void {
   const leases = path.join(root, 'leases'),
     names = ownNames(root, 'leases'),
-    isGone = goneBySigns(leases);
+    isGone = goneByTimes(leases);
   // Scratch folders go first, because the heartbeats in `leases` tell whether their owners are
   // gone.
   sweepScratch(root, isGone);

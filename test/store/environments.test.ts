@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { rememberEnvironment } from '../../src/store/environments.ts';
+import { rememberEnvironment } from '../../src/store/provenance.ts';
 
 const test = suite<{ root: string }>('environments');
 test.before.each((context) => {

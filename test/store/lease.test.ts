@@ -14,11 +14,16 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey } from '../../src/plan/types.ts';
-import { createHeart, createWatch, silenceOf } from '../../src/store/heartbeat.ts';
 import type { Lease, LeaseOptions, Leases } from '../../src/store/lease.ts';
 import { openLeases } from '../../src/store/lease.ts';
 import type { Owner } from '../../src/store/owner.ts';
-import { newOwner, ownerName } from '../../src/store/owner.ts';
+import {
+  createHeart,
+  createWatch,
+  leaseTimeout,
+  newOwner,
+  ownerName,
+} from '../../src/store/owner.ts';
 import { present } from '../rig/present.ts';
 
 const SILENT = 30_000;
@@ -48,7 +53,7 @@ test.before.each((context) => {
         dir,
         { ...newOwner(), ...(host === undefined ? {} : { host }) },
         {
-          silentMs: SILENT,
+          timeoutMs: SILENT,
           clock: () => now,
           watch: createWatch(dir, SILENT, () => now),
           ...options,
@@ -282,11 +287,11 @@ test('a listing from a cache, without the own claim, proves nothing', ({ dir, op
 });
 
 test('the silence that is allowed comes from the environment', () => {
-  assert.is(silenceOf({}), 30_000);
-  assert.is(silenceOf({ DOSIMETER_LEASE_SECONDS: ' 2.5 ' }), 2500);
+  assert.is(leaseTimeout({}), 30_000);
+  assert.is(leaseTimeout({ DOSIMETER_LEASE_SECONDS: ' 2.5 ' }), 2500);
   for (const wrong of ['0', '-1', 'NaN', 'soon', '1e9'])
     assert.throws(
-      () => silenceOf({ DOSIMETER_LEASE_SECONDS: wrong }),
+      () => leaseTimeout({ DOSIMETER_LEASE_SECONDS: wrong }),
       /DOSIMETER_LEASE_SECONDS is .* from 0.1 to 3600/,
     );
 });

@@ -3,10 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { collectGarbage } from '../../src/store/gc.ts';
-import { createHeart } from '../../src/store/heartbeat.ts';
-import { newOwner, ownerName } from '../../src/store/owner.ts';
-import { beginSweeping, enterStore } from '../../src/store/presence.ts';
+import { beginSweeping, collectGarbage, enterStore } from '../../src/store/gc.ts';
+import { createHeart, newOwner, ownerName } from '../../src/store/owner.ts';
 import { openStore } from '../../src/store/store.ts';
 import { rejects } from '../rig/rejects.ts';
 

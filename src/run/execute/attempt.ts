@@ -6,6 +6,7 @@
 import path from 'node:path';
 import type { Demand, Executor } from '../../api.ts';
 import { LEAVE } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import type { ActionKey, StageId } from '../../plan/types.ts';
 import { isDiskFault } from '../../store/faults.ts';
 import type { Lease } from '../../store/lease.ts';
@@ -245,7 +246,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   const resumeDir = store.resumeDir(key, reads.digest);
   const outDir = store.scratch(stage.id);
   const log = options.log.stage(stage.id);
-  onEvent({ type: 'stage-started', stage, log: log.file, ...(pack ? { pack } : {}) });
+  onEvent({ type: 'stage-started', stage, log: log.file, ...defined({ pack }) });
   const others = pack === undefined ? '' : `, packed with ${pack.length - 1} more`;
   log.aside(`${stage.id} key ${key}${others}`);
   const seconds = forKind(options.attemptLimits?.timeout, stage.kind);

@@ -4,6 +4,7 @@
  */
 import { rmSync } from 'node:fs';
 import type { JsonObject } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { PlannedStage } from '../../plan/types.ts';
@@ -146,7 +147,7 @@ async function publish(
       cell: stage.cell,
       seed: stage.seed,
       cpu: stage.resources.cpu,
-      ...(gpus ? { gpus } : {}),
+      ...defined({ gpus }),
       ...(packed === 1 ? {} : { packed }),
       ...(computed ? { computed: recordOf(computed, isBf16) } : {}),
       peak_memory_mb: Math.round(peakMemoryMB),

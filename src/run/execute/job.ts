@@ -57,13 +57,8 @@ export function jobOf(
     backend: place.backend,
     compute: stage.descriptor.compute,
     cpu: Math.min(place.jobs, Math.max(1, stage.resources.cpu)),
-    ...(gpus ? { gpus } : {}),
-    ...defined({ resumeDir: place.resumeDir }),
     ...(warnings.length === 0 ? {} : { warnings }),
-    ...(limits ? { limits } : {}),
-    ...(experiment ? { experiment } : {}),
-    ...(demand ? { demand } : {}),
-    ...defined({ key: place.key }),
+    ...defined({ gpus, resumeDir: place.resumeDir, limits, experiment, demand, key: place.key }),
   };
 }
 

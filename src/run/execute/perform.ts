@@ -58,7 +58,6 @@ export function contextOf(
     outDir: job.outDir,
     backend: job.backend,
     signal,
-    ...defined({ resumeDir: job.resumeDir }),
     log: (message: unknown) => hooks.log(String(message)), // it may not be a string in JavaScript
     warn: (warning) => {
       hooks.warn(warning);
@@ -79,8 +78,7 @@ export function contextOf(
         );
       return plugin;
     }) as RunContext['plugin'],
-    ...(job.limits ? { limits: job.limits } : {}),
-    ...(job.experiment ? { experiment: job.experiment } : {}),
+    ...defined({ resumeDir: job.resumeDir, limits: job.limits, experiment: job.experiment }),
   };
 }
 

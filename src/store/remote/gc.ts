@@ -1,8 +1,17 @@
 /**
  * Garbage collection of a remote: removes what no entry needs, and the entries that were sent
  * longest ago until it is no larger than a given size. Nothing that was written within the grace
- * period is removed: a push of a version that makes no sign (signs.ts) may be relying on it.
+ * period is removed: a push of a version that makes no marker may be relying on it.
+ *
+ * Pushes and a sweep of one remote are kept out of each other's way. A push relies on objects that
+ * it finds and that no entry needs yet. Each side writes its own marker before it looks for the
+ * other's, so the two never proceed at once: `gc` gives up, and a push waits. It needs a remote
+ * whose listings show what was written before, as S3's do and those of most network file systems.
+ * A marker is renewed every minute, and counts no longer when it has not been for a quarter of an
+ * hour, by the remote's own clock. Whoever was stopped for so long notices it.
  */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import PQueue from 'p-queue';
 import { UserFault } from '../../api.ts';
 import type { ActionKey } from '../../plan/types.ts';
@@ -12,8 +21,7 @@ import type { Listed, Objects } from './objects.ts';
 import { blobObject, environmentName, environmentObject, isRunId, RemoteFault } from './objects.ts';
 import { receiveManifest } from './receive.ts';
 import { receiveRun } from './runs.ts';
-import type { Sign } from './signs.ts';
-import { beginSweep } from './signs.ts';
+import { sendText } from './send.ts';
 
 /** How many objects are read or removed at once. */
 const TRANSFERS = 6;
@@ -49,16 +57,16 @@ export async function sweepRemote(
   objects: Objects,
   options: RemoteSweepOptions,
 ): Promise<RemoteSwept> {
-  const sign = options.dryRun ? null : await beginSweep(objects);
+  const marker = options.dryRun ? null : await beginSweep(objects);
   try {
     const found = await survey(objects);
     // In a dry run no object is written that would show the remote's clock.
-    const before = (sign?.now ?? Date.now()) - options.graceMs;
+    const before = (marker?.now ?? Date.now()) - options.graceMs;
     const choice = choose(found, options.maxBytes, before);
-    if (sign !== null) await removeAll(objects, sign, choice);
+    if (marker !== null) await removeAll(objects, marker, choice);
     return choice.swept;
   } finally {
-    await sign?.end();
+    await marker?.end();
   }
 }
 
@@ -212,12 +220,12 @@ function countNeeds(entries: readonly SentEntry[]): Map<string, number> {
   return needs;
 }
 
-async function removeAll(objects: Objects, sign: Sign, choice: Choice): Promise<void> {
+async function removeAll(objects: Objects, marker: Marker, choice: Choice): Promise<void> {
   for (const list of [choice.manifests, choice.others]) {
     const queue = new PQueue({ concurrency: TRANSFERS });
     await queue.addAll(
       list.map(({ name }) => async () => {
-        if (!sign.stands())
+        if (!marker.stands())
           throw new UserFault(
             `this sweep of ${objects.uri} was stopped for so long that a push may have begun`,
             'run it again',
@@ -238,4 +246,115 @@ export function parseGrace(text: string): number {
     throw new UserFault(`--grace takes a time such as 12h or 7d, got "${text}"`);
   const minutes = unit === 'd' ? 1440 : unit === 'h' ? 60 : 1;
   return Number(number) * minutes * 60_000;
+}
+
+const RENEW_MS = 60_000,
+  STALE_MS = 15 * 60_000;
+/** The time between two looks for the end of a sweep. */
+const POLL_MS = 2_000;
+
+type Kind = 'gc' | 'push';
+
+export interface Marker {
+  /** The remote's clock, in milliseconds since 1970, when the others' markers were looked at last. */
+  readonly now: number;
+  /** Whether it has counted all the time since it was made. */
+  stands(): boolean;
+  end(): Promise<void>;
+}
+
+interface Placed {
+  readonly name: string;
+  readonly stands: Marker['stands'];
+  readonly end: Marker['end'];
+}
+
+async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
+  const name = `v1/signs/${kind}-${randomUUID()}`;
+  let renewed = performance.now(),
+    wasLate = false;
+  const stands = (): boolean => {
+    wasLate ||= performance.now() - renewed > STALE_MS / 2;
+    return !wasLate;
+  };
+  const write = async (): Promise<void> => {
+    const at = performance.now();
+    await sendText(objects, name, `${kind}\n`);
+    stands();
+    renewed = at;
+  };
+  await write();
+  // A renewal that fails is tried again; `stands` tells if none succeeds.
+  const timer = setInterval(() => void write().catch(() => undefined), RENEW_MS);
+  timer.unref();
+  return {
+    name,
+    stands,
+    async end() {
+      clearInterval(timer);
+      await objects.remove(name);
+    },
+  };
+}
+
+/** Returns the markers of others that count, and the remote's clock. */
+async function otherMarkers(
+  objects: Objects,
+  own: string,
+): Promise<{ readonly others: readonly string[]; readonly now: number }> {
+  const markers: { readonly name: string; readonly modified: number }[] = [];
+  for await (const marker of objects.list('signs')) markers.push(marker);
+  const now = markers.find(({ name }) => name === own)?.modified;
+  if (now === undefined)
+    throw new UserFault(
+      `${objects.uri}: an object that was just written does not show in its listing`,
+      'try again; on a network file system, mount it with a shorter time for its caches',
+    );
+  const others = markers.filter(({ name, modified }) => name !== own && now - modified < STALE_MS);
+  return { others: others.map(({ name }) => name), now };
+}
+
+const isOf = (kind: Kind, name: string): boolean => name.startsWith(`v1/signs/${kind}-`);
+
+/**
+ * Marks the remote as being swept.
+ * @throws UserFault while it is pushed to, or swept by another
+ */
+export async function beginSweep(objects: Objects): Promise<Marker> {
+  const marker = await placeMarker(objects, 'gc');
+  try {
+    const { others, now } = await otherMarkers(objects, marker.name);
+    const gc = others.some((name) => isOf('gc', name));
+    if (others.length > 0)
+      throw new UserFault(
+        `${gc ? 'another gc sweeps' : 'a push sends to'} ${objects.uri}`,
+        'wait for it to end; one that was killed counts for 15 minutes',
+      );
+    return { ...marker, now };
+  } catch (error) {
+    await marker.end();
+    throw error;
+  }
+}
+
+/**
+ * Marks the remote as being pushed to. Waits while it is swept.
+ * @param tell called once if it has to wait
+ */
+export async function beginPush(
+  objects: Objects,
+  tell: (message: string) => void,
+): Promise<Marker> {
+  const marker = await placeMarker(objects, 'push');
+  try {
+    for (let told = false; ; told = true) {
+      const { others, now } = await otherMarkers(objects, marker.name);
+      if (!others.some((name) => isOf('gc', name))) return { ...marker, now };
+      if (!told) tell(`gc is sweeping ${objects.uri}; waiting`);
+      await sleep(POLL_MS);
+    }
+  } catch (error) {
+    await marker.end();
+    throw error;
+  }
 }

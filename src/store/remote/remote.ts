@@ -7,13 +7,13 @@ import PQueue from 'p-queue';
 import type { ActionKey } from '../../plan/types.ts';
 import type { Entry } from '../manifest.ts';
 import type { Store } from '../store.ts';
+import type { Marker } from './gc.ts';
+import { beginPush } from './gc.ts';
 import type { Objects } from './objects.ts';
 import { interruptible, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';
 import type { Sent } from './send.ts';
 import { sendEntry } from './send.ts';
-import type { Sign } from './signs.ts';
-import { beginPush } from './signs.ts';
 
 /** How many entries are transferred at once. */
 const TRANSFERS = 6;
@@ -93,7 +93,7 @@ interface Transfers {
   receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;
   /** Never rejects. */
   send(key: ActionKey): Promise<void>;
-  /** Gives up the sign that entries were sent under. */
+  /** Gives up the marker that entries were sent under. */
   end(): Promise<void>;
 }
 
@@ -189,32 +189,32 @@ function createAttempts(
 interface Sending {
   /** Throws `RemoteFault` if the remote does not take the entry. */
   send(key: ActionKey, force: boolean): Promise<Sent>;
-  /** Gives up the sign. It is made again by the next `send`. */
+  /** Gives up the marker. It is made again by the next `send`. */
   end(): Promise<void>;
 }
 
-/** Sends entries under a sign that no `gc` sweeps the remote meanwhile. */
+/** Sends entries under a marker that no `gc` sweeps the remote meanwhile. */
 function createSending(objects: Objects, store: Store, tell: (message: string) => void): Sending {
-  let sign: Promise<Sign> | null = null;
+  let marker: Promise<Marker> | null = null;
   const end = async (): Promise<void> => {
-    const before = sign;
-    sign = null;
-    // A sign that can't be removed counts for a quarter of an hour, and does no other harm.
+    const before = marker;
+    marker = null;
+    // A marker that can't be removed counts for a quarter of an hour, and does no other harm.
     await before?.then((one) => one.end()).catch(() => undefined);
   };
   return {
     end,
     async send(key, force) {
       for (;;) {
-        const held = (sign ??= beginPush(objects, tell));
+        const held = (marker ??= beginPush(objects, tell));
         const raised = await held.catch((error: unknown) => {
-          if (sign === held) sign = null;
+          if (marker === held) marker = null;
           throw error;
         });
         const sent = await sendEntry(objects, store, key, force);
         if (raised.stands()) return sent;
         // This process was stopped for long: a gc may have removed what it had found.
-        if (sign === held) await end();
+        if (marker === held) await end();
       }
     },
   };

@@ -26,8 +26,7 @@ import { sweepRuns } from '../../../src/run/old-runs.ts';
 import { collectGarbage } from '../../../src/store/gc.ts';
 import { unpin } from '../../../src/store/pins.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
-import { sweepRemote } from '../../../src/store/remote/gc.ts';
-import { beginPush } from '../../../src/store/remote/signs.ts';
+import { beginPush, sweepRemote } from '../../../src/store/remote/gc.ts';
 import { openStore } from '../../../src/store/store.ts';
 import { verifyStore } from '../../../src/store/verify.ts';
 

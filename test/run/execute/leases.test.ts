@@ -91,7 +91,7 @@ test('a stage whose lease is lost is ended at once, without a result', async ({ 
     },
   });
   const result = await rig.run(trainings(1), {
-    leases: { silentMs: 3000, clock: () => (existsSync(lost) ? 1e6 : 0) },
+    leases: { timeoutMs: 3000, clock: () => (existsSync(lost) ? 1e6 : 0) },
     onEvent(event) {
       if (event.type === 'note' && event.message.includes('waiting'))
         for (const name of readdirSync(leases))

@@ -1,0 +1,61 @@
+/**
+ * What entries were made of and on: `code/` has the files and packages that each code version
+ * covers, so that a miss can name the one that changed; `environments/` has a record for each
+ * machine and set of versions that stages ran on. Manifests name both by digest.
+ */
+import { renameSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { Digest, JsonObject } from '../api.ts';
+import { sha256 } from '../base/sha256.ts';
+import type { ClosureOf } from './explain.ts';
+import { makeFolder } from './folders.ts';
+import { readRegularOr } from './regular.ts';
+import { readSealed, writeSealed } from './sealed.ts';
+
+/** Writes the record unless it exists, and returns its digest. */
+export function rememberEnvironment(root: string, environment: JsonObject): Digest {
+  const text = `${JSON.stringify(environment, null, 2)}\n`,
+    digest = sha256(text);
+  const file = path.join(root, 'environments', `${digest}.json`);
+  if (readRegularOr(file)?.toString() !== text) {
+    makeFolder(path.dirname(file));
+    const draft = `${file}.${process.pid}`;
+    writeFileSync(draft, text);
+    renameSync(draft, file);
+  }
+  return `sha256:${digest}` as Digest;
+}
+
+/** Whether a record's content no longer matches its name, which is its digest. */
+export const isDamagedEnvironment = (file: string): boolean => {
+  const text = readRegularOr(file)?.toString() ?? null;
+  return text === null || `${sha256(text)}.json` !== path.basename(file);
+};
+
+interface CodeFile {
+  readonly closure: { readonly [part: string]: string };
+}
+
+const SHAPE = { closure: 'object' } as const;
+
+const fileOf = (root: string, code: string): string =>
+  path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
+
+/** Writes the record of a code version if it is missing or damaged. */
+export function rememberCode(
+  root: string,
+  code: string,
+  closure: { readonly [part: string]: string },
+): void {
+  const file = fileOf(root, code),
+    found = readSealed<CodeFile>(file, SHAPE);
+  if (found === null || found === 'damaged') writeSealed(file, { closure });
+}
+
+/** Returns null if the record is missing or damaged; an explanation is then less precise. */
+export const recallCode =
+  (root: string): ClosureOf =>
+  (code) => {
+    const found = readSealed<CodeFile>(fileOf(root, code), SHAPE);
+    return found === null || found === 'damaged' ? null : found.value.closure;
+  };
