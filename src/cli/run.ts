@@ -7,7 +7,7 @@ import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
-import type { StopWhen } from '../run/early-word.ts';
+import type { StopWhen } from '../run/early-results.ts';
 import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
 import { attemptLimitsOf } from '../run/execute/attempt-limits.ts';
 import type { PackLimits } from '../run/execute/packer.ts';

@@ -11,7 +11,7 @@ import { defined } from '../base/defined.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
 import { systemFault } from '../store/faults.ts';
 import { checkStages, runsHere } from './check.ts';
-import type { StopWhen } from './early-word.ts';
+import type { StopWhen } from './early-results.ts';
 import type { AttemptLimits, PerKind } from './execute/attempt-limits.ts';
 import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';

@@ -14,10 +14,9 @@ import type { Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
 import { openCoordinator } from './coordinator.ts';
-import { createEarlyWord } from './early-word.ts';
+import { createEarlyResults } from './early-results.ts';
 import { locator } from './execute/assets.ts';
 import { executePlan } from './execute/execute-plan.ts';
-import type { ExecuteOptions } from './execute/execution.ts';
 import { cachedOutcome } from './execute/execution.ts';
 import type { Checked } from './execute/preflight.ts';
 import type { Machine } from './execute/resources.ts';
@@ -105,7 +104,7 @@ export async function runRecorded(
     outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
-  const earlyWord = createEarlyWord(plan, (line) => onEvent({ type: 'note', message: line }));
+  const earlyResults = createEarlyResults(plan, (line) => onEvent({ type: 'note', message: line }));
   let stopped: string | null = null;
   const onEvent = (event: RunEvent): void => {
     recordEvent(event, folder, log);
@@ -115,7 +114,7 @@ export async function runRecorded(
     }
     view(event);
     watcher?.onEvent(event);
-    stopIf(earlyWord.onEvent(event));
+    stopIf(earlyResults.onEvent(event));
   };
   const stopIf = (fault: string | null): void => {
     if (fault === null || options.stopWhen !== 'collapsed' || stop.signal.aborted) return;
@@ -131,7 +130,7 @@ export async function runRecorded(
     for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
     for (const { stage, entry } of statuses)
       if (entry && stage.kind === 'evaluate')
-        stopIf(earlyWord.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
+        stopIf(earlyResults.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
     const outcomes = await executePlan(plan, statuses, {
       store,
       registry,
@@ -149,8 +148,13 @@ export async function runRecorded(
       onEvent,
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
-      ...asked(options, jobs),
-      ...(remote ? { remote } : {}),
+      failFast: options.failFast ?? false,
+      packing: options.packing ?? defaultPacking(jobs),
+      ...defined({
+        mayRun: options.mayRun,
+        attemptLimits: options.attemptLimits,
+        remote: remote ?? undefined,
+      }),
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
@@ -171,16 +175,6 @@ function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
   folder.record(entry);
   log.line(logLine(entry));
 }
-
-/** Returns the options of the execution that the caller may give. */
-const asked = (
-  { failFast = false, packing, mayRun, attemptLimits }: Options,
-  jobs: number,
-): Pick<ExecuteOptions, 'failFast' | 'packing' | 'mayRun' | 'attemptLimits'> => ({
-  failFast,
-  packing: packing ?? defaultPacking(jobs),
-  ...defined({ mayRun, attemptLimits }),
-});
 
 async function openRemote(
   store: Store,
@@ -315,19 +309,27 @@ async function rememberRun(
   await durable;
 }
 
-interface RunViewOptions extends Pick<RunStart, 'dir' | 'durations' | 'places'> {
-  readonly executor: string;
-  /** The labels of the plan's stages, in its order. */
-  readonly labels: readonly string[];
-  readonly redact: Redact;
-  /** Told what the disk refuses. The run goes on without. */
-  readonly note: (message: string) => void;
-}
-
-/** Writes the plan. Returns a function that takes the run's events. */
+/**
+ * Records what `dosimeter serve` shows of a run beside its journal: writes the plan, and returns a
+ * function that writes the progress as the run's events tell it. The run goes on without what the
+ * disk refuses.
+ */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,
-  { dir, durations, places, executor, labels, redact, note }: RunViewOptions,
+  {
+    dir,
+    durations,
+    places,
+    executor,
+    labels,
+    redact,
+    note,
+  }: Pick<RunStart, 'dir' | 'durations' | 'places'> &
+    Pick<Options, 'executor' | 'note'> & {
+      /** The labels of the plan's stages, in its order. */
+      readonly labels: readonly string[];
+      readonly redact: Redact;
+    },
 ): (event: RunEvent) => void {
   const indexes = new Map<StageId, number>();
   const recorded = createRunPlanWriter();

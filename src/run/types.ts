@@ -1,6 +1,6 @@
 /** The types of a run that its caller sees: the options, the events on the way, and the summary. */
 import type { PlannedStage, StageId } from '../plan/types.ts';
-import type { StopWhen } from './early-word.ts';
+import type { StopWhen } from './early-results.ts';
 import type { AttemptLimits } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';
 import type { Durations } from './log/durations.ts';

@@ -248,7 +248,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
   const log = options.log.stage(stage.id);
   onEvent({ type: 'stage-started', stage, log: log.file, ...defined({ pack }) });
   const others = pack === undefined ? '' : `, packed with ${pack.length - 1} more`;
-  log.aside(`${stage.id} key ${key}${others}`);
+  log.detail(`${stage.id} key ${key}${others}`);
   const seconds = forKind(options.attemptLimits?.timeout, stage.kind);
   const limit = limited(options.signal, request.lease.lost, seconds);
   return {
@@ -264,7 +264,7 @@ function start(execution: Execution, request: AttemptRequest, pack?: readonly St
       }),
       hooks: {
         onOutput: (text) => log.output(text),
-        onLog: (message) => log.said(message),
+        onLog: (message) => log.stageLine(message),
         onProgress: (done, total, unit) =>
           onEvent({ type: 'stage-progress', stage, done, total, unit }),
         onPlace: (place) => onEvent({ type: 'stage-place', stage, place }),

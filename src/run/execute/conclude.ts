@@ -77,7 +77,7 @@ function unready(
 ): AttemptResult {
   discard(outDir);
   careful.add(stage.id);
-  log.aside(`it read what was damaged before it began: ${spoilt.inputs.join(', ')}`);
+  log.detail(`it read what was damaged before it began: ${spoilt.inputs.join(', ')}`);
   return { state: 'unready', damaged: spoilt.inputs.flatMap((name) => stage.inputs[name] ?? []) };
 }
 
@@ -157,7 +157,7 @@ async function publish(
   entries.set(key, entry);
   own.add(key);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
-  log.aside(`done in ${seconds.toFixed(2)} s`);
+  log.detail(`done in ${seconds.toFixed(2)} s`);
   const { content } = entry.manifest;
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
   return { state: 'ran', key, dir: entry.dir, content, seconds, backend, bytes };

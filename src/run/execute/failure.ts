@@ -61,7 +61,7 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
       return failure(
         plain(result.message),
         log,
-        result.hint === undefined ? {} : { hint: plain(result.hint) },
+        defined({ hint: result.hint && plain(result.hint) }),
       );
     case 'error':
       return errorFailure(result, log);
@@ -107,7 +107,7 @@ export function traced(stack: string): Traced {
     .find((line) => /^ +at .*:\d+:\d+\)?$/.test(line) && !/\bnode:/.test(line));
   const [, module, line, column] = new RegExp(PLACE.source).exec(frame ?? '') ?? [];
   const thrownAt = module === undefined ? null : placeIn(module, Number(line), Number(column));
-  return { stack: mapped, ...(thrownAt === null ? {} : { thrownAt }) };
+  return { stack: mapped, ...defined({ thrownAt: thrownAt ?? undefined }) };
 }
 
 /** Returns a function that finds the source of a place in a bundle; null for another module. */

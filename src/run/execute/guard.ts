@@ -73,7 +73,8 @@ export interface Guard {
   entryFault(entry: Entry, fresh: boolean): Soon<string | null>;
   /**
    * Whether one check of an entry, after a stage has read it, tells whether the stage read what was
-   * stored: the states of all of its files were known before, and it is not known to have changed since.
+   * stored: the states of all of its files were known before, and it is not known to have changed
+   * since.
    */
   mayWait(entry: Entry): boolean;
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */

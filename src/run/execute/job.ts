@@ -90,7 +90,7 @@ export function redacted(
       return {
         ...result,
         message: redact(result.message),
-        ...(result.hint === undefined ? {} : { hint: redact(result.hint) }),
+        ...defined({ hint: result.hint && redact(result.hint) }),
       };
     case 'error':
       return { ...result, message: redact(result.message), stack: redact(result.stack) };

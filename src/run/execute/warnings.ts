@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Warning } from '../../api.ts';
 import { UserFault } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { Plan } from '../../plan/types.ts';
@@ -47,7 +48,7 @@ export function readWarnings(dir: string): readonly Warning[] {
 const shown = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
   ...warning,
   message: plain(warning.message),
-  ...(warning.hint === undefined ? {} : { hint: plain(warning.hint) }),
+  ...defined({ hint: warning.hint && plain(warning.hint) }),
 });
 
 function isWarning(value: unknown): value is Warning {

@@ -15,14 +15,14 @@ export interface StageLog {
   readonly file: string;
   line(message: string): void;
   /** Adds a line about the stage that is kept only if the stage has a log for some other reason. */
-  aside(message: string): void;
+  detail(message: string): void;
   /**
    * Adds what the process printed. It is kept only up to a size, since a stage may print without
    * end.
    */
   output(text: string): void;
   /** Adds a line that the stage's code logs. It counts towards the same size. */
-  said(message: string): void;
+  stageLine(message: string): void;
   close(): Promise<void>;
 }
 
@@ -165,14 +165,14 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
 
 /** @param open opens the stage's file when there is something to write */
 function createStageLog(file: string, open: () => LogFile): StageLog {
-  const asides: (readonly [message: string, time: string])[] = [];
+  const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,
     kept = 0,
     rest = '';
   const line = (message: string): void => {
     if (opened === null) {
       opened = open();
-      for (const [before, time] of asides) opened.line(before, time);
+      for (const [before, time] of details) opened.line(before, time);
     }
     opened.line(message);
   };
@@ -185,8 +185,8 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
   return {
     file,
     line,
-    aside(message) {
-      if (opened === null) asides.push([message, now()]);
+    detail(message) {
+      if (opened === null) details.push([message, now()]);
       else line(message);
     },
     output(text) {
@@ -195,7 +195,7 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
       rest = lines.pop() ?? '';
       if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
     },
-    said(message) {
+    stageLine(message) {
       if (keeps(message)) line(message);
     },
     async close() {

@@ -24,15 +24,15 @@ const MOST = 6;
 /** When a run ends before its stages are done: once a clean baseline has not learnt the task. */
 export type StopWhen = 'collapsed';
 
-export interface EarlyWord {
+export interface EarlyResults {
   /** @returns why the run is to stop, if a clean baseline has not learnt the task; else null */
   onEvent(event: RunEvent): string | null;
 }
 
-export function createEarlyWord(
+export function createEarlyResults(
   { experiment, cellStages }: Plan,
   tell: (line: string) => void,
-): EarlyWord {
+): EarlyResults {
   const cellOf = new Map<StageId, ExperimentCell>();
   cellStages.forEach(({ stages: { evaluate } }, i) => {
     const cell = experiment.cells[i];
