@@ -45,6 +45,7 @@ export type {
 } from './api/defence.ts';
 export { DEFENCE_MOMENTS, defineDefence, momentsOf, partsOf } from './api/defence.ts';
 export type {
+  Cancelled,
   Demand,
   Executor,
   ExecutorContext,
@@ -59,6 +60,7 @@ export type {
   Place,
   Queues,
   ScheduledTask,
+  SubmittedRun,
   TaskEvent,
   TaskMember,
 } from './api/executor.ts';

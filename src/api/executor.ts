@@ -300,6 +300,26 @@ export interface ForeseenGroup {
   readonly script: string;
 }
 
+/** A run that was submitted as a job itself. */
+export interface SubmittedRun {
+  /** The job's unique name. */
+  readonly name: string;
+  /** The scheduler's name of the job, as in `Place`. */
+  readonly job: string;
+  /** The file that the job prints to. */
+  readonly file: string;
+}
+
+export interface Cancelled {
+  /** The names of what was cancelled. */
+  readonly cancelled: readonly string[];
+  readonly failed: readonly {
+    readonly name: string;
+    /** What the user may try instead. */
+    readonly hint: string;
+  }[];
+}
+
 /** Where stages run. An executor is not part of any key, so it must not change a result. */
 export interface ExecutorDescriptor extends Plugin<'executor'> {
   /**
@@ -315,6 +335,23 @@ export interface ExecutorDescriptor extends Plugin<'executor'> {
     jobs: readonly ForeseenJob[],
     context: Pick<ExecutorContext, 'env' | 'spec' | 'taskCommand'>,
   ): Promise<readonly ForeseenGroup[]>;
+  /**
+   * Submits a run as a job itself, for sites that forbid processes on login nodes.
+   * @param context `dir`: a folder for what the job reads and prints; `command`: the command of the
+   *   run, as an argument list
+   * @throws UserFault if it can't be submitted
+   */
+  submitRun?(
+    context: Pick<ExecutorContext, 'dir' | 'env' | 'log' | 'spec'> & {
+      readonly command: readonly string[];
+    },
+  ): Promise<SubmittedRun>;
+  /**
+   * Cancels every job that a run has submitted or adopted, by the files in its folder alone, so
+   * that a rerun submits their stages anew. Jobs that have ended are left as they are.
+   * @param context `dir`: the run's folder, which may be one of another executor
+   */
+  cancel?(context: Pick<ExecutorContext, 'dir' | 'env' | 'log'>): Promise<Cancelled>;
 }
 
 /** Makes a descriptor out of an executor's fields. Export it as the module's default. */

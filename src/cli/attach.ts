@@ -109,17 +109,18 @@ async function goOn(run: Run): Promise<number> {
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (isOpen(runStatus(run))) await stop(run);
-  const { cancelSubmissions } = await import('../../plugins/executors/slurm/cancel.ts');
-  const { cancelled, failed } = await cancelSubmissions(run.dir, {
-    env: process.env,
-    callSeconds: 60,
-    log: say,
-  });
-  for (const name of cancelled) say(`cancelled ${name}`);
-  for (const name of failed)
-    say(paintErr.red(`${name} could not be cancelled; try scancel --name=${name}`));
+  const { loadRegistry } = await import('../run/registry/registry.ts');
+  let code = DONE;
+  for (const { descriptor } of (await loadRegistry()).all('executor')) {
+    const found = await descriptor.cancel?.({ dir: run.dir, env: process.env, log: say });
+    for (const name of found?.cancelled ?? []) say(`cancelled ${name}`);
+    for (const { name, hint } of found?.failed ?? []) {
+      say(paintErr.red(`${name} could not be cancelled; try ${hint}`));
+      code = INTERRUPTED;
+    }
+  }
   out(`${run.id} ${runStatus(run).state}`);
-  return failed.length > 0 ? INTERRUPTED : DONE;
+  return code;
 }
 
 async function stop(run: Run): Promise<void> {

@@ -11,8 +11,11 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ExecutorDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { defaultExecutor } from '../run/executor.ts';
 import { readJournal } from '../run/log/run-folder.ts';
+import type { Prepared } from '../run/prepare.ts';
 import { jobProgram } from '../run/registry/registry.ts';
 import { runsDir, stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
@@ -49,32 +52,34 @@ export function attachedArguments(argv: readonly string[]): readonly string[] {
 }
 
 /** Starts this command's run in the background. Returns the exit code. */
-export async function detachedRun(spec: string, options: RunCommandOptions): Promise<number> {
-  const { executor, coordinator } = options;
+export async function detachedRun(
+  { registry, experiment }: Prepared,
+  { executor = defaultExecutor, coordinator }: RunCommandOptions,
+): Promise<number> {
   const command = [...jobProgram(), ...attachedArguments(process.argv.slice(2))];
-  if (coordinator === 'job') return asJob(spec, executor, command);
+  if (coordinator === 'job')
+    return asJob(experiment.file, registry.get('executor', executor)?.descriptor, command);
   return asProcess(command, executor === 'slurm');
 }
 
 async function asJob(
   spec: string,
-  executor: string | undefined,
+  executor: ExecutorDescriptor | undefined,
   command: readonly string[],
 ): Promise<number> {
-  if (executor !== 'slurm')
+  if (executor?.submitRun === undefined)
     throw new UserFault(
       '--coordinator job needs --executor slurm',
       'without it, --detach goes on in a process of this machine',
     );
-  const { submitCoordinator } = await import('../../plugins/executors/slurm/coordinator.ts');
-  const { name, id, file } = await submitCoordinator({
+  const { name, job, file } = await executor.submitRun({
     spec: path.resolve(spec),
     env: process.env,
     command,
     dir: path.join(stateDir(), 'coordinators'),
     log: say,
   });
-  say(`the coordinator is Slurm job ${id} (${name})`);
+  say(`the coordinator is ${job} (${name})`);
   say(`  log: ${path.relative('', file)}`);
   say('once it has begun: dosimeter status, dosimeter attach, dosimeter cancel');
   out(name);

@@ -49,7 +49,7 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
   if (options.detach === true || options.coordinator !== undefined) {
     prepared.store.close();
     const { detachedRun } = await import('./detach.ts');
-    return detachedRun(spec, options);
+    return detachedRun(prepared, options);
   }
   return runInTerminal(prepared, { ...options, packing: packingOf(options, options.executor) });
 }

@@ -1,16 +1,19 @@
-/** Submits the coordinator of a run as a job, for sites that forbid processes on login nodes. */
+/** What concerns a run as a whole: its coordinator as a job, and its jobs, cancelled. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import type { Cancelled, ExecutorDescriptor, SubmittedRun } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { checkCommands, createClient } from './client.ts';
 import { loadProfile } from './profile.ts';
 import type { Request } from './request.ts';
-import { sbatchArguments } from './script.ts';
-import { linesOf, REQUEUE, start, waitFor } from './shell.ts';
+import { linesOf, REQUEUE, sbatchArguments, start, waitFor } from './script.ts';
+import { recordedSubmissions, Spool } from './spool.ts';
 
 /** The stage kind whose settings in the profile are the coordinator's. */
 const KIND = 'coordinator';
+/** How long scancel may take. No spec is there that would name a profile. */
+const CANCEL_SECONDS = 60;
 
 /**
  * Returns the script. Its first argument is the file that everything is printed to, the rest is the
@@ -29,32 +32,18 @@ fi
 exit "$code"
 `;
 
-export interface CoordinatorOptions {
-  /** The absolute path of the spec, beside which the profile may lie. */
-  readonly spec: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** The command of the run, as an argument list. */
-  readonly command: readonly string[];
-  /** A folder for the script and for what the coordinator prints. */
-  readonly dir: string;
-  readonly log: (message: string) => void;
-}
+type ContextOf<Method extends 'cancel' | 'submitRun'> = Parameters<
+  NonNullable<ExecutorDescriptor[Method]>
+>[0];
 
-/**
- * @returns the job's name, its id, and the file that it prints to
- * @throws UserFault if it can't be submitted
- */
+/** @throws UserFault if it can't be submitted */
 export async function submitCoordinator({
   spec,
   env,
   command,
   dir,
   log,
-}: CoordinatorOptions): Promise<{
-  readonly name: string;
-  readonly id: string;
-  readonly file: string;
-}> {
+}: ContextOf<'submitRun'>): Promise<SubmittedRun> {
   const profile = loadProfile(spec, env);
   await checkCommands(env);
   const settings = profile.settings(KIND);
@@ -86,5 +75,24 @@ export async function submitCoordinator({
       `the coordinator was not submitted: ${submitted.words}`,
       submitted.type === 'uncertain' ? `squeue --name=${name} says whether it was` : undefined,
     );
-  return { name, id: submitted.id, file };
+  return { name, job: `Slurm job ${submitted.id}`, file };
+}
+
+/** Cancels every job that a run has submitted or adopted, and gives up the claims of their stages. */
+export async function cancelSubmissions({
+  dir,
+  env,
+  log,
+}: ContextOf<'cancel'>): Promise<Cancelled> {
+  const client = createClient({ env, callSeconds: CANCEL_SECONDS, log });
+  const cancelled: string[] = [],
+    failed: Cancelled['failed'][number][] = [];
+  for (const { name, spool: root } of recordedSubmissions(dir)) {
+    const spool = new Spool(root);
+    if (!spool.hasSubmission(name)) continue; // every stage of it was stored
+    for (const key of spool.claimedBy(name)) spool.disclaim(key);
+    if (await client.cancel(name)) cancelled.push(name);
+    else failed.push({ name, hint: `scancel --name=${name}` });
+  }
+  return { cancelled, failed };
 }

@@ -4,5 +4,7 @@ export default defineExecutor({
   name: 'slurm',
   summary: 'Jobs and job arrays of a Slurm cluster, with the resources that slurm.yaml asks for.',
   open: async (context) => (await import('./executor.ts')).openSlurm(context),
-  foresee: async (jobs, context) => (await import('./foresee.ts')).foreseeSlurm(jobs, context),
+  foresee: async (jobs, context) => (await import('./submit.ts')).foreseeSlurm(jobs, context),
+  submitRun: async (context) => (await import('./coordinator.ts')).submitCoordinator(context),
+  cancel: async (context) => (await import('./coordinator.ts')).cancelSubmissions(context),
 });

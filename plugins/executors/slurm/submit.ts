@@ -1,7 +1,12 @@
-/** Submits work: jobs with equal requests as one array, recorded before sbatch is called. */
+/**
+ * Submits work, or says what would be submitted: jobs with equal requests are one array, recorded
+ * before sbatch is called.
+ */
 import { randomBytes } from 'node:crypto';
+import type { ExecutorContext, ForeseenGroup, ForeseenJob } from '../../../src/api.ts';
 import type { SlurmClient, Submitted } from './client.ts';
 import type { Profile } from './profile.ts';
+import { loadProfile } from './profile.ts';
 import type { Request } from './request.ts';
 import { requestOf } from './request.ts';
 import { batchScript, sbatchArguments } from './script.ts';
@@ -26,21 +31,31 @@ export interface Batch {
   readonly works: readonly Work[];
 }
 
+/** Returns the jobs with equal requests together, in the order of their first ones. */
+function alike<T>(
+  jobs: readonly T[],
+  requested: (job: T) => Request,
+): readonly (readonly [Request, readonly T[]])[] {
+  const groups = new Map<string, readonly [Request, T[]]>();
+  for (const job of jobs) {
+    const request = requested(job);
+    const id = JSON.stringify(request);
+    const group = groups.get(id) ?? [request, []];
+    groups.set(id, group);
+    group[1].push(job);
+  }
+  return [...groups.values()];
+}
+
 /** Returns the work in batches of equal requests, each of at most `most`. */
 export function batchesOf(
   queued: readonly Work[],
   profile: Profile,
   most: number,
 ): readonly Batch[] {
-  const groups = new Map<string, { readonly request: Request; readonly works: Work[] }>();
-  for (const work of queued) {
-    const request = requestOf(profile, work.kind, loadOf(work), work.longer, work.more);
-    const id = JSON.stringify(request);
-    const group = groups.get(id) ?? { request, works: [] };
-    groups.set(id, group);
-    group.works.push(work);
-  }
-  return [...groups.values()].flatMap(({ request, works }) =>
+  return alike(queued, (work) =>
+    requestOf(profile, work.kind, loadOf(work), work.longer, work.more),
+  ).flatMap(([request, works]) =>
     Array.from({ length: Math.ceil(works.length / most) }, (_, i) => ({
       request,
       works: works.slice(i * most, (i + 1) * most),
@@ -130,4 +145,54 @@ export async function submitBatch(
     spool.removeSubmission(name);
   }
   return { ...submitted, name };
+}
+
+/**
+ * Returns what would be submitted, without submitting it.
+ * @throws UserFault if the profile is at fault
+ */
+export function foreseeSlurm(
+  jobs: readonly ForeseenJob[],
+  { env, spec, taskCommand }: Pick<ExecutorContext, 'env' | 'spec' | 'taskCommand'>,
+): readonly ForeseenGroup[] {
+  const profile = loadProfile(spec, env);
+  const submitted = jobs.filter(({ kind }) => !profile.local.has(kind));
+  return alike(submitted, (job) => requestOf(profile, job.kind, [job])).map(([request, group]) =>
+    groupOf(request, group, profile, taskCommand),
+  );
+}
+
+function groupOf(
+  request: Request,
+  jobs: readonly ForeseenJob[],
+  profile: Profile,
+  taskCommand: readonly string[],
+): ForeseenGroup {
+  const settings = profile.settings(request.kind);
+  const seconds = jobs.map(({ demand }) => demand.seconds);
+  const known = seconds.filter((one) => one !== undefined);
+  return {
+    kind: request.kind,
+    jobs: jobs.length,
+    stages: jobs.reduce((sum, { stages }) => sum + stages, 0),
+    seconds: request.seconds,
+    expected: known.length < jobs.length ? null : known.reduce((sum, one) => sum + one, 0),
+    memoryMB: request.memoryMB,
+    gpus: request.gpus,
+    cpus: request.cpus,
+    command: [
+      'sbatch',
+      ...sbatchArguments(request, settings, {
+        name: 'NAME',
+        tasks: jobs.length,
+        dir: 'FOLDER',
+        said: 'FOLDER',
+        script: 'FOLDER/script.sh',
+        taskCommand,
+        exclude: profile.exclude,
+        cwd: process.cwd(),
+      }),
+    ],
+    script: batchScript(settings.setup, request.gpus),
+  };
 }
