@@ -22,7 +22,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   return runCli(argv);
 }
 
-// A build is started by src/setup/start.mjs.
+// A build is started by its `cli.js` (src/setup/dist-folder.mjs).
 if (import.meta.url.endsWith('.ts'))
   void main(process.argv.slice(2)).then((code) => {
     process.exitCode = code;

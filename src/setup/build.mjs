@@ -13,7 +13,6 @@ import { closureVersions, packageOf } from './closure.mjs';
 import { prune, writeBuild, writeSchema } from './dist-folder.mjs';
 import { generateTypes } from './generate-types.mjs';
 import { withLock } from './lock.mjs';
-import { bundleProgram, bundleStart } from './program-file.mjs';
 import { PROGRAM, SCIENCE, writeRegistry } from './registry-file.mjs';
 
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
@@ -30,6 +29,7 @@ function filesUnder(project, dir) {
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
+      'src/cli.ts': 'program',
       'src/run/execute/worker.ts': 'worker',
       'src/api.ts': 'api',
       [SCIENCE]: 'science',
@@ -102,32 +102,20 @@ export async function build(project, { force = false } = {}) {
       const { plugins, all } = entryPoints(project);
       const [modules] = await Promise.all([bundle(project, all, plugins), generateTypes(project)]);
       const { metafile } = modules;
-      const programs = await Promise.all([
-        bundleProgram(project, plugins, metafile),
-        bundleStart(project),
-      ]);
       const versions = await closureVersions(
         metafile,
         [...plugins, ...PROGRAM.filter((source) => metafile.inputs[source] !== undefined)],
         { root: project, transform: esbuild.transform },
       );
-      const name = writeBuild(
-        project,
-        [modules, ...programs].flatMap((built) => built.outputFiles),
-        versions,
-        plugins,
-      );
+      const name = writeBuild(project, modules.outputFiles, versions, plugins);
       if (!existsSync(join(dist, name, 'registry.json')))
         await writeRegistry(project, join(dist, name), versions);
       const record = describeBuild(
         project,
         name,
-        [modules, ...programs]
-          .flatMap((built) => Object.keys(built.metafile.inputs))
-          .filter(
-            (path) =>
-              packageOf(path, project) === null && !/^(virtual|require|program):/.test(path),
-          ),
+        Object.keys(metafile.inputs).filter(
+          (path) => packageOf(path, project) === null && !/^(virtual|require):/.test(path),
+        ),
       );
       // A source was edited while it was read, so the record would describe code that was not
       // built.

@@ -131,6 +131,8 @@ export const bundle = (project, entries, plugins) =>
     format: 'esm',
     sourcemap: true,
     sourcesContent: false,
+    // Winston would load what colours its debugging.
+    define: { 'process.env.NODE_ENV': '"production"' },
     // Bundled CommonJS calls require() for Node's own modules.
     banner: {
       js:

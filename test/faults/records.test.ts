@@ -42,13 +42,13 @@ test.before(async (context) => {
   const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
   const newest = present(
     readdirSync(dist)
-      .filter((name) => existsSync(path.join(dist, name, 'cli.cjs')))
+      .filter((name) => existsSync(path.join(dist, name, 'cli.js')))
       .sort(
         (a, b) => statSync(path.join(dist, b)).mtimeMs - statSync(path.join(dist, a)).mtimeMs,
       )[0],
   );
   context.project = project;
-  context.cli = path.join(dist, newest, 'cli.cjs');
+  context.cli = path.join(dist, newest, 'cli.js');
 });
 test.after(({ project }) => project.clean());
 

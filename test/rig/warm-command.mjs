@@ -3,12 +3,12 @@
  * process of its own, but without loading the program anew. Gets the program as its argument and
  * the commands as messages; see warm.ts.
  */
-import { createRequire } from 'node:module';
 import process from 'node:process';
+import { pathToFileURL } from 'node:url';
 
-const require = createRequire(import.meta.url);
 const [, , program = ''] = process.argv;
 const home = process.cwd();
+let commands = 0;
 
 /** Gathers what is written to a stream. Returns a function that restores it and returns the text. */
 function gather(stream) {
@@ -56,9 +56,10 @@ process.on('message', async ({ dir, env, args }) => {
   const stderr = gather(process.stderr);
   let fault = '';
   try {
-    // Node runs the program's entry again, with all that it requires still loaded.
-    delete require.cache[program];
-    await require(program).ended;
+    // Node runs the program's entry again, with all that it imports still loaded.
+    await (
+      await import(`${pathToFileURL(program).href}?${commands++}`)
+    ).ended;
   } catch (error) {
     fault = error instanceof Error ? (error.stack ?? error.message) : String(error);
     process.exitCode = 1;

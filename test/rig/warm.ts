@@ -27,7 +27,7 @@ interface Answer {
 const idle: ChildProcess[] = [];
 
 function startServer(): ChildProcess {
-  const child = fork(server, [path.join(buildDir(), 'cli.cjs')], {
+  const child = fork(server, [path.join(buildDir(), 'cli.js')], {
     execArgv: [],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });

@@ -16,36 +16,15 @@ export const asSource = import.meta.url.endsWith('.ts');
 type BuiltPlugins = { readonly [source: string]: AnyPlugin };
 
 /**
- * What the command line's file, `program.cjs`, holds or can do in place of a module of the build.
- */
-interface Program {
-  plugins(): Promise<{ readonly default: BuiltPlugins }>;
-  /** Imports a module. A script that V8 has compiled before can't do so itself. */
-  load(specifier: string): Promise<unknown>;
-}
-
-/** Null in a worker and in the library, which are modules. */
-let program: Program | null = null;
-
-/** Called by `program.cjs` as it is loaded (src/setup/program-file.mjs). */
-export function provideProgram(provided: Program): void {
-  program = provided;
-}
-
-/** Imports the module of a file. */
-export function importFile(file: string): Promise<unknown> {
-  const { href } = pathToFileURL(file);
-  return program === null ? import(href) : program.load(href);
-}
-
-/**
  * Returns the built-in plugins of a build. They are in one file, so that a start opens only one.
  */
 export async function builtPlugins(): Promise<BuiltPlugins> {
-  const { default: plugins } = await (program?.plugins() ??
-    (importFile(join(buildDir(), 'plugins.js')) as ReturnType<Program['plugins']>));
-  return plugins;
+  const file = join(buildDir(), 'plugins.js');
+  return ((await importFile(file)) as { readonly default: BuiltPlugins }).default;
 }
+
+/** Imports the module of a file. */
+export const importFile = (file: string): Promise<unknown> => import(pathToFileURL(file).href);
 
 function ancestorWith(name: string): string {
   for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
@@ -93,7 +72,7 @@ export function jobProgram(): readonly string[] {
         import.meta.resolve('tsx'),
         join(projectDir(), 'src', 'cli.ts'),
       ]
-    : [process.execPath, join(buildDir(), 'cli.cjs')];
+    : [process.execPath, join(buildDir(), 'cli.js')];
 }
 
 /**
