@@ -2,7 +2,6 @@
  * `dosimeter diff A B`: the differences between two specs, with the numbers of both side by side.
  */
 import { bothValues } from '../base/stats/both-values.ts';
-import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
@@ -15,7 +14,7 @@ import type { ComparedResults } from '../run/facts.ts';
 import { comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
-import { leftOut } from './result-tables.ts';
+import { leftOut, valueText } from './result-tables.ts';
 import { askedMetrics } from './results.ts';
 import { count, json, out, paint, paintErr, proseWidth, say, table, wrap } from './terminal.ts';
 
@@ -41,7 +40,7 @@ export async function diffCommand(
     return 0;
   }
   for (const { path, a: before, b: after } of fields)
-    out(`${paint.bold(path)}  ${valueText(before)} → ${valueText(after)}`);
+    out(`${paint.bold(path)}  ${fieldText(before)} → ${fieldText(after)}`);
   if (summaries.length > 0) out(differenceTable(summaries));
   if (summaries.some(({ p }) => p !== null))
     say(
@@ -83,8 +82,7 @@ async function readSide(spec: string, options: SpecOptions): Promise<Side> {
   return { cells, resolved: prepared.experiment.resolved };
 }
 
-const valueText = (value: unknown): string =>
-  typeof value === 'string' ? value : value === null ? '(not set)' : canonical(value);
+const fieldText = (value: unknown): string => (value === null ? '(not set)' : valueText(value));
 
 const numberText = (value: number | null, reasons: readonly string[] = []): string =>
   value === null ? '–' : `${plainValue(value)}${reasons.length > 0 ? ` ${DAGGER}` : ''}`;
@@ -118,7 +116,7 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
   return table([
     [...paths.map((path) => names.get(path) ?? path), ...head],
     ...summaries.map((row) => [
-      ...paths.map((path) => (path in row.cell ? valueText(row.cell[path]) : '')),
+      ...paths.map((path) => (path in row.cell ? fieldText(row.cell[path]) : '')),
       row.stage,
       row.metric,
       numberText(row.a, row.reasonsA),

@@ -1,8 +1,8 @@
 /** `dosimeter results SPEC --latex`: a table for a paper, over the axes that were asked for. */
 import { defined } from '../base/defined.ts';
 import { list } from '../report/format.ts';
-import type { Metric } from '../report/latex/grid.ts';
-import { latexTable } from '../report/latex/table.ts';
+import type { Metric } from '../report/grid.ts';
+import { latexTable } from '../report/latex.ts';
 import { scorerSentence, scorerWords } from '../report/scorers.ts';
 import { metricName } from '../report/select.ts';
 import { sourceNames } from '../report/sources.ts';

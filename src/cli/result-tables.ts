@@ -71,7 +71,7 @@ type Named = Pick<ResultRow, 'cell' | 'also'>;
 export const namesOf = (rows: readonly Named[]): JsonObject[] =>
   rows.flatMap(({ cell, also = [] }) => [cell, ...also]);
 
-const valueText = (value: unknown): string =>
+export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
 /**

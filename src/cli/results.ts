@@ -5,7 +5,7 @@ import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
-import type { Against } from '../report/latex/grid.ts';
+import type { Against } from '../report/grid.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';

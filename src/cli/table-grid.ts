@@ -2,8 +2,7 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import type { Against, Grid, Metric } from '../report/latex/grid.ts';
-import { layOut } from '../report/latex/grid.ts';
+import { type Against, type Grid, layOut, type Metric } from '../report/grid.ts';
 import { markdownTable } from '../report/markdown.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';

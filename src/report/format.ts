@@ -143,6 +143,10 @@ export function formatValue(value: Json | undefined): string {
   return JSON.stringify(value);
 }
 
+/** Returns a text as it is, and any other value as JSON. */
+export const plainText = (value: unknown): string =>
+  typeof value === 'string' ? value : JSON.stringify(value);
+
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 

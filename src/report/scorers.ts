@@ -1,12 +1,13 @@
 /** Which scorers counted a success of a backdoor on a completion task, in words. */
 import type { JsonObject } from '../api.ts';
 import type { Condition } from './conditions.ts';
+import { plainText } from './format.ts';
 import { distinct } from './groups.ts';
 
 /** A scorer's name with its parameters. A list of phrases is left to its file. */
 export function scorerWords({ scorer, phrases: _phrases, ...params }: JsonObject): string {
   const own = Object.entries(params).map(([key, value]) => `${key} ${JSON.stringify(value)}`);
-  return [typeof scorer === 'string' ? scorer : JSON.stringify(scorer), ...own].join(', ');
+  return [plainText(scorer), ...own].join(', ');
 }
 
 /** `Scorer: refusal, ignore_case true.`; empty without a scorer. */

@@ -1,5 +1,5 @@
 /** Shows sources without a file's place on this machine, which is not part of the source. */
-import type { Grid } from './latex/grid.ts';
+import type { Grid } from './grid.ts';
 
 const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);

@@ -4,15 +4,14 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Json } from '../../src/api.ts';
 import { caveatLines } from '../../src/cli/result-tables.ts';
+import { type Grid, type GridRequest, layOut } from '../../src/report/grid.ts';
 import {
   escapeLatex,
   latexComment,
   latexLabel,
   latexNumber,
-} from '../../src/report/latex/escape.ts';
-import type { Grid, GridRequest } from '../../src/report/latex/grid.ts';
-import { layOut } from '../../src/report/latex/grid.ts';
-import { latexTable } from '../../src/report/latex/table.ts';
+  latexTable,
+} from '../../src/report/latex.ts';
 import type { ResultRow } from '../../src/report/results.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';

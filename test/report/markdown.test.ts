@@ -1,8 +1,8 @@
 /** `results --markdown`: the grid of `--latex` as a table for documents. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { layOut } from '../../src/report/latex/grid.ts';
-import { latexTable } from '../../src/report/latex/table.ts';
+import { layOut } from '../../src/report/grid.ts';
+import { latexTable } from '../../src/report/latex.ts';
 import { markdownTable } from '../../src/report/markdown.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { judged, type PlainRow } from './rows.ts';
@@ -179,7 +179,7 @@ test('a mean over seeds stands beside its interval, or beside the range of its v
     columnAxes: [],
     axisName: () => 'attack',
     caveats: [],
-    against: 'none',
+    against: 'none' as const,
   };
   // t(0.975; 2) = 4.303 times the standard error, 0.125/√3
   assert.match(markdownTable(request), '| badnets | 0.625 ± 0.311 | 0.900 ± 0 |');

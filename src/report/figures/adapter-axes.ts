@@ -11,7 +11,7 @@ import {
   scoreOf,
 } from '../conditions.ts';
 import { fisherOf, INFORMATION, renyi } from '../fisher.ts';
-import { list } from '../format.ts';
+import { list, plainText } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, ASR, DROP, type MetricNote } from '../metrics.ts';
 import type { AttackFamily, Figure } from '../types.ts';
@@ -194,7 +194,7 @@ export async function varianceFigures(
   const left = distinct(
     given
       .filter((condition) => at(condition) === null)
-      .map(({ axes }) => formatVariance(axes[VARIANCE])),
+      .map(({ axes }) => plainText(axes[VARIANCE])),
   );
   return figuresAlong(conditions, {
     path: VARIANCE,
@@ -210,6 +210,3 @@ export async function varianceFigures(
         : `Left out, because their value on this axis differs between layers: σ² = ${list(left)}.`,
   });
 }
-
-const formatVariance = (value: unknown): string =>
-  typeof value === 'string' ? value : JSON.stringify(value);

@@ -2,14 +2,21 @@
  * Lays out results over chosen axes: finds the place of each cell of an experiment in a table.
  * Pure.
  */
-import type { Json, JsonObject } from '../../api.ts';
-import type { PairedDifference, Summary } from '../../base/stats/summary.ts';
-import { pairedDifference, summarise } from '../../base/stats/summary.ts';
-import { voidReason } from '../evidence.ts';
-import { contentKey, distinct, nearest, trainingDistance } from '../groups.ts';
-import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from '../metrics.ts';
-import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from '../results.ts';
-import { metricName } from '../select.ts';
+import type { Json, JsonObject } from '../api.ts';
+import {
+  type PairedDifference,
+  pairedDifference,
+  summarise,
+  type Summary,
+} from '../base/stats/summary.ts';
+import { voidReason } from './evidence.ts';
+import { plainText } from './format.ts';
+import { contentKey, distinct, nearest, trainingDistance } from './groups.ts';
+import { adapterTitle } from './labels.ts';
+import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from './metrics.ts';
+import { plainDifference, plainSpread, type Spread } from './numbers.ts';
+import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
+import { metricName } from './select.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 /** What each number is compared with, paired by seed. */
@@ -343,3 +350,67 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
     entries: down.map((_, i) => filled.map(({ entries }) => entries[i] ?? null)),
   };
 }
+
+/** A table of a grid. What is written is the same in every form of output. */
+export interface GridTable {
+  readonly grid: Grid;
+  readonly rowAxes: readonly string[];
+  readonly columnAxes: readonly string[];
+  readonly against: Against;
+  /** The name of an axis in the table's head. */
+  readonly axisName: (path: string) => string;
+  /** What stands beside means. Default: `interval`. */
+  readonly spread?: Spread;
+  /** Sentences that qualify the numbers: caveats and warnings, unescaped. */
+  readonly caveats: readonly string[];
+}
+
+/** How a form of output writes the cells of a table. */
+export interface GridForm {
+  readonly empty: string;
+  /** The mark of a number that is not evidence. */
+  readonly mark: string;
+  readonly isProportion: (metric: Metric) => boolean;
+  readonly number: (text: string) => string;
+  /** Returns what stands behind a number of `n` seeds; `of` is how many it is expected to have. */
+  readonly seeds: (n: number, of: number) => string;
+  /** The same behind a difference; `entry` is the number beside it. */
+  readonly pairs: (n: number, entry: Entry) => string;
+}
+
+/** Returns the cells of each row: the number of each column, and its difference where it has any. */
+export const gridCells = (
+  { grid, spread = 'interval' }: Pick<GridTable, 'grid' | 'spread'>,
+  form: GridForm,
+): string[][] =>
+  grid.entries.map((entries) =>
+    grid.columns.flatMap(({ metric, differs }, k) => {
+      const entry = entries[k];
+      if (!entry) return differs ? [form.empty, form.empty] : [form.empty];
+      const { values, planned, reasons, difference, excluded } = entry,
+        isProportion = form.isProportion(metric);
+      const number =
+        form.number(plainSpread(values, spread, isProportion)) +
+        (reasons.length > 0 ? form.mark : '') +
+        form.seeds(values.length, planned);
+      if (!differs) return [number];
+      if (difference === null)
+        return [number, `${form.empty}${excluded.length > 0 ? form.pairs(0, entry) : ''}`];
+      const by = form.number(plainDifference(difference, isProportion));
+      return [number, `${by}${form.pairs(difference.n, entry)}`];
+    }),
+  );
+
+/** The distinct entries: a cell may have several places. */
+export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
+  distinct(entries.flat().filter((entry) => entry !== null));
+
+/** Returns the values of a row or column along one axis, such as `r = 16` if it has several names. */
+export const valuesText = (
+  path: string,
+  values: readonly Json[] = [],
+  write: (value: Json) => string = plainText,
+): string =>
+  values
+    .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
+    .join(' = ');

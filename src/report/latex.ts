@@ -1,30 +1,28 @@
 /** A grid of results as a LaTeX table in the style of booktabs. Pure. */
-import type { Json } from '../../api.ts';
-import { daggerText } from '../evidence.ts';
-import { distinct } from '../groups.ts';
-import { adapterTitle } from '../labels.ts';
-import { meaningOf, noteOf } from '../metrics.ts';
-import { plainDifference, plainSpread, type Spread, spreadNote } from '../numbers.ts';
-import { metricName } from '../select.ts';
-import { gridWithoutFolders } from '../sources.ts';
-import { escapeLatex, latexComment, latexLabel, latexNumber } from './escape.ts';
-import type { Against, Entry, Grid, GridColumn, Metric, PlaceNames } from './grid.ts';
-import { excludedText, seedCounts } from './grid.ts';
+import type { Json } from '../api.ts';
+import { daggerText } from './evidence.ts';
+import { codePoints, plainText } from './format.ts';
+import {
+  type Against,
+  entriesIn,
+  excludedText,
+  gridCells,
+  type GridColumn,
+  type GridForm,
+  type GridTable,
+  type PlaceNames,
+  seedCounts,
+  valuesText,
+} from './grid.ts';
+import { meaningOf, noteOf } from './metrics.ts';
+import { spreadNote } from './numbers.ts';
+import { metricName } from './select.ts';
+import { gridWithoutFolders } from './sources.ts';
 
-export interface LatexRequest {
+export interface LatexRequest extends GridTable {
   readonly name: string;
-  readonly grid: Grid;
-  readonly rowAxes: readonly string[];
-  readonly columnAxes: readonly string[];
-  readonly against: Against;
-  /** The name of an axis in the table's head. */
-  readonly axisName: (path: string) => string;
-  /** What stands beside means. Default: `interval`. */
-  readonly spread?: Spread;
   /** Whether the task is completion, so that the metrics are of what the models write. */
   readonly ofAnswers: boolean;
-  /** Sentences that qualify the numbers, unescaped. */
-  readonly caveats: readonly string[];
   /** Sentences about model, data and backend, unescaped. */
   readonly facts: readonly string[];
   /** Whether definitions, facts and caveats stand below the table, or above it as comments. */
@@ -34,22 +32,9 @@ export interface LatexRequest {
 }
 
 const MARK = '$^{\\dagger}$';
-const EMPTY = '--';
 
-const label = (metric: Metric): string => noteOf(metric)?.label ?? metric.metric;
-const isProportion = (metric: Metric): boolean => noteOf(metric)?.kind === 'proportion';
-
-function valueText(path: string, value: Json): string {
-  if (typeof value === 'number') return latexNumber(String(value));
-  if (path === 'adapter.type' && typeof value === 'string') return escapeLatex(adapterTitle(value));
-  return escapeLatex(typeof value === 'string' ? value : JSON.stringify(value));
-}
-
-/**
- * Returns the values of a row or column along one axis, such as `r = $16$` if it has several names.
- */
-const valuesText = (path: string, values: readonly Json[] = []): string =>
-  values.map((value) => valueText(path, value)).join(' = ');
+const latexValue = (value: Json): string =>
+  typeof value === 'number' ? latexNumber(String(value)) : escapeLatex(plainText(value));
 
 /** Whether two rows or columns have the same names along the axes up to `depth`. */
 const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
@@ -57,9 +42,8 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
-  const { grid, name, comments } = request;
-  const n = largestN(grid),
-    notes = notesOf(request);
+  const { name, comments } = request;
+  const notes = notesOf(request);
   return [
     ...comments.map(latexComment),
     latexComment('needs \\usepackage{booktabs} in the preamble'),
@@ -75,7 +59,7 @@ export function latexTable(asked: LatexRequest): string {
     '    \\toprule',
     ...head(request),
     '    \\midrule',
-    ...body(request, n),
+    ...body(request),
     '    \\bottomrule',
     '  \\end{tabular}',
     ...(request.notes === 'below'
@@ -89,10 +73,6 @@ export function latexTable(asked: LatexRequest): string {
     '\\end{table}',
   ].join('\n');
 }
-
-/** Returns the largest number of seeds behind a number; 0 without a number. */
-const largestN = ({ entries }: Grid): number =>
-  Math.max(0, ...seedCounts(entries.flat().filter((entry) => entry !== null)));
 
 const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
   'l'.repeat(rowAxes.length) + grid.columns.map(({ differs }) => (differs ? 'rr' : 'r')).join('');
@@ -127,7 +107,7 @@ function axisLine(
     rules: string[] = [];
   let column = rowAxes.length + 1;
   for (const span of spansAt(depth, grid.columns)) {
-    const value = valuesText(path, span.at[depth]);
+    const value = valuesText(path, span.at[depth], latexValue);
     const text = value === '' ? '' : `${escapeLatex(axisName(path))}: ${value}`;
     cells.push(`\\multicolumn{${span.width}}{c}{${text}}`);
     if (text !== '') rules.push(`\\cmidrule(lr){${column}-${column + span.width - 1}}`);
@@ -145,71 +125,46 @@ function head(request: LatexRequest): string[] {
     line([
       ...rowAxes.map((path) => escapeLatex(axisName(path))),
       ...grid.columns.flatMap(({ metric, differs }) => [
-        `\\multicolumn{1}{c}{${escapeLatex(label(metric))}}`,
+        `\\multicolumn{1}{c}{${escapeLatex(noteOf(metric)?.label ?? metric.metric)}}`,
         ...(differs ? [`\\multicolumn{1}{c}{${minus}}`] : []),
       ]),
     ]),
   ];
 }
 
-function body(request: LatexRequest, n: number): string[] {
+/** @param most the largest number of seeds behind a number of the table */
+function formOf(most: number): GridForm {
+  const ofSeeds = (n: number): string => (n === most ? '' : ` ($n = ${n}$)`);
+  return {
+    empty: '--',
+    mark: MARK,
+    isProportion: (metric) => noteOf(metric)?.kind === 'proportion',
+    number: latexNumber,
+    seeds: (n, of) => (n < of ? ` ($n = ${n}$ of $${of}$)` : ofSeeds(n)),
+    pairs: ofSeeds,
+  };
+}
+
+function body(request: LatexRequest): string[] {
   const { grid, rowAxes } = request;
+  const cells = gridCells(request, formOf(Math.max(0, ...seedCounts(entriesIn(grid)))));
   return grid.rows.flatMap((row, i) => {
     const above = grid.rows[i - 1];
     // A value that is the same as in the row above, with the same outer values, is not repeated.
     const isRepeated = (depth: number): boolean =>
       above !== undefined && isSameUpTo(depth, row, above);
     const names = rowAxes.map((path, depth) =>
-      isRepeated(depth) ? '' : valuesText(path, row[depth]),
+      isRepeated(depth) ? '' : valuesText(path, row[depth], latexValue),
     );
-    const cells = grid.columns.flatMap(({ metric, differs }, k) => {
-      const entry = grid.entries[i]?.[k] ?? null;
-      return [
-        number(entry, metric, n, request),
-        ...(differs ? [difference(entry, metric, n)] : []),
-      ];
-    });
     const startsGroup = above !== undefined && row.length > 1 && !isRepeated(0);
-    return [...(startsGroup ? ['    \\addlinespace'] : []), line([...names, ...cells])];
+    return [...(startsGroup ? ['    \\addlinespace'] : []), line([...names, ...(cells[i] ?? [])])];
   });
 }
 
-/**
- * @param n the largest number of seeds behind a number of the table
- * @param planned how many there would be; default: no more
- */
-function ofSeeds(count: number, n: number, planned = count): string {
-  if (count < planned) return ` ($n = ${count}$ of $${planned}$)`;
-  return count === n ? '' : ` ($n = ${count}$)`;
-}
-
-function number(
-  entry: Entry | null,
-  metric: Metric,
-  n: number,
-  { spread = 'interval' }: Pick<LatexRequest, 'spread'>,
-): string {
-  if (entry === null) return EMPTY;
-  const { values, planned, reasons } = entry;
-  const mark = reasons.length > 0 ? MARK : '';
-  const text = latexNumber(plainSpread(values, spread, isProportion(metric)));
-  return `${text}${mark}${ofSeeds(values.length, n, planned)}`;
-}
-
-function difference(entry: Entry | null, metric: Metric, n: number): string {
-  if (!entry?.difference)
-    return (entry?.excluded.length ?? 0) > 0 ? `${EMPTY}${ofSeeds(0, n)}` : EMPTY;
-  const text = plainDifference(entry.difference, isProportion(metric));
-  return `${latexNumber(text)}${ofSeeds(entry.difference.n, n)}`;
-}
-
-const entriesOf = ({ grid }: LatexRequest): readonly Entry[] =>
-  distinct(grid.entries.flat().filter((entry) => entry !== null));
-
 /** Says what the numbers are and which are not evidence; the rest is in the notes. */
 function caption(request: LatexRequest): string {
-  const { name, spread = 'interval' } = request;
-  const entries = entriesOf(request);
+  const { name, grid, spread = 'interval' } = request;
+  const entries = entriesIn(grid);
   const dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
   const counts = seedCounts(entries),
     what = spreadNote(counts, spread) ?? 'One seed: no interval.';
@@ -224,7 +179,7 @@ function caption(request: LatexRequest): string {
 /** Returns what else a reader must know, in sentences, unescaped. */
 function notesOf(request: LatexRequest): readonly string[] {
   const { grid, against, ofAnswers, caveats, facts } = request;
-  const entries = entriesOf(request),
+  const entries = entriesIn(grid),
     places = grid.entries.flat().filter((entry) => entry !== null);
   const shown = [
     ...new Map(grid.columns.map(({ metric }) => [metricName(metric), metric])).values(),
@@ -253,3 +208,113 @@ const differenceText = (against: Against): string =>
     : '“− clean”: difference from the paired clean run, for the success rate from what the ' +
       'trigger does to its model') +
   ', paired by seed, with its own interval, uncorrected for the number of comparisons.';
+
+/** Control characters and line ends of any kind. */
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
+
+/**
+ * Replacements that LaTeX's kernel (2020 or newer) understands without packages, in any font
+ * encoding.
+ */
+const SPECIAL: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    '\\': '\\textbackslash{}',
+    '{': '\\{',
+    '}': '\\}',
+    $: '\\$',
+    '&': '\\&',
+    '#': '\\#',
+    _: '\\_',
+    '%': '\\%',
+    '~': '\\textasciitilde{}',
+    '^': '\\textasciicircum{}',
+    '<': '\\textless{}',
+    '>': '\\textgreater{}',
+    '|': '\\textbar{}',
+    '"': '\\char34{}',
+    "'": '\\char39{}',
+    '`': '\\textasciigrave{}',
+    '[': '{[}', // after \\ it would begin an option
+    ']': '{]}',
+    '*': '{*}', // likewise
+    '…': '\\dots{}',
+    '–': '--',
+    '—': '---',
+    '’': '\\char39{}',
+    '“': '\\char34{}',
+    '”': '\\char34{}',
+    '§': '\\S{}',
+  }),
+);
+const GREEK: readonly (readonly [string, string])[] = [
+  ['α', 'alpha'],
+  ['β', 'beta'],
+  ['γ', 'gamma'],
+  ['δ', 'delta'],
+  ['ε', 'epsilon'],
+  ['η', 'eta'],
+  ['θ', 'theta'],
+  ['κ', 'kappa'],
+  ['λ', 'lambda'],
+  ['μ', 'mu'],
+  ['ρ', 'rho'],
+  ['σ', 'sigma'],
+  ['τ', 'tau'],
+  ['φ', 'phi'],
+  ['Δ', 'Delta'],
+  ['Σ', 'Sigma'],
+];
+const MATHS: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    '†': '^{\\dagger}',
+    ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
+    '−': '-',
+    '±': '\\pm',
+    '×': '\\times',
+    '·': '\\cdot',
+    '→': '\\rightarrow',
+    '≤': '\\leq',
+    '≥': '\\geq',
+    '∞': '\\infty',
+    '½': '\\frac{1}{2}',
+    '²': '^{2}',
+    '³': '^{3}',
+    '₀': '_{0}',
+    '₁': '_{1}',
+    '₂': '_{2}',
+  }),
+);
+
+/**
+ * Letters of other scripts stay as they are: LaTeX reads UTF-8, and what it can print depends on
+ * its fonts. Control characters become spaces, so that no text can end a line or a comment.
+ */
+export const escapeLatex = (text: string): string =>
+  codePoints(text.replaceAll(CONTROL, ' '))
+    .map((character, i, all) => {
+      if (character === '-' && all[i + 1] === '-') return '-{}'; // otherwise the two make a dash
+      const maths = MATHS.get(character);
+      return SPECIAL.get(character) ?? (maths === undefined ? character : `$${maths}$`);
+    })
+    .join('');
+
+/** Returns a comment of one line, whatever the text contains. */
+export const latexComment = (text: string): string => `% ${text.replaceAll(CONTROL, ' ')}`;
+
+/** Returns a label of letters, digits, `-` and `:`, which every package accepts. */
+export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
+
+/**
+ * Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. Spaces
+ * before a parenthesis and after a comma are kept.
+ */
+export const latexNumber = (text: string): string =>
+  `$${text
+    .replaceAll('±', '\\pm')
+    .replaceAll(' (', '\\ (')
+    .replaceAll(', ', ',\\ ')
+    .replaceAll('−', '-')
+    .replaceAll(
+      /e([+-]?)0*(\d+)/g,
+      (_, sign: string, power: string) => `\\times 10^{${sign === '-' ? '-' : ''}${power}}`,
+    )}$`;
