@@ -3,6 +3,7 @@
  */
 import { bothValues } from '../base/stats/both-values.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
+import { pText } from '../report/against.ts';
 import type { DifferenceSummary } from '../report/diff.ts';
 import { differenceRows, fieldDifferences, summariseDifferences } from '../report/diff.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
@@ -98,8 +99,6 @@ function intervalText(row: DifferenceSummary): string {
     : `both: ${both.map((value) => numberText(Number(value.toPrecision(12)))).join(', ')}`;
 }
 
-const pText = (p: number | null): string => (p === null ? '' : p < 0.001 ? '<0.001' : p.toFixed(3));
-
 /** `2 (1 excluded, 1 of one side only)`. */
 function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
   const rest = [
@@ -123,7 +122,7 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       numberText(row.b, row.reasonsB),
       numberText(row.difference),
       intervalText(row),
-      pText(row.p),
+      row.p === null ? '' : pText(row.p),
       pairsText(row),
     ]),
   ]);

@@ -2,7 +2,7 @@
 import { defined } from '../base/defined.ts';
 import { list } from '../report/format.ts';
 import type { Metric } from '../report/grid.ts';
-import { latexTable } from '../report/latex.ts';
+import { columnWidth, latexTable } from '../report/latex.ts';
 import { scorerSentence, scorerWords } from '../report/scorers.ts';
 import { metricName } from '../report/select.ts';
 import { sourceNames } from '../report/sources.ts';
@@ -31,7 +31,7 @@ export function latexResults(
   const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
   const laid = laidOut(rows, asked, { ...options, against });
   const { grid, metrics } = laid;
-  const wide = grid.columns.reduce((sum, { differs }) => sum + (differs ? 2 : 1), 0);
+  const wide = grid.columns.reduce((sum, column) => sum + columnWidth(column), 0);
   if (wide > MOST_COLUMNS)
     say(
       paintErr.yellow(

@@ -4,10 +4,11 @@ import type { JsonObject } from '../api.ts';
 import { summarise } from '../base/stats/summary.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
+import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER } from '../report/evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/metrics.ts';
-import { plainSpread, plainValue, type Spread } from '../report/numbers.ts';
+import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import { resultCells, type ResultRow, seedsNote, valuesBySeed } from '../report/results.ts';
 import { metricName, metricsIn } from '../report/select.ts';
 import type { Results } from '../run/facts.ts';
@@ -123,6 +124,12 @@ const NOTHING = '–';
 const markOf = (reasons: readonly string[] = []): string =>
   reasons.length > 0 ? ` ${DAGGER}` : '';
 
+/** Returns a metric's name, with its stage where another of the metrics has the same name. */
+const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
+  metrics.some((other) => other !== one && other.metric === one.metric)
+    ? metricName(one)
+    : one.metric;
+
 /**
  * Returns a table with a line for each cell and a column for each metric. `†` marks numbers that
  * are not evidence.
@@ -134,13 +141,13 @@ export function beside(
   spread: Spread,
 ): string {
   const axes = axesOf(rows);
-  const label = (one: Metric): string =>
-    metrics.some((other) => other !== one && other.metric === one.metric)
-      ? metricName(one)
-      : one.metric;
   return table(
     [
-      [...axes.map(({ name }) => name), 'n', ...metrics.map(label)],
+      [
+        ...axes.map(({ name }) => name),
+        'n',
+        ...metrics.map((metric) => metricLabel(metric, metrics)),
+      ],
       ...resultCells(rows).map((cell) => [
         ...axes.map(({ path }) => axisText(cell, path)),
         ofPlanned(cell.seeds.size, cell.planned),
@@ -200,3 +207,43 @@ export function lines(rows: readonly ResultRow[], width: number): string {
     { width, names: axes.length + 2 },
   );
 }
+
+/**
+ * Returns a table with a line for each number that is compared with another, with the p-value of
+ * no difference from three pairs on (`tested`). The text is null if there is nothing to compare.
+ */
+export function differences(
+  rows: readonly ResultRow[],
+  metrics: readonly Metric[],
+  against: Exclude<Against, 'none'>,
+  width: number,
+): { readonly text: string | null; readonly tested: boolean } {
+  const axes = axesOf(rows),
+    cells = resultCells(rows);
+  const comparedWith = compareCells(cells, metrics, against);
+  const compared = cells.flatMap((cell) =>
+    metrics
+      .map((metric) => ({ cell, metric, found: comparedWith(cell, metric) }))
+      .filter(({ found }) => differs(found)),
+  );
+  const tested = compared.some(({ found }) => found.p !== null);
+  const head = ['metric', `− ${against}`, ...(tested ? [TEST_HEAD] : []), 'pairs'];
+  const body = compared.map(({ cell, metric, found }) => [
+    ...axes.map(({ path }) => axisText(cell, path)),
+    metricLabel(metric, metrics),
+    found.difference === null
+      ? NOTHING
+      : plainDifference(found.difference, proportions.has(metric.metric)),
+    ...(tested ? [testText(found) ?? ''] : []),
+    pairsText(found.difference?.n ?? 0, found.excluded.length),
+  ]);
+  const text = table([[...axes.map(({ name }) => name), ...head], ...body], {
+    width,
+    names: axes.length + 1,
+  });
+  return { text: body.length === 0 ? null : text, tested };
+}
+
+/** `3`, or `2 (1 excluded)` where a pair is not evidence. */
+const pairsText = (pairs: number, excluded: number): string =>
+  excluded === 0 ? String(pairs) : `${pairs} (${excluded} excluded)`;

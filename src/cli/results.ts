@@ -3,9 +3,9 @@
  */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
+import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine } from '../report/csv.ts';
 import { DAGGER, daggerText } from '../report/evidence.ts';
-import type { Against } from '../report/grid.ts';
 import { type Spread, spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
@@ -20,6 +20,7 @@ import {
   axisText,
   beside,
   caveatLines,
+  differences,
   firstMetrics,
   leftOut,
   lines,
@@ -62,10 +63,8 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   const results = resultsOf(prepared);
   const { rows, missing, computedBy, warnings } = results;
   const isTable = options.latex === true || options.markdown === true;
-  if (!isTable && [options.rows, options.columns, options.against].some(Boolean))
-    throw new UserFault(
-      '--rows, --columns and --against shape the table that --latex or --markdown prints',
-    );
+  if (!isTable && [options.rows, options.columns].some(Boolean))
+    throw new UserFault('--rows and --columns shape the table that --latex or --markdown prints');
   if (options.spread !== undefined && (options.json === true || options.csv === true))
     throw new UserFault('--spread shapes tables; --json and --csv have the value of each seed');
   if (prepared.experiment.notes !== '') say(prepared.experiment.notes);
@@ -73,9 +72,12 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   for (const what of computedBy) say(wrap(`computed by ${what}`, columns(), '  '));
   sayWarnings(warnings);
   const asked = askedMetrics(rows, options.metric);
-  if (options.json) json(asked === null ? rows : rowsOf(rows, asked));
-  else if (options.csv) out(csv(asked === null ? rows : rowsOf(rows, asked)));
-  else if (isTable) {
+  if (options.json === true || options.csv === true) {
+    const compared = compareRows(rows, options.against ?? 'none');
+    const chosen = asked === null ? compared : rowsOf(compared, asked);
+    if (options.json === true) json(chosen);
+    else out(csv(chosen, options.against));
+  } else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
     const caveats = [...caveatLines(rows), ...warnings.map(({ message }) => `${message}.`)];
@@ -148,7 +150,11 @@ export function askedMetrics(
 function show(
   rows: readonly ResultRow[],
   asked: readonly Metric[] | null,
-  { all = false, spread = 'interval' }: Pick<ResultsOptions, 'all' | 'spread'>,
+  {
+    all = false,
+    spread = 'interval',
+    against = 'none',
+  }: Pick<ResultsOptions, 'all' | 'spread' | 'against'>,
 ): void {
   const every = metricsIn(rows);
   const metrics = asked ?? (all ? every : firstMetrics(rows)),
@@ -159,6 +165,7 @@ function show(
       : beside(rows, metrics, columns(), spread),
   );
   const width = proseWidth();
+  if (against !== 'none') showDifferences(rows, metrics, against);
   const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
   if (dagger !== null) say(paintErr.yellow(wrap(`${DAGGER} ${dagger}`, width)));
   for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, width)));
@@ -173,6 +180,23 @@ function show(
   say(paintErr.dim(wrap(more, width)));
 }
 
+function showDifferences(
+  rows: readonly ResultRow[],
+  metrics: readonly Metric[],
+  against: Exclude<Against, 'none'>,
+): void {
+  const { text, tested } = differences(rows, metrics, against, columns());
+  if (text === null)
+    say(
+      paintErr.yellow(
+        `--against ${against}: no number has ` +
+          `${against === 'full' ? 'a full fine-tuning' : 'a clean run'} to compare with`,
+      ),
+    );
+  else out(`\n${text}`);
+  if (tested) say(paintErr.dim(wrap(TEST_NOTE, proseWidth())));
+}
+
 /** Returns the number of metrics of each stage: `train (9), evaluate (5)`. */
 function byStage(metrics: readonly Metric[]): string {
   const stages = new Map<string, number>();
@@ -184,13 +208,16 @@ const axisPaths = (rows: readonly ResultRow[]): string[] => [
   ...new Set(namesOf(rows).flatMap((cell) => Object.keys(cell))),
 ];
 
+const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
+
 /**
  * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
  * `task` names the data set beside each metric by which it is scored, if there is any; a column
- * `precision` stands beside all if some depend on products in bfloat16. The last columns are the
- * judgement of each number (`Judgement`).
+ * `precision` stands beside all if some depend on products in bfloat16. With `against`, columns have
+ * what each number is compared with (`RowComparison`). The last columns are the judgement of each
+ * number (`Judgement`).
  */
-function csv(rows: readonly ResultRow[]): string {
+function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
   const paths = axisPaths(rows);
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined);
@@ -200,6 +227,7 @@ function csv(rows: readonly ResultRow[]): string {
       ...['seed', 'stage', 'metric', 'value'],
       ...(named ? ['task'] : []),
       ...(isMixed ? ['precision'] : []),
+      ...(against === 'none' ? [] : ['against', ...COMPARISON]),
       ...['evidence', 'reasons', 'n', 'missing', 'warnings'],
     ],
     ...rows.map((row) => [
@@ -210,6 +238,9 @@ function csv(rows: readonly ResultRow[]): string {
       row.value,
       ...(named ? [row.task] : []),
       ...(isMixed ? [row.precision ?? 'float32'] : []),
+      ...(against === 'none'
+        ? []
+        : [row.against?.value, ...COMPARISON.map((field) => row.against?.[field])]),
       row.evidence.counts,
       row.evidence.reasons.join('; '),
       row.evidence.n,

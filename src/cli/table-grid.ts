@@ -2,7 +2,8 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
-import { type Against, type Grid, layOut, type Metric } from '../report/grid.ts';
+import type { Against } from '../report/against.ts';
+import { type Grid, layOut, type Metric } from '../report/grid.ts';
 import { markdownTable } from '../report/markdown.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';

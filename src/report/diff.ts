@@ -3,9 +3,9 @@ import type { Json, JsonObject } from '../api.ts';
 import { pairedDifference, summarise } from '../base/stats/summary.ts';
 import { voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
-import { ACCURACY, isPValue } from './metrics.ts';
+import { ACCURACY } from './metrics.ts';
+import { differenceP, holmByMetric, isOfPack } from './pairs.ts';
 import type { CellMetrics } from './results.ts';
-import { holm, marginP } from './verdict.ts';
 
 export interface ComparedName {
   /** Axis values by full path. */
@@ -47,12 +47,6 @@ export interface DifferenceRow {
   /** Whether either number is of trainings that ran in one pack and were measured together. */
   readonly shared: boolean;
 }
-
-/**
- * What is measured of a whole pack: a training has a share of its time, and its memory is the
- * process's.
- */
-const OF_PACK = new Set(['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb']);
 
 /** Returns the value with sorted keys, so that equal values have equal JSON. */
 function ordered(value: unknown): unknown {
@@ -131,7 +125,7 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
         metric,
         value,
         reason: stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null,
-        shared: OF_PACK.has(metric) && (values['packed'] ?? 1) > 1,
+        shared: isOfPack(metric, values),
       })),
   );
 
@@ -204,9 +198,8 @@ export interface DifferenceSummary {
   readonly low: number | null;
   readonly high: number | null;
   /**
-   * The p-value of no difference (`marginP`), corrected by Holm's method over all the cells that
-   * have one of this metric. Null for fewer than three pairs, where they are `shared`, and of a
-   * p-value.
+   * The p-value of no difference (`differenceP`), corrected by Holm's method over all the cells
+   * that have one of this metric.
    */
   readonly p: number | null;
   /** Whether a pair was measured in a pack, so that the seeds are not independent. */
@@ -223,16 +216,8 @@ export interface DifferenceSummary {
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = groupBy(rows, ({ cell, stage, metric }) => nameOf([cell, stage, metric]));
   const summaries = summariesOf([...groups.values()]);
-  const families = groupBy(
-    summaries.filter(({ p }) => p !== null),
-    ({ stage, metric }) => nameOf([stage, metric]),
-  );
-  const corrected = new Map(
-    [...families.values()].flatMap((family) =>
-      holm(family.map(({ p }) => p ?? 1)).map((p, i) => [family[i], p] as const),
-    ),
-  );
-  return summaries.map((summary) => ({ ...summary, p: corrected.get(summary) ?? null }));
+  const corrected = holmByMetric(summaries);
+  return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
 /** Returns the summaries with p-values that are not corrected. */
@@ -255,8 +240,7 @@ function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSumm
             pairs.map((row) => row.b),
             pairs.map((row) => row.a),
           );
-    const shared = pairs.some((row) => row.shared),
-      tested = pairs.length > 2 && !shared && !isPValue({ stage, metric });
+    const shared = pairs.some((row) => row.shared);
     return {
       cell,
       stage,
@@ -269,7 +253,7 @@ function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSumm
       std: paired?.std ?? null,
       low: shared ? null : (paired?.low ?? null),
       high: shared ? null : (paired?.high ?? null),
-      p: tested && paired !== null ? marginP(paired, 0) : null,
+      p: differenceP({ stage, metric }, paired, shared),
       shared,
       pairs: pairs.length,
       excluded: both.length - pairs.length,

@@ -3,24 +3,16 @@
  * Pure.
  */
 import type { Json, JsonObject } from '../api.ts';
-import {
-  type PairedDifference,
-  pairedDifference,
-  summarise,
-  type Summary,
-} from '../base/stats/summary.ts';
-import { voidReason } from './evidence.ts';
+import { summarise, type Summary } from '../base/stats/summary.ts';
+import { type Against, compareCells, type Compared, differs, testText } from './against.ts';
 import { plainText } from './format.ts';
-import { contentKey, distinct, nearest, trainingDistance } from './groups.ts';
+import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
-import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread } from './numbers.ts';
 import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
 import { metricName } from './select.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
-/** What each number is compared with, paired by seed. */
-export type Against = 'full' | 'clean' | 'none';
 
 export interface GridRequest {
   readonly rows: readonly ResultRow[];
@@ -31,7 +23,7 @@ export interface GridRequest {
   readonly against: Against;
 }
 
-export interface Entry {
+export interface Entry extends Compared {
   readonly cell: JsonObject;
   readonly summary: Summary;
   /** The value of each seed. */
@@ -40,13 +32,6 @@ export interface Entry {
   readonly planned: number;
   /** One reason for each seed whose number is not evidence. */
   readonly reasons: readonly string[];
-  /** Null if there is nothing to compare with. */
-  readonly difference: PairedDifference | null;
-  /**
-   * One reason for each seed whose pair is not evidence (evidence.ts) and is therefore not
-   * compared.
-   */
-  readonly excluded: readonly string[];
 }
 
 /**
@@ -60,6 +45,8 @@ export interface GridColumn {
   readonly metric: Metric;
   /** Whether any number of the column is compared with another. */
   readonly differs: boolean;
+  /** Whether any of these comparisons has a p-value. */
+  readonly tested: boolean;
 }
 
 export interface Grid {
@@ -78,61 +65,9 @@ export interface Clash {
   readonly clash: readonly string[];
 }
 
-type Values = ReadonlyMap<number, number>;
-
 interface Group extends ResultCell {
   /** All of the cell's names, `cell` first. */
   readonly names: readonly JsonObject[];
-}
-
-/** What a cell's number is compared with, by seed. */
-interface Partner {
-  readonly values: Values;
-  /** Returns why the pair of a seed is not evidence, or null if it is. */
-  readonly reason: (seed: number) => string | null;
-}
-
-const without = (cell: JsonObject, ...prefixes: readonly string[]): JsonObject =>
-  Object.fromEntries(
-    Object.entries(cell).filter(([path]) => !prefixes.some((prefix) => path.startsWith(prefix))),
-  );
-
-type PartnerOf = (group: Group, metric: Metric) => Partner | null;
-
-/** Returns the paired clean run, as the evaluation of the attacked run recorded it. */
-const cleanPartner: PartnerOf = (group, metric) => {
-  const values = ofCleanRun(group, metric);
-  // The reason is that of the difference, which is evidence only if both runs are.
-  const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
-  return values && { values, reason: (seed) => reasonOf(group, seed, difference) };
-};
-
-/**
- * Returns a function that finds the full fine-tuning with the same attack and settings: the one
- * that differs in the fewest of the training's axes. It finds none if several differ in as many.
- */
-function fullPartner(groups: readonly Group[]): PartnerOf {
-  const fulls = groups.filter(({ cell }) => cell['adapter.type'] === 'full');
-  return (group, metric) => {
-    if (group.cell['adapter.type'] === 'full') return null;
-    const settingOf = (name: JsonObject): string => contentKey(without(name, 'adapter.', 'train.'));
-    const own = new Set(group.names.map(settingOf));
-    const alike = fulls.filter(({ names }) => names.some((name) => own.has(settingOf(name))));
-    const [full, ...others] = nearest(alike, ({ names }) =>
-      Math.min(...names.flatMap((a) => group.names.map((b) => trainingDistance(a, b)))),
-    );
-    if (full === undefined || others.length > 0) return null;
-    const reason = (seed: number): string | null =>
-      metric.stage === ACCURACY.stage
-        ? (reasonOf(group, seed, metric) ?? reasonOf(full, seed, metric))
-        : null;
-    return { values: valuesBySeed(full, metric), reason };
-  };
-}
-
-function partnerOf(groups: readonly Group[], against: Against): PartnerOf {
-  if (against === 'none') return () => null;
-  return against === 'clean' ? cleanPartner : fullPartner(groups);
 }
 
 /** Returns how many seeds are behind each number and each difference of these entries. */
@@ -151,47 +86,6 @@ export function excludedText(entries: readonly Entry[]): string | null {
     `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
     `a model of the pair ${distinct(excluded).join(' or ')}.`
   );
-}
-
-const reasonOf = ({ seeds }: Group, seed: number, metric: Pick<Metric, 'metric'>): string | null =>
-  voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
-
-/**
- * Returns the accuracy or success rate of the clean run, as the evaluation of the attacked run
- * recorded it.
- */
-function ofCleanRun(group: Group, metric: Metric): Values | null {
-  const name = metricName(metric);
-  if (name === metricName(ASR)) return valuesBySeed(group, ASR_CLEAN);
-  if (name !== metricName(ACCURACY)) return null;
-  const accuracy = valuesBySeed(group, metric);
-  return new Map(
-    [...valuesBySeed(group, DROP)].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]),
-  );
-}
-
-function differenceOf(
-  values: Values,
-  partner: Partner | null,
-): Pick<Entry, 'difference' | 'excluded'> {
-  if (partner === null) return { difference: null, excluded: [] };
-  const pairs = [...values].flatMap(([seed, value]) => {
-    const other = partner.values.get(seed);
-    return other !== undefined && Number.isFinite(other)
-      ? [{ value, other, reason: partner.reason(seed) }]
-      : [];
-  });
-  const whole = pairs.filter(({ reason }) => reason === null);
-  return {
-    difference:
-      whole.length === 0
-        ? null
-        : pairedDifference(
-            whole.map(({ value }) => value),
-            whole.map(({ other }) => other),
-          ),
-    excluded: pairs.flatMap(({ reason }) => reason ?? []),
-  };
 }
 
 /** A group under one of its names. */
@@ -302,7 +196,7 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
     ...one,
     names: [one.cell, ...(one.also ?? [])],
   }));
-  const partner = partnerOf(groups, against);
+  const compared = compareCells(groups, metrics, against);
   const named = groups
     .filter((group) => metrics.some((metric) => valuesBySeed(group, metric).size > 0))
     .flatMap((group) => group.names.map((cell): NamedGroup => ({ group, cell })));
@@ -325,7 +219,7 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
           values: [...values.values()],
           planned: group.planned,
           reasons: group.reasons.get(metricName(metric)) ?? [],
-          ...differenceOf(values, partner(group, metric)),
+          ...compared(group, metric),
         };
   });
   const filled = columns
@@ -338,14 +232,13 @@ export function layOut({ rows, metrics, rowAxes, columnAxes, against }: GridRequ
       }),
     }))
     .filter(({ entries }) => entries.some((entry) => entry !== null));
-  const isCompared = (entry: Entry | null): boolean =>
-    entry !== null && (entry.difference !== null || entry.excluded.length > 0);
   return {
     rows: down.map(({ names }) => names),
     columns: filled.map(({ line, metric, entries }) => ({
       at: line.names,
       metric,
-      differs: entries.some(isCompared),
+      differs: entries.some((entry) => entry !== null && differs(entry)),
+      tested: entries.some((entry) => entry !== null && entry.p !== null),
     })),
     entries: down.map((_, i) => filled.map(({ entries }) => entries[i] ?? null)),
   };
@@ -376,30 +269,51 @@ export interface GridForm {
   readonly seeds: (n: number, of: number) => string;
   /** The same behind a difference; `entry` is the number beside it. */
   readonly pairs: (n: number, entry: Entry) => string;
+  /** Writes the p-values of a difference. */
+  readonly test: (text: string) => string;
 }
 
-/** Returns the cells of each row: the number of each column, and its difference where it has any. */
+/**
+ * Returns the cells of each row: the number of each column, and its difference and p-values where
+ * the column has any.
+ */
 export const gridCells = (
   { grid, spread = 'interval' }: Pick<GridTable, 'grid' | 'spread'>,
   form: GridForm,
 ): string[][] =>
   grid.entries.map((entries) =>
-    grid.columns.flatMap(({ metric, differs }, k) => {
-      const entry = entries[k];
-      if (!entry) return differs ? [form.empty, form.empty] : [form.empty];
-      const { values, planned, reasons, difference, excluded } = entry,
+    grid.columns.flatMap(({ metric, differs: compared, tested }, k) => {
+      const entry = entries[k] ?? null,
         isProportion = form.isProportion(metric);
-      const number =
-        form.number(plainSpread(values, spread, isProportion)) +
-        (reasons.length > 0 ? form.mark : '') +
-        form.seeds(values.length, planned);
-      if (!differs) return [number];
-      if (difference === null)
-        return [number, `${form.empty}${excluded.length > 0 ? form.pairs(0, entry) : ''}`];
-      const by = form.number(plainDifference(difference, isProportion));
-      return [number, `${by}${form.pairs(difference.n, entry)}`];
+      return [
+        entry === null ? form.empty : numberText(entry, spread, isProportion, form),
+        ...(compared ? [differenceText(entry, isProportion, form)] : []),
+        ...(tested ? [pText(entry, form)] : []),
+      ];
     }),
   );
+
+const numberText = (
+  { values, planned, reasons }: Entry,
+  spread: Spread,
+  isProportion: boolean,
+  form: GridForm,
+): string =>
+  form.number(plainSpread(values, spread, isProportion)) +
+  (reasons.length > 0 ? form.mark : '') +
+  form.seeds(values.length, planned);
+
+function differenceText(entry: Entry | null, isProportion: boolean, form: GridForm): string {
+  if (entry === null) return form.empty;
+  const { difference, excluded } = entry;
+  if (difference === null) return `${form.empty}${excluded.length > 0 ? form.pairs(0, entry) : ''}`;
+  return form.number(plainDifference(difference, isProportion)) + form.pairs(difference.n, entry);
+}
+
+function pText(entry: Entry | null, form: GridForm): string {
+  const text = entry && testText(entry);
+  return text === null ? form.empty : form.test(text);
+}
 
 /** The distinct entries: a cell may have several places. */
 export const entriesIn = ({ entries }: Grid): readonly Entry[] =>

@@ -1,9 +1,9 @@
 /** A grid of results as a LaTeX table in the style of booktabs. Pure. */
 import type { Json } from '../api.ts';
+import { type Against, TEST_HEAD, TEST_NOTE } from './against.ts';
 import { daggerText } from './evidence.ts';
 import { codePoints, plainText } from './format.ts';
 import {
-  type Against,
   entriesIn,
   excludedText,
   gridCells,
@@ -75,9 +75,12 @@ export function latexTable(asked: LatexRequest): string {
 }
 
 const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
-  'l'.repeat(rowAxes.length) + grid.columns.map(({ differs }) => (differs ? 'rr' : 'r')).join('');
+  'l'.repeat(rowAxes.length) +
+  grid.columns.map((column) => 'r'.repeat(columnWidth(column))).join('');
 
-const width = ({ differs }: GridColumn): number => (differs ? 2 : 1);
+/** Returns the number of columns for a metric: its mean, and if it has them difference and p. */
+export const columnWidth = ({ differs, tested }: GridColumn): number =>
+  1 + Number(differs) + Number(tested);
 const line = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\\`;
 
 /** Neighbouring columns with the same names along the axes up to `depth`. */
@@ -91,8 +94,8 @@ function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[]
   const spans: Span[] = [];
   for (const column of columns) {
     const last = spans.at(-1);
-    if (last && isSameUpTo(depth, last.at, column.at)) last.width += width(column);
-    else spans.push({ at: column.at, width: width(column) });
+    if (last && isSameUpTo(depth, last.at, column.at)) last.width += columnWidth(column);
+    else spans.push({ at: column.at, width: columnWidth(column) });
   }
   return spans;
 }
@@ -124,9 +127,10 @@ function head(request: LatexRequest): string[] {
     ...columnAxes.flatMap((path, depth) => axisLine(path, depth, request)),
     line([
       ...rowAxes.map((path) => escapeLatex(axisName(path))),
-      ...grid.columns.flatMap(({ metric, differs }) => [
+      ...grid.columns.flatMap(({ metric, differs, tested }) => [
         `\\multicolumn{1}{c}{${escapeLatex(noteOf(metric)?.label ?? metric.metric)}}`,
         ...(differs ? [`\\multicolumn{1}{c}{${minus}}`] : []),
+        ...(tested ? [`\\multicolumn{1}{c}{${TEST_HEAD}}`] : []),
       ]),
     ]),
   ];
@@ -142,6 +146,7 @@ function formOf(most: number): GridForm {
     number: latexNumber,
     seeds: (n, of) => (n < of ? ` ($n = ${n}$ of $${of}$)` : ofSeeds(n)),
     pairs: ofSeeds,
+    test: (text) => text.replaceAll(/<?[\d.]+/g, (value) => `$${value}$`),
   };
 }
 
@@ -189,6 +194,7 @@ function notesOf(request: LatexRequest): readonly string[] {
   return [
     ...shown.map((note) => `${note.label}: ${meaningOf(note, ofAnswers)}.`),
     ...(grid.columns.some(({ differs }) => differs) ? [differenceText(against)] : []),
+    ...(grid.columns.some(({ tested }) => tested) ? [TEST_NOTE] : []),
     ...[excludedText(entries)].filter((text) => text !== null),
     ...(entries.length < places.length
       ? [

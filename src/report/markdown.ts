@@ -1,4 +1,5 @@
 /** A grid of results as a table in GitHub's Markdown. Pure. */
+import { TEST_HEAD, TEST_NOTE } from './against.ts';
 import { DAGGER, daggerText } from './evidence.ts';
 import {
   entriesIn,
@@ -27,6 +28,7 @@ const FORM: GridForm = {
   isProportion: (metric) => NOTES.get(metricName(metric))?.kind === 'proportion',
   number: (text) => text,
   seeds: seedsNote,
+  test: (text) => text,
   pairs: (n, { summary }) => (n === summary.n ? '' : ` (n = ${n})`),
 };
 
@@ -55,6 +57,7 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
   const notes = [
     spreadNote(seedCounts(entries), spread) ?? 'One seed: no interval.',
     excludedText(entries),
+    grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
     dagger && `${DAGGER} ${dagger}`,
   ];
   return [notes.filter((note) => note !== null).join(' '), ...caveats.map(escaped)];
@@ -69,7 +72,11 @@ export function markdownTable(asked: GridTable): string {
   const { grid, rowAxes, axisName, against } = request;
   const head = grid.columns.flatMap((column) => {
     const text = columnText(column, request);
-    return column.differs ? [text, `${text} − ${against}`] : [text];
+    return [
+      text,
+      ...(column.differs ? [`${text} − ${against}`] : []),
+      ...(column.tested ? [TEST_HEAD] : []),
+    ];
   });
   const cells = gridCells(request, FORM);
   const body = grid.rows.map((names, i) =>

@@ -29,6 +29,23 @@ export interface ResultRow {
   /** The named data set that is scored by this metric. */
   readonly task?: string;
   readonly evidence: Judgement;
+  /** What it was compared with, where that was asked for and there is such a number. */
+  readonly against?: RowComparison;
+}
+
+/** The number beside what it is compared with, and the comparison over the cell's seeds. */
+export interface RowComparison {
+  /** The number, at the same seed, of what the cell is compared with. */
+  readonly value: number;
+  /** By how much the row's number exceeds it; null if the pair is not evidence. */
+  readonly difference: number | null;
+  /** Why the pair is not evidence. */
+  readonly excluded: string | null;
+  /** How many pairs of the cell are evidence. */
+  readonly pairs: number;
+  /** As in `Compared`. */
+  readonly p: number | null;
+  readonly p_holm: number | null;
 }
 
 export interface CellMetrics {

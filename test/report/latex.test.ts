@@ -297,20 +297,20 @@ test('a table has as many columns in every line, and the caption explains its nu
   ])
     assert.is(lines.filter((line) => line.trim() === needed).length, 1, needed);
   const spec = present(/\\begin\{tabular\}\{@\{\}(l+)(r+)@\{\}\}/.exec(text));
-  assert.equal([spec[1], spec[2]], ['ll', 'rrrrrr']);
+  assert.equal([spec[1], spec[2]], ['ll', 'rrrrrrr']);
   for (const line of lines.filter((one) => one.endsWith('\\\\'))) {
     const cells = line.replace(/ \\\\$/, '').split(' & ');
     assert.is(
       cells.reduce((sum, cell) => sum + Number(/\\multicolumn\{(\d+)\}/.exec(cell)?.[1] ?? 1), 0),
-      8,
+      9,
       line,
     );
   }
-  assert.match(text, '\\multicolumn{2}{c}{attack: none} & \\multicolumn{4}{c}{attack: bad\\_nets}');
+  assert.match(text, '\\multicolumn{3}{c}{attack: none} & \\multicolumn{4}{c}{attack: bad\\_nets}');
   // t(.975, 2)·0.01/√3 = 0.0248; both values of the two seeds of rank 8.
   assert.match(
     text,
-    '    LoRA & $4$ & $0.900 \\pm 0.025$ & $0.000 \\pm 0$ & ' +
+    '    LoRA & $4$ & $0.900 \\pm 0.025$ & $0.000 \\pm 0$ & $1.000$ ($1.000$) & ' +
       '$0.860 \\pm 0.025$$^{\\dagger}$ & $-0.040 \\pm 0$ ($n = 2$)',
   );
   assert.not.match(text, '$n = 3$'); // the largest number
@@ -397,7 +397,7 @@ test('results --latex of the command line: axes by short names, and what it refu
       [['--latex', '--rows', 'rte'], 'the grid has no axis "rte"\n  did you mean rate?'],
       [
         ['--rows', 'rate'],
-        '--rows, --columns and --against shape the table that --latex or --markdown prints',
+        '--rows and --columns shape the table that --latex or --markdown prints',
       ],
     ] as const) {
       const said = await project.dosimeter('results', 'spec.yaml', ...args);

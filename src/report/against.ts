@@ -1,0 +1,235 @@
+/**
+ * Compares the cells of one experiment with full fine-tuning or with the paired clean run, paired
+ * by seed. Pure.
+ */
+import type { JsonObject } from '../api.ts';
+import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
+import { voidReason } from './evidence.ts';
+import { contentKey, nearest, trainingDistance } from './groups.ts';
+import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP, type MetricNote } from './metrics.ts';
+import { differenceP, holmByMetric, isOfPack } from './pairs.ts';
+import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
+import { metricName, metricsIn } from './select.ts';
+
+/** What each number is compared with. */
+export type Against = 'full' | 'clean' | 'none';
+
+type Metric = Pick<MetricNote, 'stage' | 'metric'>;
+type Values = ReadonlyMap<number, number>;
+
+/** A cell's number over its seeds, compared with another. */
+export interface Compared {
+  /** By seed, the number of what it is compared with, for the seeds that have both. */
+  readonly others: ReadonlyMap<number, OtherNumber>;
+  /** Null if there is nothing to compare with. */
+  readonly difference: PairedDifference | null;
+  /**
+   * One reason for each seed whose pair is not evidence (evidence.ts) and is therefore not
+   * compared.
+   */
+  readonly excluded: readonly string[];
+  /** The p-value of no difference (`differenceP`). */
+  readonly p: number | null;
+  /** The same, corrected by Holm's method over all the cells that have one of this metric. */
+  readonly holm: number | null;
+}
+
+interface OtherNumber {
+  readonly value: number;
+  /** Why the pair is not evidence; null if it is. */
+  readonly reason: string | null;
+}
+
+const NOTHING: Compared = {
+  others: new Map(),
+  difference: null,
+  excluded: [],
+  p: null,
+  holm: null,
+};
+
+/** What a cell's number is compared with, by seed. */
+interface Partner {
+  readonly values: Values;
+  /** Returns why the pair of a seed is not evidence, or null if it is. */
+  readonly reason: (seed: number) => string | null;
+  /** The cell that the values are of; null if the compared cell recorded them itself. */
+  readonly cell: ResultCell | null;
+}
+
+type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
+
+const reasonOf = (
+  { seeds }: ResultCell,
+  seed: number,
+  metric: Pick<Metric, 'metric'>,
+): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
+
+/** Returns the paired clean run, as the evaluation of the attacked run recorded it. */
+const cleanPartner: PartnerOf = (cell, metric) => {
+  const values = ofCleanRun(cell, metric);
+  // The reason is that of the difference, which is evidence only if both runs are.
+  const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
+  return values && { values, reason: (seed) => reasonOf(cell, seed, difference), cell: null };
+};
+
+/**
+ * Returns the accuracy or success rate of the clean run, as the evaluation of the attacked run
+ * recorded it.
+ */
+function ofCleanRun(cell: ResultCell, metric: Metric): Values | null {
+  const name = metricName(metric);
+  if (name === metricName(ASR)) return valuesBySeed(cell, ASR_CLEAN);
+  if (name !== metricName(ACCURACY)) return null;
+  const accuracy = valuesBySeed(cell, metric);
+  return new Map(
+    [...valuesBySeed(cell, DROP)].map(([seed, by]) => [seed, (accuracy.get(seed) ?? NaN) + by]),
+  );
+}
+
+const namesOf = ({ cell, also = [] }: ResultCell): readonly JsonObject[] => [cell, ...also];
+
+/** Returns the settings that a cell and its full fine-tuning share, under each of its names. */
+const settingsOf = (cell: ResultCell): readonly string[] =>
+  namesOf(cell).map((name) =>
+    contentKey(
+      Object.fromEntries(
+        Object.entries(name).filter(([path]) => !/^(?:adapter|train)\./.test(path)),
+      ),
+    ),
+  );
+
+/**
+ * Returns a function that finds the full fine-tuning with the same attack and settings: the one
+ * that differs in the fewest of the training's axes. It finds none if several differ in as many.
+ */
+function fullPartner(cells: readonly ResultCell[]): PartnerOf {
+  const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
+  const fulls = cells
+    .filter(isFull)
+    .map((full) => ({ full, settings: new Set(settingsOf(full)), names: namesOf(full) }));
+  const fullOf = (cell: ResultCell): ResultCell | null => {
+    const own = settingsOf(cell),
+      alike = fulls.filter(({ settings }) => own.some((setting) => settings.has(setting)));
+    const [found, ...others] = nearest(alike, ({ names }) =>
+      Math.min(...names.flatMap((a) => namesOf(cell).map((b) => trainingDistance(a, b)))),
+    );
+    return found === undefined || others.length > 0 ? null : found.full;
+  };
+  const partners = new Map(
+    cells.map((cell) => [cell, isFull(cell) ? null : fullOf(cell)] as const),
+  );
+  return (cell, metric) => {
+    const full = partners.get(cell) ?? null;
+    if (full === null) return null;
+    const reason = (seed: number): string | null =>
+      metric.stage === ACCURACY.stage
+        ? (reasonOf(cell, seed, metric) ?? reasonOf(full, seed, metric))
+        : null;
+    return { values: valuesBySeed(full, metric), reason, cell: full };
+  };
+}
+
+/** Compares one number over its seeds; its p-value is not corrected yet. */
+function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compared {
+  const { values, reason } = partner;
+  const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
+    const other = values.get(seed);
+    return other !== undefined && Number.isFinite(other)
+      ? [{ seed, value, other, reason: reason(seed) }]
+      : [];
+  });
+  const whole = pairs.filter((pair) => pair.reason === null);
+  const difference =
+    whole.length === 0
+      ? null
+      : pairedDifference(
+          whole.map(({ value }) => value),
+          whole.map(({ other }) => other),
+        );
+  const ofPack = whole.some(({ seed }) =>
+    [cell, partner.cell].some((side) =>
+      isOfPack(metric.metric, side?.seeds.get(seed)?.metrics[metric.stage]),
+    ),
+  );
+  return {
+    others: new Map(
+      pairs.map(({ seed, other, reason: why }) => [seed, { value: other, reason: why }]),
+    ),
+    difference,
+    excluded: pairs.flatMap((pair) => pair.reason ?? []),
+    p: differenceP(metric, difference, ofPack),
+    holm: null,
+  };
+}
+
+/**
+ * Compares all cells by some metrics.
+ * @returns a function that gives the comparison of a cell's number
+ */
+export function compareCells(
+  cells: readonly ResultCell[],
+  metrics: readonly Metric[],
+  against: Against,
+): (cell: ResultCell, metric: Metric) => Compared {
+  if (against === 'none') return () => NOTHING;
+  const partnerOf = against === 'clean' ? cleanPartner : fullPartner(cells);
+  const all = metrics.flatMap(({ stage, metric }) =>
+    cells.flatMap((cell) => {
+      const partner = partnerOf(cell, { stage, metric });
+      return partner === null
+        ? []
+        : [{ cell, stage, metric, ...compareOne(cell, { stage, metric }, partner) }];
+    }),
+  );
+  const corrected = holmByMetric(all);
+  const found = new Map<ResultCell, Map<string, Compared>>();
+  all.forEach(({ cell, stage, metric, ...compared }, i) => {
+    const own = found.get(cell) ?? new Map<string, Compared>();
+    own.set(metricName({ stage, metric }), { ...compared, holm: corrected[i] ?? null });
+    found.set(cell, own);
+  });
+  return (cell, metric) => found.get(cell)?.get(metricName(metric)) ?? NOTHING;
+}
+
+/** Returns the rows, each beside what it is compared with, as far as there is such a number. */
+export function compareRows(rows: readonly ResultRow[], against: Against): readonly ResultRow[] {
+  if (against === 'none') return rows;
+  const cells = resultCells(rows),
+    byName = new Map(cells.map((one) => [contentKey(one.cell), one]));
+  const compared = compareCells(cells, metricsIn(rows), against);
+  return rows.map((row) => {
+    const cell = byName.get(contentKey(row.cell));
+    if (cell === undefined) return row;
+    const { others, difference, p, holm } = compared(cell, row),
+      other = others.get(row.seed);
+    if (other === undefined) return row;
+    const { value, reason } = other;
+    return {
+      ...row,
+      against: {
+        value,
+        difference: reason === null ? row.value - value : null,
+        excluded: reason,
+        pairs: difference?.n ?? 0,
+        p,
+        p_holm: holm,
+      },
+    };
+  });
+}
+
+export const pText = (p: number): string => (p < 0.001 ? '<0.001' : p.toFixed(3));
+
+/** `0.012 (0.036)`: the p-value, and in parentheses the corrected one; null if there is none. */
+export const testText = ({ p, holm }: Compared): string | null =>
+  p === null || holm === null ? null : `${pText(p)} (${pText(holm)})`;
+
+/** The head of a column of these, and what they are. */
+export const TEST_HEAD = 'p (Holm)';
+export const TEST_NOTE =
+  'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +
+  'Holm’s method over the cells that are compared by the metric.';
+
+export const differs = ({ difference, excluded }: Compared): boolean =>
+  difference !== null || excluded.length > 0;
