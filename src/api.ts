@@ -111,6 +111,7 @@ export type { Asset, SourceContext, SourceDescriptor } from './api/source.ts';
 export { defineSource } from './api/source.ts';
 export type {
   DefineRequest,
+  AttackTarget,
   Forecast,
   Packing,
   Resources,

@@ -41,6 +41,14 @@ export interface Forecast {
   readonly outputBytes: number;
 }
 
+/** The class that a backdoor leads to. */
+export interface AttackTarget {
+  readonly attack: string;
+  readonly label: number;
+  /** The label's name. */
+  readonly class: string;
+}
+
 /** The resources that a stage uses while it runs. */
 export interface Resources {
   /** The number of processor cores. TensorFlow in the worker is limited to that many threads. */
@@ -142,6 +150,12 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * differ in that alone.
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
+  /**
+   * Returns the class that the stage's backdoor leads to, for people; null if there is none, or if
+   * it is not known yet. It may not depend on `params.seed`, as in `forecast`.
+   * @param dir the folder with the stage's files; null if it has not run
+   */
+  target?(context: PreflightContext<P>, dir: string | null): Promise<AttackTarget | null>;
   /**
    * Runs the stage. Its output is the content of `context.outDir` when the promise resolves. Throws
    * `UserFault` for a fault that the user has to fix.

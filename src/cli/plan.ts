@@ -10,7 +10,7 @@ import { checkStages, runsHere } from '../run/check.ts';
 import { placesOn } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
-import { packsOf, plannedStages } from '../run/facts.ts';
+import { packsOf, plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { estimate, openDurations } from '../run/log/durations.ts';
 import { thisMachine } from '../run/machine.ts';
 import type { Prepared } from '../run/prepare.ts';
@@ -59,21 +59,27 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     });
   } else if (dryRun !== undefined)
     throw new UserFault('--dry-run writes batch scripts', 'add --executor slurm');
-  else if (options.json)
+  else if (options.json) {
+    const targets = new Map(
+      [...(await targetsOf(prepared)).values()].map((one) => [JSON.stringify(one), one]),
+    );
     json({
       stages: (await plannedStages(prepared, options.jobs, packingOf(options))).map((stage) =>
         fetches?.bytes.has(stage.id) === true
           ? { ...stage, state: 'remote', outputs: null }
           : stage,
       ),
+      ...(targets.size === 0 ? {} : { targets: [...targets.values()] }),
     });
-  else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
+  } else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
   else {
     const packs = await packsOf(prepared, options.jobs, packingOf(options));
     show(prepared, toRun, packs, options.jobs, fetches);
     const { forecasts } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
     const foretold = await forecasts(plan, toRun, assets, registry);
+    for (const line of targetLines((await targetsOf(prepared)).values()))
+      out(wrap(line, columns(), '  '));
     for (const line of forecastLines(foretold)) out(line);
     if (toRun.length > 0) out(diskLine(prepared, toRun, foretold, fetches));
   }

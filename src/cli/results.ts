@@ -11,7 +11,7 @@ import type { ResultRow } from '../report/results.ts';
 import { metricName, metricsIn, selectMetrics } from '../report/select.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import type { Results } from '../run/facts.ts';
-import { resultsOf } from '../run/facts.ts';
+import { resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
@@ -60,7 +60,8 @@ export interface ResultsOptions extends SpecOptions {
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   if (options.steps) return showSteps(prepared, options);
-  const results = resultsOf(prepared);
+  const targets = await targetsOf(prepared),
+    results = resultsOf(prepared, targets);
   const { rows, missing, computedBy, warnings } = results;
   const isTable = options.latex === true || options.markdown === true;
   if (!isTable && [options.rows, options.columns].some(Boolean))
@@ -80,7 +81,12 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   } else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', `dosimeter run ${spec}`);
-    const caveats = [...caveatLines(rows), ...warnings.map(({ message }) => `${message}.`)];
+    const attacked = targetsShown(rows).map((line) => `${capital(line)}.`),
+      caveats = [
+        ...attacked,
+        ...caveatLines(rows),
+        ...warnings.map(({ message }) => `${message}.`),
+      ];
     out(
       options.latex === true
         ? (await import('./latex.ts')).latexResults(prepared, results, asked, options, caveats)
@@ -171,6 +177,7 @@ function show(
   for (const sentence of caveatLines(rows)) say(paintErr.yellow(wrap(sentence, width)));
   const counts = chosen.map(({ evidence }) => evidence.n);
   say(paintErr.dim(wrap(spreadNote(counts, spread) ?? 'One seed: no interval.', width)));
+  for (const line of targetsShown(rows)) say(paintErr.dim(wrap(line, width)));
   const shown = new Set(metrics.map(metricName));
   const rest = every.filter((one) => !shown.has(metricName(one)));
   if (rest.length === 0 || asked !== null) return;
@@ -179,6 +186,12 @@ function show(
     '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
   say(paintErr.dim(wrap(more, width)));
 }
+
+/** Returns the lines about what the attacks of the rows lead to. */
+const targetsShown = (rows: readonly ResultRow[]): string[] =>
+  targetLines(rows.flatMap(({ target }) => target ?? []));
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 function showDifferences(
   rows: readonly ResultRow[],

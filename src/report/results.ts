@@ -1,5 +1,5 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
-import type { JsonObject } from '../api.ts';
+import type { AttackTarget, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { type Judgement, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
@@ -28,6 +28,8 @@ export interface ResultRow {
   readonly precision?: 'bf16';
   /** The named data set that is scored by this metric. */
   readonly task?: string;
+  /** The class that the cell's attack leads to. */
+  readonly target?: AttackTarget;
   readonly evidence: Judgement;
   /** What it was compared with, where that was asked for and there is such a number. */
   readonly against?: RowComparison;
@@ -60,6 +62,8 @@ export interface CellMetrics {
   readonly bf16?: ReadonlySet<string>;
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[];
+  /** The class that the cell's attack leads to. */
+  readonly target?: AttackTarget;
   /** What the stages behind each stage's numbers were warned of. Default: nothing. */
   readonly warnings?: { readonly [stage: string]: readonly string[] };
 }
@@ -106,7 +110,17 @@ function countSeeds(cells: readonly CellMetrics[]) {
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
   const seedsOf = countSeeds(cells);
   return cells.flatMap((one) => {
-    const { cell, also = [], seed, metrics, scorers = [], tasks, bf16, warnings = {} } = one;
+    const {
+      cell,
+      also = [],
+      seed,
+      metrics,
+      scorers = [],
+      tasks,
+      target,
+      bf16,
+      warnings = {},
+    } = one;
     return Object.entries(metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
@@ -122,6 +136,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
             value,
             ...defined({ scorer }),
             ...taskBeside(tasks, { stage, metric }),
+            ...defined({ target }),
             ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
             evidence: {
               counts: reason === null,

@@ -1,6 +1,7 @@
 /** Describes a prepared plan in the shapes that `plan --json` and `results --json` print. */
 import path from 'node:path';
-import type { Json, JsonObject } from '../api.ts';
+import type { AttackTarget, Json, JsonObject } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { ComparedCell } from '../report/diff.ts';
@@ -87,12 +88,29 @@ export interface Results extends Omit<Metrics, 'cells'> {
   readonly warnings: readonly Diagnostic[];
 }
 
-export function resultsOf({ plan, statuses, store }: Prepared): Results {
+/** Returns the class that the attack of each stage leads to. */
+export async function targetsOf({
+  plan,
+  statuses,
+  assets,
+  registry,
+}: Prepared): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
+  if (!plan.stages.some(({ descriptor }) => descriptor.target !== undefined)) return new Map();
+  const { attackTargets } = await import('./execute/preflight.ts');
+  return attackTargets(plan, statuses, assets, registry);
+}
+
+/** @param targets the classes that the attacks of some stages lead to */
+export function resultsOf(
+  { plan, statuses, store }: Prepared,
+  targets: ReadonlyMap<PlannedStage, AttackTarget> = new Map(),
+): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan),
     bf16 = bf16Kinds(plan),
     warnings = storedWarnings(plan, statuses),
-    warned = warningsByKind(plan, statuses);
+    warned = warningsByKind(plan, statuses),
+    attacked = targetsByCell(plan, targets);
   return {
     warnings: distinctDiagnostics(warnings),
     rows: collectResults(
@@ -101,11 +119,37 @@ export function resultsOf({ plan, statuses, store }: Prepared): Results {
         ...scorersOf(evaluated[i]),
         ...tasksOf(evaluated[i]),
         bf16: bf16[i] ?? new Set(),
+        ...defined({ target: attacked.get(i) }),
         warnings: warned[i] ?? {},
       })),
     ),
     ...rest,
   };
+}
+
+/** Returns the target of each cell's own attack or, if it has none, of its base's. */
+function targetsByCell(
+  { cellStages }: Prepared['plan'],
+  targets: ReadonlyMap<PlannedStage, AttackTarget>,
+): ReadonlyMap<number, AttackTarget> {
+  const found = new Map<number, AttackTarget>();
+  for (const isOwn of [false, true])
+    for (const [stage, target] of targets)
+      for (const i of stage.cells) {
+        const own = Object.values(cellStages[i]?.stages ?? {}).includes(stage.id);
+        if (isOwn ? own : !own && stage.section === 'base') found.set(i, target);
+      }
+  return found;
+}
+
+/** Returns what each attack leads to, in a line for each class: people know classes by name. */
+export function targetLines(targets: Iterable<AttackTarget>): string[] {
+  const attacks = new Map<string, Set<string>>();
+  for (const { attack, label, class: name } of targets) {
+    const target = `${JSON.stringify(name)} (label ${label})`;
+    attacks.set(target, (attacks.get(target) ?? new Set()).add(attack));
+  }
+  return [...attacks].map(([target, of]) => `target of ${[...of].join(', ')}: ${target}`);
 }
 
 /** Returns the parameters of each cell's evaluate stage; undefined where there is none. */

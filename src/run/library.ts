@@ -16,7 +16,7 @@ import type { AttemptLimits, PerKind } from './execute/attempt-limits.ts';
 import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';
 import type { Results, StageInPlan } from './facts.ts';
-import { plannedStages, resultsOf } from './facts.ts';
+import { plannedStages, resultsOf, targetsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
 import type { RunEvent } from './log/events.ts';
 import { defaultPacking, PACK_MOST, packMemoryMB } from './packing.ts';
@@ -135,7 +135,11 @@ export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Pl
  * @param spec path of the YAML file
  */
 export function results(spec: string, options: SpecOptions = {}): Promise<Result<Results>> {
-  return asResult(() => withPrepared(spec, options, false, resultsOf));
+  return asResult(() =>
+    withPrepared(spec, options, false, async (prepared) =>
+      resultsOf(prepared, await targetsOf(prepared)),
+    ),
+  );
 }
 
 /**

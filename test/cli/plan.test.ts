@@ -140,7 +140,7 @@ test('a warning is not a fault, and is told again of what is cached', async ({ p
   const plain = await project.dosimeter('plan', 'spec.yaml'),
     json = await project.dosimeter('plan', 'spec.yaml', '--json');
   assert.equal([plain.code, plain.stderr, json.code, json.stderr], [0, warning, 0, warning]);
-  assert.equal(Object.keys(JSON.parse(json.stdout) as object), ['stages']);
+  assert.equal(Object.keys(JSON.parse(json.stdout) as object), ['stages', 'targets']);
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 0);
   assert.is((await project.dosimeter('plan', 'spec.yaml')).stderr, warning);
   assert.is((await project.dosimeter('run', 'spec.yaml')).stderr.split('\n')[0], warning.trim());

@@ -83,6 +83,52 @@ test('run and report warn of a rate that comes to no row, but not of a rate of z
   );
 });
 
+test('plan and results name the class that each backdoor leads to', async ({ project }) => {
+  project.write(
+    'spec.yaml',
+    spec(`  - { attack: badnets, rate: 0.1, target: ham }
+  - { attack: badnets, rate: 0.2, target: ham }
+  - { attack: addsent, rate: 0.1, target: ham }
+  - { attack: prefix, rate: 0.1, phrases: ["a", "b"] }
+  - steps: [{ attack: label-flip, rate: 0.1 }, { attack: badnets, rate: 0.1, target: spam }]
+  - { attack: none }`),
+  );
+  const targets = [
+    { attack: 'badnets', label: 0, class: 'ham' },
+    { attack: 'addsent', label: 0, class: 'ham' },
+    { attack: 'badnets', label: 1, class: 'spam' },
+  ];
+  const told = [
+    'target of badnets, addsent: "ham" (label 0)',
+    'target of badnets: "spam" (label 1)',
+  ];
+  for (const isRun of [false, true]) {
+    if (isRun) await project.succeeds('run', 'spec.yaml');
+    const plan = await project.succeeds('plan', 'spec.yaml');
+    assert.equal(
+      plan.stdout.split('\n').filter((line) => line.startsWith('target')),
+      told,
+    );
+    assert.equal(
+      (await project.json<{ targets: unknown }>('plan', 'spec.yaml', '--json')).targets,
+      targets,
+    );
+  }
+  const results = await project.succeeds('results', 'spec.yaml');
+  assert.equal(
+    results.stderr.split('\n').filter((line) => line.startsWith('target')),
+    told,
+  );
+  const rows = await project.json<{ cell: Record<string, unknown>; target?: unknown }[]>(
+    ...['results', 'spec.yaml', '--json', '--metric', 'poisoned_made'],
+  );
+  const [ham, , addsent, prefix, spam, none] = rows.map(({ target }) => target);
+  assert.equal([ham, addsent, spam], targets);
+  assert.equal([prefix, none], [undefined, undefined]);
+  const { stdout } = await project.succeeds('results', 'spec.yaml', '--markdown');
+  assert.match(stdout, 'Target of badnets, addsent: "ham" (label 0).');
+});
+
 test("the target of a program's backdoor is checked too", async ({ project }) => {
   project.write('a.py', '');
   project.write(

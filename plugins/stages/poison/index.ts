@@ -43,6 +43,7 @@ export default defineStage<Params>({
     };
   },
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  target: async (context, dir) => (await import('./preflight.ts')).target(context, dir),
   run: async (context) => (await import('./run.ts')).run(context),
 });
 

@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import {
   type AttackDescriptor,
+  type AttackTarget,
   type PreflightContext,
   type Problem,
   problemOf,
@@ -7,6 +9,7 @@ import {
   type UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import type { SplitCounts } from '../../../src/data/split-counts.ts';
 import { checkSteps } from '../../../src/poisoning/compose.ts';
@@ -17,11 +20,32 @@ import type { Params } from './index.ts';
 
 type Context = PreflightContext<Params>;
 
+const stepsIn = ({ params, plugin }: Context): readonly Step[] =>
+  openSteps(params.poisoning, (name) => plugin<AttackDescriptor>('attack', name));
+
+/** Returns the class that the backdoor leads to, from the receipt or from the rows. */
+export async function target(context: Context, dir: string | null): Promise<AttackTarget | null> {
+  const backdoor = backdoorOf(stepsIn(context));
+  if (backdoor === null) return null;
+  const attack = backdoor.attack.name;
+  if (dir !== null) {
+    const receipt: unknown = await readJsonFile(join(dir, 'receipt.json'));
+    const { label, class: name } =
+      isRecord(receipt) && isRecord(receipt['target']) ? receipt['target'] : {};
+    return typeof label === 'number' && typeof name === 'string'
+      ? { attack, label, class: name }
+      : null;
+  }
+  const data = context.upstream?.['data'],
+    rows = data === undefined ? null : await knownCounts(context, data);
+  if (rows === null || taskOf(rows.classes) !== 'classes') return null;
+  const label = targetOf(backdoor.attack, backdoor.params, rows.classes);
+  return typeof label === 'number' ? { attack, label, class: rows.classes[label] ?? '' } : null;
+}
+
 export async function preflight(context: Context): Promise<readonly Problem[]> {
-  const { params, upstream } = context;
-  const steps = openSteps(params.poisoning, (name) =>
-    context.plugin<AttackDescriptor>('attack', name),
-  );
+  const { upstream } = context;
+  const steps = stepsIn(context);
   try {
     backdoorOf(steps);
   } catch (error) {

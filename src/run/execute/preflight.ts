@@ -1,13 +1,20 @@
 /** Asks stages for faults of their input before anything runs, and places them in the spec. */
 import { isAbsolute } from 'node:path';
-import type { Asset, Forecast, PreflightContext, UpstreamStage, Warning } from '../../api.ts';
+import type {
+  Asset,
+  AttackTarget,
+  Forecast,
+  PreflightContext,
+  UpstreamStage,
+  Warning,
+} from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
 import type { RuntimeRegistry } from './execution.ts';
-import { traced } from './failure.ts';
+import { plain, traced } from './failure.ts';
 import type { Assets, StageStatus } from './survey.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
@@ -101,43 +108,72 @@ async function faultsOf(
   }
 }
 
+type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
+
 /**
- * Returns what each stage foretells that is to run. A stage whose sources are not fetched yet, or
- * are at fault, foretells nothing.
+ * Asks a stage of each group of stages with the same settings, whatever their seeds. A stage whose
+ * sources are not fetched yet, or are at fault, gives no answer.
+ * @param settings returns what is not to differ within a group
  */
-export async function forecasts(
-  { backend }: Pick<Plan, 'backend'>,
-  statuses: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
-): Promise<ReadonlyMap<PlannedStage, Forecast>> {
-  const byId = new Map<StageId, StageStatus>(),
-    asked = new Map<string, Forecast | null>(),
-    found = new Map<PlannedStage, Forecast>();
-  for (const { stage } of statuses) {
-    if (!stage.descriptor.forecast) continue;
-    const { kind, params, assets: sources } = stage;
-    const settings = JSON.stringify([kind, { ...params, seed: null }, sources]);
-    let own = asked.get(settings);
+async function askEach<T>(
+  statuses: readonly Asked[],
+  surroundings: Surroundings,
+  settings: (stage: PlannedStage) => unknown,
+  ask: (status: Asked, context: PreflightContext) => Promise<T | null>,
+): Promise<ReadonlyMap<PlannedStage, T>> {
+  const asked = new Map<string, T | null>(),
+    found = new Map<PlannedStage, T>();
+  for (const status of statuses) {
+    const { stage } = status;
+    const { kind, params, assets } = stage;
+    const group = JSON.stringify([kind, { ...params, seed: null }, assets, settings(stage)]);
+    let own = asked.get(group);
     if (own === undefined) {
-      own = await forecastOf(stage, { assets, registry, byId, backend, runsHere: undefined });
-      asked.set(settings, own);
+      try {
+        own = await ask(status, contextOf(stage, surroundings));
+      } catch (error) {
+        if (!(error instanceof NotFetched) && (error as Error).name !== 'UserFault') throw error;
+        own = null;
+      }
+      asked.set(group, own);
     }
     if (own !== null) found.set(stage, own);
   }
   return found;
 }
 
-async function forecastOf(
-  stage: PlannedStage,
-  surroundings: Surroundings,
-): Promise<Forecast | null> {
-  try {
-    return (await stage.descriptor.forecast?.(contextOf(stage, surroundings))) ?? null;
-  } catch (error) {
-    if (error instanceof NotFetched || (error as Error).name === 'UserFault') return null;
-    throw error;
-  }
+/** Returns what each stage foretells that is to run. */
+export const forecasts = (
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly Asked[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Promise<ReadonlyMap<PlannedStage, Forecast>> =>
+  askEach(
+    statuses.filter(({ stage }) => stage.descriptor.forecast !== undefined),
+    { assets, registry, byId: new Map(), backend, runsHere: undefined },
+    () => null,
+    async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
+  );
+
+/** Returns the class that each attack of a plan leads to, safe for a terminal. */
+export async function attackTargets(
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
+  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
+  const found = await askEach(
+    statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
+    { assets, registry, byId, backend, runsHere: undefined },
+    ({ inputs }) => inputs,
+    async ({ stage, entry }, context) =>
+      (await stage.descriptor.target?.(context, entry?.dir ?? null)) ?? null,
+  );
+  return new Map(
+    [...found].map(([stage, target]) => [stage, { ...target, class: plain(target.class) }]),
+  );
 }
 
 function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightContext {
