@@ -50,3 +50,6 @@ export function problemOf(error: unknown, path: Problem['path']): Problem {
   const { message, hint } = error as Pick<UserFault, 'message' | 'hint'>;
   return { path, message, ...defined({ hint }) };
 }
+
+/** What two warnings have in common if they differ in numbers alone. */
+export const withoutNumbers = (text: string): string => text.replaceAll(/\d+(?:\.\d+)?/g, '#');

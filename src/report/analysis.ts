@@ -1,4 +1,5 @@
 /** Everything that the page and its figures show, computed once from the cells. Pure. */
+import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAll, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf } from './conditions.ts';
@@ -41,7 +42,7 @@ const conditionName = (condition: Condition): string => {
  */
 function warningsOf({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
-  const groups = groupBy(told, ({ message }) => message.replaceAll(/\d+(?:\.\d+)?/g, '#'));
+  const groups = groupBy(told, ({ message }) => withoutNumbers(message));
   return [...groups.values()].map((of) => {
     const [{ message, hint }] = of,
       others = new Set(of.map((one) => one.message)).size - 1;

@@ -24,6 +24,15 @@ const MOST = 6;
 /** When a run ends before its stages are done: once a clean baseline has not learnt the task. */
 export type StopWhen = 'collapsed';
 
+/** Returns why no model of a plan can ever be told to have collapsed; null if one may. */
+export function neverCollapses({ experiment: { cells }, cellStages }: Plan): string | null {
+  const evaluated = cells.filter((_, i) => cellStages[i]?.stages['evaluate'] !== undefined);
+  if (evaluated.length === 0) return 'no model is evaluated';
+  if (evaluated.every(({ config }) => config.head.type === 'regression'))
+    return 'a regression predicts numbers, not classes';
+  return evaluated.some(isClean) ? null : 'no model without an attack is evaluated';
+}
+
 export interface EarlyResults {
   /** @returns why the run is to stop, if a clean baseline has not learnt the task; else null */
   onEvent(event: RunEvent): string | null;

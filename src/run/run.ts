@@ -55,6 +55,10 @@ export async function runPrepared(
     told.push(message);
     options.note(message);
   };
+  if (options.stopWhen === 'collapsed') {
+    const why = (await import('./early-word.ts')).neverCollapses(plan);
+    if (why !== null) tell(`--stop-when collapsed can never stop this run: ${why}`);
+  }
   const [{ runRecorded }, warnings] = await Promise.all([
     import('./recorded-run.ts'),
     checkStages({ ...prepared, statuses }, lacking, runsHere(executor), tell),

@@ -1,7 +1,11 @@
 /** What a run tells before its end, and what every later command says again. */
+import { chmodSync, existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readWarnings } from '../../src/run/execute/warnings.ts';
 import { mailRows } from '../rig/mails.ts';
+import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
@@ -68,6 +72,56 @@ test('nothing is said early of a regression, which has no accuracy', async ({ pr
   );
   assert.match(stderr, / ran in /);
   assert.not.match(stderr, 'first clean model');
+});
+
+test('--stop-when collapsed says before the run where it can never hold', async ({ project }) => {
+  const saidOf = async (...set: string[]): Promise<string> => {
+    const args = set.flatMap((one) => ['--set', one]);
+    return (await project.dosimeter('run', 'spec.yaml', '--stop-when', 'collapsed', ...args))
+      .stderr;
+  };
+  const attacked = 'poisoning=[{ attack: badnets, rate: 0.5, target: ham }]';
+  const unevaluated = await saidOf('stages=[poison]', 'seeds=[1]');
+  assert.match(unevaluated, 'can never stop this run: no model is evaluated\n');
+  const told = await saidOf(attacked, 'seeds=[1]');
+  assert.match(told, 'can never stop this run: no model without an attack is evaluated\n');
+  const numbers = Array.from({ length: 8 }, (_, i) => `row ${i}\t${i}`);
+  project.write('rows.tsv', ['text\tlabel', ...numbers, ''].join('\n'));
+  const regression = ['head={ type: regression }', 'poisoning=[{ attack: none }]', 'seeds=[1]'];
+  assert.match(
+    await saidOf(...regression),
+    /^--stop-when collapsed can never stop this run: a regression predicts numbers, not classes\n/m,
+  );
+});
+
+test('stored warnings that are damaged or can not be read are told of, by no absolute path', async ({
+  project,
+}) => {
+  const spec = project.read('spec.yaml').replace('rate: 0.5', 'rate: 0.01');
+  project.write('spec.yaml', spec.replace('[train, evaluate]', '[poison]'));
+  await project.succeeds('run', 'spec.yaml');
+  assert.match((await project.succeeds('results', 'spec.yaml')).stderr, 'nothing is poisoned');
+  const stage = present(
+    (await project.stages('spec.yaml')).find(
+      ({ outputs }) => outputs !== null && existsSync(path.join(outputs, 'warnings.json')),
+    ),
+  );
+  const key = present(stage.key);
+  const file = path.join(present(stage.outputs), 'warnings.json');
+  const said = `${key.slice(0, 2)}/${key}/warnings.json of the store`;
+  chmodSync(file, 0o644);
+  writeFileSync(file, '{');
+  assert.equal(readWarnings(path.dirname(file)), [
+    { path: [], message: `${said} is not what was stored (dosimeter verify)` },
+  ]);
+  // A folder in its place can be read by no user, root included.
+  rmSync(file);
+  mkdirSync(file);
+  assert.equal(readWarnings(path.dirname(file)), [
+    { path: [], message: `${said} can't be read (dosimeter verify)` },
+  ]);
+  rmdirSync(file);
+  assert.equal(readWarnings(path.dirname(file)), []);
 });
 
 test('--stop-when collapsed ends the run, with a code of its own, and keeps what has finished', async ({

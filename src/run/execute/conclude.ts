@@ -5,6 +5,7 @@
 import { rmSync } from 'node:fs';
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { PlannedStage } from '../../plan/types.ts';
@@ -17,7 +18,7 @@ import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
 import { noStates } from './file-states.ts';
 import type { Spoilt } from './guard.ts';
 import type { JobResult } from './protocol.ts';
-import { readWarnings, warningText, withoutNumbers } from './warnings.ts';
+import { readWarnings, warningText } from './warnings.ts';
 
 /** An attempt whose job has ended. */
 export interface Answered {

@@ -7,11 +7,13 @@ import path from 'node:path';
 import type { Warning } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/locate.ts';
 import type { Plan } from '../../plan/types.ts';
 import type { Diagnostic } from '../../spec/types.ts';
-import { readRegularOr } from '../../store/regular.ts';
+import { errorCode } from '../../store/faults.ts';
+import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts';
 import { plain } from './failure.ts';
 import type { MetricsStatus } from './results.ts';
 
@@ -30,19 +32,24 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
 
 /**
  * Returns the warnings in an entry's folder, safe for a terminal: the entry may come from a remote.
- * A file that can't be read is itself warned of.
+ * A file that can't be read is itself warned of, by its path within the store: the message goes
+ * where the numbers go.
+ * @param dir the entry's folder, which the store has two levels deep
  */
 export function readWarnings(dir: string): readonly Warning[] {
-  const file = path.join(dir, WARNINGS);
-  const bytes = readRegularOr(file);
-  if (bytes === null) return [];
+  const file = [path.basename(path.dirname(dir)), path.basename(dir), WARNINGS].join('/');
+  const told = (fault: string): readonly Warning[] => [
+    { path: [], message: `${file} of the store ${fault} (dosimeter verify)` },
+  ];
   try {
-    const found: unknown = JSON.parse(bytes.toString('utf8'));
+    const found: unknown = JSON.parse(readRegular(path.join(dir, WARNINGS)).toString('utf8'));
     if (Array.isArray(found) && found.every(isWarning)) return found.map(shown);
-  } catch {
-    // told of below
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return [];
+    if (isUnreadable(error)) return told("can't be read");
+    if (!(error instanceof SyntaxError)) throw error;
   }
-  return [{ path: [], message: `${file} is not what was stored (dosimeter verify)` }];
+  return told('is not what was stored');
 }
 
 const shown = <T extends Pick<Warning, 'message' | 'hint'>>(warning: T): T => ({
@@ -76,9 +83,6 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
     }));
   });
 }
-
-/** What two warnings have in common if they differ in numbers alone. */
-export const withoutNumbers = (text: string): string => text.replaceAll(/\d+(?:\.\d+)?/g, '#');
 
 /**
  * Leaves one of each message at each place. Of warnings that differ in numbers alone, such as those
