@@ -6,11 +6,12 @@ import {
   beatsMajority,
   type Measured,
   predictsOneClass,
+  TRIGGERED,
   triggerTold,
   unseen,
   writesAnswers,
 } from './evidence.ts';
-import { formatNumber, plural } from './format.ts';
+import { formatNumber, list, plural } from './format.ts';
 import { distinct, groupBy } from './groups.ts';
 import { resultCells, type ResultRow } from './results.ts';
 
@@ -89,25 +90,18 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
   const shares = groups.flatMap(({ label, cells }) =>
     cells.flatMap((cell) =>
       unseen(cell)
-        .filter(({ stage }) => stage === 'evaluate' || counted(cell))
+        .filter(({ rows }) => rows !== 'poisoned training rows' || counted(cell))
         .map((one) => ({ ...one, label })),
     ),
   );
-  const lowest = (stage: 'train' | 'evaluate') =>
-    shares
-      .filter((one) => one.stage === stage)
-      .reduce<(typeof shares)[number] | null>(
-        (least, one) => (least === null || one.share < least.share ? one : least),
-        null,
-      );
-  const least = (
-    [
-      ['evaluate', 'triggered validation rows'],
-      ['train', 'poisoned training rows'],
-    ] as const
-  ).flatMap(([stage, rows]) => {
-    const one = lowest(stage);
-    return one === null ? [] : [{ said: `${percent(one.share)} of ${rows}`, label: one.label }];
+  const least = TRIGGERED.flatMap(({ rows }) => {
+    const [first, ...others] = shares.filter((one) => one.rows === rows);
+    if (first === undefined) return [];
+    const { share, label } = others.reduce(
+      (low, one) => (one.share < low.share ? one : low),
+      first,
+    );
+    return [{ said: `${percent(share)} of ${rows}`, label }];
   });
   const labels = distinct(least.map(({ label }) => label).filter((label) => label !== ''));
   const where = labels.length === 0 ? '' : ` (the lowest: ${labels.join('; ')})`;
@@ -118,7 +112,7 @@ function cutOff(groups: readonly CaveatGroup[]): Caveat | null {
         severe: true,
         title: 'The trigger does not reach the model in some rows',
         text:
-          `The model reads all of it in ${least.map(({ said }) => said).join(' and ')}${where}. ` +
+          `The model reads all of it in ${list(least.map(({ said }) => said))}${where}. ` +
           'In the others max_length cuts it off, or the tokenizer reads the row as the original; ' +
           'they count as attacks that failed.',
       };

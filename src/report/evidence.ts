@@ -156,11 +156,21 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
+/** The rows with a trigger, and where the share of them whose trigger is read is recorded. */
+export const TRIGGERED = [
+  { rows: 'triggered validation rows', stage: 'evaluate', metric: 'trigger_seen' },
+  { rows: 'triggered test rows', stage: 'evaluate', metric: 'test_trigger_seen' },
+  { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
+] as const;
+
 /** Returns the shares of rows whose whole trigger the model reads, but only those below 1. */
 export const unseen = ({
   metrics,
-}: Measured): readonly { readonly stage: 'train' | 'evaluate'; readonly share: number }[] =>
-  (['train', 'evaluate'] as const).flatMap((stage) => {
-    const share = metrics[stage]?.['trigger_seen'];
-    return share !== undefined && share < 1 ? [{ stage, share }] : [];
+}: Measured): readonly {
+  readonly rows: (typeof TRIGGERED)[number]['rows'];
+  readonly share: number;
+}[] =>
+  TRIGGERED.flatMap(({ rows, stage, metric }) => {
+    const share = metrics[stage]?.[metric];
+    return share !== undefined && share < 1 ? [{ rows, share }] : [];
   });

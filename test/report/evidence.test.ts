@@ -252,7 +252,12 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
     { label: 'LoRA under b', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] },
     {
       label: 'LoRA under c',
-      cells: [of({ ...healthy(0.05, 0.04), trigger_seen: 0.6249 }, { trigger_seen: 0.9999 })],
+      cells: [
+        of(
+          { ...healthy(0.05, 0.04), trigger_seen: 0.6249, test_trigger_seen: 0.75 },
+          { trigger_seen: 0.9999 },
+        ),
+      ],
     },
   ]);
   assert.equal(
@@ -268,7 +273,8 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   assert.match(present(found[2]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
     present(found[3]).text,
-    'in 62.4% of triggered validation rows and 99.9% of poisoned training rows',
+    'in 62.4% of triggered validation rows, 75% of triggered test rows and ' +
+      '99.9% of poisoned training rows',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
   const only = caveatsOf([{ label: '', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] }]);
