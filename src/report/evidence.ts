@@ -38,11 +38,17 @@ export interface Judgement {
 /** The mark of numbers that are not evidence. */
 export const DAGGER = '†';
 
+/** Returns reasons, each once, as ends of one sentence: `a`, `a or b`, `a, b, or c`. */
+export function anyOf(reasons: readonly string[]): string {
+  const each = distinct(reasons);
+  return each.length < 3
+    ? each.join(' or ')
+    : `${each.slice(0, -1).join(', ')}, or ${each.slice(-1).join('')}`;
+}
+
 /** Explains the mark, or returns null if there is no reason. */
 export const daggerText = (reasons: readonly string[]): string | null =>
-  reasons.length === 0
-    ? null
-    : `Not evidence: a model behind the number ${distinct(reasons).join(' or ')}.`;
+  reasons.length === 0 ? null : `Not evidence: a model behind the number ${anyOf(reasons)}.`;
 
 /** Stage kind → metric → value, as in each stage's metrics.json. */
 export interface Measured {

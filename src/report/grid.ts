@@ -5,6 +5,7 @@
 import type { Json, JsonObject } from '../api.ts';
 import { summarise, type Summary } from '../base/stats/summary.ts';
 import { type Against, compareCells, type Compared, differs, testText } from './against.ts';
+import { anyOf } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
@@ -84,7 +85,7 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
   return (
     `The differences leave out ${excluded.length} of ${pairs} pairs that are not evidence: ` +
-    `a model of the pair ${distinct(excluded).join(' or ')}.`
+    `a model of the pair ${anyOf(excluded)}.`
   );
 }
 

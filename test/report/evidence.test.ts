@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { compareAdapters } from '../../src/report/adapters.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { voidReason } from '../../src/report/evidence.ts';
+import { daggerText, voidReason } from '../../src/report/evidence.ts';
 import { compareKernels } from '../../src/report/kernels.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
@@ -24,6 +24,17 @@ import {
 } from './cells.ts';
 
 const test = suite('evidence');
+test('the sentence after † has one clause for each reason', () => {
+  const one = 'predicts one class only',
+    two = 'is no better than the majority class',
+    three = 'has a clean run that predicts one class only';
+  const start = 'Not evidence: a model behind the number';
+  assert.is(daggerText([]), null);
+  assert.is(daggerText([one, one]), `${start} ${one}.`);
+  assert.is(daggerText([one, two]), `${start} ${one} or ${two}.`);
+  assert.is(daggerText([one, two, one, three]), `${start} ${one}, ${two}, or ${three}.`);
+});
+
 const seeds = [1, 2, 3, 4, 5];
 const SURE = 1e-6;
 

@@ -1,8 +1,7 @@
 /** What the captions of all figures explain: hollow points, and what there was no room for. */
 import type { Condition } from '../conditions.ts';
-import { voidReason } from '../evidence.ts';
+import { anyOf, voidReason } from '../evidence.ts';
 import { plural } from '../format.ts';
-import { distinct } from '../groups.ts';
 import type { MetricNote } from '../metrics.ts';
 
 type Metric = Pick<MetricNote, 'metric'>;
@@ -16,7 +15,7 @@ export function hollowNote(
   );
   return reasons.length === 0
     ? ''
-    : ` Hollow points are not evidence: a model behind them ${distinct(reasons).join(' or ')}.`;
+    : ` Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`;
 }
 
 /** Says how many of something a figure had no room for. */
