@@ -3,6 +3,9 @@
  * `@huggingface/hub` is not used, because it trusts the server: it accepts lists of any length and
  * form and bodies of any size, and waits for silent servers.
  */
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import type { SourceContext } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { isRecord, shown } from '../../../src/base/untrusted/json.ts';
@@ -11,13 +14,50 @@ import { nameFault } from '../../../src/base/untrusted/path.ts';
 import type { Answer, Server } from '../shared/http.ts';
 import { ask, jsonOf, save, textOf } from '../shared/http.ts';
 import type { Repository } from './hub-files.ts';
-import type { HubSettings } from './hub-settings.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
 /** The most bytes of a small file. A larger file is not a configuration. */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
 /** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
+
+/**
+ * Where the hub and its downloads are, according to the environment variables that the hub's own
+ * clients use.
+ */
+export interface HubSettings {
+  /** HF_ENDPOINT; undefined for the public hub. */
+  readonly endpoint: string | undefined;
+  /** HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
+  readonly cache: string;
+  /** HF_HUB_OFFLINE. */
+  readonly offline: boolean;
+  /** HF_TOKEN, else the token that `hf auth login` has stored. */
+  readonly token: string | undefined;
+}
+
+const filled = (value: string | undefined): string | undefined =>
+  value === undefined || value.trim() === '' ? undefined : value.trim();
+const isTrue = (value: string | undefined): boolean => /^(1|true|yes|on)$/i.test(value ?? '');
+
+export async function hubSettings(env: SourceContext['env']): Promise<HubSettings> {
+  const home =
+    filled(env['HF_HOME']) ??
+    join(
+      filled(env['XDG_CACHE_HOME']) ?? join(filled(env['HOME']) ?? homedir(), '.cache'),
+      'huggingface',
+    );
+  const tokenFile = filled(env['HF_TOKEN_PATH']) ?? join(home, 'token');
+  return {
+    endpoint: filled(env['HF_ENDPOINT'])?.replace(/\/+$/, ''),
+    cache: filled(env['HF_HUB_CACHE']) ?? filled(env['HUGGINGFACE_HUB_CACHE']) ?? join(home, 'hub'),
+    offline: isTrue(env['HF_HUB_OFFLINE']) || isTrue(env['TRANSFORMERS_OFFLINE']),
+    token:
+      filled(env['HF_TOKEN']) ??
+      filled(env['HUGGING_FACE_HUB_TOKEN']) ??
+      filled(await readFile(tokenFile, 'utf8').catch(() => '')),
+  };
+}
 
 export interface HubFile {
   /** The file's path within the repository, checked by `nameFault`. */

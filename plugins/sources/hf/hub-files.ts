@@ -2,10 +2,10 @@
  * Chooses the files of a hub repository that are needed: a model's weights in one format and its
  * tokenizer's files, or a data set's tables.
  */
-import { posix } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
 import { firstNames } from '../../../src/data/first-names.ts';
 import { isGlob, matching } from '../../../src/data/glob.ts';
+import { insideOf } from '../shared/within.ts';
 
 export interface Repository {
   readonly type: 'model' | 'dataset';
@@ -32,18 +32,14 @@ const isSettings = (name: string): boolean => SETTINGS.has(name) || name.endsWit
 const WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$|^model\.safetensors\.index\.json$/;
 const TABLES = /\.(parquet|tsv|csv|jsonl|ndjson)$/i;
 
-export const within = (fragment: string): string => {
-  const inside = posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
-  return inside === '.' ? '' : inside;
-};
-
 /**
  * Returns the names in `all` that are needed. Throws `UserFault` if the files can't make up a model
  * or a data set.
  */
 export function wantedFiles(repository: Repository, all: readonly string[]): string[] {
   const { type, name } = repository,
-    inside = within(repository.fragment);
+    path = insideOf(repository.fragment),
+    inside = path === '.' ? '' : path;
   const holds = `It holds ${firstNames([...all].sort(), 12)}.`,
     where = inside === '' ? '' : ` in ${inside}`;
   if (inside !== '' && all.includes(inside)) return [inside];

@@ -23,11 +23,10 @@ import { cacheFolder, makeCacheFolder, ownFolder } from '../../../src/base/untru
 import { fileInside, nameFault, pathInside } from '../../../src/base/untrusted/path.ts';
 import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from '../shared/digest.ts';
 import { exists, writeAtomically } from '../shared/files.ts';
-import type { HubFile } from './hub-client.ts';
+import type { HubFile, HubSettings } from './hub-client.ts';
 import { openHub } from './hub-client.ts';
 import type { Repository } from './hub-files.ts';
 import { wantedFiles } from './hub-files.ts';
-import type { HubSettings } from './hub-settings.ts';
 
 export interface Snapshot {
   readonly dir: string;

@@ -30,7 +30,7 @@ export default defineSource({
 
   async locate(uri, context) {
     const [{ hubSettings }, { findSnapshot }] = await Promise.all([
-      import('./hub-settings.ts'),
+      import('./hub-client.ts'),
       import('./hub.ts'),
     ]);
     const repository = parse(uri),
@@ -49,7 +49,7 @@ export default defineSource({
 
   async peek(uri, file, context, fetch) {
     const [{ hubSettings }, { peekFile }] = await Promise.all([
-      import('./hub-settings.ts'),
+      import('./hub-client.ts'),
       import('./hub.ts'),
     ]);
     return peekFile(parse(uri), file, await hubSettings(context.env), context, fetch);
@@ -57,7 +57,7 @@ export default defineSource({
 
   async fetch(uri, context) {
     const [{ hubSettings }, { fetchSnapshot }] = await Promise.all([
-      import('./hub-settings.ts'),
+      import('./hub-client.ts'),
       import('./hub.ts'),
     ]);
     const repository = parse(uri),

@@ -11,6 +11,10 @@ import { isGlob, matching } from '../../../src/data/glob.ts';
 import { nearest } from '../../../src/data/nearest.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
+/** Returns the path after `#` in its plainest form: `.` for the whole. */
+export const insideOf = (fragment: string): string =>
+  posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
+
 /**
  * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
  * @param whole the digest of the whole, if it is known
@@ -27,7 +31,7 @@ export async function assetWithin(
   files?: readonly string[],
 ): Promise<Asset> {
   if (fragment === '') return { uri, path: root, digest: whole, provenance };
-  const inside = posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
+  const inside = insideOf(fragment);
   if (inside === '..' || inside.startsWith('../'))
     throw new UserFault(`The path after "#" in ${uri} leads out of the package.`);
   const all = files ?? (await filesBelow(root));
