@@ -96,6 +96,7 @@ export function createProject(): TestProject {
     'src/api',
     'src/base',
     'src/spec/pipeline.generated.ts',
+    'src/tensor/native',
   ]) {
     cpSync(join(repository, file), join(dir, file), { recursive: true });
   }
