@@ -56,7 +56,7 @@ export async function runPrepared(
     options.note(message);
   };
   if (options.stopWhen === 'collapsed') {
-    const why = (await import('./early-word.ts')).neverCollapses(plan);
+    const why = (await import('./early-results.ts')).neverCollapses(plan);
     if (why !== null) tell(`--stop-when collapsed can never stop this run: ${why}`);
   }
   const [{ runRecorded }, warnings] = await Promise.all([
