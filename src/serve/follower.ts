@@ -8,15 +8,11 @@ import { PROGRESS_FILE } from '../run/log/run-progress.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
 import type { StreamEvent } from './backlog.ts';
-import type { Inside } from './inside.ts';
-import { readInside } from './inside.ts';
+import { type Inside, readInside } from './inside.ts';
 import { createProjection } from './projection.ts';
-import { createPulse } from './pulse.ts';
-import type { RunRecord } from './record.ts';
-import { createRecord } from './record.ts';
+import { createRecord, type RunRecord } from './record.ts';
 import { MOST_STAGES } from './stage-records.ts';
-import type { Tail } from './tail.ts';
-import { openTail } from './tail.ts';
+import { openTail, type Tail } from './tail.ts';
 import { watchFolders } from './watch.ts';
 import type { RunFacts, Snapshot } from './wire.ts';
 
@@ -149,5 +145,34 @@ function beatReader(file: Inside): (record: RunRecord) => Promise<void> {
   return async (record) => {
     if (record.end !== null || processState(record.process) !== 'unknown') return;
     record.pulse = pulse.look(await readInside(file, BEAT_BYTES));
+  };
+}
+
+/** How long a heartbeat may stand still. A run beats every two seconds. */
+const SILENT_MS = 20_000;
+
+export interface Pulse {
+  /**
+   * Takes the content of the heartbeat's file as it is now; null if there is none.
+   * @returns null if it has not been watched for long enough
+   */
+  look(beat: string | null): 'beating' | 'silent' | null;
+}
+
+/** Times are of this process's monotonic clock alone: other machines' clocks may differ. */
+export function createPulse(now: () => number = () => performance.now()): Pulse {
+  let last: string | null | undefined,
+    since = 0,
+    hasChanged = false;
+  return {
+    look(beat) {
+      if (beat !== last) {
+        hasChanged = last !== undefined && beat !== null;
+        last = beat;
+        since = now();
+      }
+      if (now() - since >= SILENT_MS) return 'silent';
+      return hasChanged ? 'beating' : null;
+    },
   };
 }

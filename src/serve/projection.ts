@@ -1,25 +1,25 @@
 /** What listeners see of a run: the whole at first, then what has changed. */
 import { randomUUID } from 'node:crypto';
+import { defined } from '../base/defined.ts';
+import type { Mutable } from '../run/log/mutable.ts';
 import { processState } from '../store/owner.ts';
-import type { Backlog, StreamEvent } from './backlog.ts';
-import { createBacklog } from './backlog.ts';
-import { secondsLeft } from './estimate.ts';
-import { failuresOf } from './failures.ts';
+import { type Backlog, createBacklog, type StreamEvent } from './backlog.ts';
 import { groupStages, layOut } from './graph.ts';
 import type { RunRecord } from './record.ts';
 import type { StageRecord } from './stage-records.ts';
-import type {
-  Changes,
-  Counts,
-  Overview,
-  RunFacts,
-  RunState,
-  Snapshot,
-  Stage,
-  StageState,
-  StageStatus,
+import {
+  type Changes,
+  type Counts,
+  type Failure,
+  mayGoOn,
+  type Overview,
+  type RunFacts,
+  type RunState,
+  type Snapshot,
+  type Stage,
+  type StageState,
+  type StageStatus,
 } from './wire.ts';
-import { mayGoOn } from './wire.ts';
 
 export interface Projection {
   readonly record: RunRecord;
@@ -51,10 +51,12 @@ function shownState({ state }: StageRecord, over: boolean): StageState {
 
 const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   state: shownState(stage, over),
-  ...(stage.since === null ? {} : { since: stage.since }),
-  ...(stage.seconds === null ? {} : { seconds: stage.seconds }),
-  ...(stage.progress === null ? {} : { progress: stage.progress }),
-  ...(stage.place === null || over ? {} : { place: stage.place }),
+  ...defined({
+    since: stage.since ?? undefined,
+    seconds: stage.seconds ?? undefined,
+    progress: stage.progress ?? undefined,
+    place: over ? undefined : (stage.place ?? undefined),
+  }),
 });
 
 /** Returns how many stages ran per minute. */
@@ -164,8 +166,10 @@ export function createProjection(id: string, record: RunRecord): Projection {
       const from = known;
       const changes: Changes = {
         facts: current.facts,
-        ...(told.failures === before.failures ? {} : { failures: current.failures }),
-        ...(told.notes === before.notes ? {} : { notes: current.notes }),
+        ...defined({
+          failures: told.failures === before.failures ? undefined : current.failures,
+          notes: told.notes === before.notes ? undefined : current.notes,
+        }),
         ...takeAdded(),
         stages: changed.flatMap((index) => {
           const stage = record.stages[index];
@@ -175,4 +179,83 @@ export function createProjection(id: string, record: RunRecord): Projection {
       return backlog.add('changes', changes);
     },
   };
+}
+
+/** The weight of the newest stage in a moving mean. */
+const NEWEST = 0.3;
+
+const moved = (mean: number | undefined, value: number): number =>
+  mean === undefined ? value : mean + NEWEST * (value - mean);
+
+/**
+ * Returns the estimated seconds until the last of these stages ends, or null if nothing is known
+ * yet. The time of a running stage follows from its progress. For any other it is the time that was
+ * expected before the run, times the mean ratio of actual to expected time of the latest stages of
+ * its kind; without an expectation, the mean time of those; if none of its kind has run, the mean
+ * time of the latest stages of all kinds.
+ * @param now milliseconds since 1970
+ */
+export function secondsLeft(stages: readonly StageRecord[], now: number): number | null {
+  const taken = new Map<string, number>(),
+    ratios = new Map<string, number>();
+  let all: number | undefined;
+  const learn = ({ kind, expected }: StageRecord, seconds: number): void => {
+    taken.set(kind, moved(taken.get(kind), seconds));
+    all = moved(all, seconds);
+    if (expected !== null) ratios.set(kind, moved(ratios.get(kind), seconds / expected));
+  };
+  for (const stage of stages)
+    if (stage.state === 'ran' && stage.seconds !== null) learn(stage, stage.seconds);
+  for (const stage of stages) {
+    const seconds = foreseen(stage, now);
+    if (seconds !== null && !taken.has(stage.kind)) learn(stage, seconds);
+  }
+  let work = 0,
+    longest = 0;
+  for (const stage of stages) {
+    const { state, kind, expected, places } = stage;
+    if (!['running', 'ready', 'waiting'].includes(state)) continue;
+    const usual = expected === null ? (taken.get(kind) ?? all) : expected * (ratios.get(kind) ?? 1);
+    const seconds = foreseen(stage, now) ?? usual;
+    if (seconds === undefined) return null;
+    const left = Math.max(0, seconds - (spent(stage, now) ?? 0));
+    work += left / places;
+    longest = Math.max(longest, left);
+  }
+  return Math.max(work, longest);
+}
+
+/** Returns for how many seconds a stage has been running; null if it is not. */
+const spent = ({ state, since }: StageRecord, now: number): number | null =>
+  state === 'running' && since !== null ? Math.max(0, (now - since) / 1000) : null;
+
+/** Returns the seconds that a running stage takes, by its progress; null if that is not known. */
+function foreseen(stage: StageRecord, now: number): number | null {
+  const [done = 0, total = 0] = stage.progress ?? [];
+  const seconds = spent(stage, now);
+  return seconds === null || done === 0 ? null : (seconds * Math.max(total, done)) / done;
+}
+
+/** How many causes, and how many stages of one cause, are shown at most. */
+const MOST_CAUSES = 30,
+  MOST_STAGES = 20;
+
+/** Returns the causes, the most frequent first. */
+export function failuresOf({ stages }: RunRecord): readonly Failure[] {
+  const causes = new Map<string, Mutable<Failure> & { stages: number[] }>();
+  const causeOf = new Map<string, Mutable<Failure>>();
+  for (const [index, { id, state, failure }] of stages.entries()) {
+    if (state !== 'failed' || failure === null) continue;
+    const name = JSON.stringify(failure);
+    const cause = causes.get(name) ?? { ...failure, count: 0, stages: [], blocked: 0 };
+    causes.set(name, cause);
+    causeOf.set(id, cause);
+    cause.count++;
+    if (cause.stages.length < MOST_STAGES) cause.stages.push(index);
+  }
+  for (const { state, by } of stages) {
+    const cause = state === 'blocked' && by !== null ? causeOf.get(by) : undefined;
+    if (cause !== undefined) cause.blocked++;
+  }
+  return [...causes.values()].sort((a, b) => b.count - a.count).slice(0, MOST_CAUSES);
 }

@@ -1,17 +1,14 @@
 /** The server of `dosimeter serve`: it shows runs to browsers on this machine, read-only. */
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import path from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { UserFault } from '../api.ts';
+import { projectDir } from '../run/registry/build.ts';
 import { accessRules, newToken, SECURITY_HEADERS } from './access.ts';
-import { document } from './page.ts';
-import type { Rooms } from './rooms.ts';
-import { openRooms } from './rooms.ts';
-import { pageScript } from './script.ts';
-import type { Stream } from './stream.ts';
-import { openStream } from './stream.ts';
+import { openRooms, type Rooms } from './rooms.ts';
+import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
 
 export interface ServeOptions {
@@ -229,4 +226,43 @@ async function route(
     } finally {
       room.leave();
     }
+}
+
+/** The page's document. It contains nothing about runs: its script asks for them with the token. */
+export const document = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>dosimeter</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/page.css">
+<script src="/page.js" defer></script>
+</head>
+<body>
+<div id="page"><noscript><p class="wrap">This page needs JavaScript.</p></noscript></div>
+</body>
+</html>
+`;
+
+/** Throws esbuild's BuildFailure if the sources are at fault. */
+export async function pageScript(): Promise<string> {
+  const { build } = await import('esbuild');
+  const folder = path.join(projectDir(), 'src', 'serve', 'browser');
+  const { outputFiles } = await build({
+    entryPoints: [path.join(folder, 'main.tsx')],
+    absWorkingDir: folder,
+    bundle: true,
+    minify: true,
+    write: false,
+    format: 'iife',
+    platform: 'browser',
+    target: 'es2022',
+    jsx: 'automatic',
+    jsxImportSource: 'preact',
+    tsconfigRaw: '{}',
+    legalComments: 'none',
+    logLevel: 'silent',
+  });
+  return outputFiles.map(({ text }) => text).join('');
 }

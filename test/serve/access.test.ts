@@ -13,7 +13,7 @@ import { connect } from 'node:net';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
 import type { Json } from '../../src/api.ts';
-import { pageScript } from '../../src/serve/script.ts';
+import { pageScript } from '../../src/serve/server.ts';
 import { openTail } from '../../src/serve/tail.ts';
 import type { LogText, Results, Snapshot } from '../../src/serve/wire.ts';
 import { seal, writeSealed } from '../../src/store/sealed.ts';

@@ -1,7 +1,7 @@
 /** The graph of the kinds of stages, with how far each is. */
 import type { JSX } from 'preact';
-import type { Graph } from '../wire.ts';
-import { countsInWords, finished, plural, StateBar, Text } from './parts.tsx';
+import { type Graph, STAGE_STATES } from '../wire.ts';
+import { countsInWords, finished, plural, STATE_WORDS, StateBar, Text } from './parts.tsx';
 import type { GroupCounts } from './run-store.ts';
 import type { StageFilter } from './stage-list.tsx';
 
@@ -92,3 +92,69 @@ function pathOf(points: readonly number[]): string {
   const [start = '0 0', ...rest] = pairs;
   return rest.length === 2 ? `M${start}Q${rest.join(' ')}` : `M${start}L${rest.join('L')}`;
 }
+
+export function KindTable({ groups, onShow }: Omit<GraphViewProps, 'graph'>): JSX.Element {
+  const states = STAGE_STATES.filter((state) => groups.some(({ counts }) => counts[state]));
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Stages by kind and state">
+      <table class="dense">
+        <thead>
+          <tr>
+            <th scope="col">Kind</th>
+            {states.map((state) => (
+              <th key={state} scope="col" class="number">
+                <span aria-hidden="true">{STATE_WORDS[state][0]}</span> {STATE_WORDS[state][1]}
+              </th>
+            ))}
+            <th scope="col" class="number">
+              all
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {groups.map((group) => (
+            <tr key={group.name}>
+              <th scope="row">
+                <button
+                  type="button"
+                  class="link"
+                  onClick={() => onShow({ group: String(group.index) })}
+                >
+                  <Text>{group.name}</Text>
+                </button>
+              </th>
+              {states.map((state) => (
+                <td key={state} class="number">
+                  <Count group={group} state={state} onShow={onShow} />
+                </td>
+              ))}
+              <td class="number">{group.all}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+const Count = ({
+  group,
+  state,
+  onShow,
+}: Pick<GraphViewProps, 'onShow'> & {
+  readonly group: GroupCounts;
+  readonly state: (typeof STAGE_STATES)[number];
+}): JSX.Element => {
+  const n = group.counts[state] ?? 0;
+  if (n === 0) return <span class="muted">0</span>;
+  return (
+    <button
+      type="button"
+      class={state === 'failed' ? 'link bad' : 'link'}
+      aria-label={`${n} ${STATE_WORDS[state][1]} of ${group.name}: show them`}
+      onClick={() => onShow({ group: String(group.index), state })}
+    >
+      {n}
+    </button>
+  );
+};

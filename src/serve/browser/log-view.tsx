@@ -1,8 +1,9 @@
 /** The end of a log, which is updated as the log grows. */
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import type { LogText, StageDetail } from '../wire.ts';
+import type { LogText, Note, StageDetail } from '../wire.ts';
 import { followStream } from './connection.ts';
+import { Text } from './parts.tsx';
 
 /** The largest number of characters that the page keeps. */
 const KEPT = 128 * 1024;
@@ -71,3 +72,43 @@ export function LogView({
     </>
   );
 }
+
+/** The number of notes that are shown, newest first. */
+const SHOWN = 10;
+
+export function RunLog({
+  run,
+  notes,
+}: {
+  readonly run: string;
+  readonly notes: readonly Note[];
+}): JSX.Element {
+  const [open, setOpen] = useState(false);
+  return (
+    <>
+      {notes.length === 0 ? null : (
+        <ul class="notes">
+          {notes
+            .slice(-SHOWN)
+            .reverse()
+            .map(({ at, text }, i) => (
+              <li key={`${String(at)} ${i}`}>
+                {at === null ? null : (
+                  <span class="muted">{new Date(at).toLocaleTimeString()} </span>
+                )}
+                <Text>{text}</Text>
+              </li>
+            ))}
+        </ul>
+      )}
+      <details onToggle={({ currentTarget }) => setOpen(currentTarget.open)}>
+        <summary>The log of the run</summary>
+        {open ? <OpenLog run={run} /> : null}
+      </details>
+    </>
+  );
+}
+
+const OpenLog = ({ run }: { readonly run: string }): JSX.Element => (
+  <LogView label="Log of the run" log={useStage(run, null).log} />
+);

@@ -3,13 +3,11 @@ import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RunFacts } from '../wire.ts';
 import { mayGoOn } from '../wire.ts';
-import { Announcer } from './announcer.tsx';
 import type { LinkState } from './connection.ts';
 import { Drawer } from './drawer.tsx';
 import { Failures } from './failures.tsx';
-import { GraphView } from './graph-view.tsx';
-import { KindTable } from './kind-table.tsx';
-import { LinkNote } from './link-note.tsx';
+import { GraphView, KindTable } from './graph-view.tsx';
+import { RunLog } from './log-view.tsx';
 import {
   countsInWords,
   dateOf,
@@ -24,12 +22,12 @@ import {
   useNow,
 } from './parts.tsx';
 import { ResultsTable } from './results-table.tsx';
-import { RunLog } from './run-log.tsx';
 import type { RunView } from './run-store.ts';
 import { countGroups, openRun } from './run-store.ts';
 import { Running } from './running.tsx';
 import type { StageFilter } from './stage-list.tsx';
 import { StageList } from './stage-list.tsx';
+import { Announcer, LinkNote } from './status.tsx';
 
 const CHAPTERS = [
   ['running', 'Running'],

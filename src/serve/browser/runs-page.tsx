@@ -4,7 +4,6 @@ import { useEffect, useState } from 'preact/hooks';
 import type { RunLine, RunList } from '../wire.ts';
 import type { LinkState } from './connection.ts';
 import { followStream } from './connection.ts';
-import { LinkNote } from './link-note.tsx';
 import {
   countsInWords,
   dateOf,
@@ -15,6 +14,7 @@ import {
   StateBar,
   Text,
 } from './parts.tsx';
+import { LinkNote } from './status.tsx';
 
 export function RunsPage(): JSX.Element {
   const [list, setList] = useState<RunList | null>(null);

@@ -1,8 +1,25 @@
-/** Tells a screen reader how far the run is: from time to time, and at once when it ends. */
+/** Whether the server can be reached, and for a screen reader how far the run is. */
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { RunFacts } from '../wire.ts';
+import type { LinkState } from './connection.ts';
 import { finished, plural, roughly } from './parts.tsx';
+
+export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element | null {
+  if (state === 'connecting' || state === 'live') return null;
+  return (
+    <div class="failed-note" role="alert">
+      <p>
+        <strong>
+          {state === 'lost' ? 'The connection is lost.' : 'The server refused the request.'}
+        </strong>{' '}
+        {state === 'lost'
+          ? 'This page may be out of date. It tries again by itself.'
+          : 'There is no such run, or dosimeter serve was restarted: open the address that it printed.'}
+      </p>
+    </div>
+  );
+}
 
 /** The least time between two announcements. */
 const EVERY_MS = 20_000;
