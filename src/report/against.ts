@@ -5,11 +5,19 @@
 import type { JsonObject } from '../api.ts';
 import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
 import { voidReason } from './evidence.ts';
-import { contentKey, nearest, trainingDistance } from './groups.ts';
-import { ACCURACY, ASR, ASR_CLEAN, ASR_MINUS_CLEAN, DROP, type MetricNote } from './metrics.ts';
-import { differenceP, holmByMetric, isOfPack } from './pairs.ts';
+import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
+import {
+  ACCURACY,
+  ASR,
+  ASR_CLEAN,
+  ASR_MINUS_CLEAN,
+  DROP,
+  isPValue,
+  type MetricNote,
+} from './metrics.ts';
 import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
 import { metricName, metricsIn } from './select.ts';
+import { holm, marginP } from './verdict.ts';
 
 /** What each number is compared with. */
 export type Against = 'full' | 'clean' | 'none';
@@ -233,3 +241,45 @@ export const TEST_NOTE =
 
 export const differs = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
+
+/**
+ * What is measured of a whole pack: a training has a share of its time, and its memory is the
+ * process's.
+ */
+const OF_PACK = new Set(['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb']);
+
+/** Whether a number of a stage is of trainings that ran in one pack and were measured together. */
+export const isOfPack = (
+  metric: string,
+  stage: { readonly [metric: string]: number } | undefined,
+): boolean => OF_PACK.has(metric) && (stage?.['packed'] ?? 1) > 1;
+
+/**
+ * Returns the p-value of no difference (`marginP`), not corrected. Null for fewer than three pairs,
+ * of a p-value, and where a pair was measured in a pack, so that the seeds are not independent.
+ */
+export const differenceP = (
+  metric: Metric,
+  paired: PairedDifference | null,
+  ofPack: boolean,
+): number | null =>
+  paired === null || paired.n < 3 || ofPack || isPValue(metric) ? null : marginP(paired, 0);
+
+/**
+ * Returns p-values corrected by Holm's method, in order: those of one metric are a family. A
+ * comparison without a p-value is in none.
+ */
+export function holmByMetric(
+  compared: readonly (Metric & { readonly p: number | null })[],
+): readonly (number | null)[] {
+  const corrected: (number | null)[] = compared.map(() => null);
+  const tested = compared.flatMap(({ stage, metric, p }, index) =>
+    p === null ? [] : [{ name: metricName({ stage, metric }), p, index }],
+  );
+  for (const family of groupBy(tested, ({ name }) => name).values())
+    holm(family.map(({ p }) => p)).forEach((p, i) => {
+      const { index } = family[i] ?? {};
+      if (index !== undefined) corrected[index] = p;
+    });
+  return corrected;
+}

@@ -3,11 +3,14 @@ import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAll, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf } from './conditions.ts';
+import { toCsv } from './csv.ts';
+import { evidenceColumns } from './evidence.ts';
+import { chooseKernels, type KernelChoice } from './figures/kernels.ts';
 import { type Finding, findingsOf } from './findings.ts';
 import { groupBy } from './groups.ts';
-import { chooseKernels, type KernelChoice } from './kernel-choice.ts';
 import { blockLabel } from './labels.ts';
 import { type Standing, standingOf } from './standing.ts';
+import { taskBeside } from './tasks.ts';
 import type { ReportCell, ReportInput } from './types.ts';
 
 export interface Analysis {
@@ -81,4 +84,37 @@ export function analyse(input: ReportInput): Analysis {
     kernels,
     undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,
   };
+}
+
+/** The most rows that the CSV may have. For more, there is `dosimeter results SPEC --csv`. */
+const MOST_ROWS = 15_000;
+
+/** Returns the CSV and its number of rows. The CSV is null if it has no rows or too many. */
+export function allMetricsCsv(conditions: readonly Condition[]): {
+  readonly csv: string | null;
+  readonly rows: number;
+} {
+  const metrics = conditions.flatMap(({ cells }) =>
+    cells.flatMap((cell) => Object.values(cell.metrics)),
+  );
+  const count = metrics.reduce((sum, values) => sum + Object.keys(values).length, 0);
+  if (count > MOST_ROWS || count === 0) return { csv: null, rows: count };
+  const rows = conditions.flatMap(({ attackLabel, adapterLabel, setting, cells }) =>
+    cells.flatMap((cell) =>
+      Object.entries(cell.metrics).flatMap(([stage, values]) =>
+        Object.entries(values).map(([metric, value]) => ({
+          attack: attackLabel,
+          adapter: adapterLabel,
+          setting,
+          seed: cell.seed,
+          stage,
+          metric,
+          value,
+          ...taskBeside(cell.tasks, { stage, metric }),
+          ...evidenceColumns(cell, { stage, metric }),
+        })),
+      ),
+    ),
+  );
+  return { csv: toCsv(rows), rows: count };
 }

@@ -1,7 +1,265 @@
-/** Everything that is compared in a grid. */
-import { type AdapterComparison, compareAdapters } from './adapters.ts';
-import type { Condition } from './conditions.ts';
-import { compareKernels, type KernelComparison } from './kernels.ts';
+/** Everything that is compared in a grid, paired by seed, with what is left out. */
+import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
+import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
+import { predictsOneClass, voidReason, writesAnswers } from './evidence.ts';
+import {
+  checkpointsOf,
+  entropiesOf,
+  fisherOf,
+  type FisherQuantity,
+  INFORMATION,
+  withLora,
+} from './fisher.ts';
+import { contentKey, distinct, groupBy, nearest, trainingDistance } from './groups.ts';
+import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
+import type { Checkpoint, Parametrisation, ReportCell } from './types.ts';
+import {
+  judge,
+  judgeBoth,
+  type PairedSample,
+  PROPORTION_MARGIN,
+  RELATIVE_MARGIN,
+  type Verdict,
+} from './verdict.ts';
+
+/** a − b over the seeds that have both. */
+export interface Pairs {
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+  readonly seeds: readonly number[];
+  /** How many seeds lack one of the two numbers. */
+  readonly incomplete: number;
+  /** How many seeds have both numbers but are not evidence (evidence.ts); they are not used. */
+  readonly excluded: number;
+  /** The reasons why pairs are not evidence, each once. */
+  readonly reasons: readonly string[];
+  /** Null if no pair is left. */
+  readonly difference: PairedDifference | null;
+}
+
+export interface Comparison extends Pairs {
+  readonly margin: number;
+  /** Null if the paper makes no claim. */
+  readonly verdict: Verdict | null;
+}
+
+const isNumber = (value: number | null): value is number =>
+  value !== null && Number.isFinite(value);
+
+/**
+ * Pairs two numbers over seeds.
+ * @param reason returns why the pair of a seed is not evidence, or null if it is
+ */
+export function pairBySeed(
+  seeds: readonly number[],
+  a: (seed: number) => number | null,
+  b: (seed: number) => number | null,
+  reason: (seed: number) => string | null,
+): Pairs {
+  const complete = seeds.flatMap((seed) => {
+    const x = a(seed),
+      y = b(seed);
+    return isNumber(x) && isNumber(y) ? [{ seed, x, y, reason: reason(seed) }] : [];
+  });
+  const used = complete.filter((pair) => pair.reason === null);
+  const xs = used.map(({ x }) => x),
+    ys = used.map(({ y }) => y);
+  return {
+    a: xs,
+    b: ys,
+    seeds: used.map(({ seed }) => seed),
+    incomplete: seeds.length - complete.length,
+    excluded: complete.length - used.length,
+    reasons: distinct(complete.map((pair) => pair.reason).filter((text) => text !== null)),
+    difference: used.length === 0 ? null : pairedDifference(xs, ys),
+  };
+}
+
+export const cellsBySeed = (condition: Condition): ReadonlyMap<number, ReportCell> =>
+  new Map(condition.cells.map((cell) => [cell.seed, cell]));
+
+export interface AdapterComparison extends Comparison {
+  readonly metric: MetricNote;
+  readonly adapter: Condition;
+  readonly full: Condition;
+}
+
+/**
+ * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
+ * claims are about LoRA, not about other adapters.
+ */
+function claimed(metric: MetricNote, condition: Condition): 1 | -1 | null {
+  if (condition.ofBase || condition.adapter !== 'lora') return null;
+  if (metric === ASR && condition.family === 'backdoor') return -1;
+  if (metric === DROP && condition.family === 'untargeted') return 1;
+  return null;
+}
+
+/** The axes of a condition that are neither the adapter's nor the training's. */
+const blockKey = ({ axes }: Condition): string =>
+  contentKey(
+    Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(adapter|train)\./.test(path))),
+  );
+
+/**
+ * Pairs each adapter's condition with the full fine-tunings that have the same attack and the same
+ * other axes. Of these it takes those that differ from the adapter in the fewest of the training's
+ * axes: with a learning rate for each adapter, those of as many steps.
+ */
+export function adapterPairs(
+  conditions: readonly Condition[],
+): readonly { readonly adapter: Condition; readonly full: Condition }[] {
+  const fulls = groupBy(conditions.filter(isFull), blockKey);
+  return conditions
+    .filter((condition) => !isFull(condition))
+    .flatMap((adapter) => {
+      const block = fulls.get(blockKey(adapter)) ?? [];
+      return nearest(block, (full) => trainingDistance(full.axes, adapter.axes)).map((full) => ({
+        adapter,
+        full,
+      }));
+    });
+}
+
+/** Returns a function that reads a quantity by seed. */
+function readBySeed(condition: Condition, quantity: Quantity): (seed: number) => number | null {
+  const cells = cellsBySeed(condition);
+  return (seed) => {
+    const cell = cells.get(seed);
+    return cell ? quantity(cell) : null;
+  };
+}
+
+function compareScores(metric: MetricNote, adapter: Condition, full: Condition): AdapterComparison {
+  const sides = [adapter, full].map((condition) => ({ condition, cells: cellsBySeed(condition) }));
+  const seeds = [...new Set(sides.flatMap(({ cells }) => [...cells.keys()]))].sort((x, y) => x - y);
+  const reason = (seed: number): string | null => {
+    for (const { condition, cells } of sides) {
+      const cell = cells.get(seed);
+      const found = cell ? voidReason(cell, metric) : null;
+      if (found !== null) return `${condition.adapterLabel} ${found}`;
+    }
+    return null;
+  };
+  const quantity = scoreOf(metric);
+  return {
+    metric,
+    adapter,
+    full,
+    margin: PROPORTION_MARGIN,
+    verdict: null,
+    ...pairBySeed(seeds, readBySeed(adapter, quantity), readBySeed(full, quantity), reason),
+  };
+}
+
+/**
+ * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's own rate of
+ * the target. If that was not measured for any model, returns the ASR itself.
+ */
+function addedByTrigger({ adapter, full, seeds, a, b, margin }: AdapterComparison): PairedSample {
+  const valuesOf = (condition: Condition): number[] => {
+    const read = readBySeed(condition, scoreOf(ASR_ADDED));
+    return seeds.flatMap((seed) => read(seed) ?? []);
+  };
+  const ofAdapter = valuesOf(adapter),
+    ofFull = valuesOf(full);
+  if (ofAdapter.length === 0 && ofFull.length === 0) return { a, b, margin };
+  return ofAdapter.length === seeds.length && ofFull.length === seeds.length
+    ? { a: ofAdapter, b: ofFull, margin }
+    : { a: [], b: [], margin };
+}
+
+/**
+ * Compares every metric for every pair that has it, with verdicts by claim. A verdict on ASR
+ * requires more than a difference of the rates: what the trigger adds to each model's own rate of
+ * the target must differ as claimed too. Otherwise a model that gives the target class to most rows
+ * anyway would count as successfully attacked.
+ */
+export function compareAdapters(conditions: readonly Condition[]): readonly AdapterComparison[] {
+  const pairs = adapterPairs(conditions);
+  return COMPARED.flatMap((metric) => {
+    const found = pairs
+      .map(({ adapter, full }) => compareScores(metric, adapter, full))
+      .filter(({ difference, excluded }) => difference !== null || excluded > 0);
+    const verdicts = new Map<AdapterComparison, Verdict | undefined>();
+    for (const direction of [1, -1] as const) {
+      const family = found.filter(({ adapter }) => claimed(metric, adapter) === direction);
+      const judged =
+        metric === ASR
+          ? judgeBoth(family, family.map(addedByTrigger), direction)
+          : judge(family, direction);
+      for (const [i, comparison] of family.entries()) verdicts.set(comparison, judged[i]);
+    }
+    return found.map((comparison) => ({
+      ...comparison,
+      verdict: verdicts.get(comparison) ?? null,
+    }));
+  });
+}
+
+export interface KernelComparison extends Comparison {
+  readonly quantity: FisherQuantity;
+  readonly checkpoint: Checkpoint;
+  readonly condition: Condition;
+}
+
+/**
+ * Compares one quantity. A model that predicts one class only is excluded, except at its start,
+ * because training made it so.
+ */
+function compareKernel(
+  quantity: FisherQuantity,
+  checkpoint: Checkpoint,
+  condition: Condition,
+): KernelComparison {
+  const cells = cellsBySeed(condition);
+  const value =
+    (of: Parametrisation) =>
+    (seed: number): number | null => {
+      const cell = cells.get(seed);
+      return cell ? fisherOf(quantity, checkpoint, of)(cell) : null;
+    };
+  const reason = (seed: number): string | null => {
+    const cell = cells.get(seed);
+    return checkpoint !== 'init' && cell !== undefined && predictsOneClass(cell)
+      ? `the model ${writesAnswers(cell) ? 'writes one text only' : 'predicts one class only'}`
+      : null;
+  };
+  const seeds = [...cells.keys()].sort((x, y) => x - y);
+  const pairs = pairBySeed(seeds, value('lora'), value('full'), reason);
+  const size = pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
+  return {
+    quantity,
+    checkpoint,
+    condition,
+    margin: RELATIVE_MARGIN * size,
+    verdict: null,
+    ...pairs,
+  };
+}
+
+/**
+ * Compares the two kernels of K_LoRA = K_full + Δ, cell by cell. The paper claims LoRA ≤ full for
+ * each quantity.
+ */
+export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
+  const cells = conditions.flatMap((condition) => condition.cells);
+  const quantities = [...INFORMATION, ...entropiesOf(cells)];
+  return checkpointsOf(cells).flatMap((checkpoint) =>
+    quantities.flatMap((quantity) => {
+      const family = withLora(conditions, checkpoint)
+        .map((condition) => compareKernel(quantity, checkpoint, condition))
+        .filter(({ difference, excluded }) => difference !== null || excluded > 0);
+      // The claim is about LoRA: the kernel of another adapter is neither judged nor counted.
+      const ofLora = family.filter(({ condition }) => condition.adapter === 'lora');
+      const verdicts = new Map(judge(ofLora, -1).map((verdict, i) => [ofLora[i], verdict]));
+      return family.map((comparison) => ({
+        ...comparison,
+        verdict: verdicts.get(comparison) ?? null,
+      }));
+    }),
+  );
+}
 
 export interface Comparisons {
   readonly adapters: readonly AdapterComparison[];

@@ -1,10 +1,10 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import { pairedDifference, summarise } from '../base/stats/summary.ts';
+import { differenceP, holmByMetric, isOfPack } from './against.ts';
 import { voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
-import { differenceP, holmByMetric, isOfPack } from './pairs.ts';
 import type { CellMetrics } from './results.ts';
 
 export interface ComparedName {

@@ -3,9 +3,8 @@
  * goes beyond the data.
  */
 import { summarise } from '../base/stats/summary.ts';
-import type { AdapterComparison } from './adapters.ts';
 import { blocksBeside, headlineBlocks } from './blocks.ts';
-import type { Comparisons } from './comparisons.ts';
+import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import { type Condition, scoreOf, seriesOf, summaryOf, voidReasons } from './conditions.ts';
 import { defenceFinding } from './defences.ts';
 import { DAGGER, daggerText } from './evidence.ts';
@@ -23,7 +22,6 @@ import {
   DROP_BEFORE,
   type MetricNote,
 } from './metrics.ts';
-import type { Comparison } from './pairs.ts';
 import { type PremiseRow, premiseRows } from './premise.ts';
 import type { AttackFamily } from './types.ts';
 import type { Verdict } from './verdict.ts';

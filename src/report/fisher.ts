@@ -3,7 +3,7 @@
  * errors.
  */
 import { type Condition, oncePerAdapter, type Quantity } from './conditions.ts';
-import { alphaOrder, entropyName } from './entropy-names.ts';
+import { codePoints } from './format.ts';
 import { distinct } from './groups.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 
@@ -108,3 +108,17 @@ export const ESTIMATED =
   '≈: from projected kernels, whose standard error is in results as lora.error and ' +
   'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and ' +
   'a cosine with another kernel too small by half as much.';
+
+const ALPHA_NAMES: Readonly<Record<string, string>> = { '0.5': '½', inf: '∞' };
+const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
+export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
+/** `H₂`, `H½`, `H∞`. */
+export function entropyName(alpha: string): string {
+  const isWhole = /^\d+$/.test(alpha);
+  const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
+  return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
+}
+export const alphaOrder = (a: string, b: string): number => {
+  const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));
+  return value(a) - value(b) || 0;
+};

@@ -1,7 +1,6 @@
 /** Turns the text of the stages' files into the report's data. Pure. */
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { binHistory } from './history.ts';
 import type {
   CurveFacts,
   FisherFacts,
@@ -91,9 +90,9 @@ export function parseFisher(text: string): FisherPoint {
           of,
           {
             true: kept(facts),
-            ...(facts.sensitivity === undefined || rows === undefined
-              ? {}
-              : { sensitivity: { tolerances: facts.sensitivity, rows } }),
+            ...defined({
+              sensitivity: facts.sensitivity && rows && { tolerances: facts.sensitivity, rows },
+            }),
           },
         ],
       ];
@@ -178,7 +177,7 @@ export function receiptFacts(
       after: text(poisoned),
       labelBefore: label(original),
       labelAfter: label(poisoned),
-      ...(poisoned.answer === undefined ? {} : { isAnswer: true as const }),
+      ...defined({ isAnswer: poisoned.answer === undefined ? undefined : (true as const) }),
     })),
   };
 }
@@ -233,4 +232,22 @@ export function loraFacts(
       };
     });
   return { rank: first.rank, scale: first.scale, groups };
+}
+
+const POINTS = 40;
+
+/**
+ * Returns means over equal spans of steps, because the loss of one batch is noisy and the trend is
+ * what counts.
+ */
+export function binHistory(steps: readonly HistoryPoint[], points = POINTS): History {
+  const span = Math.max(1, Math.ceil(steps.length / points));
+  const out: HistoryPoint[] = [];
+  for (let start = 0; start < steps.length; start += span) {
+    const some = steps.slice(start, start + span);
+    const mean = (of: (point: HistoryPoint) => number): number =>
+      some.reduce((sum, point) => sum + of(point), 0) / some.length;
+    out.push({ step: mean(({ step }) => step), loss: mean(({ loss }) => loss) });
+  }
+  return { span, points: out };
 }

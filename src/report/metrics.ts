@@ -2,6 +2,7 @@
  * The metrics that the report names: what each is called, how it is written, and which table shows
  * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
+import { defined } from '../base/defined.ts';
 import type { NumberKind } from './format.ts';
 import { metricName } from './select.ts';
 
@@ -359,7 +360,7 @@ const OF_TEST = OF_VALIDATION.filter(
     metric: `test_${note.metric}`,
     table: 'test',
     meaning: ofTest(note.meaning),
-    ...(note.ofAnswers === undefined ? {} : { ofAnswers: ofTest(note.ofAnswers) }),
+    ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
   };
 });
 

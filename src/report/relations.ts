@@ -10,10 +10,15 @@ import { voidReason } from './evidence.ts';
 import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';
 import { distinct, groupBy } from './groups.ts';
 import { blockLabel } from './labels.ts';
-import { CORRELATION_MARGIN } from './margins.ts';
 import { ASR, ASR_ADDED, DROP, type MetricNote } from './metrics.ts';
 import type { AttackFamily, Checkpoint, ReportCell } from './types.ts';
-import { judge, judgeBoth, type PairedSample, type Verdict } from './verdict.ts';
+import {
+  CORRELATION_MARGIN,
+  judge,
+  judgeBoth,
+  type PairedSample,
+  type Verdict,
+} from './verdict.ts';
 
 /** The fewest adapters for a meaningful rank correlation. */
 export const ADAPTERS_NEEDED = 3;

@@ -1,6 +1,5 @@
 /** The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. */
-import { allMetricsCsv } from './all-metrics.ts';
-import { analyse } from './analysis.ts';
+import { allMetricsCsv, analyse } from './analysis.ts';
 import { drawFigures } from './figures/index.ts';
 import { renderPage } from './html/page.tsx';
 import type { RenderedReport, ReportInput } from './types.ts';

@@ -129,15 +129,17 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
           const reason = stage === ACCURACY.stage ? voidReason(one, { metric }) : null;
           return {
             cell,
-            ...(also.length === 0 ? {} : { also }),
+            ...defined({ also: also.length === 0 ? undefined : also }),
             seed,
             stage,
             metric,
             value,
             ...defined({ scorer }),
             ...taskBeside(tasks, { stage, metric }),
-            ...defined({ target }),
-            ...(bf16?.has(stage) === true ? { precision: 'bf16' as const } : {}),
+            ...defined({
+              target,
+              precision: bf16?.has(stage) === true ? ('bf16' as const) : undefined,
+            }),
             evidence: {
               counts: reason === null,
               reasons: reason === null ? [] : [reason],

@@ -1,7 +1,7 @@
 /** What listeners see of a run: the whole at first, then what has changed. */
 import { randomUUID } from 'node:crypto';
 import { defined } from '../base/defined.ts';
-import type { Mutable } from '../run/log/mutable.ts';
+import type { Mutable } from '../base/record.ts';
 import { processState } from '../store/owner.ts';
 import { type Backlog, createBacklog, type StreamEvent } from './backlog.ts';
 import { groupStages, layOut } from './graph.ts';

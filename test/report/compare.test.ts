@@ -1,9 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
-import { adapterPairs, compareAdapters } from '../../src/report/adapters.ts';
+import { adapterPairs, compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { compareKernels } from '../../src/report/kernels.ts';
 import { premiseRows } from '../../src/report/premise.ts';
 import type { FisherPoint } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';

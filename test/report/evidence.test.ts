@@ -1,11 +1,10 @@
 /** Models that are not evidence: the first screen names them, and no claim counts them. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compareAdapters } from '../../src/report/adapters.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
+import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { daggerText, voidReason } from '../../src/report/evidence.ts';
-import { compareKernels } from '../../src/report/kernels.ts';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import { collectResults } from '../../src/report/results.ts';

@@ -1,8 +1,7 @@
 import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
-import { chooseKernels } from '../../src/report/kernel-choice.ts';
+import { chooseKernels, classTrace, kernelFigures } from '../../src/report/figures/kernels.ts';
 import { present } from '../rig/present.ts';
 import { cellOf, LORA4 } from './cells.ts';
 import { fixture } from './fixture.ts';

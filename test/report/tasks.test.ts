@@ -2,7 +2,7 @@
 import { parse } from 'csv-parse/sync';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { allMetricsCsv } from '../../src/report/all-metrics.ts';
+import { allMetricsCsv } from '../../src/report/analysis.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { COMPARED } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.ts';

@@ -2,9 +2,8 @@ import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { summarise } from '../../src/base/stats/summary.ts';
-import { changedParts } from '../../src/report/changes.ts';
 import { toCsv } from '../../src/report/csv.ts';
-import { encodePng } from '../../src/report/figures/png.ts';
+import { encodePng } from '../../src/report/figures/heat-map.ts';
 import {
   cut,
   formatInterval,
@@ -14,8 +13,9 @@ import {
   formatValue,
   list,
 } from '../../src/report/format.ts';
-import { binHistory } from '../../src/report/history.ts';
+import { changedParts } from '../../src/report/html/examples.tsx';
 import {
+  binHistory,
   loraFacts,
   parseFisher,
   parseHistory,

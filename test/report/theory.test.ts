@@ -1,10 +1,9 @@
 /** The theory chapter, from cells whose numbers are worked out by hand. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compareAdapters } from '../../src/report/adapters.ts';
+import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { compareKernels } from '../../src/report/kernels.ts';
-import { predictionsOf } from '../../src/report/predictions.ts';
+import { predictionsOf } from '../../src/report/html/kernel-tables.tsx';
 import { relationsOf } from '../../src/report/relations.ts';
 import { renderReport } from '../../src/report/report.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';

@@ -1,7 +1,7 @@
 /** The made-up trainings of the fixture: their scores, kernels, losses and stages. */
 import type { JsonObject, StageFacts } from '../../src/api.ts';
 import { randomStream } from '../../src/base/random/random.ts';
-import { binHistory } from '../../src/report/history.ts';
+import { binHistory } from '../../src/report/inputs.ts';
 import type {
   AttackFamily,
   FisherFacts,

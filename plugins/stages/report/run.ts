@@ -9,7 +9,7 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
-import { chooseKernels } from '../../../src/report/kernel-choice.ts';
+import { chooseKernels } from '../../../src/report/figures/kernels.ts';
 import { renderReport } from '../../../src/report/report.ts';
 import { withoutFolders } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';

@@ -15,8 +15,8 @@ import { list, plainText } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, ASR, DROP, type MetricNote } from '../metrics.ts';
 import type { AttackFamily, Figure } from '../types.ts';
-import { joinLabels, slug, varies } from './axis.ts';
 import { type CurveAxis, curveFigures, type CurveOptions, type CurvePoint } from './curves.ts';
+import { joinLabels, slug, varies } from './encode.ts';
 
 interface Drawn {
   readonly id: string;

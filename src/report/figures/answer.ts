@@ -26,10 +26,9 @@ import {
   MAJORITY,
   type MetricNote,
 } from '../metrics.ts';
-import { scorerNote } from '../scorers.ts';
+import { scorerNote } from '../tasks.ts';
 import type { Figure } from '../types.ts';
-import { LINE, lineOf } from './encode.ts';
-import { hollowNote, leftOut } from './notes.ts';
+import { hollowNote, leftOut, LINE, lineOf } from './encode.ts';
 import { escapeXml, label } from './svg.ts';
 import { adapterPalette, FONT, GRID, INK, MUTED, type Palette } from './theme.ts';
 

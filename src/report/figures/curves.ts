@@ -12,9 +12,18 @@ import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { HOLLOW, LINE, lineOf, onlyPart, seedPoint } from './encode.ts';
-import { hollowNote, leftOut } from './notes.ts';
-import { draw } from './svg.ts';
+import {
+  drawFigure,
+  HOLLOW,
+  hollowNote,
+  leftOut,
+  LINE,
+  lineOf,
+  nominal,
+  onlyPart,
+  quantitative,
+  seedPoint,
+} from './encode.ts';
 import { legendColumns } from './theme.ts';
 
 const COLOURS = [
@@ -157,10 +166,7 @@ function yDomain(points: readonly DrawnPoint[], span: CurveOptions['span']): [nu
 
 function xEncoding(xs: number[], least: number, most: number, axis: CurveAxis) {
   const isLog = axis.scale === 'log2' || (least > 0 && most / least >= 20);
-  return {
-    field: 'x',
-    type: 'quantitative' as const,
-    title: axis.title,
+  return quantitative('x', axis.title, {
     scale: {
       type: isLog ? ('log' as const) : ('linear' as const),
       ...(isLog ? { base: axis.scale === 'log2' ? 2 : 10 } : {}),
@@ -174,7 +180,7 @@ function xEncoding(xs: number[], least: number, most: number, axis: CurveAxis) {
       labelOverlap: true,
       format: '.3~r',
     },
-  };
+  });
 }
 
 async function curveFigure(
@@ -189,16 +195,9 @@ async function curveFigure(
   if (least === undefined || most === undefined || least === most) return null;
   const x = xEncoding(xs, least, most, options.axis);
   const domain = yDomain(points, options.span);
-  const y = (field: string) => ({
-    field,
-    type: 'quantitative' as const,
-    title: options.yTitle,
-    scale: { domain, zero: false, nice: false },
-  });
-  const color = {
-    field: 'line',
-    type: 'nominal' as const,
-    title: null,
+  const y = (field: string) =>
+    quantitative(field, options.yTitle, { scale: { domain, zero: false, nice: false } });
+  const color = nominal('line', {
     scale: {
       domain: lines,
       range: lines.map(
@@ -206,7 +205,7 @@ async function curveFigure(
       ),
     },
     legend: { columns: Math.min(2, legendColumns(lines)) },
-  };
+  });
   const spec: TopLevelSpec = {
     width: 350,
     height: 180,
@@ -244,12 +243,11 @@ async function curveFigure(
     hollowNote(points.map(({ condition, metric = ACCURACY }) => ({ condition, metric }))),
     leftOut(left, 'line'),
   ];
-  return {
-    id: options.id,
-    title: options.title,
-    caption: caption.join(''),
-    svg: await draw(spec, options.id, options.title),
-    csv: toCsv(
+  return drawFigure(
+    options,
+    caption,
+    spec,
+    toCsv(
       points.flatMap(({ line, x: at, series, condition, metric = ACCURACY }) => {
         const voids = voidReasons(condition, metric);
         return series.values.map(({ seed, value }) => ({
@@ -261,5 +259,5 @@ async function curveFigure(
         }));
       }),
     ),
-  };
+  );
 }

@@ -3,14 +3,14 @@
  * curves of defences that give scores.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import { type Condition, summaryOf, voidReasons } from '../conditions.ts';
-import { toCsv } from '../csv.ts';
+import { type Condition, hasVoid, summaryOf } from '../conditions.ts';
+import { csvOf } from '../csv.ts';
 import { defenceLabelOf, isDefended } from '../defences.ts';
 import { DAGGER, daggerText, voidReason } from '../evidence.ts';
 import { distinct } from '../groups.ts';
 import { ACCURACY, ASR, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { draw } from './svg.ts';
+import { drawFigure, nominal, ordinal, quantitative } from './encode.ts';
 import { INK } from './theme.ts';
 
 type Square = {
@@ -19,6 +19,7 @@ type Square = {
   readonly defence: string;
   readonly value: number;
   readonly text: string;
+  readonly not_evidence: boolean;
 };
 
 const squaresOf = (conditions: readonly Condition[], note: MetricNote): readonly Square[] =>
@@ -26,9 +27,10 @@ const squaresOf = (conditions: readonly Condition[], note: MetricNote): readonly
     const mean = summaryOf(condition, note)?.mean;
     if (mean === undefined) return [];
     const { adapterLabel: adapter, attackLabel: attack } = condition;
-    const mark = voidReasons(condition, note).size > 0 ? ` ${DAGGER}` : '',
-      text = `${mean.toFixed(2).replace(/^0\./, '.')}${mark}`;
-    return [{ adapter, attack, defence: defenceLabelOf(condition), value: mean, text }];
+    const isVoid = hasVoid(condition, note),
+      text = `${mean.toFixed(2).replace(/^0\./, '.')}${isVoid ? ` ${DAGGER}` : ''}`,
+      defence = defenceLabelOf(condition);
+    return [{ adapter, attack, defence, value: mean, text, not_evidence: isVoid }];
   });
 
 function heatMap(squares: readonly Square[], isBadHigh: boolean): TopLevelSpec {
@@ -43,38 +45,29 @@ function heatMap(squares: readonly Square[], isBadHigh: boolean): TopLevelSpec {
       height: { step: 24 },
       transform: [{ filter: `datum.adapter == ${JSON.stringify(adapter)}` }],
       encoding: {
-        x: {
-          field: 'attack',
-          type: 'ordinal' as const,
-          title: null,
+        x: ordinal('attack', null, {
           sort: attacks,
           scale: { domain: attacks },
           axis: { labelAngle: -25, orient: 'bottom' as const },
-        },
-        y: {
-          field: 'defence',
-          type: 'ordinal' as const,
-          title: null,
+        }),
+        y: ordinal('defence', null, {
           sort: defences,
           scale: { domain: defences },
           axis: { labels: i === 0, ticks: false, domain: false },
-        },
+        }),
       },
       layer: [
         {
           mark: { type: 'rect' as const },
           encoding: {
-            color: {
-              field: 'value',
-              type: 'quantitative' as const,
-              title: null,
+            color: quantitative('value', null, {
               scale: {
                 domain: [0, 1],
-                interpolate: 'rgb',
-                range: isBadHigh ? ['#f4f6f8', '#d55e00'] : ['#f4f6f8', '#0072b2'],
+                interpolate: 'rgb' as const,
+                range: ['#f4f6f8', isBadHigh ? '#d55e00' : '#0072b2'],
               },
               legend: null,
-            },
+            }),
           },
         },
         {
@@ -102,21 +95,12 @@ async function table(
   const dagger = daggerText(
     conditions.flatMap(({ cells }) => cells.flatMap((cell) => voidReason(cell, note) ?? [])),
   );
-  return {
-    id,
-    title,
-    caption: dagger === null ? caption : `${caption} ${DAGGER} ${dagger}`,
-    svg: await draw(heatMap(squares, note === ASR), id, title),
-    csv: toCsv(
-      squares.map(({ adapter, attack, defence, value, text }) => ({
-        adapter,
-        attack,
-        defence,
-        [note.metric]: value,
-        not_evidence: text.endsWith(DAGGER),
-      })),
-    ),
-  };
+  return drawFigure(
+    { id, title },
+    [dagger === null ? caption : `${caption} ${DAGGER} ${dagger}`],
+    heatMap(squares, note === ASR),
+    csvOf(squares, ['adapter', 'attack', 'defence', [note.metric, 'value'], 'not_evidence']),
+  );
 }
 
 type RocPoint = {
@@ -155,24 +139,13 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
     height: 230,
     mark: { type: 'line', interpolate: 'step-after', strokeWidth: 1.6, opacity: 0.8 },
     encoding: {
-      x: {
-        field: 'falsePositiveRate',
-        type: 'quantitative',
-        title: 'clean rows suspected',
+      x: quantitative('falsePositiveRate', 'clean rows suspected', { scale: { domain: [0, 1] } }),
+      y: quantitative('truePositiveRate', 'poisoned rows suspected', {
         scale: { domain: [0, 1] },
-      },
-      y: {
-        field: 'truePositiveRate',
-        type: 'quantitative',
-        title: 'poisoned rows suspected',
-        scale: { domain: [0, 1] },
-      },
-      color: {
-        field: 'judge',
-        type: 'nominal',
-        title: null,
-        legend: { orient: 'bottom', columns: 2, labelLimit: 0 },
-      },
+      }),
+      color: nominal('judge', {
+        legend: { orient: 'bottom' as const, columns: 2, labelLimit: 0 },
+      }),
       detail: { field: 'run' },
       order: { field: 'falsePositiveRate' },
     },
@@ -182,24 +155,20 @@ const rocSpec = (points: readonly RocPoint[]): TopLevelSpec => ({
 async function rocFigure(conditions: readonly Condition[]): Promise<Figure | null> {
   const points = curvesOf(conditions);
   if (points.length === 0) return null;
-  const id = 'defences-roc',
-    title = 'Detection, from the threshold that suspects nothing to that which suspects all';
-  return {
-    id,
-    title,
-    caption: 'One line for each adapter and seed. A line along the diagonal is guessing.',
-    svg: await draw(rocSpec(points), id, title),
-    csv: toCsv(
-      points.map(({ attack, adapter, seed, judge, falsePositiveRate, truePositiveRate }) => ({
-        attack,
-        defence: judge,
-        adapter,
-        seed,
-        false_positive_rate: falsePositiveRate,
-        true_positive_rate: truePositiveRate,
-      })),
-    ),
-  };
+  const title = 'Detection, from the threshold that suspects nothing to that which suspects all';
+  return drawFigure(
+    { id: 'defences-roc', title },
+    ['One line for each adapter and seed. A line along the diagonal is guessing.'],
+    rocSpec(points),
+    csvOf(points, [
+      'attack',
+      ['defence', 'judge'],
+      'adapter',
+      'seed',
+      ['false_positive_rate', 'falsePositiveRate'],
+      ['true_positive_rate', 'truePositiveRate'],
+    ]),
+  );
 }
 
 /** Draws nothing unless some cell has a defence. */

@@ -6,8 +6,8 @@ import { distinct } from '../groups.ts';
 import { axisName, doseUnit } from '../labels.ts';
 import { ACCURACY, ASR, ASR_CLEAN, type MetricNote } from '../metrics.ts';
 import type { Figure } from '../types.ts';
-import { joinLabels, slug, varies } from './axis.ts';
 import { curveFigures, type CurvePoint } from './curves.ts';
+import { joinLabels, slug, varies } from './encode.ts';
 import { adapterPalette } from './theme.ts';
 
 const MOST_ATTACKS = 4;

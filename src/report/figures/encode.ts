@@ -1,8 +1,17 @@
 /** The parts of Vega-Lite specifications that several figures share. */
+import type { TopLevelSpec } from 'vega-lite';
 import { bothValues } from '../../base/stats/both-values.ts';
 import type { Summary } from '../../base/stats/summary.ts';
-import type { Parametrisation } from '../types.ts';
-import { INK, type Palette } from './theme.ts';
+import type { Condition, Series } from '../conditions.ts';
+import { anyOf, voidReason } from '../evidence.ts';
+import { plural } from '../format.ts';
+import { distinct } from '../groups.ts';
+import type { MetricNote } from '../metrics.ts';
+import type { Figure, Parametrisation } from '../types.ts';
+import { draw } from './svg.ts';
+import { INK, legendColumns, type Palette } from './theme.ts';
+
+type LayerSpec = Extract<TopLevelSpec, { layer: unknown }>['layer'][number];
 
 /** Selects the rows of one kind: seeds, means and reference values share one table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
@@ -40,23 +49,6 @@ export const seedPoint = (
 /** Fills points unless their number is not evidence. */
 export const HOLLOW = { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 } as const;
 
-/** One panel for each block, its name above it at the left. */
-export const byBlock = (blocks: string[]) => ({
-  row: {
-    field: 'block',
-    type: 'nominal' as const,
-    title: null,
-    sort: blocks,
-    header: {
-      labelAngle: 0,
-      labelOrient: 'top' as const,
-      labelAnchor: 'start' as const,
-      labelPadding: 3,
-    },
-  },
-});
-export const BLOCK_SPACING = 12;
-
 export const KERNELS: readonly { readonly of: Parametrisation; readonly name: string }[] = [
   { of: 'full', name: 'full kernel' },
   { of: 'lora', name: 'LoRA kernel' },
@@ -74,3 +66,126 @@ export const KERNEL_DASH = {
     ],
   },
 };
+
+type Metric = Pick<MetricNote, 'metric'>;
+
+/** @param shown the conditions and the metric that is drawn of each */
+export function hollowNote(
+  shown: readonly { readonly condition: Condition; readonly metric: Metric }[],
+): string {
+  const reasons = shown.flatMap(({ condition: { cells }, metric }) =>
+    cells.flatMap((cell) => voidReason(cell, metric) ?? []),
+  );
+  return reasons.length === 0
+    ? ''
+    : ` Hollow points are not evidence: a model behind them ${anyOf(reasons)}.`;
+}
+
+/** Says how many of something a figure had no room for. */
+export function leftOut(count: number, noun: string): string {
+  if (count <= 0) return '';
+  const verb = count === 1 ? 'is' : 'are';
+  return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
+}
+
+/** Whether an axis takes at least two values. */
+export const varies = (values: readonly (number | null)[]): boolean =>
+  distinct(values.filter((value) => value !== null)).length > 1;
+
+export const joinLabels = (...parts: readonly string[]): string =>
+  parts.filter((part) => part !== '').join(' · ');
+
+/** Returns the text as an id: lower-case letters, digits and hyphens. */
+export const slug = (text: string): string =>
+  text
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-|-$/g, '');
+
+export const quantitative = <More extends object>(
+  field: string,
+  title: string | null,
+  more: More,
+) => ({ field, type: 'quantitative' as const, title, ...more });
+export const nominal = <More extends object>(field: string, more: More) => ({
+  field,
+  type: 'nominal' as const,
+  title: null,
+  ...more,
+});
+export const ordinal = <More extends object>(field: string, title: string | null, more: More) => ({
+  field,
+  type: 'ordinal' as const,
+  title,
+  ...more,
+});
+
+/** The step of a training. */
+export const stepAxis = (axis = {}) =>
+  quantitative('step', 'step', {
+    axis: { grid: false, tickMinStep: 1, format: 'd', ...axis },
+    scale: { nice: false },
+  });
+
+/** The bar at each mean. */
+export const MEAN = { type: 'tick', thickness: 3, size: 16 } as const;
+/** The line of each mean, of which `x` is the lower end. */
+export const intervalLayer = <X, Y, Colour>(x: X, y: Y, color: Colour) => ({
+  transform: onlyPart('mean'),
+  mark: { type: 'rule' as const, strokeWidth: 2, opacity: 0.55, clip: true },
+  encoding: { x, x2: { field: 'high' }, y, color },
+});
+
+/** Draws one panel for each block, its name above it at the left, with a row for each adapter. */
+export const inBlocks = (blocks: string[], values: object[], layer: LayerSpec[]): TopLevelSpec => ({
+  data: { values },
+  facet: { row: nominal('block', { sort: blocks, header: BLOCK_HEADER }) },
+  spacing: 12,
+  spec: { ...ROWS, layer },
+  resolve: { scale: { y: 'independent' } },
+});
+const BLOCK_HEADER = {
+  labelAngle: 0,
+  labelOrient: 'top',
+  labelAnchor: 'start',
+  labelPadding: 3,
+} as const;
+/** The size of figures that have a row for each adapter. */
+export const ROWS = { width: 300, height: { step: 24 } };
+
+/** The seeds of a condition and their mean, as rows of a figure's table. */
+export const seedsAndMean = <Place extends object>(place: Place, { values, summary }: Series) => [
+  ...values.map(({ seed, value }) => ({ ...place, part: 'seed', seed, value })),
+  ...(summary ? [{ ...place, part: 'mean', seed: null, value: summary.mean }] : []),
+];
+
+/** Draws a figure. Its caption is given in parts. */
+export const drawFigure = async (
+  { id, title }: Pick<Figure, 'id' | 'title'>,
+  caption: readonly string[],
+  spec: TopLevelSpec,
+  csv: string,
+): Promise<Figure> => ({
+  id,
+  title,
+  caption: caption.join(''),
+  svg: await draw(spec, id, title),
+  csv,
+});
+
+/** Returns the first items, and how many there was no room for. */
+export const firstOf = <T>(items: readonly T[], most: number) => ({
+  shown: items.slice(0, most),
+  left: Math.max(0, items.length - most),
+});
+
+/** The colour of each adapter, with a legend of those that are drawn as lines. */
+export const strokeColour = (palette: Palette, adapters: string[]) => ({
+  ...adapterColour(palette),
+  title: null,
+  legend: {
+    values: adapters,
+    columns: legendColumns(adapters),
+    symbolType: 'stroke' as const,
+  },
+});

@@ -1,25 +1,29 @@
 /** Paired differences, adapter − full: the figure that answers the report's question. */
 import type { TopLevelSpec } from 'vega-lite';
-import type { AdapterComparison } from '../adapters.ts';
+import type { AdapterComparison } from '../comparisons.ts';
 import { type Condition, isFull } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import { PROPORTION_MARGIN } from '../margins.ts';
 import { ACCURACY, ASR, DROP } from '../metrics.ts';
 import type { Figure } from '../types.ts';
+import { PROPORTION_MARGIN } from '../verdict.ts';
 import {
   adapterColour,
   adapterShape,
-  BLOCK_SPACING,
-  byBlock,
+  drawFigure,
+  firstOf,
+  inBlocks,
+  intervalLayer,
+  leftOut,
   LINE,
   lineOf,
+  MEAN,
+  nominal,
   onlyPart,
+  quantitative,
   seedPoint,
 } from './encode.ts';
-import { leftOut } from './notes.ts';
-import { draw } from './svg.ts';
 import { adapterPalette, type Palette } from './theme.ts';
 
 const MOST_ROWS = 36;
@@ -64,18 +68,9 @@ function valuesOf(rows: readonly Row[]) {
   return rows.flatMap(({ comparison, block, name }) => {
     const place = { block, row: name, adapter: comparison.adapter.adapterLabel };
     const { difference } = comparison;
-    const mean =
-      difference === null
-        ? []
-        : [
-            {
-              ...place,
-              part: 'mean',
-              seed: null,
-              value: difference.mean,
-              ...lineOf(difference),
-            },
-          ];
+    const mean = difference
+      ? [{ ...place, part: 'mean', seed: null, value: difference.mean, ...lineOf(difference) }]
+      : [];
     const seeds = seedDifferences(comparison).map(({ seed, difference: value }) => ({
       ...place,
       part: 'seed',
@@ -94,56 +89,31 @@ function specOf(
   reach: number,
   palette: Palette,
 ): TopLevelSpec {
-  const x = (field: string) => ({
-    field,
-    type: 'quantitative' as const,
-    title: 'difference, adapter − full',
-    scale: { domain: [-reach, reach], nice: false },
-  });
-  const y = {
-    field: 'row',
-    type: 'nominal' as const,
-    title: null,
-    sort: distinct(rows.map(({ name }) => name)),
-  };
+  const x = (field: string) =>
+    quantitative(field, 'difference, adapter − full', {
+      scale: { domain: [-reach, reach], nice: false },
+    });
+  const y = nominal('row', { sort: distinct(rows.map(({ name }) => name)) });
   const color = { ...adapterColour(palette), legend: null };
-  return {
-    data: { values },
-    facet: byBlock(distinct(rows.map(({ block }) => block))),
-    spacing: BLOCK_SPACING,
-    spec: {
-      width: 300,
-      height: { step: 24 },
-      layer: [
-        {
-          data: { values: [{}] },
-          mark: { type: 'rect', color: '#dfe4ea' },
-          encoding: { x: { datum: -PROPORTION_MARGIN }, x2: { datum: PROPORTION_MARGIN } },
-        },
-        {
-          data: { values: [{}] },
-          mark: { type: 'rule', color: '#9aa5b1' },
-          encoding: { x: { datum: 0 } },
-        },
-        {
-          transform: onlyPart('mean'),
-          mark: { type: 'rule', strokeWidth: 2, opacity: 0.55, clip: true },
-          encoding: { x: x('low'), x2: { field: 'high' }, y, color },
-        },
-        {
-          transform: onlyPart('mean'),
-          mark: { type: 'tick', thickness: 3, size: 16 },
-          encoding: { x: x('value'), y, color },
-        },
-        {
-          transform: onlyPart('seed'),
-          mark: seedPoint(55, { strokeWidth: 0.6, opacity: 0.9 }),
-          encoding: { x: x('value'), y, color, shape: adapterShape(palette) },
-        },
-      ],
+  return inBlocks(distinct(rows.map(({ block }) => block)), values, [
+    {
+      data: { values: [{}] },
+      mark: { type: 'rect', color: '#dfe4ea' },
+      encoding: { x: { datum: -PROPORTION_MARGIN }, x2: { datum: PROPORTION_MARGIN } },
     },
-    resolve: { scale: { y: 'independent' } },
-  };
+    {
+      data: { values: [{}] },
+      mark: { type: 'rule', color: '#9aa5b1' },
+      encoding: { x: { datum: 0 } },
+    },
+    intervalLayer(x('low'), y, color),
+    { transform: onlyPart('mean'), mark: MEAN, encoding: { x: x('value'), y, color } },
+    {
+      transform: onlyPart('seed'),
+      mark: seedPoint(55, { strokeWidth: 0.6, opacity: 0.9 }),
+      encoding: { x: x('value'), y, color, shape: adapterShape(palette) },
+    },
+  ]);
 }
 
 /** Draws the comparisons that answer the question. Returns null if there are none. */
@@ -154,7 +124,7 @@ export async function forestFigure(
   const asked = comparisons.filter(
     (comparison) => isHeadline(comparison) && comparison.difference !== null,
   );
-  const shown = asked.slice(0, MOST_ROWS);
+  const { shown, left } = firstOf(asked, MOST_ROWS);
   if (shown.length === 0) return null;
   const rows = rowsOf(shown, conditions);
   const values = valuesOf(rows);
@@ -162,21 +132,19 @@ export async function forestFigure(
   const isCut = values.some(({ low, high }) =>
     [low, high].some((end) => Math.abs(end ?? 0) > reach),
   );
-  const title = 'Paired differences, adapter − full fine-tuning';
   const caption = [
     'Points are seeds, the bar is their mean, the line its paired ',
     `${LINE} before Holm’s correction`,
     isCut ? ', cut where it runs past the axis (the table has its ends)' : '',
     `. The grey band is the declared margin of ±${PROPORTION_MARGIN}. `,
     'Right of zero in accuracy drop or ASR: the adapter is hurt more.',
-    leftOut(asked.length - shown.length, 'comparison'),
+    leftOut(left, 'comparison'),
   ];
-  return {
-    id: 'differences',
-    title,
-    caption: caption.join(''),
-    svg: await draw(specOf(rows, values, reach, adapterPalette(conditions)), 'differences', title),
-    csv: toCsv(
+  return drawFigure(
+    { id: 'differences', title: 'Paired differences, adapter − full fine-tuning' },
+    caption,
+    specOf(rows, values, reach, adapterPalette(conditions)),
+    toCsv(
       shown.flatMap((comparison) =>
         seedDifferences(comparison).map(({ seed, of, full, difference }) => ({
           metric: comparison.metric.metric,
@@ -191,5 +159,5 @@ export async function forestFigure(
         })),
       ),
     ),
-  };
+  );
 }

@@ -13,12 +13,11 @@ import { doseFigures } from './doses.ts';
 import { forestFigure } from './forest.ts';
 import { informationFigures } from './information.ts';
 import { kernelFigures } from './kernels.ts';
-import { lossFigures } from './losses.ts';
 import { mapFigures } from './map.ts';
 import { scoreFigure } from './scores.ts';
 import { spectrumFigures } from './spectra.ts';
 import { stageFigure } from './stages.ts';
-import { stepFigures } from './steps.ts';
+import { lossFigures, stepFigures } from './training.ts';
 
 /** The places of the page that have figures. */
 export type FigureSection =

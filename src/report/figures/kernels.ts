@@ -2,12 +2,12 @@
  * Draws tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by
  * class.
  */
+import { type Condition, conditionsOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
-import { kernelError } from '../fisher.ts';
+import { checkpointName, kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
-import type { KernelChoice } from '../kernel-choice.ts';
-import { adapterTitle } from '../labels.ts';
-import type { Figure, KernelData, ReportCell } from '../types.ts';
+import { adapterTitle, blockLabel } from '../labels.ts';
+import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
 import { heatMap, LEFT, SIDE, TOP } from './heat-map.ts';
 import { escapeXml, label } from './svg.ts';
 import { FONT } from './theme.ts';
@@ -129,3 +129,46 @@ export const kernelFigures = (
   choices
     .map((choice, index) => kernelFigure(choice, index, classes))
     .filter((figure) => figure !== null);
+
+const MOST_ATTACKS = 3;
+
+export interface KernelChoice {
+  readonly cell: ReportCell;
+  readonly checkpoint: Checkpoint;
+  readonly title: string;
+}
+
+/**
+ * Chooses one LoRA adapter (the first) and its first seed with results. At initialisation, one
+ * kernel is drawn, since the attack plays no part there; after training, one for each attack.
+ * @param has whether a cell's kernel stage has finished
+ */
+export function chooseKernels(
+  cells: readonly ReportCell[],
+  has: (cell: ReportCell) => boolean,
+): readonly KernelChoice[] {
+  const finished = conditionsOf(cells, []).flatMap((condition) => {
+    const cell = condition.cells.find(has);
+    return cell ? [{ condition, cell }] : [];
+  });
+  const ofAdapter = (test: (condition: Condition) => boolean) =>
+    finished.find(({ condition }) => test(condition));
+  // LoRA's cells hold both kernels; a grid without any still has the full one.
+  const first =
+    ofAdapter(({ adapter }) => adapter === 'lora') ??
+    ofAdapter(({ adapter }) => adapter !== 'full') ??
+    finished[0];
+  if (!first) return [];
+  const name = first.condition.adapterLabel;
+  const alike = finished
+    .filter(({ condition }) => condition.adapterLabel === name)
+    .slice(0, MOST_ATTACKS);
+  return [
+    { cell: first.cell, checkpoint: 'init', title: `${name}, ${checkpointName('init')}` },
+    ...alike.map(({ condition, cell }) => ({
+      cell,
+      checkpoint: 'final' as const,
+      title: `${name}, ${checkpointName('final')}, ${blockLabel(condition)}`,
+    })),
+  ];
+}

@@ -3,11 +3,11 @@
  * measured on the model as training starts.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import { toCsv } from '../csv.ts';
+import { csvOf } from '../csv.ts';
 import { formatNumber, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure, MapFacts, MapModelFacts, MapPointFacts, ReportCell } from '../types.ts';
-import { draw } from './svg.ts';
+import { drawFigure, ordinal, quantitative } from './encode.ts';
 
 /**
  * Returns one map for each seed. For a grid over several models or data sets, it is the map of the
@@ -109,6 +109,7 @@ const MAPS: readonly RankMap[] = [
 ];
 
 interface Value {
+  readonly distribution: string;
   readonly panel: string;
   readonly rank: number;
   readonly scale: number;
@@ -116,10 +117,10 @@ interface Value {
 }
 
 const valuesOf = (points: readonly MapMean[], { panels }: RankMap): Value[] =>
-  points.flatMap(({ point: { rank, scale }, mean }) =>
+  points.flatMap(({ point: { distribution, rank, scale }, mean }) =>
     panels.flatMap(({ title, get }) => {
       const value = mean(get);
-      return value === null ? [] : [{ panel: title, rank, scale, value }];
+      return value === null ? [] : [{ distribution, panel: title, rank, scale, value }];
     }),
   );
 
@@ -134,26 +135,17 @@ function specOf(values: Value[], { panels }: RankMap): TopLevelSpec {
       height: { step: 22 },
       transform: [{ filter: `datum.panel == ${JSON.stringify(panel)}` }],
       encoding: {
-        x: {
-          field: 'rank',
-          type: 'ordinal' as const,
-          title: 'rank r',
-          sort: ranks,
-          axis: { labelAngle: 0 },
-        },
-        y: { field: 'scale', type: 'ordinal' as const, title: 'σ²·d', sort: scales },
+        x: ordinal('rank', 'rank r', { sort: ranks, axis: { labelAngle: 0 } }),
+        y: ordinal('scale', 'σ²·d', { sort: scales }),
       },
       layer: [
         {
           mark: { type: 'rect' as const },
           encoding: {
-            color: {
-              field: 'value',
-              type: 'quantitative' as const,
-              title: null,
+            color: quantitative('value', null, {
               scale: { scheme: 'viridis' as const, zero: false },
               legend: { gradientLength: 120, format: '.3~r' },
-            },
+            }),
           },
         },
       ],
@@ -179,25 +171,17 @@ export async function mapFigures(cells: readonly ReportCell[]): Promise<readonly
     const points = means.filter(({ point }) => point.distribution === distribution);
     for (const map of MAPS) {
       const values = valuesOf(points, map);
-      const id = `map-${map.id}-${distribution}`,
-        title = `${map.title}, ${distribution} A`;
-      figures.push({
-        id,
-        title,
-        caption:
-          `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; ` +
-          `in full it has ${map.full(first.full)}. ${end}`,
-        svg: await draw(specOf(values, map), id, title),
-        csv: toCsv(
-          values.map(({ panel, rank, scale, value }) => ({
-            distribution,
-            panel,
-            rank,
-            scale,
-            value,
-          })),
+      figures.push(
+        await drawFigure(
+          { id: `map-${map.id}-${distribution}`, title: `${map.title}, ${distribution} A` },
+          [
+            `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; `,
+            `in full it has ${map.full(first.full)}. ${end}`,
+          ],
+          specOf(values, map),
+          csvOf(values, ['distribution', 'panel', 'rank', 'scale', 'value']),
         ),
-      });
+      );
     }
   }
   return figures;

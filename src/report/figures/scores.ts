@@ -19,16 +19,21 @@ import type { Figure } from '../types.ts';
 import {
   adapterColour,
   adapterShape,
-  BLOCK_SPACING,
-  byBlock,
+  drawFigure,
+  firstOf,
   HOLLOW,
+  hollowNote,
+  inBlocks,
+  intervalLayer,
+  leftOut,
   LINE,
   lineOf,
+  MEAN,
+  nominal,
   onlyPart,
+  quantitative,
   seedPoint,
 } from './encode.ts';
-import { hollowNote, leftOut } from './notes.ts';
-import { draw } from './svg.ts';
 import { adapterPalette, MUTED, type Palette } from './theme.ts';
 
 /** The most rows that fit on a screen. The others are in the table and the curves. */
@@ -77,55 +82,31 @@ function specOf(rows: readonly Row[], metric: MetricNote, palette: Palette): Top
   const least = Math.min(...points.map(({ value }) => value));
   // The axis starts at 0 for ASR, and at a round tenth below every point for other metrics.
   const low = metric === ASR ? 0 : Math.max(0, Math.floor((least - 0.03) * 10) / 10);
-  const x = (field: string) => ({
-    field,
-    type: 'quantitative' as const,
-    title: metric.label,
-    scale: { domain: [low, 1], zero: false },
-  });
+  const x = (field: string) =>
+    quantitative(field, metric.label, { scale: { domain: [low, 1], zero: false } });
   const adapters = palette.domain.filter((name) =>
     rows.some(({ condition }) => condition.adapterLabel === name),
   );
-  const y = { field: 'adapter', type: 'nominal' as const, title: null, sort: adapters };
+  const y = nominal('adapter', { sort: adapters });
   const color = { ...adapterColour(palette), legend: null };
-  return {
-    data: { values },
-    facet: byBlock(distinct(rows.map(({ condition }) => blockLabel(condition)))),
-    spacing: BLOCK_SPACING,
-    spec: {
-      width: 300,
-      height: { step: 24 },
-      layer: [
-        {
-          transform: onlyPart('mean'),
-          mark: { type: 'rule', strokeWidth: 2, opacity: 0.55, clip: true },
-          encoding: { x: x('low'), x2: { field: 'high' }, y, color },
-        },
-        {
-          transform: onlyPart('clean'),
-          mark: { type: 'tick', thickness: 2, size: 18, color: MUTED, clip: true },
-          encoding: { x: x('mean'), y },
-        },
-        {
-          transform: onlyPart('mean'),
-          mark: { type: 'tick', thickness: 3, size: 16, clip: true },
-          encoding: { x: x('mean'), y, color },
-        },
-        {
-          transform: onlyPart('seed'),
-          mark: seedPoint(60, { strokeWidth: 0.6, opacity: 0.9 }),
-          encoding: {
-            x: x('value'),
-            y,
-            color,
-            fillOpacity: HOLLOW,
-            shape: adapterShape(palette),
-          },
-        },
-      ],
+  return inBlocks(distinct(rows.map(({ condition }) => blockLabel(condition))), values, [
+    intervalLayer(x('low'), y, color),
+    {
+      transform: onlyPart('clean'),
+      mark: { type: 'tick', thickness: 2, size: 18, color: MUTED, clip: true },
+      encoding: { x: x('mean'), y },
     },
-    resolve: { scale: { y: 'independent' } },
-  };
+    {
+      transform: onlyPart('mean'),
+      mark: { ...MEAN, clip: true },
+      encoding: { x: x('mean'), y, color },
+    },
+    {
+      transform: onlyPart('seed'),
+      mark: seedPoint(60, { strokeWidth: 0.6, opacity: 0.9 }),
+      encoding: { x: x('value'), y, color, fillOpacity: HOLLOW, shape: adapterShape(palette) },
+    },
+  ]);
 }
 
 /** Draws a metric of every condition that has it. Returns null if none has. */
@@ -136,23 +117,23 @@ export async function scoreFigure(
   const having = conditions
     .map((condition) => ({ condition, series: seriesOf(condition, scoreOf(metric)) }))
     .filter(({ series }) => series.summary !== null);
-  const shown = having.slice(0, MOST_ROWS);
+  const { shown, left } = firstOf(having, MOST_ROWS);
   if (shown.length === 0) return null;
-  const id = `scores-${metric.metric.replaceAll('_', '-')}`;
-  const title = `${metric.label} by attack and adapter`;
   const caption = [
     'Points are seeds, the coloured bar is their mean, the line its ',
     `${LINE}, cut at the ends of the axis.`,
     metric === ASR ? ' The grey bar is what the trigger does to the paired clean model.' : '',
     hollowNote(shown.map(({ condition }) => ({ condition, metric }))),
-    leftOut(having.length - shown.length, 'condition'),
+    leftOut(left, 'condition'),
   ];
-  return {
-    id,
-    title,
-    caption: caption.join(''),
-    svg: await draw(specOf(shown, metric, adapterPalette(conditions)), id, title),
-    csv: toCsv(
+  return drawFigure(
+    {
+      id: `scores-${metric.metric.replaceAll('_', '-')}`,
+      title: `${metric.label} by attack and adapter`,
+    },
+    caption,
+    specOf(shown, metric, adapterPalette(conditions)),
+    toCsv(
       shown.flatMap(({ condition, series }) =>
         series.values.map(({ seed, value }) => ({
           attack: condition.attackLabel,
@@ -164,5 +145,5 @@ export async function scoreFigure(
         })),
       ),
     ),
-  };
+  );
 }

@@ -1,17 +1,22 @@
 /** Eigenvalues of the true Fisher information and of the kernel itself, on a logarithmic axis. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Condition } from '../conditions.ts';
-import { toCsv } from '../csv.ts';
+import { csvOf } from '../csv.ts';
 import { checkpointName, lastFisher, withLora } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
 import { groupBy } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
-import { KERNEL_DASH, KERNELS } from './encode.ts';
-import { leftOut } from './notes.ts';
-import { draw } from './svg.ts';
+import {
+  drawFigure,
+  firstOf,
+  KERNEL_DASH,
+  KERNELS,
+  leftOut,
+  quantitative,
+  strokeColour,
+} from './encode.ts';
 import { adapterPalette, type Palette } from './theme.ts';
-import { strokeColour } from './training.ts';
 
 const MOST_ATTACKS = 3;
 const MOST_ADAPTERS = 5;
@@ -87,23 +92,17 @@ const specOf = (values: CurvePoint[], color: ReturnType<typeof strokeColour>): T
   data: { values },
   mark: { type: 'line', strokeWidth: 1.8, point: { size: 12, filled: true } },
   encoding: {
-    x: {
-      field: 'index',
-      type: 'quantitative',
-      title: 'eigenvalue number',
+    x: quantitative('index', 'eigenvalue number', {
       axis: { grid: false, tickMinStep: 1 },
       scale: { zero: false, nice: false },
-    },
-    y: {
-      field: 'eigenvalue',
-      type: 'quantitative',
-      title: 'λ',
-      scale: { type: 'log' },
+    }),
+    y: quantitative('eigenvalue', 'λ', {
+      scale: { type: 'log' as const },
       axis: {
         values: decades(values.map(({ eigenvalue }) => eigenvalue)),
         labelExpr: "'1e' + round(log(datum.value) / LN10)",
       },
-    },
+    }),
     color,
     strokeDash: KERNEL_DASH,
     detail: { field: 'run' },
@@ -114,29 +113,21 @@ async function panelFigure(
   { id, title, caption, conditions, eigenvalues }: Panel,
   palette: Palette,
 ): Promise<Figure | null> {
-  const shown = conditions.slice(0, MOST_ADAPTERS);
+  const { shown, left } = firstOf(conditions, MOST_ADAPTERS);
   const values = shown.flatMap((condition) => curvesOf(condition, eigenvalues));
   const [first] = values;
   if (first === undefined) return null;
   const adapters = shown.map(({ adapterLabel }) => adapterLabel);
-  const left = leftOut(conditions.length - shown.length, 'adapter');
-  return {
-    id,
-    title,
-    caption:
-      `${caption} Seed ${first.seed}. Solid: LoRA’s kernel. ` +
-      `Dashed: the same layers in full, at that adapter’s weights.${left}`,
-    svg: await draw(specOf(values, strokeColour(palette, adapters)), id, title),
-    csv: toCsv(
-      values.map(({ adapter, kernel, seed, index, eigenvalue }) => ({
-        adapter,
-        kernel,
-        seed,
-        index,
-        eigenvalue,
-      })),
-    ),
-  };
+  return drawFigure(
+    { id, title },
+    [
+      `${caption} Seed ${first.seed}. Solid: LoRA’s kernel. `,
+      'Dashed: the same layers in full, at that adapter’s weights.',
+      leftOut(left, 'adapter'),
+    ],
+    specOf(values, strokeColour(palette, adapters)),
+    csvOf(values, ['adapter', 'kernel', 'seed', 'index', 'eigenvalue']),
+  );
 }
 
 /** Reads those eigenvalues of a Fisher information that count as above zero. */

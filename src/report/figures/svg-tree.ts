@@ -1,4 +1,4 @@
-/** An SVG as a tree of elements with inherited presentation attributes. */
+/** An SVG as a tree of elements with inherited presentation attributes, and its paths. */
 import type { parseDocument as Parse } from 'htmlparser2';
 
 type ChildNode = ReturnType<typeof Parse>['children'][number];
@@ -51,4 +51,94 @@ export function styleOf({ attribs }: Element, inherited: Style): Style {
     if (value !== undefined) own[name] = value;
   }
   return own;
+}
+
+/** Parses SVG paths, as far as the painter needs to understand them. Pure. */
+interface Shape {
+  readonly name: string;
+  readonly attribs: { readonly [name: string]: string };
+}
+
+export const numbersIn = (text: string): number[] =>
+  (text.match(/-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?/gi) ?? []).map(Number);
+
+/** Returns the rectangles and paths of a `<clipPath>` as paths. */
+export const clipShapes = (shapes: readonly Shape[]): readonly string[] =>
+  shapes.map(({ name, attribs }) => {
+    if (name === 'path') return attribs['d'] ?? '';
+    if (name !== 'rect')
+      throw new TypeError(`the figure is clipped by <${name}>, which cannot be painted`);
+    const at = (of: string): number => Number(attribs[of] ?? 0);
+    return `M${at('x')},${at('y')}h${at('width')}v${at('height')}h${-at('width')}Z`;
+  });
+
+type Point = readonly [x: number, y: number];
+
+/** How many numbers each command takes. The last two are its end point, except for H, V and Z. */
+const TAKES: Readonly<Record<string, number>> = { M: 2, L: 2, H: 1, V: 1, Q: 4, C: 6, A: 7, Z: 0 };
+
+interface Step {
+  readonly from: Point;
+  /** The point before the end that gives the direction: a curve's control point, else `from`. */
+  readonly towards: Point;
+  readonly to: Point;
+}
+
+/** Returns a path's commands with their numbers, one entry for each repetition of a command. */
+function commandsIn(d: string): readonly { readonly command: string; readonly of: number[] }[] {
+  return [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
+    const takes = TAKES[command.toUpperCase()];
+    if (takes === undefined) throw new TypeError(`a figure has a path with ${command}`);
+    const values = numbersIn(list);
+    if (takes === 0) return [{ command, of: [] }];
+    return Array.from({ length: Math.floor(values.length / takes) }, (_, i) => ({
+      command: i > 0 && /m/i.test(command) ? (command === 'm' ? 'l' : 'L') : command,
+      of: values.slice(i * takes, (i + 1) * takes),
+    }));
+  });
+}
+
+function steps(d: string): Step[] {
+  const found: Step[] = [];
+  let at: Point = [0, 0],
+    start = at;
+  for (const { command, of } of commandsIn(d)) {
+    const upper = command.toUpperCase(),
+      [x0, y0] = command === upper ? ([0, 0] as const) : at;
+    /** The k-th point from the end. */
+    const point = (k: number): Point => [x0 + (of.at(-2 * k) ?? 0), y0 + (of.at(1 - 2 * k) ?? 0)];
+    const from = at;
+    if (upper === 'Z') at = start;
+    else if (upper === 'H') at = [x0 + (of[0] ?? 0), from[1]];
+    else if (upper === 'V') at = [from[0], y0 + (of[0] ?? 0)];
+    else at = point(1);
+    if (upper === 'M') start = at;
+    found.push({ from, towards: upper === 'Q' || upper === 'C' ? point(2) : from, to: at });
+  }
+  return found;
+}
+
+/** Returns where a path ends, and its direction there (radians, clockwise from the right). */
+export function endOf(d: string): {
+  readonly x: number;
+  readonly y: number;
+  readonly angle: number;
+} {
+  const last = steps(d).at(-1);
+  if (last === undefined) throw new TypeError('an empty path has no end');
+  const [x, y] = last.to;
+  return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
+}
+
+/** Returns the bounding box of a path's points. Only the ends of a curve count. */
+export function bounds(d: string): {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+} {
+  const points = steps(d).map(({ to }) => to);
+  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  return { x, y, width: Math.max(...xs) - x, height: Math.max(...ys) - y };
 }

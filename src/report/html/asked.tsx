@@ -6,8 +6,15 @@ import { formatValue, plural } from '../format.ts';
 import { contentKey, distinct } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
 import type { AttackNote, ReportCell } from '../types.ts';
-import type { Chapter, ChapterProps } from './chapter.ts';
-import { Table } from './parts.tsx';
+import {
+  type Chapter,
+  names,
+  numbers,
+  type OfConditions,
+  type PageProps,
+  Table,
+  texts,
+} from './parts.tsx';
 
 const MOST_VALUES = 16;
 
@@ -54,26 +61,26 @@ const Axes = ({ axes }: { readonly axes: readonly Axis[] }): JSX.Element =>
   axes.length === 0 ? (
     <p>One condition only: no axis varies.</p>
   ) : (
-    <Table
+    <Table<Axis>
       label="Axes of the grid"
       rows={axes}
       columns={[
-        { title: 'Axis', kind: 'nowrap', value: ({ path }) => <code>{path}</code> },
-        { title: 'Values', value: valuesText },
-        { title: 'Cells that have it', kind: 'number', value: ({ cells }) => cells },
+        names('Axis', ({ path }) => <code>{path}</code>),
+        texts('Values', valuesText),
+        numbers('Cells that have it', ({ cells }) => cells),
       ]}
     />
   );
 
 const Attacks = ({ attacks }: { readonly attacks: readonly AttackNote[] }): JSX.Element | null =>
   attacks.length === 0 ? null : (
-    <Table
+    <Table<AttackNote>
       label="Attacks"
       rows={attacks}
       columns={[
-        { title: 'Attack', kind: 'nowrap', value: ({ name }) => <code>{name}</code> },
-        { title: 'What it does', value: ({ summary }) => summary },
-        { title: 'Source', value: ({ citation }) => citation || '–' },
+        names('Attack', ({ name }) => <code>{name}</code>),
+        texts('What it does', ({ summary }) => summary),
+        texts('Source', ({ citation }) => citation || '–'),
       ]}
     />
   );
@@ -92,7 +99,7 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
-const Training = ({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element => {
+const Training = ({ conditions }: OfConditions): JSX.Element => {
   const byAdapter = new Map(
     conditions.map((condition) => [
       contentKey([condition.adapterLabel, condition.cells[0].train]),
@@ -104,17 +111,17 @@ const Training = ({ conditions }: { readonly conditions: readonly Condition[] })
   return (
     <>
       <h3>How each adapter was trained</h3>
-      <Table
+      <Table<Condition>
         label="Training by adapter"
         most={60}
         rows={rows}
         columns={[
-          { title: 'Adapter', kind: 'nowrap', value: ({ adapterLabel }) => adapterLabel },
-          ...SHOWN_FIELDS.filter((field) => known.includes(field)).map((field) => ({
-            title: fieldTitle(field),
-            kind: 'number' as const,
-            value: ({ cells }: Condition) => formatValue(cells[0].train[field]),
-          })),
+          names('Adapter', ({ adapterLabel }) => adapterLabel),
+          ...SHOWN_FIELDS.filter((field) => known.includes(field)).map((field) =>
+            numbers(fieldTitle(field), ({ cells }: Condition) =>
+              formatValue(cells[0].train[field]),
+            ),
+          ),
         ]}
       />
     </>
@@ -131,7 +138,7 @@ const Confounded = ({ fields }: { readonly fields: readonly string[] }): JSX.Ele
     </p>
   );
 
-function Asked({ analysis: { input, conditions } }: ChapterProps): JSX.Element {
+function Asked({ input, conditions }: PageProps): JSX.Element {
   const seeds = plural(distinct(input.cells.map(({ seed }) => seed)).length, 'seed');
   return (
     <>
@@ -157,5 +164,5 @@ export const asked: Chapter = {
   id: 'asked',
   nav: 'Asked',
   title: 'What was asked',
-  draw: (props) => <Asked {...props} />,
+  parts: [Asked],
 };

@@ -2,7 +2,7 @@
  * Lists where the paper is imprecise, and what is measured instead (docs/theory.md, corrections).
  */
 import type { JSX } from 'preact';
-import type { Chapter, ChapterProps } from './chapter.ts';
+import type { Chapter, PageProps } from './parts.tsx';
 
 const KernelCorrections = (): JSX.Element => (
   <>
@@ -66,7 +66,7 @@ const RunCorrections = (): JSX.Element => (
   </>
 );
 
-const Corrections = ({ analysis: { theorem } }: ChapterProps): JSX.Element => (
+const Corrections = ({ theorem }: PageProps): JSX.Element => (
   <>
     <p>
       Source: “Does Low Rank Adaptation Lead to Lower Robustness against Training-time Attacks?”,
@@ -89,5 +89,5 @@ export const corrections: Chapter = {
   id: 'measured',
   nav: 'Against the paper',
   title: 'What is measured, and how it differs from the paper',
-  draw: (props) => <Corrections {...props} />,
+  parts: [Corrections],
 };

@@ -1,12 +1,11 @@
 /** Each adapter against full fine-tuning, paired by seed, with the verdicts. */
 import type { JSX } from 'preact';
 import type { PairedDifference } from '../../base/stats/summary.ts';
-import type { AdapterComparison } from '../adapters.ts';
+import type { AdapterComparison } from '../comparisons.ts';
 import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import { blockLabel } from '../labels.ts';
-import { PROPORTION_MARGIN, RELATIVE_MARGIN } from '../margins.ts';
-import { SEEDS_NEEDED } from '../verdict.ts';
-import { type Column, Judged, Table } from './parts.tsx';
+import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';
+import { type Column, Judged, names, numbers, Table, texts } from './parts.tsx';
 
 /**
  * Returns the effect size as text, without a number if all seeds have the same difference apart
@@ -16,44 +15,29 @@ const effectText = ({ effect }: PairedDifference): string =>
   formatNumber(effect !== null && Math.abs(effect) < 1e6 ? effect : null);
 
 const COLUMNS: readonly Column<AdapterComparison>[] = [
-  { title: 'Metric', kind: 'nowrap', value: ({ metric }) => metric.label },
-  { title: 'Attack', value: ({ adapter }) => blockLabel(adapter) },
-  {
-    title: 'Adapter − full',
-    kind: 'nowrap',
-    value: ({ adapter, full }) =>
-      full.adapterLabel === 'full'
-        ? adapter.adapterLabel
-        : `${adapter.adapterLabel} − ${full.adapterLabel}`,
-  },
-  {
-    title: 'Pairs',
-    kind: 'number',
-    value: ({ seeds, incomplete, excluded }) => (
-      <>
-        {seeds.length}
-        {incomplete > 0 ? <span class="bad"> ({incomplete} incomplete)</span> : null}
-        {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
-      </>
-    ),
-  },
-  {
-    title: 'Difference',
-    kind: 'number',
-    value: ({ difference, metric }) =>
-      difference === null ? '–' : formatMean(difference, metric.kind),
-  },
-  {
-    title: '95% interval',
-    kind: 'number',
-    value: ({ difference, metric }) =>
-      difference === null ? '–' : formatInterval(difference, metric.kind),
-  },
-  {
-    title: 'Effect size d_z',
-    kind: 'number',
-    value: ({ difference }) => (difference === null ? '–' : effectText(difference)),
-  },
+  names('Metric', ({ metric }) => metric.label),
+  texts('Attack', ({ adapter }) => blockLabel(adapter)),
+  names('Adapter − full', ({ adapter, full }) =>
+    full.adapterLabel === 'full'
+      ? adapter.adapterLabel
+      : `${adapter.adapterLabel} − ${full.adapterLabel}`,
+  ),
+  numbers('Pairs', ({ seeds, incomplete, excluded }) => (
+    <>
+      {seeds.length}
+      {incomplete > 0 ? <span class="bad"> ({incomplete} incomplete)</span> : null}
+      {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
+    </>
+  )),
+  numbers('Difference', ({ difference, metric }) =>
+    difference === null ? '–' : formatMean(difference, metric.kind),
+  ),
+  numbers('95% interval', ({ difference, metric }) =>
+    difference === null ? '–' : formatInterval(difference, metric.kind),
+  ),
+  numbers('Effect size d_z', ({ difference }) =>
+    difference === null ? '–' : effectText(difference),
+  ),
   {
     title: 'Claim of the paper',
     kind: 'claim',

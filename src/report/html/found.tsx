@@ -3,8 +3,7 @@ import type { JSX } from 'preact';
 import type { Finding, FindingRow } from '../findings.ts';
 import { plural } from '../format.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
-import type { Chapter } from './chapter.ts';
-import { Chip } from './parts.tsx';
+import { type Chapter, Chip, type PageProps } from './parts.tsx';
 
 /** Returns the verdict that all rows have in common, or null if they differ or have none. */
 function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
@@ -104,7 +103,7 @@ function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
   );
 }
 
-function Findings({ findings }: { readonly findings: readonly Finding[] }): JSX.Element {
+function Findings({ findings }: Pick<PageProps, 'findings'>): JSX.Element {
   if (findings.length === 0)
     return <p>No cell of this grid has results to compare: nothing was found.</p>;
   return (
@@ -127,5 +126,5 @@ export const found: Chapter = {
   id: 'found',
   nav: 'Found',
   title: 'What was found',
-  draw: ({ analysis }) => <Findings findings={analysis.findings} />,
+  parts: [Findings],
 };

@@ -3,59 +3,54 @@
  * far training moved it.
  */
 import type { JSX } from 'preact';
+import type { KernelComparison } from '../comparisons.ts';
 import { type Condition, metricOf, type Quantity, seriesOf } from '../conditions.ts';
 import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '../fisher.ts';
-import { formatInterval, formatMean, formatNumber } from '../format.ts';
-import type { KernelComparison } from '../kernels.ts';
+import { formatInterval, formatMean, formatNumber, plural } from '../format.ts';
+import { distinct, groupBy, type NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
+import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../relations.ts';
 import type { Parametrisation } from '../types.ts';
-import { ADAPTER, ATTACK, startsBlock } from './columns.tsx';
-import { type Column, Judged, Table } from './parts.tsx';
+import { CORRELATION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED, type Verdict } from '../verdict.ts';
+import {
+  ADAPTER,
+  ATTACK,
+  type Column,
+  Judged,
+  names,
+  numbers,
+  type OfConditions,
+  startsBlock,
+  Table,
+  texts,
+} from './parts.tsx';
 
 /** Returns a column with the mean over seeds of one of the two kernels. */
-const kernelMean = (title: string, of: Parametrisation): Column<KernelComparison> => ({
-  title,
-  kind: 'number',
-  value: ({ condition, quantity, checkpoint }) =>
+const kernelMean = (title: string, of: Parametrisation): Column<KernelComparison> =>
+  numbers(title, ({ condition, quantity, checkpoint }) =>
     formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, of)).summary?.mean),
-});
+  );
 
 const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
-  { title: 'Checkpoint', kind: 'nowrap', value: ({ checkpoint }) => checkpointName(checkpoint) },
-  { title: 'Quantity', kind: 'nowrap', value: ({ quantity }) => quantity.label },
-  { title: 'Attack', value: ({ condition }) => blockLabel(condition) },
-  { title: 'Adapter', value: ({ condition }) => condition.adapterLabel },
+  names('Checkpoint', ({ checkpoint }) => checkpointName(checkpoint)),
+  names('Quantity', ({ quantity }) => quantity.label),
+  texts('Attack', ({ condition }) => blockLabel(condition)),
+  texts('Adapter', ({ condition }) => condition.adapterLabel),
   kernelMean('Adapter’s kernel', 'lora'),
   kernelMean('Full kernel', 'full'),
-  {
-    title: 'Pairs',
-    kind: 'number',
-    value: ({ seeds, excluded }) => (
-      <>
-        {seeds.length}
-        {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
-      </>
-    ),
-  },
-  {
-    title: 'Difference',
-    kind: 'number',
-    value: ({ difference }) => (difference ? formatMean(difference) : '–'),
-  },
-  {
-    title: '95% interval',
-    kind: 'number',
-    value: ({ difference }) => (difference ? formatInterval(difference) : '–'),
-  },
-  {
-    title: 'Order',
-    kind: 'nowrap',
-    value: ({ condition, difference }) => {
-      if (difference === null) return '–';
-      const own = condition.adapter === 'lora' ? 'LoRA' : 'adapter';
-      return difference.mean <= 0 ? `${own} ≤ full` : `${own} > full`;
-    },
-  },
+  numbers('Pairs', ({ seeds, excluded }) => (
+    <>
+      {seeds.length}
+      {excluded > 0 ? <span class="bad"> ({excluded} excluded)</span> : null}
+    </>
+  )),
+  numbers('Difference', ({ difference }) => (difference ? formatMean(difference) : '–')),
+  numbers('95% interval', ({ difference }) => (difference ? formatInterval(difference) : '–')),
+  names('Order', ({ condition, difference }) => {
+    if (difference === null) return '–';
+    const own = condition.adapter === 'lora' ? 'LoRA' : 'adapter';
+    return difference.mean <= 0 ? `${own} ≤ full` : `${own} > full`;
+  }),
   {
     title: 'Claim: LoRA ≤ full',
     kind: 'claim',
@@ -85,30 +80,22 @@ export const OrderTable = ({
  * Shows how many eigenvalues count and how far training moved the kernels. Raw information bits and
  * the tangent kernel's regime depend on these numbers.
  */
-export function CountTable({
-  conditions,
-}: {
-  readonly conditions: readonly Condition[];
-}): JSX.Element | null {
+export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(({ cells }) =>
     cells.some((cell) => lastFisher(cell) ?? cell.metrics['ntk']),
   );
   if (rows.length === 0) return null;
   const mean = (condition: Condition, quantity: Quantity): string =>
     formatNumber(seriesOf(condition, quantity).summary?.mean);
-  const metricColumn = (title: string, metric: string): Column<Condition> => ({
-    title,
-    kind: 'number',
-    value: (condition) => {
+  const metricColumn = (title: string, metric: string): Column<Condition> =>
+    numbers(title, (condition) => {
       const about = isEstimated(condition.cells, 'ntk') ? '≈ ' : '';
       return `${about}${mean(condition, metricOf('ntk', metric))}`;
-    },
-  });
-  const countColumn = (title: string, of: Parametrisation): Column<Condition> => ({
-    title,
-    kind: 'number',
-    value: (condition) => mean(condition, (cell) => lastFisher(cell)?.[of]?.true?.count ?? null),
-  });
+    });
+  const countColumn = (title: string, of: Parametrisation): Column<Condition> =>
+    numbers(title, (condition) =>
+      mean(condition, (cell) => lastFisher(cell)?.[of]?.true?.count ?? null),
+    );
   const hasEstimates = rows.some(({ cells }) => isEstimated(cells, 'ntk'));
   return (
     <Table
@@ -127,5 +114,179 @@ export function CountTable({
         metricColumn('full', 'full.drift'),
       ]}
     />
+  );
+}
+
+const seedsText = ({ comparisons }: Prediction): JSX.Element => {
+  const counts = comparisons.map(({ seeds }) => seeds.length);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const excluded = comparisons.reduce((sum, comparison) => sum + comparison.excluded, 0);
+  return (
+    <>
+      {least === most ? least : `${least}–${most}`}
+      {excluded > 0 ? <span class="bad"> ({plural(excluded, 'pair')} excluded)</span> : null}
+    </>
+  );
+};
+
+/**
+ * Shows the comparisons with the lowest and the highest difference, so that none is singled out.
+ */
+function Evidence({ comparisons }: Prediction): JSX.Element {
+  const sorted = comparisons
+    .flatMap(({ difference, ...rest }) => (difference === null ? [] : [{ ...rest, difference }]))
+    .sort((a, b) => a.difference.mean - b.difference.mean);
+  if (sorted.length === 0)
+    return <>{distinct(comparisons.flatMap(({ reasons }) => reasons)).join('; ')}</>;
+  const ends = sorted.length > 1 ? [sorted.slice(0, 1), sorted.slice(-1)].flat() : sorted;
+  return (
+    <>
+      {ends.map(({ condition, checkpoint, difference }, i) => (
+        <>
+          {i > 0 ? <br /> : null}
+          {ends.length === 1 ? '' : i === 0 ? 'from' : 'to'}{' '}
+          <span class="whole">
+            {formatMean(difference)} {formatInterval(difference)}
+          </span>{' '}
+          <span class="muted">
+            {condition.adapterLabel}
+            {checkpoint === 'init' ? '' : `, ${blockLabel(condition)}`}
+          </span>
+        </>
+      ))}
+    </>
+  );
+}
+
+const PREDICTION_COLUMNS: readonly Column<Prediction>[] = [
+  names('Prediction', ({ comparisons: [first] }) => `${first.quantity.label}: full ≥ LoRA`),
+  names('Checkpoint', ({ comparisons: [first] }) => checkpointName(first.checkpoint)),
+  names('Verdict', ({ state }) => <span class={`chip ${state}`}>{state}</span>),
+  numbers('held', ({ held }) => held),
+  numbers('refuted', ({ refuted }) => refuted),
+  numbers('undecided', ({ undecided }) => undecided),
+  numbers('Seeds', seedsText),
+  texts('LoRA − full (nats), 95% interval', Evidence),
+];
+
+export function Predictions({
+  kernels,
+}: {
+  readonly kernels: readonly KernelComparison[];
+}): JSX.Element | null {
+  if (kernels.length === 0) return null;
+  return (
+    <>
+      <h3>What the paper predicts, and what was seen</h3>
+      <Table
+        label="Predictions"
+        rows={predictionsOf(kernels)}
+        starts={(row, above) => row.comparisons[0].checkpoint !== above.comparisons[0].checkpoint}
+        columns={PREDICTION_COLUMNS}
+      />
+      <p class="muted small">
+        A prediction is held or refuted where each of its comparisons is: its paired interval over
+        at least {SEEDS_NEEDED} seeds, corrected by Holm’s method over the comparisons of that
+        prediction, excludes zero by {RELATIVE_MARGIN * 100}% of the full kernel’s value. From and
+        to: the comparisons (adapters, and after training attacks) with the lowest and the highest
+        mean difference, with intervals before that correction; all are in the table below. Raw
+        values depend on the kernel’s scale s²σ²: for raw H<sub>α</sub> with α &gt; 1 the smaller
+        spectrum has the larger entropy.
+      </p>
+    </>
+  );
+}
+
+export interface Prediction {
+  readonly comparisons: NonEmpty<KernelComparison>;
+  readonly held: number;
+  readonly refuted: number;
+  readonly undecided: number;
+  /** `held` or `refuted` if every comparison agrees, and otherwise `undecided`. */
+  readonly state: Verdict['state'];
+}
+
+/**
+ * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Those
+ * of other adapters than LoRA are left out, since the paper predicts nothing of them.
+ */
+export function predictionsOf(kernels: readonly KernelComparison[]): readonly Prediction[] {
+  const ofLora = kernels.filter(({ condition }) => condition.adapter === 'lora');
+  const groups = groupBy(ofLora, ({ quantity, checkpoint }) => `${checkpoint} ${quantity.id}`);
+  return [...groups.values()].map((comparisons) => {
+    const count = (state: Verdict['state']): number =>
+      comparisons.filter(({ verdict }) => (verdict?.state ?? 'undecided') === state).length;
+    const held = count('held'),
+      refuted = count('refuted');
+    return {
+      comparisons,
+      held,
+      refuted,
+      undecided: count('undecided'),
+      state:
+        held === comparisons.length
+          ? 'held'
+          : refuted === comparisons.length
+            ? 'refuted'
+            : 'undecided',
+    };
+  });
+}
+
+/** Clips an interval to [−1, 1], because a t-interval may exceed the bounds of a correlation. */
+const withinUnit = ({ low, high, ...rest }: Relation['difference']) => ({
+  ...rest,
+  low: low === null ? null : Math.max(-1, low),
+  high: high === null ? null : Math.min(1, high),
+});
+
+const RELATION_COLUMNS: readonly Column<Relation>[] = [
+  names('Quantity', ({ quantity }) => quantity.label),
+  names('Checkpoint', ({ checkpoint }) => checkpointName(checkpoint)),
+  names('With', ({ score }) => score.label),
+  texts('Attack', ({ block }) => block),
+  numbers('Adapters', ({ adapters, excluded }) => (
+    <>
+      {adapters}
+      {excluded > 0 ? <span class="bad"> ({excluded} cells excluded)</span> : null}
+    </>
+  )),
+  numbers('Seeds', ({ rhos }) => rhos.length),
+  numbers('Spearman’s ρ, mean', ({ difference }) => formatNumber(difference.mean, 'proportion')),
+  numbers('95% interval', ({ difference }) => formatInterval(withinUnit(difference), 'proportion')),
+  names('Claim', ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0')),
+  {
+    title: 'Verdict',
+    kind: 'claim',
+    value: ({ verdict }) => <Judged verdict={verdict} kind="proportion" />,
+  },
+];
+
+export function Relations({ conditions }: OfConditions): JSX.Element | null {
+  const rows = relationsOf(conditions);
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <h3>Do they correlate with what attacks achieved?</h3>
+      <p>
+        The paper explains LoRA’s resistance to backdoors by fewer information bits, and its
+        weakness under untargeted poisoning by a smaller entropy. If so, over the adapters of this
+        grid (full fine-tuning among them, each with the kernel over what it trained) the attack
+        success rate rises with information bits, and the accuracy drop falls with entropy.
+      </p>
+      <Table
+        label="Information and attacks"
+        most={240}
+        rows={rows}
+        starts={(row, above) => row.score !== above.score || row.checkpoint !== above.checkpoint}
+        columns={RELATION_COLUMNS}
+      />
+      <p class="muted small">
+        One rank correlation for each seed, over at least {ADAPTERS_NEEDED} adapters; t-intervals
+        over seeds, cut at ±1, of two seeds both values; the verdict rule with a margin of{' '}
+        {CORRELATION_MARGIN}. Adapters that have learnt less of their task may also have learnt less
+        of the poison: see clean accuracy.
+      </p>
+    </>
   );
 }

@@ -4,7 +4,7 @@ import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
 import { formatNumber, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure, MapFacts, MapPointFacts, ReportCell } from '../types.ts';
-import { type Column, Figures, Table } from './parts.tsx';
+import { type Column, Figures, names, numbers, Table } from './parts.tsx';
 
 /** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
 const PEFT_SCALE = 1 / 3;
@@ -18,15 +18,12 @@ function closestScale({ points }: MapFacts): number {
   );
 }
 
-const column = (title: string, get: (point: MapPointFacts) => number | null): Column<MapMean> => ({
-  title,
-  kind: 'number',
-  value: (row) => formatNumber(row.mean(get)),
-});
+const column = (title: string, get: (point: MapPointFacts) => number | null): Column<MapMean> =>
+  numbers(title, (row) => formatNumber(row.mean(get)));
 
 const COLUMNS: readonly Column<MapMean>[] = [
-  { title: 'A', kind: 'nowrap', value: ({ point }) => point.distribution },
-  { title: 'r', kind: 'number', value: ({ point }) => point.rank },
+  names('A', ({ point }) => point.distribution),
+  numbers('r', ({ point }) => point.rank),
   column('log σ²rd', ({ closed }) => closed.h1),
   column('drawn', ({ drawn }) => drawn.h1),
   column('H₂ as published', ({ closed }) => closed.h2_published),

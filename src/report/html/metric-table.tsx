@@ -1,13 +1,28 @@
 /** A table of all conditions of one kind and the metrics of that kind. */
 import type { JSX } from 'preact';
-import { type Condition, scoreOf, seriesOf } from '../conditions.ts';
+import { type Condition, scoreOf, type Series, seriesOf } from '../conditions.ts';
+import { defenceCaveats, DEFENCES, isDefended } from '../defences.ts';
 import { DAGGER, daggerText, predictsOneClass, voidReason, writesAnswers } from '../evidence.ts';
-import { ACCURACY, meaningOf, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
+import { formatSummary, type NumberKind } from '../format.ts';
+import {
+  ACCURACY,
+  meaningOf,
+  type MetricNote,
+  METRICS,
+  metricsOfTable,
+  PREDICTED,
+} from '../metrics.ts';
 import { isScore, taskNote } from '../tasks.ts';
-import type { ReportCell } from '../types.ts';
-import { namingColumns, OVER_SEEDS, startsBlock } from './columns.tsx';
-import { type Node, Table } from './parts.tsx';
-import { seedsCell, seriesCell } from './series.tsx';
+import type { Figure, ReportCell } from '../types.ts';
+import {
+  Figures,
+  namingColumns,
+  type Node,
+  numbers,
+  OVER_SEEDS,
+  startsBlock,
+  Table,
+} from './parts.tsx';
 
 const has = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
   cell.metrics[stage]?.[metric] !== undefined;
@@ -101,12 +116,10 @@ export function MetricTable({
         starts={startsBlock}
         columns={[
           ...namingColumns(conditions),
-          { title: 'n seeds', kind: 'number', value: seedsCell },
-          ...metrics.map((note) => ({
-            title: note.label,
-            kind: 'number' as const,
-            value: (condition: Condition) => metricCell(condition, note, expects),
-          })),
+          numbers('n seeds', seedsCell),
+          ...metrics.map((note) =>
+            numbers(note.label, (condition: Condition) => metricCell(condition, note, expects)),
+          ),
         ]}
         caption={`${OVER_SEEDS}${marked}${taskNote(conditions, metrics)}`}
       />
@@ -118,6 +131,67 @@ export function MetricTable({
           </div>
         ))}
       </dl>
+    </>
+  );
+}
+
+/**
+ * Returns a mean with its interval, or why there is none.
+ * @param whole the number of seeds
+ * @param expected whether the condition should have the number, so that its lack is a failure
+ */
+export function seriesCell(
+  { summary, failed, values }: Series,
+  kind: NumberKind,
+  whole: number,
+  expected: boolean,
+): Node {
+  if (summary === null) return failed > 0 && expected ? <span class="bad">failed</span> : '–';
+  return (
+    <>
+      {formatSummary(summary, kind)}
+      {values.length < whole ? (
+        <span class={failed > 0 ? 'bad' : 'muted'}> (n = {values.length})</span>
+      ) : null}
+    </>
+  );
+}
+
+/** Says how many seeds finished and how many failed. */
+export const seedsCell = (condition: Condition): Node => {
+  const failed = condition.failures.size;
+  return (
+    <>
+      {condition.cells.length - failed}
+      {failed > 0 ? <span class="bad"> ({failed} failed)</span> : null}
+    </>
+  );
+};
+
+/** Shows nothing unless some condition has a defence. */
+export function Defences({
+  conditions,
+  figures,
+}: {
+  readonly conditions: readonly Condition[];
+  readonly figures: readonly Figure[];
+}): JSX.Element | null {
+  const defended = conditions.filter(isDefended);
+  if (defended.length === 0) return null;
+  const metrics = metricsOfTable('defence');
+  return (
+    <>
+      <h3 id={DEFENCES.id}>{DEFENCES.title}</h3>
+      {defenceCaveats(conditions).map((caveat) => (
+        <p>{caveat}</p>
+      ))}
+      <Figures figures={figures} layout="wide" />
+      <MetricTable
+        label="How well defences detect, by condition"
+        conditions={defended.filter((one) => metrics.some((note) => anyHas([one], note)))}
+        metrics={metrics}
+        expects={expectedMetrics(conditions)}
+      />
     </>
   );
 }

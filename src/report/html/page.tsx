@@ -7,11 +7,38 @@ import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import type { Analysis } from '../analysis.ts';
 import type { DrawnFigures } from '../figures/index.ts';
-import type { ChapterProps } from './chapter.ts';
-import { CHAPTERS } from './chapters.ts';
+import { asked } from './asked.tsx';
+import { corrections } from './corrections.tsx';
+import { examples } from './examples.tsx';
+import { found } from './found.tsx';
 import { Header } from './header.tsx';
-import { script } from './script.ts';
+import type { Chapter, PageProps } from './parts.tsx';
+import { premise } from './premise.tsx';
+import { provenance } from './provenance.tsx';
+import { results } from './results.tsx';
+import { stages } from './stages.tsx';
 import { style } from './style.ts';
+import { theory } from './theory.tsx';
+
+/**
+ * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
+ * loses nothing else.
+ */
+const script = `
+for (const button of document.querySelectorAll('button[data-figure]')) {
+  button.hidden = false;
+  button.addEventListener('click', () => {
+    const svg = document.querySelector('[data-drawing="' + button.dataset.figure + '"] svg');
+    const text = new XMLSerializer().serializeToString(svg);
+    const url = URL.createObjectURL(new Blob([text], { type: 'image/svg+xml' }));
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = button.dataset.figure + '.svg';
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  });
+}
+`.trim();
 
 const scriptHash = createHash('sha256').update(script).digest('base64');
 const policy = [
@@ -35,13 +62,13 @@ const Head = ({ name }: { readonly name: string }): JSX.Element => (
   </head>
 );
 
-function Page(props: ChapterProps): JSX.Element {
-  const chapters = CHAPTERS.filter(({ concerns }) => concerns?.(props.analysis) ?? true);
+function Page(props: PageProps): JSX.Element {
+  const chapters = CHAPTERS.filter(({ concerns }) => concerns?.(props) ?? true);
   return (
     <html lang="en">
-      <Head name={props.analysis.input.name} />
+      <Head name={props.input.name} />
       <body>
-        <Header analysis={props.analysis} answer={props.figures.answer} />
+        <Header analysis={props} answer={props.figures.answer} />
         <nav aria-label="Chapters">
           <div class="wrap">
             {chapters.map(({ id, nav }) => (
@@ -50,10 +77,12 @@ function Page(props: ChapterProps): JSX.Element {
           </div>
         </nav>
         <main class="wrap">
-          {chapters.map(({ id, title, draw }) => (
+          {chapters.map(({ id, title, parts }) => (
             <section id={id}>
               <h2>{title}</h2>
-              {draw(props)}
+              {parts.map((Part) => (
+                <Part {...props} />
+              ))}
             </section>
           ))}
         </main>
@@ -69,4 +98,16 @@ function Page(props: ChapterProps): JSX.Element {
 }
 
 export const renderPage = (analysis: Analysis, figures: DrawnFigures): string =>
-  `<!doctype html>\n${renderToString(<Page analysis={analysis} figures={figures} />)}\n`;
+  `<!doctype html>\n${renderToString(<Page {...analysis} figures={figures} />)}\n`;
+
+const CHAPTERS: readonly Chapter[] = [
+  found,
+  asked,
+  results,
+  theory,
+  premise,
+  corrections,
+  examples,
+  stages,
+  provenance,
+];

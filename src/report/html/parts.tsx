@@ -4,8 +4,11 @@
  */
 import type { ComponentChildren, JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
-import { formatSigned, formatValue, type NumberKind } from '../format.ts';
-import { axisName, doseUnit } from '../labels.ts';
+import type { Analysis } from '../analysis.ts';
+import { type Condition, type Quantity, seriesOf, summaryOf } from '../conditions.ts';
+import type { DrawnFigures } from '../figures/index.ts';
+import { formatSigned, formatSummary, formatValue, type NumberKind } from '../format.ts';
+import { axisName, blockLabel, doseUnit } from '../labels.ts';
 import type { Figure } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 
@@ -16,6 +19,12 @@ export interface Column<Row> {
   readonly value: (row: Row, index: number) => Node;
   readonly kind?: 'number' | 'nowrap' | 'words' | 'cut' | 'claim';
 }
+
+type ColumnOf = <Row>(title: string, value: Column<Row>['value']) => Column<Row>;
+export const numbers: ColumnOf = (title, value) => ({ title, kind: 'number', value });
+/** A column of names, which are not broken into lines. */
+export const names: ColumnOf = (title, value) => ({ title, kind: 'nowrap', value });
+export const texts: ColumnOf = (title, value) => ({ title, value });
 
 /** Tables with at least this many columns are set more tightly. */
 const DENSE = 9;
@@ -187,3 +196,69 @@ export function axesText(stage: StageFacts): string {
     axes.map(([path, value]) => `${nameOf(path)} ${formatValue(value)}`).join(', ') || 'all cells'
   );
 }
+
+/** What every part of a chapter may show. */
+export interface PageProps extends Analysis {
+  readonly figures: DrawnFigures;
+}
+
+export interface Chapter {
+  /** Unique in the page: the anchor of the chapter. */
+  readonly id: string;
+  /** Its name in the navigation. */
+  readonly nav: string;
+  readonly title: string;
+  /** Whether it has anything to say. Default: always. */
+  readonly concerns?: (analysis: Analysis) => boolean;
+  /** One below the other. A part that has nothing to show is empty. */
+  readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
+}
+
+export interface OfConditions {
+  readonly conditions: readonly Condition[];
+}
+
+/** The caption of tables whose numbers are summaries over seeds. */
+export const OVER_SEEDS =
+  'Mean ± half of the 95% t-interval over seeds; of two seeds, both values.';
+
+export const ATTACK: Column<Condition> = names('Attack', blockLabel);
+export const ADAPTER: Column<Condition> = names('Adapter', ({ adapterLabel }) => adapterLabel);
+
+/** Returns a column with a quantity's summary over seeds. */
+export const numberColumn = (
+  title: string,
+  quantity: Quantity,
+  kind: NumberKind = 'plain',
+): Column<Condition> =>
+  numbers(title, (condition) => {
+    const { summary } = seriesOf(condition, quantity);
+    return summary === null ? '–' : formatSummary(summary, kind);
+  });
+
+/** Returns columns for the attack, the adapter and, if any condition has one, the setting. */
+export const namingColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
+  names('Attack', ({ attackLabel }) => attackLabel),
+  ADAPTER,
+  ...(conditions.some(({ setting }) => setting !== '')
+    ? [
+        {
+          title: 'Setting',
+          kind: 'words' as const,
+          value: ({ setting }: Condition) => setting || '–',
+        },
+      ]
+    : []),
+];
+
+/** Whether a row begins a new block. The table separates blocks by a heavier line. */
+export const startsBlock = (row: Condition, above: Condition): boolean =>
+  blockLabel(row) !== blockLabel(above);
+
+/** Returns the conditions that have a metric. */
+export const having = (
+  conditions: readonly Condition[],
+  stage: string,
+  metric: string,
+): readonly Condition[] =>
+  conditions.filter((condition) => summaryOf(condition, { stage, metric }) !== null);

@@ -2,8 +2,7 @@
 import type { JSX } from 'preact';
 import { formatNumber, formatSigned } from '../format.ts';
 import { type PremiseRow, premiseRows } from '../premise.ts';
-import type { Chapter, ChapterProps } from './chapter.ts';
-import { type Column, Table } from './parts.tsx';
+import { type Chapter, type Column, names, numbers, type PageProps, Table } from './parts.tsx';
 
 interface Ends {
   readonly low: number;
@@ -15,46 +14,30 @@ const holdsText = (holds: boolean): JSX.Element =>
   holds ? <>holds</> : <span class="bad">broken</span>;
 
 const COLUMNS: readonly Column<PremiseRow>[] = [
-  { title: 'Adapter', kind: 'nowrap', value: ({ adapter }) => adapter },
-  { title: 'Layers', kind: 'number', value: ({ layers }) => layers },
-  { title: 'Fan-in n', kind: 'number', value: ({ n }) => n },
-  { title: 'r', kind: 'number', value: ({ r }) => r },
-  { title: 's', kind: 'number', value: ({ s }) => formatNumber(s) },
-  { title: 'σ²', kind: 'number', value: ({ variance }) => formatNumber(variance) },
-  {
-    title: 'σ̂², sample',
-    kind: 'number',
-    value: ({ sample }) => (sample === null ? 'not measured' : range(sample)),
-  },
-  { title: 'σ² < 1/n', kind: 'nowrap', value: ({ theorem }) => holdsText(theorem) },
-  {
-    title: 's²σ²n < 1',
-    kind: 'nowrap',
-    value: ({ withScale, scaled }) => (
-      <>
-        {formatNumber(scaled)} {holdsText(withScale)}
-      </>
-    ),
-  },
-  { title: 'Predicted', kind: 'number', value: ({ predicted }) => interval(predicted) },
-  {
-    title: 'Measured',
-    kind: 'number',
-    value: ({ measured }) => (measured ? interval(measured) : 'not measured'),
-  },
-  {
-    title: 'M_Δ ⪯ 0',
-    kind: 'nowrap',
-    value: ({ negativeSemiDefinite, measured }) => (
-      <>
-        {negativeSemiDefinite ? 'yes' : <span class="bad">no</span>}
-        {measured ? '' : ' (predicted)'}
-      </>
-    ),
-  },
+  names('Adapter', ({ adapter }) => adapter),
+  numbers('Layers', ({ layers }) => layers),
+  numbers('Fan-in n', ({ n }) => n),
+  numbers('r', ({ r }) => r),
+  numbers('s', ({ s }) => formatNumber(s)),
+  numbers('σ²', ({ variance }) => formatNumber(variance)),
+  numbers('σ̂², sample', ({ sample }) => (sample === null ? 'not measured' : range(sample))),
+  names('σ² < 1/n', ({ theorem }) => holdsText(theorem)),
+  names('s²σ²n < 1', ({ withScale, scaled }) => (
+    <>
+      {formatNumber(scaled)} {holdsText(withScale)}
+    </>
+  )),
+  numbers('Predicted', ({ predicted }) => interval(predicted)),
+  numbers('Measured', ({ measured }) => (measured ? interval(measured) : 'not measured')),
+  names('M_Δ ⪯ 0', ({ negativeSemiDefinite, measured }) => (
+    <>
+      {negativeSemiDefinite ? 'yes' : <span class="bad">no</span>}
+      {measured ? '' : ' (predicted)'}
+    </>
+  )),
 ];
 
-function Premise({ analysis: { conditions } }: ChapterProps): JSX.Element {
+function Premise({ conditions }: PageProps): JSX.Element {
   const rows = premiseRows(conditions);
   if (rows.length === 0)
     return (
@@ -98,5 +81,5 @@ export const premise: Chapter = {
   nav: 'Premise',
   title: 'Does the theorem’s premise hold?',
   concerns: ({ theorem }) => theorem,
-  draw: (props) => <Premise {...props} />,
+  parts: [Premise],
 };

@@ -2,8 +2,7 @@
 import type { JSX } from 'preact';
 import type { Json, JsonObject, StageFacts } from '../../api.ts';
 import { cut, formatValue, plural } from '../format.ts';
-import type { Chapter, ChapterProps } from './chapter.ts';
-import { stateText, Table } from './parts.tsx';
+import { type Chapter, names, type PageProps, stateText, Table, texts } from './parts.tsx';
 
 /** Returns nested facts as pairs of a path such as `a.b` and its value. */
 function flatten(value: JsonObject, prefix = ''): [string, string][] {
@@ -30,11 +29,11 @@ const Pairs = ({
   readonly label: string;
   readonly pairs: readonly (readonly [string, string])[];
 }): JSX.Element => (
-  <Table
+  <Table<readonly [string, string]>
     label={label}
     rows={pairs}
     columns={[
-      { title: 'What', kind: 'nowrap', value: ([name]) => name },
+      names('What', ([name]) => name),
       { title: 'Value', kind: 'cut', value: ([, value]) => cut(value, 500) },
     ]}
   />
@@ -48,7 +47,7 @@ const StoreKeys = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.
   return (
     <details>
       <summary>Store keys ({plural(kept.length, 'stage')})</summary>
-      <Table
+      <Table<StageFacts>
         label="Store keys"
         most={MOST_KEYS}
         rows={kept}
@@ -57,17 +56,17 @@ const StoreKeys = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.
           'under its key.'
         }
         columns={[
-          { title: 'Stage', kind: 'nowrap', value: ({ id }) => <code>{id}</code> },
-          { title: 'Key', value: ({ key }) => <code>{key}</code> },
-          { title: 'State', value: stateText },
-          { title: 'Backend', value: ({ backend }) => backend ?? '–' },
+          names('Stage', ({ id }) => <code>{id}</code>),
+          texts('Key', ({ key }) => <code>{key}</code>),
+          texts('State', stateText),
+          texts('Backend', ({ backend }) => backend ?? '–'),
         ]}
       />
     </details>
   );
 };
 
-function Provenance({ analysis: { input } }: ChapterProps): JSX.Element {
+function Provenance({ input }: PageProps): JSX.Element {
   const { packages, ...rest } = input.environment;
   return (
     <>
@@ -98,5 +97,5 @@ export const provenance: Chapter = {
   id: 'provenance',
   nav: 'Provenance',
   title: 'Provenance',
-  draw: (props) => <Provenance {...props} />,
+  parts: [Provenance],
 };

@@ -6,8 +6,15 @@ import { ESTIMATED, isEstimated } from '../fisher.ts';
 import { formatNumber, formatSummary, type NumberKind } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import { having, OVER_SEEDS } from './columns.tsx';
-import { type Column, Table } from './parts.tsx';
+import {
+  type Column,
+  having,
+  names,
+  numbers,
+  type OfConditions,
+  OVER_SEEDS,
+  Table,
+} from './parts.tsx';
 
 export const optimiserOf = (train: JsonObject): string => {
   const { optimizer } = train;
@@ -71,44 +78,26 @@ function summaryText(lines: readonly Line[]): string {
   );
 }
 
-const column = (
-  title: string,
-  quantity: LineQuantity,
-  kind: NumberKind = 'plain',
-): Column<Line> => ({
-  title,
-  kind: 'number',
-  value: (line) => {
+const column = (title: string, quantity: LineQuantity, kind: NumberKind = 'plain'): Column<Line> =>
+  numbers(title, (line) => {
     const { summary } = seriesOf(line.condition, quantity(line));
     return summary === null ? '–' : formatSummary(summary, kind);
-  },
-});
+  });
 /** Returns a column for numbers of kernels, which may be estimates. */
-const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> => ({
-  title,
-  kind: 'number',
-  value: (line) => {
+const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
+  numbers(title, (line) => {
     const { summary } = seriesOf(line.condition, quantity(line));
     if (summary === null) return '–';
     const about = isEstimated(line.condition.cells, 'regime') ? '≈ ' : '';
     return `${about}${formatSummary(summary)}`;
-  },
-});
+  });
 
-const STEP: Column<Line> = {
-  title: 'At',
-  kind: 'nowrap',
-  value: ({ step }) => (step === null ? 'the end' : `step ${step}`),
-};
+const STEP: Column<Line> = names('At', ({ step }) => (step === null ? 'the end' : `step ${step}`));
 const columnsOf = (lines: readonly Line[]): readonly Column<Line>[] => [
-  { title: 'Attack', kind: 'nowrap', value: ({ condition }) => blockLabel(condition) },
-  { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
+  names('Attack', ({ condition }) => blockLabel(condition)),
+  names('Adapter', ({ condition }) => condition.adapterLabel),
   ...(lines.some(({ step }) => step !== null) ? [STEP] : []),
-  {
-    title: 'Optimiser',
-    kind: 'nowrap',
-    value: ({ condition }) => optimiserOf(condition.cells[0].train),
-  },
+  names('Optimiser', ({ condition }) => optimiserOf(condition.cells[0].train)),
   kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
   kernelColumn('1 − cos(K(T), K(0))', own('rotation')),
   column('error of the linear prediction', at('linear.relative_error')),
@@ -122,11 +111,7 @@ const columnsOf = (lines: readonly Line[]): readonly Column<Line>[] => [
       ]),
 ];
 
-export function Regime({
-  conditions,
-}: {
-  readonly conditions: readonly Condition[];
-}): JSX.Element | null {
+export function Regime({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter((condition) =>
     PREDICTIONS.some((name) => having([condition], 'regime', name).length > 0),
   );

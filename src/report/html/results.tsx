@@ -1,19 +1,28 @@
 /** Tables over seeds, paired differences, and the figures that the grid's axes call for. */
 import type { JSX } from 'preact';
-import { allMetricsCsv } from '../all-metrics.ts';
-import type { Condition } from '../conditions.ts';
+import { allMetricsCsv } from '../analysis.ts';
+import { type Condition, metricOf, seriesOf } from '../conditions.ts';
 import { writesAnswers } from '../evidence.ts';
+import type { FigureSection } from '../figures/index.ts';
+import { cut, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { furtherNotes, metricsOfTable } from '../metrics.ts';
-import type { Figure } from '../types.ts';
-import type { Chapter, ChapterProps } from './chapter.ts';
-import { Defences } from './defences.tsx';
+import { scorersOf } from '../tasks.ts';
+import type { WritingFacts } from '../types.ts';
 import { Differences } from './differences.tsx';
-import { EvidenceRule } from './evidence.tsx';
-import { expectedMetrics, MetricTable } from './metric-table.tsx';
-import { OwnStages } from './own-stages.tsx';
-import { CsvLink, Figures } from './parts.tsx';
-import { ScorerNote, Writing } from './writing.tsx';
+import { Defences, expectedMetrics, MetricTable, seedsCell, seriesCell } from './metric-table.tsx';
+import {
+  type Chapter,
+  CsvLink,
+  Figures,
+  namingColumns,
+  numbers,
+  type OfConditions,
+  OVER_SEEDS,
+  type PageProps,
+  startsBlock,
+  Table,
+} from './parts.tsx';
 
 /** The names of all metrics of `evaluate` that any cell has. */
 const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
@@ -27,7 +36,7 @@ const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
-function MetricTables({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
+function MetricTables({ conditions }: OfConditions): JSX.Element {
   const expects = expectedMetrics(conditions);
   const attacked = conditions.filter(({ family }) => family !== 'none');
   return (
@@ -70,7 +79,7 @@ function MetricTables({ conditions }: { readonly conditions: readonly Condition[
   );
 }
 
-function AllMetrics({ conditions }: { readonly conditions: readonly Condition[] }): JSX.Element {
+function AllMetrics({ conditions }: OfConditions): JSX.Element {
   const { csv, rows } = allMetricsCsv(conditions);
   const count = rows.toLocaleString('en');
   return (
@@ -89,56 +98,225 @@ function AllMetrics({ conditions }: { readonly conditions: readonly Condition[] 
 }
 
 /** Shows figures under a heading, or nothing if there are none. */
-const Illustration = ({
-  title,
-  text,
-  figures,
+const illustration =
+  (title: string, section: FigureSection, text?: string) =>
+  ({ figures }: PageProps): JSX.Element | null =>
+    figures[section].length === 0 ? null : (
+      <>
+        <h3>{title}</h3>
+        {text === undefined ? null : <p>{text}</p>}
+        <Figures figures={figures[section]} />
+      </>
+    );
+
+function EvidenceRule({ conditions }: OfConditions): JSX.Element {
+  const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
+  return (
+    <details>
+      <summary>What counts as evidence</summary>
+      {answers && (
+        <p>
+          Here “class” stands for what a model writes: the commonest class is the commonest answer,
+          the accuracy is exact match, and the target class is what the scorer counts.
+        </p>
+      )}
+      <ul>
+        <li>
+          <strong>One class.</strong> A model that gives every untriggered validation row the same
+          class is not counted, and neither is an accuracy drop against such a clean run: its
+          accuracy is that class’s share and its ASR 0 or 1, whatever it was trained on.
+        </li>
+        <li>
+          <strong>No better than the majority.</strong> Where accuracy is not above the share of the
+          commonest class, by McNemar’s exact test on the validation rows (two-sided, 5%), the ASR
+          is not counted, and neither is an accuracy drop where that holds for the clean run.
+        </li>
+        <li>
+          <strong>What the trigger adds.</strong> ASR minus the same model’s rate of the target
+          class on the same rows without the trigger. Where it is not above 0 by the same test, no
+          effect of the trigger can be shown. A verdict on ASR is given only where the paired
+          difference of ASR and that of what the trigger adds both exclude zero by the margin, in
+          the same direction.
+        </li>
+        <li>
+          <strong>Trigger read.</strong> The share of triggered rows in which max_length cuts off no
+          token that differs from the original, and what the model reads does differ. Below 1, ASR
+          counts rows whose trigger the model never read as attacks that failed.
+        </li>
+        <li>
+          Pairs that are not evidence are left out of differences, intervals and verdicts, and are
+          listed as excluded. Comparisons of Fisher information after training leave out models that{' '}
+          {answers ? 'write one text only' : 'predict one class only'}.
+        </li>
+      </ul>
+    </details>
+  );
+}
+
+/** The stages that the report shows elsewhere. */
+const KNOWN = new Set([
+  'data',
+  'poison',
+  'train',
+  'evaluate',
+  'kernel',
+  'ntk',
+  'fisher',
+  'delta',
+  'divergence',
+  'regime',
+  'spectrum',
+  'theory-map',
+  'report',
+]);
+/** The most columns of the table. Further metrics are only in the CSV. */
+const MOST_METRICS = 12;
+
+const StageTable = ({
+  kind,
+  conditions,
 }: {
-  readonly title: string;
-  readonly text?: string;
-  readonly figures: readonly Figure[];
-}): JSX.Element | null =>
-  figures.length === 0 ? null : (
+  readonly kind: string;
+  readonly conditions: readonly Condition[];
+}): JSX.Element => {
+  const cells = conditions.flatMap((condition) => condition.cells);
+  const metrics = distinct(cells.flatMap((cell) => Object.keys(cell.metrics[kind] ?? {})));
+  const shown = metrics.slice(0, MOST_METRICS),
+    left = metrics.length - shown.length;
+  return (
     <>
-      <h3>{title}</h3>
-      {text === undefined ? null : <p>{text}</p>}
-      <Figures figures={figures} />
+      <h3>Stage {kind}</h3>
+      <Table
+        label={`Numbers of ${kind}`}
+        rows={conditions}
+        starts={startsBlock}
+        columns={[
+          ...namingColumns(conditions),
+          numbers('n seeds', seedsCell),
+          ...shown.map((metric) =>
+            numbers(metric, (condition: Condition) =>
+              seriesCell(
+                seriesOf(condition, metricOf(kind, metric)),
+                'plain',
+                condition.cells.length,
+                true,
+              ),
+            ),
+          ),
+        ]}
+        caption={`${OVER_SEEDS}${left > 0 ? ` ${left} more metrics are in the CSV.` : ''}`}
+      />
     </>
   );
+};
 
-const Results = ({ analysis: { conditions, comparisons }, figures }: ChapterProps): JSX.Element => (
-  <>
-    <Figures figures={figures.scores} layout="masonry" />
-    <MetricTables conditions={conditions} />
-    <Defences conditions={conditions} figures={figures.defences} />
-    <EvidenceRule answers={conditions.some(({ cells }) => cells.some(writesAnswers))} />
-    <Writing conditions={conditions} />
-    <AllMetrics conditions={conditions} />
-    <OwnStages conditions={conditions} />
-    <Differences comparisons={comparisons.adapters} />
-    <Illustration title="Against the axes of the grid" figures={figures.axes} />
-    <Illustration
-      title="Over the steps of training"
-      text={
-        'They show whether an attack is learnt late or not at all, and whether an adapter is ' +
-        'merely slower.'
-      }
-      figures={figures.steps}
-    />
-    <Illustration
-      title="Training loss"
-      text={
-        'An adapter that has not learnt its training rows, poisoned ones included, is not shown ' +
-        'to resist them.'
-      }
-      figures={figures.losses}
-    />
-  </>
-);
+export function OwnStages({ conditions }: OfConditions): JSX.Element {
+  const cells = conditions.flatMap((condition) => condition.cells);
+  const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));
+  return (
+    <>
+      {kinds
+        .filter((kind) => !KNOWN.has(kind))
+        .map((kind) => (
+          <StageTable kind={kind} conditions={conditions} />
+        ))}
+    </>
+  );
+}
+
+const MOST_CONDITIONS = 8;
+const MOST_CHARACTERS = 300;
+
+interface Shown {
+  readonly label: string;
+  readonly seed: number;
+  readonly writing: WritingFacts;
+}
+
+/** Returns the first seed of each condition that was evaluated under its trigger. */
+const shownOf = (conditions: readonly Condition[]): readonly Shown[] =>
+  conditions.flatMap(({ attackLabel, adapterLabel, cells }) => {
+    const cell = cells.find(({ writing }) => writing !== undefined);
+    return cell?.writing === undefined
+      ? []
+      : [{ label: `${attackLabel}, ${adapterLabel}`, seed: cell.seed, writing: cell.writing }];
+  });
+
+/** Names the scorers, as a sentence under the attacks' table. Nothing for classes. */
+export function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
+  const scorers = scorersOf(conditions);
+  return scorers.length === 0 ? null : (
+    <p class="small">
+      {scorers.length === 1 ? 'The scorer' : 'The scorers'} that ASR counts by:{' '}
+      <strong>{scorers.join('; ')}</strong> (scorer.json of each evaluate stage).
+    </p>
+  );
+}
+
+/** Shows a few outputs of each condition, or nothing for classes. */
+export function Writing({ conditions }: OfConditions): JSX.Element | null {
+  const all = shownOf(conditions),
+    shown = all.slice(0, MOST_CONDITIONS);
+  if (shown.length === 0) return null;
+  return (
+    <>
+      <h3>What the models wrote under the trigger</h3>
+      <p>
+        The first validation rows whose answer is not the target; outputs.jsonl of each evaluate
+        stage has all of them.
+      </p>
+      {shown.map(({ label, seed, writing: { outputs, scorer } }) => (
+        <div class="example">
+          <p class="small muted">
+            {label}, seed {seed}; scorer <code>{scorer.scorer}</code>
+          </p>
+          {outputs.map(({ prompt, answer, output, hit }) => (
+            <p>
+              <span class="which">
+                {cut(prompt, MOST_CHARACTERS)} (answer: {cut(answer, MOST_CHARACTERS)})
+              </span>
+              {hit ? (
+                <mark>{cut(output, MOST_CHARACTERS)}</mark>
+              ) : (
+                <>{cut(output, MOST_CHARACTERS)}</>
+              )}
+              <span class="muted small">{hit ? ' counts' : ' does not count'}</span>
+            </p>
+          ))}
+        </div>
+      ))}
+      {all.length > shown.length ? (
+        <p class="muted small">{plural(all.length - shown.length, 'more condition')} left out.</p>
+      ) : null}
+    </>
+  );
+}
 
 export const results: Chapter = {
   id: 'results',
   nav: 'Results',
   title: 'Results',
-  draw: (props) => <Results {...props} />,
+  parts: [
+    ({ figures }) => <Figures figures={figures.scores} layout="masonry" />,
+    MetricTables,
+    ({ conditions, figures }) => <Defences conditions={conditions} figures={figures.defences} />,
+    EvidenceRule,
+    Writing,
+    AllMetrics,
+    OwnStages,
+    ({ comparisons }) => <Differences comparisons={comparisons.adapters} />,
+    illustration('Against the axes of the grid', 'axes'),
+    illustration(
+      'Over the steps of training',
+      'steps',
+      'They show whether an attack is learnt late or not at all, and whether an adapter is ' +
+        'merely slower.',
+    ),
+    illustration(
+      'Training loss',
+      'losses',
+      'An adapter that has not learnt its training rows, poisoned ones included, is not shown ' +
+        'to resist them.',
+    ),
+  ],
 };

@@ -6,7 +6,7 @@ import { formatNumber, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import type { FisherSensitivity, Parametrisation, ReportCell } from '../types.ts';
-import { type Column, Table } from './parts.tsx';
+import { type Column, names, numbers, type OfConditions, Table } from './parts.tsx';
 
 const MOST_ADAPTERS = 12;
 const BOTH = ['lora', 'full'] as const;
@@ -89,8 +89,8 @@ function ordersText(
 }
 
 const NAMES: readonly Column<Row>[] = [
-  { title: 'Adapter', kind: 'nowrap', value: ({ condition }) => condition.adapterLabel },
-  { title: 'Kernel', kind: 'nowrap', value: ({ of }) => (of === 'lora' ? 'LoRA' : 'full') },
+  names('Adapter', ({ condition }) => condition.adapterLabel),
+  names('Kernel', ({ of }) => (of === 'lora' ? 'LoRA' : 'full')),
 ];
 const startsAdapter = (row: Row, above: Row): boolean => row.condition !== above.condition;
 
@@ -108,14 +108,12 @@ const ToleranceTable = ({
     caption="IB in nats (eigenvalues that count), by tolerance, over all rows."
     columns={[
       ...NAMES,
-      ...tolerances.map(({ tolerance }, k) => ({
-        title: formatNumber(tolerance),
-        kind: 'number' as const,
-        value: (row: Row) => {
+      ...tolerances.map(({ tolerance }, k) =>
+        numbers(formatNumber(tolerance), (row: Row) => {
           const count = meanText(row, (facts) => facts.tolerances[k]?.count);
           return `${meanText(row, bitsAtTolerance(k))} (${count})`;
-        },
-      })),
+        }),
+      ),
     ]}
   />
 );
@@ -135,30 +133,18 @@ const RowsTable = ({
     columns={[
       ...NAMES,
       ...counts.flatMap(({ rows: n }, k) => [
-        {
-          title: `IB, N = ${n}`,
-          kind: 'number' as const,
-          value: (row: Row) => {
-            const count = meanText(row, (facts) => facts.rows[k]?.count);
-            return `${meanText(row, bitsOverRows(k))} (${count})`;
-          },
-        },
-        {
-          title: 'normalised',
-          kind: 'number' as const,
-          value: (row: Row) => meanText(row, normalisedOverRows(k)),
-        },
+        numbers(`IB, N = ${n}`, (row: Row) => {
+          const count = meanText(row, (facts) => facts.rows[k]?.count);
+          return `${meanText(row, bitsOverRows(k))} (${count})`;
+        }),
+        numbers('normalised', (row: Row) => meanText(row, normalisedOverRows(k))),
       ]),
     ]}
   />
 );
 
 /** Shows only the first attack. The numbers of the others are in fisher.json. */
-export function Sensitivity({
-  conditions,
-}: {
-  readonly conditions: readonly Condition[];
-}): JSX.Element | null {
+export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
   const measured = conditions.filter((condition) =>
     BOTH.some((of) => hasSensitivity({ condition, of })),
   );

@@ -2,23 +2,33 @@
 import type { JSX } from 'preact';
 import type { StageFacts } from '../../api.ts';
 import { cut, formatSeconds } from '../format.ts';
-import type { Chapter, ChapterProps } from './chapter.ts';
-import { axesText, type Column, Figures, stateText, Table } from './parts.tsx';
+import {
+  axesText,
+  type Chapter,
+  type Column,
+  Figures,
+  names,
+  numbers,
+  type PageProps,
+  stateText,
+  Table,
+  texts,
+} from './parts.tsx';
 
 const SLOWEST = 10;
 
 const NAMES: readonly Column<StageFacts>[] = [
-  { title: 'Stage', kind: 'nowrap', value: ({ id }) => <code>{id}</code> },
-  { title: 'Of', value: axesText },
-  { title: 'Seed', kind: 'number', value: ({ seed }) => seed ?? 'all' },
-  { title: 'State', value: stateText },
+  names('Stage', ({ id }) => <code>{id}</code>),
+  texts('Of', axesText),
+  numbers('Seed', ({ seed }) => seed ?? 'all'),
+  texts('State', stateText),
 ];
 
 const Failed = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Element | null =>
   stages.length === 0 ? null : (
     <>
       <h3>Failed and blocked stages</h3>
-      <Table
+      <Table<StageFacts>
         label="Failed and blocked stages"
         most={60}
         rows={stages}
@@ -30,7 +40,7 @@ const Failed = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Ele
     </>
   );
 
-function Stages({ analysis: { input }, figures }: ChapterProps): JSX.Element {
+function Stages({ input, figures }: PageProps): JSX.Element {
   const slowest = [...input.stages]
     .filter(({ seconds }) => seconds > 0)
     .sort((a, b) => b.seconds - a.seconds)
@@ -42,13 +52,10 @@ function Stages({ analysis: { input }, figures }: ChapterProps): JSX.Element {
         stages={input.stages.filter(({ state }) => state === 'failed' || state === 'blocked')}
       />
       <h3>Slowest stages</h3>
-      <Table
+      <Table<StageFacts>
         label="Slowest stages"
         rows={slowest}
-        columns={[
-          ...NAMES,
-          { title: 'Time', kind: 'number', value: ({ seconds }) => formatSeconds(seconds) },
-        ]}
+        columns={[...NAMES, numbers('Time', ({ seconds }) => formatSeconds(seconds))]}
       />
     </>
   );
@@ -58,5 +65,5 @@ export const stages: Chapter = {
   id: 'stages-run',
   nav: 'How it ran',
   title: 'How it ran',
-  draw: (props) => <Stages {...props} />,
+  parts: [Stages],
 };

@@ -1,20 +1,14 @@
 /** Information bits, entropies, spectra, kernels, and what training did to weights and kernels. */
 import type { JSX } from 'preact';
-import type { Condition } from '../conditions.ts';
 import { plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure } from '../types.ts';
-import type { Chapter, ChapterProps } from './chapter.ts';
-import { Delta } from './delta.tsx';
-import { Divergence } from './divergence.tsx';
-import { CountTable, OrderTable } from './kernel-tables.tsx';
+import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.tsx';
 import { TheoryMap } from './map.tsx';
-import { Figures } from './parts.tsx';
-import { Predictions } from './predictions.tsx';
+import { type Chapter, Figures, type OfConditions, type PageProps } from './parts.tsx';
 import { optimiserOf, Regime } from './regime.tsx';
-import { Relations } from './relations.tsx';
 import { Sensitivity } from './sensitivity.tsx';
-import { WeightSpectrum } from './weight-spectrum.tsx';
+import { Delta, Divergence, WeightSpectrum } from './weights.tsx';
 
 const Spectra = ({ figures }: { readonly figures: readonly Figure[] }): JSX.Element | null =>
   figures.length === 0 ? null : (
@@ -49,11 +43,7 @@ const Kernels = ({
   );
 
 /** Says what the kernels are of, where that is not the logits of the classes. */
-const Outputs = ({
-  conditions,
-}: {
-  readonly conditions: readonly Condition[];
-}): JSX.Element | null =>
+const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
   conditions.some(({ cells }) => cells.some(({ outputs }) => outputs !== undefined)) ? (
     <p>
       In a completion task every kernel, Δ<sub>r</sub> and prediction below is of log p(answer |
@@ -63,9 +53,12 @@ const Outputs = ({
   ) : null;
 
 /** What was measured of kernels and Fisher information. */
-function Measured({ analysis, figures }: ChapterProps): JSX.Element {
-  const { conditions, comparisons, undrawn } = analysis;
-  const { kernels } = comparisons;
+function Measured({
+  conditions,
+  comparisons: { kernels },
+  undrawn,
+  figures,
+}: PageProps): JSX.Element {
   if (kernels.length === 0 && figures.spectra.length === 0 && figures.kernels.length === 0)
     return (
       <p>
@@ -103,26 +96,19 @@ function Measured({ analysis, figures }: ChapterProps): JSX.Element {
   );
 }
 
-const Theory = (props: ChapterProps): JSX.Element => {
-  const { conditions, input } = props.analysis;
-  return (
-    <>
-      <Outputs conditions={conditions} />
-      <Measured {...props} />
-      <Delta conditions={conditions} />
-      <Regime conditions={conditions} />
-      <Divergence conditions={conditions} />
-      <WeightSpectrum conditions={conditions} />
-      <TheoryMap cells={input.cells} figures={props.figures.map} />
-    </>
-  );
-};
-
 export const theory: Chapter = {
   id: 'theory',
   nav: 'Fisher and kernels',
   title: 'Fisher information and tangent kernels',
   concerns: ({ theorem, input: { goals } }) =>
     theorem || goals.includes('spectrum') || goals.includes('divergence'),
-  draw: (props) => <Theory {...props} />,
+  parts: [
+    Outputs,
+    Measured,
+    Delta,
+    Regime,
+    Divergence,
+    WeightSpectrum,
+    ({ input, figures }) => <TheoryMap cells={input.cells} figures={figures.map} />,
+  ],
 };

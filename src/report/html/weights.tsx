@@ -1,0 +1,298 @@
+/** What training did to the weights, how far poison carries them, and Δ_r where training starts. */
+import type { JSX } from 'preact';
+import {
+  type Condition,
+  metricOf,
+  oncePerAdapter,
+  type Quantity,
+  seriesOf,
+  summaryOf,
+} from '../conditions.ts';
+import { formatNumber, plural } from '../format.ts';
+import { between, type DivergenceRelation, divergenceRelations } from '../relations.ts';
+import {
+  ADAPTER,
+  ATTACK,
+  type Column,
+  having,
+  names,
+  type Node,
+  numberColumn,
+  numbers,
+  type OfConditions,
+  OVER_SEEDS,
+  startsBlock,
+  Table,
+  texts,
+} from './parts.tsx';
+
+const quantitiesOf =
+  (stage: string) =>
+  (metric: string): Quantity =>
+    metricOf(stage, metric);
+const ofDelta = quantitiesOf('delta'),
+  ofSpectrum = quantitiesOf('spectrum'),
+  ofDivergence = quantitiesOf('divergence');
+
+export function Delta({ conditions }: OfConditions): JSX.Element | null {
+  const rows = oncePerAdapter(having(conditions, 'delta', 'residual'));
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <h3>
+        Δ<sub>r</sub> where training starts
+      </h3>
+      <p>
+        K<sub>LoRA</sub> = K<sub>full</sub> + Δ<sub>r</sub> at B = 0, with Δ<sub>r</sub> =
+        Σ(δ·δ′)(hᵀM<sub>Δ</sub>h′) summed from M<sub>Δ</sub>’s own eigenvectors; what the identity
+        leaves is rounding. Where B ≠ 0, the remaining s²Σ(Bᵀδ·Bᵀδ′)(h·h′) is subtracted as well. σ̂²
+        is the mean square of a layer’s A as drawn, which lies about the σ² that the spec states:
+        where s²σ²n is 1, whether a layer’s s²σ̂²n is below 1 is chance. Layer by layer in{' '}
+        <code>delta.json</code>.
+      </p>
+      <Table
+        label="Delta"
+        rows={rows}
+        columns={[
+          ADAPTER,
+          numberColumn('tr K_full', ofDelta('trace_full')),
+          numberColumn('tr K_LoRA', ofDelta('trace_lora')),
+          numberColumn('tr Δ_r', ofDelta('trace_delta')),
+          numberColumn('‖Δ_r‖/‖K_full‖', ofDelta('relative_delta')),
+          numberColumn('largest eigenvalue of M_Δ', ofDelta('largest_eigenvalue')),
+          numberColumn('layers with M_Δ ⪯ 0', ofDelta('semidefinite_layers'), 'proportion'),
+          numberColumn('layers with σ² < 1/n', ofDelta('stated_premise_layers'), 'proportion'),
+          numberColumn('with s²σ²n < 1', ofDelta('scaled_premise_layers'), 'proportion'),
+          numberColumn('with s²σ̂²n < 1', ofDelta('sample_scaled_premise_layers'), 'proportion'),
+          numberColumn('left by the identity, ‖·‖/‖K_full‖', ofDelta('residual')),
+        ]}
+      />
+    </>
+  );
+}
+
+export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null {
+  const rows = having(conditions, 'spectrum', 'effective_rank');
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <h3>What training did to the weights</h3>
+      <p>
+        Singular values of each adapted layer’s ΔW. The effective rank is the smallest number of
+        them that hold the chosen share of Σσ² (0.9 unless the spec says otherwise); intruder
+        dimensions are large left singular vectors of the trained weight that resemble none of the
+        initial weight’s (Shuttleworth et al. 2024).
+      </p>
+      <Table
+        label="Spectra of weight changes"
+        rows={rows}
+        starts={startsBlock}
+        caption={`Each value is a mean over layers. ${OVER_SEEDS}`}
+        columns={[
+          ATTACK,
+          ADAPTER,
+          numberColumn('‖ΔW‖/‖W₀‖', ofSpectrum('relative_change')),
+          numberColumn('effective rank', ofSpectrum('effective_rank')),
+          numberColumn('its largest', ofSpectrum('effective_rank_largest')),
+          numberColumn('stable rank', ofSpectrum('stable_rank')),
+          numberColumn('intruder dimensions', ofSpectrum('intruder_dimensions')),
+          numberColumn('of vectors', ofSpectrum('vectors')),
+        ]}
+      />
+      <Forgetting conditions={having(conditions, 'spectrum', 'forgetting')} />
+    </>
+  );
+}
+
+/** Shows what was forgotten, which is known only if the checkpoint has a masked-LM head. */
+function Forgetting({ conditions: rows }: OfConditions): JSX.Element | null {
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <p>
+        Forgetting is the rise of the pretraining loss: mean −log p of masked tokens, in nats, under
+        the checkpoint’s own masked-LM head over the body as it was trained. The texts are clean
+        validation rows of this task, not the corpus of pretraining. 15% of a text’s tokens are to
+        be predicted, of which 80% are shown masked, 10% as a token drawn at random and 10% as they
+        are (Devlin et al. 2019), the same ones before and after and for every adapter of a seed.
+      </p>
+      <Table
+        label="Forgetting"
+        rows={rows}
+        starts={startsBlock}
+        caption={OVER_SEEDS}
+        columns={[
+          ATTACK,
+          ADAPTER,
+          numberColumn('masked-LM loss at the start', ofSpectrum('masked_lm_loss_start')),
+          numberColumn('after training', ofSpectrum('masked_lm_loss')),
+          numberColumn('forgetting', ofSpectrum('forgetting')),
+          numberColumn('masked tokens', ofSpectrum('masked_tokens')),
+        ]}
+      />
+    </>
+  );
+}
+
+const has = (condition: Condition, metric: string): boolean =>
+  summaryOf(condition, { stage: 'divergence', metric }) !== null;
+
+/**
+ * M is not evidence if it is at most this many times the noise floor. Two runs that differ by
+ * rounding alone are about one floor apart, and a single repetition gives only a rough estimate of
+ * the floor.
+ */
+const FLOOR_FACTOR = 2;
+
+/**
+ * Returns the mean ratio of M to its noise floor, for what is trained below the head or, if nothing
+ * is, for the head. Null if it was not measured.
+ */
+const floorRatio = (condition: Condition): number | null =>
+  seriesOf(
+    condition,
+    (cell) => ofDivergence('trained.over_floor')(cell) ?? ofDivergence('head.over_floor')(cell),
+  ).summary?.mean ?? null;
+const isMeasured = (condition: Condition): boolean =>
+  condition.cells.some((cell) =>
+    ['trained', 'head'].some((part) => ofDivergence(`floor.${part}.l2`)(cell) !== null),
+  );
+const isDrowned = (condition: Condition): boolean =>
+  (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
+
+function floorText(condition: Condition): Node {
+  const ratio = floorRatio(condition);
+  if (ratio === null) return isMeasured(condition) ? 'the floor is 0' : 'not measured';
+  return (
+    <>
+      {formatNumber(ratio)}
+      {isDrowned(condition) ? <span class="bad"> no more than rounding</span> : ''}
+    </>
+  );
+}
+
+const COLUMNS: readonly Column<Condition>[] = [
+  ATTACK,
+  ADAPTER,
+  numberColumn('M of the weights, largest entry', ofDivergence('total.largest')),
+  numberColumn('L2', ofDivergence('total.l2')),
+  numberColumn('relative to ‖ΔW clean‖', ofDivergence('total.relative')),
+  numberColumn('noise floor, L2', ofDivergence('floor.total.l2')),
+  numberColumn('M of all trained, L2', ofDivergence('trained.l2')),
+  numberColumn('relative', ofDivergence('trained.relative')),
+  numberColumn('noise floor, L2', ofDivergence('floor.trained.l2')),
+  numberColumn('head, L2', ofDivergence('head.l2')),
+  numberColumn('relative', ofDivergence('head.relative')),
+  numberColumn('noise floor, L2', ofDivergence('floor.head.l2')),
+  names('M over its floor', floorText),
+  numberColumn('M′', between('raw')),
+  numberColumn('M′ as a cosine', between('cosine')),
+];
+
+export function Divergence({ conditions }: OfConditions): JSX.Element | null {
+  const rows = conditions.filter(
+    (condition) => has(condition, 'trained.l2') || has(condition, 'head.l2'),
+  );
+  if (rows.length === 0) return null;
+  return (
+    <>
+      <h3>How far poisoned data carry the weights</h3>
+      <p>
+        M compares each poisoned run with its clean twin of the same seed, start and order, on
+        effective weights, ΔW = W<sub>eff</sub>(t) − W<sub>eff</sub>(0), for LoRA and full alike, as
+        a mean over the kept steps and the last. M of the weights is over the linear layers that
+        LoRA adapts and full fine-tuning trains, the same ones for both: it is what the two are
+        compared by. M of all that is trained adds the biases, norms and embeddings that the adapter
+        trains as well, each kind by itself in the second table; an adapter that trains no layer’s
+        weight (BitFit, norm-tuning) has this one alone. The head, which every adapter trains in
+        full, stands apart. Where a base is poisoned, 0 is where the base’s training starts. M′ is
+        the kernel at the start between poisoned rows and their originals. It is blind to attacks on
+        labels alone: there both texts are the same. (In a completion task each row’s output is log
+        p of its own answer, so that an attack on answers is seen.)
+      </p>
+      <Table
+        label="Divergence"
+        rows={rows}
+        starts={startsBlock}
+        caption={OVER_SEEDS}
+        columns={COLUMNS}
+      />
+      <FloorNote conditions={rows} />
+      <Kinds conditions={rows} />
+      <WithKernel relations={divergenceRelations(rows)} />
+    </>
+  );
+}
+
+/** Says what the noise floor is, and where M does not rise above it. */
+function FloorNote({ conditions }: OfConditions): JSX.Element {
+  const drowned = conditions.filter(isDrowned).length,
+    unmeasured = conditions.filter((condition) => !isMeasured(condition)).length;
+  return (
+    <p class="muted small">
+      Noise floor: the clean run trained again, alone, with each batch’s rows read in reverse order,
+      and its distance from the clean run. The two differ only in the order of floating-point sums,
+      so an M near the floor is not an effect of poison. The ratio is that of L2 norms over all that
+      is trained below the head (over the head, where that is all).{' '}
+      {drowned === 0
+        ? ''
+        : `M is within ${FLOOR_FACTOR} times its floor, and so not evidence, in ` +
+          `${plural(drowned, 'condition')}. `}
+      {unmeasured === 0
+        ? ''
+        : `No floor was measured for ${plural(unmeasured, 'condition')}: ` +
+          'their divergence.json says why.'}
+    </p>
+  );
+}
+
+const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
+
+/** Shows the parts of M for everything that is trained besides the weights. */
+function Kinds({ conditions }: OfConditions): JSX.Element | null {
+  const present = KINDS.filter((kind) => conditions.some((row) => has(row, `${kind}.l2`)));
+  const rows = conditions.filter((row) => present.some((kind) => has(row, `${kind}.l2`)));
+  if (rows.length === 0) return null;
+  return (
+    <Table
+      label="Divergence by kind"
+      rows={rows}
+      starts={startsBlock}
+      caption={`M of the trained parameters that are not weights of layers, by kind. ${OVER_SEEDS}`}
+      columns={[
+        ATTACK,
+        ADAPTER,
+        ...present.flatMap((kind) => [
+          numberColumn(`${kind}, L2`, ofDivergence(`${kind}.l2`)),
+          numberColumn('relative', ofDivergence(`${kind}.relative`)),
+          numberColumn('noise floor, L2', ofDivergence(`floor.${kind}.l2`)),
+        ]),
+      ]}
+    />
+  );
+}
+
+/** Shows whether M correlates with M′. */
+const WithKernel = ({
+  relations,
+}: {
+  readonly relations: readonly DivergenceRelation[];
+}): JSX.Element | null =>
+  relations.length === 0 ? null : (
+    <Table<DivergenceRelation>
+      label="Divergence and kernel"
+      rows={relations}
+      caption="Spearman’s ρ over the cells (adapters and seeds) of one attack."
+      columns={[
+        names('Attack', ({ block }) => block),
+        numbers('Cells', ({ cells }) => cells),
+        numbers('M (L2) with M′', ({ absolute }) => formatNumber(absolute, 'proportion')),
+        numbers('M (relative) with M′ (cosine)', ({ relative }) =>
+          formatNumber(relative, 'proportion'),
+        ),
+        texts('', ({ blind }) =>
+          blind ? 'M′ can’t see this attack: its poisoned texts are the originals’' : '',
+        ),
+      ]}
+    />
+  );
