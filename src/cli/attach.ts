@@ -8,9 +8,9 @@ import { readJournal } from '../run/log/run-folder.ts';
 import type { RunStatus } from '../run/run-status.ts';
 import { runStatus } from '../run/run-status.ts';
 import { attachedArguments } from './detach.ts';
-import { DONE, FAILED, INTERRUPTED } from './run.ts';
 import type { Run } from './runs.ts';
 import { chooseRun, showRun } from './runs.ts';
+import { DONE, FAILED, INTERRUPTED } from './signals.ts';
 import { duration, out, paintErr, say } from './terminal.ts';
 
 /** The time between two looks at a journal. */

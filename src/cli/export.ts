@@ -13,7 +13,8 @@ import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../run/export/zoo.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { load, prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
-import { DONE, runInTerminal } from './run.ts';
+import { runInTerminal } from './run.ts';
+import { DONE } from './signals.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
 
 export interface ExportOptions extends SpecOptions {

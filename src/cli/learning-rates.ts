@@ -14,7 +14,8 @@ import { adapterYaml, heldOutRows, rateText, writeSweepSpec } from '../run/rate-
 import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
-import { DONE, FAILED, INTERRUPTED, runInTerminal } from './run.ts';
+import { runInTerminal } from './run.ts';
+import { DONE, FAILED, INTERRUPTED } from './signals.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;

@@ -20,7 +20,7 @@ import type { RunStart, RunSummary, Watcher } from '../run/types.ts';
 import { announceStart } from './detach.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
-import { onInterrupt } from './signals.ts';
+import { DONE, FAILED, INTERRUPTED, onInterrupt, STOPPED } from './signals.ts';
 import {
   count,
   duration,
@@ -132,12 +132,6 @@ interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, Attem
    */
   readonly finish?: (summary: RunSummary) => Promise<Readonly<Record<string, unknown>>>;
 }
-
-export const DONE = 0;
-export const FAILED = 1;
-/** The run stopped by itself, since `stopWhen` held. */
-const STOPPED = 3;
-export const INTERRUPTED = 130;
 
 /** Returns the exit code. */
 export async function runInTerminal(

@@ -1,4 +1,10 @@
-/** Handles Ctrl-C and the other signals that interrupt a run. */
+/** How a run is interrupted, by Ctrl-C and other signals, and the exit codes of a run. */
+export const DONE = 0;
+export const FAILED = 1;
+/** The run stopped by itself, since `stopWhen` held. */
+export const STOPPED = 3;
+export const INTERRUPTED = 130;
+
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**

@@ -58,7 +58,6 @@ export async function checkStages(
   return warnings;
 }
 
-/** Passes on the warnings among what was found. */
 function tell(found: readonly Diagnostic[], note: Note): void {
   for (const diagnostic of found) if (diagnostic.warning) note(warningText(diagnostic));
 }

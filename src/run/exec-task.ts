@@ -102,7 +102,6 @@ function readTask(file: string): ScheduledTask {
   }
 }
 
-/** Returns the names in a folder; null if there is none. */
 function namesIn(dir: string): readonly string[] | null {
   try {
     return readdirSync(dir);

@@ -109,7 +109,6 @@ function lastWritten(dir: string): number {
   );
 }
 
-/** Removes the folders that a killed sweep has left. */
 function finishEarlierSweeps(runs: string): void {
   for (const name of readdirOr(runs))
     if (name.startsWith('.swept-')) rmSync(path.join(runs, name), { recursive: true, force: true });

@@ -262,7 +262,6 @@ function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean
   return gpus === undefined ? here : { ...here, gpus };
 }
 
-/** Returns the keys of the entries that these stages made or found. */
 function keysOf(
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,

@@ -105,7 +105,6 @@ export async function findAssets(
 const schemes = (registry: PlanRegistry): string[] =>
   [...registry.names('source')].sort().map((name) => `${name}:`);
 
-/** Puts what a source plugin threw into words. */
 function sourceFault(
   error: unknown,
   uri: string,

@@ -56,7 +56,6 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   return failed(answered, change);
 }
 
-/** Returns the folder with what the job has written. */
 const outputsOf = ({ result, outDir }: Answered): string =>
   result.type === 'done' ? (result.outDir ?? outDir) : outDir;
 

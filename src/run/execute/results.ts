@@ -113,7 +113,6 @@ function readManifests(
   return { computedBy: [...computedBy].sort(), unsound };
 }
 
-/** Returns null if the stage has no metrics. */
 function metricsOfEntry({
   dir,
   manifest,

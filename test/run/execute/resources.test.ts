@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { resourcesFault } from '../../../src/plan/definition.ts';
+import { resourcesFault } from '../../../src/plan/graph.ts';
 import type { Machine } from '../../../src/run/execute/resources.ts';
 import { needOf, placesFor } from '../../../src/run/execute/resources.ts';
 import { visibleGpus } from '../../../src/tensor/gpus.ts';
