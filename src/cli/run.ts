@@ -6,17 +6,14 @@ import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
-import type { PlannedStage } from '../plan/types.ts';
-import type { StopWhen } from '../run/early-results.ts';
 import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
 import { attemptLimitsOf } from '../run/execute/attempt-limits.ts';
-import type { PackLimits } from '../run/execute/packer.ts';
 import type { WrittenFigures } from '../run/figures.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { prepare } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
 import { runPrepared } from '../run/run.ts';
-import type { RunStart, RunSummary, Watcher } from '../run/types.ts';
+import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
 import { announceStart } from './detach.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { packingOf } from './options.ts';
@@ -54,78 +51,16 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
   return runInTerminal(prepared, { ...options, packing: packingOf(options, options.executor) });
 }
 
-export interface ReportOptions extends SpecOptions {
-  /** The folder that the figures are also written to as PDF; true for the default folder. */
-  readonly pdf?: string | true;
-}
-
-/**
- * Makes the report from what is in the store. The report counts what is missing. No other stage
- * runs.
- */
-export async function reportCommand(
-  spec: string,
-  { pdf, ...options }: ReportOptions,
-): Promise<number> {
-  const prepared = await prepare(spec, options, {
-    fetch: false,
-    note: say,
-    goals: (goals, registry) =>
-      goals.some((kind) => registry.get('stage', kind)?.descriptor.scope === 'experiment')
-        ? goals
-        : [...goals, 'report'],
-  });
-  if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {
-    throw new UserFault(
-      `nothing of "${prepared.experiment.name}" is in the store yet`,
-      `run it first: dosimeter run ${spec}`,
-    );
-  }
-  return runInTerminal(prepared, {
-    ...options,
-    mayRun: ({ descriptor }) => descriptor.scope === 'experiment',
-    ...(pdf === undefined
-      ? {}
-      : {
-          finish: async (summary) => {
-            const { writeFigures } = await import('../run/figures.ts');
-            const written = await writeFigures(prepared, summary, pdf);
-            describeFigures(written);
-            return { figures: written?.dir ?? null };
-          },
-        }),
-  });
-}
-
-function describeFigures(written: WrittenFigures | null): void {
-  if (written === null) {
-    say(paintErr.yellow('there are no figures: no stage of this spec has made a report'));
-    return;
-  }
-  const { dir, drawn, damaged, lacking } = written;
-  for (const file of damaged)
-    say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
-  for (const { figure, characters } of lacking)
-    say(
-      paintErr.yellow(
-        `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
-          'they are drawn as boxes; the SVG has them',
-      ),
-    );
-  say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);
-}
-
-interface RunInTerminalOptions extends Pick<SpecOptions, 'jobs' | 'json'>, AttemptLimits {
-  readonly failFast?: boolean;
-  readonly stopWhen?: StopWhen;
-  readonly compile?: boolean;
-  readonly packing?: PackLimits;
-  readonly executor?: string;
-  readonly notes?: string;
+interface RunInTerminalOptions
+  extends
+    Pick<SpecOptions, 'jobs' | 'json'>,
+    AttemptLimits,
+    Pick<
+      RunPreparedOptions,
+      'failFast' | 'stopWhen' | 'compile' | 'packing' | 'executor' | 'notes' | 'mayRun'
+    > {
   readonly remote?: string;
   readonly push?: boolean;
-  /** Whether a stage may run; by default, all may. */
-  readonly mayRun?: (stage: PlannedStage) => boolean;
   /**
    * Called after the run, before the report's path is printed. Returns further fields for `--json`
    * to print.
@@ -275,4 +210,65 @@ function summarise(
   say(paintErr.red(`${which}: ${stageLabels(plan)(stage)}: ${outcome.error}`));
   if (outcome.hint !== undefined) say(`  ${outcome.hint}`);
   if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
+}
+
+export interface ReportOptions extends SpecOptions {
+  /** The folder that the figures are also written to as PDF; true for the default folder. */
+  readonly pdf?: string | true;
+}
+
+/**
+ * Makes the report from what is in the store. The report counts what is missing. No other stage
+ * runs.
+ */
+export async function reportCommand(
+  spec: string,
+  { pdf, ...options }: ReportOptions,
+): Promise<number> {
+  const prepared = await prepare(spec, options, {
+    fetch: false,
+    note: say,
+    goals: (goals, registry) =>
+      goals.some((kind) => registry.get('stage', kind)?.descriptor.scope === 'experiment')
+        ? goals
+        : [...goals, 'report'],
+  });
+  if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached')) {
+    throw new UserFault(
+      `nothing of "${prepared.experiment.name}" is in the store yet`,
+      `run it first: dosimeter run ${spec}`,
+    );
+  }
+  return runInTerminal(prepared, {
+    ...options,
+    mayRun: ({ descriptor }) => descriptor.scope === 'experiment',
+    ...(pdf === undefined
+      ? {}
+      : {
+          finish: async (summary) => {
+            const { writeFigures } = await import('../run/figures.ts');
+            const written = await writeFigures(prepared, summary, pdf);
+            describeFigures(written);
+            return { figures: written?.dir ?? null };
+          },
+        }),
+  });
+}
+
+function describeFigures(written: WrittenFigures | null): void {
+  if (written === null) {
+    say(paintErr.yellow('there are no figures: no stage of this spec has made a report'));
+    return;
+  }
+  const { dir, drawn, damaged, lacking } = written;
+  for (const file of damaged)
+    say(paintErr.red(`${file} is not what was stored; left out (dosimeter verify)`));
+  for (const { figure, characters } of lacking)
+    say(
+      paintErr.yellow(
+        `${figure}: the PDF's font (Inter) has no ${characters.slice(0, 10).join(' ')}: ` +
+          'they are drawn as boxes; the SVG has them',
+      ),
+    );
+  say(`${count(drawn, 'figure')} as PDF, SVG and CSV: ${path.relative('', dir) || '.'}`);
 }
