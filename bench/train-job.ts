@@ -54,7 +54,7 @@ export interface TrainTurn {
 export interface TrainResult {
   /** The losses by cell and step. */
   readonly losses: readonly (readonly number[])[];
-  /** Tensor operations of one step of all cells together, however many of them are compiled. */
+  /** Tensor operations of one step of every cell, however many of them are compiled. */
   readonly operations: number | null;
   /**
    * The floating-point operations of a step's matrix products on average, and those that the processor

@@ -285,8 +285,8 @@ export async function gridJobs(
     compile: true,
     batch_size: 8,
     learning_rate: 3e-5,
-    // V8 compiles until a function has run some hundred times, and a pack takes few steps.
-    warmup: quick ? 2 : 96,
+    // V8 compiles until a function has run some hundred times.
+    warmup: quick ? 2 : 24,
     steps: quick ? 1 : 24,
     cells,
   };
@@ -297,7 +297,10 @@ export async function gridJobs(
   return { job, halves };
 }
 
-/** Eight cells on two cores: two workers of ours with a pack of four each, as in `dosimeter run`. */
+/**
+ * Eight cells on two cores: two workers of ours with four each, one after another, as in
+ * `dosimeter run`.
+ */
 async function gridClaims(inputs: Inputs, quick: boolean): Promise<Claim[]> {
   const { job, halves } = await gridJobs(inputs, quick);
   const sides = await Promise.all([

@@ -11,7 +11,7 @@ import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { crossEntropy } from '../../src/science/models/loss.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { HostTensor } from '../../src/science/models/types.ts';
-import { openGathering } from '../../src/science/training/company.ts';
+import { train } from '../../src/science/training/loop.ts';
 import type { LabelledRow, TrainSettings } from '../../src/science/training/settings.ts';
 import { loadBackend } from '../../src/tensor/backend.ts';
 import { compiled } from '../../src/tensor/compiled/compiled.ts';
@@ -101,21 +101,19 @@ const MULTIPLICATIONS: Readonly<Record<string, (called: Called) => number>> = {
   FusedLinear: (called) => ofProduct(called, ''),
   FusedLora: ofLora,
   FusedLoraBias: ofLora,
-  FusedMemberLora: ofLora,
-  FusedLoraGrad: (called) => ofLoraGradient(called, called.inputs.at(-1)!),
-  FusedMemberLoraGrad: (called) => ofLoraGradient(called, called.inputs.at(-3)!),
+  FusedLoraGrad: ofLoraGradient,
 };
 
-/** The multiplications of a LoRA layer; `down` has the entries of x·Aᵀ, of all members of a pack. */
+/** The multiplications of a LoRA layer; `down` is x·Aᵀ. */
 function ofLora(called: Called): number {
   const [y, down] = called.outputs as [tf.TensorInfo, tf.TensorInfo];
   return ofProduct(called, '') + size(down.shape) * (called.inputs[0]!.shape[1]! + y.shape[1]!);
 }
 
-/** @param down the entries of x·Aᵀ */
-function ofLoraGradient(called: Called, down: tf.TensorInfo): number {
+function ofLoraGradient(called: Called): number {
   const [S, m] = called.inputs[0]!.shape as [number, number],
-    n = called.inputs[1]!.shape[1]!;
+    n = called.inputs[1]!.shape[1]!,
+    down = called.inputs.at(-1)!; // x·Aᵀ
   const ofX = isSet(called, 'of_x'),
     ofA = isSet(called, 'of_a');
   return (
@@ -169,21 +167,33 @@ function matrixPeak(): number {
 
 let started = 0,
   counting: (() => Count | null) | null = null,
-  counted: readonly Count[] = [];
+  /** The last step of all cells before the turns; null where none was counted. */
+  counted: Count | null = null;
 /** The peak after each turn, as the machine was then. */
 const peaks: number[] = [];
 
-/** Called after each step of all cells; at the end of a turn, waits for the next one. */
-async function stepDone(done: number): Promise<void> {
-  const seconds = (performance.now() - started) / 1000,
-    into = done - job.warmup;
-  if (into === -1) counting = countOperations();
-  if (into < 0 || into % job.steps !== 0) return;
-  if (into === 0) {
-    counted = [counting!()].flatMap((count) => count ?? []);
-    say({ ready: true });
-  } else {
-    if (counted.length > 0) peaks.push(matrixPeak());
+/** Called after each step of a cell. */
+function countStep(step: number): void {
+  if (step === job.warmup - 1) counting = countOperations();
+  if (step !== job.warmup) return;
+  const { operations, flops } = counting!() ?? {};
+  if (operations === undefined || flops === undefined) return;
+  counted = {
+    operations: operations + (counted?.operations ?? 0),
+    flops: flops + (counted?.flops ?? 0),
+  };
+}
+
+/** Whether a turn, or what precedes the first, ends with this step. */
+const endsTurn = (step: number): boolean =>
+  step >= job.warmup && (step - job.warmup) % job.steps === 0;
+
+/** Called when all cells have taken the steps of a turn; waits for the next one. */
+async function turnDone(done: number): Promise<void> {
+  const seconds = (performance.now() - started) / 1000;
+  if (done === job.warmup) say({ ready: true });
+  else {
+    if (counted !== null) peaks.push(matrixPeak());
     say({ seconds, last: done === total });
   }
   if (done === total) return;
@@ -215,21 +225,36 @@ if (job.mode === 'evaluate') {
         ),
       ),
     );
-    await stepDone(step + 1);
+    countStep(step + 1);
+    if (endsTurn(step + 1)) await turnDone(step + 1);
   }
 } else {
-  // The cells take each step together, as a pack does.
-  const gathering = openGathering(job.cells.length);
-  await Promise.all(
-    job.cells.map((cell, k) =>
-      gathering.train(k, networks[k]!, rowsOf(cell), settings, {
-        onStep: async ({ step, loss }) => {
-          losses[k]!.push(loss);
-          if (k === job.cells.length - 1) await stepDone(step);
-        },
-      }),
-    ),
-  );
+  // One cell after another takes the steps of a turn.
+  const last = job.cells.length - 1,
+    goOn: (() => void)[] = [];
+  const wait = (k: number): Promise<void> =>
+    new Promise((resolve) => {
+      goOn[k] = resolve;
+    });
+  const trainings = job.cells.map(async (cell, k) => {
+    if (k > 0) await wait(k);
+    const trained = await train(networks[k]!, rowsOf(cell), settings, {
+      onStep: async ({ step, loss }) => {
+        losses[k]!.push(loss);
+        countStep(step);
+        if (step === total || !endsTurn(step)) return;
+        if (k === last) await turnDone(step);
+        if (last === 0) return;
+        const turn = wait(k);
+        goOn[k === last ? 0 : k + 1]!();
+        await turn;
+      },
+    });
+    tf.dispose([...trained.values()]);
+    if (k === last) await turnDone(total);
+    else goOn[k + 1]!();
+  });
+  await Promise.all(trainings);
 }
 
 /** The tokens of a step of all cells, counted from one. */
@@ -251,11 +276,13 @@ function flopsOfStep({ flops }: Count): number {
   return (flops * mean) / tokensOf(job.warmup);
 }
 
+// Assigned in functions, which TypeScript does not follow.
+const ended = counted as Count | null;
 say({
   losses,
-  operations: counted[0]?.operations ?? null,
+  operations: ended?.operations ?? null,
   peak_memory_mb: process.resourceUsage().maxRSS / 1024,
-  products: counted.map((count) => ({ flops: flopsOfStep(count), peak: median(peaks) }))[0] ?? null,
+  products: ended === null ? null : { flops: flopsOfStep(ended), peak: median(peaks) },
   versions: { backend: info.name },
 });
 process.exit(0);

@@ -2,7 +2,7 @@
  * Operations that set-up adds to TensorFlow (src/tensor/native/fused.cc), each of which replaces
  * several by one pass over memory. They compute on processors, in float32, without a gradient.
  */
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { type Attributes, attributesBy, callOperation } from './operation.ts';
 import { processWide } from './process-wide.ts';
@@ -195,23 +195,15 @@ export function fusedAdamw(
 }
 
 /**
- * Σ_b w_b·(log Σ_c e^{f_bc} − f_b[label_b]) over the rows of each part, and the gradient with
- * respect to f, w_b·(softmax(f_b) − onehot_b). logits: f, (B, C), labels: int32, (B), weights: w,
- * (B).
- * @param starts where the rows of each part start, then where the last one's end, int32, (K + 1);
- * empty for one part
- * @returns losses (K), a scalar for one part, and gradient (B, C)
+ * Σ_b w_b·(log Σ_c e^{f_bc} − f_b[label_b]), a scalar, and its gradient with respect to f,
+ * w_b·(softmax(f_b) − onehot_b). logits: f, (B, C), labels: int32, (B), weights: w, (B).
  */
 export const fusedCrossEntropy = (
   logits: Tensor2D,
   labels: Tensor1D,
   weights: Tensor1D,
-  starts: Tensor1D,
-): [losses: Tensor, gradient: Tensor2D] =>
-  callOperation('FusedCrossEntropy', [logits, labels, weights, starts], NONE, 2) as [
-    Tensor,
-    Tensor2D,
-  ];
+): [loss: Scalar, gradient: Tensor2D] =>
+  callOperation('FusedCrossEntropy', [logits, labels, weights], NONE, 2) as [Scalar, Tensor2D];
 
 /** What a fused attention is given besides its tensors. */
 export interface FusedAttention {

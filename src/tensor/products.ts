@@ -5,7 +5,6 @@
  * region of `train.precision: bf16` the factors of products and layers are rounded to bfloat16.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { zeros } from '@tensorflow/tfjs-core';
 import { productPrecision } from './compiled/compiled.ts';
 import { hasFused, hasFusedBf16 } from './fused.ts';
 import { type Attribute, attributesBy, callOperation } from './operation.ts';
@@ -113,83 +112,6 @@ export function fusedLoraGradient(
     3,
   ) as [Tensor2D, Tensor2D, Tensor2D];
   return [wanted.x ? dx : null, wanted.A ? dA : null, wanted.B ? dB : null];
-}
-
-/** The low-rank factors of a pack's member in a layer. */
-export interface MemberFactors {
-  /** (r, n) */
-  readonly A: Tensor2D;
-  /** (m, r) */
-  readonly B: Tensor2D;
-}
-
-/** Which rows of an activation are each member's, and the members' scales. */
-export interface MemberRows {
-  /** Where the rows of each member start, then where the last one's end, int32. (K + 1) */
-  readonly starts: Tensor1D;
-  /** (K) */
-  readonly scales: Tensor1D;
-}
-
-const ofMembers = attributesBy((N: number, frozen: boolean) => ({
-  N: { type: 'int', value: N },
-  ...layered(frozen),
-}));
-
-const listed = (factors: readonly MemberFactors[]): Tensor2D[] =>
-  factors.flatMap(({ A, B }) => [A, B]);
-
-/**
- * `fusedLora` over the rows of each member with the member's own factors, with the same bits.
- * x: (S, n), W: (m, n), b: (m) → y (S, m), down (ΣS_k·r_k).
- */
-export const fusedMemberLora = (
-  x: Tensor2D,
-  W: Tensor2D,
-  factors: readonly MemberFactors[],
-  b: Tensor1D | null,
-  { starts, scales }: MemberRows,
-  frozen = false,
-): [y: Tensor2D, down: Tensor1D] =>
-  callOperation(
-    'FusedMemberLora',
-    [x, W, ...listed(factors), b ?? zeros([0]), starts, scales],
-    ofMembers(2 * factors.length, frozen),
-    2,
-  ) as [Tensor2D, Tensor1D];
-
-const ofMemberGradients = attributesBy(
-  (N: number, x: boolean, A: boolean, B: boolean, frozen: boolean) => ({
-    N: { type: 'int', value: N },
-    of_x: flag(x),
-    of_a: flag(A),
-    of_b: flag(B),
-    ...layered(frozen),
-  }),
-);
-
-/**
- * The derivatives of `fusedMemberLora`, as `fusedLoraGradient` has them: dx, then dA and dB of each
- * member.
- */
-export function fusedMemberLoraGradient(
-  dy: Tensor2D,
-  [x, W, down]: readonly [x: Tensor2D, W: Tensor2D, down: Tensor1D],
-  factors: readonly MemberFactors[],
-  { starts, scales }: MemberRows,
-  wanted: Wanted,
-): (Tensor2D | null)[] {
-  const N = 2 * factors.length;
-  const [dx, ...gradients] = callOperation(
-    'FusedMemberLoraGrad',
-    [dy, x, W, ...listed(factors), down, starts, scales],
-    ofMemberGradients(N, wanted.x, wanted.A, wanted.B, wanted.frozen ?? false),
-    1 + N,
-  ) as Tensor2D[];
-  return [
-    wanted.x ? (dx ?? null) : null,
-    ...gradients.map((gradient, i) => ((i % 2 === 0 ? wanted.A : wanted.B) ? gradient : null)),
-  ];
 }
 
 /** Where the tokens of each row stand among all, int32. */

@@ -1,5 +1,3 @@
-import type { TrainSettings } from '../../src/science/training/settings.ts';
-
 /**
  * The settings that most trainings of the tests share: AdamW at a constant rate, in file order,
  * without dropout.
@@ -15,14 +13,3 @@ export const plainTraining = {
   dropout: 0,
   seed: 1,
 } as const;
-
-/** A short training of a pack's member, in an order of its own. */
-export const memberTraining: TrainSettings = {
-  ...plainTraining,
-  steps: 7,
-  batchSize: 4,
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  shuffle: true,
-  seed: 3,
-};

@@ -27,7 +27,7 @@ import { withKnownRows } from '../shared/known-rows.ts';
 import { learntInput } from '../shared/learnt.ts';
 import { adapterParams, trainParams } from '../shared/params.ts';
 import { filesApart, triggerAssets } from '../shared/program-files.ts';
-import { packKey, sharesOnProcessor } from './pack-key.ts';
+import { packKey } from './pack-key.ts';
 import { type Params, trainingOf, type WatchParams } from './params.ts';
 import { type TrainingAttack, trainingAttack } from './training-attack.ts';
 
@@ -102,11 +102,10 @@ export default defineStage<Params>({
   pack: {
     key: ({ params, assets, inputs }) =>
       packKey(params, [assets?.['model'] ?? null, frozenBase(inputs)]),
-    shares: ({ gpu }, params) => gpu || sharesOnProcessor(params),
+    shares: () => false,
     memoryMB: async (stage) => (await import('./pack-memory.ts')).memoryMB(stage),
-    run: (contexts) => {
-      const packed = import('./pack.ts').then(({ runPacked }) => runPacked(contexts));
-      return contexts.map(async (_context, seat) => (await packed)[seat]);
+    run: () => {
+      throw new Error('trainings share no work');
     },
   },
 });

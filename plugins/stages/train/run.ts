@@ -1,5 +1,4 @@
 import { UserFault } from '../../../src/api.ts';
-import { defined } from '../../../src/base/defined.ts';
 import { readReversed } from '../../../src/science/models/reversed.ts';
 import { isRegression } from '../../../src/science/models/targets.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
@@ -7,11 +6,7 @@ import { totalSteps } from '../../../src/science/training/batches.ts';
 import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
 import { classWeightsOf } from '../../../src/science/training/class-weights.ts';
 import { loopSettings, type TrainParams } from '../../../src/science/training/loop-settings.ts';
-import {
-  runSession,
-  type Session,
-  type SessionOptions,
-} from '../../../src/science/training/session.ts';
+import { runSession, type Session } from '../../../src/science/training/session.ts';
 import type { TrainSettings } from '../../../src/science/training/settings.ts';
 import { accuracyOn, type Watch } from '../../../src/science/training/watch.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
@@ -30,10 +25,7 @@ import {
 } from './training-set.ts';
 import { unreadInSet } from './unread.ts';
 
-/** Replaces the training loop in a stage that belongs to a pack. */
-export type Trainer = NonNullable<SessionOptions['trainer']>;
-
-export async function run(context: Context, trainer?: Trainer): Promise<void> {
+export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
   await checkPrecision(context.backend, training);
   const classes = await readClasses(context);
@@ -45,7 +37,7 @@ export async function run(context: Context, trainer?: Trainer): Promise<void> {
       await output.save(null);
       await output.write([], {});
     } else {
-      await train(context, { training, classes, set, start, output, trainer });
+      await train(context, { training, classes, set, start, output });
     }
   } finally {
     start.network.dispose();
@@ -72,11 +64,10 @@ interface Parts {
   readonly set: PoisonedSet;
   readonly start: Start;
   readonly output: Output;
-  readonly trainer: Trainer | undefined;
 }
 
 async function train(context: Context, parts: Parts): Promise<void> {
-  const { training, classes, set, start, output, trainer } = parts;
+  const { training, classes, set, start, output } = parts;
   const { network, rules, tokenizer, attack } = start;
   if (tokenizer === null) throw new Error('a training needs the tokenizer');
   checkVocabulary(tokenizer, start.vocabulary, start.model.path);
@@ -92,7 +83,6 @@ async function train(context: Context, parts: Parts): Promise<void> {
       rows: encoded.rows,
       watch,
       place: context,
-      ...defined({ trainer }),
       kept: checkpointSteps(training.checkpoints ?? 0, steps),
       settings: { ...settingsOf(context.params, parts, steps), ...rules },
       save: (weights, dir) => output.save(weights, dir),

@@ -102,8 +102,8 @@ export interface Adapter {
     context: LayerContext,
   ): Tensor2D;
   /**
-   * A layer's low-rank factors; null where it has none. Kernels, effective weights and packs are
-   * made of what `factors` and `vectors` name.
+   * A layer's low-rank factors; null where it has none. Kernels and effective weights are made of
+   * what `factors` and `vectors` name.
    */
   factors(layer: string): FactorNames | null;
   /** VeRA's vectors at a layer; null, or absent, where it has none. */
@@ -115,12 +115,6 @@ export interface Adapter {
   ofModel?(name: string): boolean;
   /** What the learning rate of a parameter is multiplied by. Default: 1. */
   rate?(name: string): number;
-  /**
-   * Whether `factors` and `vectors` describe the adapter completely, so that several adapters can
-   * share one pass over the frozen base: only what they name and the head are trained, all of it,
-   * and nothing is random.
-   */
-  readonly packable: boolean;
   /**
    * Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or `changed.safetensors`
    * (io/partial.ts) into `outDir`, the output folder of a train stage.

@@ -96,8 +96,6 @@ export function family(
     initializerRange: ({ initializerRange }) => initializerRange,
     vocabularySize: ({ vocabulary }) => vocabulary,
     maxPositions: ({ positions }) => positions,
-    takesRowsApart: (config) =>
-      config.layers.every(({ attention }) => attention.relative === undefined),
     linears: (config) => [...bodyLinears(config, config.part.readsOne), ...config.part.linears],
     vectors: (config) => [...bodyVectors(config, config.part.readsOne), ...config.part.vectors],
     parameters: (config) => [

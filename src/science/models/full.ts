@@ -14,7 +14,6 @@ function fullAdapter(linears: readonly LinearLayer[]): Adapter {
     targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
     linear: (_layer, x, weight, bias) => linear(x, weight, bias),
     factors: () => null,
-    packable: false,
     save: async (outDir, { architecture, modelDir, classes, read, parameters }) => {
       const tensors = new Map<string, HostTensor>();
       for (const { name } of parameters) tensors.set(name, await read(name));

@@ -140,7 +140,6 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     },
     factors: (layer) => factors.get(layer) ?? null,
     ...(plan.ratio === 1 ? {} : { rate: (name) => (faster.has(name) ? plan.ratio : 1) }),
-    packable: plan.dropout === 0 && plan.bias === 'none' && !plan.freezeA,
     save: async (outDir, saving) => {
       const transposed = adapted.some(({ stored }) => stored === 'transposed');
       await save(join(outDir, 'adapter'), plan, factors, { biases, transposed }, saving);

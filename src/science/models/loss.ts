@@ -1,7 +1,6 @@
 /** The training losses: of classes, and of numbers. */
-import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { defined } from '../../base/defined.ts';
 import { at } from '../../base/lookup.ts';
 import { differentiable } from '../../tensor/differentiable.ts';
 import { fusedCrossEntropy, hasFused } from '../../tensor/fused.ts';
@@ -29,48 +28,6 @@ function shareOf(labels: readonly number[], weights?: readonly number[]): number
   return own.map((weight) => weight / total);
 }
 
-/** What a member of a pack is to predict. */
-export interface MemberTargets {
-  /** The labels of its rows. */
-  readonly labels: readonly number[];
-  readonly classWeights?: readonly number[];
-}
-
-/** The losses of members, and their gradient. @param starts as `fusedCrossEntropy` has them */
-const fusedLosses = (
-  logits: Tensor2D,
-  members: readonly MemberTargets[],
-  starts: readonly number[],
-): [losses: Tensor, gradient: Tensor2D] =>
-  fusedCrossEntropy(
-    logits,
-    tf.tensor1d(
-      members.flatMap(({ labels }) => labels),
-      'int32',
-    ),
-    tf.tensor1d(members.flatMap(({ labels, classWeights }) => shareOf(labels, classWeights))),
-    tf.tensor1d([...starts], 'int32'),
-  );
-
-/**
- * The cross-entropy of each member over its rows, (K), with the bits that each has alone. The
- * gradient is that of their sum. logits: (ΣB, C), the rows of one member after those of another.
- * Needs fused operations.
- */
-export const memberCrossEntropies = (
-  logits: Tensor2D,
-  members: readonly MemberTargets[],
-): Tensor1D =>
-  differentiable([logits], {
-    forward: () => {
-      let end = 0;
-      const starts = [0, ...members.map(({ labels }) => (end += labels.length))];
-      const [losses, gradient] = fusedLosses(logits, members, starts);
-      return { value: losses as Tensor1D, saved: [gradient] };
-    },
-    backward: (_ones, [gradient]) => [tf.clone(gradient)],
-  });
-
 /**
  * Returns −Σ_b v_b log softmax(f_b)[label_b]. Here v_b = 1/B or, with class weights w, v_b =
  * w[label_b]/Σ w[label], as in torch.nn.CrossEntropyLoss(weight). logits: (B, C).
@@ -86,9 +43,12 @@ export function crossEntropy(
   if (hasFused())
     return differentiable([logits], {
       forward: () => {
-        const own = { labels, ...defined({ classWeights: weights }) };
-        const [loss, gradient] = fusedLosses(logits, [own], []);
-        return { value: loss as Scalar, saved: [gradient] };
+        const [loss, gradient] = fusedCrossEntropy(
+          logits,
+          tf.tensor1d([...labels], 'int32'),
+          tf.tensor1d(shareOf(labels, weights)),
+        );
+        return { value: loss, saved: [gradient] };
       },
       backward: (dy, [gradient]) => [tf.mul(gradient, dy)],
     });

@@ -22,7 +22,6 @@ export function partialAdapter(
     targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
     linear: (_layer, x, weight, bias) => linear(x, weight, bias),
     factors: () => null,
-    packable: false,
     save: async (outDir, { architecture, changed, parameters, read }) => {
       const tensors = new Map<string, HostTensor>();
       for (const name of changed) tensors.set(name, await read(name));

@@ -212,11 +212,6 @@ export interface Architecture<Config = unknown> {
   vocabularySize(config: Config): number;
   maxPositions(config: Config): number;
   /**
-   * Whether, with fused operations, the bits of a row's outputs do not depend on the other rows of
-   * its batch. They do where relative positions pad rows to the longest.
-   */
-  takesRowsApart(config: Config): boolean;
-  /**
    * The head's outputs, (Q, O): the logits of the classes, (B, C); or under a causal-LM head the
    * logits of each token of the answers, (Q, V), in the order of `targetsOf` (nn/targets.ts). Rows
    * do not influence each other.

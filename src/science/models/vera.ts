@@ -122,12 +122,11 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
         { A: parameter(A) as Tensor2D, B: parameter(B) as Tensor2D },
         parameter(names.d) as Tensor1D,
         parameter(names.b) as Tensor1D,
-        mask === undefined ? {} : { mask },
+        mask,
       );
     },
     factors: () => null,
     vectors: (layer) => vectors.get(layer) ?? null,
-    packable: plan.dropout === 0 && plan.bias === 'none',
     save: (outDir, saving) => save(join(outDir, 'adapter'), plan, vectors, isBias, saving),
   };
 }

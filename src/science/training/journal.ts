@@ -14,9 +14,7 @@ export interface Journal {
   /**
    * The number of steps; if there were any, also examples, tokens, seconds, rates, final loss and
    * peak memory. Where the loss of an attack has a penalty, `penalised_share` is the share of steps
-   * in which it was not zero. In a pack, `packed` is the largest number of trainings that shared a
-   * step, and `seconds` is this training's share of the time, so that the shares of all members add
-   * up to it.
+   * in which it was not zero.
    */
   metrics(): Record<string, number>;
   /** The journal as JSON, to be saved. */
@@ -39,11 +37,8 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
     examples = 0,
     tokens = 0,
     peak = 0,
-    began = now(),
-    packed = 0,
-    share = 0,
-    sharing = false;
-  const seconds = (): number => (sharing ? share : (now() - began) / 1000);
+    began = now();
+  const seconds = (): number => (now() - began) / 1000;
   return {
     get history() {
       return history;
@@ -56,9 +51,6 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       times.push(Date.now() / 1000);
       examples += batch.rows;
       tokens += batch.tokens;
-      packed = Math.max(packed, batch.packed ?? 0);
-      sharing = batch.seconds !== undefined;
-      share += batch.seconds ?? 0;
       peak = Math.max(peak, memoryUsage.rss());
     },
     metrics: () => {
@@ -78,7 +70,6 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
               final_loss: last.loss,
               ...penalised(history),
               peak_memory_mb: peak / 2 ** 20,
-              ...(packed > 0 ? { packed } : {}),
             }),
       };
     },
@@ -88,7 +79,6 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       examples,
       tokens,
       peak,
-      packed,
       seconds: seconds(),
     }),
     restore: (facts) => {
@@ -96,11 +86,9 @@ export function trainingJournal(now: () => number = () => performance.now()): Jo
       examples = number('examples');
       tokens = number('tokens');
       peak = number('peak');
-      packed = number('packed');
-      share = number('seconds');
       history = [...(facts['history'] as readonly StepRecord[])];
       times = [...(facts['times'] as readonly number[])];
-      began = now() - share * 1000;
+      began = now() - number('seconds') * 1000;
     },
     apart: async (run) => {
       const since = now();

@@ -14,7 +14,6 @@ import type { Network, Tensors } from '../models/network.ts';
 import { targetsOf } from '../models/targets.ts';
 import { stepBatches } from './batches.ts';
 import { clipByGlobalNorm } from './clip.ts';
-import type { Company } from './company.ts';
 import { areFinite, lossFault, weightsFault } from './divergence.ts';
 import { type StepGradients, stepGradients } from './gradients.ts';
 import { decays, groupKind, groupRate } from './group-kinds.ts';
@@ -52,8 +51,6 @@ export interface TrainHooks {
   readonly resume?: GatheringResume;
   /** When aborted, the training saves its state after the current step and throws. */
   readonly signal?: AbortSignal;
-  /** Trainings with which this one takes its steps. Only company.ts passes it. */
-  readonly company?: Company;
 }
 
 export interface GatheringResume extends Resume {
@@ -237,7 +234,7 @@ export async function train(
   network: Network,
   rows: readonly LabelledRow[],
   settings: TrainSettings,
-  { onStep, onWeights, resume, signal, company }: TrainHooks = {},
+  { onStep, onWeights, resume, signal }: TrainHooks = {},
 ): Promise<Map<string, Tensor>> {
   const optimizer = makeOptimizer(settings);
   const values = trainedValues(
@@ -274,25 +271,13 @@ export async function train(
       const batches = order
         .next()
         .value.map((batch) => Array.from(batch, (i) => at(values.rows, i)));
-      const finish = (found: StepGradients): StepRecord => finishStep(plan, progress, found, step);
       const all = batches.flat(),
         tokens = all.reduce((sum, { ids }) => sum + ids.length, 0);
-      const { record, ...shared } =
-        company === undefined
-          ? {
-              record: compiled(
-                () => finish(lossOfStep(plan, progress, batches, step)),
-                settings.precision,
-              ),
-            }
-          : await company.step({
-              rows: all,
-              tokens,
-              trained: progress.trained,
-              pack: values.pack,
-              finish,
-            });
-      await onStep?.(record, { rows: all.length, tokens, ...shared });
+      const record = compiled(
+        () => finishStep(plan, progress, lossOfStep(plan, progress, batches, step), step),
+        settings.precision,
+      );
+      await onStep?.(record, { rows: all.length, tokens });
       if ((await look(record.step)) === 'stop') break;
       if (resume?.due(record.step)) await save(resume, record.step, plan, progress);
       signal?.throwIfAborted();

@@ -32,8 +32,6 @@ export interface SessionOptions {
   readonly save: (weights: Tensors, dir: string) => Promise<void>;
   readonly watch: Watch | null;
   readonly place: Place;
-  /** Replaces the training loop where the training is a member of a pack. */
-  readonly trainer?: typeof train;
 }
 
 export interface Session {
@@ -62,7 +60,6 @@ export async function runSession({
   save,
   watch,
   place,
-  trainer = train,
 }: SessionOptions): Promise<Session> {
   const journal = trainingJournal(),
     { steps } = settings;
@@ -70,7 +67,7 @@ export async function runSession({
   const every = Math.ceil(steps / 100);
   let last: Map<string, Tensor>;
   try {
-    last = await trainer(network, rows, settings, {
+    last = await train(network, rows, settings, {
       onStep: async (record, batch) => {
         journal.add(record, batch);
         if (record.step % every === 0)

@@ -59,10 +59,6 @@ export type StepRecord = {
 export interface StepBatch {
   readonly rows: number;
   readonly tokens: number;
-  /** In a pack, the number of trainings that shared the step. */
-  readonly packed?: number;
-  /** In a pack, this training's share of the step's time, in proportion to its tokens. */
-  readonly seconds?: number;
 }
 
 export interface LabelledRow extends TokenRow {

@@ -82,47 +82,6 @@ export const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
     },
   ],
   [
-    'FusedMemberLora',
-    {
-      list: 2,
-      outputs: ([x, , ...more], attribute) => {
-        const factors = more.slice(0, attribute('N') as number),
-          [, starts] = more.slice(factors.length),
-          m = factors[1]?.shape[0];
-        if (x === undefined || m === undefined || starts === undefined) return null;
-        const { values } = starts;
-        if (values === null) return null;
-        const down = factors.reduce(
-          (sum, { shape: [r = 0] }, i) =>
-            i % 2 === 1 ? sum : sum + r * ((values[i / 2 + 1] ?? 0) - (values[i / 2] ?? 0)),
-          0,
-        );
-        return [
-          { shape: [x.shape[0] ?? 0, m], dtype: x.dtype },
-          { shape: [down], dtype: x.dtype },
-        ];
-      },
-    },
-  ],
-  [
-    'FusedMemberLoraGrad',
-    {
-      list: 3,
-      outputs: ([, x, , ...more], attribute) => {
-        if (x === undefined) return null;
-        const factors = more.slice(0, attribute('N') as number);
-        const wanted = ({ shape, dtype }: Value, name: string): Output => ({
-          shape: attribute(name) === true ? shape : [0],
-          dtype,
-        });
-        return [
-          wanted(x, 'of_x'),
-          ...factors.map((factor, i) => wanted(factor, i % 2 === 0 ? 'of_a' : 'of_b')),
-        ];
-      },
-    },
-  ],
-  [
     'FusedRowGradients',
     {
       outputs: ([a, b, , starts]) => {
@@ -152,11 +111,8 @@ export const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
   [
     'FusedCrossEntropy',
     {
-      outputs: ([logits, , , starts]) => {
-        const [bounds] = starts?.shape ?? [];
-        if (logits === undefined || bounds === undefined) return null;
-        return [{ shape: bounds === 0 ? [] : [bounds - 1], dtype: logits.dtype }, logits];
-      },
+      outputs: ([logits]) =>
+        logits === undefined ? null : [{ shape: [], dtype: logits.dtype }, logits],
     },
   ],
   ['FusedAttention', same],

@@ -269,18 +269,17 @@ struct Factors {
   float scale;
 };
 
-/** Rows of the frozen layer of a LoRA layer, and its sizes. */
+/** The frozen layer of a LoRA layer, and its sizes. */
 struct Layer {
   const float *x, *w;
   int64_t S, n, m, w_row;
   bool packed, bf16;
 };
 
-/** The layer for `rows` rows of x from `from` on. w: (m, n), unless it is packed. */
-Layer LayerOf(const ProductAttributes &own, const TF_Tensor *x, const TF_Tensor *w, int64_t m,
-              int64_t from, int64_t rows) {
-  const int64_t n = Columns(x);
-  return {Floats(x) + from * n, Floats(w), rows, n, m, Columns(w), own.packed != 0, own.bf16 != 0};
+/** w: (m, n), unless it is packed. */
+Layer LayerOf(const ProductAttributes &own, const TF_Tensor *x, const TF_Tensor *w, int64_t m) {
+  return {Floats(x),  Floats(w),       Rows(x),        Columns(x), m,
+          Columns(w), own.packed != 0, own.bf16 != 0};
 }
 
 /** y = x·wᵀ + down·Bᵀ + bias, down = scale·x·Aᵀ: (S, m) and (S, r). The bias may be null. */
@@ -328,7 +327,7 @@ void ComputeLoraOf(const ProductAttributes &own, Call &call, bool biased) {
     return call.Fail("FusedLora: its inputs do not fit together");
   float *y = call.Output(0, {S, m}), *down = call.Output(1, {S, r});
   if (!call.ok()) return;
-  RunLora(LayerOf(own, x, w, m, 0, S), {Floats(a), Floats(b), r, own.scale},
+  RunLora(LayerOf(own, x, w, m), {Floats(a), Floats(b), r, own.scale},
           biased ? Floats(bias) : nullptr, y, down);
 }
 
@@ -362,99 +361,8 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
   float *dx = Wanted(call, 0, own.of_x, S, n), *da = Wanted(call, 1, own.of_a, r, n),
         *db = Wanted(call, 2, own.of_b, m, r);
   if (!call.ok()) return;
-  RunLoraGrad(LayerOf(own, x, w, m, 0, S), {Floats(a), Floats(b), r, own.scale}, Floats(dy),
+  RunLoraGrad(LayerOf(own, x, w, m), {Floats(a), Floats(b), r, own.scale}, Floats(dy),
               Floats(down), dx, da, db);
-}
-
-/** The factors of the members of a pack, and where the rows of each start among those of all. */
-struct Members {
-  std::vector<Factors> factors;
-  const int32_t *starts = nullptr;
-
-  int64_t Count(size_t k) const { return starts[k + 1] - starts[k]; }
-
-  /** The size of x·Aᵀ of all members together. */
-  int64_t DownSize() const {
-    int64_t size = 0;
-    for (size_t k = 0; k < factors.size(); k++) size += Count(k) * factors[k].r;
-    return size;
-  }
-};
-
-/** Takes `count` tensors: A and B of each member in turn. */
-std::vector<const TF_Tensor *> TakeFactors(Call &call, int64_t count) {
-  std::vector<const TF_Tensor *> factors;
-  for (int64_t i = 0; i < count; i++) factors.push_back(call.Take());
-  return factors;
-}
-
-/** Returns false unless they fit together. */
-bool MakeMembers(const std::vector<const TF_Tensor *> &factors, const TF_Tensor *starts,
-                 const TF_Tensor *scales, int64_t S, int64_t n, int64_t m, Members *members) {
-  const int64_t K = static_cast<int64_t>(factors.size()) / 2;
-  if (Size(starts) != K + 1 || Size(scales) != K) return false;
-  members->starts = Int32s(starts);
-  if (!AreStarts(starts, S)) return false;
-  for (int64_t k = 0; k < K; k++) {
-    const TF_Tensor *a = factors[2 * k], *b = factors[2 * k + 1];
-    if (Columns(a) != n || Rows(b) != m || Columns(b) != Rows(a)) return false;
-    members->factors.push_back({Floats(a), Floats(b), Rows(a), Floats(scales)[k]});
-  }
-  return true;
-}
-
-// Each member is computed as it is alone, so that its results have the same bits.
-
-void ComputeMemberLora(void *attributes, TF_OpKernelContext *context) {
-  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
-  Call call(context);
-  const TF_Tensor *x = call.Take(), *w = call.Take();
-  const std::vector<const TF_Tensor *> factors =
-      TakeFactors(call, TF_NumInputs(context) - 5);
-  const TF_Tensor *bias = call.Take(), *starts = call.Take(), *scales = call.Take();
-  if (!call.ok()) return;
-  const int64_t S = Rows(x), n = Columns(x), m = factors.size() < 2 ? 0 : Rows(factors[1]);
-  Members members;
-  if (!IsWeight(own, w, m, n, true) || (Size(bias) != 0 && Size(bias) != m) ||
-      !MakeMembers(factors, starts, scales, S, n, m, &members))
-    return call.Fail("FusedMemberLora: its inputs do not fit together");
-  float *y = call.Output(0, {S, m}), *down = call.Output(1, {members.DownSize()});
-  if (!call.ok()) return;
-  for (size_t k = 0; k < members.factors.size(); k++) {
-    const int64_t from = members.starts[k], rows = members.Count(k);
-    RunLora(LayerOf(own, x, w, m, from, rows), members.factors[k],
-            Size(bias) == 0 ? nullptr : Floats(bias), y + from * m, down);
-    down += rows * members.factors[k].r;
-  }
-}
-
-void ComputeMemberLoraGrad(void *attributes, TF_OpKernelContext *context) {
-  const ProductAttributes &own = *static_cast<ProductAttributes *>(attributes);
-  Call call(context);
-  const TF_Tensor *dy = call.Take(), *x = call.Take(), *w = call.Take();
-  const std::vector<const TF_Tensor *> factors =
-      TakeFactors(call, TF_NumInputs(context) - 6);
-  const TF_Tensor *downs = call.Take(), *starts = call.Take(), *scales = call.Take();
-  if (!call.ok()) return;
-  const int64_t S = Rows(dy), n = Columns(x), m = Columns(dy);
-  Members members;
-  if (!IsWeight(own, w, m, n, false) || Rows(x) != S ||
-      !MakeMembers(factors, starts, scales, S, n, m, &members) ||
-      Size(downs) != members.DownSize())
-    return call.Fail("FusedMemberLoraGrad: its inputs do not fit together");
-  float *dx = Wanted(call, 0, own.of_x, S, n);
-  const float *down = Floats(downs);
-  for (size_t k = 0; k < members.factors.size(); k++) {
-    const Factors &low = members.factors[k];
-    const int64_t from = members.starts[k], rows = members.Count(k);
-    const int first = 1 + 2 * static_cast<int>(k);
-    float *da = Wanted(call, first, own.of_a, low.r, n),
-          *db = Wanted(call, first + 1, own.of_b, m, low.r);
-    if (!call.ok()) return;
-    RunLoraGrad(LayerOf(own, x, w, m, from, rows), low, Floats(dy) + from * m, down,
-                dx == nullptr ? nullptr : dx + from * n, da, db);
-    down += rows * low.r;
-  }
 }
 
 /** The rows of `matrix` that `order` lists, `count` ≥ 1 of them: copied unless adjacent. */
@@ -568,23 +476,6 @@ std::vector<Definition> ProductDefinitions() {
         "frozen: bool", "packed: bool"},
        ComputeLoraGrad,
        NewProduct<false, true, true, true>,
-       destroy},
-      {"FusedMemberLora",
-       {"x: float", "w: float", "factors: N * float", "bias: float", "starts: int32",
-        "scales: float"},
-       {"y: float", "down: float"},
-       {"N: int >= 2", "bf16: bool", "frozen: bool", "packed: bool"},
-       ComputeMemberLora,
-       NewProduct<false, true, false, false>,
-       destroy},
-      {"FusedMemberLoraGrad",
-       {"dy: float", "x: float", "w: float", "factors: N * float", "down: float",
-        "starts: int32", "scales: float"},
-       {"dx: float", "gradients: N * float"},
-       {"N: int >= 2", "of_x: bool", "of_a: bool", "of_b: bool", "bf16: bool", "frozen: bool",
-        "packed: bool"},
-       ComputeMemberLoraGrad,
-       NewProduct<false, true, false, true>,
        destroy},
       {"FusedPack",
        {"w: float"},

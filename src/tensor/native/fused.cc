@@ -293,30 +293,20 @@ void ComputeAdamW(void *, TF_OpKernelContext *context) {
 
 void ComputeCrossEntropy(void *, TF_OpKernelContext *context) {
   Call call(context);
-  const TF_Tensor *logits = call.Take(), *labels = call.Take(), *weights = call.Take(),
-                  *starts = call.Take();
+  const TF_Tensor *logits = call.Take(), *labels = call.Take(), *weights = call.Take();
   if (!call.ok()) return;
   const int64_t rows = Rows(logits), n = Columns(logits);
   const int32_t *own = Int32s(labels);
   bool fit = Size(labels) == rows && Size(weights) == rows;
   for (int64_t row = 0; fit && row < rows; row++) fit = own[row] >= 0 && own[row] < n;
-  // Without starts, all rows have one loss.
-  const bool one = Size(starts) == 0;
-  const int32_t all[] = {0, static_cast<int32_t>(rows)},
-                *bounds = one ? all : Int32s(starts);
-  const int64_t K = one ? 1 : Size(starts) - 1;
-  if (!fit || !AreStarts(bounds, K, rows))
-    return call.Fail("FusedCrossEntropy: its inputs do not fit together");
-  float *losses = call.Output(0, one ? std::vector<int64_t>{} : std::vector<int64_t>{K}),
-        *gradient = call.Output(1, {rows, n});
+  if (!fit) return call.Fail("FusedCrossEntropy: its inputs do not fit together");
+  float *total = call.Output(0, {}), *gradient = call.Output(1, {rows, n});
   if (!call.ok()) return;
-  for (int64_t k = 0; k < K; k++) {
-    double loss = 0;
-    for (int64_t row = bounds[k]; row < bounds[k + 1]; row++)
-      loss += Chosen().cross_entropy(Floats(logits) + row * n, n, own[row], Floats(weights)[row],
-                                     gradient + row * n);
-    losses[k] = static_cast<float>(loss);
-  }
+  double loss = 0;
+  for (int64_t row = 0; row < rows; row++)
+    loss += Chosen().cross_entropy(Floats(logits) + row * n, n, own[row], Floats(weights)[row],
+                                   gradient + row * n);
+  *total = static_cast<float>(loss);
 }
 
 void NoShape(TF_ShapeInferenceContext *context, TF_Status *status) {
@@ -384,8 +374,8 @@ std::vector<Definition> Definitions() {
        {"N: int >= 4", "M: int >= 3"},
        ComputeAdamW},
       {"FusedCrossEntropy",
-       {"logits: float", "labels: int32", "weights: float", "starts: int32"},
-       {"losses: float", "gradient: float"},
+       {"logits: float", "labels: int32", "weights: float"},
+       {"loss: float", "gradient: float"},
        {},
        ComputeCrossEntropy},
   };

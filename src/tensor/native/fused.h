@@ -165,18 +165,16 @@ inline int64_t Rows(const TF_Tensor *tensor) {
 }
 
 /**
- * Whether `starts` says where each of `parts` adjacent parts of n rows starts, and then where the
- * last one ends: whether it ascends from 0 to n.
+ * Whether `starts` says where each of adjacent parts of n rows starts, and then where the last one
+ * ends: whether it ascends from 0 to n.
  */
-inline bool AreStarts(const int32_t *starts, int64_t parts, int64_t n) {
-  if (parts < 0 || starts[0] != 0 || starts[parts] != n) return false;
-  for (int64_t i = 0; i < parts; i++)
-    if (starts[i + 1] < starts[i]) return false;
-  return true;
-}
-
 inline bool AreStarts(const TF_Tensor *starts, int64_t n) {
-  return AreStarts(Int32s(starts), Size(starts) - 1, n);
+  const int64_t parts = Size(starts) - 1;
+  const int32_t *from = Int32s(starts);
+  if (parts < 0 || from[0] != 0 || from[parts] != n) return false;
+  for (int64_t i = 0; i < parts; i++)
+    if (from[i + 1] < from[i]) return false;
+  return true;
 }
 
 /** Memory for intermediate results of this thread, which grows and is kept. */

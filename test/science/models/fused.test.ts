@@ -21,7 +21,7 @@ import { attention, attentionOfRows } from '../../../src/science/models/attentio
 import { addNorm, layerNorm } from '../../../src/science/models/layer-norm.ts';
 import { layOut, maskOf, rowsOf } from '../../../src/science/models/layout.ts';
 import { biased, biasedSum } from '../../../src/science/models/linear.ts';
-import { crossEntropy, memberCrossEntropies } from '../../../src/science/models/loss.ts';
+import { crossEntropy } from '../../../src/science/models/loss.ts';
 import { type Angles, rotate } from '../../../src/science/models/rotary.ts';
 import { adamw, adamwUpdate } from '../../../src/science/training/optim/adamw.ts';
 import {
@@ -358,31 +358,9 @@ fusedTest('several parameters in one update of AdamW', () => {
   );
 });
 
-fusedTest('losses of several parts have the bits of each', () => {
-  const counts = [4, 0, 7],
-    logits = draw(3, 11, 5) as Tensor2D,
-    labels = Array.from({ length: 11 }, (_, b) => (3 * b) % 5);
-  const targets = [labels.slice(0, 4), [], labels.slice(4)].map((own, k) => ({
-    labels: own,
-    ...(k === 0 ? { classWeights: [1, 2, 3, 4, 5] } : {}),
-  }));
-  const { value, grad } = tf.valueAndGrad((x: Tensor) =>
-    tf.sum(memberCrossEntropies(x as Tensor2D, targets)),
-  )(logits);
-  assert.ok(Number.isFinite(value.dataSync()[0]));
-  const losses = memberCrossEntropies(logits, targets).dataSync();
-  const parts = tf.split(logits, counts, 0),
-    gradients = tf.split(grad, counts, 0);
-  for (const k of [0, 2]) {
-    const { labels: own, classWeights } = at(targets, k);
-    const alone = tf.valueAndGrad((x: Tensor) => crossEntropy(x as Tensor2D, own, classWeights))(
-      at(parts, k),
-    );
-    assert.is(at(losses, k), alone.value.dataSync()[0]);
-    assert.equal(at(gradients, k).dataSync(), alone.grad.dataSync());
-  }
+fusedTest('the loss of labels that are no classes', () => {
   assert.throws(
-    () => crossEntropy(logits, [...labels.slice(1), 5]),
+    () => crossEntropy(draw(3, 3, 5) as Tensor2D, [1, 0, 5]),
     /FusedCrossEntropy: its inputs do not fit together/,
   );
 });
@@ -413,8 +391,8 @@ fusedTest('what is not a number stays so, in its own row', () => {
     [Infinity, 0],
     [-Infinity, 0],
   ]);
-  const losses = memberCrossEntropies(odd, Array(3).fill({ labels: [1] }));
-  assert.equal(isNumber(losses), [false, false, true]);
+  const losses = tf.split<Tensor2D>(odd, 3).map((row) => crossEntropy(row, [1]));
+  assert.equal(losses.flatMap(isNumber), [false, false, true]);
   const q = tf.tensor2d([[NaN], [1], [1]]);
   const keys = [2, 1],
     places = [[0, 1], [0]];

@@ -11,12 +11,6 @@ import { randomStream } from '../../../src/base/random/random.ts';
 import { dropoutMask } from '../../../src/science/models/dropout.ts';
 import { linear, loraLinear } from '../../../src/science/models/linear.ts';
 import { lora } from '../../../src/science/models/lora.ts';
-import {
-  apartLinear,
-  apartLora,
-  jointLora,
-  memberMask,
-} from '../../../src/science/models/packed.ts';
 import { backends, useBackend } from '../backend.ts';
 import { farthest, shape } from '../tiny-bert.ts';
 
@@ -105,10 +99,6 @@ test('dropout affects only the input of A in training, by a stream for each laye
   assert.equal(asked, ['pooler.dense', 'pooler.dense']);
 });
 
-const bounds = [0, 6, 13],
-  ranks = { ranks: [2, 1], scales: [1.5, 0.5] };
-const matrix = (name: string, rows: number, columns: number): Tensor2D =>
-  draw(name, rows, columns) as Tensor2D;
 type Shapes = readonly (readonly [rows: number, columns: number])[];
 const FACTORS: Shapes = [
   [3, 7],
@@ -127,17 +117,6 @@ const LAYERS: Readonly<
 > = {
   linear: [[[11, 7]], 11, (b, x, W) => linear(x, W, b)],
   loraLinear: [[[11, 7], ...FACTORS], 11, (b, x, W, A, B) => loraLinear(x, W, b, A, B, 1.5)],
-  jointLora: [
-    FACTORS,
-    11,
-    (b, x, A, B) => jointLora(x, matrix('W', 11, 7), b, A, B, memberMask(bounds, ranks)),
-  ],
-  apartLora: [
-    FACTORS,
-    11,
-    (b, x, A, B) => apartLora(x, matrix('W', 11, 7), b, A, B, bounds, ranks),
-  ],
-  apartLinear: [[[22, 7]], 22, (b, x, W) => apartLinear(x, W, b, bounds)],
 };
 for (const [name, [inputs, rows, layer]] of Object.entries(LAYERS)) {
   test(`${name} without a bias has the value and gradients of a zero bias`, async () => {

@@ -160,14 +160,6 @@ test('A is trained unless it is frozen, and so are the requested biases', async 
   ]);
 });
 
-test('only the plain form of LoRA can be packed', async () => {
-  const packable = async (params: JsonObject): Promise<boolean> =>
-    (await lora.create({ rank: 2, ...params }, context)).packable;
-  assert.ok(await packable({ rslora: true, rank_pattern: { query: 1 } }));
-  for (const params of [{ dropout: 0.1 }, { bias: 'all' }, { freeze_a: true }])
-    assert.not.ok(await packable(params), JSON.stringify(params));
-});
-
 const problems = async (params: JsonObject, initFrom?: string): Promise<string[]> =>
   (await lora.check(params, { ...context, ...(initFrom === undefined ? {} : { initFrom }) })).map(
     ({ path, message }) => `${path.join('.')}: ${message}`,

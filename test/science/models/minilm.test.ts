@@ -9,8 +9,7 @@ import { lora } from '../../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { trainPack } from '../../../src/science/training/pack.ts';
+import { train } from '../../../src/science/training/loop.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
@@ -149,87 +148,5 @@ for (const kind of ['full', 'lora'] as const) {
     network.dispose();
   });
 }
-
-test(`a pack of three ranks has the results of single trainings (${backends[0]})`, async () => {
-  await useBackend(at(backends, 0));
-  const config = bert.parseConfig(await readConfig(path), 2),
-    context = {
-      architecture: bert,
-      linears: bert.linears(config),
-      parameters: bert.parameters(config),
-    };
-  const members = [
-    { rank: 2, seed: 1, batchSize: 3 },
-    { rank: 8, seed: 2, batchSize: 4 },
-    { rank: 16, seed: 3, batchSize: 2 },
-  ];
-  const openMember = async ({
-    rank,
-    seed,
-  }: {
-    readonly rank: number;
-    readonly seed: number;
-  }): Promise<Network> =>
-    openNetwork({
-      architecture: bert,
-      model: { path, digest: 'minilm' },
-      adapter: await lora.create({ rank, alpha: rank }, context),
-      classes: 2,
-      seed,
-    });
-  const settingsOf = ({
-    seed,
-    batchSize,
-  }: {
-    readonly seed: number;
-    readonly batchSize: number;
-  }): TrainSettings => ({
-    ...plainTraining,
-    steps: 3,
-    batchSize,
-    learningRate: golden.learning_rates.lora,
-    weightDecay: 0.01,
-    shuffle: true,
-    seed,
-    // With the usual 1e-8, AdamW moves an entry by about the whole rate however small its gradient
-    // is. In a model of this size some gradients of A are as small as their rounding errors, since B
-    // has just left zero.
-    epsilon: 1e-6,
-  });
-  const networks = await Promise.all(members.map(openMember)),
-    losses: number[][] = members.map(() => []);
-  const packed = await Promise.all(
-    trainPack(
-      members.map((member, k) => ({
-        network: at(networks, k),
-        rows,
-        settings: settingsOf(member),
-        onStep: ({ loss }) => {
-          at(losses, k).push(loss);
-        },
-      })),
-    ),
-  );
-  for (const [k, member] of members.entries()) {
-    const alone: number[] = [];
-    const trained = await train(at(networks, k), rows, settingsOf(member), {
-      onStep: ({ loss }) => {
-        alone.push(loss);
-      },
-    });
-    assert.ok(
-      farthest(at(losses, k), alone) < tolerance.logits,
-      JSON.stringify([losses[k], alone]),
-    );
-    assert.equal([...present(packed[k]).keys()].sort(), [...trained.keys()].sort());
-    for (const [name, tensor] of trained)
-      assert.ok(
-        farthest(present(at(packed, k).get(name)).dataSync(), tensor.dataSync()) < tolerance.logits,
-        name,
-      );
-    for (const tensor of [...trained.values(), ...present(packed[k]).values()]) tensor.dispose();
-    at(networks, k).dispose();
-  }
-});
 
 test.run();

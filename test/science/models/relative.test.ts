@@ -1,6 +1,6 @@
 /**
  * DeBERTa's relative positions, which belong to a batch and not to its rows: where they are looked
- * up, in packs and under dropout. test/science/models/families.test.ts has the model itself.
+ * up, and under dropout. test/science/models/families.test.ts has the model itself.
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -9,16 +9,13 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import deberta from '../../../plugins/models/deberta-v2.ts';
 import { UserFault } from '../../../src/api.ts';
-import { at, named } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random/random.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { lora } from '../../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import { relativeRow } from '../../../src/science/models/relative.ts';
 import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { trainPack } from '../../../src/science/training/pack.ts';
-import { tolerance } from '../../tolerances.ts';
-import { backends, useBackend } from '../backend.ts';
+import { useBackend } from '../backend.ts';
 import { openCase } from '../family-cases.ts';
 import { plainTraining } from '../plain-training.ts';
 import { farthest } from '../tiny-bert.ts';
@@ -107,44 +104,6 @@ const settings: TrainSettings = {
   shuffle: true,
   seed: 3,
 };
-
-for (const backend of backends) {
-  // Copies of one size, and copies of several.
-  for (const sizes of [
-    [2, 2, 2],
-    [3, 1, 4],
-  ])
-    test(`members of a pack with batches of ${sizes.join(', ')} train as alone (${backend})`, async () => {
-      await useBackend(backend);
-      const adapters = [{ rank: 2 }, { rank: 5, alpha: 16 }, { rank: 3, targets: ['query_proj'] }];
-      const members = adapters.map((adapter, k) => ({
-        adapter,
-        rows: own.rows.slice(k === 1 ? 1 : 0),
-        settings: { ...settings, batchSize: at(sizes, k), seed: 3 + k },
-      }));
-      const networks = await Promise.all(members.map(({ adapter }, k) => open(adapter, k)));
-      const together = await Promise.all(
-        trainPack(
-          members.map(({ rows, settings: chosen }, k) => ({
-            network: at(networks, k),
-            rows,
-            settings: chosen,
-          })),
-        ),
-      );
-      for (const [k, { adapter, rows, settings: chosen }] of members.entries()) {
-        const network = await open(adapter, k);
-        const alone = await train(network, rows, chosen, {});
-        for (const [name, tensor] of alone) {
-          const off = farthest(tensor.dataSync(), named(at(together, k), name).dataSync());
-          assert.ok(off < tolerance.logits, `${name} of member ${k}: ${off}`);
-        }
-        tf.dispose([[...alone.values()], [...at(together, k).values()]]);
-        network.dispose();
-      }
-      networks.forEach((network) => network.dispose());
-    });
-}
 
 test("dropout reaches the table's rows in each layer, and a seed repeats it", async () => {
   await useBackend('cpu');

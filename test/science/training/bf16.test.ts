@@ -1,6 +1,6 @@
 /**
  * Trainings with products in bfloat16: against the roundings written out in PyTorch
- * (test/golden/bf16.py), compiled, resumed and in packs.
+ * (test/golden/bf16.py), compiled and resumed.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,13 +8,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { at, named } from '../../../src/base/lookup.ts';
+import { named } from '../../../src/base/lookup.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
-import { lora } from '../../../src/science/models/lora.ts';
-import { openNetwork } from '../../../src/science/models/network.ts';
 import { lossAndGradients } from '../../../src/science/training/gradients.ts';
 import { train, type TrainHooks, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { packSettings, trainPack } from '../../../src/science/training/pack.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import {
   compiled,
@@ -25,9 +22,7 @@ import type { Precision } from '../../../src/tensor/compiled/products.ts';
 import { hasFused, hasFusedBf16, useFused, withoutFused } from '../../../src/tensor/fused.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';
-import { bert } from '../families.ts';
-import { plainTraining } from '../plain-training.ts';
-import { checkpoint, classes, farthest, golden, openTiny, rows, shape } from '../tiny-bert.ts';
+import { golden, openTiny, rows } from '../tiny-bert.ts';
 import { everySecond, settings as resumed } from './resumed-run.ts';
 
 const losses = JSON.parse(await readFile(`${golden}bf16.json`, 'utf8')) as Record<string, number>;
@@ -83,26 +78,6 @@ async function stepOf(kind: 'lora' | 'full', precision: Precision, fused: Fused)
 const norm = (x: ArrayLike<number>): number => Math.hypot(...Array.from(x));
 const difference = (a: ArrayLike<number>, b: ArrayLike<number>): number =>
   norm(Array.from(a, (value, i) => value - (b[i] ?? NaN)));
-
-const settings: TrainSettings = {
-  ...plainTraining,
-  steps: 6,
-  batchSize: 4,
-  learningRate: 1e-3,
-  weightDecay: 0.01,
-  shuffle: true,
-  seed: 3,
-  precision: 'bf16',
-};
-
-const open = async (seed: number, rank = 4) =>
-  openNetwork({
-    architecture: bert,
-    model: { path: checkpoint, digest: 'tiny-bert' },
-    classes,
-    seed,
-    adapter: await lora.create({ rank }, shape),
-  });
 
 interface Ended {
   readonly losses: number[];
@@ -205,58 +180,7 @@ if (backends.includes('tensorflow')) {
       }
     });
   }
-
-  test('a pack: the same bits compiled and one by one, and the courses of its members', async () => {
-    await useBackend('tensorflow');
-    const members = [0, 1, 2].map((k): TrainSettings => ({
-      ...settings,
-      steps: k === 0 ? 4 : 6,
-      seed: k,
-      learningRate: 1e-3 * (k + 1),
-    }));
-    const packed = async (): Promise<Ended[]> => {
-      const found = members.map((): number[] => []);
-      const networks = await Promise.all(members.map(({ seed }) => open(seed, 2 + seed)));
-      const ended = trainPack(
-        members.map((own, k) => ({
-          network: at(networks, k),
-          rows,
-          settings: own,
-          onStep: ({ loss }) => {
-            at(found, k).push(loss);
-          },
-        })),
-      );
-      const trained = await Promise.all(ended);
-      networks.forEach((network) => network.dispose());
-      return trained.map((values, k) => ({ losses: at(found, k), weights: entries(values) }));
-    };
-    prepareCompiling(Infinity);
-    const together = await packed();
-    prepareCompiling(1);
-    assert.equal(await packed(), together);
-    for (const [k, own] of members.entries()) {
-      const network = await open(own.seed, 2 + own.seed),
-        found: number[] = [];
-      disposeAll(
-        await train(network, rows, own, {
-          onStep: ({ loss }) => {
-            found.push(loss);
-          },
-        }),
-      );
-      network.dispose();
-      const gap = farthest(found, at(together, k).losses);
-      assert.ok(gap <= tolerance.bf16 * Math.max(...found), `member ${k}: ${gap}`);
-    }
-  });
 }
-
-test('trainings of unlike precision share no pack', () => {
-  const { precision: _precision, ...float32 } = settings;
-  assert.not.equal(packSettings(settings), packSettings(float32));
-  assert.is(packSettings({ ...float32, precision: 'float32' }), packSettings(float32));
-});
 
 test.after(() => {
   if (backends.includes('tensorflow')) prepareCompiling();

@@ -15,7 +15,6 @@ import type { Network } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
 import { vera } from '../../../src/science/models/vera.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { trainPack } from '../../../src/science/training/pack.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { prepareCompiling } from '../../../src/tensor/compiled/compiled.ts';
 import { backends, useBackend } from '../backend.ts';
@@ -114,29 +113,6 @@ if (backends.includes('tensorflow')) {
       await assertSame(() => run('lora'), `${name}, LoRA`);
       await assertSame(() => run('full'), `${name}, full`);
     });
-
-  test('a pack, of which one member ends early: the same bits', async () => {
-    await useBackend('tensorflow');
-    await assertSame(async () => {
-      const networks = [
-        await openAdapted(lora, { rank: 2 }),
-        await openAdapted(lora, { rank: 4 }, 2),
-        await openAdapted(lora, { rank: 4 }, 3),
-      ];
-      const losses: number[] = [];
-      const ended = trainPack(
-        networks.map((network, k) => ({
-          network,
-          rows,
-          settings: { ...settings, steps: k === 0 ? 4 : 6, seed: k, learningRate: 1e-3 * (k + 1) },
-          onStep: ({ loss }) => {
-            losses.push(loss);
-          },
-        })),
-      );
-      return { losses, trained: (await Promise.all(ended)).map(digests) };
-    }, 'a pack');
-  });
 
   test('evaluation and generation: the same bits', async () => {
     await useBackend('tensorflow');

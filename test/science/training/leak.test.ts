@@ -13,7 +13,6 @@ import { headOnly } from '../../../src/science/models/head-only.ts';
 import { lora } from '../../../src/science/models/lora.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { trainPack } from '../../../src/science/training/pack.ts';
 import { watchTraining } from '../../../src/science/training/watch.ts';
 import { backends, best, useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';
@@ -158,31 +157,6 @@ for (const backend of backends) {
       network.dispose();
     });
   }
-
-  test(`a pack leaves nothing behind after its steps and its end (${backend})`, async () => {
-    await useBackend(backend);
-    const networks = await Promise.all([2, 3, 5].map((rank, i) => openAdapted(lora, { rank }, i))),
-      before = held();
-    for (const round of [1, 2]) {
-      const counts: string[] = [];
-      const promises = trainPack(
-        networks.map((network, k) => ({
-          network,
-          rows,
-          settings: { ...settings, seed: k },
-          onStep: () => {
-            if (k === 2) counts.push(held());
-          },
-        })),
-      );
-      for (const promise of promises) (await promise).forEach((tensor) => tensor.dispose());
-      assert.is(counts.length, 5);
-      // Members leave with the last step, which therefore is not compared.
-      assert.is(new Set(counts.slice(0, 4)).size, 1, `round ${round}: ${counts.join(' ')}`);
-      assert.is(held(), before, `after pack ${round}`);
-    }
-    networks.forEach((network) => network.dispose());
-  });
 }
 
 test('a tensor that a hook leaves behind is noticed', async () => {

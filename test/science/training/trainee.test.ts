@@ -13,7 +13,6 @@ import { full } from '../../../src/science/models/full.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { lossAndGradients } from '../../../src/science/training/gradients.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { packSettings } from '../../../src/science/training/pack.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { openTrainee, type Trainee } from '../../../src/science/training/trainee.ts';
 import { present } from '../../rig/present.ts';
@@ -206,13 +205,5 @@ for (const backend of backends) {
     assert.is(tf.memory().numTensors, before);
   });
 }
-
-test('a training that changes its parameters after each update cannot be in a pack', async () => {
-  await useBackend(at(backends, 0));
-  const { network, rules } = await open(true);
-  assert.is(packSettings({ ...plain, ...rules }), null);
-  assert.is.not(packSettings(plain), null);
-  network.dispose();
-});
 
 test.run();

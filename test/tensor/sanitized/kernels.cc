@@ -134,9 +134,7 @@ void Rows() {
       Run("FusedRotary", {{"heads", 2}, {"back", back}},
           {Floats({3, 2 * (2 * n + 1)}), Floats({3, n}), Floats({3, n})});
     const auto last = static_cast<int32_t>(n - 1);
-    for (const std::vector<int32_t> &starts : {std::vector<int32_t>{}, {0, 1, 1, 3}})
-      Run("FusedCrossEntropy", {},
-          {Floats(rows), Int32s({0, last, 0}), Floats({3}), Int32s(starts)});
+    Run("FusedCrossEntropy", {}, {Floats(rows), Int32s({0, last, 0}), Floats({3})});
   }
 }
 
@@ -175,14 +173,9 @@ void LowRank(Attributes kind, int64_t S, int64_t n, int64_t m, int64_t r) {
   Run("FusedLinear", kind, {x, forward, bias});
   const TF_Tensor down = Run("FusedLora", kind, {x, forward, a, b}).at(1);
   Run("FusedLoraBias", kind, {x, forward, a, b, bias});
-  const TF_Tensor starts = Int32s({0, static_cast<int32_t>(S / 2), static_cast<int32_t>(S)}),
-                  scales = Floats({2});
-  const TF_Tensor downs =
-      Run("FusedMemberLora", kind, {x, forward, a, b, a, b, bias, starts, scales}).at(1);
   for (const int bits : {1, 6}) {
     kind["of_x"] = bits & 1, kind["of_a"] = bits & 2, kind["of_b"] = bits & 4;
     Run("FusedLoraGrad", kind, {dy, x, back, a, b, down});
-    Run("FusedMemberLoraGrad", kind, {dy, x, back, a, b, a, b, downs, starts, scales});
   }
 }
 
