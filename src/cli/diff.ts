@@ -48,10 +48,6 @@ export async function diffCommand(
       'p: of no difference, paired by seed, from three pairs on; corrected by Holm’s method over ' +
         'the cells that have the metric',
     );
-  if (summaries.some(({ shared }) => shared))
-    say(
-      '“of packs”: trainings in one pack are measured together, so their seeds are not independent',
-    );
   const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
   if (dagger !== null) say(paintErr.yellow(wrap(`${DAGGER} ${dagger}`, proseWidth())));
   const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
@@ -90,7 +86,6 @@ const numberText = (value: number | null, reasons: readonly string[] = []): stri
 
 function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
-  if (row.shared) return 'of packs';
   if (low === null || difference === null || isPValue(row)) return '';
   if (low === high) return 'all equal';
   const both = bothValues({ n: pairs, mean: difference, std, low, high });

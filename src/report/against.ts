@@ -61,8 +61,6 @@ interface Partner {
   readonly values: Values;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
-  /** The cell that the values are of; null if the compared cell recorded them itself. */
-  readonly cell: ResultCell | null;
 }
 
 type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
@@ -78,7 +76,7 @@ const cleanPartner: PartnerOf = (cell, metric) => {
   const values = ofCleanRun(cell, metric);
   // The reason is that of the difference, which is evidence only if both runs are.
   const difference = metricName(metric) === metricName(ASR) ? ASR_MINUS_CLEAN : DROP;
-  return values && { values, reason: (seed) => reasonOf(cell, seed, difference), cell: null };
+  return values && { values, reason: (seed) => reasonOf(cell, seed, difference) };
 };
 
 /**
@@ -134,7 +132,7 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
       metric.stage === ACCURACY.stage
         ? (reasonOf(cell, seed, metric) ?? reasonOf(full, seed, metric))
         : null;
-    return { values: valuesBySeed(full, metric), reason, cell: full };
+    return { values: valuesBySeed(full, metric), reason };
   };
 }
 
@@ -155,18 +153,13 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
           whole.map(({ value }) => value),
           whole.map(({ other }) => other),
         );
-  const ofPack = whole.some(({ seed }) =>
-    [cell, partner.cell].some((side) =>
-      isOfPack(metric.metric, side?.seeds.get(seed)?.metrics[metric.stage]),
-    ),
-  );
   return {
     others: new Map(
       pairs.map(({ seed, other, reason: why }) => [seed, { value: other, reason: why }]),
     ),
     difference,
     excluded: pairs.flatMap((pair) => pair.reason ?? []),
-    p: differenceP(metric, difference, ofPack),
+    p: differenceP(metric, difference),
     holm: null,
   };
 }
@@ -243,27 +236,11 @@ export const differs = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
 
 /**
- * What is measured of a whole pack: a training has a share of its time, and its memory is the
- * process's.
- */
-const OF_PACK = new Set(['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb']);
-
-/** Whether a number of a stage is of trainings that ran in one pack and were measured together. */
-export const isOfPack = (
-  metric: string,
-  stage: { readonly [metric: string]: number } | undefined,
-): boolean => OF_PACK.has(metric) && (stage?.['packed'] ?? 1) > 1;
-
-/**
  * Returns the p-value of no difference (`marginP`), not corrected. Null for fewer than three pairs,
- * of a p-value, and where a pair was measured in a pack, so that the seeds are not independent.
+ * and of a p-value.
  */
-export const differenceP = (
-  metric: Metric,
-  paired: PairedDifference | null,
-  ofPack: boolean,
-): number | null =>
-  paired === null || paired.n < 3 || ofPack || isPValue(metric) ? null : marginP(paired, 0);
+export const differenceP = (metric: Metric, paired: PairedDifference | null): number | null =>
+  paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
 /**
  * Returns p-values corrected by Holm's method, in order: those of one metric are a family. A

@@ -1,7 +1,7 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import { pairedDifference, summarise } from '../base/stats/summary.ts';
-import { differenceP, holmByMetric, isOfPack } from './against.ts';
+import { differenceP, holmByMetric } from './against.ts';
 import { voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
@@ -44,8 +44,6 @@ export interface DifferenceRow {
    * evidence, or if either number is missing.
    */
   readonly excluded: string | null;
-  /** Whether either number is of trainings that ran in one pack and were measured together. */
-  readonly shared: boolean;
 }
 
 /** Returns the value with sorted keys, so that equal values have equal JSON. */
@@ -113,7 +111,6 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
 interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
   readonly value: number;
   readonly reason: string | null;
-  readonly shared: boolean;
 }
 
 const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
@@ -125,7 +122,6 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
         metric,
         value,
         reason: stage === ACCURACY.stage ? voidReason({ metrics }, { metric }) : null,
-        shared: isOfPack(metric, values),
       })),
   );
 
@@ -152,13 +148,12 @@ export function differenceRows(
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
     for (const cell of listed.get(nameOf(namesIn(one))) ?? [])
-      for (const { stage, metric, value, reason, shared } of finiteNumbers(one)) {
+      for (const { stage, metric, value, reason } of finiteNumbers(one)) {
         const name = nameOf([cell, seed, stage, metric]);
         const empty = { cell, seed, stage, metric, a: null, b: null, reasonA: null, reasonB: null };
-        const row = rows.get(name) ?? { ...empty, shared: false };
+        const row = rows.get(name) ?? { ...empty };
         row[side] = value;
         row[side === 'a' ? 'reasonA' : 'reasonB'] = reason;
-        row.shared ||= shared;
         rows.set(name, row);
       }
   };
@@ -194,7 +189,7 @@ export interface DifferenceSummary {
   /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
   readonly difference: number | null;
   readonly std: number | null;
-  /** The 95% interval of the mean; null for fewer than two pairs, and where they are `shared`. */
+  /** The 95% interval of the mean; null for fewer than two pairs. */
   readonly low: number | null;
   readonly high: number | null;
   /**
@@ -202,8 +197,6 @@ export interface DifferenceSummary {
    * that have one of this metric.
    */
   readonly p: number | null;
-  /** Whether a pair was measured in a pack, so that the seeds are not independent. */
-  readonly shared: boolean;
   /** How many seeds both experiments have, without those that are not evidence. */
   readonly pairs: number;
   /** How many seeds that both experiments have are not evidence. */
@@ -240,7 +233,6 @@ function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSumm
             pairs.map((row) => row.b),
             pairs.map((row) => row.a),
           );
-    const shared = pairs.some((row) => row.shared);
     return {
       cell,
       stage,
@@ -251,10 +243,9 @@ function summariesOf(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSumm
       reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
       difference: paired?.mean ?? null,
       std: paired?.std ?? null,
-      low: shared ? null : (paired?.low ?? null),
-      high: shared ? null : (paired?.high ?? null),
-      p: differenceP({ stage, metric }, paired, shared),
-      shared,
+      low: paired?.low ?? null,
+      high: paired?.high ?? null,
+      p: differenceP({ stage, metric }, paired),
       pairs: pairs.length,
       excluded: both.length - pairs.length,
       unpaired: group.length - both.length,

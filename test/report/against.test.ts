@@ -103,18 +103,6 @@ test('fewer than three pairs have no p-value, and pairs that are no evidence do 
   });
 });
 
-test('trainings of one pack are measured together, so their seconds have no p-value', () => {
-  const measured = rows.flatMap((row): PlainRow[] => [
-    { ...row, stage: 'train', metric: 'seconds' },
-    { ...row, stage: 'train', metric: 'loss' },
-    { ...row, stage: 'train', metric: 'packed', value: 2 },
-  ]);
-  const tested = compareRows(judged(measured), 'full').filter(
-    ({ against }) => against !== undefined && against.p !== null,
-  );
-  assert.equal([...new Set(tested.map(({ metric }) => metric))], ['loss', 'packed']);
-});
-
 test('tables have a column for it where there is one', () => {
   const request = { rowAxes: ['adapter.type', 'adapter.rank'], columnAxes: [], against: 'full' } as const;
   const shown = (of: typeof rows) => {

@@ -176,26 +176,6 @@ test('p-values are Holm-corrected over the cells that have the metric', () => {
   assert.equal(ps.slice(1), [2 * 0.0625, null, 1]);
 });
 
-test('what a pack was measured by has no interval, as its seeds are not independent', () => {
-  const of = (seconds: number, packed?: number) =>
-    [1, 2, 3].map((seed): ComparedCell => ({
-      ...cell(lora(4), seed, 0),
-      metrics: {
-        train: { seconds: seconds + seed, final_loss: seed, ...(packed ? { packed } : {}) },
-      },
-    }));
-  const summaryOf = (packed?: number) =>
-    present(
-      summariseDifferences(differenceRows(of(1), of(9, packed))).find(
-        ({ metric }) => metric === 'seconds',
-      ),
-    );
-  const { difference, low, high, p, shared } = summaryOf(3);
-  assert.equal([difference, low, high, p, shared], [8, null, null, null, true]);
-  assert.equal([summaryOf().low, summaryOf().p, summaryOf().shared], [8, 0.25, false]);
-  assert.is(summaryOf(1).shared, false);
-});
-
 test('without a pair, the means are over the seeds of each side', () => {
   const [summary] = summariseDifferences(
     differenceRows([cell(lora(4), 1, 0), cell(lora(4), 2, 1)], [cell(lora(4), 3, 8)]),
