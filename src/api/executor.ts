@@ -86,10 +86,6 @@ export type JobResult =
   | {
       readonly type: 'done';
       readonly files: readonly OutputFile[];
-      /**
-       * In a pack, the job's share of the time, which is divided evenly among the jobs still
-       * running.
-       */
       readonly seconds: number;
       readonly peakMemoryMB: number;
       /**
@@ -182,9 +178,9 @@ export interface Executor {
    */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**
-   * Runs jobs of one stage kind as one job. Each has its own hooks, signal and result. What the
-   * process prints is passed to every job that is still running. If this method is absent, every
-   * job is run alone.
+   * Runs jobs of one stage kind as one job of a scheduler. Each has its own hooks, signal and
+   * result, which comes as soon as the job has ended. Called only if `queues` is set; without this
+   * method, every job is run alone.
    */
   runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
   /**

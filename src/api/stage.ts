@@ -161,28 +161,16 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * `UserFault` for a fault that the user has to fix.
    */
   run(context: RunContext<P>): Promise<void>;
-  /** Set if several stages of this kind may run as one job. */
+  /** Set if several stages of this kind may share a job of a scheduler. */
   readonly pack?: Packing<P>;
 }
 
 /**
- * How stages of one kind run as one job if they share most of their work, such as adapters over one
- * frozen base. Each keeps its own key, log, progress, failure and output. Packing is not part of
- * any key: where stages share work, it may change the last bits of a result and nothing else.
+ * How stages of one kind share a job of a scheduler, in whose queue each job has to wait. Stages
+ * with equal resources may; they are performed one after another, each as it is alone, with its own
+ * key, log, progress, failure and output.
  */
 export interface Packing<P extends JsonObject = JsonObject> {
-  /**
-   * Returns the stage's pack key. Stages with equal pack keys may share a job. A stage whose pack
-   * key is null runs alone. Must be pure.
-   */
-  key(stage: Pick<StageDefinition<P>, 'params' | 'assets' | 'inputs'>): string | null;
-  /**
-   * Returns whether a stage shares work with the others of its pack. Where none does, only a
-   * scheduler's jobs are packs, since each job has to wait in its queue; they perform their stages
-   * one after another with `StageDescriptor.run`. Default: all do.
-   * @param on.gpu whether the stages compute on a GPU
-   */
-  shares?(on: { readonly gpu: boolean }, params: P): boolean;
   /**
    * Returns an estimate, in MB, of the most that one more stage adds to the job's memory. `inputs`
    * is absent if they do not exist yet, as in a plan. This function is absent if a further stage
@@ -191,11 +179,6 @@ export interface Packing<P extends JsonObject = JsonObject> {
   memoryMB?(
     stage: Pick<RunContext<P>, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
   ): Promise<number>;
-  /**
-   * Returns one promise per stage, in order. Each settles when its stage is done, whatever happens
-   * to the others, and is rejected for the same reasons as the promise of `StageDescriptor.run`.
-   */
-  run(contexts: readonly RunContext<P>[]): readonly Promise<void>[];
 }
 
 /** Makes a descriptor out of a stage's fields. Export it as the module's default. */

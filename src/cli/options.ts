@@ -5,9 +5,8 @@ import { Option } from 'commander';
 import { UserFault } from '../api.ts';
 import { ATTEMPT_LIMIT_OPTIONS } from '../run/execute/attempt-limits.ts';
 import type { PackLimits } from '../run/execute/packer.ts';
-import { defaultExecutor } from '../run/executor.ts';
 import type { Rates } from '../run/learning-rates.ts';
-import { PACK_MEMORY_ELSEWHERE_MB, PACK_MOST, packMemoryMB } from '../run/packing.ts';
+import { DEFAULT_PACKING } from '../run/packing.ts';
 import type { Asked } from '../run/prepare.ts';
 import { defaultStore } from '../run/state-folder.ts';
 
@@ -120,32 +119,28 @@ export const shareOption = (): Option =>
 export interface PackOptions {
   readonly pack: number;
   /** The most memory that a pack may take, in megabytes. */
-  readonly packMemory?: number;
+  readonly packMemory: number;
 }
 
-/** @param executor the executor, if another one than `local` was asked for */
-export const packingOf = (
-  { jobs, pack, packMemory }: PackOptions & Pick<SpecOptions, 'jobs'>,
-  executor = defaultExecutor,
-): PackLimits => ({
+export const packingOf = ({ pack, packMemory }: PackOptions): PackLimits => ({
   most: pack,
-  memoryMB:
-    packMemory ?? (executor === defaultExecutor ? packMemoryMB(jobs) : PACK_MEMORY_ELSEWHERE_MB),
+  memoryMB: packMemory,
 });
 
 export function withPackOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--pack <n>', 'how many stages may run as one job; with 1, each runs alone')
+      new Option(
+        '--pack <n>',
+        'how many trainings may share a job of a scheduler, one after another',
+      )
         .argParser(wholeNumber('--pack'))
-        .default(PACK_MOST),
+        .default(DEFAULT_PACKING.most),
     )
     .addOption(
-      new Option(
-        '--pack-memory <MB>',
-        'how much memory such a job may take, by estimate (default: half of the machine’s, ' +
-          'divided by the cores)',
-      ).argParser(wholeNumber('--pack-memory')),
+      new Option('--pack-memory <MB>', 'how much memory such a job may take, by estimate')
+        .argParser(wholeNumber('--pack-memory'))
+        .default(DEFAULT_PACKING.memoryMB),
     );
 }
 

@@ -10,7 +10,7 @@ import { checkStages, runsHere } from '../run/check.ts';
 import { placesOn } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
-import { packsOf, plannedStages, targetLines, targetsOf } from '../run/facts.ts';
+import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { estimate, openDurations } from '../run/log/durations.ts';
 import { thisMachine } from '../run/machine.ts';
 import type { Prepared } from '../run/prepare.ts';
@@ -53,7 +53,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     const { showSubmissions } = await import('./submissions.ts');
     await showSubmissions(prepared, {
       executor,
-      packing: packingOf(options, executor),
+      packing: packingOf(options),
       json: options.json === true,
       ...defined({ dryRun }),
     });
@@ -64,7 +64,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
       [...(await targetsOf(prepared)).values()].map((one) => [JSON.stringify(one), one]),
     );
     json({
-      stages: (await plannedStages(prepared, options.jobs, packingOf(options))).map((stage) =>
+      stages: plannedStages(prepared).map((stage) =>
         fetches?.bytes.has(stage.id) === true
           ? { ...stage, state: 'remote', outputs: null }
           : stage,
@@ -73,8 +73,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     });
   } else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
   else {
-    const packs = await packsOf(prepared, options.jobs, packingOf(options));
-    show(prepared, toRun, packs, options.jobs, fetches);
+    show(prepared, toRun, options.jobs, fetches);
     const { forecasts } = await import('../run/execute/preflight.ts');
     const { plan, assets, registry } = prepared;
     const foretold = await forecasts(plan, toRun, assets, registry);
@@ -123,7 +122,6 @@ async function draw({ plan, statuses, experiment }: Prepared, asMermaid: boolean
 function show(
   prepared: Prepared,
   toRun: readonly StageStatus[],
-  packs: readonly (readonly PlannedStage[])[],
   jobs: number,
   fetches: Fetches | null,
 ): void {
@@ -152,7 +150,6 @@ function show(
   );
   out(kindTable(statuses, fetches));
   if (toRun.length > 0) out(paint.dim(wrap(STATES, proseWidth())));
-  for (const [kind, sizes] of packSizes(packs)) out(packLine(kind, sizes));
   for (const [uri, asset] of assets)
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
@@ -240,22 +237,4 @@ function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): s
       ...columns.map((column) => String(states.filter((state) => state === column).length)),
     ]),
   ]);
-}
-
-/** Returns the number of stages in each pack, by their kind. */
-function packSizes(packs: readonly (readonly PlannedStage[])[]): ReadonlyMap<string, number[]> {
-  const sizes = new Map<string, number[]>();
-  for (const pack of packs) {
-    const [first] = pack;
-    if (first) sizes.set(first.kind, [...(sizes.get(first.kind) ?? []), pack.length]);
-  }
-  return sizes;
-}
-
-/** Returns a line such as `train: 14 stages in 3 packs (5 + 5 + 4)`. */
-function packLine(kind: string, sizes: readonly number[]): string {
-  const stages = sizes.reduce((a, b) => a + b, 0);
-  const shown = sizes.length > 8 ? `${sizes.slice(0, 8).join(' + ')} + …` : sizes.join(' + ');
-  const each = sizes.length > 1 ? ` (${shown})` : '';
-  return `${kind}: ${count(stages, 'stage')} in ${count(sizes.length, 'pack')}${each}`;
 }

@@ -48,7 +48,7 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
     const { detachedRun } = await import('./detach.ts');
     return detachedRun(prepared, options);
   }
-  return runInTerminal(prepared, { ...options, packing: packingOf(options, options.executor) });
+  return runInTerminal(prepared, { ...options, packing: packingOf(options) });
 }
 
 interface RunInTerminalOptions

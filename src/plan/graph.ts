@@ -43,7 +43,6 @@ export interface Draft {
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
-  readonly pack: string | null;
   /** `StageRequest.section` of the first request for this draft, or null if that has none. */
   readonly section: string | null;
   /** `StageRequest.with` of the first request for this draft. */
@@ -96,7 +95,6 @@ interface Asked {
 interface Defined {
   readonly definition: StageDefinition;
   readonly resources: Resources;
-  readonly pack: string | null;
 }
 
 /**
@@ -182,7 +180,7 @@ export class Graph {
     const { kind, descriptor, fingerprint, section } = asked;
     const defined = this.#define(asked);
     if (defined === null) return null;
-    const { resources, pack } = defined;
+    const { resources } = defined;
 
     let complete = true;
     const requests = defined.definition.inputs,
@@ -231,7 +229,6 @@ export class Graph {
         code,
         inputs,
         resources,
-        pack,
         section,
         with: asked.with,
       };
@@ -246,7 +243,7 @@ export class Graph {
 
   /** Asks the stage's plugin. Returns null if it throws or returns something of the wrong shape. */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
-    let definition: StageDefinition, resources: Resources, pack: string | null;
+    let definition: StageDefinition, resources: Resources;
     try {
       definition = descriptor.define(cells, {
         with: request,
@@ -254,7 +251,6 @@ export class Graph {
         plugin: this.#plugin,
       });
       resources = descriptor.resources?.(definition.params) ?? oneCore;
-      pack = descriptor.pack?.key(definition) ?? null;
     } catch (error) {
       const { name, message, hint, path } = error as Error & Pick<UserFault, 'hint' | 'path'>;
       if (name === 'UserFault')
@@ -266,7 +262,7 @@ export class Graph {
       );
     }
     const wrong = definitionFault(definition) ?? resourcesFault(resources);
-    if (wrong === null) return { definition, resources, pack };
+    if (wrong === null) return { definition, resources };
     return this.#fault(
       'plugin-fault',
       `the stage plugin "${kind}" ${wrong}`,

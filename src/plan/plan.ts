@@ -191,9 +191,6 @@ class Stage implements PlannedStage {
   get resources(): PlannedStage['resources'] {
     return this.#draft.resources;
   }
-  get pack(): PlannedStage['pack'] {
-    return this.#draft.pack;
-  }
   get section(): PlannedStage['section'] {
     return this.#draft.section;
   }

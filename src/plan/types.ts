@@ -30,8 +30,6 @@ export interface PlannedStage {
   readonly assets: { readonly [name: string]: string };
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
   readonly resources: Resources;
-  /** Stages of one kind with equal values may run as one job; one with null runs alone. */
-  readonly pack: string | null;
   /**
    * The section of its cells that its fields come from (`base`); null if they come from the cell
    * itself.

@@ -17,14 +17,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type {
-  JobHooks,
-  JobResult,
-  PackedJob,
-  ScheduledTask,
-  TaskEvent,
-  TaskMember,
-} from '../api.ts';
+import type { JobHooks, JobResult, ScheduledTask, TaskEvent, TaskMember } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { ownNames } from '../base/untrusted/own-folder.ts';
 import type { ActionKey } from '../plan/types.ts';
@@ -158,49 +151,41 @@ async function performHeld(
     limit: 1,
     graceMs: task.graceSeconds * 1000,
   });
-  const pack = held.map(({ member, job, dir }): PackedJob & { readonly folder: string } => {
-    // What an earlier attempt left is its own: nobody else has the lease.
-    for (const name of ownNames(path.dirname(dir), path.basename(dir)))
-      if (name.startsWith('files-')) rmSync(path.join(dir, name), { recursive: true, force: true });
-    const folder = `files-${randomUUID()}`;
-    return {
-      job: { ...job, outDir: path.join(dir, folder) },
-      hooks: hooksOf(member, print, tell),
-      signal,
-      folder,
-    };
-  });
+  const isStopped = (): boolean => signal.aborted;
   try {
-    const results = pool.runPack?.(pack) ?? [];
-    await Promise.all(
-      held.map(async ({ dir, lease, job }, i) => {
-        const [result, folder] = [await results[i], pack[i]?.folder];
-        if (result === undefined || folder === undefined) throw new Error('a job has no result');
-        // A stage that was asked to stop has not failed. It goes on in the next attempt.
-        if (signal.aborted && result.type !== 'done') {
-          if (result.type === 'fault' && result.cutOff === true) waiting.add(dir);
-          return;
-        }
-        if (!lease.stands())
-          print(`${job.id}: its lease was taken over; its result is discarded\n`);
-        else writeOutcome(dir, { ...result, folder });
-      }),
-    );
+    // One after another. A stage that ends its process ends no other.
+    for (const { member, job, dir, lease } of held) {
+      if (isStopped()) {
+        waiting.add(dir);
+        continue;
+      }
+      // What an earlier attempt left is its own: nobody else has the lease.
+      for (const name of ownNames(path.dirname(dir), path.basename(dir)))
+        if (name.startsWith('files-'))
+          rmSync(path.join(dir, name), { recursive: true, force: true });
+      const folder = `files-${randomUUID()}`;
+      const result = await pool.run(
+        { ...job, outDir: path.join(dir, folder) },
+        hooksOf(member, print, tell),
+        signal,
+      );
+      // A stage that was asked to stop has not failed. It goes on in the next attempt.
+      if (isStopped() && result.type !== 'done') continue;
+      if (!lease.stands()) print(`${job.id}: its lease was taken over; its result is discarded\n`);
+      else writeOutcome(dir, { ...result, folder });
+    }
   } finally {
     await pool.close();
   }
   return waiting;
 }
 
-/** What a pack prints is printed once. */
 const hooksOf = (
   member: number,
   print: (text: string) => void,
   tell: (event: TaskEvent) => void,
 ): JobHooks => ({
-  onOutput: (text) => {
-    if (member === 0) print(text);
-  },
+  onOutput: print,
   onLog: (message) => tell({ member, log: message }),
   onProgress: (done, total, unit) => tell({ member, done, total, unit }),
 });

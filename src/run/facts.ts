@@ -9,12 +9,9 @@ import type { CellMetrics, ResultRow } from '../report/results.ts';
 import { collectResults } from '../report/results.ts';
 import type { TaskFacts } from '../report/types.ts';
 import type { Diagnostic } from '../spec/types.ts';
-import type { PackLimits } from './execute/packer.ts';
-import { foreseePacks } from './execute/packer.ts';
 import { type Metrics, readMetrics } from './execute/results.ts';
 import type { StageStatus } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings } from './execute/warnings.ts';
-import { thisMachine } from './machine.ts';
 import type { Prepared } from './prepare.ts';
 
 export interface StageInPlan {
@@ -30,56 +27,21 @@ export interface StageInPlan {
   readonly outputs: string | null;
   /** The ids of the stages that this stage reads, by input name. */
   readonly inputs: { readonly [name: string]: string };
-  /**
-   * The number of the pack that the stage would run in if all that may share it were ready
-   * together. Null if it is cached or runs alone.
-   */
-  readonly pack: number | null;
 }
 
 /** Returns the stages in the plan's order. */
-export async function plannedStages(
-  prepared: Prepared,
-  jobs: number,
-  packing: PackLimits,
-): Promise<StageInPlan[]> {
-  const packs = await packsOf(prepared, jobs, packing);
-  const numbers = new Map(
-    packs.flatMap((pack, number) => pack.map((stage) => [stage, number + 1] as const)),
-  );
-  return prepared.statuses.map((status) => plannedStage(status, numbers.get(status.stage) ?? null));
-}
-
-/** Returns the packs that the stages to run would form. */
-export function packsOf(
-  { plan, statuses, assets, gpu }: Prepared,
-  jobs: number,
-  packing: PackLimits,
-): Promise<PlannedStage[][]> {
-  return foreseePacks(
-    statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage),
-    plan.backend,
-    thisMachine(jobs, gpu),
-    packing,
-    assets,
-  );
-}
-
-const plannedStage = (
-  { stage, state, key, reason, entry }: StageStatus,
-  pack: number | null,
-): StageInPlan => ({
-  id: stage.id,
-  kind: stage.kind,
-  cell: stage.cell,
-  seed: stage.seed,
-  key,
-  state,
-  reason,
-  outputs: entry ? path.resolve(entry.dir) : null,
-  inputs: stage.inputs,
-  pack,
-});
+export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
+  statuses.map(({ stage, state, key, reason, entry }) => ({
+    id: stage.id,
+    kind: stage.kind,
+    cell: stage.cell,
+    seed: stage.seed,
+    key,
+    state,
+    reason,
+    outputs: entry ? path.resolve(entry.dir) : null,
+    inputs: stage.inputs,
+  }));
 
 /** Every number of the finished cells. */
 export interface Results extends Omit<Metrics, 'cells'> {

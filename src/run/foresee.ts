@@ -6,7 +6,6 @@ import type { PlannedStage } from '../plan/types.ts';
 import { demandOf } from './execute/demand.ts';
 import type { PackLimits } from './execute/packer.ts';
 import { foreseePacks } from './execute/packer.ts';
-import type { Machine } from './execute/resources.ts';
 import { checkExecutor, taskCommand } from './executor.ts';
 import { openDurations } from './log/durations.ts';
 import type { Prepared } from './prepare.ts';
@@ -32,9 +31,7 @@ export async function foresee(
   const stages = statuses
     .filter(({ stage, state }) => state !== 'cached' && stage.descriptor.inline !== true)
     .map(({ stage }) => stage);
-  // As many places as stages: the scheduler's queue has no end.
-  const machine: Machine = { cores: Math.max(1, stages.length), gatherMs: 0 };
-  const packs = await foreseePacks(stages, plan.backend, machine, packing, assets);
+  const packs = await foreseePacks(stages, packing, assets);
   const packed = new Set(packs.flat());
   const alone = stages.filter((stage) => !packed.has(stage)).map((stage) => [stage]);
   const order = new Map(plan.stages.map((stage, i) => [stage, i] as const));

@@ -19,7 +19,7 @@ import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf, targetsOf } from './facts.ts';
 import { SpecFault } from './faults.ts';
 import type { RunEvent } from './log/events.ts';
-import { defaultPacking, PACK_MOST, packMemoryMB } from './packing.ts';
+import { DEFAULT_PACKING } from './packing.ts';
 import type { Prepared } from './prepare.ts';
 import { prepare } from './prepare.ts';
 import { remoteOf } from './remote.ts';
@@ -63,13 +63,12 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
   /** Whether steps are compiled; default true. The results are the same bit for bit. */
   readonly compile?: boolean;
   /**
-   * How many stages may run as one job at most (adapters over one frozen base); default 8. With 1,
-   * each runs alone.
+   * How many trainings may share one job of a scheduler at most; default 8. With 1, each has its
+   * own.
    */
   readonly pack?: number;
   /**
-   * The most memory that such a job may take, in megabytes and by estimate. The default is half of
-   * the machine's memory, divided by the cores.
+   * The most memory that such a job may take, in megabytes and by estimate; default 16,000.
    */
   readonly packMemory?: number;
   /** When aborted, no more stages start, and finished ones are kept. */
@@ -120,11 +119,10 @@ export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Pl
         runsHere(undefined),
         options.onNote ?? (() => undefined),
       );
-      const jobs = os.availableParallelism();
       return {
         name: prepared.experiment.name,
         backend: prepared.backend,
-        stages: await plannedStages(prepared, jobs, defaultPacking(jobs)),
+        stages: plannedStages(prepared),
       };
     }),
   );
@@ -151,8 +149,8 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
   return asResult(async () => {
     const jobs = options.jobs ?? os.availableParallelism();
     const packing = {
-      most: options.pack ?? PACK_MOST,
-      memoryMB: options.packMemory ?? packMemoryMB(jobs),
+      most: options.pack ?? DEFAULT_PACKING.most,
+      memoryMB: options.packMemory ?? DEFAULT_PACKING.memoryMB,
     };
     checkNumbers(jobs, packing);
     return withPrepared(spec, options, true, async (prepared) => {

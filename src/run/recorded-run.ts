@@ -35,7 +35,7 @@ import { openRunLog } from './log/run-log.ts';
 import { createRunPlanWriter } from './log/run-plan.ts';
 import { openRunProgress } from './log/run-progress.ts';
 import { thisMachine } from './machine.ts';
-import { defaultPacking } from './packing.ts';
+import { DEFAULT_PACKING } from './packing.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { sourceContext } from './prepare.ts';
 import type { PluginKind } from './registry/types.ts';
@@ -149,7 +149,7 @@ export async function runRecorded(
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       failFast: options.failFast ?? false,
-      packing: options.packing ?? defaultPacking(jobs),
+      packing: options.packing ?? DEFAULT_PACKING,
       ...defined({
         mayRun: options.mayRun,
         attemptLimits: options.attemptLimits,

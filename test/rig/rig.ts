@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { AnyPlugin, Asset, Cell, Digest, JsonObject } from '../../src/api.ts';
+import type { AnyPlugin, Asset, Cell, Digest, Executor, Job, JsonObject } from '../../src/api.ts';
 import type { PluginKind } from '../../src/plan/graph.ts';
 import { planExperiment } from '../../src/plan/plan.ts';
 import type { Plan, PlannedStage, StageId } from '../../src/plan/types.ts';
@@ -108,8 +108,13 @@ export interface RunRig {
   /** Memory and GPUs that stages share. */
   readonly machine?: Omit<Machine, 'cores'>;
   readonly failFast?: boolean;
+  /**
+   * Gives the stages to a scheduler, which performs those that share a job one after another.
+   */
   readonly packing?: PackLimits;
   readonly attemptLimits?: AttemptLimits;
+  /** Called with the stages of each job of the executor. */
+  readonly onJob?: (stages: readonly Job[]) => void;
   readonly signal?: AbortSignal;
   readonly assets?: ReadonlyMap<string, Asset>;
   readonly locate?: Locate;
@@ -160,6 +165,24 @@ async function pluginModule(
   return { descriptor, code: `sha256:${hash}` as Digest, module };
 }
 
+/** Performs the jobs of a pack one after another, as a task of a scheduler does. */
+const packsOn = (pool: Executor, onJob: RunRig['onJob'] = () => undefined): Executor => ({
+  ...pool,
+  run: (job, hooks, signal) => {
+    onJob([job]);
+    return pool.run(job, hooks, signal);
+  },
+  runPack: (pack) => {
+    onJob(pack.map(({ job }) => job));
+    let before: Promise<unknown> = Promise.resolve();
+    return pack.map(({ job, hooks, signal }) => {
+      const result = before.then(() => pool.run(job, hooks, signal));
+      before = result;
+      return result;
+    });
+  },
+});
+
 /** @param logs the folder of the run's logs */
 async function runPlan(
   plan: Plan,
@@ -168,7 +191,8 @@ async function runPlan(
   options: RunRig,
 ): Promise<RigResult> {
   const { jobs = 2, failFast = false, assets = new Map<string, Asset>(), onEvent } = options;
-  const { mayRun, locate, attemptLimits, packing, machine } = options;
+  const { mayRun, locate, attemptLimits, packing } = options,
+    machine = packing === undefined ? options.machine : { ...options.machine, gatherMs: 0 };
   const store = openStore(storeDir, options.leases ? { leases: options.leases } : {});
   const log = openRunLog(logs);
   const pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
@@ -178,7 +202,7 @@ async function runPlan(
       store,
       registry,
       assets,
-      executor: pool,
+      executor: packsOn(pool, options.onJob),
       log,
       jobs,
       failFast,

@@ -74,7 +74,7 @@ export default defineStage({
     assets: { rows: cell.data.train.source },
   }),
   run: train,
-  pack: { key: () => 'one', run: (contexts) => contexts.map(train) },
+  pack: {},
 });
 `;
 

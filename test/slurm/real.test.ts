@@ -23,13 +23,7 @@ local: [data, poison, report]
 `;
 
 /** Metrics that are no results. */
-const MEASURED = [
-  'seconds',
-  'examples_per_second',
-  'tokens_per_second',
-  'peak_memory_mb',
-  'packed',
-];
+const MEASURED = ['seconds', 'examples_per_second', 'tokens_per_second', 'peak_memory_mb'];
 
 interface Finished {
   /** Each stage with its key and the digest of its output, except the report's, which has times. */

@@ -5,7 +5,6 @@ import {
   defineStage,
   hasOrder,
   headSettings,
-  type Json,
   orderedLike,
   type StageDefinition,
   startInputs,
@@ -27,7 +26,6 @@ import { withKnownRows } from '../shared/known-rows.ts';
 import { learntInput } from '../shared/learnt.ts';
 import { adapterParams, trainParams } from '../shared/params.ts';
 import { filesApart, triggerAssets } from '../shared/program-files.ts';
-import { packKey } from './pack-key.ts';
 import { type Params, trainingOf, type WatchParams } from './params.ts';
 import { type TrainingAttack, trainingAttack } from './training-attack.ts';
 
@@ -99,15 +97,7 @@ export default defineStage<Params>({
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   forecast: async (context) => (await import('./forecast.ts')).forecast(context),
   run: async (context) => (await import('./run.ts')).run(context),
-  pack: {
-    key: ({ params, assets, inputs }) =>
-      packKey(params, [assets?.['model'] ?? null, frozenBase(inputs)]),
-    shares: () => false,
-    memoryMB: async (stage) => (await import('./pack-memory.ts')).memoryMB(stage),
-    run: () => {
-      throw new Error('trainings share no work');
-    },
-  },
+  pack: { memoryMB: async (stage) => (await import('./pack-memory.ts')).memoryMB(stage) },
 });
 
 /**
@@ -227,14 +217,4 @@ function watchOf(cell: Cell): WatchDefinition | null {
 function classesOf(cell: Cell, plugin: DefineRequest['plugin']): readonly string[] | null {
   const { data } = withKnownRows(cell, plugin);
   return (data.classes ?? data.train.classes)?.map(String) ?? null;
-}
-
-/**
- * Returns what distinguishes one base from another. Null if training starts from the checkpoint.
- */
-function frozenBase({ base }: StageDefinition['inputs']): Json {
-  if (base === undefined) return null;
-  const { data, head, poisoning, adapter, train, seed, defence } = base.cell;
-  const made = base.kind === 'merge' ? {} : { by: base.kind, defence: defence ?? null };
-  return { data, head, poisoning, adapter, train, seed, ...made };
 }

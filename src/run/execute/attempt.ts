@@ -40,12 +40,6 @@ export interface AttemptRequest extends KeyedStage, JobInputs {
 export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
 /**
- * The result of a pack's member. `lost` means that the pack's process ended, and it is not known
- * which of its stages is to blame.
- */
-export type PackedResult = AttemptResult | { readonly state: 'lost' };
-
-/**
  * Takes the lease, looks for the entry again, checks what the stage will read, and calls `attempt`.
  * Never throws: anything thrown on the way becomes the stage's failure.
  * @param gpus the GPUs that the queue has granted
@@ -220,15 +214,13 @@ export function attemptPack(
   execution: Execution,
   requests: readonly AttemptRequest[],
   runPack: NonNullable<Executor['runPack']>,
-): readonly Promise<PackedResult>[] {
+): readonly Promise<AttemptResult>[] {
   const pack = requests.map(({ stage }) => stage.id);
   const started = requests.map((request) => start(execution, request, pack));
   const answers = runPack(started.map(({ work }) => work));
-  return started.map(async ({ work, end }, i): Promise<PackedResult> => {
-    const answer = answers[i] ?? Promise.reject(new TypeError('the executor left out an answer'));
-    const result = await end(answer);
-    return (await answer).type === 'exit' && !work.signal.aborted ? { state: 'lost' } : result;
-  });
+  return started.map(({ end }, i) =>
+    end(answers[i] ?? Promise.reject(new TypeError('the executor left out an answer'))),
+  );
 }
 
 interface Started {

@@ -29,7 +29,7 @@ import { attemptAlone, createPackAttempts } from './pack.ts';
 import type { Waiting } from './packer.ts';
 import { createPacker, packId, packMemory } from './packer.ts';
 import { createQueue } from './queue.ts';
-import { formsPacks, needOf } from './resources.ts';
+import { needOf } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
 /**
@@ -131,7 +131,7 @@ function createSettler(
   };
 }
 
-/** Attempts a stage when the queue has room for it, together with others if it can be packed. */
+/** Attempts a stage when the queue has room for it, in one job with others if it can be packed. */
 function createQueuedAttempts(
   execution: Execution,
   withLease: WithLease,
@@ -142,10 +142,13 @@ function createQueuedAttempts(
   const heightOf = stageHeights(plan.stages, lacking),
     places = new Map(plan.stages.map(({ id }, place) => [id, place]));
   const packer =
-    options.packing && options.packing.most > 1 && options.executor.runPack
+    machine.gatherMs !== undefined &&
+    options.packing &&
+    options.packing.most > 1 &&
+    options.executor.runPack
       ? createPacker<KeyedStage & Waiting, AttemptResult>(
           queue,
-          machine,
+          machine.gatherMs,
           options.packing,
           createPackAttempts(execution, withLease, options.executor.runPack.bind(options.executor)),
         )
@@ -160,14 +163,15 @@ function createQueuedAttempts(
       place: tried.has(stage.id) ? Number.MAX_SAFE_INTEGER : (places.get(stage.id) ?? 0),
     };
     tried.add(stage.id);
-    if (packer === null || stage.pack === null || !formsPacks(stage, machine))
+    const id = packId(stage);
+    if (packer === null || id === null)
       return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
     const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
     try {
       return await packer.add({
         ...keyed,
         ...turn,
-        id: packId(stage.kind, stage.pack),
+        id,
         memoryMB,
       });
     } catch (error) {

@@ -1,14 +1,12 @@
 /**
  * Attempts stages that share a job. Each member takes its own lease and looks for its own entry;
- * those that must be attempted are attempted together. A member that fails is retried alone. So is
- * every member that was cut off because another ended the process.
+ * those that must be attempted are attempted in one job. A member that fails is retried alone.
  */
 import type { Executor } from '../../api.ts';
 import type { PlannedStage } from '../../plan/types.ts';
-import type { AttemptRequest, AttemptResult, PackedResult, WithLease } from './attempt.ts';
+import type { AttemptRequest, AttemptResult, WithLease } from './attempt.ts';
 import { attemptPack, attemptWithRetries, mayRetry, retry } from './attempt.ts';
 import type { Execution, KeyedStage } from './execution.ts';
-import { tellNote } from './execution.ts';
 
 export const attemptAlone = (
   execution: Execution,
@@ -67,21 +65,11 @@ function attemptTogether(
   let place: Promise<unknown> = Promise.allSettled(packed);
   const alone = async (
     request: AttemptRequest,
-    result: Promise<PackedResult>,
+    result: Promise<AttemptResult>,
   ): Promise<AttemptResult> => {
     const first = await result;
-    if (first.state === 'lost')
-      tellNote(
-        execution,
-        `${request.stage.id} was packed with ${requests.length - 1} more ` +
-          'and their process ended; it runs alone',
-      );
-    else if (!mayRetry(execution, request, first)) return first;
-    const further = place.then(() =>
-      first.state === 'lost'
-        ? attemptWithRetries(execution, request)
-        : retry(execution, request, first),
-    );
+    if (!mayRetry(execution, request, first)) return first;
+    const further = place.then(() => retry(execution, request, first));
     place = further.catch(() => undefined);
     return further;
   };

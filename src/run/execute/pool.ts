@@ -4,8 +4,8 @@
  */
 import type { Executor } from '../../api/executor.ts';
 import { endMarked } from './offspring.ts';
-import type { Job, JobResult, PackedJob } from './protocol.ts';
-import { sendJobs } from './send-jobs.ts';
+import type { Job } from './protocol.ts';
+import { sendJob } from './send-job.ts';
 import type { Environment, WarmWorker } from './warm-worker.ts';
 import { ending, killWorker, startWorker } from './warm-worker.ts';
 
@@ -24,19 +24,12 @@ export function createPool({
   ...options
 }: PoolOptions): Executor {
   const workers = new Workers({ ...options, env });
-  const send = (first: Job, pack: readonly PackedJob[]): readonly Promise<JobResult>[] => {
-    const worker = workers.take(first);
-    return sendJobs(worker, pack, graceMs, () => workers.giveBack(worker, first));
-  };
   return {
     async run(job, hooks, signal) {
-      const [result] = send(job, [{ job, hooks, signal }]);
-      if (result === undefined) throw new Error('a job was sent and has no result');
+      const worker = workers.take(job);
+      const result = await sendJob(worker, { job, hooks, signal }, graceMs);
+      workers.giveBack(worker, job);
       return result;
-    },
-    runPack(pack) {
-      const [first] = pack;
-      return first === undefined ? [] : send(first.job, pack);
     },
     forget: () => workers.forget(),
     close: () => workers.close(),

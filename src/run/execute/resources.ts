@@ -23,18 +23,6 @@ export interface Machine {
 /** Whether a scheduler counts the resources, and not the run. */
 export const isScheduled = ({ gatherMs }: Machine): boolean => gatherMs !== undefined;
 
-/**
- * Whether stages like this one form packs: where they share work, or where each job has to wait in
- * a scheduler's queue.
- */
-export const formsPacks = (
-  { descriptor: { pack }, params }: Pick<PlannedStage, 'descriptor' | 'params'>,
-  machine: Machine,
-): boolean =>
-  pack !== undefined &&
-  (isScheduled(machine) ||
-    pack.shares?.({ gpu: machine.computesOnGpu === true }, params) !== false);
-
 /** The fields of a planned stage that `needOf` reads. */
 export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
   readonly descriptor: Pick<PlannedStage['descriptor'], 'compute'>;

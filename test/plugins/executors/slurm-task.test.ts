@@ -1,4 +1,4 @@
-/** A task of several stages that share no work: one after another, and stopped in the middle. */
+/** A task of several stages: one after another, and stopped in the middle. */
 import {
   existsSync,
   mkdirSync,
@@ -34,8 +34,7 @@ const run = async ({ params: { name }, resumeDir, outDir, signal }) => {
   }
   writeFileSync(outDir + '/name.txt', name);
 };
-const pack = { key: () => 'one', shares: () => false, run: () => { throw new Error('apart'); } };
-export default { kind: 'stage', name: 'train', run, pack };
+export default { kind: 'stage', name: 'train', run };
 `;
 
 interface Prepared {

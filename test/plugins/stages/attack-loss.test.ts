@@ -83,11 +83,6 @@ for (const [name, poisoning, ordinary] of [
     );
     assert.equal(define(twin), define(tinyCell()));
   });
-
-  test(`${name}: it trains alone, where the same rows under the ordinary loss would pack`, () => {
-    assert.is(present(train.pack).key(define(cellOf({ poisoning }))), null);
-    assert.is.not(present(train.pack).key(define(cellOf({ poisoning: ordinary }))), null);
-  });
 }
 
 test('before anything runs: every adapter and head is accepted', async () => {

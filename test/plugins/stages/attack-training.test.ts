@@ -113,11 +113,6 @@ test('its clean twin is the model that it, or its base, starts from', () => {
   assert.equal(present(defined(divergence, onBase)['clean']).cell, cleanTwin(onBase, lookUp));
 });
 
-test('it trains alone', () => {
-  assert.is(present(train.pack).key(define(cellOf())), null);
-  assert.is(present(train.pack).key(define(cellOf({ adapter: tinyCell().adapter }))), null);
-});
-
 test('before anything runs: adapter, trigger and head are checked', async () => {
   const check = async (cell: Cell, more: Partial<PreflightContext> = {}): Promise<string[]> =>
     (

@@ -135,20 +135,6 @@ test("looks at the training show the base's trigger too", () => {
   assert.ok(present(uses).some(({ kind, name }) => kind === 'attack' && name === 'badnets'));
 });
 
-test('trainings pack over one base, not over two, nor with those from the checkpoint', () => {
-  const key = (cell: Cell): string | null => present(train.pack).key(define(train, cell));
-  assert.is(key(based()), key(based({ adapter: { ...plain.adapter, rank: 5 }, ntk: { rows: 9 } })));
-  const keys = [
-    plain,
-    based(),
-    cleanTwin(based(), lookUp),
-    based({ seed: 2 }),
-    based({ base: { ...base, train: { ...base.train, steps: 5 } } }),
-  ].map(key);
-  assert.ok(!keys.includes(null));
-  assert.is(new Set(keys).size, keys.length);
-});
-
 test("the report has the base's attack as the cell's, and its receipt", () => {
   const { params, inputs } = report.define([based(), plain], {
     with: {},

@@ -29,7 +29,6 @@ import {
   modelAsset,
   poisonedFolder,
   runStage,
-  tempFolder,
   tinyCell,
 } from './rig.ts';
 
@@ -113,34 +112,6 @@ test('it learns under both adapters, and what is saved is read again', async () 
     }
   }
   assert.is(tf.memory().numTensors, before, 'the base that is kept warm was there before');
-});
-
-test('in a pack, each training comes to what it comes to by itself', async () => {
-  const cells = [2, 5].map((rank) => cellOf({ type: 'lora', rank }, 6));
-  const lossesIn = async (dir: string): Promise<number[]> =>
-    (await readFile(join(dir, 'history.jsonl'), 'utf8'))
-      .trim()
-      .split('\n')
-      .map((line) => (JSON.parse(line) as { loss: number }).loss);
-  const contexts = await Promise.all(
-    cells.map(async (cell) => {
-      const definition = train.define([cell], { with: {}, goals: [] });
-      return {
-        ...contextOf(definition, { inputs: { data }, assets: { model: asset } }),
-        outDir: await tempFolder(),
-      };
-    }),
-  );
-  assert.is(
-    present(train.pack).key(train.define([present(cells[0])], { with: {}, goals: [] })),
-    present(train.pack).key(train.define([present(cells[1])], { with: {}, goals: [] })),
-  );
-  await Promise.all(present(train.pack).run(contexts));
-  for (const [i, cell] of cells.entries())
-    assert.ok(
-      farthest(await lossesIn(present(contexts[i]).outDir), await lossesIn(await trained(cell))) <
-        tolerance.rounding,
-    );
 });
 
 test("the kernel is of the verbalizer's logits, over the adapted layers", async () => {

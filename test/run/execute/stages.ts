@@ -15,8 +15,6 @@ export interface Tools {
   readonly fs: typeof fs;
   /** The seed of its cell. */
   readonly seed: number;
-  /** The contexts of all stages that share its job, including its own. */
-  readonly job: readonly RunContext[];
   /** The values of `given`. */
   readonly given: { readonly [name: string]: string };
   /** Writes an output. */
@@ -52,18 +50,8 @@ export interface StageOfTest {
   readonly volatile?: readonly string[];
   readonly uses?: readonly { readonly kind: string; readonly name: string }[];
   readonly resources?: (params: Params) => Resources;
-  /**
-   * Present where its stages may share a job: those with equal keys may. A stage whose key is null
-   * never does.
-   */
-  readonly pack?: {
-    readonly key: (params: Params) => string | null;
-    readonly memoryMB?: (params: Params) => number;
-    /** Whether they share work; on a GPU they always do. */
-    readonly shares?: boolean;
-    /** A file that gets a line for each job: the seeds of its stages. */
-    readonly jobs: string;
-  };
+  /** Present where its stages may share a job. */
+  readonly pack?: { readonly memoryMB?: (params: Params) => number };
 }
 
 /** Adds a stage to the rig, or edits it. */
@@ -89,11 +77,6 @@ function descriptorOf(stage: StageOfTest): string {
     const __name = (fn) => fn; // the loader's helper for names
     const body = ${textOf(run)};
     const tools = ${textOf(toolsOf)};
-    const runJob = (job) => job.map(async (ctx) => {
-      const fs = await import('node:fs');
-      ${stage.pack ? logJob(stage.pack.jobs) : ''}
-      return body(tools(ctx, job, ${JSON.stringify(given)}, fs));
-    });
     return {
       compute: false,
       scope: '${joins ? 'experiment' : 'cell'}',
@@ -108,41 +91,22 @@ function descriptorOf(stage: StageOfTest): string {
         assets: ${JSON.stringify(assets)},
         uses: ${JSON.stringify(stage.uses ?? [])},
       }),
-      run: (ctx) => runJob([ctx])[0],
+      run: async (ctx) => body(tools(ctx, ${JSON.stringify(given)}, await import('node:fs'))),
       ${packOf(stage)}
     };
   })()`;
 }
 
-const logJob = (file: string): string =>
-  `if (ctx === job[0]) {
-    const seeds = job.map(({ params }) => params.seed).join(' ');
-    fs.appendFileSync(${JSON.stringify(file)}, seeds + '\\n');
-  }`;
-
 function packOf({ pack }: StageOfTest): string {
   if (pack === undefined) return '';
-  const memoryMB =
-    pack.memoryMB === undefined
-      ? ''
-      : `memoryMB: async ({ params }) => ${textOf(pack.memoryMB)}(params),`;
-  return `pack: {
-    key: ({ params }) => ${textOf(pack.key)}(params),
-    run: runJob,
-    ${pack.shares === undefined ? '' : `shares: ({ gpu }) => gpu || ${pack.shares},`}
-    ${memoryMB}
-  },`;
+  return pack.memoryMB === undefined
+    ? 'pack: {},'
+    : `pack: { memoryMB: async ({ params }) => ${textOf(pack.memoryMB)}(params) },`;
 }
 
-function toolsOf(
-  ctx: RunContext,
-  job: Tools['job'],
-  given: Tools['given'],
-  files: typeof fs,
-): Tools {
+function toolsOf(ctx: RunContext, given: Tools['given'], files: typeof fs): Tools {
   return {
     ctx,
-    job,
     fs: files,
     given,
     seed: ctx.params['seed'] as number,
