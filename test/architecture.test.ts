@@ -9,9 +9,13 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { fragments, sources as houseSources } from '../.ci/house.mjs';
 
 const test = suite('architecture');
 const root = fileURLToPath(new URL('../', import.meta.url));
+
+/** How many files still break the rule of fragments. It may fall. */
+const FRAGMENTS = 40;
 
 interface Import {
   readonly from: string;
@@ -189,6 +193,25 @@ test("what runs before npm ci imports Node's own modules only", () => {
   }
   assert.ok(early.has('src/setup/dependencies.mjs') && early.has('src/setup/build-record.mjs'));
   assert.equal(wrong, []);
+});
+
+test('a file that one other file alone imports is part of that one, or has 80 lines', () => {
+  const small = fragments(houseSources());
+  assert.ok(
+    small.length <= FRAGMENTS,
+    `${small.length} do not: ${small.map(({ path, reader }) => `${path} (${reader})`).join(', ')}`,
+  );
+});
+
+test('src imports no plugin but through the entry of the science', () => {
+  const wrong = filesUnder('src')
+    .filter((file) => file !== 'src/science.ts')
+    .flatMap(importsOf)
+    .filter(({ specifier }) => /^(\.\.\/)+plugins\//.test(specifier));
+  assert.equal(
+    wrong.map(({ from, specifier }) => `${from} imports ${specifier}`),
+    [],
+  );
 });
 
 test('planning loads no numerics: plugins import large packages when they run', () => {

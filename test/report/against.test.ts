@@ -104,7 +104,11 @@ test('fewer than three pairs have no p-value, and pairs that are no evidence do 
 });
 
 test('tables have a column for it where there is one', () => {
-  const request = { rowAxes: ['adapter.type', 'adapter.rank'], columnAxes: [], against: 'full' } as const;
+  const request = {
+    rowAxes: ['adapter.type', 'adapter.rank'],
+    columnAxes: [],
+    against: 'full',
+  } as const;
   const shown = (of: typeof rows) => {
     const grid = layOut({ ...request, rows: of, metrics: [accuracy], against: 'full' });
     if ('clash' in grid) throw new Error(grid.clash.join());

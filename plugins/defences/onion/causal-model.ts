@@ -5,7 +5,7 @@ import { modelOf } from '../../../src/data/model-folder.ts';
 import { scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
 import { full } from '../../../src/science/models/full.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
-import { type Network,openNetwork } from '../../../src/science/models/network.ts';
+import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import type { Architecture, TokenRow } from '../../../src/science/models/types.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../../stages/shared/breathe.ts';

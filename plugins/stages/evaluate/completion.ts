@@ -4,7 +4,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random/random.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { type AnswerScore,scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
+import { type AnswerScore, scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
 import {
   hasRougeWord,
   type Output,

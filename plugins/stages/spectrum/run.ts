@@ -7,7 +7,7 @@ import type { Network } from '../../../src/science/models/network.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openTrained } from '../../../src/science/training/adapted-model.ts';
 import { breathe } from '../shared/breathe.ts';
-import { assetOf,inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { assetOf, inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { type LayerSpectrum, layerSpectrum } from './measure.ts';

@@ -1,0 +1,20 @@
+export interface SourceFile {
+  readonly path: string;
+  readonly room: string;
+  readonly lines: {
+    readonly code: number;
+    readonly imports: number;
+    readonly comments: number;
+    readonly lines: number;
+  };
+  readonly imports: readonly string[];
+  readonly late: readonly string[];
+}
+
+/** Returns the tracked sources of src and plugins, without generated ones. */
+export function sources(): readonly SourceFile[];
+
+/** Returns the files under 80 lines that one other file alone imports, with that file. */
+export function fragments(
+  files: readonly SourceFile[],
+): readonly { readonly path: string; readonly reader: string; readonly lines: number }[];
