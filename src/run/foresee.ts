@@ -61,7 +61,7 @@ async function jobOf(
     ),
   );
   const seconds = demands.map((demand) => demand.seconds).filter((one) => one !== undefined);
-  const memoryMB = demands.reduce((sum, demand) => sum + (demand.memoryMB ?? 0), 0);
+  const memoryMB = Math.max(0, ...demands.map((demand) => demand.memoryMB ?? 0));
   return {
     kind: stages[0]?.kind ?? '',
     stages: stages.length,

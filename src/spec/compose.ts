@@ -44,7 +44,7 @@ const grid: Schema = {
   maxProperties: 1,
   properties: rules,
 };
-/** The schema of a text that a spec takes from a file (text-files.ts). */
+/** The schema of a text that a spec takes from a file (load.ts). */
 const textFromFile: Schema = {
   title: 'TextFile',
   description: 'A text file in UTF-8, relative to the spec. The line break at its end is left out.',

@@ -56,7 +56,7 @@ function expandSeeds(node: Node, report: Report): Node | undefined {
 
 function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
   if (node.kind !== 'map') return node;
-  // `{ file: … }` is filled in later (text-files.ts).
+  // `{ file: … }` is filled in later (load.ts).
   if (schema.textFile === true && node.entries.has('file')) return node;
   if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
   if (!isRecord(schema)) return node;

@@ -1,6 +1,6 @@
 /**
- * Finds this machine's tensor backends and loads one. Other folders import from here, except for
- * `operation.ts`, which they import directly because it loads tfjs.
+ * Finds this machine's tensor backends and loads one. It imports nothing of tfjs before that, so that
+ * the engine may ask which backends there are.
  */
 export { probe, chooseBackend } from './probe.ts';
 export { loadBackend } from './load.ts';

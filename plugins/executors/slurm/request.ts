@@ -41,7 +41,7 @@ const timeStep = (seconds: number): number =>
 
 /**
  * Returns the request of a job.
- * @param load the stages of the job: more than one for a pack
+ * @param load the stages of the job: more than one for a pack, which takes the memory of its largest
  * @param longer doubles the time limit this many times, for a job that has reached it before
  * @param more doubles the memory this many times, for a job that ran out of it before
  */
@@ -53,7 +53,7 @@ export function requestOf(
   more = 0,
 ): Request {
   const settings = profile.settings(kind);
-  const memory = load.reduce((sum, { demand }) => sum + (demand.memoryMB ?? 0), settings.memoryMB);
+  const memory = settings.memoryMB + Math.max(0, ...load.map(({ demand }) => demand.memoryMB ?? 0));
   return {
     kind,
     seconds: timeLimit(settings, wantedSeconds(settings, load), longer),

@@ -4,7 +4,7 @@
  */
 import type { Job, JobResult } from '../../api/executor.ts';
 
-export type { Job, JobHooks, JobResult, PackedJob, PluginModule } from '../../api/executor.ts';
+export type { Job, JobResult, PackedJob, PluginModule } from '../../api/executor.ts';
 
 export type ToWorker = { readonly type: 'run'; readonly job: Job } | { readonly type: 'abort' };
 

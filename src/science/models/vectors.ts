@@ -8,7 +8,7 @@ import { matmul } from '../../tensor/matmul.ts';
 import { biasedSum } from './linear.ts';
 
 /** The shared factors A (r, ≥ n) and B (≥ m, r), of which a layer reads the first part. */
-export interface SharedFactors {
+interface SharedFactors {
   readonly A: Tensor2D;
   readonly B: Tensor2D;
 }

@@ -63,7 +63,7 @@ const namesOf = (layer: string): VectorNames => ({
  * The shared factors of a seed, equal to PEFT's: Kaiming-uniform, A (r, n) and then B (m, r) from
  * one generator.
  */
-export function sharedFactors(
+function sharedFactors(
   key: number,
   rank: number,
   { n, m }: { readonly n: number; readonly m: number },

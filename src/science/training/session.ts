@@ -22,7 +22,7 @@ export interface Place {
   readonly signal: AbortSignal;
 }
 
-export interface SessionOptions {
+interface SessionOptions {
   readonly network: Network;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;

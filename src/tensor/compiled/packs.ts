@@ -19,8 +19,6 @@ const LAYERS = new Map([
   ['FusedLora', { input: 1, transposed: true }],
   ['FusedLoraBias', { input: 1, transposed: true }],
   ['FusedLoraGrad', { input: 2, transposed: false }],
-  ['FusedMemberLora', { input: 1, transposed: true }],
-  ['FusedMemberLoraGrad', { input: 2, transposed: false }],
 ]);
 
 const isSet = ({ attributes }: Operation, wanted: string): boolean =>

@@ -96,7 +96,11 @@ test('time is what such stages took, with a margin, rounded up and bounded', () 
   assert.is(ask('train', [undefined]).seconds, 3600, 'not known yet');
   assert.is(ask('train', [1000, undefined]).seconds, 3600, 'of one not known yet');
   assert.is(ask('train', [1000, 1000]).seconds, 90 * 60, 'a pack: the sum');
-  assert.is(ask('train', [1000, 1000]).memoryMB, 1280, 'a pack: the sum, in steps of 256 MB');
+  assert.is(
+    ask('train', [1000, 1000]).memoryMB,
+    1280,
+    'a pack: that of its largest stage, in steps of 256 MB',
+  );
   assert.is(ask('train', [1000], 1).seconds, 90 * 60, 'doubled after a time-out');
   assert.is(ask('train', [1000], 9).seconds, 12 * 3600, 'never beyond max_time');
   const [asked] = [{ cpu: 1, demand: { gpu: 0 } }];

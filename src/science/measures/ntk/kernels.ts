@@ -7,7 +7,7 @@
  */
 import type { AdaptedModel, OutputsOf, TokenRow } from '../../models/types.ts';
 import { kernelOrder, unfold } from './contraction.ts';
-import type { Method } from './cost.ts';
+import type { Method } from './contractions.ts';
 import { createKernelSums, type Kernel, type LayerKernel } from './kernel-sums.ts';
 import type { TermRecord } from './layer.ts';
 import { planWalk, type WalkOptions, type WalkPlan, walkSets } from './layerwise.ts';

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer } from '../../models/types.ts';
 import { type Accumulator, type TermBlock, widthsOf } from './contraction.ts';
-import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './cost.ts';
+import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './contractions.ts';
 import type { LayerBatch } from './layerwise.ts';
 import { project, type Projection } from './projection.ts';
 import {

@@ -12,7 +12,14 @@ import {
   type TokenBlock,
   unfold,
 } from './contraction.ts';
-import { type BlockShape, cheaper, contractions, costs, type Method, shapeOf } from './cost.ts';
+import {
+  type BlockShape,
+  cheaper,
+  contractions,
+  costs,
+  type Method,
+  shapeOf,
+} from './contractions.ts';
 import { batches, layerBytes, layerGroups } from './passes.ts';
 import { type Reduction, reductionOf } from './reduce.ts';
 import type { GradientTerm, Term } from './terms.ts';

@@ -1,7 +1,7 @@
 /** Plans a kernel's forward passes: batches of rows, groups of layers. */
 import { MOST_LOGITS } from '../../models/similar-lengths.ts';
 import type { AdaptedLayer } from '../../models/types.ts';
-import type { BlockShape } from './cost.ts';
+import type { BlockShape } from './contractions.ts';
 
 /**
  * Where padding does not count as tokens: how many pairs of positions attention may compute for

@@ -7,7 +7,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer } from '../../models/types.ts';
-import { type BlockShape, cheaper, costs, type Method } from './cost.ts';
+import { type BlockShape, cheaper, costs, type Method } from './contractions.ts';
 import { rowGradients } from './explicit.ts';
 import type { LayerBatch } from './layerwise.ts';
 import { layerBytes } from './passes.ts';

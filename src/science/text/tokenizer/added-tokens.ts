@@ -48,7 +48,7 @@ const NO_STRIP = { lstrip: false, rstrip: false, singleWord: false } as const;
  * special tokens that either file names, which are added where they are not yet. A token that no
  * vocabulary holds gets the next free id.
  * @param vocabulary the model's, of `size` entries
- * @param named the special tokens, as special-tokens.ts reads them
+ * @param named the special tokens, as tokenizer.ts reads them
  */
 export function addedTokens(
   json: unknown,

@@ -5,7 +5,7 @@ import {
   costs,
   explicitCost,
   gramCost,
-} from '../../../../src/science/measures/ntk/cost.ts';
+} from '../../../../src/science/measures/ntk/contractions.ts';
 import { sliceWidth } from '../../../../src/science/measures/ntk/explicit.ts';
 import { batches, layerBytes, layerGroups } from '../../../../src/science/measures/ntk/passes.ts';
 import { MOST_LOGITS, similarLengths } from '../../../../src/science/models/similar-lengths.ts';

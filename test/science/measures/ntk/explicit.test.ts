@@ -9,7 +9,7 @@ import {
   type TermBlock,
   type TokenBlock,
 } from '../../../../src/science/measures/ntk/contraction.ts';
-import { plain } from '../../../../src/science/measures/ntk/cost.ts';
+import { plain } from '../../../../src/science/measures/ntk/contractions.ts';
 import {
   explicit,
   rowGradients,

@@ -1,6 +1,7 @@
 /**
- * Chooses the cheaper contraction by counting floating-point operations, including those on the
- * rectangles' padding.
+ * The contractions of terms to a kernel: `plain`, the reference, `gram`, over token pairs, and
+ * `explicit` (explicit.ts), over gradients of rows. The cheaper of the last two is chosen by counting
+ * floating-point operations, including those on the rectangles' padding.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -13,11 +14,6 @@ import {
   tokenBlocks,
 } from './contraction.ts';
 import { explicit, GRAM_ROWS } from './explicit.ts';
-
-/**
- * The reference that every faster contraction is compared with: it writes out each row's gradient
- * G^c = Σ_t a^c_t b_tᵀ and sums each pair's inner product, on the host in double precision.
- */
 
 /** Gradients in a sum's order. */
 function gradients(blocks: readonly TermBlock[]): Float64Array[] {
@@ -40,6 +36,10 @@ function gradients(blocks: readonly TermBlock[]): Float64Array[] {
   });
 }
 
+/**
+ * The reference that every faster contraction is compared with: it writes out each row's gradient
+ * G^c = Σ_t a^c_t b_tᵀ and sums each pair's inner product, on the host in double precision.
+ */
 export const plain: Contraction = (left, right, coefficient, { width, data }) => {
   const ofLeft = gradients(left),
     ofRight = right === null ? ofLeft : gradients(right);
@@ -52,14 +52,6 @@ export const plain: Contraction = (left, right, coefficient, { width, data }) =>
   );
 };
 
-/**
- * Contraction over token pairs, without per-row gradients: for two blocks, (a aᵀ) ∘ (b bᵀ) over
- * their tokens, summed over the tokens of each pair of rows. Cheaper than gradients where rows are
- * short.
- *
- *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) is one where a token belongs to a row
- */
-
 function membership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
   example.forEach((k, t) => {
@@ -68,6 +60,13 @@ function membership({ example, rows }: TermBlock): Tensor2D {
   return tf.tensor2d(ones, [rows.length, example.length]); // (R, S)
 }
 
+/**
+ * Contraction over token pairs, without per-row gradients: for two blocks, (a aᵀ) ∘ (b bᵀ) over
+ * their tokens, summed over the tokens of each pair of rows. Cheaper than gradients where rows are
+ * short.
+ *
+ *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) is one where a token belongs to a row
+ */
 const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => {
   const left = tokenBlocks(leftBlocks),
     right = rightBlocks === null ? null : tokenBlocks(rightBlocks),
