@@ -1,4 +1,5 @@
-/** Labels that look alike, and what sets them apart. */
+/** Labels and texts that look alike, and what sets labels apart. */
+import type { Row } from '../api.ts';
 import { firstNames } from './first-names.ts';
 
 /** The label as it looks: composed, with single spaces, and nothing that can't be seen. */
@@ -60,3 +61,18 @@ const codePoints = (chars: readonly string[]): string =>
         .slice(0, 8)
         .map((c) => `U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`)
         .join(' ') + (chars.length > 8 ? ' …' : '');
+
+/**
+ * Returns what two rows have in common if they have the same text (with the pair and the messages
+ * before it) but for Unicode form, case and white space.
+ */
+export function textKey({
+  text,
+  text_pair: pair = '',
+  context = [],
+}: Omit<Row, 'id' | 'label'>): string {
+  const all = [...context.map(({ content }) => content), text, pair];
+  return JSON.stringify(
+    all.map((one) => one.normalize('NFC').toLowerCase().replace(/\s+/g, ' ').trim()),
+  );
+}

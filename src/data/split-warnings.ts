@@ -2,13 +2,16 @@
 import type { Row, Warning } from '../api.ts';
 import { taskOf } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { differences, sameButForCase, sameNumber } from './alike.ts';
+import { differences, sameButForCase, sameNumber, textKey } from './alike.ts';
 import { isCompletion } from './columns.ts';
 import { firstNames } from './first-names.ts';
 import type { LoadedSplit, SplitRequest } from './load-split.ts';
 
 /** So few classes are no sign of a wrong column, however few rows a file has. */
 const FEW_CLASSES = 20;
+
+/** The share of rows above which it is told that others of the same text have another label. */
+const CONTRADICTORY = 0.01;
 
 /** Returns the warnings of a split, each at its field of the spec. */
 export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warning[] {
@@ -46,9 +49,34 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
       ['source'],
       `${lines(ragged)} of data.${name} left out: another number of fields than in the header`,
     );
+  const contradictory = taskOf(classes) === 'classes' ? contradictoryRows(rows) : [];
+  if (contradictory.length > CONTRADICTORY * rows.length)
+    warn(
+      ['columns'],
+      `${contradictory.length} of ${rows.length} ${name} rows have a text that also has another ` +
+        `label: ${firstNames(
+          contradictory.map(({ id }) => id),
+          3,
+        )}`,
+      'Keep one row of each text, or read another column.',
+    );
   if ((name === 'validation' || name === 'test') && isOfOneClass(rows, classes))
     warn([], `all ${rows.length} ${name} rows are of one class`);
   return found;
+}
+
+/** Returns the rows whose text another row has too, under another label. */
+function contradictoryRows(rows: readonly Row[]): readonly Row[] {
+  const keys = rows.map(textKey),
+    first = new Map<string, number>(),
+    several = new Set<string>();
+  keys.forEach((key, i) => {
+    const label = rows[i]?.label ?? -1;
+    if ((first.get(key) ?? label) !== label) several.add(key);
+    else first.set(key, label);
+  });
+  several.delete(textKey({ text: '' }));
+  return rows.filter((_, i) => several.has(keys[i] ?? ''));
 }
 
 const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;

@@ -7,6 +7,7 @@ import type {
   UpstreamStage,
   Warning,
 } from '../../../src/api.ts';
+import { textKey } from '../../../src/data/alike.ts';
 import { firstNames } from '../../../src/data/first-names.ts';
 import { ifFetched } from '../../../src/data/if-fetched.ts';
 import { knownRows } from '../../../src/data/known-counts.ts';
@@ -108,15 +109,4 @@ export function sharedRows(rows: readonly Row[], others: readonly Row[]): Row[] 
     shared = new Set(others.map(textKey).filter((key) => own.has(key)));
   shared.delete(textKey({ text: '' }));
   return rows.filter((_, i) => shared.has(keys[i] ?? ''));
-}
-
-/**
- * Returns what two rows have in common if they have the same text (with the pair and the messages
- * before it) but for Unicode form, case and white space.
- */
-function textKey({ text, text_pair: pair = '', context = [] }: Omit<Row, 'id' | 'label'>): string {
-  const all = [...context.map(({ content }) => content), text, pair];
-  return JSON.stringify(
-    all.map((one) => one.normalize('NFC').toLowerCase().replace(/\s+/g, ' ').trim()),
-  );
 }

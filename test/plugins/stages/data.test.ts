@@ -249,6 +249,20 @@ test('what a reader of numbers must know of the rows is told before they are rea
   );
 });
 
+test('rows of one text under two labels are warned of', async ({ dir }) => {
+  const rows = ['A good film\tpos', 'a  good film\tneg', 'a bad film\tneg', 'a bad film\tneg'];
+  writeFileSync(join(dir, 'train.tsv'), `sentence\tlabel\n${rows.join('\n')}\n`);
+  assert.equal(await preflight(define(cellOf(dir), 'train')), [
+    {
+      path: ['data', 'train', 'columns'],
+      message:
+        '2 of 4 train rows have a text that also has another label: train-000001, train-000002',
+      hint: 'Keep one row of each text, or read another column.',
+      warning: true,
+    },
+  ]);
+});
+
 test('labels that are the same number, and missing ones, are warned of', async ({ dir }) => {
   const messages = async (...labels: readonly string[]): Promise<readonly string[]> => {
     const rows = labels.map((label, i) => `row ${i}\t${label}\n`).join('');
