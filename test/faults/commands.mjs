@@ -5,9 +5,8 @@
  *     node commands.mjs CLI LOG    reads the commands from stdin: [{ "dir", "args" }]
  */
 import { appendFileSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
 
-const require = createRequire(import.meta.url);
 const [cli, log] = process.argv.slice(2);
 const commands = JSON.parse(readFileSync(0, 'utf8'));
 let said = '';
@@ -17,6 +16,7 @@ for (const stream of [process.stdout, process.stderr])
     return true;
   };
 
+let started = 0;
 for (const { dir, args } of commands) {
   said = '';
   process.chdir(dir);
@@ -25,9 +25,10 @@ for (const { dir, args } of commands) {
   appendFileSync(log, `${JSON.stringify({ begins: args })}\n`);
   let thrown = '';
   try {
-    // Node runs the program's entry again, with all that it requires still loaded.
-    delete require.cache[cli];
-    await require(cli).ended;
+    // Node runs the program's entry again, with all that it imports still loaded.
+    await (
+      await import(`${pathToFileURL(cli).href}?${++started}`)
+    ).ended;
   } catch (error) {
     thrown = String(error?.stack ?? error);
   }
