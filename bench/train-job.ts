@@ -4,9 +4,9 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { lora } from '../plugins/adapters/lora/lora.ts';
 import { randomStream } from '../src/base/random/random.ts';
 import { readConfig } from '../src/science/models/head.ts';
-import { lora } from '../src/science/models/lora.ts';
 import type { HostTensor } from '../src/science/models/types.ts';
 import { bert } from '../test/science/families.ts';
 
@@ -57,9 +57,9 @@ export interface TrainResult {
   /** Tensor operations of one step of every cell, however many of them are compiled. */
   readonly operations: number | null;
   /**
-   * The floating-point operations of a step's matrix products on average, and those that the processor
-   * makes each second in one product of 1,024 × 1,024 matrices on the job's threads: the median of
-   * what it makes after each turn. Only our side counts them.
+   * The floating-point operations of a step's matrix products on average, and those that the
+   * processor makes each second in one product of 1,024 × 1,024 matrices on the job's threads: the
+   * median of what it makes after each turn. Only our side counts them.
    */
   readonly products?: { readonly flops: number; readonly peak: number } | null;
   readonly peak_memory_mb: number;

@@ -12,7 +12,7 @@ export { bert, family } from './science/models/family.ts';
 export { full } from './science/models/full.ts';
 export { layerNorm } from './science/models/layer-norm.ts';
 export { linear } from './science/models/linear.ts';
-export { lora } from './science/models/lora.ts';
+export { lora } from '../plugins/adapters/lora/lora.ts';
 export { crossEntropy } from './science/models/loss.ts';
 export type { Network, Tensors } from './science/models/network.ts';
 export { partialAdapter } from './science/models/partial.ts';

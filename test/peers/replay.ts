@@ -3,12 +3,12 @@
  * both sides open it.
  */
 import { join } from 'node:path';
+import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
 import { randomStream } from '../../src/base/random/random.ts';
 import type { Adapter, AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/full.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
-import { lora } from '../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/training/loop.ts';

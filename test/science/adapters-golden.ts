@@ -1,13 +1,13 @@
 /** What PyTorch + PEFT make of the adapters of test/golden/adapters.py on the tiny BERT. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { lora } from '../../plugins/adapters/lora/lora.ts';
+import { vera } from '../../plugins/adapters/vera/vera.ts';
 import type { JsonObject } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { readNpy } from '../../src/science/models/io/npy.ts';
-import { lora } from '../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
-import { vera } from '../../src/science/models/vera.ts';
 import { bert } from './families.ts';
 import { checkpoint, classes, rows, shape } from './tiny-bert.ts';
 

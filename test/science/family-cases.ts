@@ -5,11 +5,11 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject, ModelDescriptor } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/full.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
-import { lora } from '../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import { answerTokens } from '../../src/science/models/places.ts';
 import type { Architecture, Head, ModelShape } from '../../src/science/models/types.ts';

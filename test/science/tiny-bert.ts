@@ -2,11 +2,11 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
+import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/full.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
-import { lora } from '../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';
 import { present } from '../rig/present.ts';

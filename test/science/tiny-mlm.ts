@@ -4,9 +4,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { lora } from '../../plugins/adapters/lora/lora.ts';
 import { full } from '../../src/science/models/full.ts';
 import { readConfig } from '../../src/science/models/head.ts';
-import { lora } from '../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';
 import { bert } from './families.ts';

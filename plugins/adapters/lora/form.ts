@@ -1,13 +1,13 @@
 /**
  * Puts LoRA's parameters into the one form that all ways to write them share
- * (`AdapterDescriptor.canonical`). src/science/models/lora-init.ts reads the same fields, but
+ * (`AdapterDescriptor.canonical`). plugins/adapters/lora/init.ts reads the same fields, but
  * planning must not load it. This file therefore repeats them, and a test checks that the two
  * agree.
  */
 import type { Json, JsonObject } from '../../../src/api.ts';
-import { alphaOf } from '../../../src/api/alpha.ts';
-import { fractionOfFanIn } from '../../../src/api/variance.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { alphaOf } from './alpha.ts';
+import { fractionOfFanIn } from './variance.ts';
 
 /**
  * Each distribution's shape and default variance. The variance is null if it depends on the rank.

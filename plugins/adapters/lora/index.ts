@@ -1,5 +1,4 @@
 import { defineAdapter } from '../../../src/api.ts';
-import { ALPHA_OF_RANK } from '../../../src/api/alpha.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 import {
   biasProperty,
@@ -7,6 +6,7 @@ import {
   layerProperties,
   rankProperty,
 } from '../shared/parameters.ts';
+import { ALPHA_OF_RANK } from './alpha.ts';
 import { loraForm } from './form.ts';
 
 export default defineAdapter<AdapterImplementation>({
@@ -115,5 +115,5 @@ export default defineAdapter<AdapterImplementation>({
     },
   },
   canonical: loraForm,
-  load: async () => (await import('../../../src/science/models/lora.ts')).lora,
+  load: async () => (await import('./lora.ts')).lora,
 });

@@ -33,7 +33,7 @@ import type {
 } from '../../../src/report/types.ts';
 import { readKernels, readPremises } from '../../../src/science/measures/ntk/files.ts';
 import { readPeftShapes } from '../../../src/science/models/io/peft.ts';
-import { initialVariance, isDrawn } from '../../../src/science/models/lora-init.ts';
+import { initialVariance, isDrawn } from '../../adapters/lora/init.ts';
 import type { Params, PlannedCell } from './params.ts';
 
 export type Inputs = RunContext['inputs'];

@@ -1,5 +1,5 @@
 /** The map of closed-form.ts for one draw of A: moments of the spectrum of AᵀA, at every rank. */
-import { drawA } from '../../../src/science/models/lora-init.ts';
+import { drawA } from '../../adapters/lora/init.ts';
 import type { Shape } from './closed-form.ts';
 
 export interface DrawnMoments {

@@ -16,8 +16,8 @@ import {
   type WalkOptions,
 } from '../../../src/science/measures/ntk/layerwise.ts';
 import { fullTerms } from '../../../src/science/measures/ntk/terms.ts';
-import { drawA } from '../../../src/science/models/lora-init.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
+import { drawA } from '../../adapters/lora/init.ts';
 import type { Shape } from './closed-form.ts';
 
 export interface RankKernels {

@@ -1,13 +1,13 @@
 import { Ajv } from 'ajv';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import bitfit from '../../../plugins/adapters/bitfit.ts';
+import bitfit from '../../../plugins/adapters/bitfit/index.ts';
 import full from '../../../plugins/adapters/full.ts';
-import headOnly from '../../../plugins/adapters/head-only.ts';
+import headOnly from '../../../plugins/adapters/head-only/index.ts';
 import lora from '../../../plugins/adapters/lora/index.ts';
+import { initialVariance, presets } from '../../../plugins/adapters/lora/init.ts';
 import bert from '../../../plugins/models/bert.ts';
 import type { JsonObject } from '../../../src/api.ts';
-import { initialVariance, presets } from '../../../src/science/models/lora-init.ts';
 import { present } from '../../rig/present.ts';
 
 type Init = Parameters<typeof initialVariance>[0];

@@ -1,4 +1,7 @@
 /** The train stage on the tiny BERT: its definition, a training, and the model it leaves. */
+import { bitfit } from '../../../plugins/adapters/bitfit/bitfit.ts';
+import { headOnly } from '../../../plugins/adapters/head-only/head-only.ts';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type {
   Asset,
@@ -9,10 +12,7 @@ import type {
   StageDefinition,
 } from '../../../src/api.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
-import { bitfit } from '../../../src/science/models/bitfit.ts';
 import { full } from '../../../src/science/models/full.ts';
-import { headOnly } from '../../../src/science/models/head-only.ts';
-import { lora } from '../../../src/science/models/lora.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { openTrained } from '../../../src/science/training/adapted-model.ts';
 import { bert } from '../../science/families.ts';

@@ -1,12 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
+import { targetedLayers } from '../../../plugins/adapters/lora/plan.ts';
 import { UserFault } from '../../../src/api.ts';
 import { at, named } from '../../../src/base/lookup.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
-import { lora } from '../../../src/science/models/lora.ts';
-import { targetedLayers } from '../../../src/science/models/lora-plan.ts';
 import { openNetwork } from '../../../src/science/models/network.ts';
 import { lossAndGradients } from '../../../src/science/training/gradients.ts';
 import { train } from '../../../src/science/training/loop.ts';

@@ -2,10 +2,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { lora } from '../../../src/science/models/lora.ts';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
+import { vera } from '../../../plugins/adapters/vera/vera.ts';
 import { mergedWeights } from '../../../src/science/models/merged.ts';
 import type { Network } from '../../../src/science/models/network.ts';
-import { vera } from '../../../src/science/models/vera.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { folder, openAdapter, SPECS } from '../adapters-golden.ts';

@@ -2,10 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { full } from '../../../src/science/models/full.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
-import { lora } from '../../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';

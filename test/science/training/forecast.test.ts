@@ -1,9 +1,9 @@
 /** What a training takes, of Llama 3.2 1B's sizes and of the tiny BERT's, by hand. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { full } from '../../../src/science/models/full.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
-import { lora } from '../../../src/science/models/lora.ts';
 import { savedBytes, stepOperations, weightBytes } from '../../../src/science/training/forecast.ts';
 import { openCase } from '../family-cases.ts';
 

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import {
   layerwiseLoss,
   layerwiseWeightPoisoning,
@@ -14,7 +15,6 @@ import {
 import { at, named } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random/random.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
-import { lora } from '../../../src/science/models/lora.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';

@@ -5,12 +5,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { bitfit } from '../../../plugins/adapters/bitfit/bitfit.ts';
+import { headOnly } from '../../../plugins/adapters/head-only/head-only.ts';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { layerwiseLoss } from '../../../plugins/attacks/lwp/layerwise-loss.ts';
 import { restrictedInnerProduct } from '../../../plugins/attacks/ripple/training.ts';
-import { bitfit } from '../../../src/science/models/bitfit.ts';
 import { full } from '../../../src/science/models/full.ts';
-import { headOnly } from '../../../src/science/models/head-only.ts';
-import { lora } from '../../../src/science/models/lora.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
 import { watchTraining } from '../../../src/science/training/watch.ts';

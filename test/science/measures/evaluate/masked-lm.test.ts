@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { lora } from '../../../../plugins/adapters/lora/lora.ts';
 import {
   type MaskedLm,
   type MaskedRow,
@@ -13,7 +14,6 @@ import {
   openMaskedLm,
 } from '../../../../src/science/measures/evaluate/masked-lm.ts';
 import { full } from '../../../../src/science/models/full.ts';
-import { lora } from '../../../../src/science/models/lora.ts';
 import { type Network, openNetwork } from '../../../../src/science/models/network.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { vera } from '../../../../plugins/adapters/vera/vera.ts';
 import { deltaKernels } from '../../../../plugins/stages/delta/delta-kernel.ts';
 import { pairsAreCheaper } from '../../../../plugins/stages/divergence/matched.ts';
 import {
@@ -15,7 +16,6 @@ import { planPairs } from '../../../../src/science/measures/ntk/layerwise.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
 import { MOST_LOGITS } from '../../../../src/science/models/similar-lengths.ts';
 import type { TokenRow } from '../../../../src/science/models/types.ts';
-import { vera } from '../../../../src/science/models/vera.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';

@@ -4,9 +4,9 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { drawA } from '../../../../plugins/adapters/lora/init.ts';
 import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
 import { kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
-import { drawA } from '../../../../src/science/models/lora-init.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
 import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';

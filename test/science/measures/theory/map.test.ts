@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import { drawA } from '../../../../plugins/adapters/lora/init.ts';
 import {
   closedForm,
   diagonalSquares,
@@ -12,7 +13,6 @@ import { theoryMap } from '../../../../plugins/stages/theory-map/map.ts';
 import { rankKernels } from '../../../../plugins/stages/theory-map/rank-kernels.ts';
 import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
 import { kernels } from '../../../../src/science/measures/ntk/kernels.ts';
-import { drawA } from '../../../../src/science/models/lora-init.ts';
 import type { AdaptedModel, LoraFactors } from '../../../../src/science/models/types.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
 import { present } from '../../../rig/present.ts';

@@ -1,13 +1,13 @@
 /** Which parts of a model an adapter moves: every trained parameter is in exactly one part. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { bitfit } from '../../../../plugins/adapters/bitfit/bitfit.ts';
+import { headOnly } from '../../../../plugins/adapters/head-only/head-only.ts';
+import { lora } from '../../../../plugins/adapters/lora/lora.ts';
 import { movedBy } from '../../../../plugins/stages/divergence/moved.ts';
 import type { Adapter, AdapterImplementation } from '../../../../src/science/models/adapter.ts';
-import { bitfit } from '../../../../src/science/models/bitfit.ts';
 import { full } from '../../../../src/science/models/full.ts';
-import { headOnly } from '../../../../src/science/models/head-only.ts';
 import { readJson } from '../../../../src/science/models/io/checkpoint.ts';
-import { lora } from '../../../../src/science/models/lora.ts';
 import { within } from '../../../../src/science/models/names.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
 import { partialAdapter } from '../../../../src/science/models/partial.ts';

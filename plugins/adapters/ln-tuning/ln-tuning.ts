@@ -1,5 +1,5 @@
 /** Tuning of norms (Zhao et al. 2023): trains the head and the scale and bias of every norm. */
-import { vectorAdapter } from './vector-adapter.ts';
+import { vectorAdapter } from '../../../src/science/models/vector-adapter.ts';
 
 const WEIGHT = '.weight';
 

@@ -1,7 +1,11 @@
 /** Linear probing, which trains the head and leaves the body unchanged. */
-import { type Problem, UserFault } from '../../api.ts';
-import type { Adapter, AdapterContext, AdapterImplementation } from './adapter.ts';
-import { partialAdapter } from './partial.ts';
+import { type Problem, UserFault } from '../../../src/api.ts';
+import type {
+  Adapter,
+  AdapterContext,
+  AdapterImplementation,
+} from '../../../src/science/models/adapter.ts';
+import { partialAdapter } from '../../../src/science/models/partial.ts';
 
 function check({ architecture }: AdapterContext): Problem[] {
   if (architecture.headModules.length > 0) return [];

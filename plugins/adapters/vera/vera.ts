@@ -4,29 +4,23 @@
  */
 import { join } from 'node:path';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import type { JsonObject, Problem } from '../../api.ts';
-import { named } from '../../base/lookup.ts';
+import type { JsonObject, Problem } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
 import type {
   Adapter,
   AdapterContext,
   AdapterImplementation,
   SaveContext,
   VectorNames,
-} from './adapter.ts';
-import { biasesOf, fail, inputMask, readOfModel } from './adapter-parts.ts';
-import type { LoraBias } from './io/peft-config.ts';
-import {
-  type PeftVera,
-  readPeftVera,
-  type VeraVectors,
-  widthsOf,
-  writePeftVera,
-} from './io/peft-vera.ts';
-import { linear } from './linear.ts';
-import { checkTargets, type LoraParams, targetedLayers } from './lora-plan.ts';
+} from '../../../src/science/models/adapter.ts';
+import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
+import { linear } from '../../../src/science/models/linear.ts';
+import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
+import { veraLinear } from '../../../src/science/models/vectors.ts';
+import { checkTargets, type LoraParams, targetedLayers } from '../lora/plan.ts';
+import { biasesOf, fail, inputMask, readOfModel } from '../shared/parts.ts';
+import { type PeftVera, readPeftVera, type VeraVectors, widthsOf, writePeftVera } from './peft.ts';
 import { torchUniform } from './torch-random.ts';
-import type { HostTensor, LinearLayer } from './types.ts';
-import { veraLinear } from './vectors.ts';
 
 interface VeraParams extends Pick<LoraParams, 'targets' | 'exclude' | 'layers' | 'dropout'> {
   readonly rank?: number;

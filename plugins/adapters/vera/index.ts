@@ -1,11 +1,11 @@
-import { defineAdapter } from '../../src/api.ts';
-import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
+import { defineAdapter } from '../../../src/api.ts';
+import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 import {
   biasProperty,
   dropoutProperty,
   layerProperties,
   rankProperty,
-} from './shared/parameters.ts';
+} from '../shared/parameters.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'vera',
@@ -54,5 +54,5 @@ export default defineAdapter<AdapterImplementation>({
       },
     },
   },
-  load: async () => (await import('../../src/science/models/vera.ts')).vera,
+  load: async () => (await import('./vera.ts')).vera,
 });

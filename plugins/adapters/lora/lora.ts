@@ -4,21 +4,27 @@
  * (magnitude.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
  */
 import { join } from 'node:path';
-import type { JsonObject } from '../../api.ts';
-import { at, named } from '../../base/lookup.ts';
+import type { JsonObject } from '../../../src/api.ts';
+import { at, named } from '../../../src/base/lookup.ts';
 import type {
   Adapter,
   AdapterContext,
   AdapterImplementation,
   FactorNames,
   SaveContext,
-} from './adapter.ts';
-import { biasesOf, fail, inputMask, readOfModel } from './adapter-parts.ts';
-import { type PeftAdapter, type PeftFactors, readPeft, writePeft } from './io/peft.ts';
-import type { LoraBias, Residual } from './io/peft-config.ts';
-import { linear } from './linear.ts';
-import { initialVariance, isDrawn } from './lora-init.ts';
-import { factoredLinear } from './lora-layer.ts';
+} from '../../../src/science/models/adapter.ts';
+import {
+  type PeftAdapter,
+  type PeftFactors,
+  readPeft,
+  writePeft,
+} from '../../../src/science/models/io/peft.ts';
+import type { LoraBias, Residual } from '../../../src/science/models/io/peft-config.ts';
+import { linear } from '../../../src/science/models/linear.ts';
+import { factoredLinear } from '../../../src/science/models/lora-layer.ts';
+import type { HostTensor } from '../../../src/science/models/types.ts';
+import { biasesOf, fail, inputMask, readOfModel } from '../shared/parts.ts';
+import { initialVariance, isDrawn } from './init.ts';
 import {
   checkFolder,
   checkSpec,
@@ -26,9 +32,8 @@ import {
   type LoraParams,
   planDefaults,
   planLayers,
-} from './lora-plan.ts';
-import { drawnStart, folderStart, type LayerStart, startValues } from './lora-start.ts';
-import type { HostTensor } from './types.ts';
+} from './plan.ts';
+import { drawnStart, folderStart, type LayerStart, startValues } from './start.ts';
 
 interface Plan {
   readonly rank: number;

@@ -1,11 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
+import { planDefaults } from '../../../plugins/adapters/lora/plan.ts';
 import { type JsonObject, UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
-import { lora } from '../../../src/science/models/lora.ts';
-import { planDefaults } from '../../../src/science/models/lora-plan.ts';
 import { present } from '../../rig/present.ts';
-import { adapterFolder, shape as context } from '../tiny-bert.ts';
+import { adapterFolder, shape as context } from '../../science/tiny-bert.ts';
 
 test('all-linear means all layers but the head; B is zero, the scale α/r or α/√r', async () => {
   const adapter = await lora.create({ rank: 4, alpha: 6 }, context);

@@ -5,17 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { UserFault } from '../../../../src/api.ts';
-import { readPeft } from '../../../../src/science/models/io/peft.ts';
-import { readPeftVera, writePeftVera } from '../../../../src/science/models/io/peft-vera.ts';
-import {
-  readSafetensors,
-  writeSafetensors,
-} from '../../../../src/science/models/io/safetensors.ts';
-import { vera } from '../../../../src/science/models/vera.ts';
-import { folder } from '../../adapters-golden.ts';
-import { bert } from '../../families.ts';
-import { shape } from '../../tiny-bert.ts';
+import { readPeftVera, writePeftVera } from '../../../plugins/adapters/vera/peft.ts';
+import { vera } from '../../../plugins/adapters/vera/vera.ts';
+import { UserFault } from '../../../src/api.ts';
+import { readPeft } from '../../../src/science/models/io/peft.ts';
+import { readSafetensors, writeSafetensors } from '../../../src/science/models/io/safetensors.ts';
+import { folder } from '../../science/adapters-golden.ts';
+import { bert } from '../../science/families.ts';
+import { shape } from '../../science/tiny-bert.ts';
 
 const test = suite<{ dir: string }>('peft-vera');
 test.before.each((context) => {

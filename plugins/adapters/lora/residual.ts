@@ -6,10 +6,10 @@
  * does not matter, may differ.
  */
 import { createHash } from 'node:crypto';
-import { leadingLeftVectors } from '../../tensor/linalg/left-vectors.ts';
-import { processWide } from '../../tensor/process-wide.ts';
-import type { Residual } from './io/peft-config.ts';
-import type { HostTensor } from './types.ts';
+import type { Residual } from '../../../src/science/models/io/peft-config.ts';
+import type { HostTensor } from '../../../src/science/models/types.ts';
+import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
+import { processWide } from '../../../src/tensor/process-wide.ts';
 
 /** A (r, n) and B (m, r). */
 export interface Factors {

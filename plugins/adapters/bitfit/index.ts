@@ -1,5 +1,5 @@
-import { defineAdapter } from '../../src/api.ts';
-import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
+import { defineAdapter } from '../../../src/api.ts';
+import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'bitfit',
@@ -10,5 +10,5 @@ export default defineAdapter<AdapterImplementation>({
     'Ben Zaken, Goldberg & Ravfogel 2022, BitFit: Simple Parameter-efficient Fine-tuning for ' +
     'Transformer-based Masked Language-models, ACL.',
   params: { type: 'object', additionalProperties: false, properties: {} },
-  load: async () => (await import('../../src/science/models/bitfit.ts')).bitfit,
+  load: async () => (await import('./bitfit.ts')).bitfit,
 });

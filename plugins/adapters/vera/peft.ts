@@ -4,10 +4,13 @@
  */
 
 import { join } from 'node:path';
-import { UserFault } from '../../../api.ts';
-import { moduleName } from '../names.ts';
-import type { Architecture, HostTensor, ModelShape } from '../types.ts';
-import { CONFIG, isAdapted, type LoraBias, readVeraConfig } from './peft-config.ts';
+import { UserFault } from '../../../src/api.ts';
+import {
+  CONFIG,
+  isAdapted,
+  type LoraBias,
+  readVeraConfig,
+} from '../../../src/science/models/io/peft-config.ts';
 import {
   addModelEntries,
   checkBiases,
@@ -19,8 +22,10 @@ import {
   readTensors,
   weightsFile,
   writeFolder,
-} from './peft-files.ts';
-import { checkShape } from './shape.ts';
+} from '../../../src/science/models/io/peft-files.ts';
+import { checkShape } from '../../../src/science/models/io/shape.ts';
+import { moduleName } from '../../../src/science/models/names.ts';
+import type { Architecture, HostTensor, ModelShape } from '../../../src/science/models/types.ts';
 
 const SHARED = 'base_model.vera_';
 

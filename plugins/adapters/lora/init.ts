@@ -2,10 +2,10 @@
  * The initial values of LoRA's A: unit draws scaled by σ, so that runs that differ only in rank or
  * variance share their draws. A variance is σ², never σ, and d is the fan-in of the layer.
  */
-import { UserFault } from '../../api.ts';
-import { fractionOfFanIn } from '../../api/variance.ts';
-import { randomStream } from '../../base/random/random.ts';
-import type { HostTensor } from './types.ts';
+import { UserFault } from '../../../src/api.ts';
+import { randomStream } from '../../../src/base/random/random.ts';
+import type { HostTensor } from '../../../src/science/models/types.ts';
+import { fractionOfFanIn } from './variance.ts';
 
 export type Distribution = 'uniform' | 'normal' | 'kaiming-uniform' | 'xavier' | 'gaussian';
 

@@ -4,21 +4,21 @@
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type JsonObject, UserFault } from '../../../src/api.ts';
-import { at } from '../../../src/base/lookup.ts';
-import { readConfig } from '../../../src/science/models/head.ts';
-import { lora } from '../../../src/science/models/lora.ts';
 import {
   type Distribution,
   drawA,
   initialVariance,
   parseVariance,
   presets,
-} from '../../../src/science/models/lora-init.ts';
+} from '../../../plugins/adapters/lora/init.ts';
+import { lora } from '../../../plugins/adapters/lora/lora.ts';
+import { type JsonObject, UserFault } from '../../../src/api.ts';
+import { at } from '../../../src/base/lookup.ts';
+import { readConfig } from '../../../src/science/models/head.ts';
 import type { ModelShape } from '../../../src/science/models/types.ts';
 import { present } from '../../rig/present.ts';
-import { bert } from '../families.ts';
-import { checkpoint } from '../tiny-bert.ts';
+import { bert } from '../../science/families.ts';
+import { checkpoint } from '../../science/tiny-bert.ts';
 
 const variance = (values: ArrayLike<number>): number => {
   const all = Array.from(values),

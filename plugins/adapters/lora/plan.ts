@@ -2,16 +2,22 @@
  * Resolves a spec's LoRA parameters on a model: which layers are adapted, with which rank and α,
  * and which parameters are at fault.
  */
-import { type Problem, problemOf } from '../../api.ts';
-import { alphaOf } from '../../api/alpha.ts';
-import { defined } from '../../base/defined.ts';
-import { at, named } from '../../base/lookup.ts';
-import type { PeftAdapter, PeftFactors } from './io/peft.ts';
-import type { LoraBias, Residual } from './io/peft-config.ts';
-import { type Distribution, isDrawn, parseVariance } from './lora-init.ts';
-import { isNamed, isTargeted, layerNumber, patternKey, patternValue } from './modules.ts';
-import { moduleName } from './names.ts';
-import type { LinearLayer, ModelShape } from './types.ts';
+import { type Problem, problemOf } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
+import { at, named } from '../../../src/base/lookup.ts';
+import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
+import type { LoraBias, Residual } from '../../../src/science/models/io/peft-config.ts';
+import {
+  isNamed,
+  isTargeted,
+  layerNumber,
+  patternKey,
+  patternValue,
+} from '../../../src/science/models/modules.ts';
+import { moduleName } from '../../../src/science/models/names.ts';
+import type { LinearLayer, ModelShape } from '../../../src/science/models/types.ts';
+import { alphaOf } from './alpha.ts';
+import { type Distribution, isDrawn, parseVariance } from './init.ts';
 
 type Pattern<T> = Readonly<Record<string, T>>;
 

@@ -1,5 +1,5 @@
-import { defineAdapter } from '../../src/api.ts';
-import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
+import { defineAdapter } from '../../../src/api.ts';
+import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'head-only',
@@ -10,5 +10,5 @@ export default defineAdapter<AdapterImplementation>({
     'Alain & Bengio 2016, Understanding Intermediate Layers Using Linear Classifier Probes, ' +
     'arXiv 1610.01644.',
   params: { type: 'object', additionalProperties: false, properties: {} },
-  load: async () => (await import('../../src/science/models/head-only.ts')).headOnly,
+  load: async () => (await import('./head-only.ts')).headOnly,
 });

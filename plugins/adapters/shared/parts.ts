@@ -1,11 +1,11 @@
 /** What the adapters of PEFT's kind share beside their factors: dropout, biases, and the head. */
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
-import { type Problem, UserFault } from '../../api.ts';
-import type { LayerContext, SaveContext } from './adapter.ts';
-import { dropoutMask } from './dropout.ts';
-import type { LoraBias } from './io/peft-config.ts';
-import { within } from './names.ts';
-import type { HostTensor } from './types.ts';
+import { type Problem, UserFault } from '../../../src/api.ts';
+import type { LayerContext, SaveContext } from '../../../src/science/models/adapter.ts';
+import { dropoutMask } from '../../../src/science/models/dropout.ts';
+import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
+import { within } from '../../../src/science/models/names.ts';
+import type { HostTensor } from '../../../src/science/models/types.ts';
 
 /**
  * The mask of dropout on a layer's input x, (S, n), for this step; undefined where there is none.

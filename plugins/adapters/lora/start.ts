@@ -1,12 +1,12 @@
 /** The initial values of LoRA's own parameters: drawn, a part of W, or read from a folder. */
-import { named } from '../../base/lookup.ts';
-import type { FactorNames, WeightReader } from './adapter.ts';
-import type { PeftAdapter, PeftFactors } from './io/peft.ts';
-import type { Residual } from './io/peft-config.ts';
-import { drawA, initialVariance, isDrawn, presets } from './lora-init.ts';
-import type { LayerPlan, LoraParams } from './lora-plan.ts';
-import { type Factors, residualFactors } from './lora-residual.ts';
-import type { HostTensor, LinearLayer } from './types.ts';
+import { named } from '../../../src/base/lookup.ts';
+import type { FactorNames, WeightReader } from '../../../src/science/models/adapter.ts';
+import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
+import type { Residual } from '../../../src/science/models/io/peft-config.ts';
+import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
+import { drawA, initialVariance, isDrawn, presets } from './init.ts';
+import type { LayerPlan, LoraParams } from './plan.ts';
+import { type Factors, residualFactors } from './residual.ts';
 
 /** Returns the initial factors of a layer; null if they are a part of its weight. */
 export type LayerStart = (

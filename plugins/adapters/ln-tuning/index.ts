@@ -1,5 +1,5 @@
-import { defineAdapter } from '../../src/api.ts';
-import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
+import { defineAdapter } from '../../../src/api.ts';
+import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'ln-tuning',
@@ -10,5 +10,5 @@ export default defineAdapter<AdapterImplementation>({
     'Zhao et al. 2023, Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning, ' +
     'arXiv 2312.11420.',
   params: { type: 'object', additionalProperties: false, properties: {} },
-  load: async () => (await import('../../src/science/models/ln-tuning.ts')).lnTuning,
+  load: async () => (await import('./ln-tuning.ts')).lnTuning,
 });
