@@ -256,7 +256,7 @@ test('rows of one text under two labels are warned of', async ({ dir }) => {
     {
       path: ['data', 'train', 'columns'],
       message:
-        '2 of 4 train rows have a text that also has another label: train-000001, train-000002',
+        '2 of 4 train rows have a text that also has another label: train-000000, train-000001',
       hint: 'Keep one row of each text, or read another column.',
       warning: true,
     },
