@@ -25,8 +25,7 @@ test.before.each((context) => {
 test.after.each(({ project }) => project.clean());
 
 /** Runs a program that must print JSON and nothing else. */
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- says what is
-// printed
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what it prints
 function program<T>(project: Project, text: string): T {
   project.write('program.mjs', `import * as dosimeter from 'dosimeter';\n${text}\n`);
   const { status, stdout, stderr } = spawnSync(process.execPath, ['program.mjs'], {
