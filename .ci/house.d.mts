@@ -18,3 +18,12 @@ export function sources(): readonly SourceFile[];
 export function fragments(
   files: readonly SourceFile[],
 ): readonly { readonly path: string; readonly reader: string; readonly lines: number }[];
+
+/** ARCHITECTURE.md's table: each row's rooms, and what its last column allows them to import. */
+export const roomTable: readonly { readonly rooms: readonly string[]; readonly allowed: string }[];
+
+/**
+ * Returns the innermost room of the table that holds a file: `src/run/log/journal.ts` → `run/log`;
+ * the path of a file of src or plugins that is in none, and null for any other.
+ */
+export function roomOf(path: string): string | null;

@@ -22,8 +22,8 @@ const SMALL = 80;
  * }} SourceFile
  */
 
-/** @param {string} text @param {boolean} python @returns {Lines} */
-function countLines(text, python) {
+/** @param {string} text @returns {Lines} */
+function countLines(text) {
   const count = { code: 0, imports: 0, comments: 0, lines: 0 };
   let inComment = false,
     inImport = false;
@@ -33,7 +33,7 @@ function countLines(text, python) {
     if (inComment || line.startsWith('/*')) {
       count.comments++;
       inComment = !line.includes('*/');
-    } else if (line.startsWith(python ? '#' : '//')) count.comments++;
+    } else if (line.startsWith('//')) count.comments++;
     else if (inImport || /^(import\b(?!\()|export (type )?\{[^}]*$|export .* from )/.test(line)) {
       count.imports++;
       inImport = !/(from '[^']+';|^import '[^']+';|\};?)$/.test(line);
@@ -42,16 +42,30 @@ function countLines(text, python) {
   return count;
 }
 
-/** The rooms that ARCHITECTURE.md names, the longest path first. */
-function namedRooms() {
-  const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
-    .split('\n')
-    .filter((line) => /^\| `src/.test(line));
-  return rows
-    .flatMap((row) =>
-      [...(row.split('|')[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, path = '']) => path),
-    )
-    .sort((a, b) => b.length - a.length);
+/** @param {string} path as the table names rooms: `src/run/log` → `run/log`, `src/api.ts` → `api` */
+const nameOf = (path) => path.replace(/^src\/|\.ts$|\/$/g, '');
+
+/** ARCHITECTURE.md's table: each row's rooms, and what its last column allows them to import. */
+export const roomTable = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
+  .split('\n')
+  .map((line) => line.split('|').map((cell) => cell.trim()))
+  .filter((cells) => cells.length === 5 && /^`(src|plugins)/.test(cells[1] ?? ''))
+  .map(([, rooms = '', , allowed = '']) => ({
+    rooms: [...new Set([...rooms.matchAll(/`([^`]+)`/g)].map(([, path = '']) => nameOf(path)))],
+    allowed,
+  }));
+
+const named = roomTable.flatMap(({ rooms }) => rooms).sort((a, b) => b.length - a.length);
+
+/**
+ * Returns the innermost room of the table that holds a file: `src/run/log/journal.ts` → `run/log`;
+ * the path of a file of src or plugins that is in none, and null for any other.
+ * @param {string} path
+ */
+export function roomOf(path) {
+  if (!/^(src|plugins)\//.test(path)) return null;
+  const inside = nameOf(path);
+  return named.find((room) => inside === room || inside.startsWith(`${room}/`)) ?? path;
 }
 
 /**
@@ -59,12 +73,9 @@ function namedRooms() {
  * @returns {readonly SourceFile[]}
  */
 export function sources() {
-  const rooms = namedRooms();
   const paths = execFileSync('git', ['ls-files', 'src', 'plugins'], { cwd: root, encoding: 'utf8' })
     .split('\n')
-    .filter(
-      (path) => /\.(tsx?|mjs|cc|h|inc|py)$/.test(path) && !/\.generated\.|\.d\.mts$/.test(path),
-    )
+    .filter((path) => /\.(tsx?|mjs|cc|h|inc)$/.test(path) && !/\.generated\.|\.d\.mts$/.test(path))
     .filter((path) => existsSync(join(root, path)));
   const known = new Set(paths);
   return paths.map((path) => {
@@ -79,13 +90,11 @@ export function sources() {
     ];
     const early = found(/(?:from|import) '(\.[^']+)'/g),
       late = found(/import\(\s*'(\.[^']+)'/g).filter((to) => !early.includes(to));
-    const room =
-      rooms.find((each) => path === each || path.startsWith(`${each}/`)) ??
-      path.split('/').slice(0, 2).join('/');
+    const room = roomOf(path);
     return {
       path,
-      room: room.replace(/\.ts$/, ''),
-      lines: countLines(text, path.endsWith('.py')),
+      room: room === 'plugins' ? path.split('/').slice(0, 2).join('/') : (room ?? ''),
+      lines: countLines(text),
       imports: [...early, ...late],
       late,
     };
@@ -121,10 +130,10 @@ const row = (cells, widths) =>
 
 function print() {
   const files = sources();
-  const roomOf = new Map(files.map(({ path, room }) => [path, room]));
-  const rooms = [...new Set(roomOf.values())].sort();
+  const byPath = new Map(files.map(({ path, room }) => [path, room]));
+  const rooms = [...new Set(byPath.values())].sort();
   const ties = files.flatMap(({ room, imports }) =>
-    imports.map((to) => ({ from: room, to: roomOf.get(to) ?? '' })),
+    imports.map((to) => ({ from: room, to: byPath.get(to) ?? '' })),
   );
   const crossing = ties.filter(({ from, to }) => from !== to);
   /** @param {readonly SourceFile[]} some @param {keyof Lines} kind */

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fragments, sources as houseSources } from '../.ci/house.mjs';
+import { fragments, roomOf, roomTable, sources as houseSources } from '../.ci/house.mjs';
 
 const test = suite('architecture');
 const root = fileURLToPath(new URL('../', import.meta.url));
@@ -77,22 +77,6 @@ function importsOf(file: string): Import[] {
   return imports;
 }
 
-/** A path as the table names rooms: `src/run/log` → `run/log`, `src/api.ts` → `api`. */
-const nameOf = (path: string): string => path.replace(/^src\/|\.ts$|\/$/g, '');
-
-/**
- * The innermost room of the table that holds a file: `src/run/log/events.ts` → `run/log`,
- * `src/api.ts` → `api`; null for what is in none.
- */
-function roomOf(path: string): string | null {
-  if (!/^(src|plugins)\//.test(path)) return null;
-  const inside = nameOf(path);
-  const holding = [...rules.keys()].filter(
-    (room) => inside === room || inside.startsWith(`${room}/`),
-  );
-  return holding.sort((a, b) => b.length - a.length)[0] ?? path;
-}
-
 interface Rule {
   readonly values: ReadonlySet<string>;
   readonly types: ReadonlySet<string>;
@@ -100,17 +84,9 @@ interface Rule {
 
 /** The third column: `api, spec (types)`, `–`, or `everything but science, data`. */
 function readTable(): Map<string, Rule> {
-  const rows = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
-    .split('\n')
-    .map((line) => line.split('|').map((cell) => cell.trim()))
-    .filter((cells) => cells.length === 5 && /^`(src|plugins)/.test(cells[1] ?? ''));
-  const roomsOf = (cell: string): string[] => [
-    ...new Set([...cell.matchAll(/`([^`]+)`/g)].map(([, path]) => nameOf(path ?? ''))),
-  ];
-  const rooms = rows.flatMap((cells) => roomsOf(cells[1] ?? ''));
+  const rooms = roomTable.flatMap((row) => row.rooms);
   const rules = new Map<string, Rule>();
-  for (const cells of rows) {
-    const allowed = cells[3] ?? '';
+  for (const { rooms: own, allowed } of roomTable) {
     const values = new Set<string>();
     const types = new Set<string>();
     if (allowed.startsWith('everything but ')) {
@@ -120,7 +96,7 @@ function readTable(): Map<string, Rule> {
       for (const item of allowed.split(', '))
         (item.endsWith(' (types)') ? types : values).add(item.replace(' (types)', ''));
     }
-    for (const room of roomsOf(cells[1] ?? '')) rules.set(room, { values, types });
+    for (const room of own) rules.set(room, { values, types });
   }
   return rules;
 }
