@@ -287,14 +287,14 @@ export const gridCells = (
       const entry = entries[k] ?? null,
         isProportion = form.isProportion(metric);
       return [
-        entry === null ? form.empty : numberText(entry, spread, isProportion, form),
-        ...(compared ? [differenceText(entry, isProportion, form)] : []),
-        ...(tested ? [pText(entry, form)] : []),
+        entry === null ? form.empty : numberCell(entry, spread, isProportion, form),
+        ...(compared ? [differenceCell(entry, isProportion, form)] : []),
+        ...(tested ? [testCell(entry, form)] : []),
       ];
     }),
   );
 
-const numberText = (
+const numberCell = (
   { values, planned, reasons }: Entry,
   spread: Spread,
   isProportion: boolean,
@@ -304,14 +304,14 @@ const numberText = (
   (reasons.length > 0 ? form.mark : '') +
   form.seeds(values.length, planned);
 
-function differenceText(entry: Entry | null, isProportion: boolean, form: GridForm): string {
+function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
   if (entry === null) return form.empty;
   const { difference, excluded } = entry;
   if (difference === null) return `${form.empty}${excluded.length > 0 ? form.pairs(0, entry) : ''}`;
   return form.number(plainDifference(difference, isProportion)) + form.pairs(difference.n, entry);
 }
 
-function pText(entry: Entry | null, form: GridForm): string {
+function testCell(entry: Entry | null, form: GridForm): string {
   const text = entry && testText(entry);
   return text === null ? form.empty : form.test(text);
 }
