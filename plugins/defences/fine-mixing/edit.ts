@@ -1,10 +1,3 @@
-import { UserFault } from '../../../src/api.ts';
-import { named } from '../../../src/base/lookup.ts';
-import type { RandomStream } from '../../../src/base/random/random.ts';
-import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
-import { within } from '../../../src/science/models/names.ts';
-import type { HostTensor } from '../../../src/science/models/types.ts';
-
 /**
  * Fine-mixing (Zhang, Lyu, Ma, Wang and Sun 2022, Fine-mixing: Mitigating Backdoors in Fine-tuned
  * Language Models, Findings of EMNLP, section 4; arXiv 2210.09545): a suspicious model is mixed
@@ -17,6 +10,12 @@ import type { HostTensor } from '../../../src/science/models/types.ts';
  * their frequency: those with the largest ‖δ_i‖₂ / log max(f_i, 20), with δ_i the change of
  * word i's embedding and f_i its frequency in a large clean corpus; the paper resets 200.
  */
+import { UserFault } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
+import type { RandomStream } from '../../../src/base/random/random.ts';
+import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import { within } from '../../../src/science/models/names.ts';
+import type { HostTensor } from '../../../src/science/models/types.ts';
 
 /**
  * Returns ΔW with a share ρ of its entries, rounded down and drawn without replacement, and zero

@@ -66,8 +66,6 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
   }
 }
 
-/** A causal language model that judges texts for ONION. */
-
 interface CausalLanguageModelOptions {
   /** The number of texts in one forward pass. */
   readonly batchSize: number;

@@ -1,4 +1,16 @@
-/** ONION over rows: the bar from clean rows, and what is left of a row. */
+/**
+ * ONION over rows: the bar from clean rows, and what is left of a row.
+ *
+ * ONION (Qi, Chen, Li, Yao, Liu and Sun 2021, ONION: A Simple and Effective Defense Against Textual
+ * Backdoor Attacks, EMNLP, section 3; arXiv 2011.10369): a word that makes a text much less likely
+ * may be a trigger, and is left out. With PPL the perplexity of a language model, the suspicion
+ * score of the i-th word of a text x is
+ *
+ *     f_i = PPL(x) − PPL(x∖i),
+ *
+ * and words with f_i ≥ bar are dropped. The paper uses GPT-2 and tunes the bar on held-out rows;
+ * OpenBackdoor has a bar of 0. Here any `LanguageModel` serves.
+ */
 import {
   type DefenceContext,
   type JsonObject,
@@ -14,18 +26,6 @@ import { openCausalModel } from './causal-model.ts';
 import { trainKneserNey } from './kneser-ney.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { Params } from './params.ts';
-
-/**
- * ONION (Qi, Chen, Li, Yao, Liu and Sun 2021, ONION: A Simple and Effective Defense Against Textual
- * Backdoor Attacks, EMNLP, section 3; arXiv 2011.10369): a word that makes a text much less likely
- * may be a trigger, and is left out. With PPL the perplexity of a language model, the suspicion
- * score of the i-th word of a text x is
- *
- *     f_i = PPL(x) − PPL(x∖i),
- *
- * and words with f_i ≥ bar are dropped. The paper uses GPT-2 and tunes the bar on held-out rows;
- * OpenBackdoor has a bar of 0. Here any `LanguageModel` serves.
- */
 
 /** Returns f_i for each word of a text: the larger, the more suspicious. */
 export async function onionScores(

@@ -1,3 +1,15 @@
+/**
+ * RAP (Yang, Lin, Li, Zhou and Sun 2021, RAP: Robustness-Aware Perturbations for Defending against
+ * Backdoor Attacks on NLP Models, EMNLP, section 4; arXiv 2110.07831): the embedding of a rare word
+ * is trained so that the word in front of a clean text lowers the probability of the predicted
+ * class by c_low to c_up. With a trigger in the text, the prediction is too robust to fall that
+ * much. With Δ(x) = p(y | x) − p(y | word x) and y the predicted class,
+ *
+ *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up),
+ *
+ * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
+ * clean held-out texts at the allowed false rejection rate. word.ts trains the word.
+ */
 import {
   type DefenceContext,
   type JsonObject,
@@ -51,20 +63,6 @@ function wordId(model: OpenedModel, word: string): number {
     );
   return id;
 }
-
-/**
- * RAP (Yang, Lin, Li, Zhou and Sun 2021, RAP: Robustness-Aware Perturbations for Defending against
- * Backdoor Attacks on NLP Models, EMNLP, section 4; arXiv 2110.07831): the embedding of a rare word
- * is trained so that the word in front of a clean text lowers the probability of the predicted
- * class by c_low to c_up. With a trigger in the text, the prediction is too robust to fall that
- * much. With Δ(x) = p(y | x) − p(y | word x) and y the predicted class,
- *
- *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up),
- *
- * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
- * clean held-out texts at the allowed false rejection rate. Pure; plugins/defences/rap/word.ts
- * trains the word.
- */
 
 interface RapBounds {
   readonly low: number;

@@ -84,12 +84,11 @@ async function entropiesOf(
 }
 
 /**
- * The words by which a text differs from others: term frequency times inverse document frequency,
- * tf·(ln((1 + n) / (1 + df)) + 1), with tf the word's count in the text and df the number of the n
- * texts that have it; scikit-learn's TfidfVectorizer with `norm=None`. Pure.
+ * Returns the distinct words of each text, the most characteristic first; ties in text order. They
+ * are judged by term frequency times inverse document frequency, tf·(ln((1 + n) / (1 + df)) + 1),
+ * with tf the word's count in the text and df the number of the n texts that have it, as by
+ * scikit-learn's TfidfVectorizer with `norm=None`.
  */
-
-/** Returns the distinct words of each text, the most characteristic first; ties in text order. */
 export function characteristicWords(texts: readonly (readonly string[])[]): string[][] {
   const documents = new Map<string, number>();
   for (const words of texts)

@@ -27,8 +27,6 @@ export async function preflight({
   return [{ path: ['commands', name, 'run', 0], message: fault, hint }];
 }
 
-/** Checks, before anything runs, whether a program can be started at all. */
-
 /**
  * Returns what is wrong, or null if the program can be started.
  * @param program the first word of the argument list

@@ -39,11 +39,10 @@ export async function checkLeaks(outDir: string, secrets: readonly Secret[]): Pr
   }
 }
 
-/** Looks for a secret in files of any format, because a secret must not be stored. */
-
 /**
  * Returns the path, relative to `dir`, of the first file that contains the secret or one line of
- * it. Returns null if there is none, or if the secret is too short to tell.
+ * it, in any format, because a secret must not be stored. Returns null if there is none, or if the
+ * secret is too short to tell.
  */
 export async function fileWith(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));

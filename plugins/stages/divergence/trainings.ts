@@ -95,10 +95,6 @@ export async function openTrainings(context: RunContext<Params>): Promise<Traini
 }
 
 /**
- * The points of a training that can be measured: the checkpoints that its stage kept, and its end.
- */
-
-/**
  * Returns the steps, ascending, of the `checkpoints/step-N/` folders in a train stage's output;
  * empty where it kept none.
  */

@@ -158,8 +158,6 @@ const linesOf = (
     };
   });
 
-/** Warnings about answers for which a metric of a completion task cannot say what it seems to. */
-
 /**
  * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row) and, with a
  * trigger, the scorers with their parameters. A defence cleans or rejects prompts before the model

@@ -44,13 +44,6 @@ import {
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
 
-/**
- * Writes predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …;
- * of a regression head, whose one output is the prediction, without logits. Other programs match
- * rows by id, so each id is written exactly as the data set has it, unlike in the CSV files for
- * people. A spreadsheet may take such an id for a formula: import the file as text.
- */
-
 interface PredictedSet {
   readonly ids: readonly string[];
   readonly labels: readonly number[];
@@ -63,7 +56,13 @@ interface PredictedSet {
 const field = (text: string): string =>
   /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
-/** @param classes C, or 1 for a regression head */
+/**
+ * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, …; of
+ * a regression head, whose one output is the prediction, without logits. Other programs match rows by
+ * id, so each id is written exactly as the data set has it, unlike in the CSV files for people. A
+ * spreadsheet may take such an id for a formula: import the file as text.
+ * @param classes C, or 1 for a regression head
+ */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
   const logitsOf = classes === 1 ? 0 : classes;
   const lines = [
@@ -275,8 +274,6 @@ function scorer(
     return logits;
   };
 }
-
-/** The metrics of a regression head, and its predictions as CSV. */
 
 /**
  * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one

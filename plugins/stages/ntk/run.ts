@@ -78,8 +78,6 @@ function metricsSince(start: Kernels, now: Kernels): Metrics {
   return metrics;
 }
 
-/** Comparisons of two kernels of the same rows (docs/theory.md, The kernel regime). */
-
 /** ⟨K, K'⟩_F / (‖K‖_F ‖K'‖_F) */
 function cosine(a: Float64Array, b: Float64Array): number {
   let product = 0,

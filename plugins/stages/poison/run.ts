@@ -70,8 +70,6 @@ export async function run(context: Context): Promise<void> {
   warnOfNothing(context, steps, done, clean.length);
 }
 
-/** Which poisoned rows the trainer puts first and last in each epoch. */
-
 /**
  * Warns of attacks that poison no row, in the words of the preflight where that saw it coming. A
  * dose of zero is meant.

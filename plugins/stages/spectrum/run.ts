@@ -12,11 +12,6 @@ import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { type LayerSpectrum, layerSpectrum } from './measure.ts';
 
-/**
- * Measures how much a training forgot of the masked-language modelling that the checkpoint was
- * pretrained on.
- */
-
 /** The field `masked_lm` of `spectrum.json`. Losses are means over masked tokens, in nats. */
 interface Forgetting {
   readonly rows: number;

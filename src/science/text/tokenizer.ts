@@ -14,8 +14,6 @@ import { checkTokenizer } from './tokenizer/bounds.ts';
 import { cleanUp } from './tokenizer/decoder.ts';
 import { type Pipeline, pipelineOf } from './tokenizer/pipeline.ts';
 
-/** The special tokens that tokenizer_config.json and special_tokens_map.json name. */
-
 /** The names that every tokenizer of transformers knows, in its order. */
 const NAMES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((name) => `${name}_token`);
 

@@ -39,8 +39,6 @@ export const openedModel = (options: AskedModelOptions): OpenedModel => ({
     ),
 });
 
-/** The representations of rows from which a head computes class logits. */
-
 /** The representations of N rows, row-major. */
 interface Pooled {
   readonly values: Float64Array; // (N·h)

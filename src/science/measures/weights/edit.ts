@@ -59,8 +59,6 @@ export async function trainedWeights(
   };
 }
 
-/** The size of what enters each linear layer, for Wanda. */
-
 /**
  * Returns the parameters with those that a defence changed. Throws an Error for a parameter that
  * the model does not have, a shape other than its own, or a number that is not finite.
