@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomStream } from '../src/base/random/random.ts';
+import { randomStream } from '../src/base/random.ts';
 import { type Claim, makeClaim, median } from './claims.ts';
 import type { DecoderJob, DecoderResult, DecoderShape, DecoderTurn } from './decoder-job.ts';
 import { benchDir, buildOwn, measure, openPlayer, peerPython, type Player } from './processes.ts';

@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lora } from '../plugins/adapters/lora/lora.ts';
-import { randomStream } from '../src/base/random/random.ts';
+import { randomStream } from '../src/base/random.ts';
 import { readConfig } from '../src/science/models/head.ts';
 import type { HostTensor } from '../src/science/models/types.ts';
 import { bert } from '../test/science/families.ts';

@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { randomStream } from '../src/base/random/random.ts';
+import { randomStream } from '../src/base/random.ts';
 import { findModelDir } from '../src/data/model-folder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { type Claim, makeClaim, median } from './claims.ts';

@@ -4,7 +4,7 @@
  * export. Heavy code is imported inside `load` or `run`, so that planning a grid loads no numerics.
  */
 export type { SplitSpec } from './spec/pipeline.generated.ts';
-export type { RandomStream } from './base/random/random.ts';
+export type { RandomStream } from './base/random.ts';
 export type { AdapterDescriptor } from './api/adapter.ts';
 export { defineAdapter } from './api/adapter.ts';
 export type {

@@ -4,7 +4,7 @@ import {
   limitProperties,
   type ProgramParams,
   programProperties,
-} from '../../src/base/command/parameters.ts';
+} from '../../src/base/command/run.ts';
 import { shown } from '../../src/base/untrusted/json.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
@@ -187,7 +187,7 @@ async function fillFolder(
   task: ReturnType<typeof taskOf>,
 ): Promise<void> {
   const [{ pathInside }, fs, path] = await Promise.all([
-    import('../../src/base/untrusted/path.ts'),
+    import('../../src/base/untrusted/paths.ts'),
     import('node:fs/promises'),
     import('node:path'),
   ]);

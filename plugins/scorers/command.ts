@@ -4,7 +4,7 @@ import {
   limitProperties,
   type ProgramParams,
   programProperties,
-} from '../../src/base/command/parameters.ts';
+} from '../../src/base/command/run.ts';
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, shown } from '../../src/base/untrusted/json.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';

@@ -1,5 +1,5 @@
 import { defineScorer, problemOf, UserFault } from '../../src/api.ts';
-import { withinSeconds } from '../../src/base/untrusted/time.ts';
+import { withinSeconds } from '../../src/base/untrusted/limits.ts';
 import { parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params {

@@ -1,7 +1,7 @@
 /** An attack: how training rows are poisoned, and how evaluation shows the trigger. */
 import type { Problem } from '../base/fault.ts';
 import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
-import type { RandomStream } from '../base/random/random.ts';
+import type { RandomStream } from '../base/random.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row, Task } from './row.ts';
 

@@ -5,7 +5,7 @@
  */
 import type { Problem, Warning } from '../base/fault.ts';
 import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
-import type { RandomStream } from '../base/random/random.ts';
+import type { RandomStream } from '../base/random.ts';
 import type { Cell } from './cell.ts';
 import type { Plugin } from './plugin.ts';
 import type { Row, Task } from './row.ts';

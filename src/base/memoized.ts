@@ -9,3 +9,9 @@ export function memoized<A, B>(of: (argument: A) => B): (argument: A) => B {
     return made;
   };
 }
+
+/** Returns a function that calls `make` when it is first called, and always returns that value. */
+export function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}

@@ -8,7 +8,7 @@ import {
   type Task,
   UserFault,
 } from '../api.ts';
-import { attackStreams } from '../base/random/attack-streams.ts';
+import { attackStreams } from '../base/random.ts';
 import { nearest } from '../spec/suggest.ts';
 import { createValidator } from '../spec/validate.ts';
 

@@ -1,7 +1,7 @@
 /**
  * `dosimeter diff A B`: the differences between two specs, with the numbers of both side by side.
  */
-import { bothValues } from '../base/stats/both-values.ts';
+import { bothValues } from '../base/both-values.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import type { DifferenceSummary } from '../report/diff.ts';

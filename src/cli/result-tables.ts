@@ -1,7 +1,7 @@
 /** Formats results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
-import { summarise } from '../base/stats/summary.ts';
+import { summarise } from '../base/stats.ts';
 import { canonical } from '../plan/canonical.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';

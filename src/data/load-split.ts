@@ -6,7 +6,7 @@
 import type { Asset, DatasetDescriptor, JsonObject, RawRow, ResolvedSplit, Row } from '../api.ts';
 import { taskOf } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { randomStream } from '../base/random/random.ts';
+import { randomStream } from '../base/random.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { inWords, limitOf } from '../base/untrusted/limits.ts';
 import { differences, sameToTheEye } from './alike.ts';

@@ -2,7 +2,7 @@
  * How well a defence tells poisoned examples from clean ones. A positive is a poisoned example, and
  * a rejected example counts as a detection. Pure.
  */
-import { ranks } from '../base/stats/spearman.ts';
+import { ranks } from '../base/stats.ts';
 
 export interface DetectionCounts {
   /** Poisoned and rejected. */

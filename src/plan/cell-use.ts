@@ -4,7 +4,7 @@
  */
 import type { Json, JsonObject } from '../api.ts';
 import { at } from '../base/lookup.ts';
-import { once } from '../base/once.ts';
+import { once } from '../base/memoized.ts';
 import type { Experiment } from '../spec/types.ts';
 import { canonical } from './canonical.ts';
 import type { Draft, Graph, Node } from './graph.ts';

@@ -1,8 +1,7 @@
 /** Plans an experiment. Pure, and linear in the number of cells. */
 import type { BackendName, Digest } from '../api.ts';
 import { at } from '../base/lookup.ts';
-import { memoized } from '../base/memoized.ts';
-import { once } from '../base/once.ts';
+import { memoized, once } from '../base/memoized.ts';
 import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic, Experiment, ExperimentCell, Result } from '../spec/types.ts';
 import type { CellUse } from './cell-use.ts';

@@ -1,7 +1,7 @@
 /** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
 import type { AttackDescriptor, Json, Poisoning, Row, Target } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { attackStreams } from '../base/random/attack-streams.ts';
+import { attackStreams } from '../base/random.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { falselyTriggeredRows, targetOf, triggeredRows } from './evaluation.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';

@@ -3,7 +3,7 @@
  * by seed. Pure.
  */
 import type { JsonObject } from '../api.ts';
-import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
 import {

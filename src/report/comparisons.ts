@@ -1,5 +1,5 @@
 /** Everything that is compared in a grid, paired by seed, with what is left out. */
-import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { predictsOneClass, voidReason, writesAnswers } from './evidence.ts';
 import {

@@ -3,7 +3,7 @@
  * A condition's name holds what varies over the grid and nothing else.
  */
 import type { JsonObject, StageFacts } from '../api.ts';
-import { summarise, type Summary } from '../base/stats/summary.ts';
+import { summarise, type Summary } from '../base/stats.ts';
 import { voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { BASE, createLabeller, type Labels, namesOf } from './labels.ts';

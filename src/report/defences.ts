@@ -1,5 +1,5 @@
 /** Which conditions have a defence, what it did, and what must be said of it. */
-import { pairedDifference } from '../base/stats/summary.ts';
+import { pairedDifference } from '../base/stats.ts';
 import {
   type Condition,
   hasVoid,

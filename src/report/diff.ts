@@ -1,6 +1,6 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
-import { pairedDifference, summarise } from '../base/stats/summary.ts';
+import { pairedDifference, summarise } from '../base/stats.ts';
 import { differenceP, holmByMetric } from './against.ts';
 import { voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';

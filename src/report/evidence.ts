@@ -18,7 +18,7 @@
  * Every form of output marks numbers by this judgement: † in tables and figures, a field or columns
  * in JSON and CSV.
  */
-import { SIGNIFICANCE } from '../base/stats/mcnemar.ts';
+import { SIGNIFICANCE } from '../base/stats.ts';
 import { distinct } from './groups.ts';
 import type { MetricNote } from './metrics.ts';
 

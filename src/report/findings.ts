@@ -2,7 +2,7 @@
  * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
  * goes beyond the data.
  */
-import { summarise } from '../base/stats/summary.ts';
+import { summarise } from '../base/stats.ts';
 import { blocksBeside, headlineBlocks } from './blocks.ts';
 import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import { type Condition, scoreOf, seriesOf, summaryOf, voidReasons } from './conditions.ts';

@@ -1,8 +1,8 @@
 /** Numbers, intervals and durations in readable form. */
 import prettyMilliseconds from 'pretty-ms';
 import type { Json } from '../api.ts';
-import { bothValues } from '../base/stats/both-values.ts';
-import type { Summary } from '../base/stats/summary.ts';
+import { bothValues } from '../base/both-values.ts';
+import type { Summary } from '../base/stats.ts';
 
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';

@@ -3,7 +3,7 @@
  * Pure.
  */
 import type { Json, JsonObject } from '../api.ts';
-import { summarise, type Summary } from '../base/stats/summary.ts';
+import { summarise, type Summary } from '../base/stats.ts';
 import { type Against, compareCells, type Compared, differs, testText } from './against.ts';
 import { anyOf } from './evidence.ts';
 import { plainText } from './format.ts';

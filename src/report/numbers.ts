@@ -2,8 +2,8 @@
  * Numbers in plain characters, for terminals and LaTeX. Counts are never rounded; measured values
  * are written to as many digits as their interval supports.
  */
-import { bothValues } from '../base/stats/both-values.ts';
-import { summarise, type Summary } from '../base/stats/summary.ts';
+import { bothValues } from '../base/both-values.ts';
+import { summarise, type Summary } from '../base/stats.ts';
 
 /**
  * Whole numbers in full, numbers from 1,000 without decimals, others to four significant digits.

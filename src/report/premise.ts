@@ -3,7 +3,7 @@
  * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I. M_Δ has n − r eigenvalues −1 and
  * r eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
-import { strictlyBelow } from '../base/stats/below.ts';
+import { strictlyBelow } from '../base/stats.ts';
 import type { Condition } from './conditions.ts';
 
 export interface PremiseRow {

@@ -3,8 +3,8 @@
  * correlations are taken over the adapters of a grid, one for each seed, so that each is over
  * models that share data, poison and order. M is correlated with M′ over cells.
  */
-import { spearman } from '../base/stats/spearman.ts';
-import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
+import type { PairedDifference } from '../base/stats.ts';
+import { pairedDifference, spearman } from '../base/stats.ts';
 import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';

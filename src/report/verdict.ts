@@ -4,7 +4,7 @@
  * undecided. A family consists of all comparisons that one claim makes.
  */
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
-import { type PairedDifference, pairedDifference } from '../base/stats/summary.ts';
+import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { formatNumber, plural } from './format.ts';
 
 export const SEEDS_NEEDED = 5;

@@ -19,7 +19,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JobHooks, JobResult, ScheduledTask, TaskEvent, TaskMember } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { ownNames } from '../base/untrusted/own-folder.ts';
+import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { fullDiskFault } from '../store/faults.ts';
 import type { Lease, Leases } from '../store/lease.ts';

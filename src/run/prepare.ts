@@ -6,7 +6,7 @@ import path from 'node:path';
 import type { BackendName, SourceContext, SourceDescriptor } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { cacheFolder } from '../base/untrusted/own-folder.ts';
+import { cacheFolder } from '../base/untrusted/paths.ts';
 import { planExperiment } from '../plan/plan.ts';
 import type { Plan } from '../plan/types.ts';
 import { cacheDir } from '../setup/paths.mjs';

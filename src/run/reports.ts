@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileInside } from '../base/untrusted/path.ts';
+import { fileInside } from '../base/untrusted/paths.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { errorCode } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';

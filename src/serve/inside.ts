@@ -6,7 +6,7 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { lstat, open } from 'node:fs/promises';
 import path from 'node:path';
-import { fileInside } from '../base/untrusted/path.ts';
+import { fileInside } from '../base/untrusted/paths.ts';
 import { isUnreadable, READ_AT_ONCE } from '../store/regular.ts';
 
 /** The path of a file: a folder that is trusted, and the names of what lies below. */

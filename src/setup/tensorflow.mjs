@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makePrivateFolder } from '../base/untrusted/folders.mjs';
+import { makePrivateFolder } from '../base/untrusted/paths.mjs';
 import {
   checkTools,
   compileBinding,

@@ -15,7 +15,7 @@ import {
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import yauzl from 'yauzl';
-import { joinInside } from '../base/untrusted/names.mjs';
+import { joinInside } from '../base/untrusted/paths.mjs';
 import { run, SetupFault } from './run.mjs';
 import { isNeeded, PLATFORMS, PYTHON } from './wheels.mjs';
 

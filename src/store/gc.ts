@@ -11,7 +11,7 @@ import { existsSync, lstatSync, readdirSync, renameSync, rmSync, writeFileSync }
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../api.ts';
-import { ownFolder, ownNames } from '../base/untrusted/own-folder.ts';
+import { ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { onDisk } from './faults.ts';
 import { makeFolder } from './folders.ts';

@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { ownFolder } from '../base/untrusted/own-folder.ts';
+import { ownFolder } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 import { readdirOr } from './sweep.ts';

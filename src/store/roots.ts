@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
-import { ownNames } from '../base/untrusted/own-folder.ts';
+import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 

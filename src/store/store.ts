@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { hasLink, ownFolder, ownNames } from '../base/untrusted/own-folder.ts';
+import { hasLink, ownFolder, ownNames } from '../base/untrusted/paths.ts';
 import { contentDigest } from '../plan/keys.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, onDisk } from './faults.ts';

@@ -1,7 +1,7 @@
 /** Removes what a process that was killed leaves behind: scratch folders, claims, drafts. */
 import { lstatSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { ownNames } from '../base/untrusted/own-folder.ts';
+import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Owner } from './owner.ts';
 import { ownerName, ownerState, parseOwner } from './owner.ts';

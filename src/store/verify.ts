@@ -2,7 +2,7 @@
 import { renameSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import { ownNames } from '../base/untrusted/own-folder.ts';
+import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { makeFolder } from './folders.ts';
 import { MANIFEST_FILE } from './manifest.ts';

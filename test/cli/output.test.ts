@@ -4,7 +4,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { sha256 } from '../../src/base/sha256.ts';
-import { summarise } from '../../src/base/stats/summary.ts';
+import { summarise } from '../../src/base/stats.ts';
 import type { Explained } from '../../src/cli/explain.ts';
 import { causesOf } from '../../src/cli/explain.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';

@@ -13,7 +13,7 @@ import { onionDrops, onionScores, onionTextScore } from '../../plugins/defences/
 import { trainKneserNey, UNESTIMATED } from '../../plugins/defences/onion/kneser-ney.ts';
 import { stripCopies, stripEntropies } from '../../plugins/defences/strip/entropy.ts';
 import { characteristicWords } from '../../plugins/defences/strip/judge.ts';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { withoutEachWord } from '../../src/defences/row-texts.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
 import { withoutWords, wordsOf } from '../../src/defences/words.ts';

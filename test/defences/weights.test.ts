@@ -19,7 +19,7 @@ import {
   spectralScores,
   spectralSignatures,
 } from '../../plugins/defences/spectral-signatures/scores.ts';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { prunedByMagnitude, prunedByWanda } from '../../src/defences/prune.ts';
 import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { newOwner, ownerName } from '../../src/store/owner.ts';
 import type { Project } from '../rig/project.ts';
 import { gridSuite, planOf, settle, STAGES } from './grid.ts';

@@ -3,7 +3,7 @@ import { cpSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import type { Said, Started } from '../rig/project.ts';
 import { fresh, gridSuite, published, ranAgain, settle, STAGES, times, watch } from './grid.ts';
 

@@ -1,7 +1,7 @@
 /** SIGKILL anywhere in a run, and then the run again. */
 import path from 'node:path';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import type { Started } from '../rig/project.ts';
 import { fresh, gridSuite, published, ranAgain, settle, times } from './grid.ts';
 

@@ -15,7 +15,7 @@ import { lnTuning } from '../../plugins/adapters/ln-tuning/ln-tuning.ts';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import { vera } from '../../plugins/adapters/vera/vera.ts';
 import type { JsonObject } from '../../src/api.ts';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
 import type { Network, Tensors } from '../../src/science/models/network.ts';
 import { saveTrained } from '../../src/science/training/save.ts';

@@ -10,7 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import type { DropoutPlace } from '../../src/science/models/families/description.ts';
 import { full } from '../../src/science/models/full.ts';
 import { readConfig } from '../../src/science/models/head.ts';

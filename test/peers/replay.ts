@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import type { Adapter, AdapterImplementation } from '../../src/science/models/adapter.ts';
 import { full } from '../../src/science/models/full.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';

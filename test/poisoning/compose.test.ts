@@ -7,7 +7,7 @@ import combination from '../../plugins/attacks/combination.ts';
 import labelFlip from '../../plugins/attacks/label-flip.ts';
 import none from '../../plugins/attacks/none.ts';
 import type { AttackDescriptor, Poisoning, Row } from '../../src/api.ts';
-import { attackStreams } from '../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../src/base/random.ts';
 import { checkSteps, joined, poisonRows } from '../../src/poisoning/compose.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { backdoorOf, familyOfSteps, openSteps } from '../../src/poisoning/steps.ts';

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Row } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
-import { attackStreams } from '../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../src/base/random.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { askedRows, selectRows } from '../../src/poisoning/dose.ts';
 

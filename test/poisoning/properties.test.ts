@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttackDescriptor, JsonObject, Row } from '../../src/api.ts';
-import { attackStreams } from '../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../src/base/random.ts';
 import { joined, poisonRows } from '../../src/poisoning/compose.ts';
 import { graphemesOf } from '../../src/poisoning/graphemes.ts';
 import { readOnly } from '../../src/poisoning/read-only.ts';

@@ -1,7 +1,7 @@
 import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { summarise } from '../../src/base/stats/summary.ts';
+import { summarise } from '../../src/base/stats.ts';
 import { toCsv } from '../../src/report/csv.ts';
 import { encodePng } from '../../src/report/figures/heat-map.ts';
 import {

@@ -1,6 +1,6 @@
 /** The made-up trainings of the fixture: their scores, kernels, losses and stages. */
 import type { JsonObject, StageFacts } from '../../src/api.ts';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { binHistory } from '../../src/report/inputs.ts';
 import type {
   AttackFamily,

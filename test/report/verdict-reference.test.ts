@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { pairedDifference } from '../../src/base/stats/summary.ts';
+import { pairedDifference } from '../../src/base/stats.ts';
 import { judge, marginP, type PairedSample, type Verdict } from '../../src/report/verdict.ts';
 import { present } from '../rig/present.ts';
 

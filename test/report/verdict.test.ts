@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { pairedDifference } from '../../src/base/stats/summary.ts';
+import { pairedDifference } from '../../src/base/stats.ts';
 import { holm, judge, marginP, type PairedSample, verdictText } from '../../src/report/verdict.ts';
 import { present } from '../rig/present.ts';
 

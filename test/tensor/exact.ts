@@ -7,7 +7,7 @@
 import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { RandomStream } from '../../src/base/random/random.ts';
+import type { RandomStream } from '../../src/base/random.ts';
 
 /** A matrix, row by row. */
 export interface Exact {

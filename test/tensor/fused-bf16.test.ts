@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { compiled, prepareCompiling } from '../../src/tensor/compiled/compiled.ts';
 import { hasFusedBf16 } from '../../src/tensor/fused.ts';
 import { matmul } from '../../src/tensor/matmul.ts';

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { hasFused } from '../../src/tensor/fused.ts';
 import { fusedGram, fusedRowGradients } from '../../src/tensor/products.ts';
 import { backends, useBackend } from '../science/backend.ts';

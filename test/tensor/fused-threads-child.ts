@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../src/base/random/random.ts';
+import { randomStream } from '../../src/base/random.ts';
 import { compiled } from '../../src/tensor/compiled/compiled.ts';
 import { hasFusedBf16 } from '../../src/tensor/fused.ts';
 import { loadBackend } from '../../src/tensor/load.ts';

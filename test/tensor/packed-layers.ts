@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../src/base/lookup.ts';
-import type { RandomStream } from '../../src/base/random/random.ts';
+import type { RandomStream } from '../../src/base/random.ts';
 import {
   compiled,
   compiledStatistics,

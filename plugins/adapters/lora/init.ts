@@ -3,7 +3,7 @@
  * variance share their draws. A variance is σ², never σ, and d is the fan-in of the layer.
  */
 import { UserFault } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { fractionOfFanIn } from './variance.ts';
 

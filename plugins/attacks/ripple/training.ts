@@ -25,7 +25,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../../src/api.ts';
 import { at, named } from '../../../src/base/lookup.ts';
-import { resumeStream, type StreamState } from '../../../src/base/random/random.ts';
+import { resumeStream, type StreamState } from '../../../src/base/random.ts';
 import type { Network, Tensors } from '../../../src/science/models/network.ts';
 import type { AttackTraining } from '../../../src/science/training/attack-training.ts';
 import {

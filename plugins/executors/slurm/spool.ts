@@ -28,7 +28,7 @@ import {
 import path from 'node:path';
 import type { JobResult, ScheduledTask } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { ownFolder, ownNames } from '../../../src/base/untrusted/own-folder.ts';
+import { ownFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
 import type { Request } from './request.ts';
 
 /** The task that a stage was given to. */

@@ -10,7 +10,7 @@ import type { SourceContext } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { isRecord, shown } from '../../../src/base/untrusted/json.ts';
 import { limitOf } from '../../../src/base/untrusted/limits.ts';
-import { nameFault } from '../../../src/base/untrusted/path.ts';
+import { nameFault } from '../../../src/base/untrusted/paths.ts';
 import type { Answer, Server } from '../shared/http.ts';
 import { ask, jsonOf, save, textOf } from '../shared/http.ts';
 import type { Repository } from './hub-files.ts';

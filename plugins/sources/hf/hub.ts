@@ -19,8 +19,14 @@ import type { Digest, JsonObject, SourceContext } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
 import { inWords, limitOf } from '../../../src/base/untrusted/limits.ts';
-import { cacheFolder, makeCacheFolder, ownFolder } from '../../../src/base/untrusted/own-folder.ts';
-import { fileInside, nameFault, pathInside } from '../../../src/base/untrusted/path.ts';
+import {
+  cacheFolder,
+  fileInside,
+  makeCacheFolder,
+  nameFault,
+  ownFolder,
+  pathInside,
+} from '../../../src/base/untrusted/paths.ts';
 import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from '../shared/digest.ts';
 import { exists, writeAtomically } from '../shared/files.ts';
 import type { HubFile, HubSettings } from './hub-client.ts';

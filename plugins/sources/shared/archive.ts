@@ -11,7 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { UserFault } from '../../../src/api.ts';
 import { inWords, limitOf, unpackedLimit } from '../../../src/base/untrusted/limits.ts';
-import { pathInside } from '../../../src/base/untrusted/path.ts';
+import { pathInside } from '../../../src/base/untrusted/paths.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 /** Counts bytes and entries. Throws if there are more than allowed. */

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Digest } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/own-folder.ts';
+import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/paths.ts';
 import { writeAtomically } from './files.ts';
 
 /** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
-import { makeCacheFolder, ownNames } from '../../../src/base/untrusted/own-folder.ts';
+import { makeCacheFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
 
 /** The age at which what killed fetches left behind is removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;

@@ -11,8 +11,12 @@ import { dirname, join } from 'node:path';
 import type { Digest, JsonObject } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/own-folder.ts';
-import { fileInside, nameFault } from '../../../src/base/untrusted/path.ts';
+import {
+  cacheFolder,
+  fileInside,
+  makeCacheFolder,
+  nameFault,
+} from '../../../src/base/untrusted/paths.ts';
 import { sha256OfFile } from './digest.ts';
 import { withTemporaryFolder, writeAtomically } from './files.ts';
 

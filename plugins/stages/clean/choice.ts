@@ -1,6 +1,6 @@
 /** Which of the validation rows a defender is given. */
 import type { Row } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 
 /** The share of the validation rows where the spec does not say. */
 export const SHARE = 0.2;

@@ -9,7 +9,7 @@ import type {
   RowsDefence,
   RunContext,
 } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';

@@ -1,5 +1,5 @@
 /** Computes the numbers of `metrics.json` for a completion task, in their order. */
-import { pairedOutcomes } from '../../../src/base/stats/mcnemar.ts';
+import { pairedOutcomes } from '../../../src/base/stats.ts';
 import {
   type AnswerScore,
   meanAnswerLoss,

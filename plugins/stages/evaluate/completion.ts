@@ -2,7 +2,7 @@
 import type { JsonObject, Row, RunContext, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { type AnswerScore, scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
 import {

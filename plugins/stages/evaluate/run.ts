@@ -1,8 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AttackDescriptor, Row, RunContext } from '../../../src/api.ts';
-import { pearson } from '../../../src/base/stats/pearson.ts';
-import { spearman } from '../../../src/base/stats/spearman.ts';
+import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { classOf } from '../../../src/poisoning/target.ts';

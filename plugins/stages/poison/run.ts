@@ -7,7 +7,7 @@ import {
   type RunContext,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { attackStreams } from '../../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../../src/base/random.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { doseOf, joined, type PoisonedStep, poisonRows } from '../../../src/poisoning/compose.ts';
 import { emptyDose } from '../../../src/poisoning/dose.ts';

@@ -5,7 +5,7 @@
 import { cp, lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { UserFault } from '../fault.ts';
-import { pathInside } from '../untrusted/path.ts';
+import { pathInside } from '../untrusted/paths.ts';
 
 export interface Given {
   /** The paths of files by name. The files are copied, so that the program may change them. */

@@ -2,12 +2,13 @@
  * Runs an outside program: an argument list without a shell, in a separate folder, with only the
  * listed environment, and with limits on time and output.
  */
-import type { ChildProcessByStdio } from 'node:child_process';
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { UserFault } from '../fault.ts';
-import { endMarked, killTree, MARK } from './processes.ts';
+import type { JsonSchema } from '../json.ts';
 
 export interface CommandLimits {
   readonly seconds: number;
@@ -214,3 +215,158 @@ function failureOf(name: string, { code, signal }: Exit, tail: string): UserFaul
     `the command ${name} ended ${how}${lines === '' ? ', and printed nothing' : `: ${lines}`}`,
   );
 }
+
+// ---- what a command leaves behind or has forked ------------------------------------------------
+// Found in /proc, so only on Linux. Elsewhere it ends with the worker, whose process group it is in.
+
+/**
+ * The environment variable with a command's mark. Every process that the command starts inherits
+ * it. A daemon leaves its parent and its group, but keeps its environment.
+ */
+const MARK = 'DOSIMETER_COMMAND';
+
+/**
+ * Ends every process that has the mark, and resolves once all of them have ended. Returns how many
+ * there were.
+ */
+async function endMarked(mark: string): Promise<number> {
+  const ended = new Map<number, string | undefined>(),
+    sought = `\0${MARK}=${mark}\0`;
+  // Repeated until none is left, since a process that is about to end may still start another.
+  for (;;) {
+    const found = processes().filter(
+      (pid) => `\0${procFile(pid, 'environ')}`.includes(sought) && !hasEnded(pid),
+    );
+    for (const pid of found) {
+      ended.set(pid, startOf(pid));
+      kill(pid);
+    }
+    // A process that was killed loses its environment some time before it has ended.
+    if (found.length === 0 && [...ended].every(([pid, start]) => hasEnded(pid, start)))
+      return ended.size;
+    await sleep(1);
+  }
+}
+
+/** Ends a process and all processes that it forked. Without /proc, ends only the process itself. */
+function killTree(root: number): void {
+  const children = new Map<number, number[]>();
+  for (const pid of processes()) {
+    const parent = Number(statOf(pid)[1]);
+    children.set(parent, [...(children.get(parent) ?? []), pid]);
+  }
+  const doomed = [root];
+  for (const pid of doomed) doomed.push(...(children.get(pid) ?? [])); // grows while it is walked
+  for (const pid of doomed) kill(pid);
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    // It has already ended, or belongs to another user: there is nothing more to do.
+    if (!['ESRCH', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}
+
+/** Returns all process ids, or none without /proc. */
+function processes(): number[] {
+  try {
+    return readdirSync('/proc')
+      .filter((entry) => /^\d+$/.test(entry))
+      .map(Number);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return [];
+  }
+}
+
+/**
+ * Returns the fields of `pid (name) state ppid …`, starting with the state. The name may contain
+ * spaces and brackets.
+ */
+const statOf = (pid: number): string[] =>
+  (procFile(pid, 'stat').split(') ').at(-1) ?? '').split(' ');
+
+/** Returns when a process was started, in clock ticks since the machine's start. */
+const startOf = (pid: number): string | undefined => statOf(pid)[19];
+
+/**
+ * Whether a process has ended. A zombie has. `start` tells the process from a later one that was
+ * given the same id.
+ */
+function hasEnded(pid: number, start = startOf(pid)): boolean {
+  const state = statOf(pid)[0] ?? '';
+  return ['', 'Z', 'X'].includes(state) || startOf(pid) !== start;
+}
+
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
+  } catch {
+    return ''; // it has ended meanwhile, or is another user's
+  }
+}
+
+// ---- the parameters of plugins that run a program of the user ----------------------------------
+
+export interface ProgramParams {
+  readonly env: { readonly [name: string]: string };
+  readonly pass_env: readonly string[];
+  readonly timeout_seconds: number;
+  readonly output_mb: number;
+}
+
+/**
+ * Returns the schemas of `command` and `files`.
+ * @param folder describes the program's folder, in sentences that follow "no shell reads them."
+ * @param example a file that the program may need, such as `attack.py`
+ */
+export const programProperties = (folder: string, example: string): JsonSchema => ({
+  command: {
+    type: 'array',
+    items: { type: 'string' },
+    minItems: 1,
+    description: `The program and its arguments; no shell reads them. ${folder}`,
+  },
+  files: {
+    type: 'array',
+    items: { type: 'string' },
+    format: 'source',
+    default: [],
+    description:
+      `What the program is made of and reads, such as file:${example}. Each file lies in its ` +
+      'folder under its own name. Their content is part of the key.',
+  },
+});
+
+/** The schemas of `options` and of the fields of `ProgramParams`. */
+export const limitProperties: JsonSchema = {
+  options: { type: 'object', default: {}, description: 'Passed on in task.json unchanged.' },
+  env: {
+    type: 'object',
+    additionalProperties: { type: 'string' },
+    default: {},
+    description: 'Environment variables with their values.',
+  },
+  pass_env: {
+    type: 'array',
+    items: { type: 'string' },
+    default: [],
+    description:
+      'Names of further environment variables that it may see, beside PATH, HOME, LANG, LC_ALL ' +
+      'and TMPDIR. Their values are not part of the key: they must not change the result.',
+  },
+  timeout_seconds: {
+    type: 'number',
+    exclusiveMinimum: 0,
+    default: 600,
+    description: 'It is ended after this time.',
+  },
+  output_mb: {
+    type: 'number',
+    exclusiveMinimum: 0,
+    default: 64,
+    description: 'Limit on what it prints, and on the size of what it writes.',
+  },
+};

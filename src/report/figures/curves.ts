@@ -1,6 +1,6 @@
 /** Draws a number against a numeric axis of the grid: dose-response, rank, variance. */
 import type { TopLevelSpec } from 'vega-lite';
-import type { Summary } from '../../base/stats/summary.ts';
+import type { Summary } from '../../base/stats.ts';
 import {
   type Condition,
   type Quantity,

@@ -1,7 +1,7 @@
 /** The parts of Vega-Lite specifications that several figures share. */
 import type { TopLevelSpec } from 'vega-lite';
-import { bothValues } from '../../base/stats/both-values.ts';
-import type { Summary } from '../../base/stats/summary.ts';
+import { bothValues } from '../../base/both-values.ts';
+import type { Summary } from '../../base/stats.ts';
 import type { Condition, Series } from '../conditions.ts';
 import { anyOf, voidReason } from '../evidence.ts';
 import { plural } from '../format.ts';

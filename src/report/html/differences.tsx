@@ -1,6 +1,6 @@
 /** Each adapter against full fine-tuning, paired by seed, with the verdicts. */
 import type { JSX } from 'preact';
-import type { PairedDifference } from '../../base/stats/summary.ts';
+import type { PairedDifference } from '../../base/stats.ts';
 import type { AdapterComparison } from '../comparisons.ts';
 import { formatInterval, formatMean, formatNumber } from '../format.ts';
 import { blockLabel } from '../labels.ts';

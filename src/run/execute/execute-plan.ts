@@ -6,7 +6,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { at } from '../../base/lookup.ts';
-import { once } from '../../base/once.ts';
+import { once } from '../../base/memoized.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Outcome } from '../log/events.ts';
 import type { AttemptResult, WithLease } from './attempt.ts';

@@ -1,6 +1,6 @@
 /** The experiment as its joining stages see it: the outcome of every stage, failures included. */
 import type { ExperimentFacts, JsonObject, StageFacts } from '../../api.ts';
-import { once } from '../../base/once.ts';
+import { once } from '../../base/memoized.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Outcome } from '../log/events.ts';
 import { readWarnings } from './warnings.ts';

@@ -2,7 +2,7 @@
  * Checks what a stage is about to read: its inputs against their manifests, and its sources against
  * their digests. A damaged entry is moved aside, and the stage that makes it is settled again.
  */
-import { once } from '../../base/once.ts';
+import { once } from '../../base/memoized.ts';
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Soon } from '../../store/files.ts';
 import { whenThere } from '../../store/files.ts';

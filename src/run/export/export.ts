@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { Cell, JsonObject } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { fileInside } from '../../base/untrusted/path.ts';
+import { fileInside } from '../../base/untrusted/paths.ts';
 import { NEEDED_BY, stageLabels } from '../../plan/label.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { Experiment } from '../../spec/types.ts';

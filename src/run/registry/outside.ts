@@ -17,7 +17,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { BuildFailure, Plugin } from 'esbuild';
 import type { AnyPlugin, Digest, StageDescriptor } from '../../api.ts';
 import { UserFault } from '../../api.ts';
-import { makeCacheFolder } from '../../base/untrusted/own-folder.ts';
+import { makeCacheFolder } from '../../base/untrusted/paths.ts';
 import { closureVersions, sha256 } from '../../setup/closure.mjs';
 import { cacheDir } from '../../setup/paths.mjs';
 import { apiModule, buildDir, importFile, scienceModule } from './build.ts';

@@ -1,5 +1,5 @@
 /** Initial values of parameters that no checkpoint provides. */
-import { randomStream } from '../../base/random/random.ts';
+import { randomStream } from '../../base/random.ts';
 import type { HostTensor, ParameterSpec } from './types.ts';
 
 /**

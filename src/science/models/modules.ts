@@ -4,7 +4,7 @@
  * module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
  */
 import { UserFault } from '../../api.ts';
-import { withinSeconds } from '../../base/untrusted/time.ts';
+import { withinSeconds } from '../../base/untrusted/limits.ts';
 
 export interface TargetRule {
   /** A list of names or their dotted ends; a string is a regular expression for whole names. */

@@ -6,7 +6,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { defined } from '../../base/defined.ts';
 import { named } from '../../base/lookup.ts';
-import type { RandomStream } from '../../base/random/random.ts';
+import type { RandomStream } from '../../base/random.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
 import type { Adapter } from './adapter.ts';
 import { type BaseModel, type ModelSource, openBase } from './base.ts';

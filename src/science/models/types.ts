@@ -6,7 +6,7 @@
  * builds (B, T).
  */
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D, TypedArray } from '@tensorflow/tfjs-core';
-import type { RandomStream } from '../../base/random/random.ts';
+import type { RandomStream } from '../../base/random.ts';
 
 /**
  * A row as the model reads it: with special tokens, without padding, at most `max_length` tokens

@@ -6,7 +6,7 @@
 import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import { UserFault } from '../../api.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
-import { withinSeconds } from '../../base/untrusted/time.ts';
+import { withinSeconds } from '../../base/untrusted/limits.ts';
 
 /** A message of a conversation; `role` is `system`, `user` or `assistant` in most templates. */
 export interface Message {

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile, readTextFile, shown } from '../../base/untrusted/json.ts';
-import { withinSeconds } from '../../base/untrusted/time.ts';
+import { withinSeconds } from '../../base/untrusted/limits.ts';
 import type { TokenRow } from '../models/types.ts';
 import { type Chat, chatRenderer, templateOf } from './chat-template.ts';
 import { checkTokenizer } from './tokenizer/bounds.ts';

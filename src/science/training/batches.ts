@@ -1,6 +1,6 @@
 /** Which rows belong to each batch and step. */
 import { at } from '../../base/lookup.ts';
-import { randomStream } from '../../base/random/random.ts';
+import { randomStream } from '../../base/random.ts';
 
 /**
  * shuffled: a permutation of the rows for each epoch, cut into batches.

@@ -5,7 +5,7 @@
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
-import type { ResumableStream } from '../../base/random/random.ts';
+import type { ResumableStream } from '../../base/random.ts';
 import { frugally } from '../../tensor/differentiable.ts';
 import { scalarOf } from '../../tensor/read.ts';
 import { differentiate } from '../../tensor/tape.ts';

@@ -8,7 +8,7 @@ import {
   type ResumableStream,
   resumeStream,
   type StreamState,
-} from '../../base/random/random.ts';
+} from '../../base/random.ts';
 import { compiled } from '../../tensor/compiled/compiled.ts';
 import type { Network, Tensors } from '../models/network.ts';
 import { targetsOf } from '../models/targets.ts';

@@ -13,8 +13,7 @@ import {
 } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { ownFolder, ownNames } from '../../base/untrusted/own-folder.ts';
-import { pathInside } from '../../base/untrusted/path.ts';
+import { ownFolder, ownNames, pathInside } from '../../base/untrusted/paths.ts';
 import { makeFolder } from '../folders.ts';
 import { openRegular } from '../regular.ts';
 import type { Listed, Objects } from './objects.ts';

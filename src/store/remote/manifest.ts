@@ -6,7 +6,7 @@ import type { Digest } from '../../api.ts';
 import { UserFault } from '../../api.ts';
 import { isRecord, parseJson, shown } from '../../base/untrusted/json.ts';
 import { inWords, limitOf } from '../../base/untrusted/limits.ts';
-import { nameFault } from '../../base/untrusted/path.ts';
+import { nameFault } from '../../base/untrusted/paths.ts';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../plan/types.ts';
 import type { Manifest } from '../manifest.ts';

@@ -12,7 +12,7 @@ import { UserFault } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
 import { isRecord, parseJson } from '../../base/untrusted/json.ts';
 import { inWords, limitOf, MB } from '../../base/untrusted/limits.ts';
-import { pathInside } from '../../base/untrusted/path.ts';
+import { pathInside } from '../../base/untrusted/paths.ts';
 import type { ActionKey } from '../../plan/types.ts';
 import { diskFault } from '../faults.ts';
 import { SETTLED_MS } from '../files.ts';

@@ -4,7 +4,7 @@ import { createReadStream, lstatSync } from 'node:fs';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { UserFault } from '../../api.ts';
-import { pathInside } from '../../base/untrusted/path.ts';
+import { pathInside } from '../../base/untrusted/paths.ts';
 import type { ActionKey } from '../../plan/types.ts';
 import type { ManifestFile } from '../manifest.ts';
 import { MANIFEST_FILE } from '../manifest.ts';

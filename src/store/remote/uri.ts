@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserFault } from '../../api.ts';
-import { nameFault } from '../../base/untrusted/path.ts';
+import { nameFault } from '../../base/untrusted/paths.ts';
 import { folderObjects } from './folder.ts';
 import type { Objects } from './objects.ts';
 

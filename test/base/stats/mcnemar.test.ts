@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { pairedOutcomes } from '../../../src/base/stats/mcnemar.ts';
+import { pairedOutcomes } from '../../../src/base/stats.ts';
 
 const test = suite('McNemar');
 

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ranks, spearman } from '../../../src/base/stats/spearman.ts';
+import { ranks, spearman } from '../../../src/base/stats.ts';
 import { present } from '../../rig/present.ts';
 
 const test = suite('Spearman');

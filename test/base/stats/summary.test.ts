@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { pairedDifference, summarise } from '../../../src/base/stats/summary.ts';
+import { pairedDifference, summarise } from '../../../src/base/stats.ts';
 import { present } from '../../rig/present.ts';
 
 const test = suite('summaries over seeds');

@@ -21,7 +21,7 @@ import npm from '../../../plugins/sources/npm.ts';
 import { fileDigests } from '../../../plugins/sources/shared/digest.ts';
 import { withTemporaryFolder } from '../../../plugins/sources/shared/files.ts';
 import { UserFault } from '../../../src/api.ts';
-import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/own-folder.ts';
+import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/paths.ts';
 import { loadOutsidePlugins } from '../../../src/run/registry/outside.ts';
 import { sha256 } from '../../../src/setup/closure.mjs';
 import { present } from '../../rig/present.ts';

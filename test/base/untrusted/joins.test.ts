@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { nameFault } from '../../../src/base/untrusted/names.mjs';
-import { fileInside, pathInside } from '../../../src/base/untrusted/path.ts';
+import { nameFault } from '../../../src/base/untrusted/paths.mjs';
+import { fileInside, pathInside } from '../../../src/base/untrusted/paths.ts';
 
 const test = suite('joins');
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -43,7 +43,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'plugins/sources/pypi/index.ts': { file: LISTED },
   'src/run/export/export.ts': { form: OWN },
   'src/base/command/folder.ts': { 'entry.name': LISTED, name: LISTED },
-  'src/base/command/processes.ts': { template: 'of a process id, in /proc' },
+  'src/base/command/run.ts': { template: 'of a process id, in /proc' },
   'plugins/stages/command/secrets.ts': { 'entry.name': LISTED },
   'plugins/stages/command/preflight.ts': {
     'program + ending': 'a program on PATH, looked for and not written',

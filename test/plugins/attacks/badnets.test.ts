@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import badnets from '../../../plugins/attacks/badnets.ts';
 import { UserFault } from '../../../src/api.ts';
-import { attackStreams } from '../../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../../src/base/random.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 

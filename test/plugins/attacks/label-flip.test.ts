@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import none from '../../../plugins/attacks/none.ts';
 import { UserFault } from '../../../src/api.ts';
-import { attackStreams } from '../../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../../src/base/random.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 

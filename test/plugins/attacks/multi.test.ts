@@ -4,7 +4,7 @@ import combination from '../../../plugins/attacks/combination.ts';
 import lwp from '../../../plugins/attacks/lwp/index.ts';
 import { layerwiseWeightPoisoning } from '../../../plugins/attacks/lwp/layerwise-loss.ts';
 import paperMulti from '../../../plugins/attacks/paper-multi.ts';
-import { attackStreams } from '../../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../../src/base/random.ts';
 import { properSubsets } from '../../../src/poisoning/multi.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import ripple from '../../../plugins/attacks/ripple/index.ts';
 import { ripple as training } from '../../../plugins/attacks/ripple/training.ts';
-import { attackStreams } from '../../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../../src/base/random.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 import { present } from '../../rig/present.ts';
 

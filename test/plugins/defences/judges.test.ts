@@ -24,7 +24,7 @@ import type {
   RowsDefence,
   Verdict,
 } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import {
   type OpenedModel,
   openedModel,

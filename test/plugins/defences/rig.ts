@@ -1,5 +1,5 @@
 import type { AskedModel, DefenceContext, JsonObject } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 
 /** Returns what a defender without clean rows is given, with the random streams of seed 1. */
 export const contextOf = <Model = AskedModel>(

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import combination from '../../../plugins/attacks/combination.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
 import type { Cell, JsonObject } from '../../../src/api.ts';
-import { attackStreams } from '../../../src/base/random/attack-streams.ts';
+import { attackStreams } from '../../../src/base/random.ts';
 import { present } from '../../rig/present.ts';
 import { define, learnt, model, rows, validation } from './evaluate-rig.ts';
 import { faultOf, metricsOf, predictionsOf } from './outputs.ts';

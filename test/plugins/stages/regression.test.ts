@@ -17,7 +17,7 @@ import regime from '../../../plugins/stages/regime/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, Row, StageDescriptor, UserFault } from '../../../src/api.ts';
-import { pearson } from '../../../src/base/stats/pearson.ts';
+import { pearson } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { sweepSpec } from '../../../src/run/learning-rates.ts';
 import { present } from '../../rig/present.ts';

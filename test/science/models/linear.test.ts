@@ -8,7 +8,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import { dropoutMask } from '../../../src/science/models/dropout.ts';
 import { linear, loraLinear } from '../../../src/science/models/linear.ts';
 import { backends, useBackend } from '../backend.ts';

@@ -10,7 +10,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import deberta from '../../../plugins/models/deberta-v2.ts';
 import { UserFault } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import { relativeRow } from '../../../src/science/models/relative.ts';

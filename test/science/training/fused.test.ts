@@ -10,7 +10,7 @@ import { bitfit } from '../../../plugins/adapters/bitfit/bitfit.ts';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { vera } from '../../../plugins/adapters/vera/vera.ts';
 import type { JsonObject } from '../../../src/api.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 import { full } from '../../../src/science/models/full.ts';
 import type { Network } from '../../../src/science/models/network.ts';

@@ -13,7 +13,7 @@ import {
   layerwiseWeightPoisoning,
 } from '../../../plugins/attacks/lwp/layerwise-loss.ts';
 import { at, named } from '../../../src/base/lookup.ts';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';

@@ -8,7 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { restrictedInnerProduct, ripple } from '../../../plugins/attacks/ripple/training.ts';
 import { at, named } from '../../../src/base/lookup.ts';
-import { randomStream, type ResumableStream } from '../../../src/base/random/random.ts';
+import { randomStream, type ResumableStream } from '../../../src/base/random.ts';
 import { type Network, openNetwork, type Tensors } from '../../../src/science/models/network.ts';
 import {
   type Batch,

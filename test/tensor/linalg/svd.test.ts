@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../../src/base/random/random.ts';
+import { randomStream } from '../../../src/base/random.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
 import { lowRankSingularValues, singularValues, svd } from '../../../src/tensor/linalg/svd.ts';
 import { present } from '../../rig/present.ts';

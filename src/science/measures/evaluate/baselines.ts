@@ -3,7 +3,7 @@
  * the same model's predictions for the same rows without the trigger. Both are compared by
  * McNemar's exact test on the rows' outcomes. Pure.
  */
-import { pairedOutcomes } from '../../../base/stats/mcnemar.ts';
+import { pairedOutcomes } from '../../../base/stats.ts';
 
 const shares = (values: readonly number[], classes: number): number[] => {
   const counts = new Array<number>(classes).fill(0);

@@ -7,7 +7,7 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../api.ts';
-import { randomStream } from '../../../base/random/random.ts';
+import { randomStream } from '../../../base/random.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import { logSumExp } from '../../../tensor/log-softmax.ts';
 import { takeRows } from '../../../tensor/rows.ts';

@@ -11,7 +11,7 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../../base/random/random.ts';
+import { randomStream } from '../../../base/random.ts';
 import type { Accumulator } from './contraction.ts';
 import type { Term } from './terms.ts';
 

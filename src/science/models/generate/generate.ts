@@ -7,7 +7,7 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../api.ts';
 import { at } from '../../../base/lookup.ts';
-import type { RandomStream } from '../../../base/random/random.ts';
+import type { RandomStream } from '../../../base/random.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { Network } from '../network.ts';
 import { similarLengths } from '../similar-lengths.ts';

@@ -1,5 +1,5 @@
 /** Draws a token from the logits of one position, as transformers' `generate` does. */
-import type { RandomStream } from '../../../base/random/random.ts';
+import type { RandomStream } from '../../../base/random.ts';
 
 /** How tokens are drawn. Without it, the likeliest token is taken (greedy decoding). */
 export interface Sampling {

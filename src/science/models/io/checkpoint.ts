@@ -13,7 +13,7 @@ import {
   readTextFile,
   shown,
 } from '../../../base/untrusted/json.ts';
-import { fileInside } from '../../../base/untrusted/path.ts';
+import { fileInside } from '../../../base/untrusted/paths.ts';
 import type { HostTensor } from '../types.ts';
 import {
   readSafetensors,

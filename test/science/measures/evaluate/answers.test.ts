@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../../../src/base/random/random.ts';
+import { randomStream } from '../../../../src/base/random.ts';
 import { tokenLosses } from '../../../../src/science/measures/evaluate/answers.ts';
 import { crossEntropy } from '../../../../src/science/models/loss.ts';
 import { logAnswers } from '../../../../src/science/models/outputs.ts';

@@ -2,8 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { pearson } from '../../../../src/base/stats/pearson.ts';
-import { spearman } from '../../../../src/base/stats/spearman.ts';
+import { pearson, spearman } from '../../../../src/base/stats.ts';
 import { classificationMetrics } from '../../../../src/science/measures/evaluate/metrics.ts';
 
 const test = suite("metrics of GLUE's tasks");

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../../../src/base/random/random.ts';
+import { randomStream } from '../../../../src/base/random.ts';
 import { empiricalAlone, fisher } from '../../../../src/science/measures/fisher/fisher.ts';
 import { classFactor, softmax } from '../../../../src/science/measures/fisher/matrices.ts';
 import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';

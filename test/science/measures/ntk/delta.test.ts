@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { randomStream } from '../../../../src/base/random/random.ts';
+import { randomStream } from '../../../../src/base/random.ts';
 import { marchenkoPastur, premise } from '../../../../src/science/measures/ntk/delta.ts';
 import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';
 import { present } from '../../../rig/present.ts';

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../../../src/base/random/random.ts';
+import { randomStream } from '../../../../src/base/random.ts';
 import {
   accumulator,
   type TermBlock,

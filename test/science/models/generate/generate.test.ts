@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { randomStream } from '../../../../src/base/random/random.ts';
+import { randomStream } from '../../../../src/base/random.ts';
 import {
   generate,
   type GenerateOptions,

@@ -90,3 +90,14 @@ export function resumeStream(from: StreamState): ResumableStream {
   };
   return { uniform, integer, normal, permutation, state: () => [...generator.getState(), spare] };
 }
+
+/**
+ * Returns an attack's streams at a seed, both for `poison` in training and for `trigger` in
+ * evaluation. They depend on (seed, attack, purpose, name) only, never on the dose or the cell.
+ */
+export function attackStreams(
+  seed: number,
+  attack: string,
+): (purpose: string, name?: string) => RandomStream {
+  return (purpose, name = '') => randomStream(seed, `attack.${attack}.${purpose}`, name);
+}

@@ -1,9 +1,35 @@
-/** The folders that sweeps may empty, and those of a cache: no link leads there. */
+/**
+ * Makes paths out of names from outside, and finds the folders that sweeps may empty and those of a
+ * cache, to which no link leads. What paths.mjs refuses is a `UserFault`.
+ */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../fault.ts';
-import { folderBelow, makePrivateFolder, privateFolder } from './folders.mjs';
+import { folderBelow, joinInside, makePrivateFolder, privateFolder } from './paths.mjs';
+
+export { nameFault } from './paths.mjs';
 
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
+
+/**
+ * Returns the path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
+ * @param what the thing that has the name, as messages call it
+ */
+export const pathInside = (root: string, name: unknown, what: string): string =>
+  joinInside(root, name, what, fault);
+
+/**
+ * Like `pathInside`, for a file or folder directly in `root`: also throws if the name contains a
+ * slash.
+ */
+export function fileInside(root: string, name: unknown, what: string): string {
+  const path = pathInside(root, name, what);
+  if (String(name).includes('/'))
+    throw new UserFault(
+      `${what} is named ${JSON.stringify(String(name).slice(0, 120))}, which is a path and not ` +
+        'a name.',
+    );
+  return path;
+}
 
 /**
  * Returns the path of a folder below `root` in which files may be removed, or null if there is

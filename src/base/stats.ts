@@ -1,0 +1,178 @@
+/**
+ * Summaries over seeds (docs/theory.md, Verdicts), correlations, and McNemar's exact test (McNemar
+ * 1947) of whether two outcomes of the same rows differ. Pure.
+ */
+import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
+import tQuantile from '@stdlib/stats-base-dists-t-quantile';
+
+export interface Summary {
+  readonly n: number;
+  readonly mean: number;
+  /** Sample standard deviation (n − 1); 0 if all values are the same, null for n < 2. */
+  readonly std: number | null;
+  /** 95% Student-t interval of the mean; null for n < 2. */
+  readonly low: number | null;
+  readonly high: number | null;
+}
+
+/**
+ * Summarises values. Throws a RangeError if there are none.
+ * @param level the confidence level of the interval
+ */
+export function summarise(values: readonly number[], level = 0.95): Summary {
+  const n = values.length;
+  if (n === 0) throw new RangeError('a summary needs at least one value');
+  const mean = values.reduce((sum, x) => sum + x, 0) / n;
+  if (n < 2) return { n, mean, std: null, low: null, high: null };
+  const [first = mean] = values;
+  if (values.every((x) => x === first)) return { n, mean: first, std: 0, low: first, high: first };
+  const std = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (n - 1));
+  const half = (tQuantile((1 + level) / 2, n - 1) * std) / Math.sqrt(n);
+  return { n, mean, std, low: mean - half, high: mean + half };
+}
+
+export interface PairedDifference extends Summary {
+  /**
+   * Cohen's d_z: the mean difference divided by the standard deviation of the differences. Null if
+   * that deviation is 0 apart from rounding, or if n < 2.
+   */
+  readonly effect: number | null;
+}
+
+/**
+ * Summarises the differences a − b, pair by pair. The caller leaves out incomplete pairs and counts
+ * them. Throws a RangeError if the lists differ in length or are empty.
+ */
+export function pairedDifference(
+  a: readonly number[],
+  b: readonly number[],
+  level = 0.95,
+): PairedDifference {
+  if (a.length !== b.length)
+    throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
+  const differences = a.map((x, i) => x - b[i]!);
+  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in double
+  // precision.
+  const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
+  const summary = summarise(differences, level),
+    { mean, std } = summary;
+  if (std === null) return { ...summary, effect: null };
+  return std <= rounding
+    ? { ...summary, std: 0, low: mean, high: mean, effect: null }
+    : { ...summary, effect: mean / std };
+}
+
+/**
+ * A relative tolerance: far above the error of a few roundings in double precision, and far below
+ * any difference in a spec.
+ */
+const ROUNDING = 1e-12;
+
+/**
+ * Whether value < bound by more than the rounding of double precision. σ² = 1/d does not count as
+ * below 1/d, however it was computed, although (1/49)·49 in floating point is below 1. Requires
+ * bound > 0.
+ */
+export const strictlyBelow = (value: number, bound: number): boolean =>
+  value < bound * (1 - ROUNDING);
+
+/** Returns the rank of each value, from 1. Ties share their mean rank. */
+export function ranks(values: readonly number[]): number[] {
+  const sorted = [...values].sort((a, b) => a - b);
+  const rankOf = new Map<number, number>();
+  for (let start = 0; start < sorted.length;) {
+    const value = sorted[start]!;
+    let end = start + 1;
+    while (sorted[end] === value) end++;
+    rankOf.set(value, (start + end + 1) / 2);
+    start = end;
+  }
+  return values.map((value) => rankOf.get(value) ?? NaN);
+}
+
+/**
+ * Returns Spearman's ρ of the pairs (a[i], b[i]). Null for fewer than three pairs, or if all values
+ * of one list are equal. Throws a RangeError if the lists differ in length.
+ */
+export function spearman(a: readonly number[], b: readonly number[]): number | null {
+  const r = pearson(ranks(a), ranks(b));
+  return a.length < 3 ? null : r;
+}
+
+/**
+ * Returns Pearson's r of the pairs (a[i], b[i]). Null for fewer than two pairs, or if all values of
+ * one list are equal. Throws a RangeError if the lists differ in length.
+ */
+export function pearson(a: readonly number[], b: readonly number[]): number | null {
+  if (a.length !== b.length)
+    throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
+  if (a.length < 2) return null;
+  const isConstant = (values: readonly number[]): boolean =>
+    values.every((value) => value === values[0]);
+  if (isConstant(a) || isConstant(b)) return null;
+  const meanA = mean(a),
+    meanB = mean(b);
+  let product = 0,
+    ofA = 0,
+    ofB = 0;
+  b.forEach((y, i) => {
+    const fromA = (a[i] ?? NaN) - meanA,
+      fromB = y - meanB;
+    product += fromA * fromB;
+    ofA += fromA ** 2;
+    ofB += fromB ** 2;
+  });
+  return product / Math.sqrt(ofA * ofB);
+}
+
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/**
+ * A p-value below this counts as evidence of a difference between two outcomes of the same rows.
+ */
+export const SIGNIFICANCE = 0.05;
+
+/** How two outcomes of the same rows compare. */
+interface PairedOutcomes {
+  /** The numbers of rows with only the first outcome, and with only the second. */
+  readonly onlyFirst: number;
+  readonly onlySecond: number;
+  /** The share of rows with the first outcome minus the share with the second. */
+  readonly difference: number;
+  /**
+   * The two-sided p-value of the hypothesis of no difference. Under it, each discordant row is a
+   * fair coin toss, so p = min(1, 2·P[Binomial(b + c, ½) ≤ min(b, c)]). It is 1 if no row is
+   * discordant.
+   */
+  readonly p: number;
+}
+
+/**
+ * Compares two outcomes row by row. Throws a RangeError if the lists are empty or differ in length.
+ */
+export function pairedOutcomes(
+  first: readonly boolean[],
+  second: readonly boolean[],
+): PairedOutcomes {
+  if (first.length !== second.length || first.length === 0)
+    throw new RangeError(
+      `outcomes come in pairs, at least one; got ${first.length} and ${second.length}`,
+    );
+  let onlyFirst = 0,
+    onlySecond = 0;
+  first.forEach((outcome, i) => {
+    if (outcome && !second[i]) onlyFirst++;
+    else if (!outcome && second[i]) onlySecond++;
+  });
+  const discordant = onlyFirst + onlySecond;
+  return {
+    onlyFirst,
+    onlySecond,
+    difference: (onlyFirst - onlySecond) / first.length,
+    p:
+      discordant === 0
+        ? 1
+        : Math.min(1, 2 * binomialCdf(Math.min(onlyFirst, onlySecond), discordant, 0.5)),
+  };
+}
