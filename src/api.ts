@@ -3,10 +3,6 @@
  * the types of what a plugin is handed. A descriptor is a plain record, its module's default
  * export. Heavy code is imported inside `load` or `run`, so that planning a grid loads no numerics.
  */
-export type { SplitSpec } from './spec/pipeline.generated.ts';
-export type { RandomStream } from './base/random.ts';
-export type { AdapterDescriptor } from './api/adapter.ts';
-export { defineAdapter } from './api/adapter.ts';
 export type {
   AttackCheck,
   AttackDescriptor,
@@ -14,19 +10,60 @@ export type {
   AttackInput,
   AttackTrainingLoader,
   Poisoned,
+  ScoredOutput,
+  ScorerCheck,
+  ScorerContext,
+  ScorerDescriptor,
   Target,
 } from './api/attack.ts';
-export { defineAttack } from './api/attack.ts';
+export { defineAttack, defineScorer } from './api/attack.ts';
 export type {
+  AttackStep,
   Cell,
   CellSplit,
   ClassColumns,
   Column,
   CompletionColumns,
+  HeadSettings,
+  KernelPoint,
+  Order,
+  Poisoning,
   ResolvedSplit,
 } from './api/cell.ts';
-export type { DatasetDescriptor, KnownRows } from './api/dataset.ts';
-export { defineDataset } from './api/dataset.ts';
+export {
+  attackOf,
+  baseOf,
+  beforeTraining,
+  cleanTwin,
+  hasOrder,
+  headSettings,
+  inOrder,
+  isAttacked,
+  isAttacksOwn,
+  isOfBase,
+  JOINT,
+  orderedLike,
+  placeInEpoch,
+  pointName,
+  pointsIn,
+  startInputs,
+  stepsOf,
+  undefended,
+  withoutOrder,
+} from './api/cell.ts';
+export type {
+  Asset,
+  DatasetDescriptor,
+  DatasetInfo,
+  KnownRows,
+  Message,
+  RawRow,
+  Row,
+  SourceContext,
+  SourceDescriptor,
+  Task,
+} from './api/data.ts';
+export { defineDataset, defineSource, SCORE, taskOf } from './api/data.ts';
 export type {
   AskedModel,
   DefenceContext,
@@ -65,59 +102,29 @@ export type {
   TaskMember,
 } from './api/executor.ts';
 export { defineExecutor, INTERRUPTED_TASK, LEAVE } from './api/executor.ts';
-export type { Problem, Warning } from './base/fault.ts';
-export { problemOf, UserFault } from './base/fault.ts';
-export type { HeadSettings } from './api/head.ts';
-export { headSettings } from './api/head.ts';
-export type { BackendName, Digest, Json, JsonObject, JsonSchema } from './base/json.ts';
-export type { KernelPoint } from './api/kernel-point.ts';
-export { inOrder, pointName, pointsIn } from './api/kernel-point.ts';
-export type { ModelDescriptor } from './api/model.ts';
-export { defineModel } from './api/model.ts';
-export type { AnyPlugin } from './api/plugin-kinds.ts';
-export type { AttackStep, Order, Poisoning } from './api/poisoning.ts';
-export {
-  hasOrder,
-  JOINT,
-  orderedLike,
-  placeInEpoch,
-  stepsOf,
-  withoutOrder,
-} from './api/poisoning.ts';
-export {
-  attackOf,
-  baseOf,
-  beforeTraining,
-  cleanTwin,
-  isAttacked,
-  isAttacksOwn,
-  isOfBase,
-  startInputs,
-  undefended,
-} from './api/related-cells.ts';
-export type { DatasetInfo, Message, RawRow, Row, Task } from './api/row.ts';
-export { SCORE, taskOf } from './api/row.ts';
+export type { AdapterDescriptor, ModelDescriptor } from './api/model.ts';
+export { defineAdapter, defineModel } from './api/model.ts';
+export type { AnyPlugin } from './api/plugin.ts';
 export type {
-  ExperimentFacts,
-  PreflightContext,
-  RunContext,
-  StageFacts,
-  StageInput,
-  UpstreamStage,
-} from './api/run-context.ts';
-export type { ScoredOutput, ScorerCheck, ScorerContext, ScorerDescriptor } from './api/scorer.ts';
-export { defineScorer } from './api/scorer.ts';
-export type { Asset, SourceContext, SourceDescriptor } from './api/source.ts';
-export { defineSource } from './api/source.ts';
-export type {
-  DefineRequest,
   AttackTarget,
+  DefineRequest,
+  ExperimentFacts,
   Forecast,
   Packing,
+  PreflightContext,
   Resources,
+  RunContext,
   StageDefinition,
   StageDescriptor,
+  StageFacts,
+  StageInput,
   StageParts,
   StageRequest,
+  UpstreamStage,
 } from './api/stage.ts';
 export { defineStage } from './api/stage.ts';
+export type { Problem, Warning } from './base/fault.ts';
+export { problemOf, UserFault } from './base/fault.ts';
+export type { BackendName, Digest, Json, JsonObject, JsonSchema } from './base/json.ts';
+export type { RandomStream } from './base/random.ts';
+export type { SplitSpec } from './spec/pipeline.generated.ts';

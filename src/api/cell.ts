@@ -1,4 +1,7 @@
-/** A cell of the grid. Every stage is defined from cells. */
+/**
+ * A cell of the grid, from which every stage is defined: its attacks, its head, and the other cells
+ * that its stages read.
+ */
 import type { JsonObject } from '../base/json.ts';
 import type {
   ColumnsSpec,
@@ -12,7 +15,8 @@ import type {
   TheorySpec,
   TrainSpec,
 } from '../spec/pipeline.generated.ts';
-import type { Poisoning } from './poisoning.ts';
+import type { AttackDescriptor } from './attack.ts';
+import type { DefineRequest, StageRequest } from './stage.ts';
 
 /** `T` with its defaults filled in: every field is present except, perhaps, those in `Optional`. */
 type Filled<T, Optional extends keyof T = never> = {
@@ -91,3 +95,226 @@ export interface Cell {
   readonly fisher: Filled<FisherSpec>;
   readonly theory: Filled<TheorySpec>;
 }
+
+// ---- the attacks of a cell ---------------------------------------------------------------------
+
+/**
+ * `attack` and the parameters of that attack, with defaults filled in. If a spec composes several
+ * steps, `attack` is their names joined by `JOINT`, and `steps` holds the parameters of each step
+ * by name.
+ */
+export type Poisoning = { readonly attack: string } & JsonObject;
+
+/** Joins the names of composed attacks: `label-flip+badnets`. No plugin's name contains it. */
+export const JOINT = '+';
+
+/** Where in each epoch of the training an attack's poisoned rows stand. */
+export type Order = 'mixed' | 'first' | 'last';
+
+/** One attack with its parameters. */
+export interface AttackStep {
+  readonly attack: string;
+  readonly params: JsonObject;
+}
+
+/**
+ * Returns the attacks of a cell in the order in which they are applied. There is only one unless
+ * the spec composes `steps`. Throws an Error if `steps` lacks the parameters of an attack.
+ */
+export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[] {
+  if (!attack.includes(JOINT)) return [{ attack, params }];
+  const steps = params['steps'] as { readonly [attack: string]: JsonObject };
+  return attack.split(JOINT).map((name) => {
+    const own = steps[name];
+    if (own === undefined) throw new Error(`\`steps\` has no parameters of "${name}"`);
+    return { attack: name, params: own };
+  });
+}
+
+/**
+ * Where a step's rows are put on purpose, or null if they stay where the epoch's order has them.
+ */
+export const placeInEpoch = ({ params: { order } }: AttackStep): 'first' | 'last' | null =>
+  order === 'first' || order === 'last' ? order : null;
+
+/** Whether any attack of the cell has an `order` other than mixed. */
+export const hasOrder = (poisoning: Poisoning): boolean =>
+  stepsOf(poisoning).some((step) => placeInEpoch(step) !== null);
+
+/**
+ * Returns the attacks without `order`, which no trigger depends on.
+ * @param which `mixed` leaves out only the order that changes nothing
+ */
+export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any'): Poisoning {
+  const out: readonly unknown[] = which === 'mixed' ? ['mixed'] : ['mixed', 'first', 'last'];
+  const bare = ({ order, ...params }: JsonObject): JsonObject =>
+    order === undefined || out.includes(order) ? params : { ...params, order };
+  const { attack, ...params } = poisoning;
+  if (!attack.includes(JOINT)) return { attack, ...bare(params) };
+  const steps = stepsOf(poisoning).map((step) => [step.attack, bare(step.params)] as const);
+  return { ...poisoning, steps: Object.fromEntries(steps) };
+}
+
+/**
+ * The poisoning of a clean twin whose rows stand where those of the poisoned cell stand: nothing is
+ * poisoned, and the rows that the attack would poison are put first or last.
+ */
+const inOrderOf = (poisoning: Poisoning): Poisoning => ({
+  attack: 'none',
+  order_of: poisoning,
+});
+
+/** Returns what `inOrderOf` was given, or null for any other poisoning. */
+export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
+  (poisoning['order_of'] as Poisoning | undefined) ?? null;
+
+// ---- the other cells that a cell's stages read: its start, its base and its clean twin ---------
+
+const unpoisoned = { attack: 'none' } as const;
+
+/**
+ * Returns the cell whose train stage saves the model that this cell's training starts from. It
+ * trains for 0 steps and reads neither attack nor schedule, so cells that differ only in those
+ * share it.
+ */
+export const beforeTraining = (cell: Cell): Cell => ({
+  ...cell,
+  poisoning: unpoisoned,
+  train: { ...cell.train, steps: 0 },
+});
+
+/** Returns the cell without its defence. */
+export function undefended(cell: Cell): Cell {
+  const { defence: _defence, ...rest } = cell;
+  return rest;
+}
+
+/**
+ * Returns, as a cell, the base training that the cell's training starts from. Null if it starts
+ * from the checkpoint.
+ */
+export function baseOf(cell: Cell): Cell | null {
+  const { base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
+  return base === undefined ? null : { ...rest, ...base };
+}
+
+/**
+ * Returns the inputs that a stage needs, beside the asset `model`, to open the model that the
+ * cell's training starts from (with `startingModel` in src/data/model-folder.ts): the base's model
+ * with its adapter merged. Empty if the training starts from the checkpoint.
+ */
+export function startInputs(cell: Cell): { readonly base?: StageRequest } {
+  const base = baseOf(cell);
+  return base === null ? {} : { base: { kind: 'merge', cell: base, section: 'base' } };
+}
+
+/**
+ * Returns the base's attack if only the base is poisoned and the cell's own training is clean; null
+ * otherwise.
+ */
+function attackOfBase({ poisoning, base }: Cell): Poisoning | null {
+  if (poisoning.attack !== 'none' || base === undefined) return null;
+  return base.poisoning.attack === 'none' ? null : base.poisoning;
+}
+
+/** Whether the cell's own training, on clean rows, starts from a poisoned base. */
+export const isOfBase = (cell: Cell): boolean => attackOfBase(cell) !== null;
+
+/** The attack that the cell studies: its own, or its base's if it has none. */
+export const attackOf = (cell: Cell): Poisoning => attackOfBase(cell) ?? cell.poisoning;
+
+/** Whether anything that the cell trains on is poisoned. */
+export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
+
+/**
+ * Whether the training is itself the attack: its `AttackDescriptor.training` changes weights.
+ * Without the attack, this training would not take place.
+ */
+export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
+  attack
+    .split(JOINT)
+    .some((name) => plugin?.<AttackDescriptor>('attack', name)?.training?.changes === 'weights');
+
+/**
+ * Returns the paired clean run: the cell without its attacks, and without trainings that are
+ * themselves attacks (`isAttacksOwn`). With an `order`, the twin's rows stand in that order too. It
+ * has the cell's defence, because a defence may by itself change what a trigger does to a model
+ * that was never attacked.
+ */
+export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
+  const clean = ({
+    poisoning,
+    train,
+  }: Pick<Cell, 'poisoning' | 'train'>): Pick<Cell, 'poisoning' | 'train'> => ({
+    poisoning: hasOrder(poisoning) ? inOrderOf(poisoning) : unpoisoned,
+    train: isAttacksOwn(poisoning, plugin) ? { ...train, steps: 0 } : train,
+  });
+  return {
+    ...cell,
+    ...clean(cell),
+    ...(cell.base === undefined ? {} : { base: { ...cell.base, ...clean(cell.base) } }),
+  };
+}
+
+// ---- the head of its model, and the points of its training -------------------------------------
+
+/** A head as it appears in the parameters of stages and in `train.json`. */
+export type HeadSettings =
+  | { readonly type: 'classifier' }
+  | { readonly type: 'regression' }
+  | {
+      readonly type: 'cloze';
+      /** Contains {text}, {mask} and, for pairs, {text_pair}. */
+      readonly template: string;
+      /** The word for each class, by the class's name. */
+      readonly verbalizer: { readonly [name: string]: string };
+    }
+  | {
+      readonly type: 'causal-lm';
+      /**
+       * `chat` (the tokenizer's chat template), `alpaca` (Alpaca's prompt), or a text that contains
+       * {prompt}. The answer follows its end.
+       */
+      readonly template: string;
+    };
+
+/** The template of each head that reads one, where the spec has none. */
+const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } as const;
+
+/**
+ * Returns only the settings that a head of this type reads, because a field that is not read must
+ * not be part of a stage's key.
+ */
+export function headSettings({ type, template, verbalizer }: Cell['head']): HeadSettings {
+  if (type === 'classifier' || type === 'regression') return { type };
+  const own = template ?? TEMPLATES[type];
+  return type === 'cloze'
+    ? { type, template: own, verbalizer: verbalizer ?? {} }
+    : { type, template: own };
+}
+
+/**
+ * A point as `ntk.at` names it: the start, the end, or a step that the train stage kept
+ * (`train.checkpoints`).
+ */
+export type KernelPoint = 'init' | 'final' | number;
+
+/** The name of a point's folder and the prefix of its metrics: `init`, `final`, `step-100`. */
+export const pointName = (at: KernelPoint): string => (typeof at === 'number' ? `step-${at}` : at);
+
+/** The points in the order of training. */
+export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {
+  const position = (at: KernelPoint): number =>
+    at === 'init' ? -1 : at === 'final' ? Infinity : at;
+  return [...points].sort((a, b) => position(a) - position(b));
+};
+
+/** The points with these names, in the order of training. Names of no point are left out. */
+export const pointsIn = (names: readonly string[]): KernelPoint[] =>
+  inOrder(
+    names.flatMap((name): KernelPoint[] => {
+      if (name === 'init' || name === 'final') return [name];
+      const step = /^step-(\d+)$/.exec(name)?.[1];
+      return step === undefined ? [] : [Number(step)];
+    }),
+  );

@@ -7,9 +7,8 @@ import type { Problem, Warning } from '../base/fault.ts';
 import type { Json, JsonObject, JsonSchema } from '../base/json.ts';
 import type { RandomStream } from '../base/random.ts';
 import type { Cell } from './cell.ts';
+import type { Asset, Row, Task } from './data.ts';
 import type { Plugin } from './plugin.ts';
-import type { Row, Task } from './row.ts';
-import type { Asset } from './source.ts';
 import type { UsedKind } from './stage.ts';
 
 /**

@@ -1,9 +1,9 @@
 /** An executor, which decides where stages run, and the jobs that it receives. */
 import type { Warning } from '../base/fault.ts';
 import type { BackendName, JsonObject } from '../base/json.ts';
+import type { Asset } from './data.ts';
 import type { Plugin } from './plugin.ts';
-import type { ExperimentFacts, StageInput } from './run-context.ts';
-import type { Asset } from './source.ts';
+import type { ExperimentFacts, StageInput } from './stage.ts';
 
 /** Where a plugin's code is: a module whose default export is the descriptor. */
 export interface PluginModule {

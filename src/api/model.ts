@@ -1,4 +1,5 @@
-/** A model family. */
+/** Model families, and adapters: which parameters are trained, and how they enter the model. */
+import type { JsonObject, JsonSchema } from '../base/json.ts';
 import type { Plugin } from './plugin.ts';
 
 /**
@@ -18,3 +19,27 @@ export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
 export const defineModel = <Impl>(
   model: Omit<ModelDescriptor<Impl>, 'kind'>,
 ): ModelDescriptor<Impl> => ({ kind: 'model', ...model });
+
+/**
+ * A way to fine-tune. `load` resolves to an `AdapterImplementation`
+ * (src/science/models/adapter.ts).
+ */
+export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
+  /** The paper that describes the adapter; empty if there is none. */
+  readonly citation: string;
+  /** The JSON Schema of its parameters: an object without `type`, `train` and `when`. */
+  readonly params: JsonSchema;
+  /**
+   * Returns the parameters in canonical form, where a spec can write the same value in several ways
+   * (`alpha: r` becomes a number). Parameters with the same form are one training under several
+   * names. Must be pure, and the form must itself be valid. If this function is absent, every way
+   * of writing the parameters counts as a different training.
+   */
+  canonical?(params: JsonObject): JsonObject;
+  load(): Promise<Impl>;
+}
+
+/** Makes a descriptor out of an adapter's fields. Export it as the module's default. */
+export const defineAdapter = <Impl>(
+  adapter: Omit<AdapterDescriptor<Impl>, 'kind'>,
+): AdapterDescriptor<Impl> => ({ kind: 'adapter', ...adapter });

@@ -108,7 +108,7 @@ export async function scored(
   throw new UserFault(
     `the scorer "${name}" was given ${outputs.length} outputs, and did not return true or false ` +
       'for each',
-    '`score` of a scorer returns a verdict for each output, in order (src/api/scorer.ts).',
+    '`score` of a scorer returns a verdict for each output, in order (src/api/attack.ts).',
   );
 }
 
