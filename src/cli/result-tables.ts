@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { summarise } from '../base/stats.ts';
-import { canonical } from '../plan/canonical.ts';
+import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, differs, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';

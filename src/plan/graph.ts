@@ -16,8 +16,7 @@ import type { UsedKind } from '../api/stage.ts';
 import { defined } from '../base/defined.ts';
 import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic } from '../spec/types.ts';
-import { canonical } from './canonical.ts';
-import { cellFingerprints, definitionKey } from './keys.ts';
+import { canonical, cellFingerprints, definitionKey } from './keys.ts';
 import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];

@@ -1,8 +1,12 @@
-/** Labels stages for people: `train attack=badnets type=lora rank=16 seed=1`. */
-import type { Json, JsonObject } from '../api.ts';
+/**
+ * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a field
+ * of a stage's cell was written.
+ */
+import type { Json, JsonObject, Problem } from '../api.ts';
 import { at } from '../base/lookup.ts';
-import { canonical } from './canonical.ts';
+import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
+import { canonical } from './keys.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
 const BASE = 'base.';
@@ -160,3 +164,22 @@ function attacksIn(value: Json | undefined): string {
 
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
 const show = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
+
+/**
+ * Returns the place of a field in the spec.
+ * @param section the section of the spec's cell that the stage's cell takes its fields from
+ *   (`StageRequest.section`), or null if there is none. A field that the section lacks comes from
+ *   the spec's cell itself.
+ * @param path the field in the stage's cell
+ */
+export function locateIn(
+  cell: ExperimentCell,
+  section: string | null,
+  path: Problem['path'],
+): SourceRange {
+  if (section === null) return cell.locate(path);
+  const within: unknown = Object.entries(cell.config).find(([name]) => name === section)?.[1];
+  const isOfSection =
+    typeof within === 'object' && within !== null && Object.hasOwn(within, path[0] ?? '');
+  return cell.locate(isOfSection ? [section, ...path] : path);
+}

@@ -6,7 +6,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { summarise } from '../base/stats.ts';
-import { canonical } from '../plan/canonical.ts';
+import { canonical } from '../plan/keys.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import { distinct, groupBy } from '../report/groups.ts';
 import type { ResultRow } from '../report/results.ts';

@@ -3,7 +3,7 @@
  * Pure.
  */
 import type { Json } from '../api.ts';
-import { canonical } from '../plan/canonical.ts';
+import { canonical } from '../plan/keys.ts';
 import type { KeyComponents } from '../plan/types.ts';
 
 export interface Difference {

@@ -7,7 +7,7 @@ import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
-import { locateIn } from '../../plan/locate.ts';
+import { locateIn } from '../../plan/label.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import type { StageLog } from '../log/run-log.ts';

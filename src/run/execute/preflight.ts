@@ -10,7 +10,7 @@ import type {
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
-import { locateIn } from '../../plan/locate.ts';
+import { locateIn } from '../../plan/label.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
 import type { RuntimeRegistry } from './execution.ts';

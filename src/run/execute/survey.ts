@@ -1,8 +1,7 @@
 /** Compares a plan with the store: which stages are cached, could run now, or wait. Only reads. */
 import type { Asset, Digest } from '../../api.ts';
 import { emptyRecord } from '../../base/record.ts';
-import { digestOf } from '../../plan/canonical.ts';
-import { actionKey } from '../../plan/keys.ts';
+import { actionKey, digestOf } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Entry } from '../../store/manifest.ts';
 import type { Store } from '../../store/store.ts';

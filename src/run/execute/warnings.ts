@@ -9,7 +9,7 @@ import { UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
-import { locateIn } from '../../plan/locate.ts';
+import { locateIn } from '../../plan/label.ts';
 import type { Plan } from '../../plan/types.ts';
 import type { Diagnostic } from '../../spec/types.ts';
 import { errorCode } from '../../store/faults.ts';
