@@ -3,14 +3,14 @@
  * files are looked for, and its defaults are filled in.
  */
 import { posix, resolve } from 'node:path';
-import { fill } from './expand.ts';
+import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
 import { replaceNodes } from './fields.ts';
+import { expectFile, folderOf } from './files.ts';
+import { secretVariables } from './interpolate.ts';
 import type { Entry, MapNode, Node, Span, TextNode } from './node.ts';
 import { isText } from './node.ts';
-import { expectFile, folderOf } from './paths.ts';
 import { ownFirst } from './schema.ts';
-import { secretVariables } from './secrets.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, nearest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';

@@ -1,11 +1,19 @@
-/** Walks the tree along the schema, to match each node with its field of the schema. */
-import type { MapNode, Node } from './node.ts';
-import { child, isText, mapChildren } from './node.ts';
+/**
+ * Walks the tree along the schema, to match each node with its field of the schema.
+ *
+ * `steps: [a, b]` in a variant of `poisoning` is one attack after the other. A spec writes the steps
+ * as a list. A cell keys them by the names of their attacks, since a cell's name holds no
+ * positions: `{ attack: a+b, steps: { a: { rate: 0.1 }, b: { rate: 0.2 } } }`.
+ */
+import type { Json, JsonObject } from '../api.ts';
+import { JOINT, stepsOf } from '../api.ts';
+import type { Report } from './faults.ts';
+import type { Entry, MapNode, Node, TextNode } from './node.ts';
+import { child, isText, mapChildren, withEntries } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections, variantSections } from './schema.ts';
 import type { Schema } from './shape.ts';
-import { isRecord } from './shape.ts';
-import { composed } from './steps.ts';
+import { fieldSchema, isRecord } from './shape.ts';
 
 export interface WrittenField {
   /**
@@ -141,4 +149,173 @@ export function replaceNodes(node: Node, replacements: ReadonlyMap<Node, Node>):
     case 'map':
       return mapChildren(node, (child) => replaceNodes(child, replacements));
   }
+}
+
+// ---- the steps of a variant of `poisoning` -----------------------------------------------------
+
+/** Returns the node that names a step's attack, or null if the step names none. */
+export function attackOf(step: Node): TextNode | null {
+  const named = child(step, 'attack');
+  return isText(named) ? named : null;
+}
+
+/** Returns the position of the step with this attack, or -1. */
+export const stepAt = (steps: Node, attack: string): number =>
+  steps.kind === 'list' ? steps.items.findIndex((step) => attackOf(step)?.value === attack) : -1;
+
+/**
+ * Returns the schema of an attack in a cell, which may be composed of several (`a+b`). Returns
+ * undefined if one of them is not a plugin.
+ */
+export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
+  const names = name.split(JOINT);
+  if (names.length === 1) return byName.get(name);
+  const steps: { [attack: string]: Schema } = {};
+  for (const attack of names) {
+    const shape = byName.get(attack);
+    if (shape === undefined) return undefined;
+    const { [discriminator]: _name, ...own } = shape.properties ?? {};
+    steps[attack] = { ...shape, properties: own };
+  }
+  return {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      [discriminator]: { type: 'string', const: name },
+      steps: { type: 'object', additionalProperties: false, properties: steps },
+    },
+  };
+}
+
+/**
+ * Returns a variant with `steps` in the form that it has in a cell. Each node keeps its place in
+ * the text. Returns null if the variant has no list of steps.
+ */
+export function composed(variant: MapNode, shape: VariantShape): Variant | null {
+  const steps = variant.entries.get('steps');
+  if (steps?.value.kind !== 'list') return null;
+  const named = steps.value.items.map((step) => ({ step, attack: attackOf(step) }));
+  const name = named.map(({ attack }) => attack?.value ?? '').join(JOINT);
+  const byAttack = new Map(
+    named.flatMap(({ step, attack }): [string, Entry][] =>
+      step.kind === 'map' && attack !== null
+        ? [
+            [
+              attack.value,
+              { key: attack.span, value: withEntries(step, [[shape.discriminator, undefined]]) },
+            ],
+          ]
+        : [],
+    ),
+  );
+  const node = withEntries(variant, [
+    [
+      shape.discriminator,
+      {
+        key: steps.key,
+        value: { kind: 'scalar', value: name, quoted: false, span: steps.value.span },
+      },
+    ],
+    [
+      'steps',
+      { key: steps.key, value: { kind: 'map', entries: byAttack, span: steps.value.span } },
+    ],
+  ]);
+  return { node, name, schema: shapeOf(shape, name) };
+}
+
+/**
+ * Expands a variant with `steps` to one variant for each combination of its steps' choices. A
+ * single step becomes a plain variant.
+ * @param choices returns the forms of one step
+ */
+export function expandSteps(
+  variant: MapNode,
+  steps: Entry,
+  choices: (step: MapNode) => readonly Node[],
+  report: Report,
+): Node[] {
+  // Anything but a list of steps is left for validation to report.
+  if (steps.value.kind !== 'list' || steps.value.items.length === 0) return [variant];
+  const span = steps.value.span;
+  const lists = steps.value.items.reduce<readonly (readonly Node[])[]>(
+    (before, step) => {
+      const after = step.kind === 'map' ? choices(step) : [step];
+      return before.flatMap((list) => after.map((one) => [...list, one]));
+    },
+    [[]],
+  );
+  return lists.map((items): Node => {
+    checkAttacks(items, report);
+    const [only] = items;
+    // A single step is that attack alone, and gives the same cell with the same name.
+    if (
+      items.length === 1 &&
+      only?.kind === 'map' &&
+      hasOnly(variant, ['steps', 'when']) &&
+      !only.entries.has('steps') &&
+      !only.entries.has('when')
+    ) {
+      return { ...withEntries(variant, [...only.entries, ['steps', undefined]]), span: only.span };
+    }
+    return withEntries(variant, [
+      ['steps', { key: steps.key, value: { kind: 'list', items, span } }],
+    ]);
+  });
+}
+
+const hasOnly = ({ entries }: MapNode, known: readonly string[]): boolean =>
+  [...entries.keys()].every((key) => known.includes(key));
+
+function checkAttacks(steps: readonly Node[], report: Report): void {
+  const seen = new Set<string>();
+  for (const step of steps) {
+    const attack = attackOf(step);
+    if (attack === null) continue;
+    if (attack.value === 'none')
+      report(
+        'unknown-value',
+        attack.span,
+        '"none" poisons nothing: it is not a step',
+        'leave it out; the clean baseline is a variant of its own: { attack: none }',
+      );
+    if (seen.has(attack.value))
+      report(
+        'duplicate-value',
+        attack.span,
+        `"poisoning.steps" has the attack "${attack.value}" twice`,
+        'a step is named by its attack: give one of them the whole dose',
+      );
+    seen.add(attack.value);
+  }
+}
+
+/** Returns the full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
+export function stepFields(variants: readonly Variant[]): string[] {
+  const below = (schema: Schema, path: string): string[] =>
+    isRecord(schema)
+      ? Object.entries(schema.properties).flatMap(([key, field]) => below(field, `${path}.${key}`))
+      : [path];
+  return [
+    ...new Set(
+      variants.flatMap(({ name, schema }) =>
+        name.includes(JOINT) && schema
+          ? below(fieldSchema(schema, 'steps'), 'poisoning.steps')
+          : [],
+      ),
+    ),
+  ];
+}
+
+/** Returns a cell's `poisoning` in the form that a spec writes, with `steps` as a list. */
+export function asWritten(poisoning: JsonObject): Json {
+  const { attack, steps, ...rest } = poisoning;
+  if (steps === undefined || typeof attack !== 'string') return poisoning;
+  return {
+    ...rest,
+    steps: stepsOf({ ...poisoning, attack }).map(({ attack: name, params }) => ({
+      attack: name,
+      ...params,
+    })),
+  };
 }

@@ -5,13 +5,13 @@
  */
 import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
+import { expandSteps } from './fields.ts';
 import type { Entry, ListNode, MapNode, Node, ScalarNode, Span } from './node.ts';
 import { isText, withEntries } from './node.ts';
 import type { Shapes, VariantSection, VariantShape } from './schema.ts';
 import { BASE, isVariantSection, sections } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { declaredField, isNumeric, isRecord, isScalar } from './shape.ts';
-import { expandSteps } from './steps.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
 /** The most values of an axis. More are taken for a mistake. */

@@ -1,27 +1,26 @@
 /** Builds the grid: every combination of the sections' values at every seed. */
 import type { Cell, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { isAxis } from './expand.ts';
-import type { Names } from './names.ts';
-import { namesOf } from './names.ts';
-import type { MapNode, Node, Path, Span } from './node.ts';
-import { child, descend, rangeOf, withEntries } from './node.ts';
-import type { Pattern } from './pattern.ts';
-import { fieldOf } from './pattern.ts';
-import type { Shapes } from './schema.ts';
-import { BASE, cellField, isVariantSection, NO_DEFENCE } from './schema.ts';
-import type { Schema } from './shape.ts';
-import { isRecord } from './shape.ts';
-import { shapeOf } from './steps.ts';
-import type { ExperimentCell, SourceRange } from './types.ts';
 import type {
   BaseChoice,
   Choices,
   DefenceChoice,
   PoisoningChoice,
   TuningChoice,
-} from './variants.ts';
-import { choicesOf } from './variants.ts';
+} from './choices.ts';
+import { choicesOf, isAxis } from './choices.ts';
+import { shapeOf } from './fields.ts';
+import type { Names } from './names.ts';
+import { namesOf } from './names.ts';
+import type { MapNode, Node, Path, Span } from './node.ts';
+import { child, descend, rangeOf, withEntries } from './node.ts';
+import type { Shapes } from './schema.ts';
+import { BASE, cellField, isVariantSection, NO_DEFENCE } from './schema.ts';
+import type { Pattern } from './selection.ts';
+import { fieldOf } from './selection.ts';
+import type { Schema } from './shape.ts';
+import { isRecord } from './shape.ts';
+import type { ExperimentCell, SourceRange } from './types.ts';
 
 export interface GridOptions {
   readonly root: MapNode;

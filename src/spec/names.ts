@@ -1,15 +1,14 @@
 /** Names cells by fields and their values, never by positions in the grid. */
 import type { Cell, Json, JsonObject } from '../api.ts';
-import { isAxis } from './expand.ts';
+import type { Choices, PoisoningChoice, TuningChoice } from './choices.ts';
+import { baseSpec, isAxis, plainSections, tuningsOf } from './choices.ts';
 import type { WrittenField } from './fields.ts';
 import { fieldsBelow, variantsOf } from './fields.ts';
 import type { MapNode } from './node.ts';
 import { child } from './node.ts';
-import { DEFENCE, fieldOf, valueOf } from './pattern.ts';
 import type { Shapes } from './schema.ts';
 import { BASE, NO_DEFENCE, sections } from './schema.ts';
-import type { Choices, PoisoningChoice, TuningChoice } from './variants.ts';
-import { baseSpec, plainSections, tuningsOf } from './variants.ts';
+import { DEFENCE, fieldOf, valueOf } from './selection.ts';
 
 export interface Names {
   axes(cell: Cell): JsonObject;
