@@ -3,7 +3,7 @@ import { defined } from '../base/defined.ts';
 import { list } from '../report/format.ts';
 import type { Metric } from '../report/grid.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
-import { metricName } from '../report/select.ts';
+import { metricName } from '../report/metrics.ts';
 import { sourceNames } from '../report/sources.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
 import { ownVersion } from '../run/execute/environment.ts';

@@ -8,9 +8,9 @@ import { type Against, compareCells, differs, TEST_HEAD, testText } from '../rep
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';
 import { DAGGER } from '../report/evidence.ts';
 import { ACCURACY, ASR, ASR_CLEAN, DROP, isPValue, METRICS } from '../report/metrics.ts';
+import { metricName, metricsIn } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import { resultCells, type ResultRow, seedsNote, valuesBySeed } from '../report/results.ts';
-import { metricName, metricsIn } from '../report/select.ts';
 import type { Results } from '../run/facts.ts';
 import { table } from './terminal.ts';
 

@@ -4,10 +4,10 @@ import { UserFault } from '../api.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
 import { type Grid, layOut, type Metric } from '../report/grid.ts';
-import { markdownTable } from '../report/markdown.ts';
+import { markdownTable } from '../report/grid.ts';
 import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
+import { metricName, metricsIn } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
-import { metricName, metricsIn } from '../report/select.ts';
 import type { Results } from '../run/facts.ts';
 import { firstOf, namesOf } from './result-tables.ts';
 

@@ -15,8 +15,8 @@ import {
   isPValue,
   type MetricNote,
 } from './metrics.ts';
+import { metricName, metricsIn } from './metrics.ts';
 import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
-import { metricName, metricsIn } from './select.ts';
 import { holm, marginP } from './verdict.ts';
 
 /** What each number is compared with. */

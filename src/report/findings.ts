@@ -3,9 +3,16 @@
  * goes beyond the data.
  */
 import { summarise } from '../base/stats.ts';
-import { blocksBeside, headlineBlocks } from './blocks.ts';
+import {
+  blocksBeside,
+  headlineBlocks,
+  type Condition,
+  scoreOf,
+  seriesOf,
+  summaryOf,
+  voidReasons,
+} from './conditions.ts';
 import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
-import { type Condition, scoreOf, seriesOf, summaryOf, voidReasons } from './conditions.ts';
 import { defenceFinding } from './defences.ts';
 import { DAGGER, daggerText } from './evidence.ts';
 import { checkpointName } from './fisher.ts';
@@ -22,7 +29,7 @@ import {
   DROP_BEFORE,
   type MetricNote,
 } from './metrics.ts';
-import { type PremiseRow, premiseRows } from './premise.ts';
+import { type PremiseRow, premiseRows } from './theory.ts';
 import type { AttackFamily } from './types.ts';
 import type { Verdict } from './verdict.ts';
 

@@ -1,17 +1,32 @@
 /**
- * Lays out results over chosen axes: finds the place of each cell of an experiment in a table.
- * Pure.
+ * Lays out results over chosen axes: finds the place of each cell of an experiment in a table, and
+ * writes the table in GitHub's Markdown. Pure.
  */
 import type { Json, JsonObject } from '../api.ts';
 import { summarise, type Summary } from '../base/stats.ts';
-import { type Against, compareCells, type Compared, differs, testText } from './against.ts';
-import { anyOf } from './evidence.ts';
+import {
+  type Against,
+  compareCells,
+  type Compared,
+  differs,
+  testText,
+  TEST_HEAD,
+  TEST_NOTE,
+} from './against.ts';
+import { anyOf, DAGGER, daggerText } from './evidence.ts';
 import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle } from './labels.ts';
-import { plainDifference, plainSpread, type Spread } from './numbers.ts';
-import { type ResultCell, resultCells, type ResultRow, valuesBySeed } from './results.ts';
-import { metricName } from './select.ts';
+import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
+import {
+  type ResultCell,
+  resultCells,
+  type ResultRow,
+  valuesBySeed,
+  seedsNote,
+} from './results.ts';
+import { metricName, METRICS } from './metrics.ts';
+import { gridWithoutFolders } from './sources.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
@@ -329,3 +344,79 @@ export const valuesText = (
   values
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
+
+/** Returns text that Markdown leaves as it is, in a cell of a table or in a line of its own. */
+const escaped = (text: string): string =>
+  text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
+
+const NOTES = new Map(METRICS.map((note) => [metricName(note), note]));
+const FORM: GridForm = {
+  empty: '–',
+  mark: ` ${DAGGER}`,
+  isProportion: (metric) => NOTES.get(metricName(metric))?.kind === 'proportion',
+  number: (text) => text,
+  seeds: seedsNote,
+  test: (text) => text,
+  pairs: (n, { summary }) => (n === summary.n ? '' : ` (n = ${n})`),
+};
+
+/**
+ * Returns the heading of a column: its values along the axes, where numbers and truth values have
+ * the axis's name, and its metric unless all columns have the same.
+ */
+function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {
+  const named = columnAxes.flatMap((path, depth) => {
+    const values = at[depth] ?? [];
+    if (values.length === 0) return [];
+    const value = valuesText(path, values);
+    return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
+  });
+  const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
+  const label = NOTES.get(metricName(metric))?.label ?? metric.metric;
+  return [...named, ...(several || named.length === 0 ? [label] : [])].join(', ');
+}
+
+const line = (cells: readonly string[]): string => `| ${cells.map(escaped).join(' | ')} |`;
+
+/** Says what stands in the table's cells, as far as it is there. */
+function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
+  const entries = entriesIn(grid),
+    dagger = daggerText(entries.flatMap(({ reasons }) => reasons));
+  const notes = [
+    spreadNote(seedCounts(entries), spread) ?? 'One seed: no interval.',
+    excludedText(entries),
+    grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,
+    dagger && `${DAGGER} ${dagger}`,
+  ];
+  return [notes.filter((note) => note !== null).join(' '), ...caveats.map(escaped)];
+}
+
+/**
+ * Returns the table: a line for each row of the grid, a column for each of its columns. Paragraphs
+ * below it say what the numbers are, and what qualifies them.
+ */
+export function markdownTable(asked: GridTable): string {
+  const request = { ...asked, grid: gridWithoutFolders(asked.grid) };
+  const { grid, rowAxes, axisName, against } = request;
+  const head = grid.columns.flatMap((column) => {
+    const text = columnText(column, request);
+    return [
+      text,
+      ...(column.differs ? [`${text} − ${against}`] : []),
+      ...(column.tested ? [TEST_HEAD] : []),
+    ];
+  });
+  const cells = gridCells(request, FORM);
+  const body = grid.rows.map((names, i) =>
+    line([
+      ...rowAxes.map((path, depth) => valuesText(path, names[depth]) || FORM.empty),
+      ...(cells[i] ?? []),
+    ]),
+  );
+  return [
+    line([...rowAxes.map(axisName), ...head]),
+    `|${'---|'.repeat(rowAxes.length)}${'---:|'.repeat(head.length)}`,
+    ...body,
+    ...notesText(request).flatMap((note) => ['', note]),
+  ].join('\n');
+}

@@ -15,8 +15,8 @@ import {
   valuesText,
 } from './grid.ts';
 import { meaningOf, noteOf } from './metrics.ts';
+import { metricName } from './metrics.ts';
 import { spreadNote } from './numbers.ts';
-import { metricName } from './select.ts';
 import { gridWithoutFolders } from './sources.ts';
 
 export interface LatexRequest extends GridTable {

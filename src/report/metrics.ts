@@ -1,10 +1,10 @@
 /**
  * The metrics that the report names: what each is called, how it is written, and which table shows
- * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
+ * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX. Metrics
+ * are selected by name or pattern.
  */
 import { defined } from '../base/defined.ts';
 import type { NumberKind } from './format.ts';
-import { metricName } from './select.ts';
 
 export interface MetricNote {
   /** The stage kind whose metrics.json holds it. */
@@ -26,10 +26,14 @@ export interface MetricNote {
   readonly ofTask?: true;
 }
 
+type Named = Pick<MetricNote, 'stage' | 'metric'>;
+
+export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
+
 /**
  * Whether a metric is the p-value of a test. Student's interval of a mean of these says nothing.
  */
-export const isPValue = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>): boolean =>
+export const isPValue = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /_p(?:_clean)?(?:\.|$)/.test(metric);
 
 const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
@@ -375,7 +379,7 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
  * Returns the note of a metric; undefined where it has none. That of a further scorer, such as
  * `asr.refusal`, is the one of `asr` with the scorer in its label.
  */
-export function noteOf(named: Pick<MetricNote, 'stage' | 'metric'>): MetricNote | undefined {
+export function noteOf(named: Named): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
   if (own !== undefined || named.stage !== ASR.stage) return own;
   const [metric = '', ...scorer] = named.metric.split('.');
@@ -401,3 +405,41 @@ export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[
 
 /** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
+
+/** Returns the distinct metrics, in the order of the rows. */
+export function metricsIn(rows: readonly Named[]): readonly Named[] {
+  const found = new Map<string, Named>();
+  for (const { stage, metric } of rows)
+    found.set(JSON.stringify([stage, metric]), { stage, metric });
+  return [...found.values()];
+}
+
+const globOf = (pattern: string): RegExp =>
+  new RegExp(
+    `^${pattern
+      .split('*')
+      .map((text) => text.replaceAll(/[\\^$.|?+()[\]{}]/g, '\\$&'))
+      .join('.*')}$`,
+  );
+
+/**
+ * Selects the metrics that the patterns name (`asr`, `evaluate.asr`, `fisher.*`), pattern by
+ * pattern. Those of one pattern keep the order of the rows.
+ * @param patterns names, in which `*` stands for any characters
+ * @returns the metrics that were found, each once, and the patterns that match nothing
+ */
+export function selectMetrics(
+  rows: readonly Named[],
+  patterns: readonly string[],
+): { readonly metrics: readonly Named[]; readonly unknown: readonly string[] } {
+  const known = metricsIn(rows),
+    metrics = new Set<Named>(),
+    unknown: string[] = [];
+  for (const pattern of patterns) {
+    const glob = globOf(pattern);
+    const named = known.filter((one) => glob.test(one.metric) || glob.test(metricName(one)));
+    if (named.length === 0) unknown.push(pattern);
+    for (const one of named) metrics.add(one);
+  }
+  return { metrics: [...metrics], unknown };
+}

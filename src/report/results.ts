@@ -4,7 +4,7 @@ import { defined } from '../base/defined.ts';
 import { type Judgement, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
-import { metricName } from './select.ts';
+import { metricName } from './metrics.ts';
 import { taskBeside } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 

@@ -11,8 +11,8 @@ import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-t
 import { laidOut } from '../../src/cli/table-grid.ts';
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
+import { metricsIn, selectMetrics } from '../../src/report/metrics.ts';
 import { plainSummary, plainValue } from '../../src/report/numbers.ts';
-import { metricsIn, selectMetrics } from '../../src/report/select.ts';
 import type { Prepared } from '../../src/run/prepare.ts';
 import { asResults, readSteps } from '../../src/run/steps.ts';
 import type { PlainRow } from '../report/rows.ts';

@@ -5,7 +5,7 @@ import { caveatsOf } from '../../src/report/caveats.ts';
 import { voidReason } from '../../src/report/evidence.ts';
 import { writingFacts } from '../../src/report/inputs.ts';
 import { ACCURACY, ASR, isPValue, meaningOf } from '../../src/report/metrics.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { cellOf, inputOf } from './cells.ts';
 

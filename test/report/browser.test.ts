@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import { fixture, withFailure } from './fixture.ts';
 
 const executablePath = [

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import { adapterPairs, compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { premiseRows } from '../../src/report/premise.ts';
+import { premiseRows } from '../../src/report/theory.ts';
 import type { FisherPoint } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
 import { cellOf, facts, LORA4, LORA8 } from './cells.ts';

@@ -6,8 +6,8 @@ import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { defenceFinding } from '../../src/report/defences.ts';
 import { defenceFigures } from '../../src/report/figures/defences.ts';
-import { Defences } from '../../src/report/html/metric-table.tsx';
-import { renderReport } from '../../src/report/report.ts';
+import { Defences } from '../../src/report/html/result-tables.tsx';
+import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
 import { cellOf, inputOf, LORA4, rowWith, visible } from './cells.ts';
 

@@ -2,8 +2,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { divergenceRelations } from '../../src/report/relations.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
+import { divergenceRelations } from '../../src/report/theory.ts';
 import type { ReportCell } from '../../src/report/types.ts';
 import { cellOf, inputOf, MOVED, rowWith, visible } from './cells.ts';
 

@@ -5,9 +5,9 @@ import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { daggerText, voidReason } from '../../src/report/evidence.ts';
-import { relationsOf } from '../../src/report/relations.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
+import { relationsOf } from '../../src/report/theory.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
 import {

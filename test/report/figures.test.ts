@@ -1,15 +1,15 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { blocksBeside } from '../../src/report/blocks.ts';
+import { blocksBeside } from '../../src/report/conditions.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { answerFigures } from '../../src/report/figures/answer.ts';
+import { label } from '../../src/report/figures/encode.ts';
 import { scoreFigure } from '../../src/report/figures/scores.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
-import { label } from '../../src/report/figures/svg.ts';
 import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
 import { lossFigures, stepFigures } from '../../src/report/figures/training.ts';
 import { ACCURACY } from '../../src/report/metrics.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
 import { cellOf, LORA4, stageOf } from './cells.ts';
 import { fixture } from './fixture.ts';

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { bitsAt } from '../../src/report/figures/map.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import type { MapFacts, MapModelFacts, MapPointFacts } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
 import { cellOf, inputOf, rowWith, visible } from './cells.ts';

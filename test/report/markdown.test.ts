@@ -2,8 +2,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { layOut } from '../../src/report/grid.ts';
+import { markdownTable } from '../../src/report/grid.ts';
 import { latexTable } from '../../src/report/latex.ts';
-import { markdownTable } from '../../src/report/markdown.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { judged, type PlainRow } from './rows.ts';
 

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
 import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, stageOf, visible } from './cells.ts';
 import { fixture, withFailure } from './fixture.ts';

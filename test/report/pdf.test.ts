@@ -2,10 +2,10 @@
 import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { draw } from '../../src/report/figures/encode.ts';
 import { pdfOf } from '../../src/report/figures/pdf.ts';
-import { draw } from '../../src/report/figures/svg.ts';
 import { bounds, endOf } from '../../src/report/figures/svg-tree.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
 import { fixture } from './fixture.ts';
 

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { allMetricsCsv } from '../../src/report/analysis.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { COMPARED } from '../../src/report/metrics.ts';
-import { renderReport } from '../../src/report/report.ts';
+import { renderReport } from '../../src/report/report.tsx';
 import type { ReportInput, TaskFacts } from '../../src/report/types.ts';
 import { fixture } from './fixture.ts';
 

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { summarise } from '../../src/base/stats.ts';
 import { toCsv } from '../../src/report/csv.ts';
-import { encodePng } from '../../src/report/figures/heat-map.ts';
+import { encodePng } from '../../src/report/figures/kernels.ts';
 import {
   cut,
   formatInterval,

@@ -10,7 +10,7 @@ import {
 import { defined } from '../../../src/base/defined.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { chooseKernels } from '../../../src/report/figures/kernels.ts';
-import { renderReport } from '../../../src/report/report.ts';
+import { renderReport } from '../../../src/report/report.tsx';
 import { withoutFolders } from '../../../src/report/sources.ts';
 import type { AttackFamily, RenderedReport, ReportCell } from '../../../src/report/types.ts';
 import { attackNames, isTrainedGoal, type Params, type PlannedCell, readGoals } from './params.ts';

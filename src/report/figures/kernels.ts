@@ -2,15 +2,15 @@
  * Draws tangent kernels as heat maps: the trace over classes, LoRA beside full, rows ordered by
  * class.
  */
+import { deflateSync } from 'node:zlib';
 import { type Condition, conditionsOf } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { checkpointName, kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
 import { adapterTitle, blockLabel } from '../labels.ts';
 import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
-import { heatMap, LEFT, SIDE, TOP } from './heat-map.ts';
-import { escapeXml, label } from './svg.ts';
-import { FONT } from './theme.ts';
+import { escapeXml, label } from './encode.ts';
+import { FONT, INK, MUTED } from './theme.ts';
 
 /** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
 const MOST_CSV_ROWS = 64;
@@ -171,4 +171,218 @@ export function chooseKernels(
       title: `${name}, ${checkpointName('final')}, ${blockLabel(condition)}`,
     })),
   ];
+}
+
+const mix = (from: Colour, to: Colour, t: number): Colour => [
+  Math.round(from[0] + (to[0] - from[0]) * t),
+  Math.round(from[1] + (to[1] - from[1]) * t),
+  Math.round(from[2] + (to[2] - from[2]) * t),
+];
+
+/** Blue – white – orange, which colour-blind readers can tell apart; the middle is zero. */
+const DIVERGING = Array.from({ length: 255 }, (_, i) => {
+  const t = (i - 127) / 127;
+  const end: Colour = t < 0 ? [5, 84, 146] : [179, 71, 0];
+  return mix([255, 255, 255], end, Math.abs(t) ** 0.8); // the power keeps faint values visible
+});
+
+/** Viridis (Smith and van der Walt), given by nine of its colours. */
+const VIRIDIS: readonly Colour[] = [
+  [68, 1, 84],
+  [71, 44, 122],
+  [59, 81, 139],
+  [44, 113, 142],
+  [33, 144, 141],
+  [39, 173, 129],
+  [92, 200, 99],
+  [170, 220, 50],
+  [253, 231, 37],
+];
+const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
+  const at = (i / 254) * 8,
+    k = Math.min(7, Math.floor(at));
+  return mix(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
+});
+
+interface Scale {
+  readonly low: number;
+  readonly high: number;
+  readonly palette: readonly Colour[];
+}
+
+/**
+ * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
+ * spans the range of the values. The few largest values share the end colour; otherwise a few rows
+ * with large gradients would leave all the rest in one colour.
+ */
+function scaleOf(values: Float64Array): Scale {
+  const quantile = (sorted: Float64Array, q: number): number =>
+    sorted[Math.round(q * (sorted.length - 1))] ?? 0;
+  const sorted = Float64Array.from(values).sort();
+  if (quantile(sorted, 0) < 0) {
+    const limit = quantile(Float64Array.from(values, Math.abs).sort(), 0.98) || 1;
+    return { low: -limit, high: limit, palette: DIVERGING };
+  }
+  const low = quantile(sorted, 0.01),
+    high = quantile(sorted, 0.99);
+  return { low, high: high > low ? high : low + 1, palette: SEQUENTIAL };
+}
+
+const SIDE = 180,
+  LEFT = 34,
+  TOP = 46;
+
+interface HeatMap {
+  readonly heading: string;
+  /** (N, N) */
+  readonly values: Float64Array;
+  /** The rows' indexes in the order in which they are drawn. */
+  readonly order: readonly number[];
+  /** The class of each row. */
+  readonly labels: readonly number[];
+  /** The names of the classes. */
+  readonly classes: readonly string[];
+}
+
+const pngUri = (
+  width: number,
+  height: number,
+  pixels: Uint8Array,
+  palette: readonly Colour[],
+): string =>
+  `data:image/png;base64,${encodePng(width, height, pixels, palette).toString('base64')}`;
+
+const shortName = (name: string): string => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
+
+interface TextOptions {
+  readonly anchor: string;
+  readonly fill: string;
+}
+const text = (place: string, content: string, { anchor, fill }: TextOptions): string =>
+  `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
+
+function matrixImage({ values, order }: HeatMap, { low, high, palette }: Scale): string {
+  const n = order.length;
+  const pixels = new Uint8Array(n * n);
+  for (const [y, i] of order.entries())
+    for (const [x, j] of order.entries()) {
+      const share = (values[i * n + j]! - low) / (high - low);
+      pixels[y * n + x] = Math.round(254 * Math.max(0, Math.min(1, share)));
+    }
+  return pngUri(n, n, pixels, palette);
+}
+
+/**
+ * Draws dashed lines between classes, and the classes' names above and, for the first map, at the
+ * left.
+ */
+function classMarks({ order, labels, classes }: HeatMap, x: number, lineColour: string): string {
+  const n = order.length;
+  const classAt = (at: number): number => labels[order[at] ?? 0] ?? 0;
+  const edges = order.flatMap((_, at) => (at > 0 && classAt(at) !== classAt(at - 1) ? [at] : []));
+  const lines = edges
+    .map((edge) => (edge / n) * SIDE)
+    .map(
+      (at) =>
+        `<path d="M${x + at} ${TOP}v${SIDE}M${x} ${TOP + at}h${SIDE}" stroke="${lineColour}" ` +
+        'stroke-width="1" stroke-dasharray="3 2" fill="none"/>',
+    );
+  const starts = [0, ...edges];
+  const names = starts.map((start, k) => {
+    const end = starts[k + 1] ?? n;
+    const middle = ((start + end) / 2 / n) * SIDE;
+    const name = escapeXml(shortName(classes[classAt(start)] ?? String(classAt(start))));
+    const options = { anchor: 'middle', fill: INK };
+    const above = text(`x="${x + middle}" y="${TOP - 6}"`, name, options);
+    const turned = `transform="translate(${x - 8} ${TOP + middle}) rotate(-90)"`;
+    return `${above}${x === LEFT ? text(turned, name, options) : ''}`;
+  });
+  return `${lines.join('')}${names.join('')}`;
+}
+
+function scaleBar({ low, high, palette }: Scale, x: number): string {
+  const top = TOP + SIDE + 10;
+  const every = Uint8Array.from({ length: 255 }, (_, i) => i);
+  const values = [low, (low + high) / 2, high];
+  const numbers = ['start', 'middle', 'end'].map((anchor, k) =>
+    text(`x="${x + (SIDE * k) / 2}" y="${top + 22}"`, formatNumber(values[k]), {
+      anchor,
+      fill: MUTED,
+    }),
+  );
+  return (
+    `<image x="${x}" y="${top}" width="${SIDE}" height="8" preserveAspectRatio="none" ` +
+    `href="${pngUri(255, 1, every, palette)}"/>${numbers.join('')}`
+  );
+}
+
+/** Draws a map whose left edge is at x, as parts of an SVG. */
+function heatMap(map: HeatMap, x: number): string {
+  const scale = scaleOf(map.values);
+  const lineColour = scale.palette === DIVERGING ? INK : 'white';
+  const box = `x="${x}" y="${TOP}" width="${SIDE}" height="${SIDE}"`;
+  return [
+    `<text x="${x}" y="16" font-size="12.5" font-weight="600" fill="${INK}">`,
+    `${escapeXml(map.heading)}</text>`,
+    `<image ${box} preserveAspectRatio="none" style="image-rendering:pixelated" `,
+    `href="${matrixImage(map, scale)}"/>`,
+    `<rect ${box} fill="none" stroke="#9aa5b1"/>`,
+    classMarks(map, x, lineColour),
+    scaleBar(scale, x),
+  ].join('');
+}
+
+/** Red, green and blue, 0–255 each. */
+type Colour = readonly [number, number, number];
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+  for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
+  return n;
+});
+
+/** The CRC-32 of the PNG specification, Annex D (node:zlib has it only from 20.15). */
+function crc32(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+function chunk(type: string, body: Uint8Array): Buffer {
+  const named = Buffer.concat([Buffer.from(type, 'latin1'), body]);
+  const out = Buffer.alloc(8 + named.length);
+  out.writeUInt32BE(body.length, 0);
+  named.copy(out, 4);
+  out.writeUInt32BE(crc32(named), 4 + named.length);
+  return out;
+}
+
+/**
+ * Encodes an image. Throws a RangeError if the sizes do not fit, or if there are too many colours.
+ * @param pixels (height, width) indexes into `palette`, row by row
+ * @param palette at most 256 colours
+ */
+export function encodePng(
+  width: number,
+  height: number,
+  pixels: Uint8Array,
+  palette: readonly Colour[],
+): Buffer {
+  if (pixels.length !== width * height)
+    throw new RangeError(`${width} × ${height} pixels are not ${pixels.length}`);
+  if (palette.length > 256)
+    throw new RangeError(`a palette holds 256 colours, not ${palette.length}`);
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([8, 3, 0, 0, 0], 8); // 8-bit indexes, palette, deflate, no filter choice, no interlace
+  const lines = Buffer.alloc(height * (width + 1)); // each line starts with its filter: 0 is none
+  for (let y = 0; y < height; y++)
+    lines.set(pixels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
+  return Buffer.concat([
+    Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+    chunk('IHDR', header),
+    chunk('PLTE', Uint8Array.from(palette.flat())),
+    chunk('IDAT', deflateSync(lines, { level: 9 })),
+    chunk('IEND', new Uint8Array(0)),
+  ]);
 }

@@ -19,7 +19,7 @@ import {
 import { adapterPalette, type Palette } from './theme.ts';
 
 const MOST_ATTACKS = 3;
-const MOST_ADAPTERS = 5;
+const MOST_LINES = 5;
 const MOST_POINTS = 128;
 
 /**
@@ -113,7 +113,7 @@ async function panelFigure(
   { id, title, caption, conditions, eigenvalues }: Panel,
   palette: Palette,
 ): Promise<Figure | null> {
-  const { shown, left } = firstOf(conditions, MOST_ADAPTERS);
+  const { shown, left } = firstOf(conditions, MOST_LINES);
   const values = shown.flatMap((condition) => curvesOf(condition, eigenvalues));
   const [first] = values;
   if (first === undefined) return null;

@@ -8,7 +8,7 @@ import { toCsv } from '../csv.ts';
 import { formatSeconds, plural } from '../format.ts';
 import { groupBy } from '../groups.ts';
 import type { Figure } from '../types.ts';
-import { escapeXml, label } from './svg.ts';
+import { escapeXml, label } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
 export interface KindSummary {

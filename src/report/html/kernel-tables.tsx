@@ -9,7 +9,7 @@ import { checkpointName, ESTIMATED, fisherOf, isEstimated, lastFisher } from '..
 import { formatInterval, formatMean, formatNumber, plural } from '../format.ts';
 import { distinct, groupBy, type NonEmpty } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../relations.ts';
+import { ADAPTERS_NEEDED, type Relation, relationsOf } from '../theory.ts';
 import type { Parametrisation } from '../types.ts';
 import { CORRELATION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED, type Verdict } from '../verdict.ts';
 import {

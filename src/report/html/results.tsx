@@ -9,8 +9,6 @@ import { distinct } from '../groups.ts';
 import { furtherNotes, metricsOfTable } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
 import type { WritingFacts } from '../types.ts';
-import { Differences } from './differences.tsx';
-import { Defences, expectedMetrics, MetricTable, seedsCell, seriesCell } from './metric-table.tsx';
 import {
   type Chapter,
   CsvLink,
@@ -23,6 +21,8 @@ import {
   startsBlock,
   Table,
 } from './parts.tsx';
+import { Differences } from './result-tables.tsx';
+import { Defences, expectedMetrics, MetricTable, seedsCell, seriesCell } from './result-tables.tsx';
 
 /** The names of all metrics of `evaluate` that any cell has. */
 const evaluatedNames = (conditions: readonly Condition[]): readonly string[] =>

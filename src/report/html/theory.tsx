@@ -1,12 +1,29 @@
-/** Information bits, entropies, spectra, kernels, and what training did to weights and kernels. */
+/**
+ * Information bits, entropies, spectra, kernels, and what training did to weights and kernels:
+ * whether the tangent kernel's regime held, and the paper's closed-form map.
+ */
 import type { JSX } from 'preact';
-import { plural } from '../format.ts';
+import type { JsonObject } from '../../api.ts';
+import { type Condition, isFull, metricOf, type Quantity, seriesOf } from '../conditions.ts';
+import { averageOf, bitsAt, type MapMean, mapsOf } from '../figures/map.ts';
+import { ESTIMATED, isEstimated } from '../fisher.ts';
+import { formatNumber, formatSummary, type NumberKind, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
-import type { Figure } from '../types.ts';
+import { blockLabel } from '../labels.ts';
+import type { Figure, MapFacts, MapPointFacts, ReportCell } from '../types.ts';
 import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.tsx';
-import { TheoryMap } from './map.tsx';
-import { type Chapter, Figures, type OfConditions, type PageProps } from './parts.tsx';
-import { optimiserOf, Regime } from './regime.tsx';
+import {
+  type Chapter,
+  type Column,
+  Figures,
+  having,
+  names,
+  numbers,
+  type OfConditions,
+  OVER_SEEDS,
+  type PageProps,
+  Table,
+} from './parts.tsx';
 import { Sensitivity } from './sensitivity.tsx';
 import { Delta, Divergence, WeightSpectrum } from './weights.tsx';
 
@@ -112,3 +129,220 @@ export const theory: Chapter = {
     ({ input, figures }) => <TheoryMap cells={input.cells} figures={figures.map} />,
   ],
 };
+
+const optimiserOf = (train: JsonObject): string => {
+  const { optimizer } = train;
+  return typeof optimizer === 'string' ? optimizer : 'unknown';
+};
+
+/** A row of the table: a condition at a kept step, or at the end. */
+interface Line {
+  readonly condition: Condition;
+  /** Null for the end of the training. */
+  readonly step: number | null;
+}
+type LineQuantity = (line: Line) => Quantity;
+
+/** Reads a metric of the stage. At a kept step, the metric's name has a prefix. */
+const at =
+  (metric: string): LineQuantity =>
+  ({ step }) =>
+    metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
+/** Reads a number of the kernel over what was trained. */
+const own =
+  (name: string): LineQuantity =>
+  (line) =>
+  (cell) =>
+    at(`lora.${name}`)(line)(cell) ?? (isFull(cell) ? at(`full.${name}`)(line)(cell) : null);
+
+/**
+ * At least one of these is there: with answers there are no classes to agree on, and what did not
+ * move has no error.
+ */
+const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
+
+/** Returns the kept steps at which any cell of a condition was measured, ascending. */
+const stepsOf = ({ cells }: Condition): readonly number[] =>
+  distinct(
+    cells.flatMap(({ metrics }) =>
+      Object.keys(metrics['regime'] ?? {}).flatMap((name) => {
+        const step = /^step-(\d+)\.linear\.(?:agreement|relative_error)$/.exec(name)?.[1];
+        return step === undefined ? [] : [Number(step)];
+      }),
+    ),
+  ).sort((a, b) => a - b);
+
+/** Sums up the table in a sentence: the smallest and largest means at the end of training. */
+function regimeSummary(lines: readonly Line[]): string {
+  const range = (quantity: LineQuantity): string | null => {
+    const means = lines
+      .filter(({ step }) => step === null)
+      .flatMap((line) => seriesOf(line.condition, quantity(line)).summary?.mean ?? []);
+    return means.length === 0
+      ? null
+      : `${formatNumber(Math.min(...means))} to ${formatNumber(Math.max(...means))}`;
+  };
+  const error = range(at('linear.relative_error')),
+    drift = range(own('drift'));
+  if (error === null) return '';
+  const moved = drift === null ? '' : `, and the kernel has moved by ${drift} of its norm`;
+  return (
+    `At the end of training its mean error is ${error} over these conditions${moved}: where an ` +
+    'error is near 1, what a kernel at the start predicts does not account for the trained model.'
+  );
+}
+
+const regimeColumn = (
+  title: string,
+  quantity: LineQuantity,
+  kind: NumberKind = 'plain',
+): Column<Line> =>
+  numbers(title, (line) => {
+    const { summary } = seriesOf(line.condition, quantity(line));
+    return summary === null ? '–' : formatSummary(summary, kind);
+  });
+/** Returns a column for numbers of kernels, which may be estimates. */
+const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
+  numbers(title, (line) => {
+    const { summary } = seriesOf(line.condition, quantity(line));
+    if (summary === null) return '–';
+    const about = isEstimated(line.condition.cells, 'regime') ? '≈ ' : '';
+    return `${about}${formatSummary(summary)}`;
+  });
+
+const STEP: Column<Line> = names('At', ({ step }) => (step === null ? 'the end' : `step ${step}`));
+const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
+  names('Attack', ({ condition }) => blockLabel(condition)),
+  names('Adapter', ({ condition }) => condition.adapterLabel),
+  ...(lines.some(({ step }) => step !== null) ? [STEP] : []),
+  names('Optimiser', ({ condition }) => optimiserOf(condition.cells[0].train)),
+  kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', own('drift')),
+  kernelColumn('1 − cos(K(T), K(0))', own('rotation')),
+  regimeColumn('error of the linear prediction', at('linear.relative_error')),
+  regimeColumn('its cosine', at('linear.cosine')),
+  // log p(answer) predicts no class
+  ...(lines.every(({ condition }) => condition.cells[0].outputs !== undefined)
+    ? []
+    : [
+        regimeColumn('same class as f_T', at('linear.agreement'), 'proportion'),
+        regimeColumn('f₀: same class', at('linear.agreement_start'), 'proportion'),
+      ]),
+];
+
+function Regime({ conditions }: OfConditions): JSX.Element | null {
+  const rows = conditions.filter((condition) =>
+    PREDICTIONS.some((name) => having([condition], 'regime', name).length > 0),
+  );
+  if (rows.length === 0) return null;
+  const lines = rows.flatMap((condition) =>
+    [...stepsOf(condition), null].map((step): Line => ({ condition, step })),
+  );
+  const hasEstimates = rows.some(({ cells }) => isEstimated(cells, 'regime'));
+  return (
+    <>
+      <h3>Does the tangent kernel’s regime hold?</h3>
+      <p>
+        It holds where the kernel over what is trained stays put and f₀ + J₀(Θ<sub>T</sub> − Θ₀), J₀
+        being the Jacobian of every trained parameter, predicts the trained model: an error of 0 is
+        a linear model, an error of 1 is no better than predicting that nothing moved. The kernel
+        describes SGD; AdamW follows a sign-like kernel (Malladi et al. 2023), so its rows speak of
+        the prediction alone. {regimeSummary(lines)}
+      </p>
+      <Table
+        label="Regime"
+        most={240}
+        rows={lines}
+        starts={(line, above) => blockLabel(line.condition) !== blockLabel(above.condition)}
+        caption={`${OVER_SEEDS}${hasEstimates ? ` ${ESTIMATED}` : ''}`}
+        columns={regimeColumns(lines)}
+      />
+    </>
+  );
+}
+
+/** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
+const PEFT_SCALE = 1 / 3;
+
+/** Returns the scale of the map that is closest to PEFT's, as a ratio. */
+function closestScale({ points }: MapFacts): number {
+  const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
+  return distinct(points.map(({ scale }) => scale)).reduce(
+    (best, scale) => (distance(scale) < distance(best) ? scale : best),
+    points[0]?.scale ?? PEFT_SCALE,
+  );
+}
+
+const mapColumn = (title: string, get: (point: MapPointFacts) => number | null): Column<MapMean> =>
+  numbers(title, (row) => formatNumber(row.mean(get)));
+
+const MAP_COLUMNS: readonly Column<MapMean>[] = [
+  names('A', ({ point }) => point.distribution),
+  numbers('r', ({ point }) => point.rank),
+  mapColumn('log σ²rd', ({ closed }) => closed.h1),
+  mapColumn('drawn', ({ drawn }) => drawn.h1),
+  mapColumn('H₂ as published', ({ closed }) => closed.h2_published),
+  mapColumn('exact', ({ closed }) => closed.h2),
+  mapColumn('drawn', ({ drawn }) => drawn.h2),
+  mapColumn('Fisher: log Σλ', ({ model }) => model?.h1 ?? null),
+  mapColumn('H₂', ({ model }) => model?.h2 ?? null),
+  mapColumn('H₂ normalised', ({ model }) => model?.h2_normalised ?? null),
+  mapColumn('eigenvalues', ({ model }) => model?.count ?? null),
+  mapColumn('IB, α = r', ({ model }) => model?.information_bits ?? null),
+  mapColumn('IB, α = 16', (point) => bitsAt(point, 16)),
+  mapColumn('IB normalised', ({ model }) => model?.information_bits_normalised ?? null),
+];
+
+function mapCaption(
+  { full, information, outputs }: MapFacts,
+  scale: number,
+  seeds: number,
+): string {
+  const ofFull = [
+    `log Σλ ${formatNumber(full.h1)}`,
+    `H₂ ${formatNumber(full.h2)}`,
+    `${full.count} eigenvalues`,
+    `IB ${formatNumber(full.information_bits)}`,
+    `normalised ${formatNumber(full.information_bits_normalised)}`,
+    `H₂ normalised ${formatNumber(full.h2_normalised)}`,
+  ].join(', ');
+  return (
+    `At σ²·d = ${formatNumber(scale)}; means over ${plural(seeds, 'seed')}. ` +
+    `The full kernel at the same point: ${ofFull}. ` +
+    `The Fisher information is the ${information} one of ${outputs}.`
+  );
+}
+
+function TheoryMap({
+  cells,
+  figures,
+}: {
+  readonly cells: readonly ReportCell[];
+  readonly figures: readonly Figure[];
+}): JSX.Element | null {
+  const maps = mapsOf(cells);
+  const [first] = maps;
+  if (first === undefined) return null;
+  const scale = closestScale(first);
+  return (
+    <>
+      <h3>The map of rank and variance</h3>
+      <p>
+        The paper’s Figure 3 reads robustness off the spectrum of AᵀA in closed form. As published
+        its H₂ sums squared diagonal entries of AᵀA and drops the entropy’s minus; exactly, E Σλ² =
+        σ⁴rd(d + r + 1) for a Gaussian A, σ⁴rd(d + r − 1/5) for a uniform one, and H₂ = −log Σλ².
+        Beside it stands what is measured on this model, with{' '}
+        {first.init === 'random' ? 'random' : 'pretrained'} weights, as LoRA’s training starts: at B
+        = 0 its kernel is proportional to s²σ², so that a change of the variance shifts raw values
+        by a constant and does nothing more.
+      </p>
+      <Table
+        label="Map at one variance"
+        rows={averageOf(maps).filter(({ point }) => point.scale === scale)}
+        starts={(row, above) => row.point.distribution !== above.point.distribution}
+        caption={mapCaption(first, scale, maps.length)}
+        columns={MAP_COLUMNS}
+      />
+      <Figures figures={figures} layout="wide" />
+    </>
+  );
+}

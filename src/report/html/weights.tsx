@@ -9,7 +9,7 @@ import {
   summaryOf,
 } from '../conditions.ts';
 import { formatNumber, plural } from '../format.ts';
-import { between, type DivergenceRelation, divergenceRelations } from '../relations.ts';
+import { between, type DivergenceRelation, divergenceRelations } from '../theory.ts';
 import {
   ADAPTER,
   ATTACK,

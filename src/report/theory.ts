@@ -1,10 +1,10 @@
 /**
- * Tests whether the quantities by which the paper explains robustness correlate with it. Rank
- * correlations are taken over the adapters of a grid, one for each seed, so that each is over
- * models that share data, poison and order. M is correlated with M′ over cells.
+ * Tests what the paper (arXiv 2505.12871) rests on: the premise of its theorem, and whether the
+ * quantities by which it explains robustness correlate with it. Rank correlations are taken over
+ * the adapters of a grid, one for each seed, so that each is over models that share data, poison
+ * and order. M is correlated with M′ over cells.
  */
-import type { PairedDifference } from '../base/stats.ts';
-import { pairedDifference, spearman } from '../base/stats.ts';
+import { type PairedDifference, pairedDifference, spearman } from '../base/stats.ts';
 import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';
@@ -19,6 +19,88 @@ import {
   type PairedSample,
   type Verdict,
 } from './verdict.ts';
+import { strictlyBelow } from '../base/stats.js';
+
+export interface PremiseRow {
+  /** The adapter's label; conditions that share it differ in their attack only. */
+  readonly adapter: string;
+  readonly layers: number;
+  readonly n: number;
+  readonly r: number;
+  readonly s: number;
+  /** The initialiser's σ², or the mean square of A's entries if A came from a file. */
+  readonly variance: number;
+  /**
+   * The smallest and largest mean square of the entries of one A, over the layers and seeds. Null
+   * if no A was measured.
+   */
+  readonly sample: { readonly low: number; readonly high: number } | null;
+  /** Whether σ² < 1/n and r ≤ n, as the theorem asks. */
+  readonly theorem: boolean;
+  /** s²σ²n. */
+  readonly scaled: number;
+  /** Whether s²σ²n < 1 and r ≤ n: the premise with the scale s kept. */
+  readonly withScale: boolean;
+  /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
+  readonly predicted: { readonly low: number; readonly high: number };
+  readonly measured: { readonly low: number; readonly high: number } | null;
+  /**
+   * Whether M_Δ ⪯ 0, judged by the measured extremes if they are known, and otherwise by the
+   * predicted ones.
+   */
+  readonly negativeSemiDefinite: boolean;
+}
+
+interface Ends {
+  readonly low: number;
+  readonly high: number;
+}
+/** Returns the smallest interval that contains both. */
+const joined = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
+  a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
+
+/**
+ * Checks the theorem's premise for the A that is used: one row for each adapter and fan-in, with
+ * the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with
+ * M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues s²·eig(AAᵀ) − 1, where
+ * eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ */
+export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
+  const rows = new Map<string, PremiseRow>();
+  for (const condition of conditions) {
+    for (const { lora } of condition.cells) {
+      if (lora === null) continue;
+      const { rank: r, scale: s } = lora;
+      for (const { fanIn: n, layers, variance, sample, measured } of lora.groups) {
+        const key = `${condition.adapterLabel} ${n} ${variance} ${s}`;
+        const scaled = s * s * variance * n;
+        const spread = Math.sqrt(r / n);
+        const known = rows.get(key);
+        const merged = joined(measured, known?.measured);
+        const predicted = {
+          low: scaled * (1 - spread) ** 2 - 1,
+          high: scaled * (1 + spread) ** 2 - 1,
+        };
+        rows.set(key, {
+          adapter: condition.adapterLabel,
+          layers,
+          n,
+          r,
+          s,
+          variance,
+          sample: joined(sample, known?.sample),
+          theorem: strictlyBelow(variance, 1 / n) && r <= n,
+          scaled,
+          withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
+          predicted,
+          measured: merged,
+          negativeSemiDefinite: (merged ?? predicted).high <= 0,
+        });
+      }
+    }
+  }
+  return [...rows.values()];
+}
 
 /** The fewest adapters for a meaningful rank correlation. */
 export const ADAPTERS_NEEDED = 3;

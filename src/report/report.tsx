@@ -1,24 +1,23 @@
 /**
- * Writes the whole document. Its content security policy forbids every request, so that injected
- * content could not contact a server.
+ * The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. The
+ * page's content security policy forbids every request, so that injected content could not contact
+ * a server.
  */
 import { createHash } from 'node:crypto';
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
-import type { Analysis } from '../analysis.ts';
-import type { DrawnFigures } from '../figures/index.ts';
-import { asked } from './asked.tsx';
-import { corrections } from './corrections.tsx';
-import { examples } from './examples.tsx';
-import { found } from './found.tsx';
-import { Header } from './header.tsx';
-import type { Chapter, PageProps } from './parts.tsx';
-import { premise } from './premise.tsx';
-import { provenance } from './provenance.tsx';
-import { results } from './results.tsx';
-import { stages } from './stages.tsx';
-import { style } from './style.ts';
-import { theory } from './theory.tsx';
+import { allMetricsCsv, analyse, type Analysis } from './analysis.ts';
+import { drawFigures, type DrawnFigures } from './figures/index.ts';
+import { asked } from './html/asked.tsx';
+import { examples } from './html/examples.tsx';
+import { found, Header } from './html/first-screen.tsx';
+import { corrections, premise } from './html/paper.tsx';
+import type { Chapter, PageProps } from './html/parts.tsx';
+import { results } from './html/results.tsx';
+import { provenance, stages } from './html/run.tsx';
+import { style } from './html/style.ts';
+import { theory } from './html/theory.tsx';
+import type { RenderedReport, ReportInput } from './types.ts';
 
 /**
  * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
@@ -111,3 +110,16 @@ const CHAPTERS: readonly Chapter[] = [
   stages,
   provenance,
 ];
+
+export async function renderReport(input: ReportInput): Promise<RenderedReport> {
+  const analysis = analyse(input);
+  const figures = await drawFigures(analysis);
+  const files: { [path: string]: string } = {};
+  for (const { id, svg, csv } of Object.values(figures).flat()) {
+    files[`figures/${id}.svg`] = svg;
+    if (csv !== null) files[`figures/${id}.csv`] = csv;
+  }
+  const { csv } = allMetricsCsv(analysis.conditions);
+  if (csv !== null) files['figures/all-metrics.csv'] = csv;
+  return { html: renderPage(analysis, figures), files };
+}
