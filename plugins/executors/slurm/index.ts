@@ -5,6 +5,6 @@ export default defineExecutor({
   summary: 'Jobs and job arrays of a Slurm cluster, with the resources that slurm.yaml asks for.',
   open: async (context) => (await import('./executor.ts')).openSlurm(context),
   foresee: async (jobs, context) => (await import('./submit.ts')).foreseeSlurm(jobs, context),
-  submitRun: async (context) => (await import('./coordinator.ts')).submitCoordinator(context),
-  cancel: async (context) => (await import('./coordinator.ts')).cancelSubmissions(context),
+  submitRun: async (context) => (await import('./submit.ts')).submitCoordinator(context),
+  cancel: async (context) => (await import('./submit.ts')).cancelSubmissions(context),
 });

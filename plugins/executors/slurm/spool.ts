@@ -29,7 +29,7 @@ import path from 'node:path';
 import type { JobResult, ScheduledTask } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { ownFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
-import type { Request } from './request.ts';
+import type { Request } from './script.ts';
 
 /** The task that a stage was given to. */
 export interface Claim {

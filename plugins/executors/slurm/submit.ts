@@ -1,18 +1,33 @@
 /**
  * Submits work, or says what would be submitted: jobs with equal requests are one array, recorded
- * before sbatch is called.
+ * before sbatch is called. Submits a run's coordinator as a job, and cancels the jobs of a run.
  */
 import { randomBytes } from 'node:crypto';
-import type { ExecutorContext, ForeseenGroup, ForeseenJob } from '../../../src/api.ts';
-import type { SlurmClient, Submitted } from './client.ts';
-import type { Profile } from './profile.ts';
-import { loadProfile } from './profile.ts';
-import type { Request } from './request.ts';
-import { requestOf } from './request.ts';
-import { batchScript, sbatchArguments } from './script.ts';
-import type { Spool } from './spool.ts';
-import type { Work } from './work.ts';
-import { loadOf, newTask } from './work.ts';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import {
+  type Cancelled,
+  type ExecutorContext,
+  type ExecutorDescriptor,
+  type ForeseenGroup,
+  type ForeseenJob,
+  type SubmittedRun,
+  UserFault,
+} from '../../../src/api.ts';
+import { checkCommands, createClient, type SlurmClient, type Submitted } from './client.ts';
+import { loadProfile, type Profile } from './profile.ts';
+import {
+  batchScript,
+  linesOf,
+  type Request,
+  requestOf,
+  REQUEUE,
+  sbatchArguments,
+  start,
+  waitFor,
+} from './script.ts';
+import { recordedSubmissions, Spool } from './spool.ts';
+import { loadOf, newTask, type Work } from './work.ts';
 
 /** Slurm's own default of MaxArraySize is 1001, which allows for the indices 0 to 1000. */
 const USUAL_ARRAY = 1000;
@@ -195,4 +210,91 @@ function groupOf(
     ],
     script: batchScript(settings.setup, request.gpus),
   };
+}
+
+/** The stage kind whose settings in the profile are the coordinator's. */
+const KIND = 'coordinator';
+/** How long scancel may take. No spec is there that would name a profile. */
+const CANCEL_SECONDS = 60;
+
+/**
+ * Returns the script. Its first argument is the file that everything is printed to, the rest is the
+ * command of the run. Before its time limit, the run leaves its jobs in flight and the coordinator
+ * requeues itself; it adopts them when it starts again.
+ */
+const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
+log=$1
+shift
+exec >>"$log" 2>&1 </dev/null
+${linesOf(setup)}${start('run', '"$@"')}
+${waitFor('run')}
+if [ -n "$requeue" ]; then
+  ${REQUEUE}
+fi
+exit "$code"
+`;
+
+type ContextOf<Method extends 'cancel' | 'submitRun'> = Parameters<
+  NonNullable<ExecutorDescriptor[Method]>
+>[0];
+
+/** @throws UserFault if it can't be submitted */
+export async function submitCoordinator({
+  spec,
+  env,
+  command,
+  dir,
+  log,
+}: ContextOf<'submitRun'>): Promise<SubmittedRun> {
+  const profile = loadProfile(spec, env);
+  await checkCommands(env);
+  const settings = profile.settings(KIND);
+  const request: Request = {
+    kind: KIND,
+    seconds: settings.maxTime,
+    memoryMB: settings.memoryMB,
+    cpus: settings.cpus ?? 1,
+    gpus: 0,
+  };
+  const name = `dosimeter-${KIND}-${randomBytes(6).toString('hex')}`;
+  const script = path.join(dir, `${name}.sh`),
+    file = path.join(dir, `${name}.log`);
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(script, coordinatorScript(settings.setup));
+  const submitted = await createClient({ env, callSeconds: profile.callSeconds, log }).submit(
+    sbatchArguments(request, settings, {
+      name,
+      tasks: 1,
+      dir: file,
+      script,
+      taskCommand: command,
+      exclude: profile.exclude,
+      cwd: process.cwd(),
+    }),
+  );
+  if (submitted.type !== 'submitted')
+    throw new UserFault(
+      `the coordinator was not submitted: ${submitted.words}`,
+      submitted.type === 'uncertain' ? `squeue --name=${name} says whether it was` : undefined,
+    );
+  return { name, job: `Slurm job ${submitted.id}`, file };
+}
+
+/** Cancels every job that a run has submitted or adopted, and gives up the claims of their stages. */
+export async function cancelSubmissions({
+  dir,
+  env,
+  log,
+}: ContextOf<'cancel'>): Promise<Cancelled> {
+  const client = createClient({ env, callSeconds: CANCEL_SECONDS, log });
+  const cancelled: string[] = [],
+    failed: Cancelled['failed'][number][] = [];
+  for (const { name, spool: root } of recordedSubmissions(dir)) {
+    const spool = new Spool(root);
+    if (!spool.hasSubmission(name)) continue; // every stage of it was stored
+    for (const key of spool.claimedBy(name)) spool.disclaim(key);
+    if (await client.cancel(name)) cancelled.push(name);
+    else failed.push({ name, hint: `scancel --name=${name}` });
+  }
+  return { cancelled, failed };
 }

@@ -4,8 +4,8 @@
  */
 import type { JobResult } from '../../../src/api.ts';
 import type { SlurmClient } from './client.ts';
-import type { Phase, Row } from './parse.ts';
-import { anyOf, nodeName, phaseOf } from './parse.ts';
+import type { Phase, Row } from './client.ts';
+import { anyOf, nodeName, phaseOf } from './client.ts';
 import type { Profile } from './profile.ts';
 import type { Spool } from './spool.ts';
 import type { Member, Task, Work } from './work.ts';

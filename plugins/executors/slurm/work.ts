@@ -1,7 +1,7 @@
 /** A Slurm job as the coordinator sees it: the stages in it, and what is known about it. */
 import type { JobResult, PackedJob, TaskEvent } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import type { Load } from './request.ts';
+import type { Load } from './script.ts';
 import type { Claim, Spool } from './spool.ts';
 import { Tail } from './spool.ts';
 

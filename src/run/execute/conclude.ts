@@ -12,12 +12,11 @@ import type { PlannedStage } from '../../plan/types.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
-import type { Execution } from './execution.ts';
-import { tellNote } from './execution.ts';
+import { type Execution, tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
 import { noStates } from './file-states.ts';
 import type { Spoilt } from './guard.ts';
-import type { JobResult } from './protocol.ts';
+import type { JobResult } from '../../api/executor.js';
 import { readWarnings, warningText } from './warnings.ts';
 
 /** An attempt whose job has ended. */

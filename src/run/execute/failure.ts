@@ -3,13 +3,12 @@
  * an error was thrown.
  */
 import { readFileSync } from 'node:fs';
-import type { SourceMapPayload } from 'node:module';
-import { SourceMap } from 'node:module';
+import { type SourceMapPayload, SourceMap } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defined } from '../../base/defined.ts';
 import type { Failed } from '../log/events.ts';
-import type { JobResult } from './protocol.ts';
+import type { JobResult } from '../../api/executor.js';
 
 /** The length at which a message is cut: it may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;

@@ -4,7 +4,8 @@ import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
-import type { Job, JobResult, PluginModule } from './protocol.ts';
+import type { Job } from './protocol.ts';
+import type { JobResult, PluginModule } from '../../api/executor.js';
 
 /** The parts of a job that do not come from the stage's definition. */
 export interface JobInputs {

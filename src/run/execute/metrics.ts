@@ -1,39 +1,155 @@
-/** The format of a stage's `metrics.json`: a flat object of finite numbers. */
+/** Reads the metrics of every cell's goal stages, as the store has them now. */
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import type { Json, JsonObject } from '../../api.ts';
+import type { Plan, StageId } from '../../plan/types.ts';
+import { type Entry, MANIFEST_FILE } from '../../store/manifest.ts';
+import { readRegularOr } from '../../store/regular.ts';
+import type { BackendInfo } from '../../tensor/types.ts';
+import type { MetricValues } from './metrics.ts';
+import { METRICS } from '../../report/metrics.js';
+import { parseMetrics } from '../../report/inputs.js';
+import type { StageStatus } from './survey.ts';
 
-export const METRICS = 'metrics.json';
+export interface MetricsOfCell {
+  readonly cell: JsonObject;
+  /** The cell's other names: axis values that lead to the same cell. */
+  readonly also: readonly JsonObject[];
+  readonly seed: number;
+  readonly metrics: { readonly [stage: string]: MetricValues };
+}
 
-export type MetricValues = { readonly [metric: string]: number };
+export interface Metrics {
+  readonly cells: readonly MetricsOfCell[];
+  /** The number of cells' goal stages that are not in the store. */
+  readonly missing: number;
+  /** The files that differ from what was stored. Their numbers are left out. */
+  readonly damaged: readonly string[];
+  /**
+   * Files that are as they were stored, by an earlier version that accepted what is refused now.
+   * Their numbers are left out. `fault` is a clause that follows the file's name.
+   */
+  readonly refused: readonly { readonly file: string; readonly fault: string }[];
+  /** What computed the entries (backend, precision, releases, device), without duplicates. */
+  readonly computedBy: readonly string[];
+}
+
+/** The part of a stage's status that `readMetrics` needs. */
+export type MetricsStatus = Pick<StageStatus, 'stage'> & {
+  readonly entry: MetricsEntry | null;
+};
+export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
+  readonly manifest: Pick<Entry['manifest'], 'files'>;
+};
+
+/** Reads every manifest, including those that a look-up took on trust. */
+export function readMetrics(
+  plan: Plan,
+  statuses: readonly MetricsStatus[],
+  store: ManifestReader,
+): Metrics {
+  const byId = new Map<StageId, MetricsStatus>(statuses.map((status) => [status.stage.id, status]));
+  const { computedBy, unsound } = readManifests(statuses, store);
+  const damaged = new Set(unsound.map(({ dir }) => path.join(dir, MANIFEST_FILE)));
+  const refused = new Map<string, string>();
+  const read = new Map<StageId, MetricValues | null>();
+  let missing = 0;
+
+  const metricsOf = (id: StageId, entry: MetricsEntry): MetricValues | null => {
+    const known = read.get(id);
+    if (known !== undefined) return known;
+    const found = unsound.includes(entry) ? null : metricsOfEntry(entry);
+    const file = path.join(entry.dir, METRICS);
+    if (found === 'damaged') damaged.add(file);
+    else if (found !== null && 'fault' in found) refused.set(file, found.fault);
+    const metrics =
+      found !== null && found !== 'damaged' && 'metrics' in found ? found.metrics : null;
+    read.set(id, metrics);
+    return metrics;
+  };
+
+  const cells = plan.cellStages.map(({ cell, stages }): MetricsOfCell => {
+    const metrics: { [stage: string]: MetricValues } = {};
+    for (const kind of plan.experiment.goals) {
+      const status = stages[kind] === undefined ? undefined : byId.get(stages[kind]);
+      if (!status || status.stage.descriptor.scope === 'experiment') continue;
+      if (!status.entry) {
+        missing++;
+        continue;
+      }
+      const numbers = metricsOf(status.stage.id, status.entry);
+      if (numbers) metrics[kind] = numbers;
+    }
+    const also = cell.also.map(({ axes }) => axes);
+    return { cell: cell.axes, also, seed: cell.config.seed, metrics };
+  });
+  return {
+    cells,
+    missing,
+    damaged: [...damaged],
+    refused: [...refused].map(([file, fault]) => ({ file, fault })),
+    computedBy,
+  };
+}
+
+/** Reads whole manifests, although only their facts are used. */
+export interface ManifestReader {
+  manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
+}
+
+/** @returns the manifests, and as `unsound` the entries without a whole manifest */
+function readManifests(
+  statuses: readonly MetricsStatus[],
+  store: ManifestReader,
+): { readonly computedBy: readonly string[]; readonly unsound: readonly MetricsEntry[] } {
+  const computedBy = new Set<string>();
+  const unsound: MetricsEntry[] = [];
+  for (const { entry } of statuses) {
+    if (!entry) continue;
+    const manifest = store.manifest(entry.key);
+    if (manifest === null) unsound.push(entry);
+    else for (const what of computed(manifest.facts['computed'])) computedBy.add(what);
+  }
+  return { computedBy: [...computedBy].sort(), unsound };
+}
+
+function metricsOfEntry({
+  dir,
+  manifest,
+}: MetricsEntry): ReturnType<typeof parseMetrics> | 'damaged' | null {
+  const file = manifest.files.find(({ path: name }) => name === METRICS);
+  if (!file) return null;
+  const bytes = readRegularOr(path.join(dir, METRICS));
+  if (bytes === null || createHash('sha256').update(bytes).digest('hex') !== file.sha256)
+    return 'damaged';
+  return parseMetrics(bytes.toString('utf8'));
+}
 
 /**
- * Returns the metrics, or the fault as a clause that follows "a metrics.json that".
- * JSON has no form for infinity, but 1e400 is read as infinite.
+ * Describes a worker's `BackendInfo`, as the manifest records it. Threads are left out, because
+ * they change no more than the last bits.
  */
-export function parseMetrics(
-  text: string,
-): { readonly metrics: MetricValues } | { readonly fault: string } {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (error) {
-    return { fault: `is not JSON: ${(error as Error).message}` };
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    return { fault: 'is not an object' };
-  let infinite: string | null = null;
-  for (const [metric, value] of Object.entries(parsed)) {
-    if (typeof value !== 'number') {
-      const shown = JSON.stringify(value).slice(0, 60);
-      return {
-        fault: `is not a flat object of numbers: ${JSON.stringify(metric)} is ${shown}`,
-      };
-    }
-    if (!Number.isFinite(value)) infinite ??= metric;
-  }
-  return infinite === null
-    ? { metrics: parsed as MetricValues }
-    : {
-        fault:
-          `holds a number that is not finite: ${JSON.stringify(infinite)} ` +
-          'is beyond what a double holds',
-      };
+function computed(facts: Json | undefined): string[] {
+  if (typeof facts !== 'object' || facts === null) return [];
+  // The manifest is JSON, and one from before the fused operations does not name them.
+  const {
+    name,
+    tensorflow,
+    fused = null,
+    precision,
+    gpu,
+    packages,
+    deterministic,
+  } = facts as unknown as Partial<Pick<BackendInfo, 'fused'>> & Omit<BackendInfo, 'fused'>;
+  const releases = Object.entries(packages).map(([id, version]) => `${id} ${version}`);
+  return [
+    [
+      tensorflow === null ? name : `${name} ${tensorflow}`,
+      ...(fused === null ? [] : [`fused operations ${fused}`]),
+      precision,
+      gpu ?? 'on the CPU',
+      ...(!deterministic ? ['the order of sums not fixed (TF_DETERMINISTIC_OPS)'] : []),
+      ...releases,
+    ].join(', '),
+  ];
 }

@@ -4,8 +4,13 @@
  * meanwhile is the fault of the stage that is running.
  */
 import { existsSync, utimesSync } from 'node:fs';
-import type { OutputFile, RunContext, StageDescriptor, Warning } from '../../api.ts';
-import { UserFault } from '../../api.ts';
+import {
+  type OutputFile,
+  type RunContext,
+  type StageDescriptor,
+  type Warning,
+  UserFault,
+} from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -15,8 +20,10 @@ import { makeFolder } from '../../store/folders.ts';
 import { readRegularText } from '../../store/regular.ts';
 import type { RuntimeRegistry } from './execution.ts';
 import { traced } from './failure.ts';
-import { METRICS, parseMetrics } from './metrics.ts';
-import type { Job, JobResult, PackedJob } from './protocol.ts';
+import { METRICS } from '../../report/metrics.js';
+import { parseMetrics } from '../../report/inputs.js';
+import type { Job } from './protocol.ts';
+import type { JobResult, PackedJob } from '../../api/executor.js';
 import { writeWarnings } from './warnings.ts';
 
 interface PerformHooks {

@@ -4,8 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { Warning } from '../../api.ts';
-import { UserFault } from '../../api.ts';
+import { type Warning, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -15,7 +14,7 @@ import type { Diagnostic } from '../../spec/types.ts';
 import { errorCode } from '../../store/faults.ts';
 import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts';
 import { plain } from './failure.ts';
-import type { MetricsStatus } from './results.ts';
+import type { MetricsStatus } from './metrics.js';
 
 /** Writes the warnings into a stage's output folder, if there are any; the same one once. */
 export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {

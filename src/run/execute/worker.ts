@@ -11,7 +11,8 @@ import { describeCompiled } from '../../tensor/compiled/describe.ts';
 import type { BackendInfo } from '../../tensor/types.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
-import type { FromWorker, Job, JobResult, PluginModule, ToWorker } from './protocol.ts';
+import type { FromWorker, Job, ToWorker } from './protocol.ts';
+import type { JobResult, PluginModule } from '../../api/executor.js';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;

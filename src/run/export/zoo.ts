@@ -21,11 +21,12 @@ import { stageLabels } from '../../plan/label.ts';
 import type { StageId } from '../../plan/types.ts';
 import type { Experiment } from '../../spec/types.ts';
 import { ownVersion } from '../execute/environment.ts';
-import { METRICS, type MetricValues, parseMetrics } from '../execute/metrics.ts';
+import { METRICS } from '../../report/metrics.js';
+import type { MetricValues } from '../execute/metrics.ts';
+import { parseMetrics } from '../../report/inputs.js';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Prepared } from '../prepare.ts';
-import type { ChosenModel, GatheredModel, GatheredModels } from './export.ts';
-import { TRAIN } from './export.ts';
+import { type ChosenModel, type GatheredModel, type GatheredModels, TRAIN } from './export.ts';
 import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
 import { writeFolders } from './model-folder.ts';
 

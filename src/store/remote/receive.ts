@@ -7,8 +7,7 @@ import { rmSync, statfsSync, utimesSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { JsonObject } from '../../api.ts';
-import { UserFault } from '../../api.ts';
+import { type JsonObject, UserFault } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
 import { isRecord, parseJson } from '../../base/untrusted/json.ts';
 import { inWords, limitOf, MB } from '../../base/untrusted/limits.ts';
@@ -20,9 +19,10 @@ import { makeFolder } from '../folders.ts';
 import type { Entry, Manifest, ManifestFile } from '../manifest.ts';
 import { rememberEnvironment } from '../provenance.ts';
 import type { Store } from '../store.ts';
-import { checkedManifest, foldersOf } from './manifest.ts';
-import type { Objects } from './objects.ts';
+import { checkedManifest } from './manifest.ts';
+import { foldersOf } from '../files.js';
 import {
+  type Objects,
   blobObject,
   entryObject,
   environmentName,

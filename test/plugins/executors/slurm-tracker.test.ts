@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { SlurmClient } from '../../../plugins/executors/slurm/client.ts';
-import type { Row } from '../../../plugins/executors/slurm/parse.ts';
+import type { Row } from '../../../plugins/executors/slurm/client.ts';
 import { parseProfile } from '../../../plugins/executors/slurm/profile.ts';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 import { Tracker } from '../../../plugins/executors/slurm/tracker.ts';

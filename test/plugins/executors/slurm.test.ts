@@ -24,9 +24,9 @@ import {
   parseSubmission,
   phaseOf,
   refusalOf,
-} from '../../../plugins/executors/slurm/parse.ts';
+} from '../../../plugins/executors/slurm/client.ts';
 import { parseProfile } from '../../../plugins/executors/slurm/profile.ts';
-import { requestOf } from '../../../plugins/executors/slurm/request.ts';
+import { requestOf } from '../../../plugins/executors/slurm/script.ts';
 import { batchScript } from '../../../plugins/executors/slurm/script.ts';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 
