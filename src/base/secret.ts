@@ -1,4 +1,4 @@
-/** Which parts of a secret are searched for in logs and in stored files. */
+/** Secrets: which parts of one are searched for, and how they are removed from what is logged. */
 
 /** The shortest text to search for. A shorter one would occur in many files by chance. */
 const SHORTEST = 4;
@@ -11,4 +11,22 @@ const SHORTEST = 4;
 export function secretLines(value: string): readonly string[] {
   const lines = value.split(/\r?\n/).filter((line) => line.length >= SHORTEST);
   return lines.length === 0 && value.length >= SHORTEST ? [value] : lines;
+}
+
+export type Redact = (text: string) => string;
+
+/**
+ * Returns a function that replaces each line of a secret by `${env.NAME}`.
+ * @param names the environment variables that hold secrets
+ */
+export function redactor(
+  names: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Redact {
+  const secrets = names
+    .flatMap((name) => secretLines(env[name] ?? '').map((line) => ({ line, name })))
+    .sort((a, b) => b.line.length - a.line.length); // longest first: one may contain another
+  if (secrets.length === 0) return (text) => text;
+  return (text) =>
+    secrets.reduce((left, { line, name }) => left.replaceAll(line, () => `\${env.${name}}`), text);
 }

@@ -5,10 +5,10 @@
 import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import type { GatheredModel, GatheredModels } from '../run/export/export.ts';
+import type { ModelFolder } from '../run/export/export.ts';
 import { gatherModels, MERGE, ownModels, ownStages, TRAIN } from '../run/export/export.ts';
+import { writeFolders } from '../run/export/export.ts';
 import { loadingLines } from '../run/export/model-card.ts';
-import type { ModelFolder } from '../run/export/model-folder.ts';
-import { writeFolders } from '../run/export/model-folder.ts';
 import { EVALUATE, writeZoo, ZOO_FILE, zooModels } from '../run/export/zoo.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { load, prepare } from '../run/prepare.ts';

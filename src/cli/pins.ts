@@ -7,7 +7,7 @@ import { prepare } from '../run/prepare.ts';
 import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
-import { pin, readPins, unpin } from '../store/pins.ts';
+import { pin, readPins, unpin } from '../store/roots.ts';
 import { openStore } from '../store/store.ts';
 import type { SpecOptions } from './options.ts';
 import { count, json, out, say, table } from './terminal.ts';

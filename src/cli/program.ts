@@ -2,7 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import type { UserFault } from '../api.ts';
 import { ownVersion } from '../run/execute/environment.ts';
-import { SpecFault } from '../run/faults.ts';
+import { SpecFault } from '../run/types.ts';
 import { systemFault } from '../store/faults.ts';
 import { addDoctor, addInit, addPlugins, addSchema, addSetup } from './commands/installation.ts';
 import {

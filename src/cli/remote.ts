@@ -12,7 +12,7 @@ import { enterStore } from '../store/gc.ts';
 import type { Objects } from '../store/remote/objects.ts';
 import { isRunId } from '../store/remote/objects.ts';
 import { createRemote, pullEntries, pushEntries } from '../store/remote/remote.ts';
-import { receiveRun, sendRun } from '../store/remote/runs.ts';
+import { receiveRun, sendRun } from '../store/remote/send.ts';
 import type { Store } from '../store/store.ts';
 import { openStore } from '../store/store.ts';
 import type { PushOptions, RemoteOptions } from './commands/remote.ts';

@@ -99,7 +99,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
 }
 
 async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<number> {
-  const { asResults, readSteps } = await import('../run/steps.ts');
+  const { asResults, readSteps } = await import('../run/facts.ts');
   const { rows: steps, damaged } = await readSteps(prepared);
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const { rows: final, warnings } = resultsOf(prepared);

@@ -8,10 +8,10 @@ import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
 import { attemptLimitsOf } from '../run/execute/attempt-limits.ts';
-import type { WrittenFigures } from '../run/figures.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { prepare } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
+import type { WrittenFigures } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
 import { announceStart } from './detach.ts';
@@ -246,7 +246,7 @@ export async function reportCommand(
       ? {}
       : {
           finish: async (summary) => {
-            const { writeFigures } = await import('../run/figures.ts');
+            const { writeFigures } = await import('../run/reports.ts');
             const written = await writeFigures(prepared, summary, pdf);
             describeFigures(written);
             return { figures: written?.dir ?? null };

@@ -2,8 +2,8 @@
 import { statSync } from 'node:fs';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
-import type { SweptRuns } from '../run/old-runs.ts';
-import { sweepRuns } from '../run/old-runs.ts';
+import type { SweptRuns } from '../run/run-status.ts';
+import { sweepRuns } from '../run/run-status.ts';
 import { defaultStore, RUNS_KEPT, runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import type { Swept } from '../store/gc.ts';
@@ -104,7 +104,7 @@ async function remoteGc(uri: string, options: GcOptions): Promise<number> {
   if (options.runs === true || (options.keepRuns ?? options.keepDays) !== undefined)
     throw new UserFault('--runs is of this folder', 'run gc once with --remote and once without');
   const [{ objectsAt }, { parseGrace, sweepRemote }] = await Promise.all([
-    import('../store/remote/uri.ts'),
+    import('../store/remote/remote.ts'),
     import('../store/remote/gc.ts'),
   ]);
   const graceMs = parseGrace(options.grace ?? GRACE);

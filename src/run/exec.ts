@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSyn
 import path from 'node:path';
 import type { ExperimentFacts, Job, JobHooks, JobResult, OutputFile, StageInput } from '../api.ts';
 import { UserFault } from '../api.ts';
+import { redactor } from '../base/secret.ts';
 import { WARNINGS } from '../plan/keys.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { StageId } from '../plan/types.ts';
@@ -13,7 +14,6 @@ import { makeFolder } from '../store/folders.ts';
 import type { Entry } from '../store/manifest.ts';
 import type { StageStatus } from './execute/survey.ts';
 import type { Outcome } from './log/events.ts';
-import { redactor } from './log/redact.ts';
 import type { Prepared } from './prepare.ts';
 import { stateDir } from './state-folder.ts';
 
@@ -161,7 +161,7 @@ async function factsForJoiningStage(
   jobs: number,
 ): Promise<ExperimentFacts> {
   const [{ experimentFacts }, { environment }, { cachedOutcome }] = await Promise.all([
-    import('./execute/facts.ts'),
+    import('./execute/execution.ts'),
     import('./execute/environment.ts'),
     import('./execute/execution.ts'),
   ]);

@@ -10,22 +10,22 @@ import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import type { Diagnostic, Result } from '../spec/types.ts';
 import { systemFault } from '../store/faults.ts';
-import { checkStages, runsHere } from './check.ts';
 import type { StopWhen } from './early-results.ts';
 import type { AttemptLimits, PerKind } from './execute/attempt-limits.ts';
 import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf, targetsOf } from './facts.ts';
-import { SpecFault } from './faults.ts';
 import type { RunEvent } from './log/events.ts';
 import { DEFAULT_PACKING } from './packing.ts';
 import type { Prepared } from './prepare.ts';
+import { checkStages, runsHere } from './prepare.ts';
 import { prepare } from './prepare.ts';
 import { remoteOf } from './remote.ts';
 import { runPrepared } from './run.ts';
 import { defaultStore } from './state-folder.ts';
 import type { RunSummary } from './types.ts';
+import { SpecFault } from './types.ts';
 
 export type { Diagnostic, PerKind, Result, Results, RunEvent, StageInPlan };
 

@@ -1,29 +1,35 @@
 /**
  * Prepares a spec: loads the experiment, plans it, and looks up the state of its stages in the
- * store. Most commands begin with this.
+ * store. Most commands begin with this. `checkStages` then finds the faults that stages see in
+ * their input before anything runs; `plan` and `run` both ask for them.
  */
 import path from 'node:path';
-import type { BackendName, SourceContext, SourceDescriptor } from '../api.ts';
-import { UserFault } from '../api.ts';
+import {
+  type BackendName,
+  type JsonObject,
+  type SourceContext,
+  type SourceDescriptor,
+  UserFault,
+} from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { cacheFolder } from '../base/untrusted/paths.ts';
 import { planExperiment } from '../plan/plan.ts';
-import type { Plan } from '../plan/types.ts';
+import type { Plan, StageId } from '../plan/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
-import type { Diagnostic, Experiment, SpecRegistry } from '../spec/types.ts';
+import type { CommandStage, Diagnostic, Experiment, SpecRegistry } from '../spec/types.ts';
 import { onDisk } from '../store/faults.ts';
 import { isOnProc } from '../store/folders.ts';
-import type { Store } from '../store/store.ts';
-import { openStore } from '../store/store.ts';
+import { openStore, type Store } from '../store/store.ts';
 import { chooseBackend } from '../tensor/backend.ts';
-import { COMMAND, commandStages } from './commands.ts';
 import { findAssets } from './execute/assets.ts';
-import type { Assets, StageStatus } from './execute/survey.ts';
-import { survey } from './execute/survey.ts';
-import { SpecFault } from './faults.ts';
+import type { Checked } from './execute/preflight.ts';
+import { type Assets, type StageStatus, survey } from './execute/survey.ts';
+import { distinctDiagnostics, storedWarnings, warningText } from './execute/warnings.ts';
+import { defaultExecutor } from './executor.ts';
 import { loadOutsidePlugins, loadRegistry } from './registry/registry.ts';
-import type { Registry } from './registry/types.ts';
+import type { LoadedPlugin, Registry } from './registry/types.ts';
+import { SpecFault } from './types.ts';
 
 /** The options of a command, or of a call, on a spec. */
 export interface Asked {
@@ -278,3 +284,96 @@ export const sourceContext = (log: (message: string) => void): SourceContext => 
   env: process.env,
   log,
 });
+
+/**
+ * The stage plugin that runs programs. It can't be a goal, because only a spec's `commands` say
+ * what to run.
+ */
+export const COMMAND = 'command';
+
+function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
+  const base = registry.get('stage', COMMAND);
+  if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
+  return commands.map((command) => commandStage(base, command));
+}
+
+function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
+  const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...asked } = command;
+  const inputs = asked.inputs.map((input) => ({ ...input }));
+  const params: JsonObject = { name, scope, ...asked, inputs };
+  return {
+    ...base,
+    name,
+    descriptor: {
+      ...base.descriptor,
+      name,
+      scope,
+      summary: `Runs ${asked.run.join(' ')}.`,
+      limits: { timeout_seconds, output_mb },
+      resources: () => ({
+        cpu,
+        gpu,
+        // A spec may leave out `memory_mb`.
+        ...('memory_mb' in command ? { memoryMB: memory_mb } : {}),
+      }),
+      define: (cells, { goals }) => base.descriptor.define(cells, { goals, with: params }),
+    },
+  };
+}
+
+/** Whether an executor runs its stages on this machine; undefined where none is given. */
+export const runsHere = (executor: string | undefined): boolean | undefined =>
+  executor === undefined ? undefined : executor === defaultExecutor;
+
+/**
+ * Runs the preflight of each lacking stage. Passes on every warning, also those that are stored
+ * with finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
+ * @param lacking those of `statuses` that would run
+ * @param here what `runsHere` returns
+ * @returns the warnings to be stored with the lacking stages
+ * @throws SpecFault with every fault that was found
+ */
+export async function checkStages(
+  {
+    plan,
+    assets,
+    registry,
+    statuses,
+    unknownFamilies,
+  }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses' | 'unknownFamilies'>,
+  lacking: readonly StageStatus[],
+  here: boolean | undefined,
+  note: Note,
+): Promise<Checked['warnings']> {
+  // For a large grid whose stages check nothing, the checks are not loaded.
+  const checks = lacking.some(({ stage }) => stage.descriptor.preflight !== undefined)
+    ? await import('./execute/preflight.ts')
+    : null;
+  const stored = storedWarnings(plan, statuses),
+    { found: seen = [], warnings = new Map<StageId, never>() } =
+      (await checks?.preflight(plan, lacking, assets, registry, here, statuses)) ?? {},
+    found = distinctDiagnostics([...stored, ...seen]);
+  const faults = found.filter(({ warning }) => !warning);
+  // A warning, of a wrong column for one, may say where a fault comes from.
+  if (faults.length > 0) {
+    tell(found, note);
+    throw new SpecFault(faults);
+  }
+  for (const uri of unknownFamilies)
+    note(
+      `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
+        `is supported (${families(registry)})`,
+    );
+  tell(found, note);
+  return warnings;
+}
+
+function tell(found: readonly Diagnostic[], note: Note): void {
+  for (const diagnostic of found) if (diagnostic.warning) note(warningText(diagnostic));
+}
+
+const families = (registry: Prepared['registry']): string =>
+  registry
+    .all('model')
+    .flatMap(({ name, descriptor }) => descriptor.modelTypes ?? [name])
+    .join(', ');

@@ -47,7 +47,7 @@ export function remoteOf({
  * @throws UserFault if it can't be used
  */
 export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects> {
-  const { objectsAt } = await import('../store/remote/uri.ts');
+  const { objectsAt } = await import('../store/remote/remote.ts');
   const objects = await objectsAt(uri);
   await objects.open(push);
   return objects;

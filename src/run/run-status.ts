@@ -1,12 +1,28 @@
-/** Reads the status of a run, from its folder alone. */
+/**
+ * What other processes know of runs and ask of them, by the files in their folders alone:
+ * `beat.json` shows that a run is alive, `cancel` asks it to stop, and `gc --runs` removes old
+ * folders. What the runs made stays in the store.
+ */
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { processState } from '../store/owner.ts';
 import { readRegularOr } from '../store/regular.ts';
-import { isBeating } from './coordinator.ts';
-import { readJournal } from './log/run-folder.ts';
+import { readPins } from '../store/roots.ts';
+import { readdirOr } from '../store/sweep.ts';
+import { BEAT_FILE, listRuns, readJournal } from './log/run-folder.ts';
 import { parseRunPlan, PLAN_FILE } from './log/run-plan.ts';
+import type { RunsToKeep } from './state-folder.ts';
 
 export interface RunStatus {
   readonly run: string;
@@ -127,4 +143,182 @@ export function runEntries(dir: string): readonly ActionKey[] | string {
   for (const { event, key } of events)
     if (event === 'stage-ended' && typeof key === 'string') keys.add(key);
   return [...keys] as ActionKey[];
+}
+
+const CANCEL = 'cancel';
+
+/** How often a run shows that it is alive, and checks whether it is asked to stop. */
+const BEAT_MS = 2_000;
+/** How long a run may be silent before others take it for dead. */
+const SILENT_MS = 20_000;
+/**
+ * A heartbeat whose file is older than this is not watched. Hosts' clocks differ by far less, which
+ * is all that time stamps of files are trusted with.
+ */
+const LONG_AGO_MS = 3600_000;
+
+interface Coordinator {
+  /** Aborted once another process asks the run to stop. */
+  readonly signal: AbortSignal;
+  close(): void;
+}
+
+export function openCoordinator(dir: string): Coordinator {
+  const cancelled = new AbortController();
+  const beat = path.join(dir, BEAT_FILE);
+  let count = 0;
+  const tick = (): void => {
+    if (existsSync(path.join(dir, CANCEL))) cancelled.abort();
+    try {
+      // Written in place and never cut short: a network file system shows other hosts a replaced
+      // file late.
+      const text = `${JSON.stringify({ count: ++count }).padEnd(40)}\n`;
+      writeFileSync(beat, text, { flag: existsSync(beat) ? 'r+' : 'w' });
+    } catch {
+      // The disk is full, or the folder is gone: the run goes on, and seems to be silent.
+    }
+  };
+  tick();
+  const timer = setInterval(tick, BEAT_MS);
+  timer.unref();
+  return { signal: cancelled.signal, close: () => clearInterval(timer) };
+}
+
+/** Asks a run to stop. It does so within a few seconds if its process is alive. */
+export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CANCEL), '');
+
+function beatOf(dir: string): string | null {
+  try {
+    return readFileSync(path.join(dir, BEAT_FILE), 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+function isLongAgo(dir: string): boolean {
+  const beat = lstatSync(path.join(dir, BEAT_FILE), { throwIfNoEntry: false });
+  return beat !== undefined && Date.now() - beat.mtimeMs > LONG_AGO_MS;
+}
+
+/**
+ * Whether the process of a run is alive, by its heartbeat, on any host. No two hosts' clocks are
+ * compared: the file has to change while it is watched.
+ * @param forMs how long it is watched if it does not change
+ */
+export async function isBeating(
+  dir: string,
+  ended: () => boolean,
+  forMs = SILENT_MS,
+): Promise<boolean> {
+  if (isLongAgo(dir)) return false;
+  const before = beatOf(dir),
+    until = performance.now() + forMs;
+  while (before !== null && performance.now() < until && !ended()) {
+    await sleep(250);
+    if (beatOf(dir) !== before) return true;
+  }
+  return false;
+}
+
+export interface SweptRuns {
+  /** The ids of the runs that were swept. */
+  readonly swept: readonly string[];
+  readonly kept: number;
+  /**
+   * The number of kept runs that are running, or may be because their process is on another host.
+   */
+  readonly live: number;
+  /** The number of kept runs that are pinned. */
+  readonly pinned: number;
+  /**
+   * The number of kept runs that are neither live nor pinned nor among the latest, but were written
+   * to in the last days.
+   */
+  readonly young: number;
+}
+
+const DAY_MS = 24 * 3600 * 1000;
+/**
+ * A run of another host that has not ended counts as running only if its folder was written to
+ * within this many days.
+ */
+const SILENT_DAYS = 30;
+
+/**
+ * @param root the store that holds the pins
+ * @param runs the folder of the runs
+ * @param dryRun whether only to report
+ * @throws UserFault if a pin is damaged
+ */
+export function sweepRuns(
+  root: string,
+  runs: string,
+  { latest, days }: RunsToKeep,
+  dryRun: boolean,
+): SweptRuns {
+  const pins = new Set(readPins(root).map(({ of }) => of));
+  const swept: string[] = [];
+  let live = 0;
+  let pinned = 0;
+  let young = 0;
+  let kept = 0;
+  for (const [position, { id, dir }] of listRuns(runs).entries()) {
+    const isLive = mayBeRunning(dir);
+    const isPinned = pins.has(id);
+    if (isLive) live++;
+    if (isPinned) pinned++;
+    const isHeld = isLive || isPinned || position < latest;
+    if (isHeld || Date.now() - lastWritten(dir) <= days * DAY_MS) {
+      kept++;
+      if (!isHeld) young++;
+      continue;
+    }
+    swept.push(id);
+    if (dryRun) continue;
+    // Renamed first, so that a sweep that is killed halfway leaves no partial run for `status` to
+    // list.
+    const aside = path.join(runs, `.swept-${id}`);
+    renameSync(dir, aside);
+    rmSync(aside, { recursive: true, force: true });
+  }
+  if (!dryRun) finishEarlierSweeps(runs);
+  return { swept, kept, live, pinned, young };
+}
+
+/**
+ * Whether the run has not ended and its process is alive, or is on another host and was recently
+ * heard from.
+ */
+function mayBeRunning(dir: string): boolean {
+  let events: readonly JsonObject[];
+  try {
+    ({ events } = readJournal(dir));
+  } catch {
+    return false; // no run writes to a journal that can't be read
+  }
+  if (events.some(({ event }) => event === 'ended')) return false;
+  const created = events.find(({ event }) => event === 'created');
+  if (created === undefined) return false;
+  const state = processState(created);
+  return (
+    state === 'alive' ||
+    (state === 'unknown' && Date.now() - lastWritten(dir) <= SILENT_DAYS * DAY_MS)
+  );
+}
+
+/**
+ * Returns the time at which anything at the top of the folder was last written, in milliseconds.
+ */
+function lastWritten(dir: string): number {
+  return Math.max(
+    lstatSync(dir).mtimeMs,
+    ...readdirSync(dir).map(
+      (name) => lstatSync(path.join(dir, name), { throwIfNoEntry: false })?.mtimeMs ?? 0,
+    ),
+  );
+}
+
+function finishEarlierSweeps(runs: string): void {
+  for (const name of readdirOr(runs))
+    if (name.startsWith('.swept-')) rmSync(path.join(runs, name), { recursive: true, force: true });
 }

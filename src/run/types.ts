@@ -1,5 +1,6 @@
 /** The types of a run that its caller sees: the options, the events on the way, and the summary. */
 import type { PlannedStage, StageId } from '../plan/types.ts';
+import type { Diagnostic } from '../spec/types.ts';
 import type { StopWhen } from './early-results.ts';
 import type { AttemptLimits } from './execute/attempt-limits.ts';
 import type { PackLimits } from './execute/packer.ts';
@@ -7,6 +8,14 @@ import type { Durations } from './log/durations.ts';
 import type { Outcome, RunEvent } from './log/events.ts';
 import type { Note } from './prepare.ts';
 import type { RemoteChoice } from './remote.ts';
+
+/** The spec, or an option that changes it, is wrong. Carries every fault that was found. */
+export class SpecFault extends Error {
+  override readonly name = 'SpecFault';
+  constructor(readonly diagnostics: readonly Diagnostic[]) {
+    super(diagnostics.map(({ message }) => message).join('\n'));
+  }
+}
 
 /** What the watcher gets once, before the first stage. */
 export interface RunStart {

@@ -4,7 +4,7 @@ import { defined } from '../base/defined.ts';
 import { excessOf } from '../base/untrusted/json.ts';
 import { BEAT_FILE } from '../run/log/run-folder.ts';
 import { parseRunPlan, PLAN_FILE } from '../run/log/run-plan.ts';
-import { PROGRESS_FILE } from '../run/log/run-progress.ts';
+import { PROGRESS_FILE } from '../run/log/run-plan.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
 import type { StreamEvent } from './backlog.ts';

@@ -26,8 +26,8 @@ import {
   ownerState,
   parseOwner,
 } from './owner.ts';
-import { readPins } from './pins.ts';
 import type { Root } from './roots.ts';
+import { readPins } from './roots.ts';
 import { readRoots } from './roots.ts';
 import type { Store } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';

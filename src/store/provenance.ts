@@ -7,7 +7,6 @@ import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
 import { sha256 } from '../base/sha256.ts';
-import type { ClosureOf } from './explain.ts';
 import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
 import { readSealed, writeSealed } from './sealed.ts';
@@ -31,6 +30,12 @@ export const isDamagedEnvironment = (file: string): boolean => {
   const text = readRegularOr(file)?.toString() ?? null;
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
+
+/**
+ * Returns the parts of a code version, given its digest: the digest of each source file and
+ * package. Returns null if they are not known.
+ */
+export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
 interface CodeFile {
   readonly closure: { readonly [part: string]: string };

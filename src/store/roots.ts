@@ -1,7 +1,7 @@
 /**
- * `roots/`: the entries that an experiment used when it last ran. There is one file for each spec
- * and selection of its cells. Only `gc` reads them: an entry that no root names was not used
- * lately.
+ * What `gc` keeps. `roots/`: the entries that an experiment used when it last ran, one file for each
+ * spec and selection of its cells; an entry that no root names was not used lately. `pins/`: named
+ * sets of entries that are never swept: the results of a spec or of a run.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
@@ -9,6 +9,9 @@ import path from 'node:path';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
+import { UserFault } from '../api.ts';
+import { ownFolder } from '../base/untrusted/paths.js';
+import { readdirOr } from './sweep.ts';
 
 export interface Root {
   readonly file: string;
@@ -53,5 +56,64 @@ export function readRoots(root: string): Root[] {
       return found === null || found === 'damaged'
         ? []
         : [{ file, ...found.value, used: statSync(file).mtimeMs }];
+    });
+}
+
+interface Pin {
+  readonly name: string;
+  /** The spec's path, or the run's id. */
+  readonly of: string;
+  readonly keys: readonly ActionKey[];
+  /** ISO 8601, UTC. */
+  readonly pinned: string;
+}
+
+const PIN_SHAPE = { name: 'string', of: 'string', keys: 'list', pinned: 'string' } as const;
+
+const pinFile = (root: string, name: string): string =>
+  path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
+
+/**
+ * Pins entries under a name. If the same spec or run has already pinned that name, the new entries
+ * replace the old ones. Throws `UserFault` if the name belongs to another spec or run.
+ */
+export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
+  const file = pinFile(root, name),
+    before = readSealed<Pin>(file, PIN_SHAPE);
+  if (before !== null && before !== 'damaged' && before.value.of !== of)
+    throw new UserFault(
+      `the pin "${name}" belongs to ${before.value.of}`,
+      'give this one another name with --name',
+    );
+  writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });
+}
+
+/** Removes a pin and returns whether it existed. */
+export function unpin(root: string, name: string): boolean {
+  ownFolder(root, 'pins');
+  const file = pinFile(root, name),
+    found = existsSync(file);
+  rmSync(file, { recursive: true, force: true });
+  return found;
+}
+
+/**
+ * Returns all pins. Throws `UserFault` if one is damaged, because its entries would otherwise be
+ * swept unnoticed.
+ */
+export function readPins(root: string): Pin[] {
+  const dir = path.join(root, 'pins');
+  return readdirOr(dir)
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .flatMap((name) => {
+      const found = readSealed<Pin>(path.join(dir, name), PIN_SHAPE);
+      if (found === 'damaged')
+        throw new UserFault(
+          `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not ` +
+            'known',
+          `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`,
+        );
+      return found === null ? [] : [found.value];
     });
 }

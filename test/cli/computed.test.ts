@@ -6,7 +6,7 @@ import { defineStage } from '../../src/api.ts';
 import { actionKey } from '../../src/plan/keys.ts';
 import type { Plan, PlannedStage } from '../../src/plan/types.ts';
 import { keyComponents } from '../../src/run/execute/survey.ts';
-import { differences } from '../../src/store/explain.ts';
+import { differences } from '../../src/run/reasons.ts';
 import { present } from '../rig/present.ts';
 import type { Project } from '../rig/project.ts';
 import { createProject } from '../rig/project.ts';

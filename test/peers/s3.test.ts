@@ -10,7 +10,7 @@ import type { Objects } from '../../src/store/remote/objects.ts';
 import { blobObject } from '../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../src/store/remote/receive.ts';
 import { createRemote, pullEntries, pushEntries } from '../../src/store/remote/remote.ts';
-import { objectsAt } from '../../src/store/remote/uri.ts';
+import { objectsAt } from '../../src/store/remote/remote.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { rejects } from '../rig/rejects.ts';

@@ -5,8 +5,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey } from '../../src/plan/types.ts';
 import { createRunFolder } from '../../src/run/log/run-folder.ts';
-import { sweepRuns } from '../../src/run/old-runs.ts';
-import { pin } from '../../src/store/pins.ts';
+import { sweepRuns } from '../../src/run/run-status.ts';
+import { pin } from '../../src/store/roots.ts';
 
 const test = suite<{ root: string; runs: string }>('old runs');
 test.before.each((context) => {

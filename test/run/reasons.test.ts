@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../src/api.ts';
 import type { KeyComponents } from '../../src/plan/types.ts';
-import { differences, nearest } from '../../src/store/explain.ts';
+import { differences, nearest } from '../../src/run/reasons.ts';
 
 const test = suite('explain');
 const digest = (name: string): Digest => `sha256:${name}` as Digest;

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
 import type { RecordedStage } from '../../src/run/log/run-plan.ts';
 import { createRunPlanWriter } from '../../src/run/log/run-plan.ts';
-import { PROGRESS_FILE } from '../../src/run/log/run-progress.ts';
+import { PROGRESS_FILE } from '../../src/run/log/run-plan.ts';
 import { readEvents, type Sent } from '../../src/serve/browser/connection.ts';
 import type { Serving } from '../../src/serve/server.ts';
 import { serve } from '../../src/serve/server.ts';

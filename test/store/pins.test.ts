@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey, KeyComponents } from '../../src/plan/types.ts';
 import { collectGarbage } from '../../src/store/gc.ts';
-import { pin, readPins, unpin } from '../../src/store/pins.ts';
+import { pin, readPins, unpin } from '../../src/store/roots.ts';
 import { readRoots, saveRoot } from '../../src/store/roots.ts';
 import type { Store } from '../../src/store/store.ts';
 import { openStore } from '../../src/store/store.ts';

@@ -4,7 +4,7 @@
  * make the same entry at once.
  */
 import path from 'node:path';
-import { type Demand, type Executor, LEAVE } from '../../api.ts';
+import { type Demand, type Executor, LEAVE, type JobResult, type PackedJob } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { ActionKey, StageId } from '../../plan/types.ts';
 import { isDiskFault } from '../../store/faults.ts';
@@ -13,7 +13,7 @@ import { isOnThisHost } from '../../store/owner.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import { forKind } from './attempt-limits.ts';
 import { type Answered, conclude } from './conclude.ts';
-import { demandOf } from './demand.ts';
+import { demandOf, isScheduled } from './resources.ts';
 import {
   type Execution,
   type KeyedStage,
@@ -21,14 +21,12 @@ import {
   tellNote,
   thrownOutcome,
   useCached,
+  experimentFacts,
 } from './execution.ts';
-import { experimentFacts } from './facts.ts';
 import type { Reads } from './guard.ts';
 import type { InputChecks, Unready } from './inputs.ts';
 import { type JobInputs, checkResult, jobOf, redacted } from './job.ts';
 import { inTurn, performInline } from './perform.ts';
-import type { JobResult, PackedJob } from '../../api/executor.js';
-import { isScheduled } from './resources.ts';
 
 /** A stage under its lease, ready to be attempted. */
 export interface AttemptRequest extends KeyedStage, JobInputs {

@@ -3,7 +3,7 @@
  * words.
  */
 import { rmSync } from 'node:fs';
-import type { JsonObject } from '../../api.ts';
+import type { JsonObject, JobResult } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -16,7 +16,6 @@ import { type Execution, tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
 import { noStates } from './file-states.ts';
 import type { Spoilt } from './guard.ts';
-import type { JobResult } from '../../api/executor.js';
 import { readWarnings, warningText } from './warnings.ts';
 
 /** An attempt whose job has ended. */

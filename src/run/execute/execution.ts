@@ -1,6 +1,16 @@
 /** One execution of a plan: what it was asked to do, and what is known of its stages so far. */
-import type { AnyPlugin, Digest, Executor, JsonObject, StageInput, Warning } from '../../api.ts';
+import type {
+  AnyPlugin,
+  Digest,
+  Executor,
+  ExperimentFacts,
+  JsonObject,
+  StageFacts,
+  StageInput,
+  Warning,
+} from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { once } from '../../base/memoized.js';
 import { emptyRecord } from '../../base/record.ts';
 import type { PlanRegistry, PluginKind } from '../../plan/graph.ts';
 import { actionKey } from '../../plan/keys.ts';
@@ -12,12 +22,11 @@ import type { Failed, Finished, OnEvent, Outcome } from '../log/events.ts';
 import type { RunLog } from '../log/run-log.ts';
 import type { AttemptLimits } from './attempt-limits.ts';
 import { errorFailure, traced } from './failure.ts';
-import type { Guard, Locate } from './guard.ts';
-import { createGuard } from './guard.ts';
+import { createGuard, type Guard, type Locate } from './guard.ts';
 import type { PackLimits } from './packer.ts';
 import type { Machine } from './resources.ts';
-import type { Assets } from './survey.ts';
-import { keyComponents, missing } from './survey.ts';
+import { type Assets, keyComponents, missing } from './survey.ts';
+import { readWarnings } from './warnings.ts';
 
 /** The registry of a plan, with the modules that workers import. */
 export interface RuntimeRegistry extends PlanRegistry {
@@ -245,4 +254,88 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   }
   const components = keyComponents(stage, execution.plan, contents, assets);
   return { stage, key: actionKey(components), components, inputs };
+}
+
+function stageFacts(
+  stage: PlannedStage,
+  outcome: Outcome,
+  describe: (id: StageId) => string,
+): StageFacts {
+  const common = {
+    id: stage.id,
+    kind: stage.kind,
+    cell: stage.cell,
+    seed: stage.seed,
+    inputs: Object.values(stage.inputs),
+  };
+  const unfinished = { ...common, key: '', dir: '', seconds: 0, backend: null };
+  switch (outcome.state) {
+    case 'ran':
+    case 'cached': {
+      const warnings = readWarnings(outcome.dir);
+      return {
+        ...common,
+        ...(warnings.length === 0 ? {} : { warnings }),
+        key: outcome.key,
+        dir: outcome.dir,
+        seconds: outcome.seconds,
+        backend: outcome.backend,
+        state: outcome.state,
+      };
+    }
+    case 'failed':
+      return { ...unfinished, state: 'failed', error: outcome.error };
+    case 'blocked':
+      return {
+        ...unfinished,
+        state: 'blocked',
+        error: `needs ${outcome.by}, which failed${describe(outcome.by)}`,
+      };
+    case 'abandoned':
+      return { ...unfinished, state: 'blocked', error: 'it has not run' };
+  }
+}
+
+/**
+ * Returns the facts of every settled stage. Stages that are not settled yet (other joining stages)
+ * are left out. Lists are made when they are first read, because not every joining stage reads
+ * them.
+ */
+export function experimentFacts(
+  plan: Plan,
+  outcomes: ReadonlyMap<StageId, Outcome>,
+  environment: JsonObject,
+): ExperimentFacts {
+  const { experiment } = plan;
+  const settled = new Map(outcomes);
+  const describe = (id: StageId): string => {
+    const outcome = settled.get(id);
+    return outcome?.state === 'failed' ? `: ${outcome.error}` : '';
+  };
+  const cells = once(() =>
+    plan.cellStages.map(({ cell, stages }) => ({
+      cell: cell.axes,
+      ...(cell.also.length === 0 ? {} : { also: cell.also.map(({ axes }) => axes) }),
+      seed: cell.config.seed,
+      stages,
+    })),
+  );
+  const stages = once(() =>
+    plan.stages.flatMap((stage) => {
+      const outcome = settled.get(stage.id);
+      return outcome ? [stageFacts(stage, outcome, describe)] : [];
+    }),
+  );
+  return {
+    name: experiment.name,
+    specFile: experiment.file,
+    specText: experiment.text,
+    get cells() {
+      return cells();
+    },
+    get stages() {
+      return stages();
+    },
+    environment,
+  };
 }

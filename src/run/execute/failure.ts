@@ -8,7 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defined } from '../../base/defined.ts';
 import type { Failed } from '../log/events.ts';
-import type { JobResult } from '../../api/executor.js';
+import type { JobResult } from '../../api.ts';
 
 /** The length at which a message is cut: it may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;

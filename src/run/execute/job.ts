@@ -1,11 +1,18 @@
 /** Builds the job that an executor gets for a stage, and checks the executor's answer. */
-import type { BackendName, Demand, ExperimentFacts, StageInput, Warning } from '../../api.ts';
+import type {
+  BackendName,
+  Demand,
+  ExperimentFacts,
+  StageInput,
+  Warning,
+  Job,
+  JobResult,
+} from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
-import type { Job } from './protocol.ts';
-import type { JobResult, PluginModule } from '../../api/executor.js';
+import type { PluginModule } from '../../api/executor.ts';
 
 /** The parts of a job that do not come from the stage's definition. */
 export interface JobInputs {

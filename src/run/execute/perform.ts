@@ -10,6 +10,9 @@ import {
   type StageDescriptor,
   type Warning,
   UserFault,
+  type Job,
+  type JobResult,
+  type PackedJob,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
@@ -22,8 +25,6 @@ import type { RuntimeRegistry } from './execution.ts';
 import { traced } from './failure.ts';
 import { METRICS } from '../../report/metrics.js';
 import { parseMetrics } from '../../report/inputs.js';
-import type { Job } from './protocol.ts';
-import type { JobResult, PackedJob } from '../../api/executor.js';
 import { writeWarnings } from './warnings.ts';
 
 interface PerformHooks {

@@ -2,12 +2,144 @@
  * Warm worker processes. The scheduler decides how many run at once; the pool hands out a worker
  * that fits a job, or starts one.
  */
-import type { Executor } from '../../api/executor.ts';
-import { endMarked } from './offspring.ts';
-import type { Job } from './protocol.ts';
-import { sendJob } from './send-job.ts';
-import type { Environment, WarmWorker } from './warm-worker.ts';
-import { ending, killWorker, startWorker } from './warm-worker.ts';
+import { type ChildProcessByStdio, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { Executor, Job, JobResult, PackedJob } from '../../api.ts';
+import { endMarked, MARK } from './offspring.ts';
+
+/**
+ * The messages between the scheduler and a worker process, as JSON over the channel of
+ * `child_process.fork`.
+ */
+export type ToWorker = { readonly type: 'run'; readonly job: Job } | { readonly type: 'abort' };
+
+/** A message from a worker. `leaving` means that the process must not be used again. */
+export type FromWorker =
+  | { readonly type: 'ready' }
+  | { readonly type: 'log'; readonly message: string }
+  | {
+      readonly type: 'progress';
+      readonly done: number;
+      readonly total: number;
+      readonly unit: string;
+    }
+  | {
+      readonly type: 'result';
+      readonly result: Exclude<JobResult, { type: 'exit' }>;
+      readonly leaving?: true;
+    };
+
+/** A worker process as the scheduler sees it. */
+interface WarmWorker {
+  readonly process: ChildProcessByStdio<null, Readable, Readable>;
+  /** The number of cores that the worker was started with. */
+  readonly cpu: number;
+  /** The GPUs that the worker was started with, as `Job.gpus`; null if none were named. */
+  readonly gpus: readonly string[] | null;
+  /**
+   * A mark in the environment of the worker and of every process that it starts (`offspring.ts`).
+   */
+  readonly mark: string;
+  /** Resolves when the worker listens, or has ended. */
+  readonly ready: Promise<void>;
+  /** The stage kind that the worker ran last. Its caches suit that kind best. */
+  lastKind: string;
+  /** Whether the worker has loaded a backend. */
+  compute: boolean;
+  /** Whether the worker must not be used again. */
+  spent: boolean;
+  /** Called when the process ends. */
+  onEnd: () => void;
+  ended: { readonly code: number | null; readonly signal: string | null } | null;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The environment variables that set the number of threads. TensorFlow reads them when it is
+ * loaded, so a worker keeps its number of threads for life.
+ */
+const threads = (cpu: number): Record<string, string> => ({
+  TF_NUM_INTRAOP_THREADS: String(cpu),
+  TF_NUM_INTEROP_THREADS: '1',
+  OMP_NUM_THREADS: String(cpu),
+  DOSIMETER_THREADS: String(cpu),
+});
+
+const BEFORE: Environment = {
+  TF_CPP_MIN_LOG_LEVEL: '1',
+  // With a single arena, one thread can use what another has freed: 2% less memory (glibc).
+  MALLOC_ARENA_MAX: '1',
+  // Otherwise TensorFlow takes all of a GPU's memory at once and leaves none to other processes on
+  // it.
+  TF_FORCE_GPU_ALLOW_GROWTH: 'true',
+};
+
+/** @param module the worker's module: `dist/worker.js`, or `worker.ts` under a loader */
+function startWorker(
+  module: string,
+  env: Environment,
+  { cpu, gpus = null }: { readonly cpu: number; readonly gpus?: Job['gpus'] | null },
+): WarmWorker {
+  const mark = randomUUID();
+  const child = fork(module, [], {
+    env: {
+      ...BEFORE,
+      ...env,
+      ...threads(cpu),
+      ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
+      [MARK]: mark,
+    },
+    // A worker in TypeScript (tests, `tsx`) needs the loader; the built one needs nothing.
+    execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    detached: true, // it leads a process group, so that what it forks ends with it
+  });
+  const ready = new Promise<void>((resolve) => {
+    child.once('message', () => resolve());
+    child.once('exit', () => resolve());
+    child.once('error', () => resolve());
+  });
+  const worker: WarmWorker = {
+    process: child as ChildProcessByStdio<null, Readable, Readable>, // by `stdio` above
+    cpu,
+    gpus,
+    mark,
+    ready,
+    lastKind: '',
+    compute: false,
+    spent: false,
+    onEnd: () => undefined,
+    ended: null,
+  };
+  const end = (code: number | null, signal: string | null): void => {
+    worker.ended ??= { code, signal };
+    worker.onEnd();
+  };
+  child.on('exit', end);
+  child.on('error', () => end(null, 'a failure to start it'));
+  return worker;
+}
+
+/** Ends the worker and its process group at once. */
+function killWorker(worker: WarmWorker): void {
+  const { pid } = worker.process;
+  if (worker.ended || pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+/** Resolves when the worker has ended. */
+function ending(worker: WarmWorker): Promise<void> {
+  return new Promise((resolve) => {
+    if (worker.ended) resolve();
+    else worker.process.once('exit', () => resolve());
+  });
+}
 
 export interface PoolOptions {
   /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
@@ -122,3 +254,77 @@ class Workers {
     if (at >= 0) this.#idle.splice(at, 1);
   }
 }
+
+/** How long after its exit a worker's last output may arrive. */
+const LAST_OUTPUT_MS = 20;
+
+/**
+ * Returns the job's result, once the worker has nothing more to do. It never rejects.
+ * @param graceMs how long an aborted stage may tidy up
+ */
+function sendJob(
+  worker: WarmWorker,
+  { job, hooks, signal }: PackedJob,
+  graceMs: number,
+): Promise<JobResult> {
+  const { process: child } = worker;
+  return new Promise((resolve) => {
+    let timer: NodeJS.Timeout | undefined,
+      ended = false;
+    const onAbort = (): void => {
+      send(worker, { type: 'abort' });
+      timer = setTimeout(() => killWorker(worker), graceMs);
+    };
+    const onOutput = (chunk: Buffer): void => hooks.onOutput(chunk.toString('utf8'));
+    const end = async (result: JobResult): Promise<void> => {
+      if (ended) return;
+      ended = true;
+      await outputBefore();
+      clearTimeout(timer);
+      worker.onEnd = () => undefined;
+      child.removeAllListeners('message');
+      signal.removeEventListener('abort', onAbort);
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.off('data', onOutput);
+        stream.resume(); // an unread pipe would fill and block the worker
+      }
+      resolve(result);
+    };
+    const onExit = (): void =>
+      void end({ type: 'exit', ...(worker.ended ?? { code: null, signal: null }) });
+    child.stdout.on('data', onOutput);
+    child.stderr.on('data', onOutput);
+    void worker.ready.then(() => {
+      if (worker.ended) {
+        onExit();
+        return;
+      }
+      // The event 'close' would wait for every grandchild that keeps the pipe open.
+      worker.onEnd = () => setTimeout(onExit, LAST_OUTPUT_MS);
+      child.on('message', (message: FromWorker) => {
+        if (message.type === 'log') hooks.onLog(message.message);
+        else if (message.type === 'progress')
+          hooks.onProgress(message.done, message.total, message.unit);
+        else if (message.type === 'result') {
+          if (message.leaving) worker.spent = true;
+          void end(message.result);
+        }
+      });
+      send(worker, { type: 'run', job });
+      if (signal.aborted) onAbort();
+      else signal.addEventListener('abort', onAbort, { once: true });
+    });
+  });
+}
+
+function send({ process: child }: WarmWorker, message: ToWorker): void {
+  if (child.connected) child.send(message, () => undefined);
+}
+
+/**
+ * Resolves when the output that a worker wrote to its pipes before it sent a result has arrived.
+ */
+const outputBefore = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(() => setImmediate(resolve));
+  });

@@ -1,6 +1,13 @@
-/** What a stage needs of a machine, and what a machine has. */
-import type { BackendName } from '../../api.ts';
+/**
+ * What a stage needs of a machine, what this machine has, and what a scheduler is told of a job
+ * before it runs.
+ */
+import os from 'node:os';
+import type { BackendName, Demand, RunContext } from '../../api.ts';
 import type { PlannedStage } from '../../plan/types.ts';
+import { visibleGpus } from '../../tensor/backend.ts';
+import { packMemory } from './packer.ts';
+import type { Assets } from './survey.ts';
 
 export interface Machine {
   readonly cores: number;
@@ -88,3 +95,50 @@ export function placesFor(
     ),
   );
 }
+
+interface DemandFacts {
+  readonly backend: BackendName;
+  readonly assets: Assets;
+  readonly computesOnGpu: boolean;
+  /** Returns the seconds that a stage will take, or null if that is unknown. */
+  readonly expect: (stage: PlannedStage) => number | null;
+}
+
+/**
+ * Returns what the stage will take. Rejects if the stage's own estimate throws.
+ * @param inputs the stage's inputs, once they are made
+ */
+export async function demandOf(
+  stage: PlannedStage,
+  { backend, assets, computesOnGpu, expect }: DemandFacts,
+  inputs?: RunContext['inputs'],
+): Promise<Demand> {
+  const { resources, descriptor } = stage;
+  const seconds = expect(stage);
+  const estimate = (await packMemory(stage, assets, inputs)) ?? 0;
+  const memoryMB = (resources.memoryMB ?? 0) + (Number.isFinite(estimate) ? estimate : 0);
+  return {
+    gpu: resources.gpu ?? usualGpus(descriptor, backend, computesOnGpu),
+    compute: descriptor.compute,
+    ...(seconds === null ? {} : { seconds }),
+    ...(memoryMB === 0 ? {} : { memoryMB }),
+  };
+}
+
+/** Returns the machine's memory, or less if a control group limits it. */
+function memoryMB(): number {
+  // 0, or more than any machine has, if there is no limit.
+  const limit = process.constrainedMemory();
+  return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
+}
+
+/**
+ * @param cores the number of processor cores that may be used
+ * @param gpu whether the backend computes on GPUs
+ */
+export const thisMachine = (cores: number, gpu: boolean): Machine => ({
+  cores,
+  memoryMB: memoryMB(),
+  gpus: visibleGpus(process.env),
+  computesOnGpu: gpu,
+});

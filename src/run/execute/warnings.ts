@@ -14,7 +14,7 @@ import type { Diagnostic } from '../../spec/types.ts';
 import { errorCode } from '../../store/faults.ts';
 import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts';
 import { plain } from './failure.ts';
-import type { MetricsStatus } from './metrics.js';
+import type { MetricsStatus } from './metrics.ts';
 
 /** Writes the warnings into a stage's output folder, if there are any; the same one once. */
 export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {

@@ -5,14 +5,14 @@
  */
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { BackendName, StageDescriptor, Warning } from '../../api.ts';
+import type { BackendName, StageDescriptor, Warning, Job, JobResult } from '../../api.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { describeCompiled } from '../../tensor/compiled/describe.ts';
 import type { BackendInfo } from '../../tensor/types.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
-import type { FromWorker, Job, ToWorker } from './protocol.ts';
-import type { JobResult, PluginModule } from '../../api/executor.js';
+import type { FromWorker, ToWorker } from './pool.ts';
+import type { PluginModule } from '../../api/executor.ts';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;

@@ -26,9 +26,14 @@ import type { MetricValues } from '../execute/metrics.ts';
 import { parseMetrics } from '../../report/inputs.js';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Prepared } from '../prepare.ts';
-import { type ChosenModel, type GatheredModel, type GatheredModels, TRAIN } from './export.ts';
+import {
+  type ChosenModel,
+  type GatheredModel,
+  type GatheredModels,
+  TRAIN,
+  writeFolders,
+} from './export.ts';
 import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
-import { writeFolders } from './model-folder.ts';
 
 export const EVALUATE = 'evaluate';
 /** The manifest's name, in the folder that the models' folders are in. */

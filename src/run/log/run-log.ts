@@ -6,9 +6,9 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import winston from 'winston';
+import type { Redact } from '../../base/secret.ts';
 import { errorCode } from '../../store/faults.ts';
 import { makeFolder } from '../../store/folders.ts';
-import type { Redact } from './redact.ts';
 
 export interface StageLog {
   /** The path of the log. The file does not exist before the first line or output. */

@@ -20,7 +20,7 @@ import { MANIFEST_FORMAT } from '../manifest.ts';
 import type { Listed, Objects } from './objects.ts';
 import { blobObject, environmentName, environmentObject, isRunId, RemoteFault } from './objects.ts';
 import { receiveManifest } from './receive.ts';
-import { receiveRun } from './runs.ts';
+import { receiveRun } from './send.ts';
 import { sendText } from './send.ts';
 
 /** How many objects are read or removed at once. */

@@ -1,4 +1,7 @@
-/** Sends entries of the store to a remote: files first, the manifest last. */
+/**
+ * Sends entries of the store to a remote: files first, the manifest last. A run is the list of its
+ * keys, under its id.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream, lstatSync } from 'node:fs';
 import path from 'node:path';
@@ -6,14 +9,21 @@ import { Readable } from 'node:stream';
 import { UserFault } from '../../api.ts';
 import { pathInside } from '../../base/untrusted/paths.ts';
 import type { ActionKey } from '../../plan/types.ts';
-import type { ManifestFile } from '../manifest.ts';
-import { MANIFEST_FILE } from '../manifest.ts';
+import { type ManifestFile, MANIFEST_FILE } from '../manifest.ts';
 import { isUnreadable, openRegular, readRegularText } from '../regular.ts';
 import type { Store } from '../store.ts';
-import { checkedManifest } from './manifest.ts';
-import type { Objects } from './objects.ts';
-import { blobObject, entryObject, environmentName, environmentObject } from './objects.ts';
-import { receiveManifest } from './receive.ts';
+import { checkedManifest, receiveManifest, receiveText, refusalOf } from './receive.ts';
+import {
+  type Objects,
+  blobObject,
+  entryObject,
+  environmentName,
+  environmentObject,
+  runObject,
+} from './objects.ts';
+import { isRecord, parseJson } from '../../base/untrusted/json.ts';
+import { limitOf } from '../../base/untrusted/limits.ts';
+import { seal, unseal } from '../sealed.ts';
 
 export type Sent =
   | { readonly state: 'sent'; readonly bytes: number }
@@ -129,4 +139,36 @@ function textOf(file: string): string {
       throw new UserFault(`${file} can't be read`, 'dosimeter verify');
     throw error;
   }
+}
+
+const KEY = /^[0-9a-f]{64}$/;
+
+export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]): Promise<void> =>
+  sendText(objects, runObject(id), `${seal({ keys })}\n`);
+
+/** @throws UserFault if the remote has no such run, or what it has is not a run's record */
+export async function receiveRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
+  const what = `the record of the run ${id}`;
+  try {
+    const text = await receiveText(objects, runObject(id), limitOf('list').value, what);
+    if (text === null)
+      throw new UserFault(
+        `${objects.uri} has no run ${id}`,
+        'pull its spec, or push the run from where it is',
+      );
+    return runKeys(text, what);
+  } catch (error) {
+    const why = refusalOf(error);
+    throw why === null ? error : new UserFault(`${objects.uri}: ${why}`);
+  }
+}
+
+/** Returns the keys in a run's record. Throws `UserFault` if the text is not one. */
+export function runKeys(text: string, what: string): readonly ActionKey[] {
+  parseJson(text, what);
+  const record = unseal(text.replace(/\n$/, ''));
+  const keys = isRecord(record) ? record['keys'] : undefined;
+  if (!Array.isArray(keys) || !keys.every((key) => typeof key === 'string' && KEY.test(key)))
+    throw new UserFault(`${what} is damaged`, 'push the run again');
+  return [...new Set(keys as ActionKey[])];
 }

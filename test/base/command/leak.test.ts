@@ -5,7 +5,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fileWith } from '../../../plugins/stages/command/secrets.ts';
-import { redactor } from '../../../src/run/log/redact.ts';
+import { redactor } from '../../../src/base/secret.ts';
 
 const test = suite<{ dir: string }>('leak');
 test.before.each((context) => {

@@ -22,11 +22,11 @@ import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 import { withTemporaryFolder } from '../../../plugins/sources/shared/files.ts';
 import { UserFault } from '../../../src/api.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
-import { sweepRuns } from '../../../src/run/old-runs.ts';
+import { sweepRuns } from '../../../src/run/run-status.ts';
 import { collectGarbage } from '../../../src/store/gc.ts';
-import { unpin } from '../../../src/store/pins.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
 import { beginPush, sweepRemote } from '../../../src/store/remote/gc.ts';
+import { unpin } from '../../../src/store/roots.ts';
 import { openStore } from '../../../src/store/store.ts';
 import { verifyStore } from '../../../src/store/verify.ts';
 

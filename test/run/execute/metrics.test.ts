@@ -9,7 +9,7 @@ import { defineStage } from '../../../src/api.ts';
 import { leftOut } from '../../../src/cli/result-tables.ts';
 import { planExperiment } from '../../../src/plan/plan.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
-import { type MetricsStatus, readMetrics } from '../../../src/run/execute/metrics.js';
+import { type MetricsStatus, readMetrics } from '../../../src/run/execute/metrics.ts';
 import { createRegistry } from '../../../src/run/registry/registry.ts';
 import { cell, experiment } from '../../rig/rig.ts';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../../src/api.ts';
-import type { Bundle } from '../../../src/run/registry/bundle-record.ts';
-import { findBundle, rememberBundle } from '../../../src/run/registry/bundle-record.ts';
+import type { Bundle } from '../../../src/run/registry/outside.ts';
+import { findBundle, rememberBundle } from '../../../src/run/registry/outside.ts';
 import { sha256 } from '../../../src/setup/closure.mjs';
 import { present } from '../../rig/present.ts';
 

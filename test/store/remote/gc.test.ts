@@ -12,7 +12,7 @@ import type { Listed } from '../../../src/store/remote/objects.ts';
 import { blobObject, entryObject } from '../../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../../src/store/remote/receive.ts';
 import { pushEntries } from '../../../src/store/remote/remote.ts';
-import { sendRun } from '../../../src/store/remote/runs.ts';
+import { sendRun } from '../../../src/store/remote/send.ts';
 import { sendEntry, sendText } from '../../../src/store/remote/send.ts';
 import { rejects } from '../../rig/rejects.ts';
 import type { MemoryObjects, Stores } from './double.ts';

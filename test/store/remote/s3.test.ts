@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Objects } from '../../../src/store/remote/objects.ts';
 import { receiveText } from '../../../src/store/remote/receive.ts';
-import { objectsAt } from '../../../src/store/remote/uri.ts';
+import { objectsAt } from '../../../src/store/remote/remote.ts';
 import { rejects } from '../../rig/rejects.ts';
 
 /** Calls `use` with a bucket on a server of `listener`. @param seconds it has to answer */
