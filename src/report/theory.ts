@@ -19,7 +19,7 @@ import {
   type PairedSample,
   type Verdict,
 } from './verdict.ts';
-import { strictlyBelow } from '../base/stats.js';
+import { strictlyBelow } from '../base/stats.ts';
 
 export interface PremiseRow {
   /** The adapter's label; conditions that share it differ in their attack only. */

@@ -1,7 +1,7 @@
 /** Finds out why a stage would run: what changed since the most similar stage in the store. */
 import type { Digest, Json } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
-import { canonical } from '../plan/keys.js';
+import { canonical } from '../plan/keys.ts';
 import type { KeyComponents, StageId } from '../plan/types.ts';
 import type { Manifest } from '../store/manifest.ts';
 import { type ClosureOf, recallCode } from '../store/provenance.ts';

@@ -10,7 +10,7 @@ import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 import { UserFault } from '../api.ts';
-import { ownFolder } from '../base/untrusted/paths.js';
+import { ownFolder } from '../base/untrusted/paths.mjs';
 import { readdirOr } from './sweep.ts';
 
 export interface Root {

@@ -3,7 +3,7 @@
  * paired by seed, with the verdicts.
  */
 import type { JSX } from 'preact';
-import type { PairedDifference } from '../../base/stats.js';
+import type { PairedDifference } from '../../base/stats.ts';
 import type { AdapterComparison } from '../comparisons.ts';
 import { type Condition, scoreOf, type Series, seriesOf } from '../conditions.ts';
 import { defenceCaveats, DEFENCES, isDefended } from '../defences.ts';

@@ -10,7 +10,7 @@ import type {
   Warning,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { once } from '../../base/memoized.js';
+import { once } from '../../base/memoized.ts';
 import { emptyRecord } from '../../base/record.ts';
 import type { PlanRegistry, PluginKind } from '../../plan/graph.ts';
 import { actionKey } from '../../plan/keys.ts';

@@ -23,8 +23,7 @@ import { makeFolder } from '../../store/folders.ts';
 import { readRegularText } from '../../store/regular.ts';
 import type { RuntimeRegistry } from './execution.ts';
 import { traced } from './failure.ts';
-import { METRICS } from '../../report/metrics.js';
-import { parseMetrics } from '../../report/inputs.js';
+import { METRICS, parseMetrics } from './metrics.ts';
 import { writeWarnings } from './warnings.ts';
 
 interface PerformHooks {

@@ -21,9 +21,7 @@ import { stageLabels } from '../../plan/label.ts';
 import type { StageId } from '../../plan/types.ts';
 import type { Experiment } from '../../spec/types.ts';
 import { ownVersion } from '../execute/environment.ts';
-import { METRICS } from '../../report/metrics.js';
-import type { MetricValues } from '../execute/metrics.ts';
-import { parseMetrics } from '../../report/inputs.js';
+import { METRICS, type MetricValues, parseMetrics } from '../execute/metrics.ts';
 import type { StageStatus } from '../execute/survey.ts';
 import type { Prepared } from '../prepare.ts';
 import {

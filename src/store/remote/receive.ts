@@ -33,7 +33,7 @@ import {
   environmentObject,
   RemoteFault,
 } from './objects.ts';
-import { nameFault } from '../../base/untrusted/path.ts';
+import { nameFault } from '../../base/untrusted/paths.mjs';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
 
 /** The manifest that a remote has of an entry. */

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import PQueue from 'p-queue';
 import { UserFault } from '../../api.ts';
-import { nameFault } from '../../base/untrusted/path.ts';
+import { nameFault } from '../../base/untrusted/paths.mjs';
 import type { ActionKey } from '../../plan/types.ts';
 import type { Entry } from '../manifest.ts';
 import type { Store } from '../store.ts';
