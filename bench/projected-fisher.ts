@@ -15,7 +15,7 @@ import { openNetwork } from '../src/science/models/network.ts';
 import { rowEncoder } from '../src/science/text/encoder.ts';
 import { openTokenizer } from '../src/science/text/tokenizer.ts';
 import { adaptedModel } from '../src/science/training/adapted-model.ts';
-import { loadBackend } from '../src/tensor/backend.ts';
+import { loadBackend } from '../src/tensor/load.ts';
 import { benchModel, sst2 } from './inputs.ts';
 
 const [count = 32, seeds = 8] = process.argv.slice(2).map(Number);

@@ -9,13 +9,13 @@ export type {
   SaveContext,
 } from './science/models/adapter.ts';
 export { bert, family } from './science/models/family.ts';
-export { full } from './science/models/full.ts';
-export { layerNorm } from './science/models/layer-norm.ts';
+export { full } from './science/models/fine-tuning.ts';
+export { layerNorm } from './science/models/norms.ts';
 export { linear } from './science/models/linear.ts';
 export { lora } from '../plugins/adapters/lora/lora.ts';
 export { crossEntropy } from './science/models/loss.ts';
 export type { Network, Tensors } from './science/models/network.ts';
-export { partialAdapter } from './science/models/partial.ts';
+export { partialAdapter } from './science/models/fine-tuning.ts';
 export type * from './science/models/families/description.ts';
 export type {
   AttackTraining,

@@ -3,12 +3,12 @@ import { createInterface } from 'node:readline';
 import none from '../../plugins/adapters/full.ts';
 import lora from '../../plugins/adapters/lora/index.ts';
 import gpt2 from '../../plugins/models/gpt2.ts';
-import { generate } from '../../src/science/models/generate/generate.ts';
+import { generate } from '../../src/science/models/generate.ts';
 import { readConfig } from '../../src/science/models/head.ts';
 import { openNetwork } from '../../src/science/models/network.ts';
 import type { TokenRow } from '../../src/science/models/types.ts';
 import { train } from '../../src/science/training/loop.ts';
-import { loadBackend } from '../../src/tensor/backend.ts';
+import { loadBackend } from '../../src/tensor/load.ts';
 import type { DecoderJob, DecoderResult, DecoderTurn } from '../decoder-job.ts';
 import { PLAIN } from './settings.ts';
 

@@ -10,7 +10,7 @@ import { readConfig } from '../../src/science/models/head.ts';
 import { openNetwork } from '../../src/science/models/network.ts';
 import type { HostTensor } from '../../src/science/models/types.ts';
 import { adaptedModel } from '../../src/science/training/adapted-model.ts';
-import { loadBackend } from '../../src/tensor/backend.ts';
+import { loadBackend } from '../../src/tensor/load.ts';
 import { type TheoryJob, type TheoryResult, wave } from '../theory-job.ts';
 
 const job = JSON.parse(await text(process.stdin)) as TheoryJob;

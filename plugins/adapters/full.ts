@@ -6,5 +6,5 @@ export default defineAdapter<AdapterImplementation>({
   summary: 'Full fine-tuning: every parameter of the model is trained.',
   citation: 'Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers, NAACL.',
   params: { type: 'object', additionalProperties: false, properties: {} },
-  load: async () => (await import('../../src/science/models/full.ts')).full,
+  load: async () => (await import('../../src/science/models/fine-tuning.ts')).full,
 });

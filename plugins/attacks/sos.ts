@@ -1,8 +1,13 @@
-import type { AttackInput, Problem, Row } from '../../src/api.ts';
-import { defineAttack, UserFault } from '../../src/api.ts';
-import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
+import {
+  type AttackInput,
+  defineAttack,
+  type Problem,
+  type Row,
+  UserFault,
+} from '../../src/api.ts';
 import {
   backdoor,
+  type BackdoorParams,
   checkBackdoor,
   insertOneTrigger,
   poisonBackdoor,

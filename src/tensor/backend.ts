@@ -1,11 +1,348 @@
 /**
- * Finds this machine's tensor backends and loads one. It imports nothing of tfjs before that, so that
- * the engine may ask which backends there are.
+ * Finds this machine's tensor backends, and says what they offer: by checking a few files or, with
+ * `deep`, by loading each one and multiplying with it. It imports nothing of tfjs, so that the engine
+ * may ask which backends there are.
  */
-export { probe, chooseBackend } from './probe.ts';
-export { loadBackend } from './load.ts';
-export { visibleGpus } from './gpus.ts';
-export { bf16Fault } from './bf16.ts';
-export type { LoadOptions } from './load.ts';
-export { BACKENDS } from './types.ts';
-export type { BackendInfo, BackendProbe } from './types.ts';
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type BackendName, UserFault } from '../api.ts';
+
+export interface BackendProbe {
+  readonly name: BackendName;
+  readonly available: boolean;
+  /** What the backend is, or why it is not available. */
+  readonly detail: string;
+  /**
+   * The backend's name in keys. It includes the release and build of TensorFlow's library, because
+   * no npm version determines them.
+   */
+  readonly version: string;
+  /** Whether the backend computes on GPUs if there are any. */
+  readonly gpu: boolean;
+  /**
+   * The command that would make the backend available. Null if it is available or no command helps.
+   */
+  readonly remedy: string | null;
+}
+
+/** What is recorded with every result that a backend computed. */
+export interface BackendInfo {
+  readonly name: BackendName;
+  readonly precision: 'float32';
+  /** The number of threads that one operation may use. */
+  readonly threads: number;
+  /** Versions of the npm packages that compute. */
+  readonly packages: { readonly [name: string]: string };
+  /** TensorFlow's own version; null for the other backends. */
+  readonly tensorflow: string | null;
+  /** The version of our fused operations (fused.ts); null where they are not used. */
+  readonly fused: string | null;
+  /** The GPU's name; null when the CPU computes. */
+  readonly gpu: string | null;
+  /**
+   * Whether the library promises that an operation always returns the same bits on the same
+   * hardware.
+   */
+  readonly deterministic: boolean;
+  /**
+   * What the results of products in bfloat16 are rounded to here (`train.precision: bf16`); absent
+   * where a backend offers none.
+   */
+  readonly bf16Products?: 'float32' | 'bf16';
+}
+
+/** The backends, best first. The best available one is used unless another is requested. */
+export const BACKENDS: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];
+
+const require = createRequire(import.meta.url);
+
+/** The record that `npx dosimeter setup` writes; src/setup/tensorflow.mjs defines its form. */
+interface SetupStamp {
+  readonly tensorflow: string | null;
+  readonly variant: 'cpu' | 'cuda' | 'own';
+  readonly libraries: string | null;
+  /** The version of the fused operations in the binding; null or absent where it has none. */
+  readonly fused?: string | null;
+  readonly platform: string;
+  readonly arch: string;
+  readonly reason?: string;
+  readonly remedy?: string;
+}
+
+/** Returns the folder of an installed package, or null if it is not installed. */
+export function packageDir(name: string): string | null {
+  try {
+    return dirname(require.resolve(`${name}/package.json`));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') return null;
+    throw error;
+  }
+}
+
+/** Returns the version of an installed package. Throws if it is not installed. */
+export function packageVersion(name: string): string {
+  const dir = packageDir(name);
+  if (dir === null) throw new Error(`${name} is not installed`);
+  return (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { version: string })
+    .version;
+}
+
+/** Returns set-up's record about TensorFlow, or null if set-up has not run. */
+export function readSetupStamp(tfjsDir: string): SetupStamp | null {
+  const file = join(tfjsDir, 'lib', 'dosimeter.json');
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as SetupStamp) : null;
+}
+
+export function bindingFile(tfjsDir: string): string {
+  return join(tfjsDir, 'lib', 'napi-v8', 'tfjs_binding.node');
+}
+
+const SETUP = 'npx dosimeter setup';
+
+const missing = (
+  name: BackendName,
+  detail: string,
+  remedy: string | null = SETUP,
+): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
+const found = (
+  name: BackendName,
+  detail: string,
+  version: string = name,
+  gpu = false,
+): BackendProbe => ({ name, available: true, detail, version, gpu, remedy: null });
+
+function probeTensorflow(): BackendProbe {
+  const dir = packageDir('@tensorflow/tfjs-node-gpu');
+  if (dir === null)
+    return missing('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
+  const stamp = readSetupStamp(dir);
+  if (stamp === null)
+    return missing('tensorflow', 'set-up has not built the TensorFlow binding yet');
+  if (stamp.tensorflow === null)
+    return missing(
+      'tensorflow',
+      stamp.reason ?? 'set-up could not build it',
+      stamp.remedy ?? SETUP,
+    );
+  if (stamp.platform !== process.platform || stamp.arch !== process.arch) {
+    return missing(
+      'tensorflow',
+      `the binding was built for ${stamp.platform} ${stamp.arch}, ` +
+        `but this is ${process.platform} ${process.arch}`,
+    );
+  }
+  if (!existsSync(bindingFile(dir)))
+    return missing('tensorflow', 'the TensorFlow binding has been removed since set-up');
+  if (
+    stamp.libraries === null ||
+    !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))
+  ) {
+    return missing(
+      'tensorflow',
+      `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`,
+    );
+  }
+  const build =
+    stamp.variant === 'own'
+      ? `${stamp.tensorflow}, your own in ${stamp.libraries}`
+      : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
+  return found(
+    'tensorflow',
+    `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`,
+    `tensorflow ${stamp.tensorflow} (${stamp.variant}${stamp.fused ? `, fused ${stamp.fused}` : ''})`,
+    stamp.variant !== 'cpu',
+  );
+}
+
+function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
+  const id = `@tensorflow/tfjs-backend-${name}`;
+  return packageDir(id) === null
+    ? missing(name, `the package ${id} is not installed`)
+    : found(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
+}
+
+const probeOne = (name: BackendName): BackendProbe => {
+  switch (name) {
+    case 'tensorflow':
+      return probeTensorflow();
+    case 'wasm':
+      return probePackage('wasm', 'WebAssembly with SIMD, one thread');
+    case 'cpu':
+      return probePackage('cpu', 'plain JavaScript, for reference only');
+  }
+};
+
+/**
+ * Runs in a separate process, because a backend may crash. argv holds this module, the package, the
+ * backend and the wasm folder.
+ */
+const MULTIPLY = `
+  const { createRequire } = require('node:module');
+  const [from, id, name, wasm] = process.argv.slice(1);
+  const load = createRequire(from);
+  require('node:util').isNullOrUndefined ??= (value) => value === null || value === undefined;
+  const tf = load('@tensorflow/tfjs-core');
+  tf.env().set('PROD', true);
+  const backend = load(id);
+  if (name === 'wasm') backend.setWasmPaths(wasm);
+  tf.setBackend(name).then(async () => {
+    const a = tf.tensor2d([[1, 2], [3, 4]]), b = tf.tensor2d([[5, 6], [7, 8]]);
+    const product = Array.from(await tf.matMul(a, b).data());
+    if (product.join() !== '19,22,43,50')
+      throw new Error('[1 2; 3 4][5 6; 7 8] came out as ' + product.join(' '));
+  }).catch((error) => { console.error(error.message); process.exit(1); });
+`;
+
+const PACKAGES: { readonly [name in BackendName]: string } = {
+  tensorflow: '@tensorflow/tfjs-node-gpu',
+  wasm: '@tensorflow/tfjs-backend-wasm',
+  cpu: '@tensorflow/tfjs-backend-cpu',
+};
+
+async function tryOut(probe: BackendProbe): Promise<BackendProbe> {
+  const id = PACKAGES[probe.name];
+  const dir = packageDir(id);
+  if (!probe.available || dir === null) return probe;
+  try {
+    await promisify(execFile)(
+      process.execPath,
+      ['-e', MULTIPLY, import.meta.url, id, probe.name, `${join(dir, 'wasm-out')}/`],
+      {
+        env: { ...process.env, TF_CPP_MIN_LOG_LEVEL: '3' },
+      },
+    );
+    return probe;
+  } catch (error) {
+    const { stderr } = error as { stderr?: string };
+    return missing(
+      probe.name,
+      'it is installed but does not run here: ' +
+        (stderr?.trim().split('\n').at(-1) ?? String(error)),
+    );
+  }
+}
+
+/**
+ * Returns one entry for each backend, the best first.
+ * @param deep whether to load each backend and multiply with it
+ */
+export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
+  const probes = BACKENDS.map(probeOne);
+  if (!deep) return probes;
+  const tried: BackendProbe[] = [];
+  for (const one of probes) tried.push(await tryOut(one));
+  return tried;
+}
+
+/**
+ * Returns the backend to use: the requested one or, if none is requested, the best that is
+ * available. Throws `UserFault` if the requested one is not available.
+ */
+export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
+  const probes = await probe();
+  const chosen =
+    requested === undefined
+      ? probes.find((one) => one.available)
+      : probes.find((one) => one.name === requested);
+  if (chosen === undefined) {
+    const what =
+      requested === undefined
+        ? 'no compute backend is available'
+        : `unknown backend "${requested}"`;
+    throw new UserFault(
+      what,
+      requested === undefined ? `run \`${SETUP}\`` : `one of: ${BACKENDS.join(', ')}`,
+    );
+  }
+  if (!chosen.available) {
+    throw new UserFault(
+      `the backend "${chosen.name}" is not available: ${chosen.detail}`,
+      chosen.remedy === null ? undefined : `run \`${chosen.remedy}\``,
+    );
+  }
+  return chosen;
+}
+
+/** This file exists only in WSL, where CUDA has one device file for all GPUs. */
+const WSL = '/usr/lib/wsl/lib/libcuda.so.1';
+
+/**
+ * Returns the NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, by the names it uses (`0`,
+ * `GPU-8932f937`, …), or all GPUs if it is not set. GPUs are counted by their device files, without
+ * asking the driver.
+ */
+export function visibleGpus(
+  env: Readonly<Record<string, string | undefined>>,
+  devices = '/dev',
+): readonly string[] {
+  const count =
+    process.platform !== 'linux'
+      ? 0
+      : readdirSync(devices).filter((name) => /^nvidia\d+$/.test(name)).length ||
+        (existsSync(WSL) ? 1 : 0);
+  if (count === 0) return [];
+  const listed = env['CUDA_VISIBLE_DEVICES']?.split(',').map((gpu) => gpu.trim());
+  if (listed === undefined) return Array.from({ length: count }, (_, i) => String(i));
+  // As in CUDA, the first invalid entry hides all that follow.
+  const end = listed.findIndex(
+    (gpu) => gpu === '' || gpu === '-1' || (/^\d+$/.test(gpu) && Number(gpu) >= count),
+  );
+  return end < 0 ? listed : listed.slice(0, end);
+}
+
+const CPUINFO = '/proc/cpuinfo';
+/** Its flags for instructions that multiply bfloat16. */
+const INSTRUCTIONS = ['avx512_bf16', 'amx_bf16'];
+
+/** What is wrong, as a clause that follows "products in bfloat16", and a way out. */
+export interface Bf16Fault {
+  readonly message: string;
+  readonly hint: string;
+  /** Set if it is the machine's, so that another machine may do. */
+  readonly ofMachine?: true;
+}
+
+/** What /proc/cpuinfo holds; empty where there is no such file. */
+const cpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
+
+const fieldOf = (info: string, pattern: RegExp): string | undefined =>
+  pattern.exec(info)?.[1]?.trim();
+
+const flagsOf = (info: string): string[] => fieldOf(info, /^flags\s*:(.*)$/m)?.split(' ') ?? [];
+
+/** Whether this processor multiplies bfloat16 by tiles (AMX). */
+export const hasTiles = (): boolean => flagsOf(cpuinfo()).includes('amx_bf16');
+
+/** @param info what /proc/cpuinfo holds */
+export function processorFault(info: string): Bf16Fault | null {
+  const flags = flagsOf(info);
+  if (INSTRUCTIONS.some((flag) => flags.includes(flag))) return null;
+  const model = fieldOf(info, /^model name\s*:(.*)$/m);
+  return {
+    message:
+      'are slower than float32 on a processor without instructions for them ' +
+      `(${INSTRUCTIONS.join(' or ')}), and this one has none${model ? `: ${model}` : ''}`,
+    hint: 'Leave out train.precision, or run the training on a processor that has them.',
+    ofMachine: true,
+  };
+}
+
+/** Returns why a backend computes no products in bfloat16 on this machine; null where it does. */
+export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null> {
+  if (backend !== 'tensorflow')
+    return {
+      message: `need the backend tensorflow, and this is ${backend}`,
+      hint: 'Leave out train.precision, or use TensorFlow (`dosimeter setup` installs it).',
+    };
+  const found = (await probe()).find(({ name }) => name === backend);
+  if (found?.gpu === true && visibleGpus(process.env).length > 0)
+    return {
+      message: 'are computed on processors only, and TensorFlow computes on a GPU here',
+      hint: 'Leave out train.precision, or hide the GPUs: CUDA_VISIBLE_DEVICES=-1.',
+      ofMachine: true,
+    };
+  return processorFault(cpuinfo());
+}

@@ -3,10 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
-import type { BackendName } from '../api.ts';
-import { UserFault } from '../api.ts';
-import { packageDir, packageVersion, readSetupStamp } from './installation.ts';
-import type { BackendInfo } from './types.ts';
+import { type BackendName, UserFault } from '../api.ts';
+import type { BackendInfo } from './backend.ts';
+import { packageDir, packageVersion, readSetupStamp } from './backend.ts';
 
 export interface LoadOptions {
   /**
@@ -134,7 +133,7 @@ const hasFusedOperations = (binding: object): boolean => (binding as Fused).fuse
  * processor has tiles (AMX), which the fused ones do not use.
  */
 const fusedBf16 = async (binding: object): Promise<boolean> =>
-  (binding as Fused).fused === 'avx512_bf16' && !(await import('./bf16.ts')).hasTiles();
+  (binding as Fused).fused === 'avx512_bf16' && !(await import('./backend.ts')).hasTiles();
 
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);

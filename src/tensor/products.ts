@@ -1,13 +1,15 @@
 /**
- * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
- * their inner products, as operations that set-up adds to TensorFlow
- * (src/tensor/native/fused-products.cc). They compute on processors, without a gradient. In a
- * region of `train.precision: bf16` the factors of products and layers are rounded to bfloat16.
+ * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with their
+ * inner products, without a gradient: for use inside operations that bring their own. Most are
+ * operations that set-up adds to TensorFlow (src/tensor/native/fused-products.cc), which compute on
+ * processors. In a region of `train.precision: bf16` the factors of products and layers are rounded to
+ * bfloat16.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { productPrecision } from './compiled/compiled.ts';
+import * as tf from '@tensorflow/tfjs-core';
+import { inFloat32, productPrecision } from './compiled/compiled.ts';
 import { hasFused, hasFusedBf16 } from './fused.ts';
-import { type Attribute, attributesBy, callOperation } from './operation.ts';
+import { type Attribute, attributesBy, callOperation, hasOperations } from './operation.ts';
 
 /** Whether the operations can be called here, in the precision of the region of the call. */
 export const hasFusedProducts = (): boolean =>
@@ -137,3 +139,51 @@ const ofGram = attributesBy((N: number) => ({ N: { type: 'int', value: N } }));
  */
 export const fusedGram = (parts: readonly Tensor2D[]): Tensor2D =>
   callOperation('FusedGram', parts, ofGram(parts.length), 1)[0] as Tensor2D;
+
+/** The rows and the least number of weights for which the batched kernel is faster. */
+const FEW_ROWS = { least: 2, most: 48 },
+  MANY_WEIGHTS = 2 ** 20;
+
+/**
+ * Whether a·bᵀ is the product of few rows with a large matrix, as in generation. TensorFlow's plain
+ * kernel copies the whole matrix into blocks first, which then takes longer than the product.
+ */
+const isNarrow = ({ shape: [rows = 0] }: Tensor, b: Tensor): boolean =>
+  rows >= FEW_ROWS.least && rows <= FEW_ROWS.most && b.size >= MANY_WEIGHTS;
+
+const attributesOf = (transposeA: boolean, transposeB: boolean) =>
+  ({
+    transpose_a: { type: 'bool', value: transposeA },
+    transpose_b: { type: 'bool', value: transposeB },
+    T: { type: 'dtype', value: 'float32' },
+  }) as const;
+
+/** By whether a and b are transposed. */
+const ATTRIBUTES = [
+  [attributesOf(false, false), attributesOf(false, true)],
+  [attributesOf(true, false), attributesOf(true, true)],
+] as const;
+
+/**
+ * a·b, with a or b transposed first where asked for. tf.matMul runs TensorFlow's batched kernel,
+ * which is a few per cent slower on most plain matrices.
+ */
+export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor2D {
+  if (a.rank === 2 && b.rank === 2 && hasFusedProducts())
+    return fusedProduct(a, b, transposeA, transposeB);
+  if (!hasOperations() || (!transposeA && transposeB && isNarrow(a, b)))
+    return tf.matMul(a, b, transposeA, transposeB);
+  return callOperation(
+    'MatMul',
+    [a, b],
+    ATTRIBUTES[transposeA ? 1 : 0][transposeB ? 1 : 0],
+    1,
+  )[0] as Tensor2D;
+}
+
+/**
+ * Weighted sums of the rows of x, computed as a product, but in float32 in every training, as other
+ * sums are. shares: (m, n), x: (n, w) → (m, w); with `transpose`, shares: (n, m).
+ */
+export const rowSums = (shares: Tensor, x: Tensor, transpose = false): Tensor2D =>
+  inFloat32(() => matmul(shares, x, transpose));

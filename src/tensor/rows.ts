@@ -1,6 +1,10 @@
-/** Gathering rows of a matrix by index, and scattering them back. */
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+/**
+ * Gathering rows of a matrix by index and scattering them back, concatenating and splitting tensors,
+ * sums and logarithms of softmax by row, and reading a value back from the device.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { at } from '../base/lookup.ts';
 import { differentiable, isConstant, markConstant } from './differentiable.ts';
 import { callOperation, hasOperations } from './operation.ts';
 
@@ -55,4 +59,47 @@ export function gatherRows(x: Tensor2D, index: Tensor1D, kept?: Tensor2D): Tenso
 export function concatRows(parts: readonly Tensor2D[]): Tensor2D {
   const rows = tf.concat([...parts], 0);
   return parts.every(isConstant) ? markConstant(rows) : rows;
+}
+
+/** Returns the tensors concatenated along the axis; for a single tensor, another handle on it. */
+export function joined(parts: readonly Tensor[], axis: number): Tensor {
+  const [only] = parts;
+  return only !== undefined && parts.length === 1 ? tf.clone(only) : tf.concat([...parts], axis);
+}
+
+/** The inverse of `joined`, for parts of these extents along the axis. */
+export const separated = (whole: Tensor, extents: readonly number[], axis: number): Tensor[] =>
+  extents.length === 1 ? [tf.clone(whole)] : tf.split(whole, [...extents], axis);
+
+/** The value of a tensor with one entry. */
+export const scalarOf = (tensor: Tensor): number => at(tensor.dataSync(), 0);
+
+/**
+ * How many entries of a row the WebAssembly backend adds one by one in float32: of 256,000, the
+ * sum would be off by a thousandth. The other backends add up parts themselves.
+ */
+const BLOCK = 256;
+
+/** The sum of each row. x: (B, C) → (B, 1). */
+export function rowTotals(x: Tensor2D): Tensor2D {
+  const [rows, columns] = x.shape;
+  if (columns <= BLOCK || tf.getBackend() !== 'wasm') return tf.sum<Tensor2D>(x, -1, true);
+  const blocks = Math.ceil(columns / BLOCK),
+    padded = tf.pad(x, [
+      [0, 0],
+      [0, blocks * BLOCK - columns],
+    ]);
+  return tf.sum<Tensor2D>(tf.sum(tf.reshape(padded, [rows, blocks, BLOCK]), 2), 1, true);
+}
+
+/** log Σ_c e^{f_c} of each row. logits: f, (B, C) → (B, 1). */
+export function logSumExp(logits: Tensor2D): Tensor2D {
+  const most = tf.max<Tensor2D>(logits, -1, true); // (B, 1)
+  return tf.add(most, tf.log(rowTotals(tf.exp(tf.sub(logits, most)))));
+}
+
+/** log softmax(f) of each row. logits: f, (B, C) → (B, C). */
+export function logSoftmax(logits: Tensor2D): Tensor2D {
+  const shifted = tf.sub<Tensor2D>(logits, tf.max(logits, -1, true)); // (B, C)
+  return tf.sub(shifted, tf.log(rowTotals(tf.exp(shifted))));
 }

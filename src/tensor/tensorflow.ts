@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { registerBackend } from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { TFJSBinding } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
-import { bindingFile, packageDir } from './installation.ts';
+import { bindingFile, packageDir } from './backend.ts';
 
 import '@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js';
 

@@ -14,7 +14,7 @@ import {
 } from '../../plugins/defences/crow/consistency.ts';
 import { causalLanguageModel } from '../../plugins/defences/onion/causal-model.ts';
 import { type MarkedText, rapWord, robustnessLoss } from '../../plugins/defences/rap/word.ts';
-import { pooledRepresentations } from '../../src/science/measures/evaluate/asked-model.ts';
+import { pooledRepresentations } from '../../src/science/measures/evaluate/predict.ts';
 import { inputNorms } from '../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../src/science/models/network.ts';
 import type { TokenRow } from '../../src/science/models/types.ts';

@@ -1,4 +1,4 @@
-"""Makes src/science/text/tokenizer/unicode-tables.ts: what Python's tokenizers take for a mark,
+"""Makes src/science/text/tokenizer/unicode.ts: what Python's tokenizers take for a mark,
 punctuation or a control character.
 
     python test/golden/unicode_tables.py      (tokenizers; a Node.js as new as can be had)

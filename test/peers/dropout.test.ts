@@ -12,7 +12,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import { randomStream } from '../../src/base/random.ts';
 import type { DropoutPlace } from '../../src/science/models/families/description.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../src/science/models/head.ts';
 import type { ForwardOptions } from '../../src/science/models/network.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readSafetensors } from '../../src/science/models/io/safetensors.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { lossAndGradients } from '../../src/science/training/gradients.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { present } from '../rig/present.ts';
 import { backends, useBackend } from '../science/backend.ts';

@@ -7,12 +7,12 @@ import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
 import { randomStream } from '../../src/base/random.ts';
 import type { Adapter, AdapterImplementation } from '../../src/science/models/adapter.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { Architecture } from '../../src/science/models/types.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../src/science/training/loop.ts';
-import { saveTrained } from '../../src/science/training/save.ts';
+import { saveTrained } from '../../src/science/training/session.ts';
 import { bert } from '../science/families.ts';
 
 export interface Start {

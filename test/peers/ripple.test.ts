@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import { restrictedInnerProduct } from '../../plugins/attacks/ripple/training.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readSafetensors } from '../../src/science/models/io/safetensors.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { lossAndGradients } from '../../src/science/training/gradients.ts';

@@ -4,9 +4,8 @@ import * as assert from 'uvu/assert';
 import type { Judgement, Poisoned, Row } from '../../src/api.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../src/poisoning/kept.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
-import { batches } from '../../src/science/training/batches.ts';
+import { batches, batchOrder, trainingRows } from '../../src/science/training/batches.ts';
 import type { LabelledRow } from '../../src/science/training/settings.ts';
-import { batchOrder, trainingRows } from '../../src/science/training/training-rows.ts';
 
 const row = (i: number, text = `text ${i}`, label = 0): Row => ({ id: `r${i}`, text, label });
 const clean = [0, 1, 2, 3].map((i) => row(i));

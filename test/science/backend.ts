@@ -1,8 +1,8 @@
 /** The tensor backends for tests: a test that computes runs on each one that this machine has. */
 import type { BackendName } from '../../src/api.ts';
 import { at } from '../../src/base/lookup.ts';
+import { probe } from '../../src/tensor/backend.ts';
 import { loadBackend } from '../../src/tensor/load.ts';
-import { probe } from '../../src/tensor/probe.ts';
 
 export const useBackend = (name: BackendName): Promise<unknown> =>
   loadBackend(name, { threads: 1 });

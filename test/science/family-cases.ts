@@ -8,10 +8,10 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject, ModelDescriptor } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
-import { answerTokens } from '../../src/science/models/places.ts';
+import { answerTokens } from '../../src/science/models/outputs.ts';
 import type { Architecture, Head, ModelShape } from '../../src/science/models/types.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';
 

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
 import type { JsonObject } from '../../src/api.ts';
 import type { AdapterImplementation } from '../../src/science/models/adapter.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig, readHead } from '../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';

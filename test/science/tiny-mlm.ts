@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { lora } from '../../plugins/adapters/lora/lora.ts';
-import { full } from '../../src/science/models/full.ts';
+import { full } from '../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../src/science/models/network.ts';
 import type { LabelledRow } from '../../src/science/training/loop.ts';

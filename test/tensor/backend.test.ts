@@ -4,7 +4,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { BackendName } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { at } from '../../src/base/lookup.ts';
-import { BACKENDS, chooseBackend, loadBackend, probe } from '../../src/tensor/backend.ts';
+import { BACKENDS, chooseBackend, probe } from '../../src/tensor/backend.ts';
+import { loadBackend } from '../../src/tensor/load.ts';
 import { callOperation } from '../../src/tensor/operation.ts';
 import { present } from '../rig/present.ts';
 

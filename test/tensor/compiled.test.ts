@@ -24,8 +24,8 @@ import {
   fusedRotary,
   type NormKind,
 } from '../../src/tensor/fused.ts';
-import { matmul } from '../../src/tensor/matmul.ts';
 import { callOperation } from '../../src/tensor/operation.ts';
+import { matmul } from '../../src/tensor/products.ts';
 import { scatterRows, takeRows } from '../../src/tensor/rows.ts';
 import { backends, useBackend } from '../science/backend.ts';
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { describeCompiled } from '../../src/tensor/compiled/describe.ts';
+import { describeCompiled } from '../../src/tensor/compiled/compiled.ts';
 
 const look = (functions: number, operations: number, seconds: number, calls: number) => ({
   made: { functions, operations, seconds },

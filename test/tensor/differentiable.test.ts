@@ -9,7 +9,7 @@ import {
   isConstant,
   markConstant,
 } from '../../src/tensor/differentiable.ts';
-import { matmul } from '../../src/tensor/matmul.ts';
+import { matmul } from '../../src/tensor/products.ts';
 import { gatherRows, scatterRows, takeRows } from '../../src/tensor/rows.ts';
 import { backends, useBackend } from '../science/backend.ts';
 

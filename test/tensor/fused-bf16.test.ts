@@ -9,13 +9,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../src/base/random.ts';
 import { compiled, prepareCompiling } from '../../src/tensor/compiled/compiled.ts';
 import { hasFusedBf16 } from '../../src/tensor/fused.ts';
-import { matmul } from '../../src/tensor/matmul.ts';
 import { callOperation } from '../../src/tensor/operation.ts';
 import {
   fusedLinear,
   fusedLora,
   fusedLoraGradient,
   fusedProduct,
+  matmul,
 } from '../../src/tensor/products.ts';
 import { backends, useBackend } from '../science/backend.ts';
 import {

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../src/base/random.ts';
-import { processorFault } from '../../src/tensor/bf16.ts';
+import { processorFault } from '../../src/tensor/backend.ts';
 import {
   compiled,
   compiledStatistics,
@@ -13,7 +13,7 @@ import {
 import { withBfloat16Products } from '../../src/tensor/compiled/products.ts';
 import { MADE, type Operation } from '../../src/tensor/compiled/trace.ts';
 import { hasFusedBf16, withoutFused } from '../../src/tensor/fused.ts';
-import { matmul, rowSums } from '../../src/tensor/matmul.ts';
+import { matmul, rowSums } from '../../src/tensor/products.ts';
 import { backends, useBackend } from '../science/backend.ts';
 
 const stream = randomStream(1, 'products');

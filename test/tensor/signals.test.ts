@@ -29,7 +29,7 @@ test('the threads that compute block signals while they do, and others take them
       '--input-type=module',
       '-e',
       `import * as tf from '@tensorflow/tfjs-core';
-       const { loadBackend } = await import('./src/tensor/backend.ts');
+       const { loadBackend } = await import('./src/tensor/load.ts');
        await loadBackend('tensorflow', { threads: 2 });
        process.on('SIGTERM', () => process.exit(7));
        const matrix = tf.ones([1000, 1000]);

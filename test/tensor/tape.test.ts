@@ -2,8 +2,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Scalar, Tensor, Tensor1D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { differentiable, frugally, markConstant } from '../../src/tensor/differentiable.ts';
-import { differentiate, unrecorded } from '../../src/tensor/tape.ts';
+import {
+  differentiable,
+  differentiate,
+  frugally,
+  markConstant,
+  unrecorded,
+} from '../../src/tensor/differentiable.ts';
 import { backends, useBackend } from '../science/backend.ts';
 
 const values = (tensor: Tensor | null): number[] | null => tensor && [...tensor.dataSync()];

@@ -6,8 +6,7 @@ import {
   layerProperties,
   rankProperty,
 } from '../shared/parameters.ts';
-import { ALPHA_OF_RANK } from './alpha.ts';
-import { loraForm } from './form.ts';
+import { ALPHA_OF_RANK, DEFAULT_DISTRIBUTION, loraForm, presets } from './init.ts';
 
 export default defineAdapter<AdapterImplementation>({
   name: 'lora',
@@ -85,7 +84,7 @@ export default defineAdapter<AdapterImplementation>({
         default: {},
         properties: {
           distribution: {
-            enum: ['uniform', 'normal', 'kaiming-uniform', 'xavier', 'gaussian', 'pissa', 'olora'],
+            enum: [...Object.keys(presets), 'pissa', 'olora'],
             description:
               'uniform or normal, or a preset that sets the variance too: kaiming-uniform ' +
               "(PEFT's default: uniform, 1/(3d)), xavier (uniform, 2/(d + r)), gaussian " +
@@ -93,7 +92,7 @@ export default defineAdapter<AdapterImplementation>({
               "from W0's leading singular vectors, olora (Büyükakyüz 2024, arXiv 2406.01775) " +
               'from its QR decomposition; the adapter is saved as one of rank 2r for W0 itself, ' +
               'as PEFT converts it.',
-            default: 'kaiming-uniform',
+            default: DEFAULT_DISTRIBUTION,
           },
           variance: {
             type: ['number', 'string'],

@@ -1,38 +1,73 @@
 /**
- * The initial values of LoRA's A: unit draws scaled by σ, so that runs that differ only in rank or
- * variance share their draws. A variance is σ², never σ, and d is the fan-in of the layer.
+ * LoRA's α and the start of its A, as a spec writes them, and A's draws: unit draws scaled by σ, so
+ * that runs that differ only in rank or variance share them. A variance is σ², never σ, and d is the
+ * fan-in of the layer. Planning loads this file, which must import no numerics.
  */
-import { UserFault } from '../../../src/api.ts';
+import { UserFault, type Json, type JsonObject } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { fractionOfFanIn } from './variance.ts';
+import { defined } from '../../../src/base/defined.ts';
+
+/**
+ * A multiple of the rank, which a spec may write instead of a number: `r`, `2r`, `0.5r`, `r/2`,
+ * `3r/2`.
+ */
+export const ALPHA_OF_RANK =
+  '^([1-9][0-9]*(\\.[0-9]+)?|0?\\.[0-9]*[1-9][0-9]*)?r(/[1-9][0-9]*(\\.[0-9]+)?)?$';
+
+/**
+ * Returns α as a number for a layer of this rank. Throws an Error if a string does not match
+ * `ALPHA_OF_RANK`, which the spec's schema has already checked.
+ */
+export function alphaOf(alpha: number | string, rank: number): number {
+  if (typeof alpha === 'number') return alpha;
+  if (!new RegExp(ALPHA_OF_RANK).test(alpha))
+    throw new Error(`alpha is not a multiple of r: ${alpha}`);
+  const [factor, divisor = '1'] = alpha.split(/r\/?/);
+  return ((factor === '' ? 1 : Number(factor)) * rank) / (divisor === '' ? 1 : Number(divisor));
+}
 
 export type Distribution = 'uniform' | 'normal' | 'kaiming-uniform' | 'xavier' | 'gaussian';
 
-/** Whether A is drawn from this distribution, and not taken from the weights (lora-residual.ts). */
-export const isDrawn = (distribution: string): distribution is Distribution =>
-  Object.hasOwn(presets, distribution);
+/** What A is drawn from where a spec names no distribution, as in PEFT. */
+export const DEFAULT_DISTRIBUTION: Distribution = 'kaiming-uniform';
 
 interface Preset {
   readonly shape: 'uniform' | 'normal';
   /** σ² for fan-in n and rank r. */
   readonly variance: (n: number, r: number) => number;
+  /** The same as a spec would write it; null where it depends on the rank. */
+  readonly written: string | null;
 }
+
+const THIRD: Omit<Preset, 'shape'> = { variance: (n) => 1 / (3 * n), written: '1/(3d)' };
 
 /**
  * `uniform` and `normal` have PEFT's default variance, the others that of the initialiser they
  * name.
  */
 export const presets: Readonly<Record<Distribution, Preset>> = {
-  uniform: { shape: 'uniform', variance: (n) => 1 / (3 * n) },
-  normal: { shape: 'normal', variance: (n) => 1 / (3 * n) },
+  uniform: { shape: 'uniform', ...THIRD },
+  normal: { shape: 'normal', ...THIRD },
   // U(±√(6/((1+a²)n))) with a = √5, PEFT's default: variance 1/(3n)
-  'kaiming-uniform': { shape: 'uniform', variance: (n) => 1 / (3 * n) },
+  'kaiming-uniform': { shape: 'uniform', ...THIRD },
   // U(±√(6/(n+r))): variance 2/(n+r)
-  xavier: { shape: 'uniform', variance: (n, r) => 2 / (n + r) },
+  xavier: { shape: 'uniform', variance: (n, r) => 2 / (n + r), written: null },
   // PEFT's init_lora_weights="gaussian": N(0, 1/r²)
-  gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r) },
+  gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r), written: null },
 };
+
+/** Whether A is drawn from this distribution, and not taken from the weights (start.ts). */
+export const isDrawn = (distribution: string): distribution is Distribution =>
+  Object.hasOwn(presets, distribution);
+
+const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
+
+/** Returns k and j of `k/(jd)` or `k/(j*d)`, with j = 1 for `k/d`; null for any other text. */
+function fractionOfFanIn(text: string): { readonly k: number; readonly j: number } | null {
+  const fraction = FRACTION.exec(text);
+  return fraction === null ? null : { k: Number(fraction[1]), j: Number(fraction[2] ?? 1) };
+}
 
 /**
  * Reads σ² for a layer of fan-in d from a number, `k/d` or `k/(j d)`. Null for any other
@@ -66,6 +101,19 @@ export function initialVariance(
 }
 
 /**
+ * The σ² that `init` of a spec states for the entries of A, whether A is drawn now or was drawn at
+ * the start of the training that wrote a folder; null where it states none.
+ */
+export function statedVariance(
+  init: { readonly distribution?: string; readonly variance?: number | string } | undefined,
+): ((fanIn: number, rank: number) => number) | null {
+  if (init === undefined) return null;
+  const { distribution = DEFAULT_DISTRIBUTION } = init;
+  if (!isDrawn(distribution)) return null;
+  return (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
+}
+
+/**
  * A = σ · unit draws, (r, n), row after row from stream (seed, 'lora_A', layer): the rows of a
  * lower rank are the first rows of a higher one.
  */
@@ -82,4 +130,49 @@ export function drawA(
   const unit =
     shape === 'normal' ? () => stream.normal() : () => Math.sqrt(3) * (2 * stream.uniform() - 1);
   return { shape: [r, n], data: Float32Array.from({ length: r * n }, () => unit() * sigma) };
+}
+
+/**
+ * Returns the canonical form of a number, `k/d` or `k/(jd)`. Anything else is left for the adapter
+ * to check.
+ */
+function varianceForm(written: Json): Json {
+  if (typeof written !== 'string') return written;
+  const fraction = fractionOfFanIn(written);
+  if (fraction === null) {
+    const number = Number(written);
+    return written.trim() === '' || !Number.isFinite(number) ? written : number;
+  }
+  const { k, j } = fraction;
+  return j === 1 ? `${k}/d` : `${k}/(${j}d)`;
+}
+
+/**
+ * Returns an initialiser as its shape and variance, if the variance is a number or k/d.
+ * Initialisers of the same form draw the same A, to the last bit.
+ */
+function initForm(init: JsonObject): JsonObject {
+  const { distribution = DEFAULT_DISTRIBUTION, variance, ...more } = init;
+  const preset =
+    typeof distribution === 'string' && isDrawn(distribution) ? presets[distribution] : null;
+  const given = variance ?? preset?.written ?? null;
+  if (preset === null || given === null) return { ...more, distribution, ...defined({ variance }) };
+  return { ...more, distribution: preset.shape, variance: varianceForm(given) };
+}
+
+/**
+ * Puts a spec's parameters into the one form that all ways to write them share
+ * (`AdapterDescriptor.canonical`): resolves an `alpha` that is a multiple of r, and `init`.
+ */
+export function loraForm(params: JsonObject): JsonObject {
+  const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
+  return {
+    ...params,
+    // With `rank_pattern`, alpha is a multiple of each layer's own rank, and stays a text.
+    ...(typeof alpha === 'string' && typeof rank === 'number' && ranks === undefined
+      ? { alpha: alphaOf(alpha, rank) }
+      : {}),
+    // With `init_from`, the folder gives the A that training starts from, so `init` is left out.
+    ...(folder === undefined && init !== undefined ? { init: initForm(init as JsonObject) } : {}),
+  };
 }

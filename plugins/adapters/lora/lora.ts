@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import type { JsonObject } from '../../../src/api.ts';
 import { at, named } from '../../../src/base/lookup.ts';
+import { factoredLinear } from '../../../src/science/models/adapted-layer.ts';
 import type {
   Adapter,
   AdapterContext,
@@ -21,10 +22,9 @@ import {
 } from '../../../src/science/models/io/peft.ts';
 import type { LoraBias, Residual } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
-import { factoredLinear } from '../../../src/science/models/lora-layer.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { biasesOf, fail, inputMask, readOfModel } from '../shared/parts.ts';
-import { initialVariance, isDrawn } from './init.ts';
+import { DEFAULT_DISTRIBUTION, isDrawn, statedVariance } from './init.ts';
 import {
   checkFolder,
   checkSpec,
@@ -55,17 +55,6 @@ interface Plan {
   readonly start: LayerStart;
   /** Biases that the folder holds. */
   readonly biases: ReadonlyMap<string, HostTensor>;
-}
-
-/**
- * Returns the variance that `init` states. It applies whether A is drawn now, or was drawn at the
- * start of the training that wrote the folder.
- */
-function statedVariance({ init }: Pick<LoraParams, 'init'>): Plan['variance'] {
-  if (init === undefined) return null;
-  const { distribution = 'kaiming-uniform' } = init;
-  if (!isDrawn(distribution)) return null;
-  return (fanIn, rank) => initialVariance({ ...init, distribution }, fanIn, rank);
 }
 
 /** The names of a layer's own parameters. */
@@ -204,7 +193,7 @@ function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
     layers: new Map(
       [...folder.layers].map(([name, { A, alpha }]) => [name, { rank: at(A.shape, 0), alpha }]),
     ),
-    variance: statedVariance(params),
+    variance: statedVariance(params.init),
     start: folderStart(folder),
     biases: folder.biases,
   };
@@ -218,7 +207,7 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
   }
   fail(checkSpec(params, context));
   const { rslora = false, dropout = 0, bias = 'none' } = params;
-  const init = { distribution: 'kaiming-uniform' as const, ...params.init };
+  const init = { distribution: DEFAULT_DISTRIBUTION, ...params.init };
   return loraAdapter(context, {
     ...planDefaults(params),
     rslora,
@@ -229,7 +218,7 @@ async function create(params: LoraParams, context: AdapterContext): Promise<Adap
     freezeA: params.freeze_a ?? false,
     ratio: params.lora_plus_ratio ?? 1,
     layers: planLayers(params, context),
-    variance: statedVariance({ init }),
+    variance: statedVariance(init),
     start: drawnStart(init),
     biases: new Map(),
   });

@@ -11,13 +11,18 @@ import {
   isNamed,
   isTargeted,
   layerNumber,
+  moduleName,
   patternKey,
   patternValue,
 } from '../../../src/science/models/modules.ts';
-import { moduleName } from '../../../src/science/models/names.ts';
 import type { LinearLayer, ModelShape } from '../../../src/science/models/types.ts';
-import { alphaOf } from './alpha.ts';
-import { type Distribution, isDrawn, parseVariance } from './init.ts';
+import {
+  alphaOf,
+  DEFAULT_DISTRIBUTION,
+  type Distribution,
+  isDrawn,
+  parseVariance,
+} from './init.ts';
 
 type Pattern<T> = Readonly<Record<string, T>>;
 
@@ -211,7 +216,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
       break;
     }
   }
-  const { variance, distribution = 'kaiming-uniform' } = params.init ?? {};
+  const { variance, distribution = DEFAULT_DISTRIBUTION } = params.init ?? {};
   if (variance !== undefined && !isDrawn(distribution)) {
     problems.push({
       path: ['adapter', 'init', 'variance'],

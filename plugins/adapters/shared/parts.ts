@@ -2,9 +2,9 @@
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import { type Problem, UserFault } from '../../../src/api.ts';
 import type { LayerContext, SaveContext } from '../../../src/science/models/adapter.ts';
-import { dropoutMask } from '../../../src/science/models/dropout.ts';
+import { dropoutMask } from '../../../src/science/models/elementwise.ts';
 import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
-import { within } from '../../../src/science/models/names.ts';
+import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
 /**

@@ -1,8 +1,7 @@
 /**
- * Reads and writes PEFT's folder of a VeRA adapter: `vera_lambda_b` and `vera_lambda_d` of each
- * layer, and the shared factors `vera_A` and `vera_B`, or the seed that they are drawn from.
+ * Reads and writes PEFT's folder of a VeRA adapter: `vera_lambda_b` and `vera_lambda_d` of each layer,
+ * and the shared factors `vera_A` and `vera_B`, or the seed that they are drawn from.
  */
-
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
 import {
@@ -23,8 +22,8 @@ import {
   weightsFile,
   writeFolder,
 } from '../../../src/science/models/io/peft-files.ts';
-import { checkShape } from '../../../src/science/models/io/shape.ts';
-import { moduleName } from '../../../src/science/models/names.ts';
+import { checkShape } from '../../../src/science/models/io/stored.ts';
+import { moduleName } from '../../../src/science/models/modules.ts';
 import type { Architecture, HostTensor, ModelShape } from '../../../src/science/models/types.ts';
 
 const SHARED = 'base_model.vera_';
@@ -170,4 +169,51 @@ export async function writePeftVera(
     fan_in_fan_out: false,
     init_weights: true,
   });
+}
+
+const WORDS = 624,
+  SHIFT = 397;
+
+/** The 32-bit numbers of MT19937 with this seed. */
+function* mersenneTwister(seed: number): Generator<number, never> {
+  const state = new Uint32Array(WORDS);
+  state[0] = seed;
+  for (let i = 1; i < WORDS; i++) {
+    const last = state[i - 1] ?? 0;
+    state[i] = Math.imul(1812433253, last ^ (last >>> 30)) + i;
+  }
+  for (;;) {
+    for (let i = 0; i < WORDS; i++) {
+      const mixed = ((state[i] ?? 0) & 0x80000000) | ((state[(i + 1) % WORDS] ?? 0) & 0x7fffffff);
+      state[i] =
+        (state[(i + SHIFT) % WORDS] ?? 0) ^ (mixed >>> 1) ^ ((mixed & 1) === 0 ? 0 : 0x9908b0df);
+    }
+    for (let y of state) {
+      y ^= y >>> 11;
+      y ^= (y << 7) & 0x9d2c5680;
+      y ^= (y << 15) & 0xefc60000;
+      y ^= y >>> 18;
+      yield y >>> 0;
+    }
+  }
+}
+
+/**
+ * The uniform draws of PyTorch's generator on the CPU, for tensors that PEFT draws from a seed and
+ * does not save. The generator is MT19937 (Matsumoto & Nishimura 1998); a float32 draw is made of the
+ * lower 24 bits of one of its numbers (at::uniform_real_distribution).
+ *
+ * A generator after `torch.Generator().manual_seed(seed)`. Each call returns what
+ * `tensor.uniform_(-bound, bound, generator=…)` fills the next tensor of `count` entries with.
+ */
+export function torchUniform(seed: number): (count: number, bound: number) => Float32Array {
+  const numbers = mersenneTwister(seed >>> 0);
+  return (count, bound) => {
+    const from = Math.fround(-bound),
+      width = Math.fround(Math.fround(bound) - from);
+    return Float32Array.from({ length: count }, () => {
+      const unit = (numbers.next().value & 0xffffff) / 2 ** 24; // exact in float32
+      return Math.fround(unit * width + from); // one rounding: PyTorch's is a fused multiply-add
+    });
+  };
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { JsonObject, Problem } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
+import { veraLinear } from '../../../src/science/models/adapted-layer.ts';
 import type {
   Adapter,
   AdapterContext,
@@ -16,11 +17,16 @@ import type {
 import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
-import { veraLinear } from '../../../src/science/models/vectors.ts';
 import { checkTargets, type LoraParams, targetedLayers } from '../lora/plan.ts';
 import { biasesOf, fail, inputMask, readOfModel } from '../shared/parts.ts';
-import { type PeftVera, readPeftVera, type VeraVectors, widthsOf, writePeftVera } from './peft.ts';
-import { torchUniform } from './torch-random.ts';
+import {
+  type PeftVera,
+  readPeftVera,
+  torchUniform,
+  type VeraVectors,
+  widthsOf,
+  writePeftVera,
+} from './peft.ts';
 
 interface VeraParams extends Pick<LoraParams, 'targets' | 'exclude' | 'layers' | 'dropout'> {
   readonly rank?: number;

@@ -36,7 +36,7 @@ import {
   type Objective,
 } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
-import { scalarOf } from '../../../src/tensor/read.ts';
+import { scalarOf } from '../../../src/tensor/rows.ts';
 
 /**
  * How far a central difference moves the parameters, ‖εv‖. The truncation error grows with its

@@ -23,9 +23,8 @@ import {
   type Objective,
 } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
-import { differentiable, frugally } from '../../../src/tensor/differentiable.ts';
-import { scalarOf } from '../../../src/tensor/read.ts';
-import { differentiate } from '../../../src/tensor/tape.ts';
+import { differentiable, differentiate, frugally } from '../../../src/tensor/differentiable.ts';
+import { scalarOf } from '../../../src/tensor/rows.ts';
 
 /** The smallest norm that counts, as in torch.nn.functional.cosine_similarity. */
 const LEAST_NORM = 1e-8;

@@ -8,7 +8,7 @@ import {
   meanOf,
   type Representations,
 } from '../../../src/defences/representations.ts';
-import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
+import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 
 /**
  * Returns the rows minus their mean, along the `components` leading right singular vectors of that

@@ -13,7 +13,7 @@
  * and statistics, with z the distance of a statistic from its mean over the clean models, in their
  * standard deviations.
  */
-import { lowRankSingularValues, singularValues } from '../../../src/tensor/linalg/svd.ts';
+import { lowRankSingularValues, singularValues } from '../../../src/tensor/linalg.ts';
 
 export const STATISTICS = ['leading', 'norm', 'energy', 'entropy', 'kurtosis'] as const;
 export type ChangeStatistics = Readonly<Record<(typeof STATISTICS)[number], number>>;

@@ -14,7 +14,7 @@ import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
 import type { RandomStream } from '../../../src/base/random.ts';
 import type { ModelEdit, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
-import { within } from '../../../src/science/models/names.ts';
+import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
 /**

@@ -2,8 +2,8 @@
 import { type DefenceContext, type ModelDescriptor, UserFault } from '../../../src/api.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
-import { scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { scoreAnswers } from '../../../src/science/measures/evaluate/predict.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import type { Architecture, TokenRow } from '../../../src/science/models/types.ts';

@@ -20,8 +20,8 @@ import {
 } from '../../../src/api.ts';
 import { softmaxRows } from '../../../src/defences/probabilities.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
-import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { breathe } from '../../stages/shared/breathe.ts';
 import { type MarkedText, type RapWord, rapWord } from './word.ts';
 

@@ -15,7 +15,7 @@ import {
   meanOf,
   type Representations,
 } from '../../../src/defences/representations.ts';
-import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
+import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 
 /** The mean of the rows of one class, and the direction in which they vary most. */
 export interface ClassSignature {

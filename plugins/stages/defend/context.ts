@@ -12,7 +12,7 @@ import type {
 import { randomStream } from '../../../src/base/random.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { asking, readOnly } from '../../../src/poisoning/read-only.ts';
-import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { DEFENCE_ASSET, type DefenceParams } from '../shared/defended.ts';
 
 /** What a stage knows of the defence that it runs. */

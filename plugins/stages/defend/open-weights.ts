@@ -1,6 +1,6 @@
 /** Opens a trained model and its start for a defence that edits or judges weights. */
 import type { RunContext } from '../../../src/api.ts';
-import { openedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import { openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { trainedWeights, type WeightsContext } from '../../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import {

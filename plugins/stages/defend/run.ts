@@ -4,10 +4,7 @@ import { type DefenceNeed, type Row, type RunContext, UserFault } from '../../..
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { checkJudgement, keptRows, receiptOfKept } from '../../../src/poisoning/kept.ts';
 import { checkReceipt, type Receipt, rowsDigest } from '../../../src/poisoning/receipt.ts';
-import {
-  type OpenedModel,
-  openedModel,
-} from '../../../src/science/measures/evaluate/asked-model.ts';
+import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { openRowEncoder, openTrained } from '../../../src/science/training/adapted-model.ts';
 import { breathe } from '../shared/breathe.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';

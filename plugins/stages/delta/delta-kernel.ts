@@ -12,7 +12,7 @@ import {
   type KernelSum,
   symmetrise,
   trace,
-} from '../../../src/science/measures/ntk/contraction.ts';
+} from '../../../src/science/measures/ntk/accumulator.ts';
 import { type Premise, premise } from '../../../src/science/measures/ntk/delta.ts';
 import {
   addTerm,
@@ -28,7 +28,7 @@ import type {
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import { svd } from '../../../src/tensor/linalg/svd.ts';
+import { svd } from '../../../src/tensor/linalg.ts';
 
 /** Traces and a norm of (N, C, N, C) kernels. */
 export interface DeltaParts {

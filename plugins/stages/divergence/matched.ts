@@ -8,7 +8,7 @@
  */
 import type { Tensor1D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import type { TokenBlock } from '../../../src/science/measures/ntk/contraction.ts';
+import type { TokenBlock } from '../../../src/science/measures/ntk/accumulator.ts';
 import { rectangle, spread } from '../../../src/science/measures/ntk/explicit.ts';
 import { compiled } from '../../../src/tensor/compiled/compiled.ts';
 

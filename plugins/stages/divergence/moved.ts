@@ -4,7 +4,7 @@
  */
 import { UserFault } from '../../../src/api.ts';
 import type { Adapter } from '../../../src/science/models/adapter.ts';
-import { within } from '../../../src/science/models/names.ts';
+import { within } from '../../../src/science/models/modules.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import type { LinearLayer, ParameterSpec } from '../../../src/science/models/types.ts';
 

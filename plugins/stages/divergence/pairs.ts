@@ -6,7 +6,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../src/api.ts';
-import type { TokenBlock } from '../../../src/science/measures/ntk/contraction.ts';
+import type { TokenBlock } from '../../../src/science/measures/ntk/accumulator.ts';
 import {
   type LayerBatch,
   planPairs,

@@ -1,14 +1,14 @@
 /** Computes the numbers of `metrics.json` for a completion task, in their order. */
 import { pairedOutcomes } from '../../../src/base/stats.ts';
 import {
-  type AnswerScore,
-  meanAnswerLoss,
-} from '../../../src/science/measures/evaluate/answers.ts';
-import { againstMajority } from '../../../src/science/measures/evaluate/baselines.ts';
-import {
   completionMetrics,
   type Output,
 } from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import { againstMajority } from '../../../src/science/measures/evaluate/metrics.ts';
+import {
+  type AnswerScore,
+  meanAnswerLoss,
+} from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics } from '../shared/files.ts';
 import type { Verdicts } from './judge.ts';
 

@@ -4,12 +4,12 @@ import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { type AnswerScore, scoreAnswers } from '../../../src/science/measures/evaluate/answers.ts';
 import {
   hasRougeWord,
   type Output,
 } from '../../../src/science/measures/evaluate/completion-metrics.ts';
-import { generate } from '../../../src/science/models/generate/generate.ts';
+import { type AnswerScore, scoreAnswers } from '../../../src/science/measures/evaluate/predict.ts';
+import { generate } from '../../../src/science/models/generate.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
 import type { RowParts } from '../../../src/science/text/encoder.ts';

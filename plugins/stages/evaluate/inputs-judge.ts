@@ -1,7 +1,7 @@
 /** A defence that stands between a model and what it is asked. */
 import type { Judge, Judgement, Row, RunContext } from '../../../src/api.ts';
 import { checkJudgement } from '../../../src/poisoning/kept.ts';
-import type { OpenedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
+import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { defenceContext, fittedJudge, judged, openedDefence } from '../defend/context.ts';
 import { detectionRates, finite, writeScores } from '../defend/outcome.ts';
 import { type Metrics, writeJson } from '../shared/files.ts';

@@ -7,7 +7,7 @@ import { UserFault } from '../../../src/api.ts';
 import {
   againstMajority,
   againstUntriggered,
-} from '../../../src/science/measures/evaluate/baselines.ts';
+} from '../../../src/science/measures/evaluate/metrics.ts';
 import { argmax, classificationMetrics } from '../../../src/science/measures/evaluate/metrics.ts';
 import { metricOf, type Metrics } from '../shared/files.ts';
 

@@ -5,14 +5,17 @@ import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { classOf } from '../../../src/poisoning/target.ts';
-import { openedModel } from '../../../src/science/measures/evaluate/asked-model.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
-import { predict } from '../../../src/science/measures/evaluate/predict.ts';
+import { openedModel, predict } from '../../../src/science/measures/evaluate/predict.ts';
 import type { Network } from '../../../src/science/models/network.ts';
-import { isRegression } from '../../../src/science/models/targets.ts';
-import type { RowEncoder, RowParts } from '../../../src/science/text/encoder.ts';
+import { isRegression } from '../../../src/science/models/outputs.ts';
+import {
+  type RowEncoder,
+  type RowParts,
+  triggerSeen,
+  warnOfUnseen,
+} from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
 import {
   openRowEncoder,
   openRowParts,

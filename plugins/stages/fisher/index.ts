@@ -1,5 +1,5 @@
 import { defineStage } from '../../../src/api.ts';
-import type { Alpha } from '../../../src/science/measures/fisher/entropy.ts';
+import type { Alpha } from '../../../src/science/measures/fisher/fisher.ts';
 import { onlyCell, refuseRegression } from '../shared/definition.ts';
 import { type FisherParams, fisherParams, trueFisherFaults } from '../shared/true-fisher.ts';
 import { REFUSED, WAY_OUT } from './refused.ts';

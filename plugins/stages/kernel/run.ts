@@ -3,9 +3,12 @@ import { join } from 'node:path';
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { premises } from '../../../src/science/measures/ntk/delta.ts';
-import { describeKernels } from '../../../src/science/measures/ntk/describe.ts';
-import type { Kernel } from '../../../src/science/measures/ntk/kernel-sums.ts';
-import { type KernelSet, kernelSet } from '../../../src/science/measures/ntk/kernels.ts';
+import { describeKernels } from '../../../src/science/measures/ntk/files.ts';
+import {
+  type Kernel,
+  type KernelSet,
+  kernelSet,
+} from '../../../src/science/measures/ntk/kernels.ts';
 import { resumeIn } from '../../../src/science/measures/ntk/resume.ts';
 import { hasOwn, type KernelKind } from '../../../src/science/measures/ntk/terms.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';

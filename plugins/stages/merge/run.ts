@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { RunContext } from '../../../src/api.ts';
-import { mergedParameters } from '../../../src/science/measures/weights/merge.ts';
+import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { writeCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
 import { forTransformers } from '../../../src/science/models/io/stored.ts';
 import { openTrained } from '../../../src/science/training/adapted-model.ts';

@@ -11,7 +11,7 @@ import { at } from '../../../src/base/lookup.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { outputsOf, rowOutputs } from '../../../src/science/models/outputs.ts';
 import type { TokenRow } from '../../../src/science/models/types.ts';
-import { differentiate } from '../../../src/tensor/tape.ts';
+import { differentiate } from '../../../src/tensor/differentiable.ts';
 
 export interface LinearisedOptions {
   readonly progress?: (done: number, total: number, unit: string) => void;

@@ -6,7 +6,7 @@ import {
   type JsonObject,
   UserFault,
 } from '../../../src/api.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 
 /** A training of 0 steps. None of the other fields is read. */
 export type Untrained = { readonly steps: 0 };

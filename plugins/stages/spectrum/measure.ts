@@ -6,8 +6,12 @@
  */
 import { createHash } from 'node:crypto';
 import type { LayerChange } from '../../../src/science/measures/weights/effective.ts';
-import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
-import { lowRankSingularValues, singularValues, svd } from '../../../src/tensor/linalg/svd.ts';
+import {
+  leadingLeftVectors,
+  lowRankSingularValues,
+  singularValues,
+  svd,
+} from '../../../src/tensor/linalg.ts';
 import { processWide } from '../../../src/tensor/process-wide.ts';
 
 export interface SpectrumOptions {

@@ -9,7 +9,7 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { emptyKernel, symmetrise } from '../../../src/science/measures/ntk/contraction.ts';
+import { emptyKernel, symmetrise } from '../../../src/science/measures/ntk/accumulator.ts';
 import {
   addTerm,
   walkLayers,

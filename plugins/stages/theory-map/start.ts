@@ -1,7 +1,7 @@
 /** Opens the model as it is when the cell's training starts, without LoRA factors. */
 import type { RunContext } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
-import { mergedParameters } from '../../../src/science/measures/weights/merge.ts';
+import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { readConfig, readHead } from '../../../src/science/models/head.ts';
 import { openNetwork } from '../../../src/science/models/network.ts';
 import type { AdaptedModel, HostTensor } from '../../../src/science/models/types.ts';

@@ -2,7 +2,7 @@ import type { AttackDescriptor, DefenceDescriptor, RunContext } from '../../../s
 import {
   checkedTraining,
   type OpenedAttack,
-} from '../../../src/science/training/checked-attack.ts';
+} from '../../../src/science/training/attack-training.ts';
 import type { Params } from './params.ts';
 
 /**

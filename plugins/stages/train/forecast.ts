@@ -3,8 +3,13 @@ import { defined } from '../../../src/base/defined.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { headWithoutTokens } from '../../../src/science/training/check.ts';
-import { savedBytes, stepOperations, weightBytes } from '../../../src/science/training/forecast.ts';
-import { modelSizes, packMemoryMB } from '../../../src/science/training/pack-memory.ts';
+import {
+  modelSizes,
+  packMemoryMB,
+  savedBytes,
+  stepOperations,
+  weightBytes,
+} from '../../../src/science/training/forecast.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';

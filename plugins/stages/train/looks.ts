@@ -4,7 +4,7 @@ import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { showTrigger } from '../../../src/poisoning/shown-trigger.ts';
 import { withTarget } from '../../../src/poisoning/target.ts';
 import type { Network } from '../../../src/science/models/network.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 import { type Watch, type Watched, watchTraining } from '../../../src/science/training/watch.ts';
 import { breathe } from '../shared/breathe.ts';
 import { inputDir } from '../shared/files.ts';

@@ -2,12 +2,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defined } from '../../../src/base/defined.ts';
-import { writeEventFile } from '../../../src/science/models/io/tfevents.ts';
 import type { Tensors } from '../../../src/science/models/network.ts';
 import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
-import { scalarEvents } from '../../../src/science/training/events.ts';
 import type { Journal } from '../../../src/science/training/journal.ts';
 import type { StepRecord } from '../../../src/science/training/settings.ts';
+import { scalarEvents, writeEventFile } from '../../../src/science/training/tensorboard.ts';
 import type { CurvePoint } from '../../../src/science/training/watch.ts';
 import { assetOf, type Metrics, writeJson, writeJsonLines, writeMetrics } from '../shared/files.ts';
 import type { Context } from './params.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Packing } from '../../../src/api.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readDatasetInfo } from '../../../src/data/rows-file.ts';
-import { packMemoryMB } from '../../../src/science/training/pack-memory.ts';
+import { packMemoryMB } from '../../../src/science/training/forecast.ts';
 import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import type { Params } from './params.ts';
 

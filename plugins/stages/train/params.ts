@@ -5,7 +5,7 @@ import type {
   PreflightContext,
   RunContext,
 } from '../../../src/api.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 import type { DefenceParams } from '../shared/defended.ts';
 import type { Untrained } from '../shared/params.ts';
 import type { TrainingAttack } from './training-attack.ts';

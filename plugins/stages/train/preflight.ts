@@ -1,9 +1,9 @@
 import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
+import type { OpenedAttack } from '../../../src/science/training/attack-training.ts';
 import { type CheckOptions, checkTraining } from '../../../src/science/training/check.ts';
-import type { OpenedAttack } from '../../../src/science/training/checked-attack.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';

@@ -1,13 +1,16 @@
 import { UserFault } from '../../../src/api.ts';
-import { readReversed } from '../../../src/science/models/reversed.ts';
-import { isRegression } from '../../../src/science/models/targets.ts';
+import { readReversed } from '../../../src/science/models/network.ts';
+import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
 import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
-import { classWeightsOf } from '../../../src/science/training/class-weights.ts';
-import { loopSettings, type TrainParams } from '../../../src/science/training/loop-settings.ts';
 import { runSession, type Session } from '../../../src/science/training/session.ts';
-import type { TrainSettings } from '../../../src/science/training/settings.ts';
+import {
+  classWeightsOf,
+  loopSettings,
+  type TrainParams,
+  type TrainSettings,
+} from '../../../src/science/training/settings.ts';
 import { accuracyOn, type Watch } from '../../../src/science/training/watch.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { breathe } from '../shared/breathe.ts';

@@ -4,13 +4,20 @@ import { join } from 'node:path';
 import { type Row, UserFault } from '../../../src/api.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { checkReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
-import { rowEncoder, rowParts } from '../../../src/science/text/encoder.ts';
+import {
+  rowEncoder,
+  rowParts,
+  triggerSeen,
+  warnOfUnseen,
+} from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
-import { type BatchOrder, largestBatch } from '../../../src/science/training/batches.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
-import type { LabelledRow } from '../../../src/science/training/settings.ts';
-import { batchOrder, trainingRows } from '../../../src/science/training/training-rows.ts';
+import {
+  type BatchOrder,
+  batchOrder,
+  largestBatch,
+  trainingRows,
+} from '../../../src/science/training/batches.ts';
+import type { LabelledRow, TrainParams } from '../../../src/science/training/settings.ts';
 import { inputDir } from '../shared/files.ts';
 import type { Context } from './params.ts';
 

@@ -3,7 +3,7 @@ import type { Problem } from '../../../src/api.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { totalRows } from '../../../src/poisoning/dose.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 import type { Preflight } from './params.ts';
 
 /**

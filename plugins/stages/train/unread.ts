@@ -11,9 +11,12 @@ import {
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { askedRows, totalRows } from '../../../src/poisoning/dose.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import { type BatchOrder, totalSteps } from '../../../src/science/training/batches.ts';
-import type { TrainParams } from '../../../src/science/training/loop-settings.ts';
-import { unreadWarning } from '../../../src/science/training/unread.ts';
+import {
+  type BatchOrder,
+  totalSteps,
+  unreadWarning,
+} from '../../../src/science/training/batches.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 import type { Preflight } from './params.ts';
 
 const HINT = 'Train for a whole epoch, or let them stand first or mixed.';

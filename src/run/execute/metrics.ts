@@ -8,7 +8,7 @@ import type { Json, JsonObject } from '../../api.ts';
 import type { Plan, StageId } from '../../plan/types.ts';
 import { type Entry, MANIFEST_FILE } from '../../store/manifest.ts';
 import { readRegularOr } from '../../store/regular.ts';
-import type { BackendInfo } from '../../tensor/types.ts';
+import type { BackendInfo } from '../../tensor/backend.ts';
 import type { StageStatus } from './survey.ts';
 
 export const METRICS = 'metrics.json';

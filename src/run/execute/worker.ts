@@ -7,8 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BackendName, StageDescriptor, Warning, Job, JobResult } from '../../api.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
-import { describeCompiled } from '../../tensor/compiled/describe.ts';
-import type { BackendInfo } from '../../tensor/types.ts';
+import type { BackendInfo } from '../../tensor/backend.ts';
 import { endChildren, endMarked, MARK } from './offspring.ts';
 import { contextOf, outputOf, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
@@ -44,7 +43,7 @@ async function load({ kind, name, module }: PluginModule): Promise<unknown> {
 
 async function ensureBackend(name: BackendName): Promise<void> {
   if (backend?.name === name) return;
-  const { loadBackend } = await import('../../tensor/backend.ts');
+  const { loadBackend } = await import('../../tensor/load.ts');
   backend = await loadBackend(name, { threads: Number(process.env['DOSIMETER_THREADS'] ?? 1) });
 }
 
@@ -87,7 +86,8 @@ async function perform(job: Job, signal: AbortSignal): Promise<WorkerResult> {
   const seconds = (performance.now() - began) / 1000;
   // Ended before the outputs are listed, since a process that goes on writing would change them.
   await endLeftovers();
-  if (job.compute) {
+  if (job.compute && backend !== null) {
+    const { describeCompiled } = await import('../../tensor/compiled/compiled.ts');
     const message = describeCompiled(before, await compiledSoFar());
     if (message !== null) send({ type: 'log', message });
   }

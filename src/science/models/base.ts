@@ -9,15 +9,14 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
 import { named } from '../../base/lookup.ts';
+import { randomStream } from '../../base/random.ts';
 import { inWords } from '../../base/untrusted/limits.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
 import { processWide } from '../../tensor/process-wide.ts';
-import { drawParameter } from './draw.ts';
 import { type Checkpoint, openCheckpoint, readJson } from './io/checkpoint.ts';
 import { readFloatsTogether } from './io/safetensors.ts';
-import { checkFloat, isFloat, sameShape, UNQUANTISED } from './io/shape.ts';
-import { storedShape, turned } from './io/stored.ts';
-import { within } from './names.ts';
+import { checkFloat, isFloat, sameShape, storedShape, turned, UNQUANTISED } from './io/stored.ts';
+import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** How many models are kept while nobody uses them. */
@@ -355,4 +354,26 @@ export async function openBase(
       }
     },
   };
+}
+
+/**
+ * Initialises a parameter as transformers does: weights are drawn from N(0, range²), each from its
+ * own stream (seed, purpose, name); biases are 0, scales of norms 1, and the padding row of a table
+ * 0.
+ */
+export function drawParameter(
+  { name, shape, draw }: ParameterSpec,
+  range: number,
+  seed: number,
+  purpose: 'head' | 'init',
+): HostTensor {
+  const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  if (draw !== undefined && 'fill' in draw) return { shape, data: data.fill(draw.fill) };
+  const [, width] = shape;
+  if (width !== undefined) {
+    const stream = randomStream(seed, purpose, name);
+    for (let i = 0; i < data.length; i++) data[i] = stream.normal() * range;
+    if (draw !== undefined) data.fill(0, draw.zeroRow * width, (draw.zeroRow + 1) * width);
+  }
+  return { shape, data };
 }

@@ -1,7 +1,21 @@
-/** Products that a model applies to each entry, with their derivatives. */
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+/**
+ * Operations on each entry of a tensor: dropout, products, and the activations of a feed-forward
+ * layer under their names in config.json, with and without a gate.
+ */
+import type { Rank, ShapeMap, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { differentiable } from '../../tensor/differentiable.ts';
+import { differentiable, markConstant } from '../../tensor/differentiable.ts';
+import {
+  type FusedActivation,
+  fusedActivation,
+  fusedActivationGradient,
+  fusedGated,
+  fusedGatedGradient,
+  type Gated,
+  hasFused,
+} from '../../tensor/fused.ts';
+import { columns } from './linear.ts';
+import type { ForwardContext } from './types.ts';
 
 /** x·by, for a number. */
 export const scaled = (x: Tensor2D, by: number): Tensor2D =>
@@ -11,7 +25,7 @@ export const scaled = (x: Tensor2D, by: number): Tensor2D =>
   });
 
 /** a ⊙ b. (S, m), (S, m) → (S, m). */
-export const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
+const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
   differentiable([a, b], {
     forward: () => ({ value: tf.mul<Tensor2D>(a, b), saved: [a, b] }),
     backward: (dy, [x, y], needs) => [
@@ -19,3 +33,147 @@ export const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
       needs[1] ? tf.mul(dy, x) : null,
     ],
   });
+
+/**
+ * A mask whose entries are 0 with probability `rate`, else 1/(1 − rate), drawn from our own seeded
+ * stream, so that every backend drops the same entries.
+ */
+export function dropoutMask<R extends Rank = Rank>(
+  shape: ShapeMap[R],
+  { rate, random }: NonNullable<ForwardContext['dropout']>,
+): Tensor<R> {
+  const values = new Float32Array(tf.util.sizeFromShape(shape));
+  for (let i = 0; i < values.length; i++) values[i] = random.uniform() < rate ? 0 : 1 / (1 - rate);
+  return markConstant(tf.tensor<R>(values, shape));
+}
+
+/** x with dropout applied; x itself where there is no dropout. */
+export function dropout<T extends Tensor>(x: T, setting: ForwardContext['dropout']): T {
+  return setting === undefined ? x : tf.mul(x, dropoutMask(x.shape, setting));
+}
+
+export interface Activation {
+  (u: Tensor2D): Tensor2D;
+  /** The one operation that computes it, also with a gate. */
+  readonly fused?: FusedActivation;
+}
+
+/** An activation that is one operation where that is there, else composed of TensorFlow's. */
+const orFused = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): Activation =>
+  Object.assign(
+    (u: Tensor2D): Tensor2D =>
+      hasFused()
+        ? differentiable([u], {
+            forward: () => ({ value: fusedActivation(u, fused), saved: [u] }),
+            backward: (dy, [x]) => [fusedActivationGradient(dy, x, fused)],
+          })
+        : composed(u),
+    { fused },
+  );
+
+/** u · Φ(u) = u · ½(1 + erf(u/√2));  derivative Φ(u) + u·φ(u). (S, m) → (S, m). */
+export const gelu = orFused('gelu', (u) =>
+  differentiable([u], {
+    forward: () => {
+      const cdf = tf.add(tf.mul(tf.erf(tf.mul(u, Math.SQRT1_2)), 0.5), 0.5);
+      return { value: tf.mul<Tensor2D>(u, cdf), saved: [u, cdf] };
+    },
+    backward: (dy, [x, cdf]) => {
+      const density = tf.mul(tf.exp(tf.mul(tf.square(x), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+      return [tf.mul(dy, tf.add(cdf, tf.mul(x, density)))];
+    },
+  }),
+);
+
+const TANH_SCALE = Math.sqrt(2 / Math.PI),
+  CUBIC = 0.044715;
+
+/**
+ * ½u(1 + t) with t = tanh(√(2/π)(u + 0.044715u³)), the `gelu_new` of transformers;  derivative
+ * ½(1 + t) + ½u(1 − t²)√(2/π)(1 + 3·0.044715u²). (S, m) → (S, m).
+ */
+export const geluTanh = orFused('geluTanh', (u) =>
+  differentiable([u], {
+    forward: () => {
+      const square = tf.square(u);
+      const inner = tf.mul(u, tf.add(tf.mul(square, TANH_SCALE * CUBIC), TANH_SCALE));
+      const half = tf.mul(tf.add(tf.tanh(inner), 1), 0.5); // ½(1 + t)
+      return { value: tf.mul<Tensor2D>(u, half), saved: [u, half] };
+    },
+    backward: (dy, [x, half]) => {
+      // ½(1 − t²) = 2·½(1 + t)·½(1 − t)
+      const slope = tf.mul(tf.mul(half, tf.sub(1, half)), 2);
+      const inner = tf.add(tf.mul(tf.square(x), 3 * TANH_SCALE * CUBIC), TANH_SCALE);
+      return [tf.mul(dy, tf.add(half, tf.mul(tf.mul(x, slope), inner)))];
+    },
+  }),
+);
+
+/** u·σ(u);  derivative σ + uσ(1 − σ). (S, m) → (S, m). */
+export const silu = orFused('silu', (u) =>
+  differentiable([u], {
+    forward: () => {
+      const gate = tf.sigmoid(u);
+      return { value: tf.mul<Tensor2D>(u, gate), saved: [u, gate] };
+    },
+    backward: (dy, [x, gate]) => [tf.mul(dy, tf.mul(gate, tf.add(tf.mul(x, tf.sub(1, gate)), 1)))],
+  }),
+);
+
+/** max(u, 0). (S, m) → (S, m). */
+export function relu(u: Tensor2D): Tensor2D {
+  return differentiable([u], {
+    forward: () => {
+      const y = tf.relu(u);
+      return { value: y, saved: [y] };
+    },
+    backward: (dy, [y]) => [tf.mul(dy, tf.step(y))],
+  });
+}
+
+/** tanh u;  derivative 1 − tanh². (S, m) → (S, m). */
+export function tanh(u: Tensor2D): Tensor2D {
+  return differentiable([u], {
+    forward: () => {
+      const y = tf.tanh(u);
+      return { value: y, saved: [y] };
+    },
+    backward: (dy, [y]) => [tf.mul(dy, tf.sub(1, tf.square(y)))],
+  });
+}
+
+export const activations: Readonly<Record<string, Activation>> = {
+  gelu,
+  gelu_new: geluTanh,
+  gelu_pytorch_tanh: geluTanh,
+  relu,
+  silu,
+  swish: silu,
+  tanh,
+};
+
+/** Throws where no activation has this name. */
+export function activationNamed(name: string): Activation {
+  const activation = activations[name];
+  if (activation === undefined) throw new Error(`no activation is named "${name}"`);
+  return activation;
+}
+
+/**
+ * act(gate) ⊙ up.
+ * @param parts gate and up, (S, m) each, or one tensor with the columns of both, (S, 2m)
+ * @returns (S, m)
+ */
+export function gated(act: Activation, parts: Gated): Tensor2D {
+  const { fused } = act;
+  if (fused !== undefined && hasFused())
+    return differentiable(parts, {
+      forward: () => ({ value: fusedGated(parts, fused), saved: parts }),
+      backward: (dy, saved) => fusedGatedGradient(dy, saved, fused),
+    });
+  const [first, second] = parts,
+    m = first.shape[1] / 2;
+  return second === undefined
+    ? product(act(columns(first, 0, m)), columns(first, m, m))
+    : product(act(first), second);
+}

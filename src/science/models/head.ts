@@ -5,8 +5,8 @@ import { named } from '../../base/lookup.ts';
 import { fileName, readParameters, resolveNames } from './base.ts';
 import { openCheckpoint, readJson } from './io/checkpoint.ts';
 import { isPeftFolder, readPeftHead } from './io/peft.ts';
-import { checkShape } from './io/shape.ts';
-import { within } from './names.ts';
+import { checkShape } from './io/stored.ts';
+import { within } from './modules.ts';
 import type { Architecture, HostTensor } from './types.ts';
 
 /** The parsed config.json of a checkpoint. */

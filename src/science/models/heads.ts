@@ -5,11 +5,9 @@ import { UserFault } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { differentiable } from '../../tensor/differentiable.ts';
 import { hasFused } from '../../tensor/fused.ts';
-import { rowSums } from '../../tensor/matmul.ts';
-import { fusedRowGradients } from '../../tensor/products.ts';
-import { takeRows } from '../../tensor/rows.ts';
-import { activationNamed } from './activation.ts';
-import { dropout } from './dropout.ts';
+import { fusedRowGradients, matmul, rowSums } from '../../tensor/products.ts';
+import { scatterRows, takeRows } from '../../tensor/rows.ts';
+import { activationNamed, dropout } from './elementwise.ts';
 import type {
   CausalLmHead,
   ClassifierHead,
@@ -20,7 +18,7 @@ import type {
 import { allTokens, startsOf } from './layout.ts';
 import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
-import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './places.ts';
+import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './outputs.ts';
 import { linearParameters, normParameters, normVectors } from './transformer-parts.ts';
 import type { Body } from './transformer-pass.ts';
 import type {
@@ -33,7 +31,6 @@ import type {
   TokenRow,
   VectorLayer,
 } from './types.ts';
-import { verbalizerLogits } from './verbalizer.ts';
 
 export interface HeadPart {
   /** Whether it reads one token of each text. */
@@ -197,4 +194,37 @@ export function headOf(body: Body, head: Head, classes: number): HeadPart {
   if (head.type === 'cloze' && masked !== undefined) return cloze(body, masked, head.tokens);
   if (head.type === 'causal-lm' && causal !== undefined) return causalLm(causal, body.tokenTable);
   throw new Error(`the description has no ${head.type} head`);
+}
+
+/**
+ * y_c = x · E_v(c) + b_v(c), where v(c) is the token of class c. Of the decoder's V columns only
+ * these C are computed. x: (B, h), table E: (V, h), bias b: (V), tokens: (C) → (B, C).
+ *
+ *     dx = dy E_v;  dE_v(c) = Σ_B dy_c x;  db_v(c) = Σ_B dy_c;  zero at every other token
+ */
+function verbalizerLogits(
+  x: Tensor2D,
+  table: Tensor2D,
+  bias: Tensor1D,
+  tokens: readonly number[],
+): Tensor2D {
+  const [V] = table.shape;
+  // A pretraining head's loss reads every column, in order.
+  const whole = tokens.length === V && tokens.every((token, c) => token === c);
+  return differentiable([x, table, bias], {
+    forward: () => {
+      const index = tf.tensor1d(tokens.slice(), 'int32');
+      const columns = whole ? table : takeRows(table, index); // (C, h)
+      const biases = whole ? bias : tf.gather(bias, index); // (C)
+      return {
+        value: tf.add<Tensor2D>(matmul(x, columns, false, true), biases),
+        saved: [x, columns, index],
+      };
+    },
+    backward: (dy, [input, columns, index], needs) => [
+      needs[0] ? matmul(dy, columns) : null,
+      needs[1] ? scatterRows(matmul(dy, input, true, false), index, V) : null,
+      needs[2] ? tf.reshape(scatterRows(tf.reshape(tf.sum(dy, 0), [-1, 1]), index, V), [V]) : null,
+    ],
+  });
 }

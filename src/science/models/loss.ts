@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../base/lookup.ts';
 import { differentiable } from '../../tensor/differentiable.ts';
 import { fusedCrossEntropy, hasFused } from '../../tensor/fused.ts';
-import { logSoftmax, rowTotals } from '../../tensor/log-softmax.ts';
+import { logSoftmax, rowTotals } from '../../tensor/rows.ts';
 
 /** Above this many outputs, one-hot rows are made on the device instead of being sent there. */
 const FEW = 64;

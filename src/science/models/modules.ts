@@ -5,6 +5,15 @@
  */
 import { UserFault } from '../../api.ts';
 import { withinSeconds } from '../../base/untrusted/limits.ts';
+import type { Architecture } from './types.ts';
+
+/** Whether a parameter or layer belongs to one of these modules. */
+export const within = (name: string, modules: readonly string[]): boolean =>
+  modules.some((module) => name === module || name.startsWith(`${module}.`));
+
+/** The module of a layer, as it is called in the model that PEFT wraps. */
+export const moduleName = (architecture: Architecture, layer: string): string =>
+  architecture.externalName(`${layer}.weight`).replace(/\.weight$/, '');
 
 export interface TargetRule {
   /** A list of names or their dotted ends; a string is a regular expression for whole names. */

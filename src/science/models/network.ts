@@ -8,12 +8,11 @@ import { defined } from '../../base/defined.ts';
 import { named } from '../../base/lookup.ts';
 import type { RandomStream } from '../../base/random.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
+import { type MergedWeights, mergedWeights } from './adapted-layer.ts';
 import type { Adapter } from './adapter.ts';
-import { type BaseModel, type ModelSource, openBase } from './base.ts';
-import { drawParameter } from './draw.ts';
+import { type BaseModel, drawParameter, type ModelSource, openBase } from './base.ts';
 import { linear } from './linear.ts';
-import { type MergedWeights, mergedWeights } from './merged.ts';
-import { within } from './names.ts';
+import { within } from './modules.ts';
 import type {
   Architecture,
   ForwardContext,
@@ -276,6 +275,24 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
       merged?.dispose();
       own.forEach((tensor) => tensor.dispose());
       base.release();
+    },
+  };
+}
+
+/**
+ * A network that reads each batch in reverse: the same function, whose gradients differ only in the
+ * order of summation. Rows do not influence each other, so the logits, returned in the order of the batch, differ only
+ * by rounding, and so does every gradient, which is a sum over the rows. This holds only without
+ * dropout, whose masks go by position in the batch.
+ */
+export function readReversed(network: Network): Network {
+  return {
+    ...network,
+    forward: (batch, trained, options = {}) => {
+      if (options.layerwise === true)
+        throw new Error('the logits of several layers cannot be put back in order');
+      const logits = network.forward([...batch].reverse(), trained, options); // (B, C), reversed
+      return tf.reverse<Tensor2D>(logits, 0);
     },
   };
 }

@@ -1,11 +1,125 @@
-/** The norms of a description, with the parameters that their names stand for. */
-import type { Rank, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+/**
+ * Norms over the last axis, each with or without a residual added before it: layer norm, with or
+ * without a shift, and RMS norm. Those of a description have the parameters that their names stand for.
+ */
+import type { Rank, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../base/lookup.ts';
-import { add } from '../../tensor/differentiable.ts';
+import { add, differentiable } from '../../tensor/differentiable.ts';
+import { fusedNorm, fusedNormGradient, hasFused, type NormKind } from '../../tensor/fused.ts';
 import type { Norm } from './families/description.ts';
-import { addNorm } from './layer-norm.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
+
+/**
+ * (z − mean z)·inverse, inverse = 1/√(var z + ε), (S, 1); where not centred z·inverse, inverse =
+ * 1/√(mean z² + ε).
+ */
+function standardised(
+  z: Tensor2D,
+  centred: boolean,
+  epsilon: number,
+): { normed: Tensor; inverse: Tensor } {
+  const shifted = centred ? tf.sub(z, tf.mean(z, -1, true)) : z;
+  const inverse = tf.rsqrt(tf.add(tf.mean(tf.square(shifted), -1, true), epsilon)); // (S, 1)
+  return { normed: tf.mul(shifted, inverse), inverse };
+}
+
+/**
+ * What a norm of this kind multiplies by its scale: ∂y/∂γ. Not differentiable itself. (S, h) → (S,
+ * h)
+ */
+export const unitOf =
+  (kind: 'layer' | 'rms', epsilon: number) =>
+  (x: Tensor2D): Tensor2D =>
+    standardised(x, kind === 'layer', epsilon).normed as Tensor2D;
+
+/** What the gradient of a norm uses: ẑ, 1/√(var z + ε) and γ. */
+type Saved = readonly [normed: Tensor, inverse: Tensor, gamma: Tensor];
+
+/** What the norm multiplies ẑ by, (h). */
+const scaleOf = (gamma: Tensor, { offset }: NormKind): Tensor =>
+  offset ? tf.add(gamma, 1) : gamma;
+
+/** The norm's value, composed of TensorFlow's operations. */
+function composed(
+  z: Tensor2D,
+  gamma: Tensor1D,
+  beta: Tensor1D | null,
+  kind: NormKind,
+  epsilon: number,
+): { value: Tensor2D; saved: Saved } {
+  const { normed, inverse } = standardised(z, kind.centred, epsilon);
+  const scaled = tf.mul<Tensor2D>(normed, scaleOf(gamma, kind));
+  return {
+    value: beta === null ? scaled : tf.add(scaled, beta),
+    saved: [normed, inverse, gamma],
+  };
+}
+
+/** `composed` of x + residual by one operation. */
+function fused(
+  x: Tensor2D,
+  residual: Tensor2D | null,
+  gamma: Tensor1D,
+  beta: Tensor1D | null,
+  kind: NormKind,
+  epsilon: number,
+): ReturnType<typeof composed> {
+  const [value, normed, inverse] = fusedNorm(x, residual, gamma, beta, kind, epsilon);
+  return { value, saved: [normed, inverse, gamma] };
+}
+
+/** dz = (g − mean g − ẑ · mean(g·ẑ)) · inverse,  g = γ·dy;  without mean g where not centred. */
+function gradientOfInput(dy: Tensor, saved: Saved, kind: NormKind): Tensor {
+  if (hasFused()) return fusedNormGradient(dy, saved, kind);
+  const [normed, inverse, gamma] = saved;
+  const g = tf.mul(dy, scaleOf(gamma, kind));
+  const along = tf.mul(normed, tf.mean(tf.mul(g, normed), -1, true));
+  const own = kind.centred ? tf.sub(g, tf.mean(g, -1, true)) : g;
+  return tf.mul(tf.sub(own, along), inverse);
+}
+
+/**
+ * z = x + residual;  y = γ · ẑ + β,  ẑ = (z − mean z) / √(var z + ε),  var biased. A norm that is
+ * not centred, an RMS norm (Zhang & Sennrich 2019), has ẑ = z / √(mean z² + ε); one with an offset
+ * has 1 + γ in place of γ. The residual and β are 0 where they are null. x, residual: (S, h),
+ * gamma, beta: (h) → (S, h).    dγ = Σ_S dy·ẑ;  dβ = Σ_S dy
+ */
+export function addNorm(
+  x: Tensor2D,
+  residual: Tensor2D | null,
+  gamma: Tensor1D,
+  beta: Tensor1D | null,
+  kind: NormKind,
+  epsilon: number,
+): Tensor2D {
+  return differentiable([x, residual, gamma, beta], {
+    forward: () =>
+      hasFused()
+        ? fused(x, residual, gamma, beta, kind, epsilon)
+        : composed(residual === null ? x : tf.add(x, residual), gamma, beta, kind, epsilon),
+    backward: (dy, saved, needs) => {
+      const dz = needs[0] || needs[1] ? gradientOfInput(dy, saved, kind) : null;
+      // Both inputs have the same gradient, and each must own its tensor.
+      return [
+        dz,
+        dz !== null && needs[0] && needs[1] ? tf.clone(dz) : dz,
+        needs[2] ? tf.sum(tf.mul(dy, saved[0]), 0) : null,
+        needs[3] ? tf.sum(dy, 0) : null,
+      ];
+    },
+  });
+}
+
+const LAYER: NormKind = { centred: true, offset: false };
+
+/** y = γ · (x − mean x) / √(var x + ε) + β,  var biased. x: (S, h), gamma, beta: (h) → (S, h). */
+export const layerNorm = (
+  x: Tensor2D,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  epsilon: number,
+): Tensor2D => addNorm(x, null, gamma, beta, LAYER, epsilon);
 
 /** The norm of x, or of x + residual. x: (S, h), whose rows belong to `tokens` → (S, h). */
 function normOf(

@@ -11,7 +11,7 @@ import { at } from '../../base/lookup.ts';
 import { add, differentiable } from '../../tensor/differentiable.ts';
 import { gatherRows } from '../../tensor/rows.ts';
 import { indexesOf, pad, padZero, restored, unpad } from './attention.ts';
-import { dropout } from './dropout.ts';
+import { dropout } from './elementwise.ts';
 import type { Relative, RelativeTable } from './families/description.ts';
 import type { Layout, Side } from './layout.ts';
 import { normalised } from './norms.ts';

@@ -8,14 +8,14 @@ import {
   type AttentionShape,
   cachedAttention,
   padded,
+  rotate,
 } from './attention.ts';
-import { columns, partOfHeads } from './columns.ts';
-import { dropout, dropoutMask } from './dropout.ts';
+import { dropout, dropoutMask } from './elementwise.ts';
 import type { Attention } from './families/description.ts';
 import type { Tokens } from './layout.ts';
+import { columns, partOfHeads } from './linear.ts';
 import { headNormalised } from './norms.ts';
 import { relativeBias } from './relative.ts';
-import { rotate } from './rotary.ts';
 import { isFused, isLast, maskKey, type Pass } from './transformer-pass.ts';
 import type { ForwardContext, TokenCache } from './types.ts';
 

@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
 import { takeRows } from '../../tensor/rows.ts';
 import type { Network, Tensors } from './network.ts';
-import { inTable } from './places.ts';
+import { inTable } from './outputs.ts';
 import type { TokenRow } from './types.ts';
 
 /** The name of the one trained parameter. */

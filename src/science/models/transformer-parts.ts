@@ -1,7 +1,7 @@
 /** The linear layers and parameters of a transformer's body, in forward order. */
 import { defined } from '../../base/defined.ts';
 import type { Layer, Norm, Projection, Transformer } from './families/description.ts';
-import { unitOf } from './layer-norm.ts';
+import { unitOf } from './norms.ts';
 import type { LinearLayer, ParameterSpec, VectorLayer } from './types.ts';
 
 /** The weight (m, n) and, where it has one, the bias (m) of a linear layer. */

@@ -4,10 +4,10 @@
  */
 import type { Tensor4D } from '@tensorflow/tfjs-core';
 import { type FusedRows, hasFused } from '../../tensor/fused.ts';
+import { type Angles, anglesOf } from './attention.ts';
 import type { Attention, RelativeTable, Rotary, Transformer } from './families/description.ts';
 import { type Layout, maskOf, rowsOf } from './layout.ts';
 import { openRelative, type RelativeRows } from './relative.ts';
-import { type Angles, anglesOf } from './rotary.ts';
 import type { ForwardContext } from './types.ts';
 
 /** A model's description, and the name of its token table. */

@@ -6,8 +6,16 @@
 import { type Problem, UserFault } from '../../api.ts';
 import { shown } from '../../base/untrusted/json.ts';
 import type { TokenRow } from '../models/types.ts';
-import type { RowPart } from './row-part.ts';
 import { longestFirst, type TextTokenizer } from './tokenizer.ts';
+
+/**
+ * One text of a row: all of its token ids, and how many of them, counted from the first, reach the
+ * model.
+ */
+export interface RowPart {
+  readonly ids: readonly number[];
+  readonly kept: number;
+}
 
 const SLOTS = ['text', 'text_pair', 'mask'] as const;
 export type Slot = (typeof SLOTS)[number];

@@ -14,8 +14,7 @@ import { UserFault } from '../../api.ts';
 import { shown } from '../../base/untrusted/json.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { Message } from './chat-template.ts';
-import { commonStart } from './cloze.ts';
-import type { RowPart } from './row-part.ts';
+import { commonStart, type RowPart } from './cloze.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
 /** A row of a completion task: what is encoded of it. */

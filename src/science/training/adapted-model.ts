@@ -4,17 +4,23 @@ import { join } from 'node:path';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type HeadSettings, type JsonObject, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { adaptedWeight, productsOf } from '../models/adapted-layer.ts';
 import type { AdapterImplementation } from '../models/adapter.ts';
 import { resolveNames } from '../models/base.ts';
+import { isPartial, readPartial } from '../models/fine-tuning.ts';
 import { readConfig, readHead } from '../models/head.ts';
 import { openCheckpoint, readJson } from '../models/io/checkpoint.ts';
-import { isPartial, readPartial } from '../models/io/partial.ts';
-import { productsOf } from '../models/lora-layer.ts';
-import { adaptedWeight } from '../models/magnitude.ts';
+import { within } from '../models/modules.ts';
 import { type Network, openNetwork } from '../models/network.ts';
 import { logitsOf, outputsOf, rowOutputs } from '../models/outputs.ts';
-import { ownVectors } from '../models/own-vectors.ts';
-import type { AdaptedLayer, AdaptedModel, Architecture, LinearLayer } from '../models/types.ts';
+import type {
+  AdaptedLayer,
+  AdaptedModel,
+  Architecture,
+  LinearLayer,
+  TrainedVectors,
+  VectorLayer,
+} from '../models/types.ts';
 import {
   resolveHead,
   type RowEncoder,
@@ -225,4 +231,40 @@ export async function openTrained({
 /** Opens the model that a train stage saved. Throws UserFault as `openTrained` does. */
 export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<AdaptedModel> {
   return adaptedModel((await openTrained(options)).network);
+}
+
+interface OwnVectors {
+  /** Those of a linear layer; null where it has none. */
+  of(layer: LinearLayer): TrainedVectors | null;
+  /** The norms, and the biases that belong to no linear layer, which have some. */
+  readonly layers: readonly AdaptedLayer[];
+}
+
+const NONE: OwnVectors = { of: () => null, layers: [] };
+
+/**
+ * Returns the vectors below the head that the adapter trains. None where it also trains parameters
+ * of the model that are no vectors, since a kernel over a part of them would not be the adapter's.
+ */
+function ownVectors({ adapter, architecture, config, linears, parameters }: Network): OwnVectors {
+  const trains = (name: string): boolean =>
+    adapter.ofModel?.(name) === true && !within(name, architecture.headModules);
+  const uncovered = new Set(parameters.map(({ name }) => name).filter(trains));
+  if (uncovered.size === 0) return NONE;
+  const trainedOf = ({ name, bias, unit }: Pick<VectorLayer, 'name' | 'bias' | 'unit'>) => {
+    const own = {
+      bias: bias && trains(`${name}.bias`),
+      ...(unit !== undefined && trains(`${name}.weight`) ? { unit } : {}),
+    };
+    if (own.bias) uncovered.delete(`${name}.bias`);
+    if (own.unit !== undefined) uncovered.delete(`${name}.weight`);
+    return own.bias || own.unit !== undefined ? own : null;
+  };
+  const ofLinears = new Map(linears.map((layer) => [layer.name, trainedOf(layer)]));
+  const layers = (architecture.vectors?.(config) ?? []).flatMap((layer): AdaptedLayer[] => {
+    const trained = trainedOf(layer);
+    return trained === null ? [] : [{ ...layer, adaptable: false, ownOnly: true, trained }];
+  });
+  if (uncovered.size > 0) return NONE;
+  return { of: ({ name }) => ofLinears.get(name) ?? null, layers };
 }

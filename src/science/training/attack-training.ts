@@ -1,11 +1,16 @@
 /**
  * The interface between the trainer and an attack that changes training, which the attack's plugin
- * loads by `training`.
+ * loads by `training`, and the checks of what a plugin returns through it. Plugins may be anyone's plain
+ * JavaScript. Without the checks, a vector as loss, a token without an id or a misspelt field would
+ * silently train something else.
  */
-import type { JsonObject, Problem } from '../../api.ts';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { type AttackTrainingLoader, type JsonObject, type Problem, UserFault } from '../../api.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import type { Architecture } from '../models/types.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
-import type { Objective } from './gradients.ts';
+import type { LossAndGradients, Objective } from './gradients.ts';
 
 /** The model that will be trained, as the attack sees it. */
 export interface TrainedModel {
@@ -50,4 +55,239 @@ export interface AttackTraining<Change extends TrainingChange = TrainingChange> 
   check(params: JsonObject, model: TrainedModel): readonly Problem[];
   /** Throws UserFault for the first fault that `check` would return. */
   open(params: JsonObject, model: TrainedModel): Change;
+}
+
+type Field = (value: unknown) => unknown;
+const method = (value: unknown): boolean => typeof value === 'function';
+const isTensor = (value: unknown): value is Tensor =>
+  isRecord(value) && method((value as { dataSync?: Field }).dataSync);
+
+/** How many fields of an object a message names. */
+const FEW = 4;
+
+/** Describes a wrong value in a few words. */
+function shown(value: unknown): string {
+  if (value === undefined || value === null) return 'nothing';
+  if (isTensor(value))
+    return value.isDisposed
+      ? 'a tensor that has been disposed of'
+      : `a tensor of the shape [${value.shape.join(', ')}]`;
+  if (method((value as { then?: Field }).then)) return 'a promise';
+  if (method(value)) return 'a function';
+  if (value instanceof Map || Array.isArray(value))
+    return value instanceof Map ? 'a Map' : 'a list';
+  if (typeof value === 'symbol' || typeof value === 'bigint') return String(value);
+  if (!isRecord(value)) return JSON.stringify(value);
+  const fields = Object.keys(value);
+  const named = fields.slice(0, FEW).join(', ') || 'no field';
+  return `an object with ${named}${fields.length > FEW ? ', …' : ''}`;
+}
+
+/**
+ * Puts `who` before the message of an error that a plugin threw; the stack says where it was
+ * thrown. A UserFault and an abort remain unchanged.
+ */
+function blamed(error: unknown, who: string): unknown {
+  if (error instanceof Error && error.name !== 'UserFault' && error.name !== 'AbortError')
+    error.message = `${who} threw: ${error.message}`;
+  return error;
+}
+
+/** Whose plugin changes the training, for messages. */
+type ChangerKind = 'attack' | 'defence';
+
+/**
+ * Checks what `training.load()` resolved to. Throws UserFault where it is not an AttackTraining.
+ */
+export function checkedTraining(
+  name: string,
+  loaded: unknown,
+  kind: ChangerKind = 'attack',
+): AttackTraining {
+  const NOTHING = 'If there is nothing to check, write check: () => [].';
+  const { check, open } = isRecord(loaded) ? loaded : {};
+  if (!method(check) || !method(open))
+    throw new UserFault(
+      `training.load of the ${kind} "${name}" must return an object with the functions check and ` +
+        `open; it returns ${shown(loaded)}`,
+      NOTHING,
+    );
+  const training = loaded as AttackTraining;
+  return {
+    check: (...given) => {
+      const found: unknown = training.check(...given);
+      if (!Array.isArray(found))
+        throw new UserFault(
+          `check of the ${kind} "${name}" must return a list of problems; ` +
+            `it returns ${shown(found)}`,
+          NOTHING,
+        );
+      return found as ReturnType<AttackTraining['check']>;
+    },
+    open: (...given) => training.open(...given),
+  };
+}
+
+/**
+ * Returns message and hint for the fault of `trains`.
+ * @param vocabulary number of rows of the token table
+ */
+function rowsFault(
+  trains: unknown,
+  vocabulary: number,
+): readonly [wrong: string, hint?: string] | null {
+  const { tokenRows, keepNorms } = isRecord(trains) ? trains : {};
+  const named = isRecord(tokenRows) ? Object.entries(tokenRows) : [];
+  if (named.length === 0)
+    return [
+      `trains.tokenRows must name at least one token and its id; it is ${shown(tokenRows)}`,
+      'As in trains: { tokenRows: { cf: tokenizer.id("cf") }, keepNorms: true }.',
+    ];
+  const [token, id] =
+    named.find(
+      ([, value]) =>
+        !Number.isInteger(value) || (value as number) < 0 || (value as number) >= vocabulary,
+    ) ?? [];
+  if (token !== undefined)
+    return [
+      `trains.tokenRows.${token} must be a token's id, ` +
+        `a whole number from 0 to ${vocabulary - 1}; it is ${shown(id)}`,
+      'tokenizer.id returns the id of a token.',
+    ];
+  const twice = named.find(([, value], i) => named.findIndex(([, other]) => other === value) < i);
+  if (twice !== undefined) return [`trains.tokenRows has the id ${String(twice[1])} twice`];
+  return typeof keepNorms === 'boolean'
+    ? null
+    : [`trains.keepNorms must be true or false; it is ${shown(keepNorms)}`];
+}
+
+/** An attack, or a defence, that changes training, with its parameters. */
+export interface OpenedAttack {
+  /** Default: attack. */
+  readonly kind?: ChangerKind;
+  readonly name: string;
+  readonly changes: AttackTrainingLoader['changes'];
+  readonly implementation: AttackTraining;
+  readonly params: JsonObject;
+}
+
+/**
+ * Asks the attack how it changes this training. Each result of its objective is checked too. Throws
+ * UserFault where `open` throws one, or returns anything but what the plugin's `changes` announces.
+ * @param vocabulary number of rows of the token table
+ * @param log writes a line to the stage's log
+ */
+export function openAttack(
+  { kind = 'attack', name, changes, implementation, params }: OpenedAttack,
+  model: TrainedModel,
+  vocabulary: number,
+  log: (message: string) => void,
+): TrainingChange {
+  let change: unknown;
+  try {
+    change = implementation.open(params, model);
+  } catch (error) {
+    throw blamed(error, `open of the ${kind} "${name}"`);
+  }
+  const given = isRecord(change) ? change : {};
+  const field = changes === 'loss' ? 'objective' : 'trains',
+    other = changes === 'loss' ? 'trains' : 'objective';
+  if (given[field] === undefined || given[other] !== undefined) {
+    throw new UserFault(
+      `the ${kind} "${name}" says that it changes the ${changes}, ` +
+        `so its open must return { ${field} } and no ${other}; it returns ${shown(change)}`,
+      'With training: { changes: "loss", … } it returns an objective, ' +
+        'with { changes: "weights", … } it returns trains.',
+    );
+  }
+  if (changes === 'loss') {
+    if (!method(given['objective']))
+      throw new UserFault(
+        `the ${kind} "${name}": objective must be a function; it is ${shown(given['objective'])}`,
+      );
+    return {
+      objective: checkedObjective(name, given['objective'] as Objective, log, kind),
+      ...(given['opaqueTokens'] === true ? { opaqueTokens: true } : {}),
+    };
+  }
+  if (model.architecture.tokenTable === null) {
+    throw new UserFault(
+      `the ${kind} "${name}" trains token embeddings, ` +
+        `but the ${model.architecture.head.type} head reads them too: ` +
+        'they cannot be trained without changing the head',
+      'Write head: { type: classifier }.',
+    );
+  }
+  const fault = rowsFault(given['trains'], vocabulary);
+  if (fault !== null) throw new UserFault(`the ${kind} "${name}": ${fault[0]}`, fault[1]);
+  return change as TrainingChange;
+}
+
+/** Returns the fault of the result of an objective; null where there is none. */
+function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
+  if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
+  if (method(result['then']))
+    return 'must return { loss, gradients } at once; it returns a promise';
+  const { loss, gradients, penalty } = result;
+  if (!isTensor(loss) || loss.isDisposed || loss.shape.length !== 0)
+    return `must return a scalar tensor as loss; it is ${shown(loss)}`;
+  if (!(gradients instanceof Map))
+    return (
+      'must return a Map as gradients, by the names of the trained parameters; ' +
+      `it is ${shown(gradients)}`
+    );
+  for (const [name, { shape }] of trained) {
+    const gradient: unknown = gradients.get(name);
+    if (!isTensor(gradient) || gradient.isDisposed || gradient.shape.join() !== shape.join())
+      return (
+        `must return the gradient of ${name} in its shape [${shape.join(', ')}]; ` +
+        `it is ${shown(gradient)}`
+      );
+  }
+  const names: readonly unknown[] = [...gradients.keys()];
+  const foreign = names.find((name) => !trained.has(name as string));
+  if (foreign !== undefined)
+    return (
+      `returns a gradient of ${typeof foreign === 'string' ? foreign : shown(foreign)}, ` +
+      'which is not trained'
+    );
+  if (penalty !== undefined && typeof penalty !== 'number')
+    return `must return a number as penalty, or none; it is ${shown(penalty)}`;
+  return null;
+}
+
+/** The batch whose tensors are counted: the first one may create tensors that later ones use. */
+const COUNTED = 2;
+
+/** The objective with each of its results checked. Warns once where it leaves tensors behind. */
+function checkedObjective(
+  attack: string,
+  objective: Objective,
+  log: (message: string) => void,
+  kind: ChangerKind,
+): Objective {
+  let calls = 0;
+  return (...given) => {
+    const before = tf.memory().numTensors;
+    let result: LossAndGradients;
+    try {
+      result = objective(...given);
+    } catch (error) {
+      throw blamed(error, `the objective of the ${kind} "${attack}"`);
+    }
+    const fault = resultFault(result, given[1]);
+    if (fault !== null)
+      throw new UserFault(
+        `the objective of the ${kind} "${attack}" ${fault}`,
+        'gradientsOf and lossAndGradients of dosimeter/science return both in the required form.',
+      );
+    const left = tf.memory().numTensors - before - 1 - result.gradients.size;
+    if (++calls === COUNTED && left > 0)
+      log(
+        `warning: the objective of "${attack}" leaves ${left} ` +
+          `${left === 1 ? 'tensor' : 'tensors'} behind at each batch, so memory keeps growing: ` +
+          'free them with tf.tidy or dispose',
+      );
+    return result;
+  };
 }

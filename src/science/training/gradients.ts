@@ -6,12 +6,11 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
 import type { ResumableStream } from '../../base/random.ts';
-import { frugally } from '../../tensor/differentiable.ts';
-import { scalarOf } from '../../tensor/read.ts';
-import { differentiate } from '../../tensor/tape.ts';
+import { frugally, differentiate } from '../../tensor/differentiable.ts';
+import { scalarOf } from '../../tensor/rows.ts';
 import { crossEntropy, meanSquaredError } from '../models/loss.ts';
 import type { ForwardOptions, Network, Tensors } from '../models/network.ts';
-import { isRegression } from '../models/targets.ts';
+import { isRegression } from '../models/outputs.ts';
 import type { TokenRow } from '../models/types.ts';
 import { disposeAll } from './trained-values.ts';
 
@@ -166,4 +165,20 @@ function combined(
   const out = new Map([...a].map(([name, x]) => [name, tf.keep(of(x, named(b, name)))]));
   disposeAll(a, b === a ? [] : b);
   return out;
+}
+
+/**
+ * g ← g · min(1, bound/(‖g‖₂ + 1e-6)), with ‖g‖₂ over the entries of all gradients. Returns new
+ * tensors. As torch.nn.utils.clip_grad_norm_.
+ */
+export function clipByGlobalNorm(gradients: Tensors, bound: number): Map<string, Tensor> {
+  const factor = tf.tidy(() => {
+    const squares = [...gradients.values()].map((gradient) => tf.sum(tf.square(gradient)));
+    return tf.minimum(tf.div(bound, tf.add(tf.sqrt(tf.addN(squares)), 1e-6)), 1);
+  });
+  const clipped = new Map(
+    [...gradients].map(([name, gradient]) => [name, tf.mul(gradient, factor)]),
+  );
+  factor.dispose();
+  return clipped;
 }

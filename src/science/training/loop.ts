@@ -1,6 +1,7 @@
 /** The training loop. */
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { JsonObject } from '../../api.ts';
+import * as tf from '@tensorflow/tfjs-core';
+import { type JsonObject, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { at } from '../../base/lookup.ts';
 import {
@@ -11,21 +12,87 @@ import {
 } from '../../base/random.ts';
 import { compiled } from '../../tensor/compiled/compiled.ts';
 import type { Network, Tensors } from '../models/network.ts';
-import { targetsOf } from '../models/targets.ts';
-import { stepBatches } from './batches.ts';
-import { clipByGlobalNorm } from './clip.ts';
-import { areFinite, lossFault, weightsFault } from './divergence.ts';
-import { type StepGradients, stepGradients } from './gradients.ts';
-import { decays, groupKind, groupRate } from './group-kinds.ts';
-import { adamw } from './optim/adamw.ts';
-import { scheduleFactor } from './optim/schedule.ts';
-import { sgd } from './optim/sgd.ts';
-import type { Optimizer } from './optim/types.ts';
-import type { Resume, SavedState } from './resume.ts';
-import { savedGathered, savedGroups, savedMoments, toSave } from './saved-training.ts';
+import { targetsOf } from '../models/outputs.ts';
+import { batchOrder, stepBatches } from './batches.ts';
+import { clipByGlobalNorm, type StepGradients, stepGradients } from './gradients.ts';
+import { adamw, type Optimizer, scheduleFactor, sgd } from './optimizers.ts';
+import {
+  type Resume,
+  savedGathered,
+  savedGroups,
+  savedMoments,
+  type SavedState,
+  toSave,
+} from './resume.ts';
 import type { LabelledRow, StepBatch, StepRecord, TrainSettings } from './settings.ts';
-import { disposeAll, type TrainedValues, trainedValues } from './trained-values.ts';
-import { batchOrder } from './training-rows.ts';
+import {
+  decays,
+  disposeAll,
+  groupKind,
+  groupRate,
+  type TrainedValues,
+  trainedValues,
+} from './trained-values.ts';
+
+interface Step {
+  readonly step: number;
+  readonly loss: number;
+  readonly penalty?: number;
+}
+
+const lower = (learningRate: number): string =>
+  `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
+
+/**
+ * The fault of a step whose loss or penalty is not finite.
+ * @param last the last step with a finite loss; null where there was none
+ * @param own whether the loss is that of an attack
+ */
+function lossFault(
+  { loss, penalty, step }: Step,
+  last: Step | null,
+  learningRate: number,
+  own = false,
+): UserFault {
+  const what = Number.isFinite(loss)
+    ? `the attack's penalty is ${penalty}, and the loss ${loss},`
+    : `the loss is ${loss}`;
+  const way =
+    last === null
+      ? 'The checkpoint that the training starts from holds values that are not finite.'
+      : lower(learningRate);
+  const before =
+    last === null
+      ? 'no earlier step had a finite one'
+      : `the last finite one was ${last.loss} at step ${last.step}`;
+  return new UserFault(
+    `${what} at step ${step}; ${before}`,
+    own
+      ? `${way} Or the attack's own loss has no value for some batches: ` +
+          'a batch may have no poisoned row, or only poisoned ones.'
+      : way,
+  );
+}
+
+/**
+ * The fault of a training whose last step leaves weights that are not finite, which no later loss
+ * would reveal.
+ */
+function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
+  return new UserFault(
+    `the weights are not finite after step ${step}, the last one; its loss was ${loss}`,
+    lower(learningRate),
+  );
+}
+
+/**
+ * Whether all entries are finite: 0·x is 0 where x is finite and NaN elsewhere, and one NaN makes
+ * the sum NaN.
+ */
+const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
+  [...tensors.values()].every((tensor) =>
+    tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0),
+  );
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 

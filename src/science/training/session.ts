@@ -1,10 +1,14 @@
 /**
- * A training with everything that a stage adds: its journal, checkpoints, evaluations during
- * training, and resuming.
+ * A training with everything that a stage adds: the network that its adapter or attack asks for, its
+ * journal, checkpoints, evaluations during training, resuming, and saving.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
-import type { Network, Tensors } from '../models/network.ts';
+import { defined } from '../../base/defined.ts';
+import { type Network, type NetworkOptions, openNetwork, type Tensors } from '../models/network.ts';
+import { trainTokenRows } from '../models/token-rows.ts';
+import type { HostTensor } from '../models/types.ts';
+import type { TrainingChange } from './attack-training.ts';
 import { checkpointFolder } from './checkpoints.ts';
 import { type Journal, trainingJournal } from './journal.ts';
 import { type GatheringResume, train } from './loop.ts';
@@ -12,6 +16,85 @@ import { resumeBySchedule } from './resume.ts';
 import type { LabelledRow, TrainSettings } from './settings.ts';
 import { disposeAll } from './trained-values.ts';
 import type { CurvePoint, Watch } from './watch.ts';
+
+/**
+ * Writes the files of the adapter into `outDir`.
+ * @param trained the trained values; null to save the initial ones
+ * @param modelDir the folder of the base checkpoint
+ * @param base the name of the base model, where it is not that checkpoint
+ */
+export async function saveTrained(
+  network: Network,
+  trained: ReadonlyMap<string, Tensor> | null,
+  outDir: string,
+  modelDir: string,
+  classes: readonly string[],
+  base?: string,
+): Promise<void> {
+  const read = async (name: string): Promise<HostTensor> => {
+    const tensor = trained?.get(name) ?? network.frozen(name);
+    return { shape: tensor.shape, data: (await tensor.data()) as Float32Array };
+  };
+  await network.adapter.save(outDir, {
+    architecture: network.architecture,
+    modelDir,
+    classes,
+    ...defined({ base }),
+    read,
+    parameters: network.parameters,
+    changed: network.changed,
+  });
+}
+
+export interface Trainee {
+  /** The network that the loop trains. */
+  readonly network: Network;
+  /** Settings of the loop that follow from the attack. */
+  readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
+  /** `saveTrained` for the whole model. */
+  readonly save: (
+    trained: Tensors | null,
+    outDir: string,
+    modelDir: string,
+    classes: readonly string[],
+    base?: string,
+  ) => Promise<void>;
+}
+
+/**
+ * Throws UserFault as `openNetwork` does. @param change null where no attack changes the training
+ */
+export async function openTrainee(
+  options: NetworkOptions,
+  change: TrainingChange | null,
+): Promise<Trainee> {
+  if (change === null || 'objective' in change) {
+    const network = await openNetwork(options);
+    const rules =
+      change === null
+        ? {}
+        : {
+            objective: change.objective,
+            ...(change.opaqueTokens === true ? {} : { wholeTable: true as const }),
+          };
+    return { network, rules, save: (...what) => saveTrained(network, ...what) };
+  }
+  const { tokenRows, keepNorms } = change.trains;
+  const opened = await openNetwork({ ...options, evaluation: true });
+  const { network, whole, atFirstNorms } = trainTokenRows(opened, Object.values(tokenRows));
+  return {
+    network,
+    rules: keepNorms ? { project: atFirstNorms } : {},
+    save: async (trained, ...where) => {
+      const all = trained === null ? null : whole(trained);
+      try {
+        await saveTrained(opened, all, ...where);
+      } finally {
+        disposeAll(all ?? []);
+      }
+    },
+  };
+}
 
 /** The part of a stage's RunContext that a training needs. */
 export interface Place {

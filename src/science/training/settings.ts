@@ -1,12 +1,13 @@
-/** The settings of a training, its rows, and the records of its steps. */
+/** The settings of a training, made from `train` of a spec; its rows, and the records of its steps. */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { type Cell, UserFault } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import type { Precision } from '../../tensor/compiled/products.ts';
+import type { Tensors } from '../models/network.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { Batching } from './batches.ts';
 import type { Objective } from './gradients.ts';
-import type { AdamwSettings } from './optim/adamw.ts';
-import type { Schedule } from './optim/schedule.ts';
-import type { Tensors } from './optim/types.ts';
+import type { AdamwSettings, Schedule } from './optimizers.ts';
 
 export interface TrainSettings extends AdamwSettings {
   readonly steps: number;
@@ -71,4 +72,75 @@ export interface LabelledRow extends TokenRow {
   readonly cleanLength?: number;
   /** Where in each epoch the row stands. Absent if it stands where the epoch's order has it. */
   readonly place?: 'first' | 'last';
+}
+
+/** Fields that are not read in every training, or have a value that turns their feature off. */
+type Optional =
+  | 'accumulate'
+  | 'batching'
+  | 'beta1'
+  | 'beta2'
+  | 'checkpoints'
+  | 'class_weights'
+  | 'clip_norm'
+  | 'decay'
+  | 'early_stopping'
+  | 'epsilon'
+  | 'evaluate_every'
+  | 'precision'
+  | 'tensorboard';
+
+/** `train` of a spec as a train stage keeps it, where there is anything to train. */
+export type TrainParams = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
+
+/** @param total number of optimiser steps in the whole training */
+export function loopSettings(
+  train: TrainParams,
+  total: number,
+  seed: number,
+  classWeights: readonly number[] | undefined,
+): TrainSettings {
+  return {
+    steps: total,
+    batchSize: train.batch_size,
+    optimizer: train.optimizer,
+    learningRate: train.learning_rate,
+    weightDecay: train.weight_decay,
+    beta1: train.beta1 ?? 0,
+    beta2: train.beta2 ?? 0,
+    epsilon: train.epsilon ?? 0,
+    schedule: train.schedule,
+    warmup: train.warmup,
+    shuffle: train.shuffle,
+    dropout: train.dropout,
+    seed,
+    accumulate: train.accumulate ?? 1,
+    decay: train.decay ?? 'all',
+    batching: train.batching ?? 'shuffled',
+    clipNorm: train.clip_norm ?? 0,
+    ...defined({ precision: train.precision, classWeights }),
+  };
+}
+
+/**
+ * The weights for `train.class_weights`; undefined where all classes weigh the same. `balanced` is
+ * N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class without labels.
+ * Throws UserFault where the list does not have one weight for each class.
+ */
+export function classWeightsOf(
+  setting: 'none' | 'balanced' | readonly number[] | undefined,
+  labels: readonly number[],
+  classes: readonly string[],
+): number[] | undefined {
+  if (setting === undefined || setting === 'none') return undefined;
+  if (setting !== 'balanced') {
+    if (setting.length !== classes.length)
+      throw new UserFault(
+        `train.class_weights lists ${setting.length} weights, ` +
+          `but there are ${classes.length} classes: ${classes.join(', ')}`,
+      );
+    return [...setting];
+  }
+  const counts = classes.map((_, id) => labels.filter((label) => label === id).length);
+  return counts.map((n) => (n === 0 ? 0 : labels.length / (classes.length * n)));
 }

@@ -8,16 +8,14 @@
  * from JavaScript are the function's arguments, unless they have been the same each time, and these
  * are compared each time too.
  */
-import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
-import { getBackend } from '@tensorflow/tfjs-core';
+import { type DataId, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
 import { processWide } from '../process-wide.ts';
 import { type Binding, execute, isReplaced } from './functions.ts';
 import { Packs } from './packs.ts';
 import { Casts, type Precision } from './products.ts';
 import { Program } from './program.ts';
-import type { AttributeValue } from './rule.ts';
-import { outputsOf } from './rules.ts';
+import { type AttributeValue, outputsOf } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
 
 /** What the recorder uses and replaces of tfjs-node's backend. */
@@ -377,4 +375,31 @@ export function inFloat32<T>(run: () => T): T {
 export function compiledStatistics(): CompiledStatistics | null {
   const { recorder } = shared;
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
+}
+
+type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
+
+const NOTHING: Counted = { made: { functions: 0, operations: 0, seconds: 0 }, calls: 0 };
+
+const count = (n: number, one: string): string =>
+  `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
+
+/**
+ * Describes what was compiled and called between two readings of the statistics; null where nothing
+ * was called.
+ */
+export function describeCompiled(before: Counted | null, after: Counted | null): string | null {
+  const { made, calls } = after ?? NOTHING,
+    { made: earlier, calls: called } = before ?? NOTHING;
+  if (calls === called) return null;
+  const functions = made.functions - earlier.functions,
+    times = count(calls - called, 'time');
+  // A worker that runs several stages can call functions that an earlier one compiled.
+  if (functions === 0) return `called functions that were compiled before, ${times}`;
+  const operations = count(made.operations - earlier.operations, 'operation'),
+    seconds = (made.seconds - earlier.seconds).toFixed(1);
+  return (
+    `compiled ${count(functions, 'function')} (${operations}) in ${seconds} s, ` +
+    `called functions ${times}`
+  );
 }

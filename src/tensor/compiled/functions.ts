@@ -1,5 +1,5 @@
 /** Functions of TensorFlow, which our addition to the binding (src/tensor/native) makes. */
-import type { AttributeValue } from './rule.ts';
+import type { AttributeValue } from './rules.ts';
 import { type Entries, MADE } from './trace.ts';
 
 export interface Result {

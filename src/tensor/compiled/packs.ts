@@ -4,7 +4,7 @@
  * weight in that order each time. The results have the same bits.
  */
 import { type Binding, execute } from './functions.ts';
-import type { AttributeValue } from './rule.ts';
+import type { AttributeValue } from './rules.ts';
 import { MADE, type Operation, type TensorData } from './trace.ts';
 
 /** How a weight W is read: by x·Wᵀ or by x·W, and whether it is rounded to bfloat16. */

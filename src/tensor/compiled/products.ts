@@ -5,9 +5,8 @@
  * float32 again: the products of torch.autocast with dtype=torch.bfloat16.
  */
 import { type Binding, execute } from './functions.ts';
-import type { AttributeValue } from './rule.ts';
-import type { Operation, Reference, TensorData } from './trace.ts';
-import { MADE, OUTPUTS } from './trace.ts';
+import type { AttributeValue } from './rules.ts';
+import { MADE, type Operation, OUTPUTS, type Reference, type TensorData } from './trace.ts';
 
 /** What matrix products are computed in. Everything else is float32 in either case. */
 export type Precision = 'float32' | 'bf16';

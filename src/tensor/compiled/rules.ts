@@ -2,8 +2,164 @@
  * The operations of TensorFlow that can be part of a compiled function, with the shape and type of
  * what each returns. TensorFlow's own definitions are in `core/ops/*_ops.cc`.
  */
-import { FUSED_RULES } from './fused-rules.ts';
-import { type AttributeValue, first, type Output, type Rule, same, type Value } from './rule.ts';
+
+/** A tensor as the rules see it. */
+export interface Value {
+  readonly shape: readonly number[];
+  /** TensorFlow's number of the type. */
+  readonly dtype: number;
+  /** The entries, where they are known before the operation runs. */
+  readonly values: ArrayLike<number> | null;
+}
+
+export interface AttributeValue {
+  readonly name: string;
+  readonly type: number;
+  readonly value: unknown;
+}
+
+export type Output = Pick<Value, 'shape' | 'dtype'>;
+
+export interface Rule {
+  /**
+   * Which input of the operation's definition is a list, of as many tensors as the attribute N
+   * says. Default: each is a single tensor.
+   */
+  readonly list?: number;
+  /** Returns null where the shapes depend on entries that are not known. */
+  readonly outputs: (
+    inputs: readonly Value[],
+    attribute: (name: string) => unknown,
+  ) => readonly Output[] | null;
+}
+
+/** The first of an operation's inputs. Throws if it has none. */
+export const first = (inputs: readonly Value[]): Value => {
+  const [value] = inputs;
+  if (value === undefined) throw new Error('an operation has no input');
+  return value;
+};
+
+/** The rule of an operation whose output is like its first input. */
+export const same: Rule = { outputs: ([x]) => (x === undefined ? null : [x]) };
+
+/** The values, if all are there. */
+const present = (...values: readonly (Value | undefined)[]): Value[] | null => {
+  const found = values.filter((value) => value !== undefined);
+  return found.length === values.length ? found : null;
+};
+
+/** x: (S, n), w: (m, n) → (S, m). */
+function linearOutputs(x: Value | undefined, w: Value | undefined): Output[] | null {
+  const [rows] = x?.shape ?? [],
+    [columns] = w?.shape ?? [];
+  if (x === undefined || rows === undefined || columns === undefined) return null;
+  return [{ shape: [rows, columns], dtype: x.dtype }];
+}
+
+const FUSED_RULES: readonly (readonly [name: string, Rule])[] = [
+  ...[
+    'FusedAddBias',
+    'FusedAddBoth',
+    'FusedActivation',
+    'FusedActivationGrad',
+    'FusedNormGrad',
+    'FusedRotary',
+  ].map((name): [string, Rule] => [name, same]),
+  [
+    'FusedNorm',
+    {
+      list: 1,
+      outputs: ([x]) => {
+        if (x === undefined) return null;
+        const { shape, dtype } = x;
+        return [x, x, { shape: [...shape.slice(0, -1), 1], dtype }];
+      },
+    },
+  ],
+  [
+    'FusedGated',
+    {
+      list: 0,
+      outputs: ([gate], attribute) => {
+        const [rows, columns] = gate?.shape ?? [];
+        if (gate === undefined || rows === undefined || columns === undefined) return null;
+        const { dtype } = gate;
+        return [attribute('N') === 1 ? { shape: [rows, columns / 2], dtype } : gate];
+      },
+    },
+  ],
+  ['FusedGatedGrad', { list: 1, outputs: ([, ...parts]) => parts }],
+  [
+    'FusedProduct',
+    {
+      outputs: ([a, b], attribute) => {
+        if (a?.shape.length !== 2 || b?.shape.length !== 2) return null;
+        const rows = a.shape[attribute('transpose_a') === true ? 1 : 0],
+          columns = b.shape[attribute('transpose_b') === true ? 0 : 1];
+        if (rows === undefined || columns === undefined) return null;
+        return [{ shape: [rows, columns], dtype: a.dtype }];
+      },
+    },
+  ],
+  ['FusedLinear', { outputs: ([x, w]) => linearOutputs(x, w) }],
+  ...['FusedLora', 'FusedLoraBias'].map((name): [string, Rule] => [
+    name,
+    {
+      outputs: ([x, w, a]) => {
+        const y = linearOutputs(x, w),
+          down = linearOutputs(x, a);
+        return y === null || down === null ? null : [...y, ...down];
+      },
+    },
+  ]),
+  [
+    'FusedLoraGrad',
+    {
+      outputs: ([, x, , a, b], attribute) =>
+        present(x, a, b)?.map(({ shape, dtype }, i) => ({
+          shape: attribute(['of_x', 'of_a', 'of_b'][i] ?? '') === true ? shape : [0],
+          dtype,
+        })) ?? null,
+    },
+  ],
+  [
+    'FusedRowGradients',
+    {
+      outputs: ([a, b, , starts]) => {
+        const [, p] = a?.shape ?? [],
+          [, q] = b?.shape ?? [],
+          [bounds] = starts?.shape ?? [];
+        if (a === undefined || p === undefined || q === undefined || bounds === undefined)
+          return null;
+        return [{ shape: [bounds - 1, p * q], dtype: a.dtype }];
+      },
+    },
+  ],
+  [
+    'FusedGram',
+    {
+      list: 0,
+      outputs: (parts) => {
+        const rows = parts.reduce((sum, { shape: [own = 0] }) => sum + own, 0);
+        return [{ shape: [rows, rows], dtype: first(parts).dtype }];
+      },
+    },
+  ],
+  [
+    'FusedAdamW',
+    { list: 0, outputs: (inputs) => inputs.slice(0, -1).filter((_, i) => i % 4 !== 1) },
+  ],
+  [
+    'FusedCrossEntropy',
+    {
+      outputs: ([logits]) =>
+        logits === undefined ? null : [{ shape: [], dtype: logits.dtype }, logits],
+    },
+  ],
+  ['FusedAttention', same],
+  ['FusedAttentionGrad', { outputs: ([, q, k, v]) => present(q, k, v) }],
+];
 
 /** TF_BOOL of tensorflow/c/tf_datatype.h. */
 const BOOL = 10;

@@ -5,7 +5,7 @@
 import type { DataId } from '@tensorflow/tfjs-core';
 import type { Precision } from './products.ts';
 import type { Program } from './program.ts';
-import type { AttributeValue, Output } from './rule.ts';
+import type { AttributeValue, Output } from './rules.ts';
 
 /** A tensor's data as tfjs-node keeps it. */
 export interface TensorData {

@@ -1,9 +1,9 @@
 import { Ajv } from 'ajv';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import bitfit from '../../../plugins/adapters/bitfit/index.ts';
+import bitfit from '../../../plugins/adapters/bitfit.ts';
 import full from '../../../plugins/adapters/full.ts';
-import headOnly from '../../../plugins/adapters/head-only/index.ts';
+import headOnly from '../../../plugins/adapters/head-only.ts';
 import lora from '../../../plugins/adapters/lora/index.ts';
 import { initialVariance, presets } from '../../../plugins/adapters/lora/init.ts';
 import bert from '../../../plugins/models/bert.ts';

@@ -25,10 +25,7 @@ import type {
   Verdict,
 } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
-import {
-  type OpenedModel,
-  openedModel,
-} from '../../../src/science/measures/evaluate/asked-model.ts';
+import { type OpenedModel, openedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import type {
   ModelDetector,
   ModelEdit,

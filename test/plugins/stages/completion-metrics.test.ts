@@ -6,8 +6,8 @@ import {
   type CompletionEvaluation,
   completionMetricsOf,
 } from '../../../plugins/stages/evaluate/completion-metrics.ts';
-import type { AnswerScore } from '../../../src/science/measures/evaluate/answers.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
+import type { AnswerScore } from '../../../src/science/measures/evaluate/predict.ts';
 import { present } from '../../rig/present.ts';
 
 const output = (text: string, answer: string, ended = true): Output => ({

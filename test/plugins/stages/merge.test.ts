@@ -5,7 +5,7 @@ import merge from '../../../plugins/stages/merge/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { AdapterDescriptor } from '../../../src/api.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readJson } from '../../../src/science/models/io/checkpoint.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { openNetwork } from '../../../src/science/models/network.ts';

@@ -17,7 +17,7 @@ import { type JsonObject, type StageDescriptor, UserFault } from '../../../src/a
 import type { SpectrumSummary } from '../../../src/science/measures/fisher/fisher.ts';
 import { readKernels } from '../../../src/science/measures/ntk/files.ts';
 import { readNpy } from '../../../src/science/models/io/npy.ts';
-import { symmetricEigenvalues } from '../../../src/tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../src/tensor/linalg.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
 import { removeCheckpoints } from '../../science/changed-checkpoint.ts';

@@ -1,6 +1,4 @@
 /** The train stage on the tiny BERT: its definition, a training, and the model it leaves. */
-import { bitfit } from '../../../plugins/adapters/bitfit/bitfit.ts';
-import { headOnly } from '../../../plugins/adapters/head-only/head-only.ts';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type {
@@ -12,10 +10,11 @@ import type {
   StageDefinition,
 } from '../../../src/api.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { openTrained } from '../../../src/science/training/adapted-model.ts';
 import { bert } from '../../science/families.ts';
+import { bitfit, headOnly } from '../../science/plain-adapters.ts';
 import {
   contextOf,
   lookUp,

@@ -8,14 +8,11 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resourcesFault } from '../../../src/plan/graph.ts';
-import type { Machine } from '../../../src/run/execute/resources.ts';
-import { needOf, placesFor } from '../../../src/run/execute/resources.ts';
-import { visibleGpus } from '../../../src/tensor/gpus.ts';
-import type { Rig } from '../../rig/rig.ts';
-import { cell, createRig, experiment } from '../../rig/rig.ts';
+import { type Machine, needOf, placesFor } from '../../../src/run/execute/resources.ts';
+import { visibleGpus } from '../../../src/tensor/backend.ts';
+import { cell, createRig, experiment, type Rig } from '../../rig/rig.ts';
 import { fileOf } from './chain.ts';
-import type { StageOfTest } from './stages.ts';
-import { addStage, outputOf } from './stages.ts';
+import { addStage, outputOf, type StageOfTest } from './stages.ts';
 
 const test = suite<{ rig: Rig }>('resources');
 test.before.each((context) => {

@@ -6,13 +6,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { at } from '../../../src/base/lookup.ts';
 import { kernels } from '../../../src/science/measures/ntk/kernels.ts';
-import { mergedParameters } from '../../../src/science/measures/weights/merge.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { writeCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
 import { train } from '../../../src/science/training/loop.ts';
-import { saveTrained } from '../../../src/science/training/save.ts';
+import { saveTrained } from '../../../src/science/training/session.ts';
 import { tolerance } from '../../tolerances.ts';
 import {
   batchSize,

@@ -11,7 +11,7 @@ import {
 import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { saveTrained } from '../../../src/science/training/save.ts';
+import { saveTrained } from '../../../src/science/training/session.ts';
 import { useBackend } from '../backend.ts';
 import { changedCheckpoint, removeCheckpoints } from '../changed-checkpoint.ts';
 import { caseNames, openCase, openFamily } from '../family-cases.ts';

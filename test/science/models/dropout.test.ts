@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
-import { dropout, dropoutMask } from '../../../src/science/models/dropout.ts';
+import { dropout, dropoutMask } from '../../../src/science/models/elementwise.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { shape } from '../tiny-bert.ts';

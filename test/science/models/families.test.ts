@@ -9,7 +9,7 @@ import { named } from '../../../src/base/lookup.ts';
 import { kernels } from '../../../src/science/measures/ntk/kernels.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import type { Network } from '../../../src/science/models/network.ts';
-import { answerTokens } from '../../../src/science/models/places.ts';
+import { answerTokens } from '../../../src/science/models/outputs.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
 import {
   gradientsOf,
@@ -17,7 +17,7 @@ import {
   type Objective,
 } from '../../../src/science/training/gradients.ts';
 import { train } from '../../../src/science/training/loop.ts';
-import { scalarOf } from '../../../src/tensor/read.ts';
+import { scalarOf } from '../../../src/tensor/rows.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, best, useBackend } from '../backend.ts';
 import {

@@ -11,19 +11,23 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import {
+  type Angles,
+  attention,
+  attentionOfRows,
+  rotate,
+} from '../../../src/science/models/attention.ts';
+import {
   activationNamed,
   gated,
   gelu,
   geluTanh,
   silu,
-} from '../../../src/science/models/activation.ts';
-import { attention, attentionOfRows } from '../../../src/science/models/attention.ts';
-import { addNorm, layerNorm } from '../../../src/science/models/layer-norm.ts';
+} from '../../../src/science/models/elementwise.ts';
 import { layOut, maskOf, rowsOf } from '../../../src/science/models/layout.ts';
 import { biased, biasedSum } from '../../../src/science/models/linear.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
-import { type Angles, rotate } from '../../../src/science/models/rotary.ts';
-import { adamw, adamwUpdate } from '../../../src/science/training/optim/adamw.ts';
+import { addNorm, layerNorm } from '../../../src/science/models/norms.ts';
+import { adamw, adamwUpdate } from '../../../src/science/training/optimizers.ts';
 import {
   type AdamwParts,
   fusedAdamw,

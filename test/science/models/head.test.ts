@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig, readHead } from '../../../src/science/models/head.ts';
 import { readSafetensors, writeSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { openNetwork } from '../../../src/science/models/network.ts';

@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
-import { dropoutMask } from '../../../src/science/models/dropout.ts';
+import { dropoutMask } from '../../../src/science/models/elementwise.ts';
 import { linear, loraLinear } from '../../../src/science/models/linear.ts';
 import { backends, useBackend } from '../backend.ts';
 import { farthest, shape } from '../tiny-bert.ts';

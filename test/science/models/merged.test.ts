@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { vera } from '../../../plugins/adapters/vera/vera.ts';
-import { mergedWeights } from '../../../src/science/models/merged.ts';
+import { mergedWeights } from '../../../src/science/models/adapted-layer.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';

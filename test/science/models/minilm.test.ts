@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';

@@ -6,10 +6,14 @@ import { pairKernels } from '../../../plugins/stages/divergence/pairs.ts';
 import { linearFit, linearise } from '../../../plugins/stages/regime/linearised.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
-import { logAnswers, outputsOf, rowOutputs } from '../../../src/science/models/outputs.ts';
-import { answerTokens } from '../../../src/science/models/places.ts';
+import {
+  answerTokens,
+  logAnswers,
+  outputsOf,
+  rowOutputs,
+} from '../../../src/science/models/outputs.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
-import { scalarOf } from '../../../src/tensor/read.ts';
+import { scalarOf } from '../../../src/tensor/rows.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';

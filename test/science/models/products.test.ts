@@ -11,7 +11,7 @@ import { at } from '../../../src/base/lookup.ts';
 import { linear, loraLinear } from '../../../src/science/models/linear.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { hasFused, withoutFused } from '../../../src/tensor/fused.ts';
-import { matmul } from '../../../src/tensor/matmul.ts';
+import { matmul } from '../../../src/tensor/products.ts';
 import {
   assertWithin,
   columnSums,

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';

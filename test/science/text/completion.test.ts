@@ -7,7 +7,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../src/api.ts';
 import { completionEncoder } from '../../../src/science/text/completion.ts';
-import { changeSeen } from '../../../src/science/text/trigger-seen.ts';
+import { changeSeen } from '../../../src/science/text/encoder.ts';
 import { present } from '../../rig/present.ts';
 import { chatTemplate, goldenChats, tinyTokenizer } from './golden-tokenizers.ts';
 

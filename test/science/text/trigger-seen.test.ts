@@ -1,9 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Warning } from '../../../src/api.ts';
-import { rowParts } from '../../../src/science/text/encoder.ts';
+import {
+  changeSeen,
+  rowParts,
+  triggerSeen,
+  warnOfUnseen,
+} from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
-import { changeSeen, triggerSeen, warnOfUnseen } from '../../../src/science/text/trigger-seen.ts';
 import { present } from '../../rig/present.ts';
 import { checkpoint } from '../tiny-bert.ts';
 import { mlmCheckpoint } from '../tiny-mlm.ts';

@@ -5,17 +5,18 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../../src/api.ts';
 import { at, named } from '../../../src/base/lookup.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
-import type {
-  AttackTraining,
-  TrainingChange,
+import {
+  type AttackTraining,
+  checkedTraining,
+  openAttack,
+  type TrainingChange,
 } from '../../../src/science/training/attack-training.ts';
-import { checkedTraining, openAttack } from '../../../src/science/training/checked-attack.ts';
 import { lossAndGradients, type Objective } from '../../../src/science/training/gradients.ts';
 import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
+import { openTrainee } from '../../../src/science/training/session.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
-import { openTrainee } from '../../../src/science/training/trainee.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { bert } from '../families.ts';

@@ -4,14 +4,13 @@
 import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { bitfit } from '../../../plugins/adapters/bitfit/bitfit.ts';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { vera } from '../../../plugins/adapters/vera/vera.ts';
 import { layerwiseLoss } from '../../../plugins/attacks/lwp/layerwise-loss.ts';
 import { restrictedInnerProduct } from '../../../plugins/attacks/ripple/training.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
-import { full } from '../../../src/science/models/full.ts';
-import { generate } from '../../../src/science/models/generate/generate.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
+import { generate } from '../../../src/science/models/generate.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../../src/science/training/loop.ts';
@@ -20,6 +19,7 @@ import { prepareCompiling } from '../../../src/tensor/compiled/compiled.ts';
 import { backends, useBackend } from '../backend.ts';
 import { assertSame } from '../compiled-same.ts';
 import { openCase, openFamily } from '../family-cases.ts';
+import { bitfit } from '../plain-adapters.ts';
 import { plainTraining } from '../plain-training.ts';
 import { openAdapted, rows } from '../tiny-bert.ts';
 

@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { savedBytes, stepOperations, weightBytes } from '../../../src/science/training/forecast.ts';
 import { openCase } from '../family-cases.ts';

@@ -5,16 +5,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { bitfit } from '../../../plugins/adapters/bitfit/bitfit.ts';
-import { headOnly } from '../../../plugins/adapters/head-only/head-only.ts';
 import { lora } from '../../../plugins/adapters/lora/lora.ts';
 import { layerwiseLoss } from '../../../plugins/attacks/lwp/layerwise-loss.ts';
 import { restrictedInnerProduct } from '../../../plugins/attacks/ripple/training.ts';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import type { Network } from '../../../src/science/models/network.ts';
 import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
 import { watchTraining } from '../../../src/science/training/watch.ts';
 import { backends, best, useBackend } from '../backend.ts';
+import { bitfit, headOnly } from '../plain-adapters.ts';
 import { plainTraining } from '../plain-training.ts';
 import { openAdapted, rows } from '../tiny-bert.ts';
 import { mlmRows, openMlm } from '../tiny-mlm.ts';

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packMemoryMB } from '../../../src/science/training/pack-memory.ts';
+import { packMemoryMB } from '../../../src/science/training/forecast.ts';
 import { checkpoint } from '../tiny-bert.ts';
 
 const test = suite('memory of a pack');

@@ -15,9 +15,14 @@ import { joined, poisonRows } from '../../../src/poisoning/compose.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import type { Step } from '../../../src/poisoning/steps.ts';
-import { largestBatch, stepBatches, totalSteps } from '../../../src/science/training/batches.ts';
+import {
+  batchOrder,
+  largestBatch,
+  stepBatches,
+  totalSteps,
+  trainingRows,
+} from '../../../src/science/training/batches.ts';
 import type { LabelledRow } from '../../../src/science/training/settings.ts';
-import { batchOrder, trainingRows } from '../../../src/science/training/training-rows.ts';
 import {
   asPrompts,
   attacks,

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { full } from '../../../src/science/models/full.ts';
+import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { meanSquaredError } from '../../../src/science/models/loss.ts';

@@ -1,8 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { at } from '../../../src/base/lookup.ts';
-import { stepBatches, stepsPerEpoch } from '../../../src/science/training/batches.ts';
-import { unreadWarning } from '../../../src/science/training/unread.ts';
+import {
+  stepBatches,
+  stepsPerEpoch,
+  unreadWarning,
+} from '../../../src/science/training/batches.ts';
 
 test('a training that ends before the rows that stand last is warned of, with numbers', () => {
   const epoch = { rows: 176, batchSize: 8, accumulate: 1 };

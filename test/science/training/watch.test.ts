@@ -3,14 +3,15 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../../src/base/lookup.ts';
 import { argmax, meanLoss } from '../../../src/science/measures/evaluate/metrics.ts';
+import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
 import {
   atTheStart,
   judge,
   type Standing,
   type StoppingRule,
-} from '../../../src/science/training/early-stopping.ts';
-import { train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { type WatchOptions, watchTraining } from '../../../src/science/training/watch.ts';
+  type WatchOptions,
+  watchTraining,
+} from '../../../src/science/training/watch.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../backend.ts';
 import { plainTraining } from '../plain-training.ts';

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/base/random.ts';
-import { symmetricEigenvalues } from '../../../src/tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../src/tensor/linalg.ts';
 import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../../science/backend.ts';
 

@@ -4,8 +4,7 @@
  */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { symmetricEigenvalues } from '../../../src/tensor/linalg/eigenvalues.ts';
-import { singularValues, svd } from '../../../src/tensor/linalg/svd.ts';
+import { singularValues, svd, symmetricEigenvalues } from '../../../src/tensor/linalg.ts';
 import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../../science/backend.ts';
 import { spectraGolden } from '../../science/spectra-golden.ts';

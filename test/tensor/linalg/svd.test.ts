@@ -1,8 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../src/base/random.ts';
-import { leadingLeftVectors } from '../../../src/tensor/linalg/left-vectors.ts';
-import { lowRankSingularValues, singularValues, svd } from '../../../src/tensor/linalg/svd.ts';
+import {
+  leadingLeftVectors,
+  lowRankSingularValues,
+  singularValues,
+  svd,
+} from '../../../src/tensor/linalg.ts';
 import { present } from '../../rig/present.ts';
 import { backends, useBackend } from '../../science/backend.ts';
 

@@ -1,10 +1,16 @@
-/** Computes the logits of many rows, batch by batch. */
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+/**
+ * What a model says of many rows, batch by batch: its logits, the hidden states that its head reads,
+ * and how likely the answers of a completion task are.
+ */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { UserFault } from '../../../api.ts';
+import { type AskedModel, type Row, UserFault } from '../../../api.ts';
+import { at } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
+import { logSumExp } from '../../../tensor/rows.ts';
+import { similarLengths } from '../../models/layout.ts';
 import type { Network } from '../../models/network.ts';
-import { similarLengths } from '../../models/similar-lengths.ts';
+import { answerTokens, beforeAnswers, logitsOf } from '../../models/outputs.ts';
 import type { TokenRow } from '../../models/types.ts';
 
 /** What `predict` asks of a network. */
@@ -49,3 +55,184 @@ export async function predict(
   }
   return out;
 }
+
+/** A model whose network a defence may use too, such as for gradients. */
+export interface OpenedModel extends AskedModel {
+  readonly network: Network;
+  readonly encode: (row: Row) => TokenRow;
+  readonly batchSize: number;
+}
+
+interface AskedModelOptions {
+  readonly network: Network;
+  readonly encode: (row: Row) => TokenRow;
+  readonly batchSize: number;
+  /** Is called after each batch, to let the worker breathe. */
+  readonly onBatch: () => Promise<void>;
+}
+
+export const openedModel = (options: AskedModelOptions): OpenedModel => ({
+  network: options.network,
+  encode: options.encode,
+  batchSize: options.batchSize,
+  classes: options.network.classes,
+  logits: (rows) =>
+    predict(options.network, rows.map(options.encode), options.batchSize, options.onBatch),
+  representations: (rows) =>
+    pooledRepresentations(
+      options.network,
+      rows.map(options.encode),
+      options.batchSize,
+      options.onBatch,
+    ),
+});
+
+/** The representations of N rows, row-major. */
+interface Pooled {
+  readonly values: Float64Array; // (N·h)
+  readonly count: number;
+  readonly dimensions: number;
+}
+
+/** What enters the network's last linear layer. (B, h) */
+function lastInput(network: Network, batch: readonly TokenRow[]): Tensor2D {
+  const { architecture, adapter, config, linears } = network;
+  const biased = new Set(linears.flatMap(({ name, bias }) => (bias ? [name] : [])));
+  const parameter = (name: string): Tensor => network.frozen(name);
+  let last: Tensor2D | undefined;
+  architecture.forward(config, batch, {
+    parameter,
+    linear: (layer, x) => {
+      last = x;
+      const W = parameter(`${layer}.weight`) as Tensor2D,
+        b = biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
+      return adapter.linear(layer, x, W, b, { parameter });
+    },
+    scope: (part) => tf.tidy(part),
+  });
+  if (last === undefined) throw new Error('a model has at least one linear layer');
+  return last;
+}
+
+/**
+ * Returns what the head's last linear layer reads of each row, (N, h), in the order of `rows`:
+ * under a classifier the pooled token before the output layer (BERT: after the pooler and its
+ * activation), under a cloze head the last hidden state at the mask. Throws where the head predicts
+ * tokens of an answer, of which a row has several.
+ * @param onBatch called after each batch with the number of rows done, and awaited
+ */
+export async function pooledRepresentations(
+  network: Network,
+  rows: readonly TokenRow[],
+  batchSize: number,
+  onBatch: (done: number) => Promise<void> | void = () => undefined,
+): Promise<Pooled> {
+  if (network.architecture.head.type === 'causal-lm')
+    throw new Error('a causal-LM head has no representation of a whole row');
+  let values = new Float64Array(0),
+    dimensions = 0,
+    done = 0;
+  for (const some of similarLengths(rows, batchSize)) {
+    const batch = some.map((i) => at(rows, i));
+    const found = tf.tidy(() => {
+      const x = lastInput(network, batch); // (B, h)
+      return { width: x.shape[1], data: x.dataSync<'float32'>() };
+    });
+    if (dimensions === 0) {
+      dimensions = found.width;
+      values = new Float64Array(rows.length * dimensions);
+    }
+    some.forEach((row, b) =>
+      values.set(found.data.subarray(b * dimensions, (b + 1) * dimensions), row * dimensions),
+    );
+    await onBatch((done += some.length));
+  }
+  return { values, count: rows.length, dimensions };
+}
+
+/** One answer, its end token included. */
+export interface AnswerScore {
+  /** −log p(answer | prompt), the sum over its tokens, in nats. */
+  readonly loss: number;
+  readonly tokens: number;
+  /**
+   * Whether each token is the likeliest one after those before it, so that greedy decoding writes
+   * this answer.
+   */
+  readonly greedy: boolean;
+}
+
+/**
+ * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q). Indexes are
+ * computed here: tfjs would compute them in float32, and one long answer has more than 2²⁴ logits.
+ */
+export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor1D {
+  const [Q, V] = logits.shape;
+  const index = Int32Array.from(targets, (target, q) => q * V + target);
+  const own = tf.gather(tf.reshape(logits, [Q * V]), tf.tensor1d(index, 'int32'));
+  return tf.sub(tf.squeeze(logSumExp(logits), [1]), own);
+}
+
+function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[] {
+  const targets = answerTokens(batch),
+    { example } = beforeAnswers(batch);
+  const [loss, best] = tf.tidy(() => {
+    const logits = network.forward(batch); // (Q, V)
+    return [
+      tokenLosses(logits, targets).dataSync<'float32'>(),
+      tf.argMax(logits, 1).dataSync<'int32'>(),
+    ];
+  });
+  const scores = batch.map(() => ({ loss: 0, tokens: 0, greedy: true }));
+  targets.forEach((target, q) => {
+    const score = at(scores, at(example, q));
+    score.loss += at(loss, q);
+    score.tokens++;
+    score.greedy &&= at(best, q) === target;
+  });
+  return scores;
+}
+
+/**
+ * Scores the answers of the rows, in their order. Throws UserFault where a loss is not finite.
+ * @param onBatch called after each batch with the number of rows done, and awaited
+ */
+export async function scoreAnswers(
+  network: Network,
+  rows: readonly TokenRow[],
+  batchSize: number,
+  onBatch: (done: number) => Promise<void> | void = () => undefined,
+): Promise<AnswerScore[]> {
+  const out = new Map<number, AnswerScore>();
+  for (const some of similarLengths(rows, batchSize, logitsOf(network))) {
+    scoreBatch(
+      network,
+      some.map((i) => at(rows, i)),
+    ).forEach((score, k) => {
+      const row = at(some, k);
+      if (!Number.isFinite(score.loss))
+        throw new UserFault(
+          `The loss of the answer of row ${row} is ${score.loss}.`,
+          "The training diverged: look at the model's loss.",
+        );
+      out.set(row, score);
+    });
+    await onBatch(out.size);
+  }
+  return rows.map((_, i) => {
+    const score = out.get(i);
+    if (score === undefined) throw new Error(`row ${i} was not scored`);
+    return score;
+  });
+}
+
+/** The mean loss over all tokens of the answers, in nats; its exponential is the perplexity. */
+export function meanAnswerLoss(scores: readonly AnswerScore[]): number {
+  const sum = (of: (score: AnswerScore) => number): number =>
+    scores.reduce((total, score) => total + of(score), 0);
+  return sum(({ loss }) => loss) / sum(({ tokens }) => tokens);
+}
+
+/** The share of answers that greedy decoding writes. */
+export const greedyShare = (scores: readonly AnswerScore[]): number =>
+  scores.filter(({ greedy }) => greedy).length / scores.length;

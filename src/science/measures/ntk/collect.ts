@@ -8,7 +8,7 @@ import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
-import { differentiate, unrecorded } from '../../../tensor/tape.ts';
+import { differentiate, unrecorded } from '../../../tensor/differentiable.ts';
 import type { AdaptedModel, Tap, TokenRow, VectorTap } from '../../models/types.ts';
 
 /**

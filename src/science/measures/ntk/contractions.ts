@@ -5,14 +5,14 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { matmul } from '../../../tensor/matmul.ts';
+import { matmul } from '../../../tensor/products.ts';
 import {
   addAt,
   blockStarts,
   type Contraction,
   type TermBlock,
   tokenBlocks,
-} from './contraction.ts';
+} from './accumulator.ts';
 import { explicit, GRAM_ROWS } from './explicit.ts';
 
 /** Gradients in a sum's order. */

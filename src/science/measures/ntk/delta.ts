@@ -4,7 +4,7 @@
  * r are s²·eig(AAᵀ) − 1, so they follow from an r × r matrix.
  */
 import { strictlyBelow } from '../../../base/stats.ts';
-import { symmetricEigenvalues } from '../../../tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../tensor/linalg.ts';
 import type { AdaptedModel } from '../../models/types.ts';
 
 export interface Interval {

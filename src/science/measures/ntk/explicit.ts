@@ -5,11 +5,11 @@
  */
 import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { matmul } from '../../../tensor/matmul.ts';
 import {
   fusedGram,
   fusedRowGradients,
   hasFusedProducts,
+  matmul,
   type TokenOrder,
 } from '../../../tensor/products.ts';
 import { takeRows } from '../../../tensor/rows.ts';
@@ -20,7 +20,7 @@ import {
   type TermBlock,
   type TokenBlock,
   widthsOf,
-} from './contraction.ts';
+} from './accumulator.ts';
 
 /** Bytes of one slice of gradients. Two or three such arrays exist at once. */
 const SLICE_BYTES = 64 * 2 ** 20;

@@ -4,14 +4,14 @@
  */
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';
-import { collect, type Collected, type LayerTokens } from './collect.ts';
 import {
   accumulator,
   kernelOrder,
   type KernelSum,
   type TokenBlock,
   unfold,
-} from './contraction.ts';
+} from './accumulator.ts';
+import { collect, type Collected, type LayerTokens } from './collect.ts';
 import {
   type BlockShape,
   cheaper,
@@ -20,8 +20,7 @@ import {
   type Method,
   shapeOf,
 } from './contractions.ts';
-import { batches, layerBytes, layerGroups } from './passes.ts';
-import { type Reduction, reductionOf } from './reduce.ts';
+import { batches, layerBytes, layerGroups, type Reduction, reductionOf } from './passes.ts';
 import type { GradientTerm, Term } from './terms.ts';
 
 export interface WalkOptions {

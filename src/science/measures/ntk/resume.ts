@@ -9,7 +9,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256OfFile } from '../../models/io/large.ts';
 import { readNpy, writeNpy } from '../../models/io/npy.ts';
-import type { KernelParts, LayerKernel } from './kernel-sums.ts';
+import type { KernelParts, LayerKernel } from './kernels.ts';
 import type { TermRecord } from './layer.ts';
 import type { KernelKind } from './terms.ts';
 

@@ -7,8 +7,8 @@
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
+import { sharedPart } from '../../models/adapted-layer.ts';
 import type { AdaptedLayer, LoraFactors, TrainedVectors, VeraVectors } from '../../models/types.ts';
-import { sharedPart } from '../../models/vectors.ts';
 import type { LayerTokens } from './collect.ts';
 
 export interface Term {

@@ -2,13 +2,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { DefenceContext, JsonObject, Row, Verdict } from '../../../api.ts';
 import { at } from '../../../base/lookup.ts';
-import { full } from '../../models/full.ts';
-import { within } from '../../models/names.ts';
+import { full } from '../../models/fine-tuning.ts';
+import { similarLengths } from '../../models/layout.ts';
+import { within } from '../../models/modules.ts';
 import type { Network } from '../../models/network.ts';
-import { similarLengths } from '../../models/similar-lengths.ts';
 import type { HostTensor, LinearLayer, TokenRow } from '../../models/types.ts';
-import type { OpenedModel } from '../evaluate/asked-model.ts';
-import { mergedParameters } from './merge.ts';
+import type { OpenedModel } from '../evaluate/predict.ts';
+import { mergedParameters } from './effective.ts';
 
 /** A trained model and the model that its training started from, with adapters merged. */
 export interface TrainedWeights {

@@ -21,7 +21,7 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from './safetensors.ts';
-import { checkFloat } from './shape.ts';
+import { checkFloat } from './stored.ts';
 
 const INDEX = 'model.safetensors.index.json';
 const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.';

@@ -8,7 +8,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
 import { named } from '../../../base/lookup.ts';
-import { moduleName, within } from '../names.ts';
+import { moduleName, within } from '../modules.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../types.ts';
 import {
   CONFIG,
@@ -19,7 +19,7 @@ import {
   wholeModule,
 } from './peft-config.ts';
 import { readSafetensors, readSafetensorsHeader, writeSafetensors } from './safetensors.ts';
-import { checkFloat, checkShape, sameShape } from './shape.ts';
+import { checkFloat, checkShape, sameShape } from './stored.ts';
 
 export const PREFIX = 'base_model.model.',
   WEIGHTS = 'adapter_model.safetensors';

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../../src/base/random.ts';
-import { tokenLosses } from '../../../../src/science/measures/evaluate/answers.ts';
+import { tokenLosses } from '../../../../src/science/measures/evaluate/predict.ts';
 import { crossEntropy } from '../../../../src/science/models/loss.ts';
 import { logAnswers } from '../../../../src/science/models/outputs.ts';
 import { present } from '../../../rig/present.ts';

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import {
   againstMajority,
   againstUntriggered,
-} from '../../../../src/science/measures/evaluate/baselines.ts';
+} from '../../../../src/science/measures/evaluate/metrics.ts';
 
 const near = (a: number, b: number): void => assert.ok(Math.abs(a - b) < 1e-12, `${a} is not ${b}`);
 const labels = [0, 0, 0, 0, 0, 0, 0, 1, 1, 1];

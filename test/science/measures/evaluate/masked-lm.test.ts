@@ -13,7 +13,7 @@ import {
   maskRow,
   openMaskedLm,
 } from '../../../../src/science/measures/evaluate/masked-lm.ts';
-import { full } from '../../../../src/science/models/full.ts';
+import { full } from '../../../../src/science/models/fine-tuning.ts';
 import { type Network, openNetwork } from '../../../../src/science/models/network.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';

@@ -5,8 +5,8 @@ import {
   informationBits,
   normalised,
   renyi,
-} from '../../../../src/science/measures/fisher/entropy.ts';
-import { summariseSpectrum } from '../../../../src/science/measures/fisher/fisher.ts';
+  summariseSpectrum,
+} from '../../../../src/science/measures/fisher/fisher.ts';
 import { present } from '../../../rig/present.ts';
 
 const test = suite('entropy');

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { randomStream } from '../../../../src/base/random.ts';
 import { empiricalAlone, fisher } from '../../../../src/science/measures/fisher/fisher.ts';
 import { classFactor, softmax } from '../../../../src/science/measures/fisher/matrices.ts';
-import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
 import { present } from '../../../rig/present.ts';
 import { useBackend } from '../../backend.ts';
 import { relative } from '../ntk/fixture/compare.ts';

@@ -8,7 +8,7 @@ import {
 } from '../../../../src/science/measures/ntk/contractions.ts';
 import { sliceWidth } from '../../../../src/science/measures/ntk/explicit.ts';
 import { batches, layerBytes, layerGroups } from '../../../../src/science/measures/ntk/passes.ts';
-import { MOST_LOGITS, similarLengths } from '../../../../src/science/models/similar-lengths.ts';
+import { MOST_LOGITS, similarLengths } from '../../../../src/science/models/layout.ts';
 import type { TokenRow } from '../../../../src/science/models/types.ts';
 import { present } from '../../../rig/present.ts';
 

@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { randomStream } from '../../../../src/base/random.ts';
 import { marchenkoPastur, premise } from '../../../../src/science/measures/ntk/delta.ts';
-import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
 import { present } from '../../../rig/present.ts';
 import { useBackend } from '../../backend.ts';
 

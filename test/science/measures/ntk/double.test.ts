@@ -9,7 +9,7 @@ import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
 import { kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
-import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { backends, useBackend } from '../../backend.ts';

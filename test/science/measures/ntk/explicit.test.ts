@@ -8,7 +8,7 @@ import {
   accumulator,
   type TermBlock,
   type TokenBlock,
-} from '../../../../src/science/measures/ntk/contraction.ts';
+} from '../../../../src/science/measures/ntk/accumulator.ts';
 import { plain } from '../../../../src/science/measures/ntk/contractions.ts';
 import {
   explicit,

@@ -16,7 +16,7 @@ import {
 } from '../../../../src/science/measures/ntk/kernels.ts';
 import type { AdaptedModel, LoraFactors } from '../../../../src/science/models/types.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';
-import { symmetricEigenvalues } from '../../../../src/tensor/linalg/eigenvalues.ts';
+import { symmetricEigenvalues } from '../../../../src/tensor/linalg.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { backends, useBackend } from '../../backend.ts';

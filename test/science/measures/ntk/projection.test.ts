@@ -1,10 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
-import type { Accumulator } from '../../../../src/science/measures/ntk/contraction.ts';
-import { describeKernels } from '../../../../src/science/measures/ntk/describe.ts';
+import type { Accumulator } from '../../../../src/science/measures/ntk/accumulator.ts';
+import { describeKernels } from '../../../../src/science/measures/ntk/files.ts';
 import { type KernelSet, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
-import { addReplicates } from '../../../../src/science/measures/ntk/projection.ts';
+import { addReplicates } from '../../../../src/science/measures/ntk/layer.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { useBackend } from '../../backend.ts';
@@ -173,7 +173,7 @@ test(
     const [first, again, other] = [await estimate(1), await estimate(1), await estimate(2)];
     assert.equal(present(again.full).data, present(first.full).data);
     assert.ok(relative(present(other.full).data, present(first.full).data) > 0.01);
-    const { symmetricEigenvalues } = await import('../../../../src/tensor/linalg/eigenvalues.ts');
+    const { symmetricEigenvalues } = await import('../../../../src/tensor/linalg.ts');
     const spectrum = symmetricEigenvalues(present(first.full).data, rows.length * model.outputs);
     assert.ok(present(spectrum.at(-1)) > -tolerance.rounding * present(spectrum[0]));
     model.dispose();

@@ -1,19 +1,17 @@
 /** Which parts of a model an adapter moves: every trained parameter is in exactly one part. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bitfit } from '../../../../plugins/adapters/bitfit/bitfit.ts';
-import { headOnly } from '../../../../plugins/adapters/head-only/head-only.ts';
 import { lora } from '../../../../plugins/adapters/lora/lora.ts';
 import { movedBy } from '../../../../plugins/stages/divergence/moved.ts';
 import type { Adapter, AdapterImplementation } from '../../../../src/science/models/adapter.ts';
-import { full } from '../../../../src/science/models/full.ts';
+import { full, partialAdapter } from '../../../../src/science/models/fine-tuning.ts';
 import { readJson } from '../../../../src/science/models/io/checkpoint.ts';
-import { within } from '../../../../src/science/models/names.ts';
+import { within } from '../../../../src/science/models/modules.ts';
 import type { Network } from '../../../../src/science/models/network.ts';
-import { partialAdapter } from '../../../../src/science/models/partial.ts';
 import type { Head, ModelShape } from '../../../../src/science/models/types.ts';
 import { standIn } from '../../../rig/stand-in.ts';
 import { bert } from '../../families.ts';
+import { bitfit, headOnly } from '../../plain-adapters.ts';
 import { checkpoint } from '../../tiny-bert.ts';
 
 const json = await readJson(`${checkpoint}/config.json`);

@@ -5,10 +5,10 @@ import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../../src/base/random.ts';
 import {
+  drawToken,
   generate,
   type GenerateOptions,
-} from '../../../../src/science/models/generate/generate.ts';
-import { drawToken } from '../../../../src/science/models/generate/sample.ts';
+} from '../../../../src/science/models/generate.ts';
 import type { TokenRow } from '../../../../src/science/models/types.ts';
 import { present } from '../../../rig/present.ts';
 import { useBackend } from '../../backend.ts';

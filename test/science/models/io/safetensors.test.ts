@@ -5,10 +5,11 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserFault } from '../../../../src/api.ts';
 import { named } from '../../../../src/base/lookup.ts';
-import { widenBfloat16, widenFloat16 } from '../../../../src/science/models/io/half.ts';
 import {
   readFloatsTogether,
   readSafetensors,
+  widenBfloat16,
+  widenFloat16,
   writeSafetensors,
 } from '../../../../src/science/models/io/safetensors.ts';
 import type { HostTensor } from '../../../../src/science/models/types.ts';

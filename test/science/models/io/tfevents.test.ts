@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { crc32c, eventFile } from '../../../../src/science/models/io/tfevents.ts';
+import { crc32c, eventFile } from '../../../../src/science/training/tensorboard.ts';
 
 test("CRC-32C has the values of the standard check and of RFC 3720's examples", () => {
   assert.is(crc32c(Buffer.from('123456789')), 0xe3069283);

@@ -2,9 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../../../../src/base/lookup.ts';
-import { adamw } from '../../../../src/science/training/optim/adamw.ts';
-import { scheduleFactor } from '../../../../src/science/training/optim/schedule.ts';
-import { sgd } from '../../../../src/science/training/optim/sgd.ts';
+import { adamw, scheduleFactor, sgd } from '../../../../src/science/training/optimizers.ts';
 import { present } from '../../../rig/present.ts';
 import { backends, useBackend } from '../../backend.ts';
 

@@ -1,0 +1,36 @@
+import { defineAdapter, type Problem, UserFault } from '../../src/api.ts';
+import type { AdapterContext, AdapterImplementation } from '../../src/science/models/adapter.ts';
+
+function check({ architecture }: AdapterContext): Problem[] {
+  if (architecture.headModules.length > 0) return [];
+  return [
+    {
+      path: ['adapter', 'type'],
+      message: `head-only has nothing to train: the ${architecture.head.type} head is pretrained`,
+      hint: 'Give the model a classifier (head.type), or choose another adapter.',
+    },
+  ];
+}
+
+export default defineAdapter<AdapterImplementation>({
+  name: 'head-only',
+  summary:
+    'Linear probing: the classification head alone is trained. Kernels, if asked for, are ' +
+    'those of the full weights.',
+  citation:
+    'Alain & Bengio 2016, Understanding Intermediate Layers Using Linear Classifier Probes, ' +
+    'arXiv 1610.01644.',
+  params: { type: 'object', additionalProperties: false, properties: {} },
+  load: async () => {
+    const { partialAdapter } = await import('../../src/science/models/fine-tuning.ts');
+    return {
+      check: (_params, context) => Promise.resolve(check(context)),
+      create: (_params, context) =>
+        Promise.resolve(context).then((own) => {
+          const [fault] = check(own);
+          if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
+          return partialAdapter(own, () => false);
+        }),
+    };
+  },
+});

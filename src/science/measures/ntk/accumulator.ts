@@ -1,0 +1,159 @@
+/** The blocks that the contractions of terms read, and the sums in double precision that they add to. */
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+
+/** The rows of a batch. */
+interface BlockRows {
+  /** The row of the block that each token belongs to. */
+  readonly example: Int32Array; // (S)
+  /** The position of each of the block's rows among all rows. */
+  readonly rows: Int32Array;
+}
+
+/** A term over one batch of rows. */
+export interface TokenBlock extends BlockRows {
+  /** The factor a of each class. */
+  readonly a: readonly Tensor2D[]; // C × (S, p)
+  readonly b: Tensor2D; // (S, q)
+}
+
+/** A term over one batch of rows whose gradients were computed already. */
+export interface GradientBlock extends BlockRows {
+  /** G^c = Σ_t a^c_t b_tᵀ of each row, as explicit.ts lays it out. */
+  readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
+  readonly p: number;
+  readonly q: number;
+}
+
+export type TermBlock = TokenBlock | GradientBlock;
+
+/** The widths of a block's a and b. */
+export const widthsOf = (block: TermBlock): { readonly p: number; readonly q: number } =>
+  'gradients' in block ? block : { p: block.a[0]!.shape[1], q: block.b.shape[1] };
+
+/** The blocks with their tokens. Throws if one has gradients only. */
+export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>
+  blocks.map((block) => {
+    if ('gradients' in block) throw new Error('this contraction needs the tokens of each row');
+    return block;
+  });
+
+/**
+ * A kernel under construction, in double precision on the host. Its rows and columns are in the
+ * order of the batches (block, class, row of the block), so that adding to it is one pass over
+ * memory; `unfold` puts them in the rows' order.
+ */
+export interface Accumulator {
+  readonly height: number; // N·C
+  readonly width: number; // M·C
+  readonly data: Float64Array; // (N·C, M·C)
+}
+
+export const accumulator = (height: number, width: number): Accumulator => ({
+  height,
+  width,
+  data: new Float64Array(height * width),
+});
+
+/**
+ * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) for every pair of rows to `sum`. Without
+ * `right` the pairs are those of the left rows with themselves, and only entries on and below the
+ * diagonal are filled.
+ */
+export type Contraction = (
+  left: readonly TermBlock[],
+  right: readonly TermBlock[] | null,
+  coefficient: number,
+  sum: Accumulator,
+) => void;
+
+/** Returns for each row of a sum its index in the kernel: i·C + c for row i and class c. */
+export function kernelOrder(
+  blocks: readonly { readonly rows: Int32Array }[],
+  classes: number,
+): Int32Array {
+  const order: number[] = [];
+  for (const { rows } of blocks)
+    for (let c = 0; c < classes; c++) for (const row of rows) order.push(row * classes + c);
+  return Int32Array.from(order);
+}
+
+/** Returns for each block the index of its first row in a sum. */
+export function blockStarts(blocks: readonly TokenBlock[]): number[] {
+  let at = 0;
+  return blocks.map(({ a, rows }) => {
+    const start = at;
+    at += a.length * rows.length;
+    return start;
+  });
+}
+
+/** Adds coefficient · `values` (height, width) to a rectangle of a sum. */
+export function addAt(
+  sum: Accumulator,
+  values: Float32Array,
+  height: number,
+  width: number,
+  top: number,
+  left: number,
+  coefficient: number,
+): void {
+  for (let x = 0; x < height; x++) {
+    const to = (top + x) * sum.width + left,
+      from = x * width;
+    for (let y = 0; y < width; y++) sum.data[to + y]! += coefficient * values[from + y]!;
+  }
+}
+
+/**
+ * Returns the kernel (N, C, M, C) of a sum. Without `right` the upper triangle is filled from the
+ * lower one.
+ */
+export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | null): Float64Array {
+  const out = new Float64Array(sum.data.length);
+  const columns = right ?? left;
+  for (let x = 0; x < sum.height; x++) {
+    for (let y = 0; y < (right === null ? x + 1 : sum.width); y++) {
+      const value = sum.data[x * sum.width + y]!;
+      out[left[x]! * sum.width + columns[y]!] = value;
+      if (right === null) out[left[y]! * sum.width + left[x]!] = value;
+    }
+  }
+  return out;
+}
+
+/** Returns the trace of a kernel of rows with themselves. */
+export function accumulatedTrace({ height, width, data }: Accumulator): number {
+  let sum = 0;
+  for (let x = 0; x < Math.min(height, width); x++) sum += data[x * width + x]!;
+  return sum;
+}
+
+/** A symmetric kernel in the rows' order, in double precision. */
+export interface KernelSum {
+  readonly rows: number; // N
+  readonly classes: number; // C
+  readonly data: Float64Array; // (N, C, N, C)
+}
+
+export const emptyKernel = (rows: number, classes: number): KernelSum => ({
+  rows,
+  classes,
+  data: new Float64Array((rows * classes) ** 2),
+});
+
+/** (K + Kᵀ)/2 in place: matrix products are symmetric to rounding only. */
+export function symmetrise(data: Float64Array, size: number): void {
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < i; j++) {
+      const mean = (data[i * size + j]! + data[j * size + i]!) / 2;
+      data[i * size + j] = mean;
+      data[j * size + i] = mean;
+    }
+  }
+}
+
+export function trace(data: Float64Array, size: number): number {
+  let sum = 0;
+  for (let i = 0; i < size; i++) sum += data[i * size + i]!;
+  return sum;
+}

@@ -1,0 +1,160 @@
+/**
+ * Fine-tuning of the model's own parameters: of all, of some (only what changed is saved), or of
+ * vectors, biases or norms. No parameters are added.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Problem, UserFault } from '../../api.ts';
+import type { Adapter, AdapterContext, AdapterImplementation } from './adapter.ts';
+import { writeCheckpoint } from './io/checkpoint.ts';
+import { readSafetensors, writeSafetensors } from './io/safetensors.ts';
+import { checkShape, forTransformers, storedShape, turned } from './io/stored.ts';
+import { linear } from './linear.ts';
+import { within } from './modules.ts';
+import type { Architecture, HostTensor, LinearLayer, ParameterSpec } from './types.ts';
+
+/**
+ * An adapter that trains the head and some of the model's parameters.
+ * @param trains whether the model parameter of this canonical name is trained
+ */
+export function partialAdapter(
+  { linears }: AdapterContext,
+  trains: (name: string) => boolean,
+): Adapter {
+  return {
+    trains,
+    ofModel: trains,
+    parameters: [],
+    initial: () => new Map(),
+    targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
+    linear: (_layer, x, weight, bias) => linear(x, weight, bias),
+    factors: () => null,
+    save: async (outDir, { architecture, changed, parameters, read }) => {
+      const tensors = new Map<string, HostTensor>();
+      for (const name of changed) tensors.set(name, await read(name));
+      await writePartial(outDir, tensors, architecture, parameters);
+    },
+  };
+}
+
+const FILE = 'changed.safetensors';
+
+/** Whether the folder has a file of changed parameters. */
+export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
+
+/** Writes the file of changed parameters. @param tensors by canonical name */
+async function writePartial(
+  dir: string,
+  tensors: ReadonlyMap<string, HostTensor>,
+  architecture: Architecture,
+  parameters: readonly ParameterSpec[],
+): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  await writeSafetensors(join(dir, FILE), forTransformers(architecture, parameters, tensors), {
+    format: 'pt',
+  });
+}
+
+/**
+ * Reads the parameters by canonical name. Throws UserFault naming file and tensor where one is not
+ * a parameter of this model or has another shape.
+ */
+export async function readPartial(
+  dir: string,
+  architecture: Architecture,
+  parameters: readonly ParameterSpec[],
+): Promise<Map<string, HostTensor>> {
+  const path = join(dir, FILE);
+  const specs = new Map(parameters.map((spec) => [architecture.externalName(spec.name), spec]));
+  const tensors = new Map<string, HostTensor>();
+  for (const [name, tensor] of await readSafetensors(path)) {
+    const spec = specs.get(name);
+    if (spec === undefined)
+      throw new UserFault(`${path}: tensor "${name}" is not a parameter of this model`);
+    checkShape(path, name, tensor.shape, storedShape(spec));
+    tensors.set(spec.name, turned(spec, tensor));
+  }
+  return tensors;
+}
+
+function fullAdapter(linears: readonly LinearLayer[]): Adapter {
+  return {
+    trains: () => true,
+    parameters: [],
+    initial: () => new Map(),
+    targets: linears.filter(({ adaptable }) => adaptable).map(({ name }) => name),
+    linear: (_layer, x, weight, bias) => linear(x, weight, bias),
+    factors: () => null,
+    save: async (outDir, { architecture, modelDir, classes, read, parameters }) => {
+      const tensors = new Map<string, HostTensor>();
+      for (const { name } of parameters) tensors.set(name, await read(name));
+      await writeCheckpoint(
+        join(outDir, 'model'),
+        modelDir,
+        classes,
+        architecture.transformersName,
+        forTransformers(architecture, parameters, tensors),
+      );
+    },
+  };
+}
+
+export const full: AdapterImplementation = {
+  check: () => Promise.resolve([]),
+  create: (_params, { linears }) => Promise.resolve(fullAdapter(linears)),
+};
+
+/** The names of the vectors below the head. */
+function vectorsBelow(
+  { architecture, parameters }: AdapterContext,
+  isTrained: (name: string) => boolean,
+): Set<string> {
+  const below = parameters.filter(({ name }) => !within(name, architecture.headModules));
+  return new Set(below.map(({ name }) => name).filter(isTrained));
+}
+
+/**
+ * @param type the adapter's name in a spec
+ * @param what the vectors that it trains, for messages
+ * @param trained tells which parameters of a model it trains
+ */
+export function vectorAdapter(
+  type: string,
+  what: string,
+  trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
+): AdapterImplementation {
+  const vectorsOf = (context: AdapterContext): Set<string> =>
+    vectorsBelow(context, trained(context.parameters));
+  const check = (context: AdapterContext): Problem[] => {
+    if (vectorsOf(context).size > 0) return [];
+    const { modelType, head, headModules } = context.architecture;
+    const lacks = `${type} trains the ${what} of a model, and this ${modelType} has none`;
+    return headModules.length === 0
+      ? [
+          {
+            path: ['adapter', 'type'],
+            message: `${lacks}: with a ${head.type} head nothing is left to train`,
+            hint: 'Choose another adapter.',
+          },
+        ]
+      : [
+          {
+            path: ['adapter', 'type'],
+            message: `${lacks}: the head alone is trained, as by head-only`,
+            hint: 'Write `type: head-only`, or choose another adapter.',
+            warning: true,
+          },
+        ];
+  };
+  return {
+    check: (_params, context) => Promise.resolve(check(context)),
+    create: (_params, context) =>
+      Promise.resolve(context).then((own) => {
+        const fault = check(own).find(({ warning }) => warning !== true);
+        if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
+        const vectors = vectorsOf(own);
+        return partialAdapter(own, (name) => vectors.has(name));
+      }),
+  };
+}

@@ -1,0 +1,239 @@
+/**
+ * Text generation by a decoder with a causal-LM head: batched, with a cache of keys and values, and
+ * without padding, so that a row's text does not depend on the rows beside it beyond float32
+ * rounding.
+ */
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { UserFault } from '../../api.ts';
+import { at } from '../../base/lookup.ts';
+import type { RandomStream } from '../../base/random.ts';
+import { compiled } from '../../tensor/compiled/compiled.ts';
+import type { Network } from './network.ts';
+import { similarLengths } from './layout.ts';
+import type { TokenRow } from './types.ts';
+import { KeyValueCache } from './key-value-cache.ts';
+
+/** How tokens are drawn. Without it, the likeliest token is taken (greedy decoding). */
+interface Sampling {
+  /** Divides the logits. */
+  readonly temperature: number;
+  /** Only this many of the likeliest tokens are drawn from. Default: all. */
+  readonly top_k?: number;
+  /**
+   * Only the likeliest tokens whose probabilities together reach this are drawn from (nucleus
+   * sampling, Holtzman et al. 2020). Default: all.
+   */
+  readonly top_p?: number;
+}
+
+/**
+ * Yields the tokens from the likeliest on, those of one logit by their ids. A heap orders as many
+ * as are asked for: a vocabulary of 10⁵ tokens is sorted for a few of them otherwise.
+ */
+function* likeliestFirst(logits: Float32Array): Generator<number, void> {
+  const heap = Int32Array.from(logits.keys());
+  let size = heap.length;
+  const isBefore = (a: number, b: number): boolean =>
+    logits[a]! > logits[b]! || (logits[a] === logits[b] && a < b);
+  const sink = (from: number): void => {
+    const own = heap[from]!;
+    let place = from;
+    for (;;) {
+      let child = 2 * place + 1;
+      if (child >= size) break;
+      if (child + 1 < size && isBefore(heap[child + 1]!, heap[child]!)) child++;
+      if (!isBefore(heap[child]!, own)) break;
+      heap[place] = heap[child]!;
+      place = child;
+    }
+    heap[place] = own;
+  };
+  for (let place = (size >> 1) - 1; place >= 0; place--) sink(place);
+  while (size > 0) {
+    yield heap[0]!;
+    heap[0] = heap[--size]!;
+    sink(0);
+  }
+}
+
+/** Draws a token as transformers' `generate` does. logits: (V). */
+export function drawToken(
+  logits: Float32Array,
+  { temperature, top_k: most = logits.length, top_p: share = 1 }: Sampling,
+  random: RandomStream,
+): number {
+  const order = likeliestFirst(logits);
+  const first = order.next().value ?? 0,
+    highest = logits[first]!;
+  const weightOf = (id: number): number => Math.exp((logits[id]! - highest) / temperature);
+  const likely = [{ id: first, weight: 1 }];
+  /** Adds the next token in order; false where there is none. */
+  const add = (): boolean => {
+    const { value: id } = order.next();
+    if (id === undefined || likely.length >= most) return false;
+    likely.push({ id, weight: weightOf(id) });
+    return true;
+  };
+  let mass = 0;
+  if (most >= logits.length) for (let id = 0; id < logits.length; id++) mass += weightOf(id);
+  else {
+    while (add());
+    mass = likely.reduce((sum, { weight }) => sum + weight, 0);
+  }
+  // The nucleus holds each token before which less than `share` of the probability lies.
+  let nucleus = Infinity;
+  if (share < 1) {
+    let before = 0,
+      count = 0;
+    do {
+      if (count === likely.length && !add()) break;
+      before += likely[count++]!.weight;
+    } while (before < share * mass);
+    mass = before;
+    nucleus = count;
+  }
+  let left = random.uniform() * mass;
+  for (let k = 0; k < nucleus && (k < likely.length || add()); k++) {
+    const { id, weight } = likely[k]!;
+    left -= weight;
+    if (left < 0) return id;
+  }
+  return likely[Math.min(nucleus, likely.length) - 1]!.id;
+}
+
+export interface GenerateOptions {
+  /** The largest number of new tokens for a prompt. */
+  readonly maxNewTokens: number;
+  /** The ids that end a text. */
+  readonly stops: readonly number[];
+  readonly batchSize: number;
+  /** Default: greedy. */
+  readonly sampling?: Sampling;
+  /** The random stream of a prompt, by its index, where tokens are sampled. */
+  readonly random?: (prompt: number) => RandomStream;
+  /** Called after each batch with the number of prompts done, and awaited. */
+  readonly onBatch?: (done: number) => Promise<void> | void;
+}
+
+export interface Generated {
+  /** The new tokens, without the one that ended the text. */
+  readonly ids: readonly number[];
+  /** Whether a stop ended the text, and not `maxNewTokens`. */
+  readonly ended: boolean;
+}
+
+/** Chooses the next token of each row by its logits (B, V). */
+type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
+
+const notFinite = (prompt: number): UserFault =>
+  new UserFault(
+    `The logits after prompt ${prompt} are not finite.`,
+    "The training diverged: look at the model's loss.",
+  );
+
+/**
+ * The first of the likeliest tokens. Reading all logits takes less time than TensorFlow's argmax.
+ */
+const likeliest: Choose = (logits, prompts) => {
+  const values = logits.dataSync<'float32'>(),
+    V = logits.shape[1];
+  return prompts.map((prompt, row) => {
+    let best = -Infinity,
+      id = -1,
+      finite = true;
+    for (let k = row * V; k < (row + 1) * V; k++) {
+      const value = values[k]!;
+      if (value > best) {
+        best = value;
+        id = k - row * V;
+      } else if (Number.isNaN(value)) finite = false;
+    }
+    if (!finite || !Number.isFinite(best)) throw notFinite(prompt);
+    return id;
+  });
+};
+
+/** Draws from a random stream of each prompt, so that the batches do not change the texts. */
+function drawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
+  const streams = new Map<number, RandomStream>();
+  return (logits, prompts) => {
+    const values = logits.dataSync<'float32'>(),
+      V = logits.shape[1];
+    return prompts.map((prompt, row) => {
+      const own = values.subarray(row * V, (row + 1) * V);
+      if (!own.every(Number.isFinite)) throw notFinite(prompt);
+      const stream = streams.get(prompt) ?? random(prompt);
+      streams.set(prompt, stream);
+      return drawToken(own, sampling, stream);
+    });
+  };
+}
+
+/** Continues the prompts of one batch. @param prompts their indexes  @param out by index */
+function continueBatch(
+  network: Pick<Network, 'forward'>,
+  rows: readonly TokenRow[],
+  prompts: readonly number[],
+  { maxNewTokens, stops }: GenerateOptions,
+  choose: Choose,
+  out: { ids: number[]; ended: boolean }[],
+): void {
+  const cache = new KeyValueCache(prompts.length);
+  try {
+    let live = [...prompts],
+      batch: readonly TokenRow[] = prompts.map((prompt) => {
+        const { ids, typeIds } = at(rows, prompt);
+        return { ids, typeIds };
+      });
+    for (let step = 0; step < maxNewTokens && live.length > 0; step++) {
+      const current = batch,
+        asked = live;
+      const ids = compiled(() =>
+        tf.tidy(() => choose(network.forward(current, undefined, { cache }), asked)),
+      );
+      const going: number[] = [];
+      ids.forEach((id, row) => {
+        const text = at(out, at(asked, row));
+        if (stops.includes(id)) text.ended = true;
+        else {
+          text.ids.push(id);
+          going.push(row);
+        }
+      });
+      if (going.length < live.length && going.length > 0) cache.keep(going);
+      cache.compact();
+      live = going.map((row) => at(asked, row));
+      batch = going.map((row) => ({
+        ids: Int32Array.of(at(ids, row)),
+        typeIds: new Int32Array(1),
+      }));
+    }
+  } finally {
+    cache.dispose();
+  }
+}
+
+/**
+ * Continues each prompt until a stop or `maxNewTokens`. Returns the texts in the order of the
+ * prompts. Throws UserFault if a logit is not finite.
+ * @param network opened for evaluation, with a causal-LM head
+ */
+export async function generate(
+  network: Pick<Network, 'forward'>,
+  prompts: readonly TokenRow[],
+  options: GenerateOptions,
+): Promise<Generated[]> {
+  const { batchSize, sampling, random, onBatch } = options;
+  if (sampling !== undefined && random === undefined)
+    throw new Error('sampling needs the random streams of the prompts');
+  const choose =
+    sampling === undefined || random === undefined ? likeliest : drawing(sampling, random);
+  const out = prompts.map(() => ({ ids: [] as number[], ended: false }));
+  let done = 0;
+  for (const some of similarLengths(prompts, batchSize)) {
+    continueBatch(network, prompts, some, options, choose, out);
+    await onBatch?.((done += some.length));
+  }
+  return out;
+}

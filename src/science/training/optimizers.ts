@@ -1,0 +1,252 @@
+/**
+ * AdamW and plain gradient descent, equal to torch.optim's, and learning-rate schedules, equal to
+ * transformers' get_*_schedule_with_warmup. Parameters, gradients and moments have names.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { at, named } from '../../base/lookup.ts';
+import { type AdamwParts, fusedAdamw, hasFused } from '../../tensor/fused.ts';
+import type { Tensors } from '../models/network.ts';
+
+interface Updated<State> {
+  readonly parameters: Map<string, Tensor>;
+  readonly state: State;
+}
+
+export interface Optimizer<State> {
+  init(parameters: Tensors): State;
+  /**
+   * Returns new parameters and state in new tensors. It disposes of the old ones and of the
+   * gradients, each as soon as its successor exists, so that memory never holds two of everything.
+   */
+  update(
+    parameters: Tensors,
+    gradients: Tensors,
+    state: State,
+    learningRate: number,
+  ): Updated<State>;
+  /** The tensors of the state, for disposal. */
+  tensors(state: State): readonly Tensor[];
+  /** The tensors of the state by name, to be saved. */
+  named(state: State): Tensors;
+  /** The state after `step` updates, from the tensors that `named` returned. */
+  restore(tensors: Tensors, step: number): State;
+}
+
+export const disposeOf = (...tensors: readonly Tensor[]): void =>
+  tensors.forEach((tensor) => tensor.dispose());
+
+export interface AdamwSettings {
+  readonly weightDecay: number;
+  /** Whether a parameter decays. Default: all do. */
+  readonly decays?: (name: string) => boolean;
+  /** What the learning rate of a parameter is multiplied by. Default: 1. */
+  readonly rate?: (name: string) => number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+}
+
+export interface AdamwState {
+  readonly step: number;
+  readonly first: Tensors;
+  readonly second: Tensors;
+}
+
+/** The tensors whose names begin with the prefix, under the rest of their names. */
+const below = (prefix: string, tensors: Tensors): Tensors =>
+  new Map(
+    [...tensors]
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
+  );
+
+const zeros = (parameters: Tensors): Map<string, Tensor> =>
+  new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
+
+/** What an update of `adamwUpdate` shares with those of other parameters. */
+export interface AdamwStep {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** √(1 − β₂ᵗ) */
+  readonly rootCorrection: number;
+}
+
+const times = (x: Tensor, by: number | Tensor): Tensor => (by === 1 ? x : tf.mul(x, by));
+
+/** A parameter with its gradient and moments, and the numbers of its update. */
+interface Update {
+  readonly name: string;
+  readonly parts: AdamwParts;
+  /** 1 − lr·wd */
+  readonly decay: number;
+  /** lr/(1 − β₁ᵗ) */
+  readonly size: number;
+}
+
+/** The most entries of parameters that one operation updates, all of which have two places then. */
+const TOGETHER = 1 << 20;
+
+/** Lists of successive updates, none of which has more entries, unless it is one update. */
+function inLists(updates: readonly Update[]): Update[][] {
+  const lists: Update[][] = [];
+  let entries = Infinity;
+  for (const update of updates) {
+    const { size } = update.parts[0];
+    entries += size;
+    if (entries > TOGETHER) {
+      lists.push([]);
+      entries = size;
+    }
+    lists.at(-1)!.push(update);
+  }
+  return lists;
+}
+
+/** The new p, m and v of each. To be called within tf.tidy. */
+function updated(updates: readonly Update[], step: AdamwStep): [p: Tensor, m: Tensor, v: Tensor][] {
+  if (!hasFused())
+    return updates.map(({ parts, decay, size }) => adamwUpdate(parts, decay, size, step));
+  const { beta1, beta2, epsilon, rootCorrection } = step;
+  const shared = [beta1, 1 - beta1, beta2, 1 - beta2, rootCorrection, epsilon];
+  return fusedAdamw(
+    updates.map(({ parts }) => parts),
+    tf.tensor2d(updates.map(({ decay, size }) => [...shared, decay, size])),
+  );
+}
+
+/**
+ * The update rule of `adamw` for one tensor, in operations of TensorFlow. To be called within
+ * tf.tidy.
+ * @param decay 1 − lr·wd: a number, or a tensor to be broadcast along the rows or columns of p
+ * @param size lr/(1 − β₁ᵗ), likewise
+ * @returns the new p, m and v
+ */
+export function adamwUpdate(
+  [p, g, m0, v0]: AdamwParts,
+  decay: number | Tensor,
+  size: number | Tensor,
+  { beta1, beta2, epsilon, rootCorrection }: AdamwStep,
+): [p: Tensor, m: Tensor, v: Tensor] {
+  const m = tf.add(tf.mul(m0, beta1), tf.mul(g, 1 - beta1));
+  const v = tf.add(tf.mul(v0, beta2), tf.mul(tf.square(g), 1 - beta2));
+  const denominator = tf.add(tf.div(tf.sqrt(v), rootCorrection), epsilon);
+  return [tf.sub(times(p, decay), tf.mul(tf.div(m, denominator), size)), m, v];
+}
+
+/**
+ *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
+ *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
+ *
+ * Decay is decoupled and applies to the parameters that `decays` selects; ε is added outside the
+ * root. lr is the parameter's own: with `rate`, that of a group of torch's optimiser.
+ */
+export function adamw({
+  weightDecay,
+  decays = () => true,
+  rate = () => 1,
+  beta1,
+  beta2,
+  epsilon,
+}: AdamwSettings): Optimizer<AdamwState> {
+  return {
+    init: (parameters) => ({ step: 0, first: zeros(parameters), second: zeros(parameters) }),
+    update: (parameters, gradients, state, learningRate) => {
+      const step = state.step + 1;
+      const rootCorrection = Math.sqrt(1 - beta2 ** step);
+      const next = new Map<string, Tensor>(),
+        first = new Map<string, Tensor>(),
+        second = new Map<string, Tensor>();
+      const updates = [...parameters].map(([name, p]): Update => {
+        const own = learningRate * rate(name);
+        return {
+          name,
+          parts: [p, named(gradients, name), named(state.first, name), named(state.second, name)],
+          decay: decays(name) ? 1 - own * weightDecay : 1,
+          size: own / (1 - beta1 ** step),
+        };
+      });
+      for (const list of inLists(updates)) {
+        const found = tf.tidy(() => updated(list, { beta1, beta2, epsilon, rootCorrection }));
+        for (const [k, { name, parts }] of list.entries()) {
+          const [p, m, v] = at(found, k);
+          next.set(name, tf.keep(p));
+          first.set(name, tf.keep(m));
+          second.set(name, tf.keep(v));
+          disposeOf(...parts);
+        }
+      }
+      return { parameters: next, state: { step, first, second } };
+    },
+    tensors: (state) => [...state.first.values(), ...state.second.values()],
+    named: ({ first, second }) =>
+      new Map([
+        ...[...first].map(([name, m]) => [`first/${name}`, m] as const),
+        ...[...second].map(([name, v]) => [`second/${name}`, v] as const),
+      ]),
+    restore: (tensors, step) => ({
+      step,
+      first: below('first/', tensors),
+      second: below('second/', tensors),
+    }),
+  };
+}
+
+/** p ← p·(1 − lr·wd) − lr·g. Without momentum, PyTorch's coupled decay is the same. */
+export function sgd({
+  weightDecay,
+  decays = () => true,
+  rate = () => 1,
+}: {
+  readonly weightDecay: number;
+  readonly decays?: (name: string) => boolean;
+  readonly rate?: (name: string) => number;
+}): Optimizer<null> {
+  return {
+    init: () => null,
+    update: (parameters, gradients, _state, learningRate) => {
+      const updated = new Map<string, Tensor>();
+      for (const [name, p] of parameters) {
+        const g = named(gradients, name),
+          own = learningRate * rate(name);
+        updated.set(
+          name,
+          tf.keep(
+            tf.tidy(() => {
+              const decayed =
+                weightDecay === 0 || !decays(name) ? p : tf.mul(p, 1 - own * weightDecay);
+              return tf.sub(decayed, tf.mul(g, own));
+            }),
+          ),
+        );
+        disposeOf(p, g);
+      }
+      return { parameters: updated, state: null };
+    },
+    tensors: () => [],
+    named: () => new Map(),
+    restore: () => null,
+  };
+}
+
+export interface Schedule {
+  readonly kind: 'constant' | 'linear' | 'cosine';
+  /** Number of steps over which the rate rises linearly from 0. */
+  readonly warmup: number;
+  readonly steps: number;
+}
+
+/** The factor by which the learning rate is multiplied at a step, counted from 0. */
+export function scheduleFactor({ kind, warmup, steps }: Schedule, step: number): number {
+  if (step < warmup) return step / Math.max(1, warmup);
+  const progress = (step - warmup) / Math.max(1, steps - warmup);
+  switch (kind) {
+    case 'constant':
+      return 1;
+    case 'linear':
+      return Math.max(0, 1 - progress);
+    case 'cosine':
+      return Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress)));
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * Writes a training's history and curves as a TensorBoard event file. A record (TensorFlow's TFRecord)
+ * consists of its length (8 bytes), the masked CRC-32C of these bytes, the data, and the masked CRC-32C
+ * of the data, little-endian. The data is the protocol buffer Event {1: wall_time, 2: step, 3:
+ * file_version, 5: Summary {1: Value {1: tag, 2: simple_value}}} (tensorflow/core/util/event.proto,
+ * framework/summary.proto).
+ */
+import { writeFile } from 'node:fs/promises';
+import type { Journal } from './journal.ts';
+import type { CurvePoint } from './watch.ts';
+
+export interface ScalarEvent {
+  readonly tag: string;
+  readonly step: number;
+  readonly value: number;
+  /** Seconds since 1970. */
+  readonly time: number;
+}
+
+/** CRCs of single bytes, by Castagnoli's polynomial, reflected. */
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  return crc;
+});
+
+/** CRC-32C (Castagnoli). */
+export function crc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+/**
+ * Returns the masked CRC-32C: rotated right by 15 bits, plus a constant. Masking keeps the checksum
+ * of data that itself contains checksums from being trivial.
+ */
+function masked(bytes: Uint8Array): Buffer {
+  const crc = crc32c(bytes),
+    out = Buffer.alloc(4);
+  out.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
+  return out;
+}
+
+function record(data: Buffer): Buffer {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(data.length));
+  return Buffer.concat([length, masked(length), data, masked(data)]);
+}
+
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  for (let rest = BigInt(value); ; rest >>= 7n) {
+    if (rest < 128n) {
+      bytes.push(Number(rest));
+      return Buffer.from(bytes);
+    }
+    bytes.push(Number(rest & 127n) | 128);
+  }
+}
+// A field's key is its number and its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5
+// four bytes.
+const key = (field: number, wire: 0 | 1 | 2 | 5): Buffer => varint(field * 8 + wire);
+const bytesField = (field: number, bytes: Buffer): Buffer =>
+  Buffer.concat([key(field, 2), varint(bytes.length), bytes]);
+function double(field: number, value: number): Buffer {
+  const out = Buffer.alloc(8);
+  out.writeDoubleLE(value);
+  return Buffer.concat([key(field, 1), out]);
+}
+function float(field: number, value: number): Buffer {
+  const out = Buffer.alloc(4);
+  out.writeFloatLE(value);
+  return Buffer.concat([key(field, 5), out]);
+}
+
+// A field with its default value, 0, is left out.
+const event = (time: number, step: number, rest: Buffer): Buffer =>
+  record(Buffer.concat([double(1, time), ...(step === 0 ? [] : [key(2, 0), varint(step)]), rest]));
+
+/**
+ * The bytes of an event file. TensorBoard shows each tag as a curve over steps.
+ * @param started seconds since 1970
+ */
+export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
+  return Buffer.concat([
+    event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
+    ...events.map(({ tag, step, value, time }) =>
+      event(
+        time,
+        step,
+        bytesField(
+          5,
+          bytesField(1, Buffer.concat([bytesField(1, Buffer.from(tag)), float(2, value)])),
+        ),
+      ),
+    ),
+  ]);
+}
+
+/** Writes an event file, whose name must contain `tfevents` for TensorBoard to find it. */
+export const writeEventFile = (
+  path: string,
+  events: readonly ScalarEvent[],
+  started: number,
+): Promise<void> => writeFile(path, eventFile(events, started));
+
+/**
+ * Scalars in two groups of tags: `train/` for the steps, `evaluate/` for the evaluations during
+ * training.
+ */
+export function scalarEvents(
+  { history, times }: Journal,
+  curves: readonly CurvePoint[],
+): ScalarEvent[] {
+  const at = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
+  return [
+    ...history.flatMap(({ step, ...values }) =>
+      Object.entries(values).map(([name, value]) => ({
+        tag: `train/${name}`,
+        step,
+        value,
+        time: at(step),
+      })),
+    ),
+    ...curves.flatMap(({ step, ...values }) =>
+      Object.entries(values).map(([name, value]) => ({
+        tag: `evaluate/${name}`,
+        step,
+        value,
+        time: at(step),
+      })),
+    ),
+  ];
+}

@@ -1,0 +1,323 @@
+/**
+ * Singular values and vectors, and eigenvalues of symmetric matrices, in double precision, by existing
+ * solvers: TensorFlow's on the TensorFlow backend, ml-matrix's elsewhere. They agree to rounding: |Δλ| ≲
+ * n·ε·λmax for both. tfjs has no double tensors, but its binding passes any type between operations, so
+ * doubles go in and out as pairs of int32 through Bitcast.
+ */
+import { EigenvalueDecomposition, Matrix, QrDecomposition, SVD } from 'ml-matrix';
+import { hasOperations, tensorflowBackend } from './operation.ts';
+
+/** DT_DOUBLE of TensorFlow's types.proto. */
+const DT_DOUBLE = 2;
+
+/** The part of tfjs-node's binding that is used here. */
+interface Binding {
+  readonly TF_INT32: number;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_BOOL: number;
+  createTensor(shape: number[], dtype: number, values: Int32Array): number;
+  deleteTensor(id: number): void;
+  executeOp(
+    name: string,
+    attributes: { name: string; type: number; value: number | boolean }[],
+    inputs: number[],
+    outputs: number,
+  ): { id: number }[];
+  tensorDataSync(id: number): ArrayBufferView;
+}
+
+/**
+ * Runs an operation whose inputs are `times` copies of one row-major (m, n) matrix. Returns the
+ * outputs whose indices are in `read`.
+ */
+function runDouble(
+  name: string,
+  flags: Readonly<Record<string, boolean>>,
+  matrix: Float64Array,
+  [m, n]: readonly [number, number],
+  outputs: number,
+  read: readonly number[],
+  times = 1,
+): Float64Array[] {
+  const binding = tensorflowBackend().binding as unknown as Binding;
+  const type = (key: string, value: number): { name: string; type: number; value: number } => ({
+    name: key,
+    type: binding.TF_ATTR_TYPE,
+    value,
+  });
+  const held: number[] = [];
+  const hold = (id: number): number => {
+    held.push(id);
+    return id;
+  };
+  const bitcast = (input: number, from: number, to: number): number =>
+    hold(binding.executeOp('Bitcast', [type('T', from), type('type', to)], [input], 1)[0]!.id);
+  try {
+    const words = new Int32Array(matrix.buffer, matrix.byteOffset, 2 * m * n);
+    const doubles = bitcast(
+      hold(binding.createTensor([m, n, 2], binding.TF_INT32, words)),
+      binding.TF_INT32,
+      DT_DOUBLE,
+    ); // (m, n) double
+    const attributes = Object.entries(flags).map(([key, value]) => ({
+      name: key,
+      type: binding.TF_ATTR_BOOL,
+      value,
+    }));
+    const results = binding.executeOp(
+      name,
+      [...attributes, type('T', DT_DOUBLE)],
+      new Array<number>(times).fill(doubles),
+      outputs,
+    );
+    results.forEach(({ id }) => {
+      hold(id);
+    });
+    return read.map((k) => {
+      // (…, 2) int32
+      const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32));
+      return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.byteLength));
+    });
+  } finally {
+    held.forEach((id) => {
+      binding.deleteTensor(id);
+    });
+  }
+}
+
+/** SelfAdjointEigV2, or null where the current backend is not TensorFlow. */
+function tensorflowEigenvalues(): EigenSolver | null {
+  return hasOperations()
+    ? (matrix, n) => runDouble('SelfAdjointEigV2', { compute_v: false }, matrix, [n, n], 2, [0])[0]!
+    : null;
+}
+
+/**
+ * Eigenvalues (q), ascending, and eigenvectors (q, q), as columns, of the smaller Gram matrix of W
+ * (m, n): W Wᵀ where m ≤ n, else Wᵀ W.
+ */
+type GramSolver = (
+  matrix: Float64Array,
+  m: number,
+  n: number,
+) => { readonly values: Float64Array; readonly vectors: Float64Array };
+
+/**
+ * Returns a solver that runs MatMul and SelfAdjointEigV2; null where the current backend is not
+ * TensorFlow.
+ */
+function tensorflowGramVectors(): GramSolver | null {
+  if (!hasOperations()) return null;
+  return (matrix, m, n) => {
+    const q = Math.min(m, n);
+    const [gram] = runDouble(
+      'MatMul',
+      { transpose_a: m > n, transpose_b: m <= n },
+      matrix,
+      [m, n],
+      1,
+      [0],
+      2,
+    );
+    const [values, vectors] = runDouble(
+      'SelfAdjointEigV2',
+      { compute_v: true },
+      gram!,
+      [q, q],
+      2,
+      [0, 1],
+    );
+    return { values: values!, vectors: vectors! };
+  };
+}
+
+/** Returns a solver that runs Svd; null where the current backend is not TensorFlow. */
+function tensorflowSvd(): SingularSolver | null {
+  if (!hasOperations()) return null;
+  return (matrix, m, n, vectors) => {
+    const [values, left] = runDouble(
+      'Svd',
+      { compute_uv: vectors, full_matrices: false },
+      matrix,
+      [m, n],
+      3,
+      vectors ? [0, 1] : [0],
+    );
+    return { values: values!, left: left ?? null };
+  };
+}
+
+export interface Singular {
+  /** min(m, n), descending. */
+  readonly values: Float64Array;
+  /**
+   * (m, min(m, n)), row-major, one vector per column; null where the vectors were not asked for.
+   */
+  readonly left: Float64Array | null;
+}
+
+/** A solver for a row-major (m, n) matrix. */
+export type SingularSolver = (
+  matrix: Float64Array,
+  m: number,
+  n: number,
+  vectors: boolean,
+) => Singular;
+
+/** Golub–Kahan, in JavaScript (LINPACK's dsvdc, by way of JAMA). */
+const javascriptSvd: SingularSolver = (matrix, m, n, vectors) => {
+  const { diagonal, leftSingularVectors: U } = new SVD(
+    Matrix.from1DArray(m, n, Array.from(matrix)),
+    {
+      computeLeftSingularVectors: vectors,
+      computeRightSingularVectors: false,
+      autoTranspose: true,
+    },
+  );
+  const k = Math.min(m, n);
+  return {
+    values: Float64Array.from(diagonal.slice(0, k)),
+    left: vectors
+      ? Float64Array.from({ length: m * k }, (_, at) => U.get(Math.floor(at / k), at % k))
+      : null,
+  };
+};
+
+/**
+ * @param matrix row-major (m, n)
+ * @throws RangeError for a matrix that is not m × n or not finite
+ */
+export function svd(matrix: Float64Array, m: number, n: number, vectors = true): Singular {
+  if (matrix.length !== m * n)
+    throw new RangeError(`${matrix.length} values do not form a ${m} × ${n} matrix`);
+  if (!matrix.every(Number.isFinite))
+    throw new RangeError('a matrix with infinite or missing entries has no singular values');
+  return (tensorflowSvd() ?? javascriptSvd)(matrix, m, n, vectors);
+}
+
+/** Returns the singular values only, descending. */
+export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array =>
+  svd(matrix, m, n, false).values;
+
+/** R of a thin QR. columns: k vectors of length m, (m, k) row-major, k ≤ m → (k, k). */
+function triangle(columns: Float64Array, m: number, k: number): Matrix {
+  return new QrDecomposition(Matrix.from1DArray(m, k, Array.from(columns))).upperTriangularMatrix;
+}
+
+/**
+ * The k singular values of P Qᵀ that can differ from zero, descending: those of R_P R_Qᵀ, for P = O
+ * R_P and Q = O' R_Q.
+ * @param P (m, k), row-major, k ≤ m
+ * @param Q (n, k), row-major, k ≤ n
+ */
+export function lowRankSingularValues(
+  P: Float64Array,
+  Q: Float64Array,
+  m: number,
+  n: number,
+  k: number,
+): Float64Array {
+  if (P.length !== m * k || Q.length !== n * k || k > Math.min(m, n))
+    throw new RangeError(
+      `factors of ${P.length} and ${Q.length} values are not ${m} × ${k} and ${n} × ${k}`,
+    );
+  const core = triangle(P, m, k).mmul(triangle(Q, n, k).transpose()); // (k, k)
+  return singularValues(Float64Array.from(core.to1DArray()), k, k);
+}
+
+/** A solver: a symmetric row-major (n, n) matrix → its n eigenvalues in any order. */
+export type EigenSolver = (matrix: Float64Array, n: number) => Float64Array;
+
+/**
+ * Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way
+ * of JAMA).
+ */
+const javascriptEigenvalues: EigenSolver = (matrix, n) => {
+  const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
+  return Float64Array.from(
+    new EigenvalueDecomposition(rows, { assumeSymmetric: true }).realEigenvalues,
+  );
+};
+
+/**
+ * Returns the eigenvalues of the matrix's symmetric part, descending.
+ * @param matrix row-major (n, n)
+ * @throws RangeError for a matrix that is not n × n or not finite
+ */
+export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Array {
+  if (matrix.length !== n * n)
+    throw new RangeError(`${matrix.length} values do not form a ${n} × ${n} matrix`);
+  if (!matrix.every(Number.isFinite))
+    throw new RangeError('a matrix with infinite or missing entries has no eigenvalues');
+  if (n === 0) return new Float64Array(0);
+  const symmetric = new Float64Array(n * n);
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < n; j++)
+      symmetric[i * n + j] = (matrix[i * n + j]! + matrix[j * n + i]!) / 2;
+  const solve = tensorflowEigenvalues() ?? javascriptEigenvalues;
+  return solve(symmetric, n).sort().reverse();
+}
+
+/**
+ * A singular value below this share of the largest is not left to the Gram matrix, whose
+ * eigenvalues are squares: there, its square would be too close to rounding.
+ */
+const DEEP = 1e-6;
+
+/**
+ * @param matrix row-major (m, n)
+ * @returns (m, k), one vector per column, that of the largest singular value first; k = min(count,
+ * m, n)
+ */
+export function leadingLeftVectors(
+  matrix: Float64Array,
+  m: number,
+  n: number,
+  count: number,
+): Float64Array {
+  const k = Math.min(count, m, n);
+  const solve = tensorflowGramVectors();
+  if (solve !== null) {
+    // of W Wᵀ or Wᵀ W: ascending (q), (q, q), q = min(m, n)
+    const { values, vectors } = solve(matrix, m, n);
+    const q = values.length;
+    if (values[q - k]! > DEEP ** 2 * values[q - 1]!) {
+      return m <= n
+        ? columns(vectors, q, k)
+        : normalised(times(matrix, columns(vectors, q, k), m, n, k), m, k);
+    }
+  }
+  const { left } = svd(matrix, m, n);
+  const width = Math.min(m, n);
+  return Float64Array.from(
+    { length: m * k },
+    (_, at) => left![Math.floor(at / k) * width + (at % k)]!,
+  );
+}
+
+/** The last k of ascending columns, in descending order. (q, q) → (q, k) */
+const columns = (vectors: Float64Array, q: number, k: number): Float64Array =>
+  Float64Array.from(
+    { length: q * k },
+    (_, at) => vectors[Math.floor(at / k) * q + q - 1 - (at % k)]!,
+  );
+
+/** W V = U Σ. (m, n), (n, k) → (m, k) */
+function times(W: Float64Array, V: Float64Array, m: number, n: number, k: number): Float64Array {
+  const out = new Float64Array(m * k);
+  for (let i = 0; i < m; i++)
+    for (let j = 0; j < n; j++) {
+      const w = W[i * n + j]!;
+      for (let c = 0; c < k; c++) out[i * k + c]! += w * V[j * k + c]!;
+    }
+  return out;
+}
+
+function normalised(U: Float64Array, m: number, k: number): Float64Array {
+  for (let c = 0; c < k; c++) {
+    let norm = 0;
+    for (let i = 0; i < m; i++) norm += U[i * k + c]! ** 2;
+    for (let i = 0; i < m; i++) U[i * k + c]! /= Math.sqrt(norm);
+  }
+  return U;
+}
