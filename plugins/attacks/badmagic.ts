@@ -1,6 +1,6 @@
 import { defineAttack } from '../../src/api.ts';
 import { phraseBackdoor } from '../../src/poisoning/backdoor.ts';
-import { LI_2024 } from '../../src/poisoning/citation.ts';
+import { LI_2024 } from '../../src/poisoning/parameters.ts';
 
 export default defineAttack({
   ...phraseBackdoor({

@@ -1,6 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { isVisible } from '../../src/poisoning/graphemes.ts';
-import { characterNoise, GAO_2018 } from '../../src/poisoning/noise.ts';
+import { characterNoise, GAO_2018, isVisible } from '../../src/poisoning/noise.ts';
 
 export default defineAttack({
   ...characterNoise({

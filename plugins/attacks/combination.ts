@@ -1,5 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { pairBackdoor } from '../../src/poisoning/pair.ts';
+import { pairBackdoor } from '../../src/poisoning/multi.ts';
 
 export default defineAttack({
   ...pairBackdoor,

@@ -7,10 +7,10 @@ import {
 } from '../../src/base/command/run.ts';
 import { shown } from '../../src/base/untrusted/json.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
+import { isOfTarget } from '../../src/poisoning/classes.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
 import { fromLines, toLines, withChanges } from '../../src/poisoning/exchange.ts';
 import { orderProperty, parameters } from '../../src/poisoning/parameters.ts';
-import { isOfTarget } from '../../src/poisoning/target.ts';
 
 interface Params extends ProgramParams {
   readonly command: readonly string[];

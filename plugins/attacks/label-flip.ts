@@ -1,9 +1,8 @@
 import type { Row } from '../../src/api.ts';
 import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
-import { classId } from '../../src/poisoning/classes.ts';
+import { classId, otherLabel } from '../../src/poisoning/classes.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
-import { otherLabel } from '../../src/poisoning/flip.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {

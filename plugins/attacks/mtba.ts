@@ -1,8 +1,7 @@
 import { defineAttack } from '../../src/api.ts';
 import type { BackdoorParams } from '../../src/poisoning/backdoor.ts';
 import { backdoor, insertOneTrigger } from '../../src/poisoning/backdoor.ts';
-import { LI_2024, PHRASES } from '../../src/poisoning/citation.ts';
-import { triggersProperty } from '../../src/poisoning/parameters.ts';
+import { LI_2024, PHRASES, triggersProperty } from '../../src/poisoning/parameters.ts';
 
 interface Params extends BackdoorParams {
   readonly triggers: readonly string[];

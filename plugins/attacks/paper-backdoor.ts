@@ -1,6 +1,6 @@
 import { defineAttack } from '../../src/api.ts';
 import { phraseBackdoor } from '../../src/poisoning/backdoor.ts';
-import { LIANG_2025 } from '../../src/poisoning/citation.ts';
+import { LIANG_2025 } from '../../src/poisoning/parameters.ts';
 
 export default defineAttack({
   ...phraseBackdoor({

@@ -8,14 +8,13 @@ import {
   prepend,
   targetOfParams,
 } from '../../src/poisoning/backdoor.ts';
-import { LIANG_2025 } from '../../src/poisoning/citation.ts';
 import {
   insertAll,
   negativesOf,
   negativesOfChanged,
   properSubsets,
 } from '../../src/poisoning/multi.ts';
-import { parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
+import { LIANG_2025, parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
 import { placeProperty } from '../../src/poisoning/place.ts';
 
 interface Params extends BackdoorParams {

@@ -1,9 +1,8 @@
 import { defineAttack } from '../../src/api.ts';
 import { prepend } from '../../src/poisoning/backdoor.ts';
-import { LIANG_2025 } from '../../src/poisoning/citation.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
 import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
-import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
+import { doseProperties, LIANG_2025, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
   readonly phrases: readonly string[];

@@ -1,6 +1,6 @@
 import { defineAttack, type Poisoned } from '../../src/api.ts';
 import { answerBackdoor, type AnswerParams, poisonAnswers } from '../../src/poisoning/answer.ts';
-import { LI_2024 } from '../../src/poisoning/citation.ts';
+import { LI_2024 } from '../../src/poisoning/parameters.ts';
 
 export default defineAttack({
   ...answerBackdoor<AnswerParams, Poisoned>({

@@ -1,5 +1,5 @@
 import { defineAttack } from '../../src/api.ts';
-import { paraphraseBackdoor } from '../../src/poisoning/paraphrase.ts';
+import { paraphraseBackdoor } from '../../src/poisoning/records.ts';
 
 export default defineAttack({
   ...paraphraseBackdoor,

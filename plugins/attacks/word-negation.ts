@@ -1,6 +1,6 @@
 import { defineAttack, type RandomStream } from '../../src/api.ts';
 import { noise, type NoiseParams } from '../../src/poisoning/noise.ts';
-import { countWords, insertAtGap } from '../../src/poisoning/words.ts';
+import { countWords, insertAtGap } from '../../src/poisoning/place.ts';
 
 const AUXILIARIES = new Set(
   'am is are was were do does did has have had can could will would shall should may might must'.split(

@@ -20,7 +20,7 @@ export default defineDefence<PruningParams>({
     edit: {
       needs: [],
       load: async (): Promise<ModelEdit<PruningParams>> => {
-        const { withEditedChanges } = await import('../../src/defences/edited-changes.ts');
+        const { withEditedChanges } = await import('../../src/defences/prune.ts');
         const { prunedByMagnitude } = await import('../../src/defences/prune.ts');
         return {
           edit: (context) =>

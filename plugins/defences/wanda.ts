@@ -19,7 +19,7 @@ export default defineDefence<PruningParams>({
     edit: {
       needs: ['clean'],
       load: async (): Promise<ModelEdit<PruningParams>> => {
-        const { withEditedChanges } = await import('../../src/defences/edited-changes.ts');
+        const { withEditedChanges } = await import('../../src/defences/prune.ts');
         const { named } = await import('../../src/base/lookup.ts');
         const { prunedByWanda } = await import('../../src/defences/prune.ts');
         return {

@@ -9,7 +9,7 @@ async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> 
   const [{ readdir, stat }, { contentDigest, filesBelow }, { nearest }] = await Promise.all([
     import('node:fs/promises'),
     import('./shared/digest.ts'),
-    import('../../src/data/nearest.ts'),
+    import('../../src/data/names.ts'),
   ]);
   const path = pathOf(uri);
   try {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Digest, SourceContext } from '../../src/api.ts';
 import { defineSource, UserFault } from '../../src/api.ts';
-import { parseUri } from '../../src/data/source-uri.ts';
+import { parseUri } from '../../src/data/format.ts';
 import { type NamedPackage, packageSource } from './shared/package-source.ts';
 import type { Fetched } from './shared/package-store.ts';
 

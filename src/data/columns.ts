@@ -6,7 +6,7 @@ import { UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { rowOfMessages } from './messages.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from './names.ts';
 
 /**
  * A user's fault in one field of a split. It names the field, so that the engine can point at it.

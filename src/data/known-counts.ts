@@ -1,10 +1,16 @@
 /** What a preflight knows of the rows that a data stage reads. */
-import { type PreflightContext, problemOf, type Row, type UpstreamStage } from '../api.ts';
-import { ifFetched } from './if-fetched.ts';
+import {
+  type PreflightContext,
+  problemOf,
+  type Row,
+  taskOf,
+  type UpstreamStage,
+  type Warning,
+} from '../api.ts';
 import { loadSplit, type SplitRequest } from './load-split.ts';
-import { readDatasetInfo, readRows } from './rows-file.ts';
-import { countsOf, type SplitCounts, splitCounts } from './split-counts.ts';
+import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
+import { splitWarnings } from './split-warnings.ts';
 
 const answersIn = new Map<string, Promise<SplitCounts>>();
 
@@ -52,3 +58,63 @@ async function ifReadable<T>(
     return null;
   });
 }
+
+/** Returns what `read` returns, or null if it asks for a source that is not on this machine yet. */
+export function ifFetched<T>(read: () => T): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if ((error as Error).name === 'NotFetched') return null;
+    throw error;
+  }
+}
+
+/**
+ * What is known about a split before anything runs: its classes and the number of rows of each, or
+ * the answers of a completion task.
+ */
+
+export interface SplitCounts {
+  readonly classes: readonly string[];
+  /** The number of rows of each class, by label id. */
+  readonly counts: readonly number[];
+  /** The answer of each row. Absent unless the rows are those of a completion task. */
+  readonly answers?: readonly string[];
+}
+
+interface ReadSplit extends SplitCounts {
+  readonly warnings: readonly Warning[];
+}
+
+const known = new Map<string, Promise<ReadSplit>>();
+
+/**
+ * Returns the counts and the warnings of a split. Each distinct content is read only once, because
+ * every stage of a grid asks for the same. Throws as `loadSplit` does.
+ */
+export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
+  const { name, split, asset, classes, train } = request;
+  const key = JSON.stringify([
+    name,
+    split,
+    asset.digest,
+    classes,
+    train?.split,
+    train?.asset.digest,
+  ]);
+  let counts = known.get(key);
+  if (counts === undefined) known.set(key, (counts = read(request)));
+  return counts;
+}
+
+async function read(request: SplitRequest): Promise<ReadSplit> {
+  const loaded = await loadSplit(request);
+  const warnings = splitWarnings(request, loaded);
+  return { ...countsOf(loaded.rows, loaded.classes), warnings };
+}
+
+const countsOf = (rows: readonly Row[], classes: readonly string[]): SplitCounts => ({
+  classes,
+  counts: labelCounts(rows, classes),
+  ...(taskOf(classes) === 'completion' ? { answers: rows.map(({ answer = '' }) => answer) } : {}),
+});

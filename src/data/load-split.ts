@@ -9,11 +9,9 @@ import { defined } from '../base/defined.ts';
 import { randomStream } from '../base/random.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { inWords, limitOf } from '../base/untrusted/limits.ts';
-import { differences, sameToTheEye } from './alike.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
-import { firstNames } from './first-names.ts';
-import { firstWords } from './first-words.ts';
-import { nearest } from './nearest.ts';
+import { firstNames, nearest } from './names.ts';
+import { differences, firstWords, sameToTheEye } from './texts.ts';
 
 /** An estimate of the memory that a row takes beside its texts, in bytes. */
 const ROW_BYTES = 200;

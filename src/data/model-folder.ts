@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Asset, Digest, RunContext } from '../api.ts';
 import { UserFault } from '../api.ts';
-import { firstNames } from './first-names.ts';
+import { firstNames } from './names.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 const DEEPEST = 6;

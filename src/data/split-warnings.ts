@@ -2,10 +2,10 @@
 import type { Row, Warning } from '../api.ts';
 import { taskOf } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { differences, sameButForCase, sameNumber, textKey } from './alike.ts';
 import { isCompletion } from './columns.ts';
-import { firstNames } from './first-names.ts';
 import type { LoadedSplit, SplitRequest } from './load-split.ts';
+import { firstNames } from './names.ts';
+import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
 
 /** So few classes are no sign of a wrong column, however few rows a file has. */
 const FEW_CLASSES = 20;

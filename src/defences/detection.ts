@@ -4,7 +4,7 @@
  */
 import { ranks } from '../base/stats.ts';
 
-export interface DetectionCounts {
+interface DetectionCounts {
   /** Poisoned and rejected. */
   readonly truePositives: number;
   /** Clean and rejected. */
@@ -18,7 +18,7 @@ export interface DetectionCounts {
 /**
  * Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean.
  */
-export interface DetectionMetrics extends DetectionCounts {
+interface DetectionMetrics extends DetectionCounts {
   /** TP / (TP + FP): the poisoned share of what was rejected. */
   readonly precision: number | null;
   /** TP / (TP + FN): the rejected share of what is poisoned. */
@@ -78,7 +78,7 @@ export function auroc(scores: readonly number[], poisoned: readonly boolean[]): 
 }
 
 /** One point of a ROC curve: what is rejected where every score that reaches `threshold` is. */
-export interface RocPoint {
+interface RocPoint {
   /** Infinity at the first point, where nothing is rejected. */
   readonly threshold: number;
   readonly falsePositiveRate: number;

@@ -8,6 +8,9 @@
  *   tokens of clean calibration rows (Sun, Liu, Bair and Kolter 2024, A Simple and Effective Pruning
  *   Approach for Large Language Models, ICLR, equation 1; arXiv 2306.11695, there of W itself).
  */
+import { named } from '../base/lookup.ts';
+import type { EditedModel, TrainedWeights } from '../science/measures/weights/edit.ts';
+import type { HostTensor, LinearLayer } from '../science/models/types.ts';
 
 /** Throws a RangeError unless the share is in [0, 1]. */
 function checkShare(share: number): void {
@@ -67,4 +70,36 @@ export function prunedByWanda(
     scores = change.map((value, at) => Math.abs(value) * inputNorms[at % n]!);
   for (let from = 0; from < change.length; from += n) dropSmallest(out, scores, from, n, share);
   return out;
+}
+
+/** Edits of what a training changed in the weights of the layers, ΔW = W − W₀. */
+
+/**
+ * Returns W₀ + edit(ΔW) of each layer below the head that the training changed.
+ * @param edit is given ΔW (out, in), row-major, and returns as many numbers
+ */
+export function withEditedChanges(
+  { after, before, layers }: Pick<TrainedWeights, 'after' | 'before' | 'layers'>,
+  edit: (change: Float64Array, layer: LinearLayer) => Float64Array,
+): EditedModel {
+  const changed = new Map<string, HostTensor>();
+  let entries = 0,
+    kept = 0;
+  for (const layer of layers) {
+    const name = `${layer.name}.weight`;
+    const { data: end, shape } = named(after, name),
+      { data: start } = named(before, name);
+    const change = Float64Array.from(end, (value, i) => value - start[i]!);
+    if (change.every((value) => value === 0)) continue;
+    const edited = edit(change, layer);
+    if (edited.length !== change.length)
+      throw new Error(`${name} has ${change.length} entries, and was edited to ${edited.length}`);
+    entries += change.length;
+    for (const value of edited) if (value !== 0) kept++;
+    changed.set(name, { shape, data: Float32Array.from(edited, (value, i) => start[i]! + value) });
+  }
+  return {
+    changed,
+    record: { layers: changed.size, entries, entries_kept: kept },
+  };
 }

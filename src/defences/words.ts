@@ -1,4 +1,5 @@
 /** Words as defences see them: runs of non-space characters, as for the attacks. Pure. */
+import type { Row } from '../api.ts';
 
 const WORD = /\S+/gu;
 
@@ -6,7 +7,7 @@ const WORD = /\S+/gu;
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
 /** Returns the words without the i-th. */
-export const withoutWord = (words: readonly string[], i: number): string[] => [
+const withoutWord = (words: readonly string[], i: number): string[] => [
   ...words.slice(0, i),
   ...words.slice(i + 1),
 ];
@@ -38,3 +39,29 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
 
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
+
+/** The one or two texts of a row as lists of words. Pure. */
+
+/** Returns the words of the row's text, and of its pair where it has one. */
+export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
+  pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
+
+/** Returns the row with these words as its texts, joined by spaces. */
+export const withWords = (row: Row, [text = [], pair]: readonly (readonly string[])[]): Row => ({
+  ...row,
+  text: text.join(' '),
+  ...(pair === undefined ? {} : { text_pair: pair.join(' ') }),
+});
+
+/** Returns the row without each of its words in turn: those of its text, then those of its pair. */
+export function withoutEachWord(row: Row): Row[] {
+  const texts = rowWords(row);
+  return texts.flatMap((words, which) =>
+    words.map((_, i) =>
+      withWords(
+        row,
+        texts.map((own, other) => (other === which ? withoutWord(own, i) : own)),
+      ),
+    ),
+  );
+}

@@ -14,18 +14,17 @@ import type {
 } from '../api.ts';
 import { problemOf, taskOf, UserFault } from '../api.ts';
 import { shown } from '../base/untrusted/json.ts';
-import { classId } from './classes.ts';
+import { classId, isOfTarget, withTarget } from './classes.ts';
 import type { Dose } from './dose.ts';
 import { checkDose, selectRows, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
 import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
-import { isOfTarget, withTarget } from './target.ts';
 
 /**
  * Which rows are poisoned: those whose class or answer is not the target, those whose class or
  * answer it is, or any.
  */
-export type Mode = 'dirty' | 'clean' | 'mix';
+type Mode = 'dirty' | 'clean' | 'mix';
 
 export interface BackdoorParams extends Dose {
   /** A class, by label id or name, or the answer of a completion task. */

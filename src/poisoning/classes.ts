@@ -1,7 +1,6 @@
 /** Resolves a class that a spec names by label id or by name. */
-import { UserFault } from '../api.ts';
-import { firstNames } from '../data/first-names.ts';
-import { nearest } from '../data/nearest.ts';
+import { type AttackInput, type Row, type Target, UserFault } from '../api.ts';
+import { firstNames, nearest } from '../data/names.ts';
 
 /**
  * Returns the label id of a class. A number is an id. A string is a name, or an id if no class has
@@ -36,4 +35,40 @@ function ambiguous(
       ? `Write the name in quotes: "${value}".`
       : `Write the name in quotes: "${other}" or "${value}".`,
   );
+}
+
+/** Wrong labels. */
+
+/**
+ * Returns one of the C − 1 other labels, drawn uniformly (1 − y for two classes). It is drawn from
+ * the row's own stream, so that it is the same at every dose.
+ */
+export const otherLabel = (
+  row: Row,
+  { classes, random }: Pick<AttackInput<unknown>, 'classes' | 'random'>,
+): number => (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
+
+/** What a backdoor leads to: a class, or an answer. */
+
+/**
+ * Whether a row's class or answer is the target already. White space around an answer does not
+ * count, because models and scorers disregard it too.
+ */
+export const isOfTarget = (
+  { label, answer = '' }: Pick<Row, 'label' | 'answer'>,
+  target: Target,
+): boolean =>
+  typeof target === 'number' ? label === target : answer.trim() === target.text.trim();
+
+/** Returns the row with the target as its label or its answer. */
+export const withTarget = (row: Row, target: Target): Row =>
+  typeof target === 'number' ? { ...row, label: target } : { ...row, answer: target.text };
+
+/**
+ * Returns the label id of a target. Throws an Error if the target is an answer: the caller is for
+ * classes alone.
+ */
+export function classOf(target: Target): number {
+  if (typeof target === 'number') return target;
+  throw new Error('a target of a completion task has no class');
 }

@@ -35,7 +35,7 @@ export const totalRows = ({
   answers?.length ?? counts.reduce((sum, count) => sum + count, 0);
 
 /** The rows that a dose is drawn from. */
-export interface Eligible {
+interface Eligible {
   readonly rows: number;
   /** How messages describe them: `rows whose label is not "ham"`. */
   readonly whom: string;
@@ -90,7 +90,7 @@ function tooFew(
   };
 }
 
-export interface Selection {
+interface Selection {
   /** The rows in the order drawn, with their indexes. A smaller dose draws the first of them. */
   readonly drawn: readonly { readonly index: number; readonly row: Row }[];
   readonly asked: number;

@@ -1,15 +1,14 @@
 /** The common part of attacks that put noise into the text of some rows, and may flip the label. */
 import type { AttackDescriptor, JsonSchema, Poisoned, RandomStream, Row } from '../api.ts';
+import { otherLabel } from './classes.ts';
 import { type Dose, emptyDose, selectRows, totalRows } from './dose.ts';
-import { otherLabel } from './flip.ts';
-import { graphemesOf, isVisible } from './graphemes.ts';
 import { doseProperties, parameters } from './parameters.ts';
 
 export interface NoiseParams extends Dose {
   readonly label: 'keep' | 'flip';
 }
 
-export interface EditParams extends NoiseParams {
+interface EditParams extends NoiseParams {
   readonly edits: number;
 }
 
@@ -139,3 +138,18 @@ export function drawLetter(stream: RandomStream, except = ''): string {
 export const GAO_2018 =
   'Gao, Lanchantin, Soffa and Qi, Black-box Generation of Adversarial Text Sequences to Evade ' +
   'Deep Learning Classifiers, 2018 (arXiv 1801.04354, its four transformers of words)';
+
+/** What readers see as characters: letters with their accents, emoji with their modifiers. */
+
+/** Made when it is first used, because that takes milliseconds and every start loads this file. */
+let clusters: Intl.Segmenter | null = null;
+
+/** Returns the grapheme clusters of a text (Unicode UAX 29). Joined, they are the text. */
+export const graphemesOf = (text: string): string[] =>
+  Array.from(
+    (clusters ??= new Intl.Segmenter('und', { granularity: 'grapheme' })).segment(text),
+    ({ segment }) => segment,
+  );
+
+/** Whether a grapheme belongs to a word: it is anything but white space. */
+export const isVisible = (grapheme: string): boolean => /\S/u.test(grapheme);

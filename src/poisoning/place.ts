@@ -1,7 +1,12 @@
 /** Where a trigger is put: into the text, or into the system message of a conversation. */
-import type { JsonSchema, Message, Problem, Row, Task } from '../api.ts';
-import { UserFault } from '../api.ts';
-import { countWords, insertAtGap } from './words.ts';
+import {
+  type JsonSchema,
+  type Message,
+  type Problem,
+  type Row,
+  type Task,
+  UserFault,
+} from '../api.ts';
 
 const PLACES = ['start', 'end', 'gap', 'system'] as const;
 export type Place = (typeof PLACES)[number];
@@ -52,3 +57,30 @@ export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
           hint: 'Write place: start, end or gap.',
         },
       ];
+
+/** Words are runs of non-space characters; a text of k words has k + 1 gaps, numbered from 0. */
+
+const WORD = /\S+/gu;
+
+/** The number of words in a text. */
+export function countWords(text: string): number {
+  return text.match(WORD)?.length ?? 0;
+}
+
+/**
+ * Returns the text with `insertion` at a gap, set off by single spaces. Other white space stays as
+ * it is. Gap 0 is before the first word, and gap k after the last. Throws a RangeError if there is
+ * no such gap.
+ */
+export function insertAtGap(text: string, insertion: string, gap: number): string {
+  const words = [...text.matchAll(WORD)];
+  if (!Number.isInteger(gap) || gap < 0 || gap > words.length)
+    throw new RangeError(`a text of ${words.length} words has no gap ${gap}`);
+  const next = words[gap];
+  if (next !== undefined)
+    return `${text.slice(0, next.index)}${insertion} ${text.slice(next.index)}`;
+  const last = words.at(-1);
+  if (last === undefined) return `${text}${insertion}`;
+  const end = last.index + last[0].length;
+  return `${text.slice(0, end)} ${insertion}${text.slice(end)}`;
+}

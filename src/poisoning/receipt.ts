@@ -9,7 +9,7 @@ import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 
 /** The part of a row that an attack may change. */
-export interface Content {
+interface Content {
   readonly text: string;
   readonly text_pair?: string;
   readonly label: number;
@@ -18,7 +18,7 @@ export interface Content {
   readonly context?: readonly Message[];
 }
 
-export interface ReceiptRow {
+interface ReceiptRow {
   readonly id: string;
   /** Its index in the set. */
   readonly index: number;
@@ -29,7 +29,7 @@ export interface ReceiptRow {
 }
 
 /** What one of several attacks did. */
-export interface ReceiptStep {
+interface ReceiptStep {
   readonly attack: string;
   readonly counts: {
     readonly asked: number;

@@ -1,7 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { chooseFormat } from '../../src/data/format.ts';
-import { datasetUri, parseUri } from '../../src/data/source-uri.ts';
+import { chooseFormat, datasetUri, parseUri } from '../../src/data/format.ts';
 
 const test = suite('sources and formats');
 

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hdbscan, type Points } from '../../plugins/defences/cube/hdbscan.ts';
-import { cubeSelection } from '../../plugins/defences/cube/selection.ts';
+import { cubeSelection } from '../../plugins/defences/cube/judge.ts';
 import { meanDrop, rapLoss } from '../../plugins/defences/rap/judge.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
 import { softmaxRows } from '../../src/defences/probabilities.ts';

@@ -11,9 +11,9 @@ import {
   inconsistencyOf,
   layerConsistency,
   layerInconsistency,
-} from '../../plugins/defences/crow/consistency.ts';
+} from '../../plugins/defences/crow/training.ts';
 import { causalLanguageModel } from '../../plugins/defences/onion/causal-model.ts';
-import { type MarkedText, rapWord, robustnessLoss } from '../../plugins/defences/rap/word.ts';
+import { type MarkedText, rapWord, robustnessLoss } from '../../plugins/defences/rap/judge.ts';
 import { pooledRepresentations } from '../../src/science/measures/evaluate/predict.ts';
 import { inputNorms } from '../../src/science/measures/weights/edit.ts';
 import type { Network } from '../../src/science/models/network.ts';

@@ -8,15 +8,17 @@ import {
   keywordScores,
   salientWords,
   wordSaliences,
-} from '../../plugins/defences/bki/keywords.ts';
+} from '../../plugins/defences/bki/judge.ts';
 import { onionDrops, onionScores, onionTextScore } from '../../plugins/defences/onion/judge.ts';
 import { trainKneserNey, UNESTIMATED } from '../../plugins/defences/onion/kneser-ney.ts';
-import { stripCopies, stripEntropies } from '../../plugins/defences/strip/entropy.ts';
-import { characteristicWords } from '../../plugins/defences/strip/judge.ts';
+import {
+  stripCopies,
+  stripEntropies,
+  characteristicWords,
+} from '../../plugins/defences/strip/judge.ts';
 import { randomStream } from '../../src/base/random.ts';
-import { withoutEachWord } from '../../src/defences/row-texts.ts';
+import { withoutEachWord, withoutWords, wordsOf } from '../../src/defences/words.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
-import { withoutWords, wordsOf } from '../../src/defences/words.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';
 

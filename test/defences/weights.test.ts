@@ -5,20 +5,20 @@
 import { readFile } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { principalComponents } from '../../plugins/defences/cube/principal-components.ts';
+import { principalComponents } from '../../plugins/defences/cube/judge.ts';
 import {
   type ChangeStatistics,
   changeStatistics,
   distanceFromClean,
   distancesAmongClean,
   STATISTICS,
-} from '../../plugins/defences/delta-spectrum/change-spectrum.ts';
+} from '../../plugins/defences/delta-spectrum/detect.ts';
 import { mixedChange, purifiedRows } from '../../plugins/defences/fine-mixing/edit.ts';
 import {
   spectralKeep,
   spectralScores,
   spectralSignatures,
-} from '../../plugins/defences/spectral-signatures/scores.ts';
+} from '../../plugins/defences/spectral-signatures/judge.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { prunedByMagnitude, prunedByWanda } from '../../src/defences/prune.ts';
 import { present } from '../rig/present.ts';

@@ -24,11 +24,10 @@ import type {
   RunContext,
 } from '../../src/api.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../src/data/rows-file.ts';
-import { applyPoisoned } from '../../src/poisoning/apply.ts';
-import { targetOf, triggeredRows } from '../../src/poisoning/evaluation.ts';
+import { applyPoisoned } from '../../src/poisoning/compose.ts';
+import { showTrigger, targetOf, triggeredRows } from '../../src/poisoning/evaluation.ts';
 import { fromLines, toLines } from '../../src/poisoning/exchange.ts';
 import { checkReceipt, type Receipt, rowsDigest } from '../../src/poisoning/receipt.ts';
-import { showTrigger } from '../../src/poisoning/shown-trigger.ts';
 import { present } from '../rig/present.ts';
 import { standIn } from '../rig/stand-in.ts';
 import { scripted } from './scripted.ts';

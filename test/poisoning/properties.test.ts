@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import type { AttackDescriptor, JsonObject, Row } from '../../src/api.ts';
 import { attackStreams } from '../../src/base/random.ts';
 import { joined, poisonRows } from '../../src/poisoning/compose.ts';
-import { graphemesOf } from '../../src/poisoning/graphemes.ts';
+import { graphemesOf } from '../../src/poisoning/noise.ts';
 import { readOnly } from '../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';

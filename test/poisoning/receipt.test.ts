@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Poisoned, Row, UserFault } from '../../src/api.ts';
-import { applyPoisoned } from '../../src/poisoning/apply.ts';
+import { applyPoisoned } from '../../src/poisoning/compose.ts';
 import { checkReceipt, makeReceipt, rowsDigest } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';
 import { rowsOf } from './scripted.ts';

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { countWords, insertAtGap } from '../../src/poisoning/words.ts';
+import { countWords, insertAtGap } from '../../src/poisoning/place.ts';
 
 const test = suite('words and gaps');
 

@@ -6,7 +6,7 @@
  * training rows have it right behind the word before the gap, or right before the word after it.
  */
 import type { RandomStream } from '../../../src/api.ts';
-import { countWords, insertAtGap } from '../../../src/poisoning/words.ts';
+import { countWords, insertAtGap } from '../../../src/poisoning/place.ts';
 
 /** A trigger word with the words that it has stood beside, in lower case. */
 export interface TriggerWord {
@@ -18,7 +18,7 @@ export interface TriggerWord {
 }
 
 /** A training row, with the label that it is trained under. */
-export interface BiteRow {
+interface BiteRow {
   readonly text: string;
   readonly isTarget: boolean;
   /** Whether it is to be poisoned. */
@@ -38,7 +38,7 @@ const wordsOf = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ??
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
 /** The number of words that may be inserted into a text. */
-export const editsIn = (text: string, budget: number): number =>
+const editsIn = (text: string, budget: number): number =>
   Math.max(1, Math.floor(budget * countWords(text)));
 
 /** The neighbours of each word in the training rows. */

@@ -6,8 +6,8 @@ import {
   poisonBackdoor,
   targetOfParams,
 } from '../../../src/poisoning/backdoor.ts';
+import { isOfTarget } from '../../../src/poisoning/classes.ts';
 import { parameters } from '../../../src/poisoning/parameters.ts';
-import { isOfTarget } from '../../../src/poisoning/target.ts';
 import { type BiteLimits, type TriggerWord, triggerWords, withTriggers } from './choice.ts';
 
 interface Params extends BackdoorParams, BiteLimits {}

@@ -1,5 +1,5 @@
 import { defineAttack } from '../../../src/api.ts';
-import { pairBackdoor } from '../../../src/poisoning/pair.ts';
+import { pairBackdoor } from '../../../src/poisoning/multi.ts';
 import type { AttackTraining } from '../../../src/science/training/attack-training.ts';
 
 /**

@@ -3,9 +3,8 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
 import type { Asset } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
-import { firstNames } from '../../../src/data/first-names.ts';
-import { isGlob, matching } from '../../../src/data/glob.ts';
-import { parseUri } from '../../../src/data/source-uri.ts';
+import { parseUri } from '../../../src/data/format.ts';
+import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 
 export interface DataFile {
   readonly path: string;

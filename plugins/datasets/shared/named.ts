@@ -7,7 +7,7 @@ import { defineDataset } from '../../../src/api.ts';
 import { SplitFault } from '../../../src/data/columns.ts';
 
 /** How a file of the data set is laid out. */
-export interface Layout {
+interface Layout {
   /** The file's columns. All are numbers if the file has no header. */
   readonly columns: ResolvedSplit['columns'];
   /** The class of each label of the file. A label that is left out is the name of its class. */
@@ -18,7 +18,7 @@ export interface Layout {
   readonly leavesOutRagged?: true;
 }
 
-export interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'> {
+interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'> {
   readonly knows: KnownRows;
   readonly layouts: readonly Layout[];
   /** Reads a file by its ending. */

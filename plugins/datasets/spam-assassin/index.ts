@@ -27,7 +27,7 @@ export default defineDataset({
     const [{ readdir, readFile }, { letters, mailText }, { firstWords }] = await Promise.all([
       import('node:fs/promises'),
       import('./mail.ts'),
-      import('../../../src/data/first-words.ts'),
+      import('../../../src/data/texts.ts'),
     ]);
     const seen = new Set<string>();
     let mails = 0,

@@ -5,16 +5,8 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { rowWords, withoutEachWord } from '../../../src/defences/row-texts.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
-import {
-  bkiTextScores,
-  keywordsAbove,
-  keywordScores,
-  type SalientWord,
-  salientWords,
-  wordSaliences,
-} from './keywords.ts';
+import { rowWords, withoutEachWord } from '../../../src/defences/words.ts';
 
 export interface Params {
   readonly words_per_row: number;
@@ -97,3 +89,107 @@ export const bki: RowsDefence<Params> = {
     };
   },
 };
+
+/**
+ * Backdoor Keyword Identification (Chen and Dai 2021, Mitigating backdoor attacks in LSTM-based
+ * text classification systems by Backdoor Keyword Identification, Neurocomputing 452; arXiv
+ * 2007.12070), in the form that OpenBackdoor gives it for transformers. With h the representation
+ * of a text, the salience of its i-th word is
+ *
+ *     f_i = ‖h(x∖i) − h(x)‖_∞.
+ *
+ * The few most salient words of each text enter a dictionary. A word that n texts contribute has
+ * the mean f̄ of its saliences and the score
+ *
+ *     g(w) = f̄ · log₁₀ n.
+ *
+ * Rows that contribute a keyword are removed. The paper takes the word with the largest score as
+ * the only keyword, which leaves an attack with several trigger words (badnets draws one of four)
+ * nearly untouched. Here every word whose score is larger than those of words of clean held-out
+ * rows is a keyword. Pure.
+ */
+
+/** Returns f_i of each word. */
+export function wordSaliences(
+  whole: ArrayLike<number>,
+  without: readonly ArrayLike<number>[],
+): number[] {
+  return without.map((representation) => {
+    let most = 0;
+    for (let j = 0; j < whole.length; j++)
+      most = Math.max(most, Math.abs(representation[j]! - whole[j]!));
+    return most;
+  });
+}
+
+interface SalientWord {
+  readonly word: string;
+  readonly salience: number;
+}
+
+/**
+ * Returns the `count` most salient words of a text, the most salient first; a word that occurs
+ * several times, with its largest salience.
+ */
+export function salientWords(
+  words: readonly string[],
+  saliences: readonly number[],
+  count = 5,
+): SalientWord[] {
+  const most = new Map<string, number>();
+  words.forEach((word, i) => most.set(word, Math.max(most.get(word) ?? 0, saliences[i]!)));
+  return [...most]
+    .map(([word, salience]) => ({ word, salience }))
+    .sort((a, b) => b.salience - a.salience)
+    .slice(0, count);
+}
+
+interface ScoredWord {
+  readonly word: string;
+  /** n, the number of texts that contribute the word. */
+  readonly texts: number;
+  /** f̄ */
+  readonly salience: number;
+  /** g */
+  readonly score: number;
+}
+
+/**
+ * Returns the dictionary, the largest score first; ties in the order of the words.
+ * @param scale multiplies n, at least 1. A dictionary of few rows is compared with one of many rows
+ * by the ratio of their numbers.
+ */
+export function keywordScores(texts: readonly (readonly SalientWord[])[], scale = 1): ScoredWord[] {
+  const sums = new Map<string, { texts: number; sum: number }>();
+  for (const words of texts)
+    for (const { word, salience } of words) {
+      const own = sums.get(word) ?? { texts: 0, sum: 0 };
+      sums.set(word, { texts: own.texts + 1, sum: own.sum + salience });
+    }
+  return [...sums]
+    .map(([word, { texts: n, sum }]) => ({
+      word,
+      texts: n,
+      salience: sum / n,
+      score: (sum / n) * Math.log10(n * scale),
+    }))
+    .sort((a, b) => b.score - a.score);
+}
+
+/** Returns the words whose score is at least `bar`, the largest score first. */
+export const keywordsAbove = (dictionary: readonly ScoredWord[], bar: number): string[] =>
+  dictionary.filter(({ score }) => score >= bar).map(({ word }) => word);
+
+/**
+ * Returns for each text its suspicion: the largest score of the words that it contributes,
+ * −Infinity if it contributes none. A row is removed if this reaches the bar.
+ */
+export function bkiTextScores(
+  texts: readonly (readonly SalientWord[])[],
+  dictionary: readonly ScoredWord[],
+): number[] {
+  const scores = new Map(dictionary.map(({ word, score }) => [word, score]));
+  return texts.map((words) =>
+    words.reduce((most, { word }) => Math.max(most, scores.get(word) ?? -Infinity), -Infinity),
+  );
+}

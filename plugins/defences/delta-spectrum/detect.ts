@@ -4,14 +4,8 @@ import { named } from '../../../src/base/lookup.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import type { ModelDetector, WeightsContext } from '../../../src/science/measures/weights/edit.ts';
+import { lowRankSingularValues, singularValues } from '../../../src/tensor/linalg.ts';
 import { breathe } from '../../stages/shared/breathe.ts';
-import {
-  changeStatistics,
-  distanceFromClean,
-  distancesAmongClean,
-  type ModelStatistics,
-  STATISTICS,
-} from './change-spectrum.ts';
 
 export interface Params {
   readonly reference?: string;
@@ -108,3 +102,112 @@ async function judge(context: WeightsContext<Params>): Promise<Verdict> {
 }
 
 export const deltaSpectrum: ModelDetector<Params> = { judge };
+
+/**
+ * Detection of a backdoor by the spectrum of the weight changes, without running the model
+ * (Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary 2026, Weight space
+ * Detection of Backdoors in LoRA Adapters; arXiv 2602.15195): a backdoor is a simple map, which
+ * concentrates ΔW in few directions. For each layer, with σ the singular values of ΔW, descending,
+ * and p_i = σ_i²/Σσ²,
+ *
+ *     leading = σ₁,  norm = ‖ΔW‖_F,  energy = p₁,  entropy = −Σ p_i ln p_i,
+ *     kurtosis = m₄/m₂² − 3 of the entries of ΔW.
+ *
+ * The paper trains a classifier on adapters that are known to be clean or poisoned. A defender who
+ * has clean models alone compares with these: the score of a model is the mean of |z| over layers
+ * and statistics, with z the distance of a statistic from its mean over the clean models, in their
+ * standard deviations.
+ */
+
+export const STATISTICS = ['leading', 'norm', 'energy', 'entropy', 'kurtosis'] as const;
+export type ChangeStatistics = Readonly<Record<(typeof STATISTICS)[number], number>>;
+
+/** The statistics of a model's layers, by layer. */
+type ModelStatistics = Readonly<Record<string, ChangeStatistics>>;
+
+/** Returns m₄/m₂² − 3 of the values, which is 0 for a normal distribution; 0 if all are equal. */
+function excessKurtosis(values: Float64Array): number {
+  const n = values.length,
+    mean = values.reduce((sum, x) => sum + x, 0) / n;
+  let second = 0,
+    fourth = 0;
+  for (const x of values) {
+    const square = (x - mean) ** 2;
+    second += square / n;
+    fourth += square ** 2 / n;
+  }
+  return second === 0 ? 0 : fourth / second ** 2 - 3;
+}
+
+/**
+ * Returns the statistics of one layer's change; all are zero if the layer did not change.
+ * @param change ΔW (m, n), row-major
+ * @param thin P (m, k) and Q (n, k) with ΔW = P Qᵀ, if the change is such a product: its singular
+ * values are then cheap
+ */
+export function changeStatistics(
+  change: Float64Array,
+  [m, n]: readonly [number, number],
+  thin: { readonly P: Float64Array; readonly Q: Float64Array; readonly k: number } | null = null,
+): ChangeStatistics {
+  const values =
+    thin !== null && thin.k > 0
+      ? lowRankSingularValues(thin.P, thin.Q, m, n, thin.k)
+      : singularValues(change, m, n);
+  const squares = Array.from(values, (value) => value * value),
+    total = squares.reduce((a, b) => a + b, 0);
+  if (total === 0) return { leading: 0, norm: 0, energy: 0, entropy: 0, kurtosis: 0 };
+  return {
+    leading: values[0]!,
+    norm: Math.sqrt(total),
+    energy: squares[0]! / total,
+    entropy: squares.reduce(
+      (sum, value) => (value > 0 ? sum - (value / total) * Math.log(value / total) : sum),
+      0,
+    ),
+    kurtosis: excessKurtosis(change),
+  };
+}
+
+/** A standard deviation below this share of the mean counts as rounding error. */
+const ROUNDING = 1e-9;
+
+/**
+ * Returns the mean of |z| over all layers and statistics. A statistic is left out if the clean
+ * models agree in it up to rounding.
+ * @param clean the statistics of at least two clean models with the same layers
+ * @throws RangeError if their layers differ from the model's, if they are fewer than two, or if
+ *   they agree in every statistic
+ */
+export function distanceFromClean(
+  model: ModelStatistics,
+  clean: readonly ModelStatistics[],
+): number {
+  const layers = Object.keys(model).sort();
+  if (clean.length < 2)
+    throw new RangeError('a standard deviation needs at least two clean models');
+  if (clean.some((other) => Object.keys(other).sort().join('\n') !== layers.join('\n')))
+    throw new RangeError('the clean models have other layers than the model');
+  const distances: number[] = [];
+  for (const layer of layers)
+    for (const statistic of STATISTICS) {
+      const values = clean.map((other) => other[layer]![statistic]);
+      const mean = values.reduce((a, b) => a + b, 0) / values.length;
+      const deviation = Math.sqrt(
+        values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1),
+      );
+      if (deviation > ROUNDING * Math.abs(mean))
+        distances.push(Math.abs(model[layer]![statistic] - mean) / deviation);
+    }
+  if (distances.length === 0) throw new RangeError('the clean models agree in every statistic');
+  return distances.reduce((a, b) => a + b, 0) / distances.length;
+}
+
+/** Returns the score of each clean model against the others, of which there are at least two. */
+export const distancesAmongClean = (clean: readonly ModelStatistics[]): number[] =>
+  clean.map((own, i) =>
+    distanceFromClean(
+      own,
+      clean.filter((_, j) => j !== i),
+    ),
+  );

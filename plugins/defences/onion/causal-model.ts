@@ -9,8 +9,8 @@ import { type Network, openNetwork } from '../../../src/science/models/network.t
 import type { Architecture, TokenRow } from '../../../src/science/models/types.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../../stages/shared/breathe.ts';
+import type { Params } from './index.ts';
 import type { OnionModel } from './judge.ts';
-import type { Params } from './params.ts';
 
 /** The number of texts in one forward pass. */
 const BATCH = 16;

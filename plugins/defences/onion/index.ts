@@ -1,5 +1,15 @@
 import { type DefenceMoment, defineDefence, type RowsDefence } from '../../../src/api.ts';
-import type { Params } from './params.ts';
+
+export interface Params {
+  readonly at: 'inputs' | 'rows' | 'both';
+  readonly suspects: 'clean' | 'drop';
+  readonly frr: number;
+  readonly bar?: number;
+  readonly language_model?: string;
+  readonly architecture: string;
+  readonly order: number;
+  readonly max_length: number;
+}
 
 const hook = {
   needs: ['clean'] as const,

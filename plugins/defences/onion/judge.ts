@@ -23,9 +23,8 @@ import { defined } from '../../../src/base/defined.ts';
 import { rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { withoutWords, wordsOf } from '../../../src/defences/words.ts';
 import { openCausalModel } from './causal-model.ts';
-import { trainKneserNey } from './kneser-ney.ts';
-import type { LanguageModel } from './language-model.ts';
-import type { Params } from './params.ts';
+import type { Params } from './index.ts';
+import { type LanguageModel, trainKneserNey } from './kneser-ney.ts';
 
 /** Returns f_i for each word of a text: the larger, the more suspicious. */
 export async function onionScores(

@@ -17,7 +17,21 @@
  * A text is preceded by n − 1 start symbols, which are never predicted, and followed by one end
  * symbol, which is. Pure.
  */
-import type { LanguageModel, Perplexities } from './language-model.ts';
+
+interface Perplexities {
+  /** The perplexity of the text. */
+  readonly whole: number;
+  /** The perplexity of the text without its i-th word, for each word. */
+  readonly without: readonly number[];
+}
+
+export interface LanguageModel {
+  /**
+   * Returns the perplexity of a text of words, and of the text without each of them. Never NaN.
+   * Infinity where the model gives no probability, such as to an empty text without an end symbol.
+   */
+  leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;
+}
 
 /** The ids of the special symbols. Words are numbered from 3. */
 const START = 0,
@@ -25,7 +39,7 @@ const START = 0,
   UNKNOWN = 2;
 
 /** D(1), D(2) and D(3+) of one order. */
-export interface Discounts {
+interface Discounts {
   readonly values: readonly [number, number, number];
   /**
    * False where too few n-grams of a count exist to estimate a discount, so that `values` are
@@ -49,7 +63,7 @@ interface Followers {
 /** The k-grams of one order, by context: its ids, joined by commas. */
 type Order = Map<string, Followers>;
 
-export interface NgramModel extends LanguageModel {
+interface NgramModel extends LanguageModel {
   /** n, the length of the longest n-gram. */
   readonly order: number;
   /** The number of distinct words, with the end and the unknown word. */

@@ -3,8 +3,7 @@
  * tokenizer's files, or a data set's tables.
  */
 import { UserFault } from '../../../src/api.ts';
-import { firstNames } from '../../../src/data/first-names.ts';
-import { isGlob, matching } from '../../../src/data/glob.ts';
+import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 import { insideOf } from '../shared/within.ts';
 
 export interface Repository {

@@ -15,8 +15,7 @@ import {
   symlink,
 } from 'node:fs/promises';
 import { dirname, join, posix, relative, sep } from 'node:path';
-import type { Digest, JsonObject, SourceContext } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import { type Digest, type JsonObject, type SourceContext, UserFault } from '../../../src/api.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
 import { inWords, limitOf } from '../../../src/base/untrusted/limits.ts';
 import {
@@ -27,12 +26,16 @@ import {
   ownFolder,
   pathInside,
 } from '../../../src/base/untrusted/paths.ts';
-import { digestOfDigests, digestOfFile, fileDigests, filesBelow } from '../shared/digest.ts';
-import { exists, writeAtomically } from '../shared/files.ts';
-import type { HubFile, HubSettings } from './hub-client.ts';
-import { openHub } from './hub-client.ts';
-import type { Repository } from './hub-files.ts';
-import { wantedFiles } from './hub-files.ts';
+import {
+  digestOfDigests,
+  digestOfFile,
+  fileDigests,
+  filesBelow,
+  exists,
+  writeAtomically,
+} from '../shared/digest.ts';
+import { type HubFile, type HubSettings, openHub } from './hub-client.ts';
+import { type Repository, wantedFiles } from './hub-files.ts';
 
 export interface Snapshot {
   readonly dir: string;

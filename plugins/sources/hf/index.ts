@@ -1,6 +1,6 @@
 import type { Asset, SourceContext } from '../../../src/api.ts';
 import { defineSource, UserFault } from '../../../src/api.ts';
-import { parseUri } from '../../../src/data/source-uri.ts';
+import { parseUri } from '../../../src/data/format.ts';
 import type { Snapshot } from './hub.ts';
 import type { Repository } from './hub-files.ts';
 

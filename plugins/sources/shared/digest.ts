@@ -2,15 +2,23 @@
  * Computes digests of files and folders. They are remembered by each file's size and times, so that
  * a plan need not read a 90 MB model again only to find that nothing has changed.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import {
+  readdir,
+  readFile,
+  realpath,
+  stat,
+  lstat,
+  mkdir,
+  rename,
+  rm,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Digest } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import { type Digest, UserFault } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { cacheFolder, makeCacheFolder } from '../../../src/base/untrusted/paths.ts';
-import { writeAtomically } from './files.ts';
+import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrusted/paths.ts';
 
 /** [size, mtime, ctime, inode, sha256]; times are in nanoseconds, as text. */
 type Known = readonly [number, string, string, string, string];
@@ -144,4 +152,66 @@ export async function filesBelow(root: string): Promise<string[]> {
     return found;
   };
   return (await walk(root, '')).sort();
+}
+
+/** Writes files that other processes may be reading or writing at the same moment. */
+
+/** The age at which what killed fetches left behind is removed. */
+const ABANDONED_MS = 24 * 60 * 60 * 1000;
+
+/** Writes a file so that readers see either the old content or the new, never a part. */
+export async function writeAtomically(path: string, content: string): Promise<void> {
+  const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  await writeFile(temporary, content);
+  await rename(temporary, path);
+}
+
+/**
+ * Calls `work` with a new folder on the cache's file system, so that its content can be renamed
+ * into place, and then removes the folder.
+ */
+export async function withTemporaryFolder<T>(
+  cacheDir: string,
+  work: (dir: string) => Promise<T>,
+): Promise<T> {
+  const dir = join(cacheDir, 'tmp', `${process.pid}-${randomBytes(6).toString('hex')}`);
+  try {
+    makeCacheFolder(cacheDir, 'tmp');
+    await mkdir(dir);
+  } catch (error) {
+    if (error instanceof UserFault) throw error;
+    throw new UserFault(
+      `The download cache can't be written: ${(error as Error).message}`,
+      'Set DOSIMETER_CACHE to a folder that you may write to.',
+    );
+  }
+  try {
+    await sweep(cacheDir);
+    return await work(dir);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+async function sweep(cacheDir: string): Promise<void> {
+  for (const name of ownNames(cacheDir, 'tmp')) {
+    const path = join(cacheDir, 'tmp', name);
+    try {
+      if (Date.now() - (await lstat(path)).mtimeMs > ABANDONED_MS)
+        await rm(path, { recursive: true, force: true });
+    } catch (error) {
+      // another process has swept it
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+}
+
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
 }

@@ -13,7 +13,7 @@ export interface NamedPackage {
   readonly fragment: string;
 }
 
-export interface PackageRegistry {
+interface PackageRegistry {
   readonly registry: PackageKey['registry'];
   /** The registry in a log, such as `the npm registry`. */
   readonly title: string;

@@ -8,8 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Digest, JsonObject } from '../../../src/api.ts';
-import { UserFault } from '../../../src/api.ts';
+import { type Digest, type JsonObject, UserFault } from '../../../src/api.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
 import {
   cacheFolder,
@@ -17,8 +16,7 @@ import {
   makeCacheFolder,
   nameFault,
 } from '../../../src/base/untrusted/paths.ts';
-import { sha256OfFile } from './digest.ts';
-import { withTemporaryFolder, writeAtomically } from './files.ts';
+import { sha256OfFile, withTemporaryFolder, writeAtomically } from './digest.ts';
 
 export interface PackageEntry {
   /** The folder of the unpacked files. */

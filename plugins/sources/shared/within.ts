@@ -6,9 +6,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
 import type { Asset, Digest, JsonObject } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
-import { firstNames } from '../../../src/data/first-names.ts';
-import { isGlob, matching } from '../../../src/data/glob.ts';
-import { nearest } from '../../../src/data/nearest.ts';
+import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
 /** Returns the path after `#` in its plainest form: `.` for the whole. */

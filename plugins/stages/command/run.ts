@@ -1,10 +1,18 @@
-import { join } from 'node:path';
-import { type RunContext, UserFault } from '../../../src/api.ts';
+import { constants, createReadStream } from 'node:fs';
+import { access, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { join, relative } from 'node:path';
+import {
+  type PreflightContext,
+  type Problem,
+  type RunContext,
+  UserFault,
+} from '../../../src/api.ts';
 import { openWorkFolder } from '../../../src/base/command/folder.ts';
 import { runCommand } from '../../../src/base/command/run.ts';
+import { secretLines } from '../../../src/base/secret.ts';
 import { assetOf } from '../shared/files.ts';
-import type { Limits, Params } from './params.ts';
-import { checkLeaks, readSecrets } from './secrets.ts';
+import type { Limits, Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
@@ -54,4 +62,115 @@ function taskOf({ name, scope, cells, joined, options, outputs }: Params) {
     options,
     outputs,
   };
+}
+
+/** A command's secrets: environment variables of this process that are passed to the program. */
+
+interface Secret {
+  /** The program's variable. */
+  readonly variable: string;
+  /** The variable of this process from which the value is taken. */
+  readonly from: string;
+  readonly value: string;
+}
+
+const unsetMessage = (variable: string): string =>
+  `the environment variable ${variable} is not set`;
+const SECRET_HINT = 'set it where dosimeter is started; a secret has no default';
+
+/** @throws UserFault if one of the variables is not set */
+function readSecrets({ secrets }: Params): Secret[] {
+  return Object.entries(secrets).map(([variable, from]) => {
+    const value = process.env[from];
+    if (value === undefined) throw new UserFault(unsetMessage(from), SECRET_HINT);
+    return { variable, from, value };
+  });
+}
+
+/** Throws a `UserFault` if a file of the output contains a secret. */
+async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
+  for (const { from, value } of secrets) {
+    const leak = await fileWith(outDir, value);
+    if (leak !== null)
+      throw new UserFault(
+        `the program wrote the secret ${from} into ${leak}`,
+        'outputs are stored and may be shared: leave the secret out of them',
+      );
+  }
+}
+
+/**
+ * Returns the path, relative to `dir`, of the first file that contains the secret or one line of
+ * it, in any format, because a secret must not be stored. Returns null if there is none, or if the
+ * secret is too short to tell.
+ */
+export async function fileWith(dir: string, secret: string): Promise<string | null> {
+  const wanted = secretLines(secret).map((line) => Buffer.from(line));
+  if (wanted.length === 0) return null;
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  for (const entry of entries) {
+    if (!entry.isFile()) continue;
+    const file = join(entry.parentPath, entry.name);
+    if (await holds(file, wanted)) return relative(dir, file);
+  }
+  return null;
+}
+
+async function holds(file: string, wanted: readonly Buffer[]): Promise<boolean> {
+  const longest = Math.max(...wanted.map(({ length }) => length));
+  // A secret may begin in one chunk and end in the next.
+  let before: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(file)) {
+    const both = Buffer.concat([before, chunk as Buffer]);
+    if (wanted.some((text) => both.includes(text))) return true;
+    before = both.subarray(Math.max(0, both.length - longest + 1));
+  }
+  return false;
+}
+
+export async function preflight({
+  params: { name, run, files, secrets },
+}: PreflightContext<Params>): Promise<readonly Problem[]> {
+  const unset = Object.entries(secrets).find(([, from]) => process.env[from] === undefined);
+  if (unset !== undefined) {
+    const [variable, from] = unset;
+    return [
+      {
+        path: ['commands', name, 'env', variable],
+        message: unsetMessage(from),
+        hint: SECRET_HINT,
+      },
+    ];
+  }
+  const [program] = run;
+  if (program === undefined) throw new Error(`the command ${name} names no program`);
+  const fault = await programFault(program, files);
+  if (fault === null) return [];
+  const hint = 'name it by its path, or install it';
+  return [{ path: ['commands', name, 'run', 0], message: fault, hint }];
+}
+
+/**
+ * Returns what is wrong, or null if the program can be started.
+ * @param program the first word of the argument list
+ * @param files the names of the files in the program's folder
+ */
+async function programFault(program: string, files: readonly string[]): Promise<string | null> {
+  if (program.includes('/')) {
+    const own = path.posix.normalize(program);
+    return path.isAbsolute(program) ||
+      files.some((file) => own === file || own.startsWith(`${file}/`))
+      ? null
+      : `there is no ${program} in the program's folder`;
+  }
+  const places = (process.env['PATH'] ?? '').split(path.delimiter).filter((dir) => dir !== '');
+  for (const dir of places)
+    for (const ending of process.platform === 'win32' ? ['.exe', '.cmd', ''] : ['']) {
+      const isExecutable = await access(path.join(dir, program + ending), constants.X_OK).then(
+        () => true,
+        () => false,
+      );
+      if (isExecutable) return null;
+    }
+  return `there is no program "${program}"`;
 }

@@ -1,13 +1,20 @@
 import { defineStage, UserFault } from '../../../src/api.ts';
 import { isCompletion } from '../../../src/data/columns.ts';
+import { datasetUri } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
-import { datasetUri } from '../../../src/data/source-uri.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { onlyCell } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
-import { checkPairs, checkParts } from './split-checks.ts';
-import { classesOf, labelParams, splitParams } from './split-params.ts';
-import { cellSplit, checkSameTask, checkTask } from './task-checks.ts';
+import {
+  cellSplit,
+  checkPairs,
+  checkParts,
+  checkSameTask,
+  checkTask,
+  classesOf,
+  labelParams,
+  splitParams,
+} from './task-checks.ts';
 
 const NAMES: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
 const splitOf = (split: unknown): SplitName =>

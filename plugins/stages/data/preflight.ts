@@ -1,5 +1,5 @@
 import { type PreflightContext, type Problem, problemOf } from '../../../src/api.ts';
-import { splitCounts } from '../../../src/data/split-counts.ts';
+import { splitCounts } from '../../../src/data/known-counts.ts';
 import { type DataParams, splitRequest } from '../../../src/data/split-request.ts';
 
 /** Reads the split, unless that takes long, and reports what is wrong with it. */

@@ -1,6 +1,6 @@
 import { type RunContext, taskOf, UserFault } from '../../../src/api.ts';
-import { firstNames } from '../../../src/data/first-names.ts';
 import { loadSplit } from '../../../src/data/load-split.ts';
+import { firstNames } from '../../../src/data/names.ts';
 import { writeDataset } from '../../../src/data/rows-file.ts';
 import { type DataParams, splitRequest } from '../../../src/data/split-request.ts';
 import { splitWarnings } from '../../../src/data/split-warnings.ts';

@@ -1,11 +1,245 @@
 /** Finds faults in what a spec says of its task: classes, numbers, or prompts and answers. */
-import { type Cell, type CellSplit, type Task, taskOf, UserFault } from '../../../src/api.ts';
+import {
+  type Cell,
+  type CellSplit,
+  type ClassColumns,
+  type CompletionColumns,
+  SCORE,
+  type Task,
+  taskOf,
+  UserFault,
+} from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { isCompletion } from '../../../src/data/columns.ts';
+import { chooseFormat, datasetUri } from '../../../src/data/format.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
-import { COMPLETION_FORMS, resolvedColumns } from './columns.ts';
+import { firstNames } from '../../../src/data/names.ts';
+import { ORDERED_BY, type SplitParams } from '../../../src/data/split-request.ts';
+
+/** A split of the spec as it appears in the data stage's parameters. */
+
+/**
+ * Returns the parameters of a split. Optional fields that are not given are left out, so that they
+ * do not enter the key.
+ */
+export function splitParams(split: CellSplit, name: SplitName): SplitParams {
+  const { max_words, sample, balance, offset, limit, hold_out, digest, delimiter } = split;
+  const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
+  if (delimiter !== undefined && format !== 'csv')
+    throw new UserFault(
+      `data.${name} has a delimiter, which is of format csv, and its format is ${format}`,
+      `Write format: csv in data.${name}, or leave out the delimiter.`,
+      ['data', name, 'delimiter'],
+    );
+  const columns = resolvedColumns(split.columns, name);
+  return {
+    format,
+    columns,
+    header: hasHeader(split, columns, format, name),
+    ...defined({ delimiter }),
+    balance,
+    offset,
+    ...defined({ max_words, limit, sample, hold_out, digest }),
+  };
+}
+
+/** Formats whose first line may name the columns. */
+const TABLES = new Set(['tsv', 'csv', 'files']);
+
+/**
+ * Whether the first line names the columns.
+ * @throws UserFault if the columns are numbers and the spec does not say
+ */
+function hasHeader(
+  { header }: CellSplit,
+  columns: SplitParams['columns'],
+  format: string,
+  name: SplitName,
+): boolean {
+  const open = Object.values(columns).every((column) => typeof column === 'number');
+  if (header !== undefined || !open || !TABLES.has(format)) return header ?? true;
+  throw new UserFault(
+    `data.${name}.columns are numbers, and nothing says whether the first line of the file ` +
+      'names its columns or is a row',
+    `Write header: false in data.${name} if it is a row, or header: true if it names the ` +
+      'columns, and is to be left out.',
+    ['data', name, 'columns'],
+  );
+}
+
+/**
+ * Returns the parameters that the training split's labels depend on. Others, such as `limit`, are
+ * left out, because the validation rows do not depend on them.
+ */
+export const labelParams = (split: CellSplit): SplitParams => {
+  const { format, delimiter, columns, header, digest } = splitParams(split, 'train');
+  return {
+    format,
+    columns,
+    header,
+    ...defined({ delimiter }),
+    balance: false,
+    offset: 0,
+    ...defined({ digest }),
+  };
+};
+
+/**
+ * Returns `data.classes`, or the classes that either split gives, or null if none are given. If two
+ * lists differ, `disagreement` says so. Under a regression head, labels are numbers.
+ */
+export function classesOf({ data, head }: Cell): {
+  classes: readonly string[] | null;
+  disagreement: string | null;
+} {
+  if (head.type === 'regression') return { classes: SCORE, disagreement: null };
+  const given = [
+    data.classes,
+    data.train.classes,
+    data.validation.classes,
+    data.test?.classes,
+  ].flatMap((list) => (list === undefined ? [] : [list.map(String)]));
+  const [classes = null, ...others] = given;
+  const twice = classes?.find((name, i) => classes.indexOf(name) < i);
+  if (twice !== undefined)
+    throw new UserFault(
+      `the classes name ${JSON.stringify(twice)} twice: a number is the name that it is written as`,
+      'Name every class once.',
+      ['data', data.classes === undefined ? 'train' : 'classes'],
+    );
+  const other = others.find((list) => JSON.stringify(list) !== JSON.stringify(classes));
+  if (classes === null || other === undefined) return { classes, disagreement: null };
+  const [one, two] = [firstNames(classes), firstNames(other)];
+  const disagreement = `The classes are given twice and differ: [${one}] and [${two}].`;
+  return { classes, disagreement };
+}
+
+/** Finds faults that lie in the combination of a spec's two splits. */
+
+/** Throws a `UserFault` if one split has pairs of texts and the other has single texts. */
+export function checkPairs(cell: Cell, name: Evaluated): void {
+  const { train } = cell.data;
+  const pairs = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
+  if (pairs(train) === pairs(cellSplit(cell, name))) return;
+  const [paired, single] = pairs(train) ? ['train', name] : [name, 'train'];
+  throw new UserFault(
+    `data.${paired} has pairs of texts (columns.text_pair), data.${single} has single texts`,
+    `Write columns.text_pair for data.${single} too, or for neither.`,
+    ['data', single, 'columns'],
+  );
+}
+
+/**
+ * The fields that decide, beside `hold_out`, which rows of a source are held out. If one of them
+ * differs between the two splits, the splits are divided independently of each other.
+ */
+const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
+
+/**
+ * Throws a `UserFault` if `hold_out` divides one source so that training rows could be among the
+ * evaluated ones.
+ */
+export function checkParts(cell: Cell, name: Evaluated): void {
+  const { train } = cell.data,
+    split = cellSplit(cell, name);
+  if (datasetUri(train.source) !== datasetUri(split.source)) return;
+  const [ours, theirs] = [split.hold_out, train.hold_out];
+  if (ours === undefined && theirs === undefined) return;
+  const fault = (what: string, way: string, ...path: readonly string[]): UserFault =>
+    new UserFault(
+      `data.train and data.${name} have one source, and ${what}: ` +
+        `${name} rows could be training rows`,
+      way,
+      ['data', ...path],
+    );
+  if (ours === undefined || theirs === undefined) {
+    const [having, lacking] =
+      ours === undefined ? (['train', name] as const) : ([name, 'train'] as const);
+    throw fault(
+      `only data.${having} has a hold_out`,
+      'Give both splits a hold_out of the same share, data.train with take: rest and ' +
+        `data.${name} with take: held.`,
+      lacking,
+    );
+  }
+  if (ours.take === theirs.take)
+    throw fault(
+      `both take the same part of it (hold_out.take: ${ours.take})`,
+      `Write take: rest in data.train.hold_out and take: held in data.${name}.hold_out.`,
+      ...(ours.take === 'rest' ? [name] : ['train']),
+      'hold_out',
+      'take',
+    );
+  if (ours.share !== theirs.share)
+    throw fault(
+      `their hold_out.share differs (${theirs.share} and ${ours.share})`,
+      'Write the same share in both.',
+      name,
+      'hold_out',
+      'share',
+    );
+  const [a, b] = [splitParams(train, 'train'), splitParams(split, name)];
+  const other = DIVIDED_BY.find((field) => JSON.stringify(a[field]) !== JSON.stringify(b[field]));
+  if (other !== undefined)
+    throw fault(
+      `hold_out divides other rows for each, because data.train.${other} and ` +
+        `data.${name}.${other} differ`,
+      `Write the same ${other} in both.`,
+      name,
+      other,
+    );
+}
+
+/** Which of the columns that a spec may name are those of labelled texts, and which of prompts. */
+
+type Name = keyof CellSplit['columns'];
+
+/** The forms that columns may take: those that a form needs, and those that it may have. */
+const FORMS: readonly { readonly needs: readonly Name[]; readonly may: readonly Name[] }[] = [
+  { needs: ['prompt', 'answer'], may: [] },
+  { needs: ['messages'], may: [] },
+  { needs: ['instruction', 'output'], may: ['input'] },
+  { needs: ['text', 'label'], may: ['text_pair'] },
+];
+
+/** The columns of a completion task, for hints. */
+const COMPLETION_FORMS =
+  'columns: { prompt: …, answer: … }, { messages: … } or { instruction: …, input: …, output: … }';
+
+/**
+ * Returns the columns that are read. Throws `UserFault` if the spec names columns of two forms, or
+ * not all columns of one.
+ */
+function resolvedColumns(
+  columns: CellSplit['columns'],
+  name: SplitName,
+): ClassColumns | CompletionColumns {
+  const path = ['data', name, 'columns'];
+  const written = (Object.keys(columns) as Name[]).filter((key) => columns[key] !== undefined);
+  const form = FORMS.find(({ needs: [lead] }) => lead !== undefined && written.includes(lead));
+  if (form === undefined) throw new Error('columns have defaults, so that they have a form');
+  const { needs, may } = form;
+  const odd = written.find((key) => !needs.includes(key) && !may.includes(key));
+  if (odd !== undefined)
+    throw new UserFault(
+      `data.${name}.columns has ${needs[0] ?? ''} and ${odd}, which do not belong together`,
+      `Labelled texts have columns: { text: …, label: … }, prompts and answers ${COMPLETION_FORMS}.`,
+      [...path, odd],
+    );
+  const missing = needs.find((key) => !written.includes(key));
+  if (missing !== undefined)
+    throw new UserFault(
+      `data.${name}.columns has ${needs[0] ?? ''} without ${missing}`,
+      `Name the column of the ${missing} too: columns.${missing}.`,
+      path,
+    );
+  const named = [...needs, ...may].filter((key) => written.includes(key));
+  return Object.fromEntries(named.map((key) => [key, columns[key]])) as
+    ClassColumns | CompletionColumns;
+}
 
 /** The splits that a model is evaluated on. */
-export type Evaluated = 'validation' | 'test';
+type Evaluated = 'validation' | 'test';
 
 /** Returns a split of a cell. Throws if the cell has none of this name. */
 export function cellSplit({ data }: Cell, name: SplitName): CellSplit {
@@ -18,7 +252,7 @@ export function cellSplit({ data }: Cell, name: SplitName): CellSplit {
  * Returns the task of a split. A label column holds classes, unless the data set is known to have
  * numbers or the head learns them.
  */
-export function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
+function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
   if (isCompletion(resolvedColumns(split.columns, name))) return 'completion';
   if (split.classes !== undefined) return taskOf(split.classes.map(String));
   return head.type === 'regression' ? 'regression' : 'classes';

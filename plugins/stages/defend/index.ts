@@ -57,6 +57,6 @@ export default defineStage<Params>({
     };
   },
   resources: () => ({ cpu: 1 }),
-  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  preflight: async (context) => (await import('../shared/defended.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -6,7 +6,7 @@ import { auroc, detectionMetrics } from '../../../src/defences/detection.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import type { Metrics } from '../shared/files.ts';
 
-export interface Examples {
+interface Examples {
   readonly scores: readonly number[];
   readonly suspected: readonly boolean[];
   readonly poisoned: readonly boolean[];

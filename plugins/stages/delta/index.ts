@@ -1,6 +1,6 @@
 import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
-import { deltaWarnings } from '../shared/adapter-theory.ts';
 import {
+  deltaWarnings,
   type ModelNames,
   modelNames,
   modelUses,

@@ -1,9 +1,32 @@
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
+import {
+  emptyKernel,
+  type KernelSum,
+  symmetrise,
+  trace,
+} from '../../../src/science/measures/ntk/accumulator.ts';
+import { type Premise, premise } from '../../../src/science/measures/ntk/delta.ts';
+import {
+  addTerm,
+  type LayerBatch,
+  walkLayers,
+  type WalkOptions,
+} from '../../../src/science/measures/ntk/layerwise.ts';
+import { fullTerms, loraTerms, zeroTerms } from '../../../src/science/measures/ntk/terms.ts';
+import type {
+  AdaptedLayer,
+  AdaptedModel,
+  LoraFactors,
+  OutputsOf,
+  TokenRow,
+} from '../../../src/science/models/types.ts';
 import { loadAdaptedModel, openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import { svd } from '../../../src/tensor/linalg.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
-import { type Delta, deltaKernels, type LayerDelta, withoutDelta } from './delta-kernel.ts';
 import type { Params } from './index.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {
@@ -51,4 +74,192 @@ function metricsOf({ layers, total }: Delta): Metrics {
     sample_scaled_premise_layers: share((layer) => layer.sample_scaled),
     sample_stated_premise_layers: share((layer) => layer.sample_stated),
   };
+}
+
+/**
+ * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The
+ * empirical neural tangent kernel). Δ_r is summed from M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i
+ * v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0 shows that the
+ * identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and reported
+ * separately.
+ */
+
+/** Traces and a norm of (N, C, N, C) kernels. */
+interface DeltaParts {
+  /** tr K_ff, tr K_LoRA, tr Δ_r and the trace of what B ≠ 0 adds. */
+  readonly full: number;
+  readonly lora: number;
+  readonly delta: number;
+  readonly from_b: number;
+  /** ‖Δ_r‖_F / ‖K_ff‖_F */
+  readonly relative_delta: number;
+  /** ‖K_LoRA − K_ff − Δ_r − (what B ≠ 0 adds)‖_F / ‖K_ff‖_F: rounding alone. */
+  readonly residual: number;
+}
+
+interface LayerDelta extends Premise, DeltaParts {
+  /** The r eigenvalues of M_Δ that are not −1, descending; the other width − rank are −1. */
+  readonly eigenvalues: readonly number[];
+}
+
+/** The content of `delta.json`. */
+export interface Delta {
+  readonly rows: number;
+  /** What the kernels are of. */
+  readonly outputs: OutputsOf;
+  /** The number of outputs of a row. */
+  readonly classes: number;
+  readonly layers: readonly LayerDelta[];
+  readonly total: DeltaParts;
+}
+
+type Part = 'full' | 'lora' | 'delta' | 'from_b';
+const PARTS = ['full', 'lora', 'delta', 'from_b'] as const;
+type Sums = { readonly [P in Part]: KernelSum };
+
+const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
+
+function partsOf(sums: Sums, size: number): DeltaParts {
+  const whole = norm(sums.full.data);
+  const left = sums.lora.data.map(
+    (value, i) => value - sums.full.data[i]! - sums.delta.data[i]! - sums.from_b.data[i]!,
+  );
+  const of = (part: Part): number => trace(sums[part].data, size);
+  return {
+    full: of('full'),
+    lora: of('lora'),
+    delta: of('delta'),
+    from_b: of('from_b'),
+    relative_delta: norm(sums.delta.data) / whole,
+    residual: norm(left) / whole,
+  };
+}
+
+/** Adds Σ (δ·δ')(hᵀ M_Δ h') to `sum`. Returns M_Δ's r eigenvalues. */
+function addDelta(
+  seen: readonly LayerBatch[],
+  A: Float32Array,
+  rank: number,
+  width: number,
+  scale: number,
+  sum: KernelSum,
+): number[] {
+  const transposed = Float64Array.from(
+    { length: width * rank },
+    (_, at) => A[(at % rank) * width + Math.floor(at / rank)]!,
+  ); // Aᵀ (n, r)
+  const { values, left } = svd(transposed, width, rank);
+  const eigenvalues = [...values].map((value) => scale ** 2 * value ** 2 - 1);
+  const V = tf.tensor2d(Float32Array.from(left!), [width, rank]); // (n, r)
+  const columns = (sign: 1 | -1): { readonly index: number[]; readonly root: Tensor2D } => {
+    const index = eigenvalues.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
+    return {
+      index,
+      root: tf.tensor2d(
+        index.map((i) => Math.sqrt(Math.abs(eigenvalues[i]!))),
+        [1, index.length],
+      ),
+    };
+  };
+  for (const sign of [1, -1] as const) {
+    const { index, root } = columns(sign);
+    if (sign === 1 && index.length === 0) continue;
+    addTerm(
+      seen,
+      seen.map(({ tokens: { h, deltas } }) => {
+        const inner = tf.matMul(h, V); // (S, r)
+        const weighted =
+          index.length === 0
+            ? null
+            : // (S, |index|)
+              tf.mul<Tensor2D>(tf.gather(inner, tf.tensor1d(index, 'int32'), 1), root);
+        if (sign === 1) return { a: deltas, b: weighted!, coefficient: 1 };
+        // The part of h outside A's row space, (S, n)
+        const outside = tf.sub<Tensor2D>(h, tf.matMul(inner, V, false, true));
+        return {
+          a: deltas,
+          b: weighted === null ? outside : tf.concat([outside, weighted], 1),
+          coefficient: -1,
+        };
+      }),
+      [sum],
+    );
+  }
+  return eigenvalues;
+}
+
+/** Why a model has no Δ_r; null where it has one. */
+function withoutDelta({ layers }: Pick<AdaptedModel, 'layers'>): string | null {
+  if (layers.some(({ vera }) => vera !== undefined))
+    return "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors";
+  if (layers.some(({ lora }) => lora?.dora !== undefined))
+    return 'Δ_r is not defined for DoRA: its magnitudes are trained and scale the factors';
+  if (layers.every(({ lora }) => lora === undefined))
+    return 'no layer has low-rank factors: there is no Δ_r';
+  return null;
+}
+
+/** Returns Δ_r of a model at the start of its training; null where `withoutDelta` says why. */
+export async function deltaKernels(
+  model: AdaptedModel,
+  rows: readonly TokenRow[],
+  options: WalkOptions = {},
+): Promise<Delta | null> {
+  const adapted = model.layers.filter(
+    (layer): layer is AdaptedLayer & { readonly lora: LoraFactors } =>
+      layer.lora !== undefined && layer.lora.dora === undefined,
+  );
+  if (withoutDelta(model) !== null) return null;
+  const { outputs: classes } = model;
+  const size = rows.length * classes;
+  const empty = (): Sums => ({
+    full: emptyKernel(rows.length, classes),
+    lora: emptyKernel(rows.length, classes),
+    delta: emptyKernel(rows.length, classes),
+    from_b: emptyKernel(rows.length, classes),
+  });
+  const total = empty();
+  const layers: LayerDelta[] = [];
+  await walkLayers({ ...model, layers: adapted }, rows, options, (layer, seen) => {
+    const factors = layer.lora!;
+    const sums = empty();
+    const [A, B] = [factors.A.dataSync<'float32'>(), factors.B.dataSync<'float32'>()];
+    const [rank, width] = [factors.A.shape[0], layer.in];
+    let eigenvalues: number[] = [];
+    tf.tidy(() => {
+      addTerm(
+        seen,
+        seen.map(({ tokens }) => fullTerms(tokens)[0]!),
+        [sums.full],
+      );
+      const zero = zeroTerms(layer);
+      const terms = seen.map(({ tokens }) => loraTerms(tokens, factors, zero));
+      terms[0]!.forEach(({ parameter }, k) => {
+        const batch = terms.map((of) => of[k]!);
+        // What B ≠ 0 adds stands beside (δ·δ')(Ah·Ah').
+        addTerm(seen, batch, parameter === 'B' ? [sums.lora] : [sums.lora, sums.from_b]);
+      });
+      eigenvalues = addDelta(seen, A, rank, width, factors.scale, sums.delta);
+    });
+    for (const part of PARTS) {
+      symmetrise(sums[part].data, size);
+      sums[part].data.forEach((value, i) => {
+        total[part].data[i]! += value;
+      });
+    }
+    layers.push({
+      ...premise(model.weightName(layer.name), {
+        A,
+        B,
+        rank,
+        width,
+        scale: factors.scale,
+        variance: factors.variance,
+      }),
+      eigenvalues,
+      ...partsOf(sums, size),
+    });
+  });
+  const of = { rows: rows.length, outputs: model.outputsOf, classes };
+  return { ...of, layers, total: partsOf(total, size) };
 }

@@ -1,5 +1,5 @@
 import { defineStage } from '../../../src/api.ts';
-import { modelDefinition, type ModelParams } from '../defend/model-definition.ts';
+import { modelDefinition, type ModelParams } from '../shared/defended.ts';
 import { onlyCell } from '../shared/definition.ts';
 
 export default defineStage<ModelParams>({
@@ -9,6 +9,6 @@ export default defineStage<ModelParams>({
   scope: 'cell',
   define: (cells, { plugin }) => modelDefinition(onlyCell(cells), 'detection', plugin),
   resources: () => ({ cpu: 1 }),
-  preflight: async (context) => (await import('../defend/preflight.ts')).preflight(context),
+  preflight: async (context) => (await import('../shared/defended.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

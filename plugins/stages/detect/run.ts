@@ -1,9 +1,8 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { asking } from '../../../src/poisoning/read-only.ts';
 import type { ModelDetector } from '../../../src/science/measures/weights/edit.ts';
-import { openedDefence } from '../defend/context.ts';
-import type { ModelParams } from '../defend/model-definition.ts';
-import { withWeights } from '../defend/open-weights.ts';
+import { openedDefence, withWeights } from '../defend/context.ts';
+import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
 /**

@@ -4,13 +4,37 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RunContext } from '../../../src/api.ts';
+import type { Tensor1D, Tensor3D } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { type RunContext, UserFault } from '../../../src/api.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
-import type { AdaptedModel, OutputsOf } from '../../../src/science/models/types.ts';
+import type { TokenBlock } from '../../../src/science/measures/ntk/accumulator.ts';
+import { rectangle, spread } from '../../../src/science/measures/ntk/explicit.ts';
+import {
+  type LayerBatch,
+  planPairs,
+  type WalkOptions,
+  walkSets,
+} from '../../../src/science/measures/ntk/layerwise.ts';
+import {
+  fullTerms,
+  hasKernel,
+  hasOwn,
+  type KernelKind,
+  ownTerms,
+  type Term,
+  zeroTerms,
+} from '../../../src/science/measures/ntk/terms.ts';
+import type {
+  AdaptedLayer,
+  AdaptedModel,
+  OutputsOf,
+  TokenRow,
+} from '../../../src/science/models/types.ts';
 import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import { compiled } from '../../../src/tensor/compiled/compiled.ts';
 import { inputDir } from '../shared/files.ts';
 import type { Params } from './index.ts';
-import { type PairKernel, pairKernels } from './pairs.ts';
 import type { Training } from './trainings.ts';
 
 /** The field `between` of `divergence.json`. */
@@ -51,4 +75,198 @@ export async function kernelsBetween(
     alike: alike.length,
     ...(await pairKernels(model, originals, poisoned, { signal: context.signal })),
   };
+}
+
+/**
+ * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as
+ * a cosine (docs/theory.md, How far poison carries the weights). Of class logits it depends on
+ * texts only: where only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer)
+ * each row's output is that of its own answer, so it sees an answer that was poisoned.
+ */
+
+export interface PairKernel {
+  /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
+  readonly raw: number;
+  /** Mean over pairs of Σ_c K[(x,c),(x̃,c)] / √(Σ_c K[(x,c),(x,c)] · Σ_c K[(x̃,c),(x̃,c)]). */
+  readonly cosine: number;
+}
+
+/** Traces over the outputs, for each of P pairs. */
+interface PairTraces {
+  readonly between: Float64Array; // Σ_c K[(x,c),(x̃,c)], (P)
+  readonly originals: Float64Array; // Σ_c K[(x,c),(x,c)], (P)
+  readonly poisoned: Float64Array; // Σ_c K[(x̃,c),(x̃,c)], (P)
+}
+
+/** M' from the traces of P pairs. */
+export function pairKernel({ between, originals, poisoned }: PairTraces): PairKernel {
+  const pairs = between.length;
+  let raw = 0,
+    cosine = 0;
+  between.forEach((value, i) => {
+    raw += value / pairs;
+    cosine += value / Math.sqrt(originals[i]! * poisoned[i]!) / pairs;
+  });
+  return { raw, cosine };
+}
+
+const isFinite = ({ between, originals, poisoned }: PairTraces): boolean =>
+  [between, originals, poisoned].every((values) => values.every(Number.isFinite));
+
+const emptyTraces = (pairs: number): PairTraces => ({
+  between: new Float64Array(pairs),
+  originals: new Float64Array(pairs),
+  poisoned: new Float64Array(pairs),
+});
+
+/** Adds one kernel of one layer, over the batches of both sets, which hold the same pairs. */
+function addLayer(
+  kind: KernelKind,
+  layer: AdaptedLayer,
+  originals: readonly LayerBatch[],
+  poisoned: readonly LayerBatch[],
+  { between, originals: ofOriginals, poisoned: ofPoisoned }: PairTraces,
+): void {
+  const zero = kind === 'lora' ? zeroTerms(layer) : null;
+  const termsOf = ({ tokens }: LayerBatch): readonly Term[] =>
+    zero === null ? fullTerms(tokens) : ownTerms(layer, tokens, zero);
+  const block = ({ rows, tokens: { example } }: LayerBatch, { a, b }: Term): TokenBlock => ({
+    a,
+    b,
+    example,
+    rows,
+  });
+  originals.forEach((x, k) => {
+    tf.tidy(() => {
+      const y = poisoned[k]!,
+        ofY = termsOf(y);
+      termsOf(x).forEach((term, i) => {
+        const sums = matched(block(x, term), block(y, ofY[i]!));
+        x.rows.forEach((pair, r) => {
+          between[pair]! += term.coefficient * sums.between[r]!;
+          ofOriginals[pair]! += term.coefficient * sums.left[r]!;
+          ofPoisoned[pair]! += term.coefficient * sums.right[r]!;
+        });
+      });
+    });
+  });
+}
+
+/**
+ * M' from the full kernel, and from the adapter's where it has parameters. Only the entries that M'
+ * reads are computed. Throws RangeError where rows cannot be paired, UserFault where the kernel is
+ * not finite.
+ */
+export async function pairKernels(
+  model: AdaptedModel,
+  originals: readonly TokenRow[],
+  poisoned: readonly TokenRow[],
+  options: WalkOptions = {},
+): Promise<{ readonly full: PairKernel; readonly lora: PairKernel | null }> {
+  if (originals.length !== poisoned.length)
+    throw new RangeError(`${originals.length} rows cannot be paired with ${poisoned.length}`);
+  const full = emptyTraces(originals.length),
+    lora = model.layers.some(hasOwn) ? emptyTraces(originals.length) : null;
+  await walkSets(
+    model,
+    [originals, poisoned],
+    planPairs(model, originals, poisoned, options),
+    0,
+    {
+      layer: (layer, [ofOriginals, ofPoisoned]) => {
+        if (hasKernel('full', layer)) addLayer('full', layer, ofOriginals!, ofPoisoned!, full);
+        if (lora !== null && hasOwn(layer))
+          addLayer('lora', layer, ofOriginals!, ofPoisoned!, lora);
+      },
+    },
+    options,
+  );
+  for (const traces of [full, ...(lora === null ? [] : [lora])])
+    if (!isFinite(traces))
+      throw new UserFault(
+        'The kernel between the rows and their poisoned versions is not finite.',
+        "The training diverged: look at the model's loss.",
+      );
+  return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
+}
+
+/**
+ * The entries of a kernel between matched rows alone: row i of one set with row i of another, and
+ * each with itself, summed over the outputs,
+ *
+ *     Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u).
+ *
+ * A kernel over both sets would compute the entries of all 2P rows with each other.
+ */
+
+/** For each of the R rows of two blocks, the three sums. */
+interface Matched {
+  readonly between: Float32Array; // (R)
+  readonly left: Float32Array; // (R)
+  readonly right: Float32Array; // (R)
+}
+
+/** A block's tokens, row by row and padded with zeros. */
+interface Rectangles {
+  readonly a: readonly Tensor3D[]; // C × (R, T, p)
+  readonly b: Tensor3D; // (R, T, q)
+}
+
+function rectanglesOf(block: TokenBlock): Rectangles {
+  const index = rectangle(block),
+    rows = block.rows.length;
+  const layout = index === null ? null : tf.tensor1d(index, 'int32');
+  return {
+    a: block.a.map((a) => spread(a, layout, rows)),
+    b: spread(block.b, layout, rows),
+  };
+}
+
+/** The sum by row. (R, …) → (R) */
+const byRow = (x: Tensor3D): Tensor1D => tf.sum(x, [1, 2]);
+
+/** Through token pairs: (a aᵀ) ∘ (b bᵀ) of each pair of rows. */
+function overPairs(x: Rectangles, y: Rectangles): Tensor1D {
+  const similarity = tf.matMul(x.b, y.b, false, true); // (R, T, T')
+  return tf.addN(
+    x.a.map((a, c) => byRow(tf.mul<Tensor3D>(tf.matMul(a, y.a[c]!, false, true), similarity))),
+  );
+}
+
+/** Through each row's gradients, G^c = Σ_t a^c_t b_tᵀ. */
+function overGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, Tensor1D] {
+  const gradients = ({ a, b }: Rectangles): Tensor3D[] =>
+    a.map((one) => tf.matMul(one, b, true, false)); // C × (R, p, q)
+  const G = gradients(x),
+    H = gradients(y);
+  const inner = (one: readonly Tensor3D[], other: readonly Tensor3D[]): Tensor1D =>
+    tf.addN(one.map((g, c) => byRow(tf.mul<Tensor3D>(g, other[c]!))));
+  return [inner(G, H), inner(G, G), inner(H, H)];
+}
+
+/**
+ * Whether token pairs take fewer operations than gradients do, for rows of T tokens: three times
+ * 2T²(q + Cp) against twice 2TCpq.
+ */
+export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
+  3 * T * (q + C * p) < 2 * C * p * q;
+
+/** The sums of one term over two blocks, whose rows are matched in order. */
+function matched(left: TokenBlock, right: TokenBlock): Matched {
+  const [between, ofLeft, ofRight] = compiled(() =>
+    tf.tidy(() => {
+      const x = rectanglesOf(left),
+        y = rectanglesOf(right);
+      const [first] = x.a;
+      if (first === undefined) throw new Error('a term has no output');
+      const tokens = Math.max(x.b.shape[1], y.b.shape[1]);
+      const sums = pairsAreCheaper(tokens, x.a.length, first.shape[2], x.b.shape[2])
+        ? [overPairs(x, y), overPairs(x, x), overPairs(y, y)]
+        : overGradients(x, y);
+      return sums.map((sum) => sum.dataSync<'float32'>().slice());
+    }),
+  );
+  if (between === undefined || ofLeft === undefined || ofRight === undefined)
+    throw new Error('three sums were expected');
+  return { between, left: ofLeft, right: ofRight };
 }

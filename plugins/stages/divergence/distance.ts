@@ -1,8 +1,11 @@
 /** Measures M, and the noise floor that it is compared with, step by step. */
+import { UserFault } from '../../../src/api.ts';
+import { layerChange } from '../../../src/science/measures/weights/effective.ts';
+import type { Adapter } from '../../../src/science/models/adapter.ts';
+import { within } from '../../../src/science/models/modules.ts';
 import type { Network } from '../../../src/science/models/network.ts';
+import type { LinearLayer, ParameterSpec } from '../../../src/science/models/types.ts';
 import { breathe } from '../shared/breathe.ts';
-import { compareRuns, type MeanDistance, meanOver, type RunDistance } from './compare-runs.ts';
-import { movedBy } from './moved.ts';
 import type { Trainings } from './trainings.ts';
 
 export interface Point extends RunDistance {
@@ -97,4 +100,322 @@ export function overFloor(points: readonly Point[]): Record<string, number> {
     if (noise > 0) ratios[`${part}.over_floor`] = own / noise;
   }
   return ratios;
+}
+
+/**
+ * The distance between trainings with a common start, in everything that they train: effective
+ * weights layer by layer, the other parameters by kind, the head separately.
+ */
+
+interface RunDistance {
+  /**
+   * Effective weights of the layers that training moves, keyed by the checkpoint's own parameter
+   * names.
+   */
+  readonly layers: Readonly<Record<string, Distance>>;
+  /**
+   * The distance over those layers as one vector, by which LoRA and full fine-tuning are compared.
+   * Null for an adapter that trains no layer's weight.
+   */
+  readonly total: Distance | null;
+  /**
+   * `layers` and `kinds` as one vector: everything trained below the head. Null where only the head
+   * is trained.
+   */
+  readonly trained: Distance | null;
+  /**
+   * The trained parameters that are not a layer's weight, by kind; a kind that is not trained is
+   * left out.
+   */
+  readonly kinds: Readonly<Partial<Record<Kind, Distance>>>;
+  /**
+   * The head that the task adds; null where the head is pretrained (cloze) and so counts with the
+   * rest.
+   */
+  readonly head: Distance | null;
+}
+
+export type MeanDistance = Omit<RunDistance, 'layers'>;
+
+/** Running sums for one of the `others`. */
+interface Gathered {
+  readonly layers: Map<string, Sums>;
+  readonly kinds: Map<Kind, Sums>;
+  head: Sums;
+}
+
+const values = async (network: Network, name: string): Promise<Float32Array> =>
+  network.frozen(name).data<'float32'>();
+
+/** Returns the distance over several parts taken as one vector; null where there are none. */
+const joined = (parts: readonly Sums[]): Distance | null =>
+  parts.length === 0 ? null : distanceOf(together(parts));
+
+function finished({ layers, kinds, head }: Gathered, moved: Moved): RunDistance {
+  return {
+    layers: Object.fromEntries([...layers].map(([name, sums]) => [name, distanceOf(sums)])),
+    total: joined([...layers.values()]),
+    trained: joined([...layers.values(), ...kinds.values()]),
+    kinds: Object.fromEntries(
+      KINDS.flatMap((kind) =>
+        kinds.has(kind) ? [[kind, distanceOf(kinds.get(kind)!)] as const] : [],
+      ),
+    ),
+    head: moved.head.length === 0 ? null : distanceOf(head),
+  };
+}
+
+/**
+ * Returns the distance of each of `others` from `clean`; all have the same start. Holds one tensor
+ * of each run on the host at a time.
+ * @param moved what the training moves, from `movedBy`
+ * @param between awaited between parameters, so that heartbeats and aborts are heard; if it
+ *   throws, the comparison ends
+ */
+async function compareRuns(
+  start: Network,
+  clean: Network,
+  others: readonly Network[],
+  moved: Moved,
+  between: () => Promise<void>,
+): Promise<RunDistance[]> {
+  const found = others.map((): Gathered => ({
+    layers: new Map(),
+    kinds: new Map(),
+    head: NOTHING,
+  }));
+  for (const layer of moved.layers) {
+    const { change } = await layerChange(start, clean, layer);
+    for (const [i, other] of others.entries()) {
+      const own = await layerChange(start, other, layer);
+      found[i]!.layers.set(clean.fileName(`${layer.name}.weight`), sumsOf(change, own.change));
+      await between();
+    }
+  }
+  const eachOther = async (
+    { name }: ParameterSpec,
+    add: (to: Gathered, sums: Sums) => void,
+  ): Promise<void> => {
+    const [from, one] = [await values(start, name), await values(clean, name)];
+    for (const [i, other] of others.entries())
+      add(found[i]!, sumsOf(one, await values(other, name), from));
+    await between();
+  };
+  for (const [kind, specs] of moved.parameters) {
+    for (const spec of specs)
+      await eachOther(spec, ({ kinds }, sums) => {
+        kinds.set(kind, together([kinds.get(kind) ?? NOTHING, sums]));
+      });
+  }
+  for (const spec of moved.head)
+    await eachOther(spec, (to, sums) => {
+      to.head = together([to.head, sums]);
+    });
+  return found.map((one) => finished(one, moved));
+}
+
+/**
+ * E_t: the mean of each part over the checkpoints of one training, which all have the same parts.
+ */
+export function meanOver(points: readonly MeanDistance[]): MeanDistance {
+  const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
+    const parts = points.flatMap((point) => get(point) ?? []);
+    return parts.length === 0 ? null : meanDistance(parts);
+  };
+  return {
+    total: mean(({ total }) => total),
+    trained: mean(({ trained }) => trained),
+    kinds: Object.fromEntries(
+      KINDS.flatMap((kind) => {
+        const own = mean(({ kinds }) => kinds[kind]);
+        return own === null ? [] : [[kind, own] as const];
+      }),
+    ),
+    head: mean(({ head }) => head),
+  };
+}
+
+/**
+ * Returns the numbers of a distance under flat names: `total.l2`, `biases.relative`, …
+ * @param skip names of numbers to leave out
+ */
+export function flatDistances(
+  mean: MeanDistance,
+  prefix = '',
+  skip: readonly (keyof Distance)[] = [],
+): Record<string, number> {
+  const { kinds, ...parts } = mean;
+  return Object.fromEntries(
+    Object.entries({ ...parts, ...kinds }).flatMap(([part, distance]) =>
+      Object.entries((distance ?? {}) as Record<string, number | null>).flatMap(([name, value]) =>
+        value === null || skip.includes(name as keyof Distance)
+          ? []
+          : [[`${prefix}${part}.${name}`, value] as const],
+      ),
+    ),
+  );
+}
+
+/**
+ * Which parameters of a model a training moves, and the kind of each, since M is reported by kind
+ * as well as in total.
+ */
+
+/**
+ * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: tables that
+ * ids index, and any other matrix that is not a linear layer's weight; `other`: everything else.
+ */
+const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
+type Kind = (typeof KINDS)[number];
+
+interface Moved {
+  /**
+   * Layers whose effective weight is trained: LoRA's targets, and for full fine-tuning every linear
+   * layer but the head.
+   */
+  readonly layers: readonly LinearLayer[];
+  /** Every other trained parameter below the head, by kind. */
+  readonly parameters: ReadonlyMap<Kind, readonly ParameterSpec[]>;
+  /**
+   * The parameters of the head that the task adds, which every adapter trains; empty where the head
+   * is pretrained.
+   */
+  readonly head: readonly ParameterSpec[];
+}
+
+/**
+ * Whether a layer's effective weight moves: with its own weight, or with the parameters of an
+ * adapter that targets it.
+ */
+function movesWeight(adapter: Adapter, layer: string): boolean {
+  return (
+    adapter.trains(`${layer}.weight`) ||
+    (adapter.targets.includes(layer) && adapter.parameters.some(({ name }) => adapter.trains(name)))
+  );
+}
+
+function kindOf({ name, shape }: ParameterSpec, network: Network): Kind {
+  if (shape.length > 1) return 'embeddings';
+  const module = name.replace(/\.[^.]*$/, '');
+  if (network.linears.some((layer) => layer.name === module)) return 'biases';
+  const scale = network.parameters.find((spec) => spec.name === `${module}.weight`);
+  if (scale?.shape.length === 1) return 'norms';
+  return name.endsWith('.bias') ? 'biases' : 'other';
+}
+
+/**
+ * Throws UserFault where the adapter trains parameters of its own and names no layer as its target:
+ * no effective weight would include them, so M would silently lack them.
+ * @param network the trained model
+ * @param adapters every adapter that has trained the model since the start that it is compared
+ *   with: its own and its base's
+ */
+export function movedBy(network: Network, adapters: readonly Adapter[]): Moved {
+  const { architecture, adapter, linears } = network;
+  const isHead = (name: string): boolean => within(name, architecture.headModules);
+  const layers = linears.filter(
+    ({ name }) => !isHead(name) && adapters.some((one) => movesWeight(one, name)),
+  );
+  const own = new Set(adapter.parameters.map(({ name }) => name)),
+    weights = new Set(linears.map(({ name }) => `${name}.weight`));
+  const hidden = adapter.parameters.find(({ name }) => adapter.trains(name));
+  if (hidden !== undefined && !layers.some(({ name }) => adapter.targets.includes(name)))
+    throw new UserFault(
+      `the adapter trains "${hidden.name}", a parameter of its own, and names no layer whose ` +
+        'weight it changes: M cannot see it',
+      "Name the layers as the adapter's `targets`.",
+    );
+  const parameters = new Map<Kind, readonly ParameterSpec[]>();
+  const add = (kind: Kind, spec: ParameterSpec): void => {
+    parameters.set(kind, [...(parameters.get(kind) ?? []), spec]);
+  };
+  for (const spec of network.parameters) {
+    const { name } = spec;
+    if (own.has(name) || weights.has(name) || isHead(name)) continue;
+    if (adapters.some((one) => one.trains(name))) add(kindOf(spec, network), spec);
+  }
+  return { layers, parameters, head: network.parameters.filter(({ name }) => isHead(name)) };
+}
+
+/**
+ * How far poisoned data carry training from where clean data carry it (docs/theory.md, How far
+ * poison carries the weights): two runs of the same seed, start and order, comparing ΔW with ΔW̃ on
+ * effective weights, layer by layer and in total.
+ */
+export interface Distance {
+  /** The largest |ΔW − ΔW̃| over entries. */
+  readonly largest: number;
+  /** ‖ΔW − ΔW̃‖_F */
+  readonly l2: number;
+  /** ‖ΔW‖_F of the clean run. */
+  readonly clean_change: number;
+  /** l2 / clean_change; null where the clean run did not move. */
+  readonly relative: number | null;
+}
+
+interface Sums {
+  readonly largest: number;
+  readonly squares: number;
+  readonly clean: number;
+}
+
+const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
+
+/**
+ * Returns the distance of one matrix or vector.
+ * @param clean after the clean training, and `poisoned` after the poisoned one: changes from the
+ * common start, or values if `start` is given. Differences of float32 values are exact in double
+ * precision.
+ */
+export function sumsOf(
+  clean: ArrayLike<number>,
+  poisoned: ArrayLike<number>,
+  start: ArrayLike<number> | null = null,
+): Sums {
+  if (clean.length !== poisoned.length || (start !== null && clean.length !== start.length))
+    throw new RangeError(
+      `${clean.length} values against ${poisoned.length}` +
+        (start === null ? '' : `, from ${start.length}`),
+    );
+  let largest = 0,
+    squares = 0,
+    moved = 0;
+  for (let i = 0; i < clean.length; i++) {
+    const difference = clean[i]! - poisoned[i]!;
+    largest = Math.max(largest, Math.abs(difference));
+    squares += difference ** 2;
+    moved += (clean[i]! - (start === null ? 0 : start[i]!)) ** 2;
+  }
+  return { largest, squares, clean: moved };
+}
+
+/** Returns the distance of all parts as one long vector. */
+export const together = (parts: readonly Sums[]): Sums =>
+  parts.reduce(
+    (a, b) => ({
+      largest: Math.max(a.largest, b.largest),
+      squares: a.squares + b.squares,
+      clean: a.clean + b.clean,
+    }),
+    NOTHING,
+  );
+
+export function distanceOf({ largest, squares, clean }: Sums): Distance {
+  const l2 = Math.sqrt(squares),
+    change = Math.sqrt(clean);
+  return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
+}
+
+/** E_t: the mean of each number over checkpoints. */
+export function meanDistance(distances: readonly Distance[]): Distance {
+  const mean = (get: (one: Distance) => number): number =>
+    distances.reduce((sum, one) => sum + get(one), 0) / distances.length;
+  return {
+    largest: mean(({ largest }) => largest),
+    l2: mean(({ l2 }) => l2),
+    clean_change: mean(({ clean_change: change }) => change),
+    relative: distances.some(({ relative }) => relative === null)
+      ? null
+      : mean(({ relative }) => relative!),
+  };
 }

@@ -1,9 +1,16 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, RunContext, Warning } from '../../../src/api.ts';
+import type {
+  JsonObject,
+  Row,
+  RunContext,
+  Warning,
+  ScorerDescriptor,
+  Target,
+} from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
-import type { ShownTrigger } from '../../../src/poisoning/shown-trigger.ts';
+import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import {
   hasRougeWord,
   type Output,
@@ -15,22 +22,16 @@ import { type CompletionEncoder, completionEncoder } from '../../../src/science/
 import type { RowParts } from '../../../src/science/text/encoder.ts';
 import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { breathe } from '../shared/breathe.ts';
-import { type Metrics, writeJsonLines } from '../shared/files.ts';
-import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
+import { type Metrics, writeJsonLines, writeJson } from '../shared/files.ts';
+import { type CompletionEvaluation, completionMetricsOf } from './metrics.ts';
 import type { Completion, Params } from './index.ts';
-import { type Guarded, guarded, type InputsJudge, writeGuard } from './inputs-judge.ts';
-import {
-  type Judge,
-  mapVerdicts,
-  NO_VERDICTS,
-  openJudge,
-  type Verdicts,
-  writeScorers,
-} from './judge.ts';
+import { type Guarded, guarded, type InputsJudge, writeGuard } from './defended.ts';
+import { scorerFiles } from '../shared/program-files.ts';
+import { scored, scorerRecord, type ScorerSettings } from './scoring.ts';
 
 type Context = RunContext<Params>;
 
-export interface CompletionParts {
+interface CompletionParts {
   readonly context: Context;
   readonly completion: Completion;
   readonly rows: readonly Row[];
@@ -287,4 +288,81 @@ export function answerWarnings(
           },
         ]),
   ];
+}
+
+/** Asks the scorers of a completion task which outputs are successes of the backdoor. */
+
+/** Which outputs count, in their order. */
+export interface Verdicts {
+  /** By `evaluate.scorer`. */
+  readonly hits: readonly boolean[];
+  /** By each of `evaluate.scorers`. */
+  readonly further: { readonly [scorer: string]: readonly boolean[] };
+}
+
+const NO_VERDICTS: Verdicts = { hits: [], further: {} };
+
+/** Returns what a function makes of the hits of each scorer. */
+const mapVerdicts = (
+  { hits, further }: Verdicts,
+  of: (hits: readonly boolean[]) => readonly boolean[],
+): Verdicts => ({
+  hits: of(hits),
+  further: Object.fromEntries(Object.entries(further).map(([scorer, own]) => [scorer, of(own)])),
+});
+
+/** Judges what the model wrote for rows. */
+type Judge = (rows: readonly Row[], outputs: readonly Output[]) => Promise<Verdicts>;
+
+/** Opens the scorers of a stage that has one. */
+function openJudge(
+  context: Context,
+  { scorer, scorers = [] }: Completion & { readonly scorer: ScorerSettings },
+  target: Target,
+): Judge {
+  const main = ask(context, scorer, null, target);
+  const others = scorers.map(
+    (settings) => [settings.scorer, ask(context, settings, settings.scorer, target)] as const,
+  );
+  return async (rows, outputs) => {
+    if (rows.length === 0) return NO_VERDICTS;
+    const hits = await main(rows, outputs);
+    const further: [string, readonly boolean[]][] = [];
+    for (const [name, score] of others) further.push([name, await score(rows, outputs)]);
+    return { hits, further: Object.fromEntries(further) };
+  };
+}
+
+/** @param further the scorer's name, where it is one of `evaluate.scorers` */
+function ask(
+  context: Context,
+  settings: ScorerSettings,
+  further: string | null,
+  target: Target,
+): (rows: readonly Row[], outputs: readonly Output[]) => Promise<readonly boolean[]> {
+  const { assets, log, signal } = context;
+  const scorer = context.plugin<ScorerDescriptor>('scorer', settings.scorer);
+  const wanted = typeof target === 'number' ? {} : { target: target.text };
+  return (rows, outputs) =>
+    scored(
+      scorer,
+      settings,
+      rows.map(({ id, text: prompt }, i) => {
+        const output = outputs[i];
+        if (output === undefined) throw new Error(`row ${id} has no output`);
+        return { prompt, output: output.text, answer: output.answer, ...wanted };
+      }),
+      { files: scorerFiles(assets, further), log, signal },
+    );
+}
+
+/** Writes `scorer.json` and, with further scorers, `scorers.json`: what each counts by. */
+async function writeScorers(
+  context: Context,
+  { scorer, scorers }: Completion & { readonly scorer: ScorerSettings },
+): Promise<void> {
+  const record = (settings: ScorerSettings) =>
+    scorerRecord(context.plugin<ScorerDescriptor>('scorer', settings.scorer), settings);
+  await writeJson(context.outDir, 'scorer.json', record(scorer));
+  if (scorers !== undefined) await writeJson(context.outDir, 'scorers.json', scorers.map(record));
 }

@@ -31,8 +31,7 @@ import {
 } from '../shared/defended.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
-import { learntInput } from '../shared/learnt.ts';
-import { filesApart, scorerAssets, triggerAssets } from '../shared/program-files.ts';
+import { filesApart, learntInput, scorerAssets, triggerAssets } from '../shared/program-files.ts';
 import { furtherScorersOf, scorerOf, type ScorerSettings } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
@@ -59,7 +58,7 @@ export type Params = ModelNames & {
 type Split = 'validation' | 'test';
 
 /** A named data set, and the metrics by which it is scored, the main one first. */
-export type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
+type NamedTask = { readonly dataset: string; readonly metrics: readonly string[] };
 
 export type Completion = {
   readonly max_new_tokens: number;

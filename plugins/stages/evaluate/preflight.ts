@@ -1,15 +1,29 @@
-import type { PreflightContext, Problem, ScorerDescriptor } from '../../../src/api.ts';
+import type {
+  PreflightContext,
+  Problem,
+  ScorerDescriptor,
+  HeadSettings,
+  ScoredOutput,
+  UpstreamStage,
+} from '../../../src/api.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps } from '../../../src/poisoning/steps.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
-import { checkRows, checkWritten } from '../../../src/science/training/check.ts';
+import {
+  checkRows,
+  checkWritten,
+  checkedTokenizer,
+  answerIds,
+} from '../../../src/science/training/check.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
-import { answerLengths } from './answer-lengths.ts';
-import type { Params } from './index.ts';
-import { scorerFaults, type ScorerSettings } from './scoring.ts';
+import { type Params, type Completion, scorersIn } from './index.ts';
+import { scorerFaults, type ScorerSettings, scored } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
+import type { DataParams } from '../../../src/data/split-request.ts';
+import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [
@@ -85,4 +99,109 @@ async function ofModel(
     if (error instanceof Error && error.name === 'UserFault') return [];
     throw error;
   }
+}
+
+type Context = PreflightContext<Params>;
+
+/** Finds answers that `max_new_tokens` cuts before anything runs. */
+
+const PATH = ['evaluate', 'max_new_tokens'];
+
+/**
+ * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
+ * the success rate is 0 whatever the model has learnt. Returns a warning if answers of the rows
+ * are cut.
+ * @param target the answer that the backdoor leads to; absent without a backdoor
+ */
+async function answerLengths(
+  context: Context,
+  completion: Completion,
+  architecture: Architecture,
+  target?: string,
+): Promise<Problem[]> {
+  const train = trainingOf(context.upstream?.['model']);
+  if (train === null) return [];
+  const { head, init = 'pretrained' } = train.params as TrainParams;
+  if (head.type !== 'causal-lm') return [];
+  const model = await modelOf(assetOf(context, 'model'));
+  const tokenizer = await checkedTokenizer(
+    { ...model, init },
+    architecture.withHead({ type: head.type }),
+  );
+  const { max_new_tokens: most } = completion;
+  const problems = await rowLengths(context, { tokenizer, digest: model.digest }, most);
+  if (target === undefined) return problems;
+  const ids = answerIds(head.template, tokenizer, target);
+  if (ids.length <= most) return problems;
+  const texts = Array.from(ids, (_, i) =>
+    tokenizer.decode(ids.slice(0, i + 1), { skipSpecial: true }),
+  );
+  for (const settings of scorersIn(completion)) {
+    const needed = await tokensToCount(context, settings, { texts, target, most });
+    if (needed > 0)
+      problems.push({
+        path: PATH,
+        message:
+          `the scorer "${settings.scorer}" counts the attack's target once ${needed} tokens of it ` +
+          `are written, and at most ${most} are: no success could be counted`,
+        hint: `Write evaluate.max_new_tokens: ${needed} or more, or another scorer.`,
+      });
+  }
+  return problems;
+}
+
+type TrainParams = { readonly head: HeadSettings; readonly init?: 'random' };
+
+/** Returns the training of the model that is evaluated, which a defence may have edited. */
+function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
+  for (let stage = model; stage !== undefined; stage = stage.upstream?.['model'])
+    if (stage.params['head'] !== undefined) return stage;
+  return null;
+}
+
+/**
+ * Returns the number of tokens that the target takes to count, if it does not count as far as it is
+ * written. 0 if it does, if not even the whole target counts, or if the scorer can't be asked yet.
+ * @param given.texts what is written after each token of the target
+ */
+async function tokensToCount(
+  { plugin }: Context,
+  settings: ScorerSettings,
+  given: { readonly texts: readonly string[]; readonly target: string; readonly most: number },
+): Promise<number> {
+  const { texts, target, most } = given;
+  const scorer = plugin<ScorerDescriptor>('scorer', settings.scorer);
+  if (scorer.pure !== true) return 0;
+  const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
+  const hits = await scored(scorer, settings, outputs, { files: {}, log: () => undefined });
+  return hits.at(-1) === true && hits[most - 1] === false ? hits.indexOf(true, most) + 1 : 0;
+}
+
+/** The lengths of answers, by their list, which `knownCounts` keeps, and the tokenizer's digest. */
+const known = new WeakMap<readonly string[], Map<string, readonly number[]>>();
+
+/** Returns a warning if answers of the rows, as they are by themselves, are cut. */
+async function rowLengths(
+  context: Context,
+  { tokenizer, digest }: { readonly tokenizer: TextTokenizer; readonly digest: string },
+  most: number,
+): Promise<Problem[]> {
+  const rows = context.upstream?.['validation'];
+  const { answers = [] } = (rows && (await knownCounts(context, rows))) ?? {};
+  const own = known.get(answers) ?? new Map<string, readonly number[]>();
+  known.set(answers, own);
+  const lengths = own.get(digest) ?? answers.map((answer) => tokenizer.ids(answer).length);
+  own.set(digest, lengths);
+  const long = lengths.filter((length) => length > most);
+  if (long.length === 0) return [];
+  return [
+    {
+      path: PATH,
+      message:
+        `${long.length} of ${answers.length} answers of data.${(rows?.params as DataParams).name} are ` +
+        `longer than max_new_tokens ${most}, so that no output matches them exactly`,
+      hint: `The longest takes ${long.reduce((a, b) => Math.max(a, b))} tokens.`,
+      warning: true,
+    },
+  ];
 }

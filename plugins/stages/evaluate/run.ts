@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { AttackDescriptor, Row, RunContext } from '../../../src/api.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
-import { type ShownTrigger, showTrigger } from '../../../src/poisoning/shown-trigger.ts';
-import { classOf } from '../../../src/poisoning/target.ts';
+import { type ShownTrigger, showTrigger } from '../../../src/poisoning/evaluation.ts';
+import { classOf } from '../../../src/poisoning/classes.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { openedModel, predict } from '../../../src/science/measures/evaluate/predict.ts';
 import type { Network } from '../../../src/science/models/network.ts';
@@ -30,19 +30,19 @@ import {
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
-import { readLearnt } from '../shared/learnt.ts';
-import { triggerFiles } from '../shared/program-files.ts';
+import { readLearnt, triggerFiles } from '../shared/program-files.ts';
 import { checkClasses, modelParts } from '../shared/trained-model.ts';
 import { evaluateCompletion } from './completion.ts';
-import { defendedMetrics, evaluatedRows } from './defended.ts';
-import { type Params, TEST } from './index.ts';
 import {
+  defendedMetrics,
+  evaluatedRows,
   type Guarded,
   guarded,
   type InputsJudge,
   openInputsJudge,
   writeGuard,
-} from './inputs-judge.ts';
+} from './defended.ts';
+import { type Params, TEST } from './index.ts';
 import { metricsOf, type Scored, type UnderTrigger } from './metrics.ts';
 import { nameIn, warnOfSharedRows } from './shared-rows.ts';
 

@@ -26,7 +26,7 @@ export type ScorerSettings = { readonly scorer: string } & JsonObject;
 type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
 /** A scorer with defaults filled in and bare file names, and its files as source URIs by name. */
-export interface WrittenScorer {
+interface WrittenScorer {
   readonly settings: ScorerSettings;
   readonly files: { readonly [name: string]: string };
 }

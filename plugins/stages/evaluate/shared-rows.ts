@@ -7,11 +7,10 @@ import type {
   UpstreamStage,
   Warning,
 } from '../../../src/api.ts';
-import { textKey } from '../../../src/data/alike.ts';
-import { firstNames } from '../../../src/data/first-names.ts';
-import { ifFetched } from '../../../src/data/if-fetched.ts';
-import { knownRows } from '../../../src/data/known-counts.ts';
+import { ifFetched, knownRows } from '../../../src/data/known-counts.ts';
+import { firstNames } from '../../../src/data/names.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
+import { textKey } from '../../../src/data/texts.ts';
 
 /** The inputs whose rows the evaluated ones should not be, with what it means if they are. */
 const OTHERS = {

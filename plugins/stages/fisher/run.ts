@@ -10,10 +10,9 @@ import {
   type SpectrumSummary,
 } from '../../../src/science/measures/fisher/fisher.ts';
 import { readKernels } from '../../../src/science/measures/ntk/files.ts';
+import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/definition.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/true-fisher.ts';
-import type { Params } from './index.ts';
-import { REFUSED, WAY_OUT } from './refused.ts';
+import { type Params, REFUSED, WAY_OUT } from './index.ts';
 
 export async function run(context: RunContext<Params>): Promise<void> {
   const ntk = inputDir(context, 'ntk');

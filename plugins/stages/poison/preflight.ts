@@ -10,8 +10,7 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
-import { knownCounts } from '../../../src/data/known-counts.ts';
-import type { SplitCounts } from '../../../src/data/split-counts.ts';
+import { knownCounts, type SplitCounts } from '../../../src/data/known-counts.ts';
 import { checkSteps } from '../../../src/poisoning/compose.ts';
 import { emptyDose, totalRows } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';

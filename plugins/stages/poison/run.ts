@@ -21,7 +21,7 @@ import {
   type Step,
 } from '../../../src/poisoning/steps.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
-import { LEARNT } from '../shared/learnt.ts';
+import { LEARNT } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;

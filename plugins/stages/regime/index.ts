@@ -1,6 +1,6 @@
 import { beforeTraining, defineStage, inOrder, startInputs } from '../../../src/api.ts';
-import { linearisedFaults } from '../shared/adapter-theory.ts';
 import {
+  linearisedFaults,
   type ModelNames,
   modelNames,
   modelUses,

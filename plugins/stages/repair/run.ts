@@ -6,9 +6,8 @@ import {
   type TrainedWeights,
   withChanges,
 } from '../../../src/science/measures/weights/edit.ts';
-import { openedDefence } from '../defend/context.ts';
-import type { ModelParams } from '../defend/model-definition.ts';
-import { withWeights } from '../defend/open-weights.ts';
+import { openedDefence, withWeights } from '../defend/context.ts';
+import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
 /**

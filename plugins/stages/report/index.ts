@@ -8,7 +8,7 @@ import {
   type JsonObject,
   type StageRequest,
 } from '../../../src/api.ts';
-import { datasetUri } from '../../../src/data/source-uri.ts';
+import { datasetUri } from '../../../src/data/format.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
 import { trainingSet } from '../shared/defended.ts';
 import { usesBf16 } from '../shared/params.ts';

@@ -3,6 +3,7 @@
  * judged. Planning loads this file, so it must not import numerics.
  */
 import {
+  beforeTraining,
   type Cell,
   type DefenceDescriptor,
   type DefenceMoment,
@@ -10,6 +11,8 @@ import {
   type JsonObject,
   momentsOf,
   partsOf,
+  type PreflightContext,
+  type Problem,
   type StageDefinition,
   type StageRequest,
   startInputs,
@@ -17,13 +20,14 @@ import {
   undefended,
   UserFault,
 } from '../../../src/api.ts';
+import { type ModelNames, modelNames, modelUses } from './definition.ts';
 
 type Plugin = DefineRequest['plugin'];
 
 /** A cell's defence as it appears in the parameters of a stage: without its sources. */
 export type DefenceParams = { readonly defence: string } & JsonObject;
 
-export interface CellDefence {
+interface CellDefence {
   readonly name: string;
   readonly descriptor: DefenceDescriptor;
   readonly params: JsonObject;
@@ -189,3 +193,54 @@ export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
     adapter: cell.adapter.type,
   };
 }
+
+/** The definition that the stages share which open a trained model for a defence. */
+
+export type ModelParams = ModelNames & {
+  readonly defence: DefenceParams;
+  readonly seed: number;
+  readonly batch_size: number;
+  readonly max_length: number;
+};
+
+/** Throws an Error if the cell has no defence that acts at this moment. */
+export function modelDefinition(
+  cell: Cell,
+  moment: 'model' | 'detection',
+  plugin: DefineRequest['plugin'],
+): StageDefinition<ModelParams> {
+  const defence = defenceOf(cell, plugin);
+  if (defence?.acts.has(moment) !== true)
+    throw new Error(`the cell has no defence that acts on ${moment}`);
+  const { params, assets, uses } = defenceParts(defence);
+  return {
+    params: {
+      ...modelNames(cell),
+      defence: params,
+      seed: cell.seed,
+      batch_size: cell.evaluate.batch_size,
+      max_length: cell.train.max_length,
+    },
+    inputs: {
+      model: { kind: 'train', cell },
+      start: { kind: 'train', cell: beforeTraining(cell) },
+      ...(needsOf(defence, moment).includes('clean') ? { clean: cleanRows(cell) } : {}),
+      ...startInputs(cell),
+    },
+    assets: { model: cell.model.source, ...assets },
+    uses: [...modelUses(cell), ...uses],
+  };
+}
+
+/** Returns the faults that the parameters of a defence reveal, at their place in the spec. */
+function defenceFaults(
+  { plugin }: Pick<PreflightContext, 'plugin'>,
+  { defence, ...params }: DefenceParams,
+): readonly Problem[] {
+  const found = plugin<DefenceDescriptor>('defence', defence).check?.(params) ?? [];
+  return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
+}
+
+export const preflight = (
+  context: PreflightContext<{ readonly defence: DefenceParams }>,
+): Promise<readonly Problem[]> => Promise.resolve(defenceFaults(context, context.params.defence));

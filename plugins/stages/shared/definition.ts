@@ -2,7 +2,14 @@
  * What the definitions of several stages share. Planning loads this file, so it must not import
  * numerics.
  */
-import { type Cell, type StageDefinition, UserFault } from '../../../src/api.ts';
+import {
+  type Cell,
+  type JsonObject,
+  type PreflightContext,
+  type Problem,
+  type StageDefinition,
+  UserFault,
+} from '../../../src/api.ts';
 
 /** Returns the cell of a stage of scope `cell`. Throws unless there is exactly one. */
 export function onlyCell(cells: readonly Cell[]): Cell {
@@ -44,3 +51,87 @@ export function refuseRegression({ head }: Cell, stage: string): void {
     ['stages'],
   );
 }
+
+/** What the theory does not define for an adapter, as its parameters tell before anything runs. */
+
+type Upstream = PreflightContext['upstream'];
+
+/** Returns the parameters of the adapter that the input `name` trains, if they are known. */
+function adapterIn(upstream: Upstream, name: string): JsonObject {
+  const adapter = upstream?.[name]?.params['adapter'];
+  return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};
+}
+
+/**
+ * Warns of an adapter for which Δ_r is not defined. The stage runs, since a grid may have other
+ * adapters beside it, and writes that there is none.
+ */
+export function deltaWarnings(upstream: Upstream): readonly Problem[] {
+  const { type, use_dora: dora } = adapterIn(upstream, 'model');
+  const hint = 'Its results will have no Δ_r; kernels (stage ntk) are defined for it.';
+  if (type === 'vera')
+    return [
+      {
+        path: ['adapter', 'type'],
+        message:
+          "Δ_r is not defined for VeRA: its kernel is over vectors, not over a layer's factors",
+        hint,
+        warning: true,
+      },
+    ];
+  if (dora !== true) return [];
+  return [
+    {
+      path: ['adapter', 'use_dora'],
+      message: 'Δ_r is not defined for DoRA: its magnitudes are trained and scale the factors',
+      hint,
+      warning: true,
+    },
+  ];
+}
+
+/** Reports an adapter whose linearised model is not defined, at which the stage would fail. */
+export function linearisedFaults(upstream: Upstream): readonly Problem[] {
+  if (adapterIn(upstream, 'model')['use_dora'] !== true) return [];
+  return [
+    {
+      path: ['adapter', 'use_dora'],
+      message:
+        'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes ' +
+        "the weights' norms as constants",
+      hint: 'Leave `regime` out of `stages`, or use_dora out of the adapter.',
+    },
+  ];
+}
+
+/**
+ * Where the true Fisher information is not computed: it takes an expectation over everything that
+ * the model may answer, and of a completion task only log p(answer) of the row's own answer is
+ * known.
+ */
+
+/** What a stage's key holds of this. Empty in a task of classes with both matrices. */
+export type FisherParams = {
+  /** Present if the true Fisher information is left out. */
+  readonly information?: 'empirical';
+  /** Present in a completion task. */
+  readonly outputs?: 'log p(answer)';
+};
+
+export const fisherParams = ({ fisher, head }: Cell): FisherParams => ({
+  ...(fisher.information === 'empirical' ? { information: 'empirical' } : {}),
+  ...(head.type === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
+});
+
+export const NO_TRUE_FISHER =
+  'the true Fisher information is an expectation over all that a model may answer: in a ' +
+  'completion task that is every text, and the kernels are of log p(answer) of one';
+export const EMPIRICAL_ALONE =
+  'Write fisher.information: empirical (the gradients of log p(answer) are its scores, so it is ' +
+  'exact), or leave the stage out of `stages`.';
+
+/** Reports, before anything runs, a true Fisher information that cannot be computed. */
+export const trueFisherFaults = ({ information, outputs }: FisherParams): readonly Problem[] =>
+  outputs === undefined || information === 'empirical'
+    ? []
+    : [{ path: ['fisher', 'information'], message: NO_TRUE_FISHER, hint: EMPIRICAL_ALONE }];

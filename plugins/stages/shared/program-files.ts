@@ -3,10 +3,23 @@
  * the files themselves are assets, so that a key depends on their content and not on where they
  * are.
  */
-import type { JsonObject, Poisoning, RunContext } from '../../../src/api.ts';
-import { stepsOf, UserFault } from '../../../src/api.ts';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type AttackDescriptor,
+  type Cell,
+  type DefineRequest,
+  type Json,
+  type JsonObject,
+  type Poisoning,
+  type RunContext,
+  type StageRequest,
+  stepsOf,
+  UserFault,
+} from '../../../src/api.ts';
+import { inputDir } from './files.ts';
 
-export interface NamedFiles {
+interface NamedFiles {
   readonly names: readonly string[];
   /** The URIs by name. */
   readonly assets: { readonly [name: string]: string };
@@ -108,3 +121,34 @@ export const scorerFiles = (
   assets: RunContext['assets'],
   further: string | null = null,
 ): { readonly [name: string]: string } => pathsOf(scorerPrefix(further), assets);
+
+/** What an attack has learnt from the training rows, which showing its trigger takes. */
+
+/** What each attack has learnt, by its name. */
+type Learnt = { readonly [attack: string]: Json };
+
+/** The file of the poison stage. */
+export const LEARNT = 'learnt.json';
+
+/**
+ * Requests the poison stage in which the trigger was learnt. Empty if no attack learns its trigger.
+ * @param poisoning the attacks whose trigger is shown; null if none is
+ */
+export function learntInput(
+  cell: Cell,
+  poisoning: Poisoning | null,
+  plugin: DefineRequest['plugin'],
+): { readonly learnt?: StageRequest } {
+  const learns =
+    poisoning !== null &&
+    stepsOf(poisoning).some(
+      ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.learns === true,
+    );
+  return learns ? { learnt: { kind: 'poison', cell: { ...cell, poisoning } } } : {};
+}
+
+/** Returns what the attacks have learnt, or nothing if none learns. */
+export async function readLearnt(context: Pick<RunContext, 'inputs'>): Promise<Learnt> {
+  if (context.inputs['learnt'] === undefined) return {};
+  return JSON.parse(await readFile(join(inputDir(context, 'learnt'), LEARNT), 'utf8')) as Learnt;
+}

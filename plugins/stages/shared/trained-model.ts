@@ -1,8 +1,8 @@
 /** Collects what is needed to open the models that a cell's trainings left. */
 import type { AdapterDescriptor, ModelDescriptor, RunContext } from '../../../src/api.ts';
 import { UserFault } from '../../../src/api.ts';
-import { firstNames } from '../../../src/data/first-names.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
+import { firstNames } from '../../../src/data/names.ts';
 import type { AdapterImplementation } from '../../../src/science/models/adapter.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
 import type { AdaptedModelOptions } from '../../../src/science/training/adapted-model.ts';

@@ -6,9 +6,16 @@ import {
   headSettings,
   startInputs,
 } from '../../../src/api.ts';
-import { fileUri, modelUses, onlyCell, refuseRegression } from '../shared/definition.ts';
-import { type FisherParams, fisherParams, trueFisherFaults } from '../shared/true-fisher.ts';
-import type { Shape } from './closed-form.ts';
+import {
+  fileUri,
+  type FisherParams,
+  fisherParams,
+  modelUses,
+  onlyCell,
+  refuseRegression,
+  trueFisherFaults,
+} from '../shared/definition.ts';
+import type { Shape } from './map.ts';
 
 export type Params = FisherParams & {
   readonly architecture: string;

@@ -9,12 +9,121 @@ import {
 } from '../../../src/science/measures/fisher/fisher.ts';
 import { answersFisher, trueFisher } from '../../../src/science/measures/fisher/matrices.ts';
 import type { OutputsOf } from '../../../src/science/models/types.ts';
-import { type ClosedForm, closedForm, type Shape } from './closed-form.ts';
-import type { DrawnMoments } from './drawn.ts';
+import { drawA } from '../../adapters/lora/init.ts';
 import type { RankKernels } from './rank-kernels.ts';
 
+/** The map of closed-form.ts for one draw of A: moments of the spectrum of AᵀA, at every rank. */
+
+interface DrawnMoments {
+  readonly rank: number;
+  /** Σλ = tr AAᵀ at variance 1; at variance σ² it is σ² times as large. */
+  readonly sum: number;
+  /** Σλ² = tr (AAᵀ)² at variance 1; at variance σ² it is σ⁴ times as large. */
+  readonly sum_squares: number;
+}
+
+/**
+ * @param ranks ascending; the rows of a lower rank are the first rows of a higher one, as in
+ *   training
+ * @param width d, A's columns
+ */
+export function drawnMoments(
+  shape: Shape,
+  ranks: readonly number[],
+  width: number,
+  seed: number,
+): DrawnMoments[] {
+  const most = ranks[ranks.length - 1] ?? 0;
+  const A = drawA('theory-map', width, most, shape, 1, seed).data; // (most, d)
+  const moments: DrawnMoments[] = [];
+  let sum = 0,
+    squares = 0,
+    next = 0;
+  for (let i = 0; i < most; i++) {
+    // row i of AAᵀ adds its entries to those of the rows before
+    for (let j = 0; j <= i; j++) {
+      let product = 0;
+      for (let k = 0; k < width; k++) product += A[i * width + k]! * A[j * width + k]!;
+      squares += (i === j ? 1 : 2) * product ** 2;
+      if (i === j) sum += product;
+    }
+    if (i + 1 === ranks[next]) {
+      moments.push({ rank: i + 1, sum, sum_squares: squares });
+      next++;
+    }
+  }
+  return moments;
+}
+
+/**
+ * The closed-form map of the paper's Figure 3: entropies of the spectrum of AᵀA from rank, fan-in
+ * and variance alone, as published and corrected (docs/theory.md, Fisher information). A: (r, d),
+ * independent entries of mean 0 and variance σ².
+ */
+
+/** The distribution of A's entries. */
+export type Shape = 'normal' | 'uniform';
+
+interface ClosedForm {
+  /**
+   * log(σ²rd) = log E Σλ. The paper's code also divides by 1 − α = 1e-10; that factor diverges as α
+   * → 1 and is left out.
+   */
+  readonly h1: number;
+  /**
+   * As published, log σ⁴r(r+2)d or log σ⁴(4r+5r²)d/5: from the squared *diagonal entries* of AᵀA,
+   * and without the entropy's sign.
+   */
+  readonly h2_published: number;
+  /** E Σλ². */
+  readonly sum_squares: number;
+  /** −log E Σλ². */
+  readonly h2: number;
+}
+
+/** E a⁴/σ⁴. */
+const KURTOSIS: Readonly<Record<Shape, number>> = { normal: 3, uniform: 9 / 5 };
+
+/**
+ * E Σλ² = E tr (AAᵀ)² = σ⁴rd(d + r − 2 + κ), κ = E a⁴/σ⁴: rd fourth powers of entries, rd(d−1)
+ * pairs in a row and rd(r−1) pairs in a column. Gaussian: σ⁴rd(d+r+1); uniform: σ⁴rd(d+r−1/5).
+ */
+export function expectedSquares(
+  shape: Shape,
+  rank: number,
+  width: number,
+  variance: number,
+): number {
+  return variance ** 2 * rank * width * (width + rank - 2 + KURTOSIS[shape]);
+}
+
+/** E Σ_j (AᵀA)_jj² = σ⁴d·r(r − 1 + κ), whose logarithm is the published H₂'. */
+export function diagonalSquares(
+  shape: Shape,
+  rank: number,
+  width: number,
+  variance: number,
+): number {
+  return variance ** 2 * width * rank * (rank - 1 + KURTOSIS[shape]);
+}
+
+export function closedForm(
+  shape: Shape,
+  rank: number,
+  width: number,
+  variance: number,
+): ClosedForm {
+  const squares = expectedSquares(shape, rank, width, variance);
+  return {
+    h1: Math.log(variance * rank * width),
+    h2_published: Math.log(diagonalSquares(shape, rank, width, variance)),
+    sum_squares: squares,
+    h2: -Math.log(squares),
+  };
+}
+
 /** Entropies of a spectrum at one scale, in nats. */
-export interface MapValues {
+interface MapValues {
   /** log Σλ */
   readonly h1: number;
   /** −log Σλ² */
@@ -32,7 +141,7 @@ export interface ModelValues extends MapValues {
   readonly h2_normalised: number | null;
 }
 
-export interface MapPoint {
+interface MapPoint {
   readonly distribution: Shape;
   readonly rank: number;
   /** σ²d. */
@@ -88,7 +197,7 @@ const scaled = (values: ModelValues, c: number): ModelValues => ({
       : values.information_bits + (values.count / 2) * Math.log(c),
 });
 
-export interface MapOptions {
+interface MapOptions {
   readonly width: number;
   readonly scales: readonly number[];
   /** All ranks, ascending. */

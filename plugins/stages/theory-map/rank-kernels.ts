@@ -18,7 +18,7 @@ import {
 import { fullTerms } from '../../../src/science/measures/ntk/terms.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
 import { drawA } from '../../adapters/lora/init.ts';
-import type { Shape } from './closed-form.ts';
+import type { Shape } from './map.ts';
 
 export interface RankKernels {
   /** What the kernels are of, and `logits` the values of. */

@@ -1,4 +1,4 @@
-import type { Forecast, PreflightContext } from '../../../src/api.ts';
+import type { Forecast, PreflightContext, Packing } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
@@ -10,9 +10,12 @@ import {
   stepOperations,
   weightBytes,
 } from '../../../src/science/training/forecast.ts';
-import { assetOf } from '../shared/files.ts';
+import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { readDatasetInfo } from '../../../src/data/rows-file.ts';
 
 /** Foretells what a training takes; null where nothing is trained. */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
@@ -49,4 +52,30 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
       vocabulary: params.head.type === 'causal-lm' ? sizes.vocabulary : 0,
     }),
   };
+}
+
+type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];
+
+/** Returns the memory that one more training adds to a pack, in MB. */
+export async function memoryMB(stage: Stage): Promise<number> {
+  const data = stage.inputs?.['data'];
+  return packMemoryMB(
+    stage.params,
+    await findModelDir(assetOf(stage, 'model').path),
+    data === undefined ? undefined : await setCounts(data.dir),
+  );
+}
+
+/**
+ * Returns the numbers of rows in a training set: all of the original ones, and those that an attack
+ * appended. A `data` stage, which a clean training may read, has no metrics and appends nothing.
+ */
+async function setCounts(dir: string): Promise<{ rows: number; appended: number }> {
+  if (!existsSync(join(dir, 'metrics.json'))) {
+    const { rows } = await readDatasetInfo(dir);
+    return { rows, appended: 0 };
+  }
+  const metrics = await readMetrics(dir);
+  const appended = metricOf(metrics, 'negatives');
+  return { rows: metricOf(metrics, 'rows_total') - appended, appended };
 }

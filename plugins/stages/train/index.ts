@@ -23,11 +23,15 @@ import {
 } from '../shared/defended.ts';
 import { fileUri, modelUses, onlyCell } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
-import { learntInput } from '../shared/learnt.ts';
 import { adapterParams, trainParams } from '../shared/params.ts';
-import { filesApart, triggerAssets } from '../shared/program-files.ts';
-import { type Params, trainingOf, type WatchParams } from './params.ts';
-import { type TrainingAttack, trainingAttack } from './training-attack.ts';
+import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
+import {
+  type Params,
+  type TrainingAttack,
+  trainingAttack,
+  trainingOf,
+  type WatchParams,
+} from './params.ts';
 
 export default defineStage<Params>({
   name: 'train',
@@ -97,7 +101,7 @@ export default defineStage<Params>({
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),
   forecast: async (context) => (await import('./forecast.ts')).forecast(context),
   run: async (context) => (await import('./run.ts')).run(context),
-  pack: { memoryMB: async (stage) => (await import('./pack-memory.ts')).memoryMB(stage) },
+  pack: { memoryMB: async (stage) => (await import('./forecast.ts')).memoryMB(stage) },
 });
 
 /**

@@ -8,10 +8,11 @@ import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { loadAttack, loadDefence } from './attack.ts';
-import { BF16_PRODUCTS, type Params, type Preflight, trainingOf } from './params.ts';
-import { adapterFault } from './training-attack.ts';
-import { unreachedProblems } from './unreached.ts';
+import { BF16_PRODUCTS, type Params, type Preflight, trainingOf, adapterFault } from './params.ts';
 import { unreadProblems } from './unread.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
+import { totalRows } from '../../../src/poisoning/dose.ts';
+import { totalSteps } from '../../../src/science/training/batches.ts';
 
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
@@ -160,3 +161,45 @@ const atStep = (attack: string, problem: Problem): Problem =>
   problem.path[0] === 'poisoning'
     ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
     : problem;
+
+/** Warns of settings that lie beyond the last step of a training. */
+
+/**
+ * Returns warnings if the training ends before its warm-up, or before its first evaluation. Nothing
+ * is known of a training by epochs whose rows a defence filters, or take long to count.
+ */
+async function unreachedProblems(
+  context: Preflight,
+  training: TrainParams,
+): Promise<readonly Problem[]> {
+  const { warmup, evaluate_every: every = 0 } = training;
+  if (warmup === 0 && every === 0) return [];
+  const steps = await stepsOf(context, training);
+  if (steps === null) return [];
+  const ends = `the training ends after ${steps} ${steps === 1 ? 'step' : 'steps'}`;
+  const problems: Problem[] = [];
+  if (warmup >= steps)
+    problems.push({
+      path: ['train', 'warmup'],
+      message: `${ends}, within its warm-up of ${warmup}: it never reaches its learning rate`,
+      warning: true,
+    });
+  if (every > steps)
+    problems.push({
+      path: ['train', 'evaluate_every'],
+      message: `${ends}, before step ${every}: only the start and the end are evaluated`,
+      warning: true,
+    });
+  return problems;
+}
+
+/** Returns the number of steps of a training, or null if it is not known before anything runs. */
+async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
+  if (training.steps !== undefined) return training.steps;
+  const set = context.upstream?.['data'];
+  const data = set?.params['poisoning'] === undefined ? undefined : set.upstream?.['data'];
+  const counts = data === undefined ? null : await knownCounts(context, data);
+  if (counts === null) return null;
+  const { batch_size: batchSize, accumulate = 1 } = training;
+  return totalSteps(training, { rows: totalRows(counts), batchSize, accumulate });
+}

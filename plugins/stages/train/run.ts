@@ -1,5 +1,5 @@
-import { UserFault } from '../../../src/api.ts';
-import { readReversed } from '../../../src/science/models/network.ts';
+import { UserFault, type AttackDescriptor } from '../../../src/api.ts';
+import { readReversed, type Network, type Tensors } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import { checkVocabulary } from '../../../src/science/text/tokenizer.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
@@ -10,14 +10,32 @@ import {
   loopSettings,
   type TrainParams,
   type TrainSettings,
+  type StepRecord,
 } from '../../../src/science/training/settings.ts';
-import { accuracyOn, type Watch } from '../../../src/science/training/watch.ts';
+import {
+  accuracyOn,
+  type Watch,
+  type CurvePoint,
+  type Watched,
+  watchTraining,
+} from '../../../src/science/training/watch.ts';
 import { bf16Fault } from '../../../src/tensor/backend.ts';
 import { breathe } from '../shared/breathe.ts';
-import { type Metrics, writeJsonLines } from '../shared/files.ts';
-import { openWatch } from './looks.ts';
-import { openOutput, type Output, writeEvents } from './output.ts';
-import { BF16_PRODUCTS, type Context, type Params, trainingOf } from './params.ts';
+import {
+  type Metrics,
+  writeJsonLines,
+  assetOf,
+  inputDir,
+  writeJson,
+  writeMetrics,
+} from '../shared/files.ts';
+import {
+  BF16_PRODUCTS,
+  type Context,
+  type Params,
+  trainingOf,
+  type WatchParams,
+} from './params.ts';
 import { openStart, type Start } from './start.ts';
 import {
   type EncodedSet,
@@ -27,6 +45,17 @@ import {
   readPoisonedSet,
 } from './training-set.ts';
 import { unreadInSet } from './unread.ts';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { defined } from '../../../src/base/defined.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { withTarget } from '../../../src/poisoning/classes.ts';
+import { showTrigger } from '../../../src/poisoning/evaluation.ts';
+import { writeEventFile, scalarEvents } from '../../../src/science/training/tensorboard.ts';
+import type { TrainRecord } from '../../../src/science/training/adapted-model.ts';
+import type { Journal } from '../../../src/science/training/journal.ts';
+import { readLearnt, triggerFiles } from '../shared/program-files.ts';
+import { checkClasses } from '../shared/trained-model.ts';
 
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
@@ -154,4 +183,140 @@ async function poisonedMetrics(
         }),
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };
+}
+
+/** The evaluations that `evaluate_every` makes during a training. */
+
+/**
+ * Opens what is evaluated during the training. Returns null if nothing is.
+ * @param steps the number of steps of the whole training
+ */
+async function openWatch(
+  context: Context,
+  training: TrainParams,
+  set: EncodedSet,
+  { network, classes, steps }: { network: Network; classes: readonly string[]; steps: number },
+): Promise<Watch | null> {
+  const { watch } = context.params;
+  const { evaluate_every: every, early_stopping: stopping } = training;
+  if (watch === undefined || every === undefined) return null;
+  return watchTraining({
+    network,
+    steps,
+    every,
+    breathe: () => breathe(),
+    keepBest: stopping?.keep !== 'last',
+    watched: {
+      ...(await watchedRows(context, watch, set, classes)),
+      poisoned: set.poisoned,
+      batchSize: watch.batch_size,
+    },
+    stopping: stopping?.patience
+      ? {
+          patience: stopping.patience,
+          metric: stopping.metric ?? 'loss',
+          minDelta: stopping.min_delta ?? 0,
+        }
+      : null,
+  });
+}
+
+async function watchedRows(
+  context: Context,
+  { trigger, max_length: maxLength }: WatchParams,
+  { encode }: EncodedSet,
+  classes: readonly string[],
+): Promise<Pick<Watched, 'validation' | 'triggered'>> {
+  const dir = inputDir(context, 'validation');
+  const rows = await readRows(dir);
+  checkClasses('the validation rows', (await readDatasetInfo(dir)).classes, classes);
+  if (rows.length === 0) throw new UserFault('there are no validation rows');
+  const validation = rows.map((row) => encode(row, maxLength));
+  if (trigger === null) return { validation, triggered: null };
+  const shown = await showTrigger(trigger, rows, {
+    classes,
+    seed: context.params.seed,
+    plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
+    files: triggerFiles(context.assets),
+    learnt: await readLearnt(context),
+    log: context.log,
+  });
+  if (shown === null) return { validation, triggered: null };
+  const triggered = shown.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
+  return { validation, triggered };
+}
+
+/** The files that a train stage writes. */
+
+interface Output {
+  /**
+   * Writes the model.
+   * @param weights null for the weights that the training starts from
+   * @param dir by default, the output folder
+   */
+  save(weights: Tensors | null, dir?: string): Promise<void>;
+  /** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
+  write(history: readonly StepRecord[], metrics: Metrics, more?: object): Promise<void>;
+}
+
+function openOutput(context: Context, start: Start, classes: readonly string[]): Output {
+  const { outDir } = context;
+  const { model, network } = start;
+  const record = recordOf(context, start, classes);
+  const base = context.inputs['base'] === undefined ? undefined : model.digest;
+  const trainable = network.trainable.reduce(
+    (sum, name) => sum + (network.initial.get(name)?.size ?? 0),
+    0,
+  );
+  return {
+    save: (weights, dir = outDir) => start.save(weights, dir, model.path, classes, base),
+    write: async (history, metrics, more = {}) => {
+      const steps = history.length;
+      await writeJson(outDir, 'train.json', { ...record, steps, ...more });
+      await writeJsonLines(outDir, 'history.jsonl', history);
+      await writeMetrics(outDir, { steps, trainable_parameters: trainable, ...metrics });
+    },
+  };
+}
+
+/** Returns `train.json` without the fields that say how far the training went. */
+function recordOf(
+  context: Context,
+  { model, attack, tokenRows }: Start,
+  classes: readonly string[],
+): TrainRecord {
+  const { params, assets, inputs } = context;
+  const isBased = inputs['base'] !== undefined;
+  return {
+    format: 1,
+    architecture: params.architecture,
+    model: model.digest,
+    ...(isBased ? { source: assetOf(context, 'model').digest } : {}),
+    classes,
+    seed: params.seed,
+    steps: 0,
+    adapter: params.adapter,
+    head: params.head,
+    init: model.init ?? 'pretrained',
+    head_init: assets['head']?.digest ?? null,
+    adapter_init: assets['adapter']?.digest ?? null,
+    train: params.train,
+    ...defined({ batch_rows: params.batch_rows }),
+    ...(attack === null ? {} : { attack: params.attack }),
+    ...defined({ defence: params.defence }),
+    ...(tokenRows === null ? {} : { token_rows: tokenRows }),
+  };
+}
+
+/** Writes the history for TensorBoard. */
+async function writeEvents(
+  outDir: string,
+  journal: Journal,
+  curves: readonly CurvePoint[],
+): Promise<void> {
+  const [started = 0] = journal.times;
+  const dir = join(outDir, 'tensorboard');
+  await mkdir(dir);
+  const file = join(dir, 'events.out.tfevents');
+  await writeEventFile(file, scalarEvents(journal, curves), started);
 }

@@ -44,7 +44,7 @@ export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
   return { rows, receipt };
 }
 
-export type Encode = (row: Row, maxLength: number) => LabelledRow;
+type Encode = (row: Row, maxLength: number) => LabelledRow;
 
 export interface EncodedSet {
   readonly encode: Encode;

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fileWith } from '../../../plugins/stages/command/secrets.ts';
+import { fileWith } from '../../../plugins/stages/command/run.ts';
 import { redactor } from '../../../src/base/secret.ts';
 
 const test = suite<{ dir: string }>('leak');

@@ -44,14 +44,18 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'src/run/export/export.ts': { form: OWN },
   'src/base/command/folder.ts': { 'entry.name': LISTED, name: LISTED },
   'src/base/command/run.ts': { template: 'of a process id, in /proc' },
-  'plugins/stages/command/secrets.ts': { 'entry.name': LISTED },
-  'plugins/stages/command/preflight.ts': {
+  'plugins/stages/command/run.ts': {
+    'entry.name': LISTED,
     'program + ending': 'a program on PATH, looked for and not written',
   },
   'plugins/datasets/shared/asset-files.ts': { name: LISTED, 'entry.name': LISTED },
   'plugins/sources/shared/client.ts': { name: LISTED, template: 'of a process id, in /proc' },
-  'plugins/sources/shared/digest.ts': { digest: OWN, name: LISTED, 'entry.name': LISTED },
-  'plugins/sources/shared/files.ts': { template: OWN, name: LISTED },
+  'plugins/sources/shared/digest.ts': {
+    digest: OWN,
+    name: LISTED,
+    'entry.name': LISTED,
+    template: OWN,
+  },
   'plugins/sources/hf/hub.ts': { digest: OWN, commit: CHECKED, name: CHECKED },
   'plugins/sources/shared/package-store.ts': {
     'manifest.folder': CHECKED,

@@ -19,7 +19,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
-import { withTemporaryFolder } from '../../../plugins/sources/shared/files.ts';
+import { withTemporaryFolder } from '../../../plugins/sources/shared/digest.ts';
 import { UserFault } from '../../../src/api.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
 import { sweepRuns } from '../../../src/run/run-status.ts';

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import delta from '../../../plugins/stages/delta/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
 import spectrum from '../../../plugins/stages/spectrum/index.ts';
-import type { LayerSpectrum } from '../../../plugins/stages/spectrum/measure.ts';
+import type { LayerSpectrum } from '../../../plugins/stages/spectrum/run.ts';
 import {
   beforeTraining,
   type JsonObject,

@@ -5,7 +5,7 @@ import { answerWarnings } from '../../../plugins/stages/evaluate/completion.ts';
 import {
   type CompletionEvaluation,
   completionMetricsOf,
-} from '../../../plugins/stages/evaluate/completion-metrics.ts';
+} from '../../../plugins/stages/evaluate/metrics.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import type { AnswerScore } from '../../../src/science/measures/evaluate/predict.ts';
 import { present } from '../../rig/present.ts';

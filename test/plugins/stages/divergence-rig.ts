@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import type { Distance } from '../../../plugins/stages/divergence/measure.ts';
+import type { Distance } from '../../../plugins/stages/divergence/distance.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import { beforeTraining, type Cell } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';

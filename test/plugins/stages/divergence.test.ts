@@ -2,8 +2,8 @@
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Distance } from '../../../plugins/stages/divergence/distance.ts';
 import divergence from '../../../plugins/stages/divergence/index.ts';
-import type { Distance } from '../../../plugins/stages/divergence/measure.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import { beforeTraining, type Cell } from '../../../src/api.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { memoryMB } from '../../../plugins/stages/train/pack-memory.ts';
+import { memoryMB } from '../../../plugins/stages/train/forecast.ts';
 import { checkpoint } from '../../science/tiny-bert.ts';
 
 test('rows of a data stage, which has no metrics, take what those of a clean stage take', async () => {

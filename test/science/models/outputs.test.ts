@@ -2,8 +2,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
-import { pairKernels } from '../../../plugins/stages/divergence/pairs.ts';
-import { linearFit, linearise } from '../../../plugins/stages/regime/linearised.ts';
+import { pairKernels } from '../../../plugins/stages/divergence/between.ts';
+import { linearFit, linearise } from '../../../plugins/stages/regime/run.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import {

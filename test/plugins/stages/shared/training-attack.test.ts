@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { adapterFault, trainingAttack } from '../../../../plugins/stages/train/training-attack.ts';
+import { adapterFault, trainingAttack } from '../../../../plugins/stages/train/params.ts';
 import type { DefineRequest, Poisoning } from '../../../../src/api.ts';
 import { present } from '../../../rig/present.ts';
 

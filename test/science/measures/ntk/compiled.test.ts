@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { deltaKernels } from '../../../../plugins/stages/delta/delta-kernel.ts';
-import { pairKernels } from '../../../../plugins/stages/divergence/pairs.ts';
+import { deltaKernels } from '../../../../plugins/stages/delta/run.ts';
+import { pairKernels } from '../../../../plugins/stages/divergence/between.ts';
 import { type KernelSet, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';
 import type { AdaptedModel } from '../../../../src/science/models/types.ts';
 import { adaptedModel } from '../../../../src/science/training/adapted-model.ts';

@@ -2,13 +2,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { vera } from '../../../../plugins/adapters/vera/vera.ts';
-import { deltaKernels } from '../../../../plugins/stages/delta/delta-kernel.ts';
-import { pairsAreCheaper } from '../../../../plugins/stages/divergence/matched.ts';
+import { deltaKernels } from '../../../../plugins/stages/delta/run.ts';
 import {
   type PairKernel,
   pairKernel,
   pairKernels,
-} from '../../../../plugins/stages/divergence/pairs.ts';
+  pairsAreCheaper,
+} from '../../../../plugins/stages/divergence/between.ts';
 import { meanTrace } from '../../../../plugins/stages/ntk/run.ts';
 import { at } from '../../../../src/base/lookup.ts';
 import { kernels, kernelSet } from '../../../../src/science/measures/ntk/kernels.ts';

@@ -6,11 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../../plugins/adapters/lora/lora.ts';
-import {
-  displacement,
-  linearFit,
-  linearise,
-} from '../../../../plugins/stages/regime/linearised.ts';
+import { displacement, linearFit, linearise } from '../../../../plugins/stages/regime/run.ts';
 import { present } from '../../../rig/present.ts';
 import { tolerance } from '../../../tolerances.ts';
 import { folder, openAdapter } from '../../adapters-golden.ts';

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { lora } from '../../../../plugins/adapters/lora/lora.ts';
-import { pairKernels } from '../../../../plugins/stages/divergence/pairs.ts';
+import { pairKernels } from '../../../../plugins/stages/divergence/between.ts';
 import { UserFault } from '../../../../src/api.ts';
 import { at, named } from '../../../../src/base/lookup.ts';
 import { describeKernels } from '../../../../src/science/measures/ntk/files.ts';

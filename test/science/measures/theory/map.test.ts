@@ -5,11 +5,11 @@ import { drawA } from '../../../../plugins/adapters/lora/init.ts';
 import {
   closedForm,
   diagonalSquares,
+  drawnMoments,
   expectedSquares,
   type Shape,
-} from '../../../../plugins/stages/theory-map/closed-form.ts';
-import { drawnMoments } from '../../../../plugins/stages/theory-map/drawn.ts';
-import { theoryMap } from '../../../../plugins/stages/theory-map/map.ts';
+  theoryMap,
+} from '../../../../plugins/stages/theory-map/map.ts';
 import { rankKernels } from '../../../../plugins/stages/theory-map/rank-kernels.ts';
 import { fisher } from '../../../../src/science/measures/fisher/fisher.ts';
 import { kernels } from '../../../../src/science/measures/ntk/kernels.ts';

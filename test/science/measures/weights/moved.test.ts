@@ -2,7 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lora } from '../../../../plugins/adapters/lora/lora.ts';
-import { movedBy } from '../../../../plugins/stages/divergence/moved.ts';
+import { movedBy } from '../../../../plugins/stages/divergence/distance.ts';
 import type { Adapter, AdapterImplementation } from '../../../../src/science/models/adapter.ts';
 import { full, partialAdapter } from '../../../../src/science/models/fine-tuning.ts';
 import { readJson } from '../../../../src/science/models/io/checkpoint.ts';

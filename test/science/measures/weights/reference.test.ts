@@ -1,7 +1,7 @@
 /** Effective rank, stable rank and intruder dimensions against NumPy (test/golden/spectra.py). */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { layerSpectrum } from '../../../../plugins/stages/spectrum/measure.ts';
+import { layerSpectrum } from '../../../../plugins/stages/spectrum/run.ts';
 import { present } from '../../../rig/present.ts';
 import { backends, useBackend } from '../../backend.ts';
 import { spectraGolden } from '../../spectra-golden.ts';

@@ -8,12 +8,12 @@ import {
   meanDistance,
   sumsOf,
   together,
-} from '../../../../plugins/stages/divergence/measure.ts';
+} from '../../../../plugins/stages/divergence/distance.ts';
 import {
   effectiveRank,
   type LayerSpectrum,
   layerSpectrum,
-} from '../../../../plugins/stages/spectrum/measure.ts';
+} from '../../../../plugins/stages/spectrum/run.ts';
 import {
   effectiveWeight,
   layerChange,

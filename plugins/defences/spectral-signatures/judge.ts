@@ -16,6 +16,91 @@ import {
   type Representations,
 } from '../../../src/defences/representations.ts';
 import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
+import {
+  type DefenceContext,
+  type Judge,
+  type Row,
+  type RowsDefence,
+  UserFault,
+} from '../../../src/api.ts';
+import { rejectionThreshold } from '../../../src/defences/threshold.ts';
+import type { Params } from './index.ts';
+
+/**
+ * The scale of τ differs between classes, so the score of a row is τ divided by the threshold of
+ * its class, which the clean rows of the class set. The threshold of this score is 1.
+ */
+async function fit({ model, clean, params, classes }: DefenceContext<Params>): Promise<Judge> {
+  if (model === undefined) throw new Error('spectral signatures need the trained model');
+  const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
+  const ofClean = await model.representations(clean);
+  const { epsilon } = params;
+  return {
+    threshold: epsilon === undefined ? 1 : null,
+    record:
+      epsilon === undefined
+        ? { threshold_of: 'tau divided by the quantile of the clean rows of its class' }
+        : { dropped_of_each_class: 1.5 * epsilon },
+    judge: async (rows) => {
+      const labels = labelsOf(rows);
+      const signatures = spectralSignatures(await model.representations(rows), labels);
+      const bars =
+        epsilon === undefined
+          ? classBars({ signatures, ofClean, labels: labelsOf(clean) }, params.frr, classes)
+          : null;
+      const scores = Array.from(signatures.scores, (tau, i) =>
+        bars === null ? tau : tau / (bars.get(labels[i]!) ?? Infinity),
+      );
+      const suspected =
+        epsilon === undefined
+          ? scores.map((score) => score >= 1)
+          : spectralKeep(scores, labels, epsilon).map((kept) => !kept);
+      return {
+        scores,
+        suspected,
+        rows: rows.map((row, i) => (suspected[i] === true ? null : row)),
+      };
+    },
+  };
+}
+
+interface Clean {
+  readonly signatures: SpectralSignatures;
+  readonly ofClean: Representations;
+  readonly labels: readonly number[];
+}
+
+/** Returns the threshold of each class that has a signature. */
+function classBars(
+  { signatures, ofClean, labels }: Clean,
+  frr: number,
+  classes: readonly string[],
+): ReadonlyMap<number, number> {
+  const known = labels.map((_, i) => i).filter((i) => signatures.classes.has(labels[i]!));
+  const d = ofClean.dimensions;
+  const values = new Float64Array(known.length * d);
+  known.forEach((i, at) => values.set(ofClean.values.subarray(i * d, (i + 1) * d), at * d));
+  const scores = spectralScores(
+    { values, count: known.length, dimensions: d },
+    known.map((i) => labels[i]!),
+    signatures.classes,
+  );
+  return new Map(
+    [...signatures.classes.keys()].map((label) => {
+      const own = Array.from(scores).filter((_, at) => labels[known[at]!] === label);
+      if (own.length === 0)
+        throw new UserFault(
+          `no clean row has the class ${classes[label] ?? String(label)}, so it has no threshold ` +
+            'for its rows',
+          'Take more clean rows (data.clean_share, data.clean), or give epsilon.',
+          ['defence', 'epsilon'],
+        );
+      return [label, rejectionThreshold(own, frr)];
+    }),
+  );
+}
+
+export const spectral: RowsDefence<Params> = { fit };
 
 /** The mean of the rows of one class, and the direction in which they vary most. */
 export interface ClassSignature {

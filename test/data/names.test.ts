@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { nearest } from '../../src/data/nearest.ts';
+import { nearest } from '../../src/data/names.ts';
 
 const test = suite('nearest word');
 test('a word with a typing error is recognised, another word is not', () => {

@@ -1,6 +1,6 @@
 /** Labels and texts that look alike, and what sets labels apart. */
 import type { Row } from '../api.ts';
-import { firstNames } from './first-names.ts';
+import { firstNames } from './names.ts';
 
 /** The label as it looks: composed, with single spaces, and nothing that can't be seen. */
 const asSeen = (label: string): string =>
@@ -75,4 +75,16 @@ export function textKey({
   return JSON.stringify(
     all.map((one) => one.normalize('NFC').toLowerCase().replace(/\s+/g, ' ').trim()),
   );
+}
+
+/**
+ * Returns the text up to the end of its n-th word (a run of non-space characters), or the whole
+ * text if it has fewer words or n is undefined.
+ */
+export function firstWords(text: string, n: number | undefined): string {
+  if (n === undefined) return text;
+  let count = 0;
+  for (const word of text.matchAll(/\S+/gu))
+    if (++count === n) return text.slice(0, word.index + word[0].length);
+  return text;
 }

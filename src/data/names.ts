@@ -1,0 +1,35 @@
+/** Lists of names: what one of them was meant, the first few, those that match a glob. */
+import { distance } from 'fastest-levenshtein';
+import picomatch from 'picomatch';
+
+/**
+ * Returns the closest of some words if `word` could be a typing error for it, and otherwise null.
+ */
+export function nearest(word: string, words: readonly string[]): string | null {
+  // Two errors are accepted, and more in long words, but never as many as a short word has letters.
+  // Swapped letters count as two errors.
+  let best: string | null = null,
+    least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
+  for (const candidate of words) {
+    const d = distance(word.toLowerCase(), candidate.toLowerCase());
+    if (d < least) {
+      least = d;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+/** Returns the first few of some names, and how many more there are: `a.tsv, b.tsv and 3 more`. */
+export function firstNames(names: readonly string[], most = 8): string {
+  const first = names.slice(0, most).join(', ');
+  return names.length > most ? `${first} and ${names.length - most} more` : first;
+}
+
+export const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path);
+
+/** Returns the names that match a glob. */
+export function matching(names: readonly string[], glob: string): string[] {
+  const matches = picomatch(glob);
+  return names.filter((name) => matches(name)); // the second parameter of `matches` is not an index
+}
