@@ -107,14 +107,6 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    * every failure). If absent, a failed input blocks the stage.
    */
   readonly tolerant?: true;
-  /**
-   * Set if the stage runs in the scheduler's process, which saves about a millisecond. Meant for
-   * stages that only handle a few files. If the stage throws, it has failed, as elsewhere. But
-   * nothing can stop it while it computes, what it prints goes to the terminal (use `log`), and it
-   * must neither exit the process nor change the working folder. Its inputs are checked only after
-   * it has run; if some were damaged, they are made again, and it is run again.
-   */
-  readonly inline?: true;
   /** Set if a cell may have several stages of this kind. */
   readonly parts?: StageParts;
   /**

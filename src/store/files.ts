@@ -30,16 +30,6 @@ export const SETTLED_MS = 2000;
 /** The flag for opening a file unless it is a link; Windows has none. */
 const NO_LINK = constants.O_NOFOLLOW as number | undefined;
 
-/**
- * A value, or the promise of one that takes long. Where there are thousands, most of them at hand,
- * a promise for each would take longer than what it stands for.
- */
-export type Soon<T> = T | Promise<T>;
-
-/** Returns what `of` makes of a value, as soon as that is there. */
-export const whenThere = <T, U>(value: Soon<T>, of: (value: T) => U): Soon<U> =>
-  value instanceof Promise ? value.then(of) : of(value);
-
 /** Files up to this size are read and hashed in one piece. */
 const SMALL = 1 << 20;
 
@@ -75,63 +65,36 @@ export async function fileFault(dir: string, file: ManifestFile): Promise<string
  * Like `fileFault`, for a file that is known to exist.
  * @param found the file's size in bytes
  */
-export function contentFault(
+export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
   found: number,
-): Soon<string | null> {
+): Promise<string | null> {
   if (found !== size) return `${name} has ${found} bytes, not ${size}`;
-  const file = `${dir}/${name}`;
-  const compare = (now: string): string | null => (now === digest ? null : `${name} was changed`);
-  const refused = (error: unknown): string => {
+  try {
+    return (await sha256File(`${dir}/${name}`, size)) === digest ? null : `${name} was changed`;
+  } catch (error) {
     if (!isUnreadable(error)) throw error;
     return `${name} can't be read (${String((error as NodeJS.ErrnoException).code)})`;
-  };
-  if (size > SMALL) return sha256File(file, size).then(compare, refused);
-  try {
-    return compare(sha256(readRegular(file)));
-  } catch (error) {
-    return refused(error);
   }
 }
 
-/** Files below this size are read into one buffer, which they share. */
-const TINY = 1 << 14;
-let tiny: Buffer | undefined;
-
 /**
- * Returns what `of` makes of a regular file, opened without following links where the system can;
- * null if it can't be opened or read, or is something else.
+ * Returns what the system says of a file that is opened, without following links where it can; null
+ * if it is not a regular file, or can't be opened.
  */
-function ofOpened(file: string, of: (handle: number, stat: Stats) => Stats | null): Stats | null {
+export function statOpened(file: string): Stats | null {
   let handle: number | undefined;
   try {
     handle = openSync(file, READ_AT_ONCE | (NO_LINK ?? 0));
     const stat = fstatSync(handle);
-    return stat.isFile() ? of(handle, stat) : null;
+    return stat.isFile() ? stat : null;
   } catch {
     return null;
   } finally {
     if (handle !== undefined) closeSync(handle);
   }
 }
-
-/**
- * Returns the stats of a stored file, from before it was read, if it is tiny and whole. This asks
- * the system for the file's name only once. Returns null for any other file, or where the system
- * can't open a file without following links: `contentFault` tells more.
- */
-export function statIfWhole(file: string, { size, sha256: digest }: ManifestFile): Stats | null {
-  if (size >= TINY || NO_LINK === undefined) return null;
-  return ofOpened(file, (handle, stat) => {
-    if (stat.size !== size) return null;
-    const n = readSync(handle, (tiny ??= Buffer.allocUnsafeSlow(TINY)), 0, TINY, 0);
-    return n === size && sha256(tiny.subarray(0, n)) === digest ? stat : null;
-  });
-}
-
-/** Returns what the system says of a file that is opened; null if it is not a regular file. */
-export const statOpened = (file: string): Stats | null => ofOpened(file, (_, stat) => stat);
 
 /**
  * Returns the digest of a file. Blocks, so it is only for the rare entry that has to be hashed

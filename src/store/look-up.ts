@@ -8,7 +8,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault } from './faults.ts';
-import { sha256Sync, statIfThere, TICK_MS } from './files.ts';
+import { sha256Sync, statIfThere } from './files.ts';
 import type { Entry, ManifestHead } from './manifest.ts';
 import { MANIFEST_FILE, parseManifest } from './manifest.ts';
 import type { ManifestIndex } from './manifest-index.ts';
@@ -31,24 +31,15 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
   const found = lookUpManifest(dir, key, index);
   if ('state' in found) return found;
   const { head, written } = found;
-  let seen: number[] | undefined,
-    youngest = written,
-    changed = 0;
+  let youngest = written;
   for (const { path: name, size } of head.files) {
     const stat = statIfThere(`${dir}/${name}`);
     if (!stat?.isFile()) return { state: 'damaged', why: `${name} is missing` };
     if (stat.size !== size)
       return { state: 'damaged', why: `${name} has ${stat.size} bytes, not ${size}` };
-    const { ino, mtimeMs, ctimeMs } = stat;
-    youngest = Math.max(youngest, mtimeMs);
-    changed = Math.max(changed, mtimeMs, ctimeMs);
-    if (seen === undefined) seen = [ino, size, mtimeMs, ctimeMs];
-    else seen.push(ino, size, mtimeMs, ctimeMs);
+    youngest = Math.max(youngest, stat.mtimeMs);
   }
-  const entry: Entry =
-    seen !== undefined && changed < Date.now() - TICK_MS
-      ? { key, dir, manifest: head, seen }
-      : { key, dir, manifest: head };
+  const entry: Entry = { key, dir, manifest: head };
   // The manifest is written last, so a younger file was written by someone else.
   return youngest > written && !isUnchanged(entry, youngest)
     ? { state: 'damaged', why: 'a file was changed after it was stored' }

@@ -37,12 +37,6 @@ export interface Entry {
   readonly key: ActionKey;
   readonly dir: string;
   readonly manifest: ManifestHead;
-  /**
-   * What a look-up saw of each file, in the manifest's order: inode, size, mtime and ctime, one
-   * after another, because there are thousands. Absent if a file was so young that a later write
-   * might leave the same numbers.
-   */
-  readonly seen?: readonly number[];
 }
 
 export const MANIFEST_FILE = 'manifest.json';

@@ -8,7 +8,6 @@ export default defineStage({
   summary: 'One minus what was trained.',
   compute: false,
   scope: 'cell',
-  inline: true,
   define: ([cell]) => ({ params: {}, inputs: { model: { kind: 'bench-train', cell } } }),
   async run({ inputs, outDir }) {
     const model = Number(readFileSync(join(inputs.model.dir, 'model.txt'), 'utf8'));

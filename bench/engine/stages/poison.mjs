@@ -8,7 +8,6 @@ export default defineStage({
   summary: "Writes the cell's rate.",
   compute: false,
   scope: 'cell',
-  inline: true,
   define: ([cell]) => ({ params: { rate: cell.poisoning.rate }, inputs: {} }),
   async run({ params, outDir }) {
     writeFileSync(join(outDir, 'rows.txt'), `${params.rate}\n`);

@@ -8,7 +8,6 @@ export default defineStage({
   summary: "Lists every cell's number.",
   compute: false,
   scope: 'experiment',
-  inline: true,
   define: (cells) => ({
     params: {},
     inputs: Object.fromEntries(

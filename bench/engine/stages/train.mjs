@@ -8,7 +8,6 @@ export default defineStage({
   summary: 'Squares the rate.',
   compute: false,
   scope: 'cell',
-  inline: true,
   define: ([cell]) => ({ params: {}, inputs: { rows: { kind: 'bench-poison', cell } } }),
   async run({ inputs, outDir }) {
     const rate = Number(readFileSync(join(inputs.rows.dir, 'rows.txt'), 'utf8'));

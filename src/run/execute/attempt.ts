@@ -26,7 +26,6 @@ import {
 import type { Reads } from './guard.ts';
 import type { InputChecks, Unready } from './inputs.ts';
 import { type JobInputs, checkResult, jobOf, redacted } from './job.ts';
-import { inTurn, performInline } from './perform.ts';
 
 /** A stage under its lease, ready to be attempted. */
 export interface AttemptRequest extends KeyedStage, JobInputs {
@@ -155,6 +154,14 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   };
 }
 
+export const attemptAlone = (
+  execution: Execution,
+  withLease: WithLease,
+  keyed: KeyedStage,
+  gpus: readonly string[],
+): Promise<AttemptResult> =>
+  withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
+
 /** Attempts the stage alone, and again after each failure, as often as the run allows. */
 export async function attemptWithRetries(
   execution: Execution,
@@ -197,17 +204,8 @@ const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
   forKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
-  const { descriptor } = request.stage;
-  const { registry, executor } = execution.options;
-  const attempt = async (): Promise<AttemptResult> => {
-    const { work, end } = start(execution, request);
-    return end(
-      descriptor.inline === true
-        ? performInline(work, descriptor, registry)
-        : executor.run(work.job, work.hooks, work.signal),
-    );
-  };
-  return descriptor.inline === true ? inTurn(attempt) : attempt();
+  const { work, end } = start(execution, request);
+  return end(execution.options.executor.run(work.job, work.hooks, work.signal));
 }
 
 /** Attempts several stages as one job. Returns the result of each, in the order of the requests. */

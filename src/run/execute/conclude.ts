@@ -14,8 +14,7 @@ import type { StageLog } from '../log/run-log.ts';
 import type { AttemptRequest, AttemptResult } from './attempt.ts';
 import { type Execution, tellNote } from './execution.ts';
 import { changeFailure, overtimeFailure, resultFailure } from './failure.ts';
-import { noStates } from './file-states.ts';
-import type { Spoilt } from './guard.ts';
+import { noStates, statesOfOutputs } from './guard.ts';
 import { readWarnings, warningText } from './warnings.ts';
 
 /** An attempt whose job has ended. */
@@ -44,7 +43,6 @@ export async function conclude(execution: Execution, answered: Answered): Promis
     executor.forget?.();
     discard(resumeDir);
   }
-  if (change !== null && typeof change !== 'string') return unready(execution, answered, change);
   if (result.type === 'done' && change === null) return publish(execution, answered, result);
   discard(outDir);
   if (signal.aborted) {
@@ -65,18 +63,6 @@ function leaseLost(execution: Execution, answered: Answered): AttemptResult {
   log.line(lost);
   tellNote(execution, `${request.stage.id}: ${lost}`);
   return { state: 'busy' };
-}
-
-/** @param spoilt the inputs that were damaged when the stage began */
-function unready(
-  { careful }: Execution,
-  { request: { stage }, log, outDir }: Answered,
-  spoilt: Spoilt,
-): AttemptResult {
-  discard(outDir);
-  careful.add(stage.id);
-  log.detail(`it read what was damaged before it began: ${spoilt.inputs.join(', ')}`);
-  return { state: 'unready', damaged: spoilt.inputs.flatMap((name) => stage.inputs[name] ?? []) };
 }
 
 /** @param change what changed among the things that the stage read; null if nothing did */
@@ -123,13 +109,13 @@ async function publish(
   answered: Answered,
   { files, seconds, computed, peakMemoryMB }: Extract<JobResult, { type: 'done' }>,
 ): Promise<Outcome> {
-  const { plan, options, guard, entries, own } = execution;
+  const { plan, options, guard, entries } = execution;
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
   const backend = stage.descriptor.compute ? plan.backend : null;
   const isBf16 = stage.descriptor.precision?.(stage.params) === 'bf16';
   const outDir = outputsOf(answered);
-  const hashed = guard.hashed(outDir, files);
+  const states = statesOfOutputs(outDir, files);
   const { entry, byAnother } = await options.store.publish(outDir, {
     key,
     kind: stage.kind,
@@ -151,9 +137,8 @@ async function publish(
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });
-  guard.stored(key, byAnother ? noStates : hashed);
+  guard.stored(key, byAnother ? noStates : states);
   entries.set(key, entry);
-  own.add(key);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
   const { content } = entry.manifest;

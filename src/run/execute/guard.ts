@@ -1,39 +1,19 @@
 /**
  * Guards what a stage reads: before and after the stage reads it, it must be what the stage's key
  * says. Inputs and sources can be written to by the stage's code and by everyone else on the
- * machine, and read-only modes do not bind root. Where the state of a file cannot tell whether it
- * was written to, its bytes are hashed again.
+ * machine, and read-only modes do not bind root. As in git's index, a file's inode, size and times
+ * tell whether it was written to since, provided that it was old enough when it was looked at. File
+ * systems stamp times in steps (`TICK_MS`), so two writes within one step may leave the same times.
+ * Where the state of a file can't tell, its bytes are hashed again.
  */
 import type { Stats } from 'node:fs';
+import { lstatSync, readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
 import type { Asset, OutputFile } from '../../api.ts';
-import { at } from '../../base/lookup.ts';
 import { sha256 } from '../../base/sha256.ts';
 import type { ActionKey } from '../../plan/types.ts';
-import type { Soon } from '../../store/files.ts';
-import {
-  contentFault,
-  foldersOf,
-  statIfThere,
-  statIfWhole,
-  statOpened,
-  strayFile,
-  TICK_MS,
-  whenThere,
-} from '../../store/files.ts';
+import { contentFault, statIfThere, statOpened, strayFile, TICK_MS } from '../../store/files.ts';
 import type { Entry, ManifestFile } from '../../store/manifest.ts';
-import type { FileState, FileStates } from './file-states.ts';
-import {
-  filesOfSource,
-  fileState,
-  isOld,
-  isSame,
-  isUnchanged,
-  isWritten,
-  noStates,
-  statesAtLookUp,
-  statesOfOutputs,
-  sureByNow,
-} from './file-states.ts';
 
 /** Returns a source as it is now, by its URI; null if it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
@@ -42,9 +22,9 @@ export type Locate = (uri: string) => Promise<Asset | null>;
 export interface Reads {
   /**
    * Returns what has changed since then ("its input …"), or null if the stage read what its key
-   * says. Returns a `Spoilt` if no more is known than that some inputs were damaged before then.
+   * says.
    */
-  fault(): Promise<string | Spoilt | null>;
+  fault(): Promise<string | null>;
   /**
    * A digest of every file's inode, size and times, or '' for a stage that reads nothing. It stays
    * the same in the next run, unless a file has been written to.
@@ -52,65 +32,38 @@ export interface Reads {
   readonly digest: string;
 }
 
-/** The names of inputs that were already damaged when the stage began. */
-export interface Spoilt {
-  readonly inputs: readonly string[];
-}
-
-/** An entry that a stage reads. */
+/** An entry that a stage reads, by the name of the stage's input. */
 export interface ReadEntry {
   readonly name: string;
   readonly entry: Entry;
-  /** Whether `entryFault` has just found it whole. */
-  readonly checked: boolean;
 }
 
 export interface Guard {
-  /**
-   * Returns what is wrong with a stored entry that is about to be read, or null.
-   * @param fresh this run made the entry, and hashed its files a moment ago
-   */
-  entryFault(entry: Entry, fresh: boolean): Soon<string | null>;
-  /**
-   * Whether one check of an entry, after a stage has read it, tells whether the stage read what was
-   * stored: the states of all of its files were known before, and it is not known to have changed
-   * since.
-   */
-  mayWait(entry: Entry): boolean;
+  /** Returns what is wrong with a stored entry that is about to be read, or null. */
+  entryFault(entry: Entry): Promise<string | null>;
   /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
   assetFault(asset: Asset): Promise<string | null>;
+  /** Starts to watch what a stage reads, which has just passed `entryFault` and `assetFault`. */
+  reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
   /**
-   * Starts to watch what a stage reads. Each source has passed `assetFault`, and each input
-   * `entryFault` or `mayWait`.
-   * @param isCurrent whether this run still reads the entry: it has not found it damaged since
+   * Notes an entry that this run has just hashed and stored: its files need not be hashed again.
+   * @param states the states of its files from before it was stored (`statesOfOutputs`)
    */
-  reads(
-    inputs: readonly ReadEntry[],
-    assets: readonly Asset[],
-    isCurrent: (entry: Entry) => boolean,
-  ): Reads;
-  /** Returns the states of outputs that have just been hashed; call it before they are published. */
-  hashed(dir: string, files: readonly OutputFile[]): FileStates;
-  /** Uses the states of `hashed` as those of the entry that these outputs have become. */
-  stored(key: ActionKey, hashed: FileStates): void;
+  stored(key: ActionKey, states: FileStates): void;
 }
 
 export function createGuard(locate?: Locate): Guard {
   const entries = createEntryGuard();
   const assets = createAssetGuard(locate);
   return {
-    entryFault: (entry, fresh) => entries.fault(entry, fresh),
-    mayWait: (entry) => entries.mayWait(entry),
+    entryFault: (entry) => entries.fault(entry),
     assetFault: (asset) => assets.fault(asset),
-    hashed: statesOfOutputs,
-    stored: (key, hashed) => entries.stored(key, hashed),
-    reads(inputs, sources, isCurrent) {
-      const started = Date.now();
-      const held = inputs.map(({ name, entry, checked }) => ({
+    stored: (key, states) => entries.stored(key, states),
+    reads(inputs, sources) {
+      const held = inputs.map(({ name, entry }) => ({
         name,
         entry,
-        checked,
-        states: entries.states(entry),
+        states: entries.states(entry.key),
       }));
       const open = sources.map((asset) => ({ asset, states: assets.states(asset.uri) }));
       return {
@@ -121,17 +74,11 @@ export function createGuard(locate?: Locate): Guard {
           ]);
         },
         async fault() {
-          const spoilt: string[] = [];
-          for (const { name, entry, checked, states } of held) {
-            const found = entries.change(entry, states),
-              change = found instanceof Promise ? await found : found;
-            if (change === null) continue;
-            // A repair for another reader, too, leaves files that are younger than the start.
-            if (checked || (isCurrent(entry) && isTouched(entry, started)))
+          for (const { name, entry, states } of held) {
+            const change = await entries.change(entry, states);
+            if (change !== null)
               return `its input "${name}" was changed after it was stored (${change})`;
-            spoilt.push(name);
           }
-          if (spoilt.length > 0) return { inputs: spoilt };
           for (const { asset, states } of open) {
             const change = await assets.change(asset, states);
             if (change !== null) return `a source was changed while it ran: ${change}`;
@@ -143,13 +90,66 @@ export function createGuard(locate?: Locate): Guard {
   };
 }
 
-/** Whether one of an entry's files or folders shows a change since the given time. */
-function isTouched({ dir, manifest: { files } }: Entry, since: number): boolean {
-  const names = ['', ...foldersOf(files), ...files.map(({ path: name }) => name)];
-  return names.some((name) => {
-    const stat = statIfThere(`${dir}/${name}`);
-    return stat !== undefined && Math.max(stat.mtimeMs, stat.ctimeMs) >= since - TICK_MS;
-  });
+/** The stats of a file at one moment. */
+interface FileState {
+  readonly ino: number;
+  readonly size: number;
+  readonly mtime: number;
+  readonly ctime: number;
+  /**
+   * Whether a file that still has these stats still has the right content. `after a tick`: yes,
+   * unless a write came within a tick of `ctime` and set the mtime back; so it holds for a reader
+   * that starts after that tick.
+   */
+  readonly proof: 'full' | 'after a tick' | 'none';
+}
+
+/** States by path. A map is never mutated, because a stage keeps the map from its start. */
+export type FileStates = ReadonlyMap<string, FileState>;
+export const noStates: FileStates = new Map();
+
+const fileState = (
+  { ino, size, mtimeMs, ctimeMs }: Stats,
+  proof: FileState['proof'],
+): FileState => ({ ino, size, mtime: mtimeMs, ctime: ctimeMs, proof });
+
+const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
+  Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
+
+/**
+ * Whether the file was overwritten or replaced by another. A ctime that alone differs says less:
+ * the mode was changed, or the times were set.
+ */
+const isWritten = (then: FileState, now: Stats): boolean =>
+  then.ino !== now.ino || then.size !== now.size || then.mtime !== now.mtimeMs;
+
+const isSame = (then: FileState, now: Stats): boolean =>
+  !isWritten(then, now) && then.ctime === now.ctimeMs;
+
+/** Returns the states as they are for a reader that starts now. */
+function statesByNow(states: FileStates): FileStates {
+  const tickAgo = Date.now() - TICK_MS;
+  return new Map(
+    [...states].map(([name, state]) => [
+      name,
+      state.proof === 'after a tick' && state.ctime < tickAgo ? { ...state, proof: 'full' } : state,
+    ]),
+  );
+}
+
+/**
+ * Returns the states of outputs whose times were set back before they were hashed
+ * (`digestOutputs`). A file that has been written to since has the time of that write and is left
+ * out.
+ */
+export function statesOfOutputs(dir: string, files: readonly OutputFile[]): FileStates {
+  const states = new Map<string, FileState>();
+  for (const { path: name, size } of files) {
+    const stat = lstatSync(`${dir}/${name}`, { throwIfNoEntry: false });
+    if (stat?.isFile() && stat.size === size && stat.mtimeMs < stat.ctimeMs - TICK_MS)
+      states.set(name, fileState(stat, 'after a tick'));
+  }
+  return states;
 }
 
 function digestOfStates(
@@ -164,139 +164,118 @@ function digestOfStates(
   return sha256(lines.sort().join('\n'));
 }
 
-/** One check of an entry's files. */
-interface Check {
-  readonly entry: Entry;
-  /** The states from before the entry was read; null if it is about to be read. */
-  readonly then: FileStates | null;
-  /** What is known of the files so far. */
-  readonly before: FileStates;
-  readonly fresh: boolean;
-  /** The states that the check adds; null as long as there are none. */
-  seen: Map<string, FileState> | null;
-}
-
-function noteState(check: Check, name: string, stat: Stats, sure: boolean, hashed: boolean): void {
-  (check.seen ??= new Map<string, FileState>()).set(name, fileState(stat, { sure, hashed }));
-}
-
-/** Returns what is wrong with the files from the given index on, or null if nothing is wrong. */
-function faultOfFiles(check: Check, from: number): Soon<string | null> {
-  const { files } = check.entry.manifest;
-  for (let i = from; i < files.length; i++) {
-    const fault = faultOfFile(check, at(files, i));
-    if (fault instanceof Promise) return fault.then((found) => found ?? faultOfFiles(check, i + 1));
-    if (fault !== null) return fault;
-  }
-  return null;
-}
-
-function faultOfFile(check: Check, file: ManifestFile): Soon<string | null> {
-  const { entry, then, before, fresh } = check;
-  const name = file.path,
-    full = `${entry.dir}/${name}`,
-    state = before.get(name);
-  // Either nothing is known of the file yet, or no more than its stats from before it was read.
-  if (then === null ? state === undefined && !fresh : state?.sure === false && !state.hashed) {
-    const whole = statIfWhole(full, file);
-    if (whole !== null && (state === undefined || isSame(state, whole))) {
-      noteState(check, name, whole, isOld(whole), false);
-      return null;
-    }
-  }
-  let stat = statIfThere(full);
-  if (!stat?.isFile()) return `${name} is missing`;
-  if (state?.sure && isSame(state, stat)) return null;
-  if (then !== null && state !== undefined && isWritten(state, stat)) {
-    // Some file systems number a file otherwise once it is opened, as it was before.
-    const opened = statOpened(full);
-    if (opened === null || isWritten(state, opened)) return `${name} was written to`;
-    if (state.sure && isSame(state, opened)) return null;
-    stat = opened;
-  }
-  const hashed = state?.hashed === true && isSame(state, stat);
-  const old = isOld(stat);
-  // A young file has to be hashed after the stage has read it in any case.
-  if (then === null && (hashed || (fresh && !old && !state?.hashed))) {
-    noteState(check, name, stat, false, hashed);
-    return null;
-  }
-  return ifSound(contentFault(entry.dir, file, stat.size), () =>
-    noteState(check, name, stat, old, hashed),
-  );
-}
-
-/** Returns the fault, and calls `act` if it is null. */
-const ifSound = (fault: Soon<string | null>, act: () => void): Soon<string | null> =>
-  whenThere(fault, (found) => {
-    if (found === null) act();
-    return found;
-  });
-
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
-  const suspects = new Set<ActionKey>();
+  /** The entries whose files this run has hashed when it stored them. */
+  const own = new Set<ActionKey>();
 
   /**
-   * Returns what is wrong with an entry, or null if nothing is wrong.
+   * Returns what is wrong with an entry, or null if nothing is wrong. If something is, the next
+   * reader hashes the entry.
    * @param then the states from before the entry was read; null if it is about to be read
    */
-  const faultOf = (entry: Entry, then: FileStates | null, fresh: boolean): Soon<string | null> => {
-    const before = then ?? sureByNow(known.get(entry.key) ?? noStates);
-    const check: Check = { entry, then, before, fresh, seen: null };
-    return whenThere(faultOfFiles(check, 0), (fault) => conclude(check, fault));
-  };
-
-  /** @param fault what is wrong with the entry's files */
-  const conclude = ({ entry, seen }: Check, fault: string | null): string | null => {
-    if (fault !== null) return fault;
-    if (seen !== null) {
-      const all = known.get(entry.key);
-      known.set(entry.key, all === undefined ? seen : new Map([...all, ...seen]));
+  const faultOf = async (entry: Entry, then: FileStates | null): Promise<string | null> => {
+    const { key, manifest } = entry;
+    const before = then ?? statesByNow(known.get(key) ?? noStates);
+    const seen = new Map(known.get(key));
+    for (const file of manifest.files) {
+      const found = await stateOrFault(entry, file, {
+        before: before.get(file.path),
+        isAboutToBeRead: then === null,
+        isOwn: own.has(key),
+      });
+      if (typeof found === 'string') return suspect(key, found);
+      seen.set(file.path, found);
     }
+    known.set(key, seen);
     const stray = strayFile(entry);
-    return stray === null ? null : `${stray} was added`;
+    return stray === null ? null : suspect(key, `${stray} was added`);
   };
 
-  const suspect = (key: ActionKey, change: string | null): string | null => {
-    if (change !== null) {
-      known.delete(key);
-      suspects.add(key);
-    }
-    return change;
+  const suspect = (key: ActionKey, fault: string): string => {
+    known.delete(key);
+    own.delete(key);
+    return fault;
   };
 
   return {
-    states(entry: Entry): FileStates {
-      const states = known.get(entry.key);
-      return states === undefined ? statesAtLookUp(entry) : sureByNow(states);
-    },
-    mayWait({ key, seen, manifest: { files } }: Entry): boolean {
-      const states = known.get(key);
-      return (
-        !suspects.has(key) &&
-        (states === undefined ? seen !== undefined : states.size === files.length)
-      );
-    },
-    fault(entry: Entry, fresh: boolean): Soon<string | null> {
-      if (suspects.size === 0) return faultOf(entry, null, fresh);
-      const { key } = entry;
-      return ifSound(faultOf(entry, null, fresh && !suspects.has(key)), () => {
-        suspects.delete(key);
-      });
-    },
-    /**
-     * Returns what has changed since `then`. If something has, the next reader hashes the entry.
-     */
-    change(entry: Entry, then: FileStates): Soon<string | null> {
-      return whenThere(faultOf(entry, then, false), (change) => suspect(entry.key, change));
-    },
-    stored(key: ActionKey, hashed: FileStates): void {
-      suspects.delete(key);
-      known.set(key, hashed);
+    states: (key: ActionKey): FileStates => statesByNow(known.get(key) ?? noStates),
+    fault: (entry: Entry) => faultOf(entry, null),
+    change: faultOf,
+    stored(key: ActionKey, states: FileStates): void {
+      known.set(key, states);
+      own.add(key);
     },
   };
 }
+
+interface Look {
+  /** The file's state when it was looked at before; undefined if it was not. */
+  readonly before: FileState | undefined;
+  /** Whether a stage is about to read it, rather than that it has. */
+  readonly isAboutToBeRead: boolean;
+  /** Whether this run has hashed the file when it stored it. */
+  readonly isOwn: boolean;
+}
+
+/** Returns the state of a file that is right, as far as is known, or what is wrong with it. */
+async function stateOrFault(
+  { dir }: Entry,
+  file: ManifestFile,
+  { before, isAboutToBeRead, isOwn }: Look,
+): Promise<FileState | string> {
+  const full = `${dir}/${file.path}`;
+  let stat = statIfThere(full);
+  if (!stat?.isFile()) return `${file.path} is missing`;
+  if (before?.proof === 'full' && isSame(before, stat)) return before;
+  if (!isAboutToBeRead && before !== undefined && isWritten(before, stat)) {
+    // Some file systems number a file otherwise once it is opened, as it was before.
+    const opened = statOpened(full);
+    if (opened === null || isWritten(before, opened)) return `${file.path} was written to`;
+    if (before.proof === 'full' && isSame(before, opened)) return before;
+    stat = opened;
+  }
+  const isProven = before?.proof === 'after a tick' && isSame(before, stat);
+  // A young file has to be hashed after the stage has read it in any case.
+  const mayWait = isProven || (isOwn && !isOld(stat) && (before?.proof ?? 'none') === 'none');
+  if (isAboutToBeRead && mayWait) return fileState(stat, isProven ? 'after a tick' : 'none');
+  const fault = await contentFault(dir, file, stat.size);
+  if (fault !== null) return fault;
+  if (isOld(stat)) return fileState(stat, 'full');
+  return fileState(stat, isProven ? 'after a tick' : 'none');
+}
+
+/**
+ * Returns every file of a source by its path below the root ('' if the source is a file). Links are
+ * followed. Hidden files are not part of a source.
+ */
+function filesOfSource(root: string): ReadonlyMap<string, Stats> {
+  const found = new Map<string, Stats>(),
+    entered = new Set<number>();
+  const visit = (full: string, name: string): void => {
+    const stat = statSync(full, { throwIfNoEntry: false });
+    if (stat === undefined) return;
+    if (!stat.isDirectory()) {
+      found.set(name, stat);
+      return;
+    }
+    if (entered.has(stat.ino)) return;
+    entered.add(stat.ino);
+    for (const child of readdirSync(full))
+      if (!child.startsWith('.'))
+        visit(path.join(full, child), name === '' ? child : `${name}/${child}`);
+  };
+  visit(root, '');
+  return found;
+}
+
+/** Whether a source has the files that it had, each proven to have the content that it had. */
+const areSame = (then: FileStates, now: ReadonlyMap<string, Stats>): boolean =>
+  then.size === now.size &&
+  [...then].every(([name, state]) => {
+    const stat = now.get(name);
+    return state.proof === 'full' && stat !== undefined && isSame(state, stat);
+  });
 
 function createAssetGuard(locate: Locate | undefined) {
   const known = new Map<string, FileStates>();
@@ -322,7 +301,7 @@ function createAssetGuard(locate: Locate | undefined) {
       if (isWritten(state, stat)) return `${named(name)} was written to`;
     }
     for (const name of now.keys()) if (!then.has(name)) return `${named(name)} was added`;
-    return isUnchanged(then, now) ? null : digestFault(asset);
+    return areSame(then, now) ? null : digestFault(asset);
   };
 
   return {
@@ -330,13 +309,13 @@ function createAssetGuard(locate: Locate | undefined) {
     async fault(asset: Asset): Promise<string | null> {
       const now = filesOfSource(asset.path),
         before = known.get(asset.uri);
-      if (before !== undefined && isUnchanged(before, now)) return null;
-      const sure = [...now.values()].every(isOld);
+      if (before !== undefined && areSame(before, now)) return null;
+      const proof = [...now.values()].every(isOld) ? 'full' : 'none';
       const fault = await digestFault(asset);
       if (fault === null)
         known.set(
           asset.uri,
-          new Map([...now].map(([name, stat]) => [name, fileState(stat, { sure })])),
+          new Map([...now].map(([name, stat]) => [name, fileState(stat, proof)])),
         );
       return fault;
     },

@@ -4,9 +4,6 @@
  */
 import { once } from '../../base/memoized.ts';
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
-import type { Soon } from '../../store/files.ts';
-import { whenThere } from '../../store/files.ts';
-import type { Entry } from '../../store/manifest.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
 import type { Execution } from './execution.ts';
 import { finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
@@ -26,17 +23,15 @@ export interface InputChecks {
   /** Returns the reads of a stage that may start, or the reason why it can't. */
   readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
   /** Returns what is wrong with an entry in the store, or null. */
-  readonly damageOf: (key: ActionKey) => Soon<string | null>;
+  readonly damageOf: (key: ActionKey) => Promise<string | null>;
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
-  const { options, entries, own, careful, guard } = execution;
+  const { options, entries, guard } = execution;
   /** Checks that are under way. Stages that read the same entry share one check. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
-  const isCurrent = (entry: Entry): boolean => entries.get(entry.key) === entry;
-
-  const damageOf = (key: ActionKey): Soon<string | null> => {
+  const damageOf = async (key: ActionKey): Promise<string | null> => {
     let entry = entries.get(key);
     if (!entry) {
       const found = options.store.lookUp(key);
@@ -44,52 +39,28 @@ export function createInputChecks(execution: Execution): InputChecks {
       ({ entry } = found);
       entries.set(key, entry);
     }
-    return whenThere(guard.entryFault(entry, own.has(key)), (damage) => {
-      if (damage !== null) entries.delete(key);
-      return damage;
-    });
+    const damage = await guard.entryFault(entry);
+    if (damage !== null) entries.delete(key);
+    return damage;
   };
 
-  const sharedDamageOf = (key: ActionKey): Soon<string | null> => {
-    const running = checks.get(key);
-    if (running) return running;
-    const damage = damageOf(key);
-    if (!(damage instanceof Promise)) return damage;
-    const check = damage.finally(() => checks.delete(key));
+  const sharedDamageOf = (key: ActionKey): Promise<string | null> => {
+    const check = checks.get(key) ?? damageOf(key).finally(() => checks.delete(key));
     checks.set(key, check);
     return check;
   };
 
-  /**
-   * Returns the entries that a stage reads, or those stages among its inputs whose entries are
-   * damaged.
-   */
-  const entriesOf = async (stage: PlannedStage): Promise<readonly ReadEntry[] | Unready> => {
+  const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
     const read: ReadEntry[] = [],
-      damaged: StageId[] = [],
-      once = stage.descriptor.inline === true && !careful.has(stage.id);
+      damaged: StageId[] = [];
     for (const { name, id, input } of finishedInputs(execution, stage)) {
-      const { key } = input,
-        known = entries.get(key);
-      // An inline stage takes no longer than a look at its inputs, so they are looked at only once,
-      // after it has run.
-      if (once && known && guard.mayWait(known)) {
-        read.push({ name, entry: known, checked: false });
-        continue;
-      }
-      const found = sharedDamageOf(key),
-        damage = found instanceof Promise ? await found : found,
-        entry = entries.get(key);
+      const damage = await sharedDamageOf(input.key),
+        entry = entries.get(input.key);
       if (damage !== null) damaged.push(id);
-      else if (entry) read.push({ name, entry, checked: true });
+      else if (entry) read.push({ name, entry });
       else return { state: 'unready', damaged: [] }; // another stage has found damage meanwhile
     }
-    return damaged.length > 0 ? { state: 'unready', damaged } : read;
-  };
-
-  const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
-    const read = await entriesOf(stage);
-    if ('state' in read) return read;
+    if (damaged.length > 0) return { state: 'unready', damaged };
     const assets = [...new Set(Object.values(stage.assets))].flatMap(
       (uri) => options.assets.get(uri) ?? [],
     );
@@ -105,8 +76,9 @@ export function createInputChecks(execution: Execution): InputChecks {
         };
     }
     // Another stage may have found damage meanwhile.
-    if (!read.every(({ entry }) => isCurrent(entry))) return { state: 'unready', damaged: [] };
-    return guard.reads(read, assets, isCurrent);
+    if (!read.every(({ entry }) => entries.get(entry.key) === entry))
+      return { state: 'unready', damaged: [] };
+    return guard.reads(read, assets);
   };
 
   return { readsOf, damageOf };
@@ -121,7 +93,7 @@ export function createRepairs(
   { damageOf }: InputChecks,
   settleAgain: (stage: PlannedStage) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
-  const { plan, options, outcomes, own } = execution;
+  const { plan, options, outcomes } = execution;
   const byId = once(() => new Map(plan.stages.map((stage) => [stage.id, stage])));
   const repairs = new Map<StageId, Promise<boolean>>();
 
@@ -135,7 +107,6 @@ export function createRepairs(
     try {
       const damage = await damageOf(key);
       if (damage === null) return null;
-      own.delete(key);
       const where =
         options.store.lookUp(key).state === 'absent'
           ? ''

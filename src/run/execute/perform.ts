@@ -1,7 +1,6 @@
 /**
- * Performs a job: runs the stage's own code, in a worker or, for inline stages, in this process, and
- * checks and hashes what it wrote. Inline stages run one at a time, so that anything thrown
- * meanwhile is the fault of the stage that is running.
+ * What a worker does around a stage's own code: it makes the context that the stage gets, and checks
+ * and hashes what the stage wrote.
  */
 import { existsSync, utimesSync } from 'node:fs';
 import {
@@ -15,13 +14,11 @@ import {
   type PackedJob,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import type { PluginKind } from '../../plan/graph.ts';
 import { WARNINGS } from '../../plan/keys.ts';
 import { fullDiskFault } from '../../store/faults.ts';
 import { listFiles, SETTLED_MS, sha256File } from '../../store/files.ts';
 import { makeFolder } from '../../store/folders.ts';
 import { readRegularText } from '../../store/regular.ts';
-import type { RuntimeRegistry } from './execution.ts';
 import { traced } from './failure.ts';
 import { METRICS, parseMetrics } from './metrics.ts';
 import { writeWarnings } from './warnings.ts';
@@ -35,20 +32,6 @@ interface PerformHooks {
 
 /** The shortest time between two reports of progress; the last one is always sent. */
 const PROGRESS_MS = 100;
-
-/** Performs the job and returns its result. Throws what the stage throws. */
-async function performJob(
-  job: Job,
-  stage: StageDescriptor,
-  hooks: PerformHooks,
-  signal: AbortSignal,
-): Promise<JobResult> {
-  const started = performance.now();
-  const warnings: Warning[] = [];
-  const warn = (warning: Warning): void => void warnings.push(warning);
-  const running: Promise<unknown> = stage.run(contextOf(job, { ...hooks, warn }, signal));
-  return outputOf(job, await running, (performance.now() - started) / 1000, warnings);
-}
 
 /** Makes the output folder, and returns the context that the stage's `run` gets. */
 export function contextOf(
@@ -155,68 +138,6 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
       ...(typeof hint === 'string' ? { hint: hint.slice(0, TOLD) } : {}),
     };
   return { type: 'error', message, ...traced((error.stack ?? '').slice(0, TOLD)) };
-}
-
-let turn: Promise<unknown> = Promise.resolve();
-
-/** How long inline stages may keep the event loop (signals, heartbeats, flushes) waiting. */
-const EVENTS_MS = 20;
-let lastEvents = 0;
-
-async function afterEvents<T>(task: () => Promise<T>): Promise<T> {
-  if (performance.now() - lastEvents > EVENTS_MS) {
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
-    lastEvents = performance.now();
-  }
-  return task();
-}
-
-/** Runs `task` after those that were passed before it. A stage's time starts with its turn. */
-export function inTurn<T>(task: () => Promise<T>): Promise<T> {
-  const result = turn.then(() => afterEvents(task));
-  turn = result.catch(() => undefined);
-  return result;
-}
-
-/**
- * Performs a job. Like a worker, it never rejects on account of the job. On abort the stage is
- * asked to stop, and the result no longer waits for it.
- */
-export async function performInline(
-  { job, hooks, signal }: PackedJob,
-  stage: StageDescriptor,
-  registry: RuntimeRegistry,
-): Promise<JobResult> {
-  const plugin = (kind: string, name: string): unknown =>
-    job.uses.some((use) => use.kind === kind && use.name === name)
-      ? registry.get(kind as PluginKind, name)?.descriptor
-      : undefined;
-  let stop: (result: JobResult) => void = () => undefined;
-  const stopped = new Promise<JobResult>((resolve) => {
-    stop = resolve;
-  });
-  const onAbort = (): void => stop({ type: 'fault', message: 'it was asked to stop' });
-  // Without this, a promise that the stage forgot or a throw in a callback would end the run.
-  const onStray = (error: unknown): void => stop(thrownResult(error));
-  process.on('uncaughtException', onStray).on('unhandledRejection', onStray);
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  const performHooks = {
-    log: (message: string) => hooks.onLog(message),
-    progress: (done: number, total: number, unit: string) => hooks.onProgress(done, total, unit),
-    plugin,
-  };
-  try {
-    return await Promise.race([
-      performJob(job, stage, performHooks, signal).catch(thrownResult),
-      stopped,
-    ]);
-  } finally {
-    process.off('uncaughtException', onStray).off('unhandledRejection', onStray);
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 /**

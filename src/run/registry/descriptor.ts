@@ -158,7 +158,6 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     scope: { check: oneOf('cell', 'experiment'), expected: '"cell" or "experiment"' },
     define: METHOD,
     run: METHOD,
-    inline: { check: optional((value) => value === true), expected: 'true, or left out' },
     volatile: { check: optional(Array.isArray), expected: 'a list of file names' },
     precision: { check: optional(method), expected: 'a function' },
     resources: { check: optional(method), expected: 'a function' },
@@ -223,8 +222,6 @@ export function checkDescriptor(
       Object.hasOwn((descriptor.params as { properties: object }).properties, name)
     )
       faults.push(`params must have no "${name}", which has a meaning of its own in a spec`);
-  if (kind === 'stage' && descriptor.inline === true && descriptor.compute === true)
-    faults.push('inline: a stage that computes runs in a worker');
   if (faults.length > 0)
     throw new UserFault(
       `${file}: the ${kind} it exports has the wrong shape: ${faults.join('; ')}`,

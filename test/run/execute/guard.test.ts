@@ -39,7 +39,7 @@ function writeOld(file: string, text: string): void {
 // ---- inputs ------------------------------------------------------------------------------------
 
 /** Adds data → spoiler, and a report that reads both and so runs after the spoiler. */
-async function addSpoiler(rig: Rig, run: Body, inline = false): Promise<void> {
+async function addSpoiler(rig: Rig, run: Body): Promise<void> {
   await addStage(rig, 'data', {
     params: [],
     run({ ctx, fs, put }) {
@@ -48,7 +48,7 @@ async function addSpoiler(rig: Rig, run: Body, inline = false): Promise<void> {
       fs.utimesSync(`${ctx.outDir}/rows.txt`, 1e9, 1e9);
     },
   });
-  await addStage(rig, 'spoiler', { params: [], inputs: { data: 'data' }, inline, run });
+  await addStage(rig, 'spoiler', { params: [], inputs: { data: 'data' }, run });
   await addStage(rig, 'report', {
     joins: true,
     inputs: { data: 'data', spoiler: 'spoiler' },
@@ -132,141 +132,63 @@ const restore: Body = async ({ ctx, fs, put, sleep }) => {
   put('out.txt', 'done');
 };
 
-for (const inline of [false, true]) {
-  const where = inline ? ', inline' : '';
-  for (const [what, run, told] of spoilers)
-    test(`a stage that ${what} from an earlier run fails as well${where}`, async ({ rig }) => {
-      await addSpoiler(rig, run, inline);
-      await dataOfEarlierRun(rig);
-      const { outcomes, ran } = await rig.run(spoiled);
-      assert.is(
-        failed(outcomes['spoiler/1']).error,
-        `its input "data" was changed after it was stored (${told})`,
-      );
-      assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
-      assert.equal(ran, { data: 1, report: 1 }, 'data is made again for the report');
-    });
-
-  for (const earlier of [false, true]) {
-    const whose = `${earlier ? ' of an earlier run' : ''}${where}`;
-    test(`a stage that restores an input fails too: nobody knows what it read${whose}`, async ({
-      rig,
-    }) => {
-      await addSpoiler(rig, restore, inline);
-      if (earlier) await dataOfEarlierRun(rig);
-      const { outcomes } = await rig.run(spoiled);
-      assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was written to');
-      assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
-    });
-  }
-}
-
-for (const fails of ['', 'worse']) {
-  const how = fails === '' ? 'is run again' : 'is run again although it failed';
-  test(`an inline stage that has read a damaged input ${how}`, async ({ rig }) => {
-    await addSpoiler(rig, ({ put }) => put('out.txt', ''));
-    const read = path.join(rig.dir, 'read');
-    await addStage(rig, 'reader', {
-      params: [],
-      inline: true,
-      inputs: { data: 'data' },
-      given: { read, fails },
-      run({ fs, get, put, given }) {
-        const text = get('data', 'rows.txt');
-        fs.appendFileSync(given['read'] ?? '', `${text} `);
-        if (text === given['fails']) throw new Error('no such row');
-        put('out.txt', text);
-      },
-    });
-    const file = path.join(await dataOfEarlierRun(rig), 'rows.txt');
-    writeOld(file, 'worse');
-    await tick();
-    const { outcomes, ran, events } = await rig.run(experiment(['reader'], [cell(1)]));
-    const reader = Object.entries(outcomes).find(([id]) => id.startsWith('reader'))?.[1];
-    assert.is(outputOf(reader, 'out.txt'), 'right');
-    assert.is(readFileSync(read, 'utf8'), 'worse right ');
-    assert.equal(ran, { data: 1, reader: 1 });
-    assert.match(notesOf({ events }).join(), 'was damaged (rows.txt was changed); moved to');
-  });
-}
-
-test('an inline stage that began before its input was repaired for another reader runs again', async ({
-  rig,
-}) => {
-  await addSpoiler(rig, ({ put }) => put('out.txt', ''));
-  const place = path.join(rig.dir, 'place');
-  // The second one waits for its turn, and then until the first one's repair has begun and ended.
-  await addStage(rig, 'reader', {
-    inline: true,
-    inputs: { data: 'data' },
-    given: { place },
-    async run({ fs, get, put, seed, given, sleep }) {
-      const file = fs.readFileSync(given['place'] ?? '', 'utf8');
-      while (seed === 2 && !(fs.existsSync(file) && fs.readFileSync(file, 'utf8') === 'right'))
-        await sleep(5);
-      put('out.txt', get('data', 'rows.txt'));
-    },
-  });
-  const file = path.join(await dataOfEarlierRun(rig), 'rows.txt');
-  writeFileSync(place, file);
-  writeOld(file, 'worse');
-  await tick();
-  const { outcomes, ran } = await rig.run(experiment(['reader'], [cell(1), cell(2)]));
-  assert.equal(ran, { data: 1, reader: 2 });
-  for (const seed of [1, 2]) assert.is(outputOf(outcomes[`reader/${seed}`], 'out.txt'), 'right');
-});
-
-test('an inline stage that writes into its input fails, even if the clock of the files is late', async ({
-  rig,
-}) => {
-  await addSpoiler(rig, overwrite, true);
-  await dataOfEarlierRun(rig);
-  const { now } = Date;
-  Date.now = () => now() + 3_600_000;
-  try {
-    const { outcomes } = await rig.run(spoiled);
-    assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was changed');
+for (const [what, run, told] of spoilers)
+  test(`a stage that ${what} from an earlier run fails as well`, async ({ rig }) => {
+    await addSpoiler(rig, run);
+    await dataOfEarlierRun(rig);
+    const { outcomes, ran } = await rig.run(spoiled);
+    assert.is(
+      failed(outcomes['spoiler/1']).error,
+      `its input "data" was changed after it was stored (${told})`,
+    );
     assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
-  } finally {
-    Date.now = now;
-  }
-});
+    assert.equal(ran, { data: 1, report: 1 }, 'data is made again for the report');
+  });
 
-for (const inline of [false, true])
-  test(`a file in place of an input's folder is damage like any other${inline ? ', inline' : ''}`, async ({
+for (const earlier of [false, true]) {
+  const whose = earlier ? ' of an earlier run' : '';
+  test(`a stage that restores an input fails too: nobody knows what it read${whose}`, async ({
     rig,
   }) => {
-    await addStage(rig, 'data', {
-      params: [],
-      run({ ctx, fs, put }) {
-        fs.mkdirSync(`${ctx.outDir}/rows`);
-        put('rows/all.txt', 'right');
-      },
-    });
-    await addStage(rig, 'reader', {
-      inline,
-      inputs: { data: 'data' },
-      run({ ctx, fs, get, put, seed }) {
-        put('out.txt', get('data', 'rows/all.txt'));
-        if (seed === 1) return;
-        const folder = `${ctx.inputs['data']?.dir ?? ''}/rows`;
-        fs.rmSync(folder, { recursive: true });
-        fs.writeFileSync(folder, '');
-      },
-    });
-    const folder = path.join(await dataOfEarlierRun(rig), 'rows');
-    rmSync(folder, { recursive: true });
-    writeFileSync(folder, '');
-    await tick();
-    const first = await rig.run(experiment(['reader'], [cell(1)]));
-    assert.is(outputOf(first.outcomes['reader/1'], 'out.txt'), 'right');
-    await tick();
-    const second = await rig.run(experiment(['reader'], [cell(2)]));
-    assert.is(
-      failed(second.outcomes['reader/2']).error,
-      'its input "data" was changed after it was stored (rows/all.txt is missing)',
-    );
+    await addSpoiler(rig, restore);
+    if (earlier) await dataOfEarlierRun(rig);
+    const { outcomes } = await rig.run(spoiled);
+    assert.match(failed(outcomes['spoiler/1']).error, 'rows.txt was written to');
+    assert.is(outputOf(outcomes['report/1'], 'report.html'), 'right 3');
   });
+}
+
+test("a file in place of an input's folder is damage like any other", async ({ rig }) => {
+  await addStage(rig, 'data', {
+    params: [],
+    run({ ctx, fs, put }) {
+      fs.mkdirSync(`${ctx.outDir}/rows`);
+      put('rows/all.txt', 'right');
+    },
+  });
+  await addStage(rig, 'reader', {
+    inputs: { data: 'data' },
+    run({ ctx, fs, get, put, seed }) {
+      put('out.txt', get('data', 'rows/all.txt'));
+      if (seed === 1) return;
+      const folder = `${ctx.inputs['data']?.dir ?? ''}/rows`;
+      fs.rmSync(folder, { recursive: true });
+      fs.writeFileSync(folder, '');
+    },
+  });
+  const folder = path.join(await dataOfEarlierRun(rig), 'rows');
+  rmSync(folder, { recursive: true });
+  writeFileSync(folder, '');
+  await tick();
+  const first = await rig.run(experiment(['reader'], [cell(1)]));
+  assert.is(outputOf(first.outcomes['reader/1'], 'out.txt'), 'right');
+  await tick();
+  const second = await rig.run(experiment(['reader'], [cell(2)]));
+  assert.is(
+    failed(second.outcomes['reader/2']).error,
+    'its input "data" was changed after it was stored (rows/all.txt is missing)',
+  );
+});
 
 test('a stage may change the mode of its inputs, and hidden files do not count', async ({
   rig,
@@ -305,7 +227,6 @@ test('a stage reads what another run has published first, not what this run has 
 }) => {
   await addStage(rig, 'reader', {
     params: [],
-    inline: true,
     inputs: { data: 'data' },
     run: ({ get, put }) => put('out.txt', get('data', 'rows.txt')),
   });
@@ -317,8 +238,8 @@ test('a stage reads what another run has published first, not what this run has 
   assert.is(outputOf(reader, 'out.txt'), 'right');
 });
 
-test('an inline stage that restores what another run has published fails too', async ({ rig }) => {
-  await addStage(rig, 'reader', { inline: true, inputs: { data: 'data' }, run: restore });
+test('a stage that restores what another run has published fails too', async ({ rig }) => {
+  await addStage(rig, 'reader', { inputs: { data: 'data' }, run: restore });
   await publishByAnother(rig);
   const { outcomes } = await rig.run(experiment(['reader'], [cell(1)]));
   assert.match(failed(outcomes['reader/1']).error, 'rows.txt was written to');

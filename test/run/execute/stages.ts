@@ -46,7 +46,6 @@ export interface StageOfTest {
    * `KIND-INDEX`.
    */
   readonly joins?: boolean;
-  readonly inline?: boolean;
   readonly volatile?: readonly string[];
   readonly uses?: readonly { readonly kind: string; readonly name: string }[];
   readonly resources?: (params: Params) => Resources;
@@ -81,7 +80,6 @@ function descriptorOf(stage: StageOfTest): string {
       compute: false,
       scope: '${joins ? 'experiment' : 'cell'}',
       ${joins ? 'tolerant: true,' : ''}
-      ${stage.inline ? 'inline: true,' : ''}
       ${stage.resources ? `resources: ${textOf(stage.resources)},` : ''}
       volatile: ${JSON.stringify(stage.volatile ?? [])},
       define: (cells) => ({

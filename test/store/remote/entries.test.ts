@@ -23,7 +23,6 @@ import { receiveRun, sendRun } from '../../../src/store/remote/send.ts';
 import { sendEntry } from '../../../src/store/remote/send.ts';
 import { present } from '../../rig/present.ts';
 import { rejects } from '../../rig/rejects.ts';
-import { unseen } from '../unseen.ts';
 import type { MemoryObjects, Stores } from './double.ts';
 import { createStores, memoryObjects, putEntry, VOLATILE } from './double.ts';
 
@@ -66,7 +65,7 @@ for (const [what, remoteOf] of [
     if (received.state !== 'received') throw new Error(received.state);
     const { entry } = received;
     assert.is(manifestText(entry), manifestText(sent));
-    assert.equal(unseen(to.lookUp(sent.key)), { state: 'hit', entry: { ...sent, dir: entry.dir } });
+    assert.equal(to.lookUp(sent.key), { state: 'hit', entry: { ...sent, dir: entry.dir } });
     assert.is(await to.check(entry), null);
     assert.equal(
       readdirSync(path.join(to.root, 'environments')),

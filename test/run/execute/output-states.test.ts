@@ -7,7 +7,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../../src/api.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
-import { createGuard } from '../../../src/run/execute/guard.ts';
+import { createGuard, statesOfOutputs } from '../../../src/run/execute/guard.ts';
 import { digestOutputs } from '../../../src/run/execute/perform.ts';
 import type { Entry } from '../../../src/store/manifest.ts';
 import type { Rig } from '../../rig/rig.ts';
@@ -41,16 +41,13 @@ test('a file that was hashed when it was stored is not hashed again for a later 
 }) => {
   const entry = await storedEntry(rig);
   const guard = createGuard();
-  guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
+  guard.stored(entry.key, statesOfOutputs(entry.dir, entry.manifest.files));
   await tick();
   // The digests are wrong, so hashing a second time would report a fault.
   const files = entry.manifest.files.map((file) => ({ ...file, sha256: '0'.repeat(64) }));
   const wrong = { ...entry, manifest: { ...entry.manifest, files } };
-  assert.is(await guard.entryFault(wrong, true), null);
-  assert.is(
-    await guard.reads([{ name: 'data', entry: wrong, checked: true }], [], () => true).fault(),
-    null,
-  );
+  assert.is(await guard.entryFault(wrong), null);
+  assert.is(await guard.reads([{ name: 'data', entry: wrong }], []).fault(), null);
 });
 
 for (const restores of [false, true]) {
@@ -58,12 +55,12 @@ for (const restores of [false, true]) {
   test(`a write between the hash and the first reader is seen, ${how}`, async ({ rig }) => {
     const entry = await storedEntry(rig);
     const guard = createGuard();
-    guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
+    guard.stored(entry.key, statesOfOutputs(entry.dir, entry.manifest.files));
     await tick();
     const { atime, mtime } = statSync(entry.file);
     writeFileSync(entry.file, 'worse');
     if (restores) utimesSync(entry.file, atime, mtime);
-    assert.is(await guard.entryFault(entry, true), 'rows.txt was changed');
+    assert.is(await guard.entryFault(entry), 'rows.txt was changed');
   });
 }
 
@@ -73,17 +70,19 @@ test('a write after the hash and before the look is seen: the file is hashed aga
   const entry = await storedEntry(rig);
   writeFileSync(entry.file, 'worse');
   const guard = createGuard();
-  assert.is(guard.hashed(entry.dir, entry.manifest.files).size, 0);
+  const states = statesOfOutputs(entry.dir, entry.manifest.files);
+  assert.is(states.size, 0);
+  guard.stored(entry.key, states);
   await tick();
-  assert.is(await guard.entryFault(entry, true), 'rows.txt was changed');
+  assert.is(await guard.entryFault(entry), 'rows.txt was changed');
 });
 
 test('a reader that starts within a tick of the hash is followed by a hash', async ({ rig }) => {
   const entry = await storedEntry(rig);
   const guard = createGuard();
-  guard.stored(entry.key, guard.hashed(entry.dir, entry.manifest.files));
-  assert.is(await guard.entryFault(entry, true), null);
-  const reads = guard.reads([{ name: 'data', entry, checked: true }], [], () => true);
+  guard.stored(entry.key, statesOfOutputs(entry.dir, entry.manifest.files));
+  assert.is(await guard.entryFault(entry), null);
+  const reads = guard.reads([{ name: 'data', entry }], []);
   const { atime, mtime } = statSync(entry.file);
   writeFileSync(entry.file, 'worse');
   utimesSync(entry.file, atime, mtime);
@@ -94,8 +93,8 @@ test('a file system may number a file otherwise once it is opened', async ({ rig
   const entry = await storedEntry(rig);
   await tick();
   const guard = createGuard();
-  assert.is(await guard.entryFault(entry, false), null);
-  const reads = guard.reads([{ name: 'data', entry, checked: true }], [], () => true);
+  assert.is(await guard.entryFault(entry), null);
+  const reads = guard.reads([{ name: 'data', entry }], []);
   const patched = fs as { lstatSync: unknown },
     { lstatSync } = fs;
   patched.lstatSync = (file: string) => {
