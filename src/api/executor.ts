@@ -260,6 +260,8 @@ export type TaskEvent =
   /** It was stopped before each job had a result. */
   | { readonly interrupted: true }
   | { readonly member: number; readonly log: string }
+  /** What its process printed. */
+  | { readonly member: number; readonly printed: string }
   | {
       readonly member: number;
       readonly done: number;
@@ -271,11 +273,8 @@ export type TaskEvent =
 export interface ForeseenJob {
   /** The stage kind. */
   readonly kind: string;
-  /** The number of stages in it: more than one for a pack. */
-  readonly stages: number;
-  readonly cpu: number;
-  /** The sum over its stages; `seconds` is absent if it is unknown for one of them. */
-  readonly demand: Demand;
+  /** Its stages, which it performs one after another: more than one for a pack. */
+  readonly stages: readonly { readonly cpu: number; readonly demand: Demand }[];
 }
 
 /** Jobs that are alike and would be submitted together. */

@@ -13,7 +13,6 @@ import { adapterYaml, heldOutRows, rateText, writeSweepSpec } from '../run/learn
 import { load, prepare } from '../run/prepare.ts';
 import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
-import { packingOf } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { DONE, FAILED, INTERRUPTED } from './signals.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
@@ -36,7 +35,7 @@ export async function learningRatesCommand(
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');
   say(`${trainings} without an attack, from ${path.relative('', file)}`);
-  const code = await runInTerminal(prepared, { jobs: options.jobs, packing: packingOf(options) });
+  const code = await runInTerminal(prepared, { jobs: options.jobs, pack: options.pack });
   if (code === INTERRUPTED) return code;
 
   const after = await prepare(file, asked, { fetch: false, note: say });

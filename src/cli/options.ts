@@ -3,10 +3,8 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { UserFault } from '../api.ts';
-import { ATTEMPT_LIMIT_OPTIONS } from '../run/execute/attempt-limits.ts';
-import type { PackLimits } from '../run/execute/packer.ts';
+import { ATTEMPT_LIMIT_OPTIONS, DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 import type { Rates } from '../run/learning-rates.ts';
-import { DEFAULT_PACKING } from '../run/packing.ts';
 import type { Asked } from '../run/prepare.ts';
 import { defaultStore } from '../run/state-folder.ts';
 
@@ -118,31 +116,12 @@ export const shareOption = (): Option =>
 
 export interface PackOptions {
   readonly pack: number;
-  /** The most memory that a pack may take, in megabytes. */
-  readonly packMemory: number;
 }
 
-export const packingOf = ({ pack, packMemory }: PackOptions): PackLimits => ({
-  most: pack,
-  memoryMB: packMemory,
-});
-
-export function withPackOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option(
-        '--pack <n>',
-        'how many trainings may share a job of a scheduler, one after another',
-      )
-        .argParser(wholeNumber('--pack'))
-        .default(DEFAULT_PACKING.most),
-    )
-    .addOption(
-      new Option('--pack-memory <MB>', 'how much memory such a job may take, by estimate')
-        .argParser(wholeNumber('--pack-memory'))
-        .default(DEFAULT_PACKING.memoryMB),
-    );
-}
+export const packOption = (): Option =>
+  new Option('--pack <n>', 'how many trainings may share a job of a scheduler, one after another')
+    .argParser(wholeNumber('--pack'))
+    .default(DEFAULT_PACK);
 
 export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);

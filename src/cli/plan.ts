@@ -17,7 +17,6 @@ import { checkStages, runsHere } from '../run/prepare.ts';
 import { prepare } from '../run/prepare.ts';
 import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
-import { packingOf } from './options.ts';
 import {
   columns,
   count,
@@ -53,7 +52,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     const { showSubmissions } = await import('./submissions.ts');
     await showSubmissions(prepared, {
       executor,
-      packing: packingOf(options),
+      pack: options.pack,
       json: options.json === true,
       ...defined({ dryRun }),
     });

@@ -16,7 +16,6 @@ import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
 import { announceStart } from './detach.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
-import { packingOf } from './options.ts';
 import { DONE, FAILED, INTERRUPTED, onInterrupt, STOPPED } from './signals.ts';
 import {
   count,
@@ -48,7 +47,7 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
     const { detachedRun } = await import('./detach.ts');
     return detachedRun(prepared, options);
   }
-  return runInTerminal(prepared, { ...options, packing: packingOf(options) });
+  return runInTerminal(prepared, options);
 }
 
 interface RunInTerminalOptions
@@ -57,7 +56,7 @@ interface RunInTerminalOptions
     AttemptLimits,
     Pick<
       RunPreparedOptions,
-      'failFast' | 'stopWhen' | 'compile' | 'packing' | 'executor' | 'notes' | 'mayRun'
+      'failFast' | 'stopWhen' | 'compile' | 'pack' | 'executor' | 'notes' | 'mayRun'
     > {
   readonly remote?: string;
   readonly push?: boolean;
@@ -73,7 +72,7 @@ export async function runInTerminal(
   prepared: Prepared,
   options: RunInTerminalOptions,
 ): Promise<number> {
-  const { jobs, failFast, stopWhen, compile, executor, notes, packing, mayRun } = options;
+  const { jobs, failFast, stopWhen, compile, executor, notes, pack, mayRun } = options;
   const stop = new AbortController();
   const summary = await runPrepared(prepared, {
     jobs,
@@ -84,7 +83,7 @@ export async function runInTerminal(
     note: (message) => say(paintErr.yellow(wrapLines(message))),
     watch: (start) => watch(prepared, start, stop, options),
     attemptLimits: attemptLimitsOf(options),
-    ...defined({ stopWhen, executor, notes, packing, mayRun }),
+    ...defined({ stopWhen, executor, notes, pack, mayRun }),
     ...remoteOf(options),
   });
   const { run, tally, report, interrupted, stopped } = summary;

@@ -2,7 +2,6 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ForeseenGroup } from '../api.ts';
-import type { PackLimits } from '../run/execute/packer.ts';
 import { foresee } from '../run/foresee.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { stateDir } from '../run/state-folder.ts';
@@ -11,7 +10,8 @@ import { count, duration, json, out, say, table } from './terminal.ts';
 
 export interface SubmissionOptions {
   readonly executor: string;
-  readonly packing: PackLimits;
+  /** The most stages in a job. */
+  readonly pack: number;
   readonly json: boolean;
   /** The folder that batch scripts are written to; true for the default one. */
   readonly dryRun?: string | true;
@@ -19,9 +19,9 @@ export interface SubmissionOptions {
 
 export async function showSubmissions(
   prepared: Prepared,
-  { executor, packing, json: asJson, dryRun }: SubmissionOptions,
+  { executor, pack, json: asJson, dryRun }: SubmissionOptions,
 ): Promise<void> {
-  const groups = await foresee(prepared, executor, packing);
+  const groups = await foresee(prepared, executor, pack);
   const hours = nodeHours(groups);
   if (asJson) json({ jobs: groups, node_hours: hours });
   else show(groups, hours);

@@ -62,7 +62,7 @@ export async function execTask(
     tell({ begun: true });
     const held: Held[] = [];
     for (const [member, { job, dir }] of task.members.entries()) {
-      const lease = await leaseOf({ job, dir }, leases, print, signal);
+      const lease = await leaseOf({ job, dir }, leases, hooksOf(member, print, tell), signal);
       if (lease !== null) held.push({ member, job, dir, lease });
     }
     const waiting =
@@ -114,7 +114,7 @@ const hasFiles = (dir: string | undefined): boolean =>
 async function leaseOf(
   { job, dir }: TaskMember,
   leases: Leases,
-  print: (text: string) => void,
+  { onOutput }: JobHooks,
   signal: AbortSignal,
 ): Promise<Lease | null> {
   const key = path.basename(dir) as ActionKey;
@@ -125,7 +125,7 @@ async function leaseOf(
       taken.held.release();
       return null;
     }
-    if (!told) print(`${job.id}: another task is performing it; waiting\n`);
+    if (!told) onOutput(`${job.id}: another task is performing it; waiting\n`);
     await sleep(WAIT_MS * (0.75 + Math.random() / 2));
   }
   return null;
@@ -185,7 +185,10 @@ const hooksOf = (
   print: (text: string) => void,
   tell: (event: TaskEvent) => void,
 ): JobHooks => ({
-  onOutput: print,
+  onOutput(text) {
+    print(text);
+    tell({ member, printed: text });
+  },
   onLog: (message) => tell({ member, log: message }),
   onProgress: (done, total, unit) => tell({ member, done, total, unit }),
 });

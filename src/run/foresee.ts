@@ -1,10 +1,9 @@
 /** What an executor would submit for the stages that a plan lacks. */
 import path from 'node:path';
-import type { ForeseenGroup, ForeseenJob } from '../api.ts';
+import type { ForeseenGroup } from '../api.ts';
 import { UserFault } from '../api.ts';
-import type { PlannedStage } from '../plan/types.ts';
-import type { PackLimits } from './execute/packer.ts';
-import { foreseePacks } from './execute/packer.ts';
+import { foreseeJobs } from './execute/packs.ts';
+import type { DemandFacts } from './execute/resources.ts';
 import { demandOf } from './execute/resources.ts';
 import { checkExecutor, taskCommand } from './executor.ts';
 import { openDurations } from './log/durations.ts';
@@ -18,9 +17,9 @@ import { jobProgram } from './registry/registry.ts';
 export async function foresee(
   prepared: Prepared,
   executor: string,
-  packing: PackLimits,
+  pack: number,
 ): Promise<readonly ForeseenGroup[]> {
-  const { registry, plan, statuses, assets, experiment } = prepared;
+  const { registry, plan, statuses, assets, gpu, store, experiment } = prepared;
   await checkExecutor(registry, executor);
   const descriptor = registry.get('executor', executor)?.descriptor;
   if (descriptor?.foresee === undefined)
@@ -28,51 +27,26 @@ export async function foresee(
       `the executor "${executor}" submits no jobs`,
       'leave out --executor: dosimeter plan shows what would run',
     );
-  const stages = statuses
-    .filter(({ stage, state }) => state !== 'cached' && stage.descriptor.inline !== true)
-    .map(({ stage }) => stage);
-  const packs = await foreseePacks(stages, packing, assets);
-  const packed = new Set(packs.flat());
-  const alone = stages.filter((stage) => !packed.has(stage)).map((stage) => [stage]);
-  const order = new Map(plan.stages.map((stage, i) => [stage, i] as const));
-  const first = ([stage]: readonly PlannedStage[]): number =>
-    stage === undefined ? 0 : (order.get(stage) ?? 0);
-  const jobs = [...packs, ...alone].sort((a, b) => first(a) - first(b));
-  return descriptor.foresee(await Promise.all(jobs.map((job) => jobOf(prepared, job))), {
+  const stages = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
+  const durations = openDurations(store.root);
+  const facts: DemandFacts = {
+    backend: plan.backend,
+    assets,
+    computesOnGpu: gpu,
+    expect: (stage) => durations.expect(stage),
+  };
+  const jobs = foreseeJobs(stages, pack).map(async (members) => ({
+    kind: members[0]?.kind ?? '',
+    stages: await Promise.all(
+      members.map(async (stage) => ({
+        cpu: Math.max(1, stage.resources.cpu),
+        demand: await demandOf(stage, facts),
+      })),
+    ),
+  }));
+  return descriptor.foresee(await Promise.all(jobs), {
     env: process.env,
     spec: path.resolve(experiment.file),
     taskCommand: taskCommand(jobProgram()),
   });
-}
-
-async function jobOf(
-  { plan, assets, gpu, store }: Prepared,
-  stages: readonly PlannedStage[],
-): Promise<ForeseenJob> {
-  const durations = openDurations(store.root);
-  const demands = await Promise.all(
-    stages.map((stage) =>
-      demandOf(stage, {
-        backend: plan.backend,
-        assets,
-        computesOnGpu: gpu,
-        expect: (one) => durations.expect(one),
-      }),
-    ),
-  );
-  const seconds = demands.map((demand) => demand.seconds).filter((one) => one !== undefined);
-  const memoryMB = Math.max(0, ...demands.map((demand) => demand.memoryMB ?? 0));
-  return {
-    kind: stages[0]?.kind ?? '',
-    stages: stages.length,
-    cpu: Math.max(1, ...stages.map(({ resources }) => resources.cpu)),
-    demand: {
-      gpu: Math.max(0, ...demands.map(({ gpu: gpus }) => gpus)),
-      compute: demands.some(({ compute }) => compute),
-      ...(seconds.length === stages.length
-        ? { seconds: seconds.reduce((sum, one) => sum + one, 0) }
-        : {}),
-      ...(memoryMB === 0 ? {} : { memoryMB }),
-    },
-  };
 }

@@ -12,12 +12,10 @@ import type { Diagnostic, Result } from '../spec/types.ts';
 import { systemFault } from '../store/faults.ts';
 import type { StopWhen } from './early-results.ts';
 import type { AttemptLimits, PerKind } from './execute/attempt-limits.ts';
-import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf } from './execute/attempt-limits.ts';
-import type { PackLimits } from './execute/packer.ts';
+import { ATTEMPT_LIMIT_OPTIONS, attemptLimitsOf, DEFAULT_PACK } from './execute/attempt-limits.ts';
 import type { Results, StageInPlan } from './facts.ts';
 import { plannedStages, resultsOf, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
-import { DEFAULT_PACKING } from './packing.ts';
 import type { Prepared } from './prepare.ts';
 import { checkStages, runsHere } from './prepare.ts';
 import { prepare } from './prepare.ts';
@@ -67,10 +65,6 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
    * own.
    */
   readonly pack?: number;
-  /**
-   * The most memory that such a job may take, in megabytes and by estimate; default 16,000.
-   */
-  readonly packMemory?: number;
   /** When aborted, no more stages start, and finished ones are kept. */
   readonly signal?: AbortSignal;
   /** Called with each event of the run: a stage that starts or ends, progress, a note. */
@@ -148,16 +142,13 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   return asResult(async () => {
     const jobs = options.jobs ?? os.availableParallelism();
-    const packing = {
-      most: options.pack ?? DEFAULT_PACKING.most,
-      memoryMB: options.packMemory ?? DEFAULT_PACKING.memoryMB,
-    };
-    checkNumbers(jobs, packing);
+    const pack = options.pack ?? DEFAULT_PACK;
+    checkNumbers({ jobs, pack });
     return withPrepared(spec, options, true, async (prepared) => {
       const { onEvent } = options;
       const summary = await runPrepared(prepared, {
         jobs,
-        packing,
+        pack,
         failFast: options.failFast === true,
         ...defined({ stopWhen: options.stopWhen }),
         compile: options.compile !== false,
@@ -176,13 +167,10 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
 }
 
 /** @throws UserFault if a number is out of range */
-function checkNumbers(jobs: number, { most, memoryMB }: PackLimits): void {
-  if (!Number.isInteger(jobs) || jobs < 1)
-    throw new UserFault(`\`jobs\` must be a whole number of at least 1, got ${jobs}`);
-  if (!Number.isInteger(most) || most < 1)
-    throw new UserFault(`\`pack\` must be a whole number of at least 1, got ${most}`);
-  if (!(memoryMB > 0))
-    throw new UserFault(`\`packMemory\` must be a number of megabytes above 0, got ${memoryMB}`);
+function checkNumbers(given: { readonly [option: string]: number }): void {
+  for (const [option, value] of Object.entries(given))
+    if (!Number.isInteger(value) || value < 1)
+      throw new UserFault(`\`${option}\` must be a whole number of at least 1, got ${value}`);
 }
 
 const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
@@ -213,7 +201,6 @@ const OPTIONS: readonly string[] = [
     'stopWhen',
     'compile',
     'pack',
-    'packMemory',
     'signal',
     'onEvent',
   ] satisfies readonly (keyof RunOptions)[]),

@@ -34,7 +34,7 @@ import type { RunLog } from './log/run-log.ts';
 import { openRunLog } from './log/run-log.ts';
 import { createRunPlanWriter } from './log/run-plan.ts';
 import { openRunProgress } from './log/run-plan.ts';
-import { DEFAULT_PACKING } from './packing.ts';
+import { DEFAULT_PACK } from './execute/attempt-limits.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { sourceContext } from './prepare.ts';
 import type { PluginKind } from './registry/types.ts';
@@ -149,7 +149,7 @@ export async function runRecorded(
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       failFast: options.failFast ?? false,
-      packing: options.packing ?? DEFAULT_PACKING,
+      pack: options.pack ?? DEFAULT_PACK,
       ...defined({
         mayRun: options.mayRun,
         attemptLimits: options.attemptLimits,

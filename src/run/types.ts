@@ -3,7 +3,6 @@ import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import type { StopWhen } from './early-results.ts';
 import type { AttemptLimits } from './execute/attempt-limits.ts';
-import type { PackLimits } from './execute/packer.ts';
 import type { Durations } from './log/durations.ts';
 import type { Outcome, RunEvent } from './log/events.ts';
 import type { Note } from './prepare.ts';
@@ -50,8 +49,8 @@ export interface RunPreparedOptions {
   readonly attemptLimits?: AttemptLimits;
   /** The executor that stages run on; by default, `local`. */
   readonly executor?: string;
-  /** The limits of packs; by default, `defaultPacking`. */
-  readonly packing?: PackLimits;
+  /** The most stages in a job of a scheduler; by default, `DEFAULT_PACK`. */
+  readonly pack?: number;
   /** Where entries are fetched from that are not in the store. */
   readonly remote?: RemoteChoice;
   /** Whether a stage may run; by default, all may. */

@@ -15,7 +15,6 @@ import type { AttemptLimits } from '../../src/run/execute/attempt-limits.ts';
 import { executePlan } from '../../src/run/execute/execute-plan.ts';
 import type { RuntimeRegistry } from '../../src/run/execute/execution.ts';
 import type { Locate } from '../../src/run/execute/guard.ts';
-import type { PackLimits } from '../../src/run/execute/packer.ts';
 import { createPool } from '../../src/run/execute/pool.ts';
 import type { Machine } from '../../src/run/execute/resources.ts';
 import { survey } from '../../src/run/execute/survey.ts';
@@ -111,7 +110,7 @@ export interface RunRig {
   /**
    * Gives the stages to a scheduler, which performs those that share a job one after another.
    */
-  readonly packing?: PackLimits;
+  readonly pack?: number;
   readonly attemptLimits?: AttemptLimits;
   /** Called with the stages of each job of the executor. */
   readonly onJob?: (stages: readonly Job[]) => void;
@@ -191,8 +190,8 @@ async function runPlan(
   options: RunRig,
 ): Promise<RigResult> {
   const { jobs = 2, failFast = false, assets = new Map<string, Asset>(), onEvent } = options;
-  const { mayRun, locate, attemptLimits, packing } = options,
-    machine = packing === undefined ? options.machine : { ...options.machine, gatherMs: 0 };
+  const { mayRun, locate, attemptLimits, pack } = options,
+    machine = pack === undefined ? options.machine : { ...options.machine, gatherMs: 0 };
   const store = openStore(storeDir, options.leases ? { leases: options.leases } : {});
   const log = openRunLog(logs);
   const pool = createPool({ module: workerModule, limit: jobs, graceMs: 300 });
@@ -217,7 +216,7 @@ async function runPlan(
       ...(mayRun ? { mayRun } : {}),
       ...(locate ? { locate } : {}),
       ...(attemptLimits ? { attemptLimits } : {}),
-      ...(packing ? { packing } : {}),
+      ...(pack === undefined ? {} : { pack }),
       ...(machine ? { machine } : {}),
     });
     await store.flush();

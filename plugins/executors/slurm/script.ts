@@ -69,20 +69,23 @@ export function requestOf(
 }
 
 /** The sum over the stages, or null if it is unknown for one of them. */
-function expectedSeconds(load: readonly Load[]): number | null {
-  let sum = 0;
-  for (const { demand } of load) {
-    if (demand.seconds === undefined) return null;
-    sum += demand.seconds;
-  }
-  return sum;
+export function expectedSeconds(load: readonly Load[]): number | null {
+  const known = load.flatMap(({ demand }) => demand.seconds ?? []);
+  return known.length < load.length ? null : known.reduce((sum, one) => sum + one, 0);
 }
 
+/** The stages run one after another, so each that is unlike any before adds what one may take. */
 function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
-  const expected = expectedSeconds(load);
-  if (expected !== null) return expected * margin + START_SECONDS;
-  const isLight = load.every(({ demand }) => demand.compute === false);
-  return time ?? (isLight ? UNKNOWN_LIGHT_SECONDS : UNKNOWN_SECONDS);
+  const known = load.filter(({ demand }) => demand.seconds !== undefined);
+  const unknown = load
+    .filter((one) => !known.includes(one))
+    .map(
+      ({ demand }) => time ?? (demand.compute === false ? UNKNOWN_LIGHT_SECONDS : UNKNOWN_SECONDS),
+    )
+    .reduce((sum, seconds) => sum + seconds, 0);
+  return known.length === 0
+    ? unknown
+    : (expectedSeconds(known) ?? 0) * margin + START_SECONDS + unknown;
 }
 
 function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: number): number {

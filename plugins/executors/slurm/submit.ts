@@ -20,6 +20,7 @@ import {
   batchScript,
   linesOf,
   type Request,
+  expectedSeconds,
   requestOf,
   REQUEUE,
   sbatchArguments,
@@ -172,8 +173,8 @@ export function foreseeSlurm(
 ): readonly ForeseenGroup[] {
   const profile = loadProfile(spec, env);
   const submitted = jobs.filter(({ kind }) => !profile.local.has(kind));
-  return alike(submitted, (job) => requestOf(profile, job.kind, [job])).map(([request, group]) =>
-    groupOf(request, group, profile, taskCommand),
+  return alike(submitted, ({ kind, stages }) => requestOf(profile, kind, stages)).map(
+    ([request, group]) => groupOf(request, group, profile, taskCommand),
   );
 }
 
@@ -184,14 +185,13 @@ function groupOf(
   taskCommand: readonly string[],
 ): ForeseenGroup {
   const settings = profile.settings(request.kind);
-  const seconds = jobs.map(({ demand }) => demand.seconds);
-  const known = seconds.filter((one) => one !== undefined);
+  const stages = jobs.flatMap((job) => job.stages);
   return {
     kind: request.kind,
     jobs: jobs.length,
-    stages: jobs.reduce((sum, { stages }) => sum + stages, 0),
+    stages: stages.length,
     seconds: request.seconds,
-    expected: known.length < jobs.length ? null : known.reduce((sum, one) => sum + one, 0),
+    expected: expectedSeconds(stages),
     memoryMB: request.memoryMB,
     gpus: request.gpus,
     cpus: request.cpus,

@@ -85,14 +85,13 @@ export function newTask(
     toldReason: '',
     toldPlace: '',
     killed: new Map(),
-    relay: new Relay(new Tail(spool.logFile(claim)), new Tail(spool.eventsFile(claim)), keys),
+    relay: new Relay(new Tail(spool.eventsFile(claim)), keys),
   };
 }
 
-/** Passes on to the stages what their task prints and logs. */
+/** Passes on to each stage of a task what it prints and logs. */
 export class Relay {
   constructor(
-    readonly output: Tail,
     readonly events: Tail,
     readonly keys: readonly string[],
   ) {}
@@ -101,9 +100,6 @@ export class Relay {
   interrupted = false;
 
   pass(members: ReadonlySet<Member>): void {
-    const printed = this.output.lines();
-    if (printed.length > 0)
-      for (const { hooks } of members) hooks.onOutput(`${printed.join('\n')}\n`);
     for (const line of this.events.lines()) {
       const event = eventOf(line);
       if (event === null) continue;
@@ -115,6 +111,7 @@ export class Relay {
       const member = [...members].find((one) => one.key === key);
       if (member === undefined) continue;
       if ('log' in event) member.hooks.onLog(event.log);
+      else if ('printed' in event) member.hooks.onOutput(event.printed);
       else member.hooks.onProgress(event.done, event.total, event.unit);
     }
   }
@@ -130,9 +127,10 @@ function eventOf(line: string): TaskEvent | null {
   if (!isRecord(value)) return null;
   if (value['begun'] === true) return { begun: true };
   if (value['interrupted'] === true) return { interrupted: true };
-  const { member, log, done, total, unit } = value;
+  const { member, log, printed, done, total, unit } = value;
   if (typeof member !== 'number') return null;
   if (typeof log === 'string') return { member, log };
+  if (typeof printed === 'string') return { member, printed };
   return typeof done === 'number' && typeof total === 'number' && typeof unit === 'string'
     ? { member, done, total, unit }
     : null;

@@ -11,7 +11,7 @@ import {
   seedsOption,
   shareOption,
   specCommand,
-  withPackOptions,
+  packOption,
   withSpecOptions,
 } from '../options.ts';
 import type { ResultsOptions } from '../results.ts';
@@ -109,13 +109,12 @@ export const addExport: AddCommand = (program, exits) =>
     );
 
 export const addLearningRates: AddCommand = (program, exits) =>
-  withPackOptions(
-    specCommand(
-      program,
-      'learning-rates',
-      'choose the learning rate of each adapter, without an attack, on held-out training rows',
-    ),
+  specCommand(
+    program,
+    'learning-rates',
+    'choose the learning rate of each adapter, without an attack, on held-out training rows',
   )
+    .addOption(packOption())
     .addOption(ratesOption())
     .addOption(seedsOption())
     .addOption(shareOption())

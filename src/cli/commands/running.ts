@@ -8,7 +8,7 @@ import {
   remoteOption,
   specCommand,
   withAttemptLimits,
-  withPackOptions,
+  packOption,
   withSpecOptions,
 } from '../options.ts';
 import type { PlanOptions } from '../plan.ts';
@@ -17,13 +17,13 @@ import type { AddCommand } from './types.ts';
 
 export const addRun: AddCommand = (program, exits) =>
   withAttemptLimits(
-    withPackOptions(
-      specCommand(
-        program,
-        'run',
-        'run the stages that are missing, then print the path of the report',
-      ),
-    ).option('--fail-fast', 'start no more stages after a failure'),
+    specCommand(
+      program,
+      'run',
+      'run the stages that are missing, then print the path of the report',
+    )
+      .addOption(packOption())
+      .option('--fail-fast', 'start no more stages after a failure'),
   )
     .addOption(
       new Option(
@@ -55,7 +55,8 @@ export const addRun: AddCommand = (program, exits) =>
     );
 
 export const addPlan: AddCommand = (program, exits) =>
-  withPackOptions(specCommand(program, 'plan', 'show what would run, and what is cached'))
+  specCommand(program, 'plan', 'show what would run, and what is cached')
+    .addOption(packOption())
     .addOption(
       new Option('--mermaid', 'print the stages and their states as a Mermaid flowchart').conflicts(
         ['json', 'dot'],

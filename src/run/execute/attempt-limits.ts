@@ -36,6 +36,9 @@ export interface AttemptLimitOption {
   readonly accepts: (value: number) => boolean;
 }
 
+/** The most stages that share a job of a scheduler, by default. */
+export const DEFAULT_PACK = 8;
+
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 
 export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, AttemptLimitOption>> = {

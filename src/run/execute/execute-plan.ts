@@ -10,7 +10,7 @@ import { once } from '../../base/memoized.ts';
 import type { ActionKey, Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Outcome } from '../log/events.ts';
 import type { AttemptResult, WithLease } from './attempt.ts';
-import { createLeaser } from './attempt.ts';
+import { attemptAlone, createLeaser } from './attempt.ts';
 import { tellWarnings } from './conclude.ts';
 import type { ExecuteOptions, Execution, KeyedStage } from './execution.ts';
 import {
@@ -20,14 +20,11 @@ import {
   openExecution,
   outcomeOf,
   tellNote,
-  thrownOutcome,
   useCached,
 } from './execution.ts';
 import type { InputChecks } from './inputs.ts';
 import { createInputChecks, createRepairs } from './inputs.ts';
-import { attemptAlone, createPackAttempts } from './pack.ts';
-import type { Waiting } from './packer.ts';
-import { createPacker, packId, packMemory } from './packer.ts';
+import { createPacker, packId } from './packs.ts';
 import { createQueue } from './queue.ts';
 import { needOf } from './resources.ts';
 import type { StageStatus } from './survey.ts';
@@ -141,16 +138,15 @@ function createQueuedAttempts(
   const queue = createQueue(machine);
   const heightOf = stageHeights(plan.stages, lacking),
     places = new Map(plan.stages.map(({ id }, place) => [id, place]));
-  const packer =
-    machine.gatherMs !== undefined &&
-    options.packing &&
-    options.packing.most > 1 &&
-    options.executor.runPack
-      ? createPacker<KeyedStage & Waiting, AttemptResult>(
+  const { runPack } = options.executor;
+  const attemptInPack =
+    machine.gatherMs !== undefined && options.pack !== undefined && options.pack > 1 && runPack
+      ? createPacker(
+          execution,
+          withLease,
           queue,
-          machine.gatherMs,
-          options.packing,
-          createPackAttempts(execution, withLease, options.executor.runPack.bind(options.executor)),
+          { gatherMs: machine.gatherMs, most: options.pack },
+          runPack.bind(options.executor),
         )
       : null;
   const tried = new Set<StageId>();
@@ -164,19 +160,9 @@ function createQueuedAttempts(
     };
     tried.add(stage.id);
     const id = packId(stage);
-    if (packer === null || id === null)
-      return queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn);
-    const memoryMB = packMemory(stage, options.assets, keyed.inputs).then((known) => known ?? 0);
-    try {
-      return await packer.add({
-        ...keyed,
-        ...turn,
-        id,
-        memoryMB,
-      });
-    } catch (error) {
-      return thrownOutcome(execution, error); // the plugin's estimate threw
-    }
+    return attemptInPack === null || id === null
+      ? queue.add((gpus) => attemptAlone(execution, withLease, keyed, gpus), turn)
+      : attemptInPack(keyed, id, turn);
   };
 }
 

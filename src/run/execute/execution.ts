@@ -23,7 +23,6 @@ import type { RunLog } from '../log/run-log.ts';
 import type { AttemptLimits } from './attempt-limits.ts';
 import { errorFailure, traced } from './failure.ts';
 import { createGuard, type Guard, type Locate } from './guard.ts';
-import type { PackLimits } from './packer.ts';
 import type { Machine } from './resources.ts';
 import { type Assets, keyComponents, missing } from './survey.ts';
 import { readWarnings } from './warnings.ts';
@@ -61,8 +60,8 @@ export interface ExecuteOptions {
   readonly machine?: Omit<Machine, 'cores'>;
   /** Whether nothing more starts after a failure. */
   readonly failFast: boolean;
-  /** The limits of packs. Without it, every stage runs alone. */
-  readonly packing?: PackLimits;
+  /** The most stages in a pack. Without it, every stage runs alone. */
+  readonly pack?: number;
   readonly attemptLimits?: AttemptLimits;
   /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
@@ -105,13 +104,6 @@ export interface Execution {
   readonly outcomes: Map<StageId, Outcome>;
   /** The stored entries behind the finished outcomes. */
   readonly entries: Map<ActionKey, Entry>;
-  /** The keys of those entries that this execution stored itself. */
-  readonly own: Set<ActionKey>;
-  /**
-   * The stages that have read damaged inputs. What they read is checked before they run again, so
-   * that a stage which damages its inputs fails, whatever the clocks say.
-   */
-  readonly careful: Set<StageId>;
   /**
    * What stages have warned of and was told, without its numbers, which differ from seed to seed.
    */
@@ -128,8 +120,6 @@ export function openExecution(plan: Plan, options: ExecuteOptions): Execution {
     guard: createGuard(options.locate),
     outcomes: new Map(),
     entries: new Map(),
-    own: new Set(),
-    careful: new Set(),
     told: new Set(),
     stopped: false,
   };

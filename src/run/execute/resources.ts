@@ -3,10 +3,10 @@
  * before it runs.
  */
 import os from 'node:os';
-import type { BackendName, Demand, RunContext } from '../../api.ts';
+import type { Asset, BackendName, Demand, RunContext } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import { visibleGpus } from '../../tensor/backend.ts';
-import { packMemory } from './packer.ts';
 import type { Assets } from './survey.ts';
 
 export interface Machine {
@@ -96,7 +96,7 @@ export function placesFor(
   );
 }
 
-interface DemandFacts {
+export interface DemandFacts {
   readonly backend: BackendName;
   readonly assets: Assets;
   readonly computesOnGpu: boolean;
@@ -115,8 +115,7 @@ export async function demandOf(
 ): Promise<Demand> {
   const { resources, descriptor } = stage;
   const seconds = expect(stage);
-  const estimate = (await packMemory(stage, assets, inputs)) ?? 0;
-  const memoryMB = (resources.memoryMB ?? 0) + (Number.isFinite(estimate) ? estimate : 0);
+  const memoryMB = (resources.memoryMB ?? 0) + (await estimatedMemory(stage, assets, inputs));
   return {
     gpu: resources.gpu ?? usualGpus(descriptor, backend, computesOnGpu),
     compute: descriptor.compute,
@@ -142,3 +141,24 @@ export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   gpus: visibleGpus(process.env),
   computesOnGpu: gpu,
 });
+
+/**
+ * Returns a stage's own estimate of its memory in MB; 0 if it has none, or while one of its sources
+ * is missing.
+ * @param inputs the stage's inputs, once they are made
+ */
+async function estimatedMemory(
+  { descriptor, params, assets }: PlannedStage,
+  found: Assets,
+  inputs: RunContext['inputs'] | undefined,
+): Promise<number> {
+  const here: { [name: string]: Asset } = {};
+  for (const [name, uri] of Object.entries(assets)) {
+    const asset = found.get(uri);
+    if (!asset) return 0;
+    here[name] = asset;
+  }
+  const given = { params, assets: here, ...defined({ inputs }) };
+  const estimate = (await descriptor.pack?.memoryMB?.(given)) ?? 0;
+  return Number.isFinite(estimate) ? estimate : 0;
+}

@@ -94,7 +94,11 @@ test('time is what such stages took, with a margin, rounded up and bounded', () 
     gpus: 2,
   });
   assert.is(ask('train', [undefined]).seconds, 3600, 'not known yet');
-  assert.is(ask('train', [1000, undefined]).seconds, 3600, 'of one not known yet');
+  assert.is(
+    ask('train', [1000, undefined]).seconds,
+    2 * 3600, // 2 · 1000 s + 120 s, and 1 h
+    'one that is not known yet adds what it would get alone',
+  );
   assert.is(ask('train', [1000, 1000]).seconds, 90 * 60, 'a pack: the sum');
   assert.is(
     ask('train', [1000, 1000]).memoryMB,
@@ -111,7 +115,7 @@ test('time is what such stages took, with a margin, rounded up and bounded', () 
       'data',
       computes.map((compute) => ({ cpu: 1, demand: { gpu: 0, compute } })),
     ).seconds;
-  assert.equal([unlike(false), unlike(true), unlike(false, true)], [1800, 4 * 3600, 4 * 3600]);
+  assert.equal([unlike(false), unlike(true), unlike(false, true)], [1800, 4 * 3600, 6 * 3600]);
   assert.is(ask('evaluate', [1]).gpus, 1);
   assert.is(ask('evaluate', [1]).seconds, 600, 'at least min_time');
 });

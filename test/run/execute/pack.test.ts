@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { foreseePacks, packSize } from '../../../src/run/execute/packer.ts';
+import { foreseeJobs, packSize } from '../../../src/run/execute/packs.ts';
 import type { Rig, RigResult, RunRig } from '../../rig/rig.ts';
 import { cell, createRig, experiment } from '../../rig/rig.ts';
 import { fileOf } from './chain.ts';
@@ -24,7 +24,7 @@ test.before.each((context) => {
     train: (seeds: readonly number[], options: RunRig = {}) =>
       rig.run(trainings(...seeds), {
         jobs: 1,
-        packing: limits,
+        pack: 8,
         onJob: (stages) => {
           const [first] = stages;
           if (first?.stage.name === 'train')
@@ -35,8 +35,6 @@ test.before.each((context) => {
   });
 });
 test.after.each(({ rig }) => rig.clean());
-
-const limits = { most: 8, memoryMB: 1000 };
 
 const write: Body = ({ put, seed }) => put('model.txt', `m${seed}`);
 
@@ -115,7 +113,7 @@ test('many stages at once are not a leak: Node has nothing to warn of', async ({
 
 test('with packs of one, each stage runs alone', async ({ rig, jobs, train }) => {
   await addPackable(rig);
-  await train([3, 4], { packing: { ...limits, most: 1 } });
+  await train([3, 4], { pack: 1 });
   assert.equal(jobs, ['3', '4']);
 });
 
@@ -150,12 +148,6 @@ test('stages with other resources are not in the job', async ({ rig, jobs, train
   });
   await train([1, 2, 3, 4]);
   assert.equal(jobs.sort(), ['1 3', '2 4']);
-});
-
-test('the estimated memory bounds a pack', async ({ rig, jobs, train }) => {
-  await addPackable(rig, write, { memoryMB: ({ seed }) => Number(seed) * 100 });
-  await train([1, 2, 3, 4], { packing: { most: 8, memoryMB: 650 } });
-  assert.equal(jobs, ['1 2 3', '4']);
 });
 
 test('a stage whose estimate throws fails alone', async ({ rig, jobs, train }) => {
@@ -205,7 +197,7 @@ test('a member is done when it is done: what needs it does not wait for the othe
   });
   const { ran } = await rig.run(experiment(['evaluate'], [1, 2, 3].map(cellOf)), {
     jobs: 2,
-    packing: { ...limits, most: 3 },
+    pack: 3,
   });
   assert.equal(ran, { first: 1, train: 3, evaluate: 3 });
 });
@@ -285,27 +277,20 @@ test('a cached stage is not a member', async ({ rig, jobs, train }) => {
 });
 
 test('packs are an even share, as few as possible', () => {
-  const size = (n: number): number =>
-    packSize(
-      Array.from({ length: n }, () => 1),
-      limits,
-    );
-  assert.equal([size(1), size(4), size(8), size(9), size(20), size(100)], [1, 4, 8, 5, 7, 8]);
-  assert.is(packSize([900, 100, 1], limits), 2);
-  assert.is(packSize([5000, 1], limits), 1);
+  assert.equal(
+    [1, 4, 8, 9, 20, 100].map((ready) => packSize(ready, 8)),
+    [1, 4, 8, 5, 7, 8],
+  );
 });
 
-test('the packs are foreseen', async ({ rig }) => {
+test('the jobs are foreseen', async ({ rig }) => {
   await addPackable(rig);
   const { stages } = rig.plan(trainings(1, 2, 3, 4, 5));
-  const foreseen = async (most: number): Promise<number[]> => {
-    const packs = await foreseePacks(stages, { ...limits, most }, new Map());
-    return packs.map((pack) => pack.length);
-  };
-  assert.equal(await foreseen(8), [5]);
-  assert.equal(await foreseen(4), [3, 2]);
-  assert.equal(await foreseen(2), [2, 2]);
-  assert.equal(await foreseen(1), []);
+  const foreseen = (most: number): number[] => foreseeJobs(stages, most).map((job) => job.length);
+  assert.equal(foreseen(8), [1, 5]);
+  assert.equal(foreseen(4), [1, 3, 2]);
+  assert.equal(foreseen(2), [1, 2, 2, 1]);
+  assert.equal(foreseen(1), [1, 1, 1, 1, 1, 1]);
 });
 
 test.run();

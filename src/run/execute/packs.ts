@@ -1,0 +1,164 @@
+/**
+ * Packs: stages that share a job of a scheduler, which performs them one after another. When the
+ * queue has room for one of them, that stage forms a pack with an even share of the stages that are
+ * ready by then. Nothing waits for a stage that is not ready. Each member takes its own lease and
+ * looks for its own entry; those that must be attempted are attempted in one job. A member that
+ * fails is retried alone.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Executor } from '../../api.ts';
+import type { PlannedStage } from '../../plan/types.ts';
+import type { AttemptRequest, AttemptResult, WithLease } from './attempt.ts';
+import { attemptAlone, attemptPack, attemptWithRetries, mayRetry, retry } from './attempt.ts';
+import type { Execution, KeyedStage } from './execution.ts';
+import type { StageQueue, Turn } from './queue.ts';
+import { byTurn } from './queue.ts';
+
+/** Returns a name that is equal for stages that may share a job; null for one that runs alone. */
+export const packId = ({ descriptor, kind, resources }: PlannedStage): string | null =>
+  descriptor.pack === undefined ? null : JSON.stringify([kind, resources]);
+
+/** Returns how many of `ready` stages go into the next pack: an even share of as few as possible. */
+export const packSize = (ready: number, most: number): number =>
+  Math.ceil(ready / Math.ceil(ready / most));
+
+/**
+ * Returns the jobs that would be submitted if all of these stages were ready at once: the stages of
+ * each, in the order of the first ones.
+ */
+export function foreseeJobs(stages: readonly PlannedStage[], most: number): PlannedStage[][] {
+  const groups = new Map<string, PlannedStage[]>();
+  for (const stage of stages) {
+    const id = packId(stage) ?? stage.id;
+    groups.set(id, [...(groups.get(id) ?? []), stage]);
+  }
+  const jobs: PlannedStage[][] = [];
+  for (const group of groups.values())
+    while (group.length > 0) jobs.push(group.splice(0, packSize(group.length, most)));
+  const order = new Map(stages.map((stage, i) => [stage, i]));
+  const place = ([first]: readonly PlannedStage[]): number => (first && order.get(first)) ?? 0;
+  return jobs.sort((a, b) => place(a) - place(b));
+}
+
+/** A stage that waits, and the function that resolves its promise. */
+interface Waiting {
+  readonly keyed: KeyedStage;
+  readonly turn: Turn;
+  readonly settle: (result: Promise<AttemptResult>) => void;
+}
+
+/** Attempts a stage in one job with others of its `packId`. */
+type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<AttemptResult>;
+
+/**
+ * @param gatherMs how long stages wait for each other
+ * @param most the most stages in a pack
+ */
+export function createPacker(
+  execution: Execution,
+  withLease: WithLease,
+  queue: StageQueue,
+  { gatherMs, most }: { readonly gatherMs: number; readonly most: number },
+  runPack: NonNullable<Executor['runPack']>,
+): AttemptInPack {
+  const groups = new Map<string, readonly Waiting[]>();
+  const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
+
+  const attemptNext = async (first: Waiting, id: string, gpus: readonly string[]) => {
+    if (!waitingIn(id).includes(first)) return; // another pack has taken it along
+    // Waits until the other stages that the same event has made ready have been added.
+    await sleep(gatherMs);
+    if (!waitingIn(id).includes(first)) return;
+    const others = waitingIn(id).filter((one) => one !== first);
+    const inOrder = [first, ...others.sort((a, b) => byTurn(a.turn, b.turn))];
+    const size = packSize(inOrder.length, most);
+    const pack = inOrder.slice(0, size);
+    groups.set(id, inOrder.slice(size));
+    const members = pack.map(({ keyed }) => keyed);
+    const results = attemptMembers(execution, withLease, members, gpus, runPack);
+    pack.forEach(({ settle }, i) => {
+      settle(results[i] ?? Promise.reject(new Error('a member of a pack has no result')));
+    });
+    await Promise.allSettled(results);
+  };
+
+  return (keyed, id, turn) =>
+    new Promise((resolve, reject) => {
+      const waiting: Waiting = { keyed, turn, settle: resolve };
+      groups.set(id, [...waitingIn(id), waiting]);
+      queue.add((gpus) => attemptNext(waiting, id, gpus), turn).catch(reject);
+    });
+}
+
+/** Attempts the members of a pack. Returns the result of each, in their order. */
+function attemptMembers(
+  execution: Execution,
+  withLease: WithLease,
+  members: readonly KeyedStage[],
+  gpus: readonly string[],
+  runPack: NonNullable<Executor['runPack']>,
+): readonly Promise<AttemptResult>[] {
+  const [only] = members;
+  if (only !== undefined && members.length === 1)
+    return [attemptAlone(execution, withLease, only, gpus)];
+  const arrivals = members.map((keyed) => ({ keyed, ...deferred<AttemptRequest | null>() }));
+  const attempts = Promise.all(arrivals.map(({ promise }) => promise)).then((requests) =>
+    attemptTogether(
+      execution,
+      requests.filter((request) => request !== null),
+      runPack,
+    ),
+  );
+  return arrivals.map(async ({ keyed, resolve }) => {
+    try {
+      return await withLease(keyed, gpus, async (request) => {
+        resolve(request);
+        const attempt = (await attempts).get(keyed.stage);
+        if (attempt === undefined) throw new Error(`${keyed.stage.id} is missing from its pack`);
+        return attempt;
+      });
+    } finally {
+      resolve(null); // it need not or can't be attempted
+    }
+  });
+}
+
+type Attempts = ReadonlyMap<PlannedStage, Promise<AttemptResult>>;
+
+function attemptTogether(
+  execution: Execution,
+  requests: readonly AttemptRequest[],
+  runPack: NonNullable<Executor['runPack']>,
+): Attempts {
+  if (requests.length < 2)
+    return new Map(
+      requests.map((request) => [request.stage, attemptWithRetries(execution, request)]),
+    );
+  const packed = attemptPack(execution, requests, runPack);
+  // Once the pack has ended, the further attempts use its place in the queue one after another.
+  let place: Promise<unknown> = Promise.allSettled(packed);
+  const alone = async (
+    request: AttemptRequest,
+    result: Promise<AttemptResult>,
+  ): Promise<AttemptResult> => {
+    const first = await result;
+    if (!mayRetry(execution, request, first)) return first;
+    const further = place.then(() => retry(execution, request, first));
+    place = further.catch(() => undefined);
+    return further;
+  };
+  return new Map(
+    requests.flatMap((request, i) => {
+      const result = packed[i];
+      return result === undefined ? [] : [[request.stage, alone(request, result)] as const];
+    }),
+  );
+}
+
+function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
