@@ -230,7 +230,7 @@ export async function beginSweeping(root: string): Promise<Sweeping> {
   const heart = createHeart(dir, me, leaseTimeout(process.env)),
     watch = watchOf(root);
   const end = (): void => {
-    for (const file of [marker, ...heart.files()]) rmSync(file, { force: true });
+    for (const file of [marker, heart.file]) rmSync(file, { force: true });
   };
   makeFolder(dir);
   heart.beat();

@@ -1,7 +1,8 @@
 /**
  * Leases: only one process makes an entry at a time, and the claims of a dead process need no
- * manual unlock. No lock of the file system is used, since network file systems have none that can
- * be relied on.
+ * manual unlock. Entries are named by their key and renamed into place whole, so two processes that
+ * make the same one do no harm; a lease saves the work. No lock of the file system is used, since
+ * network file systems have none that can be relied on.
  *
  * A claim is a file `leases/KEY.OWNER`. To take a lease, a process makes its claim and then lists
  * the claims of that key. If its own is the only one, it holds the lease; otherwise it withdraws
@@ -9,11 +10,7 @@
  * lists them, and by then the earlier one is there. A listing without the own claim is older than
  * the claim (a network file system cached it) and proves nothing. Anyone may remove the claim of a
  * dead owner, because an owner's name is never used again. An owner of another host is dead if its
- * heartbeat is silent (owner.ts).
- *
- * A process that was stopped may have been taken for dead. Before it relies on its leases again, it
- * claims each under a new name, by the same rule: a host that takes the old claim away at this
- * moment has made its own claim before, and is seen.
+ * heartbeat is silent (owner.ts). A process that was stopped for so long finds its claim gone.
  *
  * Claims are hard links to one file, `leases/OWNER`. Making and removing a file for each would cost
  * more than a small stage does: ext4 without a journal looks at every file removed in the last
@@ -24,22 +21,18 @@ import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
-import type { Clock, Owner, Watch } from './owner.ts';
+import type { Owner, Watch } from './owner.ts';
 import {
   createHeart,
   createWatch,
   leaseTimeout,
-  newOwner,
   ownerName,
   ownerState,
   parseOwner,
 } from './owner.ts';
 
 export interface Lease {
-  /**
-   * Whether this process still holds the lease. A process that was stopped may have lost it to
-   * another host, so its holder asks before it publishes.
-   */
+  /** Whether this process still holds the lease: it may have been stopped, and taken for dead. */
   stands(): boolean;
   /** Aborted when the lease is found to be lost. */
   readonly lost: AbortSignal;
@@ -59,8 +52,6 @@ export interface Leases {
   take(key: ActionKey): LeaseAttempt;
   /** Whether a process of another host has been seen to use the store. */
   readonly isShared: boolean;
-  /** The heartbeats of other hosts, as this process has watched them. */
-  readonly watch: Watch;
   /** Stops the heartbeat and releases all leases that are still held. */
   close(): void;
 }
@@ -69,8 +60,6 @@ export interface LeaseOptions {
   readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
   /** How long this process's heartbeat may be silent; by default as the environment says. */
   readonly timeoutMs?: number;
-  /** The clock of the own heartbeat. */
-  readonly clock?: Clock;
   readonly watch?: Watch;
   /** Lists the folder of leases. */
   readonly list?: (dir: string) => readonly string[];
@@ -106,8 +95,8 @@ function link(from: string, to: string): boolean {
 /** A lease that this process holds. */
 interface Held {
   readonly key: ActionKey;
-  /** The claim's path; another one after the lease was claimed again. */
-  claim: string;
+  /** The claim's path. */
+  readonly claim: string;
   readonly lost: AbortController;
 }
 
@@ -122,14 +111,13 @@ export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): 
 
 class FolderLeases implements Leases {
   isShared = false;
-  readonly watch: Watch;
+  readonly #watch: Watch;
   readonly #heart;
   readonly #timer: NodeJS.Timeout;
   readonly #held = new Map<ActionKey, Held>();
   readonly #onTakeover;
   readonly #list;
-  /** The owner of new claims. */
-  #me: Owner;
+  readonly #me: Owner;
   /** Whether the file system has hard links. If not, each claim is a separate file. */
   #links = true;
   #stale = 0;
@@ -137,20 +125,19 @@ class FolderLeases implements Leases {
   constructor(
     readonly dir: string,
     me: Owner,
-    { onTakeover, timeoutMs = leaseTimeout(process.env), clock, watch, list }: LeaseOptions,
+    { onTakeover, timeoutMs = leaseTimeout(process.env), watch, list }: LeaseOptions,
   ) {
     this.#list = list ?? readdirSync;
     this.#me = me;
     this.#onTakeover = onTakeover;
-    this.#heart = createHeart(dir, me, timeoutMs, clock);
-    this.watch = watch ?? createWatch(dir, timeoutMs);
+    this.#heart = createHeart(dir, me, timeoutMs);
+    this.#watch = watch ?? createWatch(dir, timeoutMs);
     this.#timer = setInterval(() => this.#tick(), this.#heart.everyMs);
     this.#timer.unref();
   }
 
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
-    if (this.#heart.isLate()) this.#claimAgain();
     const claim = this.#make(key);
     const rivals = this.#rivals(key, claim);
     if (rivals === null || rivals.living !== null) {
@@ -166,7 +153,7 @@ class FolderLeases implements Leases {
         lost: held.lost.signal,
         release: () => {
           if (this.#held.get(key) === held) this.#held.delete(key);
-          remove(held.claim);
+          remove(claim);
         },
       },
     };
@@ -176,27 +163,23 @@ class FolderLeases implements Leases {
     clearInterval(this.#timer);
     for (const { claim } of this.#held.values()) remove(claim);
     this.#held.clear();
-    this.#heart.files().forEach(remove);
+    remove(this.#heart.file);
   }
 
   #tick(): void {
     try {
+      for (const held of [...this.#held.values()]) this.#stands(held);
       // A process that has made no claim yet needs no heartbeat.
-      if (this.#held.size === 0 && !this.#heart.files().some((file) => existsSync(file)))
-        this.#heart.rest();
-      else if (this.#heart.isLate()) this.#claimAgain();
-      else this.#heart.beat();
-      this.watch.look();
+      if (this.#held.size > 0 || existsSync(this.#heart.file)) this.#heart.beat();
+      this.#watch.look();
     } catch (error) {
-      // `stands` tries again, and reports it.
       if (!isDiskFault(diskFault(error, this.dir))) throw error;
     }
   }
 
   #make(key: ActionKey): string {
-    const name = ownerName(this.#me),
-      claim = `${this.dir}/${key}.${name}`,
-      beat = `${this.dir}/${name}`;
+    const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
+      beat = this.#heart.file;
     if (this.#links && !link(beat, claim)) {
       this.#heart.beat(); // its file does not exist yet, or someone has cleared the folder
       this.#links = link(beat, claim);
@@ -240,7 +223,7 @@ class FolderLeases implements Leases {
 
   #isDead(owner: Owner): boolean {
     const state = ownerState(owner);
-    return state === 'unknown' ? this.watch.isSilent(owner) : state === 'dead';
+    return state === 'unknown' ? this.#watch.isSilent(owner) : state === 'dead';
   }
 
   #noteHosts(names: readonly string[]): void {
@@ -251,60 +234,11 @@ class FolderLeases implements Leases {
     });
   }
 
-  #stands(held: Held): boolean {
-    try {
-      if (this.#heart.isLate()) this.#claimAgain();
-    } catch (error) {
-      throw diskFault(error, this.dir);
+  #stands({ key, claim, lost }: Held): boolean {
+    if (!lost.signal.aborted && !existsSync(claim)) {
+      this.#held.delete(key);
+      lost.abort();
     }
-    if (!held.lost.signal.aborted && !existsSync(held.claim)) this.#lose(held);
-    return !held.lost.signal.aborted;
-  }
-
-  #lose(held: Held): void {
-    if (this.#held.get(held.key) === held) this.#held.delete(held.key);
-    remove(held.claim);
-    held.lost.abort();
-  }
-
-  /**
-   * Makes this process count as alive again after its heartbeat was late. Claims every held lease
-   * under a new name; one that another owner has claimed is lost.
-   */
-  #claimAgain(): void {
-    if (this.#held.size > 0) {
-      this.#me = newOwner(this.#me);
-      this.#heart.alsoAs(this.#me);
-    }
-    this.#heart.beat();
-    this.#claimHeldAgain();
-    this.#heart.fresh();
-  }
-
-  #claimHeldAgain(): void {
-    const claims = [...this.#held.values()].map((held) => ({ held, claim: this.#make(held.key) }));
-    if (claims.length === 0) return;
-    const names = new Set(this.#list(this.dir));
-    for (const { held, claim } of claims) {
-      const old = held.claim;
-      // Whoever has removed the old claim may have ended already.
-      const stands =
-        names.has(path.basename(claim)) &&
-        names.has(path.basename(old)) &&
-        !this.#isClaimed(held.key, names, [old, claim]);
-      held.claim = claim;
-      remove(old);
-      if (!stands) this.#lose(held);
-    }
-  }
-
-  /** Whether an owner that is not known to be dead claims the key, besides `own`. */
-  #isClaimed(key: ActionKey, names: ReadonlySet<string>, own: readonly string[]): boolean {
-    const mine = own.map((claim) => path.basename(claim));
-    return [...names].some((name) => {
-      if (!name.startsWith(`${key}.`) || mine.includes(name)) return false;
-      const owner = parseOwner(name.slice(key.length + 1));
-      return owner !== null && ownerState(owner) !== 'dead';
-    });
+    return !lost.signal.aborted;
   }
 }

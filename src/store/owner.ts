@@ -75,9 +75,9 @@ function startOf(pid: number): string | null {
 }
 
 let openings = 0;
-/** Returns a new owner in this process. @param like an owner whose host the new one shares */
-export const newOwner = (like?: Owner): Owner => ({
-  host: like?.host ?? thisHost(),
+/** Returns a new owner in this process. */
+export const newOwner = (): Owner => ({
+  host: thisHost(),
   pid: process.pid,
   start: startOf(process.pid) ?? '0',
   opening: ++openings,
@@ -156,78 +156,23 @@ export function leaseTimeout(env: Readonly<Record<string, string | undefined>>):
   return Math.round(ms);
 }
 
-/** A process's monotonic clock, in milliseconds. Tests replace it. */
-export type Clock = () => number;
-
-/**
- * Milliseconds that also pass while the machine sleeps, which the monotonic clock leaves out. A
- * wall clock that is set forward only makes a process check its leases once more.
- */
-function createAwakeClock(): Clock {
-  let at = performance.now(),
-    wall = Date.now(),
-    sum = 0;
-  return () => {
-    const now = performance.now(),
-      wallNow = Date.now();
-    sum += Math.max(now - at, wallNow - wall);
-    at = now;
-    wall = wallNow;
-    return sum;
-  };
-}
-
 interface Heart {
+  /** The file that holds the sequence number. */
+  readonly file: string;
   /** How often `beat` should be called, in milliseconds. */
   readonly everyMs: number;
   /** Writes the next sequence number; a file that is missing is made. Ignores disk faults. */
   beat(): void;
-  /** Makes another name of this process beat as well. */
-  alsoAs(owner: Owner): void;
-  /**
-   * Whether a beat has been late by half of the silence that others allow, since `fresh` was last
-   * called: the process was stopped, or the disk took no writes. Others may think it is gone.
-   */
-  isLate(): boolean;
-  /** Forgets that beats were late. */
-  fresh(): void;
-  /** Counts as a beat, but writes nothing. */
-  rest(): void;
-  /** The files that hold the sequence number. */
-  files(): readonly string[];
 }
 
 /** @param dir the folder of leases */
-export function createHeart(
-  dir: string,
-  me: Owner,
-  timeoutMs: number,
-  clock: Clock = createAwakeClock(),
-): Heart {
-  const files = [path.join(dir, ownerName(me))];
-  let sequence = 0,
-    last = clock(),
-    wasLate = false;
-  const isOverdue = (): boolean => clock() - last > timeoutMs / 2;
+export function createHeart(dir: string, me: Owner, timeoutMs: number): Heart {
+  const file = path.join(dir, ownerName(me));
+  let sequence = 0;
   return {
+    file,
     everyMs: timeoutMs / BEATS,
-    beat() {
-      wasLate ||= isOverdue();
-      sequence++;
-      if (files.map((file) => writeBeat(file, beatText(sequence, timeoutMs))).every(Boolean))
-        last = clock();
-    },
-    alsoAs(owner) {
-      files.push(path.join(dir, ownerName(owner)));
-    },
-    isLate: () => (wasLate ||= isOverdue()),
-    fresh() {
-      wasLate = false;
-    },
-    rest() {
-      last = clock();
-    },
-    files: () => files,
+    beat: () => writeBeat(file, beatText(++sequence, timeoutMs)),
   };
 }
 
@@ -237,11 +182,8 @@ export function createHeart(
 const beatText = (sequence: number, timeoutMs: number): string =>
   `${String(sequence).padStart(12, '0')} ${String(timeoutMs).padStart(8, '0')}\n`;
 
-/**
- * Writes a heartbeat and closes the file, which makes a network file system send it. Returns
- * whether it was written.
- */
-function writeBeat(file: string, text: string): boolean {
+/** Writes a heartbeat and closes the file, which makes a network file system send it. */
+function writeBeat(file: string, text: string): void {
   try {
     let handle: number;
     try {
@@ -255,13 +197,11 @@ function writeBeat(file: string, text: string): boolean {
     } finally {
       closeSync(handle);
     }
-    return true;
   } catch (error) {
     // Missed heartbeats mean at worst that work is done twice.
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || isUnreadable(error) || isDiskFault(diskFault(error, file)))
-      return false;
-    throw error;
+    if (code !== 'ENOENT' && !isUnreadable(error) && !isDiskFault(diskFault(error, file)))
+      throw error;
   }
 }
 
@@ -298,7 +238,7 @@ interface Seen {
 export function createWatch(
   dir: string,
   defaultMs: number,
-  clock: Clock = () => performance.now(),
+  clock: () => number = () => performance.now(),
   read: (file: string) => string | null | undefined = readBeat,
 ): Watch {
   const seen = new Map<string, Seen>();

@@ -85,7 +85,7 @@ test('signs of dead processes and silent hosts are ignored', async ({ root }) =>
   heart.beat();
   await rejects(collectGarbage(store, 0, false), /a run is using/);
   clearInterval(beating);
-  for (const file of heart.files()) rmSync(file);
+  rmSync(heart.file);
   await collectGarbage(store, 0, false);
   assert.equal(leases(root), []);
 });
