@@ -167,7 +167,7 @@ test("what runs before npm ci imports Node's own modules only", () => {
         wrong.push(`${file} imports ${specifier}`);
     }
   }
-  assert.ok(early.has('src/setup/dependencies.mjs') && early.has('src/setup/build-record.mjs'));
+  assert.ok(early.has('src/setup/dependencies.mjs') && early.has('src/setup/current-build.mjs'));
   assert.equal(wrong, []);
 });
 

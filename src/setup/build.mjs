@@ -3,17 +3,52 @@
  * `dist/build.json`, which names the newest build and lists what it was made from. A running
  * program keeps its build while sources are edited.
  */
-import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
-import { changedSources, describeBuild, readRecord, writeRecord } from './build-record.mjs';
 import { ALL_PLUGINS, BuildFault, bundle } from './bundle.mjs';
-import { closureVersions, packageOf } from './closure.mjs';
-import { prune, writeBuild, writeSchema } from './dist-folder.mjs';
-import { generateTypes } from './generate-types.mjs';
+import { closureVersions, packageOf, sha256 } from './closure.mjs';
+import { changedSources, describeBuild, readRecord, writeRecord } from './current-build.mjs';
+import { PROGRAM, prune, SCIENCE, writeBuild, writeRegistry, writeSchema } from './dist-folder.mjs';
 import { withLock } from './lock.mjs';
-import { PROGRAM, SCIENCE, writeRegistry } from './registry-file.mjs';
+
+/**
+ * Returns the text of `src/spec/pipeline.generated.ts`, made from the schema, the only source of
+ * the spec's shape.
+ * @param {string} project @returns {Promise<string>}
+ */
+export async function pipelineTypes(project) {
+  const { compileFromFile } = await import('json-schema-to-typescript');
+  return compileFromFile(join(project, 'schemas', 'pipeline.schema.json'), {
+    bannerComment: '// Made from schemas/pipeline.schema.json by `npm run build`; do not edit.',
+    additionalProperties: false,
+    ignoreMinAndMaxItems: true,
+    cwd: join(project, 'schemas'),
+  });
+}
+
+/**
+ * Writes the types anew if the schema has changed. They are committed, so that a checkout without
+ * the generator, a development dependency, still builds.
+ * @param {string} project
+ */
+async function generateTypes(project) {
+  const schema = join(project, 'schemas', 'pipeline.schema.json');
+  const target = join(project, 'src', 'spec', 'pipeline.generated.ts');
+  if (
+    !existsSync(schema) ||
+    !existsSync(join(project, 'node_modules', 'json-schema-to-typescript'))
+  )
+    return;
+  // Compared by content, not by time, because a checkout writes files in any order.
+  const digest = join(project, 'dist', '.schema');
+  const wanted = sha256(readFileSync(schema));
+  if (existsSync(digest) && existsSync(target) && readFileSync(digest, 'utf8') === wanted) return;
+  const text = await pipelineTypes(project);
+  if (!existsSync(target) || readFileSync(target, 'utf8') !== text) writeFileSync(target, text);
+  writeFileSync(digest, wanted);
+}
 
 /** @param {string} project @param {string} dir @returns {string[]} paths from `project`, sorted */
 function filesUnder(project, dir) {

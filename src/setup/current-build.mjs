@@ -1,10 +1,21 @@
 /**
  * Finds the build to run, for the launcher and the library, and makes a new one if sources have
- * changed. Imports only Node's own modules.
+ * changed. `dist/build.json` says which build is current, and what it was made from. Every start
+ * reads it, so this file imports only Node's own modules.
  */
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { join } from 'node:path';
-import { changedSources, ifWritable, readRecord } from './build-record.mjs';
 
 /**
  * @param {string} project
@@ -36,4 +47,156 @@ export async function currentBuild(project, tell) {
     const { build } = await import('./build.mjs');
     return build(project);
   }
+}
+
+const require = createRequire(import.meta.url);
+
+/**
+ * `sources` lists path, mtime and ctime in ms, size and digest; the ctime changes even if an edit
+ * keeps size and mtime, as `cp -p` may. The plugins' folders are listed too, so that a new plugin
+ * is noticed. A folder has size -1 and the digest of its entries' names.
+ * @typedef {{
+ *   format: 2, build: string, sources: [string, number, number, number, string][]
+ * }} BuildRecord
+ */
+
+/** Files that a build depends on without importing them. */
+const EXTRA = [
+  'package.json',
+  'package-lock.json',
+  'node_modules/.package-lock.json',
+  '../.package-lock.json', // of the node_modules that the program is itself installed in
+  'tsconfig.json',
+  'schemas/pipeline.schema.json',
+  'schemas/slurm-profile.schema.json',
+  'src/setup/build.mjs',
+  'src/setup/bundle.mjs',
+  'src/setup/closure.mjs',
+  'src/setup/dist-folder.mjs',
+];
+
+/** @param {string} project */
+const recordFile = (project) => join(project, 'dist', 'build.json');
+
+/** @param {string} project @param {string} path @returns {BuildRecord['sources'][number]} */
+function describe(project, path) {
+  const absolute = join(project, path);
+  const stat = statSync(absolute);
+  // Loaded here, because most starts describe nothing.
+  const { createHash } = /** @type {typeof import('node:crypto')} */ (require('node:crypto'));
+  const content = stat.isDirectory()
+    ? JSON.stringify(readdirSync(absolute).sort())
+    : readFileSync(absolute);
+  return [
+    path,
+    stat.mtimeMs,
+    stat.ctimeMs,
+    stat.isDirectory() ? -1 : stat.size,
+    createHash('sha256').update(content).digest('hex'),
+  ];
+}
+
+/** @param {string} project @param {string} dir @returns {string[]} */
+function foldersUnder(project, dir) {
+  if (!existsSync(join(project, dir))) return [];
+  const inner = readdirSync(join(project, dir), { withFileTypes: true }).filter((entry) =>
+    entry.isDirectory(),
+  );
+  return [dir, ...inner.flatMap((entry) => foldersUnder(project, `${dir}/${entry.name}`))];
+}
+
+/** @param {string} project @param {BuildRecord} record */
+export function writeRecord(project, record) {
+  mkdirSync(join(project, 'dist'), { recursive: true });
+  const file = recordFile(project);
+  writeFileSync(`${file}.${process.pid}.tmp`, JSON.stringify(record));
+  renameSync(`${file}.${process.pid}.tmp`, file);
+}
+
+/**
+ * @param {string} project @param {string} build
+ * @param {readonly string[]} inputs paths from `project`
+ * @returns {BuildRecord}
+ */
+export function describeBuild(project, build, inputs) {
+  const paths = new Set([
+    ...inputs,
+    ...EXTRA.filter((path) => existsSync(join(project, path))),
+    ...foldersUnder(project, 'plugins'),
+  ]);
+  return { format: 2, build, sources: [...paths].sort().map((path) => describe(project, path)) };
+}
+
+/** @param {string} project @returns {BuildRecord | null} null if there is no usable record */
+export function readRecord(project) {
+  try {
+    const record = JSON.parse(readFileSync(recordFile(project), 'utf8'));
+    return record.format === 2 ? record : null;
+  } catch (error) {
+    if (
+      error instanceof SyntaxError ||
+      /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT'
+    )
+      return null;
+    throw error;
+  }
+}
+
+/**
+ * Whether a disk refuses writes: the program may belong to another user, and the disk may be full
+ * or fail. EDQUOT is told by its number, because Node has no name for it.
+ * @param {unknown} error
+ */
+export function isRefusal(error) {
+  const { code, errno } = /** @type {NodeJS.ErrnoException} */ (error ?? {});
+  return (
+    ['EACCES', 'EROFS', 'EPERM', 'ENOSPC', 'EIO'].includes(code ?? '') ||
+    errno === -constants.errno.EDQUOT
+  );
+}
+
+/**
+ * Runs a write that only saves time later. Ignores a disk that refuses it.
+ * @param {() => void} write
+ */
+function ifWritable(write) {
+  try {
+    write();
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+  }
+}
+
+/**
+ * Returns the sources that differ from what the build was made from, by times and size, then by
+ * digest. If only times differ, updates the record, so that the next start is quick again.
+ * @param {string} project @param {BuildRecord} record @returns {string[]}
+ */
+export function changedSources(project, record) {
+  // There are hundreds, and each start looks at all of them: nothing here is done twice.
+  const options = /** @type {const} */ ({ throwIfNoEntry: false });
+  const root = join(project, '/');
+  const touched = record.sources.filter(([path, mtime, ctime, size]) => {
+    const stat = statSync(root + path, options);
+    return (
+      stat === undefined ||
+      stat.mtimeMs !== mtime ||
+      stat.ctimeMs !== ctime ||
+      (size >= 0 && stat.size !== size)
+    );
+  });
+  if (touched.length === 0) return [];
+  const changed = touched
+    .filter(
+      ([path, , , , digest]) =>
+        !existsSync(join(project, path)) || describe(project, path)[4] !== digest,
+    )
+    .map(([path]) => path);
+  if (changed.length === 0) {
+    const sources = record.sources.map((source) =>
+      touched.includes(source) ? describe(project, source[0]) : source,
+    );
+    ifWritable(() => writeRecord(project, { ...record, sources }));
+  }
+  return changed;
 }

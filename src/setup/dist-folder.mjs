@@ -1,4 +1,7 @@
-/** The folder `dist`: one folder for each build. */
+/**
+ * The folder `dist`: one folder for each build, with its `registry.json`, every plugin with the
+ * version of the code that it executes, and `closures.json`, what these versions cover.
+ */
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -9,9 +12,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { builtFile, pluginModule } from './bundle.mjs';
-import { sha256 } from './closure.mjs';
+import { basename, dirname, join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { BuildFault, builtFile, bundle, pluginModule } from './bundle.mjs';
+import { sha256, together } from './closure.mjs';
+
+/** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
 /**
  * The text of `cli.js`: runs the command line, `program.js` beside it, with the process's arguments.
@@ -30,7 +36,7 @@ export const ended = main(process.argv.slice(2)).then((code) => {
  * over the outputs and the plugins' code versions: a new release of a package that is not bundled
  * changes only the versions.
  * @param {string} project @param {readonly import('esbuild').OutputFile[]} outputs
- * @param {import('./registry-file.mjs').Versions} versions @param {readonly string[]} plugins
+ * @param {Versions} versions @param {readonly string[]} plugins
  * @returns {string} the build's name
  */
 export function writeBuild(project, outputs, versions, plugins) {
@@ -104,4 +110,131 @@ export function prune(dist, current) {
     if (!used && Date.now() - time > 3_600_000)
       rmSync(join(dist, name), { recursive: true, force: true });
   }
+}
+
+/** @typedef {{ code: string, closure: Map<string, string> }} Version */
+
+/** The part of the science that outside plugins may import. Its version is part of theirs. */
+export const SCIENCE = 'src/science.ts';
+
+/**
+ * The module that a worker loads before a stage that computes, with our own kernels among others.
+ * It is part of the stage's version, although the stage does not import it.
+ */
+const COMPUTE = 'src/tensor/load.ts';
+
+/** The parts of the program that have their own version, as plugins do. */
+export const PROGRAM = [SCIENCE, COMPUTE];
+
+/**
+ * Returns every descriptor by its source.
+ * @param {string} project @param {string} dir of the build @param {readonly string[]} sources
+ * @returns {Promise<Record<string, unknown>>}
+ */
+async function loadPlugins(project, dir, sources) {
+  try {
+    return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
+  } catch (error) {
+    const which = (await throwing(project, sources)) ?? 'a plugin';
+    const message = error instanceof Error ? error.message : String(error);
+    throw new BuildFault(`${which} throws when it is loaded: ${message}`);
+  }
+}
+
+/**
+ * Returns the first plugin that throws when it is loaded by itself, or null.
+ * @param {string} project @param {readonly string[]} sources
+ */
+async function throwing(project, sources) {
+  const dir = join(project, 'dist', `.tmp-alone-${process.pid}`);
+  try {
+    for (const [i, source] of sources.entries()) {
+      const { outputFiles } = await bundle(project, { [source]: `alone-${i}` }, []);
+      mkdirSync(dir, { recursive: true });
+      for (const { path, contents } of outputFiles)
+        writeFileSync(join(dir, basename(path)), contents);
+      const loads = await import(pathToFileURL(join(dir, `alone-${i}.js`)).href).then(
+        () => true,
+        () => false,
+      );
+      if (!loads) return source;
+    }
+    return null;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** @param {unknown} descriptor @param {string} source */
+function identify(descriptor, source) {
+  const { kind, name } = /** @type {{ kind?: unknown, name?: unknown }} */ (descriptor ?? {});
+  if (typeof kind !== 'string' || typeof name !== 'string') {
+    throw new BuildFault(
+      `${source} exports no plugin as default: ` +
+        'write `export default defineAttack({ … })`, or another define function',
+    );
+  }
+  return { kind, name, source, file: builtFile(source) };
+}
+
+/**
+ * Returns the version of a plugin's code. For a stage that computes, it covers what loads the
+ * backend.
+ * @param {unknown} descriptor @param {Version} own @param {Version | undefined} compute
+ */
+function versionOf(descriptor, own, compute) {
+  const { kind, compute: computes } = /** @type {{ kind?: unknown, compute?: unknown }} */ (
+    descriptor
+  );
+  return compute && kind === 'stage' && computes === true ? together(own, compute) : own;
+}
+
+/**
+ * Writes `closures.json` and `registry.json` of a build, in that order: the latter shows that the
+ * build is whole.
+ * @param {string} project @param {string} dir of the build
+ * @param {Versions} versions by source: the plugins' and those of PROGRAM
+ * @throws {BuildFault} if a plugin throws when it is loaded, is not one, or has a name that is
+ *   taken
+ */
+export async function writeRegistry(project, dir, versions) {
+  /** @type {Record<string, string>} */
+  const parts = {};
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  const plugins = [];
+  /** @type {Record<string, string[]>} */
+  const closures = {};
+  const sources = [...versions.keys()].filter((source) => !PROGRAM.includes(source));
+  const descriptors = await loadPlugins(project, dir, sources);
+  const compute = versions.get(COMPUTE);
+  for (const [source, own] of versions) {
+    if (PROGRAM.includes(source)) continue;
+    const plugin = identify(descriptors[source], source);
+    const key = `${plugin.kind} "${plugin.name}"`;
+    const taken = names.get(key);
+    if (taken !== undefined)
+      throw new BuildFault(
+        `two plugins are the ${key}: ${taken} and ${source}; rename one of them`,
+      );
+    names.set(key, source);
+    const { code, closure } = versionOf(descriptors[source], own, compute);
+    for (const [part, digest] of closure) parts[part] = digest;
+    plugins.push({ ...plugin, code });
+    closures[source] = [...closure.keys()];
+  }
+  writeJson(join(dir, 'closures.json'), { parts, closures });
+  writeJson(join(dir, 'registry.json'), {
+    format: 1,
+    science: versions.get(SCIENCE)?.code ?? null,
+    compute: compute?.code ?? null,
+    plugins,
+  });
+}
+
+/** @param {string} file @param {unknown} value */
+function writeJson(file, value) {
+  const draft = `${file}.${process.pid}.tmp`;
+  writeFileSync(draft, JSON.stringify(value));
+  renameSync(draft, file);
 }

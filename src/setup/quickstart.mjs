@@ -2,7 +2,9 @@
  * `npm run quickstart`: goes from a fresh clone to the report of pipelines/quickstart.yaml. Further
  * arguments go to `dosimeter run`.
  */
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { currentBuild } from './current-build.mjs';
@@ -11,6 +13,7 @@ import { setup } from './setup.mjs';
 const project = fileURLToPath(new URL('../../', import.meta.url));
 const launcher = fileURLToPath(new URL('./launcher.mjs', import.meta.url));
 const SPEC = 'pipelines/quickstart.yaml';
+const require = createRequire(import.meta.url);
 
 /**
  * @param {readonly string[]} args the arguments of `dosimeter run`
@@ -46,6 +49,51 @@ async function hasStagesToRun(options) {
   return planned.ok && planned.value.stages.some(({ state }) => state !== 'cached');
 }
 
+/**
+ * The quickstart's most frequent product: about 350 tokens through a layer of 384 × 384 weights of
+ * MiniLM.
+ */
+const [TOKENS, WIDTH] = [352, 384];
+/** How long the measurement takes. */
+const SECONDS = 1;
+
+/**
+ * The processor time of the whole quickstart on WebAssembly, counted in products of that size. This
+ * is an estimate: a training step there takes about 20 times as long as with TensorFlow
+ * (bench/README.md, The quickstart).
+ */
+const PRODUCTS = 1_500_000;
+
+/** Measures, in this process, how many seconds one product takes. */
+async function secondsPerProduct() {
+  const tf = require('@tensorflow/tfjs-core');
+  tf.env().set('PROD', true);
+  const backend = require('@tensorflow/tfjs-backend-wasm');
+  backend.setWasmPaths(
+    `${join(dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json')), 'wasm-out')}/`,
+  );
+  await tf.setBackend('wasm');
+  const [left, right] = [tf.ones([TOKENS, WIDTH]), tf.ones([WIDTH, WIDTH])];
+  const multiply = async () => {
+    const product = tf.matMul(left, right);
+    await product.data();
+    product.dispose();
+  };
+  await multiply();
+  const started = performance.now();
+  let products = 0;
+  for (; performance.now() - started < SECONDS * 1000; products++) await multiply();
+  return (performance.now() - started) / 1000 / products;
+}
+
+/**
+ * Returns the minutes that the whole quickstart takes on WebAssembly if each processor runs one
+ * stage at a time.
+ */
+async function wasmMinutes() {
+  return ((await secondsPerProduct()) * PRODUCTS) / availableParallelism() / 60;
+}
+
 process.chdir(project);
 try {
   const args = process.argv.slice(2);
@@ -53,7 +101,6 @@ try {
   const tensorflow = await setup({ quiet: true });
   const onWasm = options.backend === 'wasm' || (options.backend === undefined && !tensorflow);
   if (onWasm && (await hasStagesToRun(options))) {
-    const { wasmMinutes } = await import('./wasm-time.mjs');
     console.error(
       'quickstart: with WebAssembly on this machine, everything takes about ' +
         `${Math.ceil(await wasmMinutes())} minutes; ` +

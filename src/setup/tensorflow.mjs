@@ -28,7 +28,7 @@ import {
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
-import { installWheels } from './wheel-files.mjs';
+import { installWheels } from './wheels.mjs';
 import { TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 /**

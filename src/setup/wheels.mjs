@@ -1,99 +1,73 @@
 /**
+ * The wheels of TensorFlow: those that are pinned, and how each is downloaded with `pip download`,
+ * checked against its hash, and unpacked as far as it is needed.
+ */
+import { createHash } from 'node:crypto';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import yauzl from 'yauzl';
+import { joinInside } from '../base/untrusted/paths.mjs';
+import { run, SetupFault } from './run.mjs';
+
+/**
  * The TensorFlow that the binding is built against, pinned by hash. Its C libraries are the same in
  * the wheels of every Python version, so the wheel of one version, `PYTHON`, serves all.
  */
 export const TENSORFLOW = '2.21.0';
-export const PYTHON = '3.11';
+const PYTHON = '3.11';
 
 /** @typedef {{ name: string, version: string, sha256: string }} Wheel */
 
+/** @param {string} text a line for each wheel: name, version, SHA-256 @returns {Wheel[]} */
+const pinned = (text) =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [name, version, sha256] = line.trim().split(' ');
+      return { name, version, sha256 };
+    });
+
 const CPU = {
-  x64: {
-    name: 'tensorflow-cpu',
-    version: TENSORFLOW,
-    sha256: '2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c',
-  },
-  arm64: {
-    name: 'tensorflow',
-    version: TENSORFLOW,
-    sha256: '4b24aca16d527a3cf1c37f720c04c484c3d20f4d0fdfa98632ac8b9f3be6eb5c',
-  },
+  x64: pinned(`
+    tensorflow-cpu ${TENSORFLOW} 2b847d217b02ee7731ed91431daf3250daa0196c3c94614d23be27232e6e5b6c
+  `),
+  arm64: pinned(`
+    tensorflow ${TENSORFLOW} 4b24aca16d527a3cf1c37f720c04c484c3d20f4d0fdfa98632ac8b9f3be6eb5c
+  `),
 };
 
 /** The CUDA build, and the packages that its extra `and-cuda` resolved to. */
-const CUDA_X64 = [
-  {
-    name: 'tensorflow',
-    version: TENSORFLOW,
-    sha256: '9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124',
-  },
-  {
-    name: 'nvidia-cublas-cu12',
-    version: '12.9.3.13',
-    sha256: 'd7d51055f161b317c7105ddaae90e71eda059026074ffef93cf7cde2886bfe72',
-  },
-  {
-    name: 'nvidia-cuda-cupti-cu12',
-    version: '12.8.90',
-    sha256: 'ea0cb07ebda26bb9b29ba82cda34849e73c166c18162d3913575b0c9db9a6182',
-  },
-  {
-    name: 'nvidia-cuda-nvcc-cu12',
-    version: '12.9.86',
-    sha256: '5d6a0d32fdc7ea39917c20065614ae93add6f577d840233237ff08e9a38f58f0',
-  },
-  {
-    name: 'nvidia-cuda-nvrtc-cu12',
-    version: '12.9.86',
-    sha256: '210cf05005a447e29214e9ce50851e83fc5f4358df8b453155d5e1918094dcb4',
-  },
-  {
-    name: 'nvidia-cuda-runtime-cu12',
-    version: '12.9.79',
-    sha256: '25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3',
-  },
-  {
-    name: 'nvidia-cudnn-cu12',
-    version: '9.28.0.42',
-    sha256: '9ff58b7f36dacd0a93e89f8f2957b52466889217963701daa15e577317cfa375',
-  },
-  {
-    name: 'nvidia-cufft-cu12',
-    version: '11.4.1.4',
-    sha256: 'c67884f2a7d276b4b80eb56a79322a95df592ae5e765cf1243693365ccab4e28',
-  },
-  {
-    name: 'nvidia-curand-cu12',
-    version: '10.3.10.19',
-    sha256: '49b274db4780d421bd2ccd362e1415c13887c53c214f0d4b761752b8f9f6aa1e',
-  },
-  {
-    name: 'nvidia-cusolver-cu12',
-    version: '11.7.5.82',
-    sha256: '15da72d1340d29b5b3cf3fd100e3cd53421dde36002eda6ed93811af63c40d88',
-  },
-  {
-    name: 'nvidia-cusparse-cu12',
-    version: '12.5.10.65',
-    sha256: '73060ce019ac064a057267c585bf1fd5a353734151f87472ff02b2c5c9984e78',
-  },
-  {
-    name: 'nvidia-nccl-cu12',
-    version: '2.32.3',
-    sha256: 'bb94b2348e4861d5e8aa00b36c3d12d9bdf9c6369b82cbb723de0b582280a21c',
-  },
-  {
-    name: 'nvidia-nvjitlink-cu12',
-    version: '12.9.86',
-    sha256: 'e3f1171dbdc83c5932a45f0f4c99180a70de9bd2718c1ab77d14104f6d7147f9',
-  },
-];
+const CUDA_X64 = pinned(`
+  tensorflow ${TENSORFLOW} 9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124
+  nvidia-cublas-cu12 12.9.3.13 d7d51055f161b317c7105ddaae90e71eda059026074ffef93cf7cde2886bfe72
+  nvidia-cuda-cupti-cu12 12.8.90 ea0cb07ebda26bb9b29ba82cda34849e73c166c18162d3913575b0c9db9a6182
+  nvidia-cuda-nvcc-cu12 12.9.86 5d6a0d32fdc7ea39917c20065614ae93add6f577d840233237ff08e9a38f58f0
+  nvidia-cuda-nvrtc-cu12 12.9.86 210cf05005a447e29214e9ce50851e83fc5f4358df8b453155d5e1918094dcb4
+  nvidia-cuda-runtime-cu12 12.9.79 25bba2dfb01d48a9b59ca474a1ac43c6ebf7011f1b0b8cc44f54eb6ac48a96c3
+  nvidia-cudnn-cu12 9.28.0.42 9ff58b7f36dacd0a93e89f8f2957b52466889217963701daa15e577317cfa375
+  nvidia-cufft-cu12 11.4.1.4 c67884f2a7d276b4b80eb56a79322a95df592ae5e765cf1243693365ccab4e28
+  nvidia-curand-cu12 10.3.10.19 49b274db4780d421bd2ccd362e1415c13887c53c214f0d4b761752b8f9f6aa1e
+  nvidia-cusolver-cu12 11.7.5.82 15da72d1340d29b5b3cf3fd100e3cd53421dde36002eda6ed93811af63c40d88
+  nvidia-cusparse-cu12 12.5.10.65 73060ce019ac064a057267c585bf1fd5a353734151f87472ff02b2c5c9984e78
+  nvidia-nccl-cu12 2.32.3 bb94b2348e4861d5e8aa00b36c3d12d9bdf9c6369b82cbb723de0b582280a21c
+  nvidia-nvjitlink-cu12 12.9.86 e3f1171dbdc83c5932a45f0f4c99180a70de9bd2718c1ab77d14104f6d7147f9
+`);
 
 /**
  * The platform tags that are passed to pip, newest first, so that it does not use the machine's
  * own.
  */
-export const PLATFORMS = {
+const PLATFORMS = {
   x64: [
     'manylinux_2_27_x86_64',
     'manylinux_2_17_x86_64',
@@ -113,7 +87,7 @@ export const PLATFORMS = {
 export function wheelsFor(variant, platform, arch) {
   if (platform !== 'linux') return null;
   if (variant === 'cuda') return arch === 'x64' ? CUDA_X64 : null;
-  return arch === 'x64' ? [CPU.x64] : arch === 'arm64' ? [CPU.arm64] : null;
+  return arch === 'x64' || arch === 'arm64' ? CPU[arch] : null;
 }
 
 /**
@@ -121,7 +95,7 @@ export function wheelsFor(variant, platform, arch) {
  * and licences are. The rest is Python.
  * @param {string} path inside the wheel
  */
-export function isNeeded(path) {
+function isNeeded(path) {
   if (path.endsWith('/')) return false;
   return (
     /^tensorflow\/(libtensorflow_(cc|framework)\.so\.2|THIRD_PARTY_NOTICES\.txt)$/.test(path) ||
@@ -129,4 +103,146 @@ export function isNeeded(path) {
     /^nvidia\/[^/]+\/(lib|bin|nvvm)\/.+/.test(path) ||
     /^(tensorflow|nvidia)[^/]*\.dist-info\/.*licen[cs]e/i.test(path)
   );
+}
+
+/** @param {string} file */
+async function sha256(file) {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest('hex');
+}
+
+/** @param {string} dir @param {Wheel} wheel */
+function findWheel(dir, wheel) {
+  const prefix = `${wheel.name.replaceAll('-', '_')}-${wheel.version}-`;
+  return existsSync(dir)
+    ? readdirSync(dir).find((name) => name.startsWith(prefix) && name.endsWith('.whl'))
+    : undefined;
+}
+
+/**
+ * @param {string} python a command with pip
+ * @param {Wheel} wheel
+ * @param {string} dir the folder that it is downloaded to
+ * @returns {Promise<string>} the wheel's path
+ */
+async function download(python, wheel, dir) {
+  const kept = findWheel(dir, wheel);
+  if (kept !== undefined) {
+    // An interrupted set-up may have left a partial file.
+    if ((await sha256(join(dir, kept))) === wheel.sha256) return join(dir, kept);
+    rmSync(join(dir, kept));
+  }
+  const requirements = join(dir, `${wheel.name}.txt`);
+  writeFileSync(requirements, `${wheel.name}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
+  const platforms = PLATFORMS[/** @type {keyof typeof PLATFORMS} */ (process.arch)].flatMap(
+    (tag) => ['--platform', tag],
+  );
+  const code = await run(python, [
+    '-m',
+    'pip',
+    'download',
+    '--disable-pip-version-check',
+    '--retries',
+    '2',
+    '--no-cache-dir',
+    '--no-deps',
+    '--only-binary=:all:',
+    '--require-hashes',
+    '--python-version',
+    PYTHON,
+    '--implementation',
+    'cp',
+    '--abi',
+    `cp${PYTHON.replace('.', '')}`,
+    ...platforms,
+    '--dest',
+    dir,
+    '--requirement',
+    requirements,
+  ]);
+  rmSync(requirements);
+  const name = findWheel(dir, wheel);
+  if (code !== 0 || name === undefined)
+    throw new SetupFault(
+      `pip could not download ${wheel.name} ${wheel.version} (its message is above)`,
+      'npx dosimeter setup',
+    );
+  return join(dir, name);
+}
+
+/** @param {string} archive @returns {Promise<import('yauzl').ZipFile>} */
+const openZip = (archive) =>
+  new Promise((resolve, reject) => {
+    yauzl.open(archive, { lazyEntries: true, autoClose: false }, (error, zip) =>
+      error ? reject(error) : resolve(zip),
+    );
+  });
+
+/** The limits of a wheel. The largest one unpacks to 2 GB. */
+const MOST_BYTES = 16 * 2 ** 30;
+const MOST_FILES = 100_000;
+
+/** @param {string} message */
+const damaged = (message) => new SetupFault(message, 'npm run setup');
+
+/**
+ * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
+ * @param {string} archive
+ * @param {string} dir
+ */
+async function unpack(archive, dir) {
+  const zip = await openZip(archive);
+  try {
+    /** @type {import('yauzl').Entry[]} */
+    const entries = [];
+    let bytes = 0;
+    await new Promise((resolve, reject) => {
+      zip.on('entry', (entry) => {
+        if (isNeeded(entry.fileName)) entries.push(entry);
+        bytes += entry.uncompressedSize;
+        if (bytes > MOST_BYTES || entries.length > MOST_FILES)
+          reject(damaged(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`));
+        else zip.readEntry();
+      });
+      zip.on('end', () => resolve(undefined));
+      zip.on('error', reject);
+      zip.readEntry();
+    });
+    for (const entry of entries) {
+      const target = joinInside(dir, entry.fileName, 'a file of a wheel', damaged);
+      mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
+      const stream = await new Promise((resolve, reject) => {
+        zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));
+      });
+      // The upper half of the attributes is the Unix mode; ptxas must stay executable.
+      const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
+      rmSync(target, { force: true });
+      await pipeline(stream, createWriteStream(target, { mode }));
+    }
+  } finally {
+    zip.close();
+  }
+}
+
+/**
+ * Unpacks the needed files of each wheel into `dir`. Wheels that an earlier, interrupted call
+ * finished are kept.
+ * @param {string} python
+ * @param {readonly Wheel[]} wheels
+ * @param {{ dir: string, downloads: string, say: (line: string) => void }} options
+ */
+export async function installWheels(python, wheels, { dir, downloads, say }) {
+  for (const [index, wheel] of wheels.entries()) {
+    const done = join(dir, '.unpacked', `${wheel.name}-${wheel.sha256}`);
+    if (existsSync(done)) continue;
+    const count = wheels.length > 1 ? ` (${index + 1} of ${wheels.length})` : '';
+    say(`downloading ${wheel.name} ${wheel.version} with pip${count}`);
+    const archive = await download(python, wheel, downloads);
+    say(`unpacking the libraries and headers of ${wheel.name}`);
+    await unpack(archive, dir);
+    mkdirSync(dirname(done), { recursive: true, mode: 0o755 });
+    writeFileSync(done, '');
+    rmSync(archive);
+  }
 }

@@ -61,7 +61,7 @@ export interface Registry {
 }
 
 /**
- * The content of `dist/<build>/registry.json`, which src/setup/registry-file.mjs writes. The paths
+ * The content of `dist/<build>/registry.json`, which src/setup/dist-folder.mjs writes. The paths
  * of sources are relative to the project, and those of modules to the build.
  */
 export interface RegistryFile {

@@ -28,7 +28,7 @@ const WATCHED = [
   'src/run/state-folder.ts',
   'src/science/models/io',
   'src/science/text',
-  'src/setup/wheel-files.mjs',
+  'src/setup/wheels.mjs',
 ];
 
 const LISTED = 'the name of a file that a folder on this disk lists';
@@ -70,7 +70,7 @@ const KNOWN: { readonly [file: string]: { readonly [argument: string]: string } 
   'src/store/remote/send.ts': { template: 'a digest' },
   'src/science/models/io/checkpoint.ts': { file: OWN },
   'src/science/text/tokenizer.ts': { file: OWN },
-  'src/setup/wheel-files.mjs': { kept: LISTED, name: LISTED, template: OWN },
+  'src/setup/wheels.mjs': { kept: LISTED, name: LISTED, template: OWN },
 };
 
 /** Path functions, and those of node:fs that would take a path made in place. */
