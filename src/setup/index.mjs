@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { currentBuild } from './current-build.mjs';
 
-export * from '../../dist/api.ts';
+export * from '../../dist/api.js';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
