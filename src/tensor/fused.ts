@@ -4,7 +4,7 @@
  */
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { getBackend } from '@tensorflow/tfjs-core';
-import { type Attributes, attributesBy, callOperation } from './operation.ts';
+import { operation } from './operation.ts';
 import { processWide } from './process-wide.ts';
 
 const state = processWide('fused', () => ({ on: false, bf16: false }));
@@ -44,45 +44,39 @@ export function withoutFused<T>(run: () => T): T {
   }
 }
 
-const NONE = {};
-
-const single = (name: string, inputs: readonly Tensor[]): Tensor =>
-  callOperation(name, inputs, NONE, 1)[0] as Tensor;
-
 /** The activations that are one operation, in the order of their numbers in fused.cc. */
 const ACTIVATIONS = ['gelu', 'geluTanh', 'silu'] as const;
 export type FusedActivation = (typeof ACTIVATIONS)[number];
 
-const numbered = attributesBy((kind: number) => ({ kind: { type: 'int', value: kind } }));
+const numberOf = (kind: FusedActivation): number => ACTIVATIONS.indexOf(kind);
 
-const ofActivation = (kind: FusedActivation): Attributes => numbered(ACTIVATIONS.indexOf(kind));
+const activation = operation('FusedActivation', { kind: 'int' }),
+  activationGradient = operation('FusedActivationGrad', { kind: 'int' }),
+  gated = operation('FusedGated', { N: 'int', kind: 'int' }),
+  gatedGradient = operation('FusedGatedGrad', { N: 'int', kind: 'int' });
 
 /** act(u), entry by entry. */
 export const fusedActivation = <T extends Tensor>(u: T, kind: FusedActivation): T =>
-  callOperation('FusedActivation', [u], ofActivation(kind), 1)[0] as T;
+  activation([u], { kind: numberOf(kind) })[0] as T;
 
 /** dy·act′(u). */
 export const fusedActivationGradient = <T extends Tensor>(dy: T, u: T, kind: FusedActivation): T =>
-  callOperation('FusedActivationGrad', [dy, u], ofActivation(kind), 1)[0] as T;
+  activationGradient([dy, u], { kind: numberOf(kind) })[0] as T;
 
 /** gate and up, (S, m) each; or one tensor with the columns of gate, then those of up, (S, 2m). */
 export type Gated = readonly [gate: Tensor2D, up: Tensor2D] | readonly [both: Tensor2D];
 
-const numberedParts = attributesBy((N: number, kind: number) => ({
-  N: { type: 'int', value: N },
-  kind: { type: 'int', value: kind },
-}));
-
-const ofGated = ({ length }: Gated, kind: FusedActivation): Attributes =>
-  numberedParts(length, ACTIVATIONS.indexOf(kind));
-
 /** act(gate)·up → (S, m). */
 export const fusedGated = (parts: Gated, kind: FusedActivation): Tensor2D =>
-  callOperation('FusedGated', parts, ofGated(parts, kind), 1)[0] as Tensor2D;
+  gated(parts, { N: parts.length, kind: numberOf(kind) })[0] as Tensor2D;
 
 /** dy·up·act′(gate) and dy·act(gate), as the parts are. dy: (S, m). */
 export const fusedGatedGradient = (dy: Tensor2D, parts: Gated, kind: FusedActivation): Tensor2D[] =>
-  callOperation('FusedGatedGrad', [dy, ...parts], ofGated(parts, kind), parts.length) as Tensor2D[];
+  gatedGradient(
+    [dy, ...parts],
+    { N: parts.length, kind: numberOf(kind) },
+    parts.length,
+  ) as Tensor2D[];
 
 /** What a norm over the last axis subtracts, and how its scale is stored. */
 export interface NormKind {
@@ -92,15 +86,14 @@ export interface NormKind {
   readonly offset: boolean;
 }
 
-const ofNorm = attributesBy(
-  (N: number, adds: boolean, epsilon: number, centred: boolean, offset: boolean) => ({
-    N: { type: 'int', value: N },
-    adds: { type: 'bool', value: adds },
-    epsilon: { type: 'float', value: epsilon },
-    centred: { type: 'bool', value: centred },
-    offset: { type: 'bool', value: offset },
+const norm = operation('FusedNorm', {
+    N: 'int',
+    adds: 'bool',
+    epsilon: 'float',
+    centred: 'bool',
+    offset: 'bool',
   }),
-);
+  normGradient = operation('FusedNormGrad', { centred: 'bool', offset: 'bool' });
 
 /**
  * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual. A norm that is
@@ -112,22 +105,13 @@ export const fusedNorm = (
   residual: Tensor2D | null,
   gamma: Tensor1D,
   beta: Tensor1D | null,
-  { centred, offset }: NormKind,
+  kind: NormKind,
   epsilon: number,
 ): [y: Tensor2D, normed: Tensor2D, inverse: Tensor2D] => {
   const others = [residual, gamma, beta].filter((tensor) => tensor !== null);
-  return callOperation(
-    'FusedNorm',
-    [x, ...others],
-    ofNorm(others.length, residual !== null, epsilon, centred, offset),
-    3,
-  ) as [Tensor2D, Tensor2D, Tensor2D];
+  const values = { N: others.length, adds: residual !== null, epsilon, ...kind };
+  return norm([x, ...others], values, 3) as [Tensor2D, Tensor2D, Tensor2D];
 };
-
-const ofNormGradient = attributesBy((centred: boolean, offset: boolean) => ({
-  centred: { type: 'bool', value: centred },
-  offset: { type: 'bool', value: offset },
-}));
 
 /**
  * (g − mean g − ẑ·mean(g·ẑ))·inverse, g = γ·dy, without mean g where the norm is not centred. dy,
@@ -135,20 +119,11 @@ const ofNormGradient = attributesBy((centred: boolean, offset: boolean) => ({
  */
 export const fusedNormGradient = (
   dy: Tensor,
-  [normed, inverse, gamma]: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor],
-  { centred, offset }: NormKind,
-): Tensor =>
-  callOperation(
-    'FusedNormGrad',
-    [dy, normed, inverse, gamma],
-    ofNormGradient(centred, offset),
-    1,
-  )[0] as Tensor;
+  saved: readonly [normed: Tensor, inverse: Tensor, gamma: Tensor],
+  kind: NormKind,
+): Tensor => normGradient([dy, ...saved], kind)[0]!;
 
-const ofRotary = attributesBy((heads: number, back: boolean) => ({
-  heads: { type: 'int', value: heads },
-  back: { type: 'bool', value: back },
-}));
+const rotary = operation('FusedRotary', { heads: 'int', back: 'bool' });
 
 /**
  * Rotates features i and i + r/2 of each head of a token by the angle of cos and sin, backwards if
@@ -160,21 +135,19 @@ export const fusedRotary = (
   sin: Tensor,
   heads: number,
   back: boolean,
-): Tensor2D => callOperation('FusedRotary', [x, cos, sin], ofRotary(heads, back), 1)[0] as Tensor2D;
+): Tensor2D => rotary([x, cos, sin], { heads, back })[0] as Tensor2D;
+
+const addBias = operation('FusedAddBias', {}),
+  addBoth = operation('FusedAddBoth', {});
 
 /** a + bias, or a + bias + b. a, b: (S, m), bias: (m) → (S, m). */
 export const fusedAddBias = (a: Tensor2D, bias: Tensor1D, b: Tensor2D | null = null): Tensor2D =>
-  (b === null
-    ? single('FusedAddBias', [a, bias])
-    : single('FusedAddBoth', [a, b, bias])) as Tensor2D;
+  (b === null ? addBias([a, bias], {}) : addBoth([a, b, bias], {}))[0] as Tensor2D;
 
 /** A parameter with its gradient and moments, all in one shape. */
 export type AdamwParts = readonly [p: Tensor, g: Tensor, m: Tensor, v: Tensor];
 
-const ofParts = attributesBy((count: number) => ({
-  N: { type: 'int', value: 4 * count },
-  M: { type: 'int', value: 3 * count },
-}));
+const adamw = operation('FusedAdamW', { N: 'int', M: 'int' });
 
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
@@ -185,14 +158,12 @@ export function fusedAdamw(
   parts: readonly AdamwParts[],
   constants: Tensor2D,
 ): [p: Tensor, m: Tensor, v: Tensor][] {
-  const updated = callOperation(
-    'FusedAdamW',
-    [...parts.flat(), constants],
-    ofParts(parts.length),
-    3 * parts.length,
-  );
+  const outputs = 3 * parts.length;
+  const updated = adamw([...parts.flat(), constants], { N: 4 * parts.length, M: outputs }, outputs);
   return parts.map((_, k) => updated.slice(3 * k, 3 * k + 3) as [Tensor, Tensor, Tensor]);
 }
+
+const crossEntropy = operation('FusedCrossEntropy', {});
 
 /**
  * Σ_b w_b·(log Σ_c e^{f_bc} − f_b[label_b]), a scalar, and its gradient with respect to f,
@@ -203,7 +174,7 @@ export const fusedCrossEntropy = (
   labels: Tensor1D,
   weights: Tensor1D,
 ): [loss: Scalar, gradient: Tensor2D] =>
-  callOperation('FusedCrossEntropy', [logits, labels, weights], NONE, 2) as [Scalar, Tensor2D];
+  crossEntropy([logits, labels, weights], {}, 2) as [Scalar, Tensor2D];
 
 /** What a fused attention is given besides its tensors. */
 export interface FusedAttention {
@@ -228,45 +199,41 @@ export interface FusedRows {
   readonly places: Tensor1D;
 }
 
-const attributesOfAttention = attributesBy(
-  (heads: number, kvHeads: number, scale: number, causal: boolean, window: number) => ({
-    heads: { type: 'int', value: heads },
-    kv_heads: { type: 'int', value: kvHeads },
-    scale: { type: 'float', value: scale },
-    causal: { type: 'bool', value: causal },
-    window: { type: 'int', value: Number.isFinite(window) ? window : 0 },
-  }),
-);
+const SHAPE = {
+  heads: 'int',
+  kv_heads: 'int',
+  scale: 'float',
+  causal: 'bool',
+  window: 'int',
+} as const;
+const attention = operation('FusedAttention', SHAPE),
+  attentionGradient = operation('FusedAttentionGrad', SHAPE);
 
-const ofAttention = ({ heads, kvHeads, scale, causal, window }: FusedAttention): Attributes =>
-  attributesOfAttention(heads, kvHeads, scale, causal, window);
+const shapeValues = ({ kvHeads, window, ...shape }: FusedAttention) => ({
+  ...shape,
+  kv_heads: kvHeads,
+  window: Number.isFinite(window) ? window : 0,
+});
 
 /**
  * softmax(QKᵀ·scale)·V for each row and head, over the keys that a query sees, without padding.
  * q: (Q, H·d), k, v: (S, Hk·d) → (Q, H·d).
  */
 export const fusedAttention = (
-  [q, k, v]: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
+  qkv: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
   { queries, keys, places }: FusedRows,
   shape: FusedAttention,
-): Tensor2D =>
-  callOperation(
-    'FusedAttention',
-    [q, k, v, queries, keys, places],
-    ofAttention(shape),
-    1,
-  )[0] as Tensor2D;
+): Tensor2D => attention([...qkv, queries, keys, places], shapeValues(shape))[0] as Tensor2D;
 
 /** The derivative of `fusedAttention`. dy: (Q, H·d) → dq, dk, dv in the shapes of q, k, v. */
 export const fusedAttentionGradient = (
   dy: Tensor2D,
-  [q, k, v]: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
+  qkv: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
   { queries, keys, places }: FusedRows,
   shape: FusedAttention,
 ): [dq: Tensor2D, dk: Tensor2D, dv: Tensor2D] =>
-  callOperation(
-    'FusedAttentionGrad',
-    [dy, q, k, v, queries, keys, places],
-    ofAttention(shape),
-    3,
-  ) as [Tensor2D, Tensor2D, Tensor2D];
+  attentionGradient([dy, ...qkv, queries, keys, places], shapeValues(shape), 3) as [
+    Tensor2D,
+    Tensor2D,
+    Tensor2D,
+  ];

@@ -22,9 +22,6 @@ export function hasOperations(): boolean {
   return getBackend() === 'tensorflow';
 }
 
-/** Whether the current backend is TensorFlow on a GPU. */
-export const computesOnGpu = (): boolean => hasOperations() && tensorflowBackend().isUsingGpuDevice;
-
 /** The backend object of tfjs-node. `loadBackend('tensorflow')` must have been called. */
 export function tensorflowBackend(): NodeJSKernelBackend {
   // tfjs types all backends alike.
@@ -67,22 +64,6 @@ function encode(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[]
 }
 
 /**
- * Returns `make` so that equal arguments give the same object: what `callOperation` makes of an
- * object is kept for as long as the object.
- */
-export function attributesBy<Arguments extends readonly (number | boolean)[]>(
-  make: (...args: Arguments) => Attributes,
-): (...args: Arguments) => Attributes {
-  const made = new Map<string, Attributes>();
-  return (...args) => {
-    const key = args.join();
-    const known = made.get(key) ?? make(...args);
-    made.set(key, known);
-    return known;
-  };
-}
-
-/**
  * Runs one TensorFlow operation eagerly. No gradient is recorded. `tf.tidy` disposes of the
  * outputs, as it does of other tensors.
  *
@@ -115,4 +96,32 @@ export function callOperation(
   // The method expects plain objects, although their type is a class.
   // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
   return backend.executeMultipleOutputs(name, encoded, [...inputs], outputs);
+}
+
+type Types = Readonly<Record<string, 'int' | 'float' | 'bool'>>;
+type Values<T extends Types> = {
+  readonly [K in keyof T]: T[K] extends 'bool' ? boolean : number;
+};
+
+/**
+ * Returns a function that calls an operation with values of attributes of these types. Equal values
+ * share one object, so that they are encoded once.
+ */
+export function operation<const T extends Types>(
+  name: string,
+  types: T,
+): (inputs: readonly Tensor[], values: Values<T>, outputs?: number) => Tensor[] {
+  const made = new Map<string, Attributes>(),
+    names = Object.keys(types);
+  return (inputs, values, outputs = 1) => {
+    const key = names.map((one) => values[one]).join();
+    let attributes = made.get(key);
+    if (attributes === undefined) {
+      attributes = Object.fromEntries(
+        names.map((one) => [one, { type: types[one], value: values[one] } as Attribute]),
+      );
+      made.set(key, attributes);
+    }
+    return callOperation(name, inputs, attributes, outputs);
+  };
 }

@@ -9,34 +9,20 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { inFloat32, productPrecision } from './compiled/compiled.ts';
 import { hasFused, hasFusedBf16 } from './fused.ts';
-import { type Attribute, attributesBy, callOperation, hasOperations } from './operation.ts';
+import { callOperation, hasOperations, operation } from './operation.ts';
 
 /** Whether the operations can be called here, in the precision of the region of the call. */
 export const hasFusedProducts = (): boolean =>
   hasFused() && (productPrecision() === 'float32' || hasFusedBf16());
 
-/** Every operation is called with false; recording it in a region of bf16 makes that true. */
-const IN_FLOAT32 = { bf16: { type: 'bool', value: false } } as const;
-
-const NONE = {};
-
-const flag = (value: boolean): Attribute => ({ type: 'bool', value });
-
-/**
- * @param frozen whether W does not change from step to step: then compiled functions may read a
- *   copy of it that is kept (compiled/packs.ts), and are made with `packed`
- */
-const layered = (frozen: boolean) => ({
-  ...IN_FLOAT32,
-  frozen: flag(frozen),
-  packed: flag(false),
+const product = operation('FusedProduct', {
+  transpose_a: 'bool',
+  transpose_b: 'bool',
+  bf16: 'bool',
 });
 
-const ofProduct = attributesBy((transposeA: boolean, transposeB: boolean) => ({
-  transpose_a: flag(transposeA),
-  transpose_b: flag(transposeB),
-  ...IN_FLOAT32,
-}));
+/** Whether the factors of products are rounded to bfloat16 in the region of the call. */
+const rounds = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
 
 /** a·b, with a or b transposed first where asked for. Both are matrices. */
 export const fusedProduct = (
@@ -45,39 +31,43 @@ export const fusedProduct = (
   transposeA: boolean,
   transposeB: boolean,
 ): Tensor2D =>
-  callOperation('FusedProduct', [a, b], ofProduct(transposeA, transposeB), 1)[0] as Tensor2D;
+  product([a, b], {
+    transpose_a: transposeA,
+    transpose_b: transposeB,
+    ...rounds(),
+  })[0] as Tensor2D;
 
-const ofLinear = attributesBy(layered);
+/** `packed` is set where a region reads a copy of a frozen W that is kept (compiled/copies.ts). */
+const LAYER = { bf16: 'bool', frozen: 'bool', packed: 'bool' } as const,
+  LORA = { ...LAYER, scale: 'float' } as const;
+
+const layer = operation('FusedLinear', LAYER),
+  lora = operation('FusedLora', LORA),
+  loraBias = operation('FusedLoraBias', LORA),
+  loraGradient = operation('FusedLoraGrad', { ...LORA, of_x: 'bool', of_a: 'bool', of_b: 'bool' });
 
 /**
  * x Wᵀ + b. x: (S, n), W: (m, n), b: (m) → (S, m).
  * @param frozen whether W does not change from step to step
  */
 export const fusedLinear = (x: Tensor2D, W: Tensor2D, b: Tensor1D, frozen = false): Tensor2D =>
-  callOperation('FusedLinear', [x, W, b], ofLinear(frozen), 1)[0] as Tensor2D;
-
-const ofLora = attributesBy((scale: number, frozen: boolean) => ({
-  scale: { type: 'float', value: scale },
-  ...layered(frozen),
-}));
+  layer([x, W, b], { ...rounds(), frozen, packed: false })[0] as Tensor2D;
 
 /**
  * y = x Wᵀ + down Bᵀ + b, down = s·x Aᵀ; b may be absent.
  * x: (S, n), W: (m, n), A: (r, n), B: (m, r), b: (m) → y (S, m), down (S, r).
  * @param frozen whether W does not change from step to step
  */
-export const fusedLora = (
-  [x, W, A, B]: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
+export function fusedLora(
+  factors: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D],
   b: Tensor1D | null,
   scale: number,
   frozen = false,
-): [y: Tensor2D, down: Tensor2D] =>
-  callOperation(
-    b === null ? 'FusedLora' : 'FusedLoraBias',
-    b === null ? [x, W, A, B] : [x, W, A, B, b],
-    ofLora(scale, frozen),
-    2,
-  ) as [Tensor2D, Tensor2D];
+): [y: Tensor2D, down: Tensor2D] {
+  const values = { ...rounds(), frozen, packed: false, scale };
+  const made = b === null ? lora(factors, values, 2) : loraBias([...factors, b], values, 2);
+  return made as [Tensor2D, Tensor2D];
+}
 
 /** Which derivatives of `fusedLora` are wanted, and whether W does not change from step to step. */
 interface Wanted {
@@ -87,33 +77,19 @@ interface Wanted {
   readonly frozen?: boolean;
 }
 
-const ofLoraGradient = attributesBy(
-  (scale: number, x: boolean, A: boolean, B: boolean, frozen: boolean) => ({
-    scale: { type: 'float', value: scale },
-    of_x: flag(x),
-    of_a: flag(A),
-    of_b: flag(B),
-    ...layered(frozen),
-  }),
-);
-
 /**
  * The derivatives of `fusedLora`: dx = dy W + u A, dA = uᵀx, dB = dyᵀdown, u = s·dy B. dy: (S, m) →
  * in the shapes of x, A and B; null for one that is not wanted.
  */
 export function fusedLoraGradient(
   dy: Tensor2D,
-  [x, W, A, B, down]: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D, down: Tensor2D],
+  saved: readonly [x: Tensor2D, W: Tensor2D, A: Tensor2D, B: Tensor2D, down: Tensor2D],
   scale: number,
-  wanted: Wanted,
+  { x, A, B, frozen = false }: Wanted,
 ): [dx: Tensor2D | null, dA: Tensor2D | null, dB: Tensor2D | null] {
-  const [dx, dA, dB] = callOperation(
-    'FusedLoraGrad',
-    [dy, x, W, A, B, down],
-    ofLoraGradient(scale, wanted.x, wanted.A, wanted.B, wanted.frozen ?? false),
-    3,
-  ) as [Tensor2D, Tensor2D, Tensor2D];
-  return [wanted.x ? dx : null, wanted.A ? dA : null, wanted.B ? dB : null];
+  const values = { ...rounds(), frozen, packed: false, scale, of_x: x, of_a: A, of_b: B };
+  const [dx, dA, dB] = loraGradient([dy, ...saved], values, 3) as [Tensor2D, Tensor2D, Tensor2D];
+  return [x ? dx : null, A ? dA : null, B ? dB : null];
 }
 
 /** Where the tokens of each row stand among all, int32. */
@@ -124,21 +100,22 @@ export interface TokenOrder {
   readonly starts: Tensor1D;
 }
 
+const rowGradients = operation('FusedRowGradients', {}),
+  gram = operation('FusedGram', { N: 'int' });
+
 /** Σ_t a_t b_tᵀ over the tokens of each row, in float32. a: (S, p), b: (S, q) → (R, p·q). */
 export const fusedRowGradients = (
   a: Tensor2D,
   b: Tensor2D,
   { order, starts }: TokenOrder,
-): Tensor2D => callOperation('FusedRowGradients', [a, b, order, starts], NONE, 1)[0] as Tensor2D;
-
-const ofGram = attributesBy((N: number) => ({ N: { type: 'int', value: N } }));
+): Tensor2D => rowGradients([a, b, order, starts], {})[0] as Tensor2D;
 
 /**
  * The lower triangle of G·Gᵀ, in float32, with zeros above it, where G has the rows of all parts.
  * parts: (·, n) each → (N, N).
  */
 export const fusedGram = (parts: readonly Tensor2D[]): Tensor2D =>
-  callOperation('FusedGram', parts, ofGram(parts.length), 1)[0] as Tensor2D;
+  gram(parts, { N: parts.length })[0] as Tensor2D;
 
 /** The rows and the least number of weights for which the batched kernel is faster. */
 const FEW_ROWS = { least: 2, most: 48 },

@@ -25,7 +25,7 @@ export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
 /**
  * out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n); rows that no index names are zero. Rows
  * with the same index are added in the same order in every run. On GPUs, TensorFlow's ScatterNd
- * adds atomically in any order; under TF_DETERMINISTIC_OPS (compute/load.ts) it would copy
+ * adds atomically in any order; under TF_DETERMINISTIC_OPS (load.ts) it would copy
  * everything to the CPU and back, while UnsortedSegmentSum has a deterministic GPU kernel since
  * TensorFlow 2.7.
  */

@@ -9,7 +9,7 @@ import {
   compiledStatistics,
   prepareCompiling,
 } from '../../src/tensor/compiled/compiled.ts';
-import type { Precision } from '../../src/tensor/compiled/products.ts';
+import type { Precision } from '../../src/tensor/compiled/copies.ts';
 import { fusedLinear, fusedLora, fusedLoraGradient } from '../../src/tensor/products.ts';
 import { bitsOf, normals } from './exact.ts';
 

@@ -10,8 +10,6 @@ import {
   inFloat32,
   prepareCompiling,
 } from '../../src/tensor/compiled/compiled.ts';
-import { withBfloat16Products } from '../../src/tensor/compiled/products.ts';
-import { MADE, type Operation } from '../../src/tensor/compiled/trace.ts';
 import { hasFusedBf16, withoutFused } from '../../src/tensor/fused.ts';
 import { matmul, rowSums } from '../../src/tensor/products.ts';
 import { backends, useBackend } from '../science/backend.ts';
@@ -29,106 +27,6 @@ function rounded(x: tf.Tensor): tf.Tensor {
   const kept = bits.map((word) => (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000);
   return tf.tensor(new Float32Array(kept.buffer), x.shape);
 }
-
-const TYPE = 7,
-  FLOAT = 1;
-
-/** An operation as it is recorded in a region of bfloat16. */
-const operation = (name: string, inputs: readonly number[], types = [FLOAT, FLOAT]): Operation => ({
-  name,
-  attributes: name === 'MatMul' ? [{ name: 'T', type: TYPE, value: FLOAT }] : [],
-  inputs,
-  types: types.slice(0, inputs.length),
-  outputs: 1,
-  precision: 'bf16',
-});
-
-/** The operations that come out, as `name input …`. */
-const lowered = (operations: readonly Operation[], outputs: readonly number[], sources: number) => {
-  const { operations: made, ...rest } = withBfloat16Products(operations, outputs, sources);
-  return {
-    made: made.map(({ name, inputs }) => [name, ...inputs].join(' ')),
-    outputs: rest.outputs,
-    casts: [...rest.casts],
-  };
-};
-
-const OUT = 1 << 12;
-
-test('a source is cast once, and is a further source', () => {
-  const products = [operation('MatMul', [-1, -2]), operation('MatMul', [-1, -3])];
-  assert.equal(lowered(products, [0, OUT], 3), {
-    made: ['MatMul -4 -5', 'Cast 0', 'MatMul -4 -6', `Cast ${2 * OUT}`],
-    outputs: [OUT, 3 * OUT],
-    casts: [
-      [3, 0],
-      [4, 1],
-      [5, 2],
-    ],
-  });
-});
-
-test('what was computed, or made in JavaScript, is cast once where it is first read', () => {
-  const some = [
-    operation('Tanh', [-1]),
-    operation('MatMul', [0, -2], [FLOAT, FLOAT | MADE]),
-    operation('MatMul', [0, 0]),
-  ];
-  assert.equal(lowered(some, [2 * OUT, OUT, 0], 2).made, [
-    'Tanh -1',
-    'Cast 0',
-    'Cast -2',
-    `MatMul ${OUT} ${2 * OUT}`,
-    `Cast ${3 * OUT}`,
-    `MatMul ${OUT} ${OUT}`,
-    `Cast ${5 * OUT}`,
-  ]);
-});
-
-test('a product that reads another one takes it without casting it back and forth', () => {
-  const chain = [operation('MatMul', [-1, -2]), operation('MatMul', [0, -2])];
-  assert.equal(lowered(chain, [OUT], 2).made[2], 'MatMul 0 -4');
-});
-
-test('operations that are not to be in bfloat16 stay as they are', () => {
-  const some: Operation[] = [
-    { ...operation('MatMul', [-1, -2]), precision: 'float32' },
-    operation('Mul', [0, -1]),
-  ];
-  assert.is(withBfloat16Products(some, [OUT], 2).operations, some);
-});
-
-/** A fused product; `bf16` as it is recorded, in a region of that precision. */
-const fusedOperation = (precision: Operation['precision'], bf16: boolean): Operation => ({
-  ...operation('FusedProduct', [-1, -2]),
-  attributes: [
-    { name: 'transpose_a', type: 10, value: true },
-    { name: 'bf16', type: 10, value: bf16 },
-  ],
-  precision,
-});
-
-test('a fused product rounds its factors itself, and nothing is cast', () => {
-  const some = [
-    fusedOperation('bf16', false),
-    fusedOperation('float32', false),
-    { ...operation('Tanh', [0]), types: [FLOAT] },
-  ];
-  const found = withBfloat16Products(some, [OUT], 2);
-  assert.equal(found.operations, [fusedOperation('bf16', true), ...some.slice(1)]);
-  assert.equal([found.outputs, [...found.casts]], [[OUT], []]);
-});
-
-test('a product of TensorFlow beside a fused one is cast, and that one is not', () => {
-  const some = [fusedOperation('bf16', false), operation('MatMul', [0, -2])];
-  const { operations, casts } = withBfloat16Products(some, [OUT], 2);
-  assert.equal(
-    operations.map(({ name }) => name),
-    ['FusedProduct', 'Cast', 'MatMul', 'Cast'],
-  );
-  assert.equal(operations[0], fusedOperation('bf16', true));
-  assert.equal([...casts], [[2, 1]]);
-});
 
 if (backends.includes('tensorflow')) {
   const same = (found: tf.Tensor, expected: tf.Tensor): void => {

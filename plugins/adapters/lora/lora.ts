@@ -1,7 +1,7 @@
 /**
  * LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A with s = α/r, or s = α/√r with rank
- * stabilisation (Kalajdzievski 2023). With it come its forms: other starts (lora-residual.ts), DoRA
- * (magnitude.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
+ * stabilisation (Kalajdzievski 2023). With it come its forms: other starts (start.ts), DoRA
+ * (adapted-layer.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
  */
 import { join } from 'node:path';
 import type { JsonObject } from '../../../src/api.ts';

@@ -100,7 +100,7 @@ export interface KeyValueBlock {
   readonly values: Tensor;
 }
 
-/** The tokens that a decoder has read before those of the batch (nn/key-value-cache.ts). */
+/** The tokens that a decoder has read before those of the batch (key-value-cache.ts). */
 export interface TokenCache {
   /** The number of tokens that each row has, (B). */
   readonly lengths: readonly number[];
@@ -163,7 +163,7 @@ export interface ParameterSpec {
 
 /**
  * A model family under one head. A plugin in plugins/models loads one of these; `family`
- * (nn/family.ts) assembles it from its parts.
+ * (family.ts) assembles it from its parts.
  */
 export interface Architecture<Config = unknown> {
   readonly modelType: string;
@@ -213,7 +213,7 @@ export interface Architecture<Config = unknown> {
   maxPositions(config: Config): number;
   /**
    * The head's outputs, (Q, O): the logits of the classes, (B, C); or under a causal-LM head the
-   * logits of each token of the answers, (Q, V), in the order of `targetsOf` (nn/targets.ts). Rows
+   * logits of each token of the answers, (Q, V), in the order of `targetsOf` (outputs.ts). Rows
    * do not influence each other.
    */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../api.ts';
-import { PACKED_BYTES } from '../../tensor/compiled/packs.ts';
+import { PACKED_BYTES } from '../../tensor/compiled/copies.ts';
 import type { Adapter } from '../models/adapter.ts';
 import type { ModelShape, ParameterSpec } from '../models/types.ts';
 import { largestBatch } from './batches.ts';

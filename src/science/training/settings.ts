@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Cell, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import type { Precision } from '../../tensor/compiled/products.ts';
+import type { Precision } from '../../tensor/compiled/copies.ts';
 import type { Tensors } from '../models/network.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { Batching } from './batches.ts';

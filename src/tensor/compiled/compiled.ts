@@ -8,13 +8,12 @@
  * from JavaScript are the function's arguments, unless they have been the same each time, and these
  * are compared each time too.
  */
-import { type DataId, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import type { DataId, Tensor, TensorInfo } from '@tensorflow/tfjs-core';
+import { getBackend } from '@tensorflow/tfjs-core';
 import { tensorflowBackend } from '../operation.ts';
 import { processWide } from '../process-wide.ts';
-import { type Binding, execute, isReplaced } from './functions.ts';
-import { Packs } from './packs.ts';
-import { Casts, type Precision } from './products.ts';
-import { Program } from './program.ts';
+import { BFLOAT16, castAttributes, Copies, FLOAT, type Precision } from './copies.ts';
+import { type Binding, execute, isReplaced, Program } from './program.ts';
 import { type AttributeValue, outputsOf } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
 
@@ -64,21 +63,38 @@ const SIGHTINGS = 2;
 
 const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
 
+/**
+ * TensorFlow's products, whose attribute T is the type of their factors. In a region of bfloat16
+ * they take factors in bfloat16, sum their products in float32 and round the result to bfloat16,
+ * which becomes a float32 again: the products of torch.autocast with dtype=torch.bfloat16. Fused
+ * products round their factors themselves.
+ */
+const PRODUCTS = new Set(['MatMul', 'BatchMatMulV2']);
+
+/** The layers that can read a packed W: which input it is, and whether they compute x·Wᵀ. */
+const LAYERS = new Map([
+  ['FusedLinear', { input: 1, transposed: true }],
+  ['FusedLora', { input: 1, transposed: true }],
+  ['FusedLoraBias', { input: 1, transposed: true }],
+  ['FusedLoraGrad', { input: 2, transposed: false }],
+]);
+
+const isSet = (attributes: readonly AttributeValue[], wanted: string): boolean =>
+  attributes.some(({ name, value }) => name === wanted && value === true);
+
+/** Attributes with another value of one of them. */
+const withValue = (
+  attributes: readonly AttributeValue[],
+  wanted: string,
+  value: unknown,
+): AttributeValue[] => attributes.map((one) => (one.name === wanted ? { ...one, value } : one));
+
 class Recorder {
   readonly #backend: Internals;
-  readonly #original: Pick<
-    Internals,
-    | 'executeSingleOutput'
-    | 'executeMultipleOutputs'
-    | 'getInputTensorIds'
-    | 'readSync'
-    | 'disposeData'
-    | 'write'
-  >;
   sightings = SIGHTINGS;
+  #precision: Precision = 'float32';
   #trace: Trace | null = null;
   #depth = 0;
-  #precision: Precision = 'float32';
   #start = new Point(null);
   #points = 0;
   #calls = 0;
@@ -86,17 +102,22 @@ class Recorder {
   readonly #made = { functions: 0, operations: 0, seconds: 0 };
   /** Tensors whose entries were made in JavaScript during the region. */
   #written = new WeakSet<TensorData>();
-  readonly #casts: Casts;
-  readonly #packs: Packs;
+  readonly #copies: Copies;
+  /** What the trace has in bfloat16, by the tensor in float32. */
+  readonly #rounded = new Map<TensorData, TensorData>();
   /** Tensors that the trace reads and that nothing else needs any more. */
   readonly #waiting: TensorData[] = [];
   #waitingBytes = 0;
 
   constructor(backend: Internals) {
     this.#backend = backend;
-    this.#casts = new Casts(backend.binding);
-    this.#packs = new Packs(backend.binding);
-    this.#original = {
+    this.#copies = new Copies(backend.binding);
+    this.#install();
+  }
+
+  #install(): void {
+    const backend = this.#backend;
+    const original = {
       executeSingleOutput: backend.executeSingleOutput.bind(backend),
       executeMultipleOutputs: backend.executeMultipleOutputs.bind(backend),
       getInputTensorIds: backend.getInputTensorIds.bind(backend),
@@ -104,17 +125,11 @@ class Recorder {
       disposeData: backend.disposeData.bind(backend),
       write: backend.write.bind(backend),
     };
-    this.#install();
-  }
-
-  #install(): void {
-    const original = this.#original,
-      backend = this.#backend;
     backend.executeSingleOutput = (name, attrs, inputs) =>
-      (this.#record(name, attrs, inputs, 1) ?? this.#replace(name, attrs, inputs))?.[0] ??
+      (this.#record(name, attrs, inputs) ?? this.#replace(name, attrs, inputs))?.[0] ??
       original.executeSingleOutput(name, attrs, inputs);
     backend.executeMultipleOutputs = (name, attrs, inputs, outputs) =>
-      this.#record(name, attrs, inputs, outputs) ??
+      this.#record(name, attrs, inputs) ??
       this.#replace(name, attrs, inputs) ??
       original.executeMultipleOutputs(name, attrs, inputs, outputs);
     backend.getInputTensorIds = (tensors) => {
@@ -126,15 +141,11 @@ class Recorder {
       return original.readSync(dataId);
     };
     backend.disposeData = (dataId, force = false) => {
-      const data =
-        (this.#trace !== null || this.#casts.size + this.#packs.size > 0) &&
-        backend.tensorMap.has(dataId)
-          ? backend.tensorMap.get(dataId)
-          : null;
+      const data = backend.tensorMap.has(dataId) ? backend.tensorMap.get(dataId) : null;
       if (data === null || data.id < 0 || (!force && data.refCount > 1))
         return original.disposeData(dataId, force);
       if (this.#trace?.has(data) !== true) {
-        this.#drop(data);
+        this.#copies.drop(data);
         return original.disposeData(dataId, force);
       }
       this.#waiting.push(data);
@@ -177,6 +188,7 @@ class Recorder {
   }
 
   #begin(): Trace {
+    this.#rounded.clear();
     return new Trace(this.#start, () => {
       this.#points++;
     });
@@ -187,10 +199,9 @@ class Recorder {
     name: string,
     attributes: readonly AttributeValue[],
     inputs: readonly TensorInfo[],
-    count: number,
   ): Tensor[] | null {
     if (this.#trace === null) return null;
-    const { tensorMap } = this.#backend;
+    const { tensorMap, binding } = this.#backend;
     // tfjs-node's stand-in for a 64-bit integer is not a tensor.
     if (!inputs.every((input) => 'dataId' in input)) return null;
     const datas = inputs.map(({ dataId }) => tensorMap.get(dataId));
@@ -200,17 +211,87 @@ class Recorder {
     for (const data of datas) {
       // Entries from before the region, such as weights, are handed to TensorFlow once and for all.
       if (data.values !== null && !this.#written.has(data) && !this.#trace.has(data)) {
-        data.id = this.#backend.binding.createTensor(data.shape, data.dtype, data.values);
+        data.id = binding.createTensor(data.shape, data.dtype, data.values);
         data.values = null;
       }
     }
-    const trace = this.#trace;
-    trace.add(name, attributes, datas, count, this.#precision);
-    return outputs.map(({ shape, dtype }, j) => {
-      const tensor = this.#backend.createOutputTensor({ id: -1, shape, dtype });
-      trace.returned(j, tensorMap.get(tensor.dataId), tensor.dataId);
-      return tensor;
+    const tensors = outputs.map(({ shape, dtype }) =>
+      this.#backend.createOutputTensor({ id: -1, shape, dtype }),
+    );
+    const results = tensors.map(({ dataId }) => ({ data: tensorMap.get(dataId), dataId }));
+    if (this.#precision === 'bf16' && PRODUCTS.has(name) && datas[0]?.dtype === FLOAT)
+      this.#addRounded(this.#trace, name, attributes, datas, results[0]!);
+    else this.#addLayer(this.#trace, name, attributes, datas, results);
+    return tensors;
+  }
+
+  /**
+   * Adds a product in bfloat16. Each factor is cast once, however many products read it, and one
+   * that TensorFlow holds already is read as a copy that is kept, such as that of a frozen weight.
+   */
+  #addRounded(
+    trace: Trace,
+    name: string,
+    attributes: readonly AttributeValue[],
+    factors: readonly TensorData[],
+    result: { readonly data: TensorData; readonly dataId: DataId },
+  ): void {
+    const { binding } = this.#backend;
+    const inBfloat16 = ({ shape }: TensorData): TensorData => ({
+      id: -1,
+      shape,
+      dtype: BFLOAT16,
+      values: null,
+      refCount: 1,
     });
+    const round = (data: TensorData): TensorData => {
+      const known = this.#rounded.get(data);
+      if (known !== undefined) return known;
+      if (data.values === null && !trace.isPending(data)) {
+        trace.reference(data); // so that its copy is kept until the trace is computed
+        return this.#copies.cast(data);
+      }
+      const cast = inBfloat16(data);
+      trace.add('Cast', castAttributes(binding, BFLOAT16), [data], [cast]);
+      this.#rounded.set(data, cast);
+      return cast;
+    };
+    const product = inBfloat16(result.data);
+    trace.add(name, withValue(attributes, 'T', BFLOAT16), factors.map(round), [product]);
+    // A product that reads this one takes it as it is: casting it back and forth changes no bit.
+    this.#rounded.set(result.data, product);
+    trace.add('Cast', castAttributes(binding, FLOAT), [product], [result]);
+  }
+
+  /** Adds an operation, with the packed copy of its weight if it is a layer and there is one. */
+  #addLayer(
+    trace: Trace,
+    name: string,
+    attributes: readonly AttributeValue[],
+    datas: readonly TensorData[],
+    results: Parameters<Trace['add']>[3],
+  ): void {
+    const layer = LAYERS.get(name),
+      weight = layer && datas[layer.input];
+    const isHeld = weight?.values === null && !trace.isPending(weight);
+    const packed =
+      layer && isHeld && this.sightings < Infinity && isSet(attributes, 'frozen')
+        ? this.#copies.packed(weight, {
+            transposed: layer.transposed,
+            bf16: isSet(attributes, 'bf16'),
+          })
+        : null;
+    if (packed === null) {
+      trace.add(name, attributes, datas, results);
+      return;
+    }
+    if (weight !== undefined) trace.reference(weight); // so that its copy is kept, as above
+    trace.add(
+      name,
+      withValue(attributes, 'packed', true),
+      datas.map((data, i) => (i === layer?.input ? packed : data)),
+      results,
+    );
   }
 
   /** Carries out at once an operation that `execute` replaces. Returns null for any other. */
@@ -240,13 +321,12 @@ class Recorder {
       );
       if (needed.length > 0) {
         const program = this.#program(trace, needed);
-        const cast = (data: TensorData): TensorData => this.#casts.of(data);
-        program.run(binding, trace.sources, needed, this.sightings, cast, this.#packs);
+        program.run(binding, trace.sources, needed, this.sightings);
         if (program.compiled > 0) this.#calls++;
       }
     } finally {
       for (const data of this.#waiting) {
-        this.#drop(data);
+        this.#copies.drop(data);
         binding.deleteTensor(data.id);
       }
       this.#waiting.length = 0;
@@ -256,27 +336,16 @@ class Recorder {
     }
   }
 
-  /** Frees the copies of a tensor that is no longer used. */
-  #drop(data: TensorData): void {
-    this.#casts.drop(data);
-    this.#packs.drop(data);
-  }
-
   #program(trace: Trace, needed: Trace['pending']): Program {
     const references = needed.map(({ reference }) => reference),
       key = references.join();
     const known = trace.point.programs.get(key);
     if (known !== undefined) return known;
-    const program = new Program(
-      trace.operations,
-      references,
-      trace.sources.length,
-      (operations, seconds) => {
-        this.#made.functions++;
-        this.#made.operations += operations;
-        this.#made.seconds += seconds;
-      },
-    );
+    const program = new Program(trace.operations, references, (operations, seconds) => {
+      this.#made.functions++;
+      this.#made.operations += operations;
+      this.#made.seconds += seconds;
+    });
     trace.point.programs.set(key, program);
     this.#programs.push(program);
     return program;
@@ -295,14 +364,12 @@ class Recorder {
   }
 
   statistics(): CompiledStatistics {
-    const functions = this.#programs.filter(({ compiled: own }) => own > 0);
     return {
-      functions: functions.length,
+      functions: this.#programs.filter(({ compiled: own }) => own > 0).length,
       operations: this.#compiled(),
       made: { ...this.#made },
       calls: this.#calls,
-      casts: this.#casts.size,
-      packed: this.#packs.size,
+      ...this.#copies.sizes,
       refused: this.#programs.flatMap(({ refused }) => refused ?? []),
     };
   }

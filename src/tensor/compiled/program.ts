@@ -1,32 +1,59 @@
 /**
  * A program computes the tensors of a trace that are still in use: operation by operation the first
- * times, then as one function of TensorFlow.
+ * times, then as one function of TensorFlow, which our addition to the binding (src/tensor/native)
+ * makes.
  */
+import { type AttributeValue, listsOf } from './rules.ts';
 import {
-  type Binding,
-  type Constant,
-  execute,
-  functionName,
-  type Node,
-  type Result,
-} from './functions.ts';
-import { packable, type Packing, type Packs, withPacked } from './packs.ts';
-import { withBfloat16Products } from './products.ts';
-import { listsOf } from './rules.ts';
-import type { Entries, Operation, Pending, Reference, TensorData } from './trace.ts';
-import { OUTPUTS, shapesDiffer } from './trace.ts';
+  type Entries,
+  MADE,
+  type Operation,
+  OUTPUTS,
+  type Pending,
+  type Reference,
+  shapesDiffer,
+  type TensorData,
+} from './trace.ts';
 
-/**
- * How often a function is called before it is made again so that it reads packed weights. A copy
- * costs as much as several calls gain by it.
- */
-const PACKING = 12;
+interface Result {
+  readonly id: number;
+  readonly shape: number[];
+  readonly dtype: number;
+}
 
-/** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
-const SMALL = 64;
+/** The part of the binding that is used here; set-up adds `addFunction` and `removeFunction`. */
+export interface Binding {
+  createTensor(shape: readonly number[], dtype: number, values: Entries): number;
+  deleteTensor(id: number): void;
+  executeOp(
+    name: string,
+    attributes: readonly AttributeValue[],
+    inputs: readonly number[],
+    outputs: number,
+  ): readonly Result[];
+  /**
+   * @param operations each after those whose outputs it reads; `Placeholder`s are the arguments
+   * @param outputs two numbers for each: the operation, and which of its outputs
+   * @throws if TensorFlow does not accept an operation
+   */
+  addFunction(
+    name: string,
+    operations: readonly (Node | Constant)[],
+    outputs: readonly number[],
+  ): void;
+  removeFunction(name: string): void;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_BOOL: number;
+}
 
-/** How often a function is made again because a value changed that had been the same so far. */
-const REVISIONS = 4;
+interface Node {
+  readonly op: string;
+  readonly attrs: readonly AttributeValue[];
+  /** Two numbers for each input, as the outputs of the function. */
+  readonly inputs: readonly number[];
+  /** As `listsOf` returns them. */
+  readonly lists: readonly number[];
+}
 
 /** A tensor made in JavaScript whose entries have been the same so far. */
 interface Fixed {
@@ -34,21 +61,65 @@ interface Fixed {
   readonly values: Entries;
 }
 
-/** A source that a function is given packed. */
-interface Packed {
-  readonly source: number;
-  readonly packing: Packing;
+interface Constant extends Fixed {
+  readonly op: 'Const';
+  readonly dtype: number;
 }
 
+let named = 0;
+
+/** A name that no other function of this process has. */
+const functionName = (): string => `recorded_${process.hrtime.bigint()}_${named++}`;
+
+const placeholder = ({ TF_ATTR_TYPE: type }: Binding, value: number): Node => ({
+  op: 'Placeholder',
+  attrs: [{ name: 'dtype', type, value }],
+  inputs: [],
+  lists: [],
+});
+
 /**
- * A function of TensorFlow, and the sources that are its arguments, the packed ones after others.
+ * Operations of one input that TensorFlow replaces in functions by kernels of oneDNN, which round
+ * differently. When operations are carried out one by one, each of these is a function of its own,
+ * so that results have the same bits whether they are compiled or not.
  */
-interface Compiled {
-  readonly name: string;
-  readonly arguments: readonly number[];
-  /** Null until weights may be packed. */
-  readonly packed: readonly Packed[] | null;
+const REPLACED = new Set(['Softmax']);
+
+export const isReplaced = (name: string): boolean => REPLACED.has(name);
+
+/** Functions of one operation, by the operation with its attributes. */
+const single = new Map<string, string>();
+
+/**
+ * Carries out one operation.
+ * @param types TensorFlow's number of each input's type
+ */
+export function execute(
+  binding: Binding,
+  op: string,
+  attrs: readonly AttributeValue[],
+  inputs: readonly number[],
+  types: readonly number[],
+  outputs: number,
+): readonly Result[] {
+  const [type] = types;
+  if (!REPLACED.has(op) || type === undefined) return binding.executeOp(op, attrs, inputs, outputs);
+  const key = JSON.stringify([op, attrs]);
+  let name = single.get(key);
+  if (name === undefined) {
+    name = functionName();
+    const operation = { op, attrs, inputs: [0, 0], lists: [-1] };
+    binding.addFunction(name, [placeholder(binding, type & ~MADE), operation], [1, 0]);
+    single.set(key, name);
+  }
+  return binding.executeOp(name, [], inputs, 1);
 }
+
+/** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
+const SMALL = 64;
+
+/** How often a function is made again because a value changed that had been the same so far. */
+const REVISIONS = 4;
 
 const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
   if (a.length !== b.length) return false;
@@ -56,20 +127,23 @@ const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
   return true;
 };
 
-/** Makes the tensors of sources whose entries are in JavaScript, and disposes of them. */
-class Lent {
-  readonly #ids: number[] = [];
-  constructor(private readonly binding: Binding) {}
-
-  id({ id, values, shape, dtype }: TensorData): number {
-    if (values === null) return id;
-    const made = this.binding.createTensor(shape, dtype, values);
-    this.#ids.push(made);
-    return made;
-  }
-
-  dispose(): void {
-    for (const id of this.#ids) this.binding.deleteTensor(id);
+/** Calls `run` with the numbers of sources, those in JavaScript made for the time of the call. */
+function withSources<T>(
+  binding: Binding,
+  sources: readonly TensorData[],
+  run: (idOf: (source: number) => number) => T,
+): T {
+  const made = new Map<number, number>();
+  try {
+    return run((source) => {
+      const { id, values, shape, dtype } = sources[source]!;
+      if (values === null) return id;
+      const own = made.get(source) ?? binding.createTensor(shape, dtype, values);
+      made.set(source, own);
+      return own;
+    });
+  } finally {
+    for (const id of made.values()) binding.deleteTensor(id);
   }
 }
 
@@ -78,33 +152,25 @@ export class Program {
   readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
   /** The sources that they read. */
   readonly #read: readonly number[];
-  /** Those of them that are another source in bfloat16, with the number of that source. */
-  readonly #casts: readonly (readonly [source: number, of: number])[];
-  readonly #outputs: readonly Reference[];
   /** For each source whose entries never changed, those entries. */
   readonly #fixed = new Map<number, Fixed>();
   #sightings = 0;
   #revisions = 0;
-  #function: Compiled | null = null;
+  /** The function of TensorFlow, and the sources that are its arguments. */
+  #function: { readonly name: string; readonly arguments: readonly number[] } | null = null;
   #refused: string | null = null;
 
-  /**
-   * @param sources the number of tensors from outside
-   * @param made told each function that is made: its operations, and the seconds it took
-   */
+  /** @param made told each function that is made: its operations, and the seconds it took */
   constructor(
-    recorded: readonly Operation[],
-    needed: readonly Reference[],
-    sources: number,
+    operations: readonly Operation[],
+    private readonly outputs: readonly Reference[],
     private readonly made: (operations: number, seconds: number) => void,
   ) {
-    const { operations, outputs, casts } = withBfloat16Products(recorded, needed, sources);
     const wanted = new Set<number>(outputs.map((reference) => Math.floor(reference / OUTPUTS))),
       read = new Set<number>();
-    for (let at = operations.length - 1; at >= 0; at--) {
-      const operation = operations[at];
-      if (operation === undefined || !wanted.has(at)) continue;
-      for (const input of operation.inputs)
+    for (const [at, { inputs }] of [...operations.entries()].reverse()) {
+      if (!wanted.has(at)) continue;
+      for (const input of inputs)
         if (input < 0) read.add(-1 - input);
         else wanted.add(Math.floor(input / OUTPUTS));
     }
@@ -112,8 +178,6 @@ export class Program {
       wanted.has(at) ? [{ at, operation }] : [],
     );
     this.#read = [...read].sort((a, b) => a - b);
-    this.#casts = [...casts].filter(([source]) => read.has(source));
-    this.#outputs = outputs;
   }
 
   /** Why TensorFlow made no function of it; null where it made one, or was not asked to. */
@@ -134,30 +198,25 @@ export class Program {
   /**
    * Computes the needed tensors, and hands them their numbers in the binding.
    * @param sightings how often the program is run operation by operation before it is compiled
-   * @param cast returns a tensor in bfloat16
-   * @param packs of weights that do not change, for the function
    */
   run(
     binding: Binding,
-    given: readonly TensorData[],
+    sources: readonly TensorData[],
     needed: readonly Pending[],
     sightings: number,
-    cast: (data: TensorData) => TensorData,
-    packs: Packs,
   ): void {
-    const sources = [...given];
-    for (const [source, of] of this.#casts) sources[source] = cast(given[of] as TensorData);
     if (this.#compare(sources)) {
       this.dispose(binding);
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
     }
-    this.#sightings++;
-    if (this.#isToBeMade(sightings))
-      this.#compile(binding, sources, this.#sightings > sightings + PACKING ? packs : null);
-    const results =
-      this.#function === null
-        ? this.#eagerly(binding, sources)
-        : this.#call(binding, this.#function, sources, packs);
+    if (++this.#sightings > sightings && this.#function === null && this.#refused === null)
+      this.#compile(binding, sources);
+    const own = this.#function;
+    const results = withSources(binding, sources, (idOf) =>
+      own === null
+        ? this.#eagerly(binding, idOf)
+        : binding.executeOp(own.name, [], own.arguments.map(idOf), this.outputs.length),
+    );
     for (const [i, { data }] of needed.entries()) {
       const result = results[i];
       if (result === undefined || shapesDiffer(result, data))
@@ -168,22 +227,11 @@ export class Program {
     }
   }
 
-  /** Whether the function is to be made now, for the first time or again with packed weights. */
-  #isToBeMade(sightings: number): boolean {
-    if (this.#refused !== null || this.#sightings <= sightings) return false;
-    if (this.#function === null) return true;
-    return (
-      this.#function.packed === null &&
-      this.#sightings > sightings + PACKING &&
-      this.#needed.some(({ operation }) => packable(operation) !== null)
-    );
-  }
-
   /** Compares entries with those seen before. Returns whether some changed for the first time. */
   #compare(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
       for (const k of this.#read) {
-        const { values, shape } = sources[k] as TensorData;
+        const { values, shape } = sources[k]!;
         if (values !== null && values.length <= SMALL)
           this.#fixed.set(k, { shape: [...shape], values: values.slice() });
       }
@@ -191,7 +239,7 @@ export class Program {
     }
     let changed = false;
     for (const [k, { shape, values }] of this.#fixed) {
-      const now = sources[k] as TensorData;
+      const now = sources[k]!;
       if (now.values !== null && equal(now.values, values) && equal(now.shape, shape)) continue;
       this.#fixed.delete(k);
       changed = true;
@@ -199,135 +247,66 @@ export class Program {
     return changed;
   }
 
-  /** The weights that a function is to be given packed, with the operations that read each. */
-  #packed(sources: readonly TensorData[], packs: Packs): (Packed & { at: number[] })[] {
-    const packed = new Map<string, Packed & { at: number[] }>();
-    for (const { at, operation } of this.#needed) {
-      const found = packable(operation);
-      if (found === null) continue;
-      const key = JSON.stringify(found),
-        known = packed.get(key);
-      if (known === undefined) packed.set(key, { ...found, at: [at] });
-      else known.at.push(at);
-    }
-    const fits = packs.fitting(
-      [...packed.values()].map(({ source, packing }) => ({
-        data: sources[source] as TensorData,
-        packing,
-      })),
-    );
-    return [...packed.values()].filter((_, i) => fits[i]);
-  }
-
-  /** @param packs null where no weights are to be packed */
-  #compile(binding: Binding, sources: readonly TensorData[], packs: Packs | null): void {
+  #compile(binding: Binding, sources: readonly TensorData[]): void {
     const started = performance.now();
-    this.dispose(binding);
     const nodes: (Node | Constant)[] = [],
       places = new Map<Reference, number>();
-    const placeholder = (dtype: number): Node => ({
-      op: 'Placeholder',
-      attrs: [{ name: 'dtype', type: binding.TF_ATTR_TYPE, value: dtype }],
-      inputs: [],
-      lists: [],
-    });
     for (const k of this.#read) {
-      places.set(-1 - k, nodes.length);
       const fixed = this.#fixed.get(k),
-        { dtype } = sources[k] as TensorData;
-      nodes.push(fixed === undefined ? placeholder(dtype) : { op: 'Const', dtype, ...fixed });
-    }
-    const packed = packs === null ? null : this.#packed(sources, packs),
-      weights = new Map<number, [number, number]>();
-    for (const { source, at } of packed ?? []) {
-      for (const reader of at) weights.set(reader, [nodes.length, 0]);
-      nodes.push(placeholder((sources[source] as TensorData).dtype));
+        { dtype } = sources[k]!;
+      const count = nodes.push(
+        fixed === undefined ? placeholder(binding, dtype) : { op: 'Const', dtype, ...fixed },
+      );
+      places.set(-1 - k, count - 1);
     }
     const place = (reference: Reference): [number, number] =>
       reference < 0
-        ? [places.get(reference) ?? -1, 0]
-        : [places.get(Math.floor(reference / OUTPUTS) * OUTPUTS) ?? -1, reference % OUTPUTS];
+        ? [places.get(reference)!, 0]
+        : [places.get(Math.floor(reference / OUTPUTS) * OUTPUTS)!, reference % OUTPUTS];
     for (const { at, operation } of this.#needed) {
-      const { name, attributes, inputs } = operation,
-        weight = weights.get(at),
-        own = inputs.map(place);
-      const read =
-        weight === undefined ? { attributes, inputs: own } : withPacked(operation, own, weight);
-      nodes.push({
+      const { name, attributes, inputs } = operation;
+      const count = nodes.push({
         op: name,
-        attrs: read.attributes,
-        inputs: read.inputs.flat(),
+        attrs: attributes,
+        inputs: inputs.flatMap(place),
         lists: listsOf(name, attributes, inputs.length),
       });
-      places.set(at * OUTPUTS, nodes.length - 1);
+      places.set(at * OUTPUTS, count - 1);
     }
     const name = functionName();
     try {
-      binding.addFunction(name, nodes, this.#outputs.flatMap(place));
+      binding.addFunction(name, nodes, this.outputs.flatMap(place));
     } catch (error) {
       this.#refused = (error as Error).message;
       return;
     }
-    this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)), packed };
+    this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
     this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
-  #call(
-    binding: Binding,
-    own: Compiled,
-    sources: readonly TensorData[],
-    packs: Packs,
-  ): readonly Result[] {
-    const lent = new Lent(binding);
-    try {
-      const ids = own.arguments.map((k) => lent.id(sources[k] as TensorData));
-      for (const { source, packing } of own.packed ?? [])
-        ids.push(packs.of(sources[source] as TensorData, packing).id);
-      return binding.executeOp(own.name, [], ids, this.#outputs.length);
-    } finally {
-      lent.dispose();
-    }
-  }
-
   /** Runs one operation after the other. A tensor is freed after its last use. */
-  #eagerly(binding: Binding, sources: readonly TensorData[]): readonly Result[] {
+  #eagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)
       for (const input of operation.inputs) last.set(input, at);
-    const kept = new Set(this.#outputs),
-      results = new Map<Reference, Result>(),
-      lent = new Lent(binding),
-      ids = new Map<Reference, number>();
-    const idOf = (reference: Reference): number => {
-      const known = results.get(reference)?.id ?? ids.get(reference);
-      if (known !== undefined) return known;
-      const id = lent.id(sources[-1 - reference] as TensorData);
-      ids.set(reference, id);
-      return id;
-    };
-    try {
-      for (const { at, operation } of this.#needed) {
-        const { name, attributes, inputs, types, outputs } = operation;
-        const made = execute(binding, name, attributes, inputs.map(idOf), types, outputs);
-        for (const [j, result] of made.entries()) {
-          const reference = at * OUTPUTS + j;
-          if (kept.has(reference) || last.has(reference)) results.set(reference, result);
-          else binding.deleteTensor(result.id);
-        }
-        for (const input of new Set(inputs)) {
-          const result = results.get(input);
-          if (result === undefined || last.get(input) !== at || kept.has(input)) continue;
-          binding.deleteTensor(result.id);
-          results.delete(input);
-        }
+    const kept = new Set(this.outputs),
+      results = new Map<Reference, Result>();
+    for (const { at, operation } of this.#needed) {
+      const { name, attributes, inputs, types, outputs } = operation;
+      const ids = inputs.map((input) => (input < 0 ? idOf(-1 - input) : results.get(input)!.id));
+      const made = execute(binding, name, attributes, ids, types, outputs);
+      for (const [j, result] of made.entries()) {
+        const reference = at * OUTPUTS + j;
+        if (kept.has(reference) || last.has(reference)) results.set(reference, result);
+        else binding.deleteTensor(result.id);
       }
-    } finally {
-      lent.dispose();
+      for (const input of new Set(inputs)) {
+        const result = results.get(input);
+        if (result === undefined || last.get(input) !== at || kept.has(input)) continue;
+        binding.deleteTensor(result.id);
+        results.delete(input);
+      }
     }
-    return this.#outputs.map((reference) => {
-      const result = results.get(reference);
-      if (result === undefined) throw new Error('a needed tensor was not computed');
-      return result;
-    });
+    return this.outputs.map((reference) => results.get(reference)!);
   }
 }

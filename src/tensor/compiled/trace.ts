@@ -3,7 +3,6 @@
  * prefixes, so that while a trace is recorded it finds the program that an earlier one made.
  */
 import type { DataId } from '@tensorflow/tfjs-core';
-import type { Precision } from './products.ts';
 import type { Program } from './program.ts';
 import type { AttributeValue, Output } from './rules.ts';
 
@@ -39,20 +38,10 @@ export interface Operation {
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
-  /**
-   * What a matrix product is computed in. Other operations with another one differ all the same.
-   */
-  readonly precision: Precision;
 }
 
 function equalValues(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  return (
-    Array.isArray(a) &&
-    Array.isArray(b) &&
-    a.length === b.length &&
-    a.every((value, i) => value === b[i])
-  );
+  return a === b || (Array.isArray(a) && Array.isArray(b) && equalNumbers(a, b));
 }
 
 function equalNumbers(a: readonly number[], b: readonly number[]): boolean {
@@ -61,23 +50,15 @@ function equalNumbers(a: readonly number[], b: readonly number[]): boolean {
   return true;
 }
 
-function equalAttributes(a: readonly AttributeValue[], b: readonly AttributeValue[]): boolean {
-  if (a === b) return true;
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) {
-    const one = a[i],
-      other = b[i];
-    if (
-      one === undefined ||
-      other === undefined ||
-      one.name !== other.name ||
-      one.type !== other.type ||
-      !equalValues(one.value, other.value)
-    )
-      return false;
-  }
-  return true;
-}
+const equalAttributes = (a: readonly AttributeValue[], b: readonly AttributeValue[]): boolean =>
+  a === b ||
+  (a.length === b.length &&
+    a.every((one, i) => {
+      const other = b[i]!;
+      return (
+        one.name === other.name && one.type === other.type && equalValues(one.value, other.value)
+      );
+    }));
 
 /** The type of an input as `Operation.types` has it. */
 const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
@@ -104,18 +85,12 @@ export class Trace {
   readonly sources: TensorData[] = [];
   readonly pending: Pending[] = [];
   readonly #references = new Map<TensorData, Reference>();
-  #point: Point;
 
+  /** @param made called for each operation that no earlier trace had here */
   constructor(
-    start: Point,
+    public point: Point,
     private readonly made: () => void,
-  ) {
-    this.#point = start;
-  }
-
-  get point(): Point {
-    return this.#point;
-  }
+  ) {}
 
   /** Whether the data is a source of the trace, or the result of one of its operations. */
   has(data: TensorData): boolean {
@@ -126,76 +101,46 @@ export class Trace {
     return (this.#references.get(data) ?? -1) >= 0;
   }
 
-  #reference(data: TensorData): Reference {
+  /** Returns how operations read the data, which becomes a source where it is not known yet. */
+  reference(data: TensorData): Reference {
     const known = this.#references.get(data);
     if (known !== undefined) return known;
-    this.sources.push(data);
-    const reference = -this.sources.length;
+    const reference = -this.sources.push(data);
     this.#references.set(data, reference);
     return reference;
   }
 
+  /** Adds an operation, of which `results` are to have the outputs. */
   add(
     name: string,
     attributes: readonly AttributeValue[],
     inputs: readonly TensorData[],
-    outputs: number,
-    precision: Precision,
+    results: readonly (TensorData | Omit<Pending, 'reference'>)[],
   ): void {
-    const known = this.#point.next.find(
-      ({ operation }) =>
-        operation !== null &&
-        operation.precision === precision &&
-        this.#equals(operation, name, attributes, inputs, outputs),
+    const references = inputs.map((data) => this.reference(data)),
+      types = inputs.map(typeOf),
+      outputs = results.length;
+    let point = this.point.next.find(
+      ({ operation: known }) =>
+        known?.name === name &&
+        known.outputs === outputs &&
+        equalNumbers(known.inputs, references) &&
+        equalNumbers(known.types, types) &&
+        equalAttributes(known.attributes, attributes),
     );
-    const point =
-      known ??
-      new Point({
-        name,
-        attributes,
-        inputs: inputs.map((data) => this.#reference(data)),
-        types: inputs.map(typeOf),
-        outputs,
-        precision,
-      });
-    if (known === undefined) {
-      this.#point.next.push(point);
+    if (point === undefined) {
+      point = new Point({ name, attributes, inputs: references, types, outputs });
+      this.point.next.push(point);
       this.made();
     }
-    if (point.operation !== null) this.operations.push(point.operation);
-    this.#point = point;
-  }
-
-  /**
-   * Whether a recorded operation is the same, and reads the same tensors of the trace. Inputs that
-   * it compares get their references here, in the order in which `add` would give them.
-   */
-  #equals(
-    known: Operation,
-    name: string,
-    attributes: readonly AttributeValue[],
-    inputs: readonly TensorData[],
-    outputs: number,
-  ): boolean {
-    if (known.name !== name || known.outputs !== outputs || known.inputs.length !== inputs.length)
-      return false;
-    for (let i = 0; i < inputs.length; i++) {
-      const data = inputs[i];
-      if (
-        data === undefined ||
-        this.#reference(data) !== known.inputs[i] ||
-        typeOf(data) !== known.types[i]
-      )
-        return false;
-    }
-    return equalAttributes(known.attributes, attributes);
-  }
-
-  /** Records that a tensor is output j of the operation that was added last. */
-  returned(j: number, data: TensorData, dataId: DataId): void {
-    const reference = (this.operations.length - 1) * OUTPUTS + j;
-    this.#references.set(data, reference);
-    this.pending.push({ reference, data, dataId });
+    const at = this.operations.push(point.operation!) - 1;
+    this.point = point;
+    results.forEach((result, j) => {
+      const reference = at * OUTPUTS + j,
+        data = 'dataId' in result ? result.data : result;
+      this.#references.set(data, reference);
+      if ('dataId' in result) this.pending.push({ reference, ...result });
+    });
   }
 }
 

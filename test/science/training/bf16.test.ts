@@ -18,7 +18,7 @@ import {
   compiledStatistics,
   prepareCompiling,
 } from '../../../src/tensor/compiled/compiled.ts';
-import type { Precision } from '../../../src/tensor/compiled/products.ts';
+import type { Precision } from '../../../src/tensor/compiled/copies.ts';
 import { hasFused, hasFusedBf16, useFused, withoutFused } from '../../../src/tensor/fused.ts';
 import { tolerance } from '../../tolerances.ts';
 import { backends, useBackend } from '../backend.ts';

@@ -1,0 +1,125 @@
+/**
+ * Copies of tensors in the form in which products read them, each kept for as long as the tensor:
+ * factors in bfloat16, a float32 with 8 instead of 24 bits of significand, and frozen weights packed
+ * in the order of fused products (FusedPack in src/tensor/native/fused-products.cc), so that these
+ * need not put them in that order each time. Packing changes no bit of a result.
+ */
+import { type Binding, execute } from './program.ts';
+import type { AttributeValue } from './rules.ts';
+import type { TensorData } from './trace.ts';
+
+/** What matrix products are computed in. Everything else is float32 in either case. */
+export type Precision = 'float32' | 'bf16';
+
+/** TF_FLOAT and TF_BFLOAT16 of tensorflow/c/tf_datatype.h. */
+export const FLOAT = 1,
+  BFLOAT16 = 14;
+
+/** How a weight W is read: by x·Wᵀ or by x·W, and whether it is rounded to bfloat16. */
+export interface Packing {
+  readonly transposed: boolean;
+  readonly bf16: boolean;
+}
+
+/**
+ * The limit on the bytes of all packed copies. Large weights gain little from them, since their
+ * products take many times as long as putting them in order does.
+ */
+export const PACKED_BYTES = 2 ** 28;
+
+/** How often a weight is read before it is packed: a copy costs as much as several reads gain. */
+const READS = 12;
+
+const keyOf = ({ transposed, bf16 }: Packing): string => `${transposed} ${bf16}`;
+
+const bytesOf = ({ shape }: TensorData, width: number): number =>
+  shape.reduce((a, b) => a * b, width);
+
+interface Copy {
+  readonly data: TensorData;
+  /** What it counts towards the limit. */
+  readonly bytes: number;
+}
+
+/** The attributes of a cast from float32 to bfloat16, or back. */
+export const castAttributes = (
+  { TF_ATTR_TYPE: type }: Binding,
+  to: typeof FLOAT | typeof BFLOAT16,
+): AttributeValue[] => [
+  { name: 'SrcT', type, value: to === FLOAT ? BFLOAT16 : FLOAT },
+  { name: 'DstT', type, value: to },
+];
+
+export class Copies {
+  readonly #casts = new Map<TensorData, Copy>();
+  readonly #packed = new Map<TensorData, Map<string, Copy>>();
+  readonly #reads = new WeakMap<TensorData, Map<string, number>>();
+  #bytes = 0;
+
+  constructor(private readonly binding: Binding) {}
+
+  /** The numbers of tensors that are kept in bfloat16, and of weights that are packed. */
+  get sizes(): { readonly casts: number; readonly packed: number } {
+    return { casts: this.#casts.size, packed: this.#packed.size };
+  }
+
+  #make(data: TensorData, name: string, attributes: readonly AttributeValue[], bytes = 0): Copy {
+    const [result] = execute(this.binding, name, attributes, [data.id], [data.dtype], 1);
+    if (result === undefined) throw new Error(`${name} returned nothing`);
+    this.#bytes += bytes;
+    return { data: { ...result, values: null, refCount: 1 }, bytes };
+  }
+
+  /** Returns a tensor that TensorFlow holds, in bfloat16. */
+  cast(data: TensorData): TensorData {
+    const known = this.#casts.get(data);
+    if (known !== undefined) return known.data;
+    const made = this.#make(data, 'Cast', castAttributes(this.binding, BFLOAT16));
+    this.#casts.set(data, made);
+    return made.data;
+  }
+
+  /**
+   * Returns the packed copy of a frozen weight that TensorFlow holds; null while it has been read a
+   * few times only, and where the copy would exceed the limit.
+   */
+  packed(data: TensorData, packing: Packing): TensorData | null {
+    const key = keyOf(packing),
+      own = this.#packed.get(data) ?? new Map<string, Copy>(),
+      known = own.get(key);
+    if (known !== undefined) return known.data;
+    const reads = this.#reads.get(data) ?? new Map<string, number>(),
+      count = (reads.get(key) ?? 0) + 1;
+    this.#reads.set(data, reads.set(key, count));
+    const bytes = bytesOf(data, packing.bf16 ? 2 : 4);
+    if (count <= READS || this.#bytes + bytes > PACKED_BYTES) return null;
+    const flag = (name: string, value: boolean): AttributeValue => ({
+      name,
+      type: this.binding.TF_ATTR_BOOL,
+      value,
+    });
+    const made = this.#make(
+      data,
+      'FusedPack',
+      [
+        flag('transpose_a', false),
+        flag('transpose_b', packing.transposed),
+        flag('bf16', packing.bf16),
+      ],
+      bytes,
+    );
+    this.#packed.set(data, own.set(key, made));
+    return made.data;
+  }
+
+  /** Frees the copies of a tensor that is no longer used. */
+  drop(data: TensorData): void {
+    const cast = this.#casts.get(data);
+    for (const copy of [...(cast ? [cast] : []), ...(this.#packed.get(data)?.values() ?? [])]) {
+      this.binding.deleteTensor(copy.data.id);
+      this.#bytes -= copy.bytes;
+    }
+    this.#casts.delete(data);
+    this.#packed.delete(data);
+  }
+}
