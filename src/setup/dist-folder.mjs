@@ -24,7 +24,7 @@ import { sha256, together } from './closure.mjs';
  * Nothing is left to do when it has ended; Node would first take its heap apart, which takes
  * milliseconds.
  */
-const CLI = `import { main } from './program.ts';
+const CLI = `import { main } from './program.js';
 export const ended = main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   process.once('beforeExit', () => process.exit());
