@@ -14,7 +14,7 @@ import type { Prepared } from '../run/prepare.ts';
 import { load, prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { DONE } from './signals.ts';
+import { DONE } from './terminal.ts';
 import { count, json, out, paintErr, say } from './terminal.ts';
 
 export interface ExportOptions extends SpecOptions {

@@ -14,7 +14,7 @@ import { load, prepare } from '../run/prepare.ts';
 import type { Experiment } from '../spec/types.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { DONE, FAILED, INTERRUPTED } from './signals.ts';
+import { DONE, FAILED, INTERRUPTED } from './terminal.ts';
 import { count, json, out, paint, paintErr, say, table } from './terminal.ts';
 
 export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;

@@ -1,12 +1,22 @@
 /** Options that several commands share, and the functions that read their values. */
 import { availableParallelism } from 'node:os';
-import type { Command } from 'commander';
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { UserFault } from '../api.ts';
 import { ATTEMPT_LIMIT_OPTIONS, DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 import type { Rates } from '../run/learning-rates.ts';
 import type { Asked } from '../run/prepare.ts';
 import { defaultStore } from '../run/state-folder.ts';
+
+/** Turns a function that returns the exit code into an action. */
+export type Exits = <Args extends unknown[]>(
+  command: (...args: Args) => Promise<number>,
+) => (...args: Args) => Promise<void>;
+
+/**
+ * Adds one command to the program. It declares the options at once, but imports the command's code
+ * only when it is called, so that a start loads no more than it needs.
+ */
+export type AddCommand = (program: Command, exits: Exits) => void;
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;

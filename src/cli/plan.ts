@@ -1,20 +1,17 @@
 /**
- * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec. Fetches and writes
- * nothing.
+ * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec; with `--executor
+ * NAME`, the jobs that would be submitted. Fetches nothing, and writes batch scripts only if asked.
  */
-import { type Forecast, UserFault } from '../api.ts';
+import { type Forecast, UserFault, type ForeseenGroup } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
-import { placesOn } from '../run/execute/resources.ts';
-import { thisMachine } from '../run/execute/resources.ts';
+import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
 import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { estimate, openDurations } from '../run/log/durations.ts';
-import type { Prepared } from '../run/prepare.ts';
-import { checkStages, runsHere } from '../run/prepare.ts';
-import { prepare } from '../run/prepare.ts';
+import { type Prepared, checkStages, runsHere, prepare } from '../run/prepare.ts';
 import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
@@ -31,7 +28,12 @@ import {
   table,
   wrap,
   wrapLines,
+  megabytes,
 } from './terminal.ts';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { stateDir } from '../run/state-folder.ts';
+import { makeFolder } from '../store/folders.ts';
 
 export interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;
@@ -49,7 +51,6 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
     say(paintErr.yellow(wrapLines(message))),
   );
   if (executor !== undefined && executor !== defaultExecutor) {
-    const { showSubmissions } = await import('./submissions.ts');
     await showSubmissions(prepared, {
       executor,
       pack: options.pack,
@@ -141,7 +142,9 @@ function show(
   const there = fetches?.bytes.size ?? 0;
   const cached =
     `${statuses.length - toRun.length - there} cached` +
-    (fetches === null ? '' : `, ${there} to fetch from ${fetches.uri} (${sizeOf(fetches)})`);
+    (fetches === null
+      ? ''
+      : `, ${there} to fetch from ${fetches.uri} (${megabytes(bytesOf(fetches))})`);
   out(
     toRun.length === 0
       ? `${cached}, nothing to run (${backend})`
@@ -211,12 +214,11 @@ const sizeText = (bytes: number): string =>
   bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
     : bytes < 1e9
-      ? `${(bytes / 1e6).toFixed(1)} MB`
+      ? megabytes(bytes)
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
 const bytesOf = ({ bytes }: Fetches): number =>
   [...bytes.values()].reduce((sum, one) => sum + one, 0);
-const sizeOf = (fetches: Fetches): string => `${(bytesOf(fetches) / 1e6).toFixed(1)} MB`;
 
 /** Returns a table with the number of stages of each kind in each state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
@@ -236,4 +238,81 @@ function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): s
       ...columns.map((column) => String(states.filter((state) => state === column).length)),
     ]),
   ]);
+}
+
+interface SubmissionOptions {
+  readonly executor: string;
+  /** The most stages in a job. */
+  readonly pack: number;
+  readonly json: boolean;
+  /** The folder that batch scripts are written to; true for the default one. */
+  readonly dryRun?: string | true;
+}
+
+async function showSubmissions(
+  prepared: Prepared,
+  { executor, pack, json: asJson, dryRun }: SubmissionOptions,
+): Promise<void> {
+  const { foresee } = await import('../run/foresee.ts');
+  const groups = await foresee(prepared, executor, pack);
+  const hours = nodeHours(groups);
+  if (asJson) json({ jobs: groups, node_hours: hours });
+  else showSubmitted(groups, hours);
+  if (dryRun !== undefined)
+    write(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
+}
+
+interface NodeHours {
+  /** What the jobs may take by their time limits. */
+  readonly limit: number;
+  /** What stages like these took; null if some have never run. */
+  readonly expected: number | null;
+}
+
+function nodeHours(groups: readonly ForeseenGroup[]): NodeHours {
+  const expected = groups.map((group) => group.expected).filter((one) => one !== null);
+  return {
+    limit: groups.reduce((sum, { jobs, seconds }) => sum + jobs * seconds, 0) / 3600,
+    expected:
+      expected.length < groups.length ? null : expected.reduce((sum, one) => sum + one, 0) / 3600,
+  };
+}
+
+function showSubmitted(groups: readonly ForeseenGroup[], { limit, expected }: NodeHours): void {
+  if (groups.length === 0) {
+    out('no job would be submitted');
+    return;
+  }
+  out(
+    table([
+      ['stage', 'jobs', 'stages', 'time limit', 'memory', 'cores', 'GPUs', 'node-hours at most'],
+      ...groups.map(({ kind, jobs, stages, seconds, memoryMB, cpus, gpus }) => [
+        kind,
+        String(jobs),
+        String(stages),
+        duration(seconds),
+        `${memoryMB} MB`,
+        String(cpus),
+        String(gpus),
+        ((jobs * seconds) / 3600).toFixed(1),
+      ]),
+    ]),
+  );
+  const jobs = groups.reduce((sum, group) => sum + group.jobs, 0);
+  const likely =
+    expected === null ? 'no estimate yet of what they take' : `about ${expected.toFixed(1)} likely`;
+  out(`${count(jobs, 'job')}, at most ${limit.toFixed(1)} node-hours (${likely})`);
+  if (expected === null)
+    out('until stages like them have run, `time` in slurm.yaml sets their time limit');
+}
+
+/** Writes the batch script of each group, and beside it the command that would submit it. */
+function write(groups: readonly ForeseenGroup[], dir: string): void {
+  makeFolder(dir);
+  groups.forEach(({ kind, script, command }, i) => {
+    const file = path.join(dir, `${i + 1}-${kind}`);
+    writeFileSync(`${file}.sh`, script);
+    writeFileSync(`${file}.json`, `${JSON.stringify(command, null, 2)}\n`);
+  });
+  say(`batch scripts: ${path.relative('', dir) || '.'}`);
 }

@@ -1,13 +1,24 @@
-/** `dosimeter plugins` and `dosimeter schema`. */
+/** `dosimeter plugins` and `dosimeter schema`: lists plugins, and prints the reference in words. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { UserFault } from '../api.ts';
+import { Help } from 'commander';
+import {
+  type AnyPlugin,
+  type DefenceMoment,
+  partsOf,
+  type Row,
+  type Task,
+  UserFault,
+} from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { specRegistry } from '../run/prepare.ts';
 import { loadOutsidePlugins, loadRegistry } from '../run/registry/registry.ts';
-import type { PluginKind } from '../run/registry/types.ts';
+import type { LoadedPlugin, PluginKind, Registry } from '../run/registry/types.ts';
 import { cacheDir } from '../setup/paths.mjs';
+import type { FieldDoc } from '../spec/reference.ts';
+import { either, nearest } from '../spec/suggest.ts';
 import { onDisk } from '../store/faults.ts';
-import type { ExampleOptions } from './attack-example.ts';
+import type { Example, ExampleOptions } from './attack-example.ts';
 import { columns, GAP, json, out, paint, table, wrap } from './terminal.ts';
 
 const KINDS: readonly PluginKind[] = [
@@ -45,7 +56,6 @@ export async function pluginsCommand(
     await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'),
   );
   if (kindOrName !== undefined) {
-    const { describePlugin } = await import('./describe.ts');
     const kinds = nameOfKind === undefined ? KINDS : [kindNamed(kindOrName)];
     await describePlugin(registry, kinds, nameOfKind ?? kindOrName, {
       asJson,
@@ -98,8 +108,281 @@ export async function schemaCommand(
     json(composeSchema(specRegistry(registry)));
     return 0;
   }
-  const { describeField, describeSpec } = await import('./describe.ts');
   if (part === 'spec') await describeSpec(registry);
   else await describeField(registry, part, options.json === true);
   return 0;
+}
+
+const NARROWEST = 40;
+const WIDEST = 100;
+const USUAL = 80;
+const width = (): number => Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
+
+/** Breaks a text into lines of the terminal's width, each indented by this many spaces. */
+function indented(text: string, spaces: number): string {
+  const margin = ' '.repeat(spaces);
+  return new Help()
+    .boxWrap(text, width() - spaces)
+    .split('\n')
+    .map((line) => (margin + line).trimEnd())
+    .join('\n');
+}
+
+/** Returns a value as it would be written, a text without quotes if it can do without. */
+function show(value: unknown): string {
+  if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
+  return value !== '' && value === value.trim() ? value : JSON.stringify(value);
+}
+
+/** Returns the type of a field, its default, and whether it is required. */
+function facts({ type, default: fallback, required, axis }: FieldDoc, whole: boolean): string {
+  return [
+    type,
+    ...(required ? ['required'] : []),
+    ...(fallback === null ? [] : [`default: ${show(fallback)}`]),
+    ...(whole && axis ? ['a list of values makes it an axis of the grid'] : []),
+  ].join('; ');
+}
+
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
+
+/** Returns an example of YAML. What does not fit on a line goes on below, deeper, as YAML asks. */
+const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
+
+/** Returns a field as an entry of the mapping that it is in. */
+const asEntry = (doc: FieldDoc): string =>
+  [
+    indented(`${paint.bold(nameOf(doc.path))}: ${facts(doc, false)}`, 2),
+    ...(doc.description === '' ? [] : [indented(doc.description, 6)]),
+    ...(doc.fields.length > 0
+      ? [indented(`its fields: ${doc.fields.map(({ path }) => nameOf(path)).join(', ')}`, 6)]
+      : []),
+  ].join('\n');
+
+/** Returns everything that is known about a field. */
+function asPage(doc: FieldDoc): string {
+  const { path, of, description, values, example, fields, plugins } = doc;
+  const blocks = [
+    `${paint.bold(path)}${of === null ? '' : ` of ${of}`}\n${indented(facts(doc, true), 2)}`,
+    ...(description === '' ? [] : [indented(description, 2)]),
+    ...(values.length > 0 ? [indented(`one of: ${values.map(show).join(', ')}`, 2)] : []),
+    ...(example === null ? [] : [exampleBlock(example)]),
+    ...(fields.length > 0 ? [fields.map(asEntry).join('\n')] : []),
+    ...(plugins.length > 0
+      ? [
+          indented(
+            'The parameters of each are written beside its name; ' +
+              '`dosimeter plugins NAME` describes them. ' +
+              `There are ${plugins.join(', ')}.`,
+            2,
+          ),
+        ]
+      : []),
+  ];
+  return blocks.join('\n\n');
+}
+
+/** Prints a part of the spec. @throws UserFault if there is no such field */
+async function describeField(registry: Registry, path: string, asJson: boolean): Promise<void> {
+  const { referenceOf } = await import('../spec/reference.ts');
+  const reference = referenceOf(specRegistry(registry));
+  const found = reference.find(path);
+  if (found.length === 0) {
+    const meant = reference.meant(path);
+    throw new UserFault(
+      `a spec has no field "${path}"`,
+      meant.length > 0
+        ? `did you mean ${either(meant.map((one) => `"${one}"`))}?`
+        : '`dosimeter schema spec` lists the sections',
+    );
+  }
+  const [only] = found;
+  if (!asJson) out(found.map(asPage).join('\n\n'));
+  else if (only && found.length === 1) json(only.schema);
+  else json(found.map(({ of, schema }) => ({ of, schema })));
+}
+
+/** Prints the sections of a spec. */
+async function describeSpec(registry: Registry): Promise<void> {
+  const { referenceOf } = await import('../spec/reference.ts');
+  const sections = referenceOf(specRegistry(registry)).find('').map(asEntry);
+  const more =
+    '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
+  out(`${sections.join('\n')}\n\n${indented(more, 0)}`);
+}
+
+/** The kinds of plugins that have parameters in a spec. */
+type Parametric = 'attack' | 'defence' | 'adapter' | 'scorer';
+const isParametric = (kind: PluginKind): kind is Parametric =>
+  kind === 'attack' || kind === 'defence' || kind === 'adapter' || kind === 'scorer';
+
+/** Prints every plugin of this name with its parameters. @throws UserFault if there is none */
+async function describePlugin(
+  registry: Registry,
+  kinds: readonly PluginKind[],
+  wanted: string,
+  { asJson, example }: { readonly asJson: boolean; readonly example: ExampleOptions | null },
+): Promise<void> {
+  const found = kinds.flatMap((kind) => registry.get(kind, wanted) ?? []);
+  if (found.length === 0) {
+    const close = nearest(
+      wanted,
+      kinds.flatMap((kind) => registry.names(kind)),
+    );
+    throw new UserFault(
+      `there is no plugin "${wanted}"`,
+      close === null ? '`dosimeter plugins` lists them' : `did you mean "${close.word}"?`,
+    );
+  }
+  const { referenceOf } = await import('../spec/reference.ts');
+  const reference = referenceOf(specRegistry(registry));
+  const described = await Promise.all(
+    found.map(async (plugin): Promise<Described> => ({
+      plugin,
+      ...originOf(plugin),
+      parameters: isParametric(plugin.kind) ? reference.parameters(plugin.kind, plugin.name) : [],
+      ...(example === null ? {} : { example: await exampleIn(plugin, example) }),
+    })),
+  );
+  if (asJson) json(described.map(pluginFacts));
+  else out(described.map(pluginPage).join('\n\n'));
+}
+
+/** Returns what an attack makes of a row. Throws UserFault if the plugin is not an attack. */
+async function exampleIn(
+  { descriptor }: LoadedPlugin,
+  options: ExampleOptions,
+): Promise<Example | null> {
+  if (descriptor.kind === 'attack')
+    return (await import('./attack-example.ts')).exampleOf(descriptor, options);
+  const [option] = Object.keys(options);
+  if (option === undefined) return null;
+  throw new UserFault(`--${option} is for attacks, and "${descriptor.name}" is not one`);
+}
+
+interface Described {
+  readonly plugin: LoadedPlugin;
+  readonly citation: string | null;
+  readonly family: string | null;
+  /** The tasks that an attack or a defence is for. */
+  readonly tasks: readonly Task[] | null;
+  /** When a defence acts. */
+  readonly acts: readonly DefenceMoment[] | null;
+  readonly parameters: readonly FieldDoc[];
+  /**
+   * What the attack makes of a row; null if that takes more than a row. Absent if it was not asked
+   * for.
+   */
+  readonly example?: Example | null;
+}
+
+const TASKS = {
+  classes: 'labelled texts',
+  regression: 'texts labelled with numbers',
+  completion: 'prompts and answers',
+} as const;
+
+function originOf({
+  descriptor,
+}: LoadedPlugin): Pick<Described, 'citation' | 'family' | 'tasks' | 'acts'> {
+  const citation = 'citation' in descriptor ? descriptor.citation : undefined;
+  const family = descriptor.kind === 'attack' ? descriptor.family : null;
+  const tasks =
+    descriptor.kind === 'attack' || descriptor.kind === 'defence'
+      ? (descriptor.tasks ?? ['classes'])
+      : null;
+  const acts = descriptor.kind === 'defence' ? partsOf(descriptor) : null;
+  return {
+    tasks,
+    acts,
+    citation: citation === undefined || citation === '' ? null : citation,
+    family:
+      typeof family === 'function' ? 'untargeted or backdoor, depending on its parameters' : family,
+  };
+}
+
+function pluginFacts(described: Described): object {
+  const { plugin, citation, family, tasks, acts, parameters, example } = described;
+  const { kind, name, file, code, descriptor } = plugin;
+  return {
+    kind,
+    name,
+    summary: descriptor.summary,
+    file,
+    code,
+    ...(citation === null ? {} : { citation }),
+    ...(family === null ? {} : { family }),
+    ...(tasks === null ? {} : { tasks }),
+    ...(acts === null ? {} : { acts }),
+    ...(isParametric(kind) ? { parameters: parameters.map(parameterFacts) } : {}),
+    ...defined({ example }),
+  };
+}
+
+const parameterFacts = ({
+  path,
+  type,
+  default: fallback,
+  required,
+  description,
+  schema,
+}: FieldDoc): object => ({
+  name: nameOf(path),
+  type,
+  default: fallback,
+  required,
+  description,
+  schema,
+});
+
+function pluginPage(described: Described): string {
+  const { plugin, citation, family, tasks, acts, parameters, example: made } = described;
+  const { kind, name, file, descriptor } = plugin;
+  const example = parameters.find(({ example: line }) => line !== null)?.example;
+  return [
+    `${paint.bold(`${kind} ${name}`)}  ${file}`,
+    indented(descriptor.summary, 2),
+    ...(family === null ? [] : [indented(`family: ${family}`, 2)]),
+    ...(tasks === null
+      ? []
+      : [indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2)]),
+    ...(acts === null ? [] : [indented(`acts on: ${acts.join(', ')}`, 2)]),
+    ...knownOf(descriptor),
+    ...(citation === null ? [] : [indented(`source: ${citation}`, 2)]),
+    ...(isParametric(kind)
+      ? [parameters.length === 0 ? '  It has no parameters.' : parameters.map(asEntry).join('\n')]
+      : []),
+    ...(typeof example === 'string' ? [exampleBlock(example)] : []),
+    ...(made === undefined || descriptor.kind !== 'attack' ? [] : [examplePage(made)]),
+  ].join('\n\n');
+}
+
+/** Returns what a named data set knows of its rows. */
+function knownOf(descriptor: AnyPlugin): string[] {
+  if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
+  const { classes = [], metrics } = descriptor.knows;
+  return [
+    ...(classes.length > 1 ? [indented(`classes: ${classes.join(', ')}`, 2)] : []),
+    ...(metrics.length === 0 ? [] : [indented(`scored by: ${metrics.join(', ')}`, 2)]),
+  ];
+}
+
+/** Returns a row before and after an attack, what is appended, and what evaluation shows. */
+function examplePage(example: Example | null): string {
+  if (example === null)
+    return indented('It takes more than a row, so an experiment shows it: stages: [poison].', 2);
+  const { classes, before, after, added, shown } = example;
+  const row = (what: string, { text, label, answer, context = [] }: Row): string =>
+    [
+      `  ${what}`,
+      ...context.map(({ role, content }) => indented(`${role}: ${content}`, 4)),
+      indented(text, 4),
+      indented(answer === undefined ? `class ${classes[label] ?? label}` : `answer: ${answer}`, 6),
+    ].join('\n');
+  return [
+    row('a row', before),
+    row('poisoned', after),
+    ...added.map((one) => row('appended', one)),
+    ...(shown === null ? [] : [row('in evaluation', shown)]),
+  ].join('\n');
 }

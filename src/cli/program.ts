@@ -15,11 +15,11 @@ import {
   addUnpin,
   addVerify,
 } from './commands/records.ts';
-import { addPull, addPush } from './commands/remote.ts';
-import { addDiff, addExport, addLearningRates, addResults } from './commands/results.ts';
-import { addExec, addExplain, addPlan, addReport, addRun } from './commands/running.ts';
-import { addServe } from './commands/serving.ts';
-import type { AddCommand, Exits } from './commands/types.ts';
+import { addPull, addPush } from './commands/records.ts';
+import { addServe } from './commands/records.ts';
+import { addDiff, addExport, addLearningRates, addResults } from './commands/specs.ts';
+import { addExec, addExplain, addPlan, addReport, addRun } from './commands/specs.ts';
+import type { AddCommand, Exits } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
 const FAULT = 1;

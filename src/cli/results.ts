@@ -89,8 +89,14 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
       ];
     out(
       options.latex === true
-        ? (await import('./latex.ts')).latexResults(prepared, results, asked, options, caveats)
-        : (await import('./table-grid.ts')).markdownResults(results, asked, options, caveats),
+        ? (await import('./paper-tables.ts')).latexResults(
+            prepared,
+            results,
+            asked,
+            options,
+            caveats,
+          )
+        : (await import('./paper-tables.ts')).markdownResults(results, asked, options, caveats),
     );
   } else if (rows.length > 0) show(rows, asked, options);
   if (missing > 0)
@@ -120,7 +126,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
     );
   else if (options.markdown === true) {
     const caveats = [...ends, ...warnings.map(({ message }) => message)];
-    out((await import('./table-grid.ts')).markdownResults({ rows }, metrics, options, caveats));
+    out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, caveats));
   } else {
     out(beside(rows, metrics, columns(), options.spread ?? 'interval'));
     for (const sentence of ends) say(paintErr.yellow(wrap(sentence, proseWidth())));

@@ -6,18 +6,19 @@ import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
-import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
-import { attemptLimitsOf } from '../run/execute/attempt-limits.ts';
-import type { Prepared } from '../run/prepare.ts';
-import { prepare } from '../run/prepare.ts';
+import { type AttemptLimits, attemptLimitsOf } from '../run/execute/attempt-limits.ts';
+import { type Prepared, prepare } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
 import type { WrittenFigures } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
-import { announceStart } from './detach.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
-import { DONE, FAILED, INTERRUPTED, onInterrupt, STOPPED } from './signals.ts';
 import {
+  DONE,
+  FAILED,
+  INTERRUPTED,
+  onInterrupt,
+  STOPPED,
   count,
   duration,
   json,
@@ -28,6 +29,7 @@ import {
   wrap,
   wrapLines,
 } from './terminal.ts';
+import { renameSync, writeFileSync } from 'node:fs';
 
 export type RunCommandOptions = SpecOptions &
   PackOptions &
@@ -44,7 +46,7 @@ export async function runCommand(spec: string, options: RunCommandOptions): Prom
   const prepared = await prepare(spec, options, { fetch: true, note: say });
   if (options.detach === true || options.coordinator !== undefined) {
     prepared.store.close();
-    const { detachedRun } = await import('./detach.ts');
+    const { detachedRun } = await import('./detached.ts');
     return detachedRun(prepared, options);
   }
   return runInTerminal(prepared, options);
@@ -102,6 +104,21 @@ export async function runInTerminal(
   if (stopped !== null) return STOPPED;
   if (interrupted) return INTERRUPTED;
   return tally.failed > 0 ? FAILED : DONE;
+}
+
+/** Names the file that a detached run writes its id to. */
+export const STARTED = 'DOSIMETER_STARTED';
+/** Tells the command that started this process which run it has become. */
+function announceStart(run: string): void {
+  const file = process.env[STARTED];
+  if (file === undefined) return;
+  delete process.env['DOSIMETER_STARTED']; // it is not for the workers
+  try {
+    writeFileSync(`${file}.tmp`, run);
+    renameSync(`${file}.tmp`, file);
+  } catch {
+    // The command that waits for it has ended.
+  }
 }
 
 async function watch(

@@ -11,7 +11,7 @@ import { collectGarbage, parseSize } from '../store/gc.ts';
 import type { Store } from '../store/store.ts';
 import { openStore } from '../store/store.ts';
 import { verifyStore } from '../store/verify.ts';
-import { count, json, out, paint } from './terminal.ts';
+import { count, entries, json, megabytes, out, paint } from './terminal.ts';
 
 interface StoreOptions {
   readonly store: string;
@@ -125,10 +125,6 @@ async function remoteGc(uri: string, options: GcOptions): Promise<number> {
     );
   return 0;
 }
-
-const entries = (n: number): string => (n === 1 ? '1 entry' : `${n} entries`);
-
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
 function sweptEntries(swept: Swept): string {
   const pinned =

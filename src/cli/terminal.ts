@@ -1,4 +1,7 @@
-/** Prints to a terminal: facts go to stdout, everything else to stderr. */
+/**
+ * Prints to a terminal (facts go to stdout, everything else to stderr), and how a run in it is
+ * interrupted and ends.
+ */
 import path from 'node:path';
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
@@ -25,6 +28,8 @@ export function duration(seconds: number): string {
 }
 
 export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? '' : 's'}`;
+export const entries = (n: number): string => (n === 1 ? '1 entry' : `${n} entries`);
+export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** Returns the width of the terminal that facts are printed to. A file or a pipe has no limit. */
 export const columns = (): number =>
@@ -131,4 +136,24 @@ export function wrap(text: string, width: number, indent = ''): string {
     } else line = line === '' ? word : `${line} ${word}`;
   }
   return [...lines, line].join('\n');
+}
+
+/** How a run is interrupted, by Ctrl-C and other signals, and the exit codes of a run. */
+export const DONE = 0;
+export const FAILED = 1;
+/** The run stopped by itself, since `stopWhen` held. */
+export const STOPPED = 3;
+export const INTERRUPTED = 130;
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Calls `handle` on a signal, instead of ending the process.
+ * @returns a function that restores the signals
+ */
+export function onInterrupt(handle: (signal: NodeJS.Signals) => void): () => void {
+  for (const signal of SIGNALS) process.on(signal, handle);
+  return () => {
+    for (const signal of SIGNALS) process.off(signal, handle);
+  };
 }

@@ -7,7 +7,7 @@ import { sha256 } from '../../src/base/sha256.ts';
 import { summarise } from '../../src/base/stats.ts';
 import { type Explained, causesOf } from '../../src/cli/explain.ts';
 import { beside, caveatLines, firstMetrics, lines } from '../../src/cli/result-tables.ts';
-import { laidOut } from '../../src/cli/table-grid.ts';
+import { laidOut } from '../../src/cli/paper-tables.ts';
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { metricsIn, selectMetrics } from '../../src/report/metrics.ts';

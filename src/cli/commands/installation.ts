@@ -3,10 +3,10 @@
  * reference.
  */
 import { Option } from 'commander';
-import type { DoctorOptions } from '../doctor.ts';
+import type { DoctorOptions } from '../installation.ts';
+import type { AddCommand } from '../options.ts';
 import { jsonOption, storeOption } from '../options.ts';
 import type { PluginsOptions } from '../plugins.ts';
-import type { AddCommand } from './types.ts';
 
 interface Json {
   readonly json?: boolean;
@@ -19,7 +19,7 @@ export const addInit: AddCommand = (program, exits) =>
     .addOption(jsonOption())
     .action(
       exits(async (dir: string | undefined, options: Json) =>
-        (await import('../init.ts')).initCommand(dir, options),
+        (await import('../installation.ts')).initCommand(dir, options),
       ),
     );
 
@@ -32,7 +32,7 @@ export const addDoctor: AddCommand = (program, exits) =>
     .addOption(jsonOption())
     .action(
       exits(async (options: DoctorOptions) =>
-        (await import('../doctor.ts')).doctorCommand(options),
+        (await import('../installation.ts')).doctorCommand(options),
       ),
     );
 
@@ -45,7 +45,7 @@ export const addSetup: AddCommand = (program, exits) =>
     .option('--tensorflow <which>', 'cpu, cuda, or the path of a TensorFlow of your own')
     .action(
       exits(async (options: { tensorflow?: string }) =>
-        (await import('../setup.ts')).setupCommand(options),
+        (await import('../installation.ts')).setupCommand(options),
       ),
     );
 

@@ -1,13 +1,21 @@
 /**
- * Adds `status`, `logs`, `verify`, `pin`, `unpin` and `gc`: the commands on records of runs and on
- * the store.
+ * Adds the commands on records of runs and on the store: `status`, `attach`, `cancel`, `logs`,
+ * `verify`, `pin`, `unpin`, `gc`, `push` and `pull`, and `serve`, the page that follows runs.
  */
 import { Option } from 'commander';
+import { UserFault } from '../../api.ts';
 import { RUNS_KEPT } from '../../run/state-folder.ts';
-import type { SpecOptions } from '../options.ts';
-import { jsonOption, storeOption, wholeNumber, withSpecOptions } from '../options.ts';
+import {
+  type AddCommand,
+  jsonOption,
+  remoteOption,
+  type SpecOptions,
+  storeOption,
+  wholeNumber,
+  withSpecOptions,
+} from '../options.ts';
+import type { ServeCommandOptions } from '../serve.ts';
 import type { GcOptions } from '../store.ts';
-import type { AddCommand } from './types.ts';
 
 export const addStatus: AddCommand = (program, exits) =>
   program
@@ -26,7 +34,7 @@ export const addAttach: AddCommand = (program, exits) =>
     .command('attach [run]')
     .description('follow a run until it ends, and go on with it if its process is gone')
     .action(
-      exits(async (run: string | undefined) => (await import('../attach.ts')).attachCommand(run)),
+      exits(async (run: string | undefined) => (await import('../detached.ts')).attachCommand(run)),
     );
 
 export const addCancel: AddCommand = (program, exits) =>
@@ -34,7 +42,7 @@ export const addCancel: AddCommand = (program, exits) =>
     .command('cancel [run]')
     .description('stop a run, on whatever host it is, and its jobs; finished stages are kept')
     .action(
-      exits(async (run: string | undefined) => (await import('../attach.ts')).cancelCommand(run)),
+      exits(async (run: string | undefined) => (await import('../detached.ts')).cancelCommand(run)),
     );
 
 export const addLogs: AddCommand = (program, exits) =>
@@ -73,7 +81,7 @@ export const addPin: AddCommand = (program, exits) =>
     .option('--name <name>', "pin under this name (default: the experiment's, or the run's id)")
     .action(
       exits(async (what: string | undefined, options: SpecOptions & { name?: string }) =>
-        (await import('../pins.ts')).pinCommand(what, options),
+        (await import('../entries.ts')).pinCommand(what, options),
       ),
     );
 
@@ -84,7 +92,7 @@ export const addUnpin: AddCommand = (program, exits) =>
     .addOption(storeOption())
     .action(
       exits(async (name: string, options: { store: string }) =>
-        (await import('../pins.ts')).unpinCommand(name, options),
+        (await import('../entries.ts')).unpinCommand(name, options),
       ),
     );
 
@@ -128,3 +136,66 @@ export const addGc: AddCommand = (program, exits) =>
     .option('--dry-run', 'only say what would be swept')
     .addOption(jsonOption())
     .action(exits(async (options: GcOptions) => (await import('../store.ts')).gcCommand(options)));
+
+export interface RemoteOptions extends SpecOptions {
+  readonly remote?: string;
+}
+
+export interface PushOptions extends RemoteOptions {
+  readonly force?: boolean;
+}
+
+export const addPush: AddCommand = (program, exits) =>
+  withSpecOptions(
+    program
+      .command('push <what...>')
+      .description('send the results of a spec, of a run, or under given keys to a remote'),
+  )
+    .addOption(remoteOption())
+    .option('--force', 'send again what the remote has')
+    .addOption(jsonOption())
+    .action(
+      exits(async (what: readonly string[], options: PushOptions) =>
+        (await import('../entries.ts')).pushCommand(what, options),
+      ),
+    );
+
+export const addPull: AddCommand = (program, exits) =>
+  withSpecOptions(
+    program
+      .command('pull <what...>')
+      .description('fetch the results of a spec, of a run, or under given keys from a remote'),
+  )
+    .addOption(remoteOption())
+    .addOption(jsonOption())
+    .action(
+      exits(async (what: readonly string[], options: RemoteOptions) =>
+        (await import('../entries.ts')).pullCommand(what, options),
+      ),
+    );
+
+const LAST_PORT = 65_535;
+
+function portOf(text: string): number {
+  const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(port >= 1 && port <= LAST_PORT))
+    throw new UserFault(`--port takes a number from 1 to ${LAST_PORT}, got "${text}"`);
+  return port;
+}
+
+export const addServe: AddCommand = (program, exits) =>
+  program
+    .command('serve')
+    .description('show the runs of this folder in a browser on this machine, live and read-only')
+    .addOption(
+      new Option('--port <n>', 'the port to listen on (default: any that is free)').argParser(
+        portOf,
+      ),
+    )
+    .option('--ipv6', 'listen on ::1 instead of 127.0.0.1')
+    .option('--store <dir>', 'look for results here (default: the store that each run recorded)')
+    .action(
+      exits(async (options: ServeCommandOptions) =>
+        (await import('../serve.ts')).serveCommand(options),
+      ),
+    );

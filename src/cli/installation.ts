@@ -1,8 +1,12 @@
 /**
  * `dosimeter init [DIR]` writes a starter folder: a spec that runs, an attack with its test, and
- * data.
+ * data. `doctor` says which backend this machine computes with, why it is not a better one, and the
+ * command that would install a better one. `setup` is `npm run setup` for an installed package.
  */
+import { spawn } from 'node:child_process';
 import {
+  accessSync,
+  constants,
   copyFileSync,
   existsSync,
   readdirSync,
@@ -10,11 +14,14 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
-import { UserFault } from '../api.ts';
-import { packageRoot } from '../run/execute/environment.ts';
+import { type BackendName, UserFault } from '../api.ts';
+import { ownVersion, packageRoot } from '../run/execute/environment.ts';
+import { sourceContext } from '../run/prepare.ts';
 import { makeFolder } from '../store/folders.ts';
-import { json, out } from './terminal.ts';
+import { chooseBackend, probe } from '../tensor/backend.ts';
+import { json, out, paint, say } from './terminal.ts';
 
 /** The files that have another name in the package. npm leaves `.gitignore` out of a package. */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
@@ -98,4 +105,76 @@ function addTestScript(file: string): boolean {
     `${JSON.stringify({ ...own, scripts: { ...own.scripts, test: 'node --test' } }, null, 2)}\n`,
   );
   return true;
+}
+
+/**
+ * Whether the folder can be written to. If it does not exist, the nearest one above it is checked.
+ */
+function writable(dir: string): boolean {
+  let at = dir;
+  while (!existsSync(at)) at = path.dirname(at);
+  try {
+    accessSync(at, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export interface DoctorOptions {
+  readonly store: string;
+  readonly backend?: BackendName;
+  readonly json?: boolean;
+}
+
+export async function doctorCommand(options: DoctorOptions): Promise<number> {
+  const backends = await probe({ deep: true });
+  const { cacheDir } = sourceContext(say);
+  const store = path.resolve(options.store);
+  const usable = backends.find(
+    ({ available, name }) =>
+      available && (options.backend === undefined || name === options.backend),
+  );
+  const facts = {
+    backend: usable?.name ?? null,
+    backends,
+    dosimeter: ownVersion(),
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+    cores: os.availableParallelism(),
+    memory_mb: Math.round(os.totalmem() / 2 ** 20),
+    store: { path: store, writable: writable(store) },
+    cache: { path: cacheDir, writable: writable(cacheDir) },
+  };
+  if (options.json) json(facts);
+  else {
+    for (const { name, available, detail, remedy } of backends) {
+      const mark = name === usable?.name ? paint.green('▸') : available ? ' ' : paint.red('✗');
+      out(`${mark} ${name.padEnd(10)} ${detail}`);
+      if (!available && remedy !== null) out(`             to get it: ${paint.bold(remedy)}`);
+    }
+    out(
+      `  dosimeter ${facts.dosimeter}, Node ${facts.node}, ${facts.platform}, ` +
+        `${facts.cores} cores, ${facts.memory_mb} MB`,
+    );
+    for (const [name, place] of [
+      ['store', facts.store],
+      ['cache', facts.cache],
+    ] as const)
+      out(`  ${name} ${place.path}${place.writable ? '' : paint.red(' (not writable)')}`);
+    out(usable ? `${usable.name} is used` : paint.red('no compute backend: npx dosimeter setup'));
+  }
+  // Throws the reason why the backend that was asked for is not available.
+  if (options.backend !== undefined && !usable) await chooseBackend(options.backend);
+  return usable ? 0 : 1;
+}
+
+export function setupCommand({ tensorflow }: { readonly tensorflow?: string }): Promise<number> {
+  const script = path.join(packageRoot(), 'src', 'setup', 'setup.mjs');
+  const args = tensorflow === undefined ? [] : ['--tensorflow', tensorflow];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, ...args], { stdio: 'inherit' });
+    child.on('error', reject);
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
 }

@@ -1,15 +1,24 @@
-/** Lays results out over the axes that `results --latex` and `--markdown` were asked for. */
+/**
+ * `results --latex` and `--markdown`: lays results out over the axes that were asked for, as a table
+ * for a paper.
+ */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { shortNames, tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
-import { type Grid, layOut, type Metric } from '../report/grid.ts';
-import { markdownTable } from '../report/grid.ts';
-import { ACCURACY, ASR, METRICS } from '../report/metrics.ts';
-import { metricName, metricsIn } from '../report/metrics.ts';
+import { list } from '../report/format.ts';
+import { type Grid, layOut, markdownTable, type Metric } from '../report/grid.ts';
+import { columnWidth, latexTable } from '../report/latex.ts';
+import { ACCURACY, ASR, metricName, METRICS, metricsIn } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
+import { sourceNames } from '../report/sources.ts';
+import { scorerSentence, scorerWords } from '../report/tasks.ts';
+import { ownVersion } from '../run/execute/environment.ts';
 import type { Results } from '../run/facts.ts';
+import type { Prepared } from '../run/prepare.ts';
 import { firstOf, namesOf } from './result-tables.ts';
+import { count, paintErr, say } from './terminal.ts';
 
 export interface TableOptions {
   /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
@@ -124,4 +133,88 @@ function axisOf(name: string, axes: readonly string[], short: ReadonlyMap<string
       `did you mean ${closest(name, [...axes, ...short.values()])}? Its axes: ${axes.join(', ')}`,
     );
   return found;
+}
+
+/** How many columns of numbers fit on a page. */
+const MOST_COLUMNS = 8;
+
+/**
+ * @param asked the metrics; null for accuracy and attack success
+ * @throws UserFault as `laidOut` does
+ */
+export function latexResults(
+  { experiment }: Prepared,
+  { rows, missing, computedBy }: Results,
+  asked: readonly Metric[] | null,
+  options: TableOptions & { readonly notes?: boolean },
+  caveats: readonly string[],
+): string {
+  const adapters = new Set(namesOf(rows).map((cell) => cell['adapter.type']));
+  const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
+  const laid = laidOut(rows, asked, { ...options, against });
+  const { grid, metrics } = laid;
+  const wide = grid.columns.reduce((sum, column) => sum + columnWidth(column), 0);
+  if (wide > MOST_COLUMNS)
+    say(
+      paintErr.yellow(
+        `the table has ${wide} columns of numbers; ` +
+          '--metric, --columns, --against none and --only make it narrower',
+      ),
+    );
+  return latexTable({
+    ...laid,
+    name: experiment.name,
+    against,
+    ...defined({ spread: options.spread }),
+    notes: options.notes === false ? 'comments' : 'below',
+    ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
+    caveats,
+    facts: [...scorersOf(rows, metrics), ...factsOf(experiment, computedBy, missing)],
+    comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
+  });
+}
+
+const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
+
+/** Names the scorers that the shown metrics of a completion task count by, in a sentence. */
+function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] {
+  const shown = new Set(metrics.map(metricName));
+  const words = rows.flatMap((row) =>
+    row.scorer !== undefined && shown.has(metricName(row)) ? [scorerWords(row.scorer)] : [],
+  );
+  return words.length === 0 ? [] : [scorerSentence(distinct(words))];
+}
+
+function factsOf(
+  { cells }: Prepared['experiment'],
+  computedBy: readonly string[],
+  missing: number,
+): string[] {
+  const sourceText = sourceNames(
+    cells.flatMap(({ config: { model, data } }) => [
+      model.source,
+      data.train.source,
+      data.validation.source,
+    ]),
+  );
+  const split = (name: 'train' | 'validation'): string =>
+    list(
+      distinct(
+        cells.map(({ config: { data } }) => {
+          const { source, limit } = data[name];
+          return `${sourceText(source)}${typeof limit === 'number' ? ` (limit ${limit})` : ''}`;
+        }),
+      ),
+    );
+  const [train, validation] = [split('train'), split('validation')];
+  return [
+    `Model: ${list(distinct(cells.map(({ config }) => sourceText(config.model.source))))}.`,
+    train === validation
+      ? `Data: ${train}.`
+      : `Training data: ${train}; validation data: ${validation}.`,
+    ...(computedBy.length === 0 ? [] : [`Computed by ${computedBy.join('; ')}.`]),
+    ...(missing === 0
+      ? []
+      : [`${count(missing, 'stage')} of this experiment had no result when the table was made.`]),
+  ];
 }

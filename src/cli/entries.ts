@@ -1,0 +1,244 @@
+/**
+ * `dosimeter pin`, `unpin`, `push` and `pull`: protect the results of a spec or a run from `gc`, and
+ * copy them to a remote store and from it.
+ */
+import path from 'node:path';
+import { UserFault } from '../api.ts';
+import type { ActionKey } from '../plan/types.ts';
+import { listRuns } from '../run/log/run-folder.ts';
+import { prepare } from '../run/prepare.ts';
+import { openObjects, pullSpec, remoteOf } from '../run/remote.ts';
+import { runEntries } from '../run/run-status.ts';
+import { runsDir } from '../run/state-folder.ts';
+import { onDisk } from '../store/faults.ts';
+import { enterStore } from '../store/gc.ts';
+import { pin, readPins, unpin } from '../store/roots.ts';
+import { type Objects, isRunId } from '../store/remote/objects.ts';
+import { createRemote, pullEntries, pushEntries } from '../store/remote/remote.ts';
+import { receiveRun, sendRun } from '../store/remote/send.ts';
+import { type Store, openStore } from '../store/store.ts';
+import type { PushOptions, RemoteOptions } from './commands/records.ts';
+import type { SpecOptions } from './options.ts';
+import {
+  count,
+  DONE,
+  entries,
+  FAILED,
+  json,
+  megabytes,
+  out,
+  paint,
+  paintErr,
+  say,
+  table,
+} from './terminal.ts';
+
+/** The entries of a spec or a run that the store has. */
+interface Held {
+  readonly keys: readonly ActionKey[];
+  /** The number of stages that are not in the store. */
+  readonly lacking: number;
+}
+
+async function heldOfSpec(
+  spec: string,
+  options: SpecOptions,
+): Promise<Held & { readonly name: string; readonly of: string }> {
+  const { experiment, statuses, store } = await prepare(spec, options, { fetch: false, note: say });
+  store.close();
+  const keys = statuses.flatMap(({ entry }) => (entry ? [entry.key] : []));
+  return {
+    name: experiment.name,
+    of: path.resolve(experiment.file),
+    keys,
+    lacking: statuses.length - keys.length,
+  };
+}
+
+/** @param hint what to do if the run's entries are not known */
+function heldOfRun(
+  { id, dir }: { readonly id: string; readonly dir: string },
+  store: Store,
+  hint: string,
+): Held {
+  const used = runEntries(dir);
+  if (typeof used === 'string')
+    throw new UserFault(`the run ${id} ${used}, so the entries that it used are not known`, hint);
+  const keys = used.filter((key) => store.lookUp(key).state === 'hit');
+  return { keys, lacking: used.length - keys.length };
+}
+
+/** @param what a spec or a run's id; without it, the pins are listed */
+export async function pinCommand(
+  what: string | undefined,
+  options: SpecOptions & { readonly name?: string },
+): Promise<number> {
+  const root = path.resolve(options.store);
+  if (what === undefined) return listPins(root, options.json === true);
+  const run = listRuns(runsDir()).find(({ id }) => id === what);
+  const { name, of, keys, lacking } = run
+    ? { name: run.id, of: run.id, ...heldOfRun(run, openStore(root), 'pin its spec instead') }
+    : await heldOfSpec(what, options);
+  if (keys.length === 0)
+    throw new UserFault(
+      `nothing of ${what} is in ${root}`,
+      run ? 'give its store with --store' : `run it first: dosimeter run ${what}`,
+    );
+  const as = options.name ?? name;
+  await onDisk(root, () => pin(root, { name: as, of, keys }));
+  if (options.json) json({ name: as, of, entries: keys.length, lacking });
+  else {
+    const rest =
+      lacking > 0
+        ? `; ${count(lacking, 'stage')} not in the store yet: pin again when they are`
+        : '';
+    say(`pinned ${as}: ${entries(keys.length)}${rest}`);
+  }
+  return DONE;
+}
+
+function listPins(root: string, asJson: boolean): number {
+  const pins = readPins(root);
+  if (asJson)
+    json(pins.map(({ name, of, keys, pinned }) => ({ name, of, entries: keys.length, pinned })));
+  else if (pins.length === 0) say('nothing is pinned: dosimeter pin <spec or run>');
+  else
+    out(
+      table([
+        ['NAME', 'ENTRIES', 'SINCE (UTC)', 'OF'],
+        ...pins.map(({ name, of, keys, pinned }) => [
+          name,
+          String(keys.length),
+          pinned.slice(0, 16).replace('T', ' '),
+          of,
+        ]),
+      ]),
+    );
+  return DONE;
+}
+
+/** @param name the name of a pin, as `pin` lists it */
+export async function unpinCommand(
+  name: string,
+  options: { readonly store: string },
+): Promise<number> {
+  const root = path.resolve(options.store);
+  if (!(await onDisk(root, () => unpin(root, name))))
+    throw new UserFault(
+      `nothing is pinned as "${name}"`,
+      'dosimeter pin, without an argument, lists what is pinned',
+    );
+  say(`unpinned ${name}`);
+  return DONE;
+}
+
+const KEY = /^[0-9a-f]{64}$/;
+
+type What =
+  { readonly keys: readonly ActionKey[] } | { readonly run: string } | { readonly spec: string };
+
+/** @throws UserFault if the arguments are neither keys alone nor one spec or run */
+function whatIsNamed(what: readonly string[]): What {
+  if (what.every((one) => KEY.test(one))) return { keys: what as readonly ActionKey[] };
+  const [one = '', ...more] = what;
+  if (more.length > 0)
+    throw new UserFault(
+      `${what.length} things are named that are not all keys`,
+      'name one spec, one run, or any number of keys of 64 hexadecimal digits',
+    );
+  return isRunId(one) ? { run: one } : { spec: one };
+}
+
+async function openRemote(options: RemoteOptions, push: boolean): Promise<Objects> {
+  const { remote } = remoteOf(options);
+  if (remote === undefined)
+    throw new UserFault('no remote is named', 'name it: --remote URI, or set DOSIMETER_REMOTE');
+  return openObjects({ ...remote, push });
+}
+
+export async function pushCommand(given: readonly string[], options: PushOptions): Promise<number> {
+  const what = whatIsNamed(given);
+  const store = openStore(path.resolve(options.store));
+  const { keys, lacking } = await held(what, options, store);
+  if (keys.length === 0)
+    throw new UserFault(
+      `nothing of ${given.join(' ')} is in ${store.root}`,
+      'give its store with --store, or run it first',
+    );
+  const objects = await openRemote(options, true);
+  const pushed = await onDisk(store.root, () =>
+    pushEntries(objects, store, keys, options.force === true, say),
+  );
+  if ('run' in what) await sendRun(objects, what.run, keys);
+  if (options.json) json({ remote: objects.uri, ...pushed, lacking });
+  else {
+    for (const { key, why } of pushed.unsound)
+      out(`${paint.red('not sent')} ${key}: ${why} (dosimeter verify)`);
+    const rest = lacking > 0 ? `; ${count(lacking, 'stage')} not in the store` : '';
+    out(
+      `${entries(pushed.sent)} (${megabytes(pushed.bytes)}) sent to ${objects.uri}; ` +
+        `${pushed.present} were there${rest}`,
+    );
+  }
+  return pushed.unsound.length === 0 ? DONE : FAILED;
+}
+
+async function held(what: What, options: SpecOptions, store: Store): Promise<Held> {
+  if ('keys' in what) return { keys: what.keys, lacking: 0 };
+  if ('spec' in what) return heldOfSpec(what.spec, options);
+  const run = listRuns(runsDir()).find(({ id }) => id === what.run);
+  if (run === undefined)
+    throw new UserFault(`there is no run ${what.run} here`, 'push its spec instead');
+  return heldOfRun(run, store, 'push its spec instead');
+}
+
+export async function pullCommand(
+  given: readonly string[],
+  options: RemoteOptions,
+): Promise<number> {
+  const what = whatIsNamed(given);
+  const objects = await openRemote(options, false);
+  const root = path.resolve(options.store);
+  const { fetched, here, bytes, lacking, failed } = await ('spec' in what
+    ? onDisk(root, () => pullOfSpec(what.spec, objects, options))
+    : pullKeys(what, objects, openStore(root)));
+  if (options.json) json({ remote: objects.uri, fetched, here, bytes, lacking, failed });
+  else
+    out(
+      `${entries(fetched)} (${megabytes(bytes)}) fetched from ${objects.uri}; ${here} were here` +
+        (lacking > 0 ? `; ${lacking} not there` : ''),
+    );
+  return failed > 0 || (lacking > 0 && !('spec' in what)) ? FAILED : DONE;
+}
+
+const note = (message: string): void => say(paintErr.yellow(message));
+
+async function pullOfSpec(spec: string, objects: Objects, options: SpecOptions) {
+  const prepared = await prepare(spec, options, { fetch: true, note: say });
+  try {
+    return await pullSpec(prepared, createRemote(objects, prepared.store, { tell: note }), note);
+  } finally {
+    prepared.store.close();
+  }
+}
+
+async function pullKeys(
+  what: Exclude<What, { readonly spec: string }>,
+  objects: Objects,
+  store: Store,
+) {
+  return onDisk(store.root, async () => {
+    try {
+      const keys = 'run' in what ? await receiveRun(objects, what.run) : what.keys;
+      await enterStore(store, note);
+      const remote = createRemote(objects, store, { tell: note });
+      const wanted = keys.map((key) => ({ key, volatile: null }));
+      const { lacking, ...counts } = await pullEntries(remote, store, wanted);
+      for (const key of lacking) note(`${key} is not there`);
+      await store.flush();
+      return { ...counts, lacking: lacking.length };
+    } finally {
+      store.close();
+    }
+  });
+}
