@@ -7,13 +7,13 @@ import { parseRunPlan, PLAN_FILE } from '../run/log/run-plan.ts';
 import { PROGRESS_FILE } from '../run/log/run-plan.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
-import type { StreamEvent } from './backlog.ts';
-import { type Inside, readInside } from './inside.ts';
+import { type Inside, readInside } from './files.ts';
+import { openTail, type Tail } from './files.ts';
+import { watchFolders } from './files.ts';
 import { createProjection } from './projection.ts';
 import { createRecord, type RunRecord } from './record.ts';
-import { MOST_STAGES } from './stage-records.ts';
-import { openTail, type Tail } from './tail.ts';
-import { watchFolders } from './watch.ts';
+import { MOST_STAGES } from './record.ts';
+import type { StreamEvent } from './stream.ts';
 import type { RunFacts, Snapshot } from './wire.ts';
 
 const MB = 2 ** 20;

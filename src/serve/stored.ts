@@ -1,10 +1,13 @@
-/** Reads metrics and training histories of entries in a store that may be hostile. */
+/**
+ * Reads metrics and training histories of entries in a store that may be hostile. Curves of any
+ * length are kept in few points; the metrics of the finished stages of one kind form a table.
+ */
 import { isRecord, parseJson } from '../base/untrusted/json.ts';
-import type { Inside } from './inside.ts';
-import { readInside } from './inside.ts';
-import type { Curves } from './series.ts';
-import { createCurves } from './series.ts';
-import { openTail } from './tail.ts';
+import { voidReason } from '../report/evidence.ts';
+import { ACCURACY, METRICS } from '../report/metrics.ts';
+import { type Inside, openTail, readInside } from './files.ts';
+import type { Follower } from './follower.ts';
+import type { Curve, Results } from './wire.ts';
 
 const METRICS_BYTES = 2 ** 20,
   MOST_METRICS = 300,
@@ -75,4 +78,135 @@ function objectIn(text: string): { readonly [name: string]: unknown } | null {
   } catch {
     return null; // not what a stage writes
   }
+}
+
+interface Series {
+  add(step: number, value: number): void;
+  curve(name: string): Curve;
+}
+
+/** @param most the most points that are kept, at least 2; beyond it every second one is dropped */
+export function createSeries(most = 400): Series {
+  let points: [step: number, value: number][] = [],
+    /** One point in this many is kept. */
+    stride = 1,
+    seen = 0,
+    last: [step: number, value: number] | null = null;
+  return {
+    add(step, value) {
+      if (!Number.isFinite(step) || !Number.isFinite(value)) return;
+      if (last !== null && step <= last[0]) {
+        // The training began again, or resumed from a saved state.
+        points = points.filter(([at]) => at < step);
+        seen = points.length * stride;
+      }
+      last = [step, value];
+      if (seen++ % stride === 0) points.push(last);
+      if (points.length <= most) return;
+      points = points.filter((_, i) => i % 2 === 0);
+      stride *= 2;
+    },
+    curve: (name) => ({
+      name,
+      points: last === null || points.at(-1) === last ? points : [...points, last],
+    }),
+  };
+}
+
+/** Curves by name, in the order in which they begin. */
+export interface Curves {
+  add(name: string, step: number, value: number): void;
+  all(): readonly Curve[];
+}
+
+const MOST_CURVES = 8;
+
+export function createCurves(): Curves {
+  const curves = new Map<string, Series>();
+  return {
+    add(name, step, value) {
+      let series = curves.get(name);
+      if (series === undefined) {
+        if (curves.size >= MOST_CURVES) return;
+        series = createSeries();
+        curves.set(name, series);
+      }
+      series.add(step, value);
+    },
+    all: () => [...curves].map(([name, series]) => series.curve(name)),
+  };
+}
+
+const MOST_ROWS = 10_000,
+  MOST_COLUMNS = 40,
+  AT_ONCE = 16;
+
+export interface ResultsReader {
+  /** @param group the name of the kind's box in the graph */
+  read(group: string): Promise<Results>;
+}
+
+/** Reads each entry's metrics once. */
+export function createResultsReader(
+  follower: Follower,
+  storeOf: () => string | null,
+): ResultsReader {
+  const known = new Map<string, Promise<Metrics>>();
+  const metricsOf = (store: string, key: string): Promise<Metrics> => {
+    const found = known.get(key) ?? readMetrics(store, key);
+    if (known.size < MOST_ROWS) known.set(key, found);
+    return found;
+  };
+  return {
+    async read(group) {
+      const store = storeOf();
+      const finished = [...follower.record.stages.entries()].flatMap(([index, stage]) =>
+        stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],
+      );
+      if (store === null) return { metrics: [], rows: [], reasons: [], left: finished.length };
+      const shown = finished.slice(0, MOST_ROWS);
+      const found: (readonly [number, Metrics])[] = [];
+      for (let start = 0; start < shown.length; start += AT_ONCE)
+        found.push(
+          ...(await Promise.all(
+            shown
+              .slice(start, start + AT_ONCE)
+              .map(async ({ index, key }) => [index, await metricsOf(store, key)] as const),
+          )),
+        );
+      const metrics = columnsOf(found.map(([, values]) => values));
+      const having = found.filter(([, values]) => values.size > 0);
+      return {
+        metrics,
+        rows: having.map(([index, values]) => [
+          index,
+          metrics.map((name) => values.get(name) ?? null),
+        ]),
+        reasons: having.map(([, values]) => reasonsOf(group, values)),
+        left: finished.length - shown.length,
+      };
+    },
+  };
+}
+
+/** Returns why numbers of an evaluation are not evidence, by metric. */
+function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
+  if (group !== ACCURACY.stage) return {};
+  const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };
+  return Object.fromEntries(
+    [...values.keys()].flatMap((metric) => {
+      const reason = voidReason(cell, { metric });
+      return reason === null ? [] : [[metric, reason]];
+    }),
+  );
+}
+
+/** Returns the names of the metrics: first those that the report shows, in its order. */
+function columnsOf(found: readonly Metrics[]): string[] {
+  const names = new Set<string>();
+  for (const values of found)
+    for (const name of values.keys()) if (names.size < 300) names.add(name);
+  const order = new Map(METRICS.map(({ metric }, index) => [metric, index]));
+  const rank = (name: string): number => order.get(name) ?? METRICS.length;
+  return [...names].sort((a, b) => rank(a) - rank(b)).slice(0, MOST_COLUMNS);
 }

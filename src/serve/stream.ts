@@ -1,6 +1,57 @@
-/** Server-sent events to one listener. */
+/**
+ * Server-sent events to one listener, and the latest events of a stream, so that a listener that was
+ * cut off can catch up.
+ */
 import type { ServerResponse } from 'node:http';
-import type { StreamEvent } from './backlog.ts';
+
+export interface StreamEvent {
+  readonly id: string;
+  readonly name: string;
+  /** JSON. */
+  readonly data: string;
+}
+
+export interface Backlog {
+  /** The id of the latest event. */
+  readonly latest: () => string;
+  add(name: string, value: unknown): StreamEvent;
+  /** The event that asks for a new snapshot. */
+  reset(): StreamEvent;
+  /** Returns the events after the one with this id; null if they are no longer kept. */
+  after(id: string | null): readonly StreamEvent[] | null;
+}
+
+const MOST_EVENTS = 500,
+  MOST_BYTES = 4 * 2 ** 20;
+
+/** @param epoch distinguishes this stream from others of the same run, such as before a restart */
+export function createBacklog(epoch: string): Backlog {
+  const events: StreamEvent[] = [];
+  let count = 0,
+    bytes = 0;
+  const latest = (): string => `${epoch}.${count}`;
+  return {
+    latest,
+    add(name, value) {
+      count++;
+      const event = { id: latest(), name, data: JSON.stringify(value) };
+      events.push(event);
+      bytes += event.data.length;
+      while (events.length > MOST_EVENTS || (bytes > MOST_BYTES && events.length > 1))
+        bytes -= events.shift()?.data.length ?? 0;
+      return event;
+    },
+    reset: () => ({ id: latest(), name: 'reset', data: '{}' }),
+    after(id) {
+      const [of, text] = id?.split('.') ?? [];
+      const seen = Number(text);
+      if (of !== epoch || !Number.isInteger(seen) || seen > count) return null;
+      const missed = count - seen;
+      if (missed > events.length) return null;
+      return missed === 0 ? [] : events.slice(-missed);
+    },
+  };
+}
 
 export interface Stream {
   readonly send: (event: Omit<StreamEvent, 'id'> & { readonly id?: string }) => void;
@@ -14,7 +65,7 @@ const BEAT_MS = 15_000;
  * How many bytes may wait for a slow listener, besides the event that is being sent, and for how
  * long. A listener that is dropped reconnects and resumes where it was.
  */
-const MOST_BYTES = 8 * 2 ** 20,
+const MOST_WAITING = 8 * 2 ** 20,
   SLOW_MS = 30_000;
 
 /** Begins the stream. The headers must have been set. */
@@ -27,7 +78,10 @@ export function openStream(response: ServerResponse): Stream {
   const write = (text: string): void => {
     if (response.destroyed || response.writableEnded) return;
     const now = performance.now();
-    if (response.writableLength > MOST_BYTES || (slowSince !== null && now - slowSince > SLOW_MS)) {
+    if (
+      response.writableLength > MOST_WAITING ||
+      (slowSince !== null && now - slowSince > SLOW_MS)
+    ) {
       response.destroy();
       return;
     }

@@ -4,12 +4,12 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import path from 'node:path';
 import * as assert from 'uvu/assert';
-import { createBacklog } from '../../src/serve/backlog.ts';
 import { createPulse } from '../../src/serve/follower.ts';
-import { createLogBuffer } from '../../src/serve/log-text.ts';
 import { secondsLeft } from '../../src/serve/projection.ts';
 import { createRecord } from '../../src/serve/record.ts';
-import { createSeries } from '../../src/serve/series.ts';
+import { createLogBuffer } from '../../src/serve/stage-follower.ts';
+import { createSeries } from '../../src/serve/stored.ts';
+import { createBacklog } from '../../src/serve/stream.ts';
 import { openStream } from '../../src/serve/stream.ts';
 import type {
   Changes,

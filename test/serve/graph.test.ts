@@ -1,8 +1,8 @@
 /** The picture of what reads what has room for all of its boxes and arrows. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { groupStages, layOut } from '../../src/serve/graph.ts';
-import type { StageRecord } from '../../src/serve/stage-records.ts';
+import { groupStages, layOut } from '../../src/serve/projection.ts';
+import type { StageRecord } from '../../src/serve/record.ts';
 
 /** The kinds of stages of pipelines/threat-table.yaml, and which kinds each reads. */
 const READS: Readonly<Record<string, readonly string[]>> = {

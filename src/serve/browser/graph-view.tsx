@@ -1,8 +1,8 @@
 /** The graph of the kinds of stages, with how far each is. */
 import type { JSX } from 'preact';
 import { type Graph, STAGE_STATES } from '../wire.ts';
+import type { GroupCounts } from './connection.ts';
 import { countsInWords, finished, plural, STATE_WORDS, StateBar, Text } from './parts.tsx';
-import type { GroupCounts } from './run-store.ts';
 import type { StageFilter } from './stage-list.tsx';
 
 export interface GraphViewProps {

@@ -1,9 +1,18 @@
-/** Elements and formats that several parts of the page share. */
+/**
+ * Elements and formats that several parts of the page share; among them, whether the server can be
+ * reached, and for a screen reader how far the run is.
+ */
 import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { formatSeconds } from '../../report/format.ts';
-import type { Place, RunState, StageState } from '../wire.ts';
-import { STAGE_STATES } from '../wire.ts';
+import {
+  type Place,
+  type RunFacts,
+  type RunState,
+  STAGE_STATES,
+  type StageState,
+} from '../wire.ts';
+import type { LinkState } from './connection.ts';
 
 /** Each state as a word and a sign, so that colour is not the only mark. */
 export const STATE_WORDS: {
@@ -136,3 +145,61 @@ export const placeText = ({ job, node, waits }: Place): string =>
 export const Text = ({ children }: { readonly children: string }): JSX.Element => (
   <bdi>{children}</bdi>
 );
+
+export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element | null {
+  if (state === 'connecting' || state === 'live') return null;
+  return (
+    <div class="failed-note" role="alert">
+      <p>
+        <strong>
+          {state === 'lost' ? 'The connection is lost.' : 'The server refused the request.'}
+        </strong>{' '}
+        {state === 'lost'
+          ? 'This page may be out of date. It tries again by itself.'
+          : 'There is no such run, or dosimeter serve was restarted: open the address that it printed.'}
+      </p>
+    </div>
+  );
+}
+
+/** The least time between two announcements. */
+const EVERY_MS = 20_000;
+
+export function Announcer({
+  facts,
+  all,
+}: {
+  readonly facts: RunFacts;
+  readonly all: number;
+}): JSX.Element {
+  const [said, setSaid] = useState('');
+  const latest = useRef('');
+  latest.current = sentence(facts, all);
+  useEffect(() => {
+    const timer = setInterval(() => setSaid(latest.current), EVERY_MS);
+    return () => clearInterval(timer);
+  }, []);
+  useEffect(() => {
+    if (facts.state !== 'running') setSaid(latest.current);
+  }, [facts.state]);
+  return (
+    <p class="unseen" role="status">
+      {said}
+    </p>
+  );
+}
+
+function sentence({ state, counts, left }: RunFacts, all: number): string {
+  const failed = counts.failed ?? 0;
+  return [
+    `${finished(counts)} of ${plural(all, 'stage')} done`,
+    failed > 0 ? `${failed} failed` : '',
+    state === 'running'
+      ? left === null
+        ? ''
+        : `about ${roughly(left)} left`
+      : `the run is ${state}`,
+  ]
+    .filter((part) => part !== '')
+    .join(', ');
+}

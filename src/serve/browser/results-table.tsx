@@ -4,10 +4,10 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { formatNumber } from '../../report/format.ts';
 import { METRICS } from '../../report/metrics.ts';
 import type { Results } from '../wire.ts';
+import type { GroupCounts, RunView } from './connection.ts';
 import { askJson } from './connection.ts';
 import { Grid } from './grid.tsx';
 import { finished, plural, Text } from './parts.tsx';
-import type { GroupCounts, RunView } from './run-store.ts';
 
 /** The shortest time between two requests for results, while stages finish. */
 const EVERY_MS = 3000;

@@ -4,8 +4,9 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { RunFacts } from '../wire.ts';
 import { mayGoOn } from '../wire.ts';
 import type { LinkState } from './connection.ts';
+import type { RunView } from './connection.ts';
+import { countGroups, openRun } from './connection.ts';
 import { Drawer } from './drawer.tsx';
-import { Failures } from './failures.tsx';
 import { GraphView, KindTable } from './graph-view.tsx';
 import { RunLog } from './log-view.tsx';
 import {
@@ -21,13 +22,12 @@ import {
   Text,
   useNow,
 } from './parts.tsx';
+import { Announcer, LinkNote } from './parts.tsx';
 import { ResultsTable } from './results-table.tsx';
-import type { RunView } from './run-store.ts';
-import { countGroups, openRun } from './run-store.ts';
+import { Failures } from './running.tsx';
 import { Running } from './running.tsx';
 import type { StageFilter } from './stage-list.tsx';
 import { StageList } from './stage-list.tsx';
-import { Announcer, LinkNote } from './status.tsx';
 
 const CHAPTERS = [
   ['running', 'Running'],

@@ -4,9 +4,9 @@ import { useMemo } from 'preact/hooks';
 import { formatSeconds } from '../../report/format.ts';
 import type { Stage } from '../wire.ts';
 import { STAGE_STATES } from '../wire.ts';
+import type { GroupCounts, RunView } from './connection.ts';
 import { Grid } from './grid.tsx';
 import { plural, StageChip, STATE_WORDS, Text } from './parts.tsx';
-import type { GroupCounts, RunView } from './run-store.ts';
 
 export interface StageFilter {
   /** Words, all of which the label or the id contains. */

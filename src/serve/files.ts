@@ -1,0 +1,264 @@
+/**
+ * Reads files of runs and of a store that may be hostile: no link is followed below the root, only
+ * regular files are opened, and no more is read than a limit allows. A growing file is read line by
+ * line, each byte once. A folder is watched by the system's notifications where there are any; a
+ * slow poll as well covers network file systems, which send none for changes on other hosts.
+ */
+import { constants, type FSWatcher, watch } from 'node:fs';
+import { type FileHandle, lstat, open } from 'node:fs/promises';
+import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { fileInside } from '../base/untrusted/paths.ts';
+import { isUnreadable, READ_AT_ONCE } from '../store/regular.ts';
+
+/** The path of a file: a folder that is trusted, and the names of what lies below. */
+export interface Inside {
+  readonly root: string;
+  readonly names: readonly string[];
+}
+
+/** Windows has no such flag. */
+const NO_LINK = (constants.O_NOFOLLOW as number | undefined) ?? 0;
+
+const GONE = ['ENOENT', 'ENOTDIR'];
+
+/** Whether the error means that the file is missing, or is not one that may be read. */
+const isRefused = (error: unknown): boolean =>
+  (error as Error | null)?.name === 'UserFault' ||
+  GONE.includes((error as NodeJS.ErrnoException | null)?.code ?? '') ||
+  isUnreadable(error);
+
+/** Returns a handle, or null if there is no regular file or the path to it contains a link. */
+async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
+  try {
+    let at = root;
+    for (const [i, name] of names.entries()) {
+      at = fileInside(at, name, 'a file of a run');
+      if (i < names.length - 1 && !(await lstat(at)).isDirectory()) return null;
+    }
+    const handle = await open(at, READ_AT_ONCE | NO_LINK);
+    const isFile = await handle.stat().then(
+      (stat) => stat.isFile(),
+      () => false,
+    );
+    if (isFile) return handle;
+    await handle.close();
+    return null;
+  } catch (error) {
+    if (isRefused(error)) return null;
+    throw error;
+  }
+}
+
+/**
+ * Returns the text of a file, or null if there is none, or it is larger than `most` bytes, or it
+ * can't be read.
+ */
+export async function readInside(file: Inside, most: number): Promise<string | null> {
+  const handle = await openInside(file);
+  if (handle === null) return null;
+  try {
+    const { size } = await handle.stat();
+    if (size > most) return null;
+    const buffer = Buffer.alloc(size);
+    const { bytesRead } = await handle.read(buffer, 0, size, 0);
+    return buffer.toString('utf8', 0, bytesRead);
+  } catch (error) {
+    if (isRefused(error)) return null;
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Returns whether a name in a folder is a folder itself, and not a link to one. */
+export async function isFolderInside(root: string, name: string): Promise<boolean> {
+  try {
+    return (await lstat(path.join(root, name))).isDirectory();
+  } catch (error) {
+    if (isRefused(error)) return false;
+    throw error;
+  }
+}
+
+export interface Tail {
+  /** Reads what was added since the last call. Calls must not overlap. */
+  read(): Promise<void>;
+}
+
+export interface TailOptions {
+  readonly file: Inside;
+  /** Called with each whole line, without its line break. */
+  readonly onLine: (line: string) => void;
+  /** Called if the file was replaced or cut short, before it is read again from its start. */
+  readonly onRestart: () => void;
+  /** Called for each line that is left out because it is longer than `longest` bytes. */
+  readonly onLong?: () => void;
+  readonly longest: number;
+  /** Only this many of the last bytes of a larger file are read. */
+  readonly most?: number;
+  /** Called if the beginning of the file is left out. */
+  readonly onCut?: () => void;
+  /** What comes after this many lines is left out. */
+  readonly mostLines?: number;
+  /** Called if the file has more lines. */
+  readonly onFull?: () => void;
+}
+
+const CHUNK = 256 * 1024;
+/** So many lines are taken before others have their turn. */
+const LINES_AT_ONCE = 2000;
+const NEWLINE = 10;
+
+export function openTail({
+  file,
+  onLine,
+  onRestart,
+  onLong,
+  longest,
+  most,
+  onCut,
+  mostLines = Infinity,
+  onFull,
+}: TailOptions): Tail {
+  let identity = '',
+    offset = 0,
+    /** The beginning of a line whose end has not been read. */
+    rest: Buffer = Buffer.alloc(0),
+    /** Whether the bytes up to the next line break belong to a line that is left out. */
+    passing = false,
+    /** The number of line breaks that have been read. */
+    lines = 0;
+  const restart = (size: number): void => {
+    const from = most === undefined ? 0 : Math.max(0, size - most);
+    offset = from;
+    rest = Buffer.alloc(0);
+    lines = 0;
+    passing = from > 0; // the first line is cut
+    if (from > 0) onCut?.();
+  };
+  const take = async (bytes: Buffer): Promise<void> => {
+    let start = 0;
+    for (;;) {
+      const end = bytes.indexOf(NEWLINE, start);
+      if (end < 0) break;
+      if (lines >= mostLines) {
+        lines = Infinity;
+        onFull?.();
+        return;
+      }
+      if (++lines % LINES_AT_ONCE === 0) await nextTurn();
+      const line = bytes.subarray(start, end);
+      start = end + 1;
+      if (passing) passing = false;
+      else if (rest.length + line.length > longest) onLong?.();
+      else onLine(Buffer.concat([rest, line]).toString('utf8'));
+      rest = Buffer.alloc(0);
+    }
+    if (passing) return;
+    rest = Buffer.concat([rest, bytes.subarray(start)]);
+    if (rest.length <= longest) return;
+    rest = Buffer.alloc(0);
+    passing = true;
+    onLong?.();
+  };
+  return {
+    async read() {
+      const handle = await openInside(file);
+      if (handle === null) return;
+      try {
+        const { dev, ino, size } = await handle.stat();
+        const found = `${dev}:${ino}`;
+        if (found !== identity || size < offset) {
+          if (identity !== '') onRestart();
+          identity = found;
+          restart(size);
+        }
+        const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(0, size - offset)));
+        while (offset < size && lines < Infinity) {
+          const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset);
+          if (bytesRead === 0) break;
+          offset += bytesRead;
+          await take(buffer.subarray(0, bytesRead));
+        }
+      } finally {
+        await handle.close();
+      }
+    },
+  };
+}
+
+interface Watching {
+  /** Reads once more. Resolves when everything that was there at the call has been read. */
+  readonly look: () => Promise<void>;
+  close(): void;
+}
+
+interface WatchOptions {
+  readonly dirs: readonly string[];
+  /** Calls never overlap. */
+  readonly read: () => Promise<void>;
+  readonly onFault: (error: unknown) => void;
+  /** The shortest time between two reads, in milliseconds. */
+  readonly leastMs?: number;
+  /** The time between two reads without a notification, in milliseconds. */
+  readonly lookMs?: number;
+}
+
+const LEAST_MS = 250,
+  LOOK_MS = 2000;
+
+export function watchFolders({
+  dirs,
+  read,
+  onFault,
+  leastMs = LEAST_MS,
+  lookMs = LOOK_MS,
+}: WatchOptions): Watching {
+  const watchers = dirs.map((dir) => noticesOf(dir, () => notice()));
+  let reading: Promise<void> = Promise.resolve(),
+    pending: Promise<void> | null = null,
+    timer: NodeJS.Timeout | null = null,
+    closed = false;
+  const look = (): Promise<void> => {
+    // One more read after the present one is enough for any number of calls.
+    pending ??= reading.then(() => {
+      pending = null;
+      if (closed) return;
+      reading = read().catch(onFault);
+      return reading;
+    });
+    return pending;
+  };
+  const notice = (): void => {
+    if (timer !== null || closed) return;
+    timer = setTimeout(() => {
+      timer = null;
+      void look();
+    }, leastMs);
+    timer.unref();
+  };
+  const slow = setInterval(notice, lookMs).unref();
+  return {
+    look,
+    close() {
+      closed = true;
+      clearInterval(slow);
+      if (timer !== null) clearTimeout(timer);
+      for (const watcher of watchers) watcher?.close();
+    },
+  };
+}
+
+/**
+ * Returns null if the system can't watch the folder: it has too many watchers, or no such folder.
+ */
+function noticesOf(dir: string, onNotice: () => void): FSWatcher | null {
+  try {
+    const watcher = watch(dir, { persistent: false }, onNotice);
+    watcher.on('error', () => watcher.close()); // the slow poll goes on
+    return watcher;
+  } catch {
+    return null;
+  }
+}
