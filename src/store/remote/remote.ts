@@ -33,20 +33,6 @@ export interface Counts {
   readonly failed: number;
 }
 
-export interface Remote {
-  readonly uri: string;
-  /**
-   * Returns the entry of `key` from the remote. Null if the remote has none, if what it has was
-   * refused, or if another process has the lease. Asks only once for a key, and tells of a refusal.
-   * @param volatile the stage's volatile files; null if the stage is not known
-   */
-  fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;
-  /** Sends an entry later; `settled` waits for it. A failure is told, not thrown. */
-  sendSoon(key: ActionKey): void;
-  /** Resolves when everything was sent. */
-  settled(): Promise<Counts>;
-}
-
 export interface RemoteOptions {
   /** Called with what is refused or fails, a sentence each. */
   readonly tell: (message: string) => void;
@@ -56,136 +42,127 @@ export interface RemoteOptions {
   readonly signal?: AbortSignal;
 }
 
-export function createRemote(given: Objects, store: Store, options: RemoteOptions): Remote {
-  const { signal } = options;
-  const objects = signal === undefined ? given : interruptible(given, signal);
-  const queue = new PQueue({ concurrency: TRANSFERS });
-  const transfers = createTransfers(objects, store, options);
-  /** Fetches under way. Stages with equal keys share one. */
-  const running = new Map<ActionKey, Promise<Entry | null>>();
-  return {
-    uri: objects.uri,
-    async fetch(key, volatile) {
-      if (!transfers.isWanted(key)) return null;
-      const fetching =
-        running.get(key) ??
-        queue.add(() => transfers.receive(key, volatile)).finally(() => running.delete(key));
-      running.set(key, fetching);
-      return fetching;
-    },
-    sendSoon(key) {
-      void queue.add(() => transfers.send(key));
-    },
-    async settled() {
-      await queue.onIdle();
-      await transfers.end();
-      return transfers.counts;
-    },
-  };
-}
+export const createRemote = (objects: Objects, store: Store, options: RemoteOptions): Remote =>
+  new Remote(objects, store, options);
 
 const short = (key: ActionKey): string => key.slice(0, 10);
 
-/** Transfers of one entry at a time. Each is counted; what is refused or fails is told too. */
-interface Transfers {
-  readonly counts: Counts;
-  /** Whether to ask the remote for a key: once, and until it has failed MOST_FAULTS times. */
-  isWanted(key: ActionKey): boolean;
-  /** Returns null if there is nothing to receive, or if another process has the lease. */
-  receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null>;
-  /** Never rejects. */
-  send(key: ActionKey): Promise<void>;
-  /** Gives up the marker that entries were sent under. */
-  end(): Promise<void>;
-}
+export class Remote {
+  readonly uri: string;
+  readonly #objects: Objects;
+  readonly #store: Store;
+  readonly #options: RemoteOptions;
+  readonly #sending: Sending;
+  readonly #queue = new PQueue({ concurrency: TRANSFERS });
+  readonly #counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
+  /** The keys that the remote was asked for. */
+  readonly #asked = new Set<ActionKey>();
+  /** Fetches under way. Stages with equal keys share one. */
+  readonly #running = new Map<ActionKey, Promise<Entry | null>>();
+  /** Faults since the last transfer that succeeded. */
+  #faults = 0;
 
-function createTransfers(objects: Objects, store: Store, options: RemoteOptions): Transfers {
-  const { tell, log = () => undefined } = options;
-  const counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
-  const fail = (message: string): void => {
-    counts.failed++;
-    tell(message);
-  };
-  const attempts = createAttempts(objects.uri, options, fail);
-  const sending = createSending(objects, store, tell);
-  const asked = new Set<ActionKey>();
-  return {
-    counts,
-    isWanted: (key) => !asked.has(key) && !attempts.haveEnded(),
-    async receive(key, volatile) {
-      const lease = store.take(key);
-      if ('by' in lease) return null;
-      try {
-        // Another process may have made it since the caller looked.
-        const here = await store.lookUpShared(key, false);
-        if (here.state === 'hit') return here.entry;
-        if (here.state === 'damaged') store.moveAside(key);
-        const received = await attempts.run(key, () => receiveEntry(objects, store, key, volatile));
-        asked.add(key);
-        if (received?.state === 'refused')
-          fail(`${short(key)}: what ${objects.uri} holds is refused: ${received.why}`);
-        if (received?.state !== 'received') return null;
-        counts.fetched++;
-        counts.bytes += received.bytes;
-        log(`${key} fetched from ${objects.uri}, ${received.bytes} bytes`);
-        return received.entry;
-      } finally {
-        lease.held.release();
-      }
-    },
-    async send(key) {
-      try {
-        const sent = await attempts.run(key, () => sending.send(key, false));
-        if (sent?.state === 'unsound') fail(`${short(key)} was not sent: ${sent.why}`);
-        if (sent?.state !== 'sent') return;
-        counts.sent++;
-        counts.bytes += sent.bytes;
-        log(`${key} sent to ${objects.uri}, ${sent.bytes} bytes`);
-      } catch (error) {
-        fail(`${short(key)} was not sent: ${(error as Error).message}`);
-      }
-    },
-    end: () => sending.end(),
-  };
-}
+  constructor(objects: Objects, store: Store, options: RemoteOptions) {
+    const { signal, tell } = options;
+    this.uri = objects.uri;
+    this.#objects = signal === undefined ? objects : interruptible(objects, signal);
+    this.#store = store;
+    this.#options = options;
+    this.#sending = createSending(this.#objects, store, tell);
+  }
 
-interface Attempts {
-  /** Whether the remote has failed too often to be asked again. */
-  haveEnded(): boolean;
+  /**
+   * Returns the entry of `key` from the remote. Null if the remote has none, if what it has was
+   * refused, or if another process has the lease. Asks only once for a key, and tells of a refusal.
+   * @param volatile the stage's volatile files; null if the stage is not known
+   */
+  async fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
+    if (this.#asked.has(key) || this.#hasFailedOften()) return null;
+    const fetching =
+      this.#running.get(key) ??
+      this.#queue.add(() => this.#receive(key, volatile)).finally(() => this.#running.delete(key));
+    this.#running.set(key, fetching);
+    return fetching;
+  }
+
+  /** Sends an entry later; `settled` waits for it. A failure is told, not thrown. */
+  sendSoon(key: ActionKey): void {
+    void this.#queue.add(() => this.#send(key));
+  }
+
+  /** Resolves when everything was sent. */
+  async settled(): Promise<Counts> {
+    await this.#queue.onIdle();
+    await this.#sending.end();
+    return this.#counts;
+  }
+
+  async #receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
+    const lease = this.#store.take(key);
+    if ('by' in lease) return null;
+    try {
+      // Another process may have made it since the caller looked.
+      const here = await this.#store.lookUpShared(key, false);
+      if (here.state === 'hit') return here.entry;
+      if (here.state === 'damaged') this.#store.moveAside(key);
+      const received = await this.#attempt(key, () =>
+        receiveEntry(this.#objects, this.#store, key, volatile),
+      );
+      this.#asked.add(key);
+      if (received?.state === 'refused')
+        this.#fail(`${short(key)}: what ${this.uri} holds is refused: ${received.why}`);
+      if (received?.state !== 'received') return null;
+      this.#counts.fetched++;
+      this.#counts.bytes += received.bytes;
+      this.#options.log?.(`${key} fetched from ${this.uri}, ${received.bytes} bytes`);
+      return received.entry;
+    } finally {
+      lease.held.release();
+    }
+  }
+
+  async #send(key: ActionKey): Promise<void> {
+    try {
+      const sent = await this.#attempt(key, () => this.#sending.send(key, false));
+      if (sent?.state === 'unsound') this.#fail(`${short(key)} was not sent: ${sent.why}`);
+      if (sent?.state !== 'sent') return;
+      this.#counts.sent++;
+      this.#counts.bytes += sent.bytes;
+      this.#options.log?.(`${key} sent to ${this.uri}, ${sent.bytes} bytes`);
+    } catch (error) {
+      this.#fail(`${short(key)} was not sent: ${(error as Error).message}`);
+    }
+  }
+
   /**
    * Runs a transfer. Returns null if the remote fails, which is told, and without running it after
    * too many faults or once the signal is aborted.
    */
-  run<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null>;
-}
+  async #attempt<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> {
+    const { signal, tell } = this.#options;
+    const isStopped = (): boolean => signal?.aborted === true;
+    if (this.#hasFailedOften() || isStopped()) return null;
+    try {
+      const result = await transfer();
+      this.#faults = 0;
+      return result;
+    } catch (error) {
+      if (!(error instanceof RemoteFault)) throw error;
+      if (isStopped()) return null;
+      this.#fail(`${short(key)}: ${error.message}`);
+      if (++this.#faults === MOST_FAULTS) tell(`${this.uri} is not asked any more`);
+      return null;
+    }
+  }
 
-/** @param fail told each fault of the remote */
-function createAttempts(
-  uri: string,
-  { tell, signal }: RemoteOptions,
-  fail: (message: string) => void,
-): Attempts {
-  /** Faults since the last transfer that succeeded. */
-  let faults = 0;
-  const isStopped = (): boolean => signal?.aborted === true;
-  const haveEnded = (): boolean => faults >= MOST_FAULTS;
-  return {
-    haveEnded,
-    async run(key, transfer) {
-      if (haveEnded() || isStopped()) return null;
-      try {
-        const result = await transfer();
-        faults = 0;
-        return result;
-      } catch (error) {
-        if (!(error instanceof RemoteFault)) throw error;
-        if (isStopped()) return null;
-        fail(`${short(key)}: ${error.message}`);
-        if (++faults === MOST_FAULTS) tell(`${uri} is not asked any more`);
-        return null;
-      }
-    },
-  };
+  #hasFailedOften(): boolean {
+    return this.#faults >= MOST_FAULTS;
+  }
+
+  #fail(message: string): void {
+    this.#counts.failed++;
+    this.#options.tell(message);
+  }
 }
 
 interface Sending {
