@@ -4,7 +4,7 @@
  * make the same entry at once.
  */
 import path from 'node:path';
-import { type Demand, type Executor, LEAVE, type JobResult, type PackedJob } from '../../api.ts';
+import { type Executor, LEAVE, type JobResult, type PackedJob } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { ActionKey, StageId } from '../../plan/types.ts';
 import { isDiskFault } from '../../store/faults.ts';
@@ -13,7 +13,7 @@ import { isOnThisHost } from '../../store/owner.ts';
 import type { Failed, Outcome } from '../log/events.ts';
 import { forKind } from './attempt-limits.ts';
 import { type Answered, conclude } from './conclude.ts';
-import { demandOf, isScheduled } from './resources.ts';
+import { demandOf, isScheduled, type DemandFacts } from './resources.ts';
 import {
   type Execution,
   type KeyedStage,
@@ -64,24 +64,15 @@ const visibleGpus = (
     ? { gpus }
     : {};
 
-const demandIn = (
-  { plan, options, machine }: Execution,
-  { stage, inputs }: KeyedStage,
-): Promise<Demand> =>
-  demandOf(
-    stage,
-    {
-      backend: plan.backend,
-      assets: options.assets,
-      computesOnGpu: machine.computesOnGpu === true,
-      expect: options.expect ?? (() => null),
-    },
-    inputs,
-  );
-
 export function createLeaser(execution: Execution, inputs: InputChecks): WithLease {
   const { plan, options, machine } = execution;
   const { store } = options;
+  const facts: DemandFacts = {
+    backend: plan.backend,
+    assets: options.assets,
+    computesOnGpu: machine.computesOnGpu === true,
+    expect: options.expect ?? (() => null),
+  };
 
   /** The keys that this run has waited for, because another host held their lease. */
   const awaited = new Set<ActionKey>();
@@ -119,7 +110,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     const result = await attempt({
       ...keyed,
       reads,
-      ...(isScheduled(machine) ? { demand: await demandIn(execution, keyed) } : {}),
+      ...(isScheduled(machine) ? { demand: await demandOf(keyed.stage, facts, keyed.inputs) } : {}),
       lease,
       ...visibleGpus(execution, keyed, gpus),
       warnings: options.warnings?.get(keyed.stage.id) ?? [],
