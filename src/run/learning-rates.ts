@@ -17,6 +17,7 @@ import { onDisk } from '../store/faults.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Prepared } from './prepare.ts';
 import { stateDir } from './state-folder.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 
 export const RATE = 'train.learning_rate';
 export const RULE =
@@ -296,14 +297,11 @@ function withoutDefaults(values: JsonObject, schema: JsonSchema): JsonObject {
     Object.entries(values).flatMap(([name, value]): [string, Json][] => {
       const field = fields[name];
       if (field === undefined) return [[name, value]];
-      if (isObject(value) && field['properties'] !== undefined) {
-        const inner = withoutDefaults(value, field);
+      if (isRecord(value) && field['properties'] !== undefined) {
+        const inner = withoutDefaults(value as JsonObject, field);
         return Object.keys(inner).length === 0 ? [] : [[name, inner]];
       }
       return JSON.stringify(value) === JSON.stringify(field['default']) ? [] : [[name, value]];
     }),
   );
 }
-
-const isObject = (value: Json): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -22,9 +22,9 @@ import {
   createWatch,
   leaseTimeout,
   newOwner,
+  ownerIn,
   ownerName,
   ownerState,
-  parseOwner,
 } from './owner.ts';
 import type { Root } from './roots.ts';
 import { readPins } from './roots.ts';
@@ -277,7 +277,7 @@ function living(root: string, watch: Watch): Marker[] {
   if (!existsSync(dir)) return [];
   const silent = new Map<string, boolean>();
   return readdirSync(dir).flatMap((name) => {
-    const owner = parseOwner(name.slice(name.indexOf('.') + 1)),
+    const owner = ownerIn(name),
       state = owner && ownerState(owner);
     if (owner === null || state === 'dead') return [];
     const marker = { name, owner: ownerName(owner), pid: owner.pid };

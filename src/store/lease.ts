@@ -22,14 +22,7 @@ import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { diskFault, isDiskFault } from './faults.ts';
 import type { Owner, Watch } from './owner.ts';
-import {
-  createHeart,
-  createWatch,
-  leaseTimeout,
-  ownerName,
-  ownerState,
-  parseOwner,
-} from './owner.ts';
+import { createHeart, createWatch, leaseTimeout, ownerIn, ownerName, ownerState } from './owner.ts';
 
 export interface Lease {
   /** Whether this process still holds the lease: it may have been stopped, and taken for dead. */
@@ -46,15 +39,6 @@ export type LeaseAttempt =
       readonly takenOver: boolean;
     }
   | { readonly by: Owner };
-
-export interface Leases {
-  /** Returns the lease, or the owner who holds it. Never waits. */
-  take(key: ActionKey): LeaseAttempt;
-  /** Whether a process of another host has been seen to use the store. */
-  readonly isShared: boolean;
-  /** Stops the heartbeat and releases all leases that are still held. */
-  close(): void;
-}
 
 export interface LeaseOptions {
   readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
@@ -107,9 +91,10 @@ const CLAIM = 'held\n';
 const MOST_STALE = 200;
 
 export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): Leases =>
-  new FolderLeases(dir, me, options);
+  new Leases(dir, me, options);
 
-class FolderLeases implements Leases {
+export class Leases {
+  /** Whether a process of another host has been seen to use the store. */
   isShared = false;
   readonly #watch: Watch;
   readonly #heart;
@@ -136,6 +121,7 @@ class FolderLeases implements Leases {
     this.#timer.unref();
   }
 
+  /** Returns the lease, or the owner who holds it. Never waits. */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
     const claim = this.#make(key);
@@ -159,6 +145,7 @@ class FolderLeases implements Leases {
     };
   }
 
+  /** Stops the heartbeat and releases all leases that are still held. */
   close(): void {
     clearInterval(this.#timer);
     for (const { claim } of this.#held.values()) remove(claim);
@@ -211,7 +198,7 @@ class FolderLeases implements Leases {
     let dead = 0;
     for (const name of names) {
       if (!name.startsWith(`${key}.`) || name === own) continue;
-      const owner = parseOwner(name.slice(key.length + 1));
+      const owner = ownerIn(name);
       if (!owner) continue;
       if (!this.#isDead(owner)) return { living: owner, dead };
       rmSync(path.join(this.dir, name), { force: true });
@@ -229,7 +216,7 @@ class FolderLeases implements Leases {
   #noteHosts(names: readonly string[]): void {
     if (this.isShared) return;
     this.isShared = names.some((name) => {
-      const owner = parseOwner(name.slice(name.indexOf('.') + 1));
+      const owner = ownerIn(name);
       return owner !== null && owner.host !== this.#me.host;
     });
   }

@@ -23,7 +23,7 @@ type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 
 /**
  * Looks up the entry of `key`. A file younger than the manifest was touched by hand and is hashed.
- * Throws `UserFault` if another user keeps the entry to himself.
+ * Throws `UserFault` if the entry belongs to another user who lets no one else read it.
  * @param dir the entry's folder
  * @param index knows manifests that need not be read again; null to read every manifest
  */

@@ -96,6 +96,10 @@ export function parseOwner(name: string): Owner | null {
     : { host, pid: Number(pid), start, opening: Number(opening) };
 }
 
+/** Returns the owner in the name of a claim, a marker or a heartbeat; null in any other name. */
+export const ownerIn = (name: string): Owner | null =>
+  parseOwner(name.slice(name.indexOf('.') + 1));
+
 /** This process, as named in a record that may outlive the boot. */
 export interface Process {
   readonly owner: string;

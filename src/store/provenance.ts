@@ -11,7 +11,7 @@ import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** Writes the record unless it exists, and returns its digest. */
+/** Writes the record if it is missing or damaged, and returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);

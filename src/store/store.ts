@@ -43,68 +43,6 @@ export interface Published {
   readonly byAnother: boolean;
 }
 
-export interface Store {
-  readonly root: string;
-  /** The folder of an entry, whether it exists or not. */
-  entryDir(key: ActionKey): string;
-  /**
-   * Looks an entry up by its manifest and the sizes of its files. A file younger than the manifest
-   * was touched by hand and is hashed; if it is unchanged, the manifest's time is set. Nothing else
-   * is written. Throws `UserFault` if another user keeps the entry to himself.
-   */
-  lookUp(key: ActionKey): LookUp;
-  /** Like `lookUp`, but faster if the entry is absent: one system call instead of two. */
-  lookUpNew(key: ActionKey): LookUp;
-  /**
-   * Like `lookUp`, for an entry that another host may have made a moment ago: if hosts share the
-   * store, looks again until the entry is visible.
-   * @param expected whether another host is known to have worked on it; then the bound is longer
-   */
-  lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp>;
-  /** Returns the complete manifest, or null if there is none or it is damaged. */
-  manifest(key: ActionKey): Manifest | null;
-  /** Checks the digest of every file. Resolves to what is wrong, or null if every file is right. */
-  check(entry: Entry): Promise<string | null>;
-  /** Makes an empty folder on the store's file system. */
-  scratch(name: string): string;
-  /**
-   * Returns the folder where an unfinished stage keeps the state from which it goes on after a
-   * kill. The first writer makes the folder. It is removed once the entry is published, and before
-   * if there is a link in it: a stage removes what it has saved there, whatever is behind a link.
-   * @param reads the digest of the stage's inputs as they lie on the disk. If an input is written
-   *   to, the folder is another one, so that nothing goes on from what was read before.
-   */
-  resumeDir(key: ActionKey, reads?: string): string;
-  /**
-   * Turns a scratch folder into an entry, whole or not at all. If another process was faster, its
-   * entry stays and is returned.
-   */
-  publish(scratch: string, publication: Publication): Promise<Published>;
-  /**
-   * Like `publish`, for an entry that was made elsewhere: its manifest is kept as it is written
-   * there.
-   * @param text the manifest's text
-   */
-  adopt(scratch: string, manifest: Manifest, text: string): Promise<Published>;
-  /** Moves a damaged entry out of the way and returns its new path. */
-  moveAside(key: ActionKey): string;
-  /** Tries to take the lease of a key. */
-  take(key: ActionKey): LeaseAttempt;
-  /**
-   * Returns the keys of all folders in the place of an entry, whole or damaged.
-   * @param withheld called with each folder of them that another user keeps to himself; by default
-   *   that is thrown
-   */
-  keys(withheld?: (fault: UserFault) => void): ActionKey[];
-  /** Resolves when everything that was published is durable. */
-  flush(): Promise<void>;
-  /** Writes the index, so that the next store opened for this spec need not read manifests. */
-  saveIndex(): void;
-  /** Sweeps what dead processes have left. For a run that makes no entry. */
-  tidy(): void;
-  close(): void;
-}
-
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
@@ -121,9 +59,9 @@ const KEY = /^[0-9a-f]{64}$/;
  * hits.
  */
 export const openStore = (root: string, options: StoreOptions = {}): Store =>
-  new FolderStore(root, options);
+  new Store(root, options);
 
-class FolderStore implements Store {
+export class Store {
   #owner: Owner | null = null;
   readonly #index: ManifestIndex | null;
   readonly #options: StoreOptions;
@@ -144,18 +82,31 @@ class FolderStore implements Store {
     return (this.#owner ??= newOwner());
   }
 
+  /** The folder of an entry, whether it exists or not. */
   entryDir(key: ActionKey): string {
     return `${this.root}/${key.slice(0, 2)}/${key}`;
   }
 
+  /**
+   * Looks an entry up by its manifest and the sizes of its files. A file younger than the manifest
+   * was touched by hand and is hashed; if it is unchanged, the manifest's time is set. Nothing else
+   * is written. Throws `UserFault` if the entry belongs to another user who lets no one else read
+   * it.
+   */
   lookUp(key: ActionKey): LookUp {
     return lookUpEntry(this.entryDir(key), key, this.#index);
   }
 
+  /** Like `lookUp`, but faster if the entry is absent: one system call instead of two. */
   lookUpNew(key: ActionKey): LookUp {
     return mayExist(this.entryDir(key)) ? this.lookUp(key) : { state: 'absent' };
   }
 
+  /**
+   * Like `lookUp`, for an entry that another host may have made a moment ago: if hosts share the
+   * store, looks again until the entry is visible.
+   * @param expected whether another host is known to have worked on it; then the bound is longer
+   */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
     const first = this.lookUpNew(key);
     if (first.state === 'hit' || this.#writing?.leases.isShared !== true) return first;
@@ -168,6 +119,7 @@ class FolderStore implements Store {
     );
   }
 
+  /** Returns the complete manifest, or null if there is none or it is damaged. */
   manifest(key: ActionKey): Manifest | null {
     try {
       const parsed = parseManifest(readRegularText(`${this.entryDir(key)}/${MANIFEST_FILE}`), key);
@@ -182,6 +134,7 @@ class FolderStore implements Store {
     }
   }
 
+  /** Checks the digest of every file. Resolves to what is wrong, or null if every file is right. */
   async check({ dir, manifest }: Entry): Promise<string | null> {
     for (const file of manifest.files) {
       const fault = await fileFault(dir, file);
@@ -190,6 +143,7 @@ class FolderStore implements Store {
     return null;
   }
 
+  /** Makes an empty folder on the store's file system. */
   scratch(name: string): string {
     this.#prepare();
     const dir = `${this.root}/tmp/${ownerName(this.#me)}.${name}`;
@@ -207,6 +161,13 @@ class FolderStore implements Store {
     return dir;
   }
 
+  /**
+   * Returns the folder where an unfinished stage keeps the state from which it goes on after a
+   * kill. The first writer makes the folder. It is removed once the entry is published, and before
+   * if there is a link in it: a stage removes what it has saved there, whatever is behind a link.
+   * @param reads the digest of the stage's inputs as they lie on the disk. If an input is written
+   *   to, the folder is another one, so that nothing goes on from what was read before.
+   */
   resumeDir(key: ActionKey, reads = ''): string {
     const dir = `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
     try {
@@ -217,6 +178,10 @@ class FolderStore implements Store {
     return dir;
   }
 
+  /**
+   * Turns a scratch folder into an entry, whole or not at all. If another process was faster, its
+   * entry stays and is returned.
+   */
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Published> {
     return onDisk(this.root, () => {
       const { files } = publication;
@@ -235,10 +200,16 @@ class FolderStore implements Store {
     });
   }
 
+  /**
+   * Like `publish`, for an entry that was made elsewhere: its manifest is kept as it is written
+   * there.
+   * @param text the manifest's text
+   */
   adopt(scratch: string, manifest: Manifest, text: string): Promise<Published> {
     return onDisk(this.root, () => this.#publish(scratch, manifest, text));
   }
 
+  /** Moves a damaged entry out of the way and returns its new path. */
   moveAside(key: ActionKey): string {
     this.#prepare();
     const damaged = path.join(this.root, 'damaged');
@@ -254,6 +225,7 @@ class FolderStore implements Store {
     return to;
   }
 
+  /** Tries to take the lease of a key. */
   take(key: ActionKey): LeaseAttempt {
     const { leases } = this.#prepare();
     try {
@@ -263,6 +235,11 @@ class FolderStore implements Store {
     }
   }
 
+  /**
+   * Returns the keys of all folders in the place of an entry, whole or damaged.
+   * @param withheld called with each folder of them that belongs to another user who lets no one else
+   *   read it; by default that is thrown
+   */
   keys(
     withheld = (fault: UserFault): void => {
       throw fault;
@@ -280,14 +257,17 @@ class FolderStore implements Store {
       .filter((name) => KEY.test(name)) as ActionKey[];
   }
 
+  /** Resolves when everything that was published is durable. */
   async flush(): Promise<void> {
     await this.#writing?.commit.flush();
   }
 
+  /** Writes the index, so that the next store opened for this spec need not read manifests. */
   saveIndex(): void {
     this.#index?.save();
   }
 
+  /** Sweeps what dead processes have left. For a run that makes no entry. */
   tidy(): void {
     if (this.#writing === null && existsSync(path.join(this.root, 'leases')))
       sweepGone(this.root, this.#options.onTakeover);

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import type { Owner } from './owner.ts';
-import { ownerName, ownerState, parseOwner } from './owner.ts';
+import { ownerIn, ownerName, ownerState, parseOwner } from './owner.ts';
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 
@@ -44,7 +44,7 @@ function goneByTimes(leases: string): IsGone {
   const look = (): Map<string, number> => {
     const found = new Map<string, number>();
     for (const name of readdirOr(leases)) {
-      const owner = parseOwner(name.slice(name.indexOf('.') + 1));
+      const owner = ownerIn(name);
       if (!owner) continue;
       const id = ownerName(owner);
       found.set(id, Math.max(found.get(id) ?? 0, mtimeOf(path.join(leases, name))));
@@ -81,7 +81,7 @@ export function sweepGone(root: string, onTakeover: OnTakeover | undefined): voi
   sweepScratch(root, isGone);
   for (const name of names) {
     const at = name.indexOf('.'),
-      owner = parseOwner(name.slice(at + 1)),
+      owner = ownerIn(name),
       file = path.join(leases, name);
     if (!owner || !isGone(owner, file)) continue;
     rmSync(file, { recursive: true, force: true });

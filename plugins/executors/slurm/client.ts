@@ -23,10 +23,10 @@ export type Submitted =
    * A limit on the number of submitted jobs leaves no room for it at present. `waited` means that
    * sbatch itself has tried again until its time-out.
    */
-  | { readonly type: 'full'; readonly words: string; readonly waited: boolean }
+  | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
   /** It may have been submitted: its name in the queue tells. */
-  | { readonly type: 'uncertain'; readonly words: string }
-  | { readonly type: 'refused'; readonly words: string };
+  | { readonly type: 'uncertain'; readonly message: string }
+  | { readonly type: 'refused'; readonly message: string };
 
 export interface SlurmClient {
   submit(args: readonly string[]): Promise<Submitted>;
@@ -110,20 +110,21 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
     const called = await call(program, args, clean, callSeconds);
-    if (called.code !== 0) log(`${program}: ${wordsOf(called, callSeconds)}`);
+    if (called.code !== 0) log(`${program}: ${failureText(called, callSeconds)}`);
     return called;
   };
   return {
     async submit(args) {
       const called = await run('sbatch', args);
-      const words = wordsOf(called, callSeconds);
+      const message = failureText(called, callSeconds);
       const id = called.code === 0 ? parseSubmission(called.stdout) : null;
       if (id !== null) return { type: 'submitted', id };
-      if (called.error !== null) return { type: 'refused', words };
+      if (called.error !== null) return { type: 'refused', message };
       const refusal = refusalOf(called.stderr);
-      if (refusal === 'full') return { type: 'full', words: saidBy(called), waited: called.late };
-      if (called.late || called.code === 0) return { type: 'uncertain', words };
-      return { type: refusal, words };
+      if (refusal === 'full')
+        return { type: 'full', message: outputText(called), waited: called.late };
+      if (called.late || called.code === 0) return { type: 'uncertain', message };
+      return { type: refusal, message };
     },
     async queue() {
       const called = await run('squeue', [
@@ -165,13 +166,13 @@ function slurmTime(time: Date): string {
   return local.toISOString().slice(0, 19);
 }
 
-function wordsOf(called: Called, seconds: number): string {
+function failureText(called: Called, seconds: number): string {
   const { late, error } = called;
   if (error !== null) return error === 'ENOENT' ? 'it is not on the PATH' : error;
-  return late ? `no answer within ${seconds} s` : saidBy(called);
+  return late ? `no answer within ${seconds} s` : outputText(called);
 }
 
-function saidBy({ code, stderr, stdout }: Called): string {
+function outputText({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
 }

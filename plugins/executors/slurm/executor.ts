@@ -287,7 +287,7 @@ class SlurmExecutor implements Executor {
       case 'submitted':
       case 'uncertain':
         if (outcome.type === 'uncertain')
-          this.context.note(`sbatch: ${outcome.words}; looking whether ${name} was submitted`);
+          this.context.note(`sbatch: ${outcome.message}; looking whether ${name} was submitted`);
         this.#remember(name, outcome.type === 'submitted' ? outcome.id : null, works.length);
         for (const work of works) {
           if (work.members.size > 0) this.#tracker.add(work);
@@ -298,7 +298,7 @@ class SlurmExecutor implements Executor {
         for (const member of works.flatMap(({ members }) => [...members]))
           this.#settled(member, {
             type: 'fault',
-            message: `sbatch refused the job: ${outcome.words}`,
+            message: `sbatch refused the job: ${outcome.message}`,
             hint:
               `${this.profile.file ?? 'a slurm.yaml beside the spec'} says what the site is ` +
               'asked for; dosimeter plan --executor slurm shows it',
@@ -316,7 +316,7 @@ class SlurmExecutor implements Executor {
         this.#full = { until: performance.now() + FULL_MS, inFlight: this.#tracker.size };
         this.#queued.push(...works);
         if (!this.#toldFull)
-          this.context.note(`sbatch: ${outcome.words}; the rest is submitted as jobs end`);
+          this.context.note(`sbatch: ${outcome.message}; the rest is submitted as jobs end`);
         this.#toldFull = true;
         return [];
       }

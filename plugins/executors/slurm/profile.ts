@@ -125,10 +125,10 @@ export function parseProfile(text: string, file: string): Profile {
   const node: unknown = document.getIn(at, true);
   const range = (node as { readonly range?: readonly number[] } | undefined)?.range;
   const line = range?.[0] === undefined ? '' : `:${lines.linePos(range[0]).line}`;
-  throw new UserFault(`${file}${line}: ${wordsOf(error, at)}`, hintOf(error));
+  throw new UserFault(`${file}${line}: ${faultText(error, at)}`, hintOf(error));
 }
 
-function wordsOf(error: ErrorObject, at: readonly string[]): string {
+function faultText(error: ErrorObject, at: readonly string[]): string {
   const where = at.length === 0 ? 'the profile' : `\`${at.join('.')}\``;
   const value = JSON.stringify(error.data);
   if (error.keyword === 'additionalProperties')

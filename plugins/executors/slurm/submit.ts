@@ -274,7 +274,7 @@ export async function submitCoordinator({
   );
   if (submitted.type !== 'submitted')
     throw new UserFault(
-      `the coordinator was not submitted: ${submitted.words}`,
+      `the coordinator was not submitted: ${submitted.message}`,
       submitted.type === 'uncertain' ? `squeue --name=${name} says whether it was` : undefined,
     );
   return { name, job: `Slurm job ${submitted.id}`, file };

@@ -176,7 +176,8 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
     }
     opened.line(message);
   };
-  const keeps = (text: string): boolean => {
+  /** Whether the text is within OUTPUT_LIMIT, towards which it counts. */
+  const isWithinLimit = (text: string): boolean => {
     if (kept > OUTPUT_LIMIT) return false;
     kept += Buffer.byteLength(text);
     if (kept > OUTPUT_LIMIT) line('… what it prints beyond 10 MB is not kept');
@@ -190,13 +191,13 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
       else line(message);
     },
     output(text) {
-      if (!keeps(text)) return;
+      if (!isWithinLimit(text)) return;
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
       if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
     },
     stageLine(message) {
-      if (keeps(message)) line(message);
+      if (isWithinLimit(message)) line(message);
     },
     async close() {
       if (rest !== '') line(`| ${rest}`);

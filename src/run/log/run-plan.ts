@@ -11,6 +11,7 @@
  */
 import path from 'node:path';
 import type { Json } from '../../api.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import { unseal, writeSealed } from '../../store/sealed.ts';
 import type { RunEvent } from './events.ts';
 
@@ -141,9 +142,6 @@ function parseStage(
 
 const isPositive = (value: unknown): value is number =>
   typeof value === 'number' && Number.isFinite(value) && value > 0;
-
-const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 export const PROGRESS_FILE = 'progress.json';
 
