@@ -1,4 +1,4 @@
-/** Labels and texts that look alike, and what sets labels apart. */
+/** Labels and texts that look alike, what sets labels apart, and the first words of a text. */
 import type { Row } from '../api.ts';
 import { firstNames } from './names.ts';
 
@@ -66,15 +66,15 @@ const codePoints = (chars: readonly string[]): string =>
  * Returns what two rows have in common if they have the same text (with the pair and the messages
  * before it) but for Unicode form, case and white space.
  */
-export function textKey({
-  text,
-  text_pair: pair = '',
-  context = [],
-}: Omit<Row, 'id' | 'label'>): string {
-  const all = [...context.map(({ content }) => content), text, pair];
-  return JSON.stringify(
-    all.map((one) => one.normalize('NFC').toLowerCase().replace(/\s+/g, ' ').trim()),
-  );
+export const textKey = ({ text, text_pair: pair = '', context = [] }: Omit<Row, 'id' | 'label'>) =>
+  [...context.map(({ content }) => content), text, pair].map(comparable).join('\n');
+
+/** White space that is not a single space. Most texts have none, and replacing takes long. */
+const UNEVEN = /\s{2}|[^\S ]/;
+
+function comparable(text: string): string {
+  const lower = text.normalize('NFC').toLowerCase();
+  return (UNEVEN.test(lower) ? lower.replace(/\s+/g, ' ') : lower).trim();
 }
 
 /**
