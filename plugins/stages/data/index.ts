@@ -14,7 +14,7 @@ import {
   classesOf,
   labelParams,
   splitParams,
-} from './task-checks.ts';
+} from './splits.ts';
 
 const NAMES: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
 const splitOf = (split: unknown): SplitName =>
@@ -59,6 +59,6 @@ export default defineStage<DataParams>({
       uses: [...formats].map((format) => ({ kind: 'dataset' as const, name: format })),
     };
   },
-  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
+  preflight: async (context) => (await import('./run.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -42,8 +42,8 @@ export default defineStage<Params>({
       uses: stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack })),
     };
   },
-  preflight: async (context) => (await import('./preflight.ts')).preflight(context),
-  target: async (context, dir) => (await import('./preflight.ts')).target(context, dir),
+  preflight: async (context) => (await import('./run.ts')).preflight(context),
+  target: async (context, dir) => (await import('./run.ts')).target(context, dir),
   run: async (context) => (await import('./run.ts')).run(context),
 });
 

@@ -16,8 +16,6 @@ import type { SplitName } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { ORDERED_BY, type SplitParams } from '../../../src/data/split-request.ts';
 
-/** A split of the spec as it appears in the data stage's parameters. */
-
 /**
  * Returns the parameters of a split. Optional fields that are not given are left out, so that they
  * do not enter the key.
@@ -114,8 +112,6 @@ export function classesOf({ data, head }: Cell): {
   return { classes, disagreement };
 }
 
-/** Finds faults that lie in the combination of a spec's two splits. */
-
 /** Throws a `UserFault` if one split has pairs of texts and the other has single texts. */
 export function checkPairs(cell: Cell, name: Evaluated): void {
   const { train } = cell.data;
@@ -190,8 +186,6 @@ export function checkParts(cell: Cell, name: Evaluated): void {
     );
 }
 
-/** Which of the columns that a spec may name are those of labelled texts, and which of prompts. */
-
 type Name = keyof CellSplit['columns'];
 
 /** The forms that columns may take: those that a form needs, and those that it may have. */
@@ -238,7 +232,6 @@ function resolvedColumns(
     ClassColumns | CompletionColumns;
 }
 
-/** The splits that a model is evaluated on. */
 type Evaluated = 'validation' | 'test';
 
 /** Returns a split of a cell. Throws if the cell has none of this name. */
@@ -258,7 +251,6 @@ function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
   return head.type === 'regression' ? 'regression' : 'classes';
 }
 
-/** The task that a head learns. */
 const TASK_OF_HEAD = {
   classifier: 'classes',
   cloze: 'classes',
