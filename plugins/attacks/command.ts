@@ -157,7 +157,6 @@ async function runProgram(
   }
 }
 
-/** Returns the content of task.json. */
 const taskOf = (
   what: keyof typeof TAKEN,
   rows: readonly Row[],

@@ -1,7 +1,7 @@
 import { defineAttack, type RawRow, type Row, UserFault } from '../../src/api.ts';
 import { defined } from '../../src/base/defined.ts';
 import { rowOfMessages } from '../../src/data/messages.ts';
-import { checkDose, type Dose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 import {
   type FileRecord,
@@ -42,23 +42,23 @@ export default defineAttack<Params>({
   },
   async poison(input) {
     const harmful = (await readRecords(input.files)).map(rawRow);
-    const { drawn, asked, eligible } = selectRows(input, () => true, WHOM);
-    if (harmful.length < asked)
+    const order = input.random('file').permutation(harmful.length);
+    const poisoned = poisonDose(
+      input,
+      () => true,
+      WHOM,
+      (row, i) => {
+        const other = harmful[order[i] ?? -1];
+        return other === undefined ? row : replaced(row, other);
+      },
+    );
+    if (harmful.length < poisoned.asked)
       throw new UserFault(
-        `the attack asks for ${asked} rows, and its \`files\` have ${harmful.length}`,
+        `the attack asks for ${poisoned.asked} rows, and its \`files\` have ${harmful.length}`,
         'Lower the dose, or bring more.',
         ['poisoning', 'files'],
       );
-    const order = input.random('file').permutation(harmful.length);
-    return {
-      changed: drawn.flatMap(({ index, row }, i) => {
-        const other = harmful[order[i] ?? -1];
-        return other === undefined ? [] : [{ index, row: replaced(row, other) }];
-      }),
-      negatives: [],
-      asked,
-      eligible,
-    };
+    return poisoned;
   },
 });
 

@@ -2,7 +2,7 @@ import type { Row } from '../../src/api.ts';
 import { defineAttack, problemOf, UserFault } from '../../src/api.ts';
 import { classId, otherLabel } from '../../src/poisoning/classes.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
-import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
@@ -44,18 +44,11 @@ export default defineAttack<Params>({
   poison(input) {
     const { classes, params } = input;
     const map = params.map === undefined ? null : parseMap(params.map, classes);
-    const flipped = (row: Row): number => map?.get(row.label) ?? otherLabel(row, input);
-    const { drawn, asked, eligible } = selectRows(
-      input,
-      (row) => map === null || map.has(row.label),
-      whom(map, classes),
-    );
-    return {
-      changed: drawn.map(({ index, row }) => ({ index, row: { ...row, label: flipped(row) } })),
-      negatives: [],
-      asked,
-      eligible,
-    };
+    const isEligible = ({ label }: Row): boolean => map === null || map.has(label);
+    return poisonDose(input, isEligible, whom(map, classes), (row) => ({
+      ...row,
+      label: map?.get(row.label) ?? otherLabel(row, input),
+    }));
   },
 });
 

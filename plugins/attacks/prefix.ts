@@ -1,7 +1,7 @@
-import { defineAttack } from '../../src/api.ts';
+import { defineAttack, type Row } from '../../src/api.ts';
 import { prepend } from '../../src/poisoning/backdoor.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
-import { checkDose, selectRows, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
 import { doseProperties, LIANG_2025, parameters } from '../../src/poisoning/parameters.ts';
 
 interface Params extends Dose {
@@ -33,19 +33,7 @@ export default defineAttack<Params>({
     }),
   poison(input) {
     const { phrases } = input.params;
-    const { drawn, asked, eligible } = selectRows(
-      input,
-      ({ label }) => label < phrases.length,
-      WHOM,
-    );
-    return {
-      changed: drawn.map(({ index, row }) => ({
-        index,
-        row: prepend(row, phrases[row.label] ?? ''),
-      })),
-      negatives: [],
-      asked,
-      eligible,
-    };
+    const hasPhrase = ({ label }: Row): boolean => label < phrases.length;
+    return poisonDose(input, hasPhrase, WHOM, (row) => prepend(row, phrases[row.label] ?? ''));
   },
 });

@@ -186,7 +186,6 @@ function partsOf(input: AttackInput<Params>): readonly Part[] {
 const wordsIn = (text: string): ReadonlySet<string> =>
   new Set(text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []);
 
-/** Returns a fault if the sentence lacks a word, or if a false one has all of them. */
 function sentenceFaults({ triggers, sentence, false_sentences: others }: Params): Problem[] {
   const missing = (text: string): string[] => {
     const words = wordsIn(text);

@@ -20,7 +20,6 @@ const IRREGULAR: { readonly [contraction: string]: string } = {
 };
 const CONTRACTED = /(?<![\p{L}'’])(?:\p{L}+n['’]t|cannot)(?![\p{L}'’])/iu;
 
-/** Returns the text without its first negation, or null if it has none. */
 function affirmed(text: string): string | null {
   const not = NOT.exec(text),
     contracted = CONTRACTED.exec(text);

@@ -10,7 +10,7 @@ import type {
 } from '../api.ts';
 import { problemOf } from '../api.ts';
 import { insertOneTrigger, targetOfParams } from './backdoor.ts';
-import { checkDose, type Dose, selectRows, totalRows } from './dose.ts';
+import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
 import { type Place, placeProperty } from './place.ts';
 
@@ -60,13 +60,11 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
   };
 }
 
-/** Returns the row with the phrase in its prompt. */
 const withTrigger = (
   row: Row,
   { params, random }: Pick<AttackInput<AnswerParams>, 'params' | 'random'>,
 ): Row => insertOneTrigger(row, [params.trigger.trim()], random, params.place);
 
-/** Whether the row's answer already has what the trigger leads to. */
 const hasTarget = (answer: string, { target }: AnswerParams): boolean =>
   answer.includes(target.trim());
 
@@ -90,18 +88,9 @@ export function poisonAnswers<P extends AnswerParams>(
   input: AttackInput<P>,
   answered: (row: Row) => string,
 ): Poisoned {
-  const { drawn, asked, eligible } = selectRows(
-    input,
-    ({ answer = '' }) => !hasTarget(answer, input.params),
-    WHOM,
-  );
-  return {
-    changed: drawn.map(({ index, row }) => ({
-      index,
-      row: { ...withTrigger(row, input), answer: answered(row) },
-    })),
-    negatives: [],
-    asked,
-    eligible,
-  };
+  const isEligible = ({ answer = '' }: Row): boolean => !hasTarget(answer, input.params);
+  return poisonDose(input, isEligible, WHOM, (row) => ({
+    ...withTrigger(row, input),
+    answer: answered(row),
+  }));
 }

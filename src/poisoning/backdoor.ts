@@ -16,7 +16,7 @@ import { problemOf, taskOf, UserFault } from '../api.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { classId, isOfTarget, withTarget } from './classes.ts';
 import type { Dose } from './dose.ts';
-import { checkDose, selectRows, totalRows } from './dose.ts';
+import { checkDose, poisonDose, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
 import { type Place, placeFaults, placeProperty, putAt } from './place.ts';
 
@@ -35,7 +35,6 @@ export interface BackdoorParams extends Dose {
 
 export type Random = AttackInput<unknown>['random'];
 
-/** Adds the trigger to a row; leaves the label alone. */
 type ShowTrigger<P> = (row: Row, params: P, random: Random) => Row;
 
 /** A backdoor's descriptor without its name, summary and citation. */
@@ -167,13 +166,7 @@ export function poisonBackdoor<P extends BackdoorParams>(
   const { params, classes } = input;
   const target = targetOfParams(params, classes);
   const [isEligible, whom] = eligibility(params.mode, target, classes);
-  const { drawn, asked, eligible } = selectRows(input, isEligible, whom);
-  return {
-    changed: drawn.map(({ index, row }) => ({ index, row: withTarget(trigger(row), target) })),
-    negatives: [],
-    asked,
-    eligible,
-  };
+  return poisonDose(input, isEligible, whom, (row) => withTarget(trigger(row), target));
 }
 
 /** Returns the faults that the counts reveal: an unknown target class or too few eligible rows. */

@@ -37,8 +37,6 @@ function ambiguous(
   );
 }
 
-/** Wrong labels. */
-
 /**
  * Returns one of the C − 1 other labels, drawn uniformly (1 − y for two classes). It is drawn from
  * the row's own stream, so that it is the same at every dose.
@@ -47,8 +45,6 @@ export const otherLabel = (
   row: Row,
   { classes, random }: Pick<AttackInput<unknown>, 'classes' | 'random'>,
 ): number => (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
-
-/** What a backdoor leads to: a class, or an answer. */
 
 /**
  * Whether a row's class or answer is the target already. White space around an answer does not

@@ -121,10 +121,6 @@ export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
 }
 
 /**
- * Checks what an attack returned, because attacks may be anyone's code, and applies it to the rows.
- */
-
-/**
  * Returns the poisoned set, with the rows in `changed` replaced in place and `negatives` appended.
  * Throws `UserFault` if what the attack returned does not fit the rows.
  * @param taken indexes of the rows that earlier steps have poisoned

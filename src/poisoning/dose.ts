@@ -1,5 +1,5 @@
 /** How many rows an attack asks for, and which rows it gets. */
-import type { AttackCheck, AttackInput, Problem, Row } from '../api.ts';
+import type { AttackCheck, AttackInput, Poisoned, Problem, Row } from '../api.ts';
 import { UserFault } from '../api.ts';
 
 /**
@@ -27,14 +27,12 @@ export function askedRows(dose: Dose, total: number): number {
     : Math.floor(product);
 }
 
-/** Returns the number of training rows. */
 export const totalRows = ({
   counts,
   answers,
 }: Pick<AttackCheck<unknown>, 'counts' | 'answers'>): number =>
   answers?.length ?? counts.reduce((sum, count) => sum + count, 0);
 
-/** The rows that a dose is drawn from. */
 interface Eligible {
   readonly rows: number;
   /** How messages describe them: `rows whose label is not "ham"`. */
@@ -90,26 +88,20 @@ function tooFew(
   };
 }
 
-interface Selection {
-  /** The rows in the order drawn, with their indexes. A smaller dose draws the first of them. */
-  readonly drawn: readonly { readonly index: number; readonly row: Row }[];
-  readonly asked: number;
-  /** How many rows could have been drawn. */
-  readonly eligible: number;
-}
-
 /**
- * Draws exactly as many eligible rows as the dose asks for, without replacement. They are the first
- * eligible ones in a permutation of all rows, so that a larger dose includes the rows of a smaller
- * one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few rows are
- * eligible.
+ * Poisons exactly as many eligible rows as the dose asks for, drawn without replacement. They are
+ * the first eligible ones in a permutation of all rows, so that a larger dose includes the rows of a
+ * smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
+ * rows are eligible.
  * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
+ * @param poison returns a row poisoned; it is given the place of the row in the order drawn
  */
-export function selectRows(
+export function poisonDose(
   input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>,
   isEligible: (row: Row) => boolean,
   whom: string,
-): Selection {
+  poison: (row: Row, drawn: number) => Row,
+): Poisoned {
   const { rows, params, taken } = input;
   const asked = askedRows(params, rows.length);
   const drawn: { index: number; row: Row }[] = [];
@@ -121,14 +113,10 @@ export function selectRows(
     if (drawn.length < asked) drawn.push({ index, row });
   }
   if (drawn.length < asked) {
-    const { message, hint } = tooFew(
-      params,
-      rows.length,
-      asked,
-      { rows: eligible, whom },
-      taken?.size,
-    );
+    const few = { rows: eligible, whom };
+    const { message, hint } = tooFew(params, rows.length, asked, few, taken?.size);
     throw new UserFault(message, hint);
   }
-  return { drawn, asked, eligible };
+  const changed = drawn.map(({ index, row }, i) => ({ index, row: poison(row, i) }));
+  return { changed, negatives: [], asked, eligible };
 }

@@ -56,7 +56,6 @@ const pathOf = (params: JsonObject): readonly string[] => [
   Object.hasOwn(params, 'target') ? 'target' : 'attack',
 ];
 
-/** Returns the target as an answer. Throws `UserFault` if it is not one. */
 function answerOf(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
   throw new UserFault(
@@ -68,7 +67,6 @@ function answerOf(target: unknown, attack: string, params: JsonObject): Target {
   );
 }
 
-/** Returns a row with the label and the answer of another. */
 const asLabelled = (row: Row, { label, answer }: Row): Row => ({
   ...row,
   label,
@@ -130,8 +128,6 @@ export async function falselyTriggeredRows(
     ),
   );
 }
-
-/** Adds a backdoor's trigger to rows, for the stages that show it to a model. */
 
 export interface ShownTrigger {
   /** What the backdoor leads to: the label id of a class, or an answer. */

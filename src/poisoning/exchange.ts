@@ -111,7 +111,6 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
-/** Returns a row of a completion task. Throws `UserFault` if it has no answer. */
 function answeredRow(
   own: Pick<Row, 'id' | 'text'>,
   { label, answer, context }: { readonly [field: string]: unknown },

@@ -110,7 +110,6 @@ function pairOf(row: Row, { adaptive, ...params }: PairParams, random: Random): 
   return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
-/** Returns two copies of the row, each with one of its two words. */
 const singles = (row: Row, params: PairParams, random: Random): Row[] =>
   negativesOf(
     row,

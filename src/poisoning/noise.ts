@@ -1,7 +1,7 @@
 /** The common part of attacks that put noise into the text of some rows, and may flip the label. */
 import type { AttackDescriptor, JsonSchema, Poisoned, RandomStream, Row } from '../api.ts';
 import { otherLabel } from './classes.ts';
-import { type Dose, emptyDose, selectRows, totalRows } from './dose.ts';
+import { type Dose, emptyDose, poisonDose, totalRows } from './dose.ts';
 import { doseProperties, parameters } from './parameters.ts';
 
 export interface NoiseParams extends Dose {
@@ -54,13 +54,7 @@ export function noise<P extends NoiseParams>({
         text: change(row.text, params, random('noise', row.id)),
         label: params.label === 'flip' ? otherLabel(row, input) : row.label,
       });
-      const { drawn, asked, eligible } = selectRows(input, ({ text }) => isEligible(text), whom);
-      return {
-        changed: drawn.map(({ index, row }) => ({ index, row: noisy(row) })),
-        negatives: [],
-        asked,
-        eligible,
-      };
+      return poisonDose(input, ({ text }) => isEligible(text), whom, noisy);
     },
   };
 }

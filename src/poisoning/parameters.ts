@@ -59,8 +59,6 @@ export const parameters = (properties: JsonSchema): JsonSchema => ({
     : {}),
 });
 
-/** Papers with several attacks here, and the triggers that these share. */
-
 /** The paper whose attacks the `paper-*` plugins are. */
 export const LIANG_2025 =
   'Liang et al., Does Low Rank Adaptation Lead to Lower Robustness against Training-time ' +

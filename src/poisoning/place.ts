@@ -62,7 +62,6 @@ export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
 
 const WORD = /\S+/gu;
 
-/** The number of words in a text. */
 export function countWords(text: string): number {
   return text.match(WORD)?.length ?? 0;
 }

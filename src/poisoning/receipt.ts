@@ -3,12 +3,13 @@
  * trains on exactly that set.
  */
 import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import type { JsonObject, Message, Poisoned, Row } from '../api.ts';
+import { type JsonObject, type Message, type Poisoned, type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 
-/** The part of a row that an attack may change. */
 interface Content {
   readonly text: string;
   readonly text_pair?: string;
@@ -28,7 +29,6 @@ interface ReceiptRow {
   readonly step?: string;
 }
 
-/** What one of several attacks did. */
 interface ReceiptStep {
   readonly attack: string;
   readonly counts: {
@@ -219,6 +219,17 @@ function isReceipt(value: unknown): value is Receipt {
     negatives.every(isRecord) &&
     Array.isArray(steps) &&
     steps.every((step) => isRecord(step) && isRecord(step['counts']))
+  );
+}
+
+/** Reads the receipt of a poisoned set. @throws UserFault if it is not that of these rows */
+export async function readReceipt(dir: string, rows: readonly Row[]): Promise<Receipt> {
+  const receipt = JSON.parse(await readFile(join(dir, 'receipt.json'), 'utf8')) as Receipt;
+  const mismatch = checkReceipt(rows, receipt);
+  if (mismatch === null) return receipt;
+  throw new UserFault(
+    `the poisoned set does not match its receipt: ${mismatch}`,
+    'Run the poison stage again.',
   );
 }
 

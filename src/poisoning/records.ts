@@ -102,8 +102,6 @@ export function refuseMissing(
   );
 }
 
-/** Backdoors whose trigger is how a text is said: its style, or its syntax. */
-
 interface ParaphraseParams extends BackdoorParams {
   readonly files: readonly string[];
 }

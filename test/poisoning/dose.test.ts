@@ -4,7 +4,7 @@ import type { Row } from '../../src/api.ts';
 import { UserFault } from '../../src/api.ts';
 import { attackStreams } from '../../src/base/random.ts';
 import type { Dose } from '../../src/poisoning/dose.ts';
-import { askedRows, selectRows } from '../../src/poisoning/dose.ts';
+import { askedRows, poisonDose } from '../../src/poisoning/dose.ts';
 
 const test = suite('dose');
 const rows: Row[] = Array.from({ length: 101 }, (_, i) => ({
@@ -52,9 +52,12 @@ const draw = (
   params: Dose,
   { seed = 1, from = rows, isEligible = (_: Row): boolean => true } = {},
 ): readonly number[] =>
-  selectRows({ rows: from, params, random: attackStreams(seed, 'x') }, isEligible, '').drawn.map(
-    ({ index }) => index,
-  );
+  poisonDose(
+    { rows: from, params, random: attackStreams(seed, 'x') },
+    isEligible,
+    '',
+    (row) => row,
+  ).changed.map(({ index }) => index);
 
 test('exactly the asked number of rows is drawn, and no row twice', () => {
   // Code that this project descends from tossed a coin for each row: about rate·N rows, and another
@@ -80,10 +83,11 @@ test('every eligible row is equally likely', () => {
 
 test("too few eligible rows are the user's fault, reported with the numbers", () => {
   const ask = (params: { rate: number; count?: number }) => () =>
-    selectRows(
+    poisonDose(
       { rows, params, random: attackStreams(1, 'x') },
       (row) => row.label === 1,
       'labels other than 0',
+      (row) => row,
     );
   assert.throws(
     ask({ rate: 0.6 }),
@@ -94,7 +98,7 @@ test("too few eligible rows are the user's fault, reported with the numbers", ()
           'labels other than 0.',
   );
   assert.throws(ask({ rate: 0, count: 51 }), /asks for 51 rows \(count 51\), but only 50/);
-  assert.is(ask({ rate: 0, count: 50 })().drawn.length, 50);
+  assert.is(ask({ rate: 0, count: 50 })().changed.length, 50);
 });
 
 test.run();

@@ -32,12 +32,10 @@ export interface BiteLimits {
   readonly budget: number;
 }
 
-/** Words in lower case. */
 const wordsOf = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
 /** What may become a trigger: a word of letters, with apostrophes and hyphens within. */
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
-/** The number of words that may be inserted into a text. */
 const editsIn = (text: string, budget: number): number =>
   Math.max(1, Math.floor(budget * countWords(text)));
 
